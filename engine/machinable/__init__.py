@@ -1,0 +1,51 @@
+"""Declare components in machinable.yaml, compose them into tasks, execute them anywhere, read everything back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from machinable import errors
+    from machinable.component.base import Component, Mixin
+    from machinable.engines.protocol import Engine
+    from machinable.execution.execute import execute
+    from machinable.plan.plan import Plan
+    from machinable.plan.task import Task
+    from machinable.project import Project
+    from machinable.results.execution import Execution
+    from machinable.results.storage import Storage
+
+__version__ = "0.1.0"
+__all__ = [
+    "Component", "Engine", "Execution", "Mixin", "Plan", "Project", "Storage", "Task", "__version__", "errors",
+    "execute",
+]  # fmt: skip
+
+# Imported on first use: a command that shows its help needs none of them.
+_MODULES = {
+    "Component": "machinable.component.base",
+    "Engine": "machinable.engines.protocol",
+    "Execution": "machinable.results.execution",
+    "Mixin": "machinable.component.base",
+    "Plan": "machinable.plan.plan",
+    "Project": "machinable.project",
+    "Storage": "machinable.results.storage",
+    "Task": "machinable.plan.task",
+    "execute": "machinable.execution.execute",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "errors":
+        return import_module("machinable.errors")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'machinable' has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

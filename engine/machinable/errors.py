@@ -1,0 +1,375 @@
+"""Everything that can go wrong, told so that a person knows what to do next.
+
+    MachinableError
+    ├── ConfigurationError          machinable.yaml, a version, a setting                     exit code 2
+    │   ├── MalformedText           also ValueError
+    │   ├── UnknownName             also KeyError
+    │   ├── MissingKey              also KeyError
+    │   ├── MissingIndex            also IndexError
+    │   ├── WrongType               also TypeError
+    │   ├── UndefinedName           also NameError
+    │   ├── MissingMember           also AttributeError
+    │   ├── MissingFile             also FileNotFoundError
+    │   ├── ImportFailed            also ImportError
+    │   └── SeveralErrors           also ValueError; `errors` holds them all
+    ├── UsageError                  arguments of a call or of a command                       exit code 2
+    │   ├── InvalidValue            also ValueError
+    │   ├── InvalidType             also TypeError
+    │   └── NotAvailable            also AttributeError, RuntimeError: asked for too early
+    ├── AccessError                 reading a configuration while a component runs            exit code 1
+    │   ├── MissingAttribute        also KeyError and AttributeError
+    │   ├── CallFailed…             ArithmeticTypeError (TypeError), NumberTooLarge (OverflowError),
+    │   └── EndlessCall             also RecursionError
+    ├── StorageError                bytes with names                                          exit code 3
+    │   ├── StorageUnavailable      also OSError: not there, not writable, a file
+    │   ├── NotStored               also KeyError: no such execution or trial
+    │   ├── MissingArtifact         also FileNotFoundError
+    │   ├── ArtifactExists          also FileExistsError
+    │   ├── BadName                 also ValueError: an unknown extension, a name that leaves the folder
+    │   ├── WrongKind               also TypeError: data that a format does not take
+    │   └── Damaged                 also ValueError: a stored file that cannot be read
+    ├── Refused                     also RuntimeError: nothing was started                    exit code 3
+    └── TrialsFailed                also RuntimeError: `execution` is attached                exit code 1
+
+Raise where the facts are, with the facts; the text is made when somebody reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+__all__ = [
+    "AccessError",
+    "ArithmeticTypeError",
+    "ArtifactExists",
+    "BadName",
+    "ConfigurationError",
+    "Damaged",
+    "EndlessCall",
+    "ImportFailed",
+    "InvalidType",
+    "InvalidValue",
+    "MachinableError",
+    "MalformedText",
+    "MissingArtifact",
+    "MissingAttribute",
+    "MissingFile",
+    "MissingIndex",
+    "MissingKey",
+    "MissingMember",
+    "NotAvailable",
+    "NotStored",
+    "NumberTooLarge",
+    "Place",
+    "Refused",
+    "SeveralErrors",
+    "StorageError",
+    "StorageUnavailable",
+    "TrialsFailed",
+    "UndefinedName",
+    "UnknownName",
+    "UsageError",
+    "WrongKind",
+    "WrongType",
+    "near_names",
+]
+
+
+class Place(NamedTuple):
+    """Where something was written; lines and columns count from 1, and `excerpt` is that line of the file."""
+
+    file: str
+    line: int
+    column: int
+    excerpt: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+def near_names(given: object, known: Iterable[object], limit: int = 3) -> list[str]:
+    """Those of the known names that the given one was probably meant to be, the nearest first."""
+    from difflib import get_close_matches  # 4 ms, and only errors need it
+
+    names = [str(name) for name in known]
+    near = get_close_matches(str(given), names, n=limit, cutoff=0.6)
+    lowered = str(given).lower()
+    near += [name for name in names if name.lower() == lowered and name not in near]
+    return near[:limit]
+
+
+class MachinableError(Exception):
+    """The root of all errors of machinable.
+
+    Attributes:
+        message: one line that says what is wrong, with what was given.
+        at: the place the reader must look at, if it is a place in a file.
+        path: the key path down to it, dotted as in the file.
+        given, known: what was given, and what would have been valid.
+        details: further lines, printed below the place.
+        todo: what to do next.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        at: Place | None = None,
+        path: str | None = None,
+        given: object = None,
+        known: Iterable[object] = (),
+        details: Sequence[str] = (),
+        todo: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.at = at
+        self.path = path
+        self.given = given
+        self.known = tuple(known)
+        self.details = tuple(details)
+        self.todo = todo
+
+    def advice(self) -> str | None:
+        """What to do next, as a sentence, or None."""
+        return self.todo
+
+    def __str__(self) -> str:
+        lines = [f"{self.at}: {self.message}" if self.at else self.message]
+        if self.path:
+            lines.append(f"  in {self.path}")
+        if self.at and self.at.excerpt.strip():
+            number = str(self.at.line)
+            excerpt = self.at.excerpt.rstrip()
+            start = max(0, self.at.column - 80)  # a line of a thousand characters is shown around its caret
+            shown = ("…" if start else "") + excerpt[start : start + 110] + ("…" if excerpt[start + 110 :] else "")
+            indent = "".join("\t" if c == "\t" else " " for c in excerpt[start : self.at.column - 1])
+            lines.append(f"    {number} | {shown}")
+            lines.append(f"    {' ' * len(number)}   {' ' if start else ''}{indent}^")
+        lines += [f"  {line}" for line in self.details]
+        advice = self.advice()
+        if advice:
+            lines.append(f"  {advice}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        # ImportError has a `path` of its own, which is not in the dictionary.
+        return self.__dict__ | {"__args__": self.args, "path": self.path}
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._facts() == other._facts()
+
+    __hash__ = Exception.__hash__
+
+    def as_data(self) -> dict[str, Any]:
+        """The error as plain data, for `--json`."""
+        return {
+            "type": type(self).__name__,
+            "message": self.message,
+            "at": str(self.at) if self.at else None,
+            "path": self.path,
+            "given": None if self.given is None else str(self.given),
+            "known": [str(name) for name in self.known],
+            "details": list(self.details),
+            "todo": self.advice(),
+        }
+
+
+def _rebuild(kind: type[MachinableError], facts: dict[str, Any]) -> MachinableError:
+    facts = dict(facts)
+    arguments = facts.pop("__args__")
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    for name, value in facts.items():
+        setattr(error, name, value)
+    return error
+
+
+class ConfigurationError(MachinableError):
+    """Something in machinable.yaml, in a version or in a setting is wrong."""
+
+
+class MalformedText(ConfigurationError, ValueError):
+    """A text that does not have the form it must have."""
+
+
+class UnknownName(ConfigurationError, KeyError):
+    """A name that nobody declared; offers the nearest ones, else all, else says that there are none."""
+
+    def __init__(
+        self,
+        kind: str,
+        given: object,
+        known: Iterable[object] = (),
+        *,
+        at: Place | None = None,
+        path: str | None = None,
+        details: Sequence[str] = (),
+        todo: str | None = None,
+    ) -> None:
+        super().__init__(
+            f"no {kind} named {given!r}", at=at, path=path, given=given, known=known, details=details, todo=todo
+        )
+        self.kind = kind
+
+    def advice(self) -> str | None:
+        if self.todo:
+            return self.todo
+        if not self.known:
+            return f"There is no {self.kind} at all here."
+        near = near_names(self.given, self.known)
+        if near:
+            return "Did you mean " + " or ".join(repr(name) for name in near) + "?"
+        names = [str(name) for name in self.known]
+        return f"Known: {', '.join(names[:20])}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+class MissingKey(ConfigurationError, KeyError):
+    """A reference to a key that is not there."""
+
+
+class MissingIndex(ConfigurationError, IndexError):
+    """A reference to an element beyond the end of a list."""
+
+
+class WrongType(ConfigurationError, TypeError):
+    """A value of a kind that is not allowed in its place."""
+
+
+class UndefinedName(ConfigurationError, NameError):
+    """A name in the arguments of a config method that means nothing there."""
+
+
+class MissingMember(ConfigurationError, AttributeError):
+    """A module without a component, a class without a method that the configuration calls."""
+
+
+class MissingFile(ConfigurationError, FileNotFoundError):
+    """A project file, an included file, a version file or an imported project that is not there."""
+
+
+class ImportFailed(ConfigurationError, ImportError):
+    """A component's module that does not import; the original error is its cause."""
+
+
+class SeveralErrors(ConfigurationError, ValueError):
+    """Independent errors that were found together; `errors` holds them all."""
+
+    def __init__(self, errors: Sequence[MachinableError]) -> None:
+        super().__init__(f"{len(errors)} errors")
+        self.errors = tuple(errors)
+        self.exit_code = min(error.exit_code for error in errors)
+
+    def __str__(self) -> str:
+        return "\n\n".join(str(error) for error in self.errors)
+
+    def as_data(self) -> dict[str, Any]:
+        return super().as_data() | {"errors": [error.as_data() for error in self.errors]}
+
+    @staticmethod
+    def raise_any(errors: Sequence[MachinableError]) -> None:
+        """Raise the only error as itself, several as one, none not at all."""
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise SeveralErrors(errors)
+
+
+class UsageError(MachinableError):
+    """An argument that a function or a command does not take."""
+
+
+class InvalidValue(UsageError, ValueError):
+    """An argument with a value that is not allowed."""
+
+
+class InvalidType(UsageError, TypeError):
+    """An argument of a type that is not allowed."""
+
+
+class NotAvailable(UsageError, AttributeError, RuntimeError):
+    """Something that is not there yet, or not here."""
+
+
+class AccessError(MachinableError):
+    """Reading a value of a configuration failed while a component runs."""
+
+    exit_code = 1
+
+
+class MissingAttribute(AccessError, KeyError, AttributeError):
+    """A key that a configuration does not have, asked for as an attribute or as an item."""
+
+
+class ArithmeticTypeError(AccessError, TypeError):
+    """Arithmetic with something that is not a number in the arguments of a config method."""
+
+
+class NumberTooLarge(AccessError, OverflowError):
+    """A power that would not end in the arguments of a config method."""
+
+
+class EndlessCall(AccessError, RecursionError):
+    """A config method that needs its own value; shows the chain."""
+
+
+class StorageError(MachinableError):
+    """Something about stored bytes."""
+
+    exit_code = 3
+
+
+class StorageUnavailable(StorageError, OSError):
+    """A storage that is not there, cannot be written, or is not a storage."""
+
+
+class NotStored(StorageError, KeyError):
+    """No such execution, trial or record in a storage."""
+
+
+class MissingArtifact(StorageError, FileNotFoundError):
+    """An artifact that a trial did not write."""
+
+
+class ArtifactExists(StorageError, FileExistsError):
+    """An artifact that would be overwritten without being asked to."""
+
+
+class BadName(StorageError, ValueError):
+    """A name of an artifact that has no known extension or leaves its folder."""
+
+
+class WrongKind(StorageError, TypeError):
+    """Data that a format does not take."""
+
+
+class Damaged(StorageError, ValueError):
+    """A stored file that cannot be read."""
+
+
+class Refused(MachinableError, RuntimeError):
+    """Nothing was started, because it could not have ended well."""
+
+    exit_code = 3
+
+
+class TrialsFailed(MachinableError, RuntimeError):
+    """Trials of an execution failed; all others have run. `execution` is the execution, `executions` those that ran."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, execution: Any = None, executions: Sequence[Any] = (), **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.execution = execution
+        self.executions = tuple(executions) or ((execution,) if execution is not None else ())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A live execution holds an open storage and stays in its process.
+        facts = self._facts() | {"execution": None, "executions": ()}
+        return _rebuild, (type(self), facts)

@@ -1,0 +1,143 @@
+"""Names and seeds: an execution's id encodes its seed, and a trial's seed and uid follow from both and its key.
+
+So a trial keeps its seed whatever else is in the plan, and an id is all that is needed to draw the same numbers again.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import TypeVar
+
+from machinable.errors import InvalidType, InvalidValue
+from machinable.plain import canonical
+
+__all__ = ["assign", "decode", "encode", "folder_name", "level_seed", "parse_folder_name", "seed_of", "seed_of_text"]
+
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+LENGTH = 6
+LOWEST = 62 ** (LENGTH - 1)
+HIGHEST = 62**LENGTH - 1
+_VALUES = {character: value for value, character in enumerate(ALPHABET)}
+_T = TypeVar("_T", int, str)
+_FOLDER = re.compile(r"([1-9A-Za-z][0-9A-Za-z]{5})(?:-([1-9][0-9]*))?", re.ASCII)
+
+
+def encode(number: int, length: int = LENGTH) -> str:
+    """The number in base 62, most significant digit first, zeros in front up to `length`."""
+    digits = []
+    while number:
+        number, digit = divmod(number, 62)
+        digits.append(ALPHABET[digit])
+    return "".join(reversed(digits)).rjust(length, "0")
+
+
+def decode(text: str) -> int:
+    """The seed that an execution id stands for: `OY1p1o` → 22490017876.
+
+    Raises:
+        InvalidValue: the text is not an id.
+    """
+    identifier, run = parse_folder_name(text)
+    if run != 1:
+        raise InvalidValue(
+            f"{text!r} is not an execution id", given=text, todo=f"Leave out the suffix: {identifier!r}."
+        )
+    number = 0
+    for character in identifier:
+        number = number * 62 + _VALUES[character]
+    return number
+
+
+def parse_folder_name(text: str) -> tuple[str, int]:
+    """The id and the number of the run: `OY1p1o` → `("OY1p1o", 1)`, `OY1p1o-2` → `("OY1p1o", 2)`.
+
+    Raises:
+        InvalidValue: the text is neither an id nor an id with a rerun suffix.
+    """
+    match = _FOLDER.fullmatch(text)
+    if match is None or match[2] == "1":
+        raise InvalidValue(
+            f"{text!r} is not an execution id", given=text,
+            todo="An id has six characters of 0-9 A-Z a-z and does not begin with 0, such as OY1p1o; "
+            "a rerun has a suffix from -2 on, such as OY1p1o-2. For a number, pass an int.",
+        )  # fmt: skip
+    return match[1], int(match[2] or 1)
+
+
+def folder_name(identifier: str, run: int) -> str:
+    """The name of an execution's folder: the id, from the second run on with a suffix."""
+    return identifier if run == 1 else f"{identifier}-{run}"
+
+
+def seed_of(seed: object) -> int:
+    """The execution seed that `seed=` asks for.
+
+    Args:
+        seed: None (drawn by the operating system), an int (mapped into the range of ids), an execution id.
+
+    Raises:
+        InvalidValue: a text that is not an id.
+        InvalidType: a bool or anything else.
+    """
+    if seed is None:
+        return random.SystemRandom().randint(LOWEST, HIGHEST)
+    if isinstance(seed, str):
+        return decode(parse_folder_name(seed)[0])
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise InvalidType(
+            f"{seed!r} is not a seed", given=seed, todo="A seed is None, an int, or an execution id such as 'OY1p1o'."
+        )
+    return random.Random(seed).randint(LOWEST, HIGHEST)
+
+
+def seed_of_text(text: str) -> int | str:
+    """The seed that a text from a command line or a variable means: digits are a number, `id:…` and all else an id."""
+    return int(text) if re.fullmatch(r"[-+]?[0-9]+", text, re.ASCII) else text.removeprefix("id:")
+
+
+def _draw(head: str, tail: str) -> int:
+    digest = blake2b(f"{head}{tail}]".encode("ascii"), digest_size=16).digest()
+    return int.from_bytes(digest, "big")
+
+
+def level_seed(execution_seed: int, label: str) -> int:
+    """The seed that all trials of a level (of `repeat` or `split`) share, 31 bit."""
+    return _draw(canonical([execution_seed, "level", label])[:-1], "") % 2**31
+
+
+def assign(execution_seed: int, keys: Sequence[str], chosen: Sequence[int | None]) -> list[tuple[int, str]]:
+    """Seed (31 bit) and uid (12 characters) of each trial, unique in the plan and independent of its order.
+
+    Trials are taken in the order of their keys' canonical JSON; each gets the first draw that no earlier one has.
+
+    Args:
+        execution_seed: that of the plan.
+        keys: the canonical JSON of what tells the trials apart, all different.
+        chosen: seeds that were set by hand; they are used as they are and block nobody else's draw.
+    """
+    result: list[tuple[int, str]] = [(0, "")] * len(keys)
+    seeds: set[int] = set()
+    uids: set[str] = set()
+    for index in sorted(range(len(keys)), key=keys.__getitem__):
+        given = chosen[index]
+        if given is None:
+            seed = _first_free(execution_seed, "seed", keys[index], seeds, lambda draw: draw % 2**31)
+        else:
+            seed = given
+        uid = _first_free(execution_seed, "uid", keys[index], uids, lambda draw: encode(draw % 62**12, 12))
+        result[index] = seed, uid
+    return result
+
+
+def _first_free(execution_seed: int, purpose: str, text: str, taken: set[_T], value_of: Callable[[int], _T]) -> _T:
+    head = f'[{execution_seed},"{purpose}",{text}'
+    value = value_of(_draw(head, ""))
+    n = 0
+    while value in taken:
+        n += 1
+        value = value_of(_draw(head, f",{n}"))
+    taken.add(value)
+    return value

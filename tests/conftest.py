@@ -1,0 +1,53 @@
+"""What many tests need: a small project of their own, and no settings of whoever runs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+World = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("MACHINABLE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp()))
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Forgets modules that were imported from the small projects of a test: others have modules of the same names."""
+    yield
+    temporary = str(tmp_path_factory.getbasetemp())
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(temporary):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project directory, which is the working directory."""
+    directory = tmp_path / "project"
+    directory.mkdir()
+    monkeypatch.chdir(directory)
+    monkeypatch.syspath_prepend(str(directory))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return directory
+
+
+@pytest.fixture
+def project(world: Path) -> World:
+    """Writes files into the project: `project(machinable_yaml, module="…")`; gives its directory."""
+
+    def write(declarations: str, **modules: str) -> Path:
+        (world / "machinable.yaml").write_text(declarations)
+        for name, text in modules.items():
+            (world / f"{name}.py").write_text(text)
+        return world
+
+    return write

@@ -1,0 +1,37 @@
+"""Listeners are checked at the door."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from machinable.errors import InvalidType
+from machinable.events import checked_listeners
+
+
+class Called:
+    def __call__(self, event: object) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    "listener", [print, lambda event: None, lambda *events: None, lambda event, more=1: None, Called(), [].append]
+)
+def test_what_can_be_called_with_one_event_is_a_listener(listener: Any) -> None:
+    assert checked_listeners([listener]) == (listener,)
+
+
+@pytest.mark.parametrize(
+    ("listeners", "words"),
+    [
+        (print, "not a list"),
+        ("print", "not a list"),
+        ([3], "cannot be called"),
+        ([lambda: None], "cannot take one event"),
+        ([lambda event, other: None], "cannot take one event"),
+    ],
+)
+def test_others_are_refused_by_name(listeners: Any, words: str) -> None:
+    with pytest.raises(InvalidType, match=words):
+        checked_listeners(listeners)
