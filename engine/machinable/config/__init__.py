@@ -1,0 +1,1 @@
+"""The configuration language: text and values in, values out."""

@@ -1,0 +1,346 @@
+"""What stands below one entry, one `~` block or in one version mapping: values, reserved keys and blocks."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from machinable.config.merge import expand_dots, merge
+from machinable.config.source import MAX_DEPTH, UNREADABLE, Reference, Section, described, kind_of, unwrapped
+from machinable.errors import MachinableError, MalformedText, Place, SeveralErrors, UnknownName
+
+__all__ = [
+    "EMPTY",
+    "RESERVED",
+    "Block",
+    "Body",
+    "EntryKey",
+    "LayeredBlock",
+    "block_values",
+    "is_reserved",
+    "lay_block",
+    "open_block",
+    "parse_body",
+    "parse_key",
+    "reserved_form_problem",
+]
+
+RESERVED = (
+    "_mixins_", "_class_", "_evaluate_", "_seed_", "_seeding_", "_requires_", "_results_", "_resources_",
+    "_environment_", "_retries_", "_chdir_",
+)  # fmt: skip
+
+_IDENTIFIER = r"[^\W\d]\w*"
+_PATH = rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*"
+_NAME = rf"(?:\+\.{_IDENTIFIER}\.)?{_PATH}"
+_KEY = re.compile(rf"(?P<name>{_NAME})?(?:\^(?P<parent>{_NAME}))?(?:=(?P<alias>[^=^]*))?")
+
+_BLOCKS = 5_000  # looked at of one component: a block that refers to what it stands in has no end
+
+Block: TypeAlias = "Body | Reference | LayeredBlock"
+Trail: TypeAlias = "Body | tuple[Trail, Trail]"
+
+
+def is_reserved(key: object) -> bool:
+    """True for keys with an underscore at both ends, such as `_mixins_`."""
+    return type(key) is str and len(key) > 2 and key[0] == "_" and key[-1] == "_"
+
+
+class Body:
+    """Values, reserved keys and `~` blocks of one mapping, or of several laid over each other."""
+
+    __slots__ = ("blocks", "reserved", "section", "trail", "values")
+
+    def __init__(
+        self,
+        values: Mapping[Any, Any],
+        reserved: dict[str, Any],
+        blocks: dict[str, Block],
+        section: Mapping[Any, Any],
+        trail: Trail | None = None,
+    ) -> None:
+        self.values = values
+        self.reserved = reserved
+        self.blocks = blocks
+        self.section = section
+        self.trail: Trail = trail or self
+
+    @property
+    def parts(self) -> list[Body]:
+        """The bodies that it was merged from, the lowest first."""
+        result: list[Body] = []
+        waiting = [self.trail]
+        while waiting:
+            trail = waiting.pop()
+            if isinstance(trail, tuple):
+                waiting += reversed(trail)
+            else:
+                result.append(trail)
+        return result
+
+    def place(self, key: str) -> Place | None:
+        """Where a top-level key was written, or None for what came from Python."""
+        return self.section.place(key) if isinstance(self.section, Section) and key in self.section.marks else None
+
+    def over(self, base: Body) -> Body:
+        """This body laid over another one."""
+        blocks = base.blocks
+        if self.blocks:
+            blocks = dict(blocks)
+            for name, block in self.blocks.items():
+                blocks[name] = lay_block(block, blocks.get(name))
+        return Body(
+            merge(base.values, self.values),
+            merge(base.reserved, self.reserved) if self.reserved else base.reserved,
+            blocks,
+            self.section,
+            (base.trail, self.trail),
+        )
+
+    def without(self, *reserved: str) -> Body:
+        """The same without some reserved keys."""
+        if self.reserved.keys().isdisjoint(reserved):
+            return self
+        kept = {key: value for key, value in self.reserved.items() if key not in reserved}
+        return Body(self.values, kept, self.blocks, self.section, self.trail)
+
+
+class LayeredBlock:
+    """A block over another one of the same name, where one of them is a reference; merged when it is used."""
+
+    __slots__ = ("above", "below")
+
+    def __init__(self, above: Block, below: Block) -> None:
+        self.above = above
+        self.below = below
+
+
+EMPTY = Body({}, {}, {}, {})
+
+
+def parse_body(
+    mapping: Mapping[Any, Any], path: str, errors: list[MachinableError], *, in_version: bool = False
+) -> Body:
+    """Sorts what a mapping says.
+
+    Args:
+        mapping: an entry's value, a block's, or a version.
+        path: where it is, for messages.
+        errors: takes what is wrong: a key that is not text, an unknown reserved key, a block that is no mapping.
+        in_version: a version does not choose the class.
+    """
+    section = mapping if isinstance(mapping, Section) else None
+    special = odd = False
+    for key in mapping:
+        if type(key) is not str:
+            shown = section.source.typed(section.marks[key]) if section is not None else str(key)
+            errors.append(MalformedText(
+                f"the key '{shown}' is not text", at=section.place(key) if section is not None else None,
+                path=path or None, given=shown, todo=f'Write it in quotes: "{shown}".',
+            ))  # fmt: skip
+            odd = True
+        else:
+            special = special or key[0:1] in ("~", "_") or "." in key
+    if odd:
+        return parse_body(_only_text(mapping), path, errors, in_version=in_version)
+    if not special:
+        return Body(mapping, {}, {}, mapping)
+    if any(key.count(".") >= MAX_DEPTH for key in mapping):
+        longest = max(mapping, key=lambda key: key.count("."))
+        at = section.place(longest) if section is not None else None
+        message = f"a key has more than {MAX_DEPTH} parts"
+        errors.append(MalformedText(message, at=at, path=path or None, todo="Nest less deeply."))
+        return Body({}, {}, {}, mapping)
+    expanded: Any = expand_dots(mapping)
+    names = [key for key in expanded if key[:1] == "~" or is_reserved(key)]
+    if not names:
+        return Body(expanded, {}, {}, expanded)
+    values: Any = {key: value for key, value in expanded.items() if key not in names}
+    if section is not None:
+        plain = values
+        values = Section(section.source)
+        values.update(plain)
+        values.marks = expanded.marks
+        values.optional = expanded.optional
+    body = Body(values, {}, {}, expanded)
+    for key in names:
+        value = expanded[key]
+        if value is UNREADABLE:
+            continue
+        problem: MachinableError | None
+        if key[0] != "~":
+            problem = _reserved_problem(key, value, in_version)
+            if problem is None:
+                body.reserved[key] = unwrapped(value) if key == "_class_" else value
+        else:
+            problem = None
+            value = unwrapped(value)
+            if isinstance(value, Reference) and not value.written.startswith("$self."):
+                body.blocks[key] = value
+            elif value is None or isinstance(value, dict):
+                inner = f"{path}.{key}" if path else key
+                body.blocks[key] = parse_body(value or {}, inner, errors, in_version=True)
+            else:
+                problem = MalformedText(
+                    f"the version {key!r} is not a mapping but {described(expanded[key])}", given=key,
+                    todo="A version is a mapping, nothing, `$/file.yaml`, or a `$.` reference to a mapping.",
+                )  # fmt: skip
+        if problem is not None:
+            problem.at = body.place(key)
+            problem.path = path or None
+            errors.append(problem)
+    return body
+
+
+def _only_text(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    kept = {key: value for key, value in mapping.items() if type(key) is str}
+    if not isinstance(mapping, Section):
+        return kept
+    section = Section(mapping.source)
+    section.update(kept)
+    section.marks = mapping.marks
+    section.optional = mapping.optional
+    return section
+
+
+def _reserved_problem(key: str, value: Any, in_version: bool) -> MachinableError | None:
+    """What is wrong with a reserved key, as far as it can be said before references are resolved."""
+    if key not in RESERVED:
+        return UnknownName("reserved key", key, RESERVED)
+    if key == "_class_" and in_version:
+        return MalformedText("`_class_` has no place in a version", given=key, todo="Set it in the entry.")
+    if not isinstance(value, Reference):
+        return reserved_form_problem(key, value)
+    if key in ("_class_", "_mixins_") and value.written.startswith("$self."):
+        return MalformedText(
+            f"`{key}` must be known before values are, and {value.written!r} is not", given=value.written,
+            todo="Refer to root material: $.key.",
+        )  # fmt: skip
+    return None
+
+
+def reserved_form_problem(key: str, value: Any, reference: Reference | None = None) -> MalformedText | None:
+    """That a reserved key has a value of the wrong form; most are checked by those who use them.
+
+    Args:
+        reference: what gave the value, if it was one.
+    """
+    form = _RESERVED_FORM[key](unwrapped(value)) if key in _RESERVED_FORM else None
+    if form is None:
+        return None
+    if reference is None:
+        return MalformedText(f"`{key}` takes {form}, not {described(value)}", given=described(value))
+    message = f"`{key}` takes {form}, which {reference.written!r} is not"
+    return MalformedText(message, at=reference.place, given=reference.written)
+
+
+def _boolean(value: Any) -> str | None:
+    return None if type(value) is bool else "true or false"
+
+
+def _integer(value: Any) -> str | None:
+    return None if type(value) is int or value is None else "a whole number"
+
+
+def _identifier(value: Any) -> str | None:
+    return None if type(value) is str and value.isidentifier() else "the name of a class"
+
+
+def _names(value: Any) -> str | None:
+    fine = value is None or (isinstance(value, list) and all(type(name) is str for name in value))
+    return None if fine else "a list of dotted names"
+
+
+_RESERVED_FORM = {
+    "_evaluate_": _boolean, "_chdir_": _boolean, "_seed_": _integer, "_class_": _identifier, "_seeding_": _names,
+}  # fmt: skip
+
+
+def lay_block(above: Block, below: Block | None) -> Block:
+    """A block laid over one of the same name."""
+    if below is None or below is above:
+        return above
+    if isinstance(above, Body) and isinstance(below, Body):
+        return above.over(below)
+    return LayeredBlock(above, below)
+
+
+def open_block(block: Block) -> Body:
+    """The body of a block, which may be a `$.` reference to a mapping in the file's root.
+
+    Raises:
+        MalformedText: it refers to something else than a mapping.
+    """
+    layers = []
+    while isinstance(block, LayeredBlock):  # a chain of children may be long
+        layers.append(block.above)
+        block = block.below
+    body = block if isinstance(block, Body) else _referred(block)
+    for layer in reversed(layers):
+        body = open_block(layer).over(body)
+    return body
+
+
+def _referred(block: Reference) -> Body:
+    from machinable.config.references import Resolver  # a block that is a reference is rare
+
+    value = unwrapped(Resolver({}, block.source.scope.name).container(block))
+    if value is not None and not isinstance(value, dict):
+        raise MalformedText(
+            f"the version refers to {kind_of(value)}, which is not a mapping", at=block.place, given=block.written,
+            todo="Refer to a mapping, or to nothing.",
+        )  # fmt: skip
+    errors: list[MachinableError] = []
+    body = parse_body(value or {}, block.written, errors, in_version=True)
+    SeveralErrors.raise_any(errors)
+    return body
+
+
+def block_values(blocks: Mapping[str, Block]) -> Iterator[Mapping[Any, Any]]:
+    """The values that any block sets, blocks inside blocks included; one that cannot be read sets nothing."""
+    waiting = deque(blocks.values())
+    for _ in range(_BLOCKS):
+        if not waiting:
+            return
+        try:
+            body = open_block(waiting.popleft())
+        except MachinableError:
+            continue  # told when it is used
+        yield body.values
+        waiting += body.blocks.values()
+
+
+class EntryKey:
+    """The parts of an entry's key: `name ^ parent = alias`; a name may begin with `+.project.`."""
+
+    __slots__ = ("alias", "name", "parent")
+
+    def __init__(self, name: str | None, parent: str | None, alias: str | None) -> None:
+        self.name = name
+        self.parent = parent
+        self.alias = alias
+
+
+def parse_key(key: str, written: str) -> EntryKey:
+    """The parts of an entry's key.
+
+    Args:
+        written: the key as it was typed, for messages.
+
+    Raises:
+        MalformedText: a part is missing, stands twice or is no name.
+    """
+    match = _KEY.fullmatch(key)
+    if match is None or not (match["name"] or match["parent"]):
+        raise MalformedText(
+            f"{written!r} is not the name of an entry", given=written,
+            todo="Write name, name^parent, name=alias, name^parent=alias or ^parent; names are import paths.",
+        )  # fmt: skip
+    if match["alias"] is not None and not match["alias"].isidentifier():
+        raise MalformedText(
+            f"the alias in {written!r} is not an identifier", given=written,
+            todo="An alias has letters, digits and underscores and does not begin with a digit.",
+        )  # fmt: skip
+    return EntryKey(match["name"], match["parent"], match["alias"])

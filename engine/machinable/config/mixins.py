@@ -1,0 +1,127 @@
+"""Reads `_mixins_` lists: which mixins a component borrows, and from which project."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from machinable.config.names import Entry
+from machinable.config.references import Resolver
+from machinable.config.source import FromEnvironment, Items, Reference, described, unwrapped
+from machinable.errors import ConfigurationError, MalformedText, Place, UnknownName
+
+if TYPE_CHECKING:
+    from machinable.config.document import Workspace
+
+__all__ = ["MixinUse", "read_list"]
+
+
+class MixinUse(NamedTuple):
+    """One mixin in a component's list: the name used there, the entry, and the attribute if one was given."""
+
+    name: str
+    entry: Entry
+    attribute: str | None
+
+    @property
+    def origin(self) -> str:
+        """The canonical name, with `+.<project>.` before it for another project."""
+        name = self.entry.name
+        if self.entry.project and not name.startswith("+."):
+            return f"+.{self.entry.project}.{name}"
+        return name
+
+    @property
+    def reached_as(self) -> str:
+        """The attribute of the component under which its methods are."""
+        return self.attribute or f"_{self.name.replace('.', '_')}_"
+
+
+def read_list(
+    workspace: Workspace, project: str, value: Any, replaces: Sequence[MixinUse], at: Place | None, path: str
+) -> list[MixinUse]:
+    """The mixins of a list, each once.
+
+    Args:
+        project: the one whose file contains the list; its mixins are meant.
+        value: null, one entry or a list; `"^"` in it stands for `replaces`.
+
+    Raises:
+        UnknownName: a mixin or a project that nobody declared. MalformedText: an entry of another form.
+    """
+    listed = _followed(value, path)
+    uses: dict[tuple[int, str | None], MixinUse] = {}
+    items = listed if isinstance(listed, list) else [] if listed is None else [value]
+    for index, item in enumerate(items):
+        place = items.place(index) if isinstance(items, Items) else at
+        if _followed(item, path) == "^":
+            found = list(replaces)
+        else:
+            try:
+                found = [_one(workspace, project, item, path)]
+            except ConfigurationError as error:
+                error.at = error.at or place
+                error.path = f"{path}._mixins_"
+                raise
+        for use in found:
+            uses.setdefault((id(use.entry), use.attribute), use)
+    return list(uses.values())
+
+
+def _followed(value: Any, path: str) -> Any:
+    """A value that is needed before others are known: variables replaced, `$.` references followed."""
+    if isinstance(value, Reference):
+        if value.written.startswith("$self."):
+            raise MalformedText(
+                f"`_mixins_` must be known before values are, and {value.written!r} is not", at=value.place,
+                path=f"{path}._mixins_", given=value.written, todo="Refer to root material: $.key.",
+            )  # fmt: skip
+        value = Resolver({}, path).container(value)
+    return unwrapped(value)
+
+
+def _told(name: Any) -> str:
+    """A name for messages: as it was written."""
+    return name.written if isinstance(name, (FromEnvironment, Reference)) else str(name)
+
+
+def _one(workspace: Workspace, project: str, item: Any, path: str) -> MixinUse:
+    document = workspace.documents[project]
+    attribute = vendor = written_vendor = None
+    name = written = item
+    if isinstance(item, Reference) and isinstance(followed := _followed(item, path), dict):
+        item = followed
+    if isinstance(item, dict):
+        unknown = [key for key in item if key not in ("name", "vendor", "attribute")]
+        if unknown:
+            raise UnknownName("part of a mixin", unknown[0], ["name", "vendor", "attribute"])
+        written, written_vendor = item.get("name"), item.get("vendor")
+        vendor, attribute = _followed(written_vendor, path), _followed(item.get("attribute"), path)
+        if attribute is not None and not (type(attribute) is str and attribute.isidentifier()):
+            shown = described(item["attribute"])
+            raise MalformedText(f"the attribute of a mixin is not an identifier but {shown}", given=shown,
+                                todo="Write letters, digits and underscores.")  # fmt: skip
+        if vendor is not None and type(vendor) is not str:
+            shown = described(written_vendor)
+            raise MalformedText(f"the vendor of a mixin is not a name but {shown}", given=shown,
+                                todo="Write {name: …, vendor: project}.")  # fmt: skip
+    name = _followed(written, path)
+    shown = described(written)
+    if type(name) is not str:
+        raise MalformedText(f"a mixin is a name or a mapping with a name, not {shown}", given=shown,
+                            todo="Write `_mixins_: [name, {name: …, attribute: …}]`.")  # fmt: skip
+    given = _told(written)
+    if name.startswith("+."):
+        _, _, rest = given.partition(".")
+        other, _, inner = rest.partition(".")
+        raise MalformedText(f"a mixin of another project is not named {given!r}", given=given,
+                            todo=f"Write {{name: {inner or 'NAME'}, vendor: {other or 'PROJECT'}}}.")  # fmt: skip
+    if vendor is not None:
+        other_document = workspace.imported(document, vendor)
+        if other_document is None:
+            raise UnknownName("imported project", _told(written_vendor), document.imports)
+        document = other_document
+    entry = document.mixins.lookup(name)
+    if entry is None:
+        raise UnknownName("mixin", given, document.mixins.known())
+    return MixinUse(name, entry, attribute)
