@@ -1,0 +1,1 @@
+"""What shall run, frozen: from a task to its trials."""

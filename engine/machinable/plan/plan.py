@@ -1,0 +1,204 @@
+"""The plan: everything that shall run, frozen; what is printed is what is executed."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, overload
+
+from machinable.errors import Place
+from machinable.plain import Plain, dumps
+from machinable.plan.identity import content, identity
+from machinable.plan.spec import ChildSpec, MixinSpec, Retries, Target, TrialSpec
+from machinable.plan.table import cell, flatten, html_table, text_table
+from machinable.plan.wish import Level
+
+__all__ = ["Plan", "Row", "Use"]
+
+SHOWN = 40  # trials of a plan that is printed
+
+
+@dataclass(frozen=True)
+class Use:
+    """What all repetitions of one listed component share; each of its fields means what it means in `TrialSpec`."""
+
+    component: str
+    module: str
+    name: str
+    version: Plain
+    config: Mapping[str, Plain]
+    stored: Mapping[str, Plain]
+    origins: Mapping[str, str]
+    effective: Plain
+    effective_children: tuple[Plain, ...]
+    user_flags: Mapping[str, Plain]
+    target: Target
+    children: tuple[ChildSpec, ...]
+    mixins: tuple[MixinSpec, ...]
+    mixin_only: frozenset[str]
+    evaluate: bool
+    checkpoint: str | None
+    tags: Mapping[str, Plain]
+    seeding: tuple[str, ...] | None
+    change_directory: bool
+    resources: Mapping[str, float]
+    retries: Retries | None
+    environment: Mapping[str, str]
+    results: tuple[str, ...]
+    at: Place | None  # where it is declared
+
+    @cached_property
+    def content(self) -> str:
+        """What is computed, but for the seed."""
+        return content(
+            self.component, self.module, self.effective, children=self.effective_children, flags=self.user_flags,
+            checkpoint=self.checkpoint, requirements={},
+        )  # fmt: skip
+
+
+class Row(NamedTuple):
+    """One trial: which use, its number in each level, its seed and uid."""
+
+    use: int
+    numbers: tuple[int, ...]
+    seed: int
+    uid: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan(Sequence[TrialSpec]):
+    """What a task means in a project. A sequence of `TrialSpec`s, made when they are asked for.
+
+    Attributes:
+        id: the execution id. seed: the execution seed that it stands for. name: of the execution.
+        project: the project's directory. project_name: its name.
+        task: the task as plain data, hidden keys left out. warnings: what may be a mistake.
+    """
+
+    id: str
+    seed: int
+    name: str | None
+    project: str
+    project_name: str
+    task: Mapping[str, Plain]
+    warnings: tuple[str, ...]
+    uses: tuple[Use, ...]
+    rows: tuple[Row, ...]
+    levels: tuple[Level, ...]
+    level_seeds: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> TrialSpec: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[TrialSpec]: ...
+
+    def __getitem__(self, index: int | slice) -> TrialSpec | list[TrialSpec]:
+        if isinstance(index, slice):
+            return [self._spec(i) for i in range(*index.indices(len(self.rows)))]
+        return self._spec(range(len(self.rows))[index])
+
+    def __iter__(self) -> Iterator[TrialSpec]:
+        return map(self._spec, range(len(self.rows)))
+
+    def _spec(self, index: int) -> TrialSpec:
+        row = self.rows[index]
+        use = self.uses[row.use]
+        flags: dict[str, Any] = dict(use.user_flags)
+        flags.update(GLOBAL_SEED=self.seed, EXECUTION=self.id, SEED=row.seed, UID=row.uid)
+        flags.update(INDEX=index, TOTAL=len(self.rows), NAME=use.name, MODULE=use.module)
+        for level, seed, number in zip(self.levels, self.level_seeds, row.numbers, strict=True):
+            flags[level.flag("SEED")] = seed
+            flags[level.flag("TOTAL")] = level.total
+            flags[level.flag("NUMBER")] = number
+        if use.checkpoint is not None:
+            flags["CHECKPOINT"] = use.checkpoint
+        return TrialSpec(
+            index=index,
+            uid=row.uid,
+            seed=row.seed,
+            component=use.component,
+            module=use.module,
+            version=use.version,
+            config=use.config,
+            flags=flags,
+            target=use.target,
+            children=use.children,
+            mixins=use.mixins,
+            evaluate=use.evaluate,
+            stored=use.stored,
+            origins=use.origins,
+            mixin_only=use.mixin_only,
+            resources=use.resources,
+            retries=use.retries,
+            environment=use.environment,
+            results=use.results,
+            checkpoint=use.checkpoint,
+            tags=use.tags,
+            seeding=use.seeding,
+            change_directory=use.change_directory,
+            identity=self.identity(index),
+        )
+
+    def identity(self, index: int) -> str:
+        """The identity of a trial's computation."""
+        row = self.rows[index]
+        return identity(self.uses[row.use].content, row.seed)
+
+    def __repr__(self) -> str:
+        return f"<Plan {self.id}: {len(self)} trial{'' if len(self) == 1 else 's'}>"
+
+    def __str__(self) -> str:
+        lines = [f"{self.name or 'Plan'} {self.id}: {len(self)} trial{'' if len(self) == 1 else 's'}"]
+        lines += text_table(*self.rows_for_people(SHOWN))
+        if len(self) > SHOWN:
+            lines.append(f"… and {len(self) - SHOWN:,} more")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        title = f"<p><b>{html.escape(self.name or 'Plan')}</b> <code>{self.id}</code>, {len(self)} trials</p>"
+        more = f"<p>… and {len(self) - SHOWN:,} more</p>" if len(self) > SHOWN else ""
+        return title + html_table(*self.rows_for_people(SHOWN)) + more
+
+    def rows_for_people(self, limit: int | None = None) -> tuple[list[str], list[list[str]]]:
+        """Headings and cells of a table: which trial, and only those values that differ between trials."""
+        differing = self.differing()
+        headings = ["#", "uid", "component", *[level.label.lower() for level in self.levels], *differing]
+        rows = []
+        for spec in self[: len(self) if limit is None else limit]:
+            flat = flatten(spec.stored)
+            names = ", ".join(child.component for child in spec.children)
+            rows.append([
+                str(spec.index), spec.uid, f"{spec.component} ({names})" if names else spec.component,
+                *[f"{spec.flags[level.flag('NUMBER')] + 1}/{level.total}" for level in self.levels],
+                *[cell(flat[key]) if key in flat else "" for key in differing],
+            ])  # fmt: skip
+        return headings, rows
+
+    def differing(self) -> list[str]:
+        """The dotted paths whose values differ between trials of one component, in the order of the configuration."""
+        first: dict[str, dict[str, Any]] = {}
+        found: dict[str, None] = {}
+        for use in self.uses:
+            flat = flatten(use.stored)
+            other = first.setdefault(use.component, flat)
+            if other is not flat:
+                found.update(
+                    dict.fromkeys(
+                        key for key in [*other, *flat]
+                        if key not in flat or key not in other or dumps(flat[key]) != dumps(other[key])
+                    )
+                )  # fmt: skip
+        return list(found)
+
+    def as_data(self) -> dict[str, Plain]:
+        """The plan as plain data, for programs."""
+        return {
+            "id": self.id, "seed": self.seed, "name": self.name, "project": self.project_name,
+            "trials": [spec.as_data() for spec in self],
+        }  # fmt: skip

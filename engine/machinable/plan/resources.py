@@ -1,0 +1,47 @@
+"""What a trial occupies while it runs: `cpus`, `gpus`, `memory`, and whatever else a project has to share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from machinable.errors import MalformedText, WrongType
+
+__all__ = ["parse_resources"]
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
+_UNITS = {"": 1, **{f"{c}i": 1024 ** (i + 1) for i, c in enumerate("kmgt")},
+          **{c: 1000 ** (i + 1) for i, c in enumerate("kmgt")}}  # fmt: skip
+
+
+def parse_resources(value: Any, path: str) -> dict[str, float]:
+    """Resources by name; `memory` in bytes, from numbers or texts such as `4GiB` and `500MB`.
+
+    Args:
+        value: null or a mapping. path: where it stands, for messages.
+
+    Raises:
+        WrongType: it is no mapping, or an amount is no number. MalformedText: one below zero, a size that is none.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise WrongType(f"resources are a mapping, not {value!r}", path=path, given=value, todo="Write {cpus: 2}.")
+    result = {}
+    for name, amount in value.items():
+        if name == "memory" and isinstance(amount, str):
+            match = _SIZE.fullmatch(amount.strip())
+            if match is None:
+                raise MalformedText(
+                    f"{amount!r} is no size of memory", path=f"{path}.{name}", given=amount,
+                    todo="Write bytes or a size such as 4GiB or 500MB.",
+                )  # fmt: skip
+            amount = float(match[1]) * _UNITS[(match[2] or "").lower()]
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+            raise WrongType(f"an amount of {name} is a number, not {amount!r}", path=f"{path}.{name}", given=amount)
+        if not 0 <= amount < float("inf"):
+            raise MalformedText(f"an amount of {name} is not below zero, nor endless: {amount!r}", path=f"{path}.{name}", given=amount)  # noqa: E501  # fmt: skip
+        if amount:
+            result[str(name)] = amount
+    return result

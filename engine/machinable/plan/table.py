@@ -1,0 +1,43 @@
+"""Tables of text and HTML for what is planned."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from machinable.plain import dumps
+
+__all__ = ["cell", "flatten", "html_table", "text_table"]
+
+
+def flatten(value: Any, path: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by their dotted paths; an empty mapping is a leaf."""
+    if isinstance(value, Mapping) and value:
+        found: dict[str, Any] = {}
+        for key, item in value.items():
+            found.update(flatten(item, f"{path}.{key}" if path else str(key)))
+        return found
+    return {path: value} if path else {}
+
+
+def cell(value: Any, width: int = 30) -> str:
+    """A value as it fits into a table."""
+    text = value if isinstance(value, str) else dumps(value)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with the columns under each other."""
+    widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in [headings, *rows]
+    ]
+
+
+def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The table for a notebook."""
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in headings)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

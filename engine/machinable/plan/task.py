@@ -1,0 +1,236 @@
+"""The task: a builder in which a person says what shall run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from machinable.config.versions import elements_of, expand_lists
+from machinable.errors import InvalidType, InvalidValue, UnknownName
+from machinable.plain import Plain, as_plain
+from machinable.plan.expand import expand
+from machinable.plan.plan import Plan
+from machinable.plan.resources import parse_resources
+from machinable.plan.wish import Call, ChildCall, Level, Named, Wish
+from machinable.project import Project
+
+__all__ = ["Task"]
+
+
+class Task:
+    """What shall run: components, how often, with which versions.
+
+    Every method changes this task and returns it, so that chains and statements both work.
+
+    Args:
+        component: as the first argument of `component`.
+        name: of the execution.
+    """
+
+    def __init__(self, component: Any = None, *, name: str | None = None) -> None:
+        self.calls: list[Call] = []
+        self.levels: list[Level] = []
+        self.versions: list[Any] = []
+        self.name: str | None = None
+        if name is not None:
+            self.named(name)
+        if component is not None:
+            self.component(component)
+
+    def __repr__(self) -> str:
+        shown = [getattr(call.name, "__name__", call.name) for call in self.calls]
+        levels = "".join(f" x{level.total}" for level in self.levels)
+        return f"Task({', '.join(map(str, shown))}{levels})"
+
+    def component(
+        self,
+        name: Any,
+        version: Any = None,
+        *,
+        children: Any = None,
+        resources: Mapping[str, Any] | None = None,
+        flags: Mapping[str, Any] | None = None,
+        checkpoint: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> Task:
+        """Adds a component; a list of versions gives one trial for each.
+
+        Args:
+            name: a declared name, a tuple `(name, version, …)`, a `Component` subclass, or a function.
+            version: None, "~name", "_mixin_", a mapping, YAML text, a file, a tuple (merged), a list (one trial each).
+            children: a child or a list of them: names, tuples, classes, mappings with `component`.
+            resources: what each trial occupies, such as `{"cpus": 2, "memory": "4GiB"}`; laid over `_resources_`.
+            flags: read by the component as `self.flags`.
+            checkpoint: text; leads to `on_restore` and is the flag `CHECKPOINT`.
+            tags: shown in tables and reports, never part of what tells trials apart.
+
+        Raises:
+            InvalidType, InvalidValue: an argument of another form.
+        """
+        name, version = _name_and_version(name, version, "component")
+        parse_resources(resources, "resources")
+        self.calls.append(
+            Call(
+                name,
+                version,
+                tuple(_child(child) for child in _listed(children)),
+                _checkpoint(checkpoint),
+                _mapping(flags, "flags"),
+                _mapping(tags, "tags"),
+                _mapping(resources, "resources"),
+            )
+        )
+        return self
+
+    def repeat(self, k: int, name: str = "REPEAT") -> Task:
+        """Runs the whole plan `k` times, each time with other seeds; the flags say which time it is."""
+        return self._level(k, name, "repeat")
+
+    def split(self, k: int, name: str = "SPLIT") -> Task:
+        """As `repeat`, for the parts of something, such as the folds of a cross-validation."""
+        return self._level(k, name, "split")
+
+    def version(self, version: Any) -> Task:
+        """Lays a version over every component and child of this task, below their own; calls accumulate."""
+        if _has_list(version):
+            raise InvalidType(
+                "Task.version takes one version, not a list", given=version,
+                todo="Give the list to a component: .component(name, [a, b]).",
+            )  # fmt: skip
+        elements_of(version)
+        self.versions.append(version)
+        return self
+
+    def named(self, name: str) -> Task:
+        """Names the execution."""
+        if not isinstance(name, str):
+            raise InvalidType(f"a task's name is text, not {name!r}", given=name)
+        self.name = name
+        return self
+
+    def copy(self) -> Task:
+        """Another task with the same wishes; changing one does not change the other."""
+        from copy import deepcopy
+
+        task = Task(name=self.name)
+        task.calls = [
+            Call(
+                call.name,
+                deepcopy(call.version),
+                tuple(
+                    ChildCall(child.name, deepcopy(child.version), child.checkpoint, deepcopy(child.flags))
+                    for child in call.children
+                ),
+                call.checkpoint,
+                deepcopy(call.flags),
+                deepcopy(call.tags),
+                deepcopy(call.resources),
+            )
+            for call in self.calls
+        ]
+        task.levels = list(self.levels)
+        task.versions = deepcopy(self.versions)
+        return task
+
+    def plan(self, project: Project | str | os.PathLike[str] | None = None, seed: object = None) -> Plan:
+        """What this task means in a project, frozen; nothing is imported or written.
+
+        Args:
+            project: a `Project` or a path; default: the working directory.
+            seed: None, an int, or an execution id.
+
+        Raises:
+            ConfigurationError: the project or a configuration is wrong; everything that is wrong, together.
+        """
+        return expand(self.wish, project, seed)
+
+    @property
+    def wish(self) -> Wish:
+        """What has been asked for so far, frozen."""
+        return Wish(tuple(self.calls), tuple(self.levels), tuple(self.versions), self.name)
+
+    def _level(self, k: int, name: str, method: str) -> Task:
+        if isinstance(k, bool) or not isinstance(k, int):
+            raise InvalidType(f"{method} takes a whole number, not {k!r}", given=k)
+        if k < 1:
+            raise InvalidValue(f"{method} takes a number of at least 1, not {k}", given=k)
+        if not isinstance(name, str):
+            raise InvalidType(f"the name of a {method} is text, not {name!r}", given=name)
+        if not name.isidentifier():
+            raise InvalidValue(f"the name of a {method} is an identifier, not {name!r}", given=name)
+        self.levels.append(Level(name, k, len(self.levels)))
+        return self
+
+
+def _name_and_version(name: Any, version: Any, what: str) -> tuple[Named, Any]:
+    if isinstance(name, tuple):
+        if not name:
+            raise InvalidValue(f"an empty tuple names no {what}", todo="Write (name, version, …).")
+        name, *versions = name
+        if versions:
+            if version is not None:
+                raise InvalidType(
+                    f"the {what} {name!r} has a version in its tuple and another one beside it", given=version,
+                    todo="Put both into the tuple: (name, version, version).",
+                )  # fmt: skip
+            version = versions[0] if len(versions) == 1 else tuple(versions)
+    if not (isinstance(name, (str, type)) or callable(name)):
+        raise InvalidType(
+            f"{name!r} names no {what}", given=name,
+            todo="Give a declared name, a tuple (name, version, …), a Component subclass or a function.",
+        )  # fmt: skip
+    if name == "":
+        raise InvalidValue(f"an empty text names no {what}")
+    for one in expand_lists(version):
+        elements_of(one)
+    return name, version
+
+
+def _listed(children: Any) -> Sequence[Any]:
+    if children is None:
+        return ()
+    return children if isinstance(children, list) else [children]
+
+
+_CHILD_KEYS = ("component", "version", "checkpoint", "flags")
+
+
+def _child(child: Any) -> ChildCall:
+    if isinstance(child, Mapping):
+        for key in child:
+            if key not in _CHILD_KEYS:
+                raise UnknownName("key of a child", key, _CHILD_KEYS)
+        if "component" not in child:
+            raise InvalidValue("a child has no `component`", given=dict(child), todo="Write {'component': name}.")
+        name, version = _name_and_version(child["component"], child.get("version"), "child")
+        checkpoint, flags = child.get("checkpoint"), child.get("flags")
+    else:
+        name, version = _name_and_version(child, None, "child")
+        checkpoint = flags = None
+    if not isinstance(name, (str, type)):
+        raise InvalidType(f"a child is a component, not the function {name!r}", given=name)
+    return ChildCall(name, version, _checkpoint(checkpoint), _mapping(flags, "flags"))
+
+
+def _checkpoint(checkpoint: Any) -> str | None:
+    if checkpoint is None or isinstance(checkpoint, str):
+        return checkpoint
+    if isinstance(checkpoint, os.PathLike):
+        return str(os.fspath(checkpoint))
+    raise InvalidType(f"a checkpoint is text, not {checkpoint!r}", given=checkpoint)
+
+
+def _mapping(value: Any, what: str) -> Mapping[str, Plain]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidType(f"`{what}` takes a mapping, not {value!r}", given=value)
+    for key in value:
+        if not isinstance(key, str):
+            raise InvalidType(f"the names of `{what}` are text, not {key!r}", given=key)
+    return as_plain(value, what)  # type: ignore[no-any-return]
+
+
+def _has_list(version: Any) -> bool:
+    return isinstance(version, list) or (isinstance(version, tuple) and any(map(_has_list, version)))

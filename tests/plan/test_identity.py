@@ -1,0 +1,84 @@
+"""The identity of a computation: pinned, and equal exactly for what is the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinable.plan.task import Task
+
+DECLARATIONS = """
+components:
+  - a: {rate: 0.5, size?: 10, deep: {n?: 1}, _workers: 4, ~fast: {rate: 1.0}}
+  - other.a: {rate: 0.5, size?: 10, deep: {n?: 1}}
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "machinable.yaml").write_text(DECLARATIONS)
+    return tmp_path
+
+
+def identity(directory: Path, *call: Any, **more: Any) -> str:
+    return Task().component(*call, **more).plan(directory, "OY1p1o").uses[0].content
+
+
+def test_an_identity_is_pinned(directory: Path) -> None:
+    """If this changes, nobody's stored results are found again."""
+    plan = Task("a").plan(directory, "OY1p1o")
+    assert (plan.uses[0].content, plan[0].identity) == (
+        "74d5d038df5e8a9a94a6c7feff1638b1",
+        "00dd8d3fa4b521528f0281538f43b934",
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([("a", {"rate": 1})], [("a", {"rate": 1.0})]),
+        ([("a", {"rate": 1})], [("a", "~fast")]),
+        ([("a", {"deep.n": 2})], [("a", "deep: {n: 2}")]),
+        (["a"], [("a", {"_workers": 9})]),
+        (["a"], [("a", {"size": 10, "deep": {"n": 1}})]),
+    ],
+    ids=[
+        "a whole number where a float is declared",
+        "a block",
+        "other spelling",
+        "a hidden key",
+        "an optional default",
+    ],
+)
+def test_two_spellings_of_one_computation_are_one(directory: Path, one: Any, other: Any) -> None:
+    assert identity(directory, *one) == identity(directory, *other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ((["a"], {}), (["other.a"], {})),
+        ((["a"], {}), ([("a", {"size": 11})], {})),
+        ((["a"], {}), ([("a", {"new": None})], {})),
+        ((["a"], {}), (["a"], {"flags": {"x": 1}})),
+        ((["a"], {}), (["a"], {"checkpoint": "there"})),
+        ((["a"], {}), (["a"], {"children": "a"})),
+    ],
+    ids=["module", "value", "key", "flags", "checkpoint", "children"],
+)
+def test_what_decides_a_result_tells_computations_apart(directory: Path, one: Any, other: Any) -> None:
+    assert identity(directory, *one[0], **one[1]) != identity(directory, *other[0], **other[1])
+
+
+def test_an_option_that_is_added_later_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "machinable.yaml").write_text("components:\n  - a: {x: 1}\n")
+    before = identity(tmp_path, "a")
+    (tmp_path / "machinable.yaml").write_text("components:\n  - a: {x: 1, shuffle?: false}\n")
+    assert identity(tmp_path, "a") == before
+
+
+def test_the_seed_of_a_listed_trial_counts(directory: Path) -> None:
+    plan = Task("a").repeat(2).plan(directory, 1)
+    assert plan[0].identity != plan[1].identity

@@ -1,0 +1,68 @@
+"""Nothing else in a plan, and nothing in the project, changes a trial's seed or uid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from machinable.plan.task import Task
+
+DECLARATIONS = "components:\n" + "".join(f"  - {name}: {{x: 0, ~v: {{x: 1}}}}\n" for name in "abcd")
+CALLS = st.tuples(
+    st.sampled_from("abcd"),
+    st.sampled_from([None, "~v", {"x": 2}, ("~v", {"x": 3}), [{"x": 4}, {"x": 5}], "x: 6"]),
+    st.sampled_from([None, "a", ["b", ("c", "~v")]]),
+)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("seeds")
+    (path / "machinable.yaml").write_text(DECLARATIONS)
+    return path
+
+
+def drawn(directory: Path, calls: list[Any], repeats: int) -> list[tuple[Any, int, str]]:
+    """What tells each trial apart for a reader, with its seed and uid; equal ones are numbered."""
+    task = Task()
+    for name, version, children in calls:
+        task.component(name, version, children=children)
+    plan = task.repeat(repeats).plan(directory, "OY1p1o")
+    seen: dict[str, int] = {}
+    result = []
+    for spec in plan:
+        text = repr((spec.component, spec.version, [(c.component, c.version) for c in spec.children], spec.flags["REPEAT_NUMBER"]))  # noqa: E501  # fmt: skip
+        seen[text] = seen.get(text, 0) + 1
+        result.append(((text, seen[text]), spec.seed, spec.uid))
+    return result
+
+
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    calls=st.lists(CALLS, min_size=1, max_size=4), others=st.lists(CALLS, max_size=3),
+    repeats=st.integers(1, 3), more=st.integers(0, 2), random=st.randoms(use_true_random=False),
+)  # fmt: skip
+def test_other_components_their_order_and_more_repeats_change_nothing(
+    directory: Path, calls: list[Any], others: list[Any], repeats: int, more: int, random: Any
+) -> None:
+    alone = drawn(directory, calls, repeats)
+    mixed = [*calls, *others]
+    random.shuffle(mixed)
+    together = {key: (seed, uid) for key, seed, uid in drawn(directory, mixed, repeats + more)}
+    assert {key: together[key] for key, _, _ in alone} == {key: (seed, uid) for key, seed, uid in alone}
+
+
+def test_what_the_project_says_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "machinable.yaml").write_text("components:\n  - a: {x: 0}\n")
+    before = drawn(tmp_path, [("a", {"x": 1}, None)], 2)
+    (tmp_path / "machinable.yaml").write_text("components:\n  - b: {}\n  - a: {x: 7, more: [1, 2]}\n")
+    assert drawn(tmp_path, [("a", {"x": 1}, None)], 2) == before
+
+
+def test_seeds_and_uids_are_unique_in_a_plan(directory: Path) -> None:
+    plan = Task().component("a", [{"x": i} for i in range(500)]).repeat(4).plan(directory, 1)
+    assert len({spec.seed for spec in plan}) == len({spec.uid for spec in plan}) == 2000
