@@ -1,0 +1,326 @@
+"""What code ran: its state in git, its uncommitted changes, and an archive of it that has the same bytes each time."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from machinable.errors import StorageError
+from machinable.storage import layout
+
+__all__ = ["code_diff", "code_state", "digest", "pack"]
+
+
+def code_state(directory: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """`{"commit", "branch", "dirty"}` of the git repository that a directory is in; None if there is none, or no git.
+
+    `commit` is None before the first commit, `branch` is None where HEAD is detached, `dirty` says whether tracked
+    files of the repository, submodules included, differ from the commit.
+    """
+    out = _git(directory, "status", "--porcelain=v2", "--branch", "--untracked-files=no", "-z")
+    if out is None:
+        return None
+    lines = out.decode("utf-8", "surrogateescape").split("\0")
+    facts = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
+    commit, branch = facts["branch.oid"], facts["branch.head"]
+    return {
+        "commit": None if commit == "(initial)" else commit,
+        "branch": None if branch == "(detached)" else branch,
+        "dirty": any(line and not line.startswith("# ") for line in lines),
+    }
+
+
+def code_diff(directory: str | os.PathLike[str]) -> bytes | None:
+    """What `git apply` needs to make the tracked files of the repository what they are now; None if nothing."""
+    state = code_state(directory)
+    if state is None or not state["commit"] or not state["dirty"]:
+        return None
+    # Whatever the user has configured, the result must be something that applies.
+    plain = ["--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--no-relative"]
+    plain += ["--ignore-submodules=dirty"]
+    return _git(directory, "diff", *plain, "--submodule=short", "--src-prefix=a/", "--dst-prefix=b/", "HEAD") or None
+
+
+def digest(data: bytes) -> str:
+    """The name of the content: `sha256:9d0e…`."""
+    import hashlib
+
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def pack(directory: str | os.PathLike[str], *, exclude: Sequence[str | os.PathLike[str]] = ()) -> bytes:
+    """A zip archive of the code in a directory; the same files give the same bytes.
+
+    In a git repository these are the files that are tracked or not ignored, in its submodules too; elsewhere all but
+    those that `.gitignore` files name. Caches, virtual environments, what version control keeps for itself, and the
+    executions of any storage are left out. Links are kept as links, so nothing comes in from outside.
+
+    Args:
+        directory: the project.
+        exclude: storages, as absolute paths. One that the project lies in excludes its executions.
+
+    Raises:
+        StorageError: a file cannot be read.
+    """
+    from io import BytesIO
+    from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+    root = os.path.realpath(directory)
+    storages = [os.path.realpath(storage) for storage in exclude]
+    names = [name for name in _listed(root, storages) if not _is_stored(root, os.path.join(root, name), storages)]
+    buffer = BytesIO()
+    with ZipFile(buffer, "w", ZIP_DEFLATED) as archive:
+        for name in sorted(names):
+            found = _read(os.path.join(root, name))
+            if found is not None:
+                mode, content = found
+                # A zip has only names in Unicode, and no time before 1980; times do not matter here.
+                info = ZipInfo(os.fsencode(name).decode("utf-8", "backslashreplace"), (1980, 1, 1, 0, 0, 0))
+                info.create_system = 3
+                info.external_attr = mode << 16
+                info.compress_type = ZIP_DEFLATED
+                archive.writestr(info, content)
+    return buffer.getvalue()
+
+
+def _read(path: str) -> tuple[int, bytes] | None:
+    """Mode and content of a file or link; None if it is gone, or neither: reading a pipe would never end."""
+    try:
+        mode = os.lstat(path).st_mode
+        if stat.S_ISLNK(mode):
+            return stat.S_IFLNK | 0o777, os.fsencode(os.readlink(path))
+        if not stat.S_ISREG(mode):
+            return None
+        with open(path, "rb") as file:
+            return stat.S_IFREG | (0o755 if mode & stat.S_IXUSR else 0o644), file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _unreadable(error)
+
+
+def _is_stored(root: str, path: str, storages: Sequence[str]) -> bool:
+    """Whether a path belongs to a storage, rather than to the project in `root`."""
+    for storage in storages:
+        if root == storage:
+            top = os.path.relpath(path, root).split(os.sep)[0]
+            if top == layout.BY_CONTENT or os.path.isfile(os.path.join(root, top, layout.EXECUTION)):
+                return True
+        elif _is_below(path, storage) and not _is_below(root, storage):
+            return True
+    return False
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(os.path.join(folder, ""))
+
+
+# --- which files
+
+
+_VERSION_CONTROL = frozenset({".git", ".hg", ".svn", ".bzr", "_darcs", "CVS", ".jj"})
+_CACHES = frozenset({
+    "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".ipynb_checkpoints", ".tox", ".nox",
+    ".eggs", ".cache", "node_modules",
+})  # fmt: skip
+_COMPILED = (".pyc", ".pyo")
+
+
+def _listed(root: str, storages: Sequence[str]) -> set[str]:
+    """The files of a project, relative to it, with the separators of the system."""
+    names = _listed_by_git(root, storages)
+    # An outer repository may ignore the project altogether, as one of a home directory does.
+    names = names or set(_walk(root, storages))
+    left_out = {os.path.dirname(name) for name in names if os.path.basename(name) == "pyvenv.cfg"} - {""}
+    # Another storage holds archives like this one: each would be several times as large as the one before.
+    candidates = {os.path.dirname(name) for name in names if os.path.basename(name) == layout.EXECUTION}
+    left_out |= {folder for folder in candidates if _is_execution(os.path.join(root, folder))}
+    return {name for name in names if left_out.isdisjoint(_folders(name))} if left_out else names
+
+
+def _is_execution(folder: str) -> bool:
+    return all(os.path.isfile(os.path.join(folder, name)) for name in (layout.EXECUTION, layout.PLAN))
+
+
+def _folders(name: str) -> Iterator[str]:
+    while name:
+        name = os.path.dirname(name)
+        yield name
+
+
+def _listed_by_git(root: str, storages: Sequence[str]) -> set[str] | None:
+    top = _top(root)
+    if top is None:
+        return None
+    patterns = [*sorted(_VERSION_CONTROL | _CACHES), *(f"*{ending}" for ending in _COMPILED)]
+    # git must not walk through a storage with a million files to find what is dropped afterwards.
+    below = [os.path.relpath(s, top).replace(os.sep, "/") for s in storages if s != root and _is_below(s, top)]
+    patterns += ["/" + re.sub(r"([\\*?\[ ])", r"\\\1", path) for path in below]
+    skipped = [f"--exclude={pattern}" for pattern in patterns]
+    out = _git(root, "ls-files", "--cached", "--others", "--exclude-standard", *skipped, "-z")
+    if out is None:
+        return None
+    names = set()
+    for name in filter(None, map(os.fsdecode, out.split(b"\0"))):
+        name = os.path.normpath(name)
+        path = os.path.join(root, name)
+        if os.path.islink(path) or not os.path.isdir(path):
+            names.add(name)
+        elif name != ".":  # a submodule, or a repository that is none yet
+            is_repository = os.path.lexists(os.path.join(path, ".git"))
+            found = _listed(path, storages) if is_repository else _walk(path, storages)
+            names |= {os.path.join(name, below) for below in found}
+    return names
+
+
+def _walk(root: str, storages: Sequence[str]) -> Iterator[str]:
+    """The files that no ignore file excludes."""
+    rules: dict[str, list[_Rule]] = {}
+    for folder, folders, files in os.walk(root, onerror=_unreadable):
+        here = os.path.relpath(folder, root)
+        here = "" if here == os.curdir else here
+        rules[here] = rules[os.path.dirname(here)] if here else []
+        if ".gitignore" in files:
+            rules[here] = rules[here] + _read_rules(folder, here)
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        folders[:] = [
+            name
+            for name in folders
+            if name not in links
+            and name not in _VERSION_CONTROL
+            and name not in _CACHES
+            and not _is_ignored(os.path.join(here, name), True, rules[here])
+            and not _is_environment(os.path.join(folder, name))
+            and not _is_stored(root, os.path.join(folder, name), storages)
+            and not _is_execution(os.path.join(folder, name))
+        ]
+        for name in files + links:
+            path = os.path.join(here, name)
+            is_made = name.endswith(_COMPILED) or name in _VERSION_CONTROL  # `.git` is a file in a worktree
+            if not is_made and not _is_ignored(path, False, rules[here]):
+                yield path
+
+
+def _is_environment(folder: str) -> bool:
+    return os.path.exists(os.path.join(folder, "pyvenv.cfg")) or os.path.isdir(os.path.join(folder, "conda-meta"))
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise StorageError(
+        f"the code cannot be backed up: {error.filename!r} cannot be read: {error.strerror}", given=error.filename,
+        todo="Make it readable, or name it in .gitignore.",
+    ) from error  # fmt: skip
+
+
+# --- ignore files
+
+
+class _Rule:
+    """A line of a `.gitignore`."""
+
+    def __init__(self, line: str, folder: str) -> None:
+        self.includes = line.startswith("!")
+        line = line.removeprefix("!")
+        self.only_folders = line.endswith("/")
+        line = line.rstrip("/")
+        anywhere = "" if "/" in line else "(?:.*/)?"
+        base = re.escape(folder.replace(os.sep, "/") + "/") if folder else ""
+        self.matches = re.compile(base + anywhere + _expression(line.removeprefix("/")), re.DOTALL).fullmatch
+
+
+def _expression(pattern: str) -> str:
+    def replaced(found: re.Match[str]) -> str:
+        text = found[0]
+        if text.endswith("**/"):
+            return text[: text.index("*")] + "(?:.*/)?"
+        if text.endswith("/**"):
+            return "/.+"
+        if text[0] == "*":
+            return "[^/]*"
+        if text == "?":
+            return "[^/]"
+        if text == "[":
+            return "(?!)"  # a class that is not closed matches nothing
+        if len(text) > 2 and text[0] == "[":
+            inside = text[2:-1] if text[1] in "!^" else text[1:-1]
+            # In a class of git a backslash quotes, as in Python; only [ and doubled signs mean more in Python.
+            inside = re.sub(r"\[:(\w+):\]", lambda c: _CLASSES.get(c[1], ""), inside)
+            inside = re.sub(r"(?<!\\)\[|([&~|])(?=\1)", r"\\\g<0>", inside)
+            return f"(?!/)[{'^' if text[1] in '!^' else ''}{inside}]"
+        return re.escape(text[1] if text[0] == "\\" and len(text) > 1 else text)
+
+    return _TOKEN.sub(replaced, pattern)
+
+
+_TOKEN = re.compile(
+    r"\A(?:\*\*/)+|(?:/\*\*)+/|(?:/\*\*)+\Z|\*+|\?|\[[!^]?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|\\.|.", re.DOTALL
+)
+_CLASSES = {"alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "lower": "a-z", "upper": "A-Z", "space": r"\s",
+            "xdigit": "0-9a-fA-F", "punct": r"!-/:-@\[-`{-~"}  # fmt: skip
+
+
+def _read_rules(folder: str, here: str) -> list[_Rule]:
+    rules = []
+    for line in Path(folder, ".gitignore").read_text("utf-8-sig", "surrogateescape").split("\n"):
+        line = re.sub(r"(?<!\\) +\Z", "", line.removesuffix("\r"))
+        if line.strip("/") and not line.startswith("#"):
+            try:
+                rules.append(_Rule(line, here))
+            except re.error:  # git matches nothing with a class that means nothing, such as [z-a]
+                continue
+    return rules
+
+
+def _is_ignored(path: str, is_folder: bool, rules: list[_Rule]) -> bool:
+    """Whether the last rule that matches excludes. What is below an ignored folder is never asked for."""
+    path = path.replace(os.sep, "/")
+    for rule in reversed(rules):
+        if (is_folder or not rule.only_folders) and rule.matches(path):
+            return not rule.includes
+    return False
+
+
+# --- git
+
+
+def _top(directory: str | os.PathLike[str]) -> str | None:
+    """The nearest folder upwards with a `.git`, which is a directory, or a file in submodules and worktrees."""
+    here = Path(os.path.realpath(directory))
+    return next((str(folder) for folder in (here, *here.parents) if (folder / ".git").exists()), None)
+
+
+def _git(directory: str | os.PathLike[str], *command: str) -> bytes | None:
+    """What a command of git prints in a directory; None if it is in no repository, or git is not installed."""
+    if _top(directory) is None:
+        return None
+    git = _import_git()
+    program = git.Git(os.path.realpath(directory))
+    program.update_environment(GIT_OPTIONAL_LOCKS="0")  # reading must not write into the project, not even the index
+    try:
+        out: bytes = program.execute(["git", *command], stdout_as_string=False, strip_newline_in_stdout=False)
+        return out
+    except git.GitCommandNotFound:
+        return None
+    except git.GitCommandError as error:
+        reason = str(error.stderr).strip().removeprefix("stderr:").strip(" '\n")
+        if "not a git repository" not in reason:  # an empty .git is none, all else the user can mend
+            warnings.warn(f"the code is taken as if it were in no repository, for git says: {reason}", stacklevel=4)
+        return None
+
+
+def _import_git() -> Any:
+    before = os.environ.get("GIT_PYTHON_REFRESH")
+    os.environ["GIT_PYTHON_REFRESH"] = "quiet"  # else the import fails where there is no git
+    try:
+        import git
+    finally:
+        if before is None:
+            del os.environ["GIT_PYTHON_REFRESH"]
+        else:
+            os.environ["GIT_PYTHON_REFRESH"] = before
+    return git

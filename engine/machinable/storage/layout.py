@@ -1,0 +1,134 @@
+"""What files and folders are called: format 1 of a storage, and the only place that knows.
+
+Unless told otherwise, paths are relative to the folder of an execution.
+"""
+
+from __future__ import annotations
+
+import re
+
+from machinable.errors import BadName
+
+FORMAT = 1
+
+# an execution
+EXECUTION = "execution.json"
+PLAN = "plan.jsonl"
+LEDGER = "ledger.jsonl"
+CODE = "code.zip"
+DIFF = "code.diff"
+TRIALS = "trials"
+
+# a trial, and a former attempt of it
+TRIAL = "trial.json"
+STATUS = "status.json"
+LOG = "log.txt"
+OUTPUT = "output.log"
+RECORDS = "records"
+ARTIFACTS = "artifacts"
+CHECKPOINTS = "checkpoints"
+ATTEMPTS = "attempts"
+
+# the storage
+BY_CONTENT = "by-content"
+
+_ROWS = ".jsonl"
+_PART = re.compile(r"\.([0-9]{6,})(?=\.[^.]*\Z)")
+
+
+def join(*parts: str) -> str:
+    """One path of several; empty ones do not count."""
+    return "/".join(part for part in parts if part)
+
+
+def trial(uid: str) -> str:
+    """The folder of a trial: `trials/9c2EapVGXnPH`."""
+    return f"{TRIALS}/{uid}"
+
+
+def trial_json(uid: str) -> str:
+    """What a trial is; written once, before it starts."""
+    return f"{TRIALS}/{uid}/{TRIAL}"
+
+
+def status(uid: str) -> str:
+    """How far a trial is."""
+    return f"{TRIALS}/{uid}/{STATUS}"
+
+
+def log(uid: str) -> str:
+    """What a trial's logger wrote."""
+    return f"{TRIALS}/{uid}/{LOG}"
+
+
+def output(uid: str) -> str:
+    """What a trial wrote to stdout and stderr."""
+    return f"{TRIALS}/{uid}/{OUTPUT}"
+
+
+def records(uid: str, scope: str = "default") -> str:
+    """The rows of one scope of a trial's record."""
+    return f"{TRIALS}/{uid}/{scope_file(scope)}"
+
+
+def artifact(uid: str, name: str) -> str:
+    """An artifact, by the name that the component used."""
+    return f"{TRIALS}/{uid}/{ARTIFACTS}/{name}"
+
+
+def checkpoints(uid: str) -> str:
+    """The folder of a trial's checkpoints."""
+    return f"{TRIALS}/{uid}/{CHECKPOINTS}"
+
+
+def attempt(uid: str, number: int) -> str:
+    """The folder that keeps what a former attempt of a trial left, counted from 1."""
+    return f"{TRIALS}/{uid}/{ATTEMPTS}/{number}"
+
+
+def scope_file(scope: str) -> str:
+    """The rows of one scope, relative to the trial: `records/default.jsonl`.
+
+    Raises:
+        BadName: the scope cannot be the name of a file.
+    """
+    if not scope or scope[0] == "." or not {"/", "\\", "\0"}.isdisjoint(scope) or _PART.search(scope + _ROWS):
+        raise BadName(
+            f"a record cannot have the scope {scope!r}",
+            given=scope,
+            todo="Its rows are a file of that name: take a name without / and \\ that neither begins with a dot"
+            " nor ends with one and six digits.",
+        )
+    return f"{RECORDS}/{scope}{_ROWS}"
+
+
+def scope_of(name: str) -> str | None:
+    """The scope whose rows are in a file of `records`, or None for another file."""
+    return whole(name)[: -len(_ROWS)] if name.endswith(_ROWS) else None
+
+
+def part(path: str, number: int) -> str:
+    """The numbered part of a file that cannot grow: `ledger.jsonl`, 1 → `ledger.000001.jsonl`."""
+    stem, dot, extension = path.rpartition(".")
+    return f"{stem}.{number:06d}{dot}{extension}"
+
+
+def part_number(path: str) -> int:
+    """The number of a part, 0 for a file that is none."""
+    found = _PART.search(path)
+    return int(found[1]) if found else 0
+
+
+def whole(path: str) -> str:
+    """The file that a part belongs to: `ledger.000001.jsonl` → `ledger.jsonl`. Other paths stay as they are."""
+    return _PART.sub("", path)
+
+
+def pointer(identity: str) -> str:
+    """What points from an identity to the trial with its result; relative to the storage."""
+    return f"{BY_CONTENT}/{identity[:2]}/{identity}.json"
+
+
+def lease(identity: str) -> str:
+    """What says that somebody computes an identity now; relative to the storage."""
+    return f"{BY_CONTENT}/{identity[:2]}/{identity}.lease"

@@ -1,0 +1,1 @@
+"""Sets of tests that every implementation of a protocol must pass."""

@@ -1,0 +1,53 @@
+"""An S3 server in a process of its own, for tests: moto's, one request at a time.
+
+moto looks whether there is an object and stores one in two steps, so of several conditional requests at the same
+moment more than one may win. S3 itself decides that at one place; a lock around the server does the same.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["s3_server"]
+
+_PROGRAM = """
+import sys
+from threading import Lock, Thread
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+application, lock = DomainDispatcherApplication(create_backend_app), Lock()
+
+def one_at_a_time(environ, start_response):
+    with lock:
+        answer = application(environ, start_response)
+        try:
+            return list(answer)
+        finally:
+            getattr(answer, "close", lambda: None)()
+
+class Silent(WSGIRequestHandler):
+    def log(self, *arguments):
+        pass
+
+server = make_server("127.0.0.1", 0, one_at_a_time, threaded=True, request_handler=Silent)
+Thread(target=server.serve_forever, daemon=True).start()
+print(server.port, flush=True)
+sys.stdin.read()  # until nobody is there any more
+"""
+
+
+@contextmanager
+def s3_server() -> Iterator[str]:
+    """The URL of an empty server, which ends with the block."""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", _PROGRAM], text=True, **pipes) as server:
+        assert server.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        finally:
+            server.terminate()

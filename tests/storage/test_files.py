@@ -1,0 +1,238 @@
+"""Directories, memory and numbered parts, and what a killed writer leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from machinable.storage.files import DirectoryFiles, Entry, Files, MemoryFiles, PartAppender, read_parts
+from tests.kits.storage import FilesConformance
+
+
+class TestDirectoryFiles(FilesConformance):
+    @pytest.fixture(params=["plain", "with space!?%20#ü"])
+    def files(self, tmp_path: Path, request: pytest.FixtureRequest) -> Files:
+        (tmp_path / request.param).mkdir()
+        return DirectoryFiles(tmp_path / request.param)
+
+
+class TestMemoryFiles(FilesConformance):
+    @pytest.fixture
+    def files(self) -> Files:
+        return MemoryFiles()
+
+
+def test_directories_and_memory_say_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    directory, memory = DirectoryFiles("a b"), MemoryFiles()
+    assert (directory.url, directory.reach, directory.appends) == (str(tmp_path / "a b"), "host", True)
+    assert (memory.url, memory.reach, memory.appends) == ("mem://", "process", True)
+    assert directory.local_path("") == str(tmp_path / "a b")
+    assert directory.local_path("x/y") == str(tmp_path / "a b/x/y")
+    assert memory.local_path("x") is None
+    assert DirectoryFiles("/").local_path("x") == "/x"
+
+
+def test_each_memory_is_its_own() -> None:
+    one, other = MemoryFiles(), MemoryFiles()
+    one.write("x", b"1")
+    assert not other.exists("x")
+
+
+_KILLED_BEFORE_THE_REPLACE = """
+import os, signal, sys
+from machinable.storage.files import DirectoryFiles
+os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+DirectoryFiles(sys.argv[1]).write("a/x", b"new" * 100000)
+"""
+
+
+def test_a_writer_that_is_killed_leaves_the_old_content(tmp_path: Path) -> None:
+    files = DirectoryFiles(tmp_path)
+    files.write("a/x", b"old")
+    done = subprocess.run([sys.executable, "-c", _KILLED_BEFORE_THE_REPLACE, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(os.listdir(tmp_path / "a")) == 2
+    assert files.read("a/x") == b"old"
+    assert files.entries("a") == [Entry("x", False)]
+    files.write("a/x", b"newer")
+    assert files.read("a/x") == b"newer"
+
+
+@pytest.mark.parametrize("failing", ["replace", "write", "close"])
+def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    files = DirectoryFiles(tmp_path)
+    files.write("x", b"old")
+    real = getattr(os, failing)
+
+    def fail(*arguments: object) -> None:
+        if failing == "close":
+            real(*arguments)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, failing, fail)
+        with pytest.raises(OSError, match="No space"):
+            files.write("x", b"new")
+    assert os.listdir(tmp_path) == ["x"]
+    assert files.read("x") == b"old"
+
+
+def test_a_write_that_the_system_takes_in_pieces_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: real(file, data[:7]))
+    files = DirectoryFiles(tmp_path)
+    files.write("x", bytes(range(100)))
+    appender = files.appender("y")
+    appender.write(bytes(range(100)))
+    appender.close()
+    assert files.read("x") == files.read("y") == bytes(range(100))
+
+
+@pytest.mark.parametrize("kind", ["directory", "memory"])
+def test_a_line_that_was_left_unfinished_is_ended_first(tmp_path: Path, kind: str) -> None:
+    files: Files = DirectoryFiles(tmp_path) if kind == "directory" else MemoryFiles()
+    files.write("x.jsonl", b'{"a": 1}\n{"a"')
+    appender = files.appender("x.jsonl")
+    appender.write(b'{"a": 2}\n')
+    appender.write(b'{"a": 3}\n')
+    appender.close()
+    assert files.read("x.jsonl") == b'{"a": 1}\n{"a"\n{"a": 2}\n{"a": 3}\n'
+
+
+def test_after_a_full_disk_the_next_line_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    appender = DirectoryFiles(tmp_path).appender("x")
+    appender.write(b"first\n")
+    real = os.write
+    taken = iter([3])
+
+    def full(file: int, data: bytes) -> int:
+        for count in taken:
+            return real(file, data[:count])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            appender.write(b"second\n")
+    appender.write(b"third\n")
+    appender.close()
+    assert (tmp_path / "x").read_bytes() == b"first\nsec\nthird\n"
+
+
+_APPENDS = """
+import sys
+from machinable.storage.files import DirectoryFiles
+appender = DirectoryFiles(sys.argv[1]).appender("x")
+for number in range(1000):
+    appender.write((f"{sys.argv[2]} {number} " + "." * 200 + "\\n").encode())
+"""
+
+
+def test_lines_of_several_processes_stay_whole(tmp_path: Path) -> None:
+    writers = [subprocess.Popen([sys.executable, "-c", _APPENDS, str(tmp_path), str(w)]) for w in range(3)]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    lines = (tmp_path / "x").read_text().splitlines()
+    assert sorted(lines) == sorted(f"{w} {n} " + "." * 200 for w in range(3) for n in range(1000))
+
+
+def test_removing_a_link_keeps_what_it_leads_to(tmp_path: Path) -> None:
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    outside.mkdir()
+    (outside / "x").write_text("1")
+    inside.mkdir()
+    (inside / "link").symlink_to(outside)
+    files = DirectoryFiles(inside)
+    files.remove("link")
+    assert files.entries("") == []
+    assert (outside / "x").read_text() == "1"
+
+
+def test_parts_from_an_object_store_are_joined_in_any_storage(tmp_path: Path) -> None:
+    for files in (DirectoryFiles(tmp_path), MemoryFiles()):
+        for name in ("log.txt", "log.000001.txt", "log.000002.txt", "log.000010.txt", "log.1000000.txt"):
+            files.write(f"a/{name}", name.encode())
+        files.write("a/other.000003.txt", b"no")
+        files.write("a/log.12.txt", b"no")
+        assert read_parts(files, "a/log.txt") == [
+            b"log.txt", b"log.000001.txt", b"log.000002.txt", b"log.000010.txt", b"log.1000000.txt",
+        ]  # fmt: skip
+
+
+class TestPartAppender:
+    class Store(MemoryFiles):
+        """Fails as long as it shall, and says when a part was asked for."""
+
+        appends = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.fails = False
+            self.asked = threading.Event()
+
+        def write(self, path: str, data: bytes) -> None:
+            try:
+                if self.fails:
+                    raise OSError(5, "gone")
+                super().write(path, data)
+            finally:
+                self.asked.set()
+
+    def test_lines_wait_for_the_end_and_become_one_part(self) -> None:
+        store = self.Store()
+        appender = PartAppender(store, "a/x.jsonl")
+        appender.write(b"1\n")
+        appender.write(b"2\n")
+        assert store.entries("") == []
+        appender.close()
+        assert store.entries("a") == [Entry("x.000001.jsonl", False)]
+        assert store.read("a/x.000001.jsonl") == b"1\n2\n"
+
+    def test_a_further_appender_goes_on_counting(self) -> None:
+        store = self.Store()
+        for line in (b"1\n", b"2\n"):
+            appender = PartAppender(store, "x.jsonl")
+            appender.write(line)
+            appender.close()
+        assert [entry.name for entry in store.entries("")] == ["x.000001.jsonl", "x.000002.jsonl"]
+        assert read_parts(store, "x.jsonl") == [b"1\n", b"2\n"]
+
+    def test_what_waits_is_written_when_the_time_is_over(self) -> None:
+        store = self.Store()
+        appender = PartAppender(store, "x.jsonl", interval=0.001)
+        appender.write(b"1\n")
+        assert store.asked.wait(10)
+        store.asked.clear()
+        appender.write(b"2\n")
+        assert store.asked.wait(10)
+        appender.close()
+        assert b"".join(read_parts(store, "x.jsonl")) == b"1\n2\n"
+
+    def test_much_does_not_wait(self) -> None:
+        store = self.Store()
+        appender = PartAppender(store, "x.bin", interval=3600)
+        appender.write(b"." * PartAppender.LARGEST)
+        assert store.exists("x.000001.bin")
+        appender.close()
+
+    def test_what_could_not_be_stored_is_told_and_kept(self) -> None:
+        store = self.Store()
+        store.fails = True
+        appender = PartAppender(store, "x.jsonl", interval=0.001)
+        appender.write(b"1\n")
+        assert store.asked.wait(10)
+        with pytest.raises(OSError, match="gone"):
+            appender.write(b"2\n")
+        with pytest.raises(OSError, match="gone"):
+            appender.close()
+        store.fails = False
+        appender.close()
+        assert b"".join(read_parts(store, "x.jsonl")) == b"1\n2\n"
