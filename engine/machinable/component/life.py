@@ -1,0 +1,91 @@
+"""The life of a component, from `on_start` to `on_after_destroy`: the events in order."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from machinable.component.base import Component, Surroundings, overrides
+from machinable.component.children import connect, create, destroy
+from machinable.plan.spec import ChildSpec
+
+__all__ = ["Course", "live"]
+
+
+class Course(Surroundings, Protocol):
+    """What happens around the events of a trial."""
+
+    def child_specs(self) -> list[ChildSpec]:
+        """Specifications of the children, to hand out."""
+
+    def construct_child(self, spec: ChildSpec, node: Component) -> Component:
+        """A child after its construct events."""
+
+    def seed(self) -> None:
+        """Seed the random number generators."""
+
+    def begin_execution(self) -> None:
+        """The execute phase begins: first rows are timed from now."""
+
+    def before_work(self) -> None:
+        """The last act before `on_execute`."""
+
+
+def live(node: Component, course: Course) -> Any:
+    """Everything between construct and end; the result is what `on_execute` gives."""
+    node.on_start()
+    _make_children(node, course)
+    if node.on_seeding() is not False:
+        course.seed()
+    create(node)
+    course.begin_execution()
+    node.on_before_execute()
+    course.before_work()
+    result = _execute(node, course)
+    node.on_after_execute()
+    destroy(node)
+    return result
+
+
+def _make_children(node: Component, course: Course) -> None:
+    specs = course.child_specs()
+    if node.on_init_children(specs) is False:
+        node.children = None
+        return
+    children: list[Component] = []
+    node.children = children
+    for spec in specs:
+        index = len(children)
+        if node.on_init_child(spec, index) is False:
+            continue
+        child = course.construct_child(spec, node)
+        children.append(child)
+        node.on_after_init_child(child, index)
+    connect(node)
+    node.on_after_init_children(children)
+
+
+def _execute(node: Component, course: Course) -> Any:
+    try:
+        result = node.on_execute()
+    except StopIteration:
+        result = None
+        course.log.warning("on_execute raised StopIteration: it has ended with the result None")
+    if overrides(type(node), "on_execute_iteration") and not node.flags.get("TUNING"):
+        _iterate(node)
+    return result
+
+
+def _iterate(node: Component) -> None:
+    iteration = 0
+    while True:
+        node.flags["ITERATION"] = iteration
+        node.on_before_execute_iteration(iteration)
+        try:
+            answer = node.on_execute_iteration(iteration)
+        except StopIteration:
+            return
+        if node.on_after_execute_iteration(iteration) is not False:
+            node.record.save_iteration(iteration)
+        if answer is StopIteration or isinstance(answer, StopIteration):
+            return
+        iteration += 1

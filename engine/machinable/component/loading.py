@@ -1,0 +1,242 @@
+"""Finds the code of components: imports their modules, with the project first and without writing into it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from inspect import Parameter, signature
+from types import ModuleType
+from typing import Any, TypeAlias
+
+from machinable.component.base import Component, Mixin
+from machinable.config.calls import calls_in, parse
+from machinable.errors import (
+    ImportFailed,
+    InvalidType,
+    MachinableError,
+    MalformedText,
+    MissingMember,
+    SeveralErrors,
+    near_names,
+)
+from machinable.plan.spec import MixinSpec, Target
+
+__all__ = [
+    "FUNCTION_PARAMETERS",
+    "Code",
+    "check_calls",
+    "check_function",
+    "import_module",
+    "importing",
+    "load_component",
+    "load_mixin",
+]
+
+Code: TypeAlias = type[Component] | Callable[..., Any]
+FUNCTION_PARAMETERS = ("config", "flags", "children", "requires", "tags", "log", "record", "store", "component")
+
+_found: dict[tuple[str, str | None, str], tuple[ModuleType, Any]] = {}
+_lock = threading.Lock()
+_depth = 0
+_bytecode_before = False
+_last_project: str | None = None
+_projects: set[str] = set()
+
+
+@contextmanager
+def importing(project: str | None) -> Iterator[None]:
+    """Meanwhile imports look into the project directory first, and write no bytecode: it stays as it is."""
+    global _depth, _bytecode_before, _last_project
+    with _lock:
+        if _depth == 0:
+            _bytecode_before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+        _depth += 1
+        if project is not None:
+            if _last_project != project:
+                _forget_modules(_projects - {project}, project)
+                _projects.add(project)
+                _last_project = project
+            sys.path.insert(0, project)
+    try:
+        yield
+    finally:
+        with _lock:
+            if project is not None and project in sys.path:
+                sys.path.remove(project)
+            _depth -= 1
+            if _depth == 0:
+                sys.dont_write_bytecode = _bytecode_before
+
+
+def _forget_modules(former: set[str], project: str) -> None:
+    """Modules of other projects do not stand in for those of this one that have the same name."""
+    if not former:
+        return
+    from importlib.machinery import PathFinder
+
+    importlib.invalidate_caches()
+    taken = set()
+    for name, module in list(sys.modules.items()):
+        root = name.partition(".")[0]
+        if root in taken:
+            continue
+        places = [getattr(module, "__file__", None) or "", *(getattr(module, "__path__", None) or ())]
+        if any(place.startswith(tuple(one + os.sep for one in former)) for place in places) and not any(
+            place.startswith(project + os.sep) for place in places
+        ):
+            spec = PathFinder.find_spec(root, [project])
+            if spec is not None:
+                taken.add(root)
+    for name in [name for name in sys.modules if name.partition(".")[0] in taken]:
+        del sys.modules[name]
+
+
+def import_module(name: str, project: str | None = None) -> ModuleType:
+    """The module of that import path.
+
+    Raises:
+        ImportFailed: it does not import; the original error is its cause.
+    """
+    try:
+        with importing(project):
+            return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        todo = None
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            todo = f"Expected {name.replace('.', '/')}.py in {project or 'one of the directories of sys.path'}."
+        raise ImportFailed(
+            f"the module {name!r} does not import: {type(error).__name__}: {error}", given=name, todo=todo
+        ) from error
+
+
+def load_component(target: Target, project: str | None) -> Code:
+    """The class or function of a component.
+
+    Raises:
+        ImportFailed: its module does not import. MissingMember: there is no such class or function in it.
+        MalformedText: several classes could be meant. InvalidType: what is there is neither.
+    """
+    with importing(project):
+        found = _remembered(target.module, target.name, target.kind)
+        if found is None:
+            module = import_module(target.module, project)
+            if target.kind == "component":
+                found = _class_of(module, target.name, Component)
+            else:
+                found = _object_of(module, target.name or "")
+                if target.kind == "class" and not (isinstance(found, type) and issubclass(found, Component)):
+                    raise InvalidType(
+                        f"{target.module}:{target.name} is not a subclass of Component", given=target.name
+                    )
+                if target.kind == "function" and not callable(found):
+                    raise InvalidType(f"{target.module}:{target.name} cannot be called", given=target.name)
+            _found[target.module, target.name, target.kind] = module, found
+        return found  # type: ignore[no-any-return]
+
+
+def load_mixin(mixin: MixinSpec, project: str | None) -> type[Mixin]:
+    """The class of a mixin; errors as of `load_component`."""
+    with importing(project):
+        found = _remembered(mixin.module, mixin.class_name, "mixin")
+        if found is None:
+            module = import_module(mixin.module, project)
+            found = _class_of(module, mixin.class_name, Mixin)
+            _found[mixin.module, mixin.class_name, "mixin"] = module, found
+        return found  # type: ignore[no-any-return]
+
+
+def _remembered(module: str, name: str | None, kind: str) -> Any:
+    known, found = _found.get((module, name, kind), (None, None))
+    return found if known is not None and sys.modules.get(module) is known else None
+
+
+def _class_of(module: ModuleType, name: str | None, base: type) -> type:
+    members = vars(module)
+    if name is not None:
+        found = members.get(name)
+        if isinstance(found, type) and issubclass(found, base) and found is not base:
+            return found
+        known = [n for n, member in members.items() if isinstance(member, type) and issubclass(member, base)]
+        raise _missing(module, f"no subclass of {base.__name__} called {name!r}", name, known)
+    own = {
+        member for member in members.values()
+        if isinstance(member, type) and issubclass(member, base) and member.__module__ == module.__name__
+    }  # fmt: skip
+    candidates = sorted(
+        (cls for cls in own if not any(other is not cls and issubclass(other, cls) for other in own)),
+        key=lambda cls: cls.__qualname__,
+    )
+    if not candidates:
+        raise _missing(module, f"no subclass of {base.__name__}", None, ())
+    if len(candidates) > 1:
+        names = ", ".join(cls.__qualname__ for cls in candidates)
+        raise MalformedText(
+            f"the module {module.__name__!r} has several subclasses of {base.__name__}: {names}",
+            given=module.__name__, known=[cls.__qualname__ for cls in candidates],
+            todo=f"Say which one is meant: _class_: {candidates[0].__qualname__}",
+        )  # fmt: skip
+    return candidates[0]
+
+
+def _object_of(module: ModuleType, path: str) -> Any:
+    found: Any = module
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise _missing(module, f"nothing called {path!r}", name, [n for n in dir(found) if n[:1] != "_"])
+        found = getattr(found, name)
+    return found
+
+
+def _missing(module: ModuleType, what: str, given: str | None, known: Any) -> MissingMember:
+    near = near_names(given, known) if given is not None else []
+    place = getattr(module, "__file__", None)
+    todo = f"Did you mean {near[0]!r}?" if near else f"Define it in {place}." if place else None
+    return MissingMember(f"the module {module.__name__!r} has {what}", given=given, known=known, todo=todo)
+
+
+def check_calls(cls: type[Component], config: Mapping[str, Any]) -> None:
+    """See that a class has every config method that a configuration calls.
+
+    Raises:
+        MissingMember: it lacks one; several are reported together.
+    """
+    errors: list[MachinableError] = []
+    for path, text in calls_in(config):
+        method = f"config_{parse(text).name}"
+        if not callable(getattr(cls, method, None)):
+            known = [name for name in dir(cls) if name.startswith("config_")]
+            near = near_names(method, known)
+            what = f"{cls.__module__}.{cls.__qualname__} has no method {method}, which {text!r} calls"
+            todo = f"Did you mean {near[0].removeprefix('config_')}(…)?" if near else f"Define {method} in the class."
+            errors.append(MissingMember(what, path=path, given=method, known=known, todo=todo))
+    SeveralErrors.raise_any(errors)
+
+
+def check_function(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters that a function gets when it is a component.
+
+    Raises:
+        InvalidType: it has a parameter that nothing is given for, or it cannot be called by names.
+    """
+    name = getattr(function, "__qualname__", repr(function))
+    given = []
+    for parameter in signature(function).parameters.values():
+        variable = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        if parameter.name in FUNCTION_PARAMETERS and not variable:
+            if parameter.kind is Parameter.POSITIONAL_ONLY:
+                raise InvalidType(f"the function {name} takes {parameter.name} by position only", given=parameter.name,
+                                  todo="Leave out the / in its parameters.")  # fmt: skip
+            given.append(parameter.name)
+        elif variable or parameter.default is Parameter.empty:
+            near = near_names(parameter.name, FUNCTION_PARAMETERS)
+            raise InvalidType(
+                f"the function {name} has the parameter {str(parameter).split(':')[0]}, for which there is no value",
+                given=parameter.name, known=FUNCTION_PARAMETERS,
+                todo=f"Did you mean {near[0]!r}?" if near else
+                f"A component's function takes any of {', '.join(FUNCTION_PARAMETERS)}; others need a default.",
+            )  # fmt: skip
+    return tuple(given)

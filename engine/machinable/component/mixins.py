@@ -1,0 +1,129 @@
+"""Mixins in action: `self._name_` calls the methods of a mixin class with the component as `self`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from inspect import CO_GENERATOR
+from types import FunctionType
+from typing import Any
+
+from machinable.component.base import Component, Mixin
+
+__all__ = ["Binding"]
+
+_NOTHING: Any = object()
+
+
+class Binding:
+    """A mixin class bound to a component.
+
+    Methods and properties get the component as `self`, class methods the mixin class; what else is in the class is
+    given as it is. Assignments land on the component.
+    """
+
+    __slots__ = ("__class", "__component")
+    __class: type[Mixin]
+    __component: Component
+
+    def __init__(self, mixin: type[Mixin], component: Component) -> None:
+        object.__setattr__(self, "_Binding__class", mixin)
+        object.__setattr__(self, "_Binding__component", component)
+
+    def __getattr__(self, name: str) -> Any:
+        mixin, component = self.__class, self.__component
+        member = _member(mixin, name)
+        if member is _NOTHING:
+            raise AttributeError(f"the mixin {mixin.__qualname__} has no member {name!r}", name=name, obj=self)
+        if isinstance(member, FunctionType):
+            return _method(member, self, component)
+        if isinstance(member, classmethod):
+            return member.__get__(None, mixin)
+        if isinstance(member, staticmethod):
+            return member.__func__
+        if isinstance(member, type) or not hasattr(type(member), "__get__"):
+            return member
+        # A property, a cached property, a partial or a cached method, …: as if the component had it.
+        with _active(self, component):
+            value = member.__get__(component, type(component))
+        return _called(value, self, component) if getattr(value, "__self__", None) is component else value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        member = _member(self.__class, name)
+        if isinstance(member, property):
+            with _active(self, self.__component):
+                member.__set__(self.__component, value)
+        else:
+            setattr(self.__component, name, value)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in dir(self.__class) if not name.startswith("__")]
+
+    def __repr__(self) -> str:
+        return f"<mixin {self.__class.__qualname__} of {type(self.__component).__qualname__}>"
+
+
+def _member(mixin: type, name: str) -> Any:
+    for cls in mixin.__mro__[:-1]:
+        if name in cls.__dict__:
+            return cls.__dict__[name]
+    return _NOTHING
+
+
+@contextmanager
+def _active(binding: Binding, component: Component) -> Iterator[None]:
+    """`component.__mixin__` is the binding meanwhile, and what it was before afterwards."""
+    before = component.__dict__.get("__mixin__", _NOTHING)
+    component.__dict__["__mixin__"] = binding
+    try:
+        yield
+    finally:
+        if before is _NOTHING:
+            component.__dict__.pop("__mixin__", None)
+        else:
+            component.__dict__["__mixin__"] = before
+
+
+def _method(function: FunctionType, binding: Binding, component: Component) -> Callable[..., Any]:
+    return _called(function.__get__(component), binding, component, function)
+
+
+def _called(
+    bound: Callable[..., Any], binding: Binding, component: Component, function: FunctionType | None = None
+) -> Callable[..., Any]:
+    if function is not None and function.__code__.co_flags & CO_GENERATOR:
+
+        @wraps(bound)
+        def method(*args: Any, **kwargs: Any) -> Any:
+            return _driven(bound(*args, **kwargs), binding, component)
+
+    else:
+
+        @wraps(bound)
+        def method(*args: Any, **kwargs: Any) -> Any:
+            with _active(binding, component):
+                return bound(*args, **kwargs)
+
+    return method
+
+
+def _driven(generator: Generator[Any, Any, Any], binding: Binding, component: Component) -> Generator[Any, Any, Any]:
+    """The generator, with the mixin active whenever its own code runs, and only then."""
+    step, value = generator.send, None
+    try:
+        while True:
+            try:
+                with _active(binding, component):
+                    item = step(value)
+            except StopIteration as stop:
+                return stop.value
+            try:
+                step, value = generator.send, (yield item)
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # thrown in by the consumer, for the generator to handle
+                step, value = generator.throw, error
+    finally:
+        with _active(binding, component):
+            generator.close()

@@ -1,0 +1,201 @@
+"""Rows of measurements: `self.record["loss"] = 0.1`, then `self.record.save()`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import perf_counter, time
+from typing import Any, Protocol
+
+from machinable.errors import InvalidType, InvalidValue, MissingAttribute, near_names
+from machinable.plain import Plain, as_plain
+
+__all__ = ["Clock", "Record", "Rows"]
+
+_SCALARS = frozenset({float, int, str, bool, type(None)})
+_OWN_COLUMNS = frozenset({"_iteration", "_timestamp", "_seconds_taken", "_total_seconds_taken"})
+_SHORTEST = 1e-9  # seconds: a time of 0 makes rates infinite
+
+
+class Rows(Protocol):
+    """Where rows are stored."""
+
+    def append(self, row: Mapping[str, Plain]) -> None: ...
+    def close(self) -> None: ...
+
+
+class Clock:
+    """When the current phase of a trial began, on `time.perf_counter`."""
+
+    __slots__ = ("beginning",)
+
+    def __init__(self) -> None:
+        self.beginning = perf_counter()
+
+    def begin(self) -> None:
+        """From now on, first rows are timed from now."""
+        self.beginning = perf_counter()
+
+
+class Record:
+    """The row that is being filled, of one scope.
+
+    Args:
+        open_rows: opens the rows of a scope for writing. clock: when times begin. scope: the name of this scope.
+    """
+
+    def __init__(self, open_rows: Callable[[str], Rows], clock: Clock, scope: str = "default") -> None:
+        self._open_rows = open_rows
+        self._clock = clock
+        self._scope = scope
+        self._scopes: dict[str, Record] = {scope: self}
+        self._rows: Rows | None = None
+        self._row: dict[str, Plain] = {}
+        self._count = 0
+        self._beginning = 0.0
+        self._previous = 0.0
+        self.last: dict[str, Plain] | None = None
+
+    def __setitem__(self, column: str, value: Any) -> None:
+        if type(value) in _SCALARS and type(column) is str and column[:1] != "_":
+            self._row[column] = value  # the way of nearly all values, without a call
+        else:
+            self._row[column] = _checked(column, value)
+
+    def __getitem__(self, column: str) -> Plain:
+        return self._row[self._known(column)]
+
+    def __delitem__(self, column: str) -> None:
+        del self._row[self._known(column)]
+
+    def _known(self, column: str) -> str:
+        if column not in self._row:
+            raise MissingAttribute(
+                f"the row has no column {column!r}", given=column, known=self._row,
+                todo=f"It has: {', '.join(self._row) or 'nothing yet'}",
+            )  # fmt: skip
+        return column
+
+    def __contains__(self, column: object) -> bool:
+        return column in self._row
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<record {self._scope}: {self._row!r}>"
+
+    def update(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), **more: Any) -> None:
+        """Fill several columns. If one of the values is refused, none is set."""
+        self._row.update({column: _checked(column, value) for column, value in dict(values, **more).items()})
+
+    def save(self, echo: bool = False, force: bool = False) -> dict[str, Plain] | None:
+        """Store the row and begin the next.
+
+        Args:
+            echo: print it. force: store it though it is empty.
+
+        Returns:
+            The row with its times, or None if there was nothing to store.
+        """
+        return self._save(None, echo, force)
+
+    def save_iteration(self, iteration: int) -> None:
+        """Store the row of an iteration, if there is one."""
+        self._save(iteration, False, False)
+
+    def _save(self, iteration: int | None, echo: bool, force: bool) -> dict[str, Plain] | None:
+        row = self._row
+        if not row and not force:
+            return None
+        now = perf_counter()
+        if not self._count:
+            self._beginning = self._previous = self._clock.beginning
+        if self._rows is None:
+            self._rows = self._open_rows(self._scope)
+        if iteration is not None:
+            row["_iteration"] = iteration
+        row["_timestamp"] = time()
+        row["_seconds_taken"] = now - self._previous
+        row["_total_seconds_taken"] = now - self._beginning
+        try:
+            self._rows.append(row)
+        except BaseException:  # it can be saved again
+            for column in _OWN_COLUMNS:
+                row.pop(column, None)
+            raise
+        self._count += 1
+        self._previous = now
+        self._row = {}
+        self.last = row
+        if echo:
+            print(" ".join(f"{column}={value}" for column, value in row.items()))
+        return row.copy()
+
+    def scope(self, name: str) -> Record:
+        """The record of that name; its rows are separate from all others."""
+        if not isinstance(name, str):
+            raise InvalidType(
+                f"{name!r} is not the name of a scope", given=name, todo="A scope has a text as its name."
+            )
+        if name not in self._scopes:
+            record = Record(self._open_rows, self._clock, name)
+            record._rows = self._open_rows(name)  # refuses a name that cannot be a file
+            record._scopes = self._scopes
+            self._scopes[name] = record
+        return self._scopes[name]
+
+    def timing(self, mode: str = "iteration") -> float:
+        """Seconds, never 0.
+
+        Args:
+            mode: "iteration": since the previous row; "total": since the beginning; "avg": per row.
+
+        Raises:
+            InvalidValue: another mode.
+        """
+        now = perf_counter()
+        beginning = self._beginning if self._count else self._clock.beginning
+        previous = self._previous if self._count else beginning
+        if mode == "iteration":
+            seconds = now - previous
+        elif mode == "total":
+            seconds = now - beginning
+        elif mode == "avg":
+            seconds = (previous - beginning) / self._count if self._count else now - beginning
+        else:
+            modes = ("iteration", "total", "avg")
+            near = near_names(mode, modes)
+            raise InvalidValue(
+                f"no timing {mode!r}", given=mode, known=modes,
+                todo=f"Did you mean {near[0]!r}?" if near else "Take 'iteration', 'total' or 'avg'.",
+            )  # fmt: skip
+        return max(seconds, _SHORTEST)
+
+    def unsaved(self) -> list[str]:
+        """The scopes with a row that was not saved."""
+        return [name for name, record in self._scopes.items() if record._row]
+
+    def close(self) -> None:
+        """Close the files of all scopes."""
+        for record in self._scopes.values():
+            if record._rows is not None:
+                record._rows.close()
+
+
+def _checked(column: object, value: Any) -> Plain:
+    """The value as plain data.
+
+    Raises:
+        WrongType: it is not plain; the message names the column. InvalidType, InvalidValue: this is no column.
+    """
+    if type(column) is not str:
+        raise InvalidType(f"{column!r} is not the name of a column", given=column, todo="Columns have texts as names.")
+    if column in _OWN_COLUMNS:
+        raise InvalidValue(f"the column {column} is written by save()", given=column, todo="Take another name.")
+    return value if type(value) in _SCALARS else as_plain(value, column)

@@ -1,0 +1,80 @@
+"""Small worlds to run single trials in: a component class, a specification made by hand, a storage in memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from machinable.component.base import Component
+from machinable.component.trial import run
+from machinable.plain import without_hidden
+from machinable.plan.spec import ChildSpec, Outcome, Target, TrialSpec
+from machinable.storage.files import Files, MemoryFiles
+from machinable.storage.logs import read_text
+from machinable.storage.records import read_rows
+
+FOLDER = "OY1p1o"
+UID = "9JkiDky8G5m7"
+
+
+def spec(config: dict[str, Any] | None = None, **more: Any) -> TrialSpec:
+    """A trial of a component called `work`."""
+    config = config or {}
+    whole = TrialSpec(
+        index=0, uid=UID, seed=1884819273, component="work", module="work", version=None, config=config,
+        flags={"SEED": 1884819273, "NAME": "work", "MODULE": "work"}, target=Target("work"),
+        stored=without_hidden(config),
+    )  # fmt: skip
+    return replace(whole, **more)
+
+
+def child(name: str, cls: type[Component], config: dict[str, Any] | None = None, **more: Any) -> ChildSpec:
+    """A child whose class is at the top of a test module."""
+    whole = ChildSpec(
+        component=name, module=cls.__module__, version=None, config=config or {}, flags={"NAME": name},
+        target=Target(cls.__module__, cls.__qualname__, "class"), stored=without_hidden(config or {}),
+    )  # fmt: skip
+    return replace(whole, **more)
+
+
+class World:
+    """What a trial left behind."""
+
+    def __init__(self, code: Any, trial: TrialSpec | None = None, files: Files | None = None, **options: Any) -> None:
+        self.files = files or MemoryFiles()
+        self.outcome: Outcome | None = None
+        self.interrupt: KeyboardInterrupt | None = None
+        options.setdefault("capture", None)
+        try:
+            self.outcome = run(trial or spec(), self.files, FOLDER, code=code, **options)
+        except KeyboardInterrupt as interrupt:
+            self.interrupt = interrupt
+
+    @property
+    def ended(self) -> Outcome:
+        assert self.outcome is not None
+        return self.outcome
+
+    def text(self, name: str) -> str:
+        return read_text(self.files, f"{FOLDER}/trials/{UID}/{name}")
+
+    def json(self, name: str) -> Any:
+        return json.loads(self.text(name))
+
+    def rows(self, scope: str = "default") -> list[dict[str, Any]]:
+        return read_rows(self.files, f"{FOLDER}/trials/{UID}/records/{scope}.jsonl")
+
+    def names(self, below: str = "") -> list[str]:
+        """All files of the trial."""
+        path = f"{FOLDER}/trials/{UID}/{below}".rstrip("/")
+        result = []
+        for entry in self.files.entries(path):
+            name = f"{below}/{entry.name}".lstrip("/")
+            result += self.names(name) if entry.is_directory else [name]
+        return result
+
+
+def messages(log: str) -> list[str]:
+    """The lines of a log without their times."""
+    return [line[20:] for line in log.splitlines()]
