@@ -1,0 +1,125 @@
+"""What a process prints, down to its file descriptors: also what libraries in C and programs it starts print."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
+
+__all__ = ["open_standard_streams", "output_to"]
+
+
+class Appender(Protocol):
+    """A file that grows."""
+
+    def write(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+
+
+class Files(Protocol):
+    """What is needed of a storage."""
+
+    def local_path(self, path: str) -> str | None: ...
+    def appender(self, path: str) -> Appender: ...
+
+
+def open_standard_streams() -> None:
+    """Make `sys.stdout` and `sys.stderr` write to 1 and 2, line by line, so that all who write there take turns."""
+    for name, file in (("stdout", 1), ("stderr", 2)):
+        stream = open(  # noqa: SIM115  # it stays open
+            file, "w", buffering=1, encoding="utf-8", errors="backslashreplace", newline="\n", closefd=False
+        )
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+@contextmanager
+def output_to(files: Files, path: str) -> Iterator[None]:
+    """Meanwhile everything printed goes to a file of a storage, which is there only if something was.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    local = files.local_path(path)
+    if local is None:
+        with _Copied(files.appender(path)) as file, _redirected(file):
+            yield
+        return
+    os.makedirs(os.path.dirname(local), exist_ok=True)
+    file = os.open(local, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    try:
+        with _redirected(file):
+            yield
+    finally:
+        is_empty = not os.fstat(file).st_size
+        os.close(file)
+        if is_empty:
+            with suppress(FileNotFoundError):
+                os.unlink(local)
+
+
+class _Copied:
+    """A temporary file of this host whose content is brought to a storage, again and again and at the end."""
+
+    def __init__(self, appender: Appender, interval: float = 10.0) -> None:
+        self._appender = appender
+        self._interval = interval
+        self._copied = 0
+        self._is_over = threading.Event()
+
+    def __enter__(self) -> int:
+        from tempfile import TemporaryFile
+
+        self._file = TemporaryFile()  # closed when this is left
+        self._thread = threading.Thread(target=self._copy_regularly, name="machinable-output", daemon=True)
+        self._thread.start()
+        return self._file.fileno()
+
+    def __exit__(self, *error: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+        try:
+            self._copy()
+            self._appender.close()
+        finally:
+            self._file.close()
+
+    def _copy_regularly(self) -> None:
+        while not self._is_over.wait(self._interval):
+            with suppress(Exception):  # the appender keeps it, and closing tells
+                self._copy()
+
+    def _copy(self) -> None:
+        while data := os.pread(self._file.fileno(), 2**20, self._copied):
+            self._copied += len(data)
+            self._appender.write(data)
+
+
+@contextmanager
+def _redirected(file: int) -> Iterator[None]:
+    if any(stream is None or stream.closed for stream in (sys.stdout, sys.stderr)):
+        open_standard_streams()  # the trial before has closed them
+    streams = sys.stdout, sys.stderr
+    _flush(streams)
+    before = os.dup(1), os.dup(2)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+        try:
+            _flush(streams)
+        finally:
+            for kept, standard in zip(before, (1, 2), strict=True):
+                os.dup2(kept, standard)
+                os.close(kept)
+
+
+def _flush(streams: Any) -> None:
+    for stream in streams:
+        if not stream.closed:
+            stream.flush()

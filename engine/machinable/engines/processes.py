@@ -1,0 +1,429 @@
+"""The engine of worker processes on this host: several trials at a time, each in a process of its own."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from typing import Any, BinaryIO, Literal, NamedTuple
+
+from machinable.engines.protocol import Work, WorkerError, WorkerLost
+from machinable.engines.reports import OnProgress
+from machinable.engines.worker import read_message, write_message
+from machinable.errors import InvalidType, InvalidValue
+from machinable.plain import loads
+from machinable.plan.spec import Outcome, TrialSpec
+
+__all__ = ["THREADS", "ProcessesEngine"]
+
+# Libraries read these when they are loaded.
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+PATIENCE = 2.0  # seconds that an idle worker gets to end when it is asked to
+
+
+class ProcessesEngine:
+    """Runs trials in workers that stay for the next one.
+
+    Workers are new interpreters, so threads, GPUs and locks of this process are none of their business, and scripts
+    need no `if __name__ == "__main__"`.
+
+    Args:
+        slots: how many workers there may be; default: the number of cores that this process may use.
+        recycle: after how many trials a worker is replaced; default: never.
+
+    Raises:
+        InvalidValue, InvalidType: one of them is not a number of at least 1.
+    """
+
+    name = "processes"
+    reach: Literal["host"] = "host"
+
+    def __init__(self, slots: int | str | None = None, recycle: int | None = None) -> None:
+        self.slots = _cores() if slots is None else _count("slots", slots)
+        self.recycle = None if recycle is None else _count("recycle", recycle)
+        self.on_progress: OnProgress | None = None
+        self._lock = threading.RLock()
+        self._workers: list[_Worker] = []
+        self._idle: list[_Worker] = []
+        self._leaving: list[_Worker] = []  # they get no further trial, and have not ended yet
+        self._queue: deque[_Job] = deque()
+        self._work: Work | None = None
+        self._pickled_work = b""
+
+    def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
+        """Start a trial, or let it wait for a worker."""
+        future: Future[Outcome] = Future()
+        try:
+            if work is not self._work:
+                self._pickled_work, self._work = pickle.dumps(work), work
+            job = _Job(future, self._pickled_work, pickle.dumps(spec), _threads(spec))
+        except Exception as error:
+            future.set_exception(error)
+            return future
+        with self._lock:
+            self._queue.append(job)
+        self._dispatch()
+        return future
+
+    def interrupt(self) -> None:
+        """Raise `KeyboardInterrupt` in all trials that run; those that wait do not begin. The futures tell the end."""
+        with self._lock:
+            waiting, self._queue = list(self._queue), deque()
+            for worker in self._workers:
+                worker.interrupt()
+        for job in waiting:
+            job.future.set_exception(KeyboardInterrupt())
+
+    def end(self, future: Future[Outcome]) -> None:
+        """End a trial of this engine by ending its worker, with all processes that it has started.
+
+        Afterwards the future is done.
+        """
+        with self._lock:
+            waiting = [job for job in self._queue if job.future is future]
+            for job in waiting:
+                self._queue.remove(job)
+            for worker in self._workers:
+                if worker.job is not None and worker.job.future is future:
+                    worker.end("its trial was ended")
+        for job in waiting:
+            job.future.set_exception(WorkerLost("the trial was ended before it began"))
+        wait([future])
+
+    def close(self) -> None:
+        """End all workers; what they run is lost. A later `submit` starts new ones."""
+        with self._lock:
+            waiting, self._queue = list(self._queue), deque()
+            workers, self._idle = list(self._workers), []
+            for worker in workers:
+                if worker.job is None:
+                    worker.release()
+                else:
+                    worker.end("the engine was closed")
+        for job in waiting:
+            job.future.set_exception(WorkerLost("the engine was closed before the trial began"))
+        until = time.monotonic() + PATIENCE
+        for worker in [*workers, *self._leaving]:
+            worker.join(until)
+
+    def _dispatch(self) -> None:
+        """Give what waits to workers, as far as there are any."""
+        while True:
+            with self._lock:
+                if not self._queue:
+                    return
+                job = self._queue[0]
+                try:
+                    worker = self._worker_for(job.threads)
+                except OSError as error:
+                    self._queue.popleft()
+                    worker, problem = None, error
+                else:
+                    if worker is None:
+                        return
+                    self._queue.popleft()
+                    if not job.future.set_running_or_notify_cancel():
+                        self._idle.append(worker)
+                        continue
+                    worker.take(job)
+            if worker is None:
+                job.future.set_exception(WorkerLost(f"no worker process could be started: {problem}"))
+            else:
+                worker.send(job)
+
+    def _worker_for(self, threads: int) -> _Worker | None:
+        """An idle worker that computes with so many threads; None if all places are taken."""
+        for worker in self._idle:
+            if worker.threads == threads:
+                self._idle.remove(worker)
+                return worker
+        if len(self._workers) >= self.slots:
+            if not self._idle:
+                return None
+            self._retire(self._idle.pop())
+        worker = _Worker(threads, self._answered, self._left)
+        self._workers.append(worker)
+        return worker
+
+    def _retire(self, worker: _Worker) -> None:
+        worker.release()
+        self._workers.remove(worker)
+        self._leaving.append(worker)
+
+    def _answered(self, worker: _Worker, reply: dict[str, Any]) -> None:
+        """A worker has ended its trial, or tells how far it is."""
+        if "progress" in reply:
+            if self.on_progress is not None:
+                self.on_progress(*reply["progress"])
+            return
+        with self._lock:
+            job, worker.job = worker.job, None
+            worker.count += 1
+            if worker.is_ending:
+                pass  # it is being killed
+            elif worker.count == self.recycle:
+                self._retire(worker)
+            else:
+                self._idle.append(worker)
+        assert job is not None
+        # The next trial first: whoever waits for this one does not delay it.
+        self._dispatch()
+        if "outcome" in reply:
+            job.future.set_result(Outcome(**reply["outcome"]))
+        elif "error" in reply:
+            job.future.set_exception(WorkerError(reply["error"]))
+        else:
+            job.future.set_exception(KeyboardInterrupt())
+
+    def _left(self, worker: _Worker, how: str) -> None:
+        """A worker process has ended."""
+        with self._lock:
+            job, worker.job = worker.job, None
+            for workers in (self._workers, self._idle, self._leaving):
+                if worker in workers:
+                    workers.remove(worker)
+        self._dispatch()
+        if job is not None:
+            job.future.set_exception(KeyboardInterrupt(how) if worker.is_interrupted else WorkerLost(how))
+
+
+class _Job(NamedTuple):
+    """A trial on its way: work and specification are pickled."""
+
+    future: Future[Outcome]
+    work: bytes
+    spec: bytes
+    threads: int
+
+
+class _Worker:
+    """One worker process, and the thread of this process that listens to it.
+
+    Args:
+        threads: with how many threads it computes.
+        answered: is called with the reply to each trial. left: is called once, when the process has ended.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        answered: Callable[[_Worker, dict[str, Any]], None],
+        left: Callable[[_Worker, str], None],
+    ) -> None:
+        self.threads = threads
+        self.job: _Job | None = None
+        self.count = 0
+        self.is_interrupted = False
+        self._reason = ""
+        self._is_released = False
+        self._work = b""
+        self._trouble = _scratch()
+        try:
+            self._process = _start(threads, self._trouble)
+        except BaseException:
+            self._trouble.close()
+            raise
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._commands = self._process.stdin
+        # It reads no further than it is asked to: what waits must be seen where the pipe is watched.
+        self._replies = io.BufferedReader(self._process.stdout, buffer_size=1)  # type: ignore[type-var]
+        self._sending = threading.Lock()
+        self._ending = threading.Lock()
+        self._thread = threading.Thread(
+            target=self._listen, args=[answered, left], name=f"machinable-worker-{self._process.pid}", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def is_ending(self) -> bool:
+        """True when it gets no further trial."""
+        return bool(self._reason)
+
+    def take(self, job: _Job) -> None:
+        """From now on it is busy with that."""
+        self.job = job
+        self.is_interrupted = False
+
+    def send(self, job: _Job) -> None:
+        """Give it a trial. If it has ended meanwhile, the thread that listens tells."""
+        work, self._work = (None if job.work is self._work else job.work), job.work
+        with self._sending, suppress(OSError, ValueError):
+            write_message(self._commands.fileno(), pickle.dumps((work, job.spec)))
+
+    def interrupt(self) -> None:
+        """Raise `KeyboardInterrupt` in its trial, if it has one."""
+        with self._ending:
+            if self.job is not None and self._process.returncode is None:
+                self.is_interrupted = True
+                os.kill(self._process.pid, signal.SIGINT)
+
+    def end(self, reason: str) -> None:
+        """Kill it, and all processes that its trial has started."""
+        with self._ending:
+            self._reason = reason
+            self._kill()
+
+    def release(self) -> None:
+        """Let it end by itself. It must be idle."""
+        self._is_released = True
+        with self._sending:
+            self._commands.close()
+
+    def join(self, until: float) -> None:
+        """Wait for its end, and from that time on do not wait any longer but kill it."""
+        if self._thread is threading.current_thread():
+            return
+        self._thread.join(max(0.0, until - time.monotonic()))
+        if self._thread.is_alive():
+            self.end("it did not end by itself")
+            self._thread.join()
+
+    def _kill(self) -> None:
+        if self._process.returncode is not None:
+            return  # its process id may belong to somebody else
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError, PermissionError):  # only zombies are left of the group
+                os.killpg(self._process.pid, signal.SIGKILL)
+        else:
+            self._process.kill()
+
+    def _listen(
+        self, answered: Callable[[_Worker, dict[str, Any]], None], left: Callable[[_Worker, str], None]
+    ) -> None:
+        while (reply := self._next_reply()) is not None:
+            answered(self, reply)
+        how = self._bury()
+        left(self, how)
+
+    def _next_reply(self) -> dict[str, Any] | None:
+        """What it says, or None if it has ended."""
+        while not _is_readable(self._replies.fileno()):
+            if self._has_exited():  # a process that it has forked holds the pipe open
+                return None
+        body = read_message(self._replies)
+        try:
+            return None if body is None else loads(body)
+        except ValueError:
+            return None  # somebody else has written into the pipe: this worker cannot be understood any more
+
+    def _has_exited(self) -> bool:
+        """Whether the process has ended; it stays a zombie, so that its id is not given to another one."""
+        if self._process.returncode is None and hasattr(os, "waitid"):
+            with suppress(ChildProcessError):  # somebody else has waited for it
+                return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+        return self._process.poll() is not None
+
+    def _bury(self) -> str:
+        """See that the process has ended; gives how."""
+        until = time.monotonic() + PATIENCE
+        while not self._has_exited() and time.monotonic() < until:
+            time.sleep(0.001)  # it has closed the pipe, so it is about to end
+        has_exited = self._has_exited()
+        with self._ending:
+            if not (has_exited and self._is_released):
+                self._kill()
+            code = self._process.wait()
+        with self._sending:
+            self._commands.close()
+        self._replies.close()
+        self._trouble.seek(0)
+        said = self._trouble.read().decode("utf-8", "replace").strip()
+        self._trouble.close()
+        reason = self._reason or (_described(code) if has_exited else "it has closed its connection")
+        how = f"the worker process {self._process.pid} was lost: {reason}"
+        return f"{how}\n{said[-2000:]}" if said else how
+
+
+def _described(code: int) -> str:
+    """What a return code means."""
+    if code >= 0:
+        return f"it exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = {"SIGKILL": " (out of memory?)", "SIGSEGV": " (its output tells where)"}.get(name, "")
+    return f"it was killed by {name}{hint}"
+
+
+def _start(threads: int, trouble: BinaryIO) -> subprocess.Popen[bytes]:
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return subprocess.Popen(
+        # With -u libraries in C print at once, so that their output is in its place.
+        [sys.executable, "-u", *flags, "-c", _program()],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=trouble, bufsize=0,
+        env={**os.environ, **dict.fromkeys(THREADS, str(threads))},
+        start_new_session=True,  # Ctrl-C in the terminal is this process's business
+    )  # fmt: skip
+
+
+def _program() -> str:
+    """What a worker's interpreter runs: it imports from where this process does."""
+    path = [os.path.abspath(directory) for directory in sys.path]
+    return (
+        f"import sys; sys.path[:] = {path!a}; sys.argv[:] = {sys.argv!a}; "
+        f"from machinable.engines.worker import main; main({os.getpid()})"
+    )
+
+
+def _scratch() -> BinaryIO:
+    """A file without a name, for what a worker says before it is ready."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("machinable-worker"), "w+b", buffering=0)
+    from tempfile import TemporaryFile
+
+    return TemporaryFile(buffering=0)
+
+
+def _is_readable(file: int, seconds: float = 1.0) -> bool:
+    """Wait until there is something to read, or the end, but not longer; without `poll` reading has to wait."""
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _threads(spec: TrialSpec) -> int:
+    return max(1, math.ceil(spec.resources.get("cpus", 1)))
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _count(option: str, given: Any) -> int:
+    number = given
+    if isinstance(given, str):
+        try:
+            number = int(given)
+        except ValueError:
+            number = 0
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise InvalidType(f"{option} of the engine 'processes' is {given!r}", given=given, todo="Give a whole number.")
+    if number < 1:
+        raise InvalidValue(
+            f"{option} of the engine 'processes' is {given!r}", given=given, todo="Give a whole number of at least 1."
+        )
+    return number

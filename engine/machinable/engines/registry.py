@@ -1,0 +1,101 @@
+"""Engines by name; an engine's module is imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from machinable.engines.protocol import Engine
+from machinable.errors import ImportFailed, InvalidType, InvalidValue, UnknownName, near_names
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = ["GROUP", "KNOWN", "make"]
+
+KNOWN = {
+    "local": "machinable.engines.local:LocalEngine",
+    "processes": "machinable.engines.processes:ProcessesEngine",
+    "dry": "machinable.engines.dry:DryEngine",
+}
+GROUP = "machinable.engines"  # of entry points, by which other packages add theirs
+
+
+def make(engine: Any) -> Engine:
+    """The engine that was asked for.
+
+    Args:
+        engine: a name, `name:argument`, a mapping `{"type": name, option: value}`, an engine, or its class.
+
+    Raises:
+        UnknownName: no engine is called so. ImportFailed: its package does not import.
+        InvalidValue: it does not take that option. InvalidType: something else.
+    """
+    if engine is None:
+        return make("local")
+    if isinstance(engine, str):
+        name, colon, argument = engine.partition(":")
+        return _made(name, [argument] if colon else [], {})
+    if isinstance(engine, type):
+        return _made(engine, [], {})
+    if isinstance(engine, Mapping):
+        options = dict(engine)
+        if "type" not in options:
+            raise InvalidValue("the engine has no `type`", given=options, known=KNOWN, todo="Write {'type': 'local'}.")
+        kind = options.pop("type")
+        return _made(kind if isinstance(kind, type) else str(kind), [], options)
+    return _checked(engine)
+
+
+def _made(kind: str | type, arguments: list[str], options: dict[str, Any]) -> Engine:
+    from inspect import signature
+
+    name = kind if isinstance(kind, str) else kind.__qualname__
+    factory = _factory(kind) if isinstance(kind, str) else kind
+    parameters = signature(factory)
+    try:
+        parameters.bind(*arguments, **options)
+    except TypeError as error:
+        known = list(parameters.parameters)
+        near = [n for option in options if option not in known for n in near_names(option, known)]
+        given = ", ".join([*map(repr, arguments), *map(str, options)])
+        raise InvalidValue(
+            f"the engine {name!r} takes no {given}" if given else f"the engine {name!r} needs options: {error}",
+            given=given, known=known,
+            todo=f"Did you mean {near[0]!r}?" if near else f"It takes: {', '.join(known) or 'nothing'}.",
+        ) from None  # fmt: skip
+    return _checked(factory(*arguments, **options))
+
+
+def _factory(name: str) -> Callable[..., Any]:
+    if name in KNOWN:
+        module, _, attribute = KNOWN[name].partition(":")
+        return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+    added = _added()
+    if name not in added:
+        raise UnknownName("engine", name, [*KNOWN, *sorted(added)])
+    try:
+        return added[name].load()  # type: ignore[no-any-return]
+    except Exception as error:
+        raise ImportFailed(
+            f"the engine {name!r} does not import from {added[name].value}: {type(error).__name__}: {error}",
+            given=name, todo="Update or remove the package that adds it.",
+        ) from error  # fmt: skip
+
+
+def _added() -> dict[str, EntryPoint]:
+    """The engines of other packages. Looking for them takes some milliseconds, so known names come without."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _checked(engine: Any) -> Engine:
+    if isinstance(engine, Engine):
+        return engine
+    raise InvalidType(
+        f"{engine!r} is no engine", given=engine,
+        todo=f"Give {', '.join(map(repr, KNOWN))}, a mapping with `type`, or an object with name, slots, reach, submit "
+        "and close.",
+    )  # fmt: skip

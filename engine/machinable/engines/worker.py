@@ -1,0 +1,162 @@
+"""The program of a worker process: it takes trials from its parent one by one, and answers with how they ended.
+
+Messages have their length before them. To the worker they are pickles, made by the parent; what comes back is JSON,
+because it is made where the user's code runs.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import struct
+import threading
+import time
+from types import FrameType
+from typing import BinaryIO
+
+from machinable.engines.descriptors import open_standard_streams
+from machinable.engines.isolation import Surroundings
+from machinable.engines.protocol import Work
+from machinable.engines.reports import reports
+from machinable.plain import dumps
+from machinable.plan.spec import Outcome
+
+__all__ = ["main", "read_message", "write_message"]
+
+GRACE = 5.0  # seconds to end in order when the parent is gone
+
+_LENGTH = struct.Struct(">Q")
+
+
+def read_message(file: BinaryIO) -> bytes | None:
+    """The next message, or None if the other side has ended, be it in the middle of one."""
+    head = file.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    body = file.read(length)
+    return body if len(body) == length else None
+
+
+def write_message(file: int, body: bytes) -> None:
+    """Write a message whole.
+
+    Raises:
+        BrokenPipeError: the other side has ended.
+    """
+    data = memoryview(_LENGTH.pack(len(body)) + body)
+    while data:
+        data = data[os.write(file, data[: 2**30]) :]
+
+
+def main(parent: int) -> None:
+    """Work until the parent closes the pipe; it does not return.
+
+    Args:
+        parent: the process id of the parent.
+    """
+    commands = os.fdopen(os.dup(0), "rb")
+    replies = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):  # trials get their own output, and no input
+        os.dup2(nowhere, standard)
+    os.close(nowhere)
+    open_standard_streams()
+    _prepare_for_crashes()
+    worker = _Worker(replies)
+    reports.send = worker.tell_progress
+    signal.signal(signal.SIGINT, worker.on_interrupt)
+    surroundings = Surroundings.current = Surroundings()
+    threading.Thread(target=worker.watch, args=[parent], name="machinable-parent", daemon=True).start()
+    try:
+        while (message := read_message(commands)) is not None:
+            worker.tell(worker.reply(message))
+            surroundings.restore()  # while the parent looks for the next trial
+    except BrokenPipeError:
+        pass  # the parent is gone
+    _leave()
+
+
+def _prepare_for_crashes() -> None:
+    import faulthandler
+
+    faulthandler.enable(2)  # where native code crashed is told in the trial's output
+
+
+def _leave() -> None:
+    """End like a program does, but without waiting for threads that a trial has left behind."""
+    import atexit
+
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        os._exit(0)
+
+
+class _Worker:
+    def __init__(self, replies: int) -> None:
+        self._replies = replies
+        self._telling = threading.Lock()
+        self._work: Work | None = None
+        self._is_running = False
+
+    def tell(self, message: str) -> None:
+        """Send a message to the parent; threads of a trial may do so, too."""
+        with self._telling:
+            write_message(self._replies, message.encode("ascii"))
+
+    def tell_progress(self, uid: str, i: int, total: int | None) -> None:
+        """Send how far a trial is."""
+        self.tell(dumps({"progress": [uid, i, total]}))
+
+    def on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self._is_running:  # one that comes too late has nothing to interrupt
+            raise KeyboardInterrupt
+
+    def reply(self, message: bytes) -> str:
+        """How the trial of a message ended, as JSON."""
+        outcome = ""
+        try:
+            self._is_running = True
+            try:
+                outcome = self._run(message)
+            finally:
+                self._is_running = False
+        except KeyboardInterrupt:
+            return outcome or dumps({"interrupted": True})
+        except BaseException as error:
+            return dumps({"error": _told(error)})
+        return outcome
+
+    def _run(self, message: bytes) -> str:
+        work, spec = pickle.loads(message)  # noqa: S301  # made by the parent
+        if work is not None:
+            self._work = pickle.loads(work)  # noqa: S301
+        assert self._work is not None
+        outcome = self._work(pickle.loads(spec))  # noqa: S301
+        if not isinstance(outcome, Outcome):
+            raise TypeError(f"the work on a trial gave {outcome!r} in place of an Outcome")
+        return dumps({"outcome": vars(outcome)})
+
+    def watch(self, parent: int) -> None:
+        """End when the parent has ended without a word: it was killed."""
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        if hasattr(signal, "pthread_kill"):
+            main_thread = threading.main_thread().ident
+            assert main_thread is not None
+            signal.pthread_kill(main_thread, signal.SIGINT)
+        time.sleep(GRACE)
+        if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+
+def _told(error: BaseException) -> str:
+    import traceback
+
+    try:
+        return "".join(traceback.format_exception(error)).rstrip()
+    except BaseException as broken:  # its __str__ may do anything
+        return f"{type(error).__name__}: <no message: {type(broken).__name__}>"

@@ -1,0 +1,249 @@
+"""What any engine must do. An engine is done when a subclass of `EngineConformance` with its fixture is green.
+
+from machinable.testing.engine import EngineConformance
+
+class TestMyEngine(EngineConformance):
+    @pytest.fixture
+    def engine(self):
+        engine = MyEngine()
+        yield engine
+        engine.close()
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinable.component.base import Component
+from machinable.engines.protocol import Engine
+from machinable.execution.execute import execute
+from machinable.plain import loads
+from machinable.plan.spec import Outcome, Target, TrialSpec
+from machinable.plan.task import Task
+
+__all__ = ["PATIENCE", "EngineConformance", "contents"]
+
+PATIENCE = 60.0  # seconds after which a future counts as forgotten
+
+_PLAIN: dict[str, Any] = {
+    "text": "ünï \udc80", "nothing": None, "numbers": [1, 2.5, -(10**30), float("inf")], "tuple": (1, (2,)),
+    "date": date(2026, 1, 31), "keys": {1: "a", None: "b"}, "deep": {"er": [{"still": []}]}, "yes": True,
+}  # fmt: skip
+
+
+def trial(number: int = 0, **config: Any) -> TrialSpec:
+    """A trial that is not part of any plan."""
+    return TrialSpec(
+        index=number, uid=f"{number:012d}", seed=number, component="work", module="work", version=("~a", {"b": 1}),
+        config=config, flags={"SEED": number}, target=Target("work"), stored=config,
+    )  # fmt: skip
+
+
+# works, at the top of a module as those of real executions
+
+
+def answer(spec: TrialSpec) -> Outcome:
+    """Gives back what it was given."""
+    facts = {"number": spec.index, "config": spec.config, "version": spec.version, "module": spec.target.module}
+    return Outcome(spec.uid, "finished", spec.attempt, 0.25, record={"loss": 0.5}, result=facts)
+
+
+def much(spec: TrialSpec) -> Outcome:
+    """Gives back more than fits into a pipe."""
+    return Outcome(spec.uid, "finished", 1, 0.0, result="x" * 5_000_000)
+
+
+def failed(spec: TrialSpec) -> Outcome:
+    """A trial that failed, as data."""
+    return Outcome(spec.uid, "failed", 1, 0.5, error={"type": "E", "message": "m\nm", "traceback": "t" * 1_000_000})
+
+
+class Awkward(Exception):
+    """An exception that cannot be pickled or made again."""
+
+    def __init__(self, one: object, two: object) -> None:
+        super().__init__(f"awkward {one} {two}")
+        self.held = lambda: None
+
+
+def raises(spec: TrialSpec) -> Outcome:
+    """Does not even give an outcome."""
+    raise Awkward(1, two=2)
+
+
+def interrupted(spec: TrialSpec) -> Outcome:
+    """Wants everything to end."""
+    raise KeyboardInterrupt
+
+
+def process(spec: TrialSpec) -> Outcome:
+    """Tells where it runs."""
+    return Outcome(spec.uid, "finished", 1, 0.0, result=os.getpid())
+
+
+class Sample(Component):
+    """Draws, records, stores and prints, so that executions can be compared."""
+
+    def on_execute(self) -> Any:
+        if self.flags.REPEAT_NUMBER == 1:
+            print("before the failure")
+            raise Awkward(1, two=self.flags.SEED)
+        for _ in range(3):
+            self.record["x"] = random.random()
+            self.record["nothing"] = math.nan
+            self.record.save()
+        self.record.scope("other")["y"] = 1
+        self.record.scope("other").save()
+        self.store.write("draws.json", [random.random() for _ in range(10)])
+        self.store.write("deep/er/text.txt", "ünï\n")
+        print("out", end=" ")
+        print("err", file=sys.stderr)
+        print("ünï")
+        self.log.info("a line")
+        return {"tuple": (1, 2), "draw": random.random()}
+
+
+class EngineConformance:
+    """The tests. Subclasses have a fixture `engine`, which gives the engine and closes it."""
+
+    @pytest.fixture
+    def engine(self) -> Iterator[Engine]:
+        """The engine to be tested."""
+        raise NotImplementedError("give the class a fixture named `engine`")
+
+    def test_it_says_what_it_is(self, engine: Engine) -> None:
+        assert isinstance(engine, Engine)
+        assert isinstance(engine.name, str)
+        assert engine.slots >= 1
+        assert engine.reach in ("process", "host", "anywhere")
+
+    def test_a_specification_arrives_and_its_outcome_comes_back_whole(self, engine: Engine) -> None:
+        spec = replace(trial(7, **_PLAIN), attempt=3)
+
+        outcome = engine.submit(answer, spec).result(PATIENCE)
+
+        assert outcome == Outcome(
+            "000000000007", "finished", 3, 0.25, {"loss": 0.5},
+            {"number": 7, "config": _PLAIN, "version": ("~a", {"b": 1}), "module": "work"},
+        )  # fmt: skip
+
+    def test_not_a_number_comes_back(self, engine: Engine) -> None:
+        result = engine.submit(answer, trial(x=math.nan)).result(PATIENCE).result
+
+        assert math.isnan(result["config"]["x"])
+
+    def test_each_future_has_the_outcome_of_its_own_trial(self, engine: Engine) -> None:
+        running: dict[int, Future[Outcome]] = {}
+        for number in range(5 * engine.slots + 1):
+            if len(running) == engine.slots:
+                first = min(running)
+                assert running.pop(first).result(PATIENCE).result["number"] == first
+            running[number] = engine.submit(answer, trial(number))
+        for number, future in running.items():
+            assert future.result(PATIENCE).result["number"] == number
+
+    def test_a_failed_trial_is_an_outcome(self, engine: Engine) -> None:
+        outcome = engine.submit(failed, trial()).result(PATIENCE)
+
+        assert outcome == Outcome(
+            "000000000000", "failed", 1, 0.5, error={"type": "E", "message": "m\nm", "traceback": "t" * 1_000_000}
+        )
+
+    def test_large_specifications_and_outcomes_pass(self, engine: Engine) -> None:
+        text = "y" * 3_000_000
+
+        assert engine.submit(answer, trial(text=text)).result(PATIENCE).result["config"] == {"text": text}
+        assert len(engine.submit(much, trial()).result(PATIENCE).result) == 5_000_000
+
+    def test_an_exception_of_the_work_is_told_and_the_next_trial_runs(self, engine: Engine) -> None:
+        problem = engine.submit(raises, trial()).exception(PATIENCE)
+
+        assert isinstance(problem, Exception)
+        assert "awkward 1 2" in str(problem)
+        assert engine.submit(answer, trial(1)).result(PATIENCE).result["number"] == 1
+
+    def test_an_interrupt_by_the_work_is_an_interrupt_here(self, engine: Engine) -> None:
+        try:
+            problem = engine.submit(interrupted, trial()).exception(PATIENCE)
+        except KeyboardInterrupt as error:
+            problem = error
+
+        assert isinstance(problem, KeyboardInterrupt)
+        assert engine.submit(answer, trial(1)).result(PATIENCE).result["number"] == 1
+
+    def test_workers_are_where_it_says(self, engine: Engine) -> None:
+        here = engine.submit(process, trial()).result(PATIENCE).result == os.getpid()
+
+        assert here == (engine.reach == "process")
+
+    def test_closing_twice_is_fine(self, engine: Engine) -> None:
+        engine.submit(answer, trial()).result(PATIENCE)
+        engine.close()
+        engine.close()
+
+    def test_an_execution_leaves_the_same_as_on_local(self, engine: Engine, tmp_path: Path) -> None:
+        for name, where in (("here", "local"), ("there", engine)):
+            storage = {"storage": str(tmp_path / name), "code_backup": False}
+            execution = execute(Task(Sample).repeat(4), storage, "OY1p1o", where, on_failure="continue")
+            assert [t.status for t in execution.trials] == ["finished", "failed", "finished", "finished"]
+
+        assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+    def test_without_a_storage_an_execution_can_be_read_all_the_same(self, engine: Engine) -> None:
+        execution = execute(Task(Sample).repeat(2), None, "OY1p1o", engine, on_failure="continue")
+
+        first, second = execution.trials
+        assert [len(list(first.records)), len(first.read("draws.json")), first.read("deep/er/text.txt")] == [
+            3,
+            10,
+            "ünï\n",
+        ]
+        assert (first.output, second.output) == ("err\nout ünï\n", "before the failure\n")
+        assert (first.status, second.status, second.error["type"]) == ("finished", "failed", "Awkward")
+
+
+_TIMES = frozenset({
+    "_timestamp", "_seconds_taken", "_total_seconds_taken", "time", "seconds", "started", "finished", "heartbeat",
+    "host", "engine",
+})  # fmt: skip
+
+
+def contents(directory: Path) -> dict[str, Any]:
+    """All files below a directory by name: JSON as data, other files as bytes; without what must differ.
+
+    That are times, hosts and the engine; the ledger is sorted, since engines may overlap trials.
+    """
+    found: dict[str, Any] = {}
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_dir():
+            found[name] = "a directory"
+        elif path.suffix == ".json" and "artifacts" not in path.parts:
+            found[name] = _without_times(loads(path.read_bytes()))
+        elif path.suffix == ".jsonl":
+            rows = [repr(_without_times(loads(line))) for line in path.read_bytes().splitlines()]
+            found[name] = sorted(rows) if path.name == "ledger.jsonl" else rows
+        elif path.name == "log.txt":
+            found[name] = [line[19:] for line in path.read_text(encoding="utf-8").splitlines()]
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+def _without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_times(item) for key, item in value.items() if key not in _TIMES}
+    if isinstance(value, list):
+        return [_without_times(item) for item in value]
+    return value

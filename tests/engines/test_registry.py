@@ -1,0 +1,107 @@
+"""Which engine a name, a mapping, a class or an object means."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from machinable.engines import registry
+from machinable.engines.dry import DryEngine
+from machinable.engines.local import LocalEngine
+from machinable.engines.processes import ProcessesEngine
+from machinable.errors import ImportFailed, InvalidType, InvalidValue, UnknownName
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "slots"),
+    [
+        (None, LocalEngine, 1),
+        ("local", LocalEngine, 1),
+        ("dry", DryEngine, 0),
+        ("processes:3", ProcessesEngine, 3),
+        ({"type": "processes", "slots": 5}, ProcessesEngine, 5),
+        ({"type": LocalEngine}, LocalEngine, 1),
+        (LocalEngine, LocalEngine, 1),
+    ],
+)
+def test_an_engine_is_made_of_what_was_given(given: object, kind: type, slots: int) -> None:
+    engine = registry.make(given)
+
+    assert (type(engine), engine.slots) == (kind, slots)
+
+
+def test_an_engine_is_taken_as_it_is() -> None:
+    engine = LocalEngine()
+
+    assert registry.make(engine) is engine
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        ("proceses", UnknownName, "no engine named 'proceses'\n  Did you mean 'processes'?"),
+        ("local:2", InvalidValue, "the engine 'local' takes no '2'\n  It takes: nothing."),
+        ({"type": "processes", "slot": 2}, InvalidValue, "the engine 'processes' takes no slot\n"
+                                                         "  Did you mean 'slots'?"),
+        ({"type": "processes", "x": 2}, InvalidValue, "the engine 'processes' takes no x\n  It takes: slots, recycle."),
+        ({"slots": 2}, InvalidValue, "the engine has no `type`\n  Write {'type': 'local'}."),
+        ("processes:many", InvalidValue, "slots of the engine 'processes' is 'many'\n"
+                                         "  Give a whole number of at least 1."),
+        (3, InvalidType, "3 is no engine\n  Give 'local', 'processes', 'dry', a mapping with `type`, or an object with "
+                         "name, slots, reach, submit and close."),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told(given: object, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind) as caught:
+        registry.make(given)
+
+    assert str(caught.value) == message
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed package that adds engines."""
+    information = tmp_path / "plug-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: plug\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(
+        "[machinable.engines]\nplugged = machinable_plug:Plugged\nbroken = machinable_plug_missing:X\n"
+        "none = machinable_plug:function\nlocal = machinable_plug:Plugged\n"
+    )
+    (tmp_path / "machinable_plug.py").write_text(
+        "from machinable.engines.local import LocalEngine\n\n\nclass Plugged(LocalEngine):\n"
+        "    def __init__(self, slots=1):\n        self.slots = int(slots)\n\n\ndef function():\n    return 1\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return tmp_path
+
+
+def test_packages_add_engines_but_do_not_replace_ours(package: Path) -> None:
+    assert (type(registry.make("plugged:4")).__name__, registry.make("plugged:4").slots) == ("Plugged", 4)
+    assert type(registry.make("local")) is LocalEngine
+
+
+def test_engines_of_packages_are_among_the_known_names(package: Path) -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'plugged'"):
+        registry.make("pluged")
+
+
+def test_an_added_engine_that_does_not_import_is_told_with_its_place(package: Path) -> None:
+    with pytest.raises(
+        ImportFailed, match="the engine 'broken' does not import from machinable_plug_missing:X: Module"
+    ):
+        registry.make("broken")
+
+
+def test_an_added_engine_must_be_one(package: Path) -> None:
+    with pytest.raises(InvalidType, match="1 is no engine"):
+        registry.make("none")
+
+
+def test_installed_packages_are_not_searched_for_names_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_added", lambda: pytest.fail("searched"))
+
+    registry.make("processes:1")

@@ -1,0 +1,147 @@
+"""What workers of the tests do. Pipes of the file system tell the tests how far they are."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+from machinable.plan.spec import Outcome, Target, TrialSpec
+
+held: list[Any] = []  # stays open as long as the worker lives
+
+
+def trial(number: int = 0, cpus: float | None = None, **config: Any) -> TrialSpec:
+    return TrialSpec(
+        index=number, uid=f"{number:012d}", seed=number, component="work", module="work", version=None, config=config,
+        flags={}, target=Target("work"), resources={} if cpus is None else {"cpus": cpus},
+    )  # fmt: skip
+
+
+def _outcome(spec: TrialSpec, result: Any) -> Outcome:
+    return Outcome(spec.uid, "finished", 1, 0.0, result=result)
+
+
+def pid(spec: TrialSpec) -> Outcome:
+    return _outcome(spec, os.getpid())
+
+
+def session(spec: TrialSpec) -> Outcome:
+    return _outcome(spec, os.getsid(0) == os.getpid())
+
+
+def threads(spec: TrialSpec) -> Outcome:
+    return _outcome(spec, [os.getpid(), *(os.environ.get(name) for name in spec.config["names"])])
+
+
+def announce(spec: TrialSpec) -> None:
+    """Say the process id into a pipe, which stays open until the worker has ended."""
+    pipe = open(spec.config["pipe"], "w")  # noqa: SIM115
+    print(os.getpid(), file=pipe, flush=True)
+    held.append(pipe)
+
+
+def announced(spec: TrialSpec) -> Outcome:
+    announce(spec)
+    return _outcome(spec, os.getpid())
+
+
+def endless(spec: TrialSpec) -> Outcome:
+    announce(spec)
+    while True:
+        signal.pause()
+
+
+def with_a_program(spec: TrialSpec) -> Outcome:
+    """Start a program that holds the pipe open, too, and would hold it for ever."""
+    program = "import os, sys, signal; print(os.getpid(), flush=True); signal.pause()"
+    with open(spec.config["pipe"], "w") as pipe:
+        subprocess.Popen([sys.executable, "-c", program], stdout=pipe)
+    while True:
+        signal.pause()
+
+
+def meet(spec: TrialSpec) -> Outcome:
+    """Exchange a word with the other trial, which must run at the same time."""
+    if spec.config["first"]:
+        with open(spec.config["pipe"], "w") as pipe:
+            pipe.write("hello")
+        return _outcome(spec, "said")
+    with open(spec.config["pipe"]) as pipe:
+        return _outcome(spec, pipe.read())
+
+
+def exits(spec: TrialSpec) -> Outcome:
+    os._exit(3)
+
+
+def crashes(spec: TrialSpec) -> Outcome:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    raise AssertionError
+
+
+def forks_and_exits(spec: TrialSpec) -> Outcome:
+    """Leave a child behind that has inherited everything."""
+    if not os.fork():
+        while True:
+            signal.pause()
+    os._exit(4)
+
+
+def closes_everything(spec: TrialSpec) -> Outcome:
+    os.closerange(3, 100)
+    while True:
+        signal.pause()
+
+
+def no_outcome(spec: TrialSpec) -> Any:
+    return None
+
+
+def change_everything(spec: TrialSpec) -> Outcome:
+    os.environ["LEAKED"] = "1"
+    os.environ.pop("KEPT")
+    os.environ["HOME"] = "elsewhere"
+    os.chdir(spec.config["directory"])
+    sys.path.insert(0, "leaked")
+    sys.path = [*sys.path, "rebound"]
+    warnings.simplefilter("ignore")
+    root, known, new = logging.getLogger(), logging.getLogger("known"), logging.getLogger("new")
+    for logger in (root, known, new):
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(logging.StreamHandler())
+        logger.addFilter(lambda record: False)
+    new.propagate = False
+    new.addHandler(logging.NullHandler())
+    logging.disable(logging.CRITICAL)
+    logging.captureWarnings(True)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.setitimer(signal.ITIMER_REAL, 1000)
+    return _outcome(spec, None)
+
+
+def surroundings(spec: TrialSpec) -> Outcome:
+    facts = {
+        "environment": dict(os.environ), "directory": os.getcwd(), "path": list(sys.path),
+        "warnings": [repr(f) for f in warnings.filters], "showwarning": warnings.showwarning.__module__,
+        "signal": repr(signal.getsignal(signal.SIGINT)).split(" at ")[0],
+        "timer": signal.getitimer(signal.ITIMER_REAL)[0], "disabled": logging.root.manager.disable,
+        "loggers": {
+            name: [logger.level, logger.propagate, [type(h).__name__ for h in logger.handlers], len(logger.filters)]
+            for name in ("", "known", "new") for logger in [logging.getLogger(name or None)]
+        },
+        "pid": os.getpid(),
+    }  # fmt: skip
+    return _outcome(spec, facts)
+
+
+def never_leaves(spec: TrialSpec) -> Outcome:
+    """Let the worker hang when it is asked to end."""
+    announce(spec)
+    atexit.register(signal.pause)
+    return _outcome(spec, None)
