@@ -1,0 +1,168 @@
+"""A stored execution: one plan carried out, with its trials and what came out of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from machinable.errors import InvalidType, NotStored, near_names
+from machinable.plain import decode
+from machinable.results.folder import Folder
+from machinable.results.trial import Trial
+from machinable.results.trials import Trials
+from machinable.storage.files import Files
+
+if TYPE_CHECKING:
+    from machinable.plan.spec import TrialSpec
+
+__all__ = ["Execution"]
+
+
+class Execution:
+    """An execution in a storage: a folder that is read when something is asked for, and stays as read until `refresh`.
+
+    It is true when nothing failed, has the number of its trials as length, and `execution[uid]` is one of them.
+
+    Args:
+        files: the storage. folder: the name of the execution's folder, such as `OY1p1o-2`.
+        plan: the plan, if it is at hand; by default it is made from what is stored.
+        trust: whether artifacts may be read that run code, as pickles do.
+        clock: the time, in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        folder: str,
+        *,
+        plan: Sequence[TrialSpec] | None = None,
+        trust: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = Folder(files, folder, trust=trust, clock=clock)
+        self._given_plan = plan
+        self._trials: dict[str, Trial] | None = None
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """execution.json: task, engine, code, host, versions of Python and packages.
+
+        Raises:
+            NotStored: there is none. Damaged: it cannot be read. StorageError: it was written by a newer version.
+        """
+        return self._folder.data
+
+    @property
+    def id(self) -> str:
+        """The execution id, which stands for the seed."""
+        return self.data["id"]  # type: ignore[no-any-return]
+
+    @property
+    def seed(self) -> int:
+        """The execution seed."""
+        return self.data["seed"]  # type: ignore[no-any-return]
+
+    @property
+    def name(self) -> str | None:
+        """The name of the task."""
+        return self.data.get("name")
+
+    @property
+    def started(self) -> str:
+        """When it began (ISO-8601, UTC)."""
+        return self.data["started"]  # type: ignore[no-any-return]
+
+    @property
+    def run(self) -> int:
+        """How often the id had been used in this storage: 1, 2 for `OY1p1o-2`, …"""
+        return self.data["run"]  # type: ignore[no-any-return]
+
+    @property
+    def storage(self) -> str:
+        """The URL of the storage, without credentials."""
+        return self._folder.files.url
+
+    @property
+    def plan(self) -> Sequence[TrialSpec]:
+        """What was to run. Made from a storage it has what is stored: no hidden keys, no resources, no origins."""
+        if self._given_plan is None:
+            from machinable.plan.spec import spec_from_data  # dataclasses cost 8 ms, and tables do without the plan
+
+            self._given_plan = tuple(spec_from_data(decode(row)) for row in self._folder.plan)
+        return self._given_plan
+
+    @property
+    def trials(self) -> Trials:
+        """All trials, in the order of the plan."""
+        return Trials(self._by_uid.values())
+
+    @property
+    def _by_uid(self) -> dict[str, Trial]:
+        if self._trials is None:
+            self._trials = {row["uid"]: Trial(self._folder, row, self) for row in self._folder.plan}
+        return self._trials
+
+    @property
+    def failures(self) -> Trials:
+        """The trials that failed."""
+        return Trials(trial for trial in self if trial.status == "failed")
+
+    @property
+    def status(self) -> str:
+        """`running` if a trial is, else `failed` if one is, `interrupted` if one is or is pending, else `finished`."""
+        states = {trial.status for trial in self}
+        for state in ("running", "failed", "interrupted"):
+            if state in states:
+                return state
+        return "finished" if states == {"finished"} else "interrupted"
+
+    def refresh(self) -> None:
+        """Forget what has been read, so that everything is as it is now; trials that were given out, too."""
+        self._folder.refresh()
+        self._trials = None
+
+    def __str__(self) -> str:
+        return self._folder.name
+
+    def __repr__(self) -> str:
+        return f"<Execution {self}: {len(self)} trial{'' if len(self) == 1 else 's'}, {self.status}>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        name = f"<b>{escape(self.name)}</b> " if self.name else ""
+        facts = f"{len(self)} trial{'' if len(self) == 1 else 's'}, {self.status}"
+        return f"<p>{name}<code>{self}</code>, {facts}</p>{self.trials._repr_html_()}"
+
+    def __bool__(self) -> bool:
+        return not self.failures
+
+    def __len__(self) -> int:
+        return len(self._folder.plan)
+
+    def __iter__(self) -> Iterator[Trial]:
+        return iter(self._by_uid.values())
+
+    def __contains__(self, trial: object) -> bool:
+        return trial in self._by_uid if isinstance(trial, str) else trial in self._by_uid.values()
+
+    def __getitem__(self, uid: str) -> Trial:
+        """The trial of that uid.
+
+        Raises:
+            NotStored: there is none.
+        """
+        if not isinstance(uid, str):
+            raise InvalidType(
+                f"{uid!r} is not the uid of a trial", given=uid, todo="By its place in the plan: execution.trials[0]."
+            )
+        try:
+            return self._by_uid[uid]
+        except KeyError:
+            near = near_names(uid, self._by_uid)
+            shown = ", ".join(list(self._by_uid)[:10]) + (" …" if len(self._by_uid) > 10 else "")
+            raise NotStored(
+                f"the execution {self} has no trial {uid!r}", given=uid, known=self._by_uid,
+                todo=f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Its trials: {shown}",
+            ) from None  # fmt: skip

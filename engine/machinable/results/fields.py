@@ -1,0 +1,180 @@
+"""Names of what can be known about a trial: `status`, `config.data.name`, `flags.REPEAT_NUMBER`, `records.loss.min`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+from machinable.plan.table import flatten
+from machinable.results.trial import Trial
+
+__all__ = ["MISSING", "Getter", "default_fields", "getter", "known_fields", "mean", "spread"]
+
+Getter: TypeAlias = Callable[[Trial], Any]
+
+MISSING: Any = object()  # what a getter gives for a trial that does not have the field
+
+_SIMPLE: dict[str, Getter] = {
+    "execution": lambda trial: str(trial.execution),
+    "name": lambda trial: trial.execution.name,
+    "uid": lambda trial: trial.uid,
+    "index": lambda trial: trial.index,
+    "seed": lambda trial: trial.seed,
+    "component": lambda trial: trial.component,
+    "module": lambda trial: trial.module,
+    "identity": lambda trial: trial.identity,
+    "status": lambda trial: trial.status,
+}
+_PARTS = ("config", "flags", "tags")
+
+
+def getter(field: str) -> Getter | None:
+    """What gives the value of a field, None for a text that is no field.
+
+    `records.loss` and `records.loss.last` are that column of the last row, `first` of the first one; `min`, `max`,
+    `mean`, `std` and `count` are over all rows of the default scope.
+    """
+    if field in _SIMPLE:
+        return _SIMPLE[field]
+    head, _, rest = field.partition(".")
+    if not rest:
+        return None
+    if head in _PARTS:
+        keys = tuple(rest.split("."))
+        return lambda trial: trial.value(head, keys, MISSING)
+    if head == "records":
+        column, _, aggregate = rest.rpartition(".")
+        if column and aggregate in _AGGREGATES:
+            return _aggregated(column, _AGGREGATES[aggregate])
+        return _last(column if column and aggregate == "last" else rest)
+    return None
+
+
+def _last(column: str) -> Getter:
+    def last(trial: Trial) -> Any:
+        row = trial.last_row
+        return MISSING if row is None else row.get(column, MISSING)
+
+    return last
+
+
+def _aggregated(column: str, aggregate: Callable[[list[Any]], Any]) -> Getter:
+    def value(trial: Trial) -> Any:
+        if trial.last_row is None:
+            return MISSING
+        return aggregate([row.get(column, MISSING) for row in trial.records])
+
+    return value
+
+
+def _numbers(values: Iterable[Any]) -> list[float]:
+    return [value for value in values if isinstance(value, (int, float))]
+
+
+def mean(numbers: Sequence[float]) -> float:
+    """The arithmetic mean of at least one number; infinities and NaN are kept."""
+    try:
+        middle = math.fsum(numbers) / len(numbers)
+    except (OverflowError, ValueError):  # it is beyond the largest number, or inf - inf
+        middle = sum(map(float, numbers)) / len(numbers)
+    if math.isnan(middle):
+        return middle
+    return float(min(max(middle, min(numbers)), max(numbers)))  # rounded, the mean of equal numbers is another one
+
+
+def spread(numbers: Sequence[float]) -> float:
+    """The standard deviation of a sample of at least two numbers (n - 1 in the denominator)."""
+    middle = mean(numbers)
+    return math.sqrt(sum((number - middle) * (number - middle) for number in numbers) / (len(numbers) - 1))
+
+
+def _best(choose: Callable[[list[float]], float]) -> Callable[[list[Any]], Any]:
+    def best(values: list[Any]) -> Any:
+        numbers = _numbers(values)
+        # A NaN is neither smaller nor larger, and would win or lose by its place.
+        real = [number for number in numbers if number == number]
+        return choose(real) if real else numbers[0] if numbers else MISSING
+
+    return best
+
+
+def _mean(values: list[Any]) -> Any:
+    numbers = _numbers(values)
+    return mean(numbers) if numbers else MISSING
+
+
+def _spread(values: list[Any]) -> Any:
+    numbers = _numbers(values)
+    return spread(numbers) if len(numbers) > 1 else None if numbers else MISSING
+
+
+_AGGREGATES: dict[str, Callable[[list[Any]], Any]] = {
+    "first": lambda values: values[0] if values else MISSING,
+    "min": _best(min),
+    "max": _best(max),
+    "mean": _mean,
+    "std": _spread,
+    "count": lambda values: sum(value is not MISSING for value in values) or MISSING,
+}
+
+
+def known_fields(trials: Iterable[Trial]) -> list[str]:
+    """The names of all fields that at least one of the trials has."""
+    found: dict[str, None] = dict.fromkeys(_SIMPLE)
+    for trial in trials:
+        for part in _PARTS:
+            if values := trial.value(part, ()):
+                found |= dict.fromkeys(flatten(values, part))
+        found |= {f"records.{column}": None for column in trial.last_row or ()}
+    return list(found)
+
+
+def default_fields(trials: Iterable[Trial]) -> list[str]:
+    """What tells trials apart, and what came out: the columns of a table for which none were chosen.
+
+    That is what differs between trials of one component as it was planned, the numbers of repetitions, and of the last
+    rows what the components have written themselves.
+    """
+    configs: dict[str, list[Any]] = {}
+    numbers: dict[str, None] = {}
+    columns: dict[str, None] = {}
+    seen: set[tuple[str, ...]] = set()  # most trials have the same names
+    for trial in trials:
+        configs.setdefault(trial.component, []).append(trial.planned("config"))
+        flags, row = trial.planned("flags"), trial.last_row or {}
+        if (names := tuple(flags)) not in seen:
+            seen.add(names)
+            levels = filter(None, map(_LEVEL.fullmatch, names))
+            numbers |= {f"flags.{level[0]}": None for level in levels if f"{level[1]}_SEED{level[2]}" in flags}
+        if (names := tuple(row)) not in seen:
+            seen.add(names)
+            columns |= {f"records.{column}": None for column in names if not column.startswith("_")}
+    differing = dict.fromkeys(path for several in configs.values() for path in _differing(several, "config"))
+    return ["execution", "uid", "component", "status", *differing, *numbers, *columns]
+
+
+_LEVEL = re.compile(r"(\w+)_NUMBER((?:_[0-9]+)?)")
+
+
+def _differing(mappings: list[dict[str, Any]], path: str) -> Iterator[str]:
+    """The paths at which stored mappings differ."""
+    for key in dict.fromkeys(key for keys in dict.fromkeys(map(tuple, mappings)) for key in keys):
+        values = [mapping.get(key, MISSING) for mapping in mappings]
+        first = values[0]
+        if all(value is MISSING or _is_mapping(value) for value in values):
+            yield from _differing([{} if value is MISSING else value for value in values], f"{path}.{key}")
+        elif any(
+            type(value) is not type(first) or (value != first and not (value != value and first != first))
+            for value in values
+        ):
+            yield f"{path}.{key}"
+
+
+def _is_mapping(value: Any) -> bool:
+    """True for a mapping that is none of the substitutions for tuples, dates and odd keys."""
+    return type(value) is dict and value.keys().isdisjoint(_MARKS)
+
+
+_MARKS = ("__tuple__", "__date__", "__map__")

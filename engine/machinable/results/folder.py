@@ -1,0 +1,258 @@
+"""What lies in the folder of an execution: read when it is asked for, and kept until `refresh`."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from machinable.errors import Damaged, NotStored, StorageError
+from machinable.plain import as_plain, decode, encode, loads
+from machinable.storage import layout
+from machinable.storage.files import Files
+from machinable.storage.records import read_rows
+
+__all__ = ["Folder"]
+
+_FACTS: tuple[tuple[str, type], ...] = (("id", str), ("seed", int), ("run", int), ("started", str))
+_PLANNED = {"index", "uid", "seed", "component", "module", "config", "flags"}
+_EVENTS = frozenset({"started", "finished", "failed", "interrupted"})
+
+
+class Folder:
+    """The folder of one execution.
+
+    Args:
+        files: the storage. name: of the folder. trust: whether artifacts may be read that run code.
+        clock: the time, in seconds since the epoch.
+    """
+
+    def __init__(self, files: Files, name: str, *, trust: bool, clock: Callable[[], float]) -> None:
+        self.files = files
+        self.name = name
+        self.trust = trust
+        self.clock = clock
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Forget what has been read, so that it is read again."""
+        self._data: dict[str, Any] | None = None
+        self._plan: list[dict[str, Any]] | None = None
+        self._events: dict[str, dict[str, Any]] | None = None
+        self._begun: set[str] | None = None
+        self._ended: dict[str, dict[str, Any]] = {}
+        self._described: dict[str, dict[str, Any]] = {}
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """execution.json.
+
+        Raises:
+            NotStored: there is none. StorageError: it was written by a newer version. Damaged: it cannot be read.
+        """
+        if self._data is None:
+            data = self._mapping(layout.EXECUTION)
+            if data is None:
+                raise NotStored(
+                    f"there is no execution in {self._place('')}", given=self.name,
+                    todo=f"The folder of an execution has a file {layout.EXECUTION}.",
+                )  # fmt: skip
+            self._check(data)
+            self._data = data
+        return self._data
+
+    def _check(self, data: dict[str, Any]) -> None:
+        place, number = self._place(layout.EXECUTION), data.get("format")
+        if type(number) is not int or number < 1:
+            raise Damaged(f"{place} does not say its format", given=number, todo="Restore the file from a copy.")
+        if number > layout.FORMAT:
+            raise StorageError(
+                f"{place} has format {number}; this version of machinable reads format {layout.FORMAT}",
+                given=number, todo="Read it with a newer version: pip install --upgrade machinable-engine",
+            )  # fmt: skip
+        wrong = [key for key, kind in _FACTS if type(data.get(key)) is not kind]
+        if wrong:
+            raise Damaged(f"{place} lacks {', '.join(wrong)}", given=wrong, todo="Restore the file from a copy.")
+
+    @property
+    def plan(self) -> list[dict[str, Any]]:
+        """The lines of plan.jsonl as `json` reads them: `decode` what is taken out of them.
+
+        Raises:
+            Damaged: a line is no trial.
+        """
+        if self._plan is None:
+            with _without_collections():
+                rows = self._plan_rows()
+            for number, row in enumerate(rows, start=1):
+                if not row.keys() >= _PLANNED:
+                    missing = ", ".join(sorted(_PLANNED - row.keys()))
+                    raise Damaged(
+                        f"line {number} of {self._place(layout.PLAN)} is no trial: it lacks {missing}",
+                        given=missing, todo="Restore the file from a copy.",
+                    )  # fmt: skip
+            self._plan = rows
+        return self._plan
+
+    def _plan_rows(self) -> list[dict[str, Any]]:
+        # To decode all lines takes as long as to read them, and few of their values are ever looked at.
+        path = layout.join(self.name, layout.PLAN)
+        try:
+            data = self.files.read(path)  # written whole, on object stores too
+        except FileNotFoundError:
+            data = b""
+        try:
+            rows = json.loads(b"[" + data.removesuffix(b"\n").replace(b"\n", b",") + b"]")
+        except ValueError:
+            rows = None
+        if rows is not None and len(rows) == data.count(b"\n") and all(type(row) is dict for row in rows):
+            return rows  # type: ignore[no-any-return]
+        return [encode(row) for row in read_rows(self.files, path)]  # the last line is torn, or something is wrong
+
+    @property
+    def events(self) -> dict[str, dict[str, Any]]:
+        """The last line of the ledger about each trial, by uid.
+
+        Raises:
+            Damaged: a line of the ledger is whole and cannot be read.
+        """
+        if self._events is None:
+            with _without_collections():
+                rows = read_rows(self.files, layout.join(self.name, layout.LEDGER))
+                self._events = {row["uid"]: row for row in rows if row.get("event") in _EVENTS and "uid" in row}
+        return self._events
+
+    def has_begun(self, uid: str) -> bool:
+        """Whether a trial has been started, or left something behind."""
+        if uid in self.events:
+            return True
+        if self._begun is None:  # one look for all trials
+            folder = layout.join(self.name, layout.TRIALS)
+            self._begun = {entry.name for entry in self.files.entries(folder) if entry.is_directory}
+        return uid in self._begun
+
+    def status(self, uid: str) -> dict[str, Any] | None:
+        """status.json of a trial, None if there is none; read again as long as it says "running".
+
+        Raises:
+            Damaged: it cannot be read.
+        """
+        if uid in self._ended:
+            return self._ended[uid]
+        if not self.has_begun(uid):
+            return None
+        path = layout.status(uid)
+        status = self._mapping(path)
+        if status is not None:
+            if type(status.get("state")) is not str:
+                raise Damaged(f"{self._place(path)} does not say a state", todo="Restore the file from a copy.")
+            if status["state"] != "running":
+                self._ended[uid] = status
+        return status
+
+    def described(self, uid: str) -> dict[str, Any] | None:
+        """trial.json of a trial, None if there is none yet.
+
+        Raises:
+            Damaged: it cannot be read.
+        """
+        if uid not in self._described and self.has_begun(uid):
+            path = layout.trial_json(uid)
+            found = self._mapping(path)
+            if found is None:
+                return None
+            if type(found.get("config")) is not dict:
+                raise Damaged(f"{self._place(path)} has no configuration", todo="Restore the file from a copy.")
+            self._described[uid] = found
+        return self._described.get(uid)
+
+    def _mapping(self, path: str) -> dict[str, Any] | None:
+        try:
+            data = self.files.read(layout.join(self.name, path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            found = loads(data)
+            if type(found) is not dict:
+                raise ValueError(f"it holds {type(found).__name__}, not a mapping")
+        except ValueError as error:
+            raise Damaged(
+                f"{self._place(path)} cannot be read: {error}", given=data[:200].decode("utf-8", "replace"),
+                todo="Restore the file from a copy.",
+            ) from error  # fmt: skip
+        return found
+
+    def _place(self, path: str) -> str:
+        return layout.join(self.files.url, self.name, path)
+
+    def value(self, row: dict[str, Any], part: str, keys: tuple[str, ...], default: Any) -> Any:
+        """A value of a line of the plan, by its key path; `default` if it has none.
+
+        What a config method gives is not in the plan: it is looked up in trial.json, if there is one yet.
+        """
+        found = _look(row.get(part, {}), keys)
+        if part == "config" and (found is _CALL or _has_call(found)):
+            described = self.described(row["uid"])
+            if described is not None:  # which is decoded
+                found = _look(described["config"], keys)
+                return default if found is _NOTHING or found is _CALL else as_plain(found, tuples=True)
+        if found is _NOTHING or found is _CALL:
+            return default
+        return decode(found) if type(found) is dict or type(found) is list else found
+
+
+_NOTHING: Any = object()
+_CALL: Any = object()  # on the way to a value there is the call of a config method
+
+
+def _look(value: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        kind = type(value)
+        if kind is dict and key in value:
+            value = value[key]
+        elif kind is dict:
+            whole = decode(value)
+            if type(whole) is dict:
+                value = {str(k): v for k, v in whole.items()}.get(key, _NOTHING)
+            else:  # a tuple
+                value = _element(whole, key)
+        elif kind is str and _has_call(value):
+            return _CALL
+        else:
+            value = _element(value, key)
+        if value is _NOTHING:
+            return value
+    return value
+
+
+def _element(value: Any, key: str) -> Any:
+    if isinstance(value, (list, tuple)) and key.isdecimal() and int(key) < len(value):
+        return value[int(key)]
+    return _NOTHING
+
+
+def _has_call(value: Any) -> bool:
+    kind = type(value)
+    if kind is str:
+        if value[-1:] != ")":
+            return False
+        from machinable.config.calls import is_call  # most plans have no calls, and its parser is not needed
+
+        return is_call(value)
+    if kind is dict:
+        return any(map(_has_call, value.values()))
+    return kind is list and any(map(_has_call, value))
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Parsed JSON has no circles: looking for them takes a third of the time of parsing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,109 @@
+"""The rows that a trial has saved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
+
+from machinable.errors import NotStored, UnknownName, near_names
+from machinable.results.tables import data_frame
+from machinable.storage import layout
+from machinable.storage.files import Files
+from machinable.storage.records import read_rows
+
+__all__ = ["Records"]
+
+DEFAULT = "default"
+
+
+class Records(Sequence[Mapping[str, Any]]):
+    """The rows of one scope, read when they are first asked for. Each row is a mapping of columns to values.
+
+    Args:
+        files: the storage. path: the folder of the trial. scope: whose rows.
+    """
+
+    def __init__(self, files: Files, path: str, scope: str = DEFAULT) -> None:
+        self._files = files
+        self._path = path
+        self._rows: list[dict[str, Any]] | None = None
+        self.scope = scope
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows.
+
+        Raises:
+            Damaged: a line is whole and no row.
+        """
+        if self._rows is None:
+            self._rows = read_rows(self._files, layout.join(self._path, layout.scope_file(self.scope)))
+        return self._rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Mapping[str, Any]]: ...
+
+    def __getitem__(self, index: int | slice) -> Mapping[str, Any] | list[Mapping[str, Any]]:
+        return self.rows[index]  # type: ignore[return-value]
+
+    def __repr__(self) -> str:
+        return f"<Records {self.scope}: {len(self)} row{'' if len(self) == 1 else 's'}>"
+
+    @property
+    def last(self) -> Mapping[str, Any] | None:
+        """The last row, None if there is none."""
+        return self.rows[-1] if self.rows else None
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of all columns, in the order in which they appear first."""
+        return list(dict.fromkeys(column for row in self.rows for column in row))
+
+    def column(self, name: str) -> list[Any]:
+        """The values of one column, None in rows without it.
+
+        Raises:
+            UnknownName: there are rows, and none has such a column.
+        """
+        values = [row.get(name) for row in self.rows]
+        if values and not any(name in row for row in self.rows):
+            raise UnknownName("column", name, self.columns)
+        return values
+
+    @property
+    def scopes(self) -> list[str]:
+        """The names of all scopes of the trial that have rows, sorted."""
+        entries = self._files.entries(layout.join(self._path, layout.RECORDS))
+        names = {layout.scope_of(entry.name) for entry in entries if not entry.is_directory}
+        return sorted(name for name in names if name)
+
+    def __call__(self, scope: str) -> Records:
+        """The rows of another scope.
+
+        Raises:
+            NotStored: the trial has no rows in such a scope.
+        """
+        scopes = self.scopes
+        if scope != DEFAULT and scope not in scopes:
+            near = near_names(scope, scopes)
+            raise NotStored(
+                f"the trial has no rows in the scope {scope!r}", given=scope, known=scopes,
+                todo=f"Did you mean {' or '.join(map(repr, near))}?" if near
+                else f"It has: {', '.join(scopes) or 'no rows at all'}",
+            )  # fmt: skip
+        return Records(self._files, self._path, scope)
+
+    def frame(self) -> Any:
+        """The rows as a pandas DataFrame; a value that a row lacks is missing there.
+
+        Raises:
+            NotAvailable: pandas is not installed.
+        """
+        rows = self.rows
+        return data_frame({column: [row.get(column) for row in rows] for column in self.columns})

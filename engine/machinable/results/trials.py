@@ -1,0 +1,203 @@
+"""Many trials, of one execution or of several: filtered, tabulated and summarised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, overload
+
+from machinable.errors import InvalidType, UnknownName
+from machinable.plain import canonical
+from machinable.plan.table import text_table
+from machinable.results.fields import MISSING, Getter, default_fields, getter, known_fields
+from machinable.results.summary import Summary, figures
+from machinable.results.tables import data_frame, html_table, shown
+from machinable.results.trial import Trial
+
+__all__ = ["STATES", "Trials"]
+
+STATES = ("pending", "running", "finished", "failed", "interrupted")
+SHOWN = 40
+
+
+class Trials(Sequence[Trial]):
+    """Trials in the order of their plans.
+
+    A *field* is a name of what can be known about a trial: `execution` (the folder's name), `name` (of the execution),
+    `uid`, `index`, `seed`, `component`, `module`, `identity`, `status`, `config.…`, `flags.…`, `tags.…`, and of its
+    records `records.loss.last` (or just `records.loss`), `first`, `min`, `max`, `mean`, `std`, `count`. All but the
+    latter six come from the plan and the ledger, without a look into the trials' folders.
+    """
+
+    def __init__(self, trials: Iterable[Trial] = ()) -> None:
+        self._trials = list(trials)
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    @overload
+    def __getitem__(self, index: int) -> Trial: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Trials: ...
+
+    def __getitem__(self, index: int | slice) -> Trial | Trials:
+        return Trials(self._trials[index]) if isinstance(index, slice) else self._trials[index]
+
+    def __repr__(self) -> str:
+        states = [trial.status for trial in self._trials]
+        counts = [f"{states.count(state)} {state}" for state in STATES if state in states]
+        return f"<Trials: {', '.join(counts) or 'none'}>"
+
+    def __str__(self) -> str:
+        headings, rows = self._cells()
+        return "\n".join([*text_table(headings, rows), *self._more()])
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._cells()) + "".join(f"<p>{line}</p>" for line in self._more())
+
+    def _cells(self) -> tuple[list[str], list[list[str]]]:
+        fields = default_fields(self._trials)
+        columns = Trials(self._trials[:SHOWN])._columns(fields, known=True)
+        return fields, [[shown(value) for value in row] for row in zip(*columns.values(), strict=True)]
+
+    def _more(self) -> list[str]:
+        return [f"… and {len(self) - SHOWN:,} more"] if len(self) > SHOWN else []
+
+    def where(self, **conditions: Any) -> Trials:
+        """Those trials that meet all conditions, such as `where(status="finished", **{"config.data.name": "mnist"})`.
+
+        Args:
+            conditions: by field, a value that it must equal, a list, set or tuple of allowed values, or a function
+                that is called with the value. `component` is the canonical name or the name that the task used.
+                A trial that does not have a field does not meet its condition.
+
+        Raises:
+            UnknownName: a field that not one of the trials has, a status that there is not.
+        """
+        kept = self._trials
+        for field, expected in conditions.items():
+            get, test = self._getter(field), _test(expected)
+            if field == "status":
+                _check_states(expected)
+            values = [get(trial) for trial in kept]
+            if all(value is MISSING for value in values):
+                self._check(field, get)
+            kept = [
+                trial
+                for trial, value in zip(kept, values, strict=True)
+                if (value is not MISSING and test(value))
+                or (field == "component" and test(trial.value("flags", ("NAME",), value)))
+            ]
+        return Trials(kept)
+
+    def rows(self, *fields: str) -> list[dict[str, Any]]:
+        """A mapping for each trial, from fields to values; None where a trial does not have a field.
+
+        Args:
+            fields: by default `execution`, `uid`, `component`, `status`, what differs in the configurations of a
+                component, the numbers of repetitions, and what the last rows hold.
+
+        Raises:
+            UnknownName: a field that not one of the trials has.
+        """
+        columns = self._table(fields)
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+    def frame(self, *fields: str) -> Any:
+        """A pandas DataFrame with a row for each trial and a column for each field; see `rows`.
+
+        Raises:
+            UnknownName: a field that not one of the trials has. NotAvailable: pandas is not installed.
+        """
+        return data_frame(self._table(fields))
+
+    def summary(self, field: str, by: str | Iterable[str] | None = None) -> Summary:
+        """Number, mean, spread and 95 % interval of a field over the finished trials of each group.
+
+        Args:
+            field: numbers, such as `records.accuracy.last`.
+            by: the field or fields whose equal values make a group; None: all trials are one. Groups come in the order
+                of their first trials.
+
+        Raises:
+            UnknownName: a field that not one of the trials has. InvalidType: a value is not a number.
+        """
+        names = [by] if isinstance(by, str) else list(by or ())
+        (values,) = self._columns([field]).values()
+        keys = list(zip(*self._columns(names).values(), strict=True)) if names else [()] * len(self)
+        groups: dict[Any, tuple[tuple[Any, ...], list[float], list[Trial]]] = {}
+        for trial, key, value in zip(self._trials, keys, values, strict=True):
+            _, numbers, failed = groups.setdefault(tuple(map(_comparable, key)), (key, [], []))
+            if trial.status == "failed":
+                failed.append(trial)
+            elif trial.status == "finished" and value is not None:
+                if not isinstance(value, (int, float)):
+                    raise InvalidType(
+                        f"{field} is {value!r} in the trial {trial.uid}, which is not a number", given=value,
+                        todo="A summary is of numbers; what makes its groups goes to by=.",
+                    )  # fmt: skip
+                numbers.append(value)
+        rows = [
+            dict(zip(names, key, strict=True)) | figures(numbers, len(failed))
+            for key, numbers, failed in groups.values()
+        ]
+        return Summary(field, names, rows)
+
+    def _getter(self, field: str) -> Getter:
+        get = getter(field)
+        if get is None:
+            raise UnknownName("field", field, known_fields(self._trials))
+        return get
+
+    def _check(self, field: str, get: Getter) -> None:
+        if self._trials and all(get(trial) is MISSING for trial in self._trials):
+            raise UnknownName("field", field, known_fields(self._trials))
+
+    def _table(self, fields: Sequence[str]) -> dict[str, list[Any]]:
+        return self._columns(fields) if fields else self._columns(default_fields(self._trials), known=True)
+
+    def _columns(self, fields: Iterable[str], *, known: bool = False) -> dict[str, list[Any]]:
+        columns = {}
+        for field in fields:
+            get = self._getter(field)
+            values = [get(trial) for trial in self._trials]
+            if MISSING in values:
+                if not known:
+                    self._check(field, get)
+                values = [None if value is MISSING else value for value in values]
+            columns[field] = values
+        return columns
+
+
+def _check_states(expected: Any) -> None:
+    for state in expected if isinstance(expected, _SEVERAL) else [expected]:
+        if isinstance(state, str) and state not in STATES:
+            raise UnknownName("status", state, STATES)
+
+
+_SEVERAL = (list, tuple, set, frozenset)
+
+
+def _test(expected: Any) -> Callable[[Any], bool]:
+    if callable(expected):
+        return lambda value: bool(expected(value))
+    if isinstance(expected, _SEVERAL):
+        allowed = list(expected)
+        return lambda value: any(_same(value, one) for one in allowed)
+    if isinstance(expected, str):
+        return lambda value: bool(value == expected)
+    return lambda value: _same(value, expected)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal as a person means it: 1 is 1.0 but not True, and NaN is NaN."""
+    if isinstance(one, bool) is not isinstance(other, bool):
+        return False
+    return bool(one == other) or bool(one != one and other != other)
+
+
+def _comparable(value: Any) -> Any:
+    """What is equal for the same values, and can be the key of a dict."""
+    if isinstance(value, bool) or value != value or isinstance(value, (list, tuple, dict)):
+        return canonical(value), type(value).__name__
+    return value

@@ -1,0 +1,185 @@
+"""Opening a storage, and finding executions in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import machinable
+from machinable.errors import Damaged, NotStored, StorageError, StorageUnavailable
+from machinable.results.storage import Storage
+from machinable.storage.files import DirectoryFiles
+from machinable.storage.opener import import_fs
+from tests.results.worlds import facts, finished, planned, stored, time, uid, write
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> DirectoryFiles:
+    return DirectoryFiles(tmp_path)
+
+
+def test_opening_to_read_creates_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StorageUnavailable, match="there is no storage at"):
+        Storage(tmp_path / "results")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_is_relative_to_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "results").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    storage = Storage("results")
+    monkeypatch.chdir("/")
+
+    assert (storage.url, storage.executions) == (str(tmp_path / "results"), [])
+
+
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+
+    assert Storage("~").url == str(tmp_path)
+
+
+def test_the_newest_execution_is_first_and_the_folder_decides_between_equals(files: DirectoryFiles) -> None:
+    stored([], files=files, folder="OY1p1o", started=time(30))
+    stored([], files=files, folder="8gWVkz", started=time(10))
+    stored([], files=files, folder="OY1p1o-2", started=time(10))
+
+    assert [str(execution) for execution in Storage(files.url).executions] == ["8gWVkz", "OY1p1o-2", "OY1p1o"]
+
+
+def test_what_is_no_execution_is_not_listed(files: DirectoryFiles) -> None:
+    stored([], files=files)
+    files.create_directory("8gWVkz")  # an execution that is about to begin
+    write(files, "by-content/ab/abcd.json", {})
+    write(files, "OY1p1o-1/execution.json", facts())
+    write(files, "backup of OY1p1o/execution.json", facts())
+    write(files, "ABCDEF", b"a file")
+
+    storage = Storage(files.url)
+
+    assert [str(execution) for execution in storage] == ["OY1p1o"]
+    names = ("OY1p1o", "8gWVkz", "OY1p1o-1", "backup of OY1p1o", "../OY1p1o", "ABCDEF", 7)
+    assert [name for name in names if name in storage] == ["OY1p1o"]
+
+
+def test_an_execution_is_found_by_its_id_and_a_rerun_by_its_suffix(files: DirectoryFiles) -> None:
+    stored([], files=files)
+    stored([], files=files, folder="OY1p1o-2")
+
+    with Storage(files.url) as storage:
+        first, second = storage["OY1p1o"], storage["OY1p1o-2"]
+
+    assert [(str(one), one.id, one.run, one.seed) for one in (first, second)] == [
+        ("OY1p1o", "OY1p1o", 1, 22490017876),
+        ("OY1p1o-2", "OY1p1o", 2, 22490017876),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ("OY1p10", "Did you mean 'OY1p1o' or 'OY1p1o-2'?"),
+        ("zzzzzz", "Stored are: OY1p1o, OY1p1o-2"),
+        ("../OY1p1o", "Did you mean 'OY1p1o' or 'OY1p1o-2'?"),
+    ],
+)
+def test_an_execution_that_is_not_there_is_told_with_near_names(files: DirectoryFiles, given: str, advice: str) -> None:
+    stored([], files=files)
+    stored([], files=files, folder="OY1p1o-2")
+
+    with pytest.raises(NotStored) as caught:
+        Storage(files.url)[given]
+
+    assert isinstance(caught.value, KeyError)
+    assert str(caught.value) == f"there is no execution {given!r} in {files.url}\n  {advice}"
+
+
+def test_an_empty_storage_says_so(files: DirectoryFiles) -> None:
+    with pytest.raises(NotStored, match="No execution is stored there"):
+        Storage(files.url)["OY1p1o"]
+
+
+def test_trials_are_those_of_the_newest_execution_first_in_plan_order(files: DirectoryFiles) -> None:
+    stored([planned(0), planned(1)], files=files, started=time(30))
+    stored([planned(0), planned(1)], files=files, folder="8gWVkz", started=time(10))
+
+    trials = Storage(files.url).trials
+
+    assert [(str(trial.execution), trial.uid) for trial in trials] == [
+        ("8gWVkz", uid(0)), ("8gWVkz", uid(1)), ("OY1p1o", uid(0)), ("OY1p1o", uid(1)),
+    ]  # fmt: skip
+
+
+def test_a_storage_shows_what_is_there_now(files: DirectoryFiles) -> None:
+    storage = Storage(files.url)
+    assert len(storage.trials) == 0
+
+    stored([planned(0)], [finished(0)], files=files)
+
+    assert [trial.status for trial in storage.trials] == ["finished"]
+
+
+def test_a_newer_format_is_refused_with_what_to_do(files: DirectoryFiles) -> None:
+    stored([], files=files, format=2)
+
+    with pytest.raises(StorageError) as caught:
+        _ = Storage(files.url).executions
+
+    assert str(caught.value) == (
+        f"{files.url}/OY1p1o/execution.json has format 2; this version of machinable reads format 1\n"
+        "  Read it with a newer version: pip install --upgrade machinable-engine"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read"),
+        (b'{"format": 1, "id"', "cannot be read"),
+        (b"[]", "cannot be read: it holds list, not a mapping"),
+        (b"\xff\xfe{", "cannot be read"),
+        (b"{}", "does not say its format"),
+        (b'{"format": "1"}', "does not say its format"),
+        (b'{"format": 1, "id": "OY1p1o", "seed": true, "run": 1}', "lacks seed, started"),
+    ],
+)
+def test_a_damaged_execution_is_told(files: DirectoryFiles, content: bytes, message: str) -> None:
+    files.write("OY1p1o/execution.json", content)
+
+    with pytest.raises(Damaged) as caught:
+        _ = Storage(files.url)["OY1p1o"].id
+
+    assert str(caught.value).startswith(f"{files.url}/OY1p1o/execution.json {message}")
+
+
+def test_a_url_is_shown_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = import_fs()
+    from fs.memoryfs import MemoryFS
+
+    monkeypatch.setattr(module, "open_fs", lambda url, create: MemoryFS())
+    storage = Storage("ftp://ada:geheim@host/results")
+
+    assert (storage.url, repr(storage)) == ("ftp://host/results", "<Storage ftp://host/results>")
+
+
+def test_reading_a_directory_imports_no_heavy_library(files: DirectoryFiles) -> None:
+    stored([planned(0, {"lr": 0.1})], [finished(0, loss=1.0)], files=files)
+    program = (
+        "import sys; from machinable.results.storage import Storage; "
+        f"trials = Storage({files.url!r}).trials.where(status='finished', **{{'config.lr': 0.1}}); "
+        "assert trials.rows()[0]['records.loss'] == 1.0; "
+        "print(*{name.partition('.')[0] for name in sys.modules} & set(sys.argv[1:]))"
+    )
+
+    result = subprocess.run(
+        [sys.executable, "-c", program, "fs", "git", "numpy", "pandas", "ray", "rich", "boto3", "yaml"],
+        capture_output=True, text=True, cwd=Path(machinable.__file__).parents[1],
+    )  # fmt: skip
+
+    assert (result.stdout.split(), result.stderr) == ([], "")

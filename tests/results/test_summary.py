@@ -1,0 +1,80 @@
+"""Figures of repeated trials."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from machinable.results.summary import Summary, figures, t_quantile
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"),
+    [  # printed tables of Student's t, 97.5 %
+        (1, 12.7062047362), (2, 4.3026527297), (3, 3.1824463053), (4, 2.7764451052), (5, 2.5705818356),
+        (9, 2.2621571628), (10, 2.2281388520), (29, 2.0452296421), (30, 2.0422724563), (60, 2.0002978220),
+        (99, 1.9842169516), (100, 1.9839715185), (120, 1.9799304051), (1000, 1.9623390808), (10**9, 1.9599639869),
+    ],
+)  # fmt: skip
+def test_the_quantile_is_that_of_the_tables(freedom: int, quantile: float) -> None:
+    assert t_quantile(freedom) == pytest.approx(quantile, abs=2e-9)
+
+
+def test_the_interval_is_that_of_the_textbook() -> None:
+    # mean 5, spread sqrt(32 / 7), 7 degrees of freedom: 2.364624252
+    half = 2.3646242516 * math.sqrt(32 / 7) / math.sqrt(8)
+
+    assert figures([2, 4, 4, 4, 5, 5, 7, 9], 3) == {
+        "n": 8, "mean": 5.0, "spread": pytest.approx(math.sqrt(32 / 7)), "low": pytest.approx(5 - half),
+        "high": pytest.approx(5 + half), "failed": 3,
+    }  # fmt: skip
+
+
+def test_what_cannot_be_said_is_none() -> None:
+    nothing = {"n": 0, "mean": None, "spread": None, "low": None, "high": None, "failed": 2}
+
+    assert figures([], 2) == nothing
+    assert figures([7], 0) == nothing | {"n": 1, "mean": 7.0, "failed": 0}
+
+
+@pytest.mark.parametrize("numbers", [[1.0, NAN], [math.inf, -math.inf]])
+def test_what_is_no_number_shows_in_the_figures(numbers: list[float]) -> None:
+    assert math.isnan(figures(numbers, 0)["mean"])
+    assert math.isnan(figures(numbers, 0)["low"])
+
+
+def test_large_numbers_do_not_end_the_summary() -> None:
+    assert figures([1e308, 1e308], 0)["mean"] == 1e308
+    assert figures([math.inf, 1.0], 0)["mean"] == math.inf
+
+
+def test_equal_numbers_have_an_interval_of_no_width() -> None:
+    assert figures([0.1] * 3, 0) == {"n": 3, "mean": 0.1, "spread": 0.0, "low": 0.1, "high": 0.1, "failed": 0}
+
+
+ROWS = [{"config.lr": 0.1} | figures([1.0, 2.0, 3.0], 0), {"config.lr": "<x>"} | figures([], 1)]
+
+
+def test_a_summary_is_a_table() -> None:
+    summary = Summary("records.loss", ["config.lr"], ROWS)
+
+    assert str(summary).splitlines() == [
+        "records.loss",
+        "config.lr  n  mean  spread  low        high     failed",
+        "0.1        3  2     1       -0.484138  4.48414  0",
+        "<x>        0                                    1",
+    ]
+    assert "<td>&lt;x&gt;</td><td>0</td><td></td>" in summary._repr_html_()
+    assert summary.as_data() == {"field": "records.loss", "by": ["config.lr"], "rows": ROWS}
+    assert summary[:1] == ROWS[:1]
+
+
+def test_a_frame_of_a_summary_has_numbers_where_there_are_some() -> None:
+    frame = Summary("records.loss", ["config.lr"], ROWS).frame()
+
+    assert list(frame.columns) == ["config.lr", "n", "mean", "spread", "low", "high", "failed"]
+    assert frame["mean"].tolist()[0] == 2.0
+    assert math.isnan(frame["mean"].tolist()[1])

@@ -1,0 +1,199 @@
+"""One stored trial: its states, and what it left."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinable.errors import BadName, Damaged, MissingArtifact, StorageError
+from machinable.plain import dumps
+from machinable.results.trial import Trial
+from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from tests.results.worlds import FOLDER, failed, finished, planned, started, status, stored, time, uid, write
+
+PLACE = f"{FOLDER}/trials/{uid(0)}"
+ERROR = {"type": "ValueError", "message": "no data", "traceback": "Traceback …"}
+
+
+@pytest.fixture(params=["memory", "directory"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
+    return MemoryFiles() if request.param == "memory" else DirectoryFiles(tmp_path)
+
+
+def only(files: Files, ledger: list[dict[str, Any]] | None = None, **more: Any) -> Trial:
+    trust = more.pop("trust", False)
+    return stored([planned(0, **more)], ledger, files=files, trust=trust).trials[0]
+
+
+def test_a_trial_tells_what_was_planned(files: Files) -> None:
+    execution = stored([], files=files)
+    row = planned(0, {"data": {"name": "mnist"}}, tags={"model": "bm25"}) | {"version": ("~small", {"lr": 0.1})}
+    files.write(f"{FOLDER}/plan.jsonl", (dumps(row) + "\n").encode())
+    (trial,) = execution
+
+    assert (trial.uid, trial.index, trial.seed, trial.identity) == (uid(0), 0, 1000, "0" * 32)
+    assert (trial.component, trial.module, trial.version) == ("train", "train", ("~small", {"lr": 0.1}))
+    assert trial.flags == {"SEED": 1000, "UID": uid(0), "NAME": "train", "MODULE": "train"}
+    assert (trial.tags, trial.config.data.name) == ({"model": "bm25"}, "mnist")
+    assert trial.execution is execution
+    assert repr(trial) == f"<Trial {uid(0)}: train, pending>"
+
+
+def test_a_trial_that_has_not_begun_has_nothing(files: Files) -> None:
+    trial = only(files)
+
+    assert (trial.status, trial.attempt, trial.started, trial.finished, trial.seconds) == (
+        "pending",
+        0,
+        None,
+        None,
+        None,
+    )
+    assert (trial.host, trial.result, trial.error, trial.checkpoint) == (None, None, None, None)
+    assert (trial.log, trial.output, list(trial.records), trial.files, trial.last_row) == ("", "", [], [], None)
+
+
+@pytest.mark.parametrize(
+    ("ledger", "stored_status", "expected"),
+    [
+        ([started(0)], None, "pending"),  # waits for a worker, or on an object store for its first heartbeat
+        ([started(0)], status(), "running"),
+        (None, status(), "running"),  # a ledger that is lost is an empty one
+        ([], status(heartbeat=time(29.9)), "running"),
+        ([started(0)], status(heartbeat=time(30)), "interrupted"),
+        ([started(0)], status("interrupted"), "interrupted"),
+        ([started(0)], status("finished"), "finished"),  # killed between the trial's end and its line in the ledger
+        ([started(0)], status("failed"), "failed"),
+        ([started(0), finished(0)], status(), "finished"),  # the ledger is decisive
+        ([started(0), failed(0)], status(), "failed"),  # its worker was lost
+        ([started(0), failed(0), started(0, 2)], status(attempt=2), "running"),
+        ([started(0), failed(0), started(0, 2), finished(0, 2)], status("finished", attempt=2), "finished"),
+        ([started(0), {"event": "interrupted", "uid": uid(0), "attempt": 1}], status(), "interrupted"),
+    ],
+)
+def test_the_state_is_that_of_the_ledger_or_else_of_the_trial(
+    files: Files, ledger: Any, stored_status: Any, expected: str
+) -> None:
+    trial = only(files, ledger)
+    if stored_status is not None:
+        write(files, f"{PLACE}/status.json", stored_status)
+
+    assert trial.status == expected
+
+
+def test_a_running_trial_is_looked_at_each_time(files: Files) -> None:
+    trial = only(files, [started(0)])
+    write(files, f"{PLACE}/status.json", status())
+    assert trial.status == "running"
+
+    write(files, f"{PLACE}/status.json", status("finished"))
+
+    assert trial.status == "finished"
+
+
+def test_an_ended_trial_tells_how_it_was(files: Files) -> None:
+    trial = only(files, [started(0), finished(0)])
+    write(files, f"{PLACE}/status.json", status("finished", result={"score": (1,)}, checkpoint="checkpoints/1"))
+
+    assert (trial.attempt, trial.started, trial.finished, trial.seconds) == (1, time(50), time(10), 4.2)
+    assert (trial.host, trial.error, trial.checkpoint) == ({"name": "node7", "pid": 4711}, None, "checkpoints/1")
+    assert trial.result == {"score": [1]}
+
+
+def test_without_a_ledger_the_seconds_are_those_of_the_status(files: Files) -> None:
+    trial = only(files)
+    write(files, f"{PLACE}/status.json", status("finished", attempt=2))
+
+    assert (trial.attempt, trial.seconds) == (2, 40.0)
+
+
+def test_a_failure_has_the_traceback_of_the_status(files: Files) -> None:
+    trial = only(files, [failed(0)])
+    write(files, f"{PLACE}/status.json", status("failed", error=ERROR))
+
+    assert trial.error == ERROR
+
+
+def test_the_failure_of_a_lost_worker_is_in_the_ledger(files: Files) -> None:
+    trial = only(files, [failed(0)])
+    write(files, f"{PLACE}/status.json", status())
+
+    assert trial.error == {"type": "ValueError", "message": "no data"}
+    assert (trial.started, trial.finished) == (time(50), time())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"state": "runn', "cannot be read"),
+        (b"null", "cannot be read: it holds NoneType, not a mapping"),
+        (b"{}", "does not say a state"),
+        (b'{"state": "running"}', "has no heartbeat that is a time"),
+        (b'{"state": "running", "heartbeat": "yesterday"}', "has no heartbeat that is a time"),
+    ],
+)
+def test_a_damaged_status_is_told(files: Files, content: bytes, message: str) -> None:
+    trial = only(files, [started(0)])
+    files.write(f"{PLACE}/status.json", content)
+
+    with pytest.raises(Damaged, match=rf"{PLACE}/status\.json {message}"):
+        _ = trial.status
+
+
+def test_the_configuration_is_the_one_that_the_component_read(files: Files) -> None:
+    trial = only(files, config={"size": 2, "lr": "rate(2)"})
+    assert (trial.config.lr, trial.config.size) == ("rate(2)", 2)
+
+    write(files, f"{PLACE}/trial.json", planned(0, {"size": 2, "lr": 0.5}))
+    trial.execution.refresh()  # type: ignore[attr-defined]
+
+    assert (trial.config.lr, trial.config["size"], dict(trial.config)) == (0.5, 2, {"size": 2, "lr": 0.5})
+
+
+def test_log_and_output_are_as_they_are_now(files: Files) -> None:
+    trial = only(files, [started(0)])
+    files.write(f"{PLACE}/log.txt", "2026-01-31 09:15:02 INFO größer\n".encode())
+    files.write(f"{PLACE}/output.log", b"half \xc3")
+
+    assert (trial.log, trial.output) == ("2026-01-31 09:15:02 INFO größer\n", "half �")
+
+
+def test_artifacts_are_listed_and_read_by_the_name_they_were_written_with(files: Files) -> None:
+    trial = only(files, [finished(0)])
+    write(files, f"{PLACE}/artifacts/scores.json", {"a": [1]})
+    files.write(f"{PLACE}/artifacts/plots/loss.txt", b"down")
+
+    assert trial.files == ["plots/loss.txt", "scores.json"]
+    assert (trial.read("scores.json"), trial.read("plots/loss.txt")) == ({"a": [1]}, "down")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("score.json", "Did you mean 'scores.json'?"), ("xyz.npy", "It has: scores.json"), ("scores.json/x.txt", None)],
+)
+def test_an_artifact_that_is_not_there_is_told_with_near_names(files: Files, name: str, advice: str | None) -> None:
+    trial = only(files, [finished(0)])
+    write(files, f"{PLACE}/artifacts/scores.json", {})
+
+    with pytest.raises(MissingArtifact) as caught:
+        trial.read(name)
+
+    assert isinstance(caught.value, FileNotFoundError)
+    assert str(caught.value).startswith(f"the trial {uid(0)} of OY1p1o has no artifact {name!r}\n  {advice or ''}")
+    assert trial.read(name, default=None) is None
+
+
+def test_a_default_does_not_hide_a_name_that_can_never_be(files: Files) -> None:
+    with pytest.raises(BadName):
+        only(files).read("../status.json", default=None)
+
+
+def test_a_pickle_is_read_only_with_trust(files: Files) -> None:
+    files.write(f"{PLACE}/artifacts/model.p", pickle.dumps({"w": 1}))
+
+    with pytest.raises(StorageError, match=r"trust=True"):
+        only(files).read("model.p")
+    assert only(files, trust=True).read("model.p") == {"w": 1}

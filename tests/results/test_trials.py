@@ -1,0 +1,341 @@
+"""Filtering and tabulating many trials."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from typing import Any
+
+import pytest
+
+from machinable.errors import InvalidType, UnknownName
+from machinable.plain import dumps
+from machinable.results.trials import Trials
+from machinable.storage.files import MemoryFiles
+from tests.results.worlds import (
+    FOLDER,
+    WatchedFiles,
+    failed,
+    finished,
+    lines,
+    planned,
+    started,
+    status,
+    stored,
+    uid,
+    write,
+)
+
+NAN = float("nan")
+
+
+def level(number: int) -> dict[str, Any]:
+    return {"REPEAT_SEED": 7, "REPEAT_TOTAL": 2, "REPEAT_NUMBER": number}
+
+
+@pytest.fixture
+def trials() -> Trials:
+    """Two learning rates, twice each; the last one failed. And a loader, which is pending."""
+    configs = [{"lr": lr, "data": {"name": "mnist", "batch": 32}, "layers": [1, 2]} for lr in (0.1, 0.01)]
+    plan = [planned(i, configs[i % 2], flags=level(i // 2), tags={"model": "bm25"}) for i in range(4)]
+    plan.append(planned(4, {"path": "/data"}, component="loader", flags={"NAME": "@/loader"}))
+    ledger = [finished(i, loss=0.5 / (i + 1), _timestamp=1.0) for i in range(3)]
+    return stored(plan, [*ledger, failed(3, loss=9.0), {"event": "ended", "status": "failed"}]).trials
+
+
+def indices(trials: Trials) -> list[int]:
+    return [trial.index for trial in trials]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ({}, [0, 1, 2, 3, 4]),
+        ({"component": "train"}, [0, 1, 2, 3]),
+        ({"component": "@/loader"}, [4]),  # the name that the task used
+        ({"component": "loader"}, [4]),
+        ({"component": "nobody"}, []),
+        ({"component": ["loader", "nobody"]}, [4]),
+        ({"status": "finished"}, [0, 1, 2]),
+        ({"status": {"failed", "pending"}}, [3, 4]),
+        ({"uid": uid(2)}, [2]),
+        ({"index": lambda index: index > 2}, [3, 4]),
+        ({"seed": 1001}, [1]),
+        ({"execution": "OY1p1o", "name": "rates", "module": "train"}, [0, 1, 2, 3, 4]),
+        ({"identity": f"{3:032x}"}, [3]),
+        ({"config.lr": 0.1}, [0, 2]),
+        ({"config.lr": (0.01, 7)}, [1, 3]),
+        ({"config.lr": lambda lr: lr < 0.1}, [1, 3]),
+        ({"config.data.name": "mnist", "flags.REPEAT_NUMBER": 0}, [0, 1]),
+        ({"config.data": {"name": "mnist", "batch": 32}, "status": "failed"}, [3]),
+        ({"config.layers": [[1, 2]]}, [0, 1, 2, 3]),  # a list is a list of allowed values
+        ({"config.layers": [1, 2]}, []),
+        ({"config.layers.1": 2, "config.path": "/data"}, []),
+        ({"flags.REPEAT_NUMBER": True}, []),  # 1 is not True
+        ({"flags.REPEAT_NUMBER": 1.0}, [2, 3]),
+        ({"tags.model": "bm25", "config.lr": 0.1}, [0, 2]),
+        ({"records.loss.last": lambda loss: loss < 0.3}, [1, 2]),
+        ({"records.loss": 9}, [3]),
+    ],
+)
+def test_where_keeps_the_trials_that_meet_all_conditions(
+    trials: Trials, conditions: dict[str, Any], expected: list[int]
+) -> None:
+    assert indices(trials.where(**conditions)) == expected
+
+
+def test_nan_is_equal_to_nan() -> None:
+    trials = stored([planned(0), planned(1)], [finished(0, loss=NAN), finished(1, loss=1.0)]).trials
+
+    assert indices(trials.where(**{"records.loss": NAN})) == [0]
+
+
+def test_none_is_a_value_and_not_a_missing_key() -> None:
+    trials = stored([planned(0, {"lr": None}), planned(1, {"lr": 1}), planned(2, {})]).trials
+
+    assert indices(trials.where(**{"config.lr": None})) == [0]
+
+
+@pytest.mark.parametrize(
+    ("field", "advice"),
+    [
+        ("componet", "Did you mean 'component'?"),
+        ("config", "Did you mean 'config.lr' or 'config.path'"),
+        ("config.data.nme", "Did you mean 'config.data.name' or"),
+        ("config.data.name.x", "Did you mean 'config.data.name' or 'config.data.batch'"),
+        ("config.layers.2", "Did you mean 'config.layers'"),
+        ("flags.REPEAT_NUMBR", "Did you mean 'flags.REPEAT_NUMBER'"),
+        ("tags.mode", "Did you mean 'tags.model'"),
+        ("records.los", "Did you mean 'records.loss'"),
+        ("records.los.mean", "Did you mean 'records.loss'"),
+        ("records.loss.median", "Did you mean 'records.loss'"),
+    ],
+)
+def test_a_field_that_no_trial_has_is_told_with_near_names(trials: Trials, field: str, advice: str) -> None:
+    for ask in (lambda: trials.where(**{field: 1}), lambda: trials.rows(field), lambda: trials.summary("index", field)):
+        with pytest.raises(UnknownName) as caught:
+            ask()
+        assert str(caught.value).startswith(f"no field named {field!r}\n  {advice}")
+    with pytest.raises(UnknownName):  # although no trial is left when its turn comes
+        trials.where(component="nobody", **{field: 1})
+
+
+def test_a_status_that_there_is_not_is_told(trials: Trials) -> None:
+    with pytest.raises(UnknownName) as caught:
+        trials.where(status=["finished", "finishd"])
+
+    assert str(caught.value) == "no status named 'finishd'\n  Did you mean 'finished'?"
+
+
+def test_of_no_trials_any_field_can_be_asked() -> None:
+    none = Trials()
+
+    assert list(none.where(**{"config.lr": 1, "records.loss.max": 1})) == []
+    assert (none.rows("config.lr"), none.rows()) == ([], [])
+    assert list(none.frame("config.lr", "uid").columns) == ["config.lr", "uid"]
+    assert (list(none.summary("records.loss", by="config.lr")), repr(none)) == ([], "<Trials: none>")
+
+
+def test_trials_are_a_sequence(trials: Trials) -> None:
+    assert (len(trials), trials[1].index, trials[-1].index) == (5, 1, 4)
+    assert isinstance(trials[1:3], Trials)
+    assert indices(trials[1:3]) == [1, 2]
+    assert trials[1] in trials[1:3]
+    assert repr(trials) == "<Trials: 1 pending, 3 finished, 1 failed>"
+
+
+def test_rows_have_the_fields_that_were_asked_for(trials: Trials) -> None:
+    assert trials[2:].rows("config.lr", "records.loss.last", "config.data") == [
+        {"config.lr": 0.1, "records.loss.last": 0.5 / 3, "config.data": {"name": "mnist", "batch": 32}},
+        {"config.lr": 0.01, "records.loss.last": 9.0, "config.data": {"name": "mnist", "batch": 32}},
+        {"config.lr": None, "records.loss.last": None, "config.data": None},
+    ]
+
+
+def test_rows_by_default_show_what_differs_and_what_came_out(trials: Trials) -> None:
+    assert trials[2:].rows() == [
+        {
+            "execution": "OY1p1o", "uid": uid(2), "component": "train", "status": "finished", "config.lr": 0.1,
+            "flags.REPEAT_NUMBER": 1, "records.loss": 0.5 / 3,
+        },
+        {
+            "execution": "OY1p1o", "uid": uid(3), "component": "train", "status": "failed", "config.lr": 0.01,
+            "flags.REPEAT_NUMBER": 1, "records.loss": 9.0,
+        },
+        {
+            "execution": "OY1p1o", "uid": uid(4), "component": "loader", "status": "pending", "config.lr": None,
+            "flags.REPEAT_NUMBER": None, "records.loss": None,
+        },
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "columns"),
+    [
+        ({"a": 1}, {"a": 1}, []),
+        ({"a": NAN}, {"a": NAN}, []),
+        ({"a": 1}, {"a": NAN}, ["config.a"]),
+        ({"a": 1}, {"a": True}, ["config.a"]),
+        ({"a": 1}, {}, ["config.a"]),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, ["config.a.c"]),
+        ({"a": {"b": 1}}, {}, ["config.a.b"]),
+        ({"a": {"b": 1}}, {"a": None}, ["config.a"]),
+        ({"a": datetime.date(2026, 1, 31)}, {"a": datetime.date(2026, 2, 1)}, ["config.a"]),
+        ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}, ["config.a"]),
+    ],
+)
+def test_a_column_by_default_is_a_value_that_differs(one: Any, other: Any, columns: list[str]) -> None:
+    trials = stored([json.loads(dumps(planned(i, config))) for i, config in enumerate((one, other))]).trials
+
+    assert list(trials.rows()[0])[4:] == columns
+
+
+def test_a_users_flag_is_no_repetition() -> None:
+    trials = stored([planned(0, flags={"HOUSE_NUMBER": 3, "SPLIT_SEED_1": 5, "SPLIT_NUMBER_1": 0})]).trials
+
+    assert list(trials.rows()[0])[4:] == ["flags.SPLIT_NUMBER_1"]
+
+
+def test_stored_substitutions_are_undone() -> None:
+    files = MemoryFiles()
+    trials = stored([], files=files).trials
+    day = datetime.date(2026, 1, 31)
+    config = {"day": day, "sizes": {1: "one"}, "when": [day], "odd": {"__tuple__": 3}}
+    files.write(f"{FOLDER}/plan.jsonl", (dumps(planned(0, config)) + "\n").encode())
+    trials = stored_again(files)
+
+    assert trials.rows("config.day", "config.sizes", "config.sizes.1", "config.when", "config.when.0") == [
+        {
+            "config.day": day, "config.sizes": {1: "one"}, "config.sizes.1": "one", "config.when": [day],
+            "config.when.0": day,
+        }
+    ]  # fmt: skip
+    assert (trials.where(**{"config.day": day})[0].config.sizes, trials[0].config.odd["__tuple__"]) == ({1: "one"}, 3)
+
+
+def stored_again(files: MemoryFiles) -> Trials:
+    from machinable.results.execution import Execution
+
+    return Execution(files, FOLDER).trials
+
+
+def test_what_a_config_method_gave_is_looked_up_in_the_trial() -> None:
+    files = WatchedFiles()
+    configs = [{"lr": "rate(2)", "size": 3, "rates": "all()"}, {"lr": "rate(4)", "size": 3, "rates": "all()"}]
+    trials = stored([planned(i, config) for i, config in enumerate(configs)], [finished(0)], files=files).trials
+    write(files, f"{FOLDER}/trials/{uid(0)}/trial.json", planned(0, {"lr": 0.5, "size": 3, "rates": {"first": [7]}}))
+
+    assert indices(trials.where(**{"config.lr": 0.5})) == [0]
+    assert trials.rows("config.lr", "config.rates.first.0", "config.rates") == [
+        {"config.lr": 0.5, "config.rates.first.0": 7, "config.rates": {"first": [7]}},
+        {"config.lr": "rate(4)", "config.rates.first.0": None, "config.rates": "all()"},  # it has not begun
+    ]
+    assert [path for path in files.seen if path.endswith("trial.json")] == [f"{FOLDER}/trials/{uid(0)}/trial.json"]
+
+
+def test_no_file_of_a_trial_is_read_where_plan_and_ledger_decide() -> None:
+    files = WatchedFiles()
+    plan = [planned(i, {"lr": 1 / (i + 1), "data": {"name": "mnist"}}, flags=level(i % 2)) for i in range(100)]
+    ledger = [event for i in range(90) for event in (started(i), finished(i, loss=float(i)))]
+    execution = stored(plan, ledger, files=files)  # ten trials are pending
+
+    chosen = execution.trials.where(component="train", status="finished", **{"config.data.name": "mnist"})
+    chosen = chosen.where(**{"records.loss.last": lambda loss: loss > 10, "flags.REPEAT_NUMBER": 0})
+    chosen.frame()
+    chosen.summary("records.loss.last", by="config.lr")
+    execution.trials.rows()
+
+    assert (len(chosen), execution.status, bool(execution)) == (39, "interrupted", True)
+    assert sorted(files.seen) == [f"{FOLDER}/{name}" for name in ("ledger.jsonl", "plan.jsonl")]
+
+
+def test_the_last_row_of_a_running_trial_is_in_its_records() -> None:
+    files = MemoryFiles()
+    trials = stored([planned(0), planned(1)], [started(0)], files=files).trials
+    write(files, f"{FOLDER}/trials/{uid(0)}/status.json", status())
+    files.write(f"{FOLDER}/trials/{uid(0)}/records/default.jsonl", lines([{"loss": 2}, {"loss": 1}]))
+
+    assert trials.rows("status", "records.loss") == [
+        {"status": "running", "records.loss": 1},
+        {"status": "pending", "records.loss": None},
+    ]
+
+
+def test_aggregates_are_over_all_rows_of_a_trial() -> None:
+    files = MemoryFiles()
+    rows: list[dict[str, Any]] = [
+        {"loss": 4, "val.loss": 1, "note": "a"},
+        {"loss": NAN},
+        {"loss": 1},
+        {"loss": 3.5, "best": "x"},
+    ]
+    trials = stored([planned(0), planned(1)], [finished(0, **rows[-1]), finished(1)], files=files).trials
+    files.write(f"{FOLDER}/trials/{uid(0)}/records/default.jsonl", lines(rows))
+    (first, second) = trials.rows(
+        "records.loss.first", "records.loss.last", "records.loss.min", "records.loss.max", "records.loss.count",
+        "records.val.loss.mean", "records.val.loss.std", "records.val.loss.count", "records.best",
+    )  # fmt: skip
+
+    assert list(first.values()) == [4, 3.5, 1, 4, 4, 1, None, 1, "x"]
+    assert set(second.values()) == {None}
+    (mean,) = trials[:1].rows("records.loss.mean", "records.loss.std")
+    assert all(map(math.isnan, mean.values()))
+    with pytest.raises(UnknownName):  # a mean of texts
+        trials.rows("records.note.mean")
+
+
+def test_mean_and_standard_deviation_are_those_of_a_sample() -> None:
+    files = MemoryFiles()
+    trials = stored([planned(0)], [finished(0, x=9)], files=files).trials
+    files.write(f"{FOLDER}/trials/{uid(0)}/records/default.jsonl", lines([{"x": x} for x in (2, 4, 4, 4, 5, 5, 7, 9)]))
+
+    (row,) = trials.rows("records.x.mean", "records.x.std")
+
+    assert row == {"records.x.mean": 5.0, "records.x.std": pytest.approx(math.sqrt(32 / 7))}
+
+
+def test_a_frame_has_a_row_for_each_trial_and_a_column_for_each_field(trials: Trials) -> None:
+    frame = trials.where(component="train").frame("config.lr", "records.loss.last", "status")
+
+    assert list(frame.columns) == ["config.lr", "records.loss.last", "status"]
+    assert frame["config.lr"].tolist() == [0.1, 0.01, 0.1, 0.01]
+    assert (str(frame["records.loss.last"].dtype), frame["status"].tolist()[-1]) == ("float64", "failed")
+
+
+def test_a_table_of_many_trials_ends_with_their_number() -> None:
+    trials = stored([planned(i) for i in range(1042)]).trials
+
+    assert str(trials).splitlines()[::41] == [
+        "execution  uid           component  status",
+        "… and 1,002 more",
+    ]
+    assert trials._repr_html_().count("<tr>") == 41
+    assert trials._repr_html_().endswith("<p>… and 1,002 more</p>")
+
+
+def test_a_summary_is_of_finished_trials_and_counts_the_failed(trials: Trials) -> None:
+    summary = trials.summary("records.loss.last", by="config.lr")
+
+    assert summary.by == ("config.lr",)
+    assert [(row["config.lr"], row["n"], row["failed"]) for row in summary] == [(0.1, 2, 0), (0.01, 1, 1), (None, 0, 0)]
+    assert summary[0]["mean"] == pytest.approx((0.5 + 0.5 / 3) / 2)
+    assert dict(summary[1]) == {
+        "config.lr": 0.01, "n": 1, "mean": 0.25, "spread": None, "low": None, "high": None, "failed": 1,
+    }  # fmt: skip
+
+
+def test_groups_are_of_equal_values() -> None:
+    values = [1, 1.0, True, [1], [1], {"a": NAN}, {"a": NAN}, NAN, NAN, "1", None]
+    plan = [planned(i, {"x": value, "y": 0}) for i, value in enumerate(values)]
+    trials = stored(plan, [finished(i, loss=1.0) for i in range(len(values))]).trials
+
+    assert [row["n"] for row in trials.summary("records.loss", by=["config.x", "config.y"])] == [2, 1, 2, 2, 2, 1, 1]
+    assert [row["n"] for row in trials.summary("records.loss")] == [11]
+
+
+def test_a_summary_of_texts_is_refused() -> None:
+    trials = stored([planned(0)], [finished(0, note="good")]).trials
+
+    with pytest.raises(InvalidType, match=f"records.note is 'good' in the trial {uid(0)}, which is not a number"):
+        trials.summary("records.note")
