@@ -1,0 +1,74 @@
+"""Progress on a terminal: a few lines at its lower end that change, with all other output above them."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from machinable.display.progress import Progress, ended_line
+from machinable.events import Event, ExecutionFinished, ExecutionStarted
+
+__all__ = ["LiveProgress"]
+
+SHOWN = 4  # running trials
+
+
+class LiveProgress:
+    """A listener, and a context in which the display is taken away again whatever happens.
+
+    Args:
+        progress: what it shows. stream: the terminal.
+    """
+
+    def __init__(self, progress: Progress, stream: TextIO) -> None:
+        self._progress = progress
+        self._console = Console(file=stream, highlight=False)
+        # What is printed must not tear the display; where stdout goes into a file it must stay what it is.
+        self._live = Live(
+            console=self._console, get_renderable=self._render, transient=True, refresh_per_second=8,
+            redirect_stdout=sys.stdout.isatty(), redirect_stderr=True, vertical_overflow="crop",
+        )  # fmt: skip
+
+    def __enter__(self) -> LiveProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take an event in."""
+        self._progress(event)
+        if isinstance(event, ExecutionStarted):
+            self._console.print(Text(self._progress.headline()))
+            self._live.start()
+        elif isinstance(event, ExecutionFinished):
+            self._live.stop()
+            self._console.print(Text(self._progress.ending()))
+
+    def on_progress(self, uid: str, i: int, total: int | None) -> None:
+        """Take in how far a trial says it is."""
+        self._progress.on_progress(uid, i, total)
+
+    def _render(self) -> RenderableType:
+        progress = self._progress
+        counts = progress.counts
+        top = Table.grid(padding=(0, 1))
+        style = "red" if counts.get("failed") else "green"
+        top.add_row(ProgressBar(progress.total or 1, progress.done, width=24, complete_style=style), progress.summary())
+        lines: list[RenderableType] = [top]
+        running = progress.now_running()
+        lines += [Text(f"  running {line}", overflow="ellipsis", no_wrap=True) for line in running[:SHOWN]]
+        if len(running) > SHOWN:
+            lines.append(Text(f"  and {len(running) - SHOWN} more"))
+        if progress.last is not None:
+            lines.append(Text(f"  last {ended_line(progress.last)}", overflow="ellipsis", no_wrap=True))
+        return Group(*lines)

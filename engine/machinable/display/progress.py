@@ -1,0 +1,200 @@
+"""How far an execution is: what its events say, and lines of text about it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from machinable.display.tables import cell
+from machinable.events import (
+    Event,
+    ExecutionFinished,
+    ExecutionStarted,
+    TrialEvent,
+    TrialFailed,
+    TrialFinished,
+    TrialStarted,
+)
+
+__all__ = ["PlainProgress", "Progress", "duration", "is_memory", "measurements"]
+
+EACH = 20  # trials that end in a row and each get a line of their own; later ones as time goes by
+PAUSE = 1.0  # seconds between two lines then
+
+
+def is_memory(storage: str) -> bool:
+    """Whether a storage ends with the process, so that nothing in it is kept."""
+    return storage.startswith("mem:")
+
+
+def duration(seconds: float) -> str:
+    """A time for people: `40 ms`, `2.35 s`, `12.3 s`, `4 min 10 s`, `3 h 20 min`."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms" if seconds >= 0.00995 else f"{seconds * 1000:.1f} ms"
+    if seconds < 9.995:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def measurements(record: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a component has put into a row itself, without the columns that are always there."""
+    return {key: value for key, value in (record or {}).items() if not key.startswith("_")}
+
+
+class Progress:
+    """What the events of an execution have said so far. A listener; another thread may look at it meanwhile.
+
+    Attributes:
+        execution: the folder's name, None before the start. storage: its URL. total: number of trials.
+        counts: trials that have ended, by how. running: what runs: component by uid.
+        steps: how far those say they are: a number of steps, and of how many, by uid.
+        last: component, uid and measurements of the trial that has ended last. status: None until the end.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._began = 0.0
+        self.execution: str | None = None
+        self.storage = ""
+        self.total = 0
+        self.counts: dict[str, int] = {}
+        self.running: dict[str, str] = {}
+        self.steps: dict[str, tuple[int, int | None]] = {}
+        self.last: TrialEvent | None = None
+        self.status: str | None = None
+        self.seconds = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Take an event in."""
+        with self._lock:
+            if isinstance(event, ExecutionStarted):
+                self._began = self._clock()
+                self.execution, self.storage, self.total = event.execution, event.storage, event.total
+            elif isinstance(event, ExecutionFinished):
+                self.status, self.seconds = event.status, event.seconds
+                self.running.clear()
+            elif isinstance(event, TrialStarted):
+                self.running[event.uid] = event.component
+            elif isinstance(event, TrialEvent):
+                self.running.pop(event.uid, None)
+                self.steps.pop(event.uid, None)
+                if isinstance(event, TrialFailed) and event.will_retry:
+                    return
+                ended = type(event).__name__.removeprefix("Trial").lower()
+                self.counts[ended] = self.counts.get(ended, 0) + 1
+                self.last = event
+
+    def on_progress(self, uid: str, i: int, total: int | None) -> None:
+        """Take in how far a trial says it is."""
+        with self._lock:
+            if uid in self.running:
+                self.steps[uid] = i, total
+
+    @property
+    def done(self) -> int:
+        """How many trials have ended."""
+        return sum(self.counts.values())
+
+    def now_running(self) -> list[str]:
+        """A line about each trial that runs, the oldest first: `train 9c2EapVGXnPH 3/10`."""
+        with self._lock:
+            return [
+                f"{component} {uid}{steps_text(*self.steps[uid]) if uid in self.steps else ''}"
+                for uid, component in self.running.items()
+            ]
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes if it goes on like this; None if nobody can know yet."""
+        done = self.done
+        if not done or self.status is not None:
+            return None
+        return (self._clock() - self._began) / done * (self.total - done)
+
+    def summary(self) -> str:
+        """One line: `3 of 6 done, 1 failed, 2 running, 12.3 s left`."""
+        parts = [f"{self.done} of {self.total} done"]
+        parts += [f"{count} {how}" for how, count in self.counts.items() if how != "finished"]
+        running = len(self.running)
+        if running:
+            steps = steps_text(*next(iter(self.steps.values()))) if running == 1 and self.steps else ""
+            parts.append(f"{running} running{steps}")
+        left = self.seconds_left
+        if left is not None and self.done < self.total:
+            parts.append(f"{duration(left)} left")
+        return ", ".join(parts)
+
+    def headline(self) -> str:
+        """What begins, and where it is kept."""
+        trials = f"{self.total} trial{'' if self.total == 1 else 's'}"
+        return f"{self.execution}: {trials}, {'in memory' if is_memory(self.storage) else f'kept in {self.storage}'}"
+
+    def ending(self) -> str:
+        """How it ended."""
+        counts = ", ".join(f"{count} {how}" for how, count in self.counts.items()) or "nothing has run"
+        return f"{self.execution}: {self.status} after {duration(self.seconds)}; {counts}"
+
+
+def steps_text(i: int, total: int | None) -> str:
+    """How far something is, to be put behind its name."""
+    return f" {i}/{total}" if total is not None else f" step {i}"
+
+
+def ended_line(event: TrialEvent) -> str:
+    """One line about a trial that has ended."""
+    how = type(event).__name__.removeprefix("Trial").lower()
+    parts = [how, event.component, event.uid]
+    if isinstance(event, (TrialFinished, TrialFailed)):
+        parts.append(duration(event.seconds))
+    if isinstance(event, TrialFinished):
+        parts += [f"{key}={cell(value)}" for key, value in measurements(event.record).items()]
+    elif isinstance(event, TrialFailed):
+        message = (event.error.get("message") or "").strip().partition("\n")[0]
+        parts.append(f"{event.error.get('type')}: {message}" if message else str(event.error.get("type")))
+        if event.will_retry:
+            parts.append(f"(attempt {event.attempt}, is tried again)")
+    elif because := getattr(event, "because", None):
+        parts.append(f"because of {because}")
+    return " ".join(part for part in parts if part)
+
+
+class PlainProgress:
+    """Progress in lines, for streams that are no terminal: a listener.
+
+    The first trials that end have a line each, later ones one a second, and the last one always.
+
+    Args:
+        write: is given each line. clock: seconds.
+    """
+
+    def __init__(self, progress: Progress, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic):
+        self._progress = progress
+        self._write = write
+        self._clock = clock
+        self._written = 0
+        self._at = 0.0
+
+    def on_progress(self, uid: str, i: int, total: int | None) -> None:
+        """Take in how far a trial says it is; lines are for what has ended."""
+        self._progress.on_progress(uid, i, total)
+
+    def __call__(self, event: Event) -> None:
+        """Take an event in, and write what is to be said about it."""
+        self._progress(event)
+        if isinstance(event, ExecutionStarted):
+            self._write(self._progress.headline())
+        elif isinstance(event, ExecutionFinished):
+            self._write(self._progress.ending())
+        elif isinstance(event, TrialEvent) and not isinstance(event, TrialStarted):
+            now, done = self._clock(), self._progress.done
+            if self._written < EACH or now - self._at >= PAUSE or done == self._progress.total:
+                self._written, self._at = self._written + 1, now
+                self._write(f"{done}/{self._progress.total} {ended_line(event)}")

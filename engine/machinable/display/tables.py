@@ -1,0 +1,79 @@
+"""Tables as text: columns under each other, numbers to the right, nothing cut off."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TextIO
+
+from machinable.display.terminal import BOLD, cell_width, paint, printable
+from machinable.plain import dumps
+
+__all__ = ["Table", "cell", "exact", "settings_text", "table_lines", "table_of", "version_text", "write_table"]
+
+_NUMBER = re.compile(r"[-+]?(?:[0-9.]+(?:e[-+]?[0-9]+)?|nan|inf)(?: ± .*)?(?: ?[sx%])?")
+
+
+class Table(NamedTuple):
+    """Headings and rows of cells; all rows are as long as the headings."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def cell(value: Any) -> str:
+    """A measurement in a cell: empty for None, numbers short, text as it is, anything else as JSON."""
+    if value is None:
+        return ""
+    return f"{value:.6g}" if type(value) is float else exact(value)
+
+
+def version_text(version: Any) -> str:
+    """A version as people write it: elements from left to right."""
+    elements = version if isinstance(version, tuple) else (version,)
+    return " ".join(one if isinstance(one, str) else cell(one) for one in elements)
+
+
+def exact(value: Any) -> str:
+    """A setting in a cell, with all its digits."""
+    return printable(value if isinstance(value, str) else dumps(value))
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings in one line: `rate=0.1 data.name=mnist`."""
+    return " ".join(f"{key}={exact(value)}" for key, value in settings.items())
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str] | None = None) -> Table:
+    """A table with a column for each key of the rows.
+
+    Args:
+        rows: mappings; a key that a row lacks is an empty cell. headings: for keys that are called otherwise.
+    """
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    called = headings or {}
+    return Table([called.get(key, key) for key in keys], [[cell(row.get(key)) for key in keys] for row in rows])
+
+
+def table_lines(table: Table) -> list[str]:
+    """The lines of a table, headings first; columns of numbers stand to the right."""
+    rows = [table.headings, *table.rows]
+    widths = [max(cell_width(row[i]) for row in rows) for i in range(len(table.headings))]
+    right = [_is_numeric([row[i] for row in table.rows]) for i in range(len(table.headings))]
+    return ["  ".join(map(_padded, row, widths, right)).rstrip() for row in rows]
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    filled = [text for text in cells if text]
+    return bool(filled) and all(map(_NUMBER.fullmatch, filled))
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    space = " " * (width - cell_width(text))
+    return space + text if right else text + space
+
+
+def write_table(table: Table, stream: TextIO) -> None:
+    """Writes a table in full width; a narrow terminal wraps its lines, so that an id can still be copied."""
+    lines = table_lines(table)
+    print(paint(lines[0], BOLD, stream), *lines[1:], sep="\n", file=stream)

@@ -1,0 +1,38 @@
+"""Whether a stream is a terminal, and text as it can be shown on one."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from typing import TextIO
+
+__all__ = ["BOLD", "cell_width", "is_terminal", "paint", "printable"]
+
+BOLD = "1"
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether somebody looks at the stream on a terminal that can move its cursor."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, style: str, stream: TextIO | None = None) -> str:
+    """The text in a style, if the stream (default: stdout) is a terminal and `NO_COLOR` is not set."""
+    if os.environ.get("NO_COLOR") or not is_terminal(stream or sys.stdout):
+        return text
+    return f"\x1b[{style}m{text}\x1b[0m"
+
+
+def cell_width(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def printable(text: str) -> str:
+    """The text in one line, with characters that would control the terminal as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,69 @@
+"""What an execution remembers of where it ran: host, user, command, Python and the packages that are installed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+from machinable.plain import Plain
+from machinable.storage.opener import without_credentials
+
+__all__ = ["command_line", "host", "now", "packages"]
+
+_DISTRIBUTION = re.compile(r"(.+?)-([^-]+)\.(?:dist|egg)-info")
+_HIDDEN_OVERRIDE = re.compile(r"((?:[^=]*\.)?_[^=.]*[^=_.]\??=)(.*)", re.DOTALL)
+
+
+def now() -> str:
+    """The time, ISO-8601, UTC, microseconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
+
+
+def host() -> dict[str, Plain]:
+    """The name of this host, of its user, and the command that was typed."""
+    return {"name": platform.node(), "user": _user(), "command": command_line(sys.argv)}
+
+
+def _user() -> str | None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        if os.environ.get(name):
+            return os.environ[name]
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        return None  # a container without an entry for its user, or Windows
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """A command as it can be typed again, without credentials and values behind hidden keys."""
+    from shlex import join
+
+    words = [os.path.basename(arguments[0]) if arguments else "", *arguments[1:]]
+    shown = []
+    for word in words:
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        value = without_credentials(value)
+        found = _HIDDEN_OVERRIDE.fullmatch(value)
+        shown.append(option + equals + (f"{found[1]}…" if found else value))
+    return join(shown)
+
+
+def packages() -> dict[str, str]:
+    """The installed distributions and their versions, from the names of their folders: a millisecond for hundreds."""
+    found: dict[str, str] = {}
+    for directory in sys.path:
+        try:
+            names = os.listdir(directory or ".")
+        except OSError:
+            continue  # sys.path may name what is not there
+        for name in names:
+            match = _DISTRIBUTION.fullmatch(name)
+            if match:
+                found.setdefault(match[1].lower().replace("_", "-"), match[2])
+    return dict(sorted(found.items()))

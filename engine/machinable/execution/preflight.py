@@ -1,0 +1,116 @@
+"""What is checked before anything runs or is written: code, configurations, seeding; errors are told together."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from machinable.component.base import Component
+from machinable.component.loading import check_calls, check_function, importing, load_component
+from machinable.component.seeding import check_seeding
+from machinable.component.typed import typed_config
+from machinable.errors import ImportFailed, MachinableError, Place, SeveralErrors
+from machinable.plain import Plain, is_hidden
+from machinable.plan.plan import Plan, Use
+from machinable.plan.spec import ChildSpec, Target
+
+__all__ = ["preflight"]
+
+
+def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., Any] | None = None) -> Plan:
+    """The plan with typed configurations coerced, if all of it can run.
+
+    Args:
+        plan: what shall run. live: classes and functions that are at hand.
+        function: runs in place of every component, whose modules are not imported then.
+
+    Raises:
+        ConfigurationError: what is wrong; several errors as one.
+    """
+    errors: dict[str, MachinableError] = {}
+
+    def noted(error: MachinableError, at: Place | None) -> None:
+        for one in error.errors if isinstance(error, SeveralErrors) else (error,):
+            one.at = one.at or at
+            if isinstance(one, ImportFailed) and one.__cause__ is not None:
+                one.details = (*one.details, *_where_it_failed(one.__cause__, plan.project))
+            errors.setdefault(str(one), one)
+
+    if function is not None:
+        check_function(function)
+    uses = []
+    checked: set[tuple[str, ...]] = set()
+    with importing(plan.project):
+        for use in plan.uses:
+            try:
+                if use.seeding is not None and use.seeding not in checked:
+                    checked.add(use.seeding)
+                    check_seeding(use.seeding)
+                uses.append(use if function is not None else _checked(use, plan.project, live))
+            except MachinableError as error:
+                noted(error, use.at)
+    SeveralErrors.raise_any(list(errors.values()))
+    if all(new is old for new, old in zip(uses, plan.uses, strict=True)):
+        return plan
+    return replace(plan, uses=tuple(uses))
+
+
+def _checked(use: Use, project: str, live: Mapping[Target, Any]) -> Use:
+    code = live.get(use.target) or load_component(use.target, project)
+    if not (isinstance(code, type) and issubclass(code, Component)):
+        check_function(code)
+        return use
+    config, stored = _typed(code, use.config, use.stored, use.mixin_only)
+    check_calls(code, config)
+    children = tuple(_checked_child(child, project, live) for child in use.children)
+    if config is use.config and all(new is old for new, old in zip(children, use.children, strict=True)):
+        return use
+    return replace(use, config=config, stored=stored, children=children)
+
+
+def _checked_child(child: ChildSpec, project: str, live: Mapping[Target, Any]) -> ChildSpec:
+    code = live.get(child.target) or load_component(child.target, project)
+    assert isinstance(code, type)
+    config, stored = _typed(code, child.config, child.stored, child.mixin_only)
+    check_calls(code, config)
+    return child if config is child.config else replace(child, config=config, stored=stored)
+
+
+def _typed(
+    code: type[Component], config: Mapping[str, Plain], stored: Mapping[str, Plain], mixin_only: frozenset[str]
+) -> tuple[Mapping[str, Plain], Mapping[str, Plain]]:
+    """The configuration and what may be stored of it, as the component's `Config` wants them."""
+    if getattr(code, "Config", None) is None:
+        return config, stored
+    typed = typed_config(code, config, mixin_only, shown=stored)
+    return typed, _laid_over(stored, config, typed)
+
+
+def _laid_over(stored: Any, before: Any, after: Any) -> Any:
+    """What may be stored of a coerced value: what was masked stays masked."""
+    if isinstance(after, dict):
+        return {
+            key: _laid_over(
+                stored.get(key, after[key]) if isinstance(stored, Mapping) else after[key],
+                before.get(key) if isinstance(before, Mapping) else None,
+                after[key],
+            )
+            for key in after
+            if not is_hidden(key)
+        }
+    return after if stored == before or before is None else stored
+
+
+def _where_it_failed(error: BaseException, project: str) -> list[str]:
+    """The line of the project in which an import failed."""
+    frames = [(frame.filename, frame.lineno, frame.line) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno, error.text))
+    own = [frame for frame in frames if frame[0].startswith(project + os.sep)]
+    if not own:
+        return []
+    file, line, text = own[-1]
+    return [f"{os.path.relpath(file, project)}:{line}: {(text or '').strip()}"]

@@ -1,0 +1,171 @@
+"""The work on one trial, as an engine is given it: here, or in a worker that finds storage and code by itself."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+from machinable.component.loading import Code, importing, load_component
+from machinable.component.trial import run
+from machinable.engines.descriptors import output_to
+from machinable.engines.isolation import Surroundings
+from machinable.engines.reports import OnProgress, reports
+from machinable.errors import MachinableError, Refused, SeveralErrors
+from machinable.plan.spec import Outcome, Target, TrialSpec
+from machinable.storage import layout
+from machinable.storage.files import Files
+from machinable.storage.opener import open_files
+
+__all__ = ["HereWork", "Place", "WorkerWork", "check_importable", "importable"]
+
+
+@dataclass(frozen=True)
+class HereWork:
+    """Runs a trial in this process, with the storage and the code that are at hand.
+
+    Attributes:
+        files, folder: the storage, and the folder of the execution. project: the project's directory.
+        live: classes and functions that need no import. function: runs in place of every component.
+        on_progress: is told how far a trial says it is.
+    """
+
+    files: Files
+    folder: str
+    project: str
+    live: Mapping[Target, Any] = field(default_factory=dict)
+    function: Any = None
+    capture: Literal["tee", "keep"] | None = "tee"
+    on_progress: OnProgress | None = None
+
+    def __call__(self, spec: TrialSpec) -> Outcome:
+        """How one attempt of the trial ended."""
+        return run(
+            spec, self.files, self.folder, project=self.project, attempt=spec.attempt, capture=self.capture,
+            code=self.function, live=self.live,
+            progress=partial(self.on_progress, spec.uid) if self.on_progress is not None else None,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WorkerWork:
+    """Runs a trial in a worker, which gets this as plain data.
+
+    Attributes:
+        url: of the storage, as it is opened. folder: of the execution. project: the project's directory.
+        function: where the function is that runs in place of every component.
+    """
+
+    url: str
+    folder: str
+    project: str
+    function: Place | None = None
+
+    def __call__(self, spec: TrialSpec) -> Outcome:
+        """How one attempt of the trial ended."""
+        if self.function is not None:
+            spec = replace(spec, target=self.function.target)
+        files = _opened(self.url)
+        output = layout.join(self.folder, layout.output(spec.uid))
+        with output_to(files, output):
+            code = self._imported(spec)
+            return run(
+                spec, files, self.folder, project=self.project, attempt=spec.attempt, capture=None, code=code,
+                progress=partial(reports.progress, spec.uid),
+            )  # fmt: skip
+
+    def _imported(self, spec: TrialSpec) -> Code | None:
+        """The code of the trial. What modules do when they are imported is not the trial's and is not put back."""
+        code: Any = None
+        before = len(sys.modules)
+        with suppress(Exception, SystemExit):  # `run` meets it again, and writes it down
+            with importing(self.project):
+                code = load_component(spec.target, self.project)
+                for child in spec.children if self.function is None else ():
+                    load_component(child.target, self.project)
+            for _ in range(self.function.wrappers if self.function else 0):
+                code = code.__wrapped__
+        if len(sys.modules) != before and Surroundings.current is not None:
+            Surroundings.current.keep()
+        return code  # type: ignore[no-any-return]
+
+
+_open: dict[str, Files] = {}
+
+
+def _opened(url: str) -> Files:
+    """The storage; a worker opens it once."""
+    if url not in _open:
+        files = _open[url] = open_files(url, create=True)
+        atexit.register(files.close)
+    return _open[url]
+
+
+class Place(NamedTuple):
+    """Where workers find a function: what is there, below so many wrappers (1 if a decorator has replaced it)."""
+
+    target: Target
+    wrappers: int
+
+
+def check_importable(live: Mapping[Target, Any], function: Callable[..., Any] | None) -> Place | None:
+    """See that workers find the classes and functions of a task, or the function that runs in place of all.
+
+    Returns:
+        Where that function is.
+
+    Raises:
+        Refused: something cannot be found; several are reported together.
+    """
+    if function is not None:
+        target = Target(function.__module__, getattr(function, "__qualname__", repr(function)), "function")
+        return Place(target, importable(target, function))
+    errors: list[MachinableError] = []
+    for target, code in live.items():
+        try:
+            if importable(target, code):
+                raise _refused(target, "a decorator has replaced it there", "Give what its decorator has made of it")
+        except MachinableError as error:
+            errors.append(error)
+    SeveralErrors.raise_any(errors)
+    return None
+
+
+def importable(target: Target, code: Any) -> int:
+    """See that a worker finds a class or a function by its module and name.
+
+    Returns:
+        Below how many wrappers it is there.
+
+    Raises:
+        Refused: it cannot be found so.
+    """
+    if target.module == "__main__":
+        file = getattr(sys.modules["__main__"], "__file__", None)
+        where = os.path.basename(file) if file else "what was typed"
+        raise _refused(target, f"it is defined in {where}, which runs as __main__",
+                       "Move it into a module of the project, and import it from there")  # fmt: skip
+    module = sys.modules.get(target.module)
+    found: Any = module
+    for part in (target.name or "").split("."):
+        found = getattr(found, part, None)
+    wrappers = 0
+    while found is not None and found is not code:
+        found = getattr(found, "__wrapped__", None)
+        wrappers += 1
+    if found is None:
+        raise _refused(target, "there is nothing or something else at that place",
+                       "Define it at the top of its module with `class` or `def`, and leave it its name")  # fmt: skip
+    if getattr(module, "__spec__", None) is None:
+        raise _refused(target, "its module was not imported from a file", "Put it into a module of the project")
+    return wrappers
+
+
+def _refused(target: Target, why: str, todo: str) -> Refused:
+    name = f"{target.module}:{target.name}"
+    return Refused(f"workers cannot import {name}: {why}", given=name, todo=f"{todo}; or use engine='local'.")

@@ -1,0 +1,81 @@
+"""What came out, and what failed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from machinable.display.outcomes import Failed, failure_text, group_table, groups, in_common, short_names
+from machinable.display.tables import table_lines
+
+
+def row(uid: str, status: str = "finished", rate: Any = 0.1, loss: Any = 1.0, **more: Any) -> dict[str, Any]:
+    return {
+        "uid": uid, "component": "train", "status": status, "config.rate": rate, "flags.REPEAT_NUMBER": 0,
+        "records.loss": loss, "records.note": "text",
+    } | more  # fmt: skip
+
+
+def test_trials_of_one_configuration_are_a_group_with_mean_and_deviation() -> None:
+    rows = [row("a", loss=1.0), row("b", rate=0.2, loss=5), row("c", loss=2.0), row("d", "failed", loss=None)]
+
+    found = groups(rows)
+
+    assert [group.as_data() for group in found] == [
+        {"component": "train", "config": {"rate": 0.1}, "n": 2, "others": {"failed": 1},
+         "records": {"loss": {"mean": 1.5, "std": math.sqrt(0.5)}}},
+        {"component": "train", "config": {"rate": 0.2}, "n": 1, "others": {},
+         "records": {"loss": {"mean": 5, "std": None}}},
+    ]  # fmt: skip
+    assert table_lines(group_table(found)) == [
+        "component  rate  n  failed        loss",
+        "train       0.1  2       1  1.5 ± 0.71",
+        "train       0.2  1       0           5",
+    ]
+
+
+def test_infinities_and_nan_do_not_stop_a_table() -> None:
+    found = groups([row("a", loss=math.inf), row("b", loss=-math.inf), row("c", loss=math.nan)])
+
+    assert table_lines(group_table(found))[1].split()[-3:] == ["nan", "±", "nan"]
+
+
+def test_no_trials_make_an_empty_table() -> None:
+    assert table_lines(group_table(groups([]))) == ["component  n"]
+
+
+def test_failures_are_told_by_error_with_what_they_share() -> None:
+    rows = [row("a"), row("b", "failed", rate=0.2), row("c", "failed", rate=0.2), row("d", "failed", rate=0.1)]
+    bad = {"type": "ValueError", "message": "bad\nmore", "traceback": "Traceback:\n  there\nValueError: bad\n"}
+    failed = [Failed(rows[1], bad), Failed(rows[2], bad), Failed(rows[3], {"type": "KeyError", "message": ""})]
+
+    assert failure_text(failed, rows, "machinable execute x") == (
+        "Traceback:\n  there\nValueError: bad\n\n"
+        "3 of 4 trials failed\n"
+        "  2 trials: ValueError: bad\n"
+        "    in common: rate=0.2\n"
+        "    first: train b\n"
+        "  1 trial: KeyError\n"
+        "    in common: rate=0.1\n"
+        "    train d\n"
+        "again: machinable execute x"
+    )
+
+
+def test_many_different_errors_are_counted() -> None:
+    rows = [row(str(number), "failed") for number in range(15)]
+    failed = [Failed(one, {"type": "E", "message": one["uid"]}) for one in rows]
+
+    assert failure_text(failed, rows).splitlines()[-1] == "  and 5 other errors"
+
+
+def test_what_all_trials_share_is_not_in_common() -> None:
+    rows = [row("a"), row("b")]
+
+    assert in_common(rows[:1], rows) == {}
+
+
+def test_names_are_short_where_they_stay_different() -> None:
+    assert short_names(["uid", "config.rate", "config.n", "records.n"]) == {
+        "uid": "uid", "config.rate": "rate", "config.n": "config.n", "records.n": "records.n",
+    }  # fmt: skip

@@ -1,0 +1,139 @@
+"""Progress: what is known from events, in lines and on a terminal."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from machinable.display.progress import PlainProgress, Progress, duration
+from machinable.events import (
+    Event,
+    ExecutionFinished,
+    ExecutionStarted,
+    TrialFailed,
+    TrialFinished,
+    TrialInterrupted,
+    TrialStarted,
+)
+
+TIME = "2026-01-31T09:15:02.120000+00:00"
+
+
+def trial(kind: Any, uid: str, *facts: Any) -> Event:
+    event: Event = kind("OY1p1o", TIME, uid, 0, "train", 1, *facts)
+    return event
+
+
+def began(total: int = 3, storage: str = "/s") -> Event:
+    return ExecutionStarted("OY1p1o", TIME, 1, storage, total)
+
+
+class Clock:
+    """A time that moves when it is told to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_progress_counts_what_ends_and_says_how_long_it_takes() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress(began(4))
+    assert progress.summary() == "0 of 4 done"
+    progress(trial(TrialStarted, "a"))
+    progress(trial(TrialStarted, "b"))
+    clock.now += 30
+    progress(trial(TrialFinished, "a", 30.0, {"loss": 1.0}))
+
+    assert progress.summary() == "1 of 4 done, 1 running, 1 min 30 s left"
+    assert progress.now_running() == ["train b"]
+
+    progress(trial(TrialFailed, "b", 30.0, {"type": "ValueError", "message": "no"}, False))
+    progress(ExecutionFinished("OY1p1o", TIME, "failed", 1, 1, 30.0))
+
+    assert progress.summary() == "2 of 4 done, 1 failed"
+    assert progress.ending() == "OY1p1o: failed after 30.0 s; 1 finished, 1 failed"
+
+
+def test_a_trial_that_is_tried_again_has_not_ended() -> None:
+    progress = Progress(Clock())
+    progress(began(1))
+    progress(trial(TrialStarted, "a"))
+    progress(trial(TrialFailed, "a", 1.0, {"type": "E", "message": ""}, True))
+
+    assert (progress.done, progress.running) == (0, {})
+
+
+def test_lines_tell_each_trial() -> None:
+    lines: list[str] = []
+    plain = PlainProgress(Progress(Clock()), lines.append, Clock())
+    plain(began(3, "mem://"))
+    plain(trial(TrialStarted, "a"))
+    plain(trial(TrialFinished, "a", 0.25, {"loss": 0.123456789, "_timestamp": 1.0}))
+    plain(trial(TrialFailed, "b", 1.5, {"type": "ValueError", "message": "no\ngood"}, False))
+    plain(trial(TrialInterrupted, "c", "KeyboardInterrupt"))
+    plain(ExecutionFinished("OY1p1o", TIME, "interrupted", 1, 1, 61.0))
+
+    assert lines == [
+        "OY1p1o: 3 trials, in memory",
+        "1/3 finished train a 250 ms loss=0.123457",
+        "2/3 failed train b 1.50 s ValueError: no",
+        "3/3 interrupted train c because of KeyboardInterrupt",
+        "OY1p1o: interrupted after 1 min 1 s; 1 finished, 1 failed, 1 interrupted",
+    ]
+
+
+def test_many_trials_are_told_one_a_second() -> None:
+    clock = Clock()
+    lines: list[str] = []
+    plain = PlainProgress(Progress(clock), lines.append, clock)
+    plain(began(10_000))
+    for number in range(10_000):
+        clock.now += 0.001
+        plain(trial(TrialFinished, str(number), 0.001, None))
+
+    assert len(lines) == 1 + 20 + 9 + 1
+    assert lines[-1].startswith("10000/10000 ")
+
+
+def test_the_live_display_goes_away_at_the_end() -> None:
+    pytest.importorskip("rich")
+    from machinable.display.live import LiveProgress
+
+    stream = io.StringIO()
+    with LiveProgress(Progress(Clock()), stream) as live:
+        live(began(1))
+        live(trial(TrialStarted, "a"))
+        live(trial(TrialFinished, "a", 0.25, {"loss": 0.5}))
+        live(ExecutionFinished("OY1p1o", TIME, "finished", 1, 0, 0.25))
+
+    lines = [line.strip() for line in stream.getvalue().splitlines() if line.strip()]
+    assert (lines[0], lines[-1]) == ("OY1p1o: 1 trial, kept in /s", "OY1p1o: finished after 250 ms; 1 finished")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0.0 ms"), (0.0022, "2.2 ms"), (0.25, "250 ms"), (0.9999, "1.00 s"), (9.999, "10.0 s"),
+        (59.99, "1 min 0 s"), (250, "4 min 10 s"), (12_000, "3 h 20 min"),
+    ],
+)  # fmt: skip
+def test_durations_are_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_trial_that_says_how_far_it_is_is_shown_so() -> None:
+    progress = Progress()
+    progress(ExecutionStarted("OY1p1o", "", 1, "mem://", 1))
+    progress(TrialStarted("OY1p1o", "", "b", 0, "train", 1))
+    progress.on_progress("b", 3, 10)
+    assert (progress.now_running(), progress.summary()) == (["train b 3/10"], "0 of 1 done, 1 running 3/10")
+    progress.on_progress("b", 4, None)
+    assert progress.now_running() == ["train b step 4"]
+    progress(TrialFinished("OY1p1o", "", "b", 0, "train", 1, 0.1, None))
+    progress.on_progress("b", 5, 10)
+    assert (progress.now_running(), progress.steps) == ([], {})

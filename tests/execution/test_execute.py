@@ -1,0 +1,404 @@
+"""What `execute` promises: what it takes, what it refuses before anything is written, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import machinable as ml
+from machinable import errors, events
+from tests.conftest import World
+
+DECLARATIONS = "components:\n  - good: {x: 1}\n  - bad: {depth: 12}\n  - broken:\n  - flaky: {_retries_: {count: 2}}\n"
+GOOD = """
+from machinable import Component
+
+
+class Good(Component):
+    def on_execute(self):
+        return self.config.x
+"""
+BAD = """
+from machinable import Component
+
+
+class Bad(Component):
+    def on_execute(self):
+        raise RuntimeError("too deep")
+"""
+FLAKY = """
+from machinable import Component
+
+
+class Flaky(Component):
+    def on_execute(self):
+        self.record["attempt"] = self.flags.ATTEMPT
+        self.record.save()
+        self.log.info("attempt %s", self.flags.ATTEMPT)
+        if self.flags.ATTEMPT < 3:
+            raise OSError("not yet")
+        return self.flags.SEED
+"""
+
+
+@pytest.fixture
+def here(project: World) -> Path:
+    return project(DECLARATIONS, good=GOOD, bad=BAD, broken="import numpyy\n", flaky=FLAKY)
+
+
+def test_all_others_run_when_a_trial_fails_and_its_own_error_comes_first(here: Path, tmp_path: Path) -> None:
+    with pytest.raises(errors.TrialsFailed) as caught:
+        ml.execute(ml.Task().component("bad").component("good"), tmp_path / "s", seed="OY1p1o")
+    execution = caught.value.execution
+    assert [trial.status for trial in execution.trials] == ["failed", "finished"]
+    assert str(caught.value).splitlines() == [
+        "1 of 2 trials of OY1p1o failed",
+        "  RuntimeError: too deep",
+        f"    trial {execution.trials[0].uid} (1 of 2), bad depth=12",
+    ]
+    cause = str(caught.value.__cause__)
+    assert cause.rstrip().endswith('raise RuntimeError("too deep")\nRuntimeError: too deep')
+    assert "machinable" not in cause.replace(str(here), "")  # none of our own frames
+
+
+def test_failures_can_be_returned(here: Path) -> None:
+    execution = ml.execute(ml.Task().component("bad").component("good"), on_failure="continue")
+    assert (bool(execution), execution.status, len(execution.failures)) == (False, "failed", 1)
+    error = execution.failures[0].error
+    assert error is not None
+    assert (error["type"], error["message"]) == ("RuntimeError", "too deep")
+
+
+def test_the_first_failure_can_stop_what_has_not_begun(here: Path) -> None:
+    with pytest.raises(errors.TrialsFailed) as caught:
+        ml.execute(ml.Task().component("good").component("bad").component("good"), on_failure="stop")
+    assert [trial.status for trial in caught.value.execution.trials] == ["finished", "failed", "pending"]
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "kind", "words"),
+    [
+        (None, {}, ValueError, "nothing to execute"),
+        ([], {}, ValueError, "the list of tasks is empty"),
+        (ml.Task(), {}, ValueError, "no trials"),
+        ("goood", {}, KeyError, "Did you mean 'good'?"),
+        (("good", "~wide"), {}, KeyError, "no version named '~wide'"),
+        ("broken", {}, ImportError, "No module named 'numpyy'"),
+        ("good", {"seed": "abc"}, ValueError, "'abc' is not an execution id"),
+        ("good", {"seed": True}, TypeError, "True is not a seed"),
+        ("good", {"engine": "lokal"}, KeyError, "Did you mean 'local'?"),
+        ("good", {"engine": {"type": "local", "slot": 2}}, ValueError, "takes no slot"),
+        ("good", {"engine": {"slots": 2}}, ValueError, "has no `type`"),
+        ("good", {"engine": 3}, TypeError, "3 is no engine"),
+        ("good", {"storage": {"url": "x"}}, KeyError, "no key of a storage named 'url'"),
+        ("good", {"storage": 3}, TypeError, "a storage is not 3"),
+        ("good", {"on_failure": "ignore"}, ValueError, "raise or continue or stop"),
+        ("good", {"on_failur": "stop"}, TypeError, "Did you mean 'on_failure'?"),
+        ("good", {"retries": -1}, ValueError, "not below zero"),
+        ("good", {"retries": True}, TypeError, "a whole number"),
+        ("good", {"timeout": 0}, ValueError, "no time at all"),
+        ("good", {"listeners": print}, TypeError, "not a list of listeners"),
+        ("good", {"listeners": [lambda: None]}, TypeError, "cannot take one event"),
+        (["good", "good"], {"seed": [1]}, ValueError, "1 seeds are given for 2 tasks"),
+        ([ml.Task("good"), ml.Task("goood")], {}, KeyError, "goood"),
+        (ml.Task().component("good", resources={"license": 1}), {}, RuntimeError, "Declare how much there is"),
+        (ml.Task().component("good", resources={"cpus": 10_000}), {}, RuntimeError, "asks for 10000 cpus"),
+        (ml.Task().component("good", resources={"memory": "900TiB"}), {}, RuntimeError, "GiB of memory"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_written(
+    here: Path, tmp_path: Path, task: Any, arguments: dict[str, Any], kind: type[Exception], words: str
+) -> None:
+    storage = tmp_path / "s"
+    with pytest.raises(kind) as caught:
+        ml.execute(task, **{"storage": str(storage), **arguments})
+    assert isinstance(caught.value, errors.MachinableError)
+    assert words in str(caught.value)
+    assert not storage.exists()
+
+
+def test_what_is_wrong_with_several_components_is_told_together(here: Path) -> None:
+    with pytest.raises(errors.SeveralErrors) as caught:
+        ml.execute(ml.Task().component("goood").component("good", "~wide"))
+    assert [type(error).__name__ for error in caught.value.errors] == ["UnknownName", "UnknownName"]
+
+
+def test_a_module_that_does_not_import_is_shown_with_its_line(here: Path) -> None:
+    with pytest.raises(errors.ImportFailed) as caught:
+        ml.execute("broken")
+    assert str(caught.value).splitlines() == [
+        "machinable.yaml:4:5: the module 'broken' does not import: ModuleNotFoundError: No module named 'numpyy'",
+        "    4 |   - broken:",
+        "            ^",
+        "  broken.py:1: import numpyy",
+    ]
+
+
+def test_a_storage_that_is_a_file_is_refused_and_left_alone(here: Path, tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("mine")
+    with pytest.raises(errors.StorageUnavailable):
+        ml.execute("good", tmp_path / "s")
+    assert (tmp_path / "s").read_text() == "mine"
+
+
+def test_a_near_miss_of_a_key_is_a_warning_that_names_the_key(here: Path) -> None:
+    (here / "machinable.yaml").write_text("components:\n  - good: {x: 1, epochs: 10}\n")
+    with pytest.warns(UserWarning, match="'epoch' is no key of good so far: did you mean 'epochs'"):
+        ml.execute(("good", {"epoch": 5}))
+
+
+def test_listeners_hear_everything_once_and_in_order(here: Path) -> None:
+    heard: list[events.Event] = []
+    ml.execute(ml.Task().component("good").component("bad"), listeners=[heard.append], on_failure="continue")
+    assert [type(event).__name__ for event in heard] == [
+        "ExecutionStarted", "TrialStarted", "TrialFinished", "TrialStarted", "TrialFailed", "ExecutionFinished",
+    ]  # fmt: skip
+    failed = heard[4]
+    assert isinstance(failed, events.TrialFailed)
+    assert (failed.component, failed.index, failed.error["type"], failed.will_retry) == (
+        "bad",
+        1,
+        "RuntimeError",
+        False,
+    )
+    ended = heard[-1]
+    assert isinstance(ended, events.ExecutionFinished)
+    assert (ended.status, ended.finished, ended.failed) == ("failed", 1, 1)
+
+
+def test_a_listener_hears_of_what_is_in_the_storage_already(here: Path, tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def look(event: events.Event) -> None:
+        if isinstance(event, events.TrialFinished):
+            path = tmp_path / "s" / event.execution / "trials" / event.uid / "status.json"
+            seen.append(json.loads(path.read_text())["state"])
+
+    ml.execute("good", tmp_path / "s", listeners=[look])
+    assert seen == ["finished"]
+
+
+def test_a_listener_that_raises_costs_a_warning_and_nothing_else(here: Path) -> None:
+    def broken(event: events.Event) -> None:
+        if isinstance(event, events.TrialFinished):
+            raise ValueError("my mistake")
+
+    with pytest.warns(RuntimeWarning, match="my mistake"):
+        execution = ml.execute("good", listeners=[broken])
+    assert execution.status == "finished"
+
+
+def test_a_failed_trial_is_tried_again_with_the_same_seed_and_all_attempts_are_kept(here: Path, tmp_path: Path) -> None:
+    heard: list[events.Event] = []
+    execution = ml.execute("flaky", tmp_path / "s", listeners=[heard.append])
+    (trial,) = execution.trials
+    assert (trial.status, trial.attempt, trial.result) == ("finished", 3, trial.seed)
+    assert [row["attempt"] for row in trial.records] == [3]
+    folder = tmp_path / "s" / str(execution) / "trials" / trial.uid
+    for attempt in ("1", "2"):
+        kept = folder / "attempts" / attempt
+        assert sorted(path.name for path in kept.iterdir()) == ["log.txt", "records", "status.json", "trial.json"]
+        assert json.loads((kept / "records" / "default.jsonl").read_text())["attempt"] == int(attempt)
+    assert [event.will_retry for event in heard if isinstance(event, events.TrialFailed)] == [True, True]
+
+
+def test_retries_of_the_call_hold_for_components_that_say_nothing(here: Path) -> None:
+    execution = ml.execute("bad", retries=1, on_failure="continue")
+    assert (execution.trials[0].status, execution.trials[0].attempt) == ("failed", 2)
+
+
+def test_only_the_named_errors_are_tried_again(project: World) -> None:
+    declarations = "components:\n  - flaky: {_retries_: {count: 5, on: [TimeoutError]}}\n"
+    project(declarations, flaky=FLAKY)
+    execution = ml.execute("flaky", on_failure="continue")
+    assert (execution.trials[0].status, execution.trials[0].attempt) == ("failed", 1)
+
+
+def test_a_trial_that_takes_too_long_fails_and_the_others_go_on(project: World) -> None:
+    slow = "import threading\nfrom machinable import Component\nclass Slow(Component):\n    def on_execute(self):\n        threading.Event().wait()\n"  # noqa: E501
+    project(DECLARATIONS + "  - slow:\n", good=GOOD, slow=slow)
+    execution = ml.execute(ml.Task().component("slow").component("good"), timeout=0.2, on_failure="continue")
+    assert [trial.status for trial in execution.trials] == ["failed", "finished"]
+    error = execution.trials[0].error
+    assert error is not None
+    assert (error["type"], error["message"]) == ("TimeoutError", "the trial took longer than 0.2 s")
+
+
+def test_an_interrupt_ends_everything_in_order(project: World, tmp_path: Path) -> None:
+    module = "from machinable import Component\nclass Stop(Component):\n    def on_execute(self):\n        raise KeyboardInterrupt\n"  # noqa: E501
+    project(DECLARATIONS + "  - stop:\n", good=GOOD, stop=module)
+    heard: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        ml.execute(
+            ml.Task().component("good").component("stop").component("good"), tmp_path / "s", seed="OY1p1o",
+            listeners=[lambda event: heard.append(type(event).__name__)],
+        )  # fmt: skip
+    execution = ml.Storage(tmp_path / "s")["OY1p1o"]
+    assert [trial.status for trial in execution.trials] == ["finished", "interrupted", "pending"]
+    assert execution.status == "interrupted"
+    assert heard[-2:] == ["TrialInterrupted", "ExecutionFinished"]
+
+
+def test_several_tasks_run_in_order_and_the_second_with_the_same_seed_is_a_rerun(here: Path, tmp_path: Path) -> None:
+    executions = ml.execute([ml.Task("good"), "good"], tmp_path / "s", seed="OY1p1o")
+    assert [str(execution) for execution in executions] == ["OY1p1o", "OY1p1o-2"]
+
+
+def test_all_tasks_run_before_a_failure_is_raised(here: Path) -> None:
+    with pytest.raises(errors.TrialsFailed) as caught:
+        ml.execute(["bad", "good"])
+    assert [execution.status for execution in caught.value.executions] == ["failed", "finished"]
+
+
+def test_dry_prints_the_plan_and_writes_nothing(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = ml.execute(ml.Task().component("good", [{"x": 1}, {"x": 2}]), tmp_path / "s", "OY1p1o", "dry")
+    assert isinstance(plan, ml.Plan)
+    assert capsys.readouterr().out.splitlines() == [
+        "Plan OY1p1o: 2 trials",
+        "#  uid           component  x",
+        f"0  {plan[0].uid}  good       1",
+        f"1  {plan[1].uid}  good       2",
+    ]
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_function_is_a_component_and_needs_no_project(world: Path) -> None:
+    def measure(config: Any, flags: Any) -> int:
+        return int(config.x * 2)
+
+    execution = ml.execute(ml.Task().component(measure, [{"x": 1}, {"x": 2}]))
+    assert [trial.result for trial in execution.trials] == [2, 4]
+
+
+def test_a_decorated_function_takes_the_place_of_every_component(here: Path) -> None:
+    @ml.execute
+    def run(config: Any, component: Any) -> str:
+        return f"{component.flags.NAME} {sorted(config)}"
+
+    execution = run(ml.Task().component("good").component("broken"))
+    assert [trial.result for trial in execution.trials] == ["good ['x']", "broken []"]
+
+
+def test_a_function_with_arguments_for_execute_is_refused(here: Path) -> None:
+    with pytest.raises(TypeError, match="alone, as a decorator"):
+        ml.execute(lambda config: None, seed=1)
+
+
+def test_the_project_says_where_results_go_unless_somebody_nearer_does(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "machinable.yaml").write_text(DECLARATIONS + "execution: {storage: kept, code_backup: false}\n")
+    assert ml.execute("good").storage == str(here / "kept")
+    monkeypatch.setenv("MACHINABLE_STORAGE", str(tmp_path / "environment"))
+    assert ml.execute("good").storage == str(tmp_path / "environment")
+    assert ml.execute("good", tmp_path / "call").storage == str(tmp_path / "call")
+
+
+def test_what_is_noted_of_an_execution(here: Path, tmp_path: Path) -> None:
+    execution = ml.execute(ml.Task("good").named("mine"), tmp_path / "s", seed=42)
+    data = json.loads((tmp_path / "s" / "8gWVkz" / "execution.json").read_text())
+    assert {key: data[key] for key in ("format", "id", "run", "seed", "name", "engine", "project")} == {
+        "format": 1, "id": "8gWVkz", "run": 1, "seed": 7957417341, "name": "mine",
+        "engine": {"type": "local", "slots": 1}, "project": "project",
+    }  # fmt: skip
+    assert data["started"].endswith("+00:00")
+    assert data["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert data["host"]["name"] == os.uname().nodename
+    assert data["packages"]["pyyaml"]
+    assert data["code"]["backup"].startswith("sha256:")
+    assert execution.name == "mine"
+
+
+def test_an_execution_into_a_directory_imports_nothing_heavy(here: Path, tmp_path: Path) -> None:
+    import subprocess
+
+    script = (
+        "import sys, machinable as ml\n"
+        f"ml.execute('good', {{'storage': {str(tmp_path / 's')!r}, 'code_backup': False}})\n"
+        "heavy = {'ray', 'fs', 'git', 'boto3', 'pandas', 'numpy', 'rich', 'click'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, cwd=here)
+
+
+def test_a_promised_result_that_is_missing_fails_the_trial_with_its_name(project: World) -> None:
+    writes = "from machinable import Component\nclass Work(Component):\n    def on_execute(self):\n        self.store.write('a.json', 1)\n"  # noqa: E501
+    project("components:\n  - keeps: {_results_: [a.json]}\n  - breaks: {_results_: [a.json, b.json]}\n", keeps=writes, breaks=writes)  # noqa: E501  # fmt: skip
+    execution = ml.execute(ml.Task().component("keeps").component("breaks"), on_failure="continue")
+    assert [trial.status for trial in execution.trials] == ["finished", "failed"]
+    error = execution.trials[1].error
+    assert error is not None
+    assert error["message"].splitlines()[0] == "the promised result 'b.json' was not written"
+
+
+def test_an_environment_holds_for_its_trial_only_and_is_not_stored(
+    project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOLDEN_SECRET", "s3cret")
+    reads = "import os\nfrom machinable import Component\nclass Work(Component):\n    def on_execute(self):\n        return len(os.environ.get('MY_TOKEN', ''))\n"  # noqa: E501
+    project("components:\n  - sets: {_environment_: {MY_TOKEN: '${GOLDEN_SECRET}'}}\n  - plain:\n", sets=reads, plain=reads)  # noqa: E501  # fmt: skip
+    execution = ml.execute(ml.Task().component("sets").component("plain"), tmp_path / "s")
+    assert [trial.result for trial in execution.trials] == [6, 0]
+    assert "MY_TOKEN" not in os.environ
+    stored = [path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()]
+    assert not [content for content in stored if b"s3cret" in content]
+
+
+def test_requirements_are_refused_rather_than_ignored(project: World) -> None:
+    project("components:\n  - good: {_requires_: {data: good}}\n", good=GOOD)
+    with pytest.raises(errors.MalformedText, match="`_requires_` is not supported"):
+        ml.execute("good")
+
+
+@pytest.mark.parametrize(("text", "identifier"), [("42", "8gWVkz"), ("OY1p1o", "OY1p1o"), ("id:123456", "123456")])
+def test_a_seed_of_the_environment_is_a_number_or_an_id(
+    here: Path, monkeypatch: pytest.MonkeyPatch, text: str, identifier: str
+) -> None:
+    monkeypatch.setenv("MACHINABLE_SEED", text)
+    assert ml.execute("good").id == identifier
+
+
+@pytest.mark.parametrize("key", ["threads", "reuse", "on_busy", "locks", "lease"])
+def test_settings_that_mean_nothing_yet_are_refused_rather_than_ignored(here: Path, key: str) -> None:
+    (here / "machinable.yaml").write_text(f"execution:\n  {key}: 1\ncomponents:\n  - good: {{x: 1}}\n")
+    with pytest.raises(errors.MalformedText, match=rf"machinable.yaml:2:3: `{key}` is not supported"):
+        ml.execute("good")
+
+
+def test_a_plan_at_a_prompt_is_one_line(here: Path) -> None:
+    assert repr(ml.Task("good").plan(seed="OY1p1o")) == "<Plan OY1p1o: 1 trial>"
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+def test_how_far_a_trial_says_it_is_reaches_who_shows_it(project: World, engine: str) -> None:
+    steps = "from machinable import Component\nclass Steps(Component):\n    def on_execute(self):\n        self.progress(1, 2)\n        self.progress(2, 2)\n        self.progress(2, 2)\n"  # noqa: E501
+    project("components:\n  - steps:\n", steps=steps)
+
+    class Listener:
+        def __init__(self) -> None:
+            self.told: list[tuple[int, int | None]] = []
+
+        def __call__(self, event: events.Event) -> None:
+            """Progress is not an event."""
+
+        def on_progress(self, uid: str, i: int, total: int | None) -> None:
+            self.told.append((i, total))
+
+    listener = Listener()
+    ml.execute("steps", engine=engine, listeners=[listener])
+    assert listener.told == [(1, 2), (2, 2), (2, 2)]
+
+
+def test_a_component_that_closes_stdout_closes_it_for_nobody_else(
+    project: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closes = "import sys\nfrom machinable import Component\nclass Closes(Component):\n    def on_execute(self):\n        print('before')\n        sys.stdout.close()\n"  # noqa: E501
+    project("components:\n  - closes:\n", closes=closes)
+    execution = ml.execute(ml.Task("closes").repeat(2))
+    print("after")
+    assert (execution.status, capsys.readouterr().out) == ("finished", "before\nbefore\nafter\n")

@@ -1,0 +1,38 @@
+"""What is noted of a host says enough to repeat a command, and no secret."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import version
+
+import pytest
+
+from machinable.execution.host import command_line, host, now, packages
+
+
+@pytest.mark.parametrize(
+    ("typed", "noted"),
+    [
+        (["/usr/bin/machinable", "execute", "a", "x=1"], "machinable execute a x=1"),
+        (["m", "text=two words"], "m 'text=two words'"),
+        (["m", "--storage", "s3://KEY:SECRET@bucket/results"], "m --storage s3://bucket/results"),
+        (["m", "--storage=s3://KEY:SECRET@bucket/results"], "m --storage=s3://bucket/results"),
+        (["m", "_token=abc", "data._key=abc", "_table_=x"], "m '_token=…' 'data._key=…' _table_=x"),
+        ([], "''"),
+    ],
+)
+def test_a_command_is_noted_without_credentials_and_hidden_values(typed: list[str], noted: str) -> None:
+    assert command_line(typed) == noted
+
+
+def test_packages_are_those_that_are_installed() -> None:
+    found = packages()
+    assert (found["pyyaml"], found["pytest"]) == (version("pyyaml"), version("pytest"))
+
+
+def test_the_time_is_utc_with_microseconds() -> None:
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", now())
+
+
+def test_a_host_has_a_name() -> None:
+    assert host()["name"]

@@ -1,0 +1,150 @@
+"""The scheduler, with engines that do what the test says."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+import machinable as ml
+from machinable import errors, events
+from tests.conftest import World
+
+MODULE = """
+import threading
+from machinable import Component
+
+RUNNING, MOST, LOCK = set(), [], threading.Lock()
+TOGETHER = threading.Barrier(2, timeout=10)
+
+
+class Work(Component):
+    def on_execute(self):
+        with LOCK:
+            RUNNING.add(self.flags.UID)
+            MOST.append(len(RUNNING))
+        if self.config.get("meet"):
+            TOGETHER.wait()
+        with LOCK:
+            RUNNING.discard(self.flags.UID)
+"""
+
+
+class Threads:
+    """Runs trials in threads; what they print is nobody's business here."""
+
+    name = "threads"
+    reach: Literal["process"] = "process"
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.pool = ThreadPoolExecutor(slots)
+
+    def submit(self, work: Callable[[Any], Any], spec: Any) -> Future[Any]:
+        return self.pool.submit(work, spec)
+
+    def close(self) -> None:
+        self.pool.shutdown()
+
+
+class Losing(Threads):
+    """Loses the first trial, as an engine whose worker dies."""
+
+    def submit(self, work: Callable[[Any], Any], spec: Any) -> Future[Any]:
+        if spec.index == 0 and spec.attempt == 1:
+            future: Future[Any] = Future()
+            future.set_exception(RuntimeError("the worker is gone"))
+            return future
+        return super().submit(work, spec)
+
+
+def most_at_once() -> int:
+    import work
+
+    return max(work.MOST)
+
+
+def test_an_engine_gets_as_many_trials_as_it_has_slots(project: World) -> None:
+    project("components:\n  - work: {meet: true}\n", work=MODULE)
+    assert ml.execute(ml.Task("work").repeat(4), engine=Threads(2)).status == "finished"
+    assert most_at_once() == 2
+
+
+def test_declared_capacities_are_honoured(project: World) -> None:
+    project("execution: {resources: {license: 3}}\ncomponents:\n  - work: {_resources_: {license: 2}}\n", work=MODULE)
+    assert ml.execute(ml.Task("work").repeat(6), engine=Threads(4)).status == "finished"
+    assert most_at_once() == 1
+
+
+def test_a_smaller_trial_may_overtake_one_that_waits(project: World) -> None:
+    project("execution: {resources: {seats: 2}}\ncomponents:\n  - work: {}\n", work=MODULE)
+    task = ml.Task()
+    for seats in (1, 2, 1):
+        task.component("work", {"meet": seats == 1}, resources={"seats": seats})
+    started: list[int] = []
+
+    def note(event: events.Event) -> None:
+        if isinstance(event, events.TrialStarted):
+            started.append(event.index)
+
+    assert ml.execute(task, engine=Threads(2), listeners=[note]).status == "finished"
+    assert started == [0, 2, 1]
+
+
+def test_a_trial_that_its_engine_loses_has_failed_and_the_others_go_on(project: World, tmp_path: Path) -> None:
+    project("components:\n  - work: {}\n", work=MODULE)
+    with pytest.raises(errors.TrialsFailed, match="1 of 2 trials"):
+        ml.execute(ml.Task("work").repeat(2), tmp_path, seed="OY1p1o", engine=Losing(1))
+    trials = ml.Storage(tmp_path)["OY1p1o"].trials
+    assert [trial.status for trial in trials] == ["failed", "finished"]
+    assert trials[0].error is not None
+    assert trials[0].error["message"] == "the worker is gone"
+
+
+def test_a_lost_trial_can_be_tried_again(project: World) -> None:
+    project("components:\n  - work: {}\n", work=MODULE)
+    execution = ml.execute(ml.Task("work").repeat(2), engine=Losing(1), retries=1)
+    assert [(trial.status, trial.attempt) for trial in execution.trials] == [("finished", 2), ("finished", 1)]
+
+
+def test_a_timeout_on_local_is_refused_outside_of_the_main_thread(project: World, tmp_path: Path) -> None:
+    project("components:\n  - work: {}\n", work=MODULE)
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            ml.execute("work", tmp_path / "s", timeout=1)
+        except errors.Refused as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert "only the main thread" in str(caught[0])
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_failed_trial_waits_for_its_turn_while_others_run(project: World) -> None:
+    module = """
+from machinable import Component
+
+
+class Work(Component):
+    def on_execute(self):
+        if self.config.fails and self.flags.ATTEMPT == 1:
+            raise OSError("once")
+"""
+    project("components:\n  - work: {fails: false}\n", work=module)
+    order: list[tuple[int, int]] = []
+
+    def note(event: events.Event) -> None:
+        if isinstance(event, events.TrialStarted):
+            order.append((event.index, event.attempt))
+
+    task = ml.Task().component("work", [{"fails": True}, {"fails": False}])
+    ml.execute(task, retries=1, retry_delay=0.05, listeners=[note])
+    assert order == [(0, 1), (1, 1), (0, 2)]

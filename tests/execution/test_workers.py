@@ -1,0 +1,387 @@
+"""Executions in worker processes: the same folder as on local, nothing lost, and what cannot work refused before."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import machinable as ml
+from machinable.component.base import Component
+from machinable.engines.processes import ProcessesEngine
+from machinable.errors import Refused, SeveralErrors, TrialsFailed
+from machinable.testing.engine import contents
+
+World = Callable[..., Path]
+
+
+def run(task: Any, engine: Any = "processes:2", storage: Any = None, **options: Any) -> Any:
+    where = None if storage is None else {"storage": str(storage), "code_backup": False}
+    return ml.execute(task, where, "OY1p1o", engine, **options)
+
+
+WORK = """
+import ctypes
+import os
+import random
+import subprocess
+import sys
+
+from machinable import Component
+
+
+class Work(Component):
+    def on_create(self):
+        self.first = random.random()
+
+    def on_execute(self):
+        self.record["draw"] = random.random()
+        self.record.save()
+        self.store.write("a.json", [self.first, self.config.rate])
+        self.save_checkpoint()
+        (open(self.store.path("raw.bin"), "wb")).close()
+        print("done", self.config.rate)
+        return self.config.rate
+
+    def on_save(self, path, timestep):
+        with open(os.path.join(path, "state.txt"), "w") as file:
+            file.write("state")
+        return "state.txt"
+"""
+
+
+def test_a_folder_is_the_same_as_on_local(project: World, tmp_path: Path) -> None:
+    project("components:\n  - work: {rate: 0.1, ~fast: {rate: 1}}\n", work=WORK)
+    task = ml.Task().component("work", [None, "~fast"]).repeat(3)
+
+    run(task, "local", tmp_path / "local")
+    run(task, "processes:2", tmp_path / "processes")
+
+    assert contents(tmp_path / "processes") == contents(tmp_path / "local")
+
+
+def test_in_memory_it_is_the_same_and_nothing_is_left_behind(
+    project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project("components:\n  - work: {rate: 0.1}\n", work=WORK)
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(spool))
+
+    execution = run(ml.Task("work").repeat(3))
+
+    local = run(ml.Task("work").repeat(3), "local")
+    assert [t.read("a.json") for t in execution.trials] == [t.read("a.json") for t in local.trials]
+    assert [t.output for t in execution.trials] == ["done 0.1\n"] * 3
+    assert list(spool.iterdir()) == []
+
+
+PRINTS = """
+import ctypes
+import os
+import subprocess
+import sys
+
+from machinable import Component
+
+
+class Prints(Component):
+    def on_execute(self):
+        libc = ctypes.CDLL(None)
+        print("python")
+        os.write(1, b"descriptor\\n")
+        libc.printf(b"library\\n")
+        subprocess.run([sys.executable, "-c", "print('program')"], check=True)
+        print("error", file=sys.stderr)
+        os.write(2, b"descriptor of errors\\n")
+        libc.puts(b"library again")
+        print("end", end="")
+"""
+
+
+@pytest.mark.parametrize("storage", [None, "stored"])
+def test_everything_that_is_printed_is_kept_in_order_and_nothing_shown(
+    project: World, storage: str | None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project("components: [prints: ]\n", prints=PRINTS)
+
+    execution = run(ml.Task("prints").repeat(2), "processes:1", storage and tmp_path / storage)
+
+    assert [trial.output for trial in execution.trials] == [
+        "python\ndescriptor\nlibrary\nprogram\nerror\ndescriptor of errors\nlibrary again\nend"
+    ] * 2
+    assert capfd.readouterr() == ("", "")
+
+
+CLOSES = """
+import sys
+from machinable import Component
+
+
+class Closes(Component):
+    def on_execute(self):
+        print("before")
+        if self.flags.REPEAT_NUMBER == 0:
+            sys.stdout.close()
+        elif self.flags.REPEAT_NUMBER == 1:
+            sys.stdout = None
+"""
+
+
+def test_output_that_a_trial_has_closed_is_there_for_the_next(project: World) -> None:
+    project("components: [closes: ]\n", closes=CLOSES)
+
+    execution = run(ml.Task("closes").repeat(3), "processes:1")
+
+    assert [(trial.status, trial.output) for trial in execution.trials] == [("finished", "before\n")] * 3
+
+
+IMPORTS = """
+import os
+from machinable import Component
+os.environ["SET_BY_IMPORT"] = "1"
+
+
+class Imports(Component):
+    def on_execute(self):
+        found = os.environ.get("SET_BY_IMPORT"), os.environ.get("SET_BY_TRIAL")
+        os.environ["SET_BY_TRIAL"] = "1"
+        return list(found)
+"""
+
+
+def test_what_a_module_does_when_it_is_imported_stays_and_what_a_trial_does_is_put_back(
+    project: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project("components: [imports: ]\n", imports=IMPORTS)
+    monkeypatch.setenv("SET_BY_IMPORT", "0")
+
+    execution = run(ml.Task("imports").repeat(3), "processes:1")
+
+    assert [trial.result for trial in execution.trials] == [["1", None]] * 3
+
+
+LOST = """
+import os, signal
+from machinable import Component
+
+
+class Lost(Component):
+    def on_execute(self):
+        print("until here", flush=True)
+        self.record["x"] = 1
+        self.record.save()
+        if self.flags.REPEAT_NUMBER == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("storage", [None, "stored"])
+def test_a_lost_worker_fails_its_trial_and_what_it_wrote_is_kept(
+    project: World, storage: str | None, tmp_path: Path
+) -> None:
+    project("components: [lost: ]\n", lost=LOST)
+
+    with pytest.raises(TrialsFailed, match=r"(?s)1 of 4 trials.*killed by SIGKILL") as caught:
+        run(ml.Task("lost").repeat(4), storage=storage and tmp_path / storage)
+
+    trials = caught.value.execution.trials
+    assert [trial.status for trial in trials] == ["finished", "failed", "finished", "finished"]
+    assert [trial.output for trial in trials] == ["until here\n"] * 4
+    assert [len(list(trial.records)) for trial in trials] == [1] * 4
+    assert trials[1].error["type"] == "WorkerLost"
+
+
+INTERRUPTS = """
+import signal
+from machinable import Component
+
+
+class Interrupts(Component):
+    def on_execute(self):
+        if self.flags.REPEAT_NUMBER == 0:
+            with open(self.config.pipe, "w") as pipe:
+                pipe.write("x")
+            while True:
+                signal.pause()
+        with open(self.config.pipe) as pipe:
+            pipe.read()
+        raise KeyboardInterrupt
+
+    def on_failure(self, exception):
+        self.log.info("interrupted by %s", type(exception).__name__)
+"""
+
+
+def test_an_interrupt_in_one_worker_stops_all_with_their_books_closed(project: World, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    project(f"components:\n  - interrupts: {{pipe: {tmp_path / 'pipe'}}}\n", interrupts=INTERRUPTS)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(ml.Task("interrupts").repeat(5), storage=tmp_path / "stored")
+
+    execution = ml.Storage(str(tmp_path / "stored"))["OY1p1o"]
+    assert [trial.status for trial in execution.trials] == ["interrupted"] * 2 + ["pending"] * 3
+    assert [trial.log[20:] for trial in execution.trials[:2]] == ["INFO interrupted by KeyboardInterrupt\n"] * 2
+
+
+ENDLESS = """
+import signal
+from machinable import Component
+
+
+class Endless(Component):
+    def on_execute(self):
+        while self.flags.REPEAT_NUMBER == 0:
+            signal.pause()
+"""
+
+
+def test_a_trial_that_takes_too_long_ends_with_its_worker(project: World) -> None:
+    project("components: [endless: ]\n", endless=ENDLESS)
+
+    execution = run(ml.Task("endless").repeat(3), "processes:1", timeout=1.0, on_failure="continue")
+
+    assert [trial.status for trial in execution.trials] == ["failed", "finished", "finished"]
+    assert execution.trials[0].error["type"] == "TimeoutError"
+
+
+class Local(Component):
+    pass
+
+
+def test_code_that_workers_cannot_import_is_refused_before_anything_is_written(world: Path, tmp_path: Path) -> None:
+    class Inner(Component):
+        pass
+
+    def inner() -> None:
+        pass
+
+    with pytest.raises(SeveralErrors) as caught:
+        run([ml.Task(Local).component(Inner).component(inner).component(lambda: None)], storage=tmp_path / "stored")
+
+    assert [type(error) for error in caught.value.errors] == [Refused] * 3
+    assert str(caught.value.errors[0]) == (
+        "workers cannot import tests.execution.test_workers:"
+        "test_code_that_workers_cannot_import_is_refused_before_anything_is_written.<locals>.Inner: "
+        "there is nothing or something else at that place\n"
+        "  Define it at the top of its module with `class` or `def`, and leave it its name; or use engine='local'."
+    )
+    assert not (tmp_path / "stored").exists()
+
+
+@ml.execute
+def decorated(flags: Any, record: Any) -> int:
+    record["number"] = flags.REPEAT_NUMBER
+    record.save()
+    return os.getpid()
+
+
+def test_a_decorated_function_runs_in_workers(project: World) -> None:
+    project("components: [anything: ]\n", anything="")
+
+    execution = decorated(ml.Task("anything").repeat(2), None, "OY1p1o", "processes:2")
+
+    assert [next(iter(trial.records))["number"] for trial in execution.trials] == [0, 1]
+    assert os.getpid() not in [trial.result for trial in execution.trials]
+
+
+def test_a_decorated_local_function_is_refused(project: World) -> None:
+    project("components: [anything: ]\n", anything="")
+
+    @ml.execute
+    def local() -> None:
+        pass
+
+    with pytest.raises(Refused, match="workers cannot import"):
+        local(ml.Task("anything"), None, None, "processes:2")
+
+
+def python(directory: Path, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(ml.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=directory, env=environment, input=stdin, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+NAMED = "import machinable as ml\nprint(ml.execute(ml.Task('work').repeat(3), None, 1, 'processes:2').status)\n"
+
+
+@pytest.mark.parametrize("way", ["file", "-c", "stdin"])
+def test_a_script_needs_no_guard_however_it_is_started(way: str, project: World) -> None:
+    directory = project("components:\n  - work: {rate: 0.1}\n", work=WORK)
+    (directory / "script.py").write_text(NAMED)
+    arguments = {"file": ["script.py"], "-c": ["-c", NAMED], "stdin": []}[way]
+
+    done = python(directory, *arguments, stdin=NAMED if way == "stdin" else None)
+
+    assert (done.stdout, done.stderr) == ("finished\n", "")
+
+
+def test_what_is_defined_in_the_script_itself_is_refused_with_advice(world: Path) -> None:
+    (world / "script.py").write_text(
+        "import machinable as ml\n\n\nclass Mine(ml.Component):\n    pass\n\n\n"
+        "ml.execute(ml.Task(Mine), 'stored', 1, 'processes')\n"
+    )
+
+    done = python(world, "script.py")
+
+    assert done.stderr.splitlines()[-2:] == [
+        "machinable.errors.Refused: workers cannot import __main__:Mine: "
+        "it is defined in script.py, which runs as __main__",
+        "  Move it into a module of the project, and import it from there; or use engine='local'.",
+    ]
+    assert not (world / "stored").exists()
+
+
+HELD = """
+import signal
+from machinable import Component
+
+
+class Held(Component):
+    def on_execute(self):
+        with open(self.config.pipe, "w") as pipe:
+            pipe.write("ready\\n")
+            pipe.flush()
+            while True:
+                signal.pause()
+"""
+
+
+def test_ctrl_c_ends_an_execution_and_its_workers(project: World, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    directory = project(f"components:\n  - held: {{pipe: {tmp_path / 'pipe'}}}\n", held=HELD)
+    script = (
+        "import machinable as ml\n"
+        "ml.execute('held', {'storage': 'stored', 'code_backup': False}, 'OY1p1o', 'processes:1')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(ml.__file__).parents[1])}
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, cwd=directory, env=environment, stderr=subprocess.PIPE, text=True) as parent:
+        with open(tmp_path / "pipe") as pipe:
+            assert pipe.readline() == "ready\n"
+            parent.send_signal(signal.SIGINT)
+            assert pipe.read() == ""  # the worker has let go
+        _, errors = parent.communicate(timeout=60)
+
+    assert errors.rstrip().splitlines()[-1].startswith(("KeyboardInterrupt", "execution OY1p1o"))
+    (trial,) = ml.Storage(str(directory / "stored"))["OY1p1o"].trials
+    assert trial.status == "interrupted"
+
+
+def test_an_engine_can_be_used_for_several_executions(project: World) -> None:
+    project("components:\n  - work: {rate: 0.1}\n", work=WORK)
+    engine = ProcessesEngine(1)
+
+    first, second = run([ml.Task("work"), ml.Task("work")], engine)
+
+    assert (first.status, second.status) == ("finished", "finished")
