@@ -1,0 +1,129 @@
+"""`machinable check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+MODULE = "from machinable import Component\n\n\nclass One(Component):\n    def config_rate(self):\n        return 1\n"
+
+
+def test_a_sound_project_has_one_line(run: Run) -> None:
+    ran = run("check")
+
+    assert (ran.code, ran.out, ran.err) == (0, "2 components, 5 versions, 0 errors, 0 hints\n", "")
+
+
+def test_everything_that_is_wrong_is_told_at_once(run: Run, project: Path) -> None:
+    (project / "machinable.yaml").write_text(
+        "components:\n"
+        "  - a: {x: $self.y, ~v: {z: $.nowhere}}\n"
+        "  - b: {_mixins_: [nobody]}\n"
+        "  - c: {call: rato()}\n"
+        "  - d:\n"
+        "  - e: {n: many, ~w: {n: 2}}\n"
+    )
+    for name in "acd":
+        (project / f"{name}.py").write_text(MODULE)
+    (project / "d.py").write_text("def broken(:\n")
+    (project / "e.py").write_text(
+        "from dataclasses import dataclass\n" + MODULE + "\n    @dataclass\n    class Config:\n        n: int = 1\n"
+    )
+
+    ran = run("check", "--json")
+
+    assert ran.code == 2
+    found = [(error["type"], error["at"]) for error in ran.data["errors"]]
+    assert found == [
+        ("MissingKey", "machinable.yaml:2:12"),
+        ("MissingKey", "machinable.yaml:2:29"),
+        ("UnknownName", "machinable.yaml:3:20"),
+        ("MissingMember", "machinable.yaml:4:5"),
+        ("ImportFailed", "machinable.yaml:5:5"),
+        ("WrongType", "machinable.yaml:6:5"),
+    ]
+    assert (ran.data["components"], ran.data["versions"], ran.data["hints"]) == (5, 2, [])
+    text = run("check")
+    assert text.code == 2
+    assert text.out.splitlines()[-1] == "5 components, 2 versions, 6 errors, 0 hints"
+
+
+def test_errors_of_the_file_are_told_with_hints(run: Run, project: Path) -> None:
+    (project / "machinable.yaml").write_text("components:\n  - a: {b: 1, b: 1:30}\n  - 3: {}\n")
+
+    ran = run("check")
+
+    assert ran.code == 2
+    lines = ran.out.splitlines()
+    assert lines[0] == "machinable.yaml:2:15: the key 'b' stands here twice"
+    assert "machinable.yaml:3:5: the key '3' is not text" in lines
+    assert lines[-3:] == [
+        'machinable.yaml:2:18: hint: 1:30 is the number 90 (base 60); for the text write "1:30"',
+        "",
+        "0 components, 0 versions, 2 errors, 1 hint",
+    ]
+
+
+def test_what_is_rarely_meant_is_a_hint(run: Run, project: Path) -> None:
+    (project / "part.yaml").write_text("n: 012\n")
+    (project / "machinable.yaml").write_text(
+        "components:\n"
+        "  - a: {none: None, quoted: 'None', time: 1:30, big: 1_000, oct: 012, date: 2020-01-01 10:30:00}\n"
+        "  - b: {variable: ${N:-1_0}, tagged: !!str 012, zero: 0, float: 0.5, text: a_1}\n"
+        "  - part: $/part.yaml\n"
+        "  - a: {ok: 1}\n"
+    )
+    for name in ("a", "b", "part"):
+        (project / f"{name}.py").write_text(MODULE)
+
+    ran = run("check")
+
+    assert ran.code == 0
+    assert ran.out.splitlines() == [
+        "machinable.yaml:2:15: hint: None is the text 'None'; for nothing write null, for the text \"None\"",
+        'machinable.yaml:2:43: hint: 1:30 is the number 90 (base 60); for the text write "1:30"',
+        'machinable.yaml:2:54: hint: 1_000 is the number 1000; for the text write "1_000"',
+        'machinable.yaml:2:66: hint: 012 is the number 10 (base 8); for the text write "012"',
+        'part.yaml:1:4: hint: 012 is the number 10 (base 8); for the text write "012"',
+        "machinable.yaml:5:5: hint: the component 'a' replaces that at machinable.yaml:2:5 entirely",
+        "",
+        "3 components, 0 versions, 0 errors, 6 hints",
+    ]
+
+
+def test_a_parent_needs_no_module(run: Run, project: Path) -> None:
+    (project / "base.py").unlink()
+
+    ran = run("check")
+
+    assert ran.code == 0
+    assert "machinable.yaml:4:5: hint: base has no module and cannot be executed; others begin with it" in ran.out
+
+
+@pytest.mark.parametrize("words", [["check"], ["check", "--json"]])
+def test_no_project_is_an_error(run: Run, project: Path, words: list[str]) -> None:
+    (project / "machinable.yaml").unlink()
+
+    ran = run(*words)
+
+    assert ran.code == 2
+    assert "machinable init" in ran.out + ran.err
+
+
+def test_what_modules_print_does_not_mix_with_the_findings(run: Run, project: Path) -> None:
+    (project / "train.py").write_text("print('imported')\n" + MODULE)
+
+    ran = run("check", "--json")
+
+    assert (ran.data["errors"], ran.err) == ([], "imported\n")
+
+
+def test_a_section_that_is_misspelt_is_a_hint(run: Run, project: Path) -> None:
+    (project / "machinable.yaml").write_text("componets:\n  - walk: {a: 1}\nshared: {x: 1}\n")
+    ran = run("check")
+    assert (ran.code, ran.out.splitlines()[0]) == (
+        0, "machinable.yaml:1:1: hint: 'componets' is only material for references; did you mean 'components'?",
+    )  # fmt: skip

@@ -1,0 +1,223 @@
+"""`machinable execute`."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import machinable
+from tests.cli.conftest import Run
+
+ENGINE = str(Path(machinable.__file__).parents[1])
+
+
+def program(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """The real program, in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": ENGINE}
+    return subprocess.run(
+        [sys.executable, "-m", "machinable", *words], capture_output=True, text=True, env=environment, **options
+    )  # type: ignore[call-overload]
+
+
+def test_results_go_to_stdout_and_progress_to_stderr(project: Path) -> None:
+    ran = program("execute", "train", "@fast", "layers=[4]", "--repeat", "2", "--seed", "42", "--storage", "out")
+
+    assert ran.returncode == 0
+    lines = ran.stdout.splitlines()
+    assert lines[:2] == ["training", "training"]
+    assert lines[2:5] == ["component  n   loss", "train      2  1 ± 0", ""]
+    assert re.fullmatch(r"8gWVkz  finished, 2 trials in .*", lines[5])
+    assert lines[6:] == [
+        f"storage: {project / 'out'}",
+        "next: machinable show 8gWVkz --storage out",
+        "      machinable list --storage out",
+    ]
+    told = ran.stderr.splitlines()
+    assert told[0] == f"8gWVkz: 2 trials, kept in {project / 'out'}"
+    assert re.fullmatch(r"1/2 finished train \w{12} .* loss=1 note=ok", told[1])
+    assert re.fullmatch(r"8gWVkz: finished after .*; 2 finished", told[-1])
+    assert len(told) == 4
+
+
+def test_without_a_storage_it_says_that_nothing_was_kept(run: Run) -> None:
+    ran = run("execute", "train", "--quiet")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines()[-1] == "storage: memory, nothing was kept; to keep it: --storage DIRECTORY"
+
+
+def test_a_failure_shows_its_traceback_first_and_how_to_run_it_again(project: Path) -> None:
+    words = ("fails=[1]", "--repeat", "3", "--seed", "OY1p1o", "--storage", "out", "--name", "n", "--quiet")
+    ran = program("execute", "train", "~fast", *words)
+
+    assert ran.returncode == 1
+    assert ran.stdout.splitlines()[3:5] == ["component  n  failed   loss", "train      2       1  1 ± 0"]
+    traceback, _, summary = ran.stderr.strip().partition("\n\n")
+    assert traceback.splitlines()[0] == "Traceback (most recent call last):"
+    assert traceback.splitlines()[-1] == "ValueError: no good"
+    assert "machinable/" not in traceback
+    uid = re.search(r"train (\w{12})$", summary, re.MULTILINE)
+    assert uid
+    assert summary.splitlines() == [
+        "1 of 3 trials failed",
+        "  1 trial: ValueError: no good",
+        "    in common: REPEAT_NUMBER=1",
+        f"    train {uid[1]}",
+        "again: machinable execute train @fast 'fails=[1]' --repeat 2 --name n --storage out --seed OY1p1o",
+    ]
+
+
+def test_the_command_to_run_it_again_runs_the_same_trial(run: Run) -> None:
+    first = run("execute", "train", "fails=[2]", "--repeat", "5", "--json")
+    (failed,) = [trial for trial in first.data["trials"] if trial["status"] == "failed"]
+    seed = first.data["id"]
+
+    again = run("execute", "train", "fails=[2]", "--repeat", "3", "--seed", f"id:{seed}", "--json").data["trials"][-1]
+
+    assert (again["uid"], again["seed"], again["status"]) == (failed["uid"], failed["seed"], "failed")
+
+
+def test_failures_are_no_error_with_continue(run: Run) -> None:
+    assert run("execute", "train", "fails=[0]", "--repeat", "2", "--on-failure", "continue").code == 0
+
+
+def test_json_is_one_document_whatever_components_print(run: Run) -> None:
+    ran = run("execute", "train", "fails=[1]", "--repeat", "2", "--seed", "42", "--json", "--quiet")
+
+    assert ran.code == 1
+    assert "training" in ran.err
+    data = ran.data
+    assert (data["execution"], data["seed"], data["status"]) == ("8gWVkz", 7957417341, "failed")
+    assert [(t["status"], t["record"]["loss"]) for t in data["trials"]] == [("finished", 0.2), ("failed", 0.2)]
+    assert data["trials"][1]["error"]["message"] == "no good"
+    assert data["groups"] == [
+        {"component": "train", "config": {}, "n": 1, "others": {"failed": 1},
+         "records": {"loss": {"mean": 0.2, "std": None}}}
+    ]  # fmt: skip
+    assert data["error"]["type"] == "TrialsFailed"
+    assert "_token" not in str(data)
+
+
+def test_dry_prints_the_plan_and_runs_nothing(run: Run, project: Path) -> None:
+    ran = run("execute", "train", "--repeat", "2", "--seed", "42", "--storage", "out", "--dry")
+
+    assert ran.code == 0
+    assert ran.out.splitlines()[0] == "Plan 8gWVkz: 2 trials"
+    assert not (project / "out").exists()
+    data = run("execute", "train", "--repeat", "2", "--seed", "42", "--dry", "--json").data
+    assert (data["id"], [trial["component"] for trial in data["trials"]]) == ("8gWVkz", ["train", "train"])
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_key_that_is_nearly_known_is_a_warning_in_one_line(run: Run) -> None:
+    ran = run("execute", "train", "layer=[3]", "--quiet")
+
+    assert ran.code == 0
+    assert ran.err == (
+        "warning: 'layer' is no key of train so far: did you mean 'layers'? (declared at machinable.yaml:11:5)\n"
+    )
+
+
+def test_nan_is_a_result(run: Run, project: Path) -> None:
+    (project / "train.py").write_text(
+        "from machinable import Component\n\n\nclass Train(Component):\n    def on_execute(self):\n"
+        "        self.record['loss'] = float('nan') if self.flags.REPEAT_NUMBER else 1.0\n        self.record.save()\n"
+    )
+
+    assert run("execute", "train", "--repeat", "2", "--quiet").out.splitlines()[:2] == [
+        "component  n       loss", "train      2  nan ± nan",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["execute", "trian"], 2, "no component named 'trian'"),
+        (["execute", "trian"], 2, "Did you mean 'train'"),
+        (["execute", "train", "~depe"], 2, "Did you mean '~deep'?"),
+        (["execute", "train", "deep"], 2, "Write @deep for a version, deep=VALUE for a key."),
+        (["execute", "train", "a=1", "a=2"], 2, "'a' is set twice"),
+        (["execute", "train", "=1"], 2, "'=1' names no key"),
+        (["execute", "train", "a=[1"], 2, "the value of 'a' is not YAML"),
+        (["execute", "train", "--seed", "abc"], 2, "'abc' is not an execution id"),
+        (["execute", "train", "--repeat", "0"], 2, "repeat takes a number of at least 1, not 0"),
+        (["execute", "train", "--repeat", "x"], 2, "'x' is not a valid integer"),
+        (["execute", "train", "--engine", "lcoal"], 2, "Did you mean 'local'?"),
+        (["execute", "train", "--engine", "lcoal", "--dry"], 2, "Did you mean 'local'?"),
+        (["execute", "train", "--storage", "train.py"], 3, "train.py"),
+        (["execute", "train", "--storge", "x"], 2, "--storage"),
+        (["exceute", "train"], 2, "Did you mean 'execute'?"),
+        (["frobnicate"], 2, "Known: init, execute"),
+    ],
+)
+def test_bad_words_are_told_without_a_traceback(run: Run, words: list[str], code: int, message: str) -> None:
+    ran = run(*words)
+
+    assert (ran.code, ran.out) == (code, "")
+    assert message in ran.err
+    assert "Traceback" not in ran.err
+    as_data = run(*words, "--json")
+    assert (as_data.code, as_data.err) == (code, "")
+    assert set(as_data.data) == {"error"}
+
+
+def test_a_module_that_does_not_import_is_told_with_its_line(run: Run, project: Path) -> None:
+    (project / "train.py").write_text("import machinable\n\nimport nowhere_at_all\n")
+
+    ran = run("execute", "train")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "the module 'train' does not import: ModuleNotFoundError: No module named 'nowhere_at_all'" in ran.err
+    assert "train.py:3: import nowhere_at_all" in ran.err
+
+
+def test_a_file_that_is_not_yaml_is_told_with_its_place(run: Run, project: Path) -> None:
+    (project / "machinable.yaml").write_text("components:\n  - a: {b: [}\n")
+
+    ran = run("execute", "a")
+
+    assert ran.code == 2
+    assert ran.err.startswith("machinable.yaml:2:13: this is not YAML")
+
+
+def test_a_missing_project_says_how_to_begin_one(run: Run, project: Path) -> None:
+    (project / "machinable.yaml").unlink()
+
+    ran = run("execute", "train")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == f"no machinable.yaml in {project}\n  Go to the directory of your project, or begin one: machinable init\n"  # noqa: E501  # fmt: skip
+
+
+def test_ctrl_c_says_where_the_execution_lies(project: Path) -> None:
+    (project / "train.py").write_text(
+        "import sys\nfrom machinable import Component\n\n\nclass Train(Component):\n    def on_execute(self):\n"
+        "        print('begun', flush=True)\n        sys.stdin.readline()\n"
+    )
+    command = [sys.executable, "-m", "machinable", "execute", "train", "--storage", "out", "--seed", "42", "--quiet"]
+    process = subprocess.Popen(
+        command, env=os.environ | {"PYTHONPATH": ENGINE}, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert told == f"interrupted: 8gWVkz lies in {project / 'out'}; 1 of 1 done, 1 interrupted\n"
+
+
+@pytest.mark.parametrize("how", ["option", "engine", "environment"])
+def test_a_dry_run_shows_the_plan_however_it_is_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    words = {"option": ["--dry"], "engine": ["--engine", "dry"], "environment": []}[how]
+    if how == "environment":
+        monkeypatch.setenv("MACHINABLE_ENGINE", "dry")
+    ran = run("execute", "train", "--seed", "OY1p1o", *words)
+    assert (ran.code, ran.out.splitlines()[0]) == (0, "Plan OY1p1o: 1 trial")

@@ -1,0 +1,110 @@
+"""The program as a whole: help, versions, errors, what it imports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import machinable
+from machinable.cli.commands import COMMANDS
+from machinable.cli.program import program
+from tests.cli.conftest import Run
+
+ENGINE = str(Path(machinable.__file__).parents[1])
+
+
+def test_help_names_every_command(run: Run) -> None:
+    for words in ([], ["--help"], ["-h"]):
+        ran = run(*words)
+        assert (ran.code, ran.err) == (0, "")
+        assert [line.split()[0] for line in ran.out.split("Commands:\n")[1].split("\n\n")[0].splitlines()] == list(
+            COMMANDS
+        )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_there_and_explains_itself(run: Run, name: str) -> None:
+    ran = run(name, "--help")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(f"Usage: machinable {name} ")
+    assert program.get_command(click.Context(program), name) is not None
+
+
+def test_version_is_that_of_the_package(run: Run) -> None:
+    assert run("--version").out == f"machinable {machinable.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "foreign"),
+    [
+        (["--help"], "{'click', 'yaml', 'rich', 'json'}"),
+        (
+            ["execute", "--help"],
+            "{'yaml', 'rich', 'numpy', 'machinable.config', 'machinable.plan', 'machinable.project'}",
+        ),
+        (["execute", "train", "--quiet"], "{'rich', 'numpy', 'fs', 'ray', 'git', 'pandas'}"),
+        (["list", "--storage", "."], "{'rich', 'numpy', 'fs', 'ray', 'git', 'pandas'}"),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(project: Path, words: list[str], foreign: str) -> None:
+    text = (
+        f"import sys\nfrom machinable.cli import main\nmain({words})\nprint('>', *sorted({foreign} & set(sys.modules)))"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path}\n{text}"], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": ENGINE},
+    )  # fmt: skip
+
+    # Whatever starts with Python itself is not ours.
+    bare = subprocess.run(
+        [sys.executable, "-S", "-c", "import sys; print(*sys.modules)"], capture_output=True, text=True
+    )
+    assert set(ran.stdout.splitlines()[-1].split()[1:]) - set(bare.stdout.split()) == set(), ran.stderr
+
+
+def test_a_module_runs_the_program(project: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "machinable", "config", "nobody"], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": ENGINE},
+    )  # fmt: skip
+
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("no component named 'nobody'\n")
+
+
+def test_an_unexpected_exception_keeps_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr("machinable.project.Project.resolve", fail)
+
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        run("config", "train")
+
+
+def test_text_that_the_terminal_cannot_show_is_escaped(project: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "machinable", "config", "train", "rate=2", "--explain", "rate"],
+        capture_output=True, env=os.environ | {"PYTHONPATH": ENGINE, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert ran.stdout == b"base machinable.yaml:6:7 0.1 \\u2192 here 2\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(project: Path) -> None:
+    (project / "machinable.yaml").write_text("components:\n  - a: {x: " + "long " * 60000 + "}\n")
+
+    ran = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m machinable config a | head -c 19"], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": ENGINE},
+    )  # fmt: skip
+
+    assert (ran.stdout, ran.stderr) == ("# a\n# module: a\nx: ", "")

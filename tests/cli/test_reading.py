@@ -1,0 +1,139 @@
+"""`machinable list` and `machinable show`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+
+@pytest.fixture
+def stored(run: Run, project: Path) -> str:
+    """A storage with two executions; `8gWVkz` has a failure."""
+    run("execute", "train", "fails=[1]", "--repeat", "2", "--seed", "42", "--storage", "out", "--quiet")
+    run("execute", "train", "~fast", "--seed", "OY1p1o", "--storage", "out", "--name", "second", "--quiet")
+    return str(project / "out")
+
+
+def test_list_shows_the_newest_first(run: Run, stored: str) -> None:
+    ran = run("list", "--storage", "out")
+
+    assert (ran.code, ran.err) == (0, "")
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert lines[0] == ["execution", "started", "(UTC)", "status", "trials", "finished", "failed", "name", "components"]
+    assert [(line[0], *line[3:]) for line in lines[1:]] == [
+        ("OY1p1o", "finished", "1", "1", "0", "second", "train"),
+        ("8gWVkz", "failed", "2", "1", "1", "train"),
+    ]
+
+
+def test_list_takes_a_limit_and_says_how_many_are_older(run: Run, stored: str) -> None:
+    ran = run("list", "--storage", "out", "--limit", "1")
+
+    assert len(ran.out.splitlines()) == 2
+    assert ran.err == "and 1 older\n"
+    data = run("list", "--storage", "out", "--limit", "1", "--json").data
+    assert (data["storage"], data["total"]) == (stored, 2)
+    assert [(e["execution"], e["status"], e["seed"]) for e in data["executions"]] == [
+        ("OY1p1o", "finished", 22490017876)
+    ]
+
+
+def test_a_storage_is_found_in_the_environment_then_the_project_then_the_settings(
+    run: Run, stored: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Path.home() / ".machinable"
+    home.mkdir()
+    (home / "settings.yaml").write_text(f"storage: {stored}\n")
+    assert len(run("list").out.splitlines()) == 3
+    (project / "empty").mkdir()
+    (project / "machinable.yaml").write_text("execution: {storage: empty}\n")
+    assert run("list").err == f"no executions in {project / 'empty'}\n"
+    monkeypatch.setenv("MACHINABLE_STORAGE", stored)
+    assert len(run("list").out.splitlines()) == 3
+
+
+def test_no_storage_at_all_says_how_to_name_one(run: Run) -> None:
+    for words in (["list"], ["show", "8gWVkz"]):
+        ran = run(*words)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err == (
+            "no storage is named\n  Name one: --storage DIRECTORY, MACHINABLE_STORAGE=DIRECTORY, "
+            "or `execution: {storage: DIRECTORY}` in machinable.yaml.\n"
+        )
+
+
+def test_a_storage_that_is_not_there_is_not_made(run: Run, project: Path) -> None:
+    ran = run("list", "--storage", "nowhere", "--json")
+
+    assert (ran.code, ran.data["error"]["type"]) == (3, "StorageUnavailable")
+    assert not (project / "nowhere").exists()
+
+
+def test_a_storage_can_be_listed_where_there_is_no_project(run: Run, stored: str, project: Path) -> None:
+    (project / "machinable.yaml").unlink()
+
+    assert run("list", "--storage", stored).code == 0
+    assert run("list").code == 2
+
+
+def test_show_has_the_execution_its_trials_and_failures(run: Run, stored: str) -> None:
+    ran = run("show", "8gWVkz", "--storage", "out")
+
+    assert (ran.code, ran.err) == (0, "")
+    head, trials, group, traceback, failures = ran.out.split("\n\n")
+    facts = dict(line.split(None, 1) for line in head.splitlines())
+    assert (facts["execution"], facts["status"], facts["seed"], facts["storage"]) == (
+        "8gWVkz", "failed", "7957417341", stored,
+    )  # fmt: skip
+    assert trials.splitlines()[0].split() == ["uid", "component", "status", "REPEAT_NUMBER", "seconds", "loss", "note"]
+    assert [line.split()[1:4] for line in trials.splitlines()[1:]] == [
+        ["train", "finished", "0"],
+        ["train", "failed", "1"],
+    ]
+    assert group == "component  n  failed  loss\ntrain      1       1   0.2"
+    assert traceback.splitlines()[-1] == "ValueError: no good"
+    assert failures.startswith("1 of 2 trials failed\n  1 trial: ValueError: no good\n    in common: REPEAT_NUMBER=1\n")
+
+
+def test_show_one_trial_by_the_beginning_of_its_uid(run: Run, stored: str) -> None:
+    uid = run("show", "OY1p1o", "--storage", "out", "--json").data["trials"][0]["uid"]
+
+    ran = run("show", "OY1p1o", "--storage", "out", "--trial", uid[:6])
+
+    assert ran.code == 0
+    assert ran.out.splitlines()[0] == f"trial      {uid}  1 of 1 in OY1p1o"
+    assert "\nconfig\n  data:\n    name: mnist\n    batch: 8\n  rate: 0.5\n" in ran.out
+    assert "\nrecords default: 1 row\nloss  note\n   1  ok\n" in ran.out
+    assert ran.out.endswith("\nfiles\n  model.json\n")
+    data = run("show", "OY1p1o", "--storage", "out", "--trial", uid, "--json").data
+    assert (data["files"], data["records"]["default"][0]["loss"]) == (["model.json"], 1.0)
+
+
+def test_logs_and_outputs_are_shown_as_they_were_written(run: Run, stored: str) -> None:
+    assert run("show", "OY1p1o", "--storage", "out", "--output").out == "training\n"
+    assert run("show", "OY1p1o", "--storage", "out", "--log").out.endswith(" INFO rate 0.5\n")
+    both = run("show", "8gWVkz", "--storage", "out", "--output").out.splitlines()
+    assert [line.split()[0] for line in both] == ["==>", "training", "==>", "training"]
+    assert json.loads(run("show", "OY1p1o", "--storage", "out", "--output", "--json").out)["trials"][0]["output"] == (
+        "training\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["show", "OY1p1p"], "Did you mean 'OY1p1o'?"),
+        (["show", "OY1p1o", "--trial", "zzz"], "the execution OY1p1o has no trial 'zzz'"),
+        (["show", "OY1p1o", "--trial", ""], "the execution OY1p1o has no trial ''"),
+        (["show", "../out"], "there is no execution '../out'"),
+    ],
+)
+def test_what_is_not_stored_is_told_with_near_names(run: Run, stored: str, words: list[str], message: str) -> None:
+    ran = run(*words, "--storage", "out")
+
+    assert (ran.code, ran.out) == (3, "")
+    assert message in ran.err

@@ -1,0 +1,100 @@
+"""`machinable schema`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.cli.conftest import YAML, Run
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def schema(run: Run) -> dict[str, Any]:
+    return json.loads(run("schema").out)
+
+
+def problems(schema: dict[str, Any], text: str) -> list[str]:
+    jsonschema.Draft7Validator.check_schema(schema)
+    return [error.message for error in jsonschema.Draft7Validator(schema).iter_errors(yaml.safe_load(text))]
+
+
+def test_the_file_that_it_was_made_from_is_valid(schema: dict[str, Any]) -> None:
+    assert problems(schema, YAML) == []
+
+
+def test_our_own_project_is_valid(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+    assert problems(json.loads(run("schema").out), (ROOT / "machinable.yaml").read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "free: {material: [1]}",
+        "components: {new: {any: 1, ~thing: {x: {y: 1}}, _hidden: 3}, other: null, third: $/x.yaml}",
+        "components: [[{a: null}], {b^a=c: {x: 1}}, $/list.yaml]",
+        "components:group=g: [{a: {_mixins_: [loader, {name: x, vendor: lib}, ^]}}]",
+        "components: [{train^base=tr: {rate: text, ~deep: {_seed_: 3, ~x: {}}}}]",
+        "+: [lib, {other: ../other}]",
+        "execution: {storage: results, engine: local, strict: true}",
+        "includes: {a: {components: [{b: {}}]}}",
+    ],
+)
+def test_what_the_language_allows_is_valid(schema: dict[str, Any], text: str) -> None:
+    assert problems(schema, text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "components: 3",
+        "components: [{a: 3}]",
+        "components_old: []",
+        "components:my-group: []",
+        "_mixins_: []",
+        "components: [{a: {_mixin_: loader}}]",
+        "components: [{base: {_mixin_: loader}}]",
+        "components: [{base: {_mixins_: nobody}}]",
+        "components: [{base: {~fast: {_class_: X}}}]",
+        "components: [{base: {~fast: 3}}]",
+        "mixins: [{loader: {_mixins_: []}}]",
+        "execution: {storrage: x}",
+    ],
+)
+def test_what_the_language_refuses_is_not(schema: dict[str, Any], text: str) -> None:
+    assert problems(schema, text) != []
+
+
+def test_known_names_are_offered(schema: dict[str, Any]) -> None:
+    train = schema["definitions"]["component train"]["anyOf"][0]["properties"]
+
+    assert list(train)[:7] == ["data", "rate", "_token", "layers", "half", "_mixins_", "_class_"]
+    assert train["rate"] == {"default": 0.1}
+    assert "default" not in train["_token"]
+    assert list(train["~deep"]["anyOf"][0]["properties"])[:2] == ["data", "rate"]
+    assert "loader" in json.dumps(schema["definitions"]["reserved"])
+    assert "~fast:big" in json.dumps(schema["definitions"]["reserved"])
+
+
+def test_a_file_is_replaced_only_if_it_is_ours(run: Run, project: Path) -> None:
+    (project / "mine.json").write_text("{}")
+
+    refused = run("schema", "--output", "mine.json")
+
+    assert (refused.code, (project / "mine.json").read_text()) == (2, "{}")
+    for _ in range(2):
+        ran = run("schema", "--output", "schema.json")
+        assert (ran.code, ran.out) == (0, "")
+    assert json.loads((project / "schema.json").read_text())["$comment"] == "made by `machinable schema`"
+    assert sorted(path.name for path in project.iterdir()) == [
+        "base.py", "machinable.yaml", "mine.json", "schema.json", "train.py",
+    ]  # fmt: skip

@@ -1,0 +1,150 @@
+"""`machinable vendor fetch`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import git
+import pytest
+
+from tests.cli.conftest import Run
+
+
+def library(path: Path, text: str = "components: [{net: {a: 1}}]\n") -> Path:
+    """A project to import."""
+    path.mkdir(parents=True)
+    (path / "machinable.yaml").write_text(text)
+    return path
+
+
+def imports(project: Path, text: str) -> None:
+    (project / "machinable.yaml").write_text(f"+: {text}\ncomponents: []\n")
+
+
+def repository(path: Path) -> Path:
+    library(path)
+    with git.Repo.init(path) as repo:
+        repo.index.add(["machinable.yaml"])
+        author = git.Actor("Ada", "ada@example.org")
+        repo.index.commit("all", author=author, committer=author)
+    return path
+
+
+def test_a_directory_is_linked_relative_to_the_project(run: Run, project: Path) -> None:
+    library(project.parent / "lib")
+    imports(project, "{lib: ../lib}")
+
+    ran = run("vendor", "fetch")
+
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == f"vendor/lib is linked to {project.parent / 'lib'}\n"
+    assert os.readlink(project / "vendor" / "lib") == "../../lib"
+    assert run("config", "+.lib.net").out.endswith("a: 1\n")
+
+
+def test_what_is_there_already_is_left_alone(run: Run, project: Path) -> None:
+    library(project.parent / "lib")
+    library(project / "vendor" / "lib", "components: [{own: {}}]\n")
+    imports(project, "{lib: ../lib}")
+
+    ran = run("vendor", "fetch", "lib")
+
+    assert (ran.code, ran.err) == (0, "vendor/lib is there already\n")
+    assert not (project / "vendor" / "lib").is_symlink()
+
+
+def test_what_an_import_imports_is_fetched_too(run: Run, project: Path) -> None:
+    library(project.parent / "libs" / "one", "+: {two: ../two}\n")
+    library(project.parent / "libs" / "two", "+: {one: ../one}\n")
+    imports(project, "{one: ../libs/one}")
+
+    ran = run("vendor", "fetch")
+
+    assert ran.code == 0
+    assert sorted(os.listdir(project / "vendor")) == ["one", "two"]
+    assert (project / "vendor" / "two").resolve() == project.parent / "libs" / "two"
+
+
+def test_a_repository_is_cloned_whole(run: Run, project: Path) -> None:
+    source = repository(project.parent / "upstream")
+    imports(project, f"[{{lib: 'git+file://{source}'}}]")
+
+    ran = run("vendor", "fetch")
+
+    assert ran.code == 0, ran.err
+    assert ran.err == f"vendor/lib is cloned from file://{source}\n"
+    assert os.listdir(project / "vendor") == ["lib"]
+    assert sorted(os.listdir(project / "vendor" / "lib")) == [".git", "machinable.yaml"]
+
+
+def test_a_clone_that_fails_leaves_nothing_behind_and_the_others_are_fetched(run: Run, project: Path) -> None:
+    library(project.parent / "lib")
+    imports(project, "{broken: git+file:///nowhere/at/all, lib: ../lib}")
+
+    ran = run("vendor", "fetch")
+
+    assert (ran.code, os.listdir(project / "vendor")) == (2, ["lib"])
+    assert "machinable.yaml:1:5: 'broken' cannot be cloned from file:///nowhere/at/all" in ran.err
+
+
+def test_a_password_in_a_url_is_not_shown(run: Run, project: Path) -> None:
+    imports(project, "{lib: 'git+http://ada:s3cret@127.0.0.1:9/lib.git'}")
+
+    ran = run("vendor", "fetch")
+
+    assert ran.code == 2
+    assert "s3cret" not in ran.err
+
+
+def test_the_settings_file_goes_before_the_project(run: Run, project: Path) -> None:
+    library(project.parent / "mine")
+    (Path.home() / ".machinable").mkdir()
+    (Path.home() / ".machinable" / "settings.yaml").write_text(f"imports: {{lib: {project.parent / 'mine'}}}\n")
+    imports(project, "[{lib: ../nowhere}]")
+
+    assert run("vendor", "fetch").code == 0
+    assert os.readlink(project / "vendor" / "lib") == str(project.parent / "mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "message"),
+    [
+        ("[lib]", [], "machinable.yaml:1:1: nobody says where 'lib' comes from"),
+        ("[lib]", [], "`imports: {lib: SOURCE}` in ~/.machinable/settings.yaml"),
+        ("{lib: ../nowhere}", [], "the source of 'lib' is no directory"),
+        ("{lib: vendor/lib}", [], "the source of 'lib' is no directory"),
+        ("{lib: 'git+--upload-pack=x'}", [], "'--upload-pack=x' is no URL"),
+        ("{lib: 'git+ext::sh -c true'}", [], "'lib' cannot be cloned"),
+        ("{lib: ../lib}", ["lip"], "Did you mean 'lib'?"),
+        ("{../evil: ../lib}", [], "'../evil' is not named by an identifier"),
+        ("3", [], "`+` takes a list of names"),
+    ],
+)
+def test_what_cannot_be_fetched_is_told(run: Run, project: Path, text: str, words: list[str], message: str) -> None:
+    imports(project, text)
+
+    ran = run("vendor", "fetch", *words)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert message in ran.err
+    assert "Traceback" not in ran.err
+    assert not (project / "vendor").exists() or os.listdir(project / "vendor") == []
+
+
+def test_a_link_that_leads_nowhere_is_told(run: Run, project: Path) -> None:
+    library(project.parent / "lib")
+    imports(project, "{lib: ../lib}")
+    (project / "vendor").mkdir()
+    (project / "vendor" / "lib").symlink_to("../gone")
+
+    ran = run("vendor", "fetch")
+
+    assert ran.code == 2
+    assert "vendor/lib is a link to '../gone', which is not there" in ran.err
+
+
+def test_no_imports_are_nothing_to_do(run: Run) -> None:
+    ran = run("vendor", "fetch")
+
+    assert (ran.code, ran.err) == (0, "no projects are imported\n")
