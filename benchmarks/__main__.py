@@ -1,0 +1,238 @@
+"""Measures everything and prints a table: `python -m benchmarks`, or only some rows: `python -m benchmarks trial`.
+
+Each row compares the best of several runs with the best of as many runs of its floor, taken in turns, because machines
+are noisy and their noise lasts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import worlds
+
+
+class Row(NamedTuple):
+    """One line of the table; times in seconds."""
+
+    what: str
+    floor: float
+    ours: float
+    budget: str
+
+
+def best_in_turns(rounds: int, *actions: Callable[[], Any]) -> list[float]:
+    """The shortest time of each action, in seconds."""
+    best = [float("inf")] * len(actions)
+    for _ in range(rounds):
+        for index, action in enumerate(actions):
+            began = time.perf_counter()
+            action()
+            best[index] = min(best[index], time.perf_counter() - began)
+    return best
+
+
+def process(directory: Path, *arguments: str) -> Callable[[], Any]:
+    environment = {**os.environ, "HOME": str(directory)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # users have compiled modules, from the second run on
+    return lambda: subprocess.run(
+        [sys.executable, *arguments], cwd=directory, env=environment, check=True, capture_output=True
+    )
+
+
+def start(directory: Path) -> Iterator[Row]:
+    """Whole processes, from start to end."""
+    worlds.with_an_empty_component(directory)
+    python = process(directory, "-c", "import json")
+    command = ("-m", "machinable")
+    floor, helped = best_in_turns(15, python, process(directory, *command, "--help"))
+    yield Row("machinable --help", floor, helped, "0.08 s")
+    storage = '{"storage": "stored", "code_backup": False}'
+    script = f"import machinable as ml; ml.execute('empty', {storage})"
+    floor, one = best_in_turns(15, python, process(directory, "-c", script))
+    yield Row("one empty trial stored, in Python", floor, one, "0.15 s")
+
+
+def trial(directory: Path) -> Iterator[Row]:
+    """Trials that do nothing, in a directory."""
+    import machinable as ml
+
+    worlds.with_an_empty_component(directory)
+    payload = json.dumps({"a": list(range(30))}).encode()
+
+    def six_files(count: int) -> Callable[[], None]:
+        def write() -> None:
+            target = Path(tempfile.mkdtemp(dir=directory))
+            for number in range(count):
+                folder = target / str(number)
+                folder.mkdir()
+                for name in range(6):
+                    beside = f"{folder}/.{name}"
+                    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+                    os.write(file, payload)
+                    os.close(file)
+                    os.replace(beside, f"{folder}/{name}")
+
+        return write
+
+    def trials(count: int) -> Callable[[], None]:
+        storage = {"storage": str(directory / "stored"), "code_backup": False}
+        return lambda: ml.execute(ml.Task("empty").repeat(count), storage, project=directory)
+
+    for count in (10, 1_000, 10_000):
+        floor, ours = best_in_turns(3 if count < 10_000 else 1, six_files(count), trials(count))
+        yield Row(f"an empty trial, of {count:,}", floor / count, ours / count, "2 × floor")
+
+
+def resolve(directory: Path) -> Iterator[Row]:
+    """Resolving every component of a project once, file reading included."""
+    import yaml
+
+    import machinable as ml
+
+    for count in (10, 100, 1_000, 10_000):
+        worlds.with_components(directory, count)
+
+        def floor() -> None:
+            with open(directory / "machinable.yaml") as file:
+                yaml.load(file, yaml.CSafeLoader)
+
+        def ours(count: int = count) -> None:
+            project = ml.Project(directory)
+            for number in range(count):
+                project.resolve(f"c{number}", ("~large", {"batch": 7}))
+
+        yield Row(
+            f"resolving {count:,} components", *best_in_turns(3 if count < 10_000 else 1, floor, ours), "2 × floor"
+        )
+
+
+def plan(directory: Path) -> Iterator[Row]:
+    """A plan of 10,000 trials of 100 components."""
+    import machinable as ml
+
+    worlds.with_components(directory, 100)
+
+    def ours() -> None:
+        task = ml.Task()
+        for number in range(100):
+            task.component(f"c{number}", [{"batch": value} for value in range(100)])
+        for spec in task.plan(directory):
+            assert spec.uid
+
+    (seconds,) = best_in_turns(3, ours)
+    yield Row("a plan of 10,000 trials", 1.0, seconds, "1 s")
+
+
+def record(directory: Path) -> Iterator[Row]:
+    """Rows of five columns."""
+    import machinable as ml
+
+    (directory / "machinable.yaml").write_text("components:\n  - rows: {n: 10000}\n")
+    (directory / "rows.py").write_text(
+        "import time\nfrom machinable import Component\n\n\nclass Rows(Component):\n    def on_execute(self):\n"
+        "        began = time.perf_counter()\n        for i in range(self.config.n):\n"
+        "            self.record.update({'loss': 0.1 * i, 'accuracy': 0.9, 'epoch': i, 'rate': 1e-3, 'name': 'x'})\n"
+        "            self.record.save()\n        return time.perf_counter() - began\n"
+    )
+    row = {"loss": 0.1, "accuracy": 0.9, "epoch": 1, "rate": 1e-3, "name": "x", "_timestamp": 1769850902.123456,
+           "_seconds_taken": 1e-5, "_total_seconds_taken": 0.123}  # fmt: skip
+    best = [float("inf"), float("inf")]
+    storage = {"storage": str(directory / "stored"), "code_backup": False}
+    for _ in range(3):
+        with open(directory / "floor", "wb", buffering=0) as file:
+            began = time.perf_counter()
+            for _ in range(10_000):
+                file.write(json.dumps(row).encode() + b"\n")
+            best[0] = min(best[0], time.perf_counter() - began)
+        execution = ml.execute("rows", storage, project=directory)
+        best[1] = min(best[1], execution.trials[0].result)
+    yield Row("record.save() of 5 columns", best[0] / 10_000, best[1] / 10_000, "1.5 × floor")
+
+
+def read(directory: Path) -> Iterator[Row]:
+    """Reading 10,000 trials back, in a new process each time."""
+    import machinable as ml
+
+    worlds.with_an_empty_component(directory)
+    ml.execute(ml.Task("empty").repeat(10_000), {"storage": str(directory / "stored"), "code_backup": False}, project=directory)  # noqa: E501  # fmt: skip
+    folder = next((directory / "stored").iterdir())
+    scan = (
+        "import json, pandas, sys, glob, time\nbegan = time.perf_counter()\nrows = [json.load(open(p)) for p in "
+        f"glob.glob({str(folder)!r} + '/trials/*/trial.json')]\n"
+        "frame = pandas.DataFrame([{'a': r['config']['a']} for r in rows if r['flags']['REPEAT_NUMBER'] < 5000])\n"
+        "print(time.perf_counter() - began)"
+    )
+    ours = (
+        "import pandas, time\nimport machinable as ml\nbegan = time.perf_counter()\n"
+        f"trials = ml.Storage({str(directory / 'stored')!r}).trials\n"
+        "frame = trials.where(status='finished', **{'flags.REPEAT_NUMBER': lambda n: n < 5000}).frame('config.a')\n"
+        "print(time.perf_counter() - began)"
+    )
+    best = [float("inf"), float("inf")]
+    for _ in range(3):
+        for index, script in enumerate((scan, ours)):
+            printed = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+            best[index] = min(best[index], float(printed.stdout))
+    yield Row("10,000 trials: open, filter, frame", *best, "1.5 × floor")
+
+
+def memory(directory: Path) -> Iterator[Row]:
+    """The peak memory of an execution, in MiB in place of seconds; in a process of its own."""
+    worlds.with_an_empty_component(directory)
+    script = (
+        "import resource, machinable as ml\n"
+        f"storage = {{'storage': {str(directory / 'stored')!r}, 'code_backup': False}}\n"
+        "ml.execute(ml.Task('empty').repeat(COUNT), storage)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    peaks = []
+    for count in (10, 20_000):
+        printed = subprocess.run(
+            [sys.executable, "-c", script.replace("COUNT", str(count))],
+            cwd=directory, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        peaks.append(float(printed.stdout))
+    yield Row("peak memory in MiB, 20,000 trials (floor: 10)", *peaks, "300")
+
+
+ALL = {
+    "start": start,
+    "trial": trial,
+    "resolve": resolve,
+    "plan": plan,
+    "record": record,
+    "read": read,
+    "memory": memory,
+}
+
+
+def main(names: list[str]) -> None:
+    """Measures what is named, or everything."""
+    unknown = [name for name in names if name not in ALL]
+    if unknown:
+        sys.exit(f"no benchmark named {unknown[0]!r}; there are {', '.join(ALL)}")
+    print(f"{'what':<48}{'floor':>12}{'ours':>12}{'ratio':>8}  budget")
+    for name in names or ALL:
+        with tempfile.TemporaryDirectory() as temporary:
+            for row in ALL[name](Path(temporary)):
+                print(f"{row.what:<48}{_shown(row.floor, name):>12}{_shown(row.ours, name):>12}{row.ours / row.floor:>8.2f}  {row.budget}", flush=True)  # noqa: E501  # fmt: skip
+
+
+def _shown(value: float, name: str) -> str:
+    if name == "memory":
+        return f"{value:.0f} MiB"
+    if value < 1e-3:
+        return f"{value * 1e6:.1f} µs"
+    return f"{value * 1e3:.2f} ms" if value < 1 else f"{value:.2f} s"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
