@@ -61,3 +61,9 @@ def test_the_order_of_a_plan_does_not_matter(numbers: list[int], random: Any) ->
 def test_folders_of_reruns_have_a_number() -> None:
     assert [ids.folder_name("OY1p1o", run) for run in (1, 2, 10)] == ["OY1p1o", "OY1p1o-2", "OY1p1o-10"]
     assert [ids.parse_folder_name(text) for text in ("OY1p1o", "OY1p1o-2")] == [("OY1p1o", 1), ("OY1p1o", 2)]
+
+
+def test_the_seed_of_a_content_is_pinned() -> None:
+    """If this changes, requirements get other random numbers than those whose results are stored."""
+    assert [ids.seed_of_content(content) for content in ("", "ab12")] == [1566024466, 262232282]
+    assert len({ids.seed_of_content(str(number)) for number in range(1000)}) == 1000

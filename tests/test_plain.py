@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machinable.errors import WrongType
-from machinable.plain import as_plain, canonical, dumps, is_hidden, loads, without_hidden
+from machinable.plain import as_plain, canonical, dumps, is_hidden, loads, without_collections, without_hidden
 from tests.golden_cases import typed
 
 SCALARS = (
@@ -91,3 +91,33 @@ def test_a_key_is_hidden_by_an_underscore_in_front_only(key: object, hidden: boo
 
 def test_hidden_keys_are_left_out_at_any_depth() -> None:
     assert without_hidden({"a": [{"_b": 1, "c": 2}], "_d": {"e": 1}}) == {"a": [{"c": 2}]}
+
+
+def test_what_has_nothing_hidden_is_not_copied() -> None:
+    inner = {"a": [1, {"b": 2}]}
+    value = {"x": inner, "y": [1, 2], "_z": 3, "w": {"_h": 1, "v": [{"_h": 1}]}}
+    visible = without_hidden(value)
+    assert visible == {"x": inner, "y": [1, 2], "w": {"v": [{}]}}
+    assert visible["x"] is inner
+    assert visible["y"] is value["y"]
+    assert without_hidden(inner) is inner
+
+
+def test_collections_come_back_as_they_were() -> None:
+    import gc
+
+    def fails() -> None:
+        with without_collections():
+            assert not gc.isenabled()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with without_collections():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

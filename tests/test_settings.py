@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from machinable.errors import InvalidType, InvalidValue, UnknownName
-from machinable.settings import choose, is_development, storage_choice
+from machinable.settings import CodeBackup, choose, is_development, size_in_bytes, storage_choice
 
 EVERYBODY: dict[str, Any] = {
     "call": "call", "environment": {"MACHINABLE_ENGINE": "environment"},
@@ -26,15 +26,54 @@ def test_the_nearest_who_says_something_counts(silent: int) -> None:
 @pytest.mark.parametrize(
     ("call", "project", "expected"),
     [
-        (None, {}, (None, "default", False)),
-        ("here", {}, ("here", "call", True)),
-        ("here", {"code_backup": False}, ("here", "call", False)),
-        ({"storage": "here", "code_backup": True}, {"code_backup": False}, ("here", "call", True)),
-        ({"code_backup": False}, {"storage": "kept"}, ("kept", "project", False)),
+        (None, {}, (None, "default", None)),
+        ("here", {}, ("here", "call", CodeBackup())),
+        ("here", {"code_backup": False}, ("here", "call", None)),
+        ({"storage": "here", "code_backup": True}, {"code_backup": False}, ("here", "call", CodeBackup())),
+        ({"code_backup": False}, {"storage": "kept"}, ("kept", "project", None)),
+        ("here", {"code_backup": {"ignore": "data/"}}, ("here", "call", CodeBackup(ignore=("data/",)))),
+        (
+            {"storage": "here", "code_backup": True},
+            {"code_backup": {"scan": False}},
+            ("here", "call", CodeBackup(scan=False)),
+        ),
+        (
+            {"storage": "here", "code_backup": {"limit": "1.5 GiB", "ignore": ["a", "b"]}},
+            {"code_backup": False},
+            ("here", "call", CodeBackup(3 * 2**29, ("a", "b"), True)),
+        ),
+        ({"storage": "here", "code_backup": {"limit": 1000, "scan": None}}, {}, ("here", "call", CodeBackup(1000))),
     ],
 )
 def test_a_storage_comes_with_or_without_a_backup(call: Any, project: dict[str, Any], expected: Any) -> None:
     assert storage_choice(call, {}, project, {}) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"limt": 1}, UnknownName, "Did you mean 'limit'?"),
+        ({"limit": "much"}, InvalidValue, "the limit of code_backup is 'much'"),
+        ({"limit": 0}, InvalidValue, "the limit of code_backup is 0"),
+        ({"limit": True}, InvalidValue, "the limit of code_backup is True"),
+        ({"limit": float("inf")}, InvalidValue, "the limit of code_backup is inf"),
+        ({"ignore": [3]}, InvalidType, r"what code_backup is to ignore is \[3\]"),
+        ({"scan": "no"}, InvalidType, "whether code_backup is to scan is True or False, not 'no'"),
+    ],
+)  # fmt: skip
+def test_options_of_a_backup_that_mean_nothing_are_refused(
+    options: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        storage_choice({"storage": "here", "code_backup": options}, {}, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1", 1), ("4GiB", 2**32), (" 1.5 k ", 1500), ("500MB", 5e8), ("2 ki", 2048), ("big", None), ("-1", None)],
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: float | None) -> None:
+    assert size_in_bytes(text) == size
 
 
 @pytest.mark.parametrize(

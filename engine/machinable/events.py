@@ -14,11 +14,15 @@ __all__ = [
     "ExecutionFinished",
     "ExecutionStarted",
     "Listener",
+    "TrialBlocked",
     "TrialEvent",
     "TrialFailed",
     "TrialFinished",
     "TrialInterrupted",
+    "TrialReused",
+    "TrialSkipped",
     "TrialStarted",
+    "check_callback",
     "checked_listeners",
 ]
 
@@ -33,11 +37,13 @@ class Event:
 
 @dataclass(frozen=True)
 class ExecutionStarted(Event):
-    """The first event. `storage` is the URL without credentials, `total` the number of trials."""
+    """The first event. `storage` is the URL without credentials, `total` the number of trials, `kept` how many of
+    them had finished before, when an execution goes on."""
 
     seed: int
     storage: str
     total: int
+    kept: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,27 @@ class TrialFailed(TrialEvent):
 
 
 @dataclass(frozen=True)
+class TrialReused(TrialEvent):
+    """A trial did not run, for its result is there: `source` is where, as `OY1p1o/9c2EapVGXnPH`."""
+
+    source: str
+
+
+@dataclass(frozen=True)
+class TrialBlocked(TrialEvent):
+    """A trial did not run, for what it needs has failed: `because` names the culprit."""
+
+    because: str
+
+
+@dataclass(frozen=True)
+class TrialSkipped(TrialEvent):
+    """A trial did not run, for somebody else computes it at the moment: `because` says who."""
+
+    because: str
+
+
+@dataclass(frozen=True)
 class TrialInterrupted(TrialEvent):
     """A trial was ended from outside before it was done."""
 
@@ -81,7 +108,8 @@ class TrialInterrupted(TrialEvent):
 
 @dataclass(frozen=True)
 class ExecutionFinished(Event):
-    """The last event: `status` of the execution, numbers of trials, `seconds` from start to end."""
+    """The last event: `status` of the execution, `seconds` from start to end, and numbers of trials: `finished` with
+    those that were reused, `failed` with those that were blocked."""
 
     status: str
     finished: int
@@ -102,16 +130,28 @@ def checked_listeners(listeners: Iterable[Listener]) -> tuple[Listener, ...]:
         raise InvalidType(f"{listeners!r} is not a list of listeners", todo="Give a list: listeners=[f].")
     checked = tuple(listeners)
     for listener in checked:
-        name = getattr(listener, "__qualname__", repr(listener))
-        if not callable(listener):
-            raise InvalidType(f"the listener {name} cannot be called", todo="A listener is a function of one event.")
-        try:
-            inspect.signature(listener).bind(None)
-        except TypeError as error:
-            raise InvalidType(
-                f"the listener {name}{inspect.signature(listener)} cannot take one event: {error}",
-                todo="A listener is called as listener(event).",
-            ) from None
-        except ValueError:
-            continue  # a builtin without a signature, such as print of old Pythons: only calling it can tell
+        check_callback(listener, "listener", "event")
     return checked
+
+
+def check_callback(function: Callable[..., Any], kind: str, argument: str) -> None:
+    """See that a function can be called with one argument.
+
+    Args:
+        kind: what it is called in messages: "listener". argument: what it is called with: "event".
+
+    Raises:
+        InvalidType: it cannot; the message names it.
+    """
+    name = getattr(function, "__qualname__", repr(function))
+    if not callable(function):
+        raise InvalidType(f"the {kind} {name} cannot be called", todo=f"A {kind} is a function of one {argument}.")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        raise InvalidType(
+            f"the {kind} {name}{inspect.signature(function)} cannot take one {argument}: {error}",
+            todo=f"A {kind} is called as {kind}({argument}).",
+        ) from None
+    except ValueError:
+        return  # a builtin without a signature, such as print of old Pythons: only calling it can tell

@@ -14,24 +14,36 @@ from typing import TypeVar
 from machinable.errors import InvalidType, InvalidValue
 from machinable.plain import canonical
 
-__all__ = ["assign", "decode", "encode", "folder_name", "level_seed", "parse_folder_name", "seed_of", "seed_of_text"]
+__all__ = [
+    "assign",
+    "decode",
+    "encode",
+    "folder_name",
+    "level_seed",
+    "parse_folder_name",
+    "seed_of",
+    "seed_of_content",
+    "seed_of_text",
+]
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 LENGTH = 6
 LOWEST = 62 ** (LENGTH - 1)
 HIGHEST = 62**LENGTH - 1
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]  # two digits at once take half the time
 _T = TypeVar("_T", int, str)
 _FOLDER = re.compile(r"([1-9A-Za-z][0-9A-Za-z]{5})(?:-([1-9][0-9]*))?", re.ASCII)
 
 
 def encode(number: int, length: int = LENGTH) -> str:
     """The number in base 62, most significant digit first, zeros in front up to `length`."""
-    digits = []
+    pairs = []
     while number:
-        number, digit = divmod(number, 62)
-        digits.append(ALPHABET[digit])
-    return "".join(reversed(digits)).rjust(length, "0")
+        number, pair = divmod(number, 62 * 62)
+        pairs.append(_PAIRS[pair])
+    text = "".join(reversed(pairs)).lstrip("0")
+    return text.rjust(length, "0")
 
 
 def decode(text: str) -> int:
@@ -94,8 +106,21 @@ def seed_of(seed: object) -> int:
 
 
 def seed_of_text(text: str) -> int | str:
-    """The seed that a text from a command line or a variable means: digits are a number, `id:…` and all else an id."""
-    return int(text) if re.fullmatch(r"[-+]?[0-9]+", text, re.ASCII) else text.removeprefix("id:")
+    """The seed that a text from a command line or a variable means: digits are a number, `id:…` and all else an id.
+
+    Raises:
+        InvalidValue: it is neither.
+    """
+    if re.fullmatch(r"[-+]?[0-9]+", text, re.ASCII):
+        return int(text)
+    identifier = text.removeprefix("id:")
+    if _FOLDER.fullmatch(identifier) is None:
+        raise InvalidValue(
+            f"the seed {text!r} is neither a number nor an execution id", given=text,
+            todo="Write a whole number, such as 42, or an id, such as OY1p1o: six characters of 0-9 A-Z a-z that do not"
+            " begin with 0. An id of digits only is written id:123456.",
+        )  # fmt: skip
+    return identifier
 
 
 def _draw(head: str, tail: str) -> int:
@@ -106,6 +131,11 @@ def _draw(head: str, tail: str) -> int:
 def level_seed(execution_seed: int, label: str) -> int:
     """The seed that all trials of a level (of `repeat` or `split`) share, 31 bit."""
     return _draw(canonical([execution_seed, "level", label])[:-1], "") % 2**31
+
+
+def seed_of_content(content: str) -> int:
+    """The seed of what is computed for whoever needs it (31 bit): the same in every execution."""
+    return _draw(canonical(["seed", content])[:-1], "") % 2**31
 
 
 def assign(execution_seed: int, keys: Sequence[str], chosen: Sequence[int | None]) -> list[tuple[int, str]]:

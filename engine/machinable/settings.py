@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from machinable.errors import InvalidType, InvalidValue, UnknownName
 
-__all__ = ["Choice", "StorageChoice", "choose", "is_development", "storage_choice"]
+__all__ = [
+    "Choice",
+    "CodeBackup",
+    "StorageChoice",
+    "choose",
+    "is_development",
+    "size_in_bytes",
+    "storage_choice",
+]
 
-_VARIABLES = {"storage": "MACHINABLE_STORAGE", "engine": "MACHINABLE_ENGINE", "seed": "MACHINABLE_SEED"}
+_VARIABLES = {
+    "storage": "MACHINABLE_STORAGE", "engine": "MACHINABLE_ENGINE", "seed": "MACHINABLE_SEED",
+    "locks": "MACHINABLE_LOCKS",
+}  # fmt: skip
 _MODES = ("DEV", "DEFAULT", "DEBUG")
 
 
@@ -43,12 +55,25 @@ def choose(
     return Choice(default, "default")
 
 
+class CodeBackup(NamedTuple):
+    """How the code is backed up.
+
+    Attributes:
+        limit: bytes that the files may have together. ignore: patterns as in `.gitignore` of what is left out.
+        scan: whether it is looked for secrets.
+    """
+
+    limit: int = 100 * 2**20
+    ignore: tuple[str, ...] = ()
+    scan: bool = True
+
+
 class StorageChoice(NamedTuple):
-    """Where an execution is kept (None: nowhere), who said so, and whether the code goes with it."""
+    """Where an execution is kept (None: nowhere), who said so, and how the code is backed up (None: not at all)."""
 
     url: str | None
     source: str
-    code_backup: bool
+    code_backup: CodeBackup | None
 
 
 def storage_choice(
@@ -77,11 +102,52 @@ def storage_choice(
             todo="Give a path, a URL, or {'storage': URL, 'code_backup': False}.",
         )  # fmt: skip
     backup = choose("code_backup", given.get("code_backup"), {}, project, {}, True).value
-    if not isinstance(backup, bool):
-        raise InvalidType(f"code_backup takes True or False, not {backup!r}", given=backup)
+    if backup is True and isinstance(project.get("code_backup"), Mapping):
+        backup = project["code_backup"]  # it is switched on, and how is said there
+    checked = _code_backup(backup)
     if is_development(environment):
-        return StorageChoice(None, "environment", False)
-    return StorageChoice(url, chosen.source, backup and url is not None)
+        return StorageChoice(None, "environment", None)
+    return StorageChoice(url, chosen.source, checked if url is not None else None)
+
+
+def _code_backup(given: Any) -> CodeBackup | None:
+    if isinstance(given, bool):
+        return CodeBackup() if given else None
+    if not isinstance(given, Mapping):
+        raise InvalidType(
+            f"code_backup takes True, False or options, not {given!r}", given=given,
+            todo="Options are a mapping with `limit`, `ignore` and `scan`.",
+        )  # fmt: skip
+    for key in given:
+        if key not in CodeBackup._fields:
+            raise UnknownName("option of code_backup", key, CodeBackup._fields)
+    options = CodeBackup()._asdict() | {key: value for key, value in given.items() if value is not None}
+    limit, ignore, scan = options["limit"], options["ignore"], options["scan"]
+    size = size_in_bytes(limit) if isinstance(limit, str) else limit
+    if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 < size < float("inf"):
+        raise InvalidValue(
+            f"the limit of code_backup is {limit!r}", given=limit, todo="Write bytes, or a size such as 100MiB or 2GB."
+        )
+    patterns = [ignore] if isinstance(ignore, str) else ignore
+    if not isinstance(patterns, (list, tuple)) or any(not isinstance(one, str) for one in patterns):
+        raise InvalidType(
+            f"what code_backup is to ignore is {ignore!r}", given=ignore,
+            todo="Write a list of patterns as in .gitignore: [data/, '*.ckpt'].",
+        )  # fmt: skip
+    if not isinstance(scan, bool):
+        raise InvalidType(f"whether code_backup is to scan is True or False, not {scan!r}", given=scan)
+    return CodeBackup(int(size), tuple(patterns), scan)
+
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
+_UNITS = {"": 1, **{f"{c}i": 1024 ** (i + 1) for i, c in enumerate("kmgt")},
+          **{c: 1000 ** (i + 1) for i, c in enumerate("kmgt")}}  # fmt: skip
+
+
+def size_in_bytes(text: str) -> float | None:
+    """What a size such as `4GiB` or `500MB` comes to; None for other texts."""
+    match = _SIZE.fullmatch(text.strip())
+    return float(match[1]) * _UNITS[(match[2] or "").lower()] if match else None
 
 
 def is_development(environment: Mapping[str, str]) -> bool:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
+from urllib.parse import quote
 
-__all__ = ["s3_server"]
+__all__ = ["s3_folders", "s3_server"]
 
 _PROGRAM = """
 import sys
@@ -51,3 +53,16 @@ def s3_server() -> Iterator[str]:
             yield f"http://127.0.0.1:{int(server.stdout.readline())}"
         finally:
             server.terminate()
+
+
+@contextmanager
+def s3_folders(bucket: str = "folders") -> Iterator[Callable[[], str]]:
+    """What gives the URL of a new folder each time, on a server that ends with the block."""
+    import boto3
+
+    with s3_server() as endpoint:
+        client = boto3.Session("key", "secret", region_name="us-east-1").client("s3", endpoint_url=endpoint)
+        client.create_bucket(Bucket=bucket)
+        client.close()
+        numbers = count()
+        yield lambda: f"s3://key:secret@{bucket}/{next(numbers)}?endpoint_url={quote(endpoint, safe='')}"

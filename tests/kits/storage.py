@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from threading import Barrier
 
 import pytest
@@ -31,6 +32,45 @@ class FilesConformance:
         files.write("a/b/c.bin", data)
         assert files.read("a/b/c.bin") == data
         assert files.size("a/b/c.bin") == len(data)
+
+    def test_what_is_copied_from_a_file_is_what_follows_in_it(self, files: Files) -> None:
+        data = bytes(range(256)) * 5000
+        file = BytesIO(data)
+        file.seek(100)
+        files.write("a/x", b"old")
+        files.write_from("a/x", file)
+        files.write_from("b/empty", BytesIO())
+        assert (files.read("a/x"), files.size("a/x"), files.read("b/empty")) == (data[100:], len(data) - 100, b"")
+        for path, kind in (("a", IsADirectoryError), ("", IsADirectoryError)):
+            with pytest.raises(kind):
+                files.write_from(path, BytesIO(b"x"))
+
+    def test_all_files_below_are_found(self, files: Files) -> None:
+        for number, name in enumerate(("x", "a/y", "a/b/c/z", "ä b/%41")):
+            files.write(name, b"1" * number)
+        assert sorted((path, size) for path, size, _ in files.walk("")) == [
+            ("a/b/c/z", 2), ("a/y", 1), ("x", 0), ("ä b/%41", 3),
+        ]  # fmt: skip
+        assert sorted(path for path, _, _ in files.walk("a")) == ["a/b/c/z", "a/y"]
+        assert list(files.walk("none")) == list(files.walk("a/b/none")) == []
+        with pytest.raises(BadName):
+            list(files.walk("../x"))
+
+    def test_nothing_temporary_is_left_by_a_write(self, files: Files) -> None:
+        files.write("a/x", b"1")
+        files.write_from("a/y", BytesIO(b"1"))
+        files.remove("a/x")
+        assert files.temporaries("") == files.temporaries("a") == files.temporaries("", below=True) == []
+        assert files.temporaries("none", below=True) == []
+
+    def test_what_grows_goes_on_after_the_parts_that_are_there(self, files: Files) -> None:
+        """Parts come from a storage whose files cannot grow."""
+        for number in (1, 3, 2):
+            files.write(f"r.{number:06d}.jsonl", b"%d\n" % number)
+        appender = files.appender("r.jsonl")
+        appender.write(b"4\n")
+        appender.close()
+        assert b"".join(read_parts(files, "r.jsonl")) == b"1\n2\n3\n4\n"
 
     def test_an_empty_file_is_a_file(self, files: Files) -> None:
         files.write("empty", b"")

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+import machinable as ml
 from machinable.errors import StorageError
-from machinable.storage.backup import code_diff, code_state, digest, pack
+from machinable.storage.backup import code_diff, code_state, digest, file_digest, pack, pack_into
 
 
 @pytest.fixture(autouse=True)
@@ -391,7 +392,73 @@ def test_an_empty_project_is_an_empty_archive(tmp_path: Path) -> None:
 
 
 def test_a_digest_names_its_kind() -> None:
-    assert digest(b"abc") == "sha256:" + hashlib.sha256(b"abc").hexdigest()
+    file = io.BytesIO(b"abc")
+    file.seek(2)
+    assert digest(b"abc") == file_digest(file) == "sha256:" + hashlib.sha256(b"abc").hexdigest()
+
+
+# --- what is too large, and what should be told to nobody
+
+
+def packed(root: Path, **options: Any) -> list[str]:
+    file = io.BytesIO()
+    pack_into(file, root, **options)
+    return names(file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("ignore", "left"),
+    [
+        (["nets/"], [".gitignore", "train.py"]),
+        (["*.py"], [".gitignore"]),
+        (["*.py", "!train.py"], [".gitignore", "train.py"]),
+        (["/train.py", "# x", ""], [".gitignore", "nets/dense.py"]),
+        (["nets"], [".gitignore", "train.py"]),
+        (["train.py/"], COMMITTED),
+    ],
+)
+def test_what_is_to_be_ignored_is_left_out_tracked_or_not(project: Path, ignore: list[str], left: list[str]) -> None:
+    assert packed(project, ignore=ignore) == left
+
+
+def test_a_project_that_is_too_large_is_refused_with_its_largest_files(project: Path) -> None:
+    for number in range(12):
+        write(project, f"data/{number}.csv", text="x" * (1000 + number))
+    (project / "link").symlink_to("data/1.csv")
+    file = io.BytesIO()
+
+    with pytest.raises(StorageError) as caught:
+        pack_into(file, project, limit=12_000)
+
+    assert str(caught.value) == (
+        "the code is too large to be backed up: 11.8 KiB in 15 files, and the limit is 11.7 KiB\n"
+        + "".join(f"  {'1011 bytes' if n == 11 else f'{1000 + n} bytes':>10}  data/{n}.csv\n" for n in range(11, 1, -1))
+        + "  Name what is no code in .gitignore or in `execution: {code_backup: {ignore: [data/]}}`, "
+        "or set another limit: {limit: 1GiB}. Without a backup: {code_backup: false}."
+    )
+    assert file.getvalue() == b""
+    assert packed(project, limit=12_000, ignore=["/data/1*"]) != []
+
+
+def test_secrets_are_packed_and_told_in_one_warning_that_has_none(project: Path) -> None:
+    write(project, ".env", text="A=1\n")
+    write(project, "keys.py", text="\n" + "# comment\n" * 3 + "token = 'gh" + "p_" + "a1" * 18 + "'\n")
+    with pytest.warns(UserWarning, match="secret") as caught:
+        assert ".env" in packed(project)
+    assert [str(one.message) for one in caught] == [
+        "the code backup has what looks like secrets: .env (settings of an environment), "
+        "keys.py:5 a token of GitHub. To leave files out, name them in .gitignore or in "
+        "`execution: {code_backup: {ignore: [FILE]}}`; to say that a line is none, write `not a secret` into it; "
+        "not to be told: {scan: false}."
+    ]
+    packed(project, look_for_secrets=False)
+    packed(project, ignore=[".env", "keys.py"])
+
+
+def test_of_many_secrets_the_first_are_told(project: Path) -> None:
+    write(project, *(f"{number}/.env" for number in range(9)))
+    with pytest.warns(UserWarning, match=r"0/\.env .*4/\.env \(settings of an environment\) and 4 more\. "):
+        packed(project)
 
 
 @pytest.mark.parametrize("in_git", [True, False])
@@ -417,3 +484,21 @@ def test_many_executions_into_the_project_do_not_make_the_backup_grow(tmp_path: 
             write(tmp_path, f"s{number}/OY1p1o/{name}")
         (tmp_path / f"s{number}/OY1p1o/code.zip").write_bytes(archive)
     assert len(set(sizes)) == 1
+
+
+def test_an_execution_with_too_much_code_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "data.csv", text="x" * 5000)
+    write(tmp_path, "machinable.yaml", text="components: [job: ]\nexecution: {code_backup: {limit: 1 KiB}}\n")
+    write(tmp_path, "job.py", text="from machinable import Component\n\n\nclass Job(Component):\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(StorageError, match=r"4\.9 KiB  data\.csv"):
+        ml.execute("job", tmp_path / "stored")
+    assert os.listdir(tmp_path / "stored") == []
+    options = {"ignore": ["*.csv", "__pycache__"], "limit": 1000}
+    execution = ml.execute("job", {"storage": tmp_path / "stored", "code_backup": options}, seed="OY1p1o")
+    archive = (tmp_path / "stored/OY1p1o/code.zip").read_bytes()
+    assert names(archive) == ["job.py", "machinable.yaml"]
+    assert execution.data["code"]["backup"] == digest(archive)

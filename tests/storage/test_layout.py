@@ -57,3 +57,24 @@ def test_a_scope_that_is_no_name_of_a_file_is_refused(scope: str) -> None:
 def test_joining_leaves_out_what_is_empty() -> None:
     assert layout.join("", "OY1p1o", "", "trials") == "OY1p1o/trials"
     assert layout.join("", "") == ""
+
+
+def test_pointers_and_leases_are_known_by_their_paths() -> None:
+    identity = "ab" * 16
+    assert layout.pointer_identity(layout.pointer(identity)) == identity
+    for path in (
+        layout.lease(identity),
+        f"by-content/cd/{identity}.json",
+        "by-content/ab/x/y.json",
+        "by-content/.json",
+    ):
+        assert layout.pointer_identity(path) is None
+    assert layout.is_lease(layout.lease(identity))
+    assert layout.is_lease(f"OY1p1o/{layout.EXECUTION_LEASE}")
+    for path in (
+        layout.pointer(identity),
+        f"by-content/cd/{identity}.lease",
+        layout.EXECUTION_LEASE,
+        "a/b/execution.lease",
+    ):
+        assert not layout.is_lease(path)

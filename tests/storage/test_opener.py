@@ -172,8 +172,8 @@ def test_memory_is_new_each_time() -> None:
         ("tmep://x", "'tmep://x' is no storage: there is nothing that opens tmep://", "Did you mean temp://?"),
         ("quantum://u:SECRET@x", "'quantum://x' is no storage: there is nothing that opens quantum://",
          "Give a path, file://, mem://, s3://bucket/folder."),
-        ("gs://bucket", "'gs://bucket' is no storage: there is nothing that opens gs://",
-         "Install what opens it: pip install 'machinable-engine[gcs]'"),
+        ("sftp://host", "'sftp://host' is no storage: there is nothing that opens sftp://",
+         "Install what opens it: pip install 'fs.sshfs'"),
     ],
 )  # fmt: skip
 def test_a_url_that_means_nothing_is_told(url: str, message: str, advice: str) -> None:
@@ -355,3 +355,17 @@ def test_a_pkg_resources_that_is_there_stays() -> None:
         "assert sys.modules['pkg_resources'] is mine\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import_fs()
+    from fs.opener.registry import Registry
+
+    others = property(lambda registry: ["osfs", "mem"])
+    monkeypatch.setattr(Registry, "protocols", others)  # as if nothing else were installed
+    with pytest.raises(StorageUnavailable) as caught:
+        open_files("gs://bucket", create=True)
+    assert str(caught.value) == (
+        "'gs://bucket' is no storage: there is nothing that opens gs://\n"
+        "  Install what opens it: pip install 'machinable-engine[gcs]'"
+    )

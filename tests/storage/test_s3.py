@@ -20,6 +20,8 @@ import pytest
 
 import machinable as ml
 from machinable.errors import StorageUnavailable
+from machinable.results.removal import executions, remove
+from machinable.results.verify import repair, verify
 from machinable.storage import object_store
 from machinable.storage.files import Entry, Files, PartAppender, read_parts
 from machinable.storage.object_store import ObjectStoreFiles
@@ -284,8 +286,10 @@ def test_a_small_trial_is_stored_with_two_requests(here: Path, url: str, wire: W
         "PUT OY1p1o/.machinable-directory",
         "PUT OY1p1o/plan.jsonl",
         "PUT OY1p1o/execution.json",
+        "PUT OY1p1o/execution.lease",  # nobody goes on with it meanwhile
         *(f"PUT OY1p1o/trials/{t.uid}/{name}" for t in execution for name in ("trial.json", "status.json")),
         "PUT OY1p1o/ledger.000001.jsonl",
+        "DELETE",  # of the lease
     ]
 
 
@@ -677,3 +681,48 @@ def test_the_usual_configuration_counts(endpoint: str, wire: Wire, monkeypatch: 
     assert files.read("x") == b"1"
     assert (files.url, files.reach) == ("s3://results/by-environment", "anywhere")
     files.close()
+
+
+# --- looking after a bucket
+
+
+def test_to_verify_costs_a_listing_for_each_execution_and_a_get_for_each_object(
+    here: Path, url: str, wire: Wire
+) -> None:
+    stored = [execute(ml.Task("rows").repeat(3), url) for _ in range(2)]
+    with ml.Storage(url) as storage:
+        wire.taken()
+        checked, faults = verify(storage.files, clock=lambda: 1e11)
+        requests = wire.taken()
+    assert (faults, checked.executions, checked.trials, checked.artifacts) == ([], 2, 6, 6)
+    listings = [request for request in requests if request.startswith("LIST")]
+    gets = [request for request in requests if request.startswith("GET")]
+    assert len(listings) + len(gets) == len(requests)
+    assert len(listings) == 2 + len(stored)  # what there is, by content, and all objects of each
+    each = {f"{e}/trials/{t.uid}" for e in stored for t in e}
+    assert {get.split()[1].rpartition("/status.json")[0] for get in gets if get.endswith("status.json")} == each
+    assert len(gets) == len(set(gets)) == 3 * len(stored) + 4 * 6
+
+
+def test_faults_in_a_bucket_are_found_mended_and_cleaned(here: Path, url: str, others: Any) -> None:
+    (trial,) = execute("rows", url)
+    with ml.Storage(url) as storage:
+        files = storage.files
+        folder = f"OY1p1o/trials/{trial.uid}"
+        files.write(f"{folder}/records/default.000002.jsonl", b"x\n")
+        files.write(f"{folder}/artifacts/weights.npy", b"other")
+        files.write(f"by-content/ab/{'ab' * 16}.json", b'{"identity": "%s", "trial": "OY1p1p/x"}' % (b"ab" * 16))
+        ledger = [entry.name for entry in files.entries("OY1p1o") if entry.name.startswith("ledger")]
+        for name in ledger:
+            files.remove(f"OY1p1o/{name}")
+        faults = verify(files, clock=lambda: 1e11)[1]
+        assert [(fault.kind, fault.path) for fault in faults] == [
+            ("damaged", f"{folder}/records/default.000002.jsonl"), ("unnoted", "OY1p1o/ledger.jsonl"),
+            ("changed", f"{folder}/artifacts/weights.npy"), ("dangling", f"by-content/ab/{'ab' * 16}.json"),
+        ]  # fmt: skip
+        assert [repair(files, fault) for fault in faults] == [True, True, False, True]
+        assert [fault.kind for fault in verify(files, clock=lambda: 1e11)[1]] == ["changed"]
+        assert storage["OY1p1o"].status == "finished"
+        (removal,) = executions(files, ["OY1p1o"])
+        assert remove(files, removal)
+        assert list(files.walk("")) == []

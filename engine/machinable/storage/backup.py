@@ -6,14 +6,23 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from machinable.errors import StorageError
 from machinable.storage import layout
+from machinable.storage.digests import digest, file_digest
+from machinable.storage.files import is_temporary
+from machinable.storage.sizes import shown_size
 
-__all__ = ["code_diff", "code_state", "digest", "pack"]
+if TYPE_CHECKING:
+    from machinable.storage.secrets import Finding
+
+__all__ = ["LIMIT", "code_diff", "code_state", "digest", "file_digest", "pack", "pack_into"]
+
+LIMIT = 100 * 2**20  # bytes of the files of a project
 
 
 def code_state(directory: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -46,46 +55,109 @@ def code_diff(directory: str | os.PathLike[str]) -> bytes | None:
     return _git(directory, "diff", *plain, "--submodule=short", "--src-prefix=a/", "--dst-prefix=b/", "HEAD") or None
 
 
-def digest(data: bytes) -> str:
-    """The name of the content: `sha256:9d0e…`."""
-    import hashlib
-
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
 def pack(directory: str | os.PathLike[str], *, exclude: Sequence[str | os.PathLike[str]] = ()) -> bytes:
-    """A zip archive of the code in a directory; the same files give the same bytes.
+    """The archive of `pack_into` with its defaults, as bytes."""
+    from io import BytesIO
+
+    buffer = BytesIO()
+    pack_into(buffer, directory, exclude=exclude)
+    return buffer.getvalue()
+
+
+def pack_into(
+    file: IO[bytes],
+    directory: str | os.PathLike[str],
+    *,
+    exclude: Sequence[str | os.PathLike[str]] = (),
+    ignore: Sequence[str] = (),
+    limit: int = LIMIT,
+    look_for_secrets: bool = True,
+) -> None:
+    """Write a zip archive of the code in a directory; the same files give the same bytes.
 
     In a git repository these are the files that are tracked or not ignored, in its submodules too; elsewhere all but
     those that `.gitignore` files name. Caches, virtual environments, what version control keeps for itself, and the
     executions of any storage are left out. Links are kept as links, so nothing comes in from outside.
 
+    What looks like a secret is packed like all else, and told in one warning.
+
     Args:
-        directory: the project.
+        file: what it is written to. directory: the project.
         exclude: storages, as absolute paths. One that the project lies in excludes its executions.
+        ignore: patterns as in `.gitignore` of what is left out, tracked or not.
+        limit: bytes that the files may have together.
 
     Raises:
-        StorageError: a file cannot be read.
+        StorageError: a file cannot be read, or they are too large; nothing has been written then.
     """
-    from io import BytesIO
     from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+    from machinable.storage.secrets import scan  # its expressions take 10 ms, which only a backup needs
 
     root = os.path.realpath(directory)
     storages = [os.path.realpath(storage) for storage in exclude]
-    names = [name for name in _listed(root, storages) if not _is_stored(root, os.path.join(root, name), storages)]
-    buffer = BytesIO()
-    with ZipFile(buffer, "w", ZIP_DEFLATED) as archive:
-        for name in sorted(names):
+    rules = list(_rules(ignore, ""))
+    names = sorted(
+        name
+        for name in _listed(root, storages, rules)
+        if not _is_stored(root, os.path.join(root, name), storages)
+        and not _is_left_out(name, rules)
+        and not any(map(is_temporary, name.split(os.sep)))
+    )
+    _check_sizes(root, names, limit)
+    findings: list[Finding] = []
+    with ZipFile(file, "w", ZIP_DEFLATED) as archive:
+        for name in names:
             found = _read(os.path.join(root, name))
             if found is not None:
                 mode, content = found
+                shown = os.fsencode(name).decode("utf-8", "backslashreplace").replace(os.sep, "/")
+                if look_for_secrets and stat.S_ISREG(mode):
+                    findings += scan(shown, content)
                 # A zip has only names in Unicode, and no time before 1980; times do not matter here.
-                info = ZipInfo(os.fsencode(name).decode("utf-8", "backslashreplace"), (1980, 1, 1, 0, 0, 0))
+                info = ZipInfo(shown, (1980, 1, 1, 0, 0, 0))
                 info.create_system = 3
                 info.external_attr = mode << 16
                 info.compress_type = ZIP_DEFLATED
                 archive.writestr(info, content)
-    return buffer.getvalue()
+    if findings:
+        _warn(findings)
+
+
+def _check_sizes(root: str, names: Sequence[str], limit: int) -> None:
+    sizes = {}
+    for name in names:
+        try:
+            found = os.lstat(os.path.join(root, name))
+        except OSError:
+            continue  # what cannot be read is told when it is read
+        if stat.S_ISREG(found.st_mode):
+            sizes[name] = found.st_size
+    total = sum(sizes.values())
+    if total > limit:
+        largest = sorted(sizes, key=lambda name: (-sizes[name], name))[:10]
+        raise StorageError(
+            f"the code is too large to be backed up: {shown_size(total)} in {len(sizes)} files, "
+            f"and the limit is {shown_size(limit)}",
+            given=total,
+            details=[f"{shown_size(sizes[name]):>10}  {name}" for name in largest],
+            todo="Name what is no code in .gitignore or in `execution: {code_backup: {ignore: [data/]}}`, "
+            "or set another limit: {limit: 1GiB}. Without a backup: {code_backup: false}.",
+        )
+
+
+SHOWN = 5
+
+
+def _warn(findings: Sequence[Finding]) -> None:
+    more = f" and {len(findings) - SHOWN} more" if len(findings) > SHOWN else ""
+    warnings.warn(
+        f"the code backup has what looks like secrets: {', '.join(map(str, findings[:SHOWN]))}{more}. "
+        "To leave files out, name them in .gitignore or in `execution: {code_backup: {ignore: [FILE]}}`; "
+        "to say that a line is none, write `not a secret` into it; not to be told: {scan: false}.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _read(path: str) -> tuple[int, bytes] | None:
@@ -131,11 +203,15 @@ _CACHES = frozenset({
 _COMPILED = (".pyc", ".pyo")
 
 
-def _listed(root: str, storages: Sequence[str]) -> set[str]:
-    """The files of a project, relative to it, with the separators of the system."""
+def _listed(root: str, storages: Sequence[str], rules: Sequence[_Rule] = ()) -> set[str]:
+    """The files of a project, relative to it, with the separators of the system.
+
+    Args:
+        rules: spare the way through folders that are left out in any case.
+    """
     names = _listed_by_git(root, storages)
     # An outer repository may ignore the project altogether, as one of a home directory does.
-    names = names or set(_walk(root, storages))
+    names = names or set(_walk(root, storages, rules))
     left_out = {os.path.dirname(name) for name in names if os.path.basename(name) == "pyvenv.cfg"} - {""}
     # Another storage holds archives like this one: each would be several times as large as the one before.
     candidates = {os.path.dirname(name) for name in names if os.path.basename(name) == layout.EXECUTION}
@@ -178,13 +254,13 @@ def _listed_by_git(root: str, storages: Sequence[str]) -> set[str] | None:
     return names
 
 
-def _walk(root: str, storages: Sequence[str]) -> Iterator[str]:
+def _walk(root: str, storages: Sequence[str], others: Sequence[_Rule] = ()) -> Iterator[str]:
     """The files that no ignore file excludes."""
     rules: dict[str, list[_Rule]] = {}
     for folder, folders, files in os.walk(root, onerror=_unreadable):
         here = os.path.relpath(folder, root)
         here = "" if here == os.curdir else here
-        rules[here] = rules[os.path.dirname(here)] if here else []
+        rules[here] = rules[os.path.dirname(here)] if here else list(others)
         if ".gitignore" in files:
             rules[here] = rules[here] + _read_rules(folder, here)
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
@@ -265,15 +341,21 @@ _CLASSES = {"alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "lower": "a
 
 
 def _read_rules(folder: str, here: str) -> list[_Rule]:
-    rules = []
-    for line in Path(folder, ".gitignore").read_text("utf-8-sig", "surrogateescape").split("\n"):
+    return list(_rules(Path(folder, ".gitignore").read_text("utf-8-sig", "surrogateescape").split("\n"), here))
+
+
+def _rules(lines: Iterable[str], here: str) -> Iterator[_Rule]:
+    for line in lines:
         line = re.sub(r"(?<!\\) +\Z", "", line.removesuffix("\r"))
         if line.strip("/") and not line.startswith("#"):
-            try:
-                rules.append(_Rule(line, here))
-            except re.error:  # git matches nothing with a class that means nothing, such as [z-a]
-                continue
-    return rules
+            with suppress(re.error):  # git matches nothing with a class that means nothing, such as [z-a]
+                yield _Rule(line, here)
+
+
+def _is_left_out(name: str, rules: list[_Rule]) -> bool:
+    """Whether a file or a folder that it is in is excluded."""
+    above = [folder for folder in _folders(name) if folder and folder != name]
+    return bool(rules) and (_is_ignored(name, False, rules) or any(_is_ignored(f, True, rules) for f in above))
 
 
 def _is_ignored(path: str, is_folder: bool, rules: list[_Rule]) -> bool:

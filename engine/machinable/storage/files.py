@@ -12,12 +12,15 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import IO, Any, Literal, NamedTuple, Protocol, TypeAlias
+from zlib import crc32
 
 from machinable.errors import BadName
+from machinable.plain import Plain, dumps
 from machinable.storage import layout
+from machinable.storage.alive import is_gone, this_process
 
 __all__ = [
     "Appender",
@@ -27,9 +30,15 @@ __all__ = [
     "MemoryFiles",
     "PartAppender",
     "Reach",
+    "Stored",
+    "Temporary",
     "checked",
+    "is_abandoned",
     "is_temporary",
+    "marked",
+    "marker_beside",
     "read_parts",
+    "storage_below",
     "temporary_beside",
 ]
 
@@ -41,6 +50,32 @@ class Entry(NamedTuple):
 
     name: str
     is_directory: bool
+
+
+class Stored(NamedTuple):
+    """A file, its length in bytes, and when it was changed (seconds since the epoch; None if that is not known)."""
+
+    path: str
+    size: int
+    changed: float | None
+
+
+class Temporary(NamedTuple):
+    """What a writer needs for a moment; see `is_abandoned`.
+
+    Attributes:
+        path: of the file or directory. size: its bytes, 0 for a directory.
+        age: seconds since it was changed, by the clock of this host.
+    """
+
+    path: str
+    size: int
+    age: float
+
+    @property
+    def name(self) -> str:
+        """What it is called, without the folders above."""
+        return self.path.rpartition("/")[2]
 
 
 class Appender(Protocol):
@@ -75,6 +110,10 @@ class Files(Protocol):
     def write(self, path: str, data: bytes) -> None:
         """Make or replace a file. A reader meets the old content or the new, whenever the writer is killed."""
 
+    def write_from(self, path: str, file: IO[bytes]) -> None:
+        """The same as `write` with what a file has from its present position to its end, without having all of it in
+        memory where that can be avoided."""
+
     def appender(self, path: str) -> Appender:
         """A file that grows."""
 
@@ -89,6 +128,13 @@ class Files(Protocol):
 
     def entries(self, path: str) -> list[Entry]:
         """What a directory holds, sorted by name; nothing if there is no such directory."""
+
+    def walk(self, path: str) -> Iterator[Stored]:
+        """All files in a directory and those below, in any order; nothing if there is no such directory."""
+
+    def temporaries(self, path: str, *, below: bool = False) -> list[Temporary]:
+        """What a directory, and if wanted those below, holds besides: files that are being written, and those whose
+        writers were killed."""
 
     def size(self, path: str) -> int:
         """The length of a file in bytes."""
@@ -108,6 +154,8 @@ class Files(Protocol):
 
 _NOWHERE = frozenset({"", ".", ".."})
 _TEMPORARY = ".machinable-writing-"
+_MARKER = ".machinable-running-"
+FORGOTTEN = 3600.0  # seconds without a change, after which nobody writes a file whose writer cannot be asked
 
 
 def checked(path: str, *, root: bool = True) -> str:
@@ -127,17 +175,66 @@ def checked(path: str, *, root: bool = True) -> str:
 
 def temporary_beside(path: str) -> str:
     """A name that nobody else takes, next to `path`. It is short, for names may have 255 bytes."""
-    return f"{path[: path.rfind('/') + 1]}{_TEMPORARY}{os.urandom(8).hex()}"
+    return f"{path[: path.rfind('/') + 1]}{_TEMPORARY}{_writer()}-{os.urandom(8).hex()}"
+
+
+def marker_beside(path: str) -> str:
+    """The name of a file next to `path` that says that this process is at work on `path`."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{_MARKER}{_writer()}-{name}"
+
+
+_known_writer = 0, ""
+
+
+def _writer() -> str:
+    """This process, as the names of its temporary files tell it: `<host>-<pid>-<born>`, in hexadecimal digits."""
+    global _known_writer
+    pid, text = _known_writer
+    if pid != os.getpid():  # the first time, and after a fork
+        us = this_process()
+        pid, text = us["pid"], f"{_host_mark(us)}-{us['pid']:x}-{str(us['born']).encode().hex()}"
+        _known_writer = pid, text
+    return text
+
+
+def _host_mark(process: Mapping[str, Plain]) -> str:
+    return f"{crc32(dumps([process['host'], process['boot']]).encode()):08x}"
 
 
 def is_temporary(name: str) -> bool:
-    """True for a file that is being written, or whose writer was killed."""
-    return name.startswith(_TEMPORARY)
+    """True for a file that is being written, or whose writer was killed, and for the mark of a process at work."""
+    return name.startswith((_TEMPORARY, _MARKER))
+
+
+def is_abandoned(found: Temporary) -> bool:
+    """Whether the writer of a temporary file has ended without removing it.
+
+    A writer on this host is looked for. Of others it is said if the file has not been changed for an hour.
+    """
+    told = found.name.removeprefix(_TEMPORARY).removeprefix(_MARKER).split("-", 3)
+    us = this_process()
+    if len(told) == 4 and told[0] == _host_mark(us):
+        with suppress(ValueError):
+            return is_gone({**us, "pid": int(told[1], 16), "born": bytes.fromhex(told[2]).decode()})
+    return found.age >= FORGOTTEN
+
+
+def marked(name: str) -> str | None:
+    """What a process is at work on, from the name of its marker; None for another name."""
+    told = name.removeprefix(_MARKER).split("-", 3)
+    return told[3] if name.startswith(_MARKER) and len(told) == 4 else None
 
 
 def error(number: int, path: str) -> OSError:
     """What Python raises for this number, e.g. `FileNotFoundError` for `errno.ENOENT`."""
     return OSError(number, os.strerror(number), path)
+
+
+def storage_below(files: Files) -> Files:
+    """The storage itself, without what is laid over it, see `RefugeFiles`."""
+    inner: Files = getattr(files, "inner", files)
+    return inner
 
 
 def read_parts(files: Files, path: str) -> list[bytes]:
@@ -182,6 +279,12 @@ class DirectoryFiles:
             return file.read()
 
     def write(self, path: str, data: bytes) -> None:
+        self._write(path, (data,))
+
+    def write_from(self, path: str, file: IO[bytes]) -> None:
+        self._write(path, iter(lambda: file.read(2**20), b""))
+
+    def _write(self, path: str, pieces: Iterable[bytes]) -> None:
         if not path:
             raise error(errno.EISDIR, self.url)
         real = self._real(path)
@@ -189,7 +292,8 @@ class DirectoryFiles:
         file = _open(temporary, _NEW)
         try:
             try:
-                _write_all(file, data)
+                for piece in pieces:
+                    _write_all(file, piece)
             finally:
                 os.close(file)
             os.replace(temporary, real)
@@ -226,6 +330,41 @@ class DirectoryFiles:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def walk(self, path: str) -> Iterator[Stored]:
+        folders = [path]
+        self._real(path)
+        while folders:
+            folder = folders.pop()
+            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._real(folder)) as entries:
+                for entry in entries:
+                    if is_temporary(entry.name):
+                        continue
+                    name = layout.join(folder, entry.name)
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(name)
+                        continue
+                    with suppress(FileNotFoundError):  # a link that leads nowhere, or a file that was just removed
+                        state = entry.stat()
+                        if not stat.S_ISDIR(state.st_mode):
+                            yield Stored(name, state.st_size, state.st_mtime)
+
+    def temporaries(self, path: str, *, below: bool = False) -> list[Temporary]:
+        found = []
+        folders = [path]
+        now = time.time()
+        while folders:
+            folder = folders.pop()
+            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._real(folder)) as entries:
+                for entry in entries:
+                    if is_temporary(entry.name):
+                        name, is_directory = layout.join(folder, entry.name), entry.is_dir(follow_symlinks=False)
+                        with suppress(FileNotFoundError):  # its writer has just put it in place
+                            state = entry.stat(follow_symlinks=False)
+                            found.append(Temporary(name, 0 if is_directory else state.st_size, now - state.st_mtime))
+                    elif below and entry.is_dir(follow_symlinks=False):
+                        folders.append(layout.join(folder, entry.name))
+        return sorted(found)
+
     def size(self, path: str) -> int:
         found = os.stat(self._real(path))
         if stat.S_ISDIR(found.st_mode):
@@ -250,10 +389,11 @@ class DirectoryFiles:
         if os.path.isdir(real) and not os.path.islink(real):
             from shutil import rmtree
 
-            # A directory is gone at once, so that nobody meets half of it.
-            temporary = temporary_beside(real)
-            os.rename(real, temporary)
-            rmtree(temporary)
+            if not is_temporary(os.path.basename(real)):  # it is gone at once, so that nobody meets half of it
+                temporary = temporary_beside(real)
+                os.rename(real, temporary)
+                real = temporary
+            rmtree(real)
         else:
             os.unlink(real)
 
@@ -281,6 +421,20 @@ def _write_all(file: int, data: bytes) -> None:
     written = os.write(file, data)
     while written < len(data):  # the system writes less than 2 GiB at once
         written += os.write(file, memoryview(data)[written : written + 2**30])
+
+
+def _last_part(path: str) -> str:
+    """Where a file goes on: itself, or its last numbered part in a storage that was copied from where files have these,
+    for readers join them after it."""
+    if not os.path.exists(layout.part(path, 1)):
+        return path
+    folder, name = os.path.split(path)
+    return os.path.join(folder, _last_of(os.listdir(folder), name))
+
+
+def _last_of(names: Iterable[str], name: str) -> str:
+    parts = [one for one in names if layout.part_number(one) and layout.whole(one) == name]
+    return max(parts, key=layout.part_number, default=name)
 
 
 SETTLED = 0.05  # seconds without a change after which nobody is writing that line any more
@@ -329,7 +483,7 @@ class _DirectoryAppender:
                 raise ValueError(f"{self._path} is closed")
             if self._file >= 0:
                 return
-            file = _open(self._path, _GROWING)
+            file = _open(_last_part(self._path), _GROWING)
             try:
                 if _is_torn(file):
                     _write_all(file, b"\n")
@@ -414,8 +568,17 @@ class MemoryFiles:
                 raise error(errno.EISDIR, path)
             folder[name] = bytes(data)
 
+    def write_from(self, path: str, file: IO[bytes]) -> None:
+        self.write(path, file.read())
+
     def appender(self, path: str) -> Appender:
         return _MemoryAppender(self, checked(path))
+
+    def _last_part(self, path: str) -> str:
+        if self._find(layout.part(path, 1)) is None:
+            return path
+        folder, _, name = path.rpartition("/")
+        return layout.join(folder, _last_of([entry.name for entry in self.entries(folder)], name))
 
     def _append(self, path: str, data: bytes, *, end_line: bool) -> None:
         if not path:
@@ -452,6 +615,19 @@ class MemoryFiles:
         with self._lock:
             found = self._find(path)
             return sorted(Entry(n, type(v) is dict) for n, v in found.items()) if type(found) is dict else []
+
+    def walk(self, path: str) -> Iterator[Stored]:
+        for entry in self.entries(path):
+            name = layout.join(path, entry.name)
+            if entry.is_directory:
+                yield from self.walk(name)
+            else:
+                with suppress(FileNotFoundError):
+                    yield Stored(name, self.size(name), None)
+
+    def temporaries(self, path: str, *, below: bool = False) -> list[Temporary]:
+        checked(path)
+        return []
 
     def size(self, path: str) -> int:
         return len(self._file(path))
@@ -492,6 +668,8 @@ class _MemoryAppender:
     def write(self, data: bytes) -> None:
         if self._is_closed:
             raise ValueError(f"{self._path} is closed")
+        if self._is_new:
+            self._path = self._files._last_part(self._path)
         self._files._append(self._path, data, end_line=self._is_new)
         self._is_new = False
 

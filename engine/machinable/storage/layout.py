@@ -17,6 +17,7 @@ PLAN = "plan.jsonl"
 LEDGER = "ledger.jsonl"
 CODE = "code.zip"
 DIFF = "code.diff"
+EXECUTION_LEASE = "execution.lease"  # there as long as it runs
 TRIALS = "trials"
 
 # a trial, and a former attempt of it
@@ -31,6 +32,9 @@ ATTEMPTS = "attempts"
 
 # the storage
 BY_CONTENT = "by-content"
+POINTER_ENDING = ".json"
+LEASE_ENDING = ".lease"
+DAMAGED_ENDING = ".damaged"  # what a repair has put aside
 
 _ROWS = ".jsonl"
 _PART = re.compile(r"\.([0-9]{6,})(?=\.[^.]*\Z)")
@@ -124,11 +128,40 @@ def whole(path: str) -> str:
     return _PART.sub("", path)
 
 
+def former(path: str, number: int) -> str:
+    """What a file was before an execution went on: `plan.jsonl`, 1 → `plan.1.jsonl`."""
+    stem, dot, extension = path.rpartition(".")
+    return f"{stem}.{number}{dot}{extension}"
+
+
 def pointer(identity: str) -> str:
     """What points from an identity to the trial with its result; relative to the storage."""
-    return f"{BY_CONTENT}/{identity[:2]}/{identity}.json"
+    return f"{BY_CONTENT}/{identity[:2]}/{identity}{POINTER_ENDING}"
 
 
 def lease(identity: str) -> str:
     """What says that somebody computes an identity now; relative to the storage."""
-    return f"{BY_CONTENT}/{identity[:2]}/{identity}.lease"
+    return f"{BY_CONTENT}/{identity[:2]}/{identity}{LEASE_ENDING}"
+
+
+def shared(key: str) -> str:
+    """The directory that trials share which agree in what the key stands for; relative to the storage."""
+    return f"{BY_CONTENT}/{key[:2]}/{key}.shared"
+
+
+def cached(key: str, name: str) -> str:
+    """What a cached method gave, by the name of its artifact; relative to the storage."""
+    return f"{BY_CONTENT}/{key[:2]}/{key}.cached/{name}"
+
+
+def pointer_identity(path: str) -> str | None:
+    """The identity whose result a file of the storage points to; None for another file."""
+    identity = path.rpartition("/")[2].removesuffix(POINTER_ENDING)
+    return identity if identity and path == pointer(identity) else None
+
+
+def is_lease(path: str) -> bool:
+    """Whether a file of the storage is the lease of a result or of an execution."""
+    folder, _, name = path.rpartition("/")
+    is_executions = bool(folder) and "/" not in folder and name == EXECUTION_LEASE
+    return is_executions or path == lease(name.removesuffix(LEASE_ENDING))

@@ -9,15 +9,25 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from machinable.errors import MachinableError, StorageUnavailable
 from machinable.storage.credentials import harmless, secrets_of, unavailable, without_credentials
-from machinable.storage.files import Appender, Entry, PartAppender, Reach, checked, error, is_temporary
+from machinable.storage.files import (
+    Appender,
+    Entry,
+    PartAppender,
+    Reach,
+    Stored,
+    Temporary,
+    checked,
+    error,
+    is_temporary,
+)
 from machinable.storage.layout import join
 
-__all__ = ["ObjectStoreFiles", "open_bucket"]
+__all__ = ["ObjectStoreFiles", "Version", "open_bucket"]
 
 _MARKER = ".machinable-directory"
 _NO_NAMES = frozenset({"", ".", ".."})  # what other programs' keys can have between two slashes
@@ -69,6 +79,14 @@ def _client(filesystem: Any, limits: dict[str, Any]) -> Any:
             endpoint_url=filesystem.endpoint_url,
             config=Config(max_pool_connections=32, **limits),
         )
+
+
+class Version(NamedTuple):
+    """What a file was when it was read; `age` is in seconds by the server's clock, None if it does not tell."""
+
+    data: bytes
+    etag: str
+    age: float | None
 
 
 class ObjectStoreFiles:
@@ -225,6 +243,18 @@ class ObjectStoreFiles:
             found.update((item["Prefix"][len(prefix) : -1], True) for item in page.get("CommonPrefixes", ()))
         return sorted(Entry(name, kind) for name, kind in found.items() if not _is_hidden(name))
 
+    def walk(self, path: str) -> Iterator[Stored]:
+        prefix = self._below(path)
+        for page in self._pages(prefix):
+            for item in page.get("Contents", ()):
+                name = item["Key"][len(prefix) :]
+                if _NO_NAMES.isdisjoint(name.split("/")) and not _is_hidden(name.rpartition("/")[2]):
+                    yield Stored(join(path, name), item["Size"], item["LastModified"].timestamp())
+
+    def temporaries(self, path: str, *, below: bool = False) -> list[Temporary]:
+        checked(path)
+        return []  # an object appears with the last byte of it
+
     def local_path(self, path: str) -> str | None:
         checked(path)
         return None
@@ -238,11 +268,22 @@ class ObjectStoreFiles:
         self._refuse_other_kind(path)
         if len(data) <= _LARGEST:
             self._ask("put_object", Key=key, Body=data, **self._arguments)
+            self._remember(path)
         else:
             from io import BytesIO
 
-            with self._own_errors():  # several requests, and the object appears with the last one
-                self._client.upload_fileobj(BytesIO(data), self._bucket, key, ExtraArgs=self._arguments or None)
+            self._upload(path, BytesIO(data))
+
+    def write_from(self, path: str, file: IO[bytes]) -> None:
+        self._key(path)
+        if not path:
+            raise error(errno.EISDIR, path)
+        self._refuse_other_kind(path)
+        self._upload(path, file)
+
+    def _upload(self, path: str, file: IO[bytes]) -> None:
+        with self._own_errors():  # for a large one several requests, and the object appears with the last one
+            self._client.upload_fileobj(file, self._bucket, self._key(path), ExtraArgs=self._arguments or None)
         self._remember(path)
 
     def _remember(self, path: str) -> None:
@@ -278,6 +319,29 @@ class ObjectStoreFiles:
         self._ask("put_object", **request)
         return True
 
+    def read_version(self, path: str) -> Version | None:
+        """The content of a file, and what tells it from what is there later; None if there is no such file."""
+        answer = self._ask("get_object", accept=(404,), Key=self._key(checked(path, root=False)))
+        if _status(answer) == 404:
+            return None
+        with self._own_errors(), closing(answer["Body"]) as body:
+            return Version(body.read(), answer["ETag"], _age(answer))
+
+    def replace_if(self, path: str, data: bytes, etag: str) -> bool:
+        """Replace a file if it is still the version that was read. False if it is another one, or gone.
+
+        The answer to a request may be lost, and that to the next one is then False, too.
+        """
+        request = {"Key": self._key(checked(path, root=False)), "Body": data, **self._arguments}
+        if not self._has_conditions():
+            self._ask("put_object", **request)
+            return True
+        return _status(self._ask("put_object", accept=(404, 409, 412), IfMatch=etag, **request)) == 200
+
+    def discard(self, path: str) -> None:
+        """Remove a file if there is one."""
+        self._delete([self._key(checked(path, root=False))])
+
     def _put_new(self, request: dict[str, Any], *others: int) -> int:
         """Store an object unless there is one of that key. Gives the status: 200, 412 if there is, or another."""
         for _ in range(_CONFLICTS):
@@ -295,7 +359,8 @@ class ObjectStoreFiles:
                 if not self._is_conditional:
                     warnings.warn(
                         f"the server of {self.url} has no conditional requests: executions of the same id that begin "
-                        "at the same moment may get the same folder. Begin them one after the other.",
+                        "at the same moment may get the same folder, and locks are advisory. Begin them one after the "
+                        "other, or name a lock server for what they share: `execution: {locks: redis://host:6379/0}`.",
                         RuntimeWarning,
                         stacklevel=4,
                     )
@@ -387,6 +452,17 @@ def _is_hidden(name: str) -> bool:
 
 def _status(answer: Any) -> int:
     return int(answer["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def _age(answer: Any) -> float | None:
+    """The seconds since an object was stored, at least: the server's times are whole seconds."""
+    told = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+    if told is None:
+        return None
+    from email.utils import parsedate_to_datetime
+
+    seconds: float = (parsedate_to_datetime(told) - answer["LastModified"]).total_seconds()
+    return max(0.0, seconds - 1)
 
 
 def _code(failure: Exception) -> str:

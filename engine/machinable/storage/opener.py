@@ -7,10 +7,11 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 
 from machinable.errors import MachinableError, StorageUnavailable, near_names
 from machinable.storage.credentials import cut_user, harmless, secrets_of, unavailable, without_credentials
@@ -22,6 +23,8 @@ from machinable.storage.files import (
     MemoryFiles,
     PartAppender,
     Reach,
+    Stored,
+    Temporary,
     checked,
     error,
     is_temporary,
@@ -140,18 +143,32 @@ def import_fs() -> ModuleType:
     """
     with _import_lock:
         if "fs.opener.registry" not in sys.modules:
-            real = sys.modules.get("pkg_resources")
-            sys.modules["pkg_resources"] = _stand_in()
-            try:
+            with _with_stand_in():
                 import fs.opener.registry
-            finally:
-                del sys.modules["pkg_resources"]
-                if real is not None:
-                    sys.modules["pkg_resources"] = real
         import fs
 
         module: ModuleType = fs
         return module
+
+
+def _import_opener(scheme: str) -> None:
+    """Import the package that opens URLs of a scheme, which may want `pkg_resources` as well."""
+    from fs.opener.registry import registry
+
+    with _import_lock, _with_stand_in():
+        registry.get_opener(scheme)
+
+
+@contextmanager
+def _with_stand_in() -> Iterator[None]:
+    real = sys.modules.get("pkg_resources")
+    sys.modules["pkg_resources"] = _stand_in()
+    try:
+        yield
+    finally:
+        del sys.modules["pkg_resources"]
+        if real is not None:
+            sys.modules["pkg_resources"] = real
 
 
 def _stand_in() -> ModuleType:
@@ -165,8 +182,17 @@ def _stand_in() -> ModuleType:
     def iter_entry_points(group: str, name: str | None = None) -> Iterator[EntryPoint]:
         return iter(entry_points(group=group) if name is None else entry_points(group=group, name=name))
 
+    class DistributionNotFound(Exception):
+        pass
+
+    def get_distribution(name: str) -> None:
+        raise DistributionNotFound(name)  # versions are asked for, and nobody reads them
+
     module = ModuleType("pkg_resources")
-    vars(module).update(declare_namespace=declare_namespace, iter_entry_points=iter_entry_points)
+    vars(module).update(
+        declare_namespace=declare_namespace, iter_entry_points=iter_entry_points,
+        get_distribution=get_distribution, DistributionNotFound=DistributionNotFound,
+    )  # fmt: skip
     return module
 
 
@@ -196,8 +222,12 @@ def _open_filesystem(url: str, scheme: str, rest: str, *, create: bool) -> Files
     must_exist = not create and scheme in _OBJECT_STORES and has_folder
     problem: Exception | None = None
     try:
-        reading = {"writeable": False} if scheme in _ARCHIVES else {}
-        filesystem = fs.open_fs(scheme + url[len(scheme) :], create=create, **reading)
+        _import_opener(scheme)
+        if scheme == "gs":
+            filesystem = _open_google(place, create=create)
+        else:
+            reading = {"writeable": False} if scheme in _ARCHIVES else {}
+            filesystem = fs.open_fs(scheme + url[len(scheme) :], create=create, **reading)
         if scheme == "s3":
             from machinable.storage.object_store import open_bucket
 
@@ -215,6 +245,52 @@ def _open_filesystem(url: str, scheme: str, rest: str, *, create: bool) -> Files
         files.close()
         raise
     return files
+
+
+def _open_google(place: str, *, create: bool) -> Any:
+    """The filesystem of a bucket of Google's, with the credentials that its library finds, or `GCS_CREDENTIAL`: the key
+    of a service account, as JSON or as the path of such a file."""
+    from urllib.parse import parse_qs, unquote
+
+    from fs_gcsfs import GCSFS
+    from google.cloud.storage import Client
+
+    resource, _, query = place.partition("?")
+    bucket, _, folder = unquote(resource).partition("/")
+    if not bucket:
+        raise ValueError("it names no bucket: gs://bucket/folder")
+    parameters = {name: values[-1] for name, values in parse_qs(query).items()}
+    options: dict[str, Any] = {}
+    if "project" in parameters:
+        options["project"] = parameters["project"]
+    if "api_endpoint" in parameters:
+        options["client_options"] = {"api_endpoint": parameters["api_endpoint"]}
+    credential = os.environ.get("GCS_CREDENTIAL", "").strip()
+    client = Client.from_service_account_info(_credential(credential), **options) if credential else Client(**options)
+    # Its root is not asked for: what other programs have written has no marker for it.
+    filesystem = GCSFS(bucket, root_path=folder.strip("/"), client=client, create=create, strict=False)
+    filesystem.strict = True
+    return filesystem
+
+
+def _credential(text: str) -> Any:
+    """The key of a service account.
+
+    Raises:
+        ValueError: it is none; the text is not told.
+    """
+    import json
+
+    try:
+        if not text.startswith("{"):
+            with open(os.path.expanduser(text), encoding="utf-8") as file:
+                text = file.read()
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError
+        return found
+    except (OSError, ValueError):
+        raise ValueError("GCS_CREDENTIAL is neither the key of a service account nor the path of one") from None
 
 
 def _how_to_open(scheme: str, known: Iterable[str]) -> str:
@@ -241,6 +317,9 @@ class PyFilesystemFiles:
         self._secrets = secrets_of(url)
         self._replaces_whole = url.partition(":")[0].lower() in _OBJECT_STORES
         self._is_closed = False
+        # Who says nothing can bear threads; a trial's own, the one with its heartbeat and those of its logs share this.
+        is_safe = filesystem.getmeta().get("thread_safe", True)
+        self._lock: AbstractContextManager[Any] = nullcontext() if is_safe else threading.RLock()
 
     def __repr__(self) -> str:
         return f"PyFilesystemFiles({self.url!r})"
@@ -252,7 +331,8 @@ class PyFilesystemFiles:
 
         problem: Exception
         try:
-            yield
+            with self._lock:
+                yield
             return
         except errors.ResourceNotFound:
             problem = error(errno.ENOENT, path)
@@ -302,28 +382,37 @@ class PyFilesystemFiles:
         if not checked(path):
             raise error(errno.EISDIR, path)
         with self._own_errors(path):
-            if self._replaces_whole:
-                self._put(path, data)
-                return
-            if self._fs.isdir(path):
-                raise error(errno.EISDIR, path)
-            temporary = temporary_beside(path)
-            try:
-                self._put(temporary, data)
-                self._fs.move(temporary, path, overwrite=True)
-            except BaseException:
-                with suppress(Exception):  # the first error is what matters, and readers do not see this file
-                    self._fs.remove(temporary)
-                raise
+            self._write(path, lambda place: self._fs.writebytes(place, data))
 
-    def _put(self, path: str, data: bytes) -> None:
+    def _write(self, path: str, put: Callable[[str], None]) -> None:
+        if self._replaces_whole:
+            self._put(path, put)
+            return
+        if self._fs.isdir(path):
+            raise error(errno.EISDIR, path)
+        temporary = temporary_beside(path)
+        try:
+            self._put(temporary, put)
+            self._fs.move(temporary, path, overwrite=True)
+        except BaseException:
+            with suppress(Exception):  # the first error is what matters, and readers do not see this file
+                self._fs.remove(temporary)
+            raise
+
+    def write_from(self, path: str, file: IO[bytes]) -> None:
+        if not checked(path):
+            raise error(errno.EISDIR, path)
+        with self._own_errors(path):
+            self._write(path, lambda place: self._fs.upload(place, file))
+
+    def _put(self, path: str, put: Callable[[str], None]) -> None:
         from fs.errors import ResourceNotFound
 
         try:
-            self._fs.writebytes(path, data)
+            put(path)
         except ResourceNotFound:
             self._make_parents(path)
-            self._fs.writebytes(path, data)
+            put(path)
 
     def _make_parents(self, path: str) -> None:
         self._fs.makedirs(path.rpartition("/")[0], recreate=True)
@@ -362,6 +451,41 @@ class PyFilesystemFiles:
                 return sorted(Entry(i.name, bool(i.is_dir)) for i in found if not is_temporary(i.name))
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def walk(self, path: str) -> Iterator[Stored]:
+        try:
+            with self._own_errors(path):
+                found = list(self._fs.scandir(checked(path) or "/", namespaces=["details"]))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for info in found:
+            name = f"{path}/{info.name}" if path else info.name
+            if is_temporary(info.name):
+                continue
+            if info.is_dir:
+                yield from self.walk(name)
+            else:
+                yield Stored(name, info.size or 0, info.raw.get("details", {}).get("modified"))
+
+    def temporaries(self, path: str, *, below: bool = False) -> list[Temporary]:
+        if self._replaces_whole:
+            checked(path)
+            return []
+        try:
+            with self._own_errors(path):
+                there = list(self._fs.scandir(checked(path) or "/", namespaces=["details"]))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        found = []
+        for info in there:
+            name = f"{path}/{info.name}" if path else info.name
+            if is_temporary(info.name):
+                changed = info.raw.get("details", {}).get("modified")
+                age = time.time() - changed if changed else 0.0
+                found.append(Temporary(name, 0 if info.is_dir else info.size or 0, age))
+            elif info.is_dir and below:
+                found += self.temporaries(name, below=True)
+        return sorted(found)
 
     def size(self, path: str) -> int:
         with self._own_errors(path):

@@ -12,7 +12,7 @@ from machinable.plain import Plain, decode, dumps
 from machinable.storage import layout
 from machinable.storage.files import Files, read_parts
 
-__all__ = ["RowWriter", "read_rows"]
+__all__ = ["RowWriter", "damaged_lines", "read_rows", "rows_in"]
 
 
 class RowWriter:
@@ -45,21 +45,31 @@ def read_rows(files: Files, path: str) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     for piece in read_parts(files, path):
-        rows += _rows(piece, layout.join(files.url, path))
+        rows += rows_in(piece, layout.join(files.url, path))
     return rows
 
 
-def _rows(data: bytes, place: str) -> list[dict[str, Any]]:
-    if not data:
-        return []
+def rows_in(data: bytes, place: str) -> list[dict[str, Any]]:
+    """The rows in a file of that name, see `read_rows`."""
     try:
-        # One call for all lines takes half the time of one for each.
-        rows = json.loads(b"[" + data.removesuffix(b"\n").replace(b"\n", b",") + b"]")
-        if len(rows) != data.count(b"\n") + (not data.endswith(b"\n")) or not all(type(row) is dict for row in rows):
-            raise ValueError
+        rows = _rows_at_once(data)
     except ValueError:
         rows = _row_by_row(data, place)
     return [decode(row) for row in rows] if b'{"__' in data else rows
+
+
+def _rows_at_once(data: bytes) -> list[Any]:
+    """All lines with one call, which takes half the time of one for each.
+
+    Raises:
+        ValueError: a line is no row, or unfinished.
+    """
+    if not data:
+        return []
+    rows: list[Any] = json.loads(b"[" + data.removesuffix(b"\n").replace(b"\n", b",") + b"]")
+    if len(rows) != data.count(b"\n") + (not data.endswith(b"\n")) or not all(type(row) is dict for row in rows):
+        raise ValueError
+    return rows
 
 
 def _row_by_row(data: bytes, place: str) -> list[Any]:
@@ -79,6 +89,23 @@ def _row_by_row(data: bytes, place: str) -> list[Any]:
             ) from error
         rows.append(row)
     return rows
+
+
+def damaged_lines(data: bytes) -> list[int]:
+    """The numbers, from 1, of the lines that are whole and no rows."""
+    try:
+        _rows_at_once(data)
+        return []
+    except ValueError:
+        lines = enumerate(data.split(b"\n"), start=1)
+        return [number for number, line in lines if not _is_row(line) and not _is_unfinished(line)]
+
+
+def _is_row(line: bytes) -> bool:
+    try:
+        return type(json.loads(line)) is dict
+    except ValueError:
+        return False
 
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')

@@ -1,0 +1,237 @@
+"""Unpacks a code backup, which somebody else may have made: nothing gets out of the directory that is given."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import IO, NamedTuple
+
+from machinable.errors import BadName, Damaged, StorageError, StorageUnavailable
+from machinable.storage.files import temporary_beside
+from machinable.storage.sizes import shown_size
+
+__all__ = ["LARGEST", "MOST", "Unpacked", "unpack"]
+
+LARGEST = 4 * 2**30  # bytes that an archive may come to
+MOST = 200_000  # files that it may have
+RATIO = 1100  # times that deflate makes anything smaller at most, with its headers
+LONGEST_TARGET = 4096  # bytes that a link may lead to
+ROUNDS = 20  # of looking whether links lead out
+
+_UNREADABLE = (  # what the library raises for archives that are none
+    zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error, zlib.error, OSError,
+)  # fmt: skip
+_RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
+
+
+class Unpacked(NamedTuple):
+    """What was unpacked.
+
+    Attributes:
+        files, size: how many files, and their bytes together.
+        skipped: links that lead out of the directory, which were not made.
+    """
+
+    files: int
+    size: int
+    skipped: tuple[str, ...]
+
+
+def unpack(data: bytes | IO[bytes], directory: str | os.PathLike[str], *, limit: int = LARGEST) -> Unpacked:
+    """Unpack the archive of a project's code. The directory appears when all is in it.
+
+    Args:
+        data: the archive, as bytes or as a file. directory: where to; it must be empty, or not there.
+        limit: bytes that all files may have together.
+
+    Returns:
+        What was unpacked. Links that lead out of the directory are left out: what they led to was never packed.
+
+    Raises:
+        StorageUnavailable: the directory is not empty, or cannot be written.
+        Damaged: it is no archive, a part of it is damaged, or it is larger than it says or than it may be.
+        BadName: a name in it leads out of the directory, or two are the same.
+    """
+    target = os.path.abspath(directory)
+    _check_target(target)
+    from io import BytesIO
+
+    try:
+        with zipfile.ZipFile(BytesIO(data) if isinstance(data, bytes) else data) as archive:
+            entries = _checked(archive.infolist(), limit)
+            return _unpacked(archive, entries, target)
+    except StorageError:
+        raise
+    except _UNREADABLE as error:
+        raise _damaged(str(error) or type(error).__name__) from error
+
+
+def _damaged(reason: str) -> Damaged:
+    return Damaged(f"the code backup cannot be unpacked: {reason}", given=reason, todo="Restore code.zip from a copy.")
+
+
+def _check_target(target: str) -> None:
+    try:
+        if os.path.lexists(target) and (not os.path.isdir(target) or os.path.islink(target) or os.listdir(target)):
+            raise StorageUnavailable(
+                f"{target!r} is not empty" if os.path.isdir(target) else f"{target!r} is no directory", given=target,
+                todo="Give a directory that is not there yet.",
+            )  # fmt: skip
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise _unwritable(target, error) from error
+
+
+def _unwritable(target: str, error: OSError) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"{target!r} cannot be written: {error.strerror or error}", given=target,
+        todo="Check its permissions and the free space, or give another directory.",
+    )  # fmt: skip
+
+
+def _checked(entries: Sequence[zipfile.ZipInfo], limit: int) -> list[zipfile.ZipInfo]:
+    """The files and links of an archive, if it is safe to unpack them.
+
+    Raises:
+        Damaged, BadName: it is not.
+    """
+    if len(entries) > MOST:
+        raise _damaged(f"it has {len(entries)} files, and {MOST} are what it may have")
+    total = sum(entry.file_size for entry in entries)
+    if total > limit:
+        raise _damaged(f"it comes to {shown_size(total)}, and {shown_size(limit)} are what it may come to")
+    seen: dict[str, bool] = {}  # False for a file or link, True for a directory above one
+    files = []
+    for entry in entries:
+        if entry.file_size > max(entry.compress_size, 1) * RATIO:
+            raise _damaged(f"{entry.filename!r} says that it comes to {shown_size(entry.file_size)}")
+        if entry.flag_bits & 1:
+            raise _damaged(f"{entry.filename!r} is encrypted")
+        is_directory = entry.filename.endswith("/")
+        parts = _parts(entry.orig_filename)
+        path = "/".join(parts)
+        if seen.get(path, is_directory) is not is_directory or (path in seen and not is_directory):
+            raise _bad_name(entry.orig_filename, "it is there twice")
+        seen[path] = is_directory
+        for number in range(1, len(parts)):
+            if not seen.setdefault("/".join(parts[:number]), True):
+                raise _bad_name(entry.orig_filename, "what it lies in is no directory")
+        kind = stat.S_IFMT(entry.external_attr >> 16)
+        if not is_directory and kind not in (0, stat.S_IFREG, stat.S_IFLNK):
+            raise _bad_name(entry.orig_filename, "it is neither a file nor a link")
+        if not is_directory:
+            files.append(entry)
+    return files
+
+
+def _parts(name: str) -> list[str]:
+    parts = name.removesuffix("/").split("/")
+    if name.startswith("/") or not {"", ".", ".."}.isdisjoint(parts) or "\0" in name:
+        raise _bad_name(name, "it leads out of the directory")
+    if os.name == "nt" and any(
+        "\\" in part or ":" in part or part.partition(".")[0].strip().lower() in _RESERVED for part in parts
+    ):
+        raise _bad_name(name, "this system has no such names")
+    return parts
+
+
+def _bad_name(name: str, reason: str) -> BadName:
+    return BadName(
+        f"the code backup has the name {name!r}: {reason}", given=name,
+        todo="Nothing was unpacked. Somebody has made that archive, machinable has not.",
+    )  # fmt: skip
+
+
+def _unpacked(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo], target: str) -> Unpacked:
+    from shutil import rmtree
+
+    temporary = temporary_beside(target)
+    try:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.mkdir(temporary)
+        size = 0
+        links: dict[str, tuple[str, str]] = {}
+        for entry in entries:
+            place = os.path.join(temporary, *entry.filename.split("/"))
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            mode = entry.external_attr >> 16
+            if stat.S_ISLNK(mode):
+                links[entry.filename] = place, _target_of(archive, entry)
+            else:
+                size += _write(archive, entry, place)
+                if mode & stat.S_IXUSR:
+                    readable = os.stat(place).st_mode
+                    os.chmod(place, stat.S_IMODE(readable | (readable & 0o444) >> 2))
+        # Links come last: nothing is ever written through one.
+        skipped = _make_links(temporary, links)
+        with suppress(FileNotFoundError):
+            os.rmdir(target)  # an empty one
+        os.rename(temporary, target)
+    except OSError as error:
+        rmtree(temporary, ignore_errors=True)
+        if isinstance(error, StorageError):
+            raise
+        raise _unwritable(target, error) from error
+    except BaseException:
+        rmtree(temporary, ignore_errors=True)
+        raise
+    return Unpacked(len(entries) - len(skipped), size, tuple(skipped))
+
+
+def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: str) -> int:
+    """Write a file, but no more of it than the archive has said."""
+    size = 0
+    with archive.open(entry) as source, open(place, "xb") as file:
+        while piece := source.read(2**20):
+            size += len(piece)
+            if size > entry.file_size:
+                raise _damaged(f"{entry.filename!r} is larger than it says")
+            file.write(piece)
+    if size != entry.file_size:
+        raise _damaged(f"{entry.filename!r} is shorter than it says")
+    return size
+
+
+def _target_of(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
+    if entry.file_size > LONGEST_TARGET:
+        raise _damaged(f"the link {entry.filename!r} is none")
+    leads = os.fsdecode(archive.read(entry))
+    if not leads or "\0" in leads:
+        raise _damaged(f"the link {entry.filename!r} leads nowhere")
+    return leads
+
+
+def _make_links(root: str, links: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Make links, and give the names of those that were not made, because they lead out of the directory.
+
+    What a link comes to depends on the others, so all are made before any is looked at, and again without those.
+    """
+    made, skipped = {}, []
+    for name, (place, leads) in links.items():
+        try:
+            os.symlink(leads, place)
+            made[name] = place
+        except (OSError, NotImplementedError):
+            if os.name != "nt":  # there it takes a privilege
+                raise
+            skipped.append(name)
+    top = os.path.realpath(root)
+    for _ in range(ROUNDS):
+        out = [name for name, place in made.items() if not _is_within(os.path.realpath(place), top)]
+        out += [name for name in made if os.path.isabs(links[name][1]) and name not in out]
+        if not out:
+            return sorted(skipped)
+        for name in out:
+            os.unlink(made.pop(name))
+        skipped += out
+    raise _damaged("its links are a maze that leads out of the directory")
+
+
+def _is_within(path: str, top: str) -> bool:
+    return path == top or path.startswith(os.path.join(top, ""))

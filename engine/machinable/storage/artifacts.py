@@ -1,0 +1,157 @@
+"""The artifacts of a trial, for whoever reads them: the trial itself, those that require it, and people later."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from machinable.errors import BadName, MissingArtifact, near_names
+from machinable.storage.files import Files, checked
+from machinable.storage.formats import check_directory, check_name, load
+from machinable.storage.layout import join
+
+__all__ = ["NOTHING", "Artifacts", "fetch", "names_below"]
+
+NOTHING: Any = object()
+_NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+class Artifacts:
+    """What lies in the folder of a trial's artifacts.
+
+    Args:
+        files: the storage. path: the folder. owner: who has written them, for messages: "this trial".
+        trust: whether artifacts may be read that run code then, as pickles do.
+    """
+
+    def __init__(self, files: Files, path: str, owner: str, *, trust: bool) -> None:
+        self._files = files
+        self._path = path
+        self._owner = owner
+        self._trust = trust
+
+    def names(self) -> list[str]:
+        """All names, sorted; those in folders have a `/`."""
+        return sorted(names_below(self._files, self._path))
+
+    def read(self, name: str, default: Any = NOTHING, *, load: Callable[[str], Any] | None = None) -> Any:
+        """An artifact as it was written, or the default if one is given and there is no such artifact.
+
+        Args:
+            load: what reads a model (`.zip`); by default what was named when it was written.
+
+        Raises:
+            MissingArtifact: there is none. BadName: there can be none of that name. Damaged: it cannot be read.
+            StorageError: reading it runs code, and that is not trusted.
+        """
+        check_name(name)
+        try:
+            content = self._files.read(join(self._path, name))
+        except _NO_FILE:
+            if default is not NOTHING:
+                return default
+            raise self.missing(name) from None
+        return _load(name, content, trust=self._trust, load=load)
+
+    def content(self, name: str) -> bytes:
+        """The bytes of an artifact.
+
+        Raises:
+            MissingArtifact: there is none. BadName: there can be none of that name.
+        """
+        try:
+            return self._files.read(join(self._path, checked(name, root=False)))
+        except _NO_FILE:
+            raise self.missing(name) from None
+
+    def local_path(self, name: str) -> str:
+        """A path on this host with an artifact, or with a directory of them for a name that ends in `/`.
+
+        From a storage elsewhere it is fetched once, and removed when the process ends. Do not change what is there.
+
+        Raises:
+            MissingArtifact: there is none. BadName: there can be none of that name.
+        """
+        is_directory = name.endswith("/")
+        place = join(self._path, checked(check_directory(name) if is_directory else name, root=False))
+        if self._files.is_directory(place) != is_directory or not self._files.exists(place):
+            raise self.missing(name)
+        local = self._files.local_path(place)
+        if local is not None:
+            return local
+        known = _fetched.setdefault(self._files, {})
+        if place not in known:
+            import tempfile
+
+            target = os.path.join(tempfile.mkdtemp(dir=_fetched_to(os.getpid())), os.path.basename(place))
+            fetch(self._files, place, target)
+            known[place] = target
+        return known[place]
+
+    def missing(self, name: str) -> MissingArtifact:
+        """What is said about an artifact that is not there."""
+        known = self.names()
+        if name.endswith("/"):
+            known = sorted({one[: i + 1] for one in known for i, c in enumerate(one) if c == "/"})
+        near = near_names(name, known)
+        return MissingArtifact(
+            f"{self._owner} has no artifact {name!r}", given=name, known=known,
+            todo=f"Did you mean {' or '.join(map(repr, near))}?" if near
+            else f"It has: {', '.join(known) or 'none at all'}",
+        )  # fmt: skip
+
+
+_load = load  # `read` has an argument of that name
+
+
+def names_below(files: Files, path: str) -> list[str]:
+    """The files in a folder and in all folders below, relative to it."""
+    return [found.path.removeprefix(path + "/") for found in files.walk(path)]
+
+
+def fetch(files: Files, path: str, target: str) -> None:
+    """Copy a file, or a folder with all that is in it, to a path on this host.
+
+    Raises:
+        BadName: the name of a file would lie elsewhere on this host.
+    """
+    if not files.is_directory(path):
+        _copy(files, path, target)
+        return
+    os.makedirs(target, exist_ok=True)
+    for name in names_below(files, path):
+        if "\\" in name:
+            raise BadName(f"{name!r} in {path} cannot be fetched", given=name, todo="Give it a name without \\.")
+        place = os.path.join(target, *checked(name).split("/"))
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        _copy(files, join(path, name), place)
+
+
+def _copy(files: Files, path: str, target: str) -> None:
+    data = files.read(path)
+    with open(target, "wb") as file:
+        file.write(data)
+
+
+_fetched: WeakKeyDictionary[Files, dict[str, str]] = WeakKeyDictionary()
+
+
+@lru_cache(maxsize=1)
+def _fetched_to(process: int) -> str:
+    """Where this process keeps what it has fetched."""
+    import atexit
+    import tempfile
+
+    directory = tempfile.mkdtemp(prefix="machinable-")
+    atexit.register(_remove, directory, process)
+    return directory
+
+
+def _remove(directory: str, process: int) -> None:
+    if process == os.getpid():  # a forked process has inherited this, too
+        import shutil
+
+        shutil.rmtree(directory, ignore_errors=True)

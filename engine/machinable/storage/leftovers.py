@@ -1,0 +1,102 @@
+"""What processes leave behind that were killed: temporary files, leases, and the beginnings of executions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+from machinable.storage import layout
+from machinable.storage.alive import is_gone
+from machinable.storage.files import DirectoryFiles, Files, Temporary, is_abandoned, marked, marker_beside
+
+__all__ = ["abandoned", "at_work", "is_at_work", "release", "stale_leases", "sweep", "tidy"]
+
+
+@contextmanager
+def at_work(files: Files, folder: str) -> Iterator[None]:
+    """Meanwhile others can tell that this process is at work on an execution.
+
+    First it removes the temporary files of processes that were killed, see `tidy`, and those in this folder.
+    """
+    tidy(files)
+    if not isinstance(files, DirectoryFiles):  # only there do killed processes leave files, and is a mark cheap
+        yield
+        return
+    sweep(files, folder)
+    marker = marker_beside(folder)
+    files.write(marker, b"")
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # the storage may be read-only by now; the next one finds it
+            files.remove(marker)
+
+
+def is_at_work(files: Files, folder: str) -> bool:
+    """Whether a process on this host, or perhaps one on another, is at work on an execution. It is asked for with one
+    look into the storage; where that cannot tell, it is False."""
+    return any(marked(found.name) == folder and not is_abandoned(found) for found in files.temporaries(""))
+
+
+def tidy(files: Files) -> int:
+    """Remove what killed processes have left, as far as one look into the storage tells where. Gives its number.
+
+    These are temporary files in the storage itself, and in the executions that they were at work on.
+    """
+    removed = 0
+    gone = [found for found in files.temporaries("") if is_abandoned(found)]
+    for found in gone:
+        folder = marked(found.name)
+        if folder is not None:
+            removed += sweep(files, folder) + sweep(files, layout.BY_CONTENT)
+        removed += _remove(files, found)
+    return removed
+
+
+def sweep(files: Files, path: str) -> int:
+    """Remove the temporary files of killed processes from a folder and all below. Gives their number."""
+    return sum(_remove(files, found) for found in abandoned(files, path))
+
+
+def abandoned(files: Files, path: str) -> list[Temporary]:
+    """The temporary files of killed processes in a folder and all below."""
+    return [found for found in files.temporaries(path, below=True) if is_abandoned(found)]
+
+
+def _remove(files: Files, found: Temporary) -> int:
+    with suppress(FileNotFoundError, PermissionError):  # somebody else was quicker; it is another user's
+        files.remove(found.path)
+        return 1
+    return 0
+
+
+def stale_leases(files: Files, paths: Iterable[str]) -> Iterator[str]:
+    """Those leases whose holders are gone, or have given no sign of life for too long."""
+    from machinable.storage.leases import leases_in
+    from machinable.storage.locks import LEASE
+
+    leases = leases_in(files)
+    try:
+        for path in paths:
+            found = leases.find(path)
+            if found is not None:
+                said = found.facts.get("lease")
+                seconds = said if isinstance(said, (int, float)) else LEASE
+                if is_gone(found.facts) or (found.age is not None and found.age >= seconds):
+                    yield path
+    finally:
+        leases.close()
+
+
+def release(files: Files, path: str) -> bool:
+    """Remove a stale lease, as the next one would who wants it. False if somebody has it by now."""
+    from machinable.storage.locks import open_locks
+
+    locks = open_locks(files)
+    try:
+        lease = locks.take(path)
+        if lease is not None:
+            lease.release()
+        return lease is not None
+    finally:
+        locks.close()

@@ -1,0 +1,35 @@
+"""A server that speaks as Google Cloud Storage does, in a process of its own, for tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["gcs_server"]
+
+_PROGRAM = """
+import logging, sys
+logging.disable()
+from gcp_storage_emulator.server import create_server
+
+server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=sys.argv[1])
+server.start()
+print(server._api._httpd.server_address[1], flush=True)
+sys.stdin.read()  # until nobody is there any more
+server.stop()
+"""
+
+
+@contextmanager
+def gcs_server(bucket: str) -> Iterator[str]:
+    """The URL of a server with one empty bucket, which ends with the block."""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", _PROGRAM, bucket], text=True, **pipes) as server:
+        assert server.stdout is not None
+        try:
+            yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        finally:
+            server.terminate()

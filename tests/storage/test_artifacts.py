@@ -1,0 +1,119 @@
+"""Reading what a trial has kept, in its own process, in another one, and from a storage elsewhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from machinable.errors import BadName, MissingArtifact, StorageError
+from machinable.storage.artifacts import Artifacts, fetch
+from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.formats import dump
+from machinable.storage.opener import open_files
+
+
+@pytest.fixture(params=["memory", "directory", "s3"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Files]:
+    makers: dict[str, Callable[[], Files]] = {
+        "memory": MemoryFiles, "directory": lambda: DirectoryFiles(tmp_path / "storage"),
+        "s3": lambda: open_files(request.getfixturevalue("s3_folder")(), create=True),
+    }  # fmt: skip
+    files = makers[request.param]()
+    for name, data in {"a.json": b"[1]", "model/config.json": b"{}", "model/deep/weights.bin": b"\1"}.items():
+        files.write(f"t/artifacts/{name}", data)
+    yield files
+    files.close()
+
+
+def artifacts(files: Files, trust: bool = False) -> Artifacts:
+    return Artifacts(files, "t/artifacts", "this trial", trust=trust)
+
+
+def test_names_are_those_of_files(files: Files) -> None:
+    assert artifacts(files).names() == ["a.json", "model/config.json", "model/deep/weights.bin"]
+    assert Artifacts(files, "nothing", "this trial", trust=False).names() == []
+
+
+def test_what_is_there_is_read_and_what_is_not_is_the_default(files: Files) -> None:
+    found = artifacts(files)
+    assert (found.read("a.json"), found.content("a.json")) == ([1], b"[1]")
+    assert found.read("b.json", None) is None
+    assert found.read("model/deep/weights.bin") == b"\1"
+    for act in (found.read, found.content, found.local_path):
+        with pytest.raises(MissingArtifact, match=r"this trial has no artifact 'b\.json'\n  Did you mean 'a\.json'\?"):
+            act("b.json")
+    with pytest.raises(MissingArtifact, match=r"It has: a\.json, model/config\.json, model/deep/weights\.bin"):
+        found.read("other.npy")
+
+
+def test_a_directory_is_not_read_and_has_a_path(files: Files) -> None:
+    found = artifacts(files)
+    with pytest.raises(BadName, match=r"read it with path\('model/'\)"):
+        found.read("model/")
+    path = Path(found.local_path("model/"))
+    assert path.name == "model"
+    assert sorted(p.relative_to(path).as_posix() for p in path.rglob("*.*")) == ["config.json", "deep/weights.bin"]
+    assert Path(found.local_path("model/deep/"), "weights.bin").read_bytes() == b"\1"
+    assert Path(found.local_path("a.json")).name == "a.json"
+    assert artifacts(files).local_path("model/") == str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("modle/", "this trial has no artifact 'modle/'\n  Did you mean 'model/'?"),
+        ("a.json/", "this trial has no artifact 'a.json/'"),
+        ("model", "this trial has no artifact 'model'"),
+        ("deep/", "this trial has no artifact 'deep/'"),
+    ],
+)
+def test_a_path_of_what_is_not_there_is_none(name: str, message: str, files: Files) -> None:
+    with pytest.raises(MissingArtifact) as caught:
+        artifacts(files).local_path(name)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("name", ["", "/", "../t/", "..", "a/../b", "model//"])
+def test_a_path_stays_in_the_folder(name: str, files: Files) -> None:
+    for act in (artifacts(files).local_path, artifacts(files).content):
+        with pytest.raises((BadName, MissingArtifact)):
+            act(name)
+
+
+def test_what_runs_code_is_read_where_it_is_trusted(files: Files) -> None:
+    files.write("t/artifacts/x.pkl", dump("x.pkl", {1}))
+    assert artifacts(files, trust=True).read("x.pkl") == {1}
+    with pytest.raises(StorageError, match="trust=True"):
+        artifacts(files).read("x.pkl", None)
+
+
+def test_a_name_that_would_lie_elsewhere_on_this_host_is_not_fetched(tmp_path: Path) -> None:
+    files = MemoryFiles()
+    files.write("t/a\\..\\..\\x", b"1")
+    with pytest.raises(BadName, match="cannot be fetched"):
+        fetch(files, "t", str(tmp_path / "target"))
+
+
+def test_what_was_fetched_is_removed_when_the_process_ends() -> None:
+    code = (
+        "import os\n"
+        "from machinable.storage.artifacts import Artifacts\n"
+        "from machinable.storage.files import MemoryFiles\n"
+        "files = MemoryFiles()\n"
+        "files.write('t/m/x', b'1')\n"
+        "path = Artifacts(files, 't', 'it', trust=False).local_path('m/')\n"
+        "assert os.listdir(path) == ['x']\n"
+        "if os.fork() == 0:\n"
+        "    raise SystemExit\n"
+        "os.wait()\n"
+        "assert os.listdir(path) == ['x']\n"
+        "print(path)\n"
+    )
+    out = subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True).stdout
+    assert out.strip()
+    assert not os.path.exists(os.path.dirname(os.path.dirname(out.strip())))

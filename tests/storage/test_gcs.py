@@ -1,0 +1,125 @@
+"""Storages in Google Cloud: they behave as others do, and credentials are found where people have them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import machinable as ml
+from machinable.errors import StorageUnavailable
+from machinable.storage.files import Files
+from machinable.storage.opener import open_files
+from tests.kits.storage import AWKWARD, FilesConformance
+
+pytest.importorskip("fs_gcsfs")
+pytest.importorskip("gcp_storage_emulator")
+
+from tests.kits.gcs_server import gcs_server
+
+World = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[str]:
+    with gcs_server("bucket") as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def endpoint(_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", _server)
+    monkeypatch.delenv("GCS_CREDENTIAL", raising=False)
+    return _server
+
+
+_numbers = itertools.count()
+
+
+class TestGoogleFiles(FilesConformance):
+    is_exclusive = False
+
+    @pytest.fixture
+    def files(self) -> Iterator[Files]:
+        files = open_files(f"gs://bucket/kit/{next(_numbers)}", create=True)
+        yield files
+        files.close()
+
+    @pytest.mark.parametrize("name", [name for name in AWKWARD if not set("?%#") & set(name)])
+    def test_names_are_taken_by_the_letter(self, files: Files, name: str) -> None:
+        """Other names are not answered by this server, whose links are not quoted."""
+        super().test_names_are_taken_by_the_letter(files, name)
+
+
+WORK = """
+from machinable import Component
+
+
+class Work(Component):
+    def on_execute(self):
+        self.record["x"] = 1
+        self.record.save()
+        self.store.write("deep/x.json", {"a": 1})
+        self.log.info("done")
+        return 5
+"""
+
+
+@pytest.mark.filterwarnings("ignore:locks in gs")
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+def test_an_execution_is_kept_and_read_back(project: World, engine: str) -> None:
+    project("components:\n  - work:\n", work=WORK)
+    url = f"gs://bucket/a folder/{next(_numbers)}"
+    ml.execute(ml.Task("work").repeat(2), url, seed="OY1p1o", engine=engine)
+    with ml.Storage(url) as storage:
+        (execution,) = storage.executions
+        assert [(t.status, t.result, t.records.column("x"), t.read("deep/x.json")) for t in execution] == (
+            [("finished", 5, [1], {"a": 1})] * 2
+        )
+        assert storage.url == url
+
+
+def test_what_is_not_there_is_told() -> None:
+    with pytest.raises(StorageUnavailable, match="there is no storage at 'gs://bucket/nowhere'"):
+        open_files("gs://bucket/nowhere", create=False)
+    with pytest.raises(StorageUnavailable, match="the storage 'gs://no-bucket/x' cannot be used"):
+        open_files("gs://no-bucket/x", create=True)
+    with pytest.raises(StorageUnavailable, match="it names no bucket: gs://bucket/folder"):
+        open_files("gs://", create=True)
+
+
+@pytest.mark.parametrize("text", ["{canary", "[1]", "/no/such/canary", '{"type": "canary"}'])
+def test_a_credential_that_is_none_is_told_without_it(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("GCS_CREDENTIAL", text)
+    with pytest.raises(StorageUnavailable) as caught:
+        open_files("gs://bucket/x", create=True)
+    assert "canary" not in "".join(traceback.format_exception(caught.value)).replace(__file__, "")
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_credential_is_the_key_of_a_service_account_or_a_file_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, as_file: bool
+) -> None:
+    rsa = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.rsa")
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    text = json.dumps({
+        "type": "service_account", "project_id": "p", "client_email": "ada@example.org",
+        "token_uri": "http://127.0.0.1:9/token",
+        "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+    })  # fmt: skip
+    (tmp_path / "key.json").write_text(text)
+    monkeypatch.setenv("GCS_CREDENTIAL", str(tmp_path / "key.json") if as_file else text)
+    from machinable.storage.opener import _import_opener, _open_google, import_fs
+
+    import_fs()
+    _import_opener("gs")
+    filesystem = _open_google("bucket/a%20folder?project=other", create=False)
+    client = filesystem.client
+    assert (client._credentials.service_account_email, client.project) == ("ada@example.org", "other")
+    assert (filesystem._bucket_name, filesystem.root_path) == ("bucket", "a folder")

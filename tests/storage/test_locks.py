@@ -1,0 +1,699 @@
+"""Of all who want to compute the same, one does; a holder that is gone does not keep the others waiting."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from machinable.errors import BadName, InvalidValue, NotAvailable, StorageUnavailable
+from machinable.plain import dumps
+from machinable.storage import alive, layout, leases
+from machinable.storage.alive import is_gone, this_process
+from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.leases import DirectoryLeases, FileLeases, MemoryLeases, ObjectStoreLeases
+from machinable.storage.locks import Lease, Locks, open_locks
+from machinable.storage.opener import open_files
+from tests.kits.redis_server import PASSWORD, RedisServer, is_installed, redis_server
+
+PATH = layout.lease("ab" * 16)
+KINDS = ["memory", "directory", "s3", "redis"]
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+
+class Anywhere(MemoryFiles):
+    """Files that several hosts reach, and of which none can be made exclusively."""
+
+    reach = "anywhere"
+    url = "anywhere://"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.url = f"anywhere://{next(_numbers)}"
+
+
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    pytest.importorskip("redis")
+    if not is_installed():
+        pytest.skip("there is no redis-server here")
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+class World(NamedTuple):
+    """A storage and the server of its locks, if there is one; `storage` is its URL."""
+
+    files: Files
+    storage: str
+    server: str | None
+
+    def locks(self, lease: float = 30.0) -> Locks:
+        """Locks as another process would open them."""
+        files = self.files if self.files.reach == "process" else open_files(self.storage, create=True)
+        locks = open_locks(files, self.server, lease)
+        _opened.append(locks)
+        return locks
+
+    def leave(self, **facts: Any) -> None:
+        """A lease of somebody else."""
+        held = {**this_process(), "lease": 30.0, "time": "?", "token": os.urandom(4).hex(), **facts}
+        if self.server is not None:
+            import redis as client
+
+            place = os.path.realpath(self.storage)
+            with client.Redis.from_url(self.server) as connection:
+                # Redis itself ends what is overdue; it does not take 0.
+                connection.set(f"machinable:{place}/{PATH}", dumps(held), px=max(1, int(held["lease"] * 1000)))
+        elif self.files.reach == "process":
+            MemoryLeases(self.files).take(PATH, held, lambda found: True)
+        else:
+            self.files.write(PATH, dumps(held).encode() + b"\n")
+
+    def process(self, code: str, *arguments: str) -> subprocess.Popen[str]:
+        """Another Python that has `locks` and `PATH`."""
+        begin = (
+            "import sys, os\nfrom machinable.storage.opener import open_files\n"
+            "from machinable.storage.locks import open_locks\n"
+            f"locks = open_locks(open_files({self.storage!r}, create=True), {self.server!r})\nPATH = {PATH!r}\n"
+        )
+        command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", begin + code, *arguments]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+_opened: list[Locks] = []
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Iterator[None]:
+    yield
+    while _opened:
+        _opened.pop().close()
+
+
+@pytest.fixture
+def worlds(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], World]:
+    def make(kind: str) -> World:
+        if kind == "memory":
+            return World(MemoryFiles(), "mem://", None)
+        storage, server = str(tmp_path / "storage"), None
+        if kind == "s3":
+            storage = request.getfixturevalue("s3_folder")()
+        elif kind == "redis":
+            server = request.getfixturevalue("redis").url
+        return World(open_files(storage, create=True), storage, server)
+
+    return make
+
+
+@pytest.fixture(params=KINDS)
+def world(request: pytest.FixtureRequest, worlds: Callable[[str], World]) -> World:
+    return worlds(request.param)
+
+
+@pytest.fixture(params=KINDS[1:])
+def shared(request: pytest.FixtureRequest, worlds: Callable[[str], World]) -> World:
+    """One that several processes can share."""
+    return worlds(request.param)
+
+
+@pytest.fixture
+def directory(worlds: Callable[[str], World]) -> World:
+    return worlds("directory")
+
+
+def race(locks: list[Locks]) -> list[Lease]:
+    """The leases that several get who ask at the same moment."""
+    barrier = threading.Barrier(len(locks))
+
+    def take(one: Locks) -> Lease | None:
+        barrier.wait()
+        return one.take(PATH)
+
+    with ThreadPoolExecutor(len(locks)) as pool:
+        return [lease for lease in pool.map(take, locks) if lease is not None]
+
+
+def taken(locks: Locks) -> Lease:
+    lease = locks.take(PATH)
+    assert lease is not None
+    return lease
+
+
+def left(files: Files, below: str = "") -> list[str]:
+    """All files of a storage."""
+    found = []
+    for entry in files.entries(below):
+        path = layout.join(below, entry.name)
+        found += left(files, path) if entry.is_directory else [path]
+    return found
+
+
+def test_of_many_who_ask_at_once_one_gets_it(world: World) -> None:
+    many = [world.locks() for _ in range(8)]
+    for _ in range(5):
+        (lease,) = race(many)
+        assert lease.is_held
+        lease.release()
+        assert not lease.is_held
+
+
+def test_what_was_given_back_can_be_had_again_and_leaves_no_file(world: World) -> None:
+    one, other = world.locks(), world.locks()
+    with taken(one) as lease:
+        assert (lease.path, other.take(PATH), one.take(PATH)) == (PATH, None, None)
+        assert other.take(layout.lease("cd" * 16)) is not None
+    assert other.holder(PATH) is None
+    with taken(other):
+        pass
+    other.close()
+    lease.release()  # once more changes nothing
+    assert [path for path in left(world.files) if not path.startswith(".machinable")] == []
+
+
+def test_others_are_told_who_has_it_and_no_more(world: World) -> None:
+    locks = world.locks()
+    assert locks.holder(PATH) is None
+    locks.take(PATH, {"execution": "OY1p1o", "uid": "9c2EapVGXnPH"})
+    held = world.locks().holder(PATH) or {}
+    assert {key: held.pop(key) for key in ("execution", "uid", "host", "pid")} == {
+        "execution": "OY1p1o", "uid": "9c2EapVGXnPH", "host": os.uname().nodename, "pid": os.getpid(),
+    }  # fmt: skip
+    assert sorted(held) == ["heartbeat", "time"]
+    assert all(moment.endswith("+00:00") for moment in held.values())
+
+
+def test_what_is_stored_is_documented(directory: World) -> None:
+    lease = directory.locks().take(PATH, {"execution": "OY1p1o", "uid": "9c2EapVGXnPH"})
+    stored = json.loads(directory.files.read(PATH))
+    text = (Path(__file__).parents[2] / "docs" / "storage-format.md").read_text(encoding="utf-8")
+    table = text.partition("| in a lease |")[2].partition("\n\n")[0]
+    assert lease is not None
+    assert [*stored, "renewals"] == re.findall(r"^\| `([a-z]+)` \|", table, re.MULTILINE)
+
+
+def test_closing_gives_back_what_is_held(world: World) -> None:
+    locks = world.locks()
+    lease = locks.take(PATH)
+    locks.close()
+    locks.close()
+    assert lease is not None and not lease.is_held
+    assert world.locks().take(PATH) is not None
+    with pytest.raises(ValueError, match="these locks are closed"):
+        locks.take(PATH)
+
+
+def test_a_path_stays_in_the_storage(world: World) -> None:
+    for act in (world.locks().take, world.locks().holder):
+        with pytest.raises(BadName):
+            act("../x.lease")
+
+
+def test_who_waits_gets_it_when_it_is_given_back(world: World) -> None:
+    lease = world.locks().take(PATH, {"execution": "OY1p1o"})
+    assert lease is not None
+    told: list[Any] = []
+
+    def waiting(facts: Any) -> None:
+        told.append(facts["execution"])
+        lease.release()
+
+    got = world.locks().wait(PATH, waiting=waiting)
+    assert got is not None and got.is_held
+    assert told == ["OY1p1o"]
+
+
+def test_who_waits_stops_when_it_is_not_needed_any_more(world: World) -> None:
+    world.locks().take(PATH)
+    answers = iter([False, False, True])
+    assert world.locks().wait(PATH, unless=lambda: next(answers)) is None
+
+
+# --- holders that are gone
+
+HOLD = "lease = locks.take(PATH, {'execution': 'OY1p1o'})\nprint(lease.is_held, flush=True)\nsys.stdin.read()\n"
+
+
+@pytest.fixture
+def dead() -> dict[str, Any]:
+    """What a process of this host says of itself that has ended."""
+    code = "from machinable.storage.alive import this_process; import json; print(json.dumps(this_process()))"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    facts: dict[str, Any] = json.loads(out)
+    return facts
+
+
+@pytest.mark.parametrize("is_reaped", [True, False])
+def test_a_killed_holder_of_this_host_is_taken_over_at_once(shared: World, is_reaped: bool) -> None:
+    locks = shared.locks()
+    with shared.process(HOLD) as holder:
+        assert holder.stdout is not None and holder.stdin is not None
+        assert holder.stdout.readline() == "True\n"
+        assert locks.take(PATH) is None
+        held = locks.holder(PATH) or {}
+        assert (held["execution"], held["pid"]) == ("OY1p1o", holder.pid)
+        os.kill(holder.pid, signal.SIGKILL)
+        if is_reaped:
+            holder.wait()
+        else:  # it has ended, and is still listed
+            os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
+        lease = locks.take(PATH)
+        assert lease is not None and lease.is_held
+        holder.stdin.close()
+
+
+def test_of_many_who_find_the_holder_gone_one_gets_it(world: World, dead: dict[str, Any]) -> None:
+    many = [world.locks() for _ in range(8)]
+    for _ in range(5):
+        world.leave(**dead)
+        (lease,) = race(many)
+        assert many[0].take(PATH) is None
+        lease.release()
+
+
+def test_a_process_with_the_number_of_the_holder_is_not_the_holder(world: World) -> None:
+    world.leave(born="12")
+    assert world.locks().take(PATH) is not None
+
+
+@pytest.mark.parametrize(
+    "facts", [{"host": "elsewhere"}, {"boot": "before"}], ids=["another host", "another start of this host"]
+)
+def test_who_cannot_be_looked_for_is_waited_for(world: World, dead: dict[str, Any], facts: dict[str, Any]) -> None:
+    world.leave(**dead | facts)
+    assert world.locks().take(PATH) is None
+
+
+def test_without_a_sign_of_life_for_too_long_it_is_over(world: World) -> None:
+    # It counts what the holder has said, not what the one who waits would say.
+    world.leave(host="elsewhere", lease=0.0)
+    lease = None
+    while lease is None:  # the server of Redis takes a millisecond
+        lease = world.locks(lease=1000.0).take(PATH)
+    assert lease.is_held
+
+
+def test_in_a_directory_the_time_of_the_file_is_the_sign_of_life(directory: World) -> None:
+    for age, is_over in ((20, False), (40, True)):
+        directory.leave(host="elsewhere")
+        path = Path(directory.storage, PATH)
+        os.utime(path, (time.time() - age,) * 2)
+        lease = directory.locks().take(PATH)
+        assert (lease is not None) == is_over
+
+
+def test_a_file_that_says_nothing_is_waited_for_until_it_is_old(directory: World) -> None:
+    directory.files.write(PATH, b"")
+    assert directory.locks().take(PATH) is None
+    assert set(directory.locks().holder(PATH) or {}) == {"heartbeat"}
+    os.utime(Path(directory.storage, PATH), (0, 0))
+    assert directory.locks().take(PATH) is not None
+
+
+# --- signs of life
+
+
+def test_a_lease_is_renewed_by_itself(world: World) -> None:
+    locks = world.locks()
+    locks._interval = 0.05
+    lease = taken(locks)
+    marks = set()
+    while len(marks) < 3:
+        assert lease.is_held
+        marks.add(lease._last)
+        time.sleep(0.01)
+    assert world.locks().take(PATH) is None
+    lease.release()
+    assert locks.holder(PATH) is None
+
+
+def test_who_was_taken_over_notices_and_leaves_it_to_the_other(world: World) -> None:
+    locks = world.locks()
+    lease = taken(locks)
+    world.leave(host="elsewhere", execution="OY1p1o")
+    lease._renew()
+    assert not lease.is_held
+    assert repr(lease) == f"<Lease {PATH}: not held>"
+    lease.release()
+    assert (locks.holder(PATH) or {})["execution"] == "OY1p1o"
+
+
+def test_who_was_taken_over_without_noticing_leaves_it_to_the_other_too(world: World) -> None:
+    locks = world.locks()
+    lease = taken(locks)
+    lease._last -= 1000
+    world.leave(host="elsewhere", execution="OY1p1o")
+    lease.release()
+    assert (locks.holder(PATH) or {})["execution"] == "OY1p1o"
+
+
+def test_a_lease_that_was_removed_is_lost(shared: World) -> None:
+    lease = taken(shared.locks())
+    if shared.server is None:
+        shared.files.remove(PATH)
+    else:
+        shared.locks()._leases.remove(PATH, lease._facts, True)
+    lease._renew()
+    assert not lease.is_held
+
+
+def test_a_lease_that_could_not_be_renewed_for_too_long_does_not_count(
+    directory: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = taken(directory.locks(lease=1000.0))
+
+    def fail(*arguments: Any) -> bool:
+        raise OSError("the disk is away")
+
+    monkeypatch.setattr(DirectoryLeases, "renew", fail)
+    lease._renew()
+    assert lease.is_held
+    lease._last -= 1000
+    assert not lease.is_held
+
+
+def test_a_lease_that_cannot_be_given_back_is_told(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = taken(directory.locks())
+
+    def fail(*arguments: Any) -> None:
+        raise OSError("the disk is away")
+
+    monkeypatch.setattr(DirectoryLeases, "remove", fail)
+    with pytest.warns(RuntimeWarning, match="could not be given back and ends by itself in 30 s: the disk is away"):
+        lease.release()
+
+
+# --- processes
+
+ADD = """
+path = sys.argv[1]
+for _ in range(10):
+    with locks.wait(PATH):
+        with open(path) as file:
+            number = int(file.read())
+        with open(path, "w") as file:
+            file.write(str(number + 1))
+"""
+
+
+def test_processes_do_one_after_the_other_what_must_not_be_mixed(shared: World, tmp_path: Path) -> None:
+    (tmp_path / "number").write_text("0")
+    processes = [shared.process(ADD, str(tmp_path / "number")) for _ in range(3)]
+    for process in processes:
+        process.communicate()
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert (tmp_path / "number").read_text() == "30"
+
+
+FORK = """
+lease = locks.take(PATH)
+child = os.fork()
+if child == 0:
+    assert not lease.is_held
+    lease.release()
+    locks.close()
+    other = locks2.take("other.lease")
+    assert other.is_held and locks2._thread.is_alive() and locks2.take(PATH) is None
+    other.release()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert lease.is_held
+lease._renew()
+assert lease.is_held
+print("done")
+"""
+
+
+def test_a_forked_process_has_not_the_leases_of_its_parent(shared: World) -> None:
+    first = f"locks2 = open_locks(open_files({shared.storage!r}, create=True), {shared.server!r})\n"
+    with shared.process(first + "assert locks2.take('first.lease')\n" + FORK) as process:
+        assert process.communicate()[0] == "done\n"
+
+
+def test_what_a_process_leaves_that_was_killed_while_it_took_a_lease_does_no_harm(
+    directory: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "unlink", lambda path: None)  # as if it had been killed before
+    lease = directory.locks().take(PATH)
+    monkeypatch.undo()
+    assert lease is not None
+    assert [entry.name for entry in directory.files.entries(layout.join("by-content", "ab"))] == [PATH[14:]]
+    lease.release()
+    with taken(directory.locks()):
+        pass
+
+
+# --- who is gone
+
+
+def test_this_process_is_there() -> None:
+    me = this_process()
+    assert not is_gone(me)
+    assert is_gone(me | {"born": "12"})
+    assert not is_gone(me | {"born": ""})
+    assert not is_gone({})
+    assert not is_gone(me | {"pid": "1"})
+    assert is_gone(me | {"pid": 2**22 + 1})  # Linux has no more
+    assert is_gone(me | {"pid": 2**200})
+
+
+def test_a_process_of_another_user_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert not is_gone(this_process())
+
+
+def test_where_a_signal_would_end_a_process_nobody_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    me = this_process()
+    monkeypatch.setattr(os, "name", "nt")
+    monkeypatch.setattr(os, "kill", None)
+    assert not is_gone(me | {"pid": 2**22 + 1})
+
+
+def test_ps_tells_where_there_is_no_proc() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        born = alive._birth_from_ps(process.pid)
+        assert born and born == alive._birth_from_ps(process.pid)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert alive._birth_from_ps(process.pid) is None
+
+
+# --- where little can be relied on
+
+
+def test_where_nothing_is_exclusive_locks_are_advisory_and_that_is_told_once() -> None:
+    files = Anywhere()
+    one, other = Locks(FileLeases(files)), Locks(FileLeases(files))
+    with pytest.warns(RuntimeWarning, match=f"locks in {files.url} are advisory"):
+        lease = one.take(PATH)
+    assert lease is not None and other.take(PATH) is None
+    lease._renew()
+    assert lease.is_held
+    assert (other.holder(PATH) or {})["pid"] == os.getpid()
+    lease.release()
+    assert other.holder(PATH) is None
+    assert isinstance(open_locks(files)._leases, FileLeases)
+
+
+def test_without_a_clock_of_the_storage_it_counts_how_long_nothing_has_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from machinable.storage import locks as module
+
+    now = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    files = Anywhere()
+    leases._advised.add(files.url)
+    holder, waiter = Locks(FileLeases(files)), Locks(FileLeases(files))
+    facts = {**this_process(), "host": "elsewhere", "lease": 30.0, "token": "t"}
+    FileLeases(files).take(PATH, facts, lambda found: False)
+    assert waiter.take(PATH) is None
+    now[0] += 29
+    assert waiter.take(PATH) is None
+    FileLeases(files).renew(PATH, facts)
+    now[0] += 29
+    assert waiter.take(PATH) is None
+    now[0] += 29
+    assert waiter.take(PATH) is None
+    now[0] += 2
+    monkeypatch.setattr(module.threading.Thread, "start", lambda thread: None)
+    assert waiter.take(PATH) is not None
+    assert holder.take(PATH) is None
+
+
+def test_a_file_system_without_locks_is_told_and_used(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "fcntl", None)
+    lease = taken(directory.locks())
+    with pytest.warns(RuntimeWarning, match="are advisory"):
+        assert directory.locks().take(PATH) is None
+    lease.release()
+    assert directory.locks().take(PATH) is not None
+
+
+def test_a_file_system_without_links_will_do(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (lease,) = race([directory.locks() for _ in range(8)])
+    assert (directory.locks().holder(PATH) or {})["pid"] == os.getpid()
+    lease.release()
+    assert directory.locks().take(PATH) is not None
+
+
+def test_who_does_not_let_go_of_the_file_is_not_waited_for_for_ever(
+    directory: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    directory.leave(host="elsewhere", lease=0.0)
+    monkeypatch.setattr(leases, "_PATIENCE", 0.05)
+    with open(Path(directory.storage, PATH)) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert directory.locks().take(PATH) is None
+        with pytest.raises(TimeoutError, match="does not let go of the lease"):
+            directory.locks()._leases.renew(PATH, {"token": "x"})
+    assert directory.locks().take(PATH) is not None
+
+
+def test_a_server_without_conditions_has_advisory_locks(worlds: Callable[[str], World]) -> None:
+    world = worlds("s3")
+    world.files._is_conditional = False  # type: ignore[attr-defined]
+    one, other = Locks(ObjectStoreLeases(world.files)), world.locks()  # type: ignore[arg-type]
+    lease = one.take(PATH)
+    assert lease is not None and other.take(PATH) is None
+    lease._renew()
+    assert lease.is_held
+    one.close()
+    assert other.take(PATH) is not None
+
+
+def test_on_an_object_store_a_lease_costs_two_requests(worlds: Callable[[str], World]) -> None:
+    world = worlds("s3")
+    locks = world.locks()
+    taken(locks).release()
+    asked: list[str] = []
+    files: Any = locks._leases._files  # type: ignore[attr-defined]
+    ask = files._ask
+    files._ask = lambda operation, **more: asked.append(operation) or ask(operation, **more)
+    taken(locks).release()
+    assert asked == ["put_object", "delete_objects"]
+
+
+def test_who_has_not_heard_that_it_has_taken_over_learns_it(worlds: Callable[[str], World]) -> None:
+    world = worlds("s3")
+    world.leave(host="elsewhere", lease=0.0)
+    locks = world.locks()
+    files: Any = locks._leases._files  # type: ignore[attr-defined]
+    real = files.replace_if
+    files.replace_if = lambda *arguments: real(*arguments) and False
+    lease = taken(locks)
+    lease._renew()
+    assert lease.is_held
+
+
+# --- Redis
+
+
+def test_a_lock_server_that_does_not_answer_is_named_without_its_password() -> None:
+    pytest.importorskip("redis")
+    import socket
+
+    with socket.socket() as free:  # nobody listens at a port that is bound only
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        with pytest.raises(StorageUnavailable) as caught:
+            open_locks(MemoryFiles(), f"redis://me:{PASSWORD}@127.0.0.1:{port}/0")
+    assert f"the lock server at 127.0.0.1:{port} cannot be used" in str(caught.value)
+    assert "MACHINABLE_LOCKS" in str(caught.value)
+    assert PASSWORD not in str(caught.value) + repr(caught.value) + repr(caught.value.__cause__)
+
+
+def test_a_wrong_password_is_told_without_it(redis: RedisServer) -> None:
+    with pytest.raises(StorageUnavailable) as caught:
+        open_locks(MemoryFiles(), redis.url.replace(PASSWORD, "wrong-canary"))
+    assert f"the lock server at 127.0.0.1:{redis.port} cannot be used" in str(caught.value)
+    assert "wrong-canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://host", "host:6379", "", "redis://host:port/0", "redis://host/0?db=x"])
+def test_what_is_no_lock_server_is_refused(url: str) -> None:
+    pytest.importorskip("redis")
+    with pytest.raises(InvalidValue, match="is no lock server"):
+        open_locks(MemoryFiles(), url)
+
+
+def test_without_the_client_of_redis_it_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(NotAvailable, match=r"pip install 'machinable-engine\[redis\]'") as caught:
+        open_locks(MemoryFiles(), f"redis://:{PASSWORD}@127.0.0.1:6379/0")
+    assert PASSWORD not in str(caught.value)
+
+
+def test_a_lock_server_that_is_lost_is_told(tmp_path: Path) -> None:
+    pytest.importorskip("redis")
+    if not is_installed():
+        pytest.skip("there is no redis-server here")
+    with redis_server(tmp_path) as server:
+        locks = open_locks(DirectoryFiles(tmp_path), server.url)
+        lease = locks.take(PATH)
+        assert lease is not None
+        server.process.kill()
+        server.process.wait()
+        with pytest.raises(StorageUnavailable, match=f"the lock server at 127.0.0.1:{server.port} cannot be used"):
+            locks.take("other.lease")
+        lease._renew()
+        assert lease.is_held
+        with pytest.warns(RuntimeWarning, match="could not be given back"):
+            lease.release()
+        locks.close()
+
+
+def test_storages_that_share_a_lock_server_do_not_share_their_locks(redis: RedisServer, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    one, same, other = (open_locks(DirectoryFiles(tmp_path / name), redis.url) for name in ("a", "link", "b"))
+    lease = one.take(PATH)
+    assert lease is not None and same.take(PATH) is None and other.take(PATH) is not None
+    for locks in (one, same, other):
+        locks.close()
+
+
+def test_leases_on_a_lock_server_end_there_by_themselves(redis: RedisServer) -> None:
+    import redis as client
+
+    files = MemoryFiles()
+    locks = open_locks(files, redis.url, lease=30.0)
+    locks.take(PATH)
+    with client.Redis.from_url(redis.url) as connection:
+        assert 0 < connection.pttl(f"machinable:mem:///{PATH}") <= 30_000
+    locks.close()
+
+
+def test_taking_a_lock_imports_no_client_of_a_server(tmp_path: Path) -> None:
+    code = (
+        "import sys; from machinable.storage.files import DirectoryFiles, MemoryFiles\n"
+        "from machinable.storage.locks import open_locks\n"
+        "for files in (MemoryFiles(), DirectoryFiles(sys.argv[1])):\n"
+        "    with open_locks(files).take('x.lease'):\n        pass\n"
+        "assert not {'boto3', 'fs', 'redis', 'machinable.storage.object_store'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code, str(tmp_path)], check=True)
