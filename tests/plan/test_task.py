@@ -9,6 +9,7 @@ import pytest
 
 import machinable as ml
 from machinable.errors import MachinableError
+from machinable.plan.wish import Tuning
 
 DECLARATIONS = """
 components:
@@ -140,3 +141,98 @@ def test_building_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     task = ml.Task().component("anything", "~whatever").repeat(3)
     with pytest.raises(FileNotFoundError, match=r"machinable init"):
         task.plan()
+
+
+# tags, tune, on_complete
+
+
+@pytest.mark.parametrize(
+    ("call", "tags"),
+    [
+        (lambda: ml.Task("a"), {}),
+        (lambda: ml.Task().component("a", "~v"), {"x": 1}),
+        (lambda: ml.Task().component("a", {"data.name": "mnist", "x": 0, "new": {"n": [1]}, "_h": 1}),
+         {"data.name": "mnist", "new.n": [1]}),
+        (lambda: ml.Task().component("a", "~v", tags={"x": "mine", "model": "bm25"}), {"x": "mine", "model": "bm25"}),
+        (lambda: ml.Task("a").version({"x": 5}), {"x": 5}),
+        (lambda: ml.Task().component(Elsewhere, {"z": {}}), {"z": {}}),
+    ],
+    ids=["none", "block", "mapping", "explicit", "of the task", "class"],
+)  # fmt: skip
+def test_what_a_version_changes_is_tagged(call: Any, tags: dict[str, Any], directory: Path) -> None:
+    (spec,) = call().plan(directory, 1)
+    assert (spec.tags, spec.as_data()["tags"]) == (tags, tags)
+
+
+def test_tags_of_the_version_are_not_those_of_the_task(directory: Path) -> None:
+    assert ml.Task().component("a", {"x": 1}).plan(directory).task["components"][0]["tags"] == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "words"),
+    [
+        (lambda task: task.tune(stop=3), TypeError, "tune stops on a mapping or a function, not 3"),
+        (lambda task: task.tune(config=[1]), TypeError, "tune samples a mapping of configuration keys, not [1]"),
+        (lambda task: task.tune(config={1: 2}), TypeError, "the keys that tune samples are text, not 1"),
+        (lambda task: task.tune(num_samples=True), TypeError, "a whole number of samples, not True"),
+        (lambda task: task.tune(num_samples=0), ValueError, "at least one sample, not 0"),
+        (lambda task: task.on_complete(3), TypeError, "the callback 3 cannot be called"),
+        (lambda task: task.on_complete(lambda: None), TypeError, "cannot take one trial"),
+        (lambda task: task.on_complete(lambda a, b: None), TypeError, "A callback is called as callback(trial)."),
+    ],
+)
+def test_wrong_arguments_of_tune_and_on_complete_are_refused_at_the_door(
+    call: Any, kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        call(ml.Task("a"))
+    assert isinstance(caught.value, MachinableError)
+    assert words in str(caught.value)
+
+
+def test_tune_and_callbacks_are_noted_and_copied(directory: Path) -> None:
+    heard: list[Any] = []
+    task = ml.Task("a").tune({"loss": 1}, {"x": [1]}, 2, metric="loss").on_complete(heard.append).on_complete(print)
+    copy = task.copy().on_complete(repr).tune(num_samples=5)
+    assert task.tuning == Tuning({"loss": 1}, {"x": [1]}, 2, {"metric": "loss"})
+    assert copy.tuning == Tuning(None, {}, 5, {})
+    assert (task.callbacks, len(copy.callbacks)) == ([heard.append, print], 3)
+    assert task.plan(directory, 1)[0] == ml.Task("a").plan(directory, 1)[0]
+
+
+def test_a_copy_has_requirements_of_its_own(directory: Path) -> None:
+    requires = {"c": ("c", {"y": [1]})}
+    task = ml.Task().component("a", requires=requires)
+    copy = task.copy()
+    need = task.calls[0].requires["c"]
+    assert need is not None
+    need.version["y"].append(2)
+    assert [one.plan(directory)[0].config["y"] for one in (task, copy)] == [[1, 2], [1]]
+
+
+class Changes(ml.Component):
+    """Changes what it is given, at any depth."""
+
+    def on_init(self, config: dict[str, Any], flags: dict[str, Any], node: Any) -> None:
+        config["deep"]["list"].append("init")
+
+    def on_execute(self) -> list[Any]:
+        seen = self.config.to_dict()
+        self.config.deep.list.append(1)
+        self.config.deep.name = "changed"
+        self.config["deep"]["more"] = {"x": 1}
+        del self.config.deep.gone
+        return [seen, self.config.to_dict()]
+
+
+def test_what_a_component_does_to_its_configuration_reaches_no_other_trial(tmp_path: Path) -> None:
+    (tmp_path / "machinable.yaml").write_text(
+        "components:\n  - changes: {n: 0, deep: {list: [0], name: a, gone: 1}, _hidden: {x: 1}}\n"
+    )
+    (tmp_path / "changes.py").write_text(f"from {__name__} import Changes\nclass Mine(Changes):\n    pass\n")
+    project = ml.Project(tmp_path)
+    task = ml.Task().component("changes", [{"n": 1}, {"n": 2}]).repeat(2)
+    results = [trial.result[0] for trial in ml.execute(task, project=project).trials]
+    expected = {"deep": {"list": [0], "name": "a", "gone": 1}, "_hidden": {"x": 1}}
+    assert results == [{"n": n, **expected} for n in (1, 2, 1, 2)]
+    assert project.resolve("changes").to_dict() == {"n": 0, **expected}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from machinable.config.declaration import EMPTY, Body, reserved_form_problem
 from machinable.config.mixins import MixinUse, read_list
@@ -18,11 +18,17 @@ __all__ = ["Base", "ancestry", "base_of", "class_of", "with_mixins"]
 
 
 class Base(NamedTuple):
-    """An entry without versions: its merged body, its mixins, and the class that it names."""
+    """An entry without versions: its merged body, its mixins, and the class that it names.
+
+    `shared` has copies of those of its values in which nothing is to be resolved, `block_values` what any of its blocks
+    sets; both are filled by the first use.
+    """
 
     body: Body
     mixins: tuple[MixinUse, ...]
     class_name: str | None
+    shared: dict[int, tuple[Any, Any]]
+    block_values: list[Mapping[Any, Any]]
 
 
 def ancestry(entry: Entry) -> list[Entry]:
@@ -77,14 +83,14 @@ def _base(workspace: Workspace, entry: Entry, parent: Base | None) -> Base:
         class_name = _own_class(entry)
         if class_name is None and entry.parent is not None and entry.parent.import_path == entry.import_path:
             class_name = parent.class_name
-        return Base(entry.body.over(parent.body).without("_mixins_", "_class_"), parent.mixins, class_name)
+        return Base(entry.body.over(parent.body).without("_mixins_", "_class_"), parent.mixins, class_name, {}, [])
     mixins: list[MixinUse] = []
     for one in ancestry(entry):
         if "_mixins_" in one.body.reserved:
             mixins = read_list(
                 workspace, one.project, one.body.reserved["_mixins_"], mixins, one.body.place("_mixins_"), one.name
             )
-    return Base(with_mixins(entry, mixins), tuple(mixins), class_of(entry))
+    return Base(with_mixins(entry, mixins), tuple(mixins), class_of(entry), {}, [])
 
 
 def class_of(entry: Entry) -> str | None:

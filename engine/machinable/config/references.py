@@ -77,8 +77,17 @@ class Resolver:
         self._active: list[tuple[str, Reference]] = []
         self._trail: list[tuple[str, Reference]] = []  # references that led to what is copied
         self._copying: dict[int, int] = {}
+        self._shared: dict[int, tuple[Any, Any]] = {}
+        self._learns = False
+        self._specials = 0  # references, variables and calls met so far
         self._circles: dict[frozenset[int], MalformedText] = {}
         self._count = 0
+
+    def share(self, shared: dict[int, tuple[Any, Any]], learns: bool) -> None:
+        """Take the copies of mappings and lists in which nothing is to be resolved from here, by the identity of what
+        they are copies of; `learns` puts new ones there. Such copies are not to be changed.
+        """
+        self._shared, self._learns = shared, learns
 
     def container(self, node: Any) -> Any:
         """A value with references at its top followed; what is inside stays as it is."""
@@ -204,9 +213,9 @@ class Resolver:
             if not (stored and is_hidden(key))
         }
 
-    def plain(self, value: Any, label: str) -> Any:
-        """A single value, resolved."""
-        return self._root(value, label, False)
+    def plain(self, value: Any, label: str, stored: bool = False) -> Any:
+        """A single value, resolved; `stored` as in `copy`."""
+        return self._root(value, label, stored)
 
     def _root(self, value: Any, label: str, stored: bool) -> Any:
         try:
@@ -219,16 +228,19 @@ class Resolver:
         kind = type(node)
         if kind is str:
             if node[-1:] == ")" and not stored and calls.is_call(node):
+                self._specials += 1
                 self.calls.append((label, node, node))
             return node
         if kind is int or kind is float or kind is bool or node is None:
             return node
         if kind is FromEnvironment:
             self.environment_used = True
+            self._specials += 1
             if type(node.value) is str and not stored and calls.is_call(node.value):
                 self.calls.append((label, node.value, node.written))
             return node.written if stored and masked else node.value
         if kind is Reference or kind is Overlay:
+            self._specials += 1
             self._trail.append((label, node if kind is Reference else node.reference))
             try:
                 found, hidden = self._head(node, label)
@@ -240,30 +252,38 @@ class Resolver:
             finally:
                 self._trail.pop()
         if isinstance(node, (dict, list)):
+            identity = id(node)
+            if identity in self._shared and not stored:
+                return self._shared[identity][1]
+            specials = self._specials
             self._count += len(node) + 1
             if self._count > MAX_VALUES:
                 raise _TooMuch(f"references make more than {MAX_VALUES:,} values", label)
             if depth > MAX_DEPTH:
                 raise _TooMuch(f"nested deeper than {MAX_DEPTH} levels", label)
-            identity = id(node)
             if identity in self._copying:
                 links = self._trail[self._copying[identity] :]
                 round_trip = frozenset(id(reference) for _, reference in links)  # the same wherever it is entered
                 raise self._circles.setdefault(round_trip, self._circle(links))
             self._copying[identity] = len(self._trail)
             try:
+                result: Any
                 if isinstance(node, dict):
-                    return {
+                    result = {
                         key: self._plain(value, f"{label}.{key}", depth + 1, stored, masked)
                         for key, value in node.items()
                         if not (stored and is_hidden(key))
                     }
-                return [
-                    self._plain(value, f"{label}[{index}]", depth + 1, stored, masked)
-                    for index, value in enumerate(node)
-                ]
+                else:
+                    result = [
+                        self._plain(value, f"{label}[{index}]", depth + 1, stored, masked)
+                        for index, value in enumerate(node)
+                    ]
             finally:
                 del self._copying[identity]
+            if self._learns and not stored and specials == self._specials:
+                self._shared[identity] = node, result
+            return result
         return node  # a date
 
 

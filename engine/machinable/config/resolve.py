@@ -47,7 +47,10 @@ class Resolved:
     Attributes:
         component: canonical name. module: import path. config: plain data, hidden keys included.
         reserved: what steers (`_seed_`, …), resolved. class_name: of `_class_`. evaluate: whether calls are evaluated.
-        versions: text elements of the version in order. warnings: what may be a mistake.
+        elements: those of the version in order, plain. versions: those of them that are text.
+        warnings: what may be a mistake.
+
+    Not to be changed: uses of one component share what is the same in all of them.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Resolved:
         self.uses = tuple(uses)
         self.class_name = class_name
         self.evaluate = True
+        self.elements: Sequence[Any] = ()
         self.versions: list[str] = []
         self.warnings: list[str] = []
         self.reserved: dict[str, Plain] = {}
@@ -82,6 +86,11 @@ class Resolved:
             {"name": use.name, "origin": use.origin} | ({"attribute": use.attribute} if use.attribute else {})
             for use in self.uses
         ]
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether a version has been laid over what is declared."""
+        return bool(self._steps)
 
     @property
     def stored(self) -> dict[str, Plain]:
@@ -195,6 +204,17 @@ class Resolved:
                     return f"{place.file}:{place.line}:{place.column}"
                 return without_hidden_values(given) if isinstance(given, str) else visible(given)
         raise MissingKey(f"no layer sets {key!r}", at=self.entry.place, path=self.component, given=key)
+
+    def reserved_place(self, key: str, *parts: str | int) -> Place | None:
+        """Where a reserved key, or what lies below it, was written in the highest layer that has it.
+
+        None for values from Python, and inside of what a reference copied.
+        """
+        for _, body, _ in reversed(self._layers()):
+            found = _find(body.reserved, [key, *parts])
+            if found is not None:
+                return _in_file(found[0] if parts else body.place(key))
+        return None
 
     def place(self, key: str) -> Place | None:
         """The place that `origin` names, or None for values from Python."""
@@ -336,7 +356,7 @@ def resolve(
 
 
 def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Resolved:
-    elements = [element for version in versions for element in elements_of(version)]
+    elements = [element for version in versions if version is not None for element in elements_of(version)]
     base = base_of(workspace, entry)
     if not elements:
         return _finish(workspace, entry, base, base.body, base.mixins, base.mixins, [], {}, [])
@@ -404,8 +424,10 @@ def _finish(
         if step.body.reserved:
             reserved = merge(reserved, step.body.reserved)
     resolved = Resolved(entry, uses, base.class_name, bottom, trail, values)
+    resolved.elements = elements
     resolved.versions = [element for element in elements if isinstance(element, str)]
     resolver = Resolver(values, entry.name)
+    resolver.share(base.shared, learns=not steps)
     resolved.config = resolver.copy()
     resolved._environment_used = resolver.environment_used
     errors = list(resolver.errors)
@@ -415,6 +437,8 @@ def _finish(
             found = len(resolver.errors)
             resolved.reserved[key] = plain = resolver.plain(value, f"{entry.name}.{key}")
             errors += resolver.errors[found:]
+            if key == "_requires_" and resolver.environment_used and found == len(resolver.errors):
+                errors += _secrets_passed_on(resolved, resolver, value, plain)
             if isinstance(value, Reference) and found == len(resolver.errors):
                 problem = reserved_form_problem(key, plain, value)
                 if problem is not None:
@@ -423,11 +447,28 @@ def _finish(
     evaluate = resolved.reserved.pop("_evaluate_", workspace.main.evaluate)
     resolved.evaluate = evaluate is not False
     if checks:
-        blocks = list(block_values(own.blocks))
+        if own is base.body:
+            blocks = base.block_values
+            if not blocks:
+                blocks += block_values(own.blocks)
+        else:
+            blocks = list(block_values(own.blocks))
         for step, below in checks:
             errors += _check_override(workspace, resolved, step, below, blocks, resolver)
     SeveralErrors.raise_any(errors)
     return resolved
+
+
+def _secrets_passed_on(resolved: Resolved, resolver: Resolver, value: Any, plain: Plain) -> list[MalformedText]:
+    """That a requirement would be configured with a secret which its own configuration does not hide."""
+    path = f"{resolved.component}._requires_"
+    if resolver.plain(value, path, stored=True) == without_hidden(plain):
+        return []
+    return [MalformedText(
+        "a requirement is given a secret, which would be stored with its configuration",
+        at=resolved.reserved_place("_requires_") or resolved.entry.place, path=path,
+        todo="Pass it on under a hidden key: {_token: $self._token}.",
+    )]  # fmt: skip
 
 
 def _call_problem(resolved: Resolved, path: str, text: str, written: str) -> MachinableError | None:

@@ -83,10 +83,10 @@ def _elements_of(version: Any) -> list[Any]:
         return []
     if isinstance(version, str):
         return [str.__str__(version)]
-    if isinstance(version, Mapping):
-        return [as_plain(version)]
     if isinstance(version, tuple):
         return [element for item in version for element in _elements_of(item)]
+    if isinstance(version, Mapping):
+        return [as_plain(version)]
     if isinstance(version, list):
         raise WrongType(
             f"one version is meant here, not the list {_short(repr(version))}",

@@ -21,7 +21,7 @@ def content(
     children: Sequence[Plain],
     flags: Mapping[str, Plain],
     checkpoint: str | None,
-    requirements: Mapping[str, str],
+    requirements: Mapping[str, Plain],
 ) -> str:
     """What a computation is, but for its seed: 32 hexadecimal digits.
 
@@ -29,21 +29,26 @@ def content(
         component, module: canonical name and import path: equal class names in two modules are different things.
         configuration: the effective one, from `Effective`.
         children: `[component, module, effective configuration]` of each, in order.
-        flags: those of the user. checkpoint: its text. requirements: name → identity.
+        flags: those of the user. checkpoint: its text.
+        requirements: name → identity, or `[identity, artifact]` where only one artifact is depended on.
     """
-    return _digest({
-        "kind": "content", "component": component, "module": module, "config": configuration,
-        "children": list(children), "flags": dict(flags), "checkpoint": checkpoint, "requires": dict(requirements),
-    })  # fmt: skip
+    return _digest(
+        checkpoint=canonical(checkpoint) if checkpoint is not None else "null",
+        children=canonical(list(children)) if children else "[]", component=canonical(component),
+        config=canonical(configuration), flags=canonical(dict(flags)) if flags else "{}", kind='"content"',
+        module=canonical(module), requires=canonical(dict(requirements)) if requirements else "{}",
+    )  # fmt: skip
 
 
 def identity(content: str, seed: int | None) -> str:
     """The identity of a computation: its content and the seed of a listed trial, or one that was chosen."""
-    return _digest({"kind": "trial", "content": content, "seed": seed})
+    return _digest(content=canonical(content), kind='"trial"', seed="null" if seed is None else str(seed))
 
 
-def _digest(parts: Plain) -> str:
-    return blake2b(canonical(parts).encode("ascii"), digest_size=16).hexdigest()
+def _digest(**parts: str) -> str:
+    """That of the canonical JSON of a mapping whose values are canonical JSON; given in the order of the keys."""
+    text = ",".join([f'"{name}":{part}' for name, part in parts.items()])
+    return blake2b(f"{{{text}}}".encode("ascii"), digest_size=16).hexdigest()
 
 
 class Effective:
@@ -66,6 +71,12 @@ class Effective:
         float where the declared default is one; a secret stands as it was written. So two spellings are equal.
         """
         return _effective(resolved.stored, self._default, self._optional, ())
+
+    def changed(self, resolved: Resolved) -> dict[str, Plain]:
+        """The values that a version has changed or added, by their dotted paths."""
+        found: dict[str, Plain] = {}
+        _changed(resolved.stored, self._default, "", found)
+        return found
 
 
 def _collect_optional(values: Any, path: tuple[str, ...], found: set[tuple[str, ...]]) -> None:
@@ -97,3 +108,15 @@ def _effective(value: Any, default: Any, optional: set[tuple[str, ...]], path: t
             result[key] = item
         return result
     return value
+
+
+def _changed(value: Mapping[Any, Plain], default: Mapping[Any, Plain], above: str, found: dict[str, Plain]) -> None:
+    for key, item in value.items():
+        before = default.get(key, _ABSENT)
+        if item is before or (type(item) is type(before) and item == before):
+            continue
+        path = f"{above}{key}"
+        if type(item) is dict and item:
+            _changed(item, before if type(before) is dict else {}, f"{path}.", found)
+        else:
+            found[path] = item

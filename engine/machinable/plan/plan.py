@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, overload
 
 from machinable.errors import Place
 from machinable.plain import Plain, dumps
+from machinable.plan.data import task_as_data
 from machinable.plan.identity import content, identity
-from machinable.plan.spec import ChildSpec, MixinSpec, Retries, Target, TrialSpec
+from machinable.plan.spec import ChildSpec, MixinSpec, Requirement, Retries, Target, TrialSpec
 from machinable.plan.table import cell, flatten, html_table, text_table
-from machinable.plan.wish import Level
+from machinable.plan.wish import Level, Wish
 
-__all__ = ["Plan", "Row", "Use"]
+__all__ = ["Needed", "Plan", "Row", "Use"]
 
 SHOWN = 40  # trials of a plan that is printed
+SHORT = 8  # characters of an identity that is printed
+
+
+class Needed(NamedTuple):
+    """A requirement of a use: the number of its use, its identity, and the only artifact that is depended on."""
+
+    use: int
+    identity: str
+    artifact: str | None
 
 
 @dataclass(frozen=True)
 class Use:
-    """What all repetitions of one listed component share; each of its fields means what it means in `TrialSpec`."""
+    """What all repetitions of one listed component share; each of its fields means what it means in `TrialSpec`.
+
+    `identity` is that of a requirement, "" for a listed component, where it depends on the seed of the trial.
+    """
 
     component: str
     module: str
@@ -36,6 +49,7 @@ class Use:
     user_flags: Mapping[str, Plain]
     target: Target
     children: tuple[ChildSpec, ...]
+    requires: Mapping[str, Needed]
     mixins: tuple[MixinSpec, ...]
     mixin_only: frozenset[str]
     evaluate: bool
@@ -47,14 +61,19 @@ class Use:
     retries: Retries | None
     environment: Mapping[str, str]
     results: tuple[str, ...]
+    default_threads: int
     at: Place | None  # where it is declared
+    identity: str = ""
 
     @cached_property
     def content(self) -> str:
         """What is computed, but for the seed."""
         return content(
             self.component, self.module, self.effective, children=self.effective_children, flags=self.user_flags,
-            checkpoint=self.checkpoint, requirements={},
+            checkpoint=self.checkpoint, requirements={
+                name: [needed.identity, needed.artifact] if needed.artifact else needed.identity
+                for name, needed in self.requires.items()
+            },
         )  # fmt: skip
 
 
@@ -74,7 +93,7 @@ class Plan(Sequence[TrialSpec]):
     Attributes:
         id: the execution id. seed: the execution seed that it stands for. name: of the execution.
         project: the project's directory. project_name: its name.
-        task: the task as plain data, hidden keys left out. warnings: what may be a mistake.
+        wish: the task when it was planned. warnings: what may be a mistake.
     """
 
     id: str
@@ -82,12 +101,17 @@ class Plan(Sequence[TrialSpec]):
     name: str | None
     project: str
     project_name: str
-    task: Mapping[str, Plain]
+    wish: Wish
     warnings: tuple[str, ...]
     uses: tuple[Use, ...]
     rows: tuple[Row, ...]
     levels: tuple[Level, ...]
     level_seeds: tuple[int, ...]
+
+    @cached_property
+    def task(self) -> dict[str, Plain]:
+        """The task as plain data, hidden keys left out."""
+        return task_as_data(self.wish)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -106,13 +130,15 @@ class Plan(Sequence[TrialSpec]):
     def __iter__(self) -> Iterator[TrialSpec]:
         return map(self._spec, range(len(self.rows)))
 
-    def _spec(self, index: int) -> TrialSpec:
+    def _spec(self, index: int, requires: Mapping[str, Requirement] | None = None) -> TrialSpec:
         row = self.rows[index]
         use = self.uses[row.use]
+        if requires is None:
+            requires = self._requirements[row.use] if use.requires else {}
         flags: dict[str, Any] = dict(use.user_flags)
         flags.update(GLOBAL_SEED=self.seed, EXECUTION=self.id, SEED=row.seed, UID=row.uid)
         flags.update(INDEX=index, TOTAL=len(self.rows), NAME=use.name, MODULE=use.module)
-        for level, seed, number in zip(self.levels, self.level_seeds, row.numbers, strict=True):
+        for level, seed, number in zip(self.levels, self.level_seeds, row.numbers, strict=not use.identity):
             flags[level.flag("SEED")] = seed
             flags[level.flag("TOTAL")] = level.total
             flags[level.flag("NUMBER")] = number
@@ -129,6 +155,8 @@ class Plan(Sequence[TrialSpec]):
             flags=flags,
             target=use.target,
             children=use.children,
+            requires=requires,
+            is_requirement=bool(use.identity),
             mixins=use.mixins,
             evaluate=use.evaluate,
             stored=use.stored,
@@ -138,17 +166,38 @@ class Plan(Sequence[TrialSpec]):
             retries=use.retries,
             environment=use.environment,
             results=use.results,
+            default_threads=use.default_threads,
             checkpoint=use.checkpoint,
             tags=use.tags,
             seeding=use.seeding,
             change_directory=use.change_directory,
             identity=self.identity(index),
+            content=use.content,
         )
 
     def identity(self, index: int) -> str:
         """The identity of a trial's computation."""
         row = self.rows[index]
-        return identity(self.uses[row.use].content, row.seed)
+        use = self.uses[row.use]
+        return use.identity or identity(use.content, row.seed)
+
+    @cached_property
+    def _requirements(self) -> dict[int, Mapping[str, Requirement]]:
+        """What each use requires, by its number; those of its trials share it."""
+        found: dict[int, TrialSpec] = {}
+        for index, row in enumerate(self.rows):
+            if self.uses[row.use].identity:
+                found[row.use] = replace(self._spec(index, {}), origins={})
+        return {
+            number: {
+                name: Requirement(
+                    self.uses[needed.use].component, found[needed.use].uid, needed.identity, needed.artifact,
+                    spec=found[needed.use],
+                )
+                for name, needed in use.requires.items()
+            }
+            for number, use in enumerate(self.uses) if use.requires
+        }  # fmt: skip
 
     def __repr__(self) -> str:
         return f"<Plan {self.id}: {len(self)} trial{'' if len(self) == 1 else 's'}>"
@@ -168,16 +217,25 @@ class Plan(Sequence[TrialSpec]):
     def rows_for_people(self, limit: int | None = None) -> tuple[list[str], list[list[str]]]:
         """Headings and cells of a table: which trial, and only those values that differ between trials."""
         differing = self.differing()
+        required = {row.uid: index for index, row in enumerate(self.rows) if self.uses[row.use].identity}
         headings = ["#", "uid", "component", *[level.label.lower() for level in self.levels], *differing]
+        if required:
+            headings[3:3] = ["requires", "identity"]
         rows = []
         for spec in self[: len(self) if limit is None else limit]:
             flat = flatten(spec.stored)
             names = ", ".join(child.component for child in spec.children)
-            rows.append([
+            numbers = self.rows[spec.index].numbers or [None] * len(self.levels)
+            row = [
                 str(spec.index), spec.uid, f"{spec.component} ({names})" if names else spec.component,
-                *[f"{spec.flags[level.flag('NUMBER')] + 1}/{level.total}" for level in self.levels],
+                *[f"{number + 1}/{level.total}" if number is not None else ""
+                  for number, level in zip(numbers, self.levels, strict=True)],
                 *[cell(flat[key]) if key in flat else "" for key in differing],
-            ])  # fmt: skip
+            ]  # fmt: skip
+            if required:
+                needed = (f"{name} #{required[one.uid]}" for name, one in spec.requires.items())
+                row[3:3] = [cell(", ".join(needed)), spec.identity[:SHORT]]
+            rows.append(row)
         return headings, rows
 
     def differing(self) -> list[str]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from machinable.errors import MalformedText, WrongType
+from machinable.settings import size_in_bytes
 
-__all__ = ["parse_resources"]
-
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
-_UNITS = {"": 1, **{f"{c}i": 1024 ** (i + 1) for i, c in enumerate("kmgt")},
-          **{c: 1000 ** (i + 1) for i, c in enumerate("kmgt")}}  # fmt: skip
+__all__ = ["parse_resources", "threads_of"]
 
 
 def parse_resources(value: Any, path: str) -> dict[str, float]:
@@ -31,13 +27,13 @@ def parse_resources(value: Any, path: str) -> dict[str, float]:
     result = {}
     for name, amount in value.items():
         if name == "memory" and isinstance(amount, str):
-            match = _SIZE.fullmatch(amount.strip())
-            if match is None:
+            size = size_in_bytes(amount)
+            if size is None:
                 raise MalformedText(
                     f"{amount!r} is no size of memory", path=f"{path}.{name}", given=amount,
                     todo="Write bytes or a size such as 4GiB or 500MB.",
                 )  # fmt: skip
-            amount = float(match[1]) * _UNITS[(match[2] or "").lower()]
+            amount = size
         if isinstance(amount, bool) or not isinstance(amount, (int, float)):
             raise WrongType(f"an amount of {name} is a number, not {amount!r}", path=f"{path}.{name}", given=amount)
         if not 0 <= amount < float("inf"):
@@ -45,3 +41,8 @@ def parse_resources(value: Any, path: str) -> dict[str, float]:
         if amount:
             result[str(name)] = amount
     return result
+
+
+def threads_of(resources: Mapping[str, float], default: int) -> int:
+    """With how many threads a trial computes: as many as it has cpus, at least one; without cpus the default."""
+    return max(1, int(resources.get("cpus", default)))

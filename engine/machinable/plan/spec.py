@@ -7,10 +7,21 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from machinable.plain import Plain
+from machinable.plan.resources import threads_of
 
-__all__ = ["ChildSpec", "MixinSpec", "Outcome", "Retries", "State", "Target", "TrialSpec", "spec_from_data"]
+__all__ = [
+    "ChildSpec",
+    "MixinSpec",
+    "Outcome",
+    "Requirement",
+    "Retries",
+    "State",
+    "Target",
+    "TrialSpec",
+    "spec_from_data",
+]
 
-State: TypeAlias = Literal["pending", "running", "finished", "failed", "interrupted"]
+State: TypeAlias = Literal["pending", "running", "finished", "failed", "interrupted", "reused", "blocked", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,31 @@ class Retries:
     count: int = 0
     delay: float = 0.0
     on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Another trial of the plan, whose finished outputs a trial reads.
+
+    Attributes:
+        component: its canonical name. uid, identity: of its trial. artifact: the only one that is depended on.
+        place: where its result lies in the storage, as `OY1p1o/9c2EapVGXnPH`; None until that is known.
+        spec: its trial, as far as a live instance of it needs that; never stored.
+    """
+
+    component: str
+    uid: str
+    identity: str
+    artifact: str | None = None
+    place: str | None = None
+    spec: TrialSpec | None = field(default=None, repr=False)
+
+    def as_data(self) -> dict[str, Plain]:
+        """The requirement as it stands in plan.jsonl and trial.json."""
+        return {
+            "component": self.component, "uid": self.uid, "identity": self.identity, "artifact": self.artifact,
+            "place": self.place,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -98,22 +134,32 @@ class TrialSpec:
     resources: Mapping[str, float] = field(default_factory=dict)
     checkpoint: str | None = None
     tags: Mapping[str, Plain] = field(default_factory=dict)
-    requires: Mapping[str, Plain] = field(default_factory=dict)
+    requires: Mapping[str, Requirement] = field(default_factory=dict)
+    is_requirement: bool = False  # not listed in the task, but needed by another trial
     seeding: tuple[str, ...] | None = None  # dotted callables; None is the default list
     change_directory: bool = False
     mixin_only: frozenset[str] = frozenset()  # top-level keys that only mixins set
     identity: str = ""
+    content: str = ""  # the identity but for the seed; never stored
     retries: Retries | None = None  # None leaves it to the execution
     environment: Mapping[str, str] = field(default_factory=dict)  # set while the trial runs; never stored
     results: tuple[str, ...] = ()  # artifacts that it promises
+    default_threads: int = 1  # with how many it computes if it does not say how many cpus it takes
     attempt: int = 1
+    resume_from: str | None = None  # the folder of a former attempt, in the storage: go on from its last checkpoint
+
+    @property
+    def threads(self) -> int:
+        """With how many threads it computes: as many as it has cpus, and at least one."""
+        return threads_of(self.resources, self.default_threads)
 
     def as_data(self) -> dict[str, Plain]:
         """The trial as it stands in plan.jsonl."""
         return {
             "index": self.index, "uid": self.uid, "seed": self.seed, "component": self.component,
             "module": self.module, "version": self.version, "config": self.stored, "flags": dict(self.flags),
-            "children": [child.as_data() for child in self.children], "requires": dict(self.requires),
+            "children": [child.as_data() for child in self.children],
+            "requires": {name: needed.as_data() for name, needed in self.requires.items()},
             "tags": dict(self.tags), "identity": self.identity,
         }  # fmt: skip
 
@@ -122,7 +168,8 @@ class TrialSpec:
 class Outcome:
     """How one attempt of a trial ended, as plain data: it may come from another machine.
 
-    `error` has `type`, `message` and `traceback`; `record` is the last row of the default scope.
+    `error` has `type`, `message` and `traceback`; `record` is the last row of the default scope. `artifacts` are the
+    digests of what it wrote, by name; `inputs` those of what it read, by requirement and name.
     """
 
     uid: str
@@ -132,6 +179,8 @@ class Outcome:
     record: dict[str, Plain] | None = None
     result: Plain = None
     error: dict[str, str] | None = None
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:
@@ -144,7 +193,8 @@ def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:
         index=row["index"], uid=row["uid"], seed=row["seed"], component=row["component"], module=row["module"],
         version=row.get("version"), config=row["config"], stored=row["config"], flags=row["flags"],
         target=_target(row), children=tuple(map(_child_from_data, row.get("children", ()))),
-        checkpoint=row["flags"].get("CHECKPOINT"), tags=row.get("tags", {}), requires=row.get("requires", {}),
+        checkpoint=row["flags"].get("CHECKPOINT"), tags=row.get("tags", {}),
+        requires={name: Requirement(**needed) for name, needed in row.get("requires", {}).items()},
         identity=row.get("identity", ""),
     )  # fmt: skip
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from machinable.config.versions import elements_of, expand_lists
 from machinable.errors import InvalidType, InvalidValue, UnknownName
+from machinable.events import check_callback
 from machinable.plain import Plain, as_plain
 from machinable.plan.expand import expand
 from machinable.plan.plan import Plan
+from machinable.plan.requirements import asked_requirements
 from machinable.plan.resources import parse_resources
-from machinable.plan.wish import Call, ChildCall, Level, Named, Wish
+from machinable.plan.wish import Call, ChildCall, Level, Named, RequirementCall, Tuning, Wish
 from machinable.project import Project
 
 __all__ = ["Task"]
@@ -33,6 +35,8 @@ class Task:
         self.levels: list[Level] = []
         self.versions: list[Any] = []
         self.name: str | None = None
+        self.tuning: Tuning | None = None
+        self.callbacks: list[Callable[[Any], Any]] = []
         if name is not None:
             self.named(name)
         if component is not None:
@@ -49,6 +53,7 @@ class Task:
         version: Any = None,
         *,
         children: Any = None,
+        requires: Any = None,
         resources: Mapping[str, Any] | None = None,
         flags: Mapping[str, Any] | None = None,
         checkpoint: str | None = None,
@@ -60,13 +65,16 @@ class Task:
             name: a declared name, a tuple `(name, version, …)`, a `Component` subclass, or a function.
             version: None, "~name", "_mixin_", a mapping, YAML text, a file, a tuple (merged), a list (one trial each).
             children: a child or a list of them: names, tuples, classes, mappings with `component`.
+            requires: other components whose finished outputs each trial reads, laid over `_requires_` by name: a
+                mapping to names, tuples, "name:artifact", classes, or None to take one back. In place of a mapping, a
+                list gives the names "0", "1", ….
             resources: what each trial occupies, such as `{"cpus": 2, "memory": "4GiB"}`; laid over `_resources_`.
             flags: read by the component as `self.flags`.
             checkpoint: text; leads to `on_restore` and is the flag `CHECKPOINT`.
             tags: shown in tables and reports, never part of what tells trials apart.
 
         Raises:
-            InvalidType, InvalidValue: an argument of another form.
+            InvalidType, InvalidValue, WrongType, MalformedText: an argument of another form.
         """
         name, version = _name_and_version(name, version, "component")
         parse_resources(resources, "resources")
@@ -79,6 +87,7 @@ class Task:
                 _mapping(flags, "flags"),
                 _mapping(tags, "tags"),
                 _mapping(resources, "resources"),
+                asked_requirements(requires),
             )
         )
         return self
@@ -100,6 +109,45 @@ class Task:
             )  # fmt: skip
         elements_of(version)
         self.versions.append(version)
+        return self
+
+    def tune(
+        self, stop: Any = None, config: Mapping[str, Any] | None = None, num_samples: int = 1, **kwargs: Any
+    ) -> Task:
+        """Hands every trial to Ray Tune, on the engine `ray`; a further call replaces an earlier one.
+
+        Args:
+            stop: when a sample ends, as Ray Tune takes it: a mapping of columns to values, a function, a stopper.
+            config: what is sampled, by configuration key: values, or distributions of Ray Tune.
+            num_samples: how often it is sampled for each trial.
+            kwargs: for Ray Tune, unchanged.
+
+        Raises:
+            InvalidType, InvalidValue: an argument of another form.
+        """
+        if stop is not None and not isinstance(stop, Mapping) and not callable(stop):
+            raise InvalidType(f"tune stops on a mapping or a function, not {stop!r}", given=stop,
+                              todo="Give a mapping such as {'loss': 0.1}, or a stopper of Ray Tune.")  # fmt: skip
+        if config is not None and not isinstance(config, Mapping):
+            raise InvalidType(f"tune samples a mapping of configuration keys, not {config!r}", given=config)
+        for key in config or ():
+            if not isinstance(key, str):
+                raise InvalidType(f"the keys that tune samples are text, not {key!r}", given=key)
+        if isinstance(num_samples, bool) or not isinstance(num_samples, int):
+            raise InvalidType(f"tune takes a whole number of samples, not {num_samples!r}", given=num_samples)
+        if num_samples < 1:
+            raise InvalidValue(f"tune takes at least one sample, not {num_samples}", given=num_samples)
+        self.tuning = Tuning(stop, dict(config or {}), num_samples, kwargs)
+        return self
+
+    def on_complete(self, callback: Callable[[Any], Any]) -> Task:
+        """Calls `callback(trial)` for each of this task's own trials when it has finished, reused ones too.
+
+        Raises:
+            InvalidType: it cannot be called with one argument.
+        """
+        check_callback(callback, "callback", "trial")
+        self.callbacks.append(callback)
         return self
 
     def named(self, name: str) -> Task:
@@ -126,11 +174,17 @@ class Task:
                 deepcopy(call.flags),
                 deepcopy(call.tags),
                 deepcopy(call.resources),
+                {
+                    name: need and RequirementCall(need.name, deepcopy(need.version), need.artifact)
+                    for name, need in call.requires.items()
+                },
             )
             for call in self.calls
         ]
         task.levels = list(self.levels)
         task.versions = deepcopy(self.versions)
+        task.tuning = self.tuning
+        task.callbacks = list(self.callbacks)
         return task
 
     def plan(self, project: Project | str | os.PathLike[str] | None = None, seed: object = None) -> Plan:
@@ -148,7 +202,7 @@ class Task:
     @property
     def wish(self) -> Wish:
         """What has been asked for so far, frozen."""
-        return Wish(tuple(self.calls), tuple(self.levels), tuple(self.versions), self.name)
+        return Wish(tuple(self.calls), tuple(self.levels), tuple(self.versions), self.name, self.tuning)
 
     def _level(self, k: int, name: str, method: str) -> Task:
         if isinstance(k, bool) or not isinstance(k, int):

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from machinable.plain import Plain
 
-__all__ = ["Call", "ChildCall", "Level", "Named", "Wish"]
+__all__ = ["Call", "ChildCall", "Level", "Named", "RequirementCall", "Tuning", "Wish"]
 
 Named: TypeAlias = "str | type[Any] | Callable[..., Any]"  # how a component is given
 
@@ -24,8 +24,17 @@ class ChildCall:
 
 
 @dataclass(frozen=True)
+class RequirementCall:
+    """One requirement as it was asked for; `artifact` is the only one that is depended on, None for all of them."""
+
+    name: Named
+    version: Any = None
+    artifact: str | None = None
+
+
+@dataclass(frozen=True)
 class Call:
-    """One call of `Task.component`; `version` may hold lists."""
+    """One call of `Task.component`; `version` may hold lists. A requirement that is None takes back a declared one."""
 
     name: Named
     version: Any = None
@@ -34,6 +43,17 @@ class Call:
     flags: Mapping[str, Plain] = field(default_factory=dict)
     tags: Mapping[str, Plain] = field(default_factory=dict)
     resources: Mapping[str, Plain] = field(default_factory=dict)
+    requires: Mapping[str, RequirementCall | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """One call of `Task.tune`: when a sample stops, what is sampled, how often, and what else Ray Tune is given."""
+
+    stop: Any = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    num_samples: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,10 +82,14 @@ class Wish:
     levels: tuple[Level, ...] = ()
     versions: tuple[Any, ...] = ()
     name: str | None = None
+    tuning: Tuning | None = None
 
     def names(self) -> Iterator[Named]:
-        """How each component and child was given."""
+        """How each component, child and requirement was given."""
         for call in self.calls:
             yield call.name
             for child in call.children:
                 yield child.name
+            for need in call.requires.values():
+                if need is not None:
+                    yield need.name
