@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from machinable import errors
     from machinable.component.base import Component, Mixin
+    from machinable.component.cached import cached
     from machinable.engines.protocol import Engine
     from machinable.execution.execute import execute
     from machinable.plan.plan import Plan
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Component", "Engine", "Execution", "Mixin", "Plan", "Project", "Storage", "Task", "__version__", "errors",
-    "execute",
+    "Component", "Engine", "Execution", "Mixin", "Plan", "Project", "Storage", "Task", "__version__", "cached",
+    "errors", "execute",
 ]  # fmt: skip
 
 # Imported on first use: a command that shows its help needs none of them.
@@ -31,6 +32,7 @@ _MODULES = {
     "Project": "machinable.project",
     "Storage": "machinable.results.storage",
     "Task": "machinable.plan.task",
+    "cached": "machinable.component.cached",
     "execute": "machinable.execution.execute",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from machinable.component.loading import (
     importing,
     load_component,
     load_mixin,
+    source_digest,
 )
 from machinable.errors import ImportFailed, InvalidType, MalformedText, MissingMember, SeveralErrors
 from machinable.plan.spec import MixinSpec, Target
+from tests.conftest import World
 
 HEAD = "from machinable.component.base import Component, Mixin\n"
 
@@ -182,3 +185,24 @@ def test_modules_of_any_former_project_make_way_for_those_of_this_one(tmp_path: 
     with importing(str(tmp_path / "second")):
         pass
     assert import_module("same", str(tmp_path / "third")).WHERE == "third"
+
+
+def test_the_digest_of_a_module_is_that_of_its_file(project: World) -> None:
+    here = project("components:\n  - work:\n", work="X = 1\n")
+    target = Target("work")
+    first = source_digest(target, str(here))
+    assert first == "sha256:" + sha256(b"X = 1\n").hexdigest()  # it is not imported
+    assert "work" not in sys.modules
+    assert source_digest(Target("nowhere.to_be"), str(here)) is None
+    assert source_digest(Target("sys"), str(here)) is None
+
+
+def test_the_digest_of_what_is_loaded_stays_that_of_what_was_loaded(project: World) -> None:
+    here = project("components:\n  - work:\n", work="X = 1\n")
+    import_module("work", str(here))
+    first = source_digest(Target("work"), str(here), as_loaded=True)
+    (here / "work.py").write_text("X = 2\n")
+    assert source_digest(Target("work"), str(here), as_loaded=True) == first
+    assert source_digest(Target("work"), str(here)) != first
+    del sys.modules["work"]
+    assert source_digest(Target("work"), str(here), as_loaded=True) != first

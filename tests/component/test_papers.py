@@ -72,7 +72,8 @@ def test_a_trial_writes_three_times(beats: Beats) -> None:
 
     assert (first, second, third) == ("status.json", "trial.json", "status.json")
     assert list(running) == [
-        "state", "attempt", "started", "heartbeat", "finished", "host", "result", "error", "checkpoint",
+        "state", "attempt", "started", "heartbeat", "finished", "host", "threads", "result", "error", "checkpoint",
+        "at_checkpoint", "artifacts", "inputs",
     ]  # fmt: skip
     assert (running["state"], running["attempt"], running["finished"]) == ("running", 1, None)
     assert running["host"] == {"name": os.uname().nodename, "pid": os.getpid()}
@@ -198,9 +199,25 @@ def test_no_heartbeat_comes_after_the_end(beats: Beats) -> None:
 def test_the_last_checkpoint_is_noted_at_once(beats: Beats) -> None:
     files = Noting()
     papers_, _ = make(files)
-    papers_.saved("checkpoints/3")
+    papers_.saved("checkpoints/3", {"saved": {}, "rows": {"default": 2}})
+    papers_.saved("checkpoints/4", None)
 
-    assert (files.writes[-1][1]["checkpoint"], files.writes[-1][1]["state"]) == ("checkpoints/3", "running")
+    assert [(status["checkpoint"], status["at_checkpoint"]["rows"], status["state"]) for _, status in files.writes] == [
+        ("checkpoints/3", {"default": 2}, "running"), ("checkpoints/4", {"default": 2}, "running"),
+    ]  # fmt: skip
+
+
+def test_what_was_there_at_a_checkpoint_is_forgotten_when_nobody_goes_on_from_it(beats: Beats) -> None:
+    files = Noting()
+    facts = {"saved": {"node": {"name": "checkpoints/3", "saves": 1, "digest": "sha256:1"}}, "rows": {"default": 2}}
+    for state in ("failed", "finished"):
+        papers_, _ = make(files)
+        papers_.saved("checkpoints/3", facts)
+        papers_.close(state, None, None, ())  # type: ignore[arg-type]
+        assert papers_.digests == {"../checkpoints/3": "sha256:1"}
+
+    ended = [status["at_checkpoint"] for name, status in files.writes if status.get("finished")]
+    assert ended == [facts, {"saved": facts["saved"]}]
 
 
 def test_a_storage_that_is_lost_at_the_end_fails_the_trial() -> None:

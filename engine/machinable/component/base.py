@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     import logging
 
     from machinable.component.record import Record
+    from machinable.component.shared import Commons
     from machinable.component.store import Store
+    from machinable.component.submission import Submission
     from machinable.config.view import Config
+    from machinable.plan.spec import ChildSpec, TrialSpec
 
 __all__ = ["Component", "Mixin", "Part", "Surroundings", "overrides"]
 
@@ -30,25 +33,30 @@ class Surroundings(Protocol):
     def requires(self) -> Mapping[str, Any]: ...
     @property
     def directory(self) -> str: ...
+    @property
+    def commons(self) -> Commons: ...
 
     def create(self, component: Component) -> None: ...
     def set_seed(self, seed: int | None) -> None: ...
     def progress(self, i: int, total: int | None) -> None: ...
     def save_checkpoint(self, component: Component, path: str | None, timestep: int | None) -> Any: ...
+    def last_checkpoint(self) -> str | None: ...
 
 
 class Part:
     """A component's place in its trial.
 
     Attributes:
+        spec: what the component was made from.
         mixins: makes the binding of each mixin, by attribute. is_started: whether the trial lends what it offers.
         is_created: whether its create phase is over. saves: how many checkpoints it has saved.
     """
 
-    __slots__ = ("is_child", "is_created", "is_started", "mixins", "saves", "trial")
+    __slots__ = ("is_child", "is_created", "is_started", "mixins", "saves", "spec", "trial")
 
-    def __init__(self, trial: Surroundings, *, is_child: bool) -> None:
+    def __init__(self, trial: Surroundings, spec: TrialSpec | ChildSpec, *, is_child: bool) -> None:
         self.trial = trial
+        self.spec = spec
         self.is_child = is_child
         self.mixins: Mapping[str, Callable[[Component], Any]] = {}
         self.is_started = is_child  # children are constructed when the trial has started
@@ -213,6 +221,29 @@ class Component:
         """Store the state; return the name of what was saved, None for `path` or False for nothing saved."""
         return False
 
+    def on_load(self, into: Any = None) -> Any:
+        """Another trial requires this component and wants it as it was when its own trial had ended.
+
+        It is created with the same configuration; `self.store` reads what its trial has written. By default its last
+        checkpoint is restored.
+
+        Args:
+            into: an object to bring the state into, in place of this one.
+        """
+        if into is not None:
+            raise NotAvailable(
+                f"{type(self).__name__} does not say how its state gets into another object",
+                given=into,
+                todo="Override on_load(self, into=None) in it.",
+            )
+        path = self._trial("on_load").last_checkpoint()
+        if path is not None:
+            self.restore_checkpoint(path)
+
+    @classmethod
+    def on_submit(cls, submission: Submission) -> None:
+        """A trial of this component is about to be handed to an engine: change its environment or its resources."""
+
     def on_before_destroy(self) -> None:
         """Before the component and its children are taken apart."""
 
@@ -234,6 +265,10 @@ class Component:
 
 class Mixin:
     """Methods that a component borrows: in them, `self` is the component, and `self.__mixin__` the mixin."""
+
+    @classmethod
+    def on_submit(cls, submission: Submission) -> None:
+        """As `Component.on_submit`, for trials of components that have this mixin."""
 
     if TYPE_CHECKING:
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["error_data"]
+__all__ = ["error_data", "shipped"]
+
+# Where a copy of the project's code runs: its directory, and that of the project. Errors tell of the latter.
+shipped: list[tuple[str, str]] = []
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -34,6 +37,9 @@ def error_data(error: BaseException) -> dict[str, str]:
         text = "".join(summary.format())
     except BaseException as broken:  # e.g. an exception whose attributes raise
         text = f"<no traceback: {type(broken).__name__}>"
+    for copy, original in shipped:
+        message = message.replace(copy + os.sep, original + os.sep)
+        text = text.replace(copy + os.sep, original + os.sep)
     return {"type": type(error).__name__, "message": message, "traceback": text}
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 
+from machinable.storage.digests import digest
 from machinable.storage.files import Files, checked
 from machinable.storage.layout import join
 
@@ -13,7 +13,11 @@ __all__ = ["LocalFolder"]
 
 
 class LocalFolder:
-    """A folder of a storage; on a storage without local paths a temporary copy of it, which `sync` brings home."""
+    """A folder of a storage; on a storage without local paths a temporary copy of it, which `sync` brings home.
+
+    Attributes:
+        digests: of the files that `sync` has stored, with their sizes.
+    """
 
     def __init__(self, files: Files, path: str) -> None:
         self._files = files
@@ -21,6 +25,12 @@ class LocalFolder:
         self._local: str | None = None
         self._is_copy = False
         self._seen: dict[str, tuple[int, int]] = {}
+        self.digests: dict[str, tuple[str, int]] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody was given the directory, and may have changed what is in it."""
+        return self._local is not None
 
     def open(self) -> str:
         """The directory; it is made if it is not there."""
@@ -33,15 +43,23 @@ class LocalFolder:
 
                 local = mkdtemp(prefix="machinable-")
                 self._is_copy = True
-                for name in self._stored(""):
-                    self._fetch(local, name, self._files.read(join(self._path, name)))
+                for stored in self._files.walk(self._path):
+                    self._fetch(local, stored.path.removeprefix(self._path + "/"), self._files.read(stored.path))
             self._local = local
         return self._local
 
     def wrote(self, name: str, data: bytes) -> None:
         """Tell that a file was written to the storage, so that an open copy has it too."""
+        self.digests.pop(name, None)
         if self._is_copy and self._local is not None:
             self._fetch(self._local, name, data)
+
+    def removed(self, name: str) -> None:
+        """Tell that a file was removed from the storage, so that an open copy has it no more."""
+        self.digests.pop(name, None)
+        if self._is_copy and self._local is not None and self._seen.pop(name, None) is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(self._local, name))
 
     def has(self, name: str) -> bool:
         """True if a copy has had a file of that name when it was last synchronised."""
@@ -54,18 +72,10 @@ class LocalFolder:
             file.write(data)
         self._seen[name] = _state(place)
 
-    def _stored(self, below: str) -> Iterator[str]:
-        for entry in self._files.entries(join(self._path, below)):
-            name = join(below, entry.name)
-            if entry.is_directory:
-                yield from self._stored(name)
-            else:
-                yield name
-
-    def sync(self) -> None:
-        """Store what was changed in a copy since the last time."""
+    def sync(self) -> list[str]:
+        """Store what was changed in a copy since the last time. Gives the names of what was removed from it."""
         if not self._is_copy or self._local is None:
-            return
+            return []
         here = {}
         for directory, _, names in os.walk(self._local):
             for name in names:
@@ -76,12 +86,17 @@ class LocalFolder:
             state = _state(place)
             if self._seen.get(name) != state:
                 with open(place, "rb") as file:
-                    self._files.write(join(self._path, name), file.read())
+                    data = file.read()
+                self._files.write(join(self._path, name), data)
                 self._seen[name] = state
-        for name in [name for name in self._seen if name not in here]:
+                self.digests[name] = digest(data), len(data)
+        removed = [name for name in self._seen if name not in here]
+        for name in removed:
             del self._seen[name]
+            self.digests.pop(name, None)
             with suppress(FileNotFoundError):
                 self._files.remove(join(self._path, name))
+        return removed
 
     def close(self) -> None:
         """Store what was changed and remove the copy; a directory that stayed empty is removed too."""

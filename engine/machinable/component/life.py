@@ -29,6 +29,20 @@ class Course(Surroundings, Protocol):
     def before_work(self) -> None:
         """The last act before `on_execute`."""
 
+    def first_iteration(self) -> tuple[int, bool] | None:
+        """With which iteration to begin, and whether it has begun already; None if the last one is over."""
+
+    @property
+    def checkpoints(self) -> Iterations: ...
+
+
+class Iterations(Protocol):
+    """Is told which iteration runs."""
+
+    def before(self) -> None: ...
+    def within(self, iteration: int) -> None: ...
+    def after(self, iteration: int, is_last: bool) -> None: ...
+
 
 def live(node: Component, course: Course) -> Any:
     """Everything between construct and end; the result is what `on_execute` gives."""
@@ -71,21 +85,29 @@ def _execute(node: Component, course: Course) -> Any:
         result = None
         course.log.warning("on_execute raised StopIteration: it has ended with the result None")
     if overrides(type(node), "on_execute_iteration") and not node.flags.get("TUNING"):
-        _iterate(node)
+        first = course.first_iteration()
+        if first is not None:
+            _iterate(node, *first, course.checkpoints)
     return result
 
 
-def _iterate(node: Component) -> None:
-    iteration = 0
+def _iterate(node: Component, iteration: int, has_begun: bool, checkpoints: Iterations) -> None:
     while True:
         node.flags["ITERATION"] = iteration
-        node.on_before_execute_iteration(iteration)
+        checkpoints.before()
+        if not has_begun:
+            node.on_before_execute_iteration(iteration)
+        checkpoints.within(iteration)
+        has_begun = False
         try:
             answer = node.on_execute_iteration(iteration)
         except StopIteration:
+            checkpoints.after(iteration, True)
             return
         if node.on_after_execute_iteration(iteration) is not False:
             node.record.save_iteration(iteration)
-        if answer is StopIteration or isinstance(answer, StopIteration):
+        is_last = answer is StopIteration or isinstance(answer, StopIteration)
+        checkpoints.after(iteration, is_last)
+        if is_last:
             return
         iteration += 1

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 from machinable.component.base import Component, Mixin
+from machinable.component.namesakes import alias_of, file_of, import_namesake, shield
 from machinable.config.calls import calls_in, parse
 from machinable.errors import (
     ImportFailed,
@@ -34,12 +35,14 @@ __all__ = [
     "importing",
     "load_component",
     "load_mixin",
+    "source_digest",
 ]
 
 Code: TypeAlias = type[Component] | Callable[..., Any]
 FUNCTION_PARAMETERS = ("config", "flags", "children", "requires", "tags", "log", "record", "store", "component")
 
 _found: dict[tuple[str, str | None, str], tuple[ModuleType, Any]] = {}
+_digests: dict[str, tuple[ModuleType, str | None]] = {}
 _lock = threading.Lock()
 _depth = 0
 _bytecode_before = False
@@ -60,6 +63,7 @@ def importing(project: str | None) -> Iterator[None]:
                 _forget_modules(_projects - {project}, project)
                 _projects.add(project)
                 _last_project = project
+                shield(project)
             sys.path.insert(0, project)
     try:
         yield
@@ -103,7 +107,8 @@ def import_module(name: str, project: str | None = None) -> ModuleType:
     """
     try:
         with importing(project):
-            return importlib.import_module(name)
+            file = file_of(name, project)
+            return importlib.import_module(name) if file is None else import_namesake(name, file)
     except (Exception, SystemExit) as error:
         todo = None
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
@@ -121,7 +126,7 @@ def load_component(target: Target, project: str | None) -> Code:
         MalformedText: several classes could be meant. InvalidType: what is there is neither.
     """
     with importing(project):
-        found = _remembered(target.module, target.name, target.kind)
+        found = _remembered(target.module, target.name, target.kind, project)
         if found is None:
             module = import_module(target.module, project)
             if target.kind == "component":
@@ -141,7 +146,7 @@ def load_component(target: Target, project: str | None) -> Code:
 def load_mixin(mixin: MixinSpec, project: str | None) -> type[Mixin]:
     """The class of a mixin; errors as of `load_component`."""
     with importing(project):
-        found = _remembered(mixin.module, mixin.class_name, "mixin")
+        found = _remembered(mixin.module, mixin.class_name, "mixin", project)
         if found is None:
             module = import_module(mixin.module, project)
             found = _class_of(module, mixin.class_name, Mixin)
@@ -149,9 +154,45 @@ def load_mixin(mixin: MixinSpec, project: str | None) -> type[Mixin]:
         return found  # type: ignore[no-any-return]
 
 
-def _remembered(module: str, name: str | None, kind: str) -> Any:
+def source_digest(target: Target, project: str | None, *, as_loaded: bool = False) -> str | None:
+    """The digest of the source file of a component's module, `sha256:…`; None if there is none.
+
+    A module that is not imported yet is looked for, and not imported; the packages that it is in are.
+
+    Args:
+        as_loaded: what counts is the file as it was when this was asked first since the module was imported: an edit
+            changes nothing in a process that has imported it.
+    """
+    from hashlib import sha256
+    from importlib.util import find_spec
+
+    file = file_of(target.module, project)
+    module = sys.modules.get(target.module if file is None else alias_of(target.module))
+    known, found = _digests.get(target.module, (None, None))
+    if as_loaded and known is module and module is not None:
+        return found
+    if file is None:
+        with importing(project):
+            try:
+                spec = module.__spec__ if module is not None else find_spec(target.module)
+            except (ImportError, ValueError):  # a package above it is not there
+                return None
+        file = getattr(module, "__file__", None) or (spec.origin if spec is not None and spec.has_location else None)
+    try:
+        with open(file or "", "rb") as source:
+            digest = f"sha256:{sha256(source.read()).hexdigest()}"
+    except OSError:
+        digest = None
+    if module is not None and known is not module:
+        _digests[target.module] = module, digest
+    return digest
+
+
+def _remembered(module: str, name: str | None, kind: str, project: str | None) -> Any:
     known, found = _found.get((module, name, kind), (None, None))
-    return found if known is not None and sys.modules.get(module) is known else None
+    if known is None or sys.modules.get(known.__name__) is not known:
+        return None
+    return found if known.__name__ == module or known.__file__ == file_of(module, project) else None
 
 
 def _class_of(module: ModuleType, name: str | None, base: type) -> type:

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
+from types import MappingProxyType
 
+from machinable.component.checkpoints import checkpoint_digests
 from machinable.component.heartbeat import heartbeat
 from machinable.plain import Plain, dumps
 from machinable.plan.spec import State, TrialSpec
@@ -46,9 +48,13 @@ class Papers:
             "heartbeat": now,
             "finished": None,
             "host": {"name": _host(), "pid": os.getpid()},
+            "threads": spec.threads,
             "result": None,
             "error": None,
             "checkpoint": None,
+            "at_checkpoint": None,
+            "artifacts": {},
+            "inputs": {},
         }
 
     def open(self) -> None:
@@ -64,15 +70,29 @@ class Papers:
             if self._files.appends:
                 self._write_description()
 
-    def saved(self, checkpoint: str) -> None:
-        """A checkpoint of that name was saved."""
+    def saved(self, checkpoint: str, facts: Mapping[str, Plain] | None) -> None:
+        """A checkpoint of that name was saved. `facts` are what a trial needs to go on from it, None for no news."""
         with self._lock:
             self._status["checkpoint"] = checkpoint
+            if facts is not None:
+                self._status["at_checkpoint"] = facts
             if self._files.appends:
                 self._write_status()
 
-    def close(self, state: State, result: Plain, error: Mapping[str, str] | None, seeding: Sequence[str]) -> None:
-        """The trial is over. Closing again says the last word."""
+    def close(
+        self,
+        state: State,
+        result: Plain,
+        error: Mapping[str, str] | None,
+        seeding: Sequence[str],
+        artifacts: Mapping[str, Plain] = MappingProxyType({}),
+        inputs: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    ) -> None:
+        """The trial is over. Closing again says the last word.
+
+        Args:
+            artifacts: digest and size of each. inputs: the digests of what it has read, by requirement and name.
+        """
         heartbeat.remove(self._beat)
         with self._lock:
             self._is_over = True
@@ -81,7 +101,20 @@ class Papers:
             self._write_description()
             now = _now()
             self._status |= {"state": state, "heartbeat": now, "finished": now, "result": result, "error": error}
+            self._status |= {
+                "artifacts": dict(artifacts),
+                "inputs": {name: dict(read) for name, read in inputs.items()},
+            }
+            facts = self._status["at_checkpoint"]
+            if state == "finished" and facts is not None:  # nobody goes on from there
+                self._status["at_checkpoint"] = {"saved": facts["saved"]}
             self._write_status()
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digests of what the trial has written, artifacts and checkpoints."""
+        artifacts = {name: facts["digest"] for name, facts in self._status["artifacts"].items()}
+        return artifacts | checkpoint_digests(self._status)
 
     def _beat(self) -> None:
         with self._lock:

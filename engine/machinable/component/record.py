@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter, time
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from machinable.errors import InvalidType, InvalidValue, MissingAttribute, near_names
 from machinable.plain import Plain, as_plain
 
-__all__ = ["Clock", "Record", "Rows"]
+__all__ = ["Clock", "Record", "Restored", "Rows"]
 
 _SCALARS = frozenset({float, int, str, bool, type(None)})
 _OWN_COLUMNS = frozenset({"_iteration", "_timestamp", "_seconds_taken", "_total_seconds_taken"})
@@ -36,24 +37,48 @@ class Clock:
         self.beginning = perf_counter()
 
 
+class Restored(NamedTuple):
+    """What a scope has from a former attempt: how many rows, how many seconds they took, and the last of them."""
+
+    rows: int = 0
+    seconds: float = 0.0
+    last: dict[str, Plain] | None = None
+
+    @classmethod
+    def of(cls, rows: Sequence[dict[str, Plain]]) -> Restored:
+        """That of these rows."""
+        return cls(len(rows), rows[-1]["_total_seconds_taken"], rows[-1]) if rows else cls()
+
+
+_NOTHING = Restored()
+
+
 class Record:
     """The row that is being filled, of one scope.
 
     Args:
         open_rows: opens the rows of a scope for writing. clock: when times begin. scope: the name of this scope.
+        restored: what scopes have already.
     """
 
-    def __init__(self, open_rows: Callable[[str], Rows], clock: Clock, scope: str = "default") -> None:
+    def __init__(
+        self,
+        open_rows: Callable[[str], Rows],
+        clock: Clock,
+        scope: str = "default",
+        restored: Mapping[str, Restored] = MappingProxyType({}),
+    ) -> None:
         self._open_rows = open_rows
         self._clock = clock
         self._scope = scope
         self._scopes: dict[str, Record] = {scope: self}
         self._rows: Rows | None = None
         self._row: dict[str, Plain] = {}
-        self._count = 0
+        self._restored = restored
+        self._count, self._earlier, self.last = restored.get(scope, _NOTHING)
+        self._has_begun = False
         self._beginning = 0.0
         self._previous = 0.0
-        self.last: dict[str, Plain] | None = None
 
     def __setitem__(self, column: str, value: Any) -> None:
         if type(value) in _SCALARS and type(column) is str and column[:1] != "_":
@@ -114,8 +139,10 @@ class Record:
         if not row and not force:
             return None
         now = perf_counter()
-        if not self._count:
-            self._beginning = self._previous = self._clock.beginning
+        if not self._has_begun:
+            self._has_begun = True
+            self._previous = self._clock.beginning
+            self._beginning = self._previous - self._earlier
         if self._rows is None:
             self._rows = self._open_rows(self._scope)
         if iteration is not None:
@@ -144,7 +171,7 @@ class Record:
                 f"{name!r} is not the name of a scope", given=name, todo="A scope has a text as its name."
             )
         if name not in self._scopes:
-            record = Record(self._open_rows, self._clock, name)
+            record = Record(self._open_rows, self._clock, name, self._restored)
             record._rows = self._open_rows(name)  # refuses a name that cannot be a file
             record._scopes = self._scopes
             self._scopes[name] = record
@@ -160,8 +187,8 @@ class Record:
             InvalidValue: another mode.
         """
         now = perf_counter()
-        beginning = self._beginning if self._count else self._clock.beginning
-        previous = self._previous if self._count else beginning
+        previous = self._previous if self._has_begun else self._clock.beginning
+        beginning = self._beginning if self._has_begun else previous - self._earlier
         if mode == "iteration":
             seconds = now - previous
         elif mode == "total":
@@ -180,6 +207,12 @@ class Record:
     def unsaved(self) -> list[str]:
         """The scopes with a row that was not saved."""
         return [name for name, record in self._scopes.items() if record._row]
+
+    def counts(self) -> dict[str, int]:
+        """How many rows each scope has."""
+        counts = {name: there.rows for name, there in self._restored.items()}
+        counts.update({name: record._count for name, record in self._scopes.items()})
+        return {name: count for name, count in counts.items() if count}
 
     def close(self) -> None:
         """Close the files of all scopes."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from machinable.component.folder import LocalFolder
-from machinable.errors import ArtifactExists, BadName, MissingArtifact, near_names
-from machinable.storage.files import Files
-from machinable.storage.formats import check_name, dump, load
+from machinable.errors import ArtifactExists
+from machinable.plain import Plain
+from machinable.storage.artifacts import NOTHING, Artifacts, names_below
+from machinable.storage.digests import digest, file_digest
+from machinable.storage.files import Files, temporary_beside
+from machinable.storage.formats import check_directory, check_place, dump
 from machinable.storage.layout import join
 
-__all__ = ["Store"]
+if TYPE_CHECKING:
+    from machinable.component.shared import Commons, SharedDirectory
 
-_NOTHING: Any = object()
+__all__ = ["Store"]
 
 
 class Store:
@@ -24,27 +28,52 @@ class Store:
     Args:
         files: the storage. path: the folder of the artifacts. local: the same as a local directory.
         is_new: nothing can be there that this object has not written, which spares a storage from being asked.
+        commons: makes what is shared with other trials.
     """
 
-    def __init__(self, files: Files, path: str, local: LocalFolder, is_new: bool) -> None:
+    def __init__(
+        self, files: Files, path: str, local: LocalFolder, is_new: bool, commons: Callable[[], Commons]
+    ) -> None:
         self._files = files
         self._path = path
         self._local = local
         self._asks = files.appends or not is_new
-        self._written: set[str] = set()
+        self._commons = commons
+        # A trial trusts what it has written itself.
+        self._artifacts = Artifacts(files, path, "this trial", trust=True)
+        self._written: dict[str, tuple[str, int]] = {}
 
-    def write(self, name: str, data: Any, overwrite: bool = False) -> None:
+    def write(
+        self,
+        name: str,
+        data: Any,
+        overwrite: bool = False,
+        *,
+        save: Callable[[Any, str], Any] | None = None,
+        load: Callable[[str], Any] | None = None,
+    ) -> None:
         """Keep data under a name; the last extension decides how.
+
+        Args:
+            save, load: for a model that a library writes and reads itself, under a name that ends with `.zip`:
+                `save(data, path)` writes files at or beside that path, `load(path)` reads them.
 
         Raises:
             BadName: the name has no known extension or leaves the folder. WrongKind: the format takes no such data.
             ArtifactExists: the name is taken, and `overwrite` is False. Nothing has been written in all these cases.
         """
-        content = dump(name, data)
-        self._local.sync()
+        content = dump(name, data, save=save, load=load)
+        self._sync()
         self._refuse_taken(name, overwrite)
+        self._put(name, content)
+
+    def _sync(self) -> None:
+        for name in self._local.sync():
+            self._written.pop(name, None)
+
+    def _put(self, name: str, content: bytes) -> None:
         self._files.write(join(self._path, name), content)
-        self._written.add(name)
+        self._written[name] = digest(content), len(content)
         self._local.wrote(name, content)
 
     def _refuse_taken(self, name: str, overwrite: bool) -> None:
@@ -56,6 +85,9 @@ class Store:
             )  # fmt: skip
         if not is_there and self._asks and self._files.is_directory(join(self._path, name)):
             raise ArtifactExists(f"{name!r} is a folder of artifacts", given=name, todo="Take another name.")
+        self._refuse_file_above(name)
+
+    def _refuse_file_above(self, name: str) -> None:
         above = name.rpartition("/")[0]
         while above:
             if self._is_file(above):
@@ -64,32 +96,23 @@ class Store:
             above = above.rpartition("/")[0]
 
     def _is_file(self, name: str) -> bool:
-        if name in self._written or self._local.has(name):
-            return True
         path = join(self._path, name)
+        is_own = name in self._written and self._files.local_path(path) is None  # there, it may have been removed
+        if is_own or self._local.has(name):
+            return True
         return self._asks and self._files.exists(path) and not self._files.is_directory(path)
 
-    def read(self, name: str, default: Any = _NOTHING) -> Any:
+    def read(self, name: str, default: Any = NOTHING, *, load: Callable[[str], Any] | None = None) -> Any:
         """What was written, as the same kind, or the default if one is given and there is no such artifact.
+
+        Args:
+            load: what reads a model (`.zip`); by default what was named when it was written.
 
         Raises:
             MissingArtifact: there is no such artifact. BadName: there can be none of that name.
         """
-        check_name(name)
-        self._local.sync()
-        try:
-            content = self._files.read(join(self._path, name))
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            if default is not _NOTHING:
-                return default
-            known = sorted(self._names(""))
-            near = near_names(name, known)
-            raise MissingArtifact(
-                f"no artifact {name!r}", given=name, known=known,
-                todo=f"Did you mean {' or '.join(map(repr, near))}?" if near
-                else f"This trial has written: {', '.join(known) or 'nothing'}",
-            ) from None  # fmt: skip
-        return load(name, content, trust=True)  # a trial trusts what it has written itself
+        self._sync()
+        return self._artifacts.read(name, default, load=load)
 
     def path(self, name: str) -> str:
         """A local path for an artifact, there already or not; what is written to it is kept.
@@ -98,31 +121,150 @@ class Store:
             name: with any extension; a name that ends in `/` is a directory, which is made.
         """
         text = name.removesuffix("/")
-        if (
-            not text
-            or re.match(r"/|[A-Za-z]:", text)
-            or "\\" in text
-            or not {"", ".", ".."}.isdisjoint(text.split("/"))
-        ):
-            raise BadName(
-                f"{name!r} cannot be the name of an artifact", given=name,
-                todo="Use a relative name with / between folders, such as 'plots/loss.pt'.",
-            )  # fmt: skip
+        check_place(text)
         place = os.path.join(self._local.open(), *text.split("/"))
         os.makedirs(place if name.endswith("/") else os.path.dirname(place), exist_ok=True)
         return place
 
+    @contextmanager
+    def directory(self, name: str, overwrite: bool = False) -> Iterator[str]:
+        """A new local directory, which is kept under a name that ends in `/` when the block ends well: `with
+        self.store.directory("model/") as path:`. All of it appears at once, or nothing.
+
+        On a storage elsewhere its files appear one after the other; if one cannot be stored, the others are removed.
+
+        Raises:
+            BadName: the name has no `/` at its end, or leaves the folder.
+            ArtifactExists: the name is taken, and `overwrite` is False.
+        """
+        place = check_directory(name)
+        self._refuse_taken_directory(name, place, overwrite)
+        local = self._files.local_path(self._path)
+        if local is not None:
+            temporary = temporary_beside(local)
+            os.makedirs(temporary)
+        else:
+            from tempfile import mkdtemp
+
+            temporary = mkdtemp(prefix="machinable-")
+        try:
+            new = os.path.join(temporary, os.path.basename(place))
+            os.mkdir(new)
+            yield new
+            self._refuse_taken_directory(name, place, overwrite)
+            if local is not None:
+                _exchange(new, os.path.join(local, *place.split("/")), temporary)
+                self._forget(place)
+            else:
+                self._store_directory(new, place)
+        finally:
+            from shutil import rmtree
+
+            rmtree(temporary, ignore_errors=True)
+            if local is not None:
+                with suppress(OSError):  # that is where the trial's other files are, too
+                    os.rmdir(os.path.dirname(temporary))
+
+    def _refuse_taken_directory(self, name: str, place: str, overwrite: bool) -> None:
+        if self._is_file(place):
+            raise ArtifactExists(f"{place!r} is an artifact and no directory", given=name, todo="Take another name.")
+        if not overwrite and self.has(name):
+            raise ArtifactExists(
+                f"the directory {name!r} exists already", given=name,
+                todo="Take another name, or allow it: store.directory(…, overwrite=True).",
+            )  # fmt: skip
+        self._refuse_file_above(place)
+
+    def _forget(self, place: str) -> None:
+        for known in [known for known in self._written if known.startswith(place + "/")]:
+            del self._written[known]
+
+    def _store_directory(self, directory: str, place: str) -> None:
+        self._sync()
+        new = sorted(_files_in(directory))
+        old = {name for name in self._names() if name.startswith(place + "/")}
+        done: list[str] = []
+        try:
+            for path in new:
+                with open(os.path.join(directory, path), "rb") as file:
+                    content = file.read()
+                done.append(f"{place}/{path.replace(os.sep, '/')}")
+                self._put(done[-1], content)
+        except BaseException:
+            self._remove(set(done) - old)
+            raise
+        self._remove(old - set(done))
+
+    def _remove(self, names: set[str]) -> None:
+        for name in names:
+            self._written.pop(name, None)
+            self._local.removed(name)
+            with suppress(FileNotFoundError):
+                self._files.remove(join(self._path, name))
+
     def has(self, name: str) -> bool:
         """Whether there is an artifact of that name, or a folder of them for a name that ends in `/`."""
-        self._local.sync()
+        self._sync()
         if name.endswith("/"):
-            return any(one.startswith(name) for one in self._names(""))
+            return any(one.startswith(name) for one in self._names())
         return self._is_file(name)
 
-    def _names(self, below: str) -> Iterator[str]:
-        for entry in self._files.entries(join(self._path, below)):
-            name = join(below, entry.name)
-            if entry.is_directory:
-                yield from self._names(name)
-            else:
-                yield name
+    def _names(self) -> list[str]:
+        """The names of all artifacts."""
+        return names_below(self._files, self._path) if self._asks else [*self._written, *self._local.digests]
+
+    def shared(self, name: str, keys: Sequence[str]) -> SharedDirectory:
+        """A local directory that all trials share whose component and these keys of the configuration agree, one at a
+        time: others wait until the trial has ended, or until the `with` block ends, if there is one.
+
+        Args:
+            name: with a `/` at its end; each one is a directory of its own. keys: dotted, as in `data.name`.
+
+        Returns:
+            The path. On a storage elsewhere what is there is fetched, and what was changed is stored when others may
+            have it.
+
+        Raises:
+            BadName: the name has no `/` at its end, or leaves the folder. MissingKey: the configuration has no such
+            key. StorageUnavailable: nobody can be asked whether another trial has it.
+        """
+        return self._commons().directory(check_directory(name), keys)
+
+    def digests(self) -> dict[str, dict[str, Plain]]:
+        """`{"digest": "sha256:…", "size": n}` of each artifact that is there now, by its name."""
+        self._sync()
+        return {
+            name: {"digest": found[0], "size": found[1]}
+            for name in sorted(set(self._names())) if (found := self._digest(name)) is not None
+        }  # fmt: skip
+
+    def _digest(self, name: str) -> tuple[str, int] | None:
+        path = join(self._path, name)
+        local = self._files.local_path(path)
+        if local is not None and (self._local.is_open or name not in self._written):
+            try:  # somebody had the directory, and may have changed it in any way
+                with open(local, "rb") as file:
+                    return file_digest(file), file.tell()
+            except FileNotFoundError:
+                return None
+        if name not in self._local.digests and name not in self._written:
+            content = self._files.read(path)
+            self._written[name] = digest(content), len(content)
+        return self._local.digests.get(name) or self._written[name]
+
+
+def _exchange(new: str, place: str, temporary: str) -> None:
+    """Put a directory into its place, and what was there, if anything was, into the temporary one."""
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    if os.path.lexists(place):
+        os.rename(place, os.path.join(temporary, ".former"))
+    if next(_files_in(new), None) is not None:  # an empty one is none where only files are kept
+        os.rename(new, place)
+
+
+def _files_in(directory: str) -> Iterator[str]:
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            place = os.path.join(folder, name)
+            if os.path.isfile(place):
+                yield os.path.relpath(place, directory)

@@ -11,8 +11,9 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from machinable.component import checkpoints
+from machinable.component import generators
 from machinable.component.base import Component, Part
+from machinable.component.checkpoints import NODE, Checkpoints
 from machinable.component.children import child_specs, construct, create
 from machinable.component.failures import error_data
 from machinable.component.folder import LocalFolder
@@ -23,7 +24,7 @@ from machinable.component.papers import Papers
 from machinable.component.record import Clock, Record
 from machinable.component.seeding import Seeding
 from machinable.config.view import evaluate_stored
-from machinable.errors import InvalidType, MissingArtifact, WrongType
+from machinable.errors import InvalidType, MissingArtifact, NotAvailable, WrongType
 from machinable.plain import Plain, as_plain
 from machinable.plan.spec import ChildSpec, Outcome, State, Target, TrialSpec
 from machinable.storage import layout
@@ -34,6 +35,9 @@ from machinable.storage.records import RowWriter
 if TYPE_CHECKING:
     import logging
 
+    from machinable.component.requires import Required, Requires
+    from machinable.component.resuming import Resumed
+    from machinable.component.shared import Commons
     from machinable.component.store import Store
 
 __all__ = ["Progress", "run"]
@@ -52,8 +56,10 @@ def run(
     code: Code | None = None,
     live: Mapping[Target, Code] = MappingProxyType({}),
     progress: Progress | None = None,
+    locks: tuple[str | None, float] | None = None,
+    stored_trial: Callable[[Files, str], Any] | None = None,
 ) -> Outcome:
-    """Run one attempt of a trial.
+    """Run one attempt of a trial. With `spec.resume_from` it goes on from the last checkpoint of a former one.
 
     Args:
         spec: what to run. files, folder: the storage, and the folder of the execution in it.
@@ -63,6 +69,10 @@ def run(
         code: the class or function to run, whatever `spec.target` says; by default that one.
         live: classes and functions that are at hand; all others are imported.
         progress: is told how far the component says it is: a number of steps, and of how many if that is known.
+        locks: the lock server for what it shares with other trials, None for the storage, and the seconds of a lease;
+            default: the storage.
+        stored_trial: gives the trial at a place such as `OY1p1o/9c2EapVGXnPH`, for components that look into what
+            they require as people do.
 
     Returns:
         How it ended. Whatever the component raises, `SystemExit` too, is in there as data.
@@ -70,7 +80,7 @@ def run(
     Raises:
         KeyboardInterrupt: the trial was interrupted; its folder says so.
     """
-    return _Trial(spec, files, folder, project, attempt, live, progress).run(code, capture)
+    return _Trial(spec, files, folder, project, attempt, live, progress, locks, stored_trial).run(code, capture)
 
 
 class _Trial:
@@ -85,9 +95,13 @@ class _Trial:
         attempt: int,
         at_hand: Mapping[Target, Code],
         progress: Progress | None,
+        locks: tuple[str | None, float] | None,
+        stored_trial: Callable[[Files, str], Any] | None,
     ) -> None:
         self._spec = spec
         self._files = files
+        self._folder = folder
+        self._locks = locks
         self._path = layout.join(folder, layout.trial(spec.uid))
         self._project = project
         self._attempt = attempt
@@ -98,13 +112,19 @@ class _Trial:
         self._seeding = Seeding(spec.seeding, spec.seed)
         self._papers = Papers(spec, files, self._path, attempt, self._heartbeat_failed)
         self._artifacts = LocalFolder(files, layout.join(self._path, layout.ARTIFACTS))
-        self._checkpoints = LocalFolder(files, layout.join(self._path, layout.CHECKPOINTS))
+        self._checkpoint_folder = LocalFolder(files, layout.join(self._path, layout.CHECKPOINTS))
+        self.checkpoints = Checkpoints(self._checkpoint_folder, self._around_a_checkpoint, self._papers.saved)
+        self._stored_trial = stored_trial
+        self._requires: Requires | None = None
+        self._resumed: Resumed | None = None
+        self._written: dict[str, dict[str, Plain]] = {}
         self._config: Mapping[str, Plain] = spec.stored
         self._unevaluated: dict[str, Exception] = {}
         self._log: logging.Logger | None = None
         self._log_lock = threading.Lock()
         self._record: Record | None = None
         self._store: Store | None = None
+        self._commons: Commons | None = None
         self._result: Plain = None
         self._failure: BaseException | None = None
         self._interrupt: KeyboardInterrupt | None = None
@@ -124,12 +144,16 @@ class _Trial:
                     around.enter_context(_environment(self._spec.environment))
                 around.callback(self._close_log)
                 around.callback(self._close_record)
-                around.callback(self._checkpoints.close)
+                around.callback(self._checkpoint_folder.close)
                 around.callback(self._artifacts.close)
+                around.callback(self._count_artifacts)
+                around.callback(self._close_commons)
                 around.callback(self._seeding.close)
                 if self._spec.change_directory:
                     around.enter_context(_working_directory(self.directory))
                 try:
+                    if self._spec.resume_from is not None:
+                        self._resume(self._spec.resume_from)
                     self._keep(self._live(code))
                 except BaseException as error:  # the first error counts, not one of closing afterwards
                     self._fail(error)
@@ -158,12 +182,44 @@ class _Trial:
         state: State = "finished" if error is None else "failed"
         try:
             stored_state: State = "interrupted" if self._interrupt is not None else state
-            self._papers.close(stored_state, self._result, error, self._seeding.applied)
+            inputs = {name: read for name, read in self._requires.inputs.items() if read} if self._requires else {}
+            self._papers.close(stored_state, self._result, error, self._seeding.applied, self._written, inputs)
         except Exception as lost:  # nobody can read how it ended: it has not ended well
             state, self._result = "failed", None
             error = error or error_data(lost)
         row = self._record.last if self._record is not None else None
-        return Outcome(self._spec.uid, state, self._attempt, time.perf_counter() - began, row, self._result, error)
+        return Outcome(
+            self._spec.uid, state, self._attempt, time.perf_counter() - began, row, self._result, error,
+            artifacts=self._papers.digests, inputs=inputs,
+        )  # fmt: skip
+
+    def _resume(self, former: str) -> None:
+        """Bring back what there was at the last checkpoint of a former attempt, or say why that cannot be."""
+        from machinable.component.resuming import resume  # few trials go on
+
+        found = resume(self._files, former, self._path, self._checkpoint_folder)
+        if isinstance(found, str):
+            self.log.warning("it cannot go on from the former attempt and begins again: %s", found)
+            return
+        self._resumed = found
+        self.checkpoints.restored(found.facts)
+        self._papers.saved(found.checkpoint, found.facts)
+        self.record  # noqa: B018 - its rows are there, whether it will be used or not
+        self.log.info("it goes on from %s", former)
+
+    def _around_a_checkpoint(self) -> dict[str, Plain]:
+        """What there is now, which a trial that goes on from here begins with."""
+        rows = self._record.counts() if self._record is not None else {}
+        written = self._digests()
+        return {"rows": rows, "artifacts": {name: facts["digest"] for name, facts in written.items()}}
+
+    def _digests(self) -> dict[str, dict[str, Plain]]:
+        if self._store is None and not self._artifacts.is_open and self._resumed is None:
+            return {}
+        return self.store.digests()
+
+    def _count_artifacts(self) -> None:
+        self._written = self._digests()
 
     def _live(self, code: Code | None) -> Any:
         node: Component | None = None
@@ -172,6 +228,7 @@ class _Trial:
             if not isinstance(code, type):
                 return self._call(code)
             node = self._construct(code, self._spec, self._flags(), None)
+            self._go_on(node, NODE)
             self._node = node
             self._describe()
             node.__dict__["__machinable__"].is_started = True
@@ -237,7 +294,9 @@ class _Trial:
         self._papers.describe(self._config, self._seeding.predicted())
 
     def before_work(self) -> None:
-        """Try again to evaluate what could not be evaluated before `on_start`."""
+        """Try again to evaluate what could not be evaluated before `on_start`; random numbers go on, too."""
+        if self._resumed is not None:
+            generators.put_back(self._resumed.facts["generators"])
         if not self._unevaluated or self._node is None:
             return
         first = self._unevaluated
@@ -259,11 +318,15 @@ class _Trial:
         if self._record is not None:
             self._record.close()
 
+    def _close_commons(self) -> None:
+        if self._commons is not None:
+            self._commons.close()
+
     # its components
 
     def _flags(self) -> dict[str, Any]:
         flags = {**self._spec.flags, "ATTEMPT": self._attempt}
-        if self._spec.checkpoint is not None:
+        if self._spec.checkpoint is not None and self._spec.resume_from is None:
             flags.setdefault("CHECKPOINT", self._spec.checkpoint)
         return flags
 
@@ -275,7 +338,7 @@ class _Trial:
         node: Component | None,
         calls: bool = True,
     ) -> Component:
-        part = Part(self, is_child=node is not None)
+        part = Part(self, spec, is_child=node is not None)
         all_flags = {**flags, "TUNING": flags.get("TUNING", False), "CHILD_ALIAS": {}}
         mixins = {mixin.attribute: partial(load_mixin, mixin, self._project) for mixin in spec.mixins}
         return construct(cls, part, spec, all_flags, node, mixins=mixins, tags=self._spec.tags, calls=calls)
@@ -292,7 +355,23 @@ class _Trial:
             raise InvalidType(
                 f"the child {spec.component} is a function", given=spec.component, todo="A child is a class."
             )
-        return self._construct(cls, spec, spec.flags, node)
+        child = self._construct(cls, spec, spec.flags, node)
+        self._go_on(child, str(len(node.children)))
+        return child
+
+    def _go_on(self, component: Component, who: str) -> None:
+        """Let a component restore the checkpoint that it has saved in a former attempt, when it is created."""
+        if self._resumed is not None and who in self._resumed.paths:
+            component.flags["CHECKPOINT"] = self._resumed.paths[who]
+            component.__dict__["__machinable__"].saves = self._resumed.facts["saved"][who]["saves"]
+
+    def first_iteration(self) -> tuple[int, bool] | None:
+        if self._resumed is None or self._resumed.facts["iteration"] is None:
+            return 0, False
+        if self._resumed.facts["is_last"]:
+            return None
+        generators.put_back(self._resumed.facts["generators"])
+        return self._resumed.facts["iteration"], self._resumed.facts["has_begun"]
 
     def create(self, component: Component) -> None:
         create(component)
@@ -318,7 +397,8 @@ class _Trial:
     @property
     def record(self) -> Record:
         if self._record is None:
-            self._record = Record(self._rows, self._clock)
+            restored = self._resumed.rows if self._resumed is not None else {}
+            self._record = Record(self._rows, self._clock, restored=restored)
         return self._record
 
     def _rows(self, scope: str) -> RowWriter:
@@ -330,12 +410,41 @@ class _Trial:
             from machinable.component.store import Store  # many trials store nothing
 
             path = layout.join(self._path, layout.ARTIFACTS)
-            self._store = Store(self._files, path, self._artifacts, is_new=self._attempt == 1)
+            self._store = Store(self._files, path, self._artifacts, self._is_new, lambda: self.commons)
         return self._store
 
     @property
-    def requires(self) -> Mapping[str, Any]:
-        return MappingProxyType({})
+    def commons(self) -> Commons:
+        if self._commons is None:
+            from machinable.component.shared import Commons  # few trials share anything
+
+            self._commons = Commons(
+                self._spec, self._files, self._folder, lambda: self._config, lambda: self.log, *(self._locks or ())
+            )
+        return self._commons
+
+    @property
+    def _is_new(self) -> bool:
+        return self._attempt == 1 and self._spec.resume_from is None
+
+    @property
+    def requires(self) -> Requires:
+        if self._requires is None:
+            from machinable.component.requires import Requires  # many trials require nothing
+
+            self._requires = Requires(self._spec.requires, self._files, self)
+        return self._requires
+
+    def stored_trial(self, place: str) -> Any:
+        if self._stored_trial is None:
+            raise NotAvailable("stored trials cannot be looked at here", given=place,
+                               todo="Read its artifacts: .read(name), .frame(name), .path(name).")  # fmt: skip
+        return self._stored_trial(self._files, place)
+
+    def instance(self, required: Required) -> Component:
+        from machinable.component.loaded import load_instance  # few trials need one
+
+        return load_instance(required, self, self, self._code, self._project)
 
     @property
     def directory(self) -> str:
@@ -349,11 +458,14 @@ class _Trial:
             self._progress(i, total)
 
     def save_checkpoint(self, component: Component, path: str | None, timestep: int | None) -> Any:
-        saved, name = checkpoints.save(component, path, timestep, self._checkpoints)
+        saved, name = self.checkpoints.save(component, path, timestep)
         if name is not None:
-            self._papers.saved(name)
             self.log.info("saved the checkpoint %s", name)
         return saved
+
+    def last_checkpoint(self) -> str | None:
+        raise NotAvailable("on_load is for components that another one requires",
+                           todo="In a trial of its own, use restore_checkpoint(path).")  # fmt: skip
 
 
 def _line(error: Exception) -> str:

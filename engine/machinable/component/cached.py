@@ -1,0 +1,102 @@
+"""Methods that are computed once: `@ml.cached("terms.npy")`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import Signature, isgeneratorfunction, signature
+from typing import Any, ParamSpec, TypeVar
+
+from machinable.component.base import Component, Part
+from machinable.errors import InvalidType, MachinableError, NotAvailable, WrongKind, WrongType
+from machinable.plain import Plain, as_plain
+from machinable.plan.spec import TrialSpec
+from machinable.storage.formats import check_name, dump
+
+__all__ = ["cached"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def cached(
+    name: str, *, save: Callable[[Any, str], Any] | None = None, load: Callable[[str], Any] | None = None
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Let a method of a component or mixin run once, and keep what it returns in the storage.
+
+    Every later call, in whatever trial, process or execution of that storage, gives the kept value, if the component,
+    its configuration and all else of its identity but the seed are the same, and the arguments of the method. Who
+    calls it while another computes it waits. What the method says is not looked at: rename it when it changes.
+
+    Args:
+        name: what the value is stored as; its extension says how, see `Store.write`.
+        save, load: for a model, as in `Store.write`.
+
+    Raises:
+        BadName: the name has no known extension or leaves its folder.
+    """
+    if not isinstance(name, str):
+        raise InvalidType("cached needs the name of an artifact", given=name, todo='Write @cached("terms.npy").')
+    check_name(name)
+
+    def decorate(method: Callable[_P, _R]) -> Callable[_P, _R]:
+        if not callable(method) or isgeneratorfunction(method):
+            raise InvalidType(
+                f"cached is for methods that return a value, not for {method!r}", given=method,
+                todo="Let it return a list." if callable(method) else "Put it below @property or @staticmethod.",
+            )  # fmt: skip
+        parameters = signature(method)
+        label = getattr(method, "__qualname__", repr(method))
+
+        @wraps(method)
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            component: Any = args[0] if args else None
+            part = component.__dict__.get("__machinable__") if isinstance(component, Component) else None
+            if part is None or not part.is_started:
+                raise NotAvailable(
+                    f"{label} is cached, so it can be used " + ("from on_start on" if part else "while a trial runs"),
+                    given=label, todo=None if part else "Execute the component in a task.",
+                )  # fmt: skip
+            arguments = _arguments(parameters, label, args, kwargs)
+            key = [content_of(component), f"{method.__module__}:{label}", name, arguments]
+
+            def compute() -> bytes:
+                value = method(*args, **kwargs)
+                try:
+                    return dump(name, value, save=save, load=load)
+                except WrongKind as error:
+                    what = f"what {label} returned cannot be cached: {error.message}"
+                    raise WrongKind(what, given=error.given) from error
+
+            value: _R = part.trial.commons.value(key, name, f"what {label} returns", compute, load)
+            return value
+
+        return call
+
+    return decorate
+
+
+def content_of(component: Component) -> Plain:
+    """What decides a component but for its seed. A child lives in its node, so what decides that counts, too."""
+    part: Part = component.__dict__["__machinable__"]
+    spec = part.spec
+    if isinstance(spec, TrialSpec):
+        return spec.content or [spec.component, spec.module, spec.stored]
+    assert component.node is not None
+    return [content_of(component.node), spec.component, spec.module, spec.stored, dict(spec.flags)]
+
+
+def _arguments(parameters: Signature, label: str, args: Any, kwargs: Any) -> Plain:
+    """The arguments by name, with defaults: two ways to write one call are one."""
+    bound = parameters.bind(*args, **kwargs)
+    bound.apply_defaults()
+    _, *pairs = bound.arguments.items()
+    try:
+        return [[name, as_plain(value, name)] for name, value in pairs]
+    except (WrongType, RecursionError) as error:
+        place = error.path if isinstance(error, MachinableError) else "…"
+        raise InvalidType(
+            f"{label} is cached, and its argument {place} is not plain data", given=place,
+            todo="Pass None, bool, numbers, text, dates, lists and mappings of these; what is in the configuration "
+            "need not be passed.",
+        ) from error  # fmt: skip

@@ -1,0 +1,197 @@
+"""What trials share through their storage, one at a time: directories, and values that are computed once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from machinable.component.folder import LocalFolder
+from machinable.errors import InvalidType, MissingKey, StorageError, near_names
+from machinable.plain import Plain, canonical
+from machinable.plan.spec import TrialSpec
+from machinable.storage import layout
+from machinable.storage.files import Files
+from machinable.storage.formats import load
+from machinable.storage.locks import LEASE, Lease, Locks, open_locks
+
+if TYPE_CHECKING:
+    import logging
+
+__all__ = ["Commons", "SharedDirectory"]
+
+
+class SharedDirectory(str):
+    """The path of a directory that is ours until the trial ends, or until the end of a `with` block."""
+
+    __slots__ = ("_end",)
+    _end: Callable[[], None]
+
+    def __new__(cls, path: str, end: Callable[[], None]) -> SharedDirectory:
+        directory = super().__new__(cls, path)
+        directory._end = end
+        return directory
+
+    def __enter__(self) -> SharedDirectory:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._end()
+
+
+class Commons:
+    """What one trial shares with others.
+
+    Args:
+        spec: the trial. files, folder: the storage, and the folder of the execution.
+        config: gives the configuration as it is stored. log: gives the trial's logger.
+        server: of locks; None: they lie in the storage. lease: see `open_locks`.
+    """
+
+    def __init__(
+        self,
+        spec: TrialSpec,
+        files: Files,
+        folder: str,
+        config: Callable[[], Mapping[str, Plain]],
+        log: Callable[[], logging.Logger],
+        server: str | None = None,
+        lease: float = LEASE,
+    ) -> None:
+        self._spec = spec
+        self._files = files
+        self._holder: dict[str, Plain] = {"execution": folder, "uid": spec.uid}
+        self._config = config
+        self._log = log
+        self._choice = server, lease
+        self._locks: Locks | None = None
+        self._directories: dict[str, tuple[SharedDirectory, LocalFolder, Lease]] = {}
+
+    def directory(self, name: str, keys: Sequence[str]) -> SharedDirectory:
+        """The directory for these values of the configuration, as soon as no other trial has it."""
+        if isinstance(keys, str):
+            raise InvalidType(f"keys is the text {keys!r}", given=keys, todo=f"Give a list: keys=[{keys!r}].")
+        config = self._config()
+        key = _key({
+            "kind": "shared", "name": name, "component": self._spec.component, "module": self._spec.module,
+            "config": {path: _value(config, path) for path in keys},
+        })  # fmt: skip
+        if key not in self._directories:
+            lease = self._wait(key, f"the shared directory {name + '/'!r}")
+            assert lease is not None
+            folder = LocalFolder(self._files, layout.shared(key))
+            try:
+                path = folder.open()
+            except BaseException:
+                lease.release()
+                raise
+            self._directories[key] = SharedDirectory(path, lambda: self._give_back(key)), folder, lease
+        return self._directories[key][0]
+
+    def _give_back(self, key: str) -> None:
+        if key not in self._directories:  # it was given back by another block
+            return
+        path, folder, lease = self._directories.pop(key)
+        try:
+            if self._files.local_path("") is None and not lease.is_held:
+                raise StorageError(
+                    f"what was changed in the shared directory {str(path)!r} was not stored: the trial could not say "
+                    "for too long that it is still there, so another one may have it",
+                    todo="It is still in that directory. Set a longer time: `execution: {lease: 300}`.",
+                )
+            folder.close()
+        finally:
+            lease.release()
+
+    def value(
+        self,
+        key: Plain,
+        name: str,
+        what: str,
+        compute: Callable[[], bytes],
+        loader: Callable[[str], Any] | None = None,
+    ) -> Any:
+        """What is stored for a key, computed by the first who wants it.
+
+        Args:
+            key: what decides the value. name: of the artifact. what: is computed, for the log.
+            compute: gives the content of the file. loader: reads a model.
+        """
+        digest = _key({"kind": "cached", "key": key})
+        path = layout.cached(digest, name)
+        content = self._read(path)
+        if content is None:
+            lease = self._wait(digest, what, lambda: self._files.exists(path))
+            if lease is None:
+                content = self._files.read(path)
+            else:
+                with lease:
+                    content = self._read(path)  # somebody else may have been quicker
+                    if content is None:
+                        content = compute()
+                        self._files.write(path, content)
+        # Whoever writes into a storage is trusted by its executions.
+        return load(name, content, trust=True, load=loader)
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return self._files.read(path)
+        except FileNotFoundError:
+            return None
+
+    def _wait(self, key: str, what: str, unless: Callable[[], bool] = lambda: False) -> Lease | None:
+        if self._locks is None:
+            self._locks = open_locks(self._files, *self._choice)
+
+        def waiting(holder: Mapping[str, Plain]) -> None:
+            who = ", ".join(f"{name} {value}" for name, value in holder.items() if name not in ("time", "heartbeat"))
+            self._log().info("waiting for %s, which another trial has: %s", what, who or "unknown")
+
+        return self._locks.wait(layout.lease(key), self._holder, unless, waiting)
+
+    def close(self) -> None:
+        """Give back what is held."""
+        try:
+            errors = []
+            for key in list(self._directories):
+                try:
+                    self._give_back(key)
+                except Exception as error:  # the others are given back all the same
+                    errors.append(error)
+            if errors:
+                raise errors[0]
+        finally:
+            if self._locks is not None:
+                self._locks.close()
+                self._locks = None
+
+
+def _key(parts: Plain) -> str:
+    return blake2b(canonical(parts).encode("ascii"), digest_size=16).hexdigest()
+
+
+def _value(config: Mapping[str, Plain], path: str) -> Plain:
+    value: Any = config
+    for name in path.split("."):
+        if not isinstance(value, Mapping) or name not in value:
+            known = [str(key) for key in value] if isinstance(value, Mapping) else []
+            near = near_names(name, known)
+            raise MissingKey(
+                f"no key {path!r} in the configuration, so it cannot be shared by it", given=path, known=known,
+                todo=f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are: {', '.join(known)}",
+            )  # fmt: skip
+        value = value[name]
+    return _comparable(value)
+
+
+def _comparable(value: Plain) -> Plain:
+    """1 and 1.0 are one value, in whatever way they were written."""
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _comparable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_comparable(item) for item in value]
+    return value

@@ -1,0 +1,473 @@
+"""Methods that run once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import machinable as ml
+from machinable.component.base import Component, Mixin
+from machinable.component.cached import cached
+from machinable.errors import BadName, Damaged, InvalidType, NotAvailable, WrongKind
+from machinable.plan.spec import MixinSpec
+from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.opener import open_files
+from tests.component.worlds import World, child, spec
+from tests.conftest import World as Project
+
+ran: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ran() -> None:
+    ran.clear()
+
+
+@pytest.fixture(params=["memory", "directory", "s3"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Files]:
+    makers: dict[str, Callable[[], Files]] = {
+        "memory": MemoryFiles, "directory": lambda: DirectoryFiles(tmp_path / "storage"),
+        "s3": lambda: open_files(request.getfixturevalue("s3_folder")(), create=True),
+    }  # fmt: skip
+    files = makers[request.param]()
+    yield files
+    files.close()
+
+
+def left(files: Files) -> list[str]:
+    """The files below by-content/, without the key."""
+    return sorted(found.path.rpartition("/")[2] for found in files.walk("by-content"))
+
+
+def result(code: type[Component], files: Files, trial: Any = None) -> Any:
+    ended = World(code, trial or spec(), files).ended
+    assert ended.error is None, ended.error["traceback"]
+    return ended.result
+
+
+class Terms(Component):
+    @cached("terms.json")
+    def terms(self, n: int = 3, *, scale: float = 1) -> list[float]:
+        """The first terms."""
+        ran.append((n, scale))
+        return [k * scale for k in range(n)]
+
+    def on_execute(self) -> Any:
+        return self.terms()
+
+
+def test_a_method_runs_once_for_all_trials_of_a_storage(files: Files) -> None:
+    assert result(Terms, files) == [0, 1, 2]
+    assert result(Terms, files, spec(seed=7, uid="another", identity="ff" * 16)) == [0, 1, 2]
+    assert ran == [(3, 1)]
+    assert left(files) == ["terms.json"]
+    assert result(Terms, MemoryFiles()) == [0, 1, 2]
+    assert ran == [(3, 1)] * 2
+
+
+def test_it_keeps_its_name_and_what_it_says() -> None:
+    assert (Terms.terms.__name__, Terms.terms.__doc__) == ("terms", "The first terms.")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        spec({"lr": 2}), spec({"lr": 1}, component="other"), spec({"lr": 1}, module="other"),
+        spec({"lr": 1}, content="ab" * 16),
+    ],
+    ids=["configuration", "component", "module", "content"],
+)  # fmt: skip
+def test_what_decides_the_component_decides_the_value(other: Any) -> None:
+    files = MemoryFiles()
+    for trial in (spec({"lr": 1}), other, spec({"lr": 1})):
+        result(Terms, files, trial)
+    assert len(ran) == 2
+
+
+def test_the_content_of_a_plan_decides_and_its_seed_does_not(project: Project, tmp_path: Path) -> None:
+    project(
+        "components:\n  - work: {lr: 0.5, _hidden: 1, new?: 3}\n",
+        work="import machinable as ml\nclass Work(ml.Component):\n"
+        "    @ml.cached('x.json')\n    def x(self):\n        print('ran')\n        return 1\n"
+        "    def on_execute(self):\n        return self.x()\n",
+    )
+    task = ml.Task().component("work", [None, {"_hidden": 2}, {"new": 3}, {"lr": 1}]).repeat(2)
+    execution = ml.execute(task, storage=str(tmp_path / "storage"))
+    again = ml.execute(task, storage=str(tmp_path / "storage"))
+    printed = [trial.output for trial in [*execution.trials, *again.trials]]
+    assert printed.count("ran\n") == 2
+    assert printed.count("") == 14
+
+
+def test_arguments_decide_and_not_how_they_are_written(files: Files) -> None:
+    class Asking(Terms):
+        def on_execute(self) -> Any:
+            assert self.terms() == self.terms(3) == self.terms(n=3, scale=1) == [0, 1, 2]
+            assert self.terms(2) == [0, 1]
+            assert self.terms(2, scale=0.5) == self.terms(scale=0.5, n=2) == [0, 0.5]
+
+    result(Asking, files)
+    assert ran == [(3, 1), (2, 1), (2, 0.5)]
+    assert left(files) == ["terms.json"] * 3
+
+
+def test_arguments_may_be_anything_plain() -> None:
+    numpy = pytest.importorskip("numpy")
+
+    class Asking(Component):
+        @cached("x.json")
+        def x(self, *args: Any, **more: Any) -> Any:
+            ran.append(args)
+            return len(ran)
+
+        def on_execute(self) -> Any:
+            ways = [self.x([1, "a"], k={"b": None}), self.x((1, "a"), k={"b": None}), self.x(k={"b": None})]
+            ways += [self.x(numpy.float64(0.5)), self.x(0.5), self.x(1), self.x(True), self.x("1")]
+            return ways
+
+    assert result(Asking, MemoryFiles()) == [1, 1, 2, 3, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("argument", [object(), {1, 2}, b"x", len], ids=["object", "set", "bytes", "function"])
+def test_other_arguments_are_refused(argument: Any) -> None:
+    class Asking(Terms):
+        def on_execute(self) -> Any:
+            with pytest.raises(InvalidType, match=r"Terms\.terms is cached, and its argument n\[0\] is not plain data"):
+                self.terms([argument])
+            with pytest.raises(TypeError, match="unexpected keyword"):
+                self.terms(more=1)
+
+    result(Asking, MemoryFiles())
+    assert ran == []
+
+
+def test_the_first_call_gives_what_the_later_ones_give(files: Files) -> None:
+    numpy = pytest.importorskip("numpy")
+
+    class Arrays(Component):
+        @cached("deep/a.npy.gz")
+        def array(self) -> Any:
+            return numpy.arange(3)
+
+        @cached("a.json")
+        def numbers(self) -> Any:
+            return numpy.arange(3)
+
+        @cached("a.pkl")
+        def anything(self) -> Any:
+            return {1, 2}
+
+        @cached("none.json")
+        def nothing(self) -> None:
+            ran.append(None)
+
+        def on_execute(self) -> None:
+            for _ in range(2):
+                assert self.array().dtype == int and self.array().tolist() == [0, 1, 2]
+                assert self.numbers() == [0, 1, 2]
+                assert self.anything() == {1, 2}
+                assert self.nothing() is None
+
+    result(Arrays, files)
+    assert ran == [None]
+
+
+def save(model: list[int], path: str) -> None:
+    Path(path).write_text(str(model[0]))
+
+
+def load(path: str) -> list[int]:
+    return [int(Path(path).read_text())]
+
+
+def test_a_model_is_kept_as_its_library_writes_it(files: Files) -> None:
+    class Trained(Component):
+        @cached("model.zip", save=save, load=load)
+        def model(self) -> list[int]:
+            ran.append(1)
+            return [7]
+
+        def on_execute(self) -> list[int]:
+            return self.model() + self.model()
+
+    assert result(Trained, files) == [7, 7]
+    assert ran == [1]
+
+
+class Scaling(Mixin):
+    @cached("factors.json")
+    def factors(self, n: int) -> list[int]:
+        ran.append(self.config.factor)
+        return [self.config.factor] * n
+
+    @cached_property
+    def whole(self) -> Any:
+        return self.__mixin__.factors(1)
+
+    @property
+    @cached("one.json")
+    def one(self) -> Any:
+        ran.append("one")
+        return 1
+
+
+def test_methods_of_mixins_belong_to_the_component() -> None:
+    mixin = MixinSpec("_scaling_", __name__, "Scaling")
+
+    class Using(Component):
+        def on_execute(self) -> Any:
+            scaling = self._scaling_
+            return scaling.factors(2), scaling.factors(n=2), scaling.whole, scaling.one, scaling.one
+
+    files = MemoryFiles()
+    for _ in range(2):
+        assert result(Using, files, spec({"factor": 5}, mixins=(mixin,))) == ([5, 5], [5, 5], [5], 1, 1)
+    assert ran == [5, 5, "one"]
+    result(Using, files, spec({"factor": 6}, mixins=(mixin,)))
+    assert ran == [5, 5, "one", 6, 6, "one"]
+
+
+class Kid(Component):
+    @cached("x.json")
+    def x(self) -> Any:
+        ran.append((self.config.get("size"), self.node.config.lr))
+        return self.config.get("size")
+
+
+class Node(Component):
+    def on_execute(self) -> Any:
+        return [kid.x() for kid in self.children]
+
+
+def test_a_child_counts_with_the_node_that_it_lives_in() -> None:
+    files = MemoryFiles()
+    kids = tuple(child("kid", Kid, {"size": size}) for size in (1, 2, 1))
+    for lr in (0.1, 0.2, 0.1):
+        assert result(Node, files, spec({"lr": lr}, children=kids)) == [1, 2, 1]
+    assert ran == [(1, 0.1), (2, 0.1), (1, 0.2), (2, 0.2)]
+
+
+DATA = """
+import machinable as ml
+
+
+class Data(ml.Component):
+    @ml.cached("x.json")
+    def x(self):
+        print("ran")
+        return self.config.size
+
+    def on_execute(self):
+        self.store.write("x.json", self.x())
+"""
+TRAIN = """
+import machinable as ml
+
+
+class Train(ml.Component):
+    def on_execute(self):
+        return self.requires.data.component.x()
+"""
+
+
+def test_a_component_that_lives_on_where_it_is_required_has_its_values(project: Project, tmp_path: Path) -> None:
+    project(
+        "components:\n  - data: {size: 3}\n  - train:\n      lr: 0.1\n      _requires_: {data: data}\n",
+        data=DATA, train=TRAIN,
+    )  # fmt: skip
+    task = ml.Task().component("train", [{"lr": 0.2}, {"lr": 0.3}])
+    execution = ml.execute(task, storage=str(tmp_path / "storage"))
+    assert [trial.result for trial in execution.trials if trial.component == "train"] == [3, 3]
+    assert [trial.output for trial in execution.trials] == ["ran\n", "", ""]
+
+
+# --- what cannot be
+
+
+def test_outside_of_a_trial_there_is_nowhere_to_keep_it() -> None:
+    with pytest.raises(NotAvailable, match=r"Terms\.terms is cached, so it can be used while a trial runs\n  Execute"):
+        Terms().terms()
+    with pytest.raises(NotAvailable):
+        Scaling.factors(Scaling(), 2)
+
+    class Early(Terms):
+        def on_after_init(self) -> None:
+            with pytest.raises(NotAvailable, match=r"Terms\.terms is cached, so it can be used from on_start on"):
+                self.terms()
+
+        def on_start(self) -> None:
+            self.terms()
+
+    result(Early, MemoryFiles())
+    assert ran == [(3, 1)]
+
+
+def test_what_cannot_be_kept_is_found_where_it_is_written() -> None:
+    with pytest.raises(BadName, match=r"no format is known for 'terms\.nyp'"):
+        cached("terms.nyp")
+    with pytest.raises(BadName, match="is the name of a directory"):
+        cached("terms/")
+    with pytest.raises(InvalidType, match="cached needs the name of an artifact"):
+        cached(Terms.on_execute)  # type: ignore[arg-type]
+
+    def many(self: Any) -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(InvalidType, match="cached is for methods that return a value"):
+        cached("x.json")(many)
+    with pytest.raises(InvalidType, match="Put it below @property"):
+        cached("x.json")(property(lambda self: 1))  # type: ignore[arg-type]
+
+
+def test_a_value_that_does_not_fit_is_refused_and_nothing_is_kept(files: Files) -> None:
+    class Wrong(Component):
+        @cached("x.txt")
+        def x(self) -> Any:
+            return 5
+
+        def on_execute(self) -> Any:
+            with pytest.raises(WrongKind, match=r"Wrong\.x returned cannot be cached: 'x\.txt' takes text, not int"):
+                self.x()
+
+    result(Wrong, files)
+    assert left(files) == []
+
+
+def test_a_method_that_fails_keeps_nothing_and_runs_again(files: Files) -> None:
+    class Failing(Component):
+        @cached("x.json")
+        def x(self) -> Any:
+            ran.append(1)
+            if len(ran) == 1:
+                raise KeyError("not yet")
+            return 2
+
+        def on_execute(self) -> Any:
+            with pytest.raises(KeyError, match="not yet"):
+                self.x()
+            return self.x()
+
+    assert result(Failing, files) == 2
+    assert left(files) == ["x.json"]
+
+
+def test_a_kept_value_that_is_damaged_is_told(tmp_path: Path) -> None:
+    files = DirectoryFiles(tmp_path)
+    result(Terms, files)
+    (value,) = files.walk("by-content")
+    files.write(value.path, b"{")
+
+    class Reading(Terms):
+        def on_execute(self) -> Any:
+            with pytest.raises(Damaged, match=r"'terms\.json' cannot be read"):
+                self.terms()
+
+    result(Reading, files)
+
+
+# --- side by side
+
+
+def test_threads_that_want_it_at_once_get_the_value_of_one(tmp_path: Path) -> None:
+    barrier = threading.Barrier(4)
+
+    class Waiting(Terms):
+        def on_start(self) -> None:
+            barrier.wait()
+
+    worlds: list[World] = []
+
+    def work(number: int) -> None:
+        worlds.append(World(Waiting, spec(uid=f"trial{number}"), DirectoryFiles(tmp_path)))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [world.ended.result for world in worlds] == [[0, 1, 2]] * 4
+    assert ran == [(3, 1)]
+
+
+WORK = """
+import os, time
+import machinable as ml
+
+
+class Work(ml.Component):
+    @ml.cached("x.json")
+    def x(self):
+        with open(os.environ["SEEN"], "a") as file:
+            file.write("ran ")
+        return 1
+
+    def on_execute(self):
+        return self.x()
+"""
+
+
+@pytest.mark.parametrize("kind", ["directory", "s3", "memory"])
+def test_worker_processes_get_the_value_of_one(
+    kind: str, project: Project, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
+    project("components:\n  - work: {}\n", work=WORK)
+    storage = str(tmp_path / "storage") if kind == "directory" else None
+    if kind == "s3":
+        storage = request.getfixturevalue("s3_folder")()
+    execution = ml.execute(ml.Task("work").repeat(6), storage=storage, engine="processes:2")
+    assert [trial.result for trial in execution.trials] == [1] * 6
+    assert (tmp_path / "seen").read_text() == "ran "
+
+
+KILLED = """
+import sys
+from machinable.component.base import Component
+from machinable.component.cached import cached
+from machinable.storage.opener import open_files
+from tests.component.worlds import World
+
+
+class Terms(Component):
+    @cached("x.json")
+    def x(self):
+        print("computing", flush=True)
+        if sys.argv[2] == "hang":
+            sys.stdin.read()
+        return 1
+
+    def on_execute(self):
+        return self.x()
+
+
+print(World(Terms, files=open_files(sys.argv[1], create=True)).ended.result)
+"""
+
+
+@pytest.mark.parametrize("kind", ["directory", "s3"])
+def test_when_who_computes_is_killed_the_next_one_computes(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    storage = str(tmp_path) if kind == "directory" else request.getfixturevalue("s3_folder")()
+
+    def start(way: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", KILLED, storage, way]
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+        )
+
+    with start("hang") as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "computing\n"
+        os.kill(first.pid, signal.SIGKILL)
+    with start("go") as second:
+        assert second.communicate()[0] == "computing\n1\n"
