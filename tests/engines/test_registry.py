@@ -49,8 +49,8 @@ def test_an_engine_is_taken_as_it_is() -> None:
         ({"slots": 2}, InvalidValue, "the engine has no `type`\n  Write {'type': 'local'}."),
         ("processes:many", InvalidValue, "slots of the engine 'processes' is 'many'\n"
                                          "  Give a whole number of at least 1."),
-        (3, InvalidType, "3 is no engine\n  Give 'local', 'processes', 'dry', a mapping with `type`, or an object with "
-                         "name, slots, reach, submit and close."),
+        (3, InvalidType, "3 is no engine\n  Give 'local', 'processes', 'ray', 'dry', a mapping with `type`, "
+                         "or an object with name, slots, reach, submit and close."),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told(given: object, kind: type[Exception], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
@@ -29,11 +30,25 @@ class Files(Protocol):
 def open_standard_streams() -> None:
     """Make `sys.stdout` and `sys.stderr` write to 1 and 2, line by line, so that all who write there take turns."""
     for name, file in (("stdout", 1), ("stderr", 2)):
-        stream = open(  # noqa: SIM115  # it stays open
-            file, "w", buffering=1, encoding="utf-8", errors="backslashreplace", newline="\n", closefd=False
-        )
+        binary = io.BufferedWriter(_Standard(file, "wb", closefd=False))
+        stream = io.TextIOWrapper(binary, "utf-8", "backslashreplace", newline="\n", line_buffering=True)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+class _Standard(io.FileIO):
+    """A descriptor whose file may be on a disk that is full: then what is printed goes to a spare."""
+
+    spare: Appender | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            if _Standard.spare is None:
+                raise
+            _Standard.spare.write(bytes(data))
+            return len(data)
 
 
 @contextmanager
@@ -44,21 +59,32 @@ def output_to(files: Files, path: str) -> Iterator[None]:
         OSError: the file cannot be written.
     """
     local = files.local_path(path)
-    if local is None:
-        with _Copied(files.appender(path)) as file, _redirected(file):
+    file = None if local is None else _opened(local)
+    if local is None or file is None:
+        with _Copied(files.appender(path)) as copied, _redirected(copied):
             yield
         return
-    os.makedirs(os.path.dirname(local), exist_ok=True)
-    file = os.open(local, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    _Standard.spare = files.appender(path)
     try:
         with _redirected(file):
             yield
     finally:
+        _Standard.spare.close()
+        _Standard.spare = None
         is_empty = not os.fstat(file).st_size
         os.close(file)
         if is_empty:
             with suppress(FileNotFoundError):
                 os.unlink(local)
+
+
+def _opened(path: str) -> int | None:
+    """A file that grows, or None if the disk has no room for it."""
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError:
+        return None
 
 
 class _Copied:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 import pickle
 import select
@@ -13,29 +12,21 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from machinable.engines.protocol import Work, WorkerError, WorkerLost
 from machinable.engines.reports import OnProgress
-from machinable.engines.worker import read_message, write_message
+from machinable.engines.threads import VARIABLES, cores
+from machinable.engines.worker import GRACE, read_message, write_message
 from machinable.errors import InvalidType, InvalidValue
 from machinable.plain import loads
 from machinable.plan.spec import Outcome, TrialSpec
 
-__all__ = ["THREADS", "ProcessesEngine"]
+__all__ = ["Origin", "ProcessesEngine", "read_outcome"]
 
-# Libraries read these when they are loaded.
-THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
 PATIENCE = 2.0  # seconds that an idle worker gets to end when it is asked to
 
 
@@ -57,9 +48,10 @@ class ProcessesEngine:
     reach: Literal["host"] = "host"
 
     def __init__(self, slots: int | str | None = None, recycle: int | None = None) -> None:
-        self.slots = _cores() if slots is None else _count("slots", slots)
+        self.slots = cores() if slots is None else _count("slots", slots)
         self.recycle = None if recycle is None else _count("recycle", recycle)
         self.on_progress: OnProgress | None = None
+        self.origin: Origin | None = None  # what workers have from this process, if not as it is when they start
         self._lock = threading.RLock()
         self._workers: list[_Worker] = []
         self._idle: list[_Worker] = []
@@ -74,12 +66,20 @@ class ProcessesEngine:
         try:
             if work is not self._work:
                 self._pickled_work, self._work = pickle.dumps(work), work
-            job = _Job(future, self._pickled_work, pickle.dumps(spec), _threads(spec))
+            job = _Job(future, self._pickled_work, pickle.dumps(spec), spec.threads, read_outcome)
         except Exception as error:
             future.set_exception(error)
             return future
         with self._lock:
             self._queue.append(job)
+        self._dispatch()
+        return future
+
+    def pass_on(self, work: bytes, spec: bytes, threads: int) -> Future[bytes]:
+        """Do the same for somebody who has pickled both already; `read_outcome` reads what comes of it."""
+        future: Future[Any] = Future()
+        with self._lock:
+            self._queue.append(_Job(future, work, spec, threads, bytes))
         self._dispatch()
         return future
 
@@ -92,7 +92,7 @@ class ProcessesEngine:
         for job in waiting:
             job.future.set_exception(KeyboardInterrupt())
 
-    def end(self, future: Future[Outcome]) -> None:
+    def end(self, future: Future[Any]) -> None:
         """End a trial of this engine by ending its worker, with all processes that it has started.
 
         Afterwards the future is done.
@@ -107,6 +107,12 @@ class ProcessesEngine:
         for job in waiting:
             job.future.set_exception(WorkerLost("the trial was ended before it began"))
         wait([future])
+
+    def withdraw(self) -> list[Future[Any]]:
+        """Take back the trials that wait for a worker; their futures stay as they are."""
+        with self._lock:
+            waiting, self._queue = list(self._queue), deque()
+        return [job.future for job in waiting]
 
     def close(self) -> None:
         """End all workers; what they run is lost. A later `submit` starts new ones."""
@@ -159,7 +165,7 @@ class ProcessesEngine:
             if not self._idle:
                 return None
             self._retire(self._idle.pop())
-        worker = _Worker(threads, self._answered, self._left)
+        worker = _Worker(threads, self._answered, self._left, self.origin or Origin.here())
         self._workers.append(worker)
         return worker
 
@@ -168,11 +174,11 @@ class ProcessesEngine:
         self._workers.remove(worker)
         self._leaving.append(worker)
 
-    def _answered(self, worker: _Worker, reply: dict[str, Any]) -> None:
+    def _answered(self, worker: _Worker, reply: bytes) -> None:
         """A worker has ended its trial, or tells how far it is."""
-        if "progress" in reply:
+        if reply.startswith(_PROGRESS):
             if self.on_progress is not None:
-                self.on_progress(*reply["progress"])
+                self.on_progress(*loads(reply)["progress"])
             return
         with self._lock:
             job, worker.job = worker.job, None
@@ -186,14 +192,19 @@ class ProcessesEngine:
         assert job is not None
         # The next trial first: whoever waits for this one does not delay it.
         self._dispatch()
-        if "outcome" in reply:
-            job.future.set_result(Outcome(**reply["outcome"]))
-        elif "error" in reply:
-            job.future.set_exception(WorkerError(reply["error"]))
+        if reply.startswith(_OUTCOME):
+            try:
+                outcome = job.read(reply)
+            except Exception as error:
+                job.future.set_exception(error)
+            else:
+                job.future.set_result(outcome)
+        elif reply.startswith(_ERROR):
+            job.future.set_exception(WorkerError(loads(reply)["error"]))
         else:
             job.future.set_exception(KeyboardInterrupt())
 
-    def _left(self, worker: _Worker, how: str) -> None:
+    def _left(self, worker: _Worker, how: str, code: int | None) -> None:
         """A worker process has ended."""
         with self._lock:
             job, worker.job = worker.job, None
@@ -202,16 +213,45 @@ class ProcessesEngine:
                     workers.remove(worker)
         self._dispatch()
         if job is not None:
-            job.future.set_exception(KeyboardInterrupt(how) if worker.is_interrupted else WorkerLost(how))
+            job.future.set_exception(KeyboardInterrupt(how) if worker.is_interrupted else WorkerLost(how, code))
+
+
+_OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED = (
+    f'{{"{kind}": '.encode("ascii") for kind in ("outcome", "error", "progress", "interrupted")
+)
+
+
+def read_outcome(reply: bytes) -> Outcome:
+    """The outcome that a worker has sent."""
+    return Outcome(**loads(reply)["outcome"])
+
+
+class Origin(NamedTuple):
+    """What workers have from the process that wants them: where it imports from, and how its interpreter was started.
+
+    `grace` is how many seconds they get to end in order when their parent was killed.
+    """
+
+    path: Sequence[str]
+    arguments: Sequence[str]
+    flags: Sequence[str]
+    grace: float = GRACE
+
+    @classmethod
+    def here(cls) -> Origin:
+        """Those of this process."""
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        return cls([os.path.abspath(directory) for directory in sys.path], sys.argv, flags)
 
 
 class _Job(NamedTuple):
     """A trial on its way: work and specification are pickled."""
 
-    future: Future[Outcome]
+    future: Future[Any]
     work: bytes
     spec: bytes
     threads: int
+    read: Callable[[bytes], Any]
 
 
 class _Worker:
@@ -220,13 +260,15 @@ class _Worker:
     Args:
         threads: with how many threads it computes.
         answered: is called with the reply to each trial. left: is called once, when the process has ended.
+        origin: what it has from the process that wants it.
     """
 
     def __init__(
         self,
         threads: int,
-        answered: Callable[[_Worker, dict[str, Any]], None],
-        left: Callable[[_Worker, str], None],
+        answered: Callable[[_Worker, bytes], None],
+        left: Callable[[_Worker, str, int | None], None],
+        origin: Origin,
     ) -> None:
         self.threads = threads
         self.job: _Job | None = None
@@ -237,7 +279,7 @@ class _Worker:
         self._work = b""
         self._trouble = _scratch()
         try:
-            self._process = _start(threads, self._trouble)
+            self._process = _start(threads, self._trouble, origin)
         except BaseException:
             self._trouble.close()
             raise
@@ -307,23 +349,22 @@ class _Worker:
             self._process.kill()
 
     def _listen(
-        self, answered: Callable[[_Worker, dict[str, Any]], None], left: Callable[[_Worker, str], None]
+        self, answered: Callable[[_Worker, bytes], None], left: Callable[[_Worker, str, int | None], None]
     ) -> None:
         while (reply := self._next_reply()) is not None:
             answered(self, reply)
-        how = self._bury()
-        left(self, how)
+        how, code = self._bury()
+        left(self, how, code)
 
-    def _next_reply(self) -> dict[str, Any] | None:
+    def _next_reply(self) -> bytes | None:
         """What it says, or None if it has ended."""
         while not _is_readable(self._replies.fileno()):
             if self._has_exited():  # a process that it has forked holds the pipe open
                 return None
         body = read_message(self._replies)
-        try:
-            return None if body is None else loads(body)
-        except ValueError:
+        if body is None or not body.startswith((_OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED)):
             return None  # somebody else has written into the pipe: this worker cannot be understood any more
+        return body
 
     def _has_exited(self) -> bool:
         """Whether the process has ended; it stays a zombie, so that its id is not given to another one."""
@@ -332,8 +373,8 @@ class _Worker:
                 return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
         return self._process.poll() is not None
 
-    def _bury(self) -> str:
-        """See that the process has ended; gives how."""
+    def _bury(self) -> tuple[str, int | None]:
+        """See that the process has ended; gives how, and the return code if nobody here has ended it."""
         until = time.monotonic() + PATIENCE
         while not self._has_exited() and time.monotonic() < until:
             time.sleep(0.001)  # it has closed the pipe, so it is about to end
@@ -350,7 +391,7 @@ class _Worker:
         self._trouble.close()
         reason = self._reason or (_described(code) if has_exited else "it has closed its connection")
         how = f"the worker process {self._process.pid} was lost: {reason}"
-        return f"{how}\n{said[-2000:]}" if said else how
+        return f"{how}\n{said[-2000:]}" if said else how, None if self._reason or not has_exited else code
 
 
 def _described(code: int) -> str:
@@ -365,24 +406,18 @@ def _described(code: int) -> str:
     return f"it was killed by {name}{hint}"
 
 
-def _start(threads: int, trouble: BinaryIO) -> subprocess.Popen[bytes]:
-    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+def _start(threads: int, trouble: BinaryIO, origin: Origin) -> subprocess.Popen[bytes]:
+    program = (
+        f"import sys; sys.path[:] = {[*origin.path]!a}; sys.argv[:] = {[*origin.arguments]!a}; "
+        f"from machinable.engines.worker import main; main({os.getpid()}, {origin.grace!r})"
+    )
     return subprocess.Popen(
         # With -u libraries in C print at once, so that their output is in its place.
-        [sys.executable, "-u", *flags, "-c", _program()],
+        [sys.executable, "-u", *origin.flags, "-c", program],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=trouble, bufsize=0,
-        env={**os.environ, **dict.fromkeys(THREADS, str(threads))},
+        env={**os.environ, **dict.fromkeys(VARIABLES, str(threads))},
         start_new_session=True,  # Ctrl-C in the terminal is this process's business
     )  # fmt: skip
-
-
-def _program() -> str:
-    """What a worker's interpreter runs: it imports from where this process does."""
-    path = [os.path.abspath(directory) for directory in sys.path]
-    return (
-        f"import sys; sys.path[:] = {path!a}; sys.argv[:] = {sys.argv!a}; "
-        f"from machinable.engines.worker import main; main({os.getpid()})"
-    )
 
 
 def _scratch() -> BinaryIO:
@@ -401,16 +436,6 @@ def _is_readable(file: int, seconds: float = 1.0) -> bool:
     poll = select.poll()
     poll.register(file, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
-
-
-def _threads(spec: TrialSpec) -> int:
-    return max(1, math.ceil(spec.resources.get("cpus", 1)))
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _count(option: str, given: Any) -> int:

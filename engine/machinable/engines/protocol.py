@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from machinable.plan.spec import Outcome, TrialSpec
@@ -10,7 +10,7 @@ from machinable.plan.spec import Outcome, TrialSpec
 if TYPE_CHECKING:
     from concurrent.futures import Future  # loads `logging`, and workers need neither
 
-__all__ = ["Engine", "Reach", "Work", "WorkerError", "WorkerLost"]
+__all__ = ["Depot", "Engine", "Movable", "Reach", "Remote", "Work", "WorkerError", "WorkerLost"]
 
 Work: TypeAlias = Callable[[TrialSpec], Outcome]
 Reach: TypeAlias = Literal["process", "host", "anywhere"]
@@ -23,6 +23,7 @@ class Engine(Protocol):
     Engines with workers may also have `interrupt()`, which raises `KeyboardInterrupt` in all trials that run and does
     not wait for them, `end(future)`, after which that trial does not run any more and its future is done, and an
     attribute `on_progress`, which is set to what is to be told how far trials are: `on_progress(uid, i, total)`.
+    Engines with workers on other hosts are also `Remote`.
 
     Attributes:
         name: as it stands in execution.json.
@@ -47,9 +48,70 @@ class Engine(Protocol):
         """Let go of workers. Nothing is submitted afterwards."""
 
 
+@runtime_checkable
+class Movable(Protocol):
+    """Work that can be done on another host than it was made on."""
+
+    def is_reached(self) -> bool:
+        """Whether the storage that it writes into is reached from this process."""
+
+    def moved(self, project: str, url: str | None) -> Work:
+        """The same work where the project lies in another directory, and in another storage if one is given."""
+
+    def home(self, spec: TrialSpec) -> str:
+        """The folder that a trial writes, in the storage."""
+
+    def needs(self, spec: TrialSpec) -> Sequence[str]:
+        """The folders that it reads besides."""
+
+
+class Depot(Protocol):
+    """The storage of an execution, for workers that do not reach it. Folders travel as archives."""
+
+    def fetch(self, path: str) -> bytes:
+        """A folder with all that is in it."""
+
+    def store(self, archive: bytes) -> None:
+        """Put a folder back to its place."""
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """An engine whose workers may be on other hosts, and which looks after resources by itself.
+
+    Attributes:
+        depot: is set to the storage of the execution before a trial is submitted.
+    """
+
+    depot: Depot | None
+
+    def places(self, declared: Mapping[str, float]) -> Sequence[Mapping[str, float]]:
+        """The resources of each host.
+
+        Args:
+            declared: `execution: {resources: …}`, which hold if the engine starts hosts of its own.
+
+        Raises:
+            Refused: there are no hosts, with the reason.
+        """
+
+    def ship(self, project: str, code: bytes) -> None:
+        """Take an archive of the project at that path, which workers import from in its place."""
+
+
 class WorkerError(RuntimeError):
     """The work raised an exception in a worker; the message has its type, message and traceback."""
 
 
 class WorkerLost(RuntimeError):
-    """A worker ended while it ran a trial; the message says how."""
+    """A worker ended while it ran a trial; the message says how.
+
+    Attributes:
+        code: the return code of its process, below zero for a signal; None if that is not known.
+        again: how often a trial that is lost in this way is to be tried again, whatever is said about failures.
+    """
+
+    def __init__(self, message: str = "", code: int | None = None, again: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.again = again

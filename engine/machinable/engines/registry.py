@@ -17,6 +17,7 @@ __all__ = ["GROUP", "KNOWN", "make"]
 KNOWN = {
     "local": "machinable.engines.local:LocalEngine",
     "processes": "machinable.engines.processes:ProcessesEngine",
+    "ray": "machinable.engines.ray:RayEngine",
     "dry": "machinable.engines.dry:DryEngine",
 }
 GROUP = "machinable.engines"  # of entry points, by which other packages add theirs

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import select
 import signal
 import struct
 import threading
@@ -50,11 +51,11 @@ def write_message(file: int, body: bytes) -> None:
         data = data[os.write(file, data[: 2**30]) :]
 
 
-def main(parent: int) -> None:
+def main(parent: int, grace: float = GRACE) -> None:
     """Work until the parent closes the pipe; it does not return.
 
     Args:
-        parent: the process id of the parent.
+        parent: the process id of the parent. grace: seconds to end in order when the parent is gone.
     """
     commands = os.fdopen(os.dup(0), "rb")
     replies = os.dup(1)
@@ -67,10 +68,15 @@ def main(parent: int) -> None:
     worker = _Worker(replies)
     reports.send = worker.tell_progress
     signal.signal(signal.SIGINT, worker.on_interrupt)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the thread that has started this process may hear of nothing
     surroundings = Surroundings.current = Surroundings()
-    threading.Thread(target=worker.watch, args=[parent], name="machinable-parent", daemon=True).start()
+    watching = [commands.fileno(), parent, grace]
+    threading.Thread(target=worker.watch, args=watching, name="machinable-parent", daemon=True).start()
     try:
         while (message := read_message(commands)) is not None:
+            if os.getppid() != parent:  # it was killed since: whoever goes on with its execution runs this trial, too
+                break
             worker.tell(worker.reply(message))
             surroundings.restore()  # while the parent looks for the next trial
     except BrokenPipeError:
@@ -139,18 +145,29 @@ class _Worker:
             raise TypeError(f"the work on a trial gave {outcome!r} in place of an Outcome")
         return dumps({"outcome": vars(outcome)})
 
-    def watch(self, parent: int) -> None:
+    def watch(self, commands: int, parent: int, grace: float) -> None:
         """End when the parent has ended without a word: it was killed."""
         while os.getppid() == parent:
-            time.sleep(1.0)
-        if hasattr(signal, "pthread_kill"):
+            _wait_for_hang_up(commands)
+        if grace and hasattr(signal, "pthread_kill"):
             main_thread = threading.main_thread().ident
             assert main_thread is not None
             signal.pthread_kill(main_thread, signal.SIGINT)
-        time.sleep(GRACE)
+        time.sleep(grace)
         if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
+
+
+def _wait_for_hang_up(pipe: int, seconds: float = 1.0) -> None:
+    """Wait until nobody can write into a pipe any more, but not longer: who writes may have lent it to others."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(pipe, 0)
+        if not poll.poll(seconds * 1000):
+            return
+        seconds = 0.01  # the parent is about to end, or wants this process to end
+    time.sleep(seconds)
 
 
 def _told(error: BaseException) -> str:
