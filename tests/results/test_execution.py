@@ -9,7 +9,7 @@ import pytest
 
 from machinable.errors import Damaged, InvalidType, NotStored
 from machinable.plain import loads
-from machinable.plan.spec import ChildSpec, Target, TrialSpec, spec_from_data
+from machinable.plan.spec import ChildSpec, Requirement, Target, TrialSpec, spec_from_data
 from machinable.results.execution import Execution
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
 from tests.results.worlds import (
@@ -42,6 +42,11 @@ def test_an_execution_tells_its_facts(files: Files) -> None:
     assert (str(execution), repr(execution)) == ("OY1p1o-2", "<Execution OY1p1o-2: 1 trial, finished>")
 
 
+def told(event: str, index: int) -> dict[str, Any]:
+    facts = {"source": f"OY1p1o-2/{uid(7)}"} if event == "reused" else {"because": "net 9c2EapVGXnPH"}
+    return {"event": event, "uid": uid(index), "time": time(), **facts}
+
+
 @pytest.mark.parametrize(
     ("ledger", "expected"),
     [
@@ -53,10 +58,34 @@ def test_an_execution_tells_its_facts(files: Files) -> None:
         ([failed(0), failed(0, attempt=2), finished(0, attempt=3), finished(1), finished(2)], "finished"),
         ([], "interrupted"),
         (None, "interrupted"),
+        ([finished(0), told("reused", 1), told("reused", 2)], "finished"),
+        ([finished(0), told("reused", 1)], "interrupted"),
+        ([finished(0), told("skipped", 1), told("reused", 2)], "partial"),
+        ([told("skipped", 0), told("skipped", 1), told("skipped", 2)], "partial"),
+        ([finished(0), told("skipped", 1)], "interrupted"),
+        ([finished(0), told("blocked", 1), told("skipped", 2)], "failed"),
     ],
 )
 def test_the_status_follows_from_those_of_the_trials(files: Files, ledger: Any, expected: str) -> None:
     assert stored([planned(0), planned(1), planned(2)], ledger, files=files).status == expected
+
+
+def test_a_trial_says_why_it_did_not_run(files: Files) -> None:
+    ledger = [told("blocked", 0), told("skipped", 1), told("reused", 2)]
+    trials = stored([planned(0), planned(1), planned(2)], ledger, files=files).trials
+    assert [(trial.status, trial.because, trial.source) for trial in trials] == [
+        ("blocked", "net 9c2EapVGXnPH", None), ("skipped", "net 9c2EapVGXnPH", None),
+        ("reused", None, f"OY1p1o-2/{uid(7)}"),
+    ]  # fmt: skip
+    assert repr(trials) == "<Trials: 1 reused, 1 blocked, 1 skipped>"
+    assert [len(trials.where(status=state)) for state in ("reused", "blocked", "skipped")] == [1, 1, 1]
+
+
+def test_what_went_on_has_not_ended_until_it_says_so_again(files: Files) -> None:
+    ended, resumed = {"event": "ended", "status": "failed"}, {"event": "resumed", "added": 0}
+    ledger = [failed(0), ended, resumed, ended]
+    states = [stored([planned(0)], ledger[:lines], files=files).has_ended for lines in range(5)]
+    assert states == [False, False, True, False, True]
 
 
 def test_a_running_trial_counts_before_a_failed_one(files: Files) -> None:
@@ -169,7 +198,7 @@ SPEC = TrialSpec(
     index=3, uid="9JkiDky8G5m7", seed=17, component="train", module="nets.train", version=("~small", {"lr": 0.1}),
     config={"lr": 0.1, "shape": [1, 2]}, stored={"lr": 0.1, "shape": [1, 2]},
     flags={"SEED": 17, "CHECKPOINT": "old.p"}, checkpoint="old.p", target=Target("nets.train"), tags={"model": "bm25"},
-    requires={"data": "ab12"}, identity="0f" * 16,
+    requires={"data": Requirement("numbers", "000000000001", "ab" * 16, "x.npy")}, identity="0f" * 16,
     children=(
         ChildSpec(
             component="loader:Loader", module="loader", version=None, config={"n": 1}, stored={"n": 1},

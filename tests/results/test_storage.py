@@ -183,3 +183,18 @@ def test_reading_a_directory_imports_no_heavy_library(files: DirectoryFiles) -> 
     )  # fmt: skip
 
     assert (result.stdout.split(), result.stderr) == ([], "")
+
+
+def test_a_notebook_shows_the_newest_executions_and_nothing_runs_in_it(tmp_path: Path) -> None:
+    files = DirectoryFiles(tmp_path)
+    for number in range(22):
+        folder = f"OY1p1o-{number}" if number > 1 else f"OY1p1{'op'[number]}"
+        evil = planned(0, component="<script>")
+        stored([evil], [finished(0)], files=files, folder=folder, started=time(number), name="<b>")
+
+    shown = Storage(tmp_path)._repr_html_()
+
+    assert shown.count("<tr>") == 21
+    assert "<td>OY1p1o</td><td>2026-01-31 09:15:02</td><td>finished</td><td>1</td><td>&lt;b&gt;</td>" in shown
+    assert "<td>&lt;script&gt;</td>" in shown and "<script>" not in shown
+    assert shown.endswith("<p>… and 2 older</p>")

@@ -7,16 +7,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from machinable.errors import InvalidType, NotStored, near_names
-from machinable.plain import decode
+from machinable.plain import decode, encode
 from machinable.results.folder import Folder
 from machinable.results.trial import Trial
 from machinable.results.trials import Trials
+from machinable.storage import layout
 from machinable.storage.files import Files
 
 if TYPE_CHECKING:
     from machinable.plan.spec import TrialSpec
 
-__all__ = ["Execution"]
+__all__ = ["Execution", "trial_that_ended"]
+
+
+_STATUS = (
+    ("running", {"running"}),
+    ("failed", {"failed", "blocked"}),
+    ("interrupted", {"interrupted", "pending"}),
+    ("partial", {"skipped"}),
+)
 
 
 class Execution:
@@ -104,18 +113,39 @@ class Execution:
         return self._trials
 
     @property
+    def code(self) -> bytes | None:
+        """The archive of the project's code; None if there was no code backup."""
+        return self._folder.content(layout.CODE)
+
+    @property
+    def code_diff(self) -> bytes | None:
+        """The changes that were not committed, as `git apply` takes them; None if there were none."""
+        return self._folder.content(layout.DIFF)
+
+    @property
     def failures(self) -> Trials:
         """The trials that failed."""
         return Trials(trial for trial in self if trial.status == "failed")
 
     @property
     def status(self) -> str:
-        """`running` if a trial is, else `failed` if one is, `interrupted` if one is or is pending, else `finished`."""
+        """`running` if a trial is, else `failed` if one is or was blocked, `interrupted` if one is or is pending,
+        `partial` if one was skipped, else `finished`."""
         states = {trial.status for trial in self}
-        for state in ("running", "failed", "interrupted"):
-            if state in states:
+        for state, those in _STATUS:
+            if states & those:
                 return state
-        return "finished" if states == {"finished"} else "interrupted"
+        return "finished" if states else "interrupted"
+
+    @property
+    def files(self) -> Files:
+        """The storage that it lies in."""
+        return self._folder.files
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its ledger says that it is over. An execution whose process was killed never says so."""
+        return self._folder.has_ended
 
     def refresh(self) -> None:
         """Forget what has been read, so that everything is as it is now; trials that were given out, too."""
@@ -166,3 +196,15 @@ class Execution:
                 f"the execution {self} has no trial {uid!r}", given=uid, known=self._by_uid,
                 todo=f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Its trials: {shown}",
             ) from None  # fmt: skip
+
+
+def trial_that_ended(files: Files, folder: str, spec: TrialSpec, event: Mapping[str, Any]) -> Trial:
+    """A trial that has ended just now, without a look at the plan and the ledger, which may be long.
+
+    Args:
+        files, folder: the storage, and the folder of the execution. event: the line of the ledger.
+    """
+    execution = Execution(files, folder, trust=True)
+    alone = Folder(files, folder, trust=True, clock=time.time)
+    alone.tell(spec.uid, dict(event))
+    return Trial(alone, encode(spec.as_data()), execution)

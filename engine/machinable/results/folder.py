@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from machinable.errors import Damaged, NotStored, StorageError
-from machinable.plain import as_plain, decode, encode, loads
+from machinable.plain import as_plain, decode, encode, loads, without_collections
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.records import read_rows
@@ -18,7 +16,7 @@ __all__ = ["Folder"]
 
 _FACTS: tuple[tuple[str, type], ...] = (("id", str), ("seed", int), ("run", int), ("started", str))
 _PLANNED = {"index", "uid", "seed", "component", "module", "config", "flags"}
-_EVENTS = frozenset({"started", "finished", "failed", "interrupted"})
+_EVENTS = frozenset({"started", "finished", "failed", "interrupted", "reused", "blocked", "skipped"})
 
 
 class Folder:
@@ -41,9 +39,11 @@ class Folder:
         self._data: dict[str, Any] | None = None
         self._plan: list[dict[str, Any]] | None = None
         self._events: dict[str, dict[str, Any]] | None = None
+        self._last_event: str | None = None
         self._begun: set[str] | None = None
         self._ended: dict[str, dict[str, Any]] = {}
         self._described: dict[str, dict[str, Any]] = {}
+        self._beside: dict[str, Folder] = {}
 
     @property
     def data(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Folder:
             Damaged: a line is no trial.
         """
         if self._plan is None:
-            with _without_collections():
+            with without_collections():
                 rows = self._plan_rows()
             for number, row in enumerate(rows, start=1):
                 if not row.keys() >= _PLANNED:
@@ -119,10 +119,31 @@ class Folder:
             Damaged: a line of the ledger is whole and cannot be read.
         """
         if self._events is None:
-            with _without_collections():
+            with without_collections():
                 rows = read_rows(self.files, layout.join(self.name, layout.LEDGER))
                 self._events = {row["uid"]: row for row in rows if row.get("event") in _EVENTS and "uid" in row}
+                self._last_event = rows[-1].get("event") if rows else None
         return self._events
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the ledger says that the execution is over, and not that it went on since."""
+        self.events  # noqa: B018 - the ledger is read
+        return self._last_event == "ended"
+
+    def tell(self, uid: str, event: dict[str, Any]) -> None:
+        """Take that for the last line of the ledger about a trial, and do not read it."""
+        self._events = {uid: event}
+
+    def where(self, uid: str) -> tuple[Folder, str]:
+        """The folder and the uid in it where the files of a trial lie: here, or where it was reused from."""
+        source = self.events.get(uid, {}).get("source")
+        if source is None:
+            return self, uid
+        name, _, other = source.partition("/")
+        if name not in self._beside:
+            self._beside[name] = _Source(self.files, name, trust=self.trust, clock=self.clock)
+        return self._beside[name], other
 
     def has_begun(self, uid: str) -> bool:
         """Whether a trial has been started, or left something behind."""
@@ -143,6 +164,9 @@ class Folder:
             return self._ended[uid]
         if not self.has_begun(uid):
             return None
+        folder, other = self.where(uid)
+        if folder is not self:
+            return folder.status(other)
         path = layout.status(uid)
         status = self._mapping(path)
         if status is not None:
@@ -159,6 +183,9 @@ class Folder:
             Damaged: it cannot be read.
         """
         if uid not in self._described and self.has_begun(uid):
+            folder, other = self.where(uid)
+            if folder is not self:
+                return folder.described(other)
             path = layout.trial_json(uid)
             found = self._mapping(path)
             if found is None:
@@ -184,6 +211,13 @@ class Folder:
             ) from error  # fmt: skip
         return found
 
+    def content(self, path: str) -> bytes | None:
+        """A file of the execution, None if there is none."""
+        try:
+            return self.files.read(layout.join(self.name, path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
     def _place(self, path: str) -> str:
         return layout.join(self.files.url, self.name, path)
 
@@ -201,6 +235,16 @@ class Folder:
         if found is _NOTHING or found is _CALL:
             return default
         return decode(found) if type(found) is dict or type(found) is list else found
+
+
+class _Source(Folder):
+    """The folder of an execution whose trials were reused: they have finished, so its ledger is not read for that."""
+
+    def has_begun(self, uid: str) -> bool:
+        return True
+
+    def where(self, uid: str) -> tuple[Folder, str]:
+        return self, uid
 
 
 _NOTHING: Any = object()
@@ -244,15 +288,3 @@ def _has_call(value: Any) -> bool:
     if kind is dict:
         return any(map(_has_call, value.values()))
     return kind is list and any(map(_has_call, value))
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Parsed JSON has no circles: looking for them takes a third of the time of parsing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

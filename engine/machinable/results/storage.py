@@ -10,11 +10,15 @@ from types import TracebackType
 from machinable.errors import InvalidValue, NotStored, near_names
 from machinable.ids import parse_folder_name
 from machinable.results.execution import Execution
+from machinable.results.tables import html_table
 from machinable.results.trials import Trials
 from machinable.storage import layout
+from machinable.storage.files import Files
 from machinable.storage.opener import open_files
 
 __all__ = ["Storage"]
+
+SHOWN = 20  # executions in a notebook; each is a look at its ledger
 
 
 class Storage:
@@ -36,6 +40,11 @@ class Storage:
     def url(self) -> str:
         """Where it is, without credentials."""
         return self._files.url
+
+    @property
+    def files(self) -> Files:
+        """What lies there, as a tree of files."""
+        return self._files
 
     @property
     def executions(self) -> list[Execution]:
@@ -86,6 +95,19 @@ class Storage:
 
     def __repr__(self) -> str:
         return f"<Storage {self.url}>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        executions = self.executions
+        rows = [
+            [str(one), one.started[:19].replace("T", " "), one.status, str(len(one)), one.name or "",
+             ", ".join(dict.fromkeys(trial.component for trial in one.trials))]
+            for one in executions[:SHOWN]
+        ]  # fmt: skip
+        more = f"<p>… and {len(executions) - SHOWN:,} older</p>" if len(executions) > SHOWN else ""
+        headings = ["execution", "started (UTC)", "status", "trials", "name", "components"]
+        return f"<p><code>{escape(self.url)}</code></p>{html_table(headings, rows)}{more}"
 
     def close(self) -> None:
         """Let go of connections. Closing twice is fine."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from machinable.errors import Damaged, MissingArtifact, near_names
+from machinable.errors import Damaged, NotStored
 from machinable.plain import Plain, decode
 from machinable.results.folder import Folder
+from machinable.results.pointers import changed_input, find_pointer
 from machinable.results.records import Records
 from machinable.storage import layout
 from machinable.storage.logs import read_text
 
 if TYPE_CHECKING:
     from machinable.config.view import Config
+    from machinable.storage.artifacts import Artifacts
 
 __all__ = ["LEASE", "Home", "Trial"]
 
@@ -124,11 +126,17 @@ class Trial:
         """`config`, `flags` or `tags` as the plan stores them, with the substitutions of stored data."""
         return self._row.get(part, {})  # type: ignore[no-any-return]
 
+    @property
+    def description(self) -> Mapping[str, Any]:
+        """trial.json: what it was when it ran; before it began, what was planned."""
+        described = self._folder.described(self.uid)
+        return decode(self._row) if described is None else described
+
     # how far it is
 
     @property
     def status(self) -> str:
-        """One of pending, running, finished, failed, interrupted."""
+        """One of pending, running, finished, failed, interrupted, reused, blocked, skipped."""
         event = self._folder.events.get(self.uid)
         if event is not None and event["event"] != "started":
             return event["event"]  # type: ignore[no-any-return]
@@ -150,10 +158,56 @@ class Trial:
             ) from error
 
     def _fact(self, key: str) -> Any:
-        return (self._folder.status(self.uid) or {}).get(key)
+        status = self._folder.status(self.uid)
+        if status is None and self.source is not None:
+            raise self._gone()
+        return (status or {}).get(key)
+
+    def _gone(self) -> NotStored:
+        return NotStored(
+            f"the trial {self.uid} of {self._folder.name} was reused from {self.source}, which is not there any more",
+            given=self.source, todo=f"Run it again: execute(…, rerun={self.component!r}).",
+        )  # fmt: skip
 
     def _told(self, key: str) -> Any:
         return self._folder.events.get(self.uid, {}).get(key)
+
+    @property
+    def event(self) -> str | None:
+        """What the ledger tells of it last, None if nothing."""
+        return self._told("event")  # type: ignore[no-any-return]
+
+    @property
+    def noted(self) -> str | None:
+        """When the ledger tells of it last (ISO-8601, UTC), None if it does not."""
+        return self._told("time")  # type: ignore[no-any-return]
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it was started, or left something behind."""
+        return self._folder.has_begun(self.uid)
+
+    @property
+    def source(self) -> str | None:
+        """Where its result lies if it was reused, as `OY1p1o/9c2EapVGXnPH`."""
+        return self._told("source")  # type: ignore[no-any-return]
+
+    @property
+    def because(self) -> str | None:
+        """What blocked it, or who computed it when it was skipped."""
+        return self._told("because")  # type: ignore[no-any-return]
+
+    @property
+    def stale(self) -> str | None:
+        """An artifact that it read and that is another one by now, as `data:x.npy`; None if there is none."""
+        read = self._fact("inputs")
+        if not read:
+            return None
+        found = {
+            name: find_pointer(self._folder.files, needed["identity"])
+            for name, needed in self._row.get("requires", {}).items() if name in read
+        }  # fmt: skip
+        return changed_input(read, {name: pointer.artifacts for name, pointer in found.items() if pointer is not None})
 
     @property
     def attempt(self) -> int:
@@ -190,6 +244,11 @@ class Trial:
         return self._fact("host")  # type: ignore[no-any-return]
 
     @property
+    def threads(self) -> int | None:
+        """With how many threads it computed."""
+        return self._fact("threads")  # type: ignore[no-any-return]
+
+    @property
     def result(self) -> Plain:
         """What `on_execute` returned, if it was plain data."""
         return self._fact("result")
@@ -208,17 +267,20 @@ class Trial:
 
     @property
     def _path(self) -> str:
-        return layout.join(self._folder.name, layout.trial(self.uid))
+        folder, uid = self._folder.where(self.uid)
+        if folder is not self._folder and folder.status(uid) is None:
+            raise self._gone()
+        return layout.join(folder.name, layout.trial(uid))
 
     @property
     def log(self) -> str:
         """What its logger wrote until now."""
-        return read_text(self._folder.files, layout.join(self._folder.name, layout.log(self.uid)))
+        return read_text(self._folder.files, layout.join(self._path, layout.LOG))
 
     @property
     def output(self) -> str:
         """What it wrote to stdout and stderr until now."""
-        return read_text(self._folder.files, layout.join(self._folder.name, layout.output(self.uid)))
+        return read_text(self._folder.files, layout.join(self._path, layout.OUTPUT))
 
     @property
     def records(self) -> Records:
@@ -236,36 +298,42 @@ class Trial:
     @property
     def files(self) -> list[str]:
         """The names of its artifacts, sorted; those in folders have a `/`."""
-        return sorted(self._artifacts(""))
+        return self._artifacts.names()
 
-    def _artifacts(self, below: str) -> Iterator[str]:
-        for entry in self._folder.files.entries(layout.join(self._path, layout.ARTIFACTS, below)):
-            name = layout.join(below, entry.name)
-            if entry.is_directory:
-                yield from self._artifacts(name)
-            else:
-                yield name
-
-    def read(self, name: str, default: Any = _NOTHING) -> Any:
+    def read(self, name: str, default: Any = _NOTHING, *, load: Callable[[str], Any] | None = None) -> Any:
         """An artifact as it was written, or the default if one is given and there is no such artifact.
+
+        Args:
+            load: what reads a model (`.zip`); by default what was named when it was written.
 
         Raises:
             MissingArtifact: there is none. BadName: there can be none of that name. Damaged: it cannot be read.
-            StorageError: it is a pickle, and the storage was not opened with `trust=True`.
+            StorageError: it is a pickle or a model, and the storage was not opened with `trust=True`.
         """
-        from machinable.storage.formats import check_name, load
+        return self._artifacts.read(name, *(() if default is _NOTHING else (default,)), load=load)
 
-        check_name(name)
-        try:
-            content = self._folder.files.read(layout.join(self._path, layout.ARTIFACTS, name))
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            if default is not _NOTHING:
-                return default
-            known = self.files
-            near = near_names(name, known)
-            raise MissingArtifact(
-                f"the trial {self.uid} of {self._folder.name} has no artifact {name!r}", given=name, known=known,
-                todo=f"Did you mean {' or '.join(map(repr, near))}?" if near
-                else f"It has: {', '.join(known) or 'none at all'}",
-            ) from None  # fmt: skip
-        return load(name, content, trust=self._folder.trust)
+    def content(self, name: str) -> bytes:
+        """The bytes of an artifact.
+
+        Raises:
+            MissingArtifact: there is none. BadName: there can be none of that name.
+        """
+        return self._artifacts.content(name)
+
+    def path(self, name: str) -> str:
+        """A path on this host with an artifact, or with a directory of them for a name that ends in `/`.
+
+        From a storage elsewhere it is fetched once, and removed when the process ends. Do not change what is there.
+
+        Raises:
+            MissingArtifact: there is none. BadName: there can be none of that name.
+        """
+        return self._artifacts.local_path(name)
+
+    @property
+    def _artifacts(self) -> Artifacts:
+        from machinable.storage.artifacts import Artifacts  # tables do without it
+
+        owner = f"the trial {self.uid} of {self._folder.name}"
+        path = layout.join(self._path, layout.ARTIFACTS)
+        return Artifacts(self._folder.files, path, owner, trust=self._folder.trust)

@@ -15,7 +15,7 @@ from machinable.results.trial import Trial
 
 __all__ = ["STATES", "Trials"]
 
-STATES = ("pending", "running", "finished", "failed", "interrupted")
+STATES = ("pending", "running", "finished", "reused", "failed", "interrupted", "blocked", "skipped")
 SHOWN = 40
 
 
@@ -112,7 +112,8 @@ class Trials(Sequence[Trial]):
         return data_frame(self._table(fields))
 
     def summary(self, field: str, by: str | Iterable[str] | None = None) -> Summary:
-        """Number, mean, spread and 95 % interval of a field over the finished trials of each group.
+        """Number, mean, spread and 95 % interval of a field over the trials of each group that have finished,
+        reused ones too.
 
         Args:
             field: numbers, such as `records.accuracy.last`.
@@ -130,7 +131,7 @@ class Trials(Sequence[Trial]):
             _, numbers, failed = groups.setdefault(tuple(map(_comparable, key)), (key, [], []))
             if trial.status == "failed":
                 failed.append(trial)
-            elif trial.status == "finished" and value is not None:
+            elif trial.status in ("finished", "reused") and value is not None:
                 if not isinstance(value, (int, float)):
                     raise InvalidType(
                         f"{field} is {value!r} in the trial {trial.uid}, which is not a number", given=value,

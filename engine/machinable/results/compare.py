@@ -1,0 +1,280 @@
+"""How two trials differ in what came out of them: states, results, rows and artifacts, by bytes and then by value."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from machinable.errors import MachinableError
+from machinable.plain import Plain, canonical, dumps
+from machinable.results.trial import Trial
+
+__all__ = ["TIMES", "Difference", "Verdict", "compare", "differences", "verdict"]
+
+Verdict: TypeAlias = Literal["identical", "equal within tolerance", "different"]
+
+TIMES = frozenset({"_timestamp", "_seconds_taken", "_total_seconds_taken"})  # columns that are never the same
+
+_MISSING: Any = object()
+_NUMBERS = "iufc"  # kinds of arrays
+_WIDEST = 60
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing in which two trials differ.
+
+    Attributes:
+        part: `status`, `error`, `result`, `records` or `artifacts`.
+        name: of a record `scope.column` or the scope, of an artifact its name, else "".
+        text: how it differs, in a line.
+        largest: the largest difference of two numbers, absolute between numbers up to 1 and relative to the larger
+            one beyond; infinite where it is more than a matter of numbers.
+        is_within: whether that is within the tolerance, and only bytes or digits differ.
+    """
+
+    part: str
+    name: str
+    text: str
+    largest: float
+    is_within: bool
+
+    def __str__(self) -> str:
+        return f"{self.part} {self.name}: {self.text}" if self.name else f"{self.part}: {self.text}"
+
+    def as_data(self) -> dict[str, Plain]:
+        """The difference for programs; `largest` is null where it is more than a matter of numbers."""
+        return {
+            "part": self.part, "name": self.name, "text": self.text, "within": self.is_within,
+            "largest": self.largest if math.isfinite(self.largest) else None,
+        }  # fmt: skip
+
+
+def verdict(found: Sequence[Difference]) -> Verdict:
+    """What differences come to."""
+    if not found:
+        return "identical"
+    return "equal within tolerance" if all(one.is_within for one in found) else "different"
+
+
+def compare(one: Trial, other: Trial, tolerance: float = 0.0) -> list[Difference]:
+    """All differences in what came out of two trials. Times do not count, nor where a trial's result was taken from.
+
+    Args:
+        tolerance: how far numbers may be apart, absolute up to 1 and relative beyond; 0: equal values, other bytes.
+    """
+    return list(differences(one, other, tolerance))
+
+
+def differences(one: Trial, other: Trial, tolerance: float = 0.0) -> Iterator[Difference]:
+    """The differences one after the other; see `compare`."""
+    states = [_ended(trial.status) for trial in (one, other)]
+    if states[0] != states[1]:
+        yield Difference("status", "", f"{states[0]} → {states[1]}", math.inf, False)
+    errors = [_headline(trial.error) if trial.status == "failed" else None for trial in (one, other)]
+    if errors[0] != errors[1]:
+        yield Difference("error", "", f"{errors[0] or 'none'} → {errors[1] or 'none'}", math.inf, False)
+    yield from _values("result", "", [(one.result, other.result)], tolerance, "")
+    yield from _records(one, other, tolerance)
+    yield from _artifacts(one, other, tolerance)
+
+
+def _ended(status: str) -> str:
+    return "finished" if status == "reused" else status
+
+
+def _headline(error: Mapping[str, str] | None) -> str | None:
+    if error is None:
+        return None
+    message = (error.get("message") or "").strip()
+    return f"{error.get('type')}: {message}" if message else str(error.get("type"))
+
+
+# --- values
+
+
+class _Distance:
+    """How far apart values are: the largest distance, and where the first difference is."""
+
+    def __init__(self) -> None:
+        self.largest = 0.0
+        self.first: tuple[str, Any, Any] | None = None
+
+    def note(self, path: str, one: Any, other: Any, far: float) -> None:
+        if self.first is None:
+            self.first = path, one, other
+        self.largest = max(self.largest, far)
+
+    def measure(self, one: Any, other: Any, path: str = "") -> None:
+        """Go through two values of any depth, without recursion into what is equal."""
+        waiting = [(path, one, other)]
+        while waiting:
+            path, one, other = waiting.pop()
+            if isinstance(one, Mapping) and isinstance(other, Mapping):
+                keys = list(dict.fromkeys([*one, *other]))
+                keys.reverse()
+                waiting += [(_below(path, k), one.get(k, _MISSING), other.get(k, _MISSING)) for k in keys]
+            elif isinstance(one, (list, tuple)) and type(one) is type(other) and len(one) == len(other):
+                waiting += [(f"{path}[{i}]", one[i], other[i]) for i in reversed(range(len(one)))]
+            elif _is_array(one) and _is_array(other):
+                self._arrays(path, one, other)
+            elif not _is_same(one, other):
+                self.note(path, one, other, _apart(one, other))
+
+    def _arrays(self, path: str, one: Any, other: Any) -> None:
+        if one.shape != other.shape:
+            self.note(path, f"shape {one.shape}", f"shape {other.shape}", math.inf)
+            return
+        are_numbers = set(one.dtype.kind + other.dtype.kind) <= set(_NUMBERS)
+        if one.dtype != other.dtype:
+            self.note(path, str(one.dtype), str(other.dtype), 0.0 if are_numbers else math.inf)
+            if not are_numbers:
+                return
+        import numpy
+
+        is_different = one != other
+        far: Any = math.inf
+        if are_numbers:
+            is_different &= ~((one != one) & (other != other))  # NaN is NaN
+            kind = complex if "c" in one.dtype.kind + other.dtype.kind else numpy.longdouble
+            a, b = one.astype(kind)[is_different], other.astype(kind)[is_different]
+            with numpy.errstate(invalid="ignore", over="ignore"):
+                far = numpy.abs(a - b) / numpy.maximum(1.0, numpy.maximum(numpy.abs(a), numpy.abs(b)))
+            far = float(numpy.where(numpy.isfinite(far), far, math.inf).max(initial=0.0))
+        places = numpy.argwhere(is_different)
+        if len(places):
+            place = tuple(map(int, places[0]))
+            self.note(f"{path}[{', '.join(map(str, place))}]", one[place].item(), other[place].item(), far)
+
+
+def _below(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _is_array(value: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if one is _MISSING or other is _MISSING:
+        return False
+    try:
+        return canonical(one) == canonical(other)
+    except MachinableError:  # e.g. a tree of XML
+        return False
+
+
+def _apart(one: Any, other: Any) -> float:
+    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (one, other))
+    if not numbers:
+        return math.inf
+    if one == other:
+        return 0.0  # 1 and 1.0, 0.0 and -0.0
+    far = abs(one - other) / max(1.0, abs(one), abs(other))
+    return float(far) if math.isfinite(far) else math.inf
+
+
+def _shown(value: Any) -> str:
+    if value is _MISSING:
+        return "nothing"
+    try:
+        text = value if isinstance(value, str) else dumps(value)
+    except MachinableError:
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+
+
+def _values(
+    part: str, name: str, pairs: Sequence[tuple[Any, Any]], tolerance: float, unit: str
+) -> Iterator[Difference]:
+    """The difference of a number of pairs, such as the values of a column, if there is one."""
+    largest, count, first = 0.0, 0, ""
+    for index, (one, other) in enumerate(pairs):
+        distance = _Distance()
+        distance.measure(one, other)
+        if distance.first is None:
+            continue
+        count += 1
+        largest = max(largest, distance.largest)
+        if not first:
+            path, before, after = distance.first
+            where = f"{unit} {index}{f' {path}' if path else ''}: " if unit else f"{path}: " if path else ""
+            first = f"{where}{_shown(before)} → {_shown(after)}"
+    if not count:
+        return
+    many = f"{count} of {len(pairs)} {unit}s, first in " if unit else ""
+    yield Difference(part, name, f"{many}{first}{_by(largest)}", largest, largest <= tolerance)
+
+
+def _by(largest: float) -> str:
+    if largest == 0.0:
+        return " (equal as numbers)"
+    return f" (at most {largest:.2g} apart)" if math.isfinite(largest) else ""
+
+
+# --- records
+
+
+def _records(one: Trial, other: Trial, tolerance: float) -> Iterator[Difference]:
+    scopes = one.records.scopes, other.records.scopes
+    for scope in sorted({*scopes[0], *scopes[1]}):
+        rows = (
+            one.records(scope).rows if scope in scopes[0] else [],
+            other.records(scope).rows if scope in scopes[1] else [],
+        )
+        if len(rows[0]) != len(rows[1]):
+            yield Difference("records", scope, f"{len(rows[0])} → {len(rows[1])} rows", math.inf, False)
+        both = list(zip(*rows, strict=False))
+        columns = dict.fromkeys(column for pair in both for row in pair for column in row)
+        for column in columns:
+            if column not in TIMES:
+                pairs = [(a.get(column, _MISSING), b.get(column, _MISSING)) for a, b in both]
+                yield from _values("records", f"{scope}.{column}", pairs, tolerance, "row")
+
+
+# --- artifacts
+
+
+def _artifacts(one: Trial, other: Trial, tolerance: float) -> Iterator[Difference]:
+    names = [trial.files for trial in (one, other)]
+    for name in sorted({*names[0], *names[1]}):
+        if name not in names[0] or name not in names[1]:
+            text = "was written, now it is missing" if name in names[0] else "was not written before"
+            yield Difference("artifacts", name, text, math.inf, False)
+            continue
+        contents = one.content(name), other.content(name)
+        if contents[0] != contents[1]:
+            yield _artifact(name, contents, tolerance)
+
+
+def _artifact(name: str, contents: tuple[bytes, bytes], tolerance: float) -> Difference:
+    """Two contents with different bytes, by value where the format has values."""
+    try:
+        values = [_comparable(_load(name, content)) for content in contents]
+    except (MachinableError, ImportError):  # no format, one that runs code, damaged: there are only bytes
+        values = []
+    if values and not any(isinstance(value, (str, bytes)) for value in values):
+        found = list(_values("artifacts", name, [(values[0], values[1])], tolerance, ""))
+        return found[0] if found else Difference("artifacts", name, "other bytes, equal values", 0.0, True)
+    sizes = " → ".join(f"{len(content):,}" for content in contents)
+    return Difference("artifacts", name, f"other bytes ({sizes})", math.inf, False)
+
+
+def _load(name: str, content: bytes) -> Any:
+    from machinable.storage.formats import load
+
+    return load(name, content, trust=False)
+
+
+def _comparable(value: Any) -> Any:
+    """A frame as its columns; all else as it is."""
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(value, pandas.DataFrame):
+        index = [str(label) for label in value.index]
+        columns = {str(name): value[name].tolist() for name in value.columns}
+        return {"index": index, "columns": columns}
+    return value

@@ -1,0 +1,453 @@
+"""Looks whether a storage is whole: what it says is there, is there, and what is there can be read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from threading import Lock
+from typing import Any, NamedTuple, TypeVar
+
+from machinable.errors import InvalidValue, MachinableError, StorageError, StorageUnavailable
+from machinable.ids import parse_folder_name
+from machinable.plain import Plain, loads
+from machinable.results.trial import LEASE
+from machinable.storage import layout
+from machinable.storage.backup import digest
+from machinable.storage.files import Files, Temporary
+from machinable.storage.leftovers import abandoned, is_at_work, release, stale_leases
+from machinable.storage.records import RowWriter, damaged_lines, read_rows, rows_in
+
+__all__ = ["Checked", "Fault", "is_folder", "repair", "verify", "verify_by_content", "writing"]
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+_PAPERS = (layout.EXECUTION, layout.STATUS, layout.TRIAL)
+_ENDS = {"finished", "failed", "interrupted"}
+QUIET = 2 * LEASE  # seconds without a change, after which a ledger that lacks something will not get it any more
+AT_ONCE = 16  # requests to a storage that is reached from anywhere
+
+
+class Fault(NamedTuple):
+    """Something that is not as it should be.
+
+    Attributes:
+        kind: "damaged": a file cannot be read. "missing": something is said to be there. "changed": an artifact or the
+            code is another than the one that was stored. "unnoted": a trial has ended and the ledger does not know.
+            "dangling": what points to a result that is gone. "leftover": of a process that was killed.
+        path: in the storage. message: what is wrong, without the path.
+        mend: what `repair` does about it; "" if nothing can be done.
+        row: the line that the ledger lacks.
+    """
+
+    kind: str
+    path: str
+    message: str
+    mend: str = ""
+    row: Mapping[str, Plain] | None = None
+
+    def as_data(self) -> dict[str, Plain]:
+        """The fault for programs."""
+        return {"kind": self.kind, "path": self.path, "message": self.message, "mend": self.mend or None}
+
+
+class Checked(NamedTuple):
+    """How much has been looked at."""
+
+    executions: int
+    trials: int
+    artifacts: int
+    size: int
+
+
+class _Count:
+    """Counts what several threads look at, and tells it."""
+
+    def __init__(self, told: Callable[[Checked], None] | None) -> None:
+        self.checked = Checked(0, 0, 0, 0)
+        self._told = told
+        self._lock = Lock()
+
+    def add(self, executions: int = 0, trials: int = 0, artifacts: int = 0, size: int = 0) -> None:
+        with self._lock:
+            new = zip(self.checked, (executions, trials, artifacts, size), strict=True)
+            self.checked = Checked(*(before + more for before, more in new))
+            if self._told is not None and not artifacts:
+                self._told(self.checked)
+
+
+def verify(
+    files: Files,
+    names: Iterable[str] | None = None,
+    *,
+    told: Callable[[Checked], None] | None = None,
+    clock: Callable[[], float] = time.time,
+) -> tuple[Checked, list[Fault]]:
+    """Look at everything that a storage says about itself. Nothing is changed.
+
+    On an object store it lists each execution once and gets each object once.
+
+    Args:
+        files: the storage. names: of executions; by default all, and what the storage has besides.
+        told: is told how far it is, after each trial. clock: seconds since the epoch.
+    """
+    count = _Count(told)
+    faults: list[Fault] = []
+    there = [entry.name for entry in files.entries("") if entry.is_directory and is_folder(entry.name)]
+    chosen = there if names is None else list(names)
+    for name in chosen:
+        faults += _Execution(files, name, count, clock()).faults()
+        count.add(executions=1)
+    if names is None:
+        faults += verify_by_content(files)
+        inside = set(there)
+        besides = [found for found in abandoned(files, "") if found.path.partition("/")[0] not in inside]
+        faults += map(_leftover, besides)
+    return count.checked, faults
+
+
+def _leftover(found: Temporary) -> Fault:
+    return Fault("leftover", found.path, "a process was killed while it wrote this", "remove it")
+
+
+def _stale(lease: str) -> Fault:
+    return Fault("leftover", lease, "its holder is gone", "remove it")
+
+
+def is_folder(name: str) -> bool:
+    """Whether an execution can have a folder of that name."""
+    try:
+        parse_folder_name(name)
+    except InvalidValue:
+        return False
+    return True
+
+
+class _Execution:
+    """One execution on its way through all questions."""
+
+    def __init__(self, files: Files, name: str, count: _Count, now: float) -> None:
+        self.files = files
+        self.name = name
+        self.count = count
+        self.now = now
+        self.sizes: dict[str, int] = {}
+        self.last_change = 0.0
+        self.is_over = False  # nobody is at work on it any more, so that what is missing stays missing
+        self.events: dict[str, dict[str, Any]] = {}
+
+    def faults(self) -> list[Fault]:
+        for stored in self.files.walk(self.name):
+            path = stored.path[len(self.name) + 1 :]
+            self.sizes[path] = stored.size
+            self.last_change = max(self.last_change, stored.changed or 0.0)
+        self.is_over = self.now - self.last_change >= QUIET and not is_at_work(self.files, self.name)
+        if layout.EXECUTION not in self.sizes:
+            return []  # it is about to become an execution, or never became one
+        found = [_leftover(one) for one in abandoned(self.files, self.name)]
+        found += self.lease_faults()
+        facts, damaged = self.mapping(layout.EXECUTION)
+        found += damaged
+        found += self.code_faults(facts or {})
+        planned, damaged = self.plan(facts or {})
+        found += damaged
+        ledger = [path for path in self.sizes if layout.whole(path) == layout.LEDGER]
+        for path in sorted(ledger, key=layout.part_number):
+            data = self.files.read(self.place(path))
+            found += self.lines_of(path, data)
+            self.note_events(data)
+        trials: dict[str, list[str]] = {uid: [] for uid in (*planned, *self.events)}
+        for path in self.sizes:
+            if path.startswith(f"{layout.TRIALS}/"):
+                trials.setdefault(path.split("/")[1], []).append(path)
+        for faults in _mapped(self.trial_faults, trials.items(), self.files):
+            found += faults
+            self.count.add(trials=1)
+        # A file that is still being written would lose what is written while it is mended.
+        return found if self.is_over else [fault._replace(mend="", row=None) for fault in found]
+
+    def lease_faults(self) -> list[Fault]:
+        """The lease of a process that carries the execution out, if it is gone."""
+        if layout.EXECUTION_LEASE not in self.sizes:
+            return []
+        stale = list(stale_leases(self.files, [self.place(layout.EXECUTION_LEASE)]))
+        self.is_over = self.is_over and bool(stale)
+        return [_stale(path) for path in stale]
+
+    def place(self, path: str) -> str:
+        return layout.join(self.name, path)
+
+    def mapping(self, path: str) -> tuple[dict[str, Any] | None, list[Fault]]:
+        """A file that holds a mapping, or what is wrong with it."""
+        try:
+            found = loads(self.files.read(self.place(path)))
+            if type(found) is not dict:
+                raise ValueError(f"it holds {type(found).__name__}, not a mapping")
+            return found, []
+        except FileNotFoundError:
+            return None, []
+        except ValueError as error:
+            mend = "" if path == layout.EXECUTION else "put it aside"
+            return None, [Fault("damaged", self.place(path), f"it cannot be read: {error}", mend)]
+
+    def code_faults(self, facts: Mapping[str, Any]) -> list[Fault]:
+        said = (facts.get("code") or {}).get("backup") if isinstance(facts.get("code"), dict) else None
+        if not said:
+            return []
+        if layout.CODE not in self.sizes:
+            return [Fault("missing", self.place(layout.CODE), "execution.json has its digest, and it is not there")]
+        if digest(self.files.read(self.place(layout.CODE))) != said:
+            return [Fault("changed", self.place(layout.CODE), "it is not the one that was stored: its digest differs")]
+        return []
+
+    def plan(self, facts: Mapping[str, Any]) -> tuple[list[str], list[Fault]]:
+        place = self.place(layout.PLAN)
+        try:
+            rows = rows_in(self.files.read(place), place) if layout.PLAN in self.sizes else []
+        except MachinableError as error:
+            return [], [Fault("damaged", place, f"it cannot be read: {error.message}")]
+        said = facts.get("trials")
+        uids = [row["uid"] for row in rows if isinstance(row.get("uid"), str)]
+        if type(said) is int and len(uids) < said:
+            return uids, [Fault("damaged", place, f"it has {len(uids)} trials, and execution.json says {said}")]
+        return uids, []
+
+    def line_faults(self, paths: Iterable[str]) -> Iterator[Fault]:
+        """What is wrong with files of lines."""
+        for path in sorted(paths):
+            yield from self.lines_of(path, self.files.read(self.place(path)))
+
+    def lines_of(self, path: str, data: bytes) -> Iterator[Fault]:
+        """What is wrong with the lines of a file."""
+        numbers = damaged_lines(data)
+        if numbers:
+            shown = ", ".join(map(str, numbers[:10])) + (" …" if numbers[10:] else "")
+            message = f"lines {shown} are no rows" if numbers[1:] else f"line {shown} is no row"
+            yield Fault("damaged", self.place(path), message, "put them aside")
+
+    def note_events(self, data: bytes) -> None:
+        """Keep the last line of the ledger about each trial, of the lines that can be read."""
+        for line in data.split(b"\n"):
+            try:
+                row = loads(line)
+            except ValueError:
+                continue  # it is told by `lines_of`, or unfinished
+            if type(row) is dict and isinstance(row.get("uid"), str):
+                self.events[row["uid"]] = row
+
+    def trial_faults(self, trial: tuple[str, list[str]]) -> list[Fault]:
+        uid, paths = trial
+        found: list[Fault] = []
+        folder = layout.trial(uid)
+        status: dict[str, Any] | None = None
+        rows = []
+        for path in sorted(paths):
+            inner = path[len(folder) + 1 :].split("/")
+            if inner[0] == layout.ATTEMPTS:
+                inner = inner[2:]
+            if len(inner) == 1 and inner[0] in _PAPERS:
+                facts, damaged = self.mapping(path)
+                found += damaged
+                if path == layout.status(uid):
+                    status = facts
+            elif len(inner) == 2 and inner[0] == layout.RECORDS and layout.scope_of(inner[1]):
+                rows.append(path)
+        found += self.line_faults(rows)
+        found += self.ledger_faults(uid, status, bool(paths))
+        if status is not None and status.get("state") == "finished":
+            found += self.artifact_faults(uid, status)
+        return found
+
+    def ledger_faults(self, uid: str, status: Mapping[str, Any] | None, has_folder: bool) -> list[Fault]:
+        event = self.events.get(uid, {})
+        told = event.get("event")
+        if told == "finished" and not has_folder and not self.files.exists(self.place(layout.trial(uid))):
+            return [Fault("missing", self.place(layout.trial(uid)), "the trial has finished, and its folder is gone")]
+        if told == "finished" and status is not None and status.get("state") != "finished" and self.is_over:
+            return [Fault(
+                "changed", self.place(layout.status(uid)),
+                f"the ledger says that the trial has finished, and this says {status.get('state')}",
+            )]  # fmt: skip
+        if told == "reused":
+            return self.source_faults(str(event.get("source") or ""), uid)
+        if status is None or status.get("state") not in _ENDS or told not in (None, "started") or not self.is_over:
+            return []
+        if told == "started" and event.get("attempt") != status.get("attempt"):
+            return []  # what is there is of an attempt before
+        row = self.row_of(uid, status)
+        return [Fault(
+            "unnoted", self.place(layout.LEDGER),
+            f"the trial {uid} has {row['event']}, and its execution was killed before it noted that", "note it", row,
+        )]  # fmt: skip
+
+    def row_of(self, uid: str, status: Mapping[str, Any]) -> dict[str, Plain]:
+        """The line that the ledger would have about a trial."""
+        row: dict[str, Plain] = {
+            "event": status["state"], "uid": uid, "attempt": status.get("attempt"), "time": status.get("finished"),
+        }  # fmt: skip
+        if row["event"] == "interrupted":
+            return row
+        try:
+            rows = read_rows(self.files, self.place(layout.records(uid)))
+        except MachinableError:
+            rows = []  # told by `line_faults`
+        row |= {"seconds": _seconds(status), "record": rows[-1] if rows else None}
+        if row["event"] == "failed":
+            error = status.get("error") or {}
+            row |= {"will_retry": False, "error": {key: error.get(key) for key in ("type", "message")}}
+        return row
+
+    def source_faults(self, source: str, uid: str) -> list[Fault]:
+        folder, _, origin = source.partition("/")
+        if self.files.exists(layout.join(folder, layout.status(origin))):
+            return []
+        return [Fault(
+            "missing", self.place(layout.trial(uid)), f"the trial was taken from {source}, and that is gone"
+        )]  # fmt: skip
+
+    def size_now(self, path: str, expected: object) -> int | None:
+        """The size of a file: of one that is written while we look, what it is now."""
+        size = self.sizes.get(path)
+        if size is not None and size == expected:
+            return size
+        try:
+            return self.files.size(self.place(path))
+        except FileNotFoundError:
+            return None
+
+    def artifact_faults(self, uid: str, status: Mapping[str, Any]) -> list[Fault]:
+        """Artifacts that are not what the trial has written."""
+        artifacts = status.get("artifacts")
+        found = []
+        for name, said in artifacts.items() if isinstance(artifacts, dict) else ():
+            path = layout.artifact(uid, name)
+            facts = said if isinstance(said, dict) else {"digest": said}
+            size = self.size_now(path, facts.get("size"))
+            self.count.add(artifacts=1, size=size or 0)
+            if size is None:
+                found.append(Fault("missing", self.place(path), "the trial has written it, and it is not there"))
+                continue
+            expected = facts.get("size")
+            if type(expected) is int and size != expected:
+                message = f"it has {size} bytes, and {expected} were written"
+                found.append(Fault("changed", self.place(path), message))
+            elif facts.get("digest") and digest(self.files.read(self.place(path))) != facts["digest"]:
+                found.append(Fault("changed", self.place(path), "its content is not what was written"))
+        return found
+
+
+def _seconds(status: Mapping[str, Any]) -> float | None:
+    try:
+        began, ended = (datetime.fromisoformat(status[key]) for key in ("started", "finished"))
+        return (ended - began).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _mapped(act: Callable[[_T], _R], items: Iterable[_T], files: Files) -> Iterator[_R]:
+    """The results in order; where each question is a request, several at once."""
+    if files.reach != "anywhere":
+        yield from map(act, items)
+        return
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from pool.map(act, items)
+
+
+def verify_by_content(files: Files) -> Iterator[Fault]:
+    """What is wrong with the pointers to results, and with leases."""
+    paths = sorted(stored.path for stored in files.walk(layout.BY_CONTENT))
+    pointers = [path for path in paths if layout.pointer_identity(path)]
+    for fault in _mapped(partial(_pointer_fault, files), pointers, files):
+        if fault is not None:
+            yield fault
+    leases = [path for path in paths if layout.is_lease(path)]
+    for path in stale_leases(files, leases):
+        yield _stale(path)
+
+
+def _pointer_fault(files: Files, path: str) -> Fault | None:
+    try:
+        pointer = loads(files.read(path))
+        place, identity = pointer["trial"], pointer["identity"]
+        if identity != layout.pointer_identity(path):
+            raise ValueError(f"it has the identity {identity!r}")
+        folder, _, uid = place.partition("/")
+    except FileNotFoundError:
+        return None  # it was removed meanwhile
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        return Fault("damaged", path, f"it cannot be read: {reason}", "put it aside")
+    try:
+        state = loads(files.read(layout.join(folder, layout.status(uid)))).get("state")
+    except (FileNotFoundError, NotADirectoryError):
+        return Fault("dangling", path, f"the result that it points to is gone: {place}", "remove it")
+    except (ValueError, AttributeError):
+        return None  # told where that file is
+    if state != "finished":
+        return Fault("dangling", path, f"what it points to has not finished: {place}", "remove it")
+    return None
+
+
+def repair(files: Files, fault: Fault) -> bool:
+    """Mend a fault without losing anything. False if that cannot be done, or is not needed any more.
+
+    A line that the ledger lacks is written, what is damaged is put aside under a name that ends in `.damaged`, and
+    what is left over or leads nowhere is removed.
+
+    Raises:
+        StorageUnavailable: the storage cannot be written.
+    """
+    if not fault.mend:
+        return False
+    with writing(files):
+        if fault.kind == "unnoted":
+            assert fault.row is not None
+            ledger = RowWriter(files, fault.path)
+            ledger.append(fault.row)
+            ledger.close()
+            return True
+        if fault.kind == "damaged":
+            return _put_aside(files, fault.path)
+        if layout.is_lease(fault.path):
+            return release(files, fault.path)
+        try:
+            files.remove(fault.path)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+@contextmanager
+def writing(files: Files) -> Iterator[None]:
+    """Turn what the system says about a storage that cannot be written into `StorageUnavailable`."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageUnavailable(
+            f"the storage {files.url} cannot be written: {error.strerror or error}", given=files.url,
+            todo="Check its permissions and the free space.",
+        ) from error  # fmt: skip
+
+
+def _put_aside(files: Files, path: str) -> bool:
+    try:
+        data = files.read(path)
+    except FileNotFoundError:
+        return False
+    aside, number = path + layout.DAMAGED_ENDING, 1
+    while files.exists(aside):
+        number += 1
+        aside = f"{path}.{number}{layout.DAMAGED_ENDING}"
+    numbers = set(damaged_lines(data)) if path.endswith(".jsonl") else set()
+    if not numbers:
+        files.move(path, aside)
+        return True
+    lines = data.split(b"\n")
+    files.write(aside, b"".join(line + b"\n" for n, line in enumerate(lines, start=1) if n in numbers))
+    files.write(path, b"\n".join(line for n, line in enumerate(lines, start=1) if n not in numbers))
+    return True

@@ -1,0 +1,246 @@
+"""Whether a storage is whole: every kind of fault is found, only those, and mended without losing anything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinable.results.execution import Execution
+from machinable.results.verify import Checked, Fault, repair, verify
+from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.locks import open_locks
+from tests.results.worlds import FOLDER, NOW, facts, finished, lines, planned, started, status, stored, time, uid, write
+
+LATER = NOW + 1e9  # by then nobody is at work any more
+IDENTITY = "ab" * 16
+
+
+def digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture(params=["memory", "directory"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
+    return MemoryFiles() if request.param == "memory" else DirectoryFiles(tmp_path / "stored")
+
+
+def whole(files: Files) -> Files:
+    """A storage with an execution of two trials, an artifact, a pointer to it, and one that has reused it."""
+    stored([planned(0), planned(1)], [started(0), finished(0, x=1), started(1)], files=files, trials=2)
+    artifacts = {"a/x.json": {"digest": digest(b"[1]\n"), "size": 4}}
+    write(files, f"{FOLDER}/trials/{uid(0)}/status.json", status("finished", artifacts=artifacts))
+    write(files, f"{FOLDER}/trials/{uid(0)}/trial.json", planned(0))
+    write(files, f"{FOLDER}/trials/{uid(0)}/artifacts/a/x.json", b"[1]\n")
+    write(files, f"{FOLDER}/trials/{uid(0)}/records/default.jsonl", b'{"x": 1}\n{"x": 2')
+    write(files, f"{FOLDER}/trials/{uid(1)}/status.json", status())
+    write(files, f"by-content/ab/{IDENTITY}.json", {"format": 1, "identity": IDENTITY, "trial": f"{FOLDER}/{uid(0)}"})
+    reused = {"event": "reused", "uid": uid(0), "time": time(), "source": f"{FOLDER}/{uid(0)}", "record": {"x": 1}}
+    stored([planned(0)], [reused], files=files, folder=f"{FOLDER}-2", trials=1)
+    return files
+
+
+def checked(files: Files, clock: float = LATER) -> list[Fault]:
+    return verify(files, clock=lambda: clock)[1]
+
+
+def test_a_storage_that_is_whole_has_no_faults(files: Files) -> None:
+    assert verify(whole(files), clock=lambda: LATER) == (Checked(2, 3, 1, 4), [])
+    assert verify(files, [f"{FOLDER}-2"]) == (Checked(1, 1, 0, 0), [])
+
+
+TRIAL = f"{FOLDER}/trials/{uid(0)}"
+FAULTS: dict[str, tuple[str, Any, str, str, str]] = {
+    "execution.json is none": (f"{FOLDER}/execution.json", b"{", "damaged", "it cannot be read: ", ""),
+    "the plan is cut": (f"{FOLDER}/plan.jsonl", lines([planned(0)]), "damaged",
+                        "it has 1 trials, and execution.json says 2", ""),
+    "the plan is none": (f"{FOLDER}/plan.jsonl", b"x\ny\n", "damaged", "it cannot be read: line 1 of ", ""),
+    "a line of the ledger": (f"{FOLDER}/ledger.jsonl", lines([started(0), finished(0)]) + b"x\n", "damaged",
+                             "line 3 is no row", "put them aside"),
+    "lines of a record": (f"{TRIAL}/records/default.jsonl", b'x\n{"x": 1}\n[]\n{"x"', "damaged",
+                          "lines 1, 3 are no rows", "put them aside"),
+    "lines of a part": (f"{TRIAL}/records/v.000002.jsonl", b"x\n", "damaged", "line 1 is no row", "put them aside"),
+    "status.json is none": (f"{FOLDER}/trials/{uid(1)}/status.json", b"[]", "damaged",
+                            "it cannot be read: it holds list, not a mapping", "put it aside"),
+    "trial.json is none": (f"{TRIAL}/trial.json", b"\xff", "damaged", "it cannot be read: ", "put it aside"),
+    "of an attempt before": (f"{TRIAL}/attempts/1/status.json", b"", "damaged", "it cannot be read: ", "put it aside"),
+    "an artifact is gone": (f"{TRIAL}/artifacts/a/x.json", None, "missing",
+                            "the trial has written it, and it is not there", ""),
+    "an artifact is shorter": (f"{TRIAL}/artifacts/a/x.json", b"[1]", "changed",
+                               "it has 3 bytes, and 4 were written", ""),
+    "an artifact is another": (f"{TRIAL}/artifacts/a/x.json", b"[2]\n", "changed",
+                               "its content is not what was written", ""),
+    "a pointer is none": (f"by-content/ab/{IDENTITY}.json", b"{}", "damaged", "it cannot be read: it lacks 'trial'",
+                          "put it aside"),
+    "a pointer of another": (f"by-content/ab/{IDENTITY}.json", {"identity": "x", "trial": "y"}, "damaged",
+                             "it cannot be read: it has the identity 'x'", "put it aside"),
+    "a pointer leads nowhere": (f"by-content/ab/{IDENTITY}.json", {"identity": IDENTITY, "trial": "OY1p1p/x"},
+                                "dangling", "the result that it points to is gone: OY1p1p/x", "remove it"),
+    "a pointer to what runs": (f"by-content/ab/{IDENTITY}.json", {"identity": IDENTITY, "trial": f"{FOLDER}/{uid(1)}"},
+                               "dangling", f"what it points to has not finished: {FOLDER}/{uid(1)}", "remove it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_each_fault_is_found_and_mended_if_that_loses_nothing(files: Files, what: str) -> None:
+    path, content, kind, message, mend = FAULTS[what]
+    whole(files)
+    before = dict(contents(files))
+    if content is None:
+        files.remove(path)
+    else:
+        write(files, path, content)
+    broken = contents(files)
+
+    (fault,) = checked(files)
+
+    assert (fault.kind, fault.path, fault.mend) == (kind, path, mend)
+    assert fault.message.startswith(message)
+    assert contents(files) == broken
+    assert repair(files, fault) is bool(mend)
+    assert (checked(files) == []) is bool(mend)
+    assert {p: c for p, c in contents(files).items() if p in before and p != path} == (
+        {p: c for p, c in before.items() if p != path}
+    )
+    if kind == "damaged" and mend == "put it aside":
+        assert files.read(f"{path}.damaged") == broken[path]
+
+
+def contents(files: Files) -> dict[str, bytes]:
+    return {stored.path: files.read(stored.path) for stored in files.walk("")}
+
+
+def test_damaged_lines_go_into_a_file_of_their_own_and_the_others_stay(files: Files) -> None:
+    path = f"{TRIAL}/records/default.jsonl"
+    whole(files)
+    for _ in range(2):
+        write(files, path, b'x\n{"x": 1}\n[]\n{"x"')
+        assert [repair(files, fault) for fault in checked(files)] == [True]
+    assert [files.read(path), files.read(f"{path}.damaged"), files.read(f"{path}.2.damaged")] == [
+        b'{"x": 1}\n{"x"', b"x\n[]\n", b"x\n[]\n"
+    ]  # fmt: skip
+
+
+def test_what_is_being_written_is_told_and_not_mended(tmp_path: Path) -> None:
+    files = whole(DirectoryFiles(tmp_path))
+    write(files, f"{TRIAL}/records/default.jsonl", b"x\n")
+    now = (tmp_path / TRIAL / "records/default.jsonl").stat().st_mtime
+    (fault,) = checked(files, now + 50)
+    assert (fault.message, fault.mend) == ("line 1 is no row", "")
+    assert not repair(files, fault)
+
+
+def test_the_code_must_be_the_one_that_was_stored(files: Files) -> None:
+    whole(files)
+    path = f"{FOLDER}/code.zip"
+    write(files, f"{FOLDER}/execution.json", facts(code={"backup": digest(b"zip")}, trials=2))
+    assert checked(files) == [Fault("missing", path, "execution.json has its digest, and it is not there")]
+    write(files, path, b"other")
+    assert checked(files) == [Fault("changed", path, "it is not the one that was stored: its digest differs")]
+    write(files, path, b"zip")
+    assert checked(files) == []
+
+
+@pytest.mark.parametrize("ledger", [[], [started(1)]])
+@pytest.mark.parametrize("state", ["finished", "failed", "interrupted"])
+def test_an_end_that_the_ledger_does_not_know_is_noted(files: Files, state: str, ledger: list[Any]) -> None:
+    whole(files)
+    write(files, f"{FOLDER}/ledger.jsonl", lines([started(0), finished(0, x=1), *ledger]))
+    error = {"type": "ValueError", "message": "no", "traceback": "T"} if state == "failed" else None
+    write(files, f"{FOLDER}/trials/{uid(1)}/status.json", status(state, error=error))
+    write(files, f"{FOLDER}/trials/{uid(1)}/records/default.jsonl", b'{"x": 3}\n')
+    before = Execution(files, FOLDER, clock=lambda: LATER)[uid(1)].status
+
+    (fault,) = checked(files)
+    assert (fault.kind, fault.mend) == ("unnoted", "note it")
+    assert repair(files, fault)
+
+    trial = Execution(files, FOLDER, clock=lambda: LATER)[uid(1)]
+    assert (before, trial.status) == (state, state)
+    row = json.loads(files.read(f"{FOLDER}/ledger.jsonl").splitlines()[-1])
+    expected: dict[str, Any] = {"event": state, "uid": uid(1), "attempt": 1, "time": time(10)}
+    if state != "interrupted":
+        expected |= {"seconds": 40.0, "record": {"x": 3}}
+    if state == "failed":
+        expected |= {"will_retry": False, "error": {"type": "ValueError", "message": "no"}}
+    assert row == expected
+    assert checked(files) == []
+
+
+def test_a_ledger_that_is_about_to_be_written_lacks_nothing(tmp_path: Path) -> None:
+    files = whole(DirectoryFiles(tmp_path))
+    write(files, f"{FOLDER}/trials/{uid(1)}/status.json", status("finished"))
+    now = (tmp_path / FOLDER / f"trials/{uid(1)}/status.json").stat().st_mtime
+    assert checked(files, now + 50) == []
+    assert [fault.kind for fault in checked(files, now + 70)] == ["unnoted"]
+
+
+def test_a_retry_that_has_left_nothing_yet_is_no_fault(files: Files) -> None:
+    whole(files)
+    write(files, f"{FOLDER}/ledger.jsonl", lines([started(0), finished(0, x=1), started(1, attempt=2)]))
+    write(files, f"{FOLDER}/trials/{uid(1)}/status.json", status("failed"))
+    assert checked(files) == []
+
+
+def test_results_that_are_gone_are_missing(files: Files) -> None:
+    whole(files)
+    files.remove(TRIAL)
+    assert [(fault.kind, fault.path) for fault in checked(files)] == [
+        ("missing", TRIAL), ("missing", f"{FOLDER}-2/trials/{uid(0)}"), ("dangling", f"by-content/ab/{IDENTITY}.json"),
+    ]  # fmt: skip
+
+
+def test_a_finished_trial_whose_status_is_an_older_one_is_told(files: Files) -> None:
+    whole(files)
+    write(files, f"{TRIAL}/status.json", status())
+    assert [(fault.kind, fault.message) for fault in checked(files)] == [
+        ("changed", "the ledger says that the trial has finished, and this says running"),
+        ("dangling", f"what it points to has not finished: {FOLDER}/{uid(0)}"),
+    ]
+
+
+def test_a_folder_that_has_not_become_an_execution_is_no_fault(files: Files) -> None:
+    whole(files)
+    write(files, "OY1p1o-3/plan.jsonl", b"x\n")
+    write(files, "other/execution.json", b"x\n")
+    write(files, "x.txt", b"x\n")
+    assert checked(files) == []
+
+
+def test_leases_of_those_who_are_gone_are_left_over(tmp_path: Path) -> None:
+    files = whole(DirectoryFiles(tmp_path))
+    locks = open_locks(files)
+    held = locks.take(f"by-content/cd/{'cd' * 16}.lease")
+    assert held is not None
+    lease = json.loads((tmp_path / held.path).read_text())
+    (tmp_path / "by-content/ef").mkdir()
+    (tmp_path / f"by-content/ef/{'ef' * 16}.lease").write_text(json.dumps({**lease, "pid": 2**22 + 1, "token": "x"}))
+    (fault,) = checked(files)
+    assert fault == Fault("leftover", f"by-content/ef/{'ef' * 16}.lease", "its holder is gone", "remove it")
+    assert repair(files, fault)
+    assert not (tmp_path / fault.path).exists()
+    assert held.is_held
+    locks.close()
+    assert checked(files) == []
+
+
+def test_a_killed_execution_leaves_its_lease(tmp_path: Path) -> None:
+    files = whole(DirectoryFiles(tmp_path))
+    locks = open_locks(files)
+    held = locks.take(f"{FOLDER}/execution.lease")
+    assert held is not None
+    facts = json.loads((tmp_path / held.path).read_text())
+    write(files, f"{TRIAL}/records/default.jsonl", b"x\n")
+    assert [(fault.kind, fault.mend) for fault in checked(files)] == [("damaged", "")]  # somebody is at work
+    locks.close()
+    write(files, f"{FOLDER}/execution.lease", facts | {"pid": 2**22 + 1, "token": "x"})
+    faults = checked(files)
+    assert [(fault.kind, fault.path, fault.mend) for fault in faults] == [
+        ("leftover", f"{FOLDER}/execution.lease", "remove it"),
+        ("damaged", f"{TRIAL}/records/default.jsonl", "put them aside"),
+    ]
+    assert [repair(files, fault) for fault in faults] == [True, True]
+    assert checked(files) == []
