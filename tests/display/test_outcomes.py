@@ -1,11 +1,11 @@
-"""What came out, and what failed."""
+"""What came out."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from machinable.display.outcomes import Failed, failure_text, group_table, groups, in_common, short_names
+from machinable.display.outcomes import group_table, groups, short_names
 from machinable.display.tables import table_lines
 
 
@@ -34,6 +34,12 @@ def test_trials_of_one_configuration_are_a_group_with_mean_and_deviation() -> No
     ]
 
 
+def test_a_reused_result_counts_like_any_other() -> None:
+    found = groups([row("a", loss=1.0), row("b", "reused", loss=3.0), row("c", "blocked", loss=None)])
+
+    assert [(group.n, group.ended, group.figures["loss"][0]) for group in found] == [(2, {"blocked": 1}, 2.0)]
+
+
 def test_infinities_and_nan_do_not_stop_a_table() -> None:
     found = groups([row("a", loss=math.inf), row("b", loss=-math.inf), row("c", loss=math.nan)])
 
@@ -42,37 +48,6 @@ def test_infinities_and_nan_do_not_stop_a_table() -> None:
 
 def test_no_trials_make_an_empty_table() -> None:
     assert table_lines(group_table(groups([]))) == ["component  n"]
-
-
-def test_failures_are_told_by_error_with_what_they_share() -> None:
-    rows = [row("a"), row("b", "failed", rate=0.2), row("c", "failed", rate=0.2), row("d", "failed", rate=0.1)]
-    bad = {"type": "ValueError", "message": "bad\nmore", "traceback": "Traceback:\n  there\nValueError: bad\n"}
-    failed = [Failed(rows[1], bad), Failed(rows[2], bad), Failed(rows[3], {"type": "KeyError", "message": ""})]
-
-    assert failure_text(failed, rows, "machinable execute x") == (
-        "Traceback:\n  there\nValueError: bad\n\n"
-        "3 of 4 trials failed\n"
-        "  2 trials: ValueError: bad\n"
-        "    in common: rate=0.2\n"
-        "    first: train b\n"
-        "  1 trial: KeyError\n"
-        "    in common: rate=0.1\n"
-        "    train d\n"
-        "again: machinable execute x"
-    )
-
-
-def test_many_different_errors_are_counted() -> None:
-    rows = [row(str(number), "failed") for number in range(15)]
-    failed = [Failed(one, {"type": "E", "message": one["uid"]}) for one in rows]
-
-    assert failure_text(failed, rows).splitlines()[-1] == "  and 5 other errors"
-
-
-def test_what_all_trials_share_is_not_in_common() -> None:
-    rows = [row("a"), row("b")]
-
-    assert in_common(rows[:1], rows) == {}
 
 
 def test_names_are_short_where_they_stay_different() -> None:

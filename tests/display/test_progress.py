@@ -12,9 +12,12 @@ from machinable.events import (
     Event,
     ExecutionFinished,
     ExecutionStarted,
+    TrialBlocked,
     TrialFailed,
     TrialFinished,
     TrialInterrupted,
+    TrialReused,
+    TrialSkipped,
     TrialStarted,
 )
 
@@ -68,6 +71,48 @@ def test_a_trial_that_is_tried_again_has_not_ended() -> None:
     assert (progress.done, progress.running) == (0, {})
 
 
+def test_an_interrupted_trial_is_not_done() -> None:
+    progress = Progress(Clock())
+    progress(began(3))
+    progress(trial(TrialFinished, "a", 0.25, None))
+    progress(trial(TrialInterrupted, "b", "KeyboardInterrupt"))
+
+    assert progress.summary() == "1 of 3 done, 1 interrupted, 0.0 ms left"
+    progress(ExecutionFinished("OY1p1o", TIME, "interrupted", 1, 0, 1.0))
+    assert progress.summary() == "1 of 3 done, 1 interrupted"
+    assert progress.ending() == "OY1p1o: interrupted after 1.00 s; 1 finished, 1 interrupted"
+
+
+def test_what_did_not_run_is_done_and_says_nothing_about_the_time_left() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress(began(6))
+    clock.now += 10
+    progress(trial(TrialReused, "a", "OY1p1o/a"))
+    assert progress.summary() == "1 of 6 done, 1 reused"
+    progress(trial(TrialFailed, "b", 10.0, {"type": "ValueError", "message": "no"}, False))
+    progress(trial(TrialBlocked, "c", "net b"))
+    progress(trial(TrialSkipped, "d", "OY1p1o on node7"))
+
+    assert progress.summary() == "4 of 6 done, 1 reused, 1 failed, 1 blocked, 1 skipped, 20.0 s left"
+
+
+def test_an_execution_that_goes_on_says_what_was_done_before() -> None:
+    lines: list[str] = []
+    plain = PlainProgress(Progress(Clock()), lines.append, Clock())
+    plain(ExecutionStarted("OY1p1o", TIME, 1, "/s", 5, 3))
+    plain(trial(TrialFinished, "a", 0.25, {"loss": 1.0}))
+    plain(trial(TrialReused, "b", "Bo8Tk1/b"))
+    plain(ExecutionFinished("OY1p1o", TIME, "finished", 5, 0, 2.0))
+
+    assert lines == [
+        "OY1p1o: 5 trials, 3 of them done before, kept in /s",
+        "4/5 finished train a 250 ms loss=1",
+        "5/5 reused train b from Bo8Tk1/b",
+        "OY1p1o: finished after 2.00 s; 3 done before, 1 finished, 1 reused",
+    ]
+
+
 def test_lines_tell_each_trial() -> None:
     lines: list[str] = []
     plain = PlainProgress(Progress(Clock()), lines.append, Clock())
@@ -82,7 +127,7 @@ def test_lines_tell_each_trial() -> None:
         "OY1p1o: 3 trials, in memory",
         "1/3 finished train a 250 ms loss=0.123457",
         "2/3 failed train b 1.50 s ValueError: no",
-        "3/3 interrupted train c because of KeyboardInterrupt",
+        "2/3 interrupted train c because of KeyboardInterrupt",
         "OY1p1o: interrupted after 1 min 1 s; 1 finished, 1 failed, 1 interrupted",
     ]
 
@@ -137,3 +182,19 @@ def test_a_trial_that_says_how_far_it_is_is_shown_so() -> None:
     progress(TrialFinished("OY1p1o", "", "b", 0, "train", 1, 0.1, None))
     progress.on_progress("b", 5, 10)
     assert (progress.now_running(), progress.steps) == ([], {})
+
+
+def test_advice_is_written_once_when_an_execution_takes_long_and_notices_at_once() -> None:
+    now, lines = [0.0], []
+    plain = PlainProgress(Progress(lambda: now[0]), lines.append, lambda: now[0])
+    now[0] = 1.0
+    plain(ExecutionStarted("OY1p1o", "", 1, "/s", 3))
+    plain.on_advice("use more cores")
+    plain.on_notice("somebody else computes it")
+    short = list(lines)
+    now[0] = 20.0
+    for uid in ("a", "b"):
+        plain(TrialFinished("OY1p1o", "", uid, 0, "train", 1, 1.0, None))
+
+    assert short == ["OY1p1o: 3 trials, kept in /s", "somebody else computes it"]
+    assert [line.partition(" ")[0] for line in lines[2:]] == ["use", "1/3", "2/3"]

@@ -60,6 +60,8 @@ def test_all_others_run_when_a_trial_fails_and_its_own_error_comes_first(here: P
         "1 of 2 trials of OY1p1o failed",
         "  RuntimeError: too deep",
         f"    trial {execution.trials[0].uid} (1 of 2), bad depth=12",
+        "  To run again only what has not finished: execute(task, storage, resume='OY1p1o'), "
+        f"or machinable resume OY1p1o --storage {tmp_path / 's'}",
     ]
     cause = str(caught.value.__cause__)
     assert cause.rstrip().endswith('raise RuntimeError("too deep")\nRuntimeError: too deep')
@@ -349,12 +351,6 @@ def test_an_environment_holds_for_its_trial_only_and_is_not_stored(
     assert not [content for content in stored if b"s3cret" in content]
 
 
-def test_requirements_are_refused_rather_than_ignored(project: World) -> None:
-    project("components:\n  - good: {_requires_: {data: good}}\n", good=GOOD)
-    with pytest.raises(errors.MalformedText, match="`_requires_` is not supported"):
-        ml.execute("good")
-
-
 @pytest.mark.parametrize(("text", "identifier"), [("42", "8gWVkz"), ("OY1p1o", "OY1p1o"), ("id:123456", "123456")])
 def test_a_seed_of_the_environment_is_a_number_or_an_id(
     here: Path, monkeypatch: pytest.MonkeyPatch, text: str, identifier: str
@@ -363,11 +359,43 @@ def test_a_seed_of_the_environment_is_a_number_or_an_id(
     assert ml.execute("good").id == identifier
 
 
-@pytest.mark.parametrize("key", ["threads", "reuse", "on_busy", "locks", "lease"])
-def test_settings_that_mean_nothing_yet_are_refused_rather_than_ignored(here: Path, key: str) -> None:
-    (here / "machinable.yaml").write_text(f"execution:\n  {key}: 1\ncomponents:\n  - good: {{x: 1}}\n")
-    with pytest.raises(errors.MalformedText, match=rf"machinable.yaml:2:3: `{key}` is not supported"):
-        ml.execute("good")
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("reuse: 1", "reuse is 1"),
+        ("on_busy: sleep", "on_busy is 'sleep'"),
+        ("locks: 3", "`locks` is 3"),
+        ("lease: soon", "a duration is a number of seconds, not 'soon'"),
+        ("lease: 0.5", "a lease of 0.5 s is over at once"),
+        ("threads: 0", "`threads` is 0"),
+    ],
+)
+def test_settings_that_have_no_meaning_are_refused(here: Path, tmp_path: Path, setting: str, words: str) -> None:
+    (here / "machinable.yaml").write_text(f"execution:\n  {setting}\ncomponents:\n  - good: {{x: 1}}\n")
+    with pytest.raises(errors.MachinableError) as caught:
+        ml.execute("good", tmp_path / "s")
+    assert words in str(caught.value)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("said", ["project", "environment"])
+def test_a_lock_server_that_is_not_there_is_an_error_before_anything_runs(
+    here: Path, tmp_path: Path, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"redis://127.0.0.1:{port}/0"
+    if said == "environment":
+        monkeypatch.setenv("MACHINABLE_LOCKS", url)
+    else:
+        (here / "machinable.yaml").write_text(f"execution:\n  locks: {url}\ncomponents:\n  - good: {{x: 1}}\n")
+    with pytest.raises(errors.StorageUnavailable) as caught:
+        ml.execute("good", tmp_path / "s")
+    assert f"127.0.0.1:{port}" in str(caught.value)
+    assert not list((tmp_path / "s").iterdir())
 
 
 def test_a_plan_at_a_prompt_is_one_line(here: Path) -> None:

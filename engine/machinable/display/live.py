@@ -58,6 +58,14 @@ class LiveProgress:
         """Take in how far a trial says it is."""
         self._progress.on_progress(uid, i, total)
 
+    def on_advice(self, text: str) -> None:
+        """Take in advice; it is shown below, as long as the execution runs."""
+        self._progress.on_advice(text)
+
+    def on_notice(self, text: str) -> None:
+        """Print what is to be known at once."""
+        self._console.print(Text(text))
+
     def _render(self) -> RenderableType:
         progress = self._progress
         counts = progress.counts
@@ -71,4 +79,6 @@ class LiveProgress:
             lines.append(Text(f"  and {len(running) - SHOWN} more"))
         if progress.last is not None:
             lines.append(Text(f"  last {ended_line(progress.last)}", overflow="ellipsis", no_wrap=True))
+        if progress.advice:
+            lines.append(Text(f"  {progress.advice}", style="dim"))
         return Group(*lines)

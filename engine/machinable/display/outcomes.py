@@ -1,17 +1,18 @@
-"""What came out of trials: groups of equal configuration with mean and deviation, and what failed and why."""
+"""What came out of trials: groups of equal configuration with mean and deviation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from machinable.display.tables import Table, exact, settings_text
+from machinable.display.tables import Table, exact
 from machinable.plain import Plain, canonical
 from machinable.results.fields import mean, spread
 
-__all__ = ["Failed", "Group", "failure_text", "group_table", "groups", "in_common", "settings_of", "short_names"]
+__all__ = ["Group", "group_table", "groups", "rows_of", "settings_of", "short_names"]
 
-SHOWN = 10  # different errors
+if TYPE_CHECKING:
+    from machinable.results.trials import Trials
 
 Row = Mapping[str, Any]  # of a trial: `component`, `status`, `config.…`, `flags.…`, `records.…`
 
@@ -20,7 +21,8 @@ class Group(NamedTuple):
     """Trials of one component and configuration.
 
     Attributes:
-        settings: what differs between the groups. n: how many have finished. ended: of the others, how many ended how.
+        settings: what differs between the groups. n: how many have a result, reused ones too.
+        ended: of the others, how many ended how.
         figures: of each column of numbers mean and standard deviation, which one number does not have.
     """
 
@@ -38,6 +40,33 @@ class Group(NamedTuple):
         }  # fmt: skip
 
 
+def rows_of(trials: Trials) -> list[dict[str, Any]]:
+    """The rows of trials with what tells them apart, and `requires.NAME` where they require different things."""
+    rows = trials.rows()
+    needs = [trial.planned("requires") for trial in trials]
+    by_component: dict[str, dict[str, set[str | None]]] = {}
+    called: dict[str, set[str]] = {}  # identities by component
+    for row, needed in zip(rows, needs, strict=True):
+        for name, one in needed.items():
+            by_component.setdefault(row["component"], {}).setdefault(name, set()).add(one["identity"])
+            called.setdefault(one["component"], set()).add(one["identity"])
+    differing = {name: None for names in by_component.values() for name, found in names.items() if len(found) > 1}
+    if not differing:
+        return rows
+
+    def shown(one: Mapping[str, str] | None) -> str | None:
+        if one is None:
+            return None
+        return one["component"] if len(called[one["component"]]) == 1 else f"{one['component']} {one['identity'][:8]}"
+
+    result = []
+    for row, needed in zip(rows, needs, strict=True):
+        facts = {f"requires.{name}": shown(needed.get(name)) for name in differing}
+        figures = {key: row[key] for key in row if key.startswith("records.")}
+        result.append({key: row[key] for key in row if key not in figures} | facts | figures)
+    return result
+
+
 def settings_of(row: Row, part: str = "config") -> dict[str, Any]:
     """The values of a row that belong to a part (`config`, `flags`, `records`), without its name."""
     return {key[len(part) + 1 :]: value for key, value in row.items() if key.startswith(f"{part}.")}
@@ -47,23 +76,29 @@ def groups(rows: Sequence[Row]) -> list[Group]:
     """The groups in the order of their first trials."""
     members: dict[str, list[Row]] = {}
     for row in rows:
-        members.setdefault(canonical([row["component"], settings_of(row)]), []).append(row)
+        members.setdefault(canonical([row["component"], _told_apart(row)]), []).append(row)
     columns = [key for key in (rows[0] if rows else ()) if key.startswith("records.")]
     columns = [key for key in columns if all(row[key] is None or _is_number(row[key]) for row in rows)]
     result = []
     for group in members.values():
-        finished = [row for row in group if row["status"] == "finished"]
+        finished = [row for row in group if row["status"] in ("finished", "reused")]
         ended: dict[str, int] = {}
         for row in group:
-            if row["status"] != "finished":
+            if row["status"] not in ("finished", "reused"):
                 ended[row["status"]] = ended.get(row["status"], 0) + 1
         figures = {}
         for key in columns:
             numbers = [row[key] for row in finished if row[key] is not None]
             if numbers:
                 figures[key[len("records.") :]] = mean(numbers), spread(numbers) if len(numbers) > 1 else None
-        result.append(Group(group[0]["component"], settings_of(group[0]), len(finished), ended, figures))
+        result.append(Group(group[0]["component"], _told_apart(group[0]), len(finished), ended, figures))
     return result
+
+
+def _told_apart(row: Row) -> dict[str, Any]:
+    """What makes a group: the configuration, and what is required."""
+    config, needed = settings_of(row), settings_of(row, "requires")
+    return config | {name if name not in config else f"requires.{name}": value for name, value in needed.items()}
 
 
 def _is_number(value: Any) -> bool:
@@ -98,54 +133,3 @@ def short_names(fields: Iterable[str]) -> dict[str, str]:
     short = {field: field.partition(".")[2] or field for field in fields}
     taken = list(short.values())
     return {field: name if taken.count(name) == 1 else field for field, name in short.items()}
-
-
-class Failed(NamedTuple):
-    """A failed trial: a row with `uid`, `index` and `component`, and its error: `type`, `message`, `traceback`."""
-
-    row: Row
-    error: Mapping[str, str]
-
-
-def failure_text(failed: Sequence[Failed], rows: Sequence[Row], command: str | None = None) -> str:
-    """What failed: the first traceback as the component left it, then the errors, how often, and what they share.
-
-    Args:
-        failed: in the order of the plan, at least one. rows: all trials. command: runs the first of them again.
-    """
-    first = failed[0].error
-    lines = [(first.get("traceback") or _headline(first)).rstrip(), ""]
-    lines.append(f"{len(failed)} of {len(rows)} trial{'' if len(rows) == 1 else 's'} failed")
-    kinds: dict[str, list[Failed]] = {}
-    for one in failed:
-        kinds.setdefault(_headline(one.error), []).append(one)
-    ordered = sorted(kinds.items(), key=lambda kind: -len(kind[1]))
-    for text, members in ordered[:SHOWN]:
-        row = members[0].row
-        lines.append(f"  {len(members)} trial{'' if len(members) == 1 else 's'}: {text}")
-        shared = in_common([one.row for one in members], rows)
-        if shared:
-            lines.append(f"    in common: {settings_text(shared)}")
-        lines.append(f"    {'first: ' if len(members) > 1 else ''}{row['component']} {row['uid']}")
-    if len(ordered) > SHOWN:
-        lines.append(f"  and {len(ordered) - SHOWN} other errors")
-    if command:
-        lines.append(f"again: {command}")
-    return "\n".join(lines)
-
-
-def _headline(error: Mapping[str, str]) -> str:
-    message = (error.get("message") or "").strip().partition("\n")[0]
-    return f"{error['type']}: {message}" if message else error["type"]
-
-
-def in_common(members: Sequence[Row], rows: Sequence[Row]) -> dict[str, Any]:
-    """What the members share and not all rows do: component, configuration and numbers of repetitions."""
-    fields = [key for key in members[0] if key == "component" or key.startswith(("config.", "flags."))]
-    shared = {}
-    for field in fields:
-        values = {canonical(row[field]) for row in members}
-        if len(values) == 1 and len({canonical(row[field]) for row in rows}) > 1:
-            shared[field] = members[0][field]
-    names = short_names(fields)
-    return {names[field]: value for field, value in shared.items()}

@@ -15,6 +15,7 @@ from machinable.events import (
     TrialEvent,
     TrialFailed,
     TrialFinished,
+    TrialReused,
     TrialStarted,
 )
 
@@ -22,6 +23,7 @@ __all__ = ["PlainProgress", "Progress", "duration", "is_memory", "measurements"]
 
 EACH = 20  # trials that end in a row and each get a line of their own; later ones as time goes by
 PAUSE = 1.0  # seconds between two lines then
+ADVICE = 10.0  # seconds after which an execution is worth advice on how to make it faster
 
 
 def is_memory(storage: str) -> bool:
@@ -53,7 +55,8 @@ class Progress:
 
     Attributes:
         execution: the folder's name, None before the start. storage: its URL. total: number of trials.
-        counts: trials that have ended, by how. running: what runs: component by uid.
+        kept: how many had finished before, if it goes on. counts: trials that have ended, by how.
+        running: what runs: component by uid.
         steps: how far those say they are: a number of steps, and of how many, by uid.
         last: component, uid and measurements of the trial that has ended last. status: None until the end.
     """
@@ -65,19 +68,22 @@ class Progress:
         self.execution: str | None = None
         self.storage = ""
         self.total = 0
+        self.kept = 0
         self.counts: dict[str, int] = {}
         self.running: dict[str, str] = {}
         self.steps: dict[str, tuple[int, int | None]] = {}
         self.last: TrialEvent | None = None
         self.status: str | None = None
         self.seconds = 0.0
+        self._advice: str | None = None
 
     def __call__(self, event: Event) -> None:
         """Take an event in."""
         with self._lock:
             if isinstance(event, ExecutionStarted):
                 self._began = self._clock()
-                self.execution, self.storage, self.total = event.execution, event.storage, event.total
+                self.execution, self.storage = event.execution, event.storage
+                self.total, self.kept = event.total, event.kept
             elif isinstance(event, ExecutionFinished):
                 self.status, self.seconds = event.status, event.seconds
                 self.running.clear()
@@ -98,10 +104,19 @@ class Progress:
             if uid in self.running:
                 self.steps[uid] = i, total
 
+    def on_advice(self, text: str) -> None:
+        """Take in advice about the whole execution."""
+        self._advice = text
+
+    @property
+    def advice(self) -> str | None:
+        """The advice, once the execution has taken so long that it is worth reading."""
+        return self._advice if self._began and self._clock() - self._began >= ADVICE else None
+
     @property
     def done(self) -> int:
-        """How many trials have ended."""
-        return sum(self.counts.values())
+        """How many trials need nothing more; one that was interrupted does."""
+        return self.kept + sum(count for how, count in self.counts.items() if how != "interrupted")
 
     def now_running(self) -> list[str]:
         """A line about each trial that runs, the oldest first: `train 9c2EapVGXnPH 3/10`."""
@@ -114,10 +129,10 @@ class Progress:
     @property
     def seconds_left(self) -> float | None:
         """How long the rest takes if it goes on like this; None if nobody can know yet."""
-        done = self.done
-        if not done or self.status is not None:
+        ran = self.counts.get("finished", 0) + self.counts.get("failed", 0)  # the others take no time
+        if not ran or self.status is not None:
             return None
-        return (self._clock() - self._began) / done * (self.total - done)
+        return (self._clock() - self._began) / ran * (self.total - self.done)
 
     def summary(self) -> str:
         """One line: `3 of 6 done, 1 failed, 2 running, 12.3 s left`."""
@@ -135,11 +150,14 @@ class Progress:
     def headline(self) -> str:
         """What begins, and where it is kept."""
         trials = f"{self.total} trial{'' if self.total == 1 else 's'}"
-        return f"{self.execution}: {trials}, {'in memory' if is_memory(self.storage) else f'kept in {self.storage}'}"
+        before = f", {self.kept} of them done before" if self.kept else ""
+        place = "in memory" if is_memory(self.storage) else f"kept in {self.storage}"
+        return f"{self.execution}: {trials}{before}, {place}"
 
     def ending(self) -> str:
         """How it ended."""
-        counts = ", ".join(f"{count} {how}" for how, count in self.counts.items()) or "nothing has run"
+        parts = [f"{self.kept} done before"] if self.kept else []
+        counts = ", ".join(parts + [f"{count} {how}" for how, count in self.counts.items()]) or "nothing has run"
         return f"{self.execution}: {self.status} after {duration(self.seconds)}; {counts}"
 
 
@@ -161,6 +179,8 @@ def ended_line(event: TrialEvent) -> str:
         parts.append(f"{event.error.get('type')}: {message}" if message else str(event.error.get("type")))
         if event.will_retry:
             parts.append(f"(attempt {event.attempt}, is tried again)")
+    elif isinstance(event, TrialReused):
+        parts.append(f"from {event.source}")
     elif because := getattr(event, "because", None):
         parts.append(f"because of {because}")
     return " ".join(part for part in parts if part)
@@ -181,14 +201,26 @@ class PlainProgress:
         self._clock = clock
         self._written = 0
         self._at = 0.0
+        self._is_advised = False
 
     def on_progress(self, uid: str, i: int, total: int | None) -> None:
         """Take in how far a trial says it is; lines are for what has ended."""
         self._progress.on_progress(uid, i, total)
 
+    def on_advice(self, text: str) -> None:
+        """Take in advice; it is written with the first event that is late enough."""
+        self._progress.on_advice(text)
+
+    def on_notice(self, text: str) -> None:
+        """Write what is to be known at once."""
+        self._write(text)
+
     def __call__(self, event: Event) -> None:
         """Take an event in, and write what is to be said about it."""
         self._progress(event)
+        if not self._is_advised and (advice := self._progress.advice):
+            self._is_advised = True
+            self._write(advice)
         if isinstance(event, ExecutionStarted):
             self._write(self._progress.headline())
         elif isinstance(event, ExecutionFinished):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from machinable.engines.protocol import Engine, Remote
 from machinable.errors import MachinableError, Refused, SeveralErrors, near_names
 from machinable.plan.plan import Plan
 from machinable.plan.resources import parse_resources
 
-__all__ = ["Capacity", "host_capacity"]
+__all__ = ["Capacity", "capacity_of", "host_capacity"]
 
 
 def host_capacity(declared: Mapping[str, object] | None) -> dict[str, float]:
@@ -96,6 +97,55 @@ class Capacity:
         """Count something as free again."""
         for name, amount in wanted.items():
             self._free[name] += amount
+
+
+class Elsewhere(Capacity):
+    """What the hosts of an engine have that keeps account of it by itself. What fits on none of them is refused.
+
+    Args:
+        places: what each of them has, by name.
+    """
+
+    def __init__(self, places: Sequence[Mapping[str, float]]) -> None:
+        names = {name for place in places for name in place}
+        super().__init__({name: max(place.get(name, 0.0) for place in places) for name in names})
+        self._places = places
+
+    def refuse(self, plan: Plan) -> None:
+        """See that every trial could run alone on one host."""
+        super().refuse(plan)
+        for use in plan.uses:
+            wanted = use.resources.items()
+            if not any(all(place.get(name, 0.0) >= amount for name, amount in wanted) for place in self._places):
+                raise Refused(
+                    f"{use.component} asks for {' and '.join(_shown(name, amount) for name, amount in wanted)}, "
+                    "and no host has all of it",
+                    at=use.at, given=dict(wanted), todo="Ask for less, or add a host that has it.",
+                )  # fmt: skip
+
+    def fits(self, wanted: Mapping[str, float]) -> bool:
+        """Others decide."""
+        return True
+
+    def take(self, wanted: Mapping[str, float]) -> None:
+        """Others keep account."""
+
+    def give_back(self, wanted: Mapping[str, float]) -> None:
+        """Others keep account."""
+
+
+def capacity_of(engine: Engine, declared: Mapping[str, object] | None) -> Capacity:
+    """What there is for the trials of an engine.
+
+    Args:
+        declared: `execution: {resources: …}`.
+
+    Raises:
+        Refused: the hosts of the engine cannot be reached.
+    """
+    if isinstance(engine, Remote):
+        return Elsewhere(engine.places(parse_resources(declared, "execution.resources")))
+    return Capacity(host_capacity(declared))
 
 
 def _number(amount: float) -> str:

@@ -4,53 +4,63 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast, overload
+import sys
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from typing import Any, overload
 
 from machinable import ids
-from machinable.config.references import Resolver
-from machinable.config.source import Section
+from machinable.component.loading import source_digest
 from machinable.display.notebook import notebook_listeners
 from machinable.engines import registry
 from machinable.engines.dry import DryEngine
-from machinable.engines.protocol import Engine, Work
+from machinable.engines.protocol import Engine, Remote, Work
 from machinable.engines.reports import OnProgress
-from machinable.errors import (
-    InvalidType,
-    InvalidValue,
-    MalformedText,
-    MissingFile,
-    Refused,
-    TrialsFailed,
-    near_names,
-)
+from machinable.engines.threads import cores, idle_notice
+from machinable.errors import InvalidType, InvalidValue, Refused, StorageUnavailable, TrialsFailed
 from machinable.events import Listener, checked_listeners
 from machinable.execution.alarm import check_alarm, with_alarm
-from machinable.execution.capacity import Capacity, host_capacity
+from machinable.execution.capacity import capacity_of
+from machinable.execution.choices import (
+    check_options,
+    locks_of,
+    plain_section,
+    policy_of,
+    reuse_of,
+    url_of,
+)
+from machinable.execution.exclusion import Exclusion
 from machinable.execution.failures import trials_failed
 from machinable.execution.folder import backed_up, begin
 from machinable.execution.host import now
+from machinable.execution.intentions import Intention, intentions, intentions_text
+from machinable.execution.interrupts import Interrupts
+from machinable.execution.journal import Journal
 from machinable.execution.preferences import preferences
 from machinable.execution.preflight import preflight
-from machinable.execution.scheduler import OnFailure, Policy, Scheduler
-from machinable.execution.spool import Spool
+from machinable.execution.resume import Changes, Resumption, stored_execution, stored_task
+from machinable.execution.reuse import Mode, Pointers, rule_of
+from machinable.execution.scheduler import Done, OnBusy, OnFailure, Scheduler
+from machinable.execution.spool import Depot, Spool
+from machinable.execution.tuning import refuse_tuning
 from machinable.execution.work import HereWork, WorkerWork, check_importable
 from machinable.plan.expand import live_code
 from machinable.plan.plan import Plan
-from machinable.plan.retries import checked_count, checked_seconds
+from machinable.plan.resources import threads_of
 from machinable.plan.task import Task
 from machinable.project import Project
 from machinable.results.execution import Execution
 from machinable.settings import choose, storage_choice
+from machinable.storage import layout
+from machinable.storage.archive import LARGEST
+from machinable.storage.backup import digest, pack_into
 from machinable.storage.files import Files
-from machinable.storage.opener import open_files, storage_url
+from machinable.storage.leftovers import at_work
+from machinable.storage.locks import Lease, Locks, open_locks
+from machinable.storage.opener import open_files
+from machinable.storage.refuge import RefugeFiles, lost_as_told, refuge_name, storage_lost
 
-__all__ = ["execute"]
-
-_POLICIES = ("raise", "continue", "stop")
-_POLICY = ("on_failure", "retries", "retry_delay", "timeout")
-_LATER = ("threads", "reuse", "on_busy", "locks", "lease")
-_ARGUMENTS = ("task", "storage", "seed", "engine", "project", "listeners", *_POLICY)
+__all__ = ["changes", "execute", "rehearse"]
 
 
 @overload
@@ -65,6 +75,11 @@ def execute(
     engine: Any = None,
     *,
     project: Project | str | os.PathLike[str] | None = None,
+    resume: str | None = None,
+    rerun: str | Sequence[str] | bool = (),
+    cascade: bool = True,
+    reuse: Mode | None = None,
+    on_busy: OnBusy | None = None,
     on_failure: OnFailure | None = None,
     retries: int | None = None,
     retry_delay: float | None = None,
@@ -83,6 +98,14 @@ def execute(task: Any = None, storage: Any = None, seed: Any = None, engine: Any
         seed: None, an int, or an execution id; for a list of tasks also a list with one for each.
         engine: "local" (default), "dry", a mapping `{"type": …}`, or an engine.
         project: a `Project` or its path; default: the working directory.
+        resume: the id of a stored execution that goes on in its own folder: what has finished stays. Without a task it
+            is its stored plan that counts, with one that task.
+        rerun: components (a name, a pattern, a list of these, True for all) that run though their results are there.
+        cascade: False: what depends on these does not run again, even if what it read has changed.
+        reuse: True (default): results of requirements count; "all": those of listed trials too; "same-code": not
+            those that were made by other source of the component; False: none.
+        on_busy: of a result that another execution computes at the moment: "wait" (default) for it after everything
+            else, "skip" it, or "fail".
         on_failure: "raise" (default) and "continue" run all trials; "stop" starts none after the first failure.
         retries: further attempts of a trial that failed (default 0), with the same seed.
         retry_delay: seconds before one. timeout: seconds that an attempt may take.
@@ -126,38 +149,40 @@ def _execute(
     *,
     project: Project | str | os.PathLike[str] | None = None,
     listeners: Sequence[Listener] = (),
-    **policy: Any,
+    **options: Any,
 ) -> Any:
-    for name in policy:
-        if name not in _POLICY:
-            raise InvalidType(
-                f"execute takes no argument {name!r}", given=name, known=_ARGUMENTS,
-                todo=f"Did you mean {near[0]!r}?" if (near := near_names(name, _ARGUMENTS)) else None,
-            )  # fmt: skip
+    check_options(options)
     where = project if isinstance(project, Project) else Project(project)
     heard: tuple[Listener, ...] = (*checked_listeners(listeners), *notebook_listeners())
-    if task is None:
+    resume = options.pop("resume", None)
+    if task is None and resume is None:
         raise InvalidValue("there is nothing to execute", todo="Give a task: execute(Task().component(name)).")
     several = isinstance(task, list)
-    tasks = [one if isinstance(one, Task) else Task(one) for one in (task if several else [task])]
+    if several and resume is not None:
+        raise InvalidValue("one execution is resumed with one task, not with a list", given=task)
+    tasks = [one if one is None or isinstance(one, Task) else Task(one) for one in (task if several else [task])]
     if not tasks:
         raise InvalidValue("there is nothing to execute: the list of tasks is empty")
     seeds = _seeds(seed, len(tasks), several)
-    batch = [_Run(one, where, storage, given, engine, function, heard, policy) for one, given in zip(tasks, seeds, strict=True)]  # noqa: E501  # fmt: skip
+    batch = [
+        _Run(one, where, storage, given, engine, function, heard, resume, options)
+        for one, given in zip(tasks, seeds, strict=True)
+    ]
     done: list[Any] = []
     failed: list[TrialsFailed] = []
     for run in batch:
-        try:
-            done.append(run.execute())
-        except TrialsFailed as error:
-            if not several:
-                raise
-            done.append(error.execution)
-            failed.append(error)
-            if run.policy.on_failure == "stop":
-                break
-        finally:
-            run.close()
+        with Interrupts() as interrupts:
+            try:
+                done.append(run.execute(interrupts))
+            except TrialsFailed as error:
+                if not several:
+                    raise
+                done.append(error.execution)
+                failed.append(error)
+                if run.policy.on_failure == "stop":
+                    break
+            finally:
+                run.close()
     if failed:
         first = failed[0]
         raise TrialsFailed(
@@ -166,6 +191,10 @@ def _execute(
             execution=first.execution, executions=done,
         ) from first.__cause__  # fmt: skip
     return done if several else done[0]
+
+
+def _name_of(function: Callable[..., Any] | None) -> str | None:
+    return None if function is None else f"{function.__module__}:{getattr(function, '__qualname__', function)}"
 
 
 def _seeds(seed: Any, count: int, several: bool) -> list[Any]:
@@ -181,31 +210,44 @@ class _Run:
 
     def __init__(
         self,
-        task: Task,
+        task: Task | None,
         project: Project,
         storage: Any,
         seed: Any,
         engine: Any,
         function: Callable[..., Any] | None,
         listeners: Sequence[Listener],
-        policy: Mapping[str, Any],
+        resume: str | None,
+        options: dict[str, Any],
     ) -> None:
-        section = _plain_section(project, task)
+        section = plain_section(project, task)
         user = preferences(os.environ)
-        given = choose("seed", seed, os.environ, section, user)
-        seed = ids.seed_of_text(given.value) if given.source == "environment" else given.value
-        self.engine: Engine = registry.make(choose("engine", engine, os.environ, section, user, "local").value)
-        self.policy = _policy(policy, section)
         self.storage = storage_choice(storage, os.environ, section, user)
+        self.url = url_of(project, self.storage)
+        self.stored: Execution | None = None
+        is_stored_task = task is None
+        if resume is not None:
+            self.stored = stored_execution(self.url, resume, seed)
+            seed = self.stored.id
+            task = stored_task(self.stored) if task is None else task
+        else:
+            given = choose("seed", seed, os.environ, section, user)
+            seed = ids.seed_of_text(given.value) if given.source == "environment" else given.value
+        assert task is not None
+        refuse_tuning(task)
+        self.engine: Engine = registry.make(choose("engine", engine, os.environ, section, user, "local").value)
+        self.policy = policy_of(options, section)
+        self.lock_choice = locks_of(os.environ, section)
         self.function = function
         self.listeners = listeners
+        self.callbacks = tuple(task.callbacks)
         live = live_code(task.wish)
         plan = task.plan(project, seed)
         if not len(plan):
             raise InvalidValue("the task has no trials", given=repr(task), todo="Add one: .component(name).")
+        self.rule = rule_of(*reuse_of(options, section), plan)
         self.plan: Plan = preflight(plan, live, function)
-        self.capacity = Capacity(host_capacity(section.get("resources")))
-        self.capacity.refuse(self.plan)
+        self.resumption = None if self.stored is None else Resumption(self.stored, self.plan, is_stored_task, self.rule)
         if self.policy.timeout is not None and not hasattr(self.engine, "end"):
             if self.engine.reach != "process":
                 raise Refused(
@@ -215,53 +257,149 @@ class _Run:
             check_alarm()
         self.live = live
         self.place = None if self.engine.reach == "process" else check_importable(live, function)
-        base = project.path if self.storage.source == "project" else None
-        url = storage_url(self.storage.url, base) if self.storage.url is not None else "mem://"
-        self.url = url
+        try:
+            self.capacity = capacity_of(self.engine, section.get("resources"))
+            self.capacity.refuse(self.plan)
+        except BaseException:
+            self.engine.close()  # it may have started a cluster to see what there is
+            raise
 
-    def execute(self) -> Execution | Plan:
+    @property
+    def shares(self) -> bool:
+        """Whether results may be shared: where one function stands for all components, nobody knows whose they are."""
+        return self.function is None and (self.rule.mode == "all" or any(use.requires for use in self.plan.uses))
+
+    def execute(self, interrupts: Interrupts) -> Execution | Plan:
         if isinstance(self.engine, DryEngine):
-            print(self.plan)
+            print(intentions_text(self.plan, self.intentions()))
             return self.plan
-        files = open_files(self.url, create=True)
-        if self.engine.reach == "anywhere" and files.reach != "anywhere":
-            raise Refused(
-                f"the engine {self.engine.name!r} has workers on other hosts, which do not reach {files.url}",
-                given=files.url, todo="Give a storage that is reached from anywhere, such as s3://bucket/folder.",
-            )  # fmt: skip
-        code = backed_up(self.plan.project, files, self.storage.code_backup)
+        if self.resumption is not None and not self.resumption.to_run:
+            assert self.stored is not None
+            print(f"{self.stored} has {self.stored.status}: there is nothing to resume", file=sys.stderr)
+            return self.stored
+        with interrupts.allowed():
+            files = open_files(self.url, create=True) if self.stored is None else self.stored.files
+            if self.engine.reach == "anywhere" and files.reach != "anywhere" and not isinstance(self.engine, Remote):
+                raise Refused(
+                    f"the engine {self.engine.name!r} has workers on other hosts, which do not reach {files.url}",
+                    given=files.url, todo="Give a storage that is reached from anywhere, such as s3://bucket/folder.",
+                )  # fmt: skip
+            locks = open_locks(files, *self.lock_choice)
+        try:
+            return self._carry_out(files, locks, interrupts)
+        finally:
+            locks.close()
+
+    def _carry_out(self, files: Files, locks: Locks, interrupts: Interrupts) -> Execution:
         engine = {"type": self.engine.name, "slots": self.engine.slots}
-        folder, _ = begin(files, self.plan, engine, code, now())
-        work, where = self._work(files, folder)
+        done = Done()
+        with interrupts.allowed():
+            if self.resumption is None or self.stored is None:
+                code = backed_up(self.plan.project, files, self.storage.code_backup)
+                folder, _ = begin(files, self.plan, engine, code, now(), _name_of(self.function))
+                lease = _own(files, locks, folder)
+            else:
+                folder = str(self.stored)
+                lease = self.resumption.take(locks)
+                code = backed_up(self.plan.project, files, self.storage.code_backup)
+        storage, refuge = files, ""
+        if files.reach != "process":  # from now on there is work to lose
+            refuge = refuge_name(folder)
+            files = RefugeFiles(files, refuge)
+        pointers = None
+        if self.function is None:
+            pointers = Pointers(files, self._sources() if self.shares else {})
+        journal = Journal(self.plan, files, folder, self.listeners, self.callbacks)
+        if self.resumption is not None:
+            done = self.resumption.begin(self.plan, journal, pointers, engine, code)
+        work, where = self._work(files, folder, refuge)
+        here = work
+        self._tell_idle_cores()
         if self.policy.timeout is not None and not hasattr(self.engine, "end"):
             work = with_alarm(work, self.policy.timeout)
-        scheduler = Scheduler(self.plan, where, work, files, folder, self.listeners, self.policy, self.capacity)
+        exclusion = Exclusion(locks if self.shares else None, folder)
+        scheduler = Scheduler(
+            self.plan, where, work, files, folder, journal, self.policy, self.capacity, interrupts, self.rule,
+            pointers if self.shares else None, exclusion, done,
+        )  # fmt: skip
         execution = Execution(files, folder, plan=self.plan, trust=True)
         try:
-            scheduler.run()
+            with at_work(storage, folder):
+                scheduler.run()
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(f"execution {folder} in {files.url}") if hasattr(interrupt, "add_note") else None
             raise
         finally:
             if isinstance(where, Spool):
                 where.close()
-        if scheduler.failures and self.policy.on_failure != "continue":
-            raise trials_failed(scheduler, execution)
+            if isinstance(here, HereWork):
+                here.close()
+            if lease is not None:
+                lease.release()
+        if isinstance(files, RefugeFiles) and not files.come_home():
+            raise storage_lost(files)
+        if scheduler.outage:
+            raise lost_as_told(scheduler.outage, files.url)
+        if journal.failures and self.policy.on_failure != "continue":
+            raise trials_failed(journal, execution)
         return execution
 
-    def _work(self, files: Files, folder: str) -> tuple[Work, Engine]:
+    def _sources(self) -> dict[str, str | None]:
+        """The digests of the source of all components, as they are now: they may be edited while this runs."""
+        here = self.engine.reach == "process"
+        targets = {use.module: use.target for use in self.plan.uses}
+        return {module: source_digest(target, self.plan.project, as_loaded=here) for module, target in targets.items()}
+
+    def intentions(self) -> list[Intention]:
+        """What would become of each trial."""
+        if self.storage.url is None:
+            return intentions(self.plan, None, self.rule, has_storage=False)
+        files = _opened_to_look(self.url) if self.stored is None else self.stored.files
+        if files is None:
+            return intentions(self.plan, None, self.rule)  # nothing is there yet
+        locks = open_locks(files, *self.lock_choice)
+        try:
+            pointers = Pointers(files, self._sources()) if self.shares else None
+            keeps = self.resumption.unchanged if self.resumption is not None else frozenset()
+            return intentions(self.plan, pointers, self.rule, Exclusion(locks, ""), keeps)
+        finally:
+            locks.close()
+
+    def _work(self, files: Files, folder: str, refuge: str) -> tuple[Work, Engine]:
         """What is done for a trial, and where: workers that do not reach the storage have it spooled."""
         if self.engine.reach == "process":
             work = HereWork(
-                files, folder, self.plan.project, self.live, self.function, on_progress=self._progress_listener()
-            )
+                files, folder, self.plan.project, self.live, self.function,
+                on_progress=self._progress_listener(), locks=self.lock_choice,
+            )  # fmt: skip
             return work, self.engine
         if hasattr(self.engine, "on_progress"):
             self.engine.on_progress = self._progress_listener()
+        if isinstance(self.engine, Remote):
+            self.engine.depot = Depot(files)
+            self.engine.ship(self.plan.project, self._shipped(files, folder))
+            mark = digest(files.read(layout.join(folder, layout.EXECUTION)))
+            elsewhere = WorkerWork(
+                self.url, folder, self.plan.project, self.place, self.lock_choice, files.reach, mark, refuge
+            )  # fmt: skip
+            return elsewhere, self.engine
         if files.reach != "process":
-            return WorkerWork(self.url, folder, self.plan.project, self.place), self.engine
+            on_host = WorkerWork(self.url, folder, self.plan.project, self.place, self.lock_choice, refuge=refuge)
+            return on_host, self.engine
         spool = Spool(self.engine, files, folder)
-        return WorkerWork(spool.directory, folder, self.plan.project, self.place), spool
+        return WorkerWork(spool.directory, folder, self.plan.project, self.place, self.lock_choice), spool
+
+    def _shipped(self, files: Files, folder: str) -> bytes:
+        """The code that workers of other hosts import: what was backed up; without a backup, what would have been."""
+        backup = self.storage.code_backup
+        if self.stored is None and backup is not None:
+            return files.read(layout.join(folder, layout.CODE))
+        archive, here = BytesIO(), files.local_path("")
+        ignore = backup.ignore if backup is not None else ()
+        limit = backup.limit if backup is not None else LARGEST
+        exclude = [here] if here else []
+        pack_into(archive, self.plan.project, exclude=exclude, ignore=ignore, limit=limit, look_for_secrets=False)
+        return archive.getvalue()
 
     def _progress_listener(self) -> OnProgress | None:
         """What is told how far trials say they are: all listeners with a method `on_progress`."""
@@ -275,42 +413,64 @@ class _Run:
 
         return on_progress
 
+    def _tell_idle_cores(self) -> None:
+        """Tell listeners that take advice when this host could do more at a time."""
+        told = [tell for one in self.listeners if callable(tell := getattr(one, "on_advice", None))]
+        if not told or self.engine.reach == "anywhere":
+            return
+        threads = max(threads_of(use.resources, use.default_threads) for use in self.plan.uses)
+        notice = idle_notice(min(self.engine.slots, len(self.plan)), threads, cores())
+        for tell in told if notice is not None else ():
+            tell(notice)
+
     def close(self) -> None:
         self.engine.close()
 
 
-def _plain_section(project: Project, task: Task) -> Mapping[str, Any]:
-    """The `execution:` section; classes and functions do without a project."""
+def _own(files: Files, locks: Locks, folder: str) -> Lease | None:
+    """The lease of an execution's own folder: nobody resumes it meanwhile."""
+    return None if files.reach == "process" else locks.take(layout.join(folder, layout.EXECUTION_LEASE))
+
+
+def _opened_to_look(url: str) -> Files | None:
+    """A storage that is looked at and not made; None if there is none yet."""
     try:
-        workspace = project.workspace()
-    except MissingFile:
-        if any(isinstance(call.name, str) for call in task.calls):
+        return open_files(url, create=False)
+    except StorageUnavailable:
+        if "://" in url or os.path.lexists(url):
             raise
-        return {}
-    declared = workspace.main.execution
-    for key in _LATER:
-        if declared.get(key) is not None:
-            raise MalformedText(
-                f"`{key}` is not supported by this version of machinable", path="execution",
-                at=declared.place(key) if isinstance(declared, Section) else None, todo="Leave it out.",
-            )  # fmt: skip
-    return Resolver(declared, "execution").copy()
+        return None
 
 
-def _policy(call: Mapping[str, Any], section: Mapping[str, Any]) -> Policy:
-    """What counts of the call and the `execution:` section."""
+def changes(
+    resume: str, task: Any = None, storage: Any = None, *, project: Project | str | os.PathLike[str] | None = None
+) -> Changes:
+    """What `execute(task, storage, resume=…)` would add to a stored execution, remove from it and keep of it.
 
-    def said(name: str, default: Any) -> Any:
-        return choose(name, call.get(name), {}, section, {}, default).value
+    Nothing is written or run.
 
-    on_failure, timeout = said("on_failure", "raise"), said("timeout", None)
-    if on_failure not in _POLICIES:
-        raise InvalidValue(
-            f"on_failure is {on_failure!r}", given=on_failure, known=_POLICIES, todo=f"It is {' or '.join(_POLICIES)}."
-        )
-    if timeout is not None and not checked_seconds(timeout, "timeout"):
-        raise InvalidValue("a timeout of 0 seconds leaves no time at all", given=timeout)
-    return Policy(
-        cast(OnFailure, on_failure), checked_count(said("retries", 0), "retries"),
-        checked_seconds(said("retry_delay", 0.0), "retry_delay"), timeout,
-    )  # fmt: skip
+    Raises:
+        as `execute` before the start.
+    """
+    where = project if isinstance(project, Project) else Project(project)
+    whole = task if task is None or isinstance(task, Task) else Task(task)
+    run = _Run(whole, where, storage, None, "dry", None, (), resume, {})
+    assert run.resumption is not None
+    return run.resumption.changes
+
+
+def rehearse(task: Any, storage: Any = None, seed: Any = None, **options: Any) -> tuple[Plan, list[Intention]]:
+    """What `execute` would do: the plan, and what would become of each trial. Nothing is run or written.
+
+    Args:
+        task, storage, seed, options: as for `execute`; one task.
+
+    Raises:
+        as `execute` before the start.
+    """
+    project = options.pop("project", None)
+    check_options(options)
+    where = project if isinstance(project, Project) else Project(project)
+    whole = task if task is None or isinstance(task, Task) else Task(task)
+    run = _Run(whole, where, storage, seed, "dry", None, (), options.pop("resume", None), options)
+    return run.plan, run.intentions()

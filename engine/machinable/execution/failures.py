@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from machinable.display.progress import is_memory
 from machinable.errors import TrialsFailed
+from machinable.execution.host import command_line
 from machinable.plain import dumps
 from machinable.plan.table import flatten
 
 if TYPE_CHECKING:
-    from machinable.execution.scheduler import Failure, Scheduler
+    from machinable.execution.journal import Journal
     from machinable.results.execution import Execution
 
-__all__ = ["ComponentError", "groups", "trials_failed"]
+__all__ = ["ComponentError", "trials_failed"]
 
-SHOWN = 5
+SHOWN = 5  # kinds of errors
+COMPARED = 10_000  # trials of a plan in which what failed is compared with what did not
 
 
 class ComponentError(Exception):
@@ -28,32 +31,42 @@ class ComponentError(Exception):
         return "\n" + self.traceback.rstrip()
 
 
-def groups(failures: list[Failure]) -> list[tuple[str, list[Failure]]]:
-    """The failures by error, the most frequent first."""
-    found: dict[str, list[Failure]] = {}
-    for failure in failures:
-        _, error = failure
-        message = error["message"].splitlines()[0] if error["message"] else ""
-        found.setdefault(f"{error['type']}: {message}" if message else error["type"], []).append(failure)
-    return sorted(found.items(), key=lambda item: -len(item[1]))
-
-
-def trials_failed(scheduler: Scheduler, execution: Execution) -> TrialsFailed:
+def trials_failed(journal: Journal, execution: Execution) -> TrialsFailed:
     """The error for an execution with failures; its cause is the first component's own."""
-    plan, failures = scheduler.plan, scheduler.failures
-    total, failed = len(plan), scheduler.counts["failed"]
+    from machinable.display.failures import Failed, kind_lines, kinds_of  # few executions need them
+    from machinable.display.outcomes import rows_of
+
+    total, failed, blocked = len(journal.plan), journal.counts["failed"], journal.counts["blocked"]
+    rows = rows_of(execution.trials) if total <= COMPARED else []
+    by_uid = {row["uid"]: row for row in rows}
+    specs = {spec.uid: spec for spec, _ in journal.failures}
+    kinds = kinds_of(
+        [Failed(by_uid.get(uid, {"uid": uid}), error) for uid, (_, error) in zip(specs, journal.failures, strict=True)],
+        rows,
+    )
     details = []
-    for text, members in groups(failures)[:SHOWN]:
-        spec, _ = members[0]
-        count = f"{len(members)} trials: " if len(members) > 1 else ""
-        details.append(f"{count}{text}")
+    for kind in kinds[:SHOWN]:
+        spec = specs[kind.failed[0].row["uid"]]
+        text, *shared = kind_lines(kind)
+        details += [f"{len(kind.failed)} trials: {text}" if len(kind.failed) > 1 else text, *shared]
         details.append(f"  trial {spec.uid} ({spec.index + 1} of {total}), {spec.component} {_settings(spec.stored)}".rstrip())  # noqa: E501  # fmt: skip
+    if len(kinds) > SHOWN:
+        details.append(f"and {len(kinds) - SHOWN} other errors")
     error = TrialsFailed(
-        f"{failed} of {total} trial{'' if total == 1 else 's'} of {execution} failed",
-        details=details, execution=execution,
+        f"{failed} of {total} trial{'' if total == 1 else 's'} of {execution} failed"
+        + (f" and blocked {blocked} other{'' if blocked == 1 else 's'}" if blocked else ""),
+        details=details, execution=execution, todo=_again(execution),
     )  # fmt: skip
-    error.__cause__ = ComponentError(failures[0][1].get("traceback") or failures[0][1]["message"])
+    error.__cause__ = ComponentError(journal.failures[0][1].get("traceback") or journal.failures[0][1]["message"])
     return error
+
+
+def _again(execution: Execution) -> str | None:
+    """How to run again what failed; in memory there is nothing to go on with."""
+    if is_memory(execution.storage):
+        return None
+    command = command_line(["machinable", "resume", str(execution), "--storage", execution.storage])
+    return f"To run again only what has not finished: execute(task, storage, resume={str(execution)!r}), or {command}"
 
 
 def _settings(config: Any, limit: int = 100) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 from machinable.component.base import Component
 from machinable.component.loading import check_calls, check_function, importing, load_component
 from machinable.component.seeding import check_seeding
+from machinable.component.submission import Terms
+from machinable.component.submitting import parts_of, submitted
 from machinable.component.typed import typed_config
 from machinable.errors import ImportFailed, MachinableError, Place, SeveralErrors
 from machinable.plain import Plain, is_hidden
@@ -21,7 +23,7 @@ __all__ = ["preflight"]
 
 
 def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., Any] | None = None) -> Plan:
-    """The plan with typed configurations coerced, if all of it can run.
+    """The plan with typed configurations coerced and every `on_submit` heard, if all of it can run.
 
     Args:
         plan: what shall run. live: classes and functions that are at hand.
@@ -66,9 +68,16 @@ def _checked(use: Use, project: str, live: Mapping[Target, Any]) -> Use:
     config, stored = _typed(code, use.config, use.stored, use.mixin_only)
     check_calls(code, config)
     children = tuple(_checked_child(child, project, live) for child in use.children)
-    if config is use.config and all(new is old for new, old in zip(children, use.children, strict=True)):
+    inside = [live.get(child.target) or load_component(child.target, project) for child in children]
+    before = Terms(use.environment, use.resources)
+    terms = submitted(before, use.component, config, parts_of(code, use.mixins, inside, project))
+    if (
+        terms is before
+        and config is use.config
+        and all(new is old for new, old in zip(children, use.children, strict=True))
+    ):
         return use
-    return replace(use, config=config, stored=stored, children=children)
+    return replace(use, config=config, stored=stored, children=children, **terms._asdict())
 
 
 def _checked_child(child: ChildSpec, project: str, live: Mapping[Target, Any]) -> ChildSpec:

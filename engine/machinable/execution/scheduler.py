@@ -1,70 +1,93 @@
-"""Hands the trials of a plan to an engine: order, retries, time, capacity, the ledger, and who is told."""
+"""Hands the trials of a plan to an engine: what comes next, retries, time, capacity, and how it ends."""
 
 from __future__ import annotations
 
-import heapq
 import time
 import traceback
 import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, TypeAlias
 
-from machinable.engines.protocol import Engine, Work
-from machinable.events import (
-    Event,
-    ExecutionFinished,
-    ExecutionStarted,
-    Listener,
-    TrialFailed,
-    TrialFinished,
-    TrialInterrupted,
-    TrialStarted,
-)
+from machinable.engines.protocol import Engine, Work, WorkerLost
+from machinable.errors import Damaged
+from machinable.execution.attempts import outcome_left, set_aside, write_end
 from machinable.execution.capacity import Capacity
-from machinable.execution.host import now
+from machinable.execution.exclusion import Exclusion
+from machinable.execution.interrupts import Interrupts
+from machinable.execution.journal import Journal
+from machinable.execution.order import Obstacle, Order, Result
+from machinable.execution.reuse import Pointers, Rule, Verdict, judge
 from machinable.plan.plan import Plan
-from machinable.plan.spec import Outcome, Retries, State, TrialSpec
+from machinable.plan.spec import Outcome, Retries, TrialSpec
+from machinable.results.pointers import Pointer, changed_input
 from machinable.storage import layout
 from machinable.storage.files import Files
-from machinable.storage.records import RowWriter
+from machinable.storage.leftovers import sweep
+from machinable.storage.refuge import RefugeFiles
 
-__all__ = ["Failure", "OnFailure", "Policy", "Scheduler"]
+__all__ = ["Done", "Former", "OnBusy", "OnFailure", "Policy", "Scheduler"]
 
 OnFailure: TypeAlias = Literal["raise", "continue", "stop"]
-Failure: TypeAlias = tuple[TrialSpec, dict[str, Any]]
-MAX_FAILURES = 1000  # of which more than the number is kept
+OnBusy: TypeAlias = Literal["wait", "skip", "fail"]
 GRACE = 5.0  # seconds that workers get to write down that they were interrupted
+LOOK = 1.0  # seconds between two looks whether somebody else has computed something
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What happens when a trial does not end well.
+    """What happens when a trial does not end well, and which results count.
 
     Attributes:
         on_failure: "stop" starts no further trial. retries: further attempts of a failed trial.
         retry_delay: seconds before one. timeout: seconds that an attempt may take, or None.
+        on_busy: what becomes of a trial that somebody else computes.
     """
 
     on_failure: OnFailure = "raise"
     retries: int = 0
     retry_delay: float = 0.0
     timeout: float | None = None
+    on_busy: OnBusy = "wait"
+
+
+class Former(NamedTuple):
+    """The last attempt of a trial in an execution that goes on, and the checkpoint to go on from, if there is one."""
+
+    attempt: int
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What an execution that goes on has already.
+
+    Attributes:
+        uids: of trials that stay as they are. results: of those that are requirements.
+        former: the last attempts of the others, as far as there were any.
+        doubtful: how those have finished that stay if what they require gives the same as before.
+    """
+
+    uids: frozenset[str] = frozenset()
+    results: Mapping[str, Result] = field(default_factory=dict)
+    former: Mapping[str, Former] = field(default_factory=dict)
+    doubtful: Mapping[str, Outcome] = field(default_factory=dict)
 
 
 class Scheduler:
     """Carries out one plan in its folder.
 
     Args:
-        plan: what shall run. engine: where. work: what is done for a trial.
-        files, folder: the storage, and the folder of the execution. listeners: who is told.
-        policy: for failures. capacity: what there is for trials.
+        plan: what shall run. engine: where. work: what is done for a trial. files, folder: where it is kept.
+        journal: writes down what happens. policy: for failures. capacity: what there is for trials.
+        interrupts: when Ctrl-C is heard. rule: which results count. pointers: to them; None: none are shared.
+        exclusion: keeps others from computing the same. done: what needs no running.
 
     Attributes:
-        counts: how many trials ended in which state. failures: the first of those that failed, with their errors.
+        outage: why nothing was started any more, if that is because the storage could not be written.
     """
 
     def __init__(
@@ -74,23 +97,35 @@ class Scheduler:
         work: Work,
         files: Files,
         folder: str,
-        listeners: Sequence[Listener],
+        journal: Journal,
         policy: Policy,
         capacity: Capacity,
+        interrupts: Interrupts,
+        rule: Rule,
+        pointers: Pointers | None,
+        exclusion: Exclusion,
+        done: Done,
     ) -> None:
         self.plan = plan
         self.engine = engine
         self.folder = folder
-        self.counts: Counter[str] = Counter()
-        self.failures: list[Failure] = []
+        self.journal = journal
         self._work = work
         self._files = files
-        self._listeners = listeners
         self._policy = policy
         self._capacity = capacity
-        self._ledger = RowWriter(files, layout.join(folder, layout.LEDGER))
+        self._interrupts = interrupts
+        self._rule = rule
+        self._pointers = pointers
+        self._exclusion = exclusion
+        self._former = done.former
+        self._doubtful = done.doubtful
+        self._order = Order(plan, done.uids, done.results)
         self._running: dict[Future[Outcome], tuple[TrialSpec, float]] = {}  # with the time by which it must have ended
-        self._again: list[tuple[float, int, TrialSpec]] = []  # a heap: when, place in the plan, what
+        self._lost: Counter[str] = Counter()  # attempts of each trial whose worker was lost through no fault of its own
+        self._noticed: set[tuple[str, str | None]] = set()
+        self._waited_for: set[str] = set()
+        self.outage = ""
 
     def run(self) -> None:
         """Run all trials that are to be run.
@@ -99,139 +134,254 @@ class Scheduler:
             KeyboardInterrupt: no trial was started after it, and everything is written; a second one cuts that short.
         """
         began = time.perf_counter()
-        self._tell(lambda: ExecutionStarted(self.folder, now(), self.plan.seed, self._files.url, len(self.plan)))
+        self.journal.began()
         interrupt: KeyboardInterrupt | None = None
         try:
             self._run_all()
         except KeyboardInterrupt as error:
             interrupt = error
             self._interrupt_running()
-        seconds = time.perf_counter() - began
-        status = self._status()
-        self._ledger.append({"event": "ended", "status": status, "time": now(), "seconds": seconds})
-        self._ledger.close()
-        self._tell(lambda: ExecutionFinished(
-            self.folder, now(), status, self.counts["finished"], self.counts["failed"], seconds))  # fmt: skip
+        finally:
+            self._exclusion.close()
+        self.journal.ended(time.perf_counter() - began)
         if interrupt is not None:
             raise interrupt
 
-    def _status(self) -> str:
-        if self.counts["failed"]:
-            return "failed"
-        return "finished" if self.counts["finished"] == len(self.plan) else "interrupted"
+    @property
+    def _is_stopped(self) -> bool:
+        files = self._files
+        if not self.outage and isinstance(files, RefugeFiles) and files.is_away and not files.come_home():
+            self.outage = (
+                f"the storage {files.url} could not be written for a while: nothing was started any more\n"
+                f"  Go on with: machinable resume {self.folder} --storage {files.url}"
+            )
+        return bool(self.outage) or (self._policy.on_failure == "stop" and self.journal.counts["failed"] > 0)
 
     def _run_all(self) -> None:
-        planned: Iterator[TrialSpec] = iter(self.plan)
-        waiting: deque[TrialSpec] = deque()  # those that want more than is free
         while True:
-            stopped = self._policy.on_failure == "stop" and self.counts["failed"]
-            if not stopped:
-                self._start_what_fits(planned, waiting)
+            if not self._is_stopped:
+                self._start_what_fits()
             elif not self._running:
                 return
+            due = self._order.next_look
             if self._running:
                 self._wait()
-            elif self._again:
-                time.sleep(max(0.0, self._again[0][0] - time.monotonic()))
-            elif not waiting:
+            elif due is not None:
+                with self._interrupts.allowed():
+                    time.sleep(max(0.0, due - time.monotonic()))
+            elif not self._order.is_waiting:
                 return
 
-    def _start_what_fits(self, planned: Iterator[TrialSpec], waiting: deque[TrialSpec]) -> None:
-        """Start trials while there are places for them: what waits to be tried again first, then the plan in order."""
-        while len(self._running) < self.engine.slots:
-            spec = self._next(planned, waiting)
+    # starting
+
+    def _start_what_fits(self) -> None:
+        """Start trials while there are places for them: what was decided on before first, then the plan in order."""
+        while len(self._running) < self.engine.slots and not self._is_stopped:
+            self._interrupts.answer()
+            now = time.monotonic()
+            spec = self._order.decided(self._capacity.fits, now)
             if spec is None:
-                return
-            if spec.attempt > 1:
-                self._set_aside(spec)
-            self._capacity.take(spec.resources)
-            future = self._start(spec)
-            timeout = self._policy.timeout
-            self._running[future] = spec, time.monotonic() + timeout if timeout else float("inf")
-            if future.done():
-                self._ended(future)
-                if self._policy.on_failure == "stop" and self.counts["failed"]:
+                spec = self._order.next(now)
+                if spec is None:
                     return
+                if self._needs_no_running(spec):
+                    continue
+                spec = self._order.placed(spec)
+                if not self._capacity.fits(spec.resources):
+                    self._order.wait(spec)
+                    continue
+            if self._has_lease(spec):
+                self._start(spec)
 
-    def _next(self, planned: Iterator[TrialSpec], waiting: deque[TrialSpec]) -> TrialSpec | None:
-        fits = self._capacity.fits
-        if self._again and self._again[0][0] <= time.monotonic() and fits(self._again[0][2].resources):
-            return heapq.heappop(self._again)[2]
-        for index, held in enumerate(waiting):
-            if fits(held.resources):
-                del waiting[index]
-                return held
-        while len(waiting) < 100:  # smaller ones may overtake, but the plan is not searched to its end
-            spec = next(planned, None)
-            if spec is None or fits(spec.resources):
-                return spec
-            waiting.append(spec)
-        return None
+    def _needs_no_running(self, spec: TrialSpec) -> bool:
+        """Whether a trial is settled without being run: it cannot, or its result is there."""
+        obstacle = self._order.obstacle(spec) if spec.requires else None
+        if obstacle is not None:
+            tell = self.journal.blocked if obstacle.state == "blocked" else self.journal.skipped
+            tell(spec, obstacle.because)
+            self._order.settle(spec, obstacle)
+            return True
+        left = self._doubtful.get(spec.uid)
+        if left is not None and changed_input(left.inputs, self._artifacts(spec)) is None:
+            self.journal.stays()
+            self._order.settle(spec, Result(f"{self.folder}/{spec.uid}", left.artifacts))
+            return True
+        if self._pointers is None or not self._rule.shares(spec):
+            return False
+        verdict = self._verdict(spec)
+        if verdict.pointer is None:
+            return False
+        self._reuse(spec, verdict.pointer, verdict.other_source)
+        return True
 
-    def _start(self, spec: TrialSpec) -> Future[Outcome]:
-        self._ledger.append({"event": "started", "uid": spec.uid, "attempt": spec.attempt, "time": now()})
-        self._tell(lambda: TrialStarted(self.folder, now(), spec.uid, spec.index, spec.component, spec.attempt))
+    def _verdict(self, spec: TrialSpec) -> Verdict:
+        assert self._pointers is not None
+        pointer = None
+        if self._rule.mode is not False and not self._rule.reruns(spec):
+            try:
+                pointer = self._pointers.find(spec.identity)
+            except Damaged as error:
+                warnings.warn(f"{error.message}; {spec.component} runs again", RuntimeWarning, stacklevel=2)
+        return judge(spec, self._rule, pointer, self._artifacts(spec), self._pointers.source(spec))
+
+    def _artifacts(self, spec: TrialSpec) -> dict[str, Mapping[str, str]]:
+        """The digests of the artifacts of what a trial requires, by the names that it uses."""
+        return {name: result.artifacts for name, result in self._order.results(spec).items()}
+
+    def _reuse(self, spec: TrialSpec, pointer: Pointer, other_source: str | None) -> None:
+        if other_source is not None and (spec.module, pointer.source) not in self._noticed:
+            self._noticed.add((spec.module, pointer.source))
+            warnings.warn(
+                f"{spec.component} is reused from {pointer.trial}, which was made by {spec.module} as of "
+                f"{pointer.source}; it is {other_source} now. To run it again: rerun={spec.component!r}, "
+                "and always in such a case: reuse='same-code'",
+                UserWarning,
+                stacklevel=2,
+            )
+        self.journal.reused(spec, pointer.trial, pointer.seconds, pointer.record)
+        self._order.settle(spec, Result(pointer.trial, pointer.artifacts))
+
+    def _has_lease(self, spec: TrialSpec) -> bool:
+        """Whether nobody else computes the same; if somebody does, what becomes of the trial."""
+        if self._pointers is None or not self._rule.shares(spec) or self._exclusion.has(spec):
+            return True
+        if self._exclusion.take(spec):
+            verdict = self._verdict(spec)  # whoever had the lease a moment ago may have left a result
+            if verdict.pointer is None:
+                return True
+            self._exclusion.release(spec)
+            self._reuse(spec, verdict.pointer, verdict.other_source)
+            return False
+        holder = self._exclusion.holder(spec) or "somebody else"
+        if self._policy.on_busy == "wait":
+            if spec.uid not in self._waited_for:
+                self._waited_for.add(spec.uid)
+                self.journal.notice(f"{spec.component} {spec.uid} is computed by {holder}: waiting for that")
+            self._order.look_again(spec, time.monotonic() + LOOK)
+            return False
+        if self._policy.on_busy == "skip":
+            self.journal.skipped(spec, holder)
+            self._order.settle(spec, Obstacle("skipped", holder))
+        else:
+            message = f"{holder} computes it at the moment"
+            error = {"type": "Busy", "message": message, "traceback": f"Busy: {message}"}
+            self._failed(spec, Outcome(spec.uid, "failed", spec.attempt, 0.0, error=error), again=False)
+        return False
+
+    def _start(self, spec: TrialSpec) -> None:
+        if spec.attempt == 1 and spec.uid in self._former:
+            spec = self._going_on(spec, self._former[spec.uid])
+        elif spec.attempt > 1:
+            set_aside(self._files, self.folder, spec.uid, spec.attempt - 1)
+        self._capacity.take(spec.resources)
+        self.journal.started(spec)
+        timeout = self._policy.timeout
+        deadline = time.monotonic() + timeout if timeout else float("inf")
+        future: Future[Outcome] | None = None
         try:
-            return self.engine.submit(self._work, spec)
+            if self.engine.reach == "process":  # the trial may run right here
+                with self._interrupts.allowed():
+                    future = self.engine.submit(self._work, spec)
+            else:
+                future = self.engine.submit(self._work, spec)
         except KeyboardInterrupt:
-            self._interrupted(spec)
+            if future is None:
+                future = Future()
+                left = outcome_left(self._files, self.folder, spec.uid)
+                if left is not None and left.attempt == spec.attempt:  # it came when the trial was over
+                    future.set_result(left)
+                else:
+                    future.set_exception(KeyboardInterrupt())
+            self._running[future] = spec, deadline
             raise
+        self._running[future] = spec, deadline
+        if future.done():
+            self._ended(future)
 
-    def _set_aside(self, spec: TrialSpec) -> None:
-        """Let a further attempt begin with an empty folder: what the former one left goes to `attempts`."""
-        trial = layout.join(self.folder, layout.trial(spec.uid))
-        aside = layout.join(self.folder, layout.attempt(spec.uid, spec.attempt - 1))
-        for entry in self._files.entries(trial):
-            if entry.name != layout.ATTEMPTS:
-                self._files.move(layout.join(trial, entry.name), layout.join(aside, entry.name))
+    def _going_on(self, spec: TrialSpec, former: Former) -> TrialSpec:
+        """The next attempt of a trial in an execution that goes on: from its checkpoint, if there is one."""
+        aside = set_aside(self._files, self.folder, spec.uid, former.attempt)
+        spec = replace(spec, attempt=former.attempt + 1)
+        if former.checkpoint is None:
+            return spec
+        inside = former.checkpoint.partition("/")[0] == layout.CHECKPOINTS
+        checkpoint = layout.join(aside, former.checkpoint) if inside else former.checkpoint
+        return replace(spec, checkpoint=checkpoint, resume_from=aside)
+
+    # waiting and ending
 
     def _wait(self) -> None:
-        """Wait until a trial has ended, has no time left, or one is to be tried again."""
+        """Wait until a trial has ended, has no time left, or there is something to be looked at again."""
         until = min(deadline for _, deadline in self._running.values())
-        if self._again and len(self._running) < self.engine.slots:
-            until = min(until, self._again[0][0])
+        due = self._order.next_look
+        if due is not None and len(self._running) < self.engine.slots:
+            until = min(until, due)
         seconds = None if until == float("inf") else max(0.0, until - time.monotonic())
-        done = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED).done
+        with self._interrupts.allowed():
+            done = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED).done
         for future in done:
             self._ended(future)
         if not done:
-            late = [future for future, (_, deadline) in self._running.items() if deadline <= time.monotonic()]
+            late = [future for future in self._running if self._deadline(future) <= time.monotonic()]
             for future in late:
                 self.engine.end(future)  # type: ignore[attr-defined]  # checked before the start
             for future in late:
                 wait([future])
                 self._ended(future, late=True)
 
+    def _deadline(self, future: Future[Outcome]) -> float:
+        """By when a trial must have ended. Where it has to wait for a host, the time counts once it has begun."""
+        spec, deadline = self._running[future]
+        timeout = self._policy.timeout
+        if timeout is None or not hasattr(future, "began"):
+            return deadline
+        deadline = time.monotonic() + timeout if future.began is None else future.began + timeout
+        self._running[future] = spec, deadline
+        return deadline
+
     def _ended(self, future: Future[Outcome], late: bool = False) -> None:
-        spec, _ = self._running.pop(future)
-        self._capacity.give_back(spec.resources)
+        spec, _ = self._running[future]
         outcome = self._outcome(spec, future, late)
         if outcome is None:
-            self._interrupted(spec)
             raise KeyboardInterrupt
-        time_of_end = now()
-        facts = {"uid": spec.uid, "attempt": spec.attempt, "time": time_of_end, "seconds": outcome.seconds}
-        about = (self.folder, time_of_end, spec.uid, spec.index, spec.component, spec.attempt, outcome.seconds)
-        error = outcome.error
-        if error is None:
-            self.counts[outcome.state] += 1
-            self._ledger.append({"event": "finished", **facts, "record": outcome.record})
-            self._tell(lambda: TrialFinished(*about, outcome.record))
+        del self._running[future]
+        self._capacity.give_back(spec.resources)
+        if outcome.state == "interrupted" and outcome.error is not None:  # it is over, and not in the storage
+            self.outage = self.outage or outcome.error["message"]
+            self.journal.lost(spec)
+            self._exclusion.release(spec)
+            return
+        if outcome.error is None:
+            self._finished(spec, outcome)
             return
         rule = spec.retries or Retries(self._policy.retries, self._policy.retry_delay)
-        again = spec.attempt <= rule.count and (not rule.on or error["type"] in rule.on)
-        self._ledger.append({
-            "event": "failed", **facts, "record": outcome.record, "will_retry": again,
-            "error": {"type": error["type"], "message": error["message"]},
-        })  # fmt: skip
+        earlier = self._former[spec.uid].attempt if spec.uid in self._former else 0
+        lost = self._lost[spec.uid]  # attempts that do not count, since they did not fail by themselves
+        again = spec.attempt - earlier - lost <= rule.count and (not rule.on or outcome.error["type"] in rule.on)
+        problem = future.exception()
+        is_lost = not late and isinstance(problem, WorkerLost) and lost < problem.again
+        if is_lost:
+            again, self._lost[spec.uid] = True, lost + 1
         if again:
-            due = time.monotonic() + rule.delay
-            heapq.heappush(self._again, (due, spec.index, replace(spec, attempt=spec.attempt + 1)))
-        else:
-            self.counts["failed"] += 1
-            if len(self.failures) < MAX_FAILURES:
-                self.failures.append((spec, error))
-        self._tell(lambda: TrialFailed(*about, error, again))
+            planned = self.plan[spec.index].checkpoint
+            due = time.monotonic() + (0.0 if is_lost else rule.delay)
+            next_one = replace(spec, attempt=spec.attempt + 1, checkpoint=planned, resume_from=None)
+            self._order.try_again(next_one, due)
+        self._failed(spec, outcome, again)
+
+    def _finished(self, spec: TrialSpec, outcome: Outcome) -> None:
+        result = Result(f"{self.folder}/{spec.uid}", outcome.artifacts)
+        if self._pointers is not None and self._rule.shares(spec):
+            result = self._pointers.write(spec, self.folder, outcome)
+        self.journal.finished(spec, outcome)
+        self._exclusion.release(spec)
+        self._order.settle(spec, result)
+
+    def _failed(self, spec: TrialSpec, outcome: Outcome, again: bool) -> None:
+        self.journal.failed(spec, outcome, again)
+        if not again:
+            self._exclusion.release(spec)
+            self._order.settle(spec, Obstacle("blocked", f"{spec.component} {spec.uid}"))
 
     def _outcome(self, spec: TrialSpec, future: Future[Outcome], late: bool) -> Outcome | None:
         """How a trial ended; None if it was interrupted."""
@@ -244,56 +394,26 @@ class Scheduler:
             problem = TimeoutError(f"the trial took longer than {self._policy.timeout:g} s")
         text = "".join(traceback.format_exception(problem))
         error = {"type": type(problem).__name__, "message": str(problem), "traceback": text}
-        self._write_status(spec, "failed", error)
+        sweep(self._files, layout.join(self.folder, layout.trial(spec.uid)))
+        write_end(self._files, self.folder, spec, "failed", error)
         return Outcome(spec.uid, "failed", spec.attempt, self._policy.timeout or 0.0 if late else 0.0, error=error)
-
-    def _write_status(self, spec: TrialSpec, state: State, error: dict[str, str] | None) -> None:
-        """Write how a trial ended whose worker could not do it."""
-        from machinable.plain import dumps, loads
-
-        path = layout.join(self.folder, layout.status(spec.uid))
-        status: dict[str, Any] = {"attempt": spec.attempt, "started": None, "host": None, "checkpoint": None}
-        with suppress(FileNotFoundError, ValueError):
-            status |= loads(self._files.read(path))
-        if status.get("state") not in (None, "running"):
-            return
-        status |= {"state": state, "heartbeat": now(), "finished": now(), "result": None, "error": error}
-        self._files.write(path, dumps(status).encode("ascii") + b"\n")
 
     def _interrupt_running(self) -> None:
         """End what runs, and write that it was interrupted."""
-        with suppress(KeyboardInterrupt):  # a second one: at once
-            if self._running and hasattr(self.engine, "interrupt"):
-                self.engine.interrupt()
-                wait(self._running, timeout=GRACE)
+        act = getattr(self.engine, "interrupt", None)
+        with suppress(KeyboardInterrupt):  # a further one: at once
+            if self._running and act is not None:
+                act()
+                until = time.monotonic() + GRACE
+                pending = set(self._running)
+                while pending and time.monotonic() < until and not self._interrupts.is_hurried:
+                    pending = wait(pending, timeout=0.1).not_done
         for future, (spec, _) in list(self._running.items()):
             if future.done() and future.exception() is None:
                 self._ended(future)
                 continue
             if not future.done() and hasattr(self.engine, "end"):
                 self.engine.end(future)
-            self._write_status(spec, "interrupted", None)
-            self._interrupted(spec)
+            write_end(self._files, self.folder, spec, "interrupted", None)
+            self.journal.interrupted(spec)
         self._running.clear()
-
-    def _interrupted(self, spec: TrialSpec) -> None:
-        self.counts["interrupted"] += 1
-        self._ledger.append({"event": "interrupted", "uid": spec.uid, "attempt": spec.attempt, "time": now()})
-        self._tell(lambda: TrialInterrupted(
-            self.folder, now(), spec.uid, spec.index, spec.component, spec.attempt, "KeyboardInterrupt"))  # fmt: skip
-
-    def _tell(self, make: Callable[[], Event]) -> None:
-        if not self._listeners:
-            return
-        event = make()
-        for listener in self._listeners:
-            try:
-                listener(event)
-            except Exception:
-                name = getattr(listener, "__qualname__", repr(listener))
-                warnings.warn(
-                    f"the listener {name} raised an exception at {type(event).__name__}; the execution goes on\n"
-                    f"{traceback.format_exc()}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )

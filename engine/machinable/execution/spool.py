@@ -1,18 +1,19 @@
-"""Brings home what workers write where they cannot reach the storage."""
+"""Brings to workers what they need, and home what they write, where they cannot reach the storage."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from functools import partial
 
+from machinable.engines.luggage import pack_folder, unpack_folder
 from machinable.engines.protocol import Engine, Reach, Work
+from machinable.execution.work import folders_needed
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.storage import layout
 from machinable.storage.files import DirectoryFiles, Files
 
-__all__ = ["Spool"]
+__all__ = ["Depot", "Spool"]
 
 
 class Spool:
@@ -40,10 +41,19 @@ class Spool:
         self._folder = folder
         self._spooled = DirectoryFiles(self.directory)
         self._inner: dict[Future[Outcome], Future[Outcome]] = {}
+        self._fetched: set[str] = set()  # folders that trials read, which are there
 
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
         """Start a trial. Its folder is in the storage when the future is done."""
         outer: Future[Outcome] = Future()
+        try:
+            for path in folders_needed(spec):
+                if path not in self._fetched:
+                    unpack_folder(self._spooled, pack_folder(self._files, path))
+                    self._fetched.add(path)
+        except Exception as error:
+            outer.set_exception(error)
+            return outer
         inner = self._engine.submit(work, spec)
         self._inner[outer] = inner
         inner.add_done_callback(partial(self._ended, spec, outer))
@@ -84,19 +94,20 @@ class Spool:
 
     def _bring(self, path: str) -> None:
         if self._spooled.is_directory(path):
-            self._copy(path)
+            unpack_folder(self._files, pack_folder(self._spooled, path))
             self._spooled.remove(path)
 
-    def _copy(self, path: str) -> None:
-        entries = self._spooled.entries(path)
-        if not entries:
-            self._files.create_directory(path)
-        for entry in entries:
-            name = layout.join(path, entry.name)
-            local = os.path.join(self.directory, name)
-            if os.path.islink(local) and not os.path.exists(local):
-                continue  # it leads nowhere
-            if entry.is_directory:
-                self._copy(name)
-            else:
-                self._files.write(name, self._spooled.read(name))
+
+class Depot:
+    """The storage of an execution, for an engine whose workers do not reach it."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def fetch(self, path: str) -> bytes:
+        """A folder with all that is in it."""
+        return pack_folder(self._files, path)
+
+    def store(self, archive: bytes) -> None:
+        """Put a folder back to its place."""
+        unpack_folder(self._files, archive)

@@ -11,18 +11,21 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+from machinable.component.failures import shipped
 from machinable.component.loading import Code, importing, load_component
 from machinable.component.trial import run
 from machinable.engines.descriptors import output_to
 from machinable.engines.isolation import Surroundings
 from machinable.engines.reports import OnProgress, reports
+from machinable.engines.threads import ThreadLimit
 from machinable.errors import MachinableError, Refused, SeveralErrors
 from machinable.plan.spec import Outcome, Target, TrialSpec
 from machinable.storage import layout
-from machinable.storage.files import Files
+from machinable.storage.files import Files, Reach
 from machinable.storage.opener import open_files
+from machinable.storage.refuge import RefugeFiles, storage_lost
 
-__all__ = ["HereWork", "Place", "WorkerWork", "check_importable", "importable"]
+__all__ = ["HereWork", "Place", "WorkerWork", "check_importable", "folders_needed", "importable"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class HereWork:
     Attributes:
         files, folder: the storage, and the folder of the execution. project: the project's directory.
         live: classes and functions that need no import. function: runs in place of every component.
-        on_progress: is told how far a trial says it is.
+        on_progress: is told how far a trial says it is. locks: see `run`.
     """
 
     files: Files
@@ -42,14 +45,23 @@ class HereWork:
     function: Any = None
     capture: Literal["tee", "keep"] | None = "tee"
     on_progress: OnProgress | None = None
+    locks: tuple[str | None, float] | None = field(default=None, repr=False)  # a URL may have a password
+    limit: ThreadLimit = field(default_factory=ThreadLimit)
+
+    def close(self) -> None:
+        """Let this process compute with as many threads as before."""
+        self.limit.close()
 
     def __call__(self, spec: TrialSpec) -> Outcome:
         """How one attempt of the trial ended."""
-        return run(
+        self.limit.hold(spec.threads)
+        outcome = run(
             spec, self.files, self.folder, project=self.project, attempt=spec.attempt, capture=self.capture,
             code=self.function, live=self.live,
-            progress=partial(self.on_progress, spec.uid) if self.on_progress is not None else None,
+            progress=partial(self.on_progress, spec.uid) if self.on_progress is not None else None, locks=self.locks,
+            stored_trial=_stored_trial,
         )  # fmt: skip
+        return _stored(self.files, outcome)
 
 
 @dataclass(frozen=True)
@@ -58,26 +70,63 @@ class WorkerWork:
 
     Attributes:
         url: of the storage, as it is opened. folder: of the execution. project: the project's directory.
-        function: where the function is that runs in place of every component.
+        function: where the function is that runs in place of every component. locks: see `run`.
+        reach: from where the storage is reached. mark: the digest of execution.json, by which it is known.
+        original: the project's directory where it was planned, if this one is a copy.
+        refuge: the name of the directory for what the storage does not take; "" for none.
     """
 
     url: str
     folder: str
     project: str
     function: Place | None = None
+    locks: tuple[str | None, float] | None = field(default=None, repr=False)
+    reach: Reach = "host"
+    mark: str = ""
+    original: str | None = None
+    refuge: str = ""
+
+    def is_reached(self) -> bool:
+        """Whether the storage is reached from here, and not another one that lies at the same place of its host."""
+        if self.reach == "host":
+            from machinable.storage.backup import digest  # 9 ms with what it imports, and most workers need it not
+
+            with suppress(Exception):
+                execution = _opened(self.url, create=False).read(layout.join(self.folder, layout.EXECUTION))
+                return digest(execution) == self.mark
+            return False
+        return self.reach == "anywhere"
+
+    def moved(self, project: str, url: str | None) -> WorkerWork:
+        """The same where the project lies in another directory, and in another storage if one is given."""
+        original = None if project == self.project else self.project
+        return replace(self, project=project, original=original, url=self.url if url is None else url)
+
+    def home(self, spec: TrialSpec) -> str:
+        """The folder that a trial writes."""
+        return layout.join(self.folder, layout.trial(spec.uid))
+
+    def needs(self, spec: TrialSpec) -> list[str]:
+        """The folders that it reads besides: its requirements, and what it goes on from."""
+        return folders_needed(spec)
 
     def __call__(self, spec: TrialSpec) -> Outcome:
         """How one attempt of the trial ended."""
+        if self.original is not None:
+            shipped[:] = [(self.project, self.original)]
         if self.function is not None:
             spec = replace(spec, target=self.function.target)
         files = _opened(self.url)
+        if self.refuge:
+            files = RefugeFiles(files, self.refuge)
         output = layout.join(self.folder, layout.output(spec.uid))
         with output_to(files, output):
             code = self._imported(spec)
-            return run(
+            outcome = run(
                 spec, files, self.folder, project=self.project, attempt=spec.attempt, capture=None, code=code,
-                progress=partial(reports.progress, spec.uid),
+                progress=partial(reports.progress, spec.uid), locks=self.locks, stored_trial=_stored_trial,
             )  # fmt: skip
+        return _stored(files, outcome)
 
     def _imported(self, spec: TrialSpec) -> Code | None:
         """The code of the trial. What modules do when they are imported is not the trial's and is not put back."""
@@ -95,15 +144,42 @@ class WorkerWork:
         return code  # type: ignore[no-any-return]
 
 
+def folders_needed(spec: TrialSpec) -> list[str]:
+    """The folders of a storage that a trial reads besides its own."""
+    found = [] if spec.resume_from is None else [spec.resume_from]
+    for needed in spec.requires.values():
+        if needed.place is not None:
+            folder, _, uid = needed.place.rpartition("/")
+            found.append(layout.join(folder, layout.trial(uid)))
+    return list(dict.fromkeys(found))
+
+
+def _stored(files: Files, outcome: Outcome) -> Outcome:
+    """How a trial ended, if what it wrote is in the storage: otherwise nobody can say that it has."""
+    if not isinstance(files, RefugeFiles) or files.come_home():
+        return outcome
+    error = storage_lost(files)
+    told = {"type": type(error).__name__, "message": str(error), "traceback": str(error)}
+    return replace(outcome, state="interrupted", error=told)
+
+
 _open: dict[str, Files] = {}
 
 
-def _opened(url: str) -> Files:
+def _opened(url: str, create: bool = True) -> Files:
     """The storage; a worker opens it once."""
     if url not in _open:
-        files = _open[url] = open_files(url, create=True)
+        files = _open[url] = open_files(url, create=create)
         atexit.register(files.close)
     return _open[url]
+
+
+def _stored_trial(files: Files, place: str) -> Any:
+    """The trial at a place such as `OY1p1o/9c2EapVGXnPH`."""
+    from machinable.results.execution import Execution  # few trials look at what they require like people do
+
+    folder, _, uid = place.partition("/")
+    return Execution(files, folder, trust=True)[uid]
 
 
 class Place(NamedTuple):

@@ -1,0 +1,155 @@
+"""What failed and why: errors of one kind together, with what their trials share and how to run them again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from machinable.display.outcomes import short_names
+from machinable.display.tables import exact, settings_text
+from machinable.plain import canonical
+
+__all__ = ["Failed", "Kind", "failure_text", "kind_lines", "kinds_of"]
+
+SHOWN = 10  # kinds of errors
+CONDITIONS = 4  # that are told of a kind
+
+Row = Mapping[str, Any]  # of a trial: `uid`, `component`, `status`, `config.…`, `flags.…`
+Again = Callable[[Row], "str | None"]  # the command that runs a trial again
+
+_NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
+_WELL = ("finished", "reused")
+
+
+class Failed(NamedTuple):
+    """A failed trial: its row, and its error: `type`, `message`, `traceback`."""
+
+    row: Row
+    error: Mapping[str, str]
+
+
+class Kind(NamedTuple):
+    """Failures whose errors differ in numbers only.
+
+    Attributes:
+        text: type and first line of the message, `…` for a number that differs.
+        conditions: what all of them meet and no other trial: `depth ≥ 12`, `rate=0.2`.
+        shared: what all of them share, and others too, but not all.
+    """
+
+    text: str
+    failed: list[Failed]
+    conditions: list[str]
+    shared: dict[str, Any]
+
+
+def kinds_of(failed: Sequence[Failed], rows: Sequence[Row]) -> list[Kind]:
+    """The failures by their errors, the most frequent first.
+
+    Args:
+        failed: in the order of the plan. rows: all trials; fewer only mean that less is known to be shared.
+    """
+    found: dict[tuple[str, str], list[Failed]] = {}
+    for one in failed:
+        found.setdefault((one.error["type"], _NUMBER.sub("…", _headline(one.error))), []).append(one)
+    return [
+        Kind(_merged([_headline(one.error) for one in members]), members, *_shared([one.row for one in members], rows))
+        for members in sorted(found.values(), key=lambda members: -len(members))
+    ]
+
+
+def _headline(error: Mapping[str, str]) -> str:
+    message = (error.get("message") or "").strip().partition("\n")[0]
+    return f"{error['type']}: {message}" if message else error["type"]
+
+
+def _merged(texts: Sequence[str]) -> str:
+    """Texts that differ in numbers only, as one."""
+    first = texts[0]
+    if all(text == first for text in texts):
+        return first
+    columns = zip(*map(_NUMBER.findall, texts), strict=True)
+    numbers = iter([column[0] if len(set(column)) == 1 else "…" for column in columns])
+    return _NUMBER.sub(lambda match: next(numbers), first)
+
+
+def _shared(members: Sequence[Row], rows: Sequence[Row]) -> tuple[list[str], dict[str, Any]]:
+    """What tells the members from trials that ended well (if none did, failed otherwise), and what else they share."""
+    if not rows:
+        return [], {}
+    uids = {row["uid"] for row in members}
+    others = [row for row in rows if row["uid"] not in uids]
+    well = [row for row in others if row["status"] in _WELL] or [row for row in others if row["status"] == "failed"]
+    one_component = len({row["component"] for row in rows}) == 1
+    fields = [key for key in members[0] if key.startswith(("config.", "flags.", "requires."))]
+    names = short_names(fields)
+    if len(members) > 1:  # of one trial it is said anyhow
+        fields.insert(0, "component")
+        names["component"] = "component"
+    conditions: list[str] = []
+    shared: dict[str, Any] = {}
+    for field in fields:
+        values = {canonical(row[field]): row[field] for row in members}
+        if len(values) > 1:
+            conditions += _bound(names[field], list(values.values()), well, field)
+            continue
+        ((text, value),) = values.items()
+        if value is None and not one_component:
+            continue  # a key that only other components have
+        if well and not any(canonical(row[field]) == text for row in well):
+            conditions.append(f"{names[field]}={exact(value)}")
+        elif any(canonical(row[field]) != text for row in others):
+            shared[names[field]] = value
+    return conditions, shared
+
+
+def _bound(name: str, values: Sequence[Any], others: Sequence[Row], field: str) -> list[str]:
+    """The bound beyond which all values lie and no other trial's; numbers of repetitions have no order."""
+    theirs = [row[field] for row in others if row[field] is not None]
+    if field.startswith("flags.") or not theirs or not all(map(_is_real, [*values, *theirs])):
+        return []
+    if min(values) > max(theirs):
+        return [f"{name} ≥ {exact(min(values))}"]
+    return [f"{name} ≤ {exact(max(values))}"] if max(values) < min(theirs) else []
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+
+
+def kind_lines(kind: Kind) -> list[str]:
+    """A kind for people: what it is, when it happens, and what else is shared."""
+    more = len(kind.conditions) - CONDITIONS
+    told = [*kind.conditions[:CONDITIONS], *([f"{more} more"] if more > 0 else [])]
+    when = f", {'all ' if len(kind.failed) > 1 else ''}with {', '.join(told)}" if told else ""
+    shared = [f"  in common: {settings_text(kind.shared)}"] if kind.shared and not kind.conditions else []
+    return [f"{kind.text}{when}", *shared]
+
+
+def _lines(kind: Kind, again: Again | None) -> list[str]:
+    number, row = len(kind.failed), kind.failed[0].row
+    text, *shared = kind_lines(kind)
+    lines = [f"{number} trial{'' if number == 1 else 's'}: {text}", *shared]
+    lines.append(f"  {'first: ' if number > 1 else ''}{row['component']} {row['uid']}")
+    command = again(row) if again else None
+    return [*lines, f"  again: {command}"] if command else lines
+
+
+def failure_text(failed: Sequence[Failed], rows: Sequence[Row], again: Again | None = None) -> str:
+    """What failed: the first traceback as the component left it, then the kinds of errors.
+
+    Args:
+        failed: in the order of the plan, at least one. rows: all trials. again: how to run a trial again.
+    """
+    first = failed[0].error
+    lines = [(first.get("traceback") or _headline(first)).rstrip(), ""]
+    blocked = sum(row["status"] == "blocked" for row in rows)
+    behind = f", {blocked} blocked" if blocked else ""
+    lines.append(f"{len(failed)} of {len(rows)} trial{'' if len(rows) == 1 else 's'} failed{behind}")
+    kinds = kinds_of(failed, rows)
+    for kind in kinds[:SHOWN]:
+        lines += [f"  {line}" for line in _lines(kind, again)]
+    if len(kinds) > SHOWN:
+        lines.append(f"  and {len(kinds) - SHOWN} other errors")
+    return "\n".join(lines)

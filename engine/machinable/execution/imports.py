@@ -1,0 +1,99 @@
+"""Which files of a project some modules need: what they import, found by reading them and never by running them."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+__all__ = ["Needed", "needed"]
+
+
+class Needed(NamedTuple):
+    """What modules need.
+
+    Attributes:
+        files: relative to the project, with `/`, sorted. others: top-level names of what is not in the project.
+        missing: modules that were asked for and are not in the project. unread: files that do not parse.
+    """
+
+    files: list[str]
+    others: list[str]
+    missing: list[str]
+    unread: list[str]
+
+
+def needed(project: str, modules: Iterable[str]) -> Needed:
+    """The files of these modules, of the packages that they are in, and of all that they import from the project.
+
+    Imports count wherever they stand, also those by `import_module` with a literal name.
+    """
+    roots = list(dict.fromkeys(modules))
+    files: dict[str, None] = {}
+    others: set[str] = set()
+    unread: list[str] = []
+    seen: set[str] = set()
+    waiting = list(roots)
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        found = list(_files(project, module))
+        if not found:
+            others.add(module.partition(".")[0])
+        for name, file in found:
+            if file in files:
+                continue
+            files[file] = None
+            try:
+                with open(os.path.join(project, *file.split("/")), "rb") as source:
+                    tree = ast.parse(source.read())
+            except (SyntaxError, ValueError):
+                unread.append(file)
+                continue
+            waiting += _imports(tree, name, is_package=file.endswith("__init__.py"))
+    inside = {file.split("/")[0].removesuffix(".py") for file in files}
+    missing = [module for module in roots if not any(name == module for name, _ in _files(project, module))]
+    return Needed(sorted(files), sorted(others - inside), missing, sorted(unread))
+
+
+def _files(project: str, module: str) -> Iterator[tuple[str, str]]:
+    """Of a module that is in the project: its file, and those of the packages above it, by module."""
+    parts = module.split(".")
+    found = []
+    for number in range(1, len(parts) + 1):
+        path = "/".join(parts[:number])
+        place = os.path.join(project, *parts[:number])
+        if os.path.isfile(os.path.join(place, "__init__.py")):
+            found.append((".".join(parts[:number]), f"{path}/__init__.py"))
+        elif os.path.isfile(f"{place}.py"):
+            found.append((".".join(parts[:number]), f"{path}.py"))
+            break  # below a file there are its attributes
+        elif not os.path.isdir(place):
+            break
+    yield from found
+
+
+def _imports(tree: ast.AST, module: str, *, is_package: bool) -> Iterator[str]:
+    """The modules that a module may import; of `from a import b` both `a` and `a.b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module.split(".")[: len(module.split(".")) - node.level + is_package]
+                base = ".".join([*package, base] if base else package)
+            if base:
+                yield base
+            yield from (f"{base}.{alias.name}" if base else alias.name for alias in node.names if alias.name != "*")
+        elif isinstance(node, ast.Call) and node.args and _called(node.func) in ("import_module", "__import__"):
+            argument = node.args[0]
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value[:1] != ".":
+                yield argument.value
+
+
+def _called(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")

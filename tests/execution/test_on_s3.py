@@ -1,0 +1,98 @@
+"""Reuse, leases and going on where every look is a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import machinable as ml
+from machinable.results.pointers import find_pointer
+from machinable.storage.object_store import ObjectStoreFiles
+from tests.conftest import World
+from tests.execution.fakes import Computing, events_of
+
+DECLARATIONS = "components:\n  - nums: {size: 3}\n  - train: {_requires_: {data: nums}}\n"
+NUMS = """
+from machinable import Component
+
+
+class Nums(Component):
+    def on_execute(self):
+        self.store.write("x.json", [1, 2, 3])
+"""
+TRAIN = """
+import os
+from machinable import Component
+
+
+class Train(Component):
+    def on_execute(self):
+        if os.path.exists("fail"):
+            raise ValueError("no")
+        return sum(self.requires.data.read("x.json"))
+"""
+
+
+@pytest.fixture(scope="module")
+def folders() -> Iterator[Callable[[], str]]:
+    pytest.importorskip("boto3")
+    pytest.importorskip("moto")
+    from tests.kits.s3_server import s3_folders
+
+    with s3_folders() as new_folder:
+        yield new_folder
+
+
+@pytest.fixture
+def url(folders: Callable[[], str]) -> str:
+    return folders()
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # of botocore
+
+
+def run(url: str, **options: Any) -> Any:
+    return ml.execute("train", {"storage": url, "code_backup": False}, **options)
+
+
+def test_it_is_computed_once_and_read_from_there(project: World, url: str) -> None:
+    project(DECLARATIONS, nums=NUMS, train=TRAIN)
+    first = run(url)
+    assert events_of(first) == [("nums", "finished"), ("train", "finished")]
+    second = run(url)
+    assert events_of(second) == [("nums", "reused"), ("train", "finished")]
+    assert second.trials[1].result == 6
+    assert second.trials[0].read("x.json") == [1, 2, 3]
+    leases = [found.path for found in first.files.walk("") if found.path.endswith(".lease")]
+    assert leases == []
+
+
+def test_a_look_up_is_one_request(project: World, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(DECLARATIONS, nums=NUMS, train=TRAIN)
+    execution = run(url, engine=Computing())
+    identity = execution.trials[0].identity
+    asked: list[str] = []
+    ask = ObjectStoreFiles._ask
+
+    def note(self: ObjectStoreFiles, operation: str, **arguments: Any) -> Any:
+        asked.append(operation)
+        return ask(self, operation, **arguments)
+
+    monkeypatch.setattr(ObjectStoreFiles, "_ask", note)
+    assert find_pointer(execution.files, identity) is not None
+    assert asked == ["get_object"]
+
+
+def test_it_goes_on(project: World, url: str) -> None:
+    here = project(DECLARATIONS, nums=NUMS, train=TRAIN)
+    (here / "fail").touch()
+    failed = run(url, on_failure="continue")
+    assert events_of(failed) == [("nums", "finished"), ("train", "failed")]
+    (here / "fail").unlink()
+    execution = ml.execute(storage={"storage": url, "code_backup": False}, resume=str(failed))
+    assert execution.status == "finished"
+    assert (execution.trials[1].result, execution.trials[1].attempt) == (6, 2)
+    kept = [found.path for found in execution.files.walk(f"{failed}/trials/{execution.trials[1].uid}/attempts/1")]
+    assert [path.rpartition("/")[2] for path in kept] == ["status.json", "trial.json"]

@@ -1,0 +1,271 @@
+"""What requires what: the order of trials, failures that block, chains that are long."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import machinable as ml
+from machinable import errors, events
+from machinable.execution.order import Obstacle, Order, Result
+from machinable.plan.spec import Requirement, Target, TrialSpec
+from tests.conftest import World
+from tests.execution.fakes import Computing, computed, events_of, stored
+
+#   nums ──  double ─┬─ train
+#        └──── odd ────┘           other
+DECLARATIONS = """
+components:
+  - nums: {size: 3}
+  - double: {_requires_: {data: nums}}
+  - odd: {_requires_: {data: nums}}
+  - train: {lr: 0.1, _requires_: {data: double, more: odd}}
+  - other: {}
+"""
+MODULE = "from machinable import Component\n\n\nclass Any(Component):\n    pass\n"
+NAMES = ("nums", "double", "odd", "train", "other")
+
+
+@pytest.fixture
+def here(project: World) -> Path:
+    directory = project(DECLARATIONS)
+    for name in NAMES:
+        (directory / f"{name}.py").write_text(MODULE)
+    return directory
+
+
+def test_what_is_required_runs_before(here: Path, tmp_path: Path) -> None:
+    execution, ran = computed("train", tmp_path / "s")
+    assert sorted(ran[1:3]) == ["double", "odd"]
+    assert (ran[0], ran[3]) == ("nums", "train")
+    assert execution.status == "finished"
+
+
+def test_a_trial_is_told_where_what_it_requires_lies(here: Path, tmp_path: Path) -> None:
+    engine = Computing()
+    execution, _ = computed("train", tmp_path / "s", engine)
+    places = {spec.component: f"{execution}/{spec.uid}" for spec in engine.specs}
+    assert {name: needed.place for name, needed in engine.specs[-1].requires.items()} == {
+        "data": places["double"], "more": places["odd"],
+    }  # fmt: skip
+
+
+def test_a_failure_blocks_what_needs_it_and_nothing_else(here: Path, tmp_path: Path) -> None:
+    heard: list[events.Event] = []
+    with pytest.raises(errors.TrialsFailed) as caught:
+        computed(
+            ml.Task().component("train").component("other"), tmp_path / "s", Computing(fails=["double"]),
+            listeners=[heard.append],
+        )  # fmt: skip
+    execution = caught.value.execution
+    assert sorted(events_of(execution)) == [
+        ("double", "failed"), ("nums", "finished"), ("odd", "finished"), ("other", "finished"), ("train", "blocked"),
+    ]  # fmt: skip
+    culprit = next(trial for trial in execution.trials if trial.component == "double")
+    blocked = next(trial for trial in execution.trials if trial.component == "train")
+    assert blocked.because == f"double {culprit.uid}"
+    assert blocked.status == "blocked"
+    assert (blocked.attempt, blocked.error, blocked.last_row, list(blocked.records)) == (0, None, None, [])
+    assert caught.value.message == f"1 of 5 trials of {execution} failed and blocked 1 other"
+    assert [event.because for event in heard if isinstance(event, events.TrialBlocked)] == [f"double {culprit.uid}"]
+    assert isinstance(heard[-1], events.ExecutionFinished)
+    assert (heard[-1].status, heard[-1].finished, heard[-1].failed) == ("failed", 3, 2)
+    assert execution.status == ml.Storage(tmp_path / "s")[str(execution)].status == "failed"
+
+
+def test_everything_below_a_failure_is_blocked_by_the_first_culprit(here: Path, tmp_path: Path) -> None:
+    with pytest.raises(errors.TrialsFailed) as caught:
+        computed("train", tmp_path / "s", Computing(fails=["nums"]))
+    execution = caught.value.execution
+    assert sorted(events_of(execution)) == [
+        ("double", "blocked"), ("nums", "failed"), ("odd", "blocked"), ("train", "blocked"),
+    ]  # fmt: skip
+    assert {trial.because for trial in execution.trials} == {None, f"nums {execution.trials[0].uid}"}
+
+
+def test_with_stop_what_was_not_started_stays_pending(here: Path, tmp_path: Path) -> None:
+    with pytest.raises(errors.TrialsFailed) as caught:
+        computed("train", tmp_path / "s", Computing(fails=["nums"]), on_failure="stop")
+    assert [trial.status for trial in caught.value.execution.trials] == ["failed", "pending", "pending", "pending"]
+
+
+def test_a_requirement_that_fails_once_blocks_nobody(here: Path, tmp_path: Path) -> None:
+    class Flaky(Computing):
+        def submit(self, work: Any, spec: TrialSpec) -> Future[Any]:
+            self._fails = ["nums"] if spec.attempt == 1 else []
+            return super().submit(work, spec)
+
+    execution, ran = computed("train", tmp_path / "s", Flaky(), retries=1)
+    assert ran[:2] == ["nums", "nums"]
+    assert execution.status == "finished"
+
+
+def test_what_was_blocked_runs_when_the_execution_goes_on(here: Path, tmp_path: Path) -> None:
+    with pytest.raises(errors.TrialsFailed) as caught:
+        computed("train", tmp_path / "s", Computing(fails=["odd"]))
+    engine = Computing()
+    execution = ml.execute(storage=stored(tmp_path / "s"), resume=str(caught.value.execution), engine=engine)
+    assert engine.ran == ["odd", "train"]
+    assert execution.status == "finished"
+    places = {needed.component: needed.place for needed in engine.specs[-1].requires.values()}
+    assert {place.partition("/")[0] for place in places.values() if place} == {str(execution)}
+
+
+@pytest.mark.parametrize(("gives", "ran"), [("nums", ["nums"]), ("new", ["nums", "double", "odd"])])
+def test_what_has_finished_can_run_again_when_the_execution_goes_on(
+    here: Path, tmp_path: Path, gives: str, ran: list[str]
+) -> None:
+    first, _ = computed("train", tmp_path / "s")
+    engine = Computing({"nums": gives})
+    execution = ml.execute(storage=stored(tmp_path / "s"), resume=str(first), engine=engine, rerun="nums")
+    assert sorted(engine.ran) == sorted(ran)
+    assert {event for _, event in events_of(execution)} == {"finished"}
+    assert execution.status == "finished"
+    assert {trial.component: trial.attempt for trial in execution.trials} == {
+        name: 2 if name in ran else 1 for name in ("nums", "double", "odd", "train")
+    }
+
+
+def test_without_a_cascade_nothing_else_runs_when_it_goes_on(here: Path, tmp_path: Path) -> None:
+    first, _ = computed("train", tmp_path / "s")
+    engine = Computing({"nums": "new"})
+    execution = ml.execute(storage=stored(tmp_path / "s"), resume=str(first), engine=engine, rerun="nums", cascade=False)  # noqa: E501  # fmt: skip
+    assert engine.ran == ["nums"]
+    assert [trial.stale for trial in execution.trials] == [None, "data:x", "data:x", None]
+
+
+def test_other_branches_run_while_a_requirement_waits_to_be_tried_again(here: Path, tmp_path: Path) -> None:
+    class Flaky(Computing):
+        def submit(self, work: Any, spec: TrialSpec) -> Future[Any]:
+            self._fails = ["nums"] if spec.attempt == 1 else []
+            return super().submit(work, spec)
+
+    task = ml.Task().component("double").component("other")
+    _, ran = computed(task, tmp_path / "s", Flaky(), retries=1, retry_delay=0.05)
+    assert ran == ["nums", "other", "nums", "double"]
+
+
+def test_a_chain_of_5000_is_no_problem(project: World, tmp_path: Path) -> None:
+    declared = ["components:", "  - c0: {}"]
+    declared += [f"  - c{i}: {{_requires_: {{before: c{i - 1}}}}}" for i in range(1, 5000)]
+    project("\n".join(declared) + "\n")
+    plan = ml.Task("c4999").plan()
+    order = Order(plan)
+    ran = []
+    while (spec := order.next(0.0)) is not None:
+        ran.append(spec.index)
+        order.settle(spec, Result(f"OY1p1o/{spec.uid}"))
+    assert ran == list(range(5000))
+
+    order = Order(plan)
+    first = order.next(0.0)
+    assert first is not None
+    waiting = order.next(0.0)
+    assert waiting is None  # everything waits for the first
+    order.settle(first, Obstacle("blocked", "c0"))
+    blocked = 0
+    while (spec := order.next(0.0)) is not None:
+        obstacle = order.obstacle(spec)
+        assert obstacle == Obstacle("blocked", "c0")
+        order.settle(spec, obstacle)
+        blocked += 1
+    assert blocked == 4999
+
+
+# the order itself
+
+
+def trial(index: int, *requires: int, is_requirement: bool = True) -> TrialSpec:
+    return TrialSpec(
+        index=index, uid=str(index), seed=0, component=f"c{index}", module="m", version=None, config={}, flags={},
+        target=Target("m"), is_requirement=is_requirement,
+        requires={str(other): Requirement(f"c{other}", str(other), "") for other in requires},
+    )  # fmt: skip
+
+
+def handed_out(order: Order, now: float = 0.0) -> list[int]:
+    found = []
+    while (spec := order.next(now)) is not None:
+        found.append(spec.index)
+    return found
+
+
+@pytest.fixture
+def plan() -> Sequence[TrialSpec]:
+    return [trial(0), trial(1), trial(2, 0, 1), trial(3), trial(4, 2, is_requirement=False)]
+
+
+def test_a_trial_comes_when_the_last_of_what_it_requires_is_settled(plan: Sequence[TrialSpec]) -> None:
+    order = Order(plan)
+    assert handed_out(order) == [0, 1, 3]
+    order.settle(plan[1], Result("p/1"))
+    assert handed_out(order) == []
+    order.settle(plan[0], Result("p/0"))
+    assert handed_out(order) == [2]
+    assert {name: needed.place for name, needed in order.placed(plan[2]).requires.items()} == {"0": "p/0", "1": "p/1"}
+
+
+def test_it_comes_at_once_when_one_will_have_no_result(plan: Sequence[TrialSpec]) -> None:
+    order = Order(plan)
+    handed_out(order)
+    order.settle(plan[1], Obstacle("skipped", "somebody"))
+    assert handed_out(order) == [2]
+    assert order.obstacle(plan[2]) == Obstacle("skipped", "somebody")
+    order.settle(plan[0], Obstacle("blocked", "c0 0"))
+    assert handed_out(order) == []  # not twice
+    assert order.obstacle(plan[2]) == Obstacle("blocked", "c0 0")
+
+
+def test_what_is_done_does_not_come_and_its_result_counts(plan: Sequence[TrialSpec]) -> None:
+    order = Order(plan, {"0", "1"}, {"0": Result("p/0"), "1": Result("p/1")})
+    assert handed_out(order) == [2, 3]
+
+
+def test_what_waits_for_its_time_does_not_come_before(plan: Sequence[TrialSpec]) -> None:
+    order = Order(plan)
+    handed_out(order)
+    order.look_again(plan[0], 5.0)
+    order.try_again(plan[3], 7.0)
+    assert order.next_look == 5.0
+    assert handed_out(order, 4.0) == []
+    assert order.decided(lambda wanted: True, 6.9) is None
+    assert handed_out(order, 5.0) == [0]
+    assert order.decided(lambda wanted: False, 7.0) is None  # there is no room for it
+    assert order.decided(lambda wanted: True, 7.0) == plan[3]
+    assert order.next_look is None
+
+
+def test_the_plan_is_not_searched_to_its_end_for_something_that_fits() -> None:
+    order = Order([trial(index) for index in range(500)])
+    for _ in range(100):
+        spec = order.next(0.0)
+        assert spec is not None
+        order.wait(spec)
+    assert order.next(0.0) is None
+    assert order.is_waiting
+    first = order.decided(lambda wanted: True, 0.0)
+    assert first is not None
+    assert first.index == 0
+
+
+def test_a_plan_of_trials_without_requirements_is_not_held(here: Path, tmp_path: Path) -> None:
+    order = Order(ml.Task("other").repeat(1000).plan())
+    while (spec := order.next(0.0)) is not None:
+        order.settle(spec, Result("p"))
+    held = {name: len(value) for name, value in vars(order).items() if isinstance(value, (dict, list))}
+    assert set(held.values()) == {0}
+
+
+def test_the_ledger_tells_what_was_blocked(here: Path, tmp_path: Path) -> None:
+    with pytest.raises(errors.TrialsFailed) as caught:
+        computed("double", tmp_path / "s", Computing(fails=["nums"]))
+    path = tmp_path / "s" / str(caught.value.execution) / "ledger.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    uids = [trial.uid for trial in caught.value.execution.trials]
+    assert rows[2] | {"time": ""} == {"event": "blocked", "uid": uids[1], "time": "", "because": f"nums {uids[0]}"}
+    assert rows[3]["status"] == "failed"

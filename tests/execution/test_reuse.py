@@ -1,0 +1,486 @@
+"""What was computed once: when it counts, when it is stale, and how a reused trial reads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import machinable as ml
+from machinable import errors, events
+from machinable.execution.execute import rehearse
+from machinable.execution.intentions import Intention
+from machinable.execution.reuse import Rule, judge
+from machinable.plan.spec import Target, TrialSpec
+from machinable.results.pointers import Pointer, changed_input, find_pointer
+from machinable.storage import layout
+from machinable.storage.files import DirectoryFiles, MemoryFiles
+from tests.conftest import World
+from tests.execution.fakes import Computing, computed, stored
+
+DECLARATIONS = """
+components:
+  - nums: {size: 3}
+  - double: {_requires_: {data: nums}}
+  - train: {lr: 0.1, _requires_: {data: double}}
+"""
+MODULE = "from machinable import Component\n\n\nclass Any(Component):\n    pass\n"
+
+
+@pytest.fixture
+def here(project: World) -> Path:
+    return project(DECLARATIONS, nums=MODULE, double=MODULE, train=MODULE)
+
+
+def edit_nums(here: Path) -> None:
+    """Change a module, as if this was another process that imports it."""
+    (here / "nums.py").write_text(MODULE + "# changed\n")
+    sys.modules.pop("nums", None)
+
+
+def states(execution: Any) -> dict[str, str]:
+    return {trial.component: trial.status for trial in execution.trials}
+
+
+def test_requirements_are_computed_once_and_listed_trials_afresh(here: Path, tmp_path: Path) -> None:
+    first, ran = computed("train", tmp_path / "s")
+    assert ran == ["nums", "double", "train"]
+    second, ran = computed("train", tmp_path / "s")
+    assert ran == ["train"]
+    assert states(second) == {"nums": "reused", "double": "reused", "train": "finished"}
+    assert [trial.source for trial in second.trials] == [f"{first}/{first.trials[0].uid}", f"{first}/{first.trials[1].uid}", None]  # noqa: E501  # fmt: skip
+    assert (second.status, bool(second)) == ("finished", True)
+
+
+def test_another_configuration_of_a_requirement_is_another_result(here: Path, tmp_path: Path) -> None:
+    computed("train", tmp_path / "s")
+    (here / "machinable.yaml").write_text(DECLARATIONS.replace("size: 3", "size: 4"))
+    _, ran = computed("train", tmp_path / "s")
+    assert ran == ["nums", "double", "train"]
+    (here / "machinable.yaml").write_text(DECLARATIONS)
+    _, ran = computed("train", tmp_path / "s")
+    assert ran == ["train"]
+
+
+def test_with_all_listed_trials_are_reused_too_where_any_has_a_pointer(here: Path, tmp_path: Path) -> None:
+    computed("train", tmp_path / "s", seed=1)
+    _, ran = computed("train", tmp_path / "s", seed=1, reuse="all")
+    assert ran == ["train"]  # listed trials have no pointer unless somebody asked for it
+    execution, ran = computed("train", tmp_path / "s", seed=1, reuse="all")
+    assert ran == []
+    assert execution.status == "finished"
+    _, ran = computed("train", tmp_path / "s", seed=2, reuse="all")
+    assert ran == ["train"]  # another seed is another computation
+
+
+def test_with_false_everything_runs_and_what_comes_out_counts_for_others(here: Path, tmp_path: Path) -> None:
+    computed("train", tmp_path / "s")
+    second, ran = computed("train", tmp_path / "s", reuse=False)
+    assert ran == ["nums", "double", "train"]
+    third, _ = computed("train", tmp_path / "s")
+    assert {str(trial.source).partition("/")[0] for trial in third.trials[:2]} == {str(second)}
+
+
+def test_the_project_can_say_what_is_reused(here: Path, tmp_path: Path) -> None:
+    (here / "machinable.yaml").write_text(DECLARATIONS + "execution: {reuse: false}\n")
+    computed("train", tmp_path / "s")
+    assert computed("train", tmp_path / "s")[1] == ["nums", "double", "train"]
+    assert computed("train", tmp_path / "s", reuse=True)[1] == ["train"]
+
+
+def test_other_source_is_told_once_and_its_result_reused(here: Path, tmp_path: Path) -> None:
+    first, _ = computed("train", tmp_path / "s")
+    edit_nums(here)
+    with pytest.warns(UserWarning, match="^nums is reused from ") as told:
+        _, ran = computed("train", tmp_path / "s")
+    assert ran == ["train"]
+    (notice,) = [str(one.message) for one in told]
+    pointer = find_pointer(DirectoryFiles(tmp_path / "s"), first.trials[0].identity)
+    assert pointer is not None
+    place = f"{first}/{first.trials[0].uid}"
+    assert notice.startswith(f"nums is reused from {place}, which was made by nums as of {pointer.source}; it is sha256:")  # noqa: E501  # fmt: skip
+    assert notice.endswith(" now. To run it again: rerun='nums', and always in such a case: reuse='same-code'")
+    assert "\n" not in notice
+
+
+def test_with_same_code_other_source_means_that_there_is_no_result(here: Path, tmp_path: Path) -> None:
+    computed("train", tmp_path / "s")
+    edit_nums(here)
+    assert computed("train", tmp_path / "s", reuse="same-code")[1] == ["nums", "train"]
+    assert computed("train", tmp_path / "s", reuse="same-code")[1] == ["train"]
+
+
+# rerun
+
+
+@pytest.mark.parametrize(
+    ("rerun", "ran"),
+    [
+        ("nums", ["nums", "train"]),
+        (["nums"], ["nums", "train"]),
+        ("n*", ["nums", "train"]),
+        (["nums", "dou*"], ["nums", "double", "train"]),
+        (True, ["nums", "double", "train"]),
+        ("train", ["train"]),
+        ((), ["train"]),
+        (False, ["train"]),
+        (None, ["train"]),
+    ],
+)
+def test_what_is_named_runs_though_a_result_is_there(here: Path, tmp_path: Path, rerun: Any, ran: list[str]) -> None:
+    computed("train", tmp_path / "s")
+    assert computed("train", tmp_path / "s", rerun=rerun)[1] == ran
+
+
+def test_what_depends_on_it_runs_again_if_what_it_read_has_changed(here: Path, tmp_path: Path) -> None:
+    computed("train", tmp_path / "s")
+    second, ran = computed("train", tmp_path / "s", Computing({"nums": "new"}), rerun="nums")
+    assert ran == ["nums", "double", "train"]
+    third, ran = computed("train", tmp_path / "s")
+    assert ran == ["train"]
+    assert str(third.trials[1].source).partition("/")[0] == str(second)
+
+
+def test_what_read_nothing_of_it_is_not_stale(here: Path, tmp_path: Path) -> None:
+    computed("train", tmp_path / "s", Computing(reads=False))
+    assert computed("train", tmp_path / "s", Computing({"nums": "new"}), rerun="nums")[1] == ["nums", "train"]
+
+
+def test_without_a_cascade_only_the_named_ones_run_and_the_next_reuse_runs_the_others(
+    here: Path, tmp_path: Path
+) -> None:
+    first, _ = computed("train", tmp_path / "s")
+    assert [trial.stale for trial in first.trials] == [None, None, None]
+    second, ran = computed("train", tmp_path / "s", Computing({"nums": "new"}), rerun="nums", cascade=False)
+    assert ran == ["nums", "train"]
+    assert states(second) == {"nums": "finished", "double": "reused", "train": "finished"}
+    assert second.trials[1].stale == "data:x"
+    assert ml.Storage(tmp_path / "s")[str(first)].trials[1].stale == "data:x"
+    third, ran = computed("train", tmp_path / "s", Computing({"nums": "new"}))
+    assert ran == ["double", "train"]
+    assert third.trials[1].stale is None
+
+
+def test_the_former_result_counts_until_the_new_one_is_complete(here: Path, tmp_path: Path) -> None:
+    first, _ = computed("train", tmp_path / "s")
+    identity = first.trials[0].identity
+    seen: list[str] = []
+
+    def look(spec: TrialSpec) -> None:
+        if spec.component == "nums":
+            pointer = find_pointer(DirectoryFiles(tmp_path / "s"), identity)
+            assert pointer is not None
+            seen.append(pointer.trial)
+
+    second, _ = computed("train", tmp_path / "s", Computing(meets=look), rerun="nums")
+    assert seen == [f"{first}/{first.trials[0].uid}"]
+    pointer = find_pointer(DirectoryFiles(tmp_path / "s"), identity)
+    assert pointer is not None
+    assert pointer.trial == f"{second}/{second.trials[0].uid}"
+
+
+def test_a_rerun_that_fails_leaves_the_former_result(here: Path, tmp_path: Path) -> None:
+    first, _ = computed("train", tmp_path / "s")
+    with pytest.raises(errors.TrialsFailed):
+        computed("train", tmp_path / "s", Computing(fails=["nums"]), rerun="nums")
+    third, ran = computed("train", tmp_path / "s")
+    assert ran == ["train"]
+    assert third.trials[0].source == f"{first}/{first.trials[0].uid}"
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        (
+            {"rerun": "numbs"},
+            errors.UnknownName,
+            "no component of the plan named 'numbs'\n  it was to be run again (rerun)\n  Did you mean 'nums'?",
+        ),
+        ({"rerun": ["nums", "x*"]}, errors.UnknownName, "no component of the plan named 'x*'"),
+        ({"rerun": ""}, errors.UnknownName, "no component of the plan named ''"),
+        ({"rerun": 3}, errors.InvalidType, "rerun is 3"),
+        ({"rerun": [3]}, errors.InvalidType, "rerun is [3]"),
+        ({"reuse": "al"}, errors.InvalidValue, "reuse is 'al'"),
+        ({"reuse": 1}, errors.InvalidValue, "reuse is 1"),
+        ({"cascade": "no"}, errors.InvalidType, "cascade is True or False, not 'no'"),
+        ({"on_busy": "sleep"}, errors.InvalidValue, "on_busy is 'sleep'\n  It is wait or skip or fail."),
+    ],
+)
+def test_what_has_no_meaning_is_refused_before_anything_is_written(
+    here: Path, tmp_path: Path, options: dict[str, Any], kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        computed("train", tmp_path / "s", **options)
+    assert words in str(caught.value)
+    assert not (tmp_path / "s").exists()
+
+
+# a reused trial reads like any other
+
+
+def test_a_reused_trial_reads_like_any_other(project: World, tmp_path: Path) -> None:
+    project(
+        "components:\n  - work: {x: 1, y: square(3)}\n",
+        work=(
+            "from machinable import Component\n\n\nclass Work(Component):\n"
+            "    def config_square(self, x):\n        return x * x\n\n"
+            "    def on_execute(self):\n"
+            "        for step in range(3):\n            self.record['step'] = step\n            self.record.save()\n"
+            "        self.store.write('a.json', {'x': self.config.x})\n        self.log.info('hello')\n"
+            "        print('printed')\n        return self.flags.SEED\n"
+        ),
+    )
+    place = stored(tmp_path / "s")
+    (first,) = ml.execute("work", place, "OY1p1o", reuse="all").trials
+    execution = ml.execute("work", place, "OY1p1o", reuse="all")
+    for trial in (execution.trials[0], ml.Storage(tmp_path / "s")["OY1p1o-2"].trials[0]):
+        assert (trial.status, trial.source) == ("reused", f"OY1p1o/{first.uid}")
+        assert list(trial.records) == list(first.records)
+        assert trial.records.scopes == ["default"]
+        assert trial.last_row == first.last_row
+        assert trial.files == ["a.json"]
+        assert trial.read("a.json") == {"x": 1}
+        assert (trial.result, trial.seconds, trial.attempt) == (first.result, first.seconds, 1)
+        assert (trial.log, trial.output) == (first.log, first.output)
+        assert (trial.started, trial.host) == (first.started, first.host)
+        assert trial.config.y == 9
+        assert trial.error is None
+    trials = ml.Storage(tmp_path / "s").trials
+    assert len(trials.where(status="reused")) == 1
+    assert len(trials.where(**{"records.step.max": 2})) == 2
+    assert len(trials.where(**{"config.y": 9})) == 2
+    assert repr(trials) == "<Trials: 1 finished, 1 reused>"
+    (row,) = trials.summary("records.step.last")
+    assert row["n"] == 2
+
+
+def test_a_reused_trial_whose_source_was_removed_says_so(here: Path, tmp_path: Path) -> None:
+    first, _ = computed("train", tmp_path / "s")
+    second, _ = computed("train", tmp_path / "s")
+    shutil.rmtree(tmp_path / "s" / str(first))
+    trial = ml.Storage(tmp_path / "s")[str(second)].trials[0]
+    assert (trial.status, trial.last_row, trial.seconds) == ("reused", {"n": 1}, 0.5)
+    for read in (lambda: trial.records, lambda: trial.files, lambda: trial.log, lambda: trial.result):
+        with pytest.raises(errors.NotStored) as caught:
+            read()
+        assert str(caught.value).splitlines() == [
+            f"the trial {trial.uid} of {second} was reused from {trial.source}, which is not there any more",
+            "  Run it again: execute(…, rerun='nums').",
+        ]
+
+
+def test_a_result_that_was_removed_is_computed_again(here: Path, tmp_path: Path) -> None:
+    first, _ = computed("train", tmp_path / "s")
+    shutil.rmtree(tmp_path / "s" / str(first))
+    assert computed("train", tmp_path / "s")[1] == ["nums", "double", "train"]
+
+
+def test_a_pointer_that_cannot_be_read_is_told_and_replaced(here: Path, tmp_path: Path) -> None:
+    first, _ = computed("train", tmp_path / "s")
+    path = tmp_path / "s" / layout.pointer(first.trials[0].identity)
+    path.write_text("{")
+    with pytest.warns(RuntimeWarning, match="cannot be read: .*; nums runs again"):
+        _, ran = computed("train", tmp_path / "s")
+    assert ran == ["nums", "train"]
+    assert computed("train", tmp_path / "s")[1] == ["train"]
+
+
+def test_what_is_stored_of_a_result(here: Path, tmp_path: Path) -> None:
+    execution, _ = computed("train", tmp_path / "s")
+    nums, double, _ = execution.trials
+    path = tmp_path / "s" / layout.pointer(double.identity)
+    assert path == tmp_path / "s" / "by-content" / double.identity[:2] / f"{double.identity}.json"
+    data = json.loads(path.read_text())
+    assert data | {"time": "", "module": ""} == {
+        "format": 1, "identity": double.identity, "trial": f"{execution}/{double.uid}", "time": "", "seconds": 0.5,
+        "record": {"n": 1}, "artifacts": {"x": "sha256:double"},
+        "inputs": {"data": {"identity": nums.identity, "artifacts": {"x": "sha256:nums"}}}, "module": "",
+    }  # fmt: skip
+    assert data["module"]["name"] == "double"
+    assert data["module"]["digest"].startswith("sha256:")
+
+
+def test_in_one_execution_into_memory_it_is_computed_once(here: Path) -> None:
+    engine = Computing()
+    task = ml.Task().component("train").component("double")
+    assert ml.execute(task, engine=engine).status == "finished"
+    assert sorted(engine.ran) == ["double", "double", "nums", "train"]  # once required, once listed
+
+
+def test_the_place_of_components_is_never_shared_where_a_function_takes_it(here: Path, tmp_path: Path) -> None:
+    @ml.execute
+    def run(flags: Any) -> str:
+        return "not train"
+
+    execution = run(ml.Task("train"), stored(tmp_path / "s"), reuse="all")
+    assert execution.status == "finished"
+    assert not (tmp_path / "s" / "by-content").exists()
+    assert computed("train", tmp_path / "s")[1] == ["nums", "double", "train"]
+
+
+# what is heard of it
+
+
+def test_listeners_and_callbacks_hear_of_reused_trials(here: Path, tmp_path: Path) -> None:
+    computed("train", tmp_path / "s", seed=1, reuse="all")
+    heard: list[events.Event] = []
+    called: list[tuple[str, str, Any]] = []
+    task = ml.Task("train").on_complete(lambda trial: called.append((trial.component, trial.status, trial.last_row)))
+    execution, _ = computed(task, tmp_path / "s", seed=1, reuse="all", listeners=[heard.append])
+    assert [type(event).__name__ for event in heard] == ["ExecutionStarted", *["TrialReused"] * 3, "ExecutionFinished"]
+    assert [event.source for event in heard if isinstance(event, events.TrialReused)] == [t.source for t in execution.trials]  # noqa: E501  # fmt: skip
+    assert isinstance(heard[-1], events.ExecutionFinished)
+    assert (heard[-1].status, heard[-1].finished, heard[-1].failed) == ("finished", 3, 0)
+    assert called == [("train", "reused", {"n": 1})]  # the task's own trials only
+
+
+def test_callbacks_get_each_trial_that_has_finished(here: Path, tmp_path: Path) -> None:
+    called: list[tuple[int, str, Any, str]] = []
+
+    def note(trial: Any) -> None:
+        called.append((trial.index, trial.status, trial.last_row, str(trial.execution)))
+
+    task = ml.Task("nums").repeat(3).on_complete(note)
+    execution, _ = computed(task, tmp_path / "s")
+    assert called == [(index, "finished", {"n": 1}, str(execution)) for index in range(3)]
+    called.clear()
+    computed(task, tmp_path / "s", Computing(fails=["nums"]), on_failure="continue")
+    assert called == []
+
+
+def test_a_callback_that_raises_costs_a_warning_and_nothing_else(here: Path, tmp_path: Path) -> None:
+    def broken(trial: Any) -> None:
+        raise ValueError("my mistake")
+
+    called: list[str] = []
+    task = ml.Task("nums").on_complete(broken).on_complete(lambda trial: called.append(trial.uid))
+    with pytest.warns(RuntimeWarning) as told:
+        execution, _ = computed(task, tmp_path / "s")
+    assert execution.status == "finished"
+    assert called == [execution.trials[0].uid]
+    (text,) = [str(one.message) for one in told]
+    assert text.startswith("the callback test_a_callback_that_raises_costs_a_warning_and_nothing_else.<locals>.broken ")
+    assert text.rstrip().endswith("ValueError: my mistake")
+
+
+# dry
+
+
+def actions(task: Any, directory: Path, **options: Any) -> list[tuple[str, str, str, str | None]]:
+    plan, found = rehearse(task, stored(directory), **options)
+    return [(spec.component, one.action, one.why, one.source) for spec, one in zip(plan, found, strict=True)]
+
+
+def test_dry_tells_of_each_trial_what_would_become_of_it(here: Path, tmp_path: Path) -> None:
+    listed = ("train", "run", "it is listed in the task", None)
+    assert actions("train", tmp_path / "s") == [
+        ("nums", "run", "it is not there yet", None), ("double", "run", "it is not there yet", None), listed,
+    ]  # fmt: skip
+    assert not (tmp_path / "s").exists()
+    first, _ = computed("train", tmp_path / "s")
+    nums, double = (f"{first}/{trial.uid}" for trial in first.trials[:2])
+    there = "its result is there"
+    assert actions("train", tmp_path / "s") == [
+        ("nums", "reuse", there, nums), ("double", "reuse", there, double), listed
+    ]  # fmt: skip
+    assert actions("train", tmp_path / "s", rerun="nums") == [
+        ("nums", "run", "it is to be run again", nums),
+        ("double", "reuse", "unless nums gives something else than before", double), listed,
+    ]  # fmt: skip
+    assert actions("train", tmp_path / "s", reuse=False)[0] == ("nums", "run", "nothing is reused", nums)
+    computed("nums", tmp_path / "s", reuse=False)  # listed: gives no pointer
+    second, _ = computed("train", tmp_path / "s", Computing({"nums": "new"}), rerun="nums", cascade=False)
+    assert actions("train", tmp_path / "s")[:2] == [
+        ("nums", "reuse", there, f"{second}/{second.trials[0].uid}"),
+        ("double", "stale", f"data:x has changed since {double}", double),
+    ]  # fmt: skip
+    assert actions("train", tmp_path / "s", cascade=False)[1] == (
+        "double", "reuse", "stale, for data:x has changed", double,
+    )  # fmt: skip
+    before = sorted(path for path in tmp_path.rglob("*"))
+    actions("train", tmp_path / "s", reuse="all")
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+def test_without_a_storage_nothing_is_known(here: Path) -> None:
+    plan, found = rehearse("train")
+    assert found == [Intention(spec.uid, "pending", "nothing is kept without a storage") for spec in plan]
+
+
+def test_dry_prints_it(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, _ = computed("train", tmp_path / "s", seed=1)
+    capsys.readouterr()
+    plan = ml.execute("train", stored(tmp_path / "s"), 1, "dry")
+    assert isinstance(plan, ml.Plan)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"Plan {plan.id}: 3 trials (2 reuse, 1 run)"
+    assert lines[1].endswith("action  why")
+    assert lines[2].endswith(f"reuse   {first}/{first.trials[0].uid}: its result is there")
+    assert lines[4].endswith("run     it is listed in the task")
+
+
+# the decision itself
+
+
+SPEC = TrialSpec(
+    index=0, uid="u", seed=0, component="net", module="nets", version=None, config={}, flags={"NAME": "my.net"},
+    target=Target("nets"), is_requirement=True,
+)  # fmt: skip
+POINTER = Pointer("OY1p1o/u", 1.0, None, {}, {"data": {"x": "1"}}, "sha256:then")
+
+
+@pytest.mark.parametrize(
+    ("rule", "pointer", "artifacts", "source", "action", "other"),
+    [
+        (Rule(), None, {}, None, "run", None),
+        (Rule(), POINTER, {"data": {"x": "1"}}, "sha256:then", "reuse", None),
+        (Rule(), POINTER, {"data": {"x": "2"}}, "sha256:then", "stale", None),
+        (Rule(), POINTER, {"data": {}}, "sha256:then", "stale", None),
+        (Rule(), POINTER, {}, "sha256:then", "reuse", None),  # nobody knows of another one
+        (Rule(cascade=False), POINTER, {"data": {"x": "2"}}, "sha256:then", "reuse", None),
+        (Rule(), POINTER, {}, "sha256:now", "reuse", "sha256:now"),
+        (Rule("same-code"), POINTER, {}, "sha256:now", "run", None),
+        (Rule("same-code"), POINTER, {}, "sha256:then", "reuse", None),
+        (Rule("same-code"), POINTER._replace(source=None), {}, "sha256:now", "reuse", None),
+        (Rule("same-code"), POINTER, {}, None, "reuse", None),
+        (Rule(False), POINTER, {}, None, "run", None),
+        (Rule(rerun=("net",)), POINTER, {}, None, "run", None),
+        (Rule(rerun=("my.*",)), POINTER, {}, None, "run", None),
+        (Rule(rerun=("Net",)), POINTER, {}, None, "reuse", None),
+    ],
+)
+def test_what_becomes_of_a_trial(
+    rule: Rule, pointer: Pointer | None, artifacts: dict[str, dict[str, str]], source: str | None, action: str,
+    other: str | None,
+) -> None:  # fmt: skip
+    verdict = judge(SPEC, rule, pointer, artifacts, source)
+    assert (verdict.action, verdict.other_source) == (action, other)
+    assert (verdict.pointer is not None) == (action == "reuse")
+
+
+def test_what_a_script_calls_main_is_not_shared() -> None:
+    from dataclasses import replace
+
+    assert Rule().shares(SPEC)
+    assert not Rule().shares(replace(SPEC, target=Target("__main__", "Net", "class")))
+    assert not Rule().shares(replace(SPEC, is_requirement=False))
+    assert Rule("all").shares(replace(SPEC, is_requirement=False))
+
+
+def test_an_input_that_is_gone_has_changed() -> None:
+    assert changed_input({"a": {"x": "1", "y": "2"}}, {"a": {"x": "1"}}) == "a:y"
+    assert changed_input({"a": {"x": "1"}}, {"b": {"x": "2"}}) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "trial": "x"}', '{"format": 1, "trial": 3}']
+)
+def test_a_pointer_that_is_none_is_damaged(text: str) -> None:
+    files = MemoryFiles()
+    files.write(layout.pointer("ab" * 16), text.encode())
+    with pytest.raises(errors.Damaged, match="Remove it: then the result is computed again"):
+        find_pointer(files, "ab" * 16)
