@@ -21,7 +21,7 @@ ENGINE = str(Path(machinable.__file__).parents[1])
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["ex"], ["execute"]),
+        (["exe"], ["execute"]),
         (["--v"], ["--version"]),
         (["execute", ""], ["base", "train", "tr"]),
         (["execute", "tr"], ["train", "tr"]),
@@ -39,6 +39,11 @@ ENGINE = str(Path(machinable.__file__).parents[1])
         (["execute", "tr", "nonsense", "ra"], ["rate="]),
         (["execute", "tr", "--eng"], ["--engine"]),
         (["execute", "tr", "--on-failure", "c"], ["continue"]),
+        (["execute", "tr", "--reuse", "s"], ["same-code"]),
+        (["execute", "tr", "--rerun", "tra"], ["train"]),
+        (["resume", ""], []),
+        (["resume", "OY1p1o", "tra"], ["train"]),
+        (["resume", "OY1p1o", "tr", "~d"], ["~deep"]),
         (["execute", "tr", "--storage", ""], ["<files>"]),
         (["execute", "tr", "--repeat", ""], []),
         (["config", "tr", "--explain", "da"], ["data.name", "data.batch"]),
@@ -126,3 +131,19 @@ def test_bash_completes_what_was_typed(project: Path, tmp_path: Path, run: Run, 
     )  # fmt: skip
 
     assert ran.stdout.split() == expected, ran.stderr
+
+
+def test_executions_and_trials_of_the_storage(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("execute", "train", "--seed", "OY1p1o", "--storage", "out", "--quiet")
+    run("execute", "train", "--seed", "42", "--storage", "out", "--quiet")
+    (uid,) = [trial["uid"] for trial in run("show", "OY1p1o", "--storage", "out", "--json").data["trials"]]
+
+    assert candidates(["compare", "--storage", "out", ""]) == ["8gWVkz", "OY1p1o"]
+    assert candidates(["diff", "--storage=out", "OY1p1o", "8"]) == ["8gWVkz"]
+    assert candidates(["diff", "--storage", "out", "OY1p1o", "8gWVkz", ""]) == []
+    assert candidates(["show", "--storage", "out", "OY1p1o", "--trial", uid[:2]]) == [uid]
+    monkeypatch.setenv("MACHINABLE_STORAGE", "out")
+    assert candidates(["tail", "OY"]) == ["OY1p1o"]
+    assert candidates(["report", "OY1p1o/"]) == [f"OY1p1o/{uid}"]
+    monkeypatch.setenv("MACHINABLE_STORAGE", "nowhere")
+    assert candidates(["tail", ""]) == []

@@ -66,10 +66,9 @@ def test_a_failure_shows_its_traceback_first_and_how_to_run_it_again(project: Pa
     assert uid
     assert summary.splitlines() == [
         "1 of 3 trials failed",
-        "  1 trial: ValueError: no good",
-        "    in common: REPEAT_NUMBER=1",
+        "  1 trial: ValueError: no good, with REPEAT_NUMBER=1",
         f"    train {uid[1]}",
-        "again: machinable execute train @fast 'fails=[1]' --repeat 2 --name n --storage out --seed OY1p1o",
+        "    again: machinable execute train @fast 'fails=[1]' --repeat 2 --name n --storage out --seed OY1p1o",
     ]
 
 
@@ -145,14 +144,16 @@ def test_nan_is_a_result(run: Run, project: Path) -> None:
         (["execute", "train", "a=1", "a=2"], 2, "'a' is set twice"),
         (["execute", "train", "=1"], 2, "'=1' names no key"),
         (["execute", "train", "a=[1"], 2, "the value of 'a' is not YAML"),
-        (["execute", "train", "--seed", "abc"], 2, "'abc' is not an execution id"),
+        (["execute", "train", "--seed", "abc"], 2, "the seed 'abc' is neither a number nor an execution id"),
+        (["execute", "train", "--seed", "id:abc"], 2, "such as OY1p1o"),
         (["execute", "train", "--repeat", "0"], 2, "repeat takes a number of at least 1, not 0"),
         (["execute", "train", "--repeat", "x"], 2, "'x' is not a valid integer"),
         (["execute", "train", "--engine", "lcoal"], 2, "Did you mean 'local'?"),
         (["execute", "train", "--engine", "lcoal", "--dry"], 2, "Did you mean 'local'?"),
         (["execute", "train", "--storage", "train.py"], 3, "train.py"),
         (["execute", "train", "--storge", "x"], 2, "--storage"),
-        (["exceute", "train"], 2, "Did you mean 'execute'?"),
+        (["execute", "train", "--storage", "--quiet"], 2, "'--quiet' is an option"),
+        (["executte", "train"], 2, "Did you mean 'execute'?"),
         (["frobnicate"], 2, "Known: init, execute"),
     ],
 )
@@ -211,7 +212,10 @@ def test_ctrl_c_says_where_the_execution_lies(project: Path) -> None:
     _, told = process.communicate(timeout=30)
 
     assert process.returncode == 130
-    assert told == f"interrupted: 8gWVkz lies in {project / 'out'}; 1 of 1 done, 1 interrupted\n"
+    assert told == (
+        f"interrupted: 8gWVkz lies in {project / 'out'}; 0 of 1 done, 1 interrupted\n"
+        "next: machinable resume 8gWVkz --storage out\n"
+    )
 
 
 @pytest.mark.parametrize("how", ["option", "engine", "environment"])

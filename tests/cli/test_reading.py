@@ -96,7 +96,10 @@ def test_show_has_the_execution_its_trials_and_failures(run: Run, stored: str) -
     ]
     assert group == "component  n  failed  loss\ntrain      1       1   0.2"
     assert traceback.splitlines()[-1] == "ValueError: no good"
-    assert failures.startswith("1 of 2 trials failed\n  1 trial: ValueError: no good\n    in common: REPEAT_NUMBER=1\n")
+    assert failures.splitlines()[:2] == ["1 of 2 trials failed", "  1 trial: ValueError: no good, with REPEAT_NUMBER=1"]
+    assert failures.splitlines()[3] == (
+        "    again: machinable execute train 'fails=[1]' --repeat 2 --storage out --seed 8gWVkz"
+    )
 
 
 def test_show_one_trial_by_the_beginning_of_its_uid(run: Run, stored: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +14,10 @@ from machinable.cli.commands import COMMANDS
 __all__ = ["candidates", "complete"]
 
 FILES = "<files>"  # the shell knows better
+_READING = {  # commands that take executions, and how many
+    "show": 1, "tail": 1, "compare": 1000, "diff": 2, "report": 1000, "reproduce": 1, "export": 1, "resume": 1,
+    "restore": 1,
+}  # fmt: skip
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"?|'[^']*'?)+""")
 
 
@@ -67,11 +71,15 @@ def candidates(words: Sequence[str], mark: str = "~") -> list[str]:
         options = _options(name)
         waiting = options.get(before[-1]) if before else None
         if waiting is not None and not waiting.is_flag and waiting.name != "diff":
-            return _values(waiting, last, _positional(before[:-1], options))
+            positional = _positional(before[:-1], options)
+            if waiting.name in ("uid", "uids") and positional:
+                return _starting(last, _trials(positional[0], _storage(before)))
+            return _values(waiting, last, positional)
         if last[:1] == "-":
             return _starting(last, [*options, "--help"])
-        before = _positional(before, options)
-    return _arguments(name, before, last, mark)
+        storage, before = _storage(before), _positional(before, options)
+        return _ids(name, before, last, storage) or _arguments(name, before, last, mark)
+    return _ids(name, before, last, None) or _arguments(name, before, last, mark)
 
 
 def _options(name: str) -> dict[str, Any]:
@@ -109,9 +117,49 @@ def _values(option: Any, last: str, positional: list[str]) -> list[str]:
         from machinable.engines.registry import KNOWN
 
         return _starting(last, KNOWN)
+    if option.name == "rerun":
+        from machinable.project import Project
+
+        return _starting(last, Project().workspace().main.components.known())
     if option.name == "explain" and positional:
         return _starting(last, _keys(positional))
     return _starting(last, getattr(option.type, "choices", ()))
+
+
+def _ids(command: str, positional: list[str], last: str, storage: str | None) -> list[str]:
+    """The executions that could be meant; behind one and a slash its trials."""
+    if command not in _READING or len(positional) >= _READING[command]:
+        return []
+    if "/" in last:
+        execution = last.partition("/")[0]
+        return _starting(last, [f"{execution}/{uid}" for uid in _trials(execution, storage)])
+    return _starting(last, _stored(lambda opened: [str(execution) for execution in opened.executions], storage))
+
+
+def _trials(execution: str, storage: str | None) -> list[str]:
+    return _stored(lambda opened: [trial.uid for trial in opened[execution].trials], storage)
+
+
+def _stored(names: Callable[[Any], list[str]], storage: str | None) -> list[str]:
+    """What a storage has; nothing where none is named, or it is not there."""
+    from machinable.cli.reading import open_storage
+    from machinable.errors import MachinableError
+
+    try:
+        with open_storage(storage) as opened:
+            return names(opened)
+    except MachinableError:
+        return []
+
+
+def _storage(words: Sequence[str]) -> str | None:
+    """The storage that was typed."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == "--storage" and following:
+            return following
+        if word.startswith("--storage="):
+            return word.partition("=")[2]
+    return None
 
 
 def _arguments(command: str, positional: list[str], last: str, mark: str) -> list[str]:
@@ -124,7 +172,9 @@ def _arguments(command: str, positional: list[str], last: str, mark: str) -> lis
 
         names = [one.name for one in imports_of(os.getcwd())]
         return [name for name in _starting(last, names) if name not in positional]
-    if command not in ("execute", "config", "versions") or (command == "versions" and positional):
+    if command == "resume" and positional:
+        positional = positional[1:]  # behind the id it is as for execute
+    elif command not in ("execute", "config", "versions") or (command == "versions" and positional):
         return []
     if not positional:
         from machinable.project import Project

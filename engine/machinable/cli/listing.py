@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from machinable.results.execution import Execution
 
 __all__ = ["command", "moment"]
+
+UNUSUAL = ("reused", "blocked", "skipped", "interrupted", "pending", "running")  # shown where there are any
 
 
 @click.command("list")
@@ -36,7 +39,11 @@ def command(storage: str | None, limit: int | None, as_json: bool) -> None:
         rows: list[dict[str, Any]] = [
             row | {"started": moment(row["started"]), "components": ", ".join(row["components"])} for row in shown
         ]
+        unusual = [state for state in UNUSUAL if any(row["states"].get(state) for row in rows)]
         for row in rows:
+            states = row.pop("states")
+            behind = {key: row.pop(key) for key in ("name", "components")}
+            row |= {state: states.get(state, 0) for state in unusual} | behind
             del row["id"], row["seed"]
         write_table(table_of(rows, {"started": "started (UTC)"}), sys.stdout)
         if len(executions) > len(shown):
@@ -48,7 +55,7 @@ def _data(execution: Execution) -> dict[str, Any]:
     return {
         "execution": str(execution), "id": execution.id, "seed": execution.seed, "started": execution.started,
         "status": execution.status, "trials": len(states), "finished": states.count("finished"),
-        "failed": states.count("failed"), "name": execution.name,
+        "failed": states.count("failed"), "name": execution.name, "states": dict(Counter(states)),
         "components": list(dict.fromkeys(trial.component for trial in execution.trials)),
     }  # fmt: skip
 

@@ -25,8 +25,16 @@ def json_option(command: _F) -> _F:
 def storage_option(command: _F) -> _F:
     """Adds `--storage`."""
     return click.option(
-        "--storage", metavar="URL", help="A directory or URL. Default: MACHINABLE_STORAGE, the project's, the user's."
-    )(command)
+        "--storage", metavar="URL", callback=_no_option,
+        help="A directory or URL. Default: MACHINABLE_STORAGE, the project's, the user's.",
+    )(command)  # fmt: skip
+
+
+def _no_option(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Refuses what is the next option, as in `--storage $NOTHING --quiet`, before a directory is called so."""
+    if value is not None and value.startswith("--"):
+        raise click.BadParameter(f"{value!r} is an option; a directory of that name is ./{value}")
+    return value
 
 
 def write_json(data: Any) -> None:

@@ -77,7 +77,8 @@ def trial_data(trial: Trial) -> dict[str, Any]:
     """A trial with its last row as plain data."""
     return {
         "uid": trial.uid, "index": trial.index, "component": trial.component, "version": trial.version,
-        "config": decode(trial.planned("config")), "flags": trial.flags, "seed": trial.seed, "status": trial.status,
+        "config": decode(trial.planned("config")), "flags": trial.flags, "tags": trial.tags, "seed": trial.seed,
+        "identity": trial.identity, "status": trial.status, "source": trial.source, "because": trial.because,
         "seconds": trial.seconds, "record": trial.last_row,
         "error": trial.error if trial.status == "failed" else None,
     }  # fmt: skip

@@ -303,7 +303,27 @@ def _execution() -> Schema:
     known: dict[str, Schema] = {
         "storage": {"type": "string", "description": "A directory, relative to the project, or a URL."},
         "engine": engines,
-        "code_backup": {"type": "boolean"},
+        "code_backup": {
+            "anyOf": [
+                {"type": "boolean"},
+                {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {
+                        "limit": {
+                            "type": ["integer", "string"],
+                            "description": "How large the code may be: bytes, or 100MiB.",
+                        },
+                        "ignore": {
+                            "type": "array",
+                            "items": {"type": "string"},
+                            "description": "Patterns as in .gitignore.",
+                        },
+                        "scan": {"type": "boolean", "description": "false: do not look for secrets."},
+                    },
+                },
+            ]
+        },
         "seeding": {"type": "array", "items": {"type": "string"}},
         "strict": {"type": "boolean", "description": "true: a version that brings an unknown key is an error."},
         "on_failure": {"enum": ["raise", "continue", "stop"]},

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 TAIL = 10  # rows of a record
+LOOKED_AT = 1_000  # trials whose requirements are compared with what is there now
 
 
 @click.command("show")
@@ -28,16 +29,17 @@ TAIL = 10  # rows of a record
 def command(identifier: str, storage: str | None, uid: str | None, log: bool, output: bool, as_json: bool) -> None:
     """Show the execution ID, or one of its trials."""
     from machinable.cli.reading import execution_data, open_storage, trial_data
+    from machinable.cli.targets import trial_of
 
     with open_storage(storage) as opened:
         execution = opened[identifier]
-        trials = [_trial(execution, uid)] if uid is not None else list(execution.trials)
+        trials = [trial_of(execution, uid)] if uid is not None else list(execution.trials)
         if log or output:
             _texts(trials, log, output, as_json)
         elif uid is None and as_json:
             write_json(execution_data(execution) | {"data": execution.data})
         elif uid is None:
-            _show_execution(execution)
+            _show_execution(execution, storage)
         elif as_json:
             trial = trials[0]
             write_json(trial_data(trial) | {
@@ -45,14 +47,10 @@ def command(identifier: str, storage: str | None, uid: str | None, log: bool, ou
                 "records": {scope: list(trial.records(scope)) for scope in trial.records.scopes},
                 "files": trial.files, "result": trial.result, "started": trial.started, "finished": trial.finished,
                 "attempt": trial.attempt, "host": trial.host, "checkpoint": trial.checkpoint,
+                "threads": trial.threads, "stale": trial.stale, "requires": _requirements(execution, trial),
             })  # fmt: skip
         else:
             _show_trial(execution, trials[0])
-
-
-def _trial(execution: Execution, uid: str) -> Trial:
-    found = [trial for trial in execution.trials if trial.uid.startswith(uid)] if uid else []
-    return found[0] if len(found) == 1 else execution[uid]
 
 
 def _texts(trials: list[Trial], log: bool, output: bool, as_json: bool) -> None:
@@ -92,9 +90,11 @@ def _cell(field: str, value: Any) -> str:
     return exact(value) if field.startswith("config.") and value is not None else cell(value)
 
 
-def _show_execution(execution: Execution) -> None:
+def _show_execution(execution: Execution, storage: str | None) -> None:
+    from machinable.cli.again import again
     from machinable.cli.listing import moment
-    from machinable.display.outcomes import Failed, failure_text, group_table, groups, short_names
+    from machinable.display.failures import Failed, failure_text
+    from machinable.display.outcomes import group_table, groups, rows_of, short_names
     from machinable.display.tables import cell, table_of, write_table
 
     data = execution.data
@@ -105,22 +105,26 @@ def _show_execution(execution: Execution) -> None:
         "started": f"{moment(execution.started)} UTC", "seed": execution.seed, "storage": execution.storage,
         "project": data.get("project"), "engine": engine.get("type"), "commit": commit,
         "host": " ".join(str(part) for part in (host.get("user"), "on", host.get("name")) if part),
-        "command": host.get("command"), "python": data.get("python"),
+        "command": host.get("command"), "python": data.get("python"), "stale": _stale(execution),
     })  # fmt: skip
-    rows = execution.trials.rows()
+    rows = rows_of(execution.trials)
     if not rows:
         return
     print()
     fields = [field for field in rows[0] if field != "execution"]
     names = short_names(fields)
     table = []
+    notes: list[str] = []
     for row, trial in zip(rows, execution.trials, strict=True):
         cells = {names[field]: _cell(field, row[field]) for field in fields if not field.startswith("records.")}
         cells["seconds "] = cell(trial.seconds)  # a name that no key can have
-        table.append(
-            cells | {names[field]: _cell(field, row[field]) for field in fields if field.startswith("records.")}
-        )
-    write_table(table_of(table, {"seconds ": "seconds"}), sys.stdout)
+        cells |= {names[field]: _cell(field, row[field]) for field in fields if field.startswith("records.")}
+        notes.append(_note(trial))
+        table.append(cells | {"note ": notes[-1]})
+    if not any(notes):
+        for cells in table:
+            del cells["note "]
+    write_table(table_of(table, {"seconds ": "seconds", "note ": "note"}), sys.stdout)
     found = groups(rows)
     if len(found) < len(rows):
         print()
@@ -130,22 +134,63 @@ def _show_execution(execution: Execution) -> None:
         by_uid = {row["uid"]: row for row in rows}
         print()
         failed = [Failed(by_uid[trial.uid], trial.error or {"type": "unknown"}) for trial in failures]
-        print(failure_text(failed, rows))
+        print(failure_text(failed, rows, lambda row: again(execution, execution[row["uid"]], storage)))
+
+
+def _requirements(execution: Execution, trial: Trial) -> dict[str, dict[str, Any]]:
+    """What a trial requires, by name: component, the artifact if it is only one, and where the result lies."""
+    return {
+        name: {
+            "component": needed["component"] + (f":{needed['artifact']}" if needed.get("artifact") else ""),
+            "result": execution[needed["uid"]].source or f"{execution}/{needed['uid']}",
+            "identity": needed["identity"][:8],
+        }
+        for name, needed in trial.planned("requires").items()
+    }
+
+
+def _tags(trial: Trial) -> dict[str, Any]:
+    """Its tags but for those that repeat its configuration, which is shown anyhow."""
+    return {name: value for name, value in trial.tags.items() if trial.value("config", tuple(name.split("."))) != value}
+
+
+def _note(trial: Trial) -> str:
+    """Why a trial did not run."""
+    return f"from {trial.source}" if trial.source else f"because of {trial.because}" if trial.because else ""
+
+
+def _stale(execution: Execution) -> str | None:
+    """How many trials have read what is another thing by now; where many would have to be looked at, nothing."""
+    reading = [trial for trial in execution.trials if trial.planned("requires")]
+    found = [(trial, what) for trial in reading if (what := trial.stale)] if len(reading) <= LOOKED_AT else []
+    if not found:
+        return None
+    trial, what = found[0]
+    count = "1 trial:" if len(found) == 1 else f"{len(found)} trials, such as"
+    return f"{count} {trial.component} {trial.uid}: {what} has changed since it was read"
 
 
 def _show_trial(execution: Execution, trial: Trial) -> None:
     from machinable.cli.listing import moment
     from machinable.cli.yaml_text import yaml_text
     from machinable.display.progress import duration
-    from machinable.display.tables import cell, table_of, version_text, write_table
+    from machinable.display.tables import Table, cell, settings_text, table_lines, table_of, version_text, write_table
 
     _facts({
         "trial": f"{trial.uid}  {trial.index + 1} of {len(execution)} in {execution}", "component": trial.component,
-        "version": None if trial.version is None else version_text(trial.version), "status": trial.status,
+        "version": None if trial.version is None else version_text(trial.version),
+        "status": f"{trial.status} {_note(trial)}".rstrip(), "identity": trial.identity[:8],
+        "stale": f"{stale} has changed since it was read" if (stale := trial.stale) else None,
+        "tags": settings_text(_tags(trial)),
         "started": f"{moment(trial.started)} UTC" if trial.started else None,
         "took": duration(trial.seconds) if trial.seconds is not None else None, "seed": trial.seed,
-        "attempt": trial.attempt if trial.attempt > 1 else None, "result": cell(trial.result),
+        "threads": trial.threads, "attempt": trial.attempt if trial.attempt > 1 else None,
+        "result": cell(trial.result),
     })  # fmt: skip
+    if needed := _requirements(execution, trial):
+        print("\nrequires")
+        lines = table_lines(Table([""] * 4, [[f"  {name}", *one.values()] for name, one in needed.items()]))
+        print(*lines[1:], sep="\n")
     print("\nconfig")
     text = yaml_text(trial.config.to_dict(evaluate=False, hidden=False))
     print("".join(f"  {line}\n" for line in text.splitlines()), end="")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import date
 from typing import Any
 
 from machinable.config.source import Source, read
-from machinable.errors import InvalidValue, MalformedText
+from machinable.errors import InvalidValue, MachinableError, MalformedText
+from machinable.plain import Plain, canonical, dumps
 
-__all__ = ["shown_words", "version_of"]
+__all__ = ["shown_words", "version_of", "words_of"]
 
 _MIXIN = re.compile(r"_\S+_")
 _FILES = (".yaml", ".yml", ".json")
@@ -68,3 +71,35 @@ def _value(key: str, text: str) -> Any:
 def shown_words(words: Sequence[str]) -> list[str]:
     """The words as they can be typed in every shell: `@name` for `~name`, which some of them expand."""
     return [f"@{word[1:]}" if word[:1] == "~" else word for word in words]
+
+
+def words_of(version: Plain) -> list[str] | None:
+    """The words that make a version as trials keep it: the inverse of `version_of`, `@name` for `~name`.
+
+    None if no words make exactly this one, as those of a text with several lines.
+    """
+    from machinable.plan.keys import version_key
+
+    words: list[str] = []
+    elements = version if isinstance(version, tuple) else () if version is None else (version,)
+    for element in elements:
+        if isinstance(element, Mapping):
+            words += [f"{key}={_written(value)}" for key, value in element.items()]
+        else:
+            words.append(str(element))
+    try:
+        same = canonical(version_key(version_of(words))) == canonical(version)
+    except MachinableError:
+        same = False
+    return shown_words(words) if same else None
+
+
+def _written(value: Plain) -> str:
+    """A value as YAML in one line: JSON, and text without quotes where it reads back as itself."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, str):
+        with suppress(MalformedText):
+            if read(Source("", value)) == value:
+                return value
+    return dumps(value)

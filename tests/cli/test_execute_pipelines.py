@@ -1,0 +1,182 @@
+"""`machinable execute` where components require others: what is reused, run again, blocked, skipped, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import machinable as ml
+from machinable.storage import layout
+from machinable.storage.locks import open_locks
+from machinable.storage.opener import open_files
+from tests.cli.conftest import Run
+
+YAML = """\
+components:
+  - part: {size: 10, fails: false}
+  - net:
+      _requires_: {data: part}
+      depth: 4
+"""
+PART = """\
+from machinable import Component
+
+
+class Part(Component):
+    def on_execute(self):
+        self.store.write("size.json", self.config.size)
+        if self.config.fails:
+            raise ValueError("no parts")
+"""
+NET = """\
+from machinable import Component
+
+
+class Net(Component):
+    def on_execute(self):
+        self.record["loss"] = 1 / self.config.depth
+        self.record.save()
+"""
+
+
+@pytest.fixture(autouse=True)
+def pipeline(project: Path) -> None:
+    (project / "machinable.yaml").write_text(YAML)
+    (project / "part.py").write_text(PART)
+    (project / "net.py").write_text(NET)
+
+
+def states(run: Run, *words: str, storage: str = "out") -> list[str]:
+    return [one["status"] for one in run("execute", "net", "--storage", storage, "--json", *words).data["trials"]]
+
+
+def test_what_is_there_is_reused_unless_something_else_is_said(run: Run) -> None:
+    assert states(run, "--seed", "42") == ["finished", "finished"]
+    assert states(run) == ["reused", "finished"]
+    assert states(run, "--reuse", "none") == ["finished", "finished"]
+    assert states(run, "--rerun", "part") == ["finished", "finished"]
+    assert states(run, "--rerun", "p*", "--no-cascade") == ["finished", "finished"]
+    assert states(run, "--reuse", "same-code") == ["reused", "finished"]
+    assert states(run, "--reuse", "all", "--seed", "43") == ["reused", "finished"]
+    assert states(run, "--reuse", "all", "--seed", "43") == ["reused", "reused"]
+
+
+def test_progress_and_results_tell_what_was_reused(run: Run) -> None:
+    run("execute", "net", "--seed", "42", "--storage", "out")
+    ran = run("execute", "net", "--seed", "43", "--storage", "out")
+
+    told = ran.err.splitlines()
+    source = "8gWVkz/" + run("show", "8gWVkz", "--storage", "out", "--json").data["trials"][0]["uid"]
+    assert told[1].startswith("1/2 reused part ")
+    assert told[1].endswith(f" from {source}")
+    assert told[3].endswith("; 1 reused, 1 finished")
+    assert ran.out.splitlines()[:3] == ["component  n  loss", "part       1", "net        1  0.25"]
+
+
+def test_dry_says_what_would_run_and_why(run: Run) -> None:
+    run("execute", "net", "--seed", "42", "--storage", "out", "--quiet")
+    words = ("execute", "net", "--storage", "out", "--dry", "--json")
+
+    def actions(*more: str) -> list[tuple[str, str]]:
+        return [(trial["action"], trial["why"]) for trial in run(*words, *more).data["trials"]]
+
+    assert actions() == [("reuse", "its result is there"), ("run", "it is listed in the task")]
+    assert actions("--rerun", "part")[0] == ("run", "it is to be run again")
+    assert actions("--reuse", "none")[0] == ("run", "nothing is reused")
+    assert "(1 reuse, 1 run)" in run(*words[:-1]).out.splitlines()[0]
+    assert run(*words).data["trials"][0]["source"].startswith("8gWVkz/")
+
+
+def test_what_nobody_is_called_cannot_be_run_again(run: Run) -> None:
+    ran = run("execute", "net", "--storage", "out", "--rerun", "prt")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "Did you mean 'part'?" in ran.err
+
+
+def test_what_needs_a_failure_is_blocked_and_that_is_a_failure(run: Run, project: Path) -> None:
+    (project / "machinable.yaml").write_text(YAML.replace("fails: false", "fails: true"))
+
+    ran = run("execute", "net", "--storage", "out", "--seed", "42")
+
+    assert ran.code == 1
+    told = ran.err.rstrip().splitlines()
+    assert told[2].startswith("2/2 blocked net ")
+    assert told[3].endswith("; 1 failed, 1 blocked")
+    assert told[-4:-2] == ["1 of 2 trials failed, 1 blocked", "  1 trial: ValueError: no parts"]
+    # No command runs a requirement alone: as a component of its own it is another trial.
+    assert told[-1] == "    again: machinable resume 8gWVkz --storage out"
+    assert ran.out.splitlines()[1:3] == ["part       0       1        0", "net        0       0        1"]
+    assert run("execute", "net", "--storage", "out", "--on-failure", "continue", "--quiet").code == 0
+
+
+def test_the_command_to_run_a_requirement_again_goes_on(run: Run, project: Path) -> None:
+    (project / "part.py").write_text(PART.replace("self.config.fails", "not Path('../repaired').exists()").replace(
+        "from machinable", "from pathlib import Path\n\nfrom machinable"))  # fmt: skip
+    ran = run("execute", "net", "--storage", "out", "--seed", "42")
+    (project.parent / "repaired").touch()
+
+    again = ran.err.rstrip().splitlines()[-1].split()[2:]
+
+    assert run(*again).code == 0
+
+
+def test_what_somebody_else_computes_can_be_left_out(run: Run, project: Path) -> None:
+    run("execute", "net", "--storage", "out", "--quiet")  # so that there is a storage
+    identity = ml.Task("net").plan()[0].identity
+    (project / "out" / layout.pointer(identity)).unlink()
+    files = open_files(str(project / "out"), create=False)
+    locks = open_locks(files)
+    lease = locks.take(layout.lease(identity), {"execution": "OY1p1o"})
+    assert lease is not None
+    try:
+        ran = run("execute", "net", "--storage", "out", "--seed", "42", "--on-busy", "skip")
+        busy = run("execute", "net", "--storage", "out", "--dry", "--json").data["trials"][0]
+        failed = run("execute", "net", "--storage", "out", "--on-busy", "fail", "--quiet")
+    finally:
+        lease.release()
+        locks.close()
+        files.close()
+
+    assert ran.code == 1
+    assert ran.err.splitlines()[1].startswith("1/2 skipped part ")
+    assert "because of OY1p1o" in ran.err.splitlines()[1]
+    assert "\n8gWVkz  partial, 2 trials in " in ran.out
+    assert "      machinable resume 8gWVkz --storage out\n" in ran.out
+    assert (busy["action"], busy["why"].split()[0]) == ("busy", "OY1p1o")
+    assert failed.code != 0
+
+
+def test_attempts_and_time_can_be_given(run: Run, project: Path) -> None:
+    (project / "part.py").write_text(PART.replace("self.config.fails", "self.flags.ATTEMPT < 3"))
+
+    ran = run("execute", "net", "--storage", "out", "--retries", "2", "--retry-delay", "0", "--timeout", "60")
+
+    assert ran.code == 0
+    assert [line.partition(" ")[2].split()[0] for line in ran.err.splitlines()[1:4]] == ["failed", "failed", "finished"]
+    assert run("execute", "net", "--retries", "-1").code == 2
+    assert run("execute", "net", "--timeout", "0").code == 2
+
+
+def test_list_and_show_tell_of_what_did_not_run(run: Run, project: Path) -> None:
+    run("execute", "net", "--seed", "42", "--storage", "out", "--quiet")
+    run("execute", "net", "depth=8", "--seed", "43", "--storage", "out", "--quiet")
+    listed = run("list", "--storage", "out")
+    data = run("list", "--storage", "out", "--json").data["executions"]
+    (first, _), (part, net) = (
+        [one["uid"] for one in run("show", name, "--storage", "out", "--json").data["trials"]]
+        for name in ("8gWVkz", str(data[0]["execution"]))
+    )
+
+    assert listed.out.splitlines()[0].split()[6:9] == ["failed", "reused", "name"]
+    assert [row["states"] for row in data] == [{"reused": 1, "finished": 1}, {"finished": 2}]
+    shown = run("show", data[0]["execution"], "--storage", "out").out
+    assert f"from 8gWVkz/{first}" in shown
+    one = run("show", data[0]["execution"], "--trial", net, "--storage", "out").out
+    identity = ml.Task("net").plan()[0].identity
+    assert f"\nrequires\n  data  part  8gWVkz/{first}  {identity[:8]}\n" in one
+    assert "\nthreads    1\n" in one
+    assert (
+        "\nstatus     reused from 8gWVkz/" in run("show", data[0]["execution"], "--trial", part, "--storage", "out").out
+    )

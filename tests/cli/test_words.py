@@ -1,0 +1,44 @@
+"""Words of the command line, and the version that they make."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+
+from machinable.cli.words import version_of, words_of
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        (None, []),
+        ("~a", ["@a"]),
+        ("_loader_", ["_loader_"]),
+        ("settings/fast.yaml", ["settings/fast.yaml"]),
+        (("~a", {"x": 1, "data.size": 0}), ["@a", "x=1", "data.size=0"]),
+        ({"data": {"size": 0}}, ['data={"size": 0}']),  # another key of a trial than data.size
+        ({"t": "a b", "u": "1e-3", "n": None, "b": True, "e": ""}, ["t=a b", 'u="1e-3"', "n=null", "b=true", 'e=""']),
+        ({"day": datetime.date(2020, 1, 31), "list": [1, "x"]}, ["day=2020-01-31", 'list=[1, "x"]']),
+        ({"r": "$self.rate", "c": "double(2)"}, ["r=$self.rate", "c=double(2)"]),
+    ],
+)
+def test_words_make_the_version_that_they_were_made_from(version: Any, words: list[str]) -> None:
+    assert words_of(version) == words
+    assert version_of(words) == version
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        "a: 1\nb: 2",  # YAML text
+        ({"a": 1}, {"a": 2}),  # set twice
+        ({"a": 1}, {"b": 2}),  # would be one mapping, and so another trial
+        {1: 2},
+        {"a": float("nan")},
+        {"a=b": 1},
+    ],
+)
+def test_what_no_words_make_has_none(version: Any) -> None:
+    assert words_of(version) is None
