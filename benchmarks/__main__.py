@@ -6,8 +6,10 @@ are noisy and their noise lasts.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import worlds
+from benchmarks import engines, worlds
 
 
 class Row(NamedTuple):
@@ -60,35 +62,88 @@ def start(directory: Path) -> Iterator[Row]:
     yield Row("one empty trial stored, in Python", floor, one, "0.15 s")
 
 
+def files(directory: Path, count: int, number: int = 6) -> Callable[[], None]:
+    """Writes what so many trials write, a folder each with so many small files, each beside and then into its place."""
+    payload = json.dumps({"a": list(range(30))}).encode()
+
+    def write() -> None:
+        target = Path(tempfile.mkdtemp(dir=directory))
+        for trial in range(count):
+            folder = target / str(trial)
+            folder.mkdir()
+            for name in range(number):
+                beside = f"{folder}/.{name}"
+                file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+                os.write(file, payload)
+                os.close(file)
+                os.replace(beside, f"{folder}/{name}")
+
+    return write
+
+
 def trial(directory: Path) -> Iterator[Row]:
     """Trials that do nothing, in a directory."""
     import machinable as ml
 
     worlds.with_an_empty_component(directory)
-    payload = json.dumps({"a": list(range(30))}).encode()
-
-    def six_files(count: int) -> Callable[[], None]:
-        def write() -> None:
-            target = Path(tempfile.mkdtemp(dir=directory))
-            for number in range(count):
-                folder = target / str(number)
-                folder.mkdir()
-                for name in range(6):
-                    beside = f"{folder}/.{name}"
-                    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-                    os.write(file, payload)
-                    os.close(file)
-                    os.replace(beside, f"{folder}/{name}")
-
-        return write
 
     def trials(count: int) -> Callable[[], None]:
         storage = {"storage": str(directory / "stored"), "code_backup": False}
         return lambda: ml.execute(ml.Task("empty").repeat(count), storage, project=directory)
 
-    for count in (10, 1_000, 10_000):
-        floor, ours = best_in_turns(3 if count < 10_000 else 1, six_files(count), trials(count))
+    for count in (10, 1_000, 100_000):
+        floor, ours = best_in_turns(3 if count < 10_000 else 1, files(directory, count), trials(count))
         yield Row(f"an empty trial, of {count:,}", floor / count, ours / count, "2 × floor")
+
+
+def requirement(directory: Path) -> Iterator[Row]:
+    """What a trial requires: computed for the first time; there already; and only the look whether it is there."""
+    import machinable as ml
+    from machinable.results.pointers import find_pointer
+    from machinable.storage.opener import open_files
+
+    worlds.with_requirements(directory)
+    (directory / "pointer").write_bytes(json.dumps({"a": list(range(30))}).encode())
+
+    def read(count: int) -> Callable[[], None]:
+        def act() -> None:
+            for _ in range(count):
+                with open(directory / "pointer", "rb") as file:
+                    json.loads(file.read())
+
+        return act
+
+    def task(count: int) -> ml.Task:
+        return ml.Task().component("whole", requires={f"r{i}": ("part", {"number": i}) for i in range(count)})
+
+    def needing(count: int, storage: Path) -> Callable[[], Any]:
+        return lambda: ml.execute(task(count), {"storage": str(storage), "code_backup": False}, project=directory)
+
+    def looking(count: int, storage: Path) -> Callable[[], None]:
+        stored = open_files(str(storage), create=False)
+        identities = [spec.identity for spec in task(count).plan(directory) if spec.is_requirement]
+
+        def act() -> None:
+            for identity in identities:
+                assert find_pointer(stored, identity) is not None
+
+        return act
+
+    needing(1, directory / "stored")()  # imports
+    for count in (1, 100, 5_000):
+        turns = []
+        for turn in range({1: 50, 100: 5, 5_000: 2}[count]):
+            storage = directory / f"stored-{count}-{turn}"
+            times = best_in_turns(
+                1, files(directory, count, 7), read(count), needing(0, storage), needing(count, storage),
+                needing(count, storage),
+            )  # fmt: skip
+            turns.append([*times, *best_in_turns(1, looking(count, storage))])
+        seven, one, alone, cold, warm, look = (min(times) / count for times in zip(*turns, strict=True))
+        # What the execution itself takes is not what its requirements cost.
+        yield Row(f"a requirement, computed, of {count:,}", seven, cold - alone, "2 × floor")
+        yield Row(f"a requirement, reused, of {count:,}", one, warm - alone, "")
+        yield Row(f"the look for a requirement, of {count:,}", one, look, "2 × floor")
 
 
 def resolve(directory: Path) -> Iterator[Row]:
@@ -157,31 +212,65 @@ def record(directory: Path) -> Iterator[Row]:
     yield Row("record.save() of 5 columns", best[0] / 10_000, best[1] / 10_000, "1.5 × floor")
 
 
+READ = """
+import json, pandas, sys, time
+began = time.perf_counter()
+BODY
+assert len(frame) == 700, len(frame)
+print(time.perf_counter() - began)
+"""
+SCAN = """
+from glob import glob
+rows = []
+for path in glob("FOLDER/trials/*/trial.json"):
+    with open(path) as file:
+        rate = json.load(file)["config"]["rate"]
+    with open(path.removesuffix("trial.json") + "status.json") as file:
+        state = json.load(file)["state"]
+    with open(path.removesuffix("trial.json") + "records/default.jsonl") as file:
+        loss = json.loads(file.readlines()[-1])["loss"]
+    if state == "finished" and rate == 0.3 and loss < 100:
+        rows.append({"rate": rate, "loss": loss})
+frame = pandas.DataFrame(rows)
+"""
+SQLITE = """
+import sqlite3
+frame = pandas.read_sql_query(
+    "select json_extract(config, '$.rate') rate, json_extract(record, '$.loss') loss from trials "
+    "where state = 'finished' and rate = 0.3 and loss < 100", sqlite3.connect("STORAGE.db"))
+"""
+OURS = """
+import machinable as ml
+trials = ml.Storage("STORAGE").trials
+trials = trials.where(status="finished", **{"config.rate": 0.3, "records.loss.last": lambda loss: loss < 100})
+frame = trials.frame("config.rate", "records.loss.last")
+"""
+
+
 def read(directory: Path) -> Iterator[Row]:
-    """Reading 10,000 trials back, in a new process each time."""
+    """Reading 10,000 trials back, in a new process each time: open, filter by configuration and metric, DataFrame."""
     import machinable as ml
 
-    worlds.with_an_empty_component(directory)
-    ml.execute(ml.Task("empty").repeat(10_000), {"storage": str(directory / "stored"), "code_backup": False}, project=directory)  # noqa: E501  # fmt: skip
-    folder = next((directory / "stored").iterdir())
-    scan = (
-        "import json, pandas, sys, glob, time\nbegan = time.perf_counter()\nrows = [json.load(open(p)) for p in "
-        f"glob.glob({str(folder)!r} + '/trials/*/trial.json')]\n"
-        "frame = pandas.DataFrame([{'a': r['config']['a']} for r in rows if r['flags']['REPEAT_NUMBER'] < 5000])\n"
-        "print(time.perf_counter() - began)"
-    )
-    ours = (
-        "import pandas, time\nimport machinable as ml\nbegan = time.perf_counter()\n"
-        f"trials = ml.Storage({str(directory / 'stored')!r}).trials\n"
-        "frame = trials.where(status='finished', **{'flags.REPEAT_NUMBER': lambda n: n < 5000}).frame('config.a')\n"
-        "print(time.perf_counter() - began)"
-    )
-    best = [float("inf"), float("inf")]
-    for _ in range(3):
-        for index, script in enumerate((scan, ours)):
-            printed = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    worlds.with_a_rate(directory)
+    storage = directory / "stored"
+    task = ml.Task().component("rated", [{"rate": number / 10} for number in range(10)]).repeat(1_000)
+    execution = ml.execute(task, {"storage": str(storage), "code_backup": False}, project=directory)
+    with contextlib.closing(sqlite3.connect(f"{storage}.db")) as database, database:
+        database.execute("create table trials (uid text, config text, state text, record text)")
+        database.executemany("insert into trials values (?, ?, ?, ?)", (
+            (trial.uid, json.dumps(trial.config.to_dict()), trial.status, json.dumps(trial.last_row))
+            for trial in execution.trials
+        ))  # fmt: skip
+    best = [float("inf")] * 3
+    for _ in range(5):
+        for index, body in enumerate((SCAN, SQLITE, OURS)):
+            script = READ.replace("BODY", body).replace("FOLDER", f"{storage}/{execution}")
+            command = [sys.executable, "-c", script.replace("STORAGE", str(storage))]
+            printed = subprocess.run(command, check=True, capture_output=True, text=True)
             best[index] = min(best[index], float(printed.stdout))
-    yield Row("10,000 trials: open, filter, frame", *best, "1.5 × floor")
+    scan, sqlite, ours = best
+    yield Row("10,000 trials read; floor: scan of their files", scan, ours, "1.5 × floor")
+    yield Row("10,000 trials read; floor: SQLite", sqlite, ours, "3 × floor")
 
 
 def memory(directory: Path) -> Iterator[Row]:
@@ -194,23 +283,26 @@ def memory(directory: Path) -> Iterator[Row]:
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
     peaks = []
-    for count in (10, 20_000):
+    for count in (10, 100_000):
         printed = subprocess.run(
             [sys.executable, "-c", script.replace("COUNT", str(count))],
             cwd=directory, check=True, capture_output=True, text=True,
         )  # fmt: skip
         peaks.append(float(printed.stdout))
-    yield Row("peak memory in MiB, 20,000 trials (floor: 10)", *peaks, "300")
+    yield Row("peak memory in MiB, 100,000 trials (floor: 10)", *peaks, "300")
 
 
 ALL = {
     "start": start,
     "trial": trial,
+    "requirement": requirement,
     "resolve": resolve,
     "plan": plan,
     "record": record,
     "read": read,
     "memory": memory,
+    "processes": lambda directory: (Row(*row) for row in engines.processes(directory)),
+    "ray": lambda directory: (Row(*row) for row in engines.on_ray(directory)),
 }
 
 

@@ -42,3 +42,25 @@ def with_an_empty_component(directory: Path) -> None:
     """A project whose one component does nothing."""
     (directory / "machinable.yaml").write_text("components:\n  - empty: {a: 1, b: {c: 2}}\n")
     (directory / "empty.py").write_text(EMPTY)
+
+
+def with_a_rate(directory: Path) -> None:
+    """A project whose one component saves one row."""
+    (directory / "machinable.yaml").write_text(
+        "components:\n  - rated: {rate: 0.1, layers: [64, 64], data: {name: mnist, size: 10}}\n"
+    )
+    (directory / "rated.py").write_text(
+        "from machinable import Component\n\n\nclass Rated(Component):\n    def on_execute(self):\n"
+        "        self.record['loss'] = self.flags.REPEAT_NUMBER / 7\n        self.record['accuracy'] = 0.5\n"
+        "        self.record.save()\n"
+    )
+
+
+def with_requirements(directory: Path) -> None:
+    """A project with a component to be required, which writes one artifact, and one that requires and does nothing."""
+    (directory / "machinable.yaml").write_text("components:\n  - part: {number: 0}\n  - whole: {}\n")
+    (directory / "part.py").write_text(
+        "from machinable import Component\n\n\nclass Part(Component):\n    def on_execute(self):\n"
+        "        self.store.write('number.json', self.config.number)\n"
+    )
+    (directory / "whole.py").write_text(EMPTY.replace("Empty", "Whole"))

@@ -29,6 +29,28 @@ def _nobodys_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
             del sys.modules[name]
 
 
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Ray cluster of two cores for all tests, which this process is connected to.
+
+    It starts after whoever wants it has said so, because that takes seconds. Its token goes where no user's is.
+    """
+    import ray
+
+    from machinable.engines.ray import shut_down
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.getbasetemp()))
+        patch.setenv("RAY_AUTH_MODE", "")  # Ray sets it, and nobody would take it away
+        patch.delenv("RAY_AUTH_MODE")
+        ray.init(
+            address="local", num_cpus=2, object_store_memory=80 * 2**20, include_dashboard=False, log_to_driver=False,
+            logging_level="error",
+        )  # fmt: skip
+        yield
+        shut_down(ray)
+
+
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project directory, which is the working directory."""

@@ -33,6 +33,9 @@ import yaml
 
 import machinable as ml
 from machinable.errors import MachinableError
+from machinable.storage import layout
+from machinable.storage.locks import open_locks
+from machinable.storage.opener import open_files
 from tests.test_floor_plan import FLOORS
 
 ROOT = Path(__file__).parents[1]
@@ -381,6 +384,24 @@ components:
       day: 2026-01-31
       ~bad: {rate: 2}
   - leaf: {x: 1}
+  - data: {fails: false, ~bad: {fails: true}}
+  - user: {_requires_: {data: data}}
+"""
+DATA = """
+from machinable import Component
+
+class Data(Component):
+    def on_execute(self):
+        if self.config.fails:
+            raise ValueError("no data")
+        self.store.write("x.json", [1])
+"""
+USER = """
+from machinable import Component
+
+class User(Component):
+    def on_execute(self):
+        return self.requires.data.read()
 """
 NODE = """
 import pathlib
@@ -412,10 +433,12 @@ class Node(Component):
 
 @pytest.fixture
 def stored(desk: Path) -> list[Path]:
-    """The folders of two executions in which everything happens that is documented."""
+    """The folders of executions in which everything happens that is documented."""
     (desk / "machinable.yaml").write_text(MACHINABLE_YAML)
     (desk / "node.py").write_text(NODE)
     (desk / "leaf.py").write_text("from machinable import Component\n\nclass Leaf(Component):\n    pass\n")
+    (desk / "data.py").write_text(DATA)
+    (desk / "user.py").write_text(USER)
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "x"]):
         subprocess.run([*git, *command], check=True)
@@ -429,7 +452,16 @@ def stored(desk: Path) -> list[Path]:
         ml.execute(task, storage="results", seed="OY1p1o", on_failure="continue")
         with pytest.raises(KeyboardInterrupt):
             ml.execute(ml.Task().component("node", flags={"stop": True}), storage="results", seed="OY1p1o")
-    return [desk / "results" / "OY1p1o", desk / "results" / "OY1p1o-2"]
+        ml.execute("user", storage="results", seed="OY1p1o")
+        blocked = ml.Task("user").component("user", requires={"data": ("data", "~bad")})
+        ml.execute(blocked, storage="results", seed="OY1p1o", on_failure="continue")
+        ml.execute(storage="results", resume="OY1p1o-4", on_failure="continue")
+        task = ml.Task().component("user", requires={"data": ("data", {"n": 2})})
+        locks = open_locks(open_files("results", create=False))
+        locks.take(layout.lease(task.plan()[0].identity))
+        ml.execute(task, storage="results", seed="OY1p1o", on_busy="skip")
+        locks.close()
+    return [desk / "results" / name for name in ("OY1p1o", *(f"OY1p1o-{number}" for number in range(2, 6)))]
 
 
 def test_the_storage_format_lists_every_field_that_is_written(stored: list[Path]) -> None:
@@ -445,17 +477,27 @@ def test_the_storage_format_lists_every_field_that_is_written(stored: list[Path]
             fields = by_event.setdefault(line["event"], set())
             check(line, sections["ledger.jsonl"], fields, "ledger.jsonl")
             seen["ledger.jsonl"] |= fields
-        for trial in (folder / "trials").iterdir():
+        for trial in (folder / "trials").glob("*"):
             for name in ("trial.json", "status.json"):
                 check(json.loads((trial / name).read_text()), sections[name], seen[name], name)
-            for records in (trial / "records").iterdir():
+            for records in (trial / "records").glob("*"):
                 for row in lines_of(records):
                     own = {column: value for column, value in row.items() if column.startswith("_")}
                     check(own, sections["Records"], seen["Records"], "records")
     assert seen == {name: set(fields) for name, fields in sections.items()}
     events = {
         event: {path for path, field in sections["ledger.jsonl"].items() if {event, "all"} & set(field.events)}
-        for event in ("started", "finished", "failed", "interrupted", "ended")
+        for event in (
+            "started",
+            "finished",
+            "failed",
+            "interrupted",
+            "reused",
+            "blocked",
+            "skipped",
+            "resumed",
+            "ended",
+        )
     }
     assert by_event == events
 
@@ -475,6 +517,7 @@ def test_the_storage_format_lists_every_file_that_is_written(stored: list[Path])
             if file.is_file():
                 name = file.relative_to(folder).as_posix()
                 name = re.sub(r"^trials/[0-9A-Za-z]{12}/", "trials/<uid>/", name)
+                name = re.sub(r"/attempts/[0-9]+/.+$", "/attempts/<n>/…", name)
                 name = re.sub(r"/records/[^/]+\.jsonl$", "/records/<scope>.jsonl", name)
                 found.add(re.sub(r"/(artifacts|checkpoints)/.+$", r"/\1/<name>", name))
     assert found == listed

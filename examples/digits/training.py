@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from examples.digits.data import Split
 from machinable import Component
 
 Array = NDArray[np.float64]
@@ -41,8 +42,13 @@ class Classifier(Component):
         """The mean cross entropy, and its gradient for each of the parameters."""
         raise NotImplementedError
 
+    def images(self) -> Split:
+        """What it is trained on and tested with."""
+        division: Split = self._digits_data_.split_digits()
+        return division
+
     def on_create(self) -> None:
-        self.data = self._digits_data_.split_digits()
+        self.data = self.images()
         # A generator of its own: these numbers do not depend on who else draws from numpy's global one.
         self.random = np.random.default_rng(self.flags.SEED)
         self.parameters = self.initial(self.random, self.data.train_images.shape[1])

@@ -1,0 +1,106 @@
+"""Trials in worker processes and on Ray, against the bare pools of both."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+WORKERS = 2
+NAP = 0.05
+
+NAPS = f"""import time
+from machinable import Component
+
+
+class Naps(Component):
+    def on_execute(self):
+        time.sleep({NAP})
+"""
+
+
+def nap(number: int) -> int:
+    """What a trial does that takes a while."""
+    time.sleep(NAP)
+    return number
+
+
+def nothing(number: int) -> int:
+    """What an empty trial does."""
+    return number
+
+
+def _pool(function: Callable[[int], int], count: int) -> float:
+    """Seconds that the standard library's pool takes, its start included."""
+    began = time.perf_counter()
+    with ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
+        for future in [pool.submit(function, number) for number in range(count)]:
+            future.result()
+    return time.perf_counter() - began
+
+
+def _executed(component: str, count: int, directory: Path, engine: Any) -> float:
+    import machinable as ml
+
+    storage = {"storage": str(directory / "stored"), "code_backup": False}
+    began = time.perf_counter()
+    ml.execute(ml.Task(component).repeat(count), storage, project=directory, engine=engine)
+    return time.perf_counter() - began
+
+
+def _prepare(directory: Path) -> None:
+    from benchmarks import worlds
+
+    worlds.with_an_empty_component(directory)
+    with open(directory / "machinable.yaml", "a") as file:
+        file.write("  - naps: {a: 1}\n")
+    (directory / "naps.py").write_text(NAPS)
+
+
+def processes(directory: Path) -> Iterator[tuple[str, float, float, str]]:
+    """Worker processes: naps, whose floor is that both workers nap all the time, and empty trials."""
+    _prepare(directory)
+    _executed("empty", 2, directory, f"processes:{WORKERS}")  # imports
+    ideal = 200 * NAP / WORKERS
+    ours, pool = (min(times) for times in zip(*(
+        (_executed("naps", 200, directory, f"processes:{WORKERS}"), _pool(nap, 200)) for _ in range(3)
+    ), strict=True))  # fmt: skip
+    yield "200 trials of 50 ms on 2 workers", ideal, ours, "1.053 × floor"
+    yield "the same as tasks of ProcessPoolExecutor", ideal, pool, "for comparison"
+    bare, empty = (min(times) for times in zip(*(
+        (_pool(nothing, 1000), _executed("empty", 1000, directory, f"processes:{WORKERS}")) for _ in range(3)
+    ), strict=True))  # fmt: skip
+    yield "an empty trial, of 1,000; floor: bare tasks", bare / 1000, empty / 1000, "for comparison"
+
+
+def on_ray(directory: Path) -> Iterator[tuple[str, float, float, str]]:
+    """Empty trials on Ray with its workers up, against raw tasks."""
+    import ray
+
+    from machinable.engines.ray import RayEngine
+
+    class _Kept(RayEngine):
+        def close(self) -> None:
+            """Its workers stay for the next execution."""
+
+    _prepare(directory)
+    os.environ["HOME"] = str(directory)  # Ray leaves a token there
+    ray.init(address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="error")
+    raw = ray.remote(nothing)
+    ray.get([raw.remote(number) for number in range(100)])
+    floor = ours = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        ray.get([raw.remote(number) for number in range(1000)])
+        floor = min(floor, time.perf_counter() - began)
+    engine = _Kept()  # its workers hold the cores from now on
+    _executed("empty", 100, directory, engine)
+    for _ in range(3):
+        ours = min(ours, _executed("empty", 1000, directory, engine))
+    RayEngine.close(engine)
+    ray.shutdown()
+    yield "an empty trial on Ray, of 1,000; floor: raw tasks", floor / 1000, ours / 1000, "1 × floor"

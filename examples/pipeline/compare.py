@@ -1,0 +1,33 @@
+"""Which of two models is better, and whether that may be chance."""
+
+from __future__ import annotations
+
+from math import comb
+
+from machinable import Component
+
+
+class Compare(Component):
+    """Writes `comparison.json`; requires two evaluations, `first` and `second`."""
+
+    def on_execute(self) -> None:
+        """A sign test over those images that only one of the two recognises."""
+        right = {}
+        for name in ("first", "second"):
+            evaluated = self.requires[name].read("answers.npz")
+            right[name] = evaluated["answers"] == evaluated["labels"]
+            self.record[name] = float(right[name].mean())
+        only_first = int((right["first"] & ~right["second"]).sum())
+        only_second = int((right["second"] & ~right["first"]).sum())
+        self.record["chance"] = chance(only_first, only_second)
+        self.record.save()
+        self.store.write("comparison.json", {
+            **{name: float(answers.mean()) for name, answers in right.items()},
+            "only_first": only_first, "only_second": only_second, "chance": chance(only_first, only_second),
+        })  # fmt: skip
+
+
+def chance(one: int, other: int) -> float:
+    """How likely a division at least as uneven is if both sides are equally likely (two-sided)."""
+    total, smaller = one + other, min(one, other)
+    return min(1.0, 2 * sum(comb(total, k) for k in range(smaller + 1)) / 2**total)

@@ -1,0 +1,10 @@
+"""Softmax regression on features."""
+
+from __future__ import annotations
+
+from examples.digits import softmax
+from examples.pipeline.training import FromFeatures
+
+
+class Softmax(FromFeatures, softmax.Softmax):
+    """The model of the digits example."""

@@ -1,0 +1,181 @@
+"""Pipelines from end to end: data, models and what is made of both, computed once and read by others."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import machinable as ml
+from machinable import errors
+from machinable.testing.engine import contents
+from tests.conftest import World
+
+DECLARATIONS = """
+components:
+  - nums: {size: 10}
+  - split:
+      fold: 0
+      _requires_: {data: nums}
+  - model:
+      lr: 0.5
+      _requires_: {data: split}
+      _results_: [weights.json]
+      ~fast: {lr: 1.0}
+  - report:
+      _requires_: {fast: [model, ~fast], slow: model}
+"""
+NUMS = """
+import random
+from machinable import Component
+
+
+class Nums(Component):
+    def on_execute(self):
+        self.store.write("x.json", [random.random() for _ in range(self.config.size)])
+        self.store.write("about.txt", "numbers")
+"""
+SPLIT = """
+from machinable import Component
+
+
+class Split(Component):
+    def on_execute(self):
+        numbers = self.requires.data.read("x.json")
+        self.store.write("train.json", numbers[self.config.fold::2])
+"""
+MODEL = """
+from machinable import Component
+
+
+class Model(Component):
+    def on_execute(self):
+        total = sum(self.requires.data.read("train.json"))
+        for step in range(3):
+            self.record["loss"] = total * self.config.lr / (step + 1)
+            self.record.save()
+        self.store.write("weights.json", total * self.config.lr)
+"""
+REPORT = """
+from machinable import Component
+
+
+class Report(Component):
+    def on_execute(self):
+        self.record["difference"] = self.requires.fast.read() - self.requires.slow.read()
+        self.record.save()
+"""
+
+
+@pytest.fixture
+def here(project: World) -> Path:
+    return project(DECLARATIONS, nums=NUMS, split=SPLIT, model=MODEL, report=REPORT)
+
+
+def place(path: Path) -> dict[str, Any]:
+    return {"storage": str(path), "code_backup": False}
+
+
+def run(task: Any, path: Path, **options: Any) -> Any:
+    return ml.execute(task, place(path), **{"seed": "OY1p1o", **options})
+
+
+def edit(here: Path, name: str, text: str) -> None:
+    """Change a module, as if this was another process that imports it."""
+    (here / f"{name}.py").write_text(text)
+    sys.modules.pop(name, None)
+    importlib.invalidate_caches()
+
+
+def states(execution: Any) -> list[tuple[str, str]]:
+    return [(trial.component, trial.status) for trial in execution.trials]
+
+
+def test_a_graph_is_computed_once_and_only_what_is_asked_for_runs_again(here: Path, tmp_path: Path) -> None:
+    first = run("report", tmp_path / "s")
+    assert states(first) == [(name, "finished") for name in ("nums", "split", "model", "model", "report")]
+    again = run("report", tmp_path / "s")
+    assert states(again) == [*((name, "reused") for name in ("nums", "split", "model", "model")), ("report", "finished")]  # noqa: E501  # fmt: skip
+    assert again.trials[-1].last_row["difference"] == first.trials[-1].last_row["difference"]
+    assert list(again.trials[2].records) == list(first.trials[2].records)
+    other = run("model", tmp_path / "s", seed="BcDeFg")  # another execution, another listed trial, the same data
+    assert states(other) == [("nums", "reused"), ("split", "reused"), ("model", "finished")]
+
+
+def test_a_requirement_draws_the_same_numbers_in_every_execution(here: Path, tmp_path: Path) -> None:
+    one = run("report", tmp_path / "one", seed=1)
+    two = run("report", tmp_path / "two", seed=2)
+    assert one.id != two.id
+    assert one.trials[0].read("x.json") == two.trials[0].read("x.json")
+
+
+@pytest.mark.parametrize("engine", ["processes:1", "processes:2"])
+def test_it_is_the_same_in_worker_processes(here: Path, tmp_path: Path, engine: str) -> None:
+    run("report", tmp_path / "local")
+    run("report", tmp_path / "processes", engine=engine)
+    assert contents(tmp_path / "processes" / "OY1p1o") == contents(tmp_path / "local" / "OY1p1o")
+    assert states(run("report", tmp_path / "local", engine=engine))[0] == ("nums", "reused")
+
+
+def test_without_a_storage_it_runs_all_the_same(here: Path) -> None:
+    execution = ml.execute("report", seed="OY1p1o")
+    assert execution.status == "finished"
+    assert isinstance(execution.trials[-1].last_row["difference"], float)
+
+
+def test_a_change_of_the_data_reaches_what_read_it_and_nothing_else(here: Path, tmp_path: Path) -> None:
+    run("report", tmp_path / "s")
+    edit(here, "nums", NUMS.replace('"numbers"', '"other words"'))
+    with pytest.warns(UserWarning, match="nums is reused from OY1p1o/"):
+        assert states(run("report", tmp_path / "s"))[0] == ("nums", "reused")
+    changed = run("report", tmp_path / "s", rerun="nums")  # nobody read about.txt
+    assert states(changed)[:3] == [("nums", "finished"), ("split", "reused"), ("model", "reused")]
+    edit(here, "nums", NUMS.replace("random.random() for", "0.5 + random.random() for"))
+    changed = run("report", tmp_path / "s", reuse="same-code")
+    assert states(changed) == [(name, "finished") for name in ("nums", "split", "model", "model", "report")]
+
+
+def test_a_broken_requirement_blocks_its_branch_and_can_be_mended(here: Path, tmp_path: Path) -> None:
+    edit(here, "split", SPLIT.replace('"x.json"', '"y.json"'))
+    with pytest.raises(errors.TrialsFailed) as caught:
+        run(ml.Task().component("report").component("nums"), tmp_path / "s")
+    execution = caught.value.execution
+    assert states(execution) == [
+        ("nums", "finished"), ("split", "failed"), ("model", "blocked"), ("model", "blocked"), ("report", "blocked"),
+        ("nums", "finished"),
+    ]  # fmt: skip
+    assert caught.value.message == "1 of 6 trials of OY1p1o failed and blocked 3 others"
+    edit(here, "split", SPLIT)
+    mended = ml.execute(storage=place(tmp_path / "s"), resume="OY1p1o", engine="processes:2")
+    assert [state for _, state in states(mended)] == ["finished"] * 6
+    whole = run("report", tmp_path / "other")
+    assert mended.trials[4].last_row["difference"] == whole.trials[4].last_row["difference"]
+    assert states(run("report", tmp_path / "s"))[:4] == [(name, "reused") for name in ("nums", "split", "model", "model")]  # noqa: E501  # fmt: skip
+
+
+def test_a_killed_execution_whose_requirement_had_finished_has_its_result(here: Path, tmp_path: Path) -> None:
+    run("report", tmp_path / "s")
+    # It was killed right after a requirement had finished: neither the pointer nor the line of the ledger is there.
+    ledger = tmp_path / "s" / "OY1p1o" / "ledger.jsonl"
+    ledger.write_text("".join(ledger.read_text().splitlines(keepends=True)[:1]))
+    pointers = sorted((tmp_path / "s" / "by-content").rglob("*.json"))
+    for path in pointers:
+        path.unlink()
+    execution = ml.execute(storage=place(tmp_path / "s"), resume="OY1p1o")
+    assert execution.status == "finished"
+    assert sorted((tmp_path / "s" / "by-content").rglob("*.json")) == pointers
+    assert {event["event"] for event in map(json.loads, ledger.read_text().splitlines())} == {
+        "started", "resumed", "finished", "ended",
+    }  # fmt: skip
+    assert states(run("report", tmp_path / "s"))[:4] == [(name, "reused") for name in ("nums", "split", "model", "model")]  # noqa: E501  # fmt: skip
+
+
+def test_what_a_task_requires_besides(here: Path, tmp_path: Path) -> None:
+    task = ml.Task().component("split", [{"fold": 0}, {"fold": 1}], requires={"data": ("nums", {"size": 4})}).repeat(2)
+    execution = run(task, tmp_path / "s")
+    assert [name for name, _ in states(execution)] == ["nums", *["split"] * 4]
+    assert [len(trial.read("train.json")) for trial in execution.trials[1:]] == [2, 2, 2, 2]

@@ -1,0 +1,535 @@
+"""Executions on Ray: whole ones, on hosts that are lost, with code and files that have to travel."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import machinable as ml
+from machinable.engines import registry
+from machinable.engines.ray import RayEngine
+from machinable.errors import ImportFailed, InvalidValue, Refused
+from machinable.testing.engine import contents
+
+World = Callable[..., Path]
+Pipes = Callable[[], str]
+
+
+def run(task: Any, storage: Any = None, engine: Any = "ray", code_backup: bool = False, **options: Any) -> Any:
+    where = None if storage is None else {"storage": str(storage), "code_backup": code_backup}
+    return ml.execute(task, where, "OY1p1o", engine, **options)
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Pipes:
+    """Makes pipes of the file system."""
+    names = iter(range(100))
+
+    def make() -> str:
+        path = str(tmp_path / f"pipe{next(names)}")
+        os.mkfifo(path)
+        return path
+
+    return make
+
+
+def told_by(pipe: str) -> str:
+    """What somebody says into a pipe."""
+    with open(pipe) as file:
+        return file.read()
+
+
+class Aside:
+    """An execution in a thread, while the test does something else."""
+
+    def __init__(self, action: Callable[[], Any]) -> None:
+        self._outcome: list[Any] = []
+        self._thread = threading.Thread(target=lambda: self._outcome.append(action()))
+        self._thread.start()
+
+    def result(self) -> Any:
+        self._thread.join(60)
+        return self._outcome[0]
+
+
+# what travels
+
+WATCHED = """
+from machinable import Component
+
+
+class Watched(Component):
+    def on_execute(self):
+        self.record["x"] = 1
+        self.record.save()
+        self.log.info("half of it")
+        self.progress(1, 2)
+        with open(self.config.here, "w") as pipe:
+            pipe.write("half")
+        with open(self.config.go_on) as pipe:
+            pipe.read()
+        self.progress(2, 2)
+"""
+
+
+def test_rows_logs_and_progress_are_seen_while_a_trial_runs(
+    project: World, ray_cluster: None, tmp_path: Path, pipe: Pipes
+) -> None:
+    here, go_on = pipe(), pipe()
+    project(f"components:\n  - watched: {{here: {here}, go_on: {go_on}}}\n", watched=WATCHED)
+    steps: list[Any] = []
+
+    class Listener:
+        def __call__(self, event: object) -> None: ...
+
+        def on_progress(self, uid: str, i: int, total: int | None) -> None:
+            steps.append((i, total))
+
+    aside = Aside(lambda: run("watched", tmp_path / "stored", listeners=[Listener()]))
+    assert told_by(here) == "half"
+    (trial,) = ml.Storage(str(tmp_path / "stored"))["OY1p1o"].trials
+    seen = trial.status, [row["x"] for row in trial.records], trial.log[20:]
+    with open(go_on, "w") as file:
+        file.write("go on")
+
+    assert aside.result().status == "finished"
+    assert seen == ("running", [1], "INFO half of it\n")
+    assert steps[-1] == (2, 2)
+
+
+READS = """
+from machinable import Component
+import helper
+
+
+class Reads(Component):
+    def on_execute(self):
+        if self.flags.REPEAT_NUMBER == 0:
+            with open(self.config.here, "w") as pipe:
+                pipe.write("running")
+            with open(self.config.go_on) as pipe:
+                pipe.read()
+        import late
+        return [helper.VALUE, late.VALUE, open(helper.__file__.replace("helper.py", "data.txt")).read()]
+"""
+
+
+@pytest.mark.parametrize("code_backup", [True, False])
+def test_what_runs_is_the_code_as_it_was_at_the_start(
+    code_backup: bool, project: World, ray_cluster: None, tmp_path: Path, pipe: Pipes
+) -> None:
+    here, go_on = pipe(), pipe()
+    directory = project(f"components:\n  - reads: {{here: {here}, go_on: {go_on}}}\n", reads=READS,
+                        helper="VALUE = 'before'\n", late="VALUE = 'before'\n")  # fmt: skip
+    (directory / "data.txt").write_text("before")
+
+    aside = Aside(lambda: run(ml.Task("reads").repeat(3), tmp_path / "stored", code_backup=code_backup))
+    assert told_by(here) == "running"
+    for name in ("helper.py", "late.py"):
+        (directory / name).write_text("VALUE = 'edited'\n")
+    (directory / "data.txt").write_text("edited")
+    with open(go_on, "w") as file:
+        file.write("go on")
+
+    execution = aside.result()
+    assert [trial.result for trial in execution.trials] == [["before"] * 3] * 3
+    assert (tmp_path / "stored" / str(execution) / "code.zip").exists() == code_backup
+
+
+def test_code_that_is_not_part_of_the_project_is_missed_with_its_name(
+    project: World, ray_cluster: None, tmp_path: Path
+) -> None:
+    directory = project("components: [reads: ]\n", reads="import left_out\n" + READS, left_out="", helper="", late="")
+    (directory / ".gitignore").write_text("left_out.py\n")
+
+    execution = run("reads", tmp_path / "stored", on_failure="continue")
+
+    (trial,) = execution.trials
+    assert trial.error["type"] == "ImportFailed"
+    assert "No module named 'left_out'" in trial.error["message"]
+
+
+WRITES = """
+import random
+from machinable import Component
+
+
+class Writes(Component):
+    def on_execute(self):
+        self.record["draw"] = random.random()
+        self.record.save()
+        self.store.write("a.json", [random.random(), self.config.rate])
+        self.store.write("deep/large.bin", b"x" * 3_000_000)
+        self.save_checkpoint()
+        print("done", self.config.rate)
+        if self.flags.REPEAT_NUMBER == 1:
+            raise ValueError("one fails")
+        return self.config.rate
+
+    def on_save(self, path, timestep):
+        with open(f"{path}/state.txt", "w") as file:
+            file.write("state")
+        return "state.txt"
+"""
+
+
+@pytest.fixture
+def unreached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the storage look like another one of the same name to workers, as on another host."""
+    monkeypatch.setattr("machinable.execution.execute.digest", lambda data: "that of another execution")
+
+
+def test_a_storage_that_workers_do_not_reach_gets_the_same(
+    project: World, ray_cluster: None, tmp_path: Path, unreached: None
+) -> None:
+    project("components:\n  - writes: {rate: 0.1, ~fast: {rate: 1}}\n", writes=WRITES)
+    task = ml.Task().component("writes", [None, "~fast"]).repeat(2)
+
+    run(task, tmp_path / "local", "local", on_failure="continue")
+    execution = run(task, tmp_path / "ray", on_failure="continue")
+
+    assert [trial.status for trial in execution.trials] == ["finished", "finished", "failed", "failed"]
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+NEEDS = """
+from machinable import Component
+
+
+class Needs(Component):
+    def on_execute(self):
+        return self.requires.data.read("a.json")
+"""
+
+
+@pytest.mark.parametrize("kind", ["reached", "unreached", "memory"])
+@pytest.mark.parametrize("engine", ["processes:2", "ray"])
+def test_what_a_trial_requires_is_there_wherever_it_runs(
+    engine: str, kind: str, project: World, ray_cluster: None, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if kind == "unreached":
+        request.getfixturevalue("unreached")
+    project(
+        "components:\n  - writes: {rate: 0.1}\n  - needs: {_requires_: {data: writes}}\n", writes=WRITES.replace(
+            "self.flags.REPEAT_NUMBER == 1", "False"), needs=NEEDS,
+    )  # fmt: skip
+
+    execution = run(ml.Task("needs").repeat(2), None if kind == "memory" else tmp_path / "stored", engine)
+
+    listed = [trial for trial in execution.trials if trial.component == "needs"]
+    (required,) = [trial for trial in execution.trials if trial.component == "writes"]
+    assert [trial.result for trial in listed] == [required.read("a.json")] * 2
+
+
+# what is lost
+
+DIES = """
+import os
+import signal
+from machinable import Component
+
+
+class Dies(Component):
+    def on_execute(self):
+        print("attempt", self.flags.ATTEMPT, flush=True)
+        self.record["attempt"] = self.flags.ATTEMPT
+        self.record.save()
+        if self.flags.ATTEMPT <= self.config.times:
+            os.kill(os.getpid() if self.config.who == "worker" else os.getppid(), signal.SIGKILL)
+            signal.pause()
+"""
+
+
+@pytest.mark.parametrize("who", ["worker", "agent"])
+def test_a_lost_worker_is_another_attempt(who: str, project: World, ray_cluster: None, tmp_path: Path) -> None:
+    project(f"components:\n  - dies: {{who: {who}, times: 1}}\n", dies=DIES)
+
+    execution = run("dies", tmp_path / "stored")
+
+    (trial,) = execution.trials
+    assert (trial.status, trial.attempt, trial.output) == ("finished", 2, "attempt 2\n")
+    assert [row["attempt"] for row in trial.records] == [2]
+    former = tmp_path / "stored" / "OY1p1o" / "trials" / trial.uid / "attempts" / "1"
+    assert (former / "output.log").read_text() == "attempt 1\n"
+    assert '"type": "WorkerLost"' in (former / "status.json").read_text()
+    ledger = (tmp_path / "stored" / "OY1p1o" / "ledger.jsonl").read_text()
+    assert ledger.count('"will_retry": true') == 1
+
+
+def test_a_trial_whose_workers_are_always_killed_fails_in_the_end(project: World, ray_cluster: None) -> None:
+    project("components:\n  - dies: {who: worker, times: 100}\n", dies=DIES)
+
+    execution = run("dies", on_failure="continue")
+
+    (trial,) = execution.trials
+    assert (trial.status, trial.attempt, trial.error["type"]) == ("failed", 4, "WorkerLost")
+
+
+NODES = """
+import os
+import sys
+import threading
+
+import ray
+from ray.cluster_utils import Cluster
+
+import machinable as ml
+
+quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_timeout_ms": 2000,
+         "health_check_failure_threshold": 2}  # to notice that a node is gone
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False,
+                                                        "_system_config": quick})
+nodes = [cluster.add_node(num_cpus=1, resources={"spot": 1}) for _ in range(2)]
+ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+
+
+def lose():
+    with open("pipe") as pipe:
+        raylet = int(pipe.read())
+    (node,) = [node for node in nodes if node.all_processes["raylet"][0].process.pid == raylet]
+    cluster.remove_node(node, allow_graceful=False)
+
+
+threading.Thread(target=lose, daemon=True).start()
+execution = ml.execute("waits", "stored", "OY1p1o", "ray")
+(trial,) = execution.trials
+print(trial.status, trial.attempt, ray.is_initialized())
+ray.shutdown()
+cluster.shutdown()
+"""
+
+WAITS = """
+import os
+import signal
+from machinable import Component
+
+
+class Waits(Component):
+    def on_execute(self):
+        if self.flags.ATTEMPT == 1:
+            with open("pipe", "w") as pipe:
+                pipe.write(os.environ["RAY_RAYLET_PID"])
+            signal.pause()
+"""
+
+
+def script(directory: Path, text: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What a process of its own makes of a script: this one is connected to Ray already."""
+    (directory / "script.py").write_text(text)
+    variables = {**os.environ, "PYTHONPATH": str(Path(ml.__file__).parents[1]), **environment}
+    variables.pop("RAY_AUTH_MODE", None)
+    return subprocess.run(
+        [sys.executable, *options, "script.py"], cwd=directory, env=variables, capture_output=True, text=True,
+        timeout=120,
+    )  # fmt: skip
+
+
+def test_a_node_that_is_lost_costs_an_attempt(project: World) -> None:
+    directory = project("components:\n  - waits: {_resources_: {spot: 1}}\n", waits=WAITS)
+    os.mkfifo(directory / "pipe")
+
+    done = script(directory, NODES)
+
+    assert "finished 2 True" in done.stdout.splitlines(), done.stdout + done.stderr
+    assert done.returncode == 0
+
+
+# what is ended
+
+ENDLESS = """
+import signal
+from machinable import Component
+
+
+class Endless(Component):
+    def on_execute(self):
+        while self.flags.REPEAT_NUMBER == 0:
+            signal.pause()
+"""
+
+
+def test_a_trial_that_takes_too_long_ends_and_others_go_on(project: World, ray_cluster: None) -> None:
+    project("components: [endless: ]\n", endless=ENDLESS)
+
+    execution = run(ml.Task("endless").repeat(3), timeout=3.0, on_failure="continue")
+
+    assert [trial.status for trial in execution.trials] == ["failed", "finished", "finished"]
+    assert execution.trials[0].error["type"] == "TimeoutError"
+
+
+INTERRUPTS = """
+import signal
+from machinable import Component
+
+
+class Interrupts(Component):
+    def on_execute(self):
+        if self.flags.REPEAT_NUMBER == 0:
+            with open(self.config.pipe, "w") as pipe:
+                pipe.write("x")
+            while True:
+                signal.pause()
+        with open(self.config.pipe) as pipe:
+            pipe.read()
+        raise KeyboardInterrupt
+
+    def on_failure(self, exception):
+        self.log.info("interrupted by %s", type(exception).__name__)
+"""
+
+
+def test_an_interrupt_stops_all_with_their_books_closed(
+    project: World, ray_cluster: None, tmp_path: Path, pipe: Pipes
+) -> None:
+    project(f"components:\n  - interrupts: {{pipe: {pipe()}}}\n", interrupts=INTERRUPTS)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(ml.Task("interrupts").repeat(5), tmp_path / "stored")
+
+    execution = ml.Storage(str(tmp_path / "stored"))["OY1p1o"]
+    assert [trial.status for trial in execution.trials] == ["interrupted"] * 2 + ["pending"] * 3
+    assert [trial.log[20:] for trial in execution.trials[:2]] == ["INFO interrupted by KeyboardInterrupt\n"] * 2
+
+
+# what is refused
+
+NOTHING = "from machinable import Component\n\n\nclass Nothing(Component):\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ("{cpus: 100}", "nothing asks for 100 cpus, there is 2 cpus"),
+        ("{license: 1}", "nothing asks for 1 license, and nothing here is called 'license'"),
+        ("{memory: 1000TiB}", r"nothing asks for 1.02e\+06 GiB of memory, there is .* GiB of memory"),
+    ],
+)
+def test_what_no_host_has_is_refused_before_anything_is_written(
+    resources: str, message: str, project: World, ray_cluster: None, tmp_path: Path
+) -> None:
+    project(f"components:\n  - nothing: {{_resources_: {resources}}}\n", nothing=NOTHING)
+
+    with pytest.raises(Refused, match=message):
+        run("nothing", tmp_path / "stored")
+
+    assert not (tmp_path / "stored").exists()
+
+
+def test_what_a_connected_process_cannot_have_is_refused(ray_cluster: None) -> None:
+    with pytest.raises(Refused, match=r"is connected to the Ray cluster at .*, and the engine asks for 10.0.0.1:6379"):
+        registry.make("ray:10.0.0.1:6379").places({})  # type: ignore[attr-defined]
+    with pytest.raises(Refused, match="so num_cpus cannot be set any more"):
+        registry.make({"type": "ray", "num_cpus": 3}).places({})  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def unconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """The address of something that is not Ray, and answers in its own language."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+def test_to_look_at_an_engine_does_not_connect(unconnected: None) -> None:
+    assert (registry.make("ray:127.0.0.1:1").slots, RayEngine("127.0.0.1:1").name) == (1, "ray")
+
+
+def test_an_address_where_nobody_answers_is_told_with_the_reason(unconnected: None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+    with pytest.raises(Refused) as caught:
+        RayEngine(address).places({})
+
+    assert str(caught.value) == (
+        f"no Ray cluster is reached at {address}: [Errno 111] Connection refused\n"
+        "  Start one with `ray start --head`, or leave out the address for a cluster of its own."
+    )
+
+
+def test_an_address_where_something_else_answers_is_told(unconnected: None, deaf: str) -> None:
+    with pytest.raises(Refused, match="what answers there does not speak Ray's language"):
+        RayEngine(deaf).places({})
+
+
+def test_the_address_comes_from_the_environment_too(unconnected: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
+
+    with pytest.raises(InvalidValue, match="'nowhere' is no address of a Ray cluster\n  Write host:port"):
+        registry.make("ray").places({})  # type: ignore[attr-defined]
+
+
+def test_without_ray_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+    with pytest.raises(ImportFailed) as caught:
+        RayEngine().places({})
+
+    assert str(caught.value).splitlines()[0].startswith("the engine 'ray' needs Ray, which does not import: ")
+    assert str(caught.value).splitlines()[-1] == "  Install it: pip install 'ray>=2.60'"
+
+
+def test_a_ray_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = types.ModuleType("ray")
+    old.__version__ = "2.9.3"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ray", old)
+    monkeypatch.setitem(sys.modules, "ray.exceptions", types.ModuleType("ray.exceptions"))
+
+    with pytest.raises(ImportFailed, match=r"needs a newer Ray than 2.9.3\n  Install it: pip install 'ray>=2.60'"):
+        RayEngine().places({})
+
+
+# a cluster of its own
+
+OWN = """
+import os
+import ray
+import machinable as ml
+from machinable.engines.ray import RayEngine
+from machinable.errors import InvalidValue
+
+storage = {"storage": "stored", "code_backup": False}
+first, second = ml.execute([ml.Task("nothing").repeat(3), ml.Task("nothing")], storage, 1, "ray")
+print(first.status, second.status, first.data["engine"]["type"], ray.is_initialized(), os.environ.get("RAY_AUTH_MODE"))
+try:
+    RayEngine(num_cpu=2).places({})
+except InvalidValue as error:
+    print(error)
+"""
+
+
+def test_a_cluster_of_its_own_is_there_for_as_long_as_it_is_needed(project: World) -> None:
+    directory = project(
+        "execution: {resources: {cpus: 2, license: 3}}\ncomponents:\n  - nothing: {_resources_: {license: 2}}\n",
+        nothing=NOTHING,
+    )
+
+    done = script(directory, OWN, "-W", "error")
+
+    assert (done.stdout, done.stderr) == (
+        "finished finished ray False None\nthe engine 'ray' takes no num_cpu\n  It takes what ray.init takes.\n",
+        "",
+    )

@@ -1,0 +1,552 @@
+"""Executions that go on: killed, interrupted, failed or with another task; in the end as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import machinable as ml
+from machinable import errors, events
+from machinable.execution.execute import changes
+from machinable.storage.files import DirectoryFiles
+from machinable.storage.locks import open_locks
+from tests.conftest import World
+
+WORK = """
+import os
+import random
+import signal
+from machinable import Component
+
+
+def trap(point):
+    # What is to happen here is said in a file, once.
+    if not os.path.exists("trap"):
+        return
+    with open("trap") as file:
+        where, what = file.read().split()
+    if where != point:
+        return
+    os.remove("trap")
+    if what == "fail":
+        raise RuntimeError("trapped")
+    if what == "interrupt":
+        raise KeyboardInterrupt
+    os.kill(os.getppid() if what == "kill-parent" else os.getpid(), signal.SIGKILL)
+    signal.pause()
+
+
+class Work(Component):
+    def on_execute(self):
+        trap(f"{self.flags.REPEAT_NUMBER}:begin")
+        for step in range(3):
+            self.record["step"] = step
+            self.record["draw"] = random.random()
+            self.record.save()
+            trap(f"{self.flags.REPEAT_NUMBER}:{step}")
+        self.store.write("a.json", [random.random(), self.config.lr])
+        self.log.info("done")
+        trap(f"{self.flags.REPEAT_NUMBER}:end")
+        return random.random()
+"""
+DECLARATIONS = "components:\n  - work: {lr: 0.1}\n"
+
+
+@pytest.fixture
+def here(project: World) -> Path:
+    return project(DECLARATIONS, work=WORK)
+
+
+def task(times: int = 4) -> ml.Task:
+    return ml.Task("work").repeat(times)
+
+
+def place(path: Path) -> dict[str, Any]:
+    return {"storage": str(path), "code_backup": False}
+
+
+def outcomes(execution: Any) -> list[Any]:
+    """What came out of the trials, without times."""
+    return [
+        (
+            trial.uid,
+            trial.status,
+            [{key: value for key, value in row.items() if key[:1] != "_"} for row in trial.records],
+            {name: trial.content(name) for name in trial.files},
+            trial.result,
+        )
+        for trial in execution.trials
+    ]
+
+
+def uninterrupted(directory: Path, times: int = 4) -> list[Any]:
+    return outcomes(ml.execute(task(times), place(directory), "OY1p1o"))
+
+
+def ledger(storage: Path, folder: str = "OY1p1o") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (storage / folder / "ledger.jsonl").read_text().splitlines()]
+
+
+def in_a_process(here: Path, storage: Path, engine: str = "local") -> int:
+    """Execute the task in a process of its own; gives how that ended."""
+    script = (
+        "import machinable as ml\n"
+        f"ml.execute(ml.Task('work').repeat(4), {{'storage': {str(storage)!r}, 'code_backup': False}}, 'OY1p1o', {engine!r})"  # noqa: E501
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(ml.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", script], cwd=here, env=environment, capture_output=True, timeout=120)
+    return done.returncode
+
+
+@pytest.mark.parametrize("point", ["0:begin", "1:1", "2:end"])
+def test_after_its_process_was_killed_it_goes_on_as_if_nothing_had_happened(
+    here: Path, tmp_path: Path, point: str
+) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text(f"{point} kill")
+    assert in_a_process(here, storage) == -signal.SIGKILL
+    assert ml.Storage(str(storage))["OY1p1o"].status != "finished"
+
+    execution = ml.execute(storage=place(storage), resume="OY1p1o")
+
+    assert (str(execution), execution.status) == ("OY1p1o", "finished")
+    assert outcomes(execution) == uninterrupted(tmp_path / "other")
+    assert outcomes(ml.Storage(str(storage))["OY1p1o"]) == outcomes(execution)
+    assert [path.name for path in storage.iterdir()] == ["OY1p1o"]
+
+
+@pytest.mark.parametrize("point", ["0:begin", "1:1", "2:end"])
+def test_workers_whose_executing_process_was_killed_are_waited_for(here: Path, tmp_path: Path, point: str) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text(f"{point} kill-parent")
+    assert in_a_process(here, storage, "processes:2") == -signal.SIGKILL
+
+    execution = ml.execute(storage=place(storage), resume="OY1p1o", engine="processes:2")
+
+    assert outcomes(execution) == uninterrupted(tmp_path / "other")
+
+
+def test_a_trial_that_had_finished_when_nobody_could_say_so_stays(here: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text("1:end fail")
+    ml.execute(task(), place(storage), "OY1p1o", on_failure="continue")
+    path = storage / "OY1p1o" / "ledger.jsonl"
+    lines = path.read_text().splitlines()
+    last = next(index for index, line in enumerate(lines) if '"finished"' in line)
+    path.write_text("\n".join(lines[:last]) + "\n")  # it was killed just before it told of the first trial
+
+    heard: list[str] = []
+    execution = ml.execute(
+        storage=place(storage), resume="OY1p1o",
+        listeners=[lambda event: heard.append(event.uid) if isinstance(event, events.TrialStarted) else None],
+    )  # fmt: skip
+
+    assert heard == [execution.trials[1].uid]
+    finished = [row for row in ledger(storage) if row["event"] == "finished"]
+    assert [row["uid"] for row in finished] == [execution.trials[n].uid for n in (0, 2, 3, 1)]
+    assert [row["record"]["step"] for row in finished] == [2, 2, 2, 2]
+    assert outcomes(execution) == uninterrupted(tmp_path / "other")
+
+
+@pytest.mark.parametrize(("what", "error"), [("fail", errors.TrialsFailed), ("interrupt", KeyboardInterrupt)])
+def test_what_failed_or_was_interrupted_runs_again_and_its_former_attempt_is_kept(
+    here: Path, tmp_path: Path, what: str, error: type[BaseException]
+) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text(f"1:1 {what}")
+    with pytest.raises(error):
+        ml.execute(task(), place(storage), "OY1p1o")
+
+    execution = ml.execute(storage=place(storage), resume="OY1p1o")
+
+    assert outcomes(execution) == uninterrupted(tmp_path / "other")
+    trial = execution.trials[1]
+    assert trial.attempt == 2
+    kept = storage / "OY1p1o" / "trials" / trial.uid / "attempts" / "1"
+    assert json.loads((kept / "status.json").read_text())["state"] == {"fail": "failed"}.get(what, "interrupted")
+    assert len((kept / "records" / "default.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_ledger_and_the_listeners_tell_that_it_went_on(here: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text("1:1 fail")
+    ml.execute(task(), place(storage), "OY1p1o", on_failure="continue")
+    heard: list[events.Event] = []
+
+    ml.execute(storage=place(storage), resume="OY1p1o", listeners=[heard.append])
+
+    rows = ledger(storage)
+    assert [row["event"] for row in rows[-4:]] == ["resumed", "started", "finished", "ended"]
+    assert {key: rows[-4][key] for key in ("added", "removed", "kept", "engine")} == {
+        "added": 0, "removed": 0, "kept": 4, "engine": {"type": "local", "slots": 1},
+    }  # fmt: skip
+    assert rows[-1]["status"] == "finished"
+    assert [type(event).__name__ for event in heard] == [
+        "ExecutionStarted", "TrialStarted", "TrialFinished", "ExecutionFinished",
+    ]  # fmt: skip
+    assert isinstance(heard[0], events.ExecutionStarted)
+    assert isinstance(heard[-1], events.ExecutionFinished)
+    assert (heard[0].total, heard[0].kept) == (4, 3)
+    assert (heard[-1].status, heard[-1].finished, heard[-1].failed) == ("finished", 4, 0)
+
+
+def test_an_execution_that_fails_again_can_go_on_again(here: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    for _ in range(2):
+        (here / "trap").write_text("1:1 fail")
+        resume = "OY1p1o" if storage.exists() else None
+        ml.execute(task(), place(storage), None if resume else "OY1p1o", resume=resume, on_failure="continue")
+
+    execution = ml.execute(storage=place(storage), resume="OY1p1o")
+
+    assert outcomes(execution) == uninterrupted(tmp_path / "other")
+    assert execution.trials[1].attempt == 3
+    attempts = storage / "OY1p1o" / "trials" / execution.trials[1].uid / "attempts"
+    assert sorted(path.name for path in attempts.iterdir()) == ["1", "2"]
+
+
+def test_it_gets_all_its_retries_again(here: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text("1:1 fail")
+    ml.execute(task(), place(storage), "OY1p1o", on_failure="continue")
+    (here / "trap").write_text("1:1 fail")
+
+    execution = ml.execute(storage=place(storage), resume="OY1p1o", retries=1)
+
+    assert execution.status == "finished"
+    assert execution.trials[1].attempt == 3
+
+
+def test_one_that_has_finished_stays_as_it_is(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    storage = tmp_path / "s"
+    ml.execute(task(), place(storage), "OY1p1o")
+    before = {path: path.read_bytes() for path in storage.rglob("*") if path.is_file()}
+    capsys.readouterr()
+
+    execution = ml.execute(storage=place(storage), resume="OY1p1o")
+
+    assert execution.status == "finished"
+    assert capsys.readouterr().err == "OY1p1o has finished: there is nothing to resume\n"
+    assert {path: path.read_bytes() for path in storage.rglob("*") if path.is_file()} == before
+
+
+# with another task
+
+
+def test_with_another_task_that_one_counts(here: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    former = ml.execute(ml.Task().component("work", [None, {"lr": 0.2}]).repeat(2), place(storage), "OY1p1o")
+    former_uids = [trial.uid for trial in former.trials]
+    ran: list[str] = []
+    wanted = ml.Task().component("work", [None, {"lr": 0.3}]).repeat(3)
+    told = changes("OY1p1o", wanted, place(storage))
+
+    execution = ml.execute(
+        wanted, place(storage), resume="OY1p1o",
+        listeners=[lambda event: ran.append(event.uid) if isinstance(event, events.TrialStarted) else None],
+    )  # fmt: skip
+
+    assert str(told) == "+4 \N{MINUS SIGN}2 =2"
+    assert set(told.to_run) == set(told.added) == set(ran)
+    assert [trial.uid for trial in execution.trials] == [spec.uid for spec in wanted.plan(seed="OY1p1o")]
+    assert execution.status == "finished"
+    assert len(ran) == 4
+    fresh = ml.execute(wanted, place(tmp_path / "other"), "OY1p1o")
+    assert outcomes(execution) == outcomes(fresh)
+    stored = ml.Storage(str(storage))["OY1p1o"]
+    assert outcomes(stored) == outcomes(fresh)
+    assert stored.data["trials"] == 6
+    assert stored.data["started"] == former.started
+    # nothing is lost: the folders of what does not count any more, the former plan and task
+    folder = storage / "OY1p1o"
+    assert {path.name for path in (folder / "trials").iterdir()} >= set(former_uids)
+    former_plan = [json.loads(line)["uid"] for line in (folder / "plan.1.jsonl").read_text().splitlines()]
+    assert former_plan == former_uids
+    assert json.loads((folder / "execution.1.json").read_text())["trials"] == 4
+    # from now on the new task is the stored one
+    assert str(changes("OY1p1o", None, place(storage))) == "+0 \N{MINUS SIGN}0 =6"
+
+
+def test_a_trial_whose_configuration_is_another_one_now_runs_again(here: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    ml.execute(task(2), place(storage), "OY1p1o")
+    (here / "machinable.yaml").write_text(DECLARATIONS.replace("0.1", "0.5"))
+
+    assert str(changes("OY1p1o", task(2), place(storage))) == "+2 \N{MINUS SIGN}2 =0"
+    execution = ml.execute(task(2), place(storage), resume="OY1p1o")
+
+    assert [json.loads(trial.content("a.json"))[1] for trial in execution.trials] == [0.5, 0.5]
+    assert [trial.config.lr for trial in ml.Storage(str(storage))["OY1p1o"].trials] == [0.5, 0.5]
+    kept = storage / "OY1p1o" / "trials" / execution.trials[0].uid / "attempts" / "1"
+    assert json.loads((kept / "artifacts" / "a.json").read_text())[1] == 0.1
+
+
+def test_only_fewer_trials_can_be_wanted(here: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    ml.execute(task(3), place(storage), "OY1p1o")
+
+    execution = ml.execute(task(2), place(storage), resume="OY1p1o")
+
+    assert len(execution) == 2
+    assert outcomes(ml.Storage(str(storage))["OY1p1o"]) == uninterrupted(tmp_path / "other", 2)
+    assert ledger(storage)[-2] | {"code": 0, "host": 0, "time": 0} == {
+        "event": "resumed", "time": 0, "added": 0, "removed": 1, "kept": 2,
+        "engine": {"type": "local", "slots": 1}, "code": 0, "host": 0,
+    }  # fmt: skip
+
+
+def test_a_rerun_is_resumed_by_its_own_name(here: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    ml.execute(task(), place(storage), "OY1p1o")
+    (here / "trap").write_text("1:1 fail")
+    ml.execute(task(), place(storage), "OY1p1o", on_failure="continue")
+
+    execution = ml.execute(storage=place(storage), resume="OY1p1o-2")
+
+    assert (str(execution), execution.status) == ("OY1p1o-2", "finished")
+
+
+# what cannot be
+
+
+def test_a_project_that_gives_other_trials_now_is_refused_rather_than_mixed(here: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text("1:1 fail")
+    ml.execute(task(), place(storage), "OY1p1o", on_failure="continue")
+    (here / "machinable.yaml").write_text(DECLARATIONS.replace("0.1", "0.5"))
+    before = {path: path.read_bytes() for path in storage.rglob("*") if path.is_file()}
+
+    with pytest.raises(errors.Refused) as caught:
+        ml.execute(storage=place(storage), resume="OY1p1o")
+
+    uid = ml.Storage(str(storage))["OY1p1o"].trials[1].uid
+    assert str(caught.value).splitlines() == [
+        "the project gives other trials than OY1p1o began with",
+        f"  work {uid}: lr 0.1 → 0.5",
+        "  Bring it back to what it was (machinable restore OY1p1o DIR gives the former files), or give the task, then "
+        "that is what counts: execute(task, resume='OY1p1o').",
+    ]
+    assert {path: path.read_bytes() for path in storage.rglob("*") if path.is_file()} == before
+
+
+def test_one_that_runs_is_refused(here: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text("1:1 fail")
+    ml.execute(task(), place(storage), "OY1p1o", on_failure="continue")
+    script = (
+        "import sys\nfrom machinable.storage.files import DirectoryFiles\nfrom machinable.storage.locks import open_locks\n"  # noqa: E501
+        f"locks = open_locks(DirectoryFiles({str(storage)!r}))\n"
+        "assert locks.take('OY1p1o/execution.lease', {'execution': 'OY1p1o'})\nprint('held', flush=True)\nsys.stdin.read()\n"  # noqa: E501
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(ml.__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(errors.Refused) as caught:
+            ml.execute(storage=place(storage), resume="OY1p1o")
+        assert f"OY1p1o is running: OY1p1o on {os.uname().nodename} (process {holder.pid})" in str(caught.value)
+        holder.kill()
+        holder.communicate()
+
+    assert ml.execute(storage=place(storage), resume="OY1p1o").status == "finished"  # its process is gone
+
+
+def test_a_trial_that_runs_on_another_host_is_refused(here: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text("1:1 fail")
+    execution = ml.execute(task(), place(storage), "OY1p1o", on_failure="continue")
+    path = storage / "OY1p1o" / "ledger.jsonl"
+    uid = execution.trials[1].uid
+    path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if '"failed"' not in line))
+    status = storage / "OY1p1o" / "trials" / uid / "status.json"
+    facts = json.loads(status.read_text())
+    status.write_text(json.dumps(facts | {"state": "running", "host": {"name": "node7", "pid": 4711}}))
+
+    with pytest.raises(errors.Refused, match=rf"the trial {uid} of OY1p1o seems to run on node7 \(process 4711\)"):
+        ml.execute(storage=place(storage), resume="OY1p1o")
+
+    long_ago = {"state": "running", "host": {"name": "node7", "pid": 4711}, "heartbeat": "2026-01-01T00:00:00+00:00"}
+    status.write_text(json.dumps(facts | long_ago))
+    assert ml.execute(storage=place(storage), resume="OY1p1o").status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("resume", "options", "kind", "words"),
+    [
+        ("OY1p1x", {}, errors.NotStored, "Did you mean 'OY1p1o'?"),
+        ("OY1p1o-2", {}, errors.NotStored, "Did you mean 'OY1p1o'?"),
+        ("nothing", {}, errors.InvalidValue, "'nothing' is not an execution id"),
+        (5, {}, errors.InvalidType, "resume takes the id of an execution, not 5"),
+        ("OY1p1o", {"storage": None}, errors.InvalidValue, "without the storage that it lies in"),
+        ("OY1p1o", {"seed": 3}, errors.InvalidValue, "Leave out the seed."),
+        ("OY1p1o", {"storage": "nowhere"}, errors.StorageUnavailable, "there is no storage at"),
+        ("OY1p1o", {"task": ["work", "work"]}, errors.InvalidValue, "not with a list"),
+        ("OY1p1o", {"rerun": "wrok"}, errors.UnknownName, "Did you mean 'work'?"),
+        ("OY1p1o", {"engine": "lokal"}, errors.UnknownName, "Did you mean 'local'?"),
+    ],
+)
+def test_what_cannot_be_resumed_is_told_and_nothing_is_written(
+    here: Path, tmp_path: Path, resume: Any, options: dict[str, Any], kind: type[Exception], words: str
+) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text("1:1 fail")
+    ml.execute(task(2), place(storage), "OY1p1o", on_failure="continue")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    with pytest.raises(kind) as caught:
+        ml.execute(**{"storage": place(storage), "resume": resume, **options})
+
+    assert words in str(caught.value)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "words"),
+    [
+        (lambda folder: (folder / "execution.json").unlink(), errors.NotStored, "OY1p1o in {storage} never began"),
+        (lambda folder: (folder / "execution.json").write_text("{"), errors.Damaged, "cannot be read"),
+        (
+            lambda folder: (folder / "execution.json").write_text('{"format": 2}'),
+            errors.StorageError,
+            "reads format 1",
+        ),
+        (
+            lambda folder: (folder / "plan.jsonl").write_text(
+                (folder / "plan.jsonl").read_text().splitlines(keepends=True)[0]
+            ),
+            errors.Damaged,
+            "has 1 of 2 trials",
+        ),
+        (lambda folder: (folder / "plan.jsonl").unlink(), errors.Damaged, "has 0 of 2 trials"),
+    ],
+)
+def test_what_is_damaged_is_told(
+    here: Path, tmp_path: Path, damage: Callable[[Path], object], kind: type[Exception], words: str
+) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text("1:1 fail")
+    ml.execute(task(2), place(storage), "OY1p1o", on_failure="continue")
+    damage(storage / "OY1p1o")
+
+    with pytest.raises(kind) as caught:
+        ml.execute(storage=place(storage), resume="OY1p1o")
+
+    assert words.format(storage=storage) in str(caught.value)
+
+
+def test_other_code_is_told_and_kept(here: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text("1:1 fail")
+    ml.execute(task(2), str(storage), "OY1p1o", on_failure="continue")
+    (here / "extra.py").write_text("x = 1\n")
+
+    with pytest.warns(UserWarning, match="the code of OY1p1o has changed since it began"):
+        ml.execute(storage=str(storage), resume="OY1p1o")
+
+    folder = storage / "OY1p1o"
+    assert (folder / "code.zip").read_bytes() != (folder / "code.1.zip").read_bytes()
+    resumed = next(row for row in ledger(storage) if row["event"] == "resumed")
+    assert resumed["code"]["backup"] != json.loads((folder / "execution.json").read_text())["code"]["backup"]
+
+
+def test_it_is_free_again_when_it_has_ended(here: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text("1:1 fail")
+    for _ in range(2):
+        ml.execute(task(2), place(storage), "OY1p1o", on_failure="continue")
+    files = DirectoryFiles(storage)
+    locks = open_locks(files)
+    assert locks.holder("OY1p1o/execution.lease") is None
+    locks.close()
+
+
+# from checkpoints
+
+
+CHECKPOINTED = """
+import json
+import os
+import random
+import signal
+from machinable import Component
+
+
+class Work(Component):
+    def on_create(self):
+        self.total = 0.0
+
+    def on_execute_iteration(self, i):
+        self.total += random.random()
+        self.record["total"] = self.total
+        self.ran(i)
+        if i == 2:
+            self.store.write("half.json", self.total)
+        if os.path.exists("trap") and open_and_read("trap") == str(i):
+            os.remove("trap")
+            os.kill(os.getpid(), signal.SIGKILL)
+        if i % 2:
+            self.save_checkpoint()
+        if i == 5:
+            return StopIteration
+
+    def ran(self, i):
+        with open("ran", "a") as file:
+            file.write(f"{self.flags.REPEAT_NUMBER}:{i} ")
+
+    def on_save(self, path, timestep):
+        with open(os.path.join(path, "state.json"), "w") as file:
+            json.dump(self.total, file)
+
+    def on_restore(self, checkpoint):
+        with open(os.path.join(checkpoint, "state.json")) as file:
+            self.total = json.load(file)
+
+
+def open_and_read(name):
+    with open(name) as file:
+        return file.read()
+"""
+
+
+def test_a_trial_goes_on_from_its_last_checkpoint_as_if_nothing_had_happened(project: World, tmp_path: Path) -> None:
+    here = project(DECLARATIONS, work=CHECKPOINTED)
+    (here / "trap").write_text("4")
+    storage = tmp_path / "s"
+    assert in_a_process(here, storage) == -signal.SIGKILL
+    ran = (here / "ran").read_text()
+    (here / "ran").unlink()
+
+    execution = ml.execute(storage=place(storage), resume="OY1p1o")
+
+    assert ran == "0:0 0:1 0:2 0:3 0:4 "
+    again = (here / "ran").read_text()
+    assert again.startswith("0:4 0:5 1:0 ")
+    assert outcomes(execution) == uninterrupted(tmp_path / "other")
+    assert (execution.trials[0].attempt, execution.trials[1].attempt) == (2, 1)
+
+
+def test_what_failed_after_a_checkpoint_goes_on_from_there_and_a_retry_begins_again(
+    project: World, tmp_path: Path
+) -> None:
+    here = project(DECLARATIONS, work=CHECKPOINTED.replace("os.kill(os.getpid(), signal.SIGKILL)", "raise OSError"))
+    storage = tmp_path / "s"
+    (here / "trap").write_text("4")
+    ml.execute(task(1), place(storage), "OY1p1o", on_failure="continue")
+    (here / "trap").write_text("5")
+    (here / "ran").unlink()
+
+    execution = ml.execute(storage=place(storage), resume="OY1p1o", retries=1)
+
+    assert (here / "ran").read_text() == "0:4 0:5 0:0 0:1 0:2 0:3 0:4 0:5 "
+    assert outcomes(execution) == uninterrupted(tmp_path / "other", 1)
+    assert execution.trials[0].attempt == 3
