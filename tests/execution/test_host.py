@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,14 @@ from machinable.execution.host import command_line, host, now, packages
 )
 def test_a_command_is_noted_without_credentials_and_hidden_values(typed: list[str], noted: str) -> None:
     assert command_line(typed) == noted
+
+
+def test_what_a_package_brings_for_itself_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = tmp_path / "site-packages"
+    (installed / "ray" / "thirdparty_files" / "colorama-0.4.6.dist-info").mkdir(parents=True)
+    (installed / "ray-2.60.0.dist-info").mkdir()
+    monkeypatch.setattr("sys.path", [str(installed / "ray" / "thirdparty_files"), str(installed)])
+    assert packages() == {"ray": "2.60.0"}
 
 
 def test_packages_are_those_that_are_installed() -> None:

@@ -15,6 +15,7 @@ from machinable.storage.opener import without_credentials
 __all__ = ["command_line", "host", "now", "packages"]
 
 _DISTRIBUTION = re.compile(r"(.+?)-([^-]+)\.(?:dist|egg)-info")
+_INSIDE = re.compile(r"[/\\](?:site|dist)-packages[/\\].")
 _HIDDEN_OVERRIDE = re.compile(r"((?:[^=]*\.)?_[^=.]*[^=_.]\??=)(.*)", re.DOTALL)
 
 
@@ -58,6 +59,8 @@ def packages() -> dict[str, str]:
     """The installed distributions and their versions, from the names of their folders: a millisecond for hundreds."""
     found: dict[str, str] = {}
     for directory in sys.path:
+        if _INSIDE.search(directory):
+            continue  # what a package brings for itself, as ray does when it is imported, is not installed
         try:
             names = os.listdir(directory or ".")
         except OSError:
