@@ -55,3 +55,18 @@ def test_what_is_not_in_the_project_is_told(project: Path) -> None:
 
 def test_a_file_that_does_not_parse_is_taken_and_told(project: Path) -> None:
     assert needed(str(project), ["broken"]) == Needed(["broken.py"], [], [], ["broken.py"])
+
+
+def test_data_that_the_code_names_comes_along(project: Path) -> None:
+    for name in ("tools/near.npz", "data/far.csv", "data/unnamed.csv", "unnamed.txt"):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text("1")
+    (project.parent / "outside.txt").write_text("1")
+    (project / "tools/scale.py").write_text(
+        "near = Path(__file__).with_name('near.npz')\nfar = open('data/far.csv')\n"
+        "no = 'data', '', '../../outside.txt', '/'\n"
+    )
+
+    assert needed(str(project), ["tools.scale"]).files == [
+        "data/far.csv", "tools/__init__.py", "tools/near.npz", "tools/scale.py",
+    ]  # fmt: skip

@@ -1,9 +1,10 @@
-"""Which files of a project some modules need: what they import, found by reading them and never by running them."""
+"""Which files of a project some modules need: what they import and name, found by reading and never by running them."""
 
 from __future__ import annotations
 
 import ast
 import os
+import posixpath
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -27,7 +28,8 @@ class Needed(NamedTuple):
 def needed(project: str, modules: Iterable[str]) -> Needed:
     """The files of these modules, of the packages that they are in, and of all that they import from the project.
 
-    Imports count wherever they stand, also those by `import_module` with a literal name.
+    Imports count wherever they stand, also those by `import_module` with a literal name. Data comes along where a text
+    in the code is its name, as seen from the module's folder or from the project.
     """
     roots = list(dict.fromkeys(modules))
     files: dict[str, None] = {}
@@ -54,6 +56,7 @@ def needed(project: str, modules: Iterable[str]) -> Needed:
                 unread.append(file)
                 continue
             waiting += _imports(tree, name, is_package=file.endswith("__init__.py"))
+            files |= dict.fromkeys(_data(project, file, tree))
     inside = {file.split("/")[0].removesuffix(".py") for file in files}
     missing = [module for module in roots if not any(name == module for name, _ in _files(project, module))]
     return Needed(sorted(files), sorted(others - inside), missing, sorted(unread))
@@ -93,6 +96,18 @@ def _imports(tree: ast.AST, module: str, *, is_package: bool) -> Iterator[str]:
             argument = node.args[0]
             if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value[:1] != ".":
                 yield argument.value
+
+
+def _data(project: str, file: str, tree: ast.AST) -> Iterator[str]:
+    """The files that are no modules and that a module names."""
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if not isinstance(text, str) or not 0 < len(text) < 256 or text.endswith(".py") or not text.isprintable():
+            continue
+        for folder in {posixpath.dirname(file), ""}:
+            path = posixpath.normpath(posixpath.join(folder, text))
+            if not path.startswith(("../", "/")) and os.path.isfile(os.path.join(project, *path.split("/"))):
+                yield path
 
 
 def _called(function: ast.expr) -> str:
