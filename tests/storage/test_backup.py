@@ -471,6 +471,7 @@ def test_executions_of_any_storage_are_left_out(tmp_path: Path, in_git: bool) ->
         write(
             tmp_path, *(f"{storage}/OY1p1o/{name}" for name in ("execution.json", "plan.jsonl", "code.zip", "trials/x"))
         )
+        write(tmp_path, f"{storage}/by-content/8a/8a16.json")
     assert names(pack(tmp_path)) == ["a.py", "data/execution.json"]
 
 

@@ -289,6 +289,14 @@ TAKES = {
 }
 
 
+@pytest.mark.parametrize("name", ["x.json", "x.yaml.gz", "x.jsonl"])
+def test_what_holds_itself_is_refused(name: str) -> None:
+    data: list[Any] = []
+    data.append(data)
+    with pytest.raises(WrongKind, match="not what is nested too deeply, or holds itself"):
+        dump(name, data)
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [

@@ -388,6 +388,19 @@ def test_a_lease_that_could_not_be_renewed_for_too_long_does_not_count(
     assert not lease.is_held
 
 
+def test_where_nothing_can_be_written_no_lease_can_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    locks = open_locks(DirectoryFiles(tmp_path))
+    monkeypatch.setattr(os, "makedirs", fail)
+    with pytest.raises(StorageUnavailable) as caught:
+        locks.take("a.lease")
+    assert str(caught.value) == (
+        f"the storage {tmp_path} cannot be written: Read-only file system\n  Check its permissions and the free space."
+    )
+
+
 def test_a_lease_that_cannot_be_given_back_is_told(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
     lease = taken(directory.locks())
 

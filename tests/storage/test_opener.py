@@ -174,6 +174,12 @@ def test_memory_is_new_each_time() -> None:
          "Give a path, file://, mem://, s3://bucket/folder."),
         ("sftp://host", "'sftp://host' is no storage: there is nothing that opens sftp://",
          "Install what opens it: pip install 'fs.sshfs'"),
+        ("s3://K:SECRET@bucket/x?endpoint=http%3A%2F%2Fhost",
+         "'s3://bucket/x?endpoint=http%3A%2F%2Fhost' has the parameter 'endpoint', and s3:// takes none of that name",
+         "Did you mean endpoint_url?"),
+        ("s3://bucket/x?region=eu",
+         "'s3://bucket/x?region=eu' has the parameter 'region', and s3:// takes none of that name",
+         "It takes endpoint_url, acl, cache_control, strict."),
     ],
 )  # fmt: skip
 def test_a_url_that_means_nothing_is_told(url: str, message: str, advice: str) -> None:

@@ -270,6 +270,15 @@ def test_where_warnings_are_errors_nothing_is_lost_either(tmp_path: Path) -> Non
     assert files.read("x") == b"1"
 
 
+@pytest.mark.filterwarnings("ignore:the storage")
+def test_how_it_comes_home_can_be_typed_as_it_is_told(tmp_path: Path) -> None:
+    storage = Breaking(tmp_path / "my results & more")
+    storage.failure = FULL
+    files = RefugeFiles(storage, refuge_name("OY1p1o"))
+    files.write("x", b"1")
+    assert (storage_lost(files).todo or "").endswith(f" --storage '{tmp_path}/my results & more'")
+
+
 def test_the_error_says_where_everything_is_and_how_it_comes_home(broken: tuple[Any, RefugeFiles]) -> None:
     storage, files = broken
     reason = (

@@ -95,7 +95,8 @@ class Artifacts:
         """What is said about an artifact that is not there."""
         known = self.names()
         if name.endswith("/"):
-            known = sorted({one[: i + 1] for one in known for i, c in enumerate(one) if c == "/"})
+            folders = sorted({one[: i + 1] for one in known for i, c in enumerate(one) if c == "/"})
+            known = folders or known
         near = near_names(name, known)
         return MissingArtifact(
             f"{self._owner} has no artifact {name!r}", given=name, known=known,

@@ -215,7 +215,8 @@ def _listed(root: str, storages: Sequence[str], rules: Sequence[_Rule] = ()) -> 
     left_out = {os.path.dirname(name) for name in names if os.path.basename(name) == "pyvenv.cfg"} - {""}
     # Another storage holds archives like this one: each would be several times as large as the one before.
     candidates = {os.path.dirname(name) for name in names if os.path.basename(name) == layout.EXECUTION}
-    left_out |= {folder for folder in candidates if _is_execution(os.path.join(root, folder))}
+    executions = {folder for folder in candidates if _is_execution(os.path.join(root, folder))}
+    left_out |= executions | {os.path.join(os.path.dirname(folder), layout.BY_CONTENT) for folder in executions}
     return {name for name in names if left_out.isdisjoint(_folders(name))} if left_out else names
 
 
@@ -273,8 +274,9 @@ def _walk(root: str, storages: Sequence[str], others: Sequence[_Rule] = ()) -> I
             and not _is_ignored(os.path.join(here, name), True, rules[here])
             and not _is_environment(os.path.join(folder, name))
             and not _is_stored(root, os.path.join(folder, name), storages)
-            and not _is_execution(os.path.join(folder, name))
         ]
+        if stored := {name for name in folders if _is_execution(os.path.join(folder, name))}:
+            folders[:] = [name for name in folders if name not in stored and name != layout.BY_CONTENT]
         for name in files + links:
             path = os.path.join(here, name)
             is_made = name.endswith(_COMPILED) or name in _VERSION_CONTROL  # `.git` is a file in a worktree

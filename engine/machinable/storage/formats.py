@@ -133,7 +133,10 @@ def dump(
             _refuse_loader(name, save or load)
             format = _format(bare)
             takes = format.takes
-            content = format.dump(data)
+            try:
+                content = format.dump(data)
+            except RecursionError as error:
+                raise Unfit("what is nested too deeply, or holds itself") from error
     except Unfit as unfit:
         raise WrongKind(f"{name!r} takes {takes}, not {unfit}", given=str(unfit)) from unfit.__cause__
     if extension.endswith(".gz"):

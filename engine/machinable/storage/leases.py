@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, TypeAlias
 from weakref import WeakKeyDictionary
 
+from machinable.errors import StorageUnavailable
 from machinable.plain import Plain, dumps, loads
 from machinable.storage.files import Files, storage_below, temporary_beside
 
@@ -175,9 +176,9 @@ class DirectoryLeases:
 
     def take(self, path: str, facts: Facts, is_over: Callable[[Found], bool]) -> bool:
         real, data = self._real(path), _encoded(facts)
-        os.makedirs(os.path.dirname(real), exist_ok=True)
         temporary = temporary_beside(real)
         try:
+            os.makedirs(os.path.dirname(real), exist_ok=True)
             with open(temporary, "xb") as file:
                 file.write(data)
             end = time.monotonic() + _PATIENCE
@@ -196,8 +197,13 @@ class DirectoryLeases:
             return False
         except TimeoutError:  # somebody is about to do something with it
             return False
+        except OSError as error:
+            raise StorageUnavailable(
+                f"the storage {self._files.url} cannot be written: {error.strerror or error}", given=self._files.url,
+                todo="Check its permissions and the free space.",
+            ) from error  # fmt: skip
         finally:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # a storage that cannot be written has none
                 os.unlink(temporary)
 
     def renew(self, path: str, facts: Facts) -> bool:

@@ -38,6 +38,7 @@ _DIRECTORIES = frozenset({"file", "osfs"})
 _OBJECT_STORES = frozenset({"s3", "gs"})  # one request replaces an object as a whole, and renaming is copying
 _ARCHIVES = frozenset({"zip", "tar"})
 _PACKAGES = {"s3": "fs-s3fs", "gs": "machinable-engine[gcs]", "ssh": "fs.sshfs", "sftp": "fs.sshfs"}
+_PARAMETERS = {"s3": ("endpoint_url", "acl", "cache_control", "strict"), "gs": ("project", "api_endpoint")}
 _SHOWN = ("a path", "file://", "mem://", "s3://bucket/folder")
 
 
@@ -218,6 +219,7 @@ def _open_filesystem(url: str, scheme: str, rest: str, *, create: bool) -> Files
         raise StorageUnavailable(
             f"{shown!r} has a !, and nothing after that would count", given=shown, todo="Write it as %21."
         )
+    _refuse_parameters(shown, scheme, place.partition("?")[2])
     has_folder = "/" in place.partition("?")[0].rstrip("/")
     must_exist = not create and scheme in _OBJECT_STORES and has_folder
     problem: Exception | None = None
@@ -245,6 +247,21 @@ def _open_filesystem(url: str, scheme: str, rest: str, *, create: bool) -> Files
         files.close()
         raise
     return files
+
+
+def _refuse_parameters(shown: str, scheme: str, query: str) -> None:
+    """What its opener would pass over: without its endpoint, a URL means another server."""
+    from urllib.parse import parse_qsl
+
+    known = _PARAMETERS.get(scheme)
+    for name, _ in parse_qsl(query, keep_blank_values=True) if known is not None else ():
+        if known is not None and name not in known:
+            near = near_names(name, known)
+            raise StorageUnavailable(
+                f"{shown!r} has the parameter {name!r}, and {scheme}:// takes none of that name",
+                given=name, known=known,
+                todo=f"Did you mean {' or '.join(near)}?" if near else f"It takes {', '.join(known)}.",
+            )  # fmt: skip
 
 
 def _open_google(place: str, *, create: bool) -> Any:

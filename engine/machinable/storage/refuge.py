@@ -292,11 +292,16 @@ class RefugeFiles:
 
 def storage_lost(files: RefugeFiles) -> StorageUnavailable:
     """The error for a storage that cannot be written any more: it says where everything is."""
-    where = [f"what was written since is in {files.place}"] if files.place else []
+    from shlex import quote
+
+    details, todo = [], "There is no other place on this host that can be written."
+    if files.place:
+        details = [f"what was written since is in {files.place}"]
+        command = f"machinable rescue {quote(files.place)} --storage {quote(files.url)}"
+        todo = f"When it can be written again: {command}"
     return StorageUnavailable(
-        f"the storage {files.url} cannot be written any more: {files._reason}", given=files.url, details=where,
-        todo=f"When it can be written again: machinable rescue {files.place} --storage {files.url}" if where
-        else "There is no other place on this host that can be written.",
+        f"the storage {files.url} cannot be written any more: {files._reason}",
+        given=files.url, details=details, todo=todo,
     )  # fmt: skip
 
 
