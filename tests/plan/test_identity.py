@@ -79,6 +79,28 @@ def test_an_option_that_is_added_later_changes_nothing(tmp_path: Path) -> None:
     assert identity(tmp_path, "a") == before
 
 
+def test_an_optional_part_of_an_optional_part_changes_nothing_either(tmp_path: Path) -> None:
+    (tmp_path / "machinable.yaml").write_text("components:\n  - a: {x: 1}\n")
+    before = identity(tmp_path, "a")
+    (tmp_path / "machinable.yaml").write_text("components:\n  - a: {x: 1, noise?: {kind?: none, level: .nan, n: 1}}\n")
+    assert [identity(tmp_path, "a"), identity(tmp_path, ("a", {"noise": {"kind": "none", "n": 1}}))] == [before] * 2
+    others = [identity(tmp_path, ("a", {"noise": change})) for change in ({"n": 1.0}, {"n": True}, {"kind": "a"})]
+    assert len({before, *others}) == 4
+
+
+def test_numbers_in_lists_are_compared_with_those_that_are_declared(tmp_path: Path) -> None:
+    (tmp_path / "machinable.yaml").write_text("components:\n  - a: {betas: [0.5, 1.0, 3, [2.0]]}\n")
+    written = ([0.5, 1.0, 3, [2.0]], [0.5, 1, 3, [2]], [0.5, 1.0, 3.0, [2.0]], [0.5, 1.0, 3], [0.5, 1, 3, [2], 1])
+    found = [identity(tmp_path, ("a", {"betas": betas})) for betas in written]
+    assert (found[0] == found[1], len(set(found))) == (True, 4)
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 10**400])
+def test_a_whole_number_that_is_no_float_stays_itself(directory: Path, number: int) -> None:
+    one, other = (identity(directory, ("a", {"rate": value})) for value in (number, number - 1))
+    assert one != other
+
+
 def test_the_seed_of_a_listed_trial_counts(directory: Path) -> None:
     plan = Task("a").repeat(2).plan(directory, 1)
     assert plan[0].identity != plan[1].identity

@@ -54,6 +54,7 @@ def values(task: ml.Task, directory: Path, *keys: str) -> list[Any]:
         (lambda: ml.Task().repeat(True), TypeError, "a whole number, not True"),
         (lambda: ml.Task().split(2.0), TypeError, "a whole number, not 2.0"),
         (lambda: ml.Task().repeat(2, "my name"), ValueError, "an identifier"),
+        (lambda: ml.Task().repeat(2, "GLOBAL"), ValueError, "would hide the flag GLOBAL_SEED"),
         (lambda: ml.Task().repeat(2, 3), TypeError, "is text"),
         (lambda: ml.Task().version(["~v"]), TypeError, "one version, not a list"),
         (lambda: ml.Task().version(("~v", ["~w"])), TypeError, "one version, not a list"),
@@ -73,12 +74,34 @@ def test_methods_change_the_task_and_return_it() -> None:
 
 
 def test_a_copy_is_independent(directory: Path) -> None:
-    versions = [{"x": 1}]
-    task = ml.Task().component("a", versions)
+    task = ml.Task().component("a", [{"x": 1}])
     copy = task.copy().repeat(2)
-    versions.append({"x": 2})
     task.component("c")
-    assert (len(copy.plan(directory)), len(task.plan(directory))) == (2, 3)
+    assert (len(copy.plan(directory)), len(task.plan(directory))) == (2, 2)
+    assert [spec.component for spec in copy.plan(directory)] == ["a", "a"]
+
+
+def test_a_version_that_is_changed_later_means_what_it_meant(directory: Path) -> None:
+    task, version, versions = ml.Task(), {"x": 0, "data": {"name": "n"}}, [{"x": 7}]
+    for x in (1, 2):
+        version["x"] = x
+        task.component("a", version).component("a", children=("c", version))
+    task.component("a", versions).version(version)
+    version["data"]["name"] = "changed"  # type: ignore[index]
+    versions.append({"x": 8})
+
+    assert values(task, directory, "x", "data") == [(x, {"name": "n"}) for x in (1, 2, 2, 2, 7)]
+    assert [spec.children[0].config["x"] for spec in task.plan(directory) if spec.children] == [1, 2]
+
+
+def test_a_task_of_a_task_is_a_copy_under_its_own_or_another_name(directory: Path) -> None:
+    task = ml.Task(("a", "~v"), name="first").repeat(2).version({"x": 5}).on_complete(print)
+    other = ml.Task(task, name="second").component("c")
+    same = ml.Task(task)
+
+    assert values(same, directory, "x") == [(1,), (1,)]
+    assert (task.name, other.name, same.name, same.callbacks) == ("first", "second", "first", [print])
+    assert (len(task.plan(directory)), len(other.plan(directory))) == (2, 4)
 
 
 def test_children_make_a_cross_product_and_the_last_is_fastest(directory: Path) -> None:
@@ -95,6 +118,13 @@ def test_a_version_of_the_task_holds_for_children_too(directory: Path) -> None:
 def test_a_class_that_is_not_declared_begins_empty(directory: Path) -> None:
     (spec,) = ml.Task().component(Elsewhere, {"a": 1}).plan(directory, 1)
     assert (spec.component, dict(spec.config)) == (f"{__name__}:Elsewhere", {"a": 1})
+
+
+def test_a_class_of_a_declared_module_is_that_component_also_by_name(tmp_path: Path) -> None:
+    (tmp_path / "machinable.yaml").write_text(f"components:\n  - {Elsewhere.__module__}: {{z: 3}}\n")
+    given, named = (ml.Task(one).plan(tmp_path, 1)[0] for one in (Elsewhere, Elsewhere.__module__))
+    assert (given.component, given.config) == (Elsewhere.__module__, {"z": 3})
+    assert (given.flags, given.uid) == (named.flags, named.uid)
 
 
 def test_a_plan_shows_only_what_differs(directory: Path) -> None:

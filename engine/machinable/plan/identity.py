@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from itertools import zip_longest
 from typing import Any
 
 from machinable.config.resolve import Resolved
@@ -91,29 +92,51 @@ _ABSENT = object()
 
 
 def _effective(value: Any, default: Any, optional: set[tuple[str, ...]], path: tuple[str, ...]) -> Any:
-    if type(value) is dict:
+    kind = type(value)
+    if kind is dict:
         if value is default and not optional:
             return value
         result = {}
         known = default if type(default) is dict else {}
         for key, item in value.items():
             below = known.get(key, _ABSENT)
-            kind = type(item)
-            if kind is dict:
+            if type(item) in _REFINED:
                 item = _effective(item, below, optional, (*path, key))
-            elif kind is int and type(below) is float:
-                item = float(item)
-            if optional and (*path, key) in optional and type(item) is type(below) and item == below:
+            if (
+                optional
+                and (*path, key) in optional
+                and below is not _ABSENT
+                # As text, for True == 1 == 1.0, and what is not a number is not equal to itself.
+                and canonical(item) == canonical(_effective(below, below, optional, (*path, key)))
+            ):
                 continue
             result[key] = item
         return result
+    if kind is int and type(default) is float:
+        return _as_float(value)
+    if kind is list and type(default) is list and value is not default:
+        return [
+            _effective(item, below, optional, path) if type(item) in _REFINED else item
+            for item, below in zip_longest(value, default[: len(value)], fillvalue=_ABSENT)
+        ]
     return value
+
+
+_REFINED = (dict, int, list)
+
+
+def _as_float(number: int) -> int | float:
+    """A whole number as a float, unless that would be another number."""
+    try:
+        return float(number) if float(number) == number else number
+    except OverflowError:
+        return number
 
 
 def _changed(value: Mapping[Any, Plain], default: Mapping[Any, Plain], above: str, found: dict[str, Plain]) -> None:
     for key, item in value.items():
         before = default.get(key, _ABSENT)
-        if item is before or (type(item) is type(before) and item == before):
+        if item is before or (type(item) is type(before) and item == before and canonical(item) == canonical(before)):
             continue
         path = f"{above}{key}"
         if type(item) is dict and item:

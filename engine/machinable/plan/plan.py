@@ -136,6 +136,7 @@ class Plan(Sequence[TrialSpec]):
         if requires is None:
             requires = self._requirements[row.use] if use.requires else {}
         flags: dict[str, Any] = dict(use.user_flags)
+        flags.pop("TUNING", None)  # ours when it runs, and iterations depend on it
         flags.update(GLOBAL_SEED=self.seed, EXECUTION=self.id, SEED=row.seed, UID=row.uid)
         flags.update(INDEX=index, TOTAL=len(self.rows), NAME=use.name, MODULE=use.module)
         for level, seed, number in zip(self.levels, self.level_seeds, row.numbers, strict=not use.identity):

@@ -96,7 +96,7 @@ class ChildSpec:
     component: str
     module: str
     version: Plain
-    config: Mapping[str, Plain]
+    config: Mapping[str, Plain] = field(repr=False)  # it may hold secrets
     flags: Mapping[str, Plain]
     target: Target
     mixins: tuple[MixinSpec, ...] = ()
@@ -123,7 +123,7 @@ class TrialSpec:
     component: str
     module: str
     version: Plain
-    config: Mapping[str, Plain]
+    config: Mapping[str, Plain] = field(repr=False)  # it may hold secrets
     flags: Mapping[str, Plain]
     target: Target
     children: tuple[ChildSpec, ...] = ()
@@ -142,7 +142,7 @@ class TrialSpec:
     identity: str = ""
     content: str = ""  # the identity but for the seed; never stored
     retries: Retries | None = None  # None leaves it to the execution
-    environment: Mapping[str, str] = field(default_factory=dict)  # set while the trial runs; never stored
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # set while the trial runs; never stored
     results: tuple[str, ...] = ()  # artifacts that it promises
     default_threads: int = 1  # with how many it computes if it does not say how many cpus it takes
     attempt: int = 1

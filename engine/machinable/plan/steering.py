@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from machinable.config.resolve import Resolved
-from machinable.errors import MalformedText, WrongType
+from machinable.errors import BadName, MachinableError, MalformedText, WrongType
 from machinable.plain import Plain
 from machinable.plan.resources import parse_resources
 from machinable.plan.retries import parse_retries
+from machinable.storage.formats import check_place
 
 __all__ = ["parse_environment", "steering"]
+
+T = TypeVar("T")
 
 
 def steering(resolved: Resolved, resources: Mapping[str, Plain]) -> dict[str, Any]:
@@ -26,12 +29,23 @@ def steering(resolved: Resolved, resources: Mapping[str, Plain]) -> dict[str, An
     reserved, name = resolved.reserved, resolved.component
     if not reserved and not resources:
         return {"resources": {}, "retries": None, "environment": {}, "results": ()}
-    declared = parse_resources(reserved.get("_resources_"), f"{name}._resources_")
+
+    def said(key: str, parse: Callable[[Any, str], T]) -> T:
+        try:
+            return parse(reserved.get(key), f"{name}.{key}")
+        except MachinableError as error:
+            if error.at is None:
+                error.at = resolved.reserved_place(key) or resolved.entry.place
+            raise
+
+    asked = parse_resources(resources, "resources")
+    declared = said("_resources_", parse_resources)
     return {
-        "resources": declared | parse_resources(resources, "resources"),
-        "retries": parse_retries(reserved.get("_retries_"), f"{name}._retries_"),
-        "environment": parse_environment(reserved.get("_environment_"), f"{name}._environment_"),
-        "results": _results(reserved.get("_results_"), f"{name}._results_"),
+        # An amount of 0 takes a declared one back.
+        "resources": {kind: amount for kind, amount in declared.items() if kind not in resources} | asked,
+        "retries": said("_retries_", parse_retries),
+        "environment": said("_environment_", parse_environment),
+        "results": said("_results_", _results),
     }
 
 
@@ -57,6 +71,8 @@ def parse_environment(value: Any, path: str) -> dict[str, str]:
         if isinstance(text, (bool, Mapping, list)) or not isinstance(text, (str, int, float)):
             raise WrongType(f"the variable {key} is text, not {type(text).__name__}", path=f"{path}.{key}",
                             todo="Write it in quotes.")  # fmt: skip
+        if "\0" in str(text):
+            raise MalformedText(f"the variable {key} holds a null character", path=f"{path}.{key}")
         found[key] = str(text)
     return found
 
@@ -65,4 +81,12 @@ def _results(value: Any, path: str) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise WrongType(f"promised results are names of artifacts, not {value!r}", path=path, given=value)
+    for name in names:
+        try:
+            check_place(name.removesuffix("/"))  # what is written by path() may have any extension
+        except BadName as error:
+            raise MalformedText(
+                f"{name!r} is promised and can never be written: {error.message}", path=path, given=name,
+                details=error.details, todo=error.todo,
+            ) from error  # fmt: skip
     return tuple(names)

@@ -26,7 +26,7 @@ class Task:
     Every method changes this task and returns it, so that chains and statements both work.
 
     Args:
-        component: as the first argument of `component`.
+        component: as the first argument of `component`; or a task, of which this becomes a copy.
         name: of the execution.
     """
 
@@ -37,10 +37,12 @@ class Task:
         self.name: str | None = None
         self.tuning: Tuning | None = None
         self.callbacks: list[Callable[[Any], Any]] = []
+        if isinstance(component, Task):
+            vars(self).update(vars(component.copy()))
+        elif component is not None:
+            self.component(component)
         if name is not None:
             self.named(name)
-        if component is not None:
-            self.component(component)
 
     def __repr__(self) -> str:
         shown = [getattr(call.name, "__name__", call.name) for call in self.calls]
@@ -108,7 +110,7 @@ class Task:
                 todo="Give the list to a component: .component(name, [a, b]).",
             )  # fmt: skip
         elements_of(version)
-        self.versions.append(version)
+        self.versions.append(_as_now(version))
         return self
 
     def tune(
@@ -213,7 +215,11 @@ class Task:
             raise InvalidType(f"the name of a {method} is text, not {name!r}", given=name)
         if not name.isidentifier():
             raise InvalidValue(f"the name of a {method} is an identifier, not {name!r}", given=name)
-        self.levels.append(Level(name, k, len(self.levels)))
+        level = Level(name, k, len(self.levels))
+        if level.flag("SEED") == "GLOBAL_SEED":
+            raise InvalidValue(f"a {method} called {name!r} would hide the flag GLOBAL_SEED", given=name,
+                               todo="Take another name.")  # fmt: skip
+        self.levels.append(level)
         return self
 
 
@@ -238,7 +244,15 @@ def _name_and_version(name: Any, version: Any, what: str) -> tuple[Named, Any]:
         raise InvalidValue(f"an empty text names no {what}")
     for one in expand_lists(version):
         elements_of(one)
-    return name, version
+    return name, _as_now(version)
+
+
+def _as_now(version: Any) -> Any:
+    """The version in containers of its own: one that is changed later, as in a loop, means what it meant."""
+    kind = type(version)
+    if kind is dict:
+        return {key: _as_now(value) for key, value in version.items()}
+    return kind(map(_as_now, version)) if kind is list or kind is tuple else version
 
 
 def _listed(children: Any) -> Sequence[Any]:

@@ -316,6 +316,7 @@ class Uses:
                 "or use the child with the version {'_requires_': None}.",
             )  # fmt: skip
         flags = {**call.flags, "NAME": name, "MODULE": resolved.module}
+        flags.pop("TUNING", None)  # ours when it runs
         if call.checkpoint is not None:
             flags["CHECKPOINT"] = call.checkpoint
         return ChildSpec(
@@ -359,6 +360,12 @@ class _Defaults:
     def __init__(self, workspace: Workspace) -> None:
         section = workspace.main.execution
         names = section.get("seeding")
+        if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise MalformedText(
+                f"`seeding` is {names!r}", path="execution", given=names,
+                at=section.place("seeding") if isinstance(section, Section) else None,
+                todo="Write a list of dotted names: [random.seed, numpy.random.seed].",
+            )  # fmt: skip
         self.seeding: tuple[str, ...] | None = tuple(names) if names is not None else None
         self.threads = 1
         given = section.get("threads")
@@ -384,9 +391,9 @@ def _find(workspace: Workspace, name: Named) -> _Known:
         entry = find_component(workspace, name)
         return _Known(entry, entry.place, Target(entry.import_path), name)
     target = target_of(name)
-    text = f"{target.module}:{target.name}"
     if target.kind == "class":
         for entry in workspace.main.components:
             if entry.import_path == target.module:
-                return _Known(entry, entry.place, target, text)
+                return _Known(entry, entry.place, target, entry.name)
+    text = f"{target.module}:{target.name}"
     return _Known(undeclared(text, target.module), None, target, text)

@@ -1,0 +1,69 @@
+"""What reserved keys say about running a component; what they cannot say is told with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinable.errors import MachinableError
+from machinable.plan.task import Task
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("_retries_: -1", "a number of retries is not below zero: -1"),
+        ("_retries_: {cuont: 1}", "no part of `_retries_` named 'cuont'"),
+        ("_environment_: {A: [1]}", "the variable A is text, not list"),
+        ('_environment_: {A: "x\\0y"}', "the variable A holds a null character"),
+        ("_resources_: {memory: 4GX}", "'4GX' is no size of memory"),
+        ("_results_: {a: 1}", "promised results are names of artifacts, not {'a': 1}"),
+        ("_results_: [../w.npz]", "'../w.npz' is promised and can never be written"),
+        ("_results_: [a.json, '/']", "'/' is promised and can never be written"),
+    ],
+)
+def test_what_it_cannot_say_is_refused_with_its_place(tmp_path: Path, said: str, message: str) -> None:
+    (tmp_path / "machinable.yaml").write_text(f"components:\n  - a:\n      size: 1\n      {said}\n")
+    with pytest.raises(MachinableError) as refused:
+        Task("a").plan(tmp_path)
+    told = str(refused.value)
+    assert (
+        str(tmp_path / "machinable.yaml") + ":4:7: " in told or "machinable.yaml:4:7: " in told,
+        message in told,
+    ) == (True, True), told
+
+
+def test_any_name_that_stays_in_the_folder_can_be_promised(tmp_path: Path) -> None:
+    (tmp_path / "machinable.yaml").write_text("components:\n  - a: {_results_: [w.npz, model/, deep/model.ckpt]}\n")
+    assert Task("a").plan(tmp_path)[0].results == ("w.npz", "model/", "deep/model.ckpt")
+
+
+def test_a_promise_said_in_a_task_is_told_with_its_component(tmp_path: Path) -> None:
+    (tmp_path / "machinable.yaml").write_text("components:\n  - a: {size: 1}\n")
+    with pytest.raises(MachinableError, match=r"machinable.yaml:2:5: .* can never be written"):
+        Task(("a", {"_results_": ["../x.json"]})).plan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, {"gpus": 1, "cpus": 2}),
+        ({"cpus": 4}, {"gpus": 1, "cpus": 4}),
+        ({"gpus": 0}, {"cpus": 2}),
+        ({"memory": "1KiB"}, {"gpus": 1, "cpus": 2, "memory": 1024}),
+    ],
+)
+def test_resources_of_a_task_are_laid_over_the_declared_ones(
+    tmp_path: Path, asked: dict[str, Any], expected: dict[str, float]
+) -> None:
+    (tmp_path / "machinable.yaml").write_text("components:\n  - a: {_resources_: {gpus: 1, cpus: 2}}\n")
+    assert Task().component("a", resources=asked).plan(tmp_path)[0].resources == expected
+
+
+@pytest.mark.parametrize("said", ["random.seed", "[1]", "{random: seed}"])
+def test_what_is_no_list_of_generators_is_refused_with_its_place(tmp_path: Path, said: str) -> None:
+    (tmp_path / "machinable.yaml").write_text(f"components:\n  - a:\nexecution:\n  seeding: {said}\n")
+    with pytest.raises(MachinableError, match=r"machinable.yaml:4:3: `seeding` is "):
+        Task("a").plan(tmp_path)
