@@ -68,6 +68,33 @@ def test_kept_output_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (sink.writes, streams[0].getvalue()) == (["x\n"], "")
 
 
+class Left(io.StringIO):
+    """A pipe whose reader has left."""
+
+    buffer = io.BytesIO()
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+def test_a_reader_that_has_left_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced(monkeypatch)
+    monkeypatch.setattr(sys, "stdout", Left())
+    sink = Sink()
+    with Capture(sink, passes=True):
+        print("a", flush=True)
+        sys.stdout.buffer.write(b"b\n")
+        print("c")
+        held = sys.stdout
+
+    assert sink.writes == ["a\n", "b\n", "c\n"]
+    with pytest.raises(BrokenPipeError):
+        held.write("after the trial it is only another name of the pipe")
+
+
 @pytest.mark.parametrize("ends_badly", [False, True])
 def test_the_streams_come_back_whatever_happens(ends_badly: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     streams = replaced(monkeypatch)

@@ -12,7 +12,7 @@ import pytest
 
 from machinable.component.base import Component
 from machinable.component.trial import run
-from machinable.errors import MissingArtifact, MissingAttribute, NotAvailable, NotStored, WrongKind
+from machinable.errors import InvalidType, MissingArtifact, MissingAttribute, NotAvailable, NotStored, WrongKind
 from machinable.plan.spec import MixinSpec, Requirement, Target
 from machinable.storage.digests import digest
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
@@ -244,6 +244,9 @@ def test_rows_and_the_trial_are_those_that_people_see(files: Files) -> None:
         (lambda r: r.data.read("y.json"), MissingArtifact,
          f"the requirement 'data' (data, {FOLDER}/{NEEDED}) has no artifact 'y.json'\n  Did you mean 'x.json'?"),
         (lambda r: r.data.path("e/"), MissingArtifact, "has no artifact 'e/'"),
+        (lambda r: r.one.path("models/"), MissingArtifact, "has no artifact 'models/'\n  It has: only.txt"),
+        (lambda r: r.data.frame("t.csv", columns="id"), InvalidType,
+         "columns is the text 'id'\n  Give a list: columns=['id']."),
         (lambda r: r.data.path("../status.json"), ValueError, "'../status.json'"),
         (lambda r: r.data.frame("x.json"), WrongKind, "is no table but list"),
         (lambda r: r.data.frame("t.csv", columns=["id", "nam", "zzz"]), WrongKind,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 __all__ = ["Capture", "Tee"]
@@ -46,7 +48,8 @@ class Capture:
 class Tee:
     """A text stream that writes to two places; whatever else it is asked for is that of the original stream.
 
-    Text is kept until its line ends or the stream is flushed, so that lines of stdout and stderr stay whole.
+    Text is kept until its line ends or the stream is flushed, so that lines of stdout and stderr stay whole. If the
+    original takes nothing any more, such as a pipe whose reader has left, no trial fails for that: its text is kept.
     """
 
     def __init__(self, stream: Any, sink: Sink, passes: bool, lock: threading.Lock) -> None:
@@ -61,8 +64,18 @@ class Tee:
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         self._keep(text)
         if self._stream is not None and (self._passes or self._sink is None):
-            self._stream.write(text)
+            with self._as_far_as_it_goes():
+                self._stream.write(text)
         return len(text)
+
+    @contextmanager
+    def _as_far_as_it_goes(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            if self._sink is None:
+                raise
+            self._passes = False
 
     def _keep(self, text: str) -> None:
         with self._lock:
@@ -82,7 +95,8 @@ class Tee:
     def flush(self) -> None:
         self._flush()
         if self._stream is not None:
-            self._stream.flush()
+            with self._as_far_as_it_goes():
+                self._stream.flush()
 
     def _flush(self) -> None:
         with self._lock:
@@ -119,8 +133,9 @@ class _Bytes:
         tee = self._tee
         tee._keep(data.decode("utf-8", "backslashreplace"))
         if tee._stream is not None and (tee._passes or tee._sink is None):
-            tee._stream.flush()
-            tee._stream.buffer.write(data)
+            with tee._as_far_as_it_goes():
+                tee._stream.flush()
+                tee._stream.buffer.write(data)
         return len(data)
 
     def flush(self) -> None:

@@ -15,6 +15,7 @@ __all__ = ["Clock", "Record", "Restored", "Rows"]
 _SCALARS = frozenset({float, int, str, bool, type(None)})
 _OWN_COLUMNS = frozenset({"_iteration", "_timestamp", "_seconds_taken", "_total_seconds_taken"})
 _SHORTEST = 1e-9  # seconds: a time of 0 makes rates infinite
+PAUSE = 0.1  # seconds between two rows that are told; nobody looks more often
 
 
 class Rows(Protocol):
@@ -59,6 +60,7 @@ class Record:
     Args:
         open_rows: opens the rows of a scope for writing. clock: when times begin. scope: the name of this scope.
         restored: what scopes have already.
+        tell: is given the numbers and texts of rows that are saved in this scope; not of each if they come too fast.
     """
 
     def __init__(
@@ -67,7 +69,10 @@ class Record:
         clock: Clock,
         scope: str = "default",
         restored: Mapping[str, Restored] = MappingProxyType({}),
+        tell: Callable[[dict[str, Plain]], None] | None = None,
     ) -> None:
+        self._tell = tell
+        self._tell_from = 0.0
         self._open_rows = open_rows
         self._clock = clock
         self._scope = scope
@@ -160,6 +165,9 @@ class Record:
         self._previous = now
         self._row = {}
         self.last = row
+        if self._tell is not None and now >= self._tell_from:
+            self._tell_from = now + PAUSE
+            self._tell({column: value for column, value in row.items() if type(value) in _SCALARS})
         if echo:
             print(" ".join(f"{column}={value}" for column, value in row.items()))
         return row.copy()

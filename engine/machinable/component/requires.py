@@ -9,7 +9,15 @@ from typing import Any, Protocol
 from machinable.component.base import Component
 from machinable.component.checkpoints import checkpoint_digests, tree_digest
 from machinable.config.view import Config
-from machinable.errors import MissingArtifact, MissingAttribute, NotAvailable, NotStored, WrongKind, near_names
+from machinable.errors import (
+    InvalidType,
+    MissingArtifact,
+    MissingAttribute,
+    NotAvailable,
+    NotStored,
+    WrongKind,
+    near_names,
+)
 from machinable.plain import loads
 from machinable.plan.spec import Requirement
 from machinable.storage import layout
@@ -188,7 +196,11 @@ class Required:
 
         Raises:
             MissingArtifact, BadName, NotAvailable: as `read`. WrongKind: it is no table, or lacks a column.
+            InvalidType: the columns are no list.
         """
+        if isinstance(columns, str):
+            raise InvalidType(f"columns is the text {columns!r}", given=columns,
+                              todo=f"Give a list: columns=[{columns!r}].")  # fmt: skip
         name = self._only() if name is None else name
         data = self.read(name)
         try:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "run"]
 
-Progress: TypeAlias = Callable[[int, int | None], None]
+Progress: TypeAlias = Callable[["int | dict[str, Plain]", "int | None"], None]
 
 
 def run(
@@ -68,7 +68,8 @@ def run(
         capture: "tee": what is printed goes to the folder and to where it went before; "keep": to the folder only.
         code: the class or function to run, whatever `spec.target` says; by default that one.
         live: classes and functions that are at hand; all others are imported.
-        progress: is told how far the component says it is: a number of steps, and of how many if that is known.
+        progress: is told how far the component says it is: a number of steps, and of how many if that is known; and
+            what the last row is, in place of a number.
         locks: the lock server for what it shares with other trials, None for the storage, and the seconds of a lease;
             default: the storage.
         stored_trial: gives the trial at a place such as `OY1p1o/9c2EapVGXnPH`, for components that look into what
@@ -398,8 +399,13 @@ class _Trial:
     def record(self) -> Record:
         if self._record is None:
             restored = self._resumed.rows if self._resumed is not None else {}
-            self._record = Record(self._rows, self._clock, restored=restored)
+            tell = None if self._progress is None else self._tell_row
+            self._record = Record(self._rows, self._clock, restored=restored, tell=tell)
         return self._record
+
+    def _tell_row(self, row: dict[str, Plain]) -> None:
+        if self._progress is not None:
+            self._progress(row, None)
 
     def _rows(self, scope: str) -> RowWriter:
         return RowWriter(self._files, layout.join(self._path, layout.scope_file(scope)))
