@@ -17,6 +17,7 @@ from machinable.engines.processes import ProcessesEngine
 from machinable.engines.protocol import WorkerError, WorkerLost
 from machinable.engines.threads import VARIABLES
 from machinable.errors import InvalidType, InvalidValue
+from machinable.testing.engine import failed
 from tests.engines import works
 from tests.engines.works import trial
 
@@ -62,6 +63,15 @@ def read(pipe: str) -> int:
 def test_the_default_number_of_workers_is_that_of_usable_cores() -> None:
     assert ProcessesEngine().slots == len(os.sched_getaffinity(0))
     assert ProcessesEngine("3").slots == 3
+
+
+def test_the_next_trials_may_wait_for_their_workers_while_trials_are_short(two: ProcessesEngine) -> None:
+    ahead = [two.ahead]
+    for work in (works.pid, failed, works.pid):  # the second says that it took half a second
+        two.submit(work, trial()).result(PATIENCE)
+        ahead.append(two.ahead)
+
+    assert ahead == [0, 2, 0, 2]
 
 
 @pytest.mark.parametrize("option", ["slots", "recycle"])

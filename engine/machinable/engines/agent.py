@@ -84,7 +84,7 @@ class Reply(NamedTuple):
     archive: Any = None
     text: str = ""
     code: int | None = None
-    progress: tuple[str, int, int | None] | None = None
+    progress: tuple[str, Any, int | None] | None = None
 
 
 class Agent:
@@ -119,7 +119,7 @@ class Agent:
             self._engine.on_progress = self._progress
         self._changed = threading.Condition()
         self._replies: deque[Reply] = deque()
-        self._told: dict[str, Reply] = {}  # the last progress of each trial
+        self._told: dict[tuple[str, bool], Reply] = {}  # the last progress of each trial, and its last row
         self._wanted = 1
         self._running: dict[int, Future[bytes]] = {}
 
@@ -240,7 +240,7 @@ class Agent:
             if len(self._replies) >= self._wanted:
                 self._changed.notify_all()
 
-    def _progress(self, uid: str, i: int, total: int | None) -> None:
+    def _progress(self, uid: str, i: Any, total: int | None) -> None:
         with self._changed:
-            self._told[uid] = Reply("progress", progress=(uid, i, total))
+            self._told[uid, isinstance(i, dict)] = Reply("progress", progress=(uid, i, total))
             self._changed.notify_all()

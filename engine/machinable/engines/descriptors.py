@@ -31,9 +31,16 @@ def open_standard_streams() -> None:
     """Make `sys.stdout` and `sys.stderr` write to 1 and 2, line by line, so that all who write there take turns."""
     for name, file in (("stdout", 1), ("stderr", 2)):
         binary = io.BufferedWriter(_Standard(file, "wb", closefd=False))
-        stream = io.TextIOWrapper(binary, "utf-8", "backslashreplace", newline="\n", line_buffering=True)
+        stream = _Stream(binary, "utf-8", "backslashreplace", newline="\n", line_buffering=True)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+class _Stream(io.TextIOWrapper):
+    """A stream that a trial may close: it can print on, and so can the next trial, as everywhere else."""
+
+    def close(self) -> None:
+        self.flush()
 
 
 class _Standard(io.FileIO):

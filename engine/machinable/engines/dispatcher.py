@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from machinable.engines.agent import Errand, Reply
+from machinable.engines.parcel import Packer
 from machinable.engines.processes import read_outcome
 from machinable.engines.protocol import Depot, Movable, Work, WorkerError, WorkerLost
 from machinable.engines.reports import OnProgress
@@ -68,13 +69,11 @@ class TrialFuture(Future[Outcome]):
 class _Job:
     """A trial on its way."""
 
-    def __init__(
-        self, number: int, needs: Hashable, work_id: int, spec: TrialSpec, home: str, folders: Sequence[str]
-    ) -> None:
-        self.number = number
+    def __init__(self, needs: Hashable, work_id: int, errand: Errand, folders: Sequence[str]) -> None:
+        self.number = errand.number
         self.needs = needs
         self.work_id = work_id
-        self.errand = Errand(number, pickle.dumps(spec), spec.threads, home)
+        self.errand = errand
         self.folders = folders
         self.future = TrialFuture()
         self.is_ended = False  # somebody here wants it to be
@@ -127,6 +126,7 @@ class Dispatcher:
         self._works: dict[int, bytes] = {}
         self._kept: dict[str, Any] = {}
         self._work: Work | None = None
+        self._packer = Packer()
         self._number = 0
         self._failures = 0
         self._is_over = False
@@ -146,7 +146,8 @@ class Dispatcher:
             self._work = work
         self._number += 1
         home, folders = (work.home(spec), work.needs(spec)) if isinstance(work, Movable) else ("", ())
-        job = _Job(self._number, needs, len(self._works) - 1, spec, home, folders)
+        errand = Errand(self._number, self._packer.pack(spec), spec.threads, home)
+        job = _Job(needs, len(self._works) - 1, errand, folders)
         self._jobs[job.future] = job
         self._notes.put(partial(self._submitted, job))
         return job.future

@@ -29,6 +29,7 @@ class Surroundings:
     def keep(self) -> None:
         """Take everything as it is now for what `restore` goes back to."""
         self._environment = dict(os.environ)
+        self._raw_environment = _raw_environment()
         self._directory = _directory()
         self._path = sys.path, list(sys.path)
         self._signals = [(number, signal.getsignal(number)) for number in _SIGNALS]
@@ -38,7 +39,7 @@ class Surroundings:
 
     def restore(self) -> None:
         """Put everything back. Modules that were imported meanwhile stay, and warnings are told again."""
-        if os.environ != self._environment:
+        if _raw_environment() != self._raw_environment:
             for name in os.environ.keys() - self._environment.keys():
                 del os.environ[name]
             os.environ.update(self._environment)
@@ -56,6 +57,11 @@ class Surroundings:
         self._warnings.__exit__(None, None, None)
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
+
+
+def _raw_environment() -> dict[Any, Any]:
+    """The environment as it is kept, which is compared without decoding it."""
+    return dict(vars(os.environ)["_data"])
 
 
 def _directory() -> str | None:

@@ -17,6 +17,7 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any, BinaryIO, Literal, NamedTuple
 
+from machinable.engines.parcel import Packer
 from machinable.engines.protocol import Work, WorkerError, WorkerLost
 from machinable.engines.reports import OnProgress
 from machinable.engines.threads import VARIABLES, cores
@@ -28,6 +29,7 @@ from machinable.plan.spec import Outcome, TrialSpec
 __all__ = ["Origin", "ProcessesEngine", "read_outcome"]
 
 PATIENCE = 2.0  # seconds that an idle worker gets to end when it is asked to
+SHORT = 0.2  # seconds below which a trial is worth to have the next one ready for its worker
 
 
 class ProcessesEngine:
@@ -57,8 +59,15 @@ class ProcessesEngine:
         self._idle: list[_Worker] = []
         self._leaving: list[_Worker] = []  # they get no further trial, and have not ended yet
         self._queue: deque[_Job] = deque()
+        self._seconds = SHORT  # of the trial that ended last
         self._work: Work | None = None
         self._pickled_work = b""
+        self._packer = Packer()
+
+    @property
+    def ahead(self) -> int:
+        """How many trials may wait for a worker: one for each while trials are short, and none else."""
+        return self.slots if self._seconds < SHORT else 0
 
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
         """Start a trial, or let it wait for a worker."""
@@ -66,7 +75,7 @@ class ProcessesEngine:
         try:
             if work is not self._work:
                 self._pickled_work, self._work = pickle.dumps(work), work
-            job = _Job(future, self._pickled_work, pickle.dumps(spec), spec.threads, read_outcome)
+            job = _Job(future, self._pickled_work, self._packer.pack(spec), spec.threads, read_outcome)
         except Exception as error:
             future.set_exception(error)
             return future
@@ -198,6 +207,7 @@ class ProcessesEngine:
             except Exception as error:
                 job.future.set_exception(error)
             else:
+                self._seconds = getattr(outcome, "seconds", SHORT)
                 job.future.set_result(outcome)
         elif reply.startswith(_ERROR):
             job.future.set_exception(WorkerError(loads(reply)["error"]))

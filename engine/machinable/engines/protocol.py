@@ -22,8 +22,10 @@ class Engine(Protocol):
 
     Engines with workers may also have `interrupt()`, which raises `KeyboardInterrupt` in all trials that run and does
     not wait for them, `end(future)`, after which that trial does not run any more and its future is done, and an
-    attribute `on_progress`, which is set to what is to be told how far trials are: `on_progress(uid, i, total)`.
-    Engines with workers on other hosts are also `Remote`.
+    attribute `on_progress`, which is set to what is to be told how far trials are: `on_progress(uid, i, total)` (in
+    place of `i` the last row, when one was saved), and
+    `ahead`, the number of trials beyond `slots` that it is worth to have submitted at the moment, so that a worker need
+    not wait for its next one. Engines with workers on other hosts are also `Remote`.
 
     Attributes:
         name: as it stands in execution.json.

@@ -284,6 +284,7 @@ class RayEngine:
             if "RAY_AUTH_MODE" not in os.environ and _is_here(address) and _has_token():
                 # Clusters of this host ask for the token that one of them has left; others take no notice of it.
                 os.environ["RAY_AUTH_MODE"] = "token"
+                ray._raylet.Config.initialize("")  # Ray has read the variable when it was imported
         try:
             ray.init(**options)
         except (RuntimeError, TypeError, ValueError) as error:

@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias
 
+from machinable.plain import Plain
+
 __all__ = ["OnProgress", "Reports", "reports"]
 
-OnProgress: TypeAlias = Callable[[str, int, "int | None"], None]  # uid, steps that are done, of how many
+# uid; steps that are done, of how many; in place of a number of steps the row that was saved last
+OnProgress: TypeAlias = Callable[[str, "int | dict[str, Plain]", "int | None"], None]
 
 PAUSE = 0.1  # seconds between two reports of a worker; nobody looks more often
 
@@ -21,9 +24,12 @@ class Reports:
         self._clock = clock
         self._next = 0.0
 
-    def progress(self, uid: str, i: int, total: int | None) -> None:
-        """Tell how far a trial is; what comes too fast is left out, but not the last step."""
+    def progress(self, uid: str, i: int | dict[str, Plain], total: int | None) -> None:
+        """Tell how far a trial is; steps that come too fast are left out, but not the last one."""
         if self.send is None:
+            return
+        if isinstance(i, dict):
+            self.send(uid, i, total)  # rows do not come too fast
             return
         now = self._clock()
         if now >= self._next or i == total:

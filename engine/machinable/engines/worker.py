@@ -20,7 +20,7 @@ from machinable.engines.descriptors import open_standard_streams
 from machinable.engines.isolation import Surroundings
 from machinable.engines.protocol import Work
 from machinable.engines.reports import reports
-from machinable.plain import dumps
+from machinable.plain import Plain, dumps
 from machinable.plan.spec import Outcome
 
 __all__ = ["main", "read_message", "write_message"]
@@ -112,7 +112,7 @@ class _Worker:
         with self._telling:
             write_message(self._replies, message.encode("ascii"))
 
-    def tell_progress(self, uid: str, i: int, total: int | None) -> None:
+    def tell_progress(self, uid: str, i: int | dict[str, Plain], total: int | None) -> None:
         """Send how far a trial is."""
         self.tell(dumps({"progress": [uid, i, total]}))
 
