@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,6 +13,11 @@ from machinable.events import checked_listeners
 
 class Called:
     def __call__(self, event: object) -> None:
+        raise NotImplementedError
+
+
+class Awaited:
+    async def __call__(self, event: object) -> None:
         raise NotImplementedError
 
 
@@ -30,6 +36,8 @@ def test_what_can_be_called_with_one_event_is_a_listener(listener: Any) -> None:
         ([3], "cannot be called"),
         ([lambda: None], "cannot take one event"),
         ([lambda event, other: None], "cannot take one event"),
+        ([asyncio.sleep], "the listener sleep is a coroutine"),
+        ([Awaited()], "is a coroutine"),
     ],
 )
 def test_others_are_refused_by_name(listeners: Any, words: str) -> None:

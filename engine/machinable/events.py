@@ -146,6 +146,11 @@ def check_callback(function: Callable[..., Any], kind: str, argument: str) -> No
     name = getattr(function, "__qualname__", repr(function))
     if not callable(function):
         raise InvalidType(f"the {kind} {name} cannot be called", todo=f"A {kind} is a function of one {argument}.")
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        raise InvalidType(
+            f"the {kind} {name} is a coroutine, which nobody would wait for",
+            todo=f"A {kind} is a function of one {argument}, without async.",
+        )
     try:
         inspect.signature(function).bind(None)
     except TypeError as error:

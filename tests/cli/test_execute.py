@@ -218,6 +218,19 @@ def test_ctrl_c_says_where_the_execution_lies(project: Path) -> None:
     )
 
 
+def test_a_further_ctrl_c_while_python_ends_changes_nothing(project: Path) -> None:
+    (project / "train.py").write_text(
+        "import atexit, os, signal\nfrom machinable import Component\n\n\nclass Train(Component):\n"
+        "    def on_execute(self):\n        atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    command = [sys.executable, "-m", "machinable", "execute", "train", "--seed", "42", "--quiet"]
+    ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": ENGINE}, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (
+        130, "interrupted: 8gWVkz was in memory only, nothing was kept; 0 of 1 done, 1 interrupted\n",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("how", ["option", "engine", "environment"])
 def test_a_dry_run_shows_the_plan_however_it_is_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     words = {"option": ["--dry"], "engine": ["--engine", "dry"], "environment": []}[how]

@@ -108,3 +108,17 @@ def test_a_reader_that_has_seen_enough_is_no_error(project: Path) -> None:
     )  # fmt: skip
 
     assert (ran.stdout, ran.stderr) == ("# a\n# module: a\nx: ", "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error(project: Path, closed: str) -> None:
+    (project / "machinable.yaml").write_text("components:\n  - a:\n")
+    (project / "a.py").write_text(
+        "from machinable import Component\nclass A(Component):\n    def on_execute(self):\n        print('hello')\n"
+    )
+    command = f"{sys.executable} -m machinable execute a --storage s --seed OY1p1o {closed}"
+
+    ran = subprocess.run(["sh", "-c", command], env=os.environ | {"PYTHONPATH": ENGINE}, capture_output=True, text=True)
+
+    assert (ran.returncode, "Traceback" in ran.stderr) == (0, False)
+    assert [file.read_text() for file in project.glob("s/OY1p1o/trials/*/output.log")] == ["hello\n"]

@@ -184,6 +184,20 @@ def test_a_trial_that_says_how_far_it_is_is_shown_so() -> None:
     assert (progress.now_running(), progress.steps) == ([], {})
 
 
+def test_the_last_row_of_a_trial_that_runs_is_shown_until_it_ends() -> None:
+    progress = Progress()
+    progress(ExecutionStarted("OY1p1o", "", 1, "mem://", 1))
+    progress(TrialStarted("OY1p1o", "", "b", 0, "train", 1))
+    progress.on_record("b", {"loss": 0.5, "_timestamp": 1.0})
+    assert progress.now_running() == ["train b loss=0.5"]
+    progress.on_progress("b", 3, 10)
+    progress.on_record("b", {"loss": 0.25, "note": "ok", "_timestamp": 2.0})
+    assert progress.now_running() == ["train b 3/10 loss=0.25 note=ok"]
+    progress(TrialFinished("OY1p1o", "", "b", 0, "train", 1, 0.1, None))
+    progress.on_record("b", {"loss": 0.1})
+    assert (progress.now_running(), progress.records) == ([], {})
+
+
 def test_advice_is_written_once_when_an_execution_takes_long_and_notices_at_once() -> None:
     now, lines = [0.0], []
     plain = PlainProgress(Progress(lambda: now[0]), lines.append, lambda: now[0])

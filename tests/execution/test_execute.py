@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import machinable as ml
 from machinable import errors, events
+from machinable.display.progress import measurements
 from tests.conftest import World
 
 DECLARATIONS = "components:\n  - good: {x: 1}\n  - bad: {depth: 12}\n  - broken:\n  - flaky: {_retries_: {count: 2}}\n"
@@ -107,6 +109,10 @@ def test_the_first_failure_can_stop_what_has_not_begun(here: Path) -> None:
         ("good", {"listeners": print}, TypeError, "not a list of listeners"),
         ("good", {"listeners": [lambda: None]}, TypeError, "cannot take one event"),
         (["good", "good"], {"seed": [1]}, ValueError, "1 seeds are given for 2 tasks"),
+        (["good", None], {}, ValueError, "number 1 of the list of tasks is None"),
+        ("good", {"listeners": [asyncio.sleep]}, TypeError, "the listener sleep is a coroutine"),
+        (ml.Task(int), {}, TypeError, "the class builtins:int is not a subclass of Component"),
+        (ml.Task().component("good", children=[dict]), {}, TypeError, "not a subclass of Component"),
         ([ml.Task("good"), ml.Task("goood")], {}, KeyError, "goood"),
         (ml.Task().component("good", resources={"license": 1}), {}, RuntimeError, "Declare how much there is"),
         (ml.Task().component("good", resources={"cpus": 10_000}), {}, RuntimeError, "asks for 10000 cpus"),
@@ -195,6 +201,19 @@ def test_a_listener_that_raises_costs_a_warning_and_nothing_else(here: Path) -> 
     assert execution.status == "finished"
 
 
+def test_a_listener_that_raises_at_every_event_costs_one_warning_and_hears_all(here: Path) -> None:
+    heard: list[str] = []
+
+    def broken(event: events.Event) -> None:
+        heard.append(type(event).__name__)
+        raise ValueError(f"my mistake at {heard[-1]}")
+
+    with pytest.warns(RuntimeWarning) as told:
+        ml.execute("good", listeners=[broken])
+    assert [str(one.message).splitlines()[-1] for one in told] == ["ValueError: my mistake at ExecutionStarted"]
+    assert heard == ["ExecutionStarted", "TrialStarted", "TrialFinished", "ExecutionFinished"]
+
+
 def test_a_failed_trial_is_tried_again_with_the_same_seed_and_all_attempts_are_kept(here: Path, tmp_path: Path) -> None:
     heard: list[events.Event] = []
     execution = ml.execute("flaky", tmp_path / "s", listeners=[heard.append])
@@ -244,6 +263,26 @@ def test_an_interrupt_ends_everything_in_order(project: World, tmp_path: Path) -
     assert [trial.status for trial in execution.trials] == ["finished", "interrupted", "pending"]
     assert execution.status == "interrupted"
     assert heard[-2:] == ["TrialInterrupted", "ExecutionFinished"]
+
+
+STEPS = """
+from machinable import Component
+
+
+class Steps(Component):
+    def on_execute_iteration(self, iteration):
+        self.record["step"] = iteration
+        return StopIteration if iteration == 1 else None
+
+    def on_success(self, result):
+        self.store.write("tuning.json", self.flags.TUNING)
+"""
+
+
+def test_a_flag_of_the_user_does_not_say_that_a_trial_is_tuned(project: World) -> None:
+    project("components:\n  - steps:\n", steps=STEPS)
+    trial = ml.execute(ml.Task().component("steps", flags={"TUNING": True, "mine": 1})).trials[0]
+    assert ([row["step"] for row in trial.records], trial.read("tuning.json")) == ([0, 1], False)
 
 
 def test_several_tasks_run_in_order_and_the_second_with_the_same_seed_is_a_rerun(here: Path, tmp_path: Path) -> None:
@@ -420,6 +459,72 @@ def test_how_far_a_trial_says_it_is_reaches_who_shows_it(project: World, engine:
     listener = Listener()
     ml.execute("steps", engine=engine, listeners=[listener])
     assert listener.told == [(1, 2), (2, 2), (2, 2)]
+
+
+ROWS = """
+from machinable import Component
+
+
+class Rows(Component):
+    def on_execute(self):
+        self.record.scope("other")["x"] = 3
+        self.record.scope("other").save()
+        self.record.update({"loss": 0.5, "list": [1, 2], "note": "ok"})
+        self.record.save()
+        self.record["loss"] = 0.25
+        self.record.save()  # too soon after the first one
+"""
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+def test_the_last_row_of_a_trial_that_runs_reaches_who_shows_it(project: World, engine: str) -> None:
+    project("components:\n  - rows:\n", rows=ROWS)
+
+    class Listener:
+        def __init__(self) -> None:
+            self.told: list[dict[str, Any]] = []
+
+        def __call__(self, event: events.Event) -> None:
+            """Rows are no events."""
+
+        def on_record(self, uid: str, row: dict[str, Any]) -> None:
+            self.told.append(measurements(row))
+
+    listener = Listener()
+    execution = ml.execute("rows", engine=engine, listeners=[listener])
+    assert listener.told[0] == {"loss": 0.5, "note": "ok"}
+    assert [row["loss"] for row in execution.trials[0].records] == [0.5, 0.25]
+
+
+WANDERS = """
+import os
+from machinable import Component
+
+
+class Wanders(Component):
+    def on_execute(self):
+        before = os.getcwd()
+        os.chdir(os.sep)
+        if self.config.fails:
+            raise ValueError(before)
+        return before
+"""
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+def test_a_trial_that_changes_the_working_directory_changes_it_for_itself(project: World, engine: str) -> None:
+    here = str(project("components:\n  - wanders: {fails: false}\n", wanders=WANDERS))
+    task = ml.Task().component("wanders", [{"fails": True}, None])
+    failed, finished = ml.execute(task, engine=engine, on_failure="continue").trials
+    assert (failed.error["message"], finished.result, os.getcwd()) == (here, here, here)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+def test_a_component_that_closes_stdout_ends_alike_everywhere(project: World, engine: str) -> None:
+    closes = "import sys\nfrom machinable import Component\nclass Closes(Component):\n    def on_execute(self):\n        print('before')\n        sys.stdout.close()\n        sys.stderr.close()\n        print('after')\n"  # noqa: E501
+    project("components:\n  - closes:\n", closes=closes)
+    execution = ml.execute(ml.Task("closes").repeat(2), engine=engine)
+    assert [(trial.status, trial.output) for trial in execution.trials] == [("finished", "before\nafter\n")] * 2
 
 
 def test_a_component_that_closes_stdout_closes_it_for_nobody_else(

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import machinable as ml
+from machinable.execution import scheduler
 from machinable.execution.interrupts import Interrupts
 from tests.conftest import World
 
@@ -142,6 +144,42 @@ def test_further_ones_hurry_and_are_not_raised_before_the_end() -> None:
 
     assert isinstance(caught(act), KeyboardInterrupt)
     assert hurried == [False, True]
+
+
+def test_two_that_came_at_once_are_one_that_is_raised_and_one_that_hurries() -> None:
+    hurried: list[bool] = []
+
+    def act(interrupts: Interrupts) -> None:
+        press()
+        press()
+        try:
+            interrupts.answer()
+        except KeyboardInterrupt:
+            hurried.append(interrupts.is_hurried)
+            raise
+
+    assert isinstance(caught(act), KeyboardInterrupt)
+    assert hurried == [True]
+
+
+def test_nothing_is_raised_within_a_wait_for_trials_elsewhere(monkeypatch: pytest.MonkeyPatch, project: World) -> None:
+    project("components:\n  - quick:\n", quick="from machinable import Component\nclass Quick(Component):\n    pass\n")
+    waits: list[BaseException | None] = []
+
+    def wait(*arguments: Any, **options: Any) -> Any:
+        try:
+            press()
+            result = futures.wait(*arguments, **options)
+        except BaseException as error:
+            waits.append(error)
+            raise
+        waits.append(None)
+        return result
+
+    monkeypatch.setattr(scheduler, "wait", wait)
+    with pytest.raises(KeyboardInterrupt):
+        ml.execute("quick", engine="processes:1")
+    assert set(waits) == {None}
 
 
 def test_it_comes_before_an_error() -> None:

@@ -62,6 +62,30 @@ class Losing(Threads):
         return super().submit(work, spec)
 
 
+class Ahead(Threads):
+    """Has one thread, and wants one trial to wait for it. The first trial goes on when it has that, if it `holds`."""
+
+    ahead = 1
+
+    def __init__(self, holds: bool) -> None:
+        super().__init__(1)
+        self.open: list[int] = []  # how many had not ended when the next one came
+        self._futures: list[Future[Any]] = []
+        self._has_more = threading.Event()
+        if not holds:
+            self._has_more.set()
+
+    def submit(self, work: Callable[[Any], Any], spec: Any) -> Future[Any]:
+        self.open.append(sum(not future.done() for future in self._futures))
+        if len(self.open) > 1:
+            self._has_more.set()
+        self._futures.append(self.pool.submit(lambda: self._has_more.wait(30) and work(spec)))
+        return self._futures[-1]
+
+    def end(self, future: Future[Any]) -> None:
+        future.exception()
+
+
 def most_at_once() -> int:
     import work
 
@@ -72,6 +96,27 @@ def test_an_engine_gets_as_many_trials_as_it_has_slots(project: World) -> None:
     project("components:\n  - work: {meet: true}\n", work=MODULE)
     assert ml.execute(ml.Task("work").repeat(4), engine=Threads(2)).status == "finished"
     assert most_at_once() == 2
+
+
+def test_an_engine_may_have_trials_wait_for_its_workers(project: World) -> None:
+    project("components:\n  - work:\n", work=MODULE)
+    engine = Ahead(holds=True)
+
+    assert ml.execute(ml.Task("work").repeat(4), engine=engine).status == "finished"
+
+    assert engine.open[:2] == [0, 1]
+    assert max(engine.open) == 1
+    assert most_at_once() == 1
+
+
+@pytest.mark.parametrize("options", [{"on_failure": "stop"}, {"timeout": 100}])
+def test_no_trial_waits_there_that_may_have_to_be_left_out_or_is_timed(options: Any, project: World) -> None:
+    project("components:\n  - work:\n", work=MODULE)
+    engine = Ahead(holds=False)
+
+    assert ml.execute(ml.Task("work").repeat(4), engine=engine, **options).status == "finished"
+
+    assert engine.open == [0, 0, 0, 0]
 
 
 def test_declared_capacities_are_honoured(project: World) -> None:

@@ -135,6 +135,17 @@ class Closes(Component):
 """
 
 
+def test_workers_load_nothing_that_only_the_executing_process_needs(project: World) -> None:
+    names = ["yaml", "machinable.project", *(f"machinable.execution.{x}" for x in ("choices", "execute", "scheduler"))]
+    project(
+        "components:\n  - looks:\n",
+        looks="import sys\nfrom machinable import Component\n\n\nclass Looks(Component):\n"
+        f"    def on_execute(self):\n        return [name for name in {names} if name in sys.modules]\n",
+    )
+
+    assert run("looks").trials[0].result == []
+
+
 def test_output_that_a_trial_has_closed_is_there_for_the_next(project: World) -> None:
     project("components: [closes: ]\n", closes=CLOSES)
 

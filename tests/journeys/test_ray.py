@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -322,14 +322,16 @@ class Waits(Component):
 """
 
 
-def script(directory: Path, text: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def script(
+    directory: Path, text: str, *options: str, arguments: Sequence[str] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
     """What a process of its own makes of a script: this one is connected to Ray already."""
     (directory / "script.py").write_text(text)
     variables = {**os.environ, "PYTHONPATH": str(Path(ml.__file__).parents[1]), **environment}
     variables.pop("RAY_AUTH_MODE", None)
     return subprocess.run(
-        [sys.executable, *options, "script.py"], cwd=directory, env=variables, capture_output=True, text=True,
-        timeout=120,
+        [sys.executable, *options, "script.py", *arguments], cwd=directory, env=variables, capture_output=True,
+        text=True, timeout=120,
     )  # fmt: skip
 
 
@@ -500,6 +502,63 @@ def test_a_ray_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ImportFailed, match=r"needs a newer Ray than 2.9.3\n  Install it: pip install 'ray>=2.60'"):
         RayEngine().places({})
+
+
+# a cluster of somebody else
+
+SOMEBODY = """
+import ray
+
+ray.init(
+    address="local", num_cpus=2, object_store_memory=80 * 2**20, include_dashboard=False, log_to_driver=False,
+    logging_level="error",
+)
+print(ray.get_runtime_context().gcs_address, flush=True)
+input()
+print([node["Alive"] for node in ray.nodes()], ray.get(ray.remote(lambda: 7).remote()))
+ray.shutdown()
+"""
+
+GUEST = """
+import os
+import sys
+import ray
+import machinable as ml
+
+storage = {"storage": "stored", "code_backup": False}
+first = ml.execute("nothing", storage, 1, sys.argv[1])
+print(first.status, ray.is_initialized(), os.environ.get("RAY_AUTH_MODE"))
+os.environ["RAY_ADDRESS"] = sys.argv[1].partition(":")[2]
+print(ml.execute("nothing", storage, 2, {"type": "ray"}).status, ray.is_initialized())
+"""
+
+
+@pytest.fixture
+def somebody(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has started a cluster of its own. It tells the address, and how the cluster is after a line."""
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    with subprocess.Popen(
+        [sys.executable, "-c", SOMEBODY], cwd=tmp_path, env={**environment, "HOME": str(tmp_path)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()  # if it has not ended: its cluster ends with it
+
+
+def test_a_cluster_of_somebody_else_is_used_with_its_token_and_left_as_it_is(
+    project: World, somebody: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    directory = project("components:\n  - nothing:\n", nothing=NOTHING)
+    assert somebody.stdout is not None
+    address = somebody.stdout.readline().strip()
+    assert (tmp_path / ".ray" / "auth_token").is_file()
+
+    done = script(directory, GUEST, arguments=[f"ray:{address}"], HOME=str(tmp_path))
+
+    assert (done.stdout, done.stderr) == ("finished False None\nfinished False\n", "")
+    assert somebody.communicate("go on\n", timeout=60)[0] == "[True] 7\n"
 
 
 # a cluster of its own

@@ -241,7 +241,9 @@ def test_one_that_has_finished_stays_as_it_is(here: Path, tmp_path: Path, capsys
 # with another task
 
 
-def test_with_another_task_that_one_counts(here: Path, tmp_path: Path) -> None:
+def test_with_another_task_that_one_counts(
+    here: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
     storage = tmp_path / "s"
     former = ml.execute(ml.Task().component("work", [None, {"lr": 0.2}]).repeat(2), place(storage), "OY1p1o")
     former_uids = [trial.uid for trial in former.trials]
@@ -255,6 +257,7 @@ def test_with_another_task_that_one_counts(here: Path, tmp_path: Path) -> None:
     )  # fmt: skip
 
     assert str(told) == "+4 \N{MINUS SIGN}2 =2"
+    assert capfd.readouterr().err == "OY1p1o: +4 \N{MINUS SIGN}2 =2: 4 added, 2 removed, 2 kept; 4 to run\n"
     assert set(told.to_run) == set(told.added) == set(ran)
     assert [trial.uid for trial in execution.trials] == [spec.uid for spec in wanted.plan(seed="OY1p1o")]
     assert execution.status == "finished"

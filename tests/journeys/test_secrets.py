@@ -205,13 +205,14 @@ def test_no_secret_is_in_what_a_person_sees_in_python(
     monkeypatch.setenv("CANARY", VARIABLE)
     monkeypatch.syspath_prepend(str(here))
     task = ml.Task().component("train", {"_typed": TYPED, "fails": True})
-    shown: list[Any] = [task, task.plan()]
+    shown: list[Any] = [task, task.plan(), *task.plan()]
     for engine in ("local", "processes:1"):
         with pytest.raises(ml.errors.TrialsFailed) as caught:
             ml.execute(task, {"storage": "stored", "code_backup": False}, engine=engine)
         execution = caught.value.execution
         shown += [
             caught.value, pickle.dumps(caught.value), execution, execution._repr_html_(), *execution.trials,
+            *execution.plan, *(trial.config for trial in execution.trials),
             "".join(traceback.format_exception(caught.value)),
         ]  # fmt: skip
     with pytest.raises(ml.errors.StorageUnavailable) as unavailable:

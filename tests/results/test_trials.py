@@ -157,17 +157,38 @@ def test_rows_by_default_show_what_differs_and_what_came_out(trials: Trials) -> 
     assert trials[2:].rows() == [
         {
             "execution": "OY1p1o", "uid": uid(2), "component": "train", "status": "finished", "config.lr": 0.1,
-            "flags.REPEAT_NUMBER": 1, "records.loss": 0.5 / 3,
+            "tags.model": "bm25", "flags.REPEAT_NUMBER": 1, "records.loss": 0.5 / 3,
         },
         {
             "execution": "OY1p1o", "uid": uid(3), "component": "train", "status": "failed", "config.lr": 0.01,
-            "flags.REPEAT_NUMBER": 1, "records.loss": 9.0,
+            "tags.model": "bm25", "flags.REPEAT_NUMBER": 1, "records.loss": 9.0,
         },
         {
             "execution": "OY1p1o", "uid": uid(4), "component": "loader", "status": "pending", "config.lr": None,
-            "flags.REPEAT_NUMBER": None, "records.loss": None,
+            "tags.model": None, "flags.REPEAT_NUMBER": None, "records.loss": None,
         },
     ]  # fmt: skip
+
+
+def test_an_identity_is_found_by_what_is_printed_of_it() -> None:
+    plan = [planned(i) | {"identity": text * 4} for i, text in enumerate(("00dd8d3f", "00dd8d30", "abcdef01"))]
+    trials = stored(plan, []).trials
+
+    assert indices(trials.where(identity="00dd8d3f")) == [0]
+    assert indices(trials.where(identity="00dd8d30" * 4)) == [1]
+    assert indices(trials.where(identity=["00dd8d3f", "abcdef01"])) == [0, 2]
+    assert indices(trials.where(identity=lambda identity: identity.endswith("01"))) == [2]
+    assert indices(trials.where(identity="00dd8d3")) == []
+
+
+def test_tags_are_shown_and_found_unless_they_repeat_the_configuration() -> None:
+    tags = ({"data.noise": 0.5, "my.model": "bm25"}, {"data.noise": 0.5}, {})
+    trials = stored([planned(i, {"data": {"noise": 0.5}}, tags=one) for i, one in enumerate(tags)], []).trials
+
+    assert [key for key in trials.rows()[0] if key.startswith("tags.")] == ["tags.my.model"]
+    assert "bm25" in str(trials)
+    assert indices(trials.where(**{"tags.data.noise": 0.5})) == [0, 1]
+    assert indices(trials.where(**{"tags.my.model": "bm25"})) == [0]
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,35 @@ def test_what_is_being_written_is_told_and_not_mended(tmp_path: Path) -> None:
     write(files, f"{TRIAL}/records/default.jsonl", b"x\n")
     now = (tmp_path / TRIAL / "records/default.jsonl").stat().st_mtime
     (fault,) = checked(files, now + 50)
-    assert (fault.message, fault.mend) == ("line 1 is no row", "")
+    assert (fault.message, fault.mend) == (
+        "line 1 is no row (somebody may be at work on it; it can be mended 60 s after its last change)", ""
+    )  # fmt: skip
     assert not repair(files, fault)
+
+
+def test_what_has_ended_is_mended_at_once(tmp_path: Path) -> None:
+    files = whole(DirectoryFiles(tmp_path))
+    ended = {"event": "ended", "time": time(), "status": "failed", "seconds": 1.0}
+    write(files, f"{FOLDER}/ledger.jsonl", lines([started(0), finished(0, x=1), started(1), ended]))
+    write(files, f"{TRIAL}/trial.json", b"{")
+    now = (tmp_path / TRIAL / "trial.json").stat().st_mtime
+    with open_locks(files).take(f"{FOLDER}/execution.lease", holder={}) or pytest.fail("not taken"):  # it goes on
+        assert [repair(files, fault) for fault in checked(files, now)] == [False]
+    assert [repair(files, fault) for fault in checked(files, now)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (b'{"x": 0}\n{"x": 1', "its last row is not the one that the ledger has"),
+        (b"", "it has no rows, and the ledger has one"),
+    ],
+)
+def test_rows_that_a_finished_trial_has_lost_are_told(files: Files, rows: bytes, message: str) -> None:
+    whole(files)
+    path = f"{TRIAL}/records/default.jsonl"
+    write(files, path, rows)
+    assert checked(files) == [Fault("changed", path, message)]
 
 
 def test_the_code_must_be_the_one_that_was_stored(files: Files) -> None:

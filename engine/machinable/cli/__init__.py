@@ -19,6 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0; 1 trials failed; 2 usage or configuration; 3 refused before the start; 130 interrupted.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed: no other file is to be taken for it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process lives
     for stream in (sys.stdout, sys.stderr):
         encoding = getattr(stream, "encoding", None) or "utf-8"
         if encoding.lower().replace("-", "") != "utf8" and hasattr(stream, "reconfigure"):
@@ -37,7 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from machinable.cli.program import run
 
-        return run(words)
+        code = run(words)
     except KeyboardInterrupt:  # while Python was still importing, or while the books were closed
         print("interrupted", file=sys.stderr)
-        return 130
+        code = 130
+    if code == 130 and arguments is None:
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a further Ctrl-C while Python ends would change the exit code
+    return code

@@ -82,18 +82,16 @@ def _task(
 
 
 def _is_wanted(identifier: str, changes: Changes, yes: bool, as_json: bool) -> bool:
-    """Tell what would change, and ask if trials are added or removed.
+    """If trials are added or removed, tell it and ask.
 
     Raises:
         Refused: there is nobody to ask.
     """
     from machinable.errors import Refused
 
-    added, removed = len(changes.added), len(changes.removed)
-    counts = f"{added} added, {removed} removed, {len(changes.kept)} kept"
-    tell(f"{identifier}: {changes}: {counts}; {len(changes.to_run)} to run")
-    if yes or not (added or removed):
+    if yes or not (changes.added or changes.removed):
         return True
+    tell(changes.told_of(identifier))
     if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Refused(
             f"{identifier} would have other trials ({changes}), and there is nobody to ask", given=identifier,

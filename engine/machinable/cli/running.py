@@ -194,7 +194,8 @@ def _report(execution: Execution, again: Again, storage: str | None, progress: P
     took = f" in {duration(progress.seconds)}" if progress.execution else ""
     print(f"\n{execution}{name}  {execution.status}, {trials}{took}")
     if is_memory(execution.storage):
-        print("storage: memory, nothing was kept; to keep it: --storage DIRECTORY")
+        place = "memory" if execution.storage.startswith("mem:") else execution.storage
+        print(f"storage: {place}, nothing was kept; to keep it: --storage DIRECTORY")
         return
     print(f"storage: {execution.storage}")
     further = [] if execution.status == "finished" else [("resume", str(execution))]

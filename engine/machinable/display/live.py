@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -49,7 +50,7 @@ class LiveProgress:
         self._progress(event)
         if isinstance(event, ExecutionStarted):
             self._console.print(Text(self._progress.headline()))
-            self._live.start()
+            self._live.start(refresh=True)
         elif isinstance(event, ExecutionFinished):
             self._live.stop()
             self._console.print(Text(self._progress.ending()))
@@ -57,6 +58,10 @@ class LiveProgress:
     def on_progress(self, uid: str, i: int, total: int | None) -> None:
         """Take in how far a trial says it is."""
         self._progress.on_progress(uid, i, total)
+
+    def on_record(self, uid: str, row: Mapping[str, Any]) -> None:
+        """Take in the last row of a trial that runs."""
+        self._progress.on_record(uid, row)
 
     def on_advice(self, text: str) -> None:
         """Take in advice; it is shown below, as long as the execution runs."""

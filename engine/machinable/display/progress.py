@@ -28,7 +28,7 @@ ADVICE = 10.0  # seconds after which an execution is worth advice on how to make
 
 def is_memory(storage: str) -> bool:
     """Whether a storage ends with the process, so that nothing in it is kept."""
-    return storage.startswith("mem:")
+    return storage.startswith(("mem:", "temp:"))
 
 
 def duration(seconds: float) -> str:
@@ -58,6 +58,7 @@ class Progress:
         kept: how many had finished before, if it goes on. counts: trials that have ended, by how.
         running: what runs: component by uid.
         steps: how far those say they are: a number of steps, and of how many, by uid.
+        records: the last row of those, as far as there is one, by uid.
         last: component, uid and measurements of the trial that has ended last. status: None until the end.
     """
 
@@ -72,6 +73,7 @@ class Progress:
         self.counts: dict[str, int] = {}
         self.running: dict[str, str] = {}
         self.steps: dict[str, tuple[int, int | None]] = {}
+        self.records: dict[str, Mapping[str, Any]] = {}
         self.last: TrialEvent | None = None
         self.status: str | None = None
         self.seconds = 0.0
@@ -92,6 +94,7 @@ class Progress:
             elif isinstance(event, TrialEvent):
                 self.running.pop(event.uid, None)
                 self.steps.pop(event.uid, None)
+                self.records.pop(event.uid, None)
                 if isinstance(event, TrialFailed) and event.will_retry:
                     return
                 ended = type(event).__name__.removeprefix("Trial").lower()
@@ -103,6 +106,12 @@ class Progress:
         with self._lock:
             if uid in self.running:
                 self.steps[uid] = i, total
+
+    def on_record(self, uid: str, row: Mapping[str, Any]) -> None:
+        """Take in the last row of a trial that runs."""
+        with self._lock:
+            if uid in self.running:
+                self.records[uid] = row
 
     def on_advice(self, text: str) -> None:
         """Take in advice about the whole execution."""
@@ -119,10 +128,11 @@ class Progress:
         return self.kept + sum(count for how, count in self.counts.items() if how != "interrupted")
 
     def now_running(self) -> list[str]:
-        """A line about each trial that runs, the oldest first: `train 9c2EapVGXnPH 3/10`."""
+        """A line about each trial that runs, the oldest first: `train 9c2EapVGXnPH 3/10 loss=0.5`."""
         with self._lock:
             return [
                 f"{component} {uid}{steps_text(*self.steps[uid]) if uid in self.steps else ''}"
+                f"{record_text(self.records.get(uid))}"
                 for uid, component in self.running.items()
             ]
 
@@ -166,6 +176,11 @@ def steps_text(i: int, total: int | None) -> str:
     return f" {i}/{total}" if total is not None else f" step {i}"
 
 
+def record_text(record: Mapping[str, Any] | None) -> str:
+    """The measurements of a row, to be put behind a name."""
+    return "".join(f" {key}={cell(value)}" for key, value in measurements(record).items())
+
+
 def ended_line(event: TrialEvent) -> str:
     """One line about a trial that has ended."""
     how = type(event).__name__.removeprefix("Trial").lower()
@@ -173,7 +188,7 @@ def ended_line(event: TrialEvent) -> str:
     if isinstance(event, (TrialFinished, TrialFailed)):
         parts.append(duration(event.seconds))
     if isinstance(event, TrialFinished):
-        parts += [f"{key}={cell(value)}" for key, value in measurements(event.record).items()]
+        parts.append(record_text(event.record).strip())
     elif isinstance(event, TrialFailed):
         message = (event.error.get("message") or "").strip().partition("\n")[0]
         parts.append(f"{event.error.get('type')}: {message}" if message else str(event.error.get("type")))

@@ -98,7 +98,7 @@ def _trials(lines: Sequence[Line], trials: Mapping[tuple[str, str], Trial]) -> I
     if not rows:
         yield "<p>none</p>"
         return
-    fields = list(rows[0])
+    fields = [field for field in rows[0] if not field.startswith("tags.")]  # they have a column of their own
     names = short_names(fields)
     headings = [*(names[field] for field in fields), "seconds", "tags"]
     cells = []

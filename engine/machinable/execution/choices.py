@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from machinable.config.references import Resolver
 from machinable.errors import InvalidType, InvalidValue, MissingFile, near_names
@@ -15,7 +15,7 @@ from machinable.settings import StorageChoice, choose
 from machinable.storage.locks import LEASE
 from machinable.storage.opener import storage_url
 
-__all__ = ["OPTIONS", "LockChoice", "check_options", "locks_of", "plain_section", "policy_of", "reuse_of", "url_of"]
+__all__ = ["OPTIONS", "check_options", "locks_of", "plain_section", "policy_of", "reuse_of", "url_of"]
 
 ON_FAILURE = ("raise", "continue", "stop")
 ON_BUSY = ("wait", "skip", "fail")
@@ -83,15 +83,11 @@ def reuse_of(call: Mapping[str, Any], section: Mapping[str, Any]) -> tuple[Any, 
     return _said("reuse", call, section, True), () if rerun is None else rerun, True if cascade is None else cascade
 
 
-class LockChoice(NamedTuple):
-    """The URL of a lock server (None: leases lie in the storage), and the seconds of a lease."""
+def locks_of(environment: Mapping[str, str], section: Mapping[str, Any]) -> tuple[str | None, float]:
+    """What `MACHINABLE_LOCKS` and the `execution:` section say about locks. Workers are given it, too: it is plain.
 
-    url: str | None
-    lease: float
-
-
-def locks_of(environment: Mapping[str, str], section: Mapping[str, Any]) -> LockChoice:
-    """What `MACHINABLE_LOCKS` and the `execution:` section say about locks.
+    Returns:
+        The URL of the lock server, None for the storage; the seconds of a lease.
 
     Raises:
         InvalidType, ConfigurationError: something has no meaning.
@@ -106,7 +102,7 @@ def locks_of(environment: Mapping[str, str], section: Mapping[str, Any]) -> Lock
     lease = checked_seconds(_said("lease", {}, section, LEASE), "execution.lease")
     if lease < 1:
         raise InvalidValue(f"a lease of {lease:g} s is over at once", given=lease, todo="Give a second at least.")
-    return LockChoice(url, lease)
+    return url, lease
 
 
 def url_of(project: Project, choice: StorageChoice) -> str:

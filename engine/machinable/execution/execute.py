@@ -160,6 +160,10 @@ def _execute(
     several = isinstance(task, list)
     if several and resume is not None:
         raise InvalidValue("one execution is resumed with one task, not with a list", given=task)
+    if several and None in task:
+        raise InvalidValue(
+            f"number {task.index(None)} of the list of tasks is None", given=task, todo="Give a list of tasks.",
+        )  # fmt: skip
     tasks = [one if one is None or isinstance(one, Task) else Task(one) for one in (task if several else [task])]
     if not tasks:
         raise InvalidValue("there is nothing to execute: the list of tasks is empty")
@@ -248,6 +252,7 @@ class _Run:
         self.rule = rule_of(*reuse_of(options, section), plan)
         self.plan: Plan = preflight(plan, live, function)
         self.resumption = None if self.stored is None else Resumption(self.stored, self.plan, is_stored_task, self.rule)
+        self.tells_changes = not is_stored_task
         if self.policy.timeout is not None and not hasattr(self.engine, "end"):
             if self.engine.reach != "process":
                 raise Refused(
@@ -270,6 +275,8 @@ class _Run:
         return self.function is None and (self.rule.mode == "all" or any(use.requires for use in self.plan.uses))
 
     def execute(self, interrupts: Interrupts) -> Execution | Plan:
+        if self.resumption is not None and self.tells_changes:
+            print(self.resumption.changes.told_of(str(self.stored)), file=sys.stderr)
         if isinstance(self.engine, DryEngine):
             print(intentions_text(self.plan, self.intentions()))
             return self.plan
@@ -402,12 +409,17 @@ class _Run:
         return archive.getvalue()
 
     def _progress_listener(self) -> OnProgress | None:
-        """What is told how far trials say they are: all listeners with a method `on_progress`."""
+        """What is told how far trials are: all listeners with a method `on_progress` or `on_record`."""
         told = [tell for one in self.listeners if callable(tell := getattr(one, "on_progress", None))]
-        if not told:
+        shown = [tell for one in self.listeners if callable(tell := getattr(one, "on_record", None))]
+        if not told and not shown:
             return None
 
-        def on_progress(uid: str, i: int, total: int | None) -> None:
+        def on_progress(uid: str, i: int | dict[str, Any], total: int | None) -> None:
+            if isinstance(i, dict):
+                for tell in shown:
+                    tell(uid, i)
+                return
             for tell in told:
                 tell(uid, i, total)
 
@@ -429,7 +441,8 @@ class _Run:
 
 def _own(files: Files, locks: Locks, folder: str) -> Lease | None:
     """The lease of an execution's own folder: nobody resumes it meanwhile."""
-    return None if files.reach == "process" else locks.take(layout.join(folder, layout.EXECUTION_LEASE))
+    holder = {"execution": folder}
+    return None if files.reach == "process" else locks.take(layout.join(folder, layout.EXECUTION_LEASE), holder)
 
 
 def _opened_to_look(url: str) -> Files | None:

@@ -62,6 +62,7 @@ class Journal:
         self._files = files
         self._listeners = listeners
         self._callbacks = callbacks
+        self._blamed: set[int] = set()
         self._kept = 0
         self._ledger = RowWriter(files, layout.join(folder, layout.LEDGER))
 
@@ -188,7 +189,7 @@ class Journal:
             try:
                 listener(event)
             except Exception:
-                _warn(listener, "listener", type(event).__name__)
+                self._warn(listener, "listener", type(event).__name__)
 
     def _call_back(self, spec: TrialSpec, row: Mapping[str, Any]) -> None:
         """Hand a trial of the task to the functions of `Task.on_complete`."""
@@ -199,13 +200,17 @@ class Journal:
             try:
                 callback(trial)
             except Exception:
-                _warn(callback, "callback", f"the trial {spec.uid}")
+                self._warn(callback, "callback", f"the trial {spec.uid}")
 
-
-def _warn(function: Callable[..., Any], what: str, where: str) -> None:
-    name = getattr(function, "__qualname__", repr(function))
-    warnings.warn(
-        f"the {what} {name} raised an exception at {where}; the execution goes on\n{traceback.format_exc()}",
-        RuntimeWarning,
-        stacklevel=4,
-    )
+    def _warn(self, function: Callable[..., Any], what: str, where: str) -> None:
+        """Say once that a function of the user raised; it is called on, for the next time it may not."""
+        if id(function) in self._blamed:
+            return
+        self._blamed.add(id(function))
+        name = getattr(function, "__qualname__", repr(function))
+        warnings.warn(
+            f"the {what} {name} raised an exception at {where}; the execution goes on, and this is not told again\n"
+            f"{traceback.format_exc()}",
+            RuntimeWarning,
+            stacklevel=4,
+        )

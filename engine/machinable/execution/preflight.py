@@ -14,7 +14,7 @@ from machinable.component.seeding import check_seeding
 from machinable.component.submission import Terms
 from machinable.component.submitting import parts_of, submitted
 from machinable.component.typed import typed_config
-from machinable.errors import ImportFailed, MachinableError, Place, SeveralErrors
+from machinable.errors import ImportFailed, InvalidType, MachinableError, Place, SeveralErrors
 from machinable.plain import Plain, is_hidden
 from machinable.plan.plan import Plan, Use
 from machinable.plan.spec import ChildSpec, Target
@@ -61,7 +61,7 @@ def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., An
 
 
 def _checked(use: Use, project: str, live: Mapping[Target, Any]) -> Use:
-    code = live.get(use.target) or load_component(use.target, project)
+    code = _code(use.target, project, live)
     if not (isinstance(code, type) and issubclass(code, Component)):
         check_function(code)
         return use
@@ -80,9 +80,18 @@ def _checked(use: Use, project: str, live: Mapping[Target, Any]) -> Use:
     return replace(use, config=config, stored=stored, children=children, **terms._asdict())
 
 
+def _code(target: Target, project: str, live: Mapping[Target, Any]) -> Any:
+    code = live.get(target) or load_component(target, project)
+    if isinstance(code, type) and not issubclass(code, Component):
+        raise InvalidType(
+            f"the class {target.module}:{target.name} is not a subclass of Component", given=target.name,
+            todo="Derive it from machinable.Component, or give a function.",
+        )  # fmt: skip
+    return code
+
+
 def _checked_child(child: ChildSpec, project: str, live: Mapping[Target, Any]) -> ChildSpec:
-    code = live.get(child.target) or load_component(child.target, project)
-    assert isinstance(code, type)
+    code = _code(child.target, project, live)
     config, stored = _typed(code, child.config, child.stored, child.mixin_only)
     check_calls(code, config)
     return child if config is child.config else replace(child, config=config, stored=stored)

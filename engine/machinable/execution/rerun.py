@@ -109,8 +109,10 @@ def asked(request: Request, directory: str) -> Any:
 
 
 def _error(facts: Mapping[str, Any]) -> MachinableError:
-    kind = getattr(machinable.errors, facts["kind"], MachinableError)
-    error: MachinableError = MachinableError.__new__(kind if issubclass(kind, MachinableError) else MachinableError)
+    kind: type[MachinableError] = getattr(machinable.errors, facts["kind"], MachinableError)
+    plain = MachinableError.__init__  # what others keep besides has not travelled
+    kind = next(base for base in kind.__mro__ if issubclass(base, MachinableError) and base.__init__ is plain)
+    error = kind.__new__(kind)  # of errors that are those of Python, too, only their own makes one
     MachinableError.__init__(error, "the stored task cannot be run again", details=facts["lines"])
     error.exit_code = facts["exit_code"]
     return error

@@ -59,6 +59,11 @@ class Changes:
     def __str__(self) -> str:
         return f"+{len(self.added)} \N{MINUS SIGN}{len(self.removed)} ={len(self.kept)}"
 
+    def told_of(self, execution: str) -> str:
+        """One line about them."""
+        counts = f"{len(self.added)} added, {len(self.removed)} removed, {len(self.kept)} kept"
+        return f"{execution}: {self}: {counts}; {len(self.to_run)} to run"
+
 
 def stored_execution(url: str, name: Any, seed: Any) -> Execution:
     """The execution that is to go on.

@@ -34,6 +34,7 @@ __all__ = ["Done", "Former", "OnBusy", "OnFailure", "Policy", "Scheduler"]
 OnFailure: TypeAlias = Literal["raise", "continue", "stop"]
 OnBusy: TypeAlias = Literal["wait", "skip", "fail"]
 GRACE = 5.0  # seconds that workers get to write down that they were interrupted
+ANSWER = 0.1  # seconds until an interrupt is answered, at most, while trials run elsewhere
 LOOK = 1.0  # seconds between two looks whether somebody else has computed something
 
 
@@ -172,11 +173,18 @@ class Scheduler:
             elif not self._order.is_waiting:
                 return
 
+    @property
+    def _room(self) -> int:
+        """How many trials may be submitted. None waits there that a failure would stop, or whose time counts."""
+        if self._policy.on_failure == "stop" or self._policy.timeout is not None:
+            return self.engine.slots
+        return self.engine.slots + int(getattr(self.engine, "ahead", 0))
+
     # starting
 
     def _start_what_fits(self) -> None:
         """Start trials while there are places for them: what was decided on before first, then the plan in order."""
-        while len(self._running) < self.engine.slots and not self._is_stopped:
+        while len(self._running) < self._room and not self._is_stopped:
             self._interrupts.answer()
             now = time.monotonic()
             spec = self._order.decided(self._capacity.fits, now)
@@ -316,9 +324,14 @@ class Scheduler:
         due = self._order.next_look
         if due is not None and len(self._running) < self.engine.slots:
             until = min(until, due)
-        seconds = None if until == float("inf") else max(0.0, until - time.monotonic())
-        with self._interrupts.allowed():
+        while True:
+            # An interrupt is answered between two waits: one that is raised within, while another one is raised there,
+            # would leave the locks of `wait` in disorder.
+            seconds = max(0.0, min(ANSWER, until - time.monotonic()))
             done = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED).done
+            self._interrupts.answer()
+            if done or time.monotonic() >= until:
+                break
         for future in done:
             self._ended(future)
         if not done:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -55,13 +55,29 @@ class HereWork:
     def __call__(self, spec: TrialSpec) -> Outcome:
         """How one attempt of the trial ended."""
         self.limit.hold(spec.threads)
-        outcome = run(
-            spec, self.files, self.folder, project=self.project, attempt=spec.attempt, capture=self.capture,
-            code=self.function, live=self.live,
-            progress=partial(self.on_progress, spec.uid) if self.on_progress is not None else None, locks=self.locks,
-            stored_trial=_stored_trial,
-        )  # fmt: skip
+        with _working_directory_kept():
+            outcome = run(
+                spec, self.files, self.folder, project=self.project, attempt=spec.attempt, capture=self.capture,
+                code=self.function, live=self.live,
+                progress=partial(self.on_progress, spec.uid) if self.on_progress is not None else None,
+                locks=self.locks, stored_trial=_stored_trial,
+            )  # fmt: skip
         return _stored(self.files, outcome)
+
+
+@contextmanager
+def _working_directory_kept() -> Iterator[None]:
+    """A trial that changes the working directory changes it for itself, here as in a worker."""
+    try:
+        before = os.getcwd()
+    except FileNotFoundError:  # somebody has removed it
+        yield
+        return
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # the trial may have removed one of the two
+            os.chdir(before)
 
 
 @dataclass(frozen=True)

@@ -134,16 +134,20 @@ def known_fields(trials: Iterable[Trial]) -> list[str]:
 def default_fields(trials: Iterable[Trial]) -> list[str]:
     """What tells trials apart, and what came out: the columns of a table for which none were chosen.
 
-    That is what differs between trials of one component as it was planned, the numbers of repetitions, and of the last
-    rows what the components have written themselves.
+    That is what differs between trials of one component as it was planned, the tags that do not repeat it, the numbers
+    of repetitions, and of the last rows what the components have written themselves.
     """
     configs: dict[str, list[Any]] = {}
+    tags: dict[str, None] = {}
     numbers: dict[str, None] = {}
     columns: dict[str, None] = {}
     seen: set[tuple[str, ...]] = set()  # most trials have the same names
     for trial in trials:
         configs.setdefault(trial.component, []).append(trial.planned("config"))
         flags, row = trial.planned("flags"), trial.last_row or {}
+        for name in trial.tags:
+            if trial.value("tags", (name,)) != trial.value("config", tuple(name.split("."))):
+                tags[f"tags.{name}"] = None
         if (names := tuple(flags)) not in seen:
             seen.add(names)
             levels = filter(None, map(_LEVEL.fullmatch, names))
@@ -152,7 +156,7 @@ def default_fields(trials: Iterable[Trial]) -> list[str]:
             seen.add(names)
             columns |= {f"records.{column}": None for column in names if not column.startswith("_")}
     differing = dict.fromkeys(path for several in configs.values() for path in _differing(several, "config"))
-    return ["execution", "uid", "component", "status", *differing, *numbers, *columns]
+    return ["execution", "uid", "component", "status", *differing, *tags, *numbers, *columns]
 
 
 _LEVEL = re.compile(r"(\w+)_NUMBER((?:_[0-9]+)?)")

@@ -226,7 +226,10 @@ class Folder:
 
         What a config method gives is not in the plan: it is looked up in trial.json, if there is one yet.
         """
-        found = _look(row.get(part, {}), keys)
+        values = row.get(part, {})
+        if part == "tags" and (name := ".".join(keys)) in values:  # tags are not nested: `data.noise` is one name
+            keys = (name,)
+        found = _look(values, keys)
         if part == "config" and (found is _CALL or _has_call(found)):
             described = self.described(row["uid"])
             if described is not None:  # which is decoded

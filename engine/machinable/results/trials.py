@@ -17,6 +17,7 @@ __all__ = ["STATES", "Trials"]
 
 STATES = ("pending", "running", "finished", "reused", "failed", "interrupted", "blocked", "skipped")
 SHOWN = 40
+PRINTED = 8  # characters of an identity that people see
 
 
 class Trials(Sequence[Trial]):
@@ -68,7 +69,8 @@ class Trials(Sequence[Trial]):
 
         Args:
             conditions: by field, a value that it must equal, a list, set or tuple of allowed values, or a function
-                that is called with the value. `component` is the canonical name or the name that the task used.
+                that is called with the value. `component` is the canonical name or the name that the task used; of an
+                `identity` its first 8 characters will do, as they are printed.
                 A trial that does not have a field does not meet its condition.
 
         Raises:
@@ -76,7 +78,7 @@ class Trials(Sequence[Trial]):
         """
         kept = self._trials
         for field, expected in conditions.items():
-            get, test = self._getter(field), _test(expected)
+            get, test = self._getter(field), _begins(expected) if field == "identity" else _test(expected)
             if field == "status":
                 _check_states(expected)
             values = [get(trial) for trial in kept]
@@ -188,6 +190,15 @@ def _test(expected: Any) -> Callable[[Any], bool]:
     if isinstance(expected, str):
         return lambda value: bool(value == expected)
     return lambda value: _same(value, expected)
+
+
+def _begins(expected: Any) -> Callable[[Any], bool]:
+    """Whether an identity begins with one of the texts; less than what is printed of one is no beginning."""
+    if callable(expected):
+        return _test(expected)
+    allowed = list(expected) if isinstance(expected, _SEVERAL) else [expected]
+    beginnings = tuple(one for one in allowed if isinstance(one, str) and len(one) >= PRINTED)
+    return lambda value: bool(value.startswith(beginnings))
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from machinable.errors import InvalidValue, MachinableError, StorageError, StorageUnavailable
 from machinable.ids import parse_folder_name
-from machinable.plain import Plain, loads
+from machinable.plain import Plain, dumps, loads
 from machinable.results.trial import LEASE
 from machinable.storage import layout
 from machinable.storage.backup import digest
@@ -117,6 +117,14 @@ def _stale(lease: str) -> Fault:
     return Fault("leftover", lease, "its holder is gone", "remove it")
 
 
+def _left_alone(fault: Fault) -> Fault:
+    """A fault of something that may still be written."""
+    if not fault.mend:
+        return fault
+    later = f"{fault.message} (somebody may be at work on it; it can be mended {QUIET:g} s after its last change)"
+    return fault._replace(message=later, mend="", row=None)
+
+
 def is_folder(name: str) -> bool:
     """Whether an execution can have a folder of that name."""
     try:
@@ -137,6 +145,8 @@ class _Execution:
         self.sizes: dict[str, int] = {}
         self.last_change = 0.0
         self.is_over = False  # nobody is at work on it any more, so that what is missing stays missing
+        self.has_ended = False  # that is the last line of its ledger
+        self.is_quiet = False
         self.events: dict[str, dict[str, Any]] = {}
 
     def faults(self) -> list[Fault]:
@@ -144,11 +154,10 @@ class _Execution:
             path = stored.path[len(self.name) + 1 :]
             self.sizes[path] = stored.size
             self.last_change = max(self.last_change, stored.changed or 0.0)
-        self.is_over = self.now - self.last_change >= QUIET and not is_at_work(self.files, self.name)
+        self.is_quiet = self.now - self.last_change >= QUIET
         if layout.EXECUTION not in self.sizes:
             return []  # it is about to become an execution, or never became one
         found = [_leftover(one) for one in abandoned(self.files, self.name)]
-        found += self.lease_faults()
         facts, damaged = self.mapping(layout.EXECUTION)
         found += damaged
         found += self.code_faults(facts or {})
@@ -159,6 +168,9 @@ class _Execution:
             data = self.files.read(self.place(path))
             found += self.lines_of(path, data)
             self.note_events(data)
+        self.is_over = (self.is_quiet or self.has_ended) and not is_at_work(self.files, self.name)
+        found += self.lease_faults()
+        self.is_quiet = self.is_quiet and self.is_over
         trials: dict[str, list[str]] = {uid: [] for uid in (*planned, *self.events)}
         for path in self.sizes:
             if path.startswith(f"{layout.TRIALS}/"):
@@ -167,7 +179,7 @@ class _Execution:
             found += faults
             self.count.add(trials=1)
         # A file that is still being written would lose what is written while it is mended.
-        return found if self.is_over else [fault._replace(mend="", row=None) for fault in found]
+        return found if self.is_over else list(map(_left_alone, found))
 
     def lease_faults(self) -> list[Fault]:
         """The lease of a process that carries the execution out, if it is gone."""
@@ -215,10 +227,25 @@ class _Execution:
             return uids, [Fault("damaged", place, f"it has {len(uids)} trials, and execution.json says {said}")]
         return uids, []
 
-    def line_faults(self, paths: Iterable[str]) -> Iterator[Fault]:
-        """What is wrong with files of lines."""
-        for path in sorted(paths):
-            yield from self.lines_of(path, self.files.read(self.place(path)))
+    def row_faults(self, uid: str, paths: Iterable[str]) -> Iterator[Fault]:
+        """What is wrong with the rows of a trial, of which there are these files."""
+        default, last, is_cut = layout.records(uid), None, False
+        for path in sorted(paths, key=layout.part_number):
+            if layout.DAMAGED_ENDING in path:
+                is_cut = True  # rows were put aside
+            if not layout.scope_of(path.rpartition("/")[2]):
+                continue
+            data = self.files.read(self.place(path))
+            for fault in self.lines_of(path, data):
+                is_cut = True
+                yield fault
+            if layout.whole(path) == default:
+                last = _last_row(data) or last
+        event = self.events.get(uid, {})
+        said = event.get("record") if event.get("event") == "finished" else None
+        if self.is_over and not is_cut and isinstance(said, dict) and (last is None or dumps(last) != dumps(said)):
+            message = "its last row is not the one that the ledger has"
+            yield Fault("changed", self.place(default), message if last else "it has no rows, and the ledger has one")
 
     def lines_of(self, path: str, data: bytes) -> Iterator[Fault]:
         """What is wrong with the lines of a file."""
@@ -235,8 +262,10 @@ class _Execution:
                 row = loads(line)
             except ValueError:
                 continue  # it is told by `lines_of`, or unfinished
-            if type(row) is dict and isinstance(row.get("uid"), str):
-                self.events[row["uid"]] = row
+            if type(row) is dict:
+                self.has_ended = row.get("event") == "ended"
+                if isinstance(row.get("uid"), str):
+                    self.events[row["uid"]] = row
 
     def trial_faults(self, trial: tuple[str, list[str]]) -> list[Fault]:
         uid, paths = trial
@@ -253,9 +282,9 @@ class _Execution:
                 found += damaged
                 if path == layout.status(uid):
                     status = facts
-            elif len(inner) == 2 and inner[0] == layout.RECORDS and layout.scope_of(inner[1]):
+            elif len(inner) == 2 and inner[0] == layout.RECORDS:
                 rows.append(path)
-        found += self.line_faults(rows)
+        found += self.row_faults(uid, rows) if paths else []
         found += self.ledger_faults(uid, status, bool(paths))
         if status is not None and status.get("state") == "finished":
             found += self.artifact_faults(uid, status)
@@ -273,7 +302,7 @@ class _Execution:
             )]  # fmt: skip
         if told == "reused":
             return self.source_faults(str(event.get("source") or ""), uid)
-        if status is None or status.get("state") not in _ENDS or told not in (None, "started") or not self.is_over:
+        if status is None or status.get("state") not in _ENDS or told not in (None, "started") or not self.is_quiet:
             return []
         if told == "started" and event.get("attempt") != status.get("attempt"):
             return []  # what is there is of an attempt before
@@ -337,6 +366,16 @@ class _Execution:
             elif facts.get("digest") and digest(self.files.read(self.place(path))) != facts["digest"]:
                 found.append(Fault("changed", self.place(path), "its content is not what was written"))
         return found
+
+
+def _last_row(data: bytes) -> dict[str, Any] | None:
+    for line in reversed(data.split(b"\n")):
+        try:
+            row = loads(line)
+        except ValueError:
+            continue  # torn
+        return row if type(row) is dict else None
+    return None
 
 
 def _seconds(status: Mapping[str, Any]) -> float | None:
