@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,21 @@ def test_what_was_kept_elsewhere_is_brought_home(run: Run, stored: Path, tmp_pat
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == f"2 files brought to {stored}\n{refuge} is not needed any more\n"
     assert (trial / "artifacts/late.json").read_text() == "[1]\n"
+
+
+def test_how_its_trials_ended_is_noted(run: Run, stored: Path, tmp_path: Path) -> None:
+    (trial,) = (stored / "OY1p1o/trials").iterdir()
+    ledger = stored / "OY1p1o/ledger.jsonl"
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text(lines[0] + lines[-1])  # the storage could not take the line about the end of the trial
+    kept = tmp_path / "r/OY1p1o/trials" / trial.name
+    kept.mkdir(parents=True)
+    (trial / "status.json").rename(kept / "status.json")
+
+    assert run("rescue", str(tmp_path / "r"), "--storage", "out").code == 0
+
+    assert json.loads(ledger.read_text().splitlines()[-1])["event"] == "finished"
+    assert run("verify", "--storage", "out").code == 0
 
 
 def test_of_a_trial_that_has_run_again_everything_stays_where_it_is(run: Run, stored: Path, tmp_path: Path) -> None:

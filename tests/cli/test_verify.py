@@ -62,7 +62,7 @@ def test_a_repair_says_what_it_did(run: Run, stored: Path, monkeypatch: pytest.M
     assert ran.code == 0
     assert ran.out.splitlines()[0] == (
         f"mended: OY1p1o/ledger.jsonl: the trial {rows[-2]['uid']} has finished, "
-        "and its execution was killed before it noted that"
+        "and its execution ended before it noted that"
     )
     assert [json.loads(line) for line in ledger.read_text().splitlines() if line[-1] == "}"][-1]["record"] == rows[-2][
         "record"

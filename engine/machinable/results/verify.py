@@ -309,7 +309,7 @@ class _Execution:
         row = self.row_of(uid, status)
         return [Fault(
             "unnoted", self.place(layout.LEDGER),
-            f"the trial {uid} has {row['event']}, and its execution was killed before it noted that", "note it", row,
+            f"the trial {uid} has {row['event']}, and its execution ended before it noted that", "note it", row,
         )]  # fmt: skip
 
     def row_of(self, uid: str, status: Mapping[str, Any]) -> dict[str, Plain]:
