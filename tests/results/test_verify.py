@@ -220,6 +220,15 @@ def test_results_that_are_gone_are_missing(files: Files) -> None:
     ]  # fmt: skip
 
 
+def test_a_finished_trial_whose_status_is_gone_is_told(files: Files) -> None:
+    whole(files).remove(f"{TRIAL}/status.json")
+    faults = checked(files)
+    assert ("missing", f"{TRIAL}/status.json", "") in [(fault.kind, fault.path, fault.mend) for fault in faults]
+    assert {fault.message for fault in faults if fault.path.startswith(TRIAL)} == {
+        "the trial has finished, and what it had written is not known any more"
+    }
+
+
 def test_a_finished_trial_whose_status_is_an_older_one_is_told(files: Files) -> None:
     whole(files)
     write(files, f"{TRIAL}/status.json", status())

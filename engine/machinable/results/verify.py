@@ -295,6 +295,11 @@ class _Execution:
         told = event.get("event")
         if told == "finished" and not has_folder and not self.files.exists(self.place(layout.trial(uid))):
             return [Fault("missing", self.place(layout.trial(uid)), "the trial has finished, and its folder is gone")]
+        if told == "finished" and layout.status(uid) not in self.sizes and has_folder and self.is_over:
+            return [Fault(
+                "missing", self.place(layout.status(uid)),
+                "the trial has finished, and what it had written is not known any more",
+            )]  # fmt: skip
         if told == "finished" and status is not None and status.get("state") != "finished" and self.is_over:
             return [Fault(
                 "changed", self.place(layout.status(uid)),
