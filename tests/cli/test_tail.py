@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_following_shows_what_arrives_until_the_end(
         pauses.append(seconds)
         steps.pop(0)()
 
-    monkeypatch.setattr(tail.time, "sleep", sleep)
+    monkeypatch.setattr(tail, "time", SimpleNamespace(sleep=sleep))
 
     ran = run("tail", "OY1p1o", "-f", "-n", "0", "--storage", "out")
 
@@ -117,7 +118,7 @@ def test_following_one_trial_ends_with_it(
             "ledger.jsonl", event="finished", uid=stored[1], attempt=1, time="2026-01-31T09:15:02+00:00", seconds=2.0
         )
 
-    monkeypatch.setattr(tail.time, "sleep", sleep)
+    monkeypatch.setattr(tail, "time", SimpleNamespace(sleep=sleep))
 
     ran = run("tail", "OY1p1o", "--trial", stored[1], "-f", "-n", "0", "--storage", "out")
 
@@ -130,7 +131,7 @@ def test_who_presses_ctrl_c_has_seen_enough(
     def sleep(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tail.time, "sleep", sleep)
+    monkeypatch.setattr(tail, "time", SimpleNamespace(sleep=sleep))
 
     assert run("tail", "OY1p1o", "--follow", "--storage", "out").code == 130
 

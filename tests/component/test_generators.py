@@ -27,6 +27,17 @@ def test_generators_go_on_where_they_were() -> None:
     assert draws() == first
 
 
+def test_what_nobody_has_used_since_it_was_seeded_is_not_kept() -> None:
+    random.seed(57)
+    numpy.random.seed(57)
+    stored = states(57)
+    first = draws()
+    assert list(stored) == ["random"]
+    assert list(states(57)) == ["random", "numpy.random"]
+    put_back(stored, 57)
+    assert draws() == first
+
+
 def test_another_generator_of_numpy_is_left_alone() -> None:
     before = numpy.random.get_bit_generator()
     numpy.random.set_bit_generator(numpy.random.PCG64(1))

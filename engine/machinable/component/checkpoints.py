@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from machinable.component import generators
 from machinable.component.base import Component, Part
 from machinable.component.folder import LocalFolder
 from machinable.errors import InvalidType
@@ -60,7 +59,8 @@ class Checkpoints:
     """What is noted about the checkpoints of one trial.
 
     Args:
-        folder: where they lie. around: gives the rows of each scope and the digests of the artifacts as they are now.
+        folder: where they lie.
+        around: gives the rows of each scope, the digests of the artifacts and the generators as they are now.
         note: writes down the name of the last checkpoint, and what was there when it was saved or None for no news.
     """
 
@@ -116,7 +116,7 @@ class Checkpoints:
         return {
             "saved": {who: dict(facts) for who, facts in self._saved.items()},
             "iteration": iteration, "has_begun": has_begun, "is_last": is_last,
-            **self._around(), "generators": generators.states(),
+            **self._around(),
         }  # fmt: skip
 
     def restored(self, facts: Mapping[str, Plain]) -> None:

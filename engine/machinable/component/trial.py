@@ -212,7 +212,10 @@ class _Trial:
         """What there is now, which a trial that goes on from here begins with."""
         rows = self._record.counts() if self._record is not None else {}
         written = self._digests()
-        return {"rows": rows, "artifacts": {name: facts["digest"] for name, facts in written.items()}}
+        return {
+            "rows": rows, "artifacts": {name: facts["digest"] for name, facts in written.items()},
+            "generators": generators.states(self._spec.seed),
+        }  # fmt: skip
 
     def _digests(self) -> dict[str, dict[str, Plain]]:
         if self._store is None and not self._artifacts.is_open and self._resumed is None:
@@ -297,7 +300,7 @@ class _Trial:
     def before_work(self) -> None:
         """Try again to evaluate what could not be evaluated before `on_start`; random numbers go on, too."""
         if self._resumed is not None:
-            generators.put_back(self._resumed.facts["generators"])
+            generators.put_back(self._resumed.facts["generators"], self._spec.seed)
         if not self._unevaluated or self._node is None:
             return
         first = self._unevaluated
@@ -371,7 +374,7 @@ class _Trial:
             return 0, False
         if self._resumed.facts["is_last"]:
             return None
-        generators.put_back(self._resumed.facts["generators"])
+        generators.put_back(self._resumed.facts["generators"], self._spec.seed)
         return self._resumed.facts["iteration"], self._resumed.facts["has_begun"]
 
     def create(self, component: Component) -> None:
