@@ -6,9 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.opener import open_files
+from tests.kits.s3_server import s3_folders
 
 World = Callable[..., Path]
 
@@ -54,6 +59,38 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         )  # fmt: skip
         yield
         shut_down(ray)
+
+
+@pytest.fixture(scope="session")
+def s3_folder() -> Iterator[Callable[[], str]]:
+    """Gives the URL of a new folder in a bucket each time, on a server that starts when the first test wants it."""
+    pytest.importorskip("boto3")
+    pytest.importorskip("moto")
+    with s3_folders() as new_folder:
+        yield new_folder
+
+
+@pytest.fixture
+def new_files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Files]]:
+    """Makes an empty storage of a kind, which is closed after the test."""
+    makers: dict[str, Callable[[], Files]] = {
+        "memory": MemoryFiles, "directory": lambda: DirectoryFiles(tmp_path / "storage"),
+        "s3": lambda: open_files(request.getfixturevalue("s3_folder")(), create=True),
+    }  # fmt: skip
+    with ExitStack() as made:
+
+        def make(kind: str) -> Files:
+            files = makers[kind]()
+            made.callback(files.close)
+            return files
+
+        yield make
+
+
+@pytest.fixture(params=["memory", "directory", "s3"])
+def files(request: pytest.FixtureRequest, new_files: Callable[[str], Files]) -> Files:
+    """An empty storage of each kind. Where fewer are enough, tests have a fixture of their own."""
+    return new_files(request.param)
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ __all__ = [
     "UsageError",
     "WrongKind",
     "WrongType",
+    "did_you_mean",
     "near_names",
 ]
 
@@ -97,6 +98,11 @@ def near_names(given: object, known: Iterable[object], limit: int = 3) -> list[s
     lowered = str(given).lower()
     near += [name for name in names if name.lower() == lowered and name not in near]
     return near[:limit]
+
+
+def did_you_mean(near: Iterable[str]) -> str:
+    """What offers near names."""
+    return f"Did you mean {' or '.join(map(repr, near))}?"
 
 
 class MachinableError(Exception):
@@ -225,7 +231,7 @@ class UnknownName(ConfigurationError, KeyError):
             return f"There is no {self.kind} at all here."
         near = near_names(self.given, self.known)
         if near:
-            return "Did you mean " + " or ".join(repr(name) for name in near) + "?"
+            return did_you_mean(near)
         names = [str(name) for name in self.known]
         return f"Known: {', '.join(names[:20])}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 

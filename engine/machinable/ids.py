@@ -19,6 +19,7 @@ __all__ = [
     "decode",
     "encode",
     "folder_name",
+    "is_folder_name",
     "level_seed",
     "parse_folder_name",
     "seed_of",
@@ -33,7 +34,7 @@ HIGHEST = 62**LENGTH - 1
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
 _PAIRS = [first + second for first in ALPHABET for second in ALPHABET]  # two digits at once take half the time
 _T = TypeVar("_T", int, str)
-_FOLDER = re.compile(r"([1-9A-Za-z][0-9A-Za-z]{5})(?:-([1-9][0-9]*))?", re.ASCII)
+_FOLDER = re.compile(r"([1-9A-Za-z][0-9A-Za-z]{5})(?:-(?!1\Z)([1-9][0-9]*))?", re.ASCII)
 
 
 def encode(number: int, length: int = LENGTH) -> str:
@@ -70,13 +71,18 @@ def parse_folder_name(text: str) -> tuple[str, int]:
         InvalidValue: the text is neither an id nor an id with a rerun suffix.
     """
     match = _FOLDER.fullmatch(text)
-    if match is None or match[2] == "1":
+    if match is None:
         raise InvalidValue(
             f"{text!r} is not an execution id", given=text,
             todo="An id has six characters of 0-9 A-Z a-z and does not begin with 0, such as OY1p1o; "
             "a rerun has a suffix from -2 on, such as OY1p1o-2. For a number, pass an int.",
         )  # fmt: skip
     return match[1], int(match[2] or 1)
+
+
+def is_folder_name(text: str) -> bool:
+    """Whether the folder of an execution can have that name."""
+    return _FOLDER.fullmatch(text) is not None
 
 
 def folder_name(identifier: str, run: int) -> str:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from machinable.component.cached import cached
 from machinable.errors import BadName, Damaged, InvalidType, NotAvailable, WrongKind
 from machinable.plan.spec import MixinSpec
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
-from machinable.storage.opener import open_files
 from tests.component.worlds import World, child, spec
 from tests.conftest import World as Project
 
@@ -30,17 +29,6 @@ ran: list[Any] = []
 @pytest.fixture(autouse=True)
 def _nothing_ran() -> None:
     ran.clear()
-
-
-@pytest.fixture(params=["memory", "directory", "s3"])
-def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Files]:
-    makers: dict[str, Callable[[], Files]] = {
-        "memory": MemoryFiles, "directory": lambda: DirectoryFiles(tmp_path / "storage"),
-        "s3": lambda: open_files(request.getfixturevalue("s3_folder")(), create=True),
-    }  # fmt: skip
-    files = makers[request.param]()
-    yield files
-    files.close()
 
 
 def left(files: Files) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,6 @@ from machinable.storage.opener import open_files
 from tests.component.worlds import World, messages, spec
 from tests.conftest import World as Project
 from tests.kits.redis_server import is_installed, redis_server
-
-
-@pytest.fixture(params=["memory", "directory", "s3"])
-def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Files]:
-    makers: dict[str, Callable[[], Files]] = {
-        "memory": MemoryFiles, "directory": lambda: DirectoryFiles(tmp_path / "storage"),
-        "s3": lambda: open_files(request.getfixturevalue("s3_folder")(), create=True),
-    }  # fmt: skip
-    files = makers[request.param]()
-    yield files
-    files.close()
 
 
 def add(name: str = "notes/", keys: Any = ("lr",)) -> type[Component]:

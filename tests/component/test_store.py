@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from machinable.component.folder import LocalFolder
 from machinable.component.store import Store
 from machinable.errors import ArtifactExists, BadName, MissingArtifact, StorageError, WrongKind
 from machinable.storage.backup import digest
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
-from machinable.storage.opener import open_files
+from machinable.storage.files import Files, MemoryFiles
 from tests.component.worlds import World, spec
 
 
@@ -44,14 +43,8 @@ def make(files: Files, is_new: bool = True) -> tuple[Store, LocalFolder]:
 
 
 @pytest.fixture(params=["memory", "directory", "objects", "s3"])
-def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Files]:
-    makers: dict[str, Callable[[], Files]] = {
-        "memory": MemoryFiles, "directory": lambda: DirectoryFiles(tmp_path / "storage"), "objects": Counting,
-        "s3": lambda: open_files(request.getfixturevalue("s3_folder")(), create=True),
-    }  # fmt: skip
-    files = makers[request.param]()
-    yield files
-    files.close()
+def files(request: pytest.FixtureRequest, new_files: Callable[[str], Files]) -> Files:
+    return Counting() if request.param == "objects" else new_files(request.param)
 
 
 def left(files: Files) -> list[str]:

@@ -19,24 +19,8 @@ import machinable as ml
 from machinable.execution import scheduler
 from machinable.execution.interrupts import Interrupts
 from tests.conftest import World
+from tests.kits.modules import HELD
 
-HELD = """
-import os
-import signal
-from machinable import Component
-
-
-class Held(Component):
-    def on_execute(self):
-        with open(self.config.pipe, "w") as pipe:
-            pipe.write("ready\\n")
-            pipe.flush()
-            while True:
-                signal.pause()
-
-    def on_finish(self, result, success):
-        self.log.info("let go")
-"""
 LIBRARY = "import machinable as ml\nml.execute(ml.Task('held').repeat(3), {{'storage': 'stored', 'code_backup': False}}, 'OY1p1o', {engine!r})"  # noqa: E501
 COMMAND = "import sys\nfrom machinable.cli.program import run\nsys.exit(run(['execute', 'held', '--repeat', '3', '--storage', 'stored', '--seed', 'OY1p1o', '--engine', {engine!r}]))"  # noqa: E501
 

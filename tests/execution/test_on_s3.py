@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -35,19 +35,9 @@ class Train(Component):
 """
 
 
-@pytest.fixture(scope="module")
-def folders() -> Iterator[Callable[[], str]]:
-    pytest.importorskip("boto3")
-    pytest.importorskip("moto")
-    from tests.kits.s3_server import s3_folders
-
-    with s3_folders() as new_folder:
-        yield new_folder
-
-
 @pytest.fixture
-def url(folders: Callable[[], str]) -> str:
-    return folders()
+def url(s3_folder: Callable[[], str]) -> str:
+    return s3_folder()
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # of botocore

@@ -18,6 +18,7 @@ from machinable.component.base import Component
 from machinable.engines.processes import ProcessesEngine
 from machinable.errors import Refused, SeveralErrors, TrialsFailed
 from machinable.testing.engine import contents
+from tests.kits.modules import ENDLESS, HELD, INTERRUPTS
 
 World = Callable[..., Path]
 
@@ -210,27 +211,6 @@ def test_a_lost_worker_fails_its_trial_and_what_it_wrote_is_kept(
     assert trials[1].error["type"] == "WorkerLost"
 
 
-INTERRUPTS = """
-import signal
-from machinable import Component
-
-
-class Interrupts(Component):
-    def on_execute(self):
-        if self.flags.REPEAT_NUMBER == 0:
-            with open(self.config.pipe, "w") as pipe:
-                pipe.write("x")
-            while True:
-                signal.pause()
-        with open(self.config.pipe) as pipe:
-            pipe.read()
-        raise KeyboardInterrupt
-
-    def on_failure(self, exception):
-        self.log.info("interrupted by %s", type(exception).__name__)
-"""
-
-
 def test_an_interrupt_in_one_worker_stops_all_with_their_books_closed(project: World, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     project(f"components:\n  - interrupts: {{pipe: {tmp_path / 'pipe'}}}\n", interrupts=INTERRUPTS)
@@ -241,18 +221,6 @@ def test_an_interrupt_in_one_worker_stops_all_with_their_books_closed(project: W
     execution = ml.Storage(str(tmp_path / "stored"))["OY1p1o"]
     assert [trial.status for trial in execution.trials] == ["interrupted"] * 2 + ["pending"] * 3
     assert [trial.log[20:] for trial in execution.trials[:2]] == ["INFO interrupted by KeyboardInterrupt\n"] * 2
-
-
-ENDLESS = """
-import signal
-from machinable import Component
-
-
-class Endless(Component):
-    def on_execute(self):
-        while self.flags.REPEAT_NUMBER == 0:
-            signal.pause()
-"""
 
 
 def test_a_trial_that_takes_too_long_ends_with_its_worker(project: World) -> None:
@@ -351,21 +319,6 @@ def test_what_is_defined_in_the_script_itself_is_refused_with_advice(world: Path
         "  Move it into a module of the project, and import it from there; or use engine='local'.",
     ]
     assert not (world / "stored").exists()
-
-
-HELD = """
-import signal
-from machinable import Component
-
-
-class Held(Component):
-    def on_execute(self):
-        with open(self.config.pipe, "w") as pipe:
-            pipe.write("ready\\n")
-            pipe.flush()
-            while True:
-                signal.pause()
-"""
 
 
 def test_ctrl_c_ends_an_execution_and_its_workers(project: World, tmp_path: Path) -> None:

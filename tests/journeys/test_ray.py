@@ -19,6 +19,7 @@ from machinable.engines import registry
 from machinable.engines.ray import RayEngine
 from machinable.errors import ImportFailed, InvalidValue, Refused
 from machinable.testing.engine import contents
+from tests.kits.modules import ENDLESS, INTERRUPTS
 
 World = Callable[..., Path]
 Pipes = Callable[[], str]
@@ -347,17 +348,6 @@ def test_a_node_that_is_lost_costs_an_attempt(project: World) -> None:
 
 # what is ended
 
-ENDLESS = """
-import signal
-from machinable import Component
-
-
-class Endless(Component):
-    def on_execute(self):
-        while self.flags.REPEAT_NUMBER == 0:
-            signal.pause()
-"""
-
 
 def test_a_trial_that_takes_too_long_ends_and_others_go_on(project: World, ray_cluster: None) -> None:
     project("components: [endless: ]\n", endless=ENDLESS)
@@ -366,27 +356,6 @@ def test_a_trial_that_takes_too_long_ends_and_others_go_on(project: World, ray_c
 
     assert [trial.status for trial in execution.trials] == ["failed", "finished", "finished"]
     assert execution.trials[0].error["type"] == "TimeoutError"
-
-
-INTERRUPTS = """
-import signal
-from machinable import Component
-
-
-class Interrupts(Component):
-    def on_execute(self):
-        if self.flags.REPEAT_NUMBER == 0:
-            with open(self.config.pipe, "w") as pipe:
-                pipe.write("x")
-            while True:
-                signal.pause()
-        with open(self.config.pipe) as pipe:
-            pipe.read()
-        raise KeyboardInterrupt
-
-    def on_failure(self, exception):
-        self.log.info("interrupted by %s", type(exception).__name__)
-"""
 
 
 def test_an_interrupt_stops_all_with_their_books_closed(

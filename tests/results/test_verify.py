@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from machinable.results.execution import Execution
-from machinable.results.verify import Checked, Fault, repair, verify
+from machinable.results.verify import Checked, Fault, repair, unnoted, verify
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
 from machinable.storage.locks import open_locks
 from tests.results.worlds import FOLDER, NOW, facts, finished, lines, planned, started, status, stored, time, uid, write
@@ -203,6 +203,28 @@ def test_a_ledger_that_is_about_to_be_written_lacks_nothing(tmp_path: Path) -> N
     now = (tmp_path / FOLDER / f"trials/{uid(1)}/status.json").stat().st_mtime
     assert checked(files, now + 50) == []
     assert [fault.kind for fault in checked(files, now + 70)] == ["unnoted"]
+
+
+def test_what_a_ledger_lacks_is_told_at_once_and_by_a_look_at_little_else(tmp_path: Path) -> None:
+    class Watched(DirectoryFiles):
+        def read(self, path: str) -> bytes:
+            asked.append(path)
+            return super().read(path)
+
+    asked: list[str] = []
+    files = whole(Watched(tmp_path))
+    assert unnoted(files, FOLDER) == []
+    write(files, f"{FOLDER}/trials/{uid(1)}/status.json", status("interrupted"))
+    write(files, f"{TRIAL}/artifacts/a/x.json", b"another")
+    (expected,) = [fault for fault in checked(files) if fault.kind == "unnoted"]
+
+    with open_locks(files).take(f"{FOLDER}/execution.lease", holder={}) or pytest.fail("not taken"):
+        assert unnoted(files, FOLDER) == []  # whoever is at work notes it
+    asked.clear()
+    assert unnoted(files, FOLDER) == [expected]
+    assert asked == [f"{FOLDER}/ledger.jsonl", f"{FOLDER}/trials/{uid(1)}/status.json"]
+    assert repair(files, expected)
+    assert unnoted(files, FOLDER) == unnoted(files, "by-content") == []
 
 
 def test_a_retry_that_has_left_nothing_yet_is_no_fault(files: Files) -> None:

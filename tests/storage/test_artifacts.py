@@ -5,29 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from machinable.errors import BadName, MissingArtifact, StorageError
 from machinable.storage.artifacts import Artifacts, fetch
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files, MemoryFiles
 from machinable.storage.formats import dump
-from machinable.storage.opener import open_files
 
 
-@pytest.fixture(params=["memory", "directory", "s3"])
-def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Files]:
-    makers: dict[str, Callable[[], Files]] = {
-        "memory": MemoryFiles, "directory": lambda: DirectoryFiles(tmp_path / "storage"),
-        "s3": lambda: open_files(request.getfixturevalue("s3_folder")(), create=True),
-    }  # fmt: skip
-    files = makers[request.param]()
+@pytest.fixture
+def files(files: Files) -> Files:
     for name, data in {"a.json": b"[1]", "model/config.json": b"{}", "model/deep/weights.bin": b"\1"}.items():
         files.write(f"t/artifacts/{name}", data)
-    yield files
-    files.close()
+    return files
 
 
 def artifacts(files: Files, trust: bool = False) -> Artifacts:

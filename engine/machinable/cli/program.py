@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from machinable.cli.commands import COMMANDS, help_text
-from machinable.errors import MachinableError, UsageError, near_names
+from machinable.errors import MachinableError, UsageError, did_you_mean, near_names
 
 __all__ = ["program", "run"]
 
@@ -34,7 +34,7 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if words and words[0][:1] != "-" and words[0] not in COMMANDS:
             near = near_names(words[0], COMMANDS)
-            hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {', '.join(COMMANDS)}"
+            hint = did_you_mean(near) if near else f"Known: {', '.join(COMMANDS)}"
             raise click.UsageError(f"no command named {words[0]!r}\n  {hint}", context)
         return super().resolve_command(context, words)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 import click
 
@@ -22,7 +21,8 @@ def command(directory: str, storage: str | None, as_json: bool) -> None:
     Trials that have run again since are left as they are.
     """
     from machinable.cli.reading import open_storage
-    from machinable.results.verify import QUIET, repair, verify, writing
+    from machinable.results.verify import repair, unnoted
+    from machinable.storage.files import writing
     from machinable.storage.opener import open_files
     from machinable.storage.refuge import bring_home
 
@@ -31,9 +31,8 @@ def command(directory: str, storage: str | None, as_json: bool) -> None:
         with writing(opened.files):
             brought, left = bring_home(refuge, opened.files)
         executions = dict.fromkeys(path.partition("/")[0] for path in brought if "/" in path)
-        # What has been brought just now is not being written; whether somebody is at work is looked at all the same.
-        for fault in verify(opened.files, executions, clock=lambda: time.time() + QUIET)[1]:
-            if fault.kind == "unnoted" and fault.mend:  # how its trials ended was only known where they were kept
+        for name in executions:
+            for fault in unnoted(opened.files, name):  # how its trials ended was only known where they were kept
                 repair(opened.files, fault)
         if as_json:
             write_json({"storage": opened.url, "directory": refuge.url, "brought": brought, "left": left})

@@ -17,7 +17,7 @@ __all__ = ["put_back", "states"]
 _NUMPY_LIMIT = 2**32  # numpy takes no seed beyond
 
 
-def states(seed: int | None = None) -> dict[str, Plain]:
+def states(seed: int) -> dict[str, Plain]:
     """The states of the generators of `random` and, if they are imported, of numpy and torch, as plain data.
 
     Args:
@@ -33,14 +33,14 @@ def states(seed: int | None = None) -> dict[str, Plain]:
         state = numpy.get_state(legacy=False)
         if state["bit_generator"] == "MT19937":  # nobody has put another one in its place
             said = _of_numpy(state)
-            if seed is None or said != _of_numpy(numpy.RandomState(seed % _NUMPY_LIMIT).get_state(legacy=False)):
+            if said != _of_numpy(numpy.RandomState(seed % _NUMPY_LIMIT).get_state(legacy=False)):
                 found["numpy.random"] = said
     if torch is not None:
         found["torch"] = base64.b64encode(bytes(torch.get_rng_state().tolist())).decode("ascii")
     return found
 
 
-def put_back(found: Mapping[str, Plain], seed: int | None = None) -> None:
+def put_back(found: Mapping[str, Plain], seed: int) -> None:
     """Set the generators to the states that `states` gave, with the same seed."""
     import random
 
@@ -51,7 +51,7 @@ def put_back(found: Mapping[str, Plain], seed: int | None = None) -> None:
 
         words, position, has_gauss, gauss = found["numpy.random"]
         numpy.random.set_state(("MT19937", numpy.array(_numbers(words), "uint32"), position, has_gauss, gauss))
-    elif seed is not None and (imported := _imported("numpy.random", "seed")) is not None:
+    elif (imported := _imported("numpy.random", "seed")) is not None:
         imported.seed(seed % _NUMPY_LIMIT)
     if "torch" in found:
         torch: Any = importlib.import_module("torch")  # which need not be installed where this is checked

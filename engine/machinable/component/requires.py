@@ -16,6 +16,7 @@ from machinable.errors import (
     NotAvailable,
     NotStored,
     WrongKind,
+    did_you_mean,
     near_names,
 )
 from machinable.plain import loads
@@ -60,7 +61,7 @@ class Requires(Mapping[str, "Required"]):
                 near = near_names(name, self._requirements)
                 raise MissingAttribute(
                     f"nothing is required under the name {name!r}", given=name, known=self._requirements,
-                    todo=f"Did you mean {' or '.join(map(repr, near))}?" if near
+                    todo=did_you_mean(near) if near
                     else f"Required: {', '.join(self._requirements) or 'nothing at all'}",
                 )  # fmt: skip
             read = self.inputs.setdefault(name, {})
@@ -224,7 +225,7 @@ class Required:
             raise WrongKind(
                 f"{name!r} of {self.label} has no column {', '.join(map(repr, absent))}", given=absent, known=known,
                 details=[f"its columns: {', '.join(known) or 'none'}"],
-                todo=f"Did you mean {' or '.join(map(repr, near))}?" if near else None,
+                todo=did_you_mean(near) if near else None,
             )  # fmt: skip
         return data[list(columns)]
 

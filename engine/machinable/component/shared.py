@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from machinable.component.folder import LocalFolder
-from machinable.errors import InvalidType, MissingKey, StorageError, near_names
+from machinable.errors import InvalidType, MissingKey, StorageError, did_you_mean, near_names
 from machinable.plain import Plain, canonical
 from machinable.plan.spec import TrialSpec
 from machinable.storage import layout
@@ -180,7 +180,7 @@ def _value(config: Mapping[str, Plain], path: str) -> Plain:
             near = near_names(name, known)
             raise MissingKey(
                 f"no key {path!r} in the configuration, so it cannot be shared by it", given=path, known=known,
-                todo=f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are: {', '.join(known)}",
+                todo=did_you_mean(near) if near else f"There are: {', '.join(known)}",
             )  # fmt: skip
         value = value[name]
     return _comparable(value)

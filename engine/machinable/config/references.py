@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from machinable.config import calls
 from machinable.config.merge import Overlay, merge
 from machinable.config.source import MAX_DEPTH, MAX_VALUES, FromEnvironment, Reference, kind_of, unwrapped
-from machinable.errors import MachinableError, MalformedText, MissingIndex, MissingKey, near_names
+from machinable.errors import MachinableError, MalformedText, MissingIndex, MissingKey, did_you_mean, near_names
 from machinable.plain import is_hidden
 
 __all__ = ["Resolver", "parse_path"]
@@ -184,7 +184,7 @@ class Resolver:
             near = near_names(text, known)
             return MissingKey(
                 f"{reference.written!r}: there is no {shown!r}", known=known, **facts,
-                todo=f"Did you mean {' or '.join(map(repr, near))}?" if near else _all_keys(node),
+                todo=did_you_mean(near) if near else _all_keys(node),
             )  # fmt: skip
         if isinstance(node, list):
             if text.isascii() and text.isdigit():

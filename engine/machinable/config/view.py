@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, MutableMappi
 from typing import Any, TypeAlias
 
 from machinable.config.calls import is_call, parse
-from machinable.errors import EndlessCall, MissingAttribute, NotAvailable, near_names
+from machinable.errors import EndlessCall, MissingAttribute, NotAvailable, did_you_mean, near_names
 from machinable.plain import Plain, as_plain, is_hidden, without_hidden
 
 __all__ = ["Config", "Deferred", "evaluate_stored"]
@@ -149,9 +149,7 @@ class Config(MutableMapping[str, Any]):
         # Notebooks and copy ask for many names such as __deepcopy__; nobody reads that advice.
         near = [] if str(key)[:1] == "_" else near_names(key, self.__data)
         known = ", ".join(str(k) for k in self.__data if not is_hidden(k))
-        advice = (
-            f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Known: {known}" if known else "It is empty."
-        )
+        advice = did_you_mean(near) if near else f"Known: {known}" if known else "It is empty."
         return MissingAttribute(f"{where} has no key {key!r}", given=key, known=map(str, self.__data), todo=advice)
 
     # other forms

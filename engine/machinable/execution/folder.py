@@ -9,14 +9,13 @@ from itertools import islice
 from typing import IO, Any, NamedTuple
 
 from machinable import ids
-from machinable.errors import StorageUnavailable
 from machinable.execution.host import host, packages
 from machinable.plain import Plain, dumps
 from machinable.plan.plan import Plan
 from machinable.settings import CodeBackup
 from machinable.storage import layout
 from machinable.storage.backup import code_diff, code_state, file_digest, pack_into
-from machinable.storage.files import Files
+from machinable.storage.files import Files, writing
 
 __all__ = ["Code", "backed_up", "begin", "plan_lines"]
 
@@ -76,7 +75,7 @@ def begin(
         StorageUnavailable: the storage cannot be written.
     """
     run = 1
-    try:
+    with writing(files, todo="Check its permissions and the free space, or give another storage."):
         while not files.create_directory(ids.folder_name(plan.id, run)):
             run += 1
         folder = ids.folder_name(plan.id, run)
@@ -107,13 +106,6 @@ def begin(
         }
         # Last, because a folder counts as an execution when this is there.
         files.write(layout.join(folder, layout.EXECUTION), (dumps(facts) + "\n").encode("ascii"))
-    except OSError as error:
-        if isinstance(error, StorageUnavailable):
-            raise
-        raise StorageUnavailable(
-            f"the storage {files.url} cannot be written: {error.strerror or error}", given=files.url,
-            todo="Check its permissions and the free space, or give another storage.",
-        ) from error  # fmt: skip
     return folder, run
 
 

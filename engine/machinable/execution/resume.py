@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from machinable import ids
-from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, Refused, StorageUnavailable
+from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, Refused
 from machinable.execution.attempts import artifacts_in, outcome_left, status_left
 from machinable.execution.exclusion import described
 from machinable.execution.folder import Code, plan_lines
@@ -31,7 +31,7 @@ from machinable.results.storage import Storage
 from machinable.results.trial import LEASE, Trial
 from machinable.storage import layout
 from machinable.storage.alive import is_gone, this_process
-from machinable.storage.files import Files
+from machinable.storage.files import Files, writing
 from machinable.storage.locks import Lease, Locks
 
 __all__ = ["Changes", "Resumption", "stored_execution", "stored_task"]
@@ -283,7 +283,7 @@ class Resumption:
             StorageUnavailable: the storage cannot be written.
         """
         files, changes = self._stored.files, self.changes
-        try:
+        with writing(files):
             self._write_code(files, code)
             if self._changed or [trial.uid for trial in self._stored] != [row.uid for row in plan.rows]:
                 self._write_plan(files, plan)
@@ -292,13 +292,6 @@ class Resumption:
                 "engine": dict(engine), "code": code.facts, "host": host(),
             })  # fmt: skip
             return self._done(files, plan, journal, pointers)
-        except OSError as error:
-            if isinstance(error, StorageUnavailable):
-                raise
-            raise StorageUnavailable(
-                f"the storage {files.url} cannot be written: {error.strerror or error}", given=files.url,
-                todo="Check its permissions and the free space.",
-            ) from error  # fmt: skip
 
     def _write_code(self, files: Files, code: Code) -> None:
         """Keep the code beside the former, if it is other code."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import InvalidType, NotStored, near_names
+from machinable.errors import InvalidType, NotStored, did_you_mean, near_names
 from machinable.plain import decode, encode
 from machinable.results.folder import Folder
 from machinable.results.trial import Trial
@@ -194,7 +194,7 @@ class Execution:
             shown = ", ".join(list(self._by_uid)[:10]) + (" …" if len(self._by_uid) > 10 else "")
             raise NotStored(
                 f"the execution {self} has no trial {uid!r}", given=uid, known=self._by_uid,
-                todo=f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Its trials: {shown}",
+                todo=did_you_mean(near) if near else f"Its trials: {shown}",
             ) from None  # fmt: skip
 
 

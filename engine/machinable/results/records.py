@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
-from machinable.errors import NotStored, UnknownName, near_names
+from machinable.errors import NotStored, UnknownName, did_you_mean, near_names
 from machinable.results.tables import data_frame
 from machinable.storage import layout
 from machinable.storage.files import Files
@@ -94,7 +94,7 @@ class Records(Sequence[Mapping[str, Any]]):
             near = near_names(scope, scopes)
             raise NotStored(
                 f"the trial has no rows in the scope {scope!r}", given=scope, known=scopes,
-                todo=f"Did you mean {' or '.join(map(repr, near))}?" if near
+                todo=did_you_mean(near) if near
                 else f"It has: {', '.join(scopes) or 'no rows at all'}",
             )  # fmt: skip
         return Records(self._files, self._path, scope)

@@ -9,10 +9,11 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from machinable.errors import MachinableError
+from machinable.ids import is_folder_name
 from machinable.plain import Plain, loads
-from machinable.results.verify import Fault, is_folder, repair, verify_by_content, writing
+from machinable.results.verify import Fault, repair, verify_by_content
 from machinable.storage import layout
-from machinable.storage.files import FORGOTTEN, Files
+from machinable.storage.files import FORGOTTEN, Files, writing
 from machinable.storage.leftovers import abandoned, is_at_work, stale_leases
 from machinable.storage.records import read_rows
 
@@ -52,7 +53,7 @@ def leftovers(files: Files, *, clock: Callable[[], float] = time.time) -> Iterat
             with suppress(FileNotFoundError):
                 size = files.size(fault.path)
             yield Removal(kind, fault.path, size, fault.message)
-    folders = [entry.name for entry in files.entries("") if entry.is_directory and is_folder(entry.name)]
+    folders = [entry.name for entry in files.entries("") if entry.is_directory and is_folder_name(entry.name)]
     leases = [layout.join(folder, layout.EXECUTION_LEASE) for folder in folders]
     for path in stale_leases(files, leases):
         yield Removal("lease", path, files.size(path), "its holder is gone")
@@ -109,7 +110,7 @@ def _reused(files: Files, chosen: Iterable[str]) -> dict[str, dict[str, list[str
     wanted = set(chosen)
     found: dict[str, dict[str, list[str]]] = {}
     for entry in files.entries(""):
-        if not entry.is_directory or not is_folder(entry.name) or entry.name in wanted:
+        if not entry.is_directory or not is_folder_name(entry.name) or entry.name in wanted:
             continue
         try:
             rows = read_rows(files, layout.join(entry.name, layout.LEDGER))

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
 
-from machinable.errors import InvalidValue, NotStored, near_names
-from machinable.ids import parse_folder_name
+from machinable.errors import NotStored, did_you_mean, near_names
+from machinable.ids import is_folder_name
 from machinable.results.execution import Execution
 from machinable.results.tables import html_table
 from machinable.results.trials import Trials
@@ -57,7 +57,7 @@ class Storage:
 
     def _executions(self) -> Iterator[Execution]:
         for entry in self._files.entries(""):
-            if not entry.is_directory or not _is_name(entry.name):
+            if not entry.is_directory or not is_folder_name(entry.name):
                 continue
             execution = Execution(self._files, entry.name, trust=self._trust)
             # Written last: a folder without it is about to become an execution, or never became one.
@@ -82,13 +82,15 @@ class Storage:
         near = near_names(name, known)
         raise NotStored(
             f"there is no execution {name!r} in {self.url}", given=name, known=known,
-            todo=f"Did you mean {' or '.join(map(repr, near))}?" if near
+            todo=did_you_mean(near) if near
             else f"Stored are: {', '.join(known[:20])}{' …' if known[20:] else ''}" if known
             else "No execution is stored there.",
         )  # fmt: skip
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and _is_name(name) and self._files.exists(layout.join(name, layout.EXECUTION))
+        return (
+            isinstance(name, str) and is_folder_name(name) and self._files.exists(layout.join(name, layout.EXECUTION))
+        )
 
     def __iter__(self) -> Iterator[Execution]:
         return iter(self.executions)
@@ -120,11 +122,3 @@ class Storage:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _is_name(name: str) -> bool:
-    try:
-        parse_folder_name(name)
-    except InvalidValue:
-        return False
-    return True

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
-from machinable.errors import InvalidValue, MachinableError, StorageError, StorageUnavailable
-from machinable.ids import parse_folder_name
+from machinable.errors import MachinableError
+from machinable.ids import is_folder_name
 from machinable.plain import Plain, dumps, loads
 from machinable.results.trial import LEASE
 from machinable.storage import layout
 from machinable.storage.backup import digest
-from machinable.storage.files import Files, Temporary
+from machinable.storage.files import Files, Temporary, writing
 from machinable.storage.leftovers import abandoned, is_at_work, release, stale_leases
 from machinable.storage.records import RowWriter, damaged_lines, read_rows, rows_in
 
-__all__ = ["Checked", "Fault", "is_folder", "repair", "verify", "verify_by_content", "writing"]
+__all__ = ["Checked", "Fault", "repair", "unnoted", "verify", "verify_by_content"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -96,7 +96,7 @@ def verify(
     """
     count = _Count(told)
     faults: list[Fault] = []
-    there = [entry.name for entry in files.entries("") if entry.is_directory and is_folder(entry.name)]
+    there = [entry.name for entry in files.entries("") if entry.is_directory and is_folder_name(entry.name)]
     chosen = there if names is None else list(names)
     for name in chosen:
         faults += _Execution(files, name, count, clock()).faults()
@@ -107,6 +107,15 @@ def verify(
         besides = [found for found in abandoned(files, "") if found.path.partition("/")[0] not in inside]
         faults += map(_leftover, besides)
     return count.checked, faults
+
+
+def unnoted(files: Files, name: str) -> list[Fault]:
+    """The trials of an execution that have ended without its ledger knowing, each a fault that `repair` can mend.
+
+    It does not wait for the execution to be quiet, so it is for an execution that nobody writes just now; if somebody
+    is at work on it all the same, there are none.
+    """
+    return _Execution(files, name, _Count(None), math.inf).unnoted()
 
 
 def _leftover(found: Temporary) -> Fault:
@@ -125,15 +134,6 @@ def _left_alone(fault: Fault) -> Fault:
     return fault._replace(message=later, mend="", row=None)
 
 
-def is_folder(name: str) -> bool:
-    """Whether an execution can have a folder of that name."""
-    try:
-        parse_folder_name(name)
-    except InvalidValue:
-        return False
-    return True
-
-
 class _Execution:
     """One execution on its way through all questions."""
 
@@ -149,20 +149,20 @@ class _Execution:
         self.is_quiet = False
         self.events: dict[str, dict[str, Any]] = {}
 
-    def faults(self) -> list[Fault]:
+    def look(self) -> list[Fault]:
+        """Learn which files there are, what the ledger says, and whether that may still change.
+
+        Returns:
+            What is wrong with the ledger and the lease.
+        """
         for stored in self.files.walk(self.name):
             path = stored.path[len(self.name) + 1 :]
             self.sizes[path] = stored.size
             self.last_change = max(self.last_change, stored.changed or 0.0)
         self.is_quiet = self.now - self.last_change >= QUIET
         if layout.EXECUTION not in self.sizes:
-            return []  # it is about to become an execution, or never became one
-        found = [_leftover(one) for one in abandoned(self.files, self.name)]
-        facts, damaged = self.mapping(layout.EXECUTION)
-        found += damaged
-        found += self.code_faults(facts or {})
-        planned, damaged = self.plan(facts or {})
-        found += damaged
+            return []
+        found: list[Fault] = []
         ledger = [path for path in self.sizes if layout.whole(path) == layout.LEDGER]
         for path in sorted(ledger, key=layout.part_number):
             data = self.files.read(self.place(path))
@@ -171,6 +171,20 @@ class _Execution:
         self.is_over = (self.is_quiet or self.has_ended) and not is_at_work(self.files, self.name)
         found += self.lease_faults()
         self.is_quiet = self.is_quiet and self.is_over
+        return found
+
+    def faults(self) -> list[Fault]:
+        """All that is wrong with it."""
+        noticed = self.look()
+        if layout.EXECUTION not in self.sizes:
+            return []  # it is about to become an execution, or never became one
+        found = [_leftover(one) for one in abandoned(self.files, self.name)]
+        facts, damaged = self.mapping(layout.EXECUTION)
+        found += damaged
+        found += self.code_faults(facts or {})
+        planned, damaged = self.plan(facts or {})
+        found += damaged
+        found += noticed
         trials: dict[str, list[str]] = {uid: [] for uid in (*planned, *self.events)}
         for path in self.sizes:
             if path.startswith(f"{layout.TRIALS}/"):
@@ -180,6 +194,21 @@ class _Execution:
             self.count.add(trials=1)
         # A file that is still being written would lose what is written while it is mended.
         return found if self.is_over else list(map(_left_alone, found))
+
+    def unnoted(self) -> list[Fault]:
+        """What its ledger lacks, without a look at anything else."""
+        self.look()
+        if not self.is_quiet:
+            return []
+        folders = (path.split("/")[1] for path in self.sizes if path.startswith(f"{layout.TRIALS}/"))
+        uids = [
+            uid for uid in dict.fromkeys((*self.events, *folders))
+            if layout.status(uid) in self.sizes and self.events.get(uid, {}).get("event") in (None, "started")
+        ]  # fmt: skip
+        return [fault for faults in _mapped(self.unnoted_of, uids, self.files) for fault in faults]
+
+    def unnoted_of(self, uid: str) -> list[Fault]:
+        return self.ledger_faults(uid, self.mapping(layout.status(uid))[0], True)
 
     def lease_faults(self) -> list[Fault]:
         """The lease of a process that carries the execution out, if it is gone."""
@@ -462,20 +491,6 @@ def repair(files: Files, fault: Fault) -> bool:
         except FileNotFoundError:
             return False
         return True
-
-
-@contextmanager
-def writing(files: Files) -> Iterator[None]:
-    """Turn what the system says about a storage that cannot be written into `StorageUnavailable`."""
-    try:
-        yield
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageUnavailable(
-            f"the storage {files.url} cannot be written: {error.strerror or error}", given=files.url,
-            todo="Check its permissions and the free space.",
-        ) from error  # fmt: skip
 
 
 def _put_aside(files: Files, path: str) -> bool:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from machinable.errors import BadName, MissingArtifact, near_names
+from machinable.errors import BadName, MissingArtifact, did_you_mean, near_names
 from machinable.storage.files import Files, checked
 from machinable.storage.formats import check_directory, check_name, load
 from machinable.storage.layout import join
@@ -100,7 +100,7 @@ class Artifacts:
         near = near_names(name, known)
         return MissingArtifact(
             f"{self._owner} has no artifact {name!r}", given=name, known=known,
-            todo=f"Did you mean {' or '.join(map(repr, near))}?" if near
+            todo=did_you_mean(near) if near
             else f"It has: {', '.join(known) or 'none at all'}",
         )  # fmt: skip
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any, Literal, NamedTuple, Protocol, TypeAlias
 from zlib import crc32
 
-from machinable.errors import BadName
+from machinable.errors import BadName, StorageError, StorageUnavailable
 from machinable.plain import Plain, dumps
 from machinable.storage import layout
 from machinable.storage.alive import is_gone, this_process
@@ -40,6 +40,7 @@ __all__ = [
     "read_parts",
     "storage_below",
     "temporary_beside",
+    "writing",
 ]
 
 Reach: TypeAlias = Literal["process", "host", "anywhere"]
@@ -252,6 +253,19 @@ def read_parts(files: Files, path: str) -> list[bytes]:
         pieces.append(files.read(path))
     parts = [n for n in names if layout.part_number(n) and layout.whole(n) == name]
     return pieces + [files.read(layout.join(folder, n)) for n in sorted(parts, key=layout.part_number)]
+
+
+@contextmanager
+def writing(files: Files, todo: str = "Check its permissions and the free space.") -> Iterator[None]:
+    """Turn what the system says about a storage that cannot be written into `StorageUnavailable`."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageUnavailable(
+            f"the storage {files.url} cannot be written: {error.strerror or error}", given=files.url, todo=todo
+        ) from error  # fmt: skip
 
 
 class DirectoryFiles:

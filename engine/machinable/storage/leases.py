@@ -12,9 +12,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, TypeAlias
 from weakref import WeakKeyDictionary
 
-from machinable.errors import StorageUnavailable
 from machinable.plain import Plain, dumps, loads
-from machinable.storage.files import Files, storage_below, temporary_beside
+from machinable.storage.files import Files, storage_below, temporary_beside, writing
 
 if TYPE_CHECKING:
     from machinable.storage.object_store import ObjectStoreFiles
@@ -177,34 +176,30 @@ class DirectoryLeases:
     def take(self, path: str, facts: Facts, is_over: Callable[[Found], bool]) -> bool:
         real, data = self._real(path), _encoded(facts)
         temporary = temporary_beside(real)
-        try:
-            os.makedirs(os.path.dirname(real), exist_ok=True)
-            with open(temporary, "xb") as file:
-                file.write(data)
-            end = time.monotonic() + _PATIENCE
-            while time.monotonic() < end:
-                if _appears(temporary, real, data):
-                    return True
-                with self._locked(real) as there:
-                    if there is None:  # it was given back, or is another by now
-                        continue
-                    os.utime(temporary)
-                    now = os.stat(temporary).st_mtime_ns
-                    if not is_over(_found(there, now)):
-                        return False
-                    os.replace(temporary, real)
-                    return True
-            return False
-        except TimeoutError:  # somebody is about to do something with it
-            return False
-        except OSError as error:
-            raise StorageUnavailable(
-                f"the storage {self._files.url} cannot be written: {error.strerror or error}", given=self._files.url,
-                todo="Check its permissions and the free space.",
-            ) from error  # fmt: skip
-        finally:
-            with suppress(OSError):  # a storage that cannot be written has none
-                os.unlink(temporary)
+        with writing(self._files):
+            try:
+                os.makedirs(os.path.dirname(real), exist_ok=True)
+                with open(temporary, "xb") as file:
+                    file.write(data)
+                end = time.monotonic() + _PATIENCE
+                while time.monotonic() < end:
+                    if _appears(temporary, real, data):
+                        return True
+                    with self._locked(real) as there:
+                        if there is None:  # it was given back, or is another by now
+                            continue
+                        os.utime(temporary)
+                        now = os.stat(temporary).st_mtime_ns
+                        if not is_over(_found(there, now)):
+                            return False
+                        os.replace(temporary, real)
+                        return True
+                return False
+            except TimeoutError:  # somebody is about to do something with it
+                return False
+            finally:
+                with suppress(OSError):  # a storage that cannot be written has none
+                    os.unlink(temporary)
 
     def renew(self, path: str, facts: Facts) -> bool:
         real = self._real(path)

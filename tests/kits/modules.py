@@ -1,0 +1,53 @@
+"""Components that do not end by themselves: what becomes of them must be the same on every engine."""
+
+from __future__ import annotations
+
+# With `pipe` in its configuration, into which it says "ready".
+HELD = """
+import os
+import signal
+from machinable import Component
+
+
+class Held(Component):
+    def on_execute(self):
+        with open(self.config.pipe, "w") as pipe:
+            pipe.write("ready\\n")
+            pipe.flush()
+            while True:
+                signal.pause()
+
+    def on_finish(self, result, success):
+        self.log.info("let go")
+"""
+# With `pipe`: the second of its repetitions is interrupted once the first is under way.
+INTERRUPTS = """
+import signal
+from machinable import Component
+
+
+class Interrupts(Component):
+    def on_execute(self):
+        if self.flags.REPEAT_NUMBER == 0:
+            with open(self.config.pipe, "w") as pipe:
+                pipe.write("x")
+            while True:
+                signal.pause()
+        with open(self.config.pipe) as pipe:
+            pipe.read()
+        raise KeyboardInterrupt
+
+    def on_failure(self, exception):
+        self.log.info("interrupted by %s", type(exception).__name__)
+"""
+# Only the first of its repetitions.
+ENDLESS = """
+import signal
+from machinable import Component
+
+
+class Endless(Component):
+    def on_execute(self):
+        while self.flags.REPEAT_NUMBER == 0:
+            signal.pause()
+"""
