@@ -197,18 +197,17 @@ def record(directory: Path) -> Iterator[Row]:
         "            self.record.update({'loss': 0.1 * i, 'accuracy': 0.9, 'epoch': i, 'rate': 1e-3, 'name': 'x'})\n"
         "            self.record.save()\n        return time.perf_counter() - began\n"
     )
-    row = {"loss": 0.1, "accuracy": 0.9, "epoch": 1, "rate": 1e-3, "name": "x", "_timestamp": 1769850902.123456,
-           "_seconds_taken": 1e-5, "_total_seconds_taken": 0.123}  # fmt: skip
     best = [float("inf"), float("inf")]
     storage = {"storage": str(directory / "stored"), "code_backup": False}
-    for _ in range(3):
-        with open(directory / "floor", "wb", buffering=0) as file:
-            began = time.perf_counter()
-            for _ in range(10_000):
-                file.write(json.dumps(row).encode() + b"\n")
-            best[0] = min(best[0], time.perf_counter() - began)
+    for _ in range(5):
         execution = ml.execute("rows", storage, project=directory)
         best[1] = min(best[1], execution.trials[0].result)
+        rows = list(execution.trials[0].records)
+        with open(directory / "floor", "wb", buffering=0) as file:
+            began = time.perf_counter()
+            for row in rows:
+                file.write(json.dumps(row).encode() + b"\n")
+            best[0] = min(best[0], time.perf_counter() - began)
     yield Row("record.save() of 5 columns", best[0] / 10_000, best[1] / 10_000, "1.5 × floor")
 
 
@@ -250,6 +249,7 @@ frame = trials.frame("config.rate", "records.loss.last")
 def read(directory: Path) -> Iterator[Row]:
     """Reading 10,000 trials back, in a new process each time: open, filter by configuration and metric, DataFrame."""
     import machinable as ml
+    from machinable.results.kept import SETTLED
 
     worlds.with_a_rate(directory)
     storage = directory / "stored"
@@ -261,16 +261,19 @@ def read(directory: Path) -> Iterator[Row]:
             (trial.uid, json.dumps(trial.config.to_dict()), trial.status, json.dumps(trial.last_row))
             for trial in execution.trials
         ))  # fmt: skip
-    best = [float("inf")] * 3
-    for _ in range(5):
-        for index, body in enumerate((SCAN, SQLITE, OURS)):
+    time.sleep(SETTLED)  # what has just been written is not kept for the next reader
+    best = [float("inf")] * 4
+    for turn in range(7):
+        for index, body in enumerate((SCAN, SQLITE, OURS, OURS)):  # the first of ours has nothing that was kept
             script = READ.replace("BODY", body).replace("FOLDER", f"{storage}/{execution}")
             command = [sys.executable, "-c", script.replace("STORAGE", str(storage))]
-            printed = subprocess.run(command, check=True, capture_output=True, text=True)
+            environment = {**os.environ, "XDG_CACHE_HOME": str(directory / f"cache-{turn}")}
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)
+            printed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
             best[index] = min(best[index], float(printed.stdout))
-    scan, sqlite, ours = best
-    yield Row("10,000 trials read; floor: scan of their files", scan, ours, "1.5 × floor")
-    yield Row("10,000 trials read; floor: SQLite", sqlite, ours, "3 × floor")
+    scan, sqlite, cold, warm = best
+    yield Row("10,000 trials read first; floor: scan of files", scan, cold, "1.5 × floor")
+    yield Row("10,000 trials read again; floor: SQLite", sqlite, warm, "3 × floor")
 
 
 def memory(directory: Path) -> Iterator[Row]:

@@ -14,6 +14,7 @@ __all__ = [
     "StorageChoice",
     "choose",
     "is_development",
+    "keeps_cache",
     "size_in_bytes",
     "storage_choice",
 ]
@@ -86,8 +87,9 @@ def storage_choice(
 
     Raises:
         InvalidType, UnknownName: it is something else, or has other keys.
-        InvalidValue: `MACHINABLE_MODE` has no meaning.
+        InvalidValue: `MACHINABLE_MODE` or `MACHINABLE_CACHE` has no meaning.
     """
+    keeps_cache(environment)  # else it would be told when the trials have run
     given = dict(call) if isinstance(call, Mapping) else {"storage": call}
     for key in given:
         if key not in ("storage", "code_backup"):
@@ -163,3 +165,17 @@ def is_development(environment: Mapping[str, str]) -> bool:
             todo="It is DEV (nothing is kept), DEFAULT, DEBUG, or not set.",
         )  # fmt: skip
     return mode.upper() == "DEV"
+
+
+def keeps_cache(environment: Mapping[str, str]) -> bool:
+    """Whether what is read of large executions is kept for the next reader: not if `MACHINABLE_CACHE` is off.
+
+    Raises:
+        InvalidValue: it is neither on nor off.
+    """
+    wanted = environment.get("MACHINABLE_CACHE", "")
+    if wanted.lower() not in ("", "on", "off"):
+        raise InvalidValue(
+            f"MACHINABLE_CACHE is {wanted!r}", given=wanted, known=("on", "off"), todo="It is on, off, or not set."
+        )
+    return wanted.lower() != "off"

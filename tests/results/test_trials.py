@@ -5,14 +5,16 @@ from __future__ import annotations
 import datetime
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from machinable.errors import InvalidType, UnknownName
 from machinable.plain import dumps
+from machinable.results import kept
 from machinable.results.trials import Trials
-from machinable.storage.files import MemoryFiles
+from machinable.storage.files import DirectoryFiles, MemoryFiles
 from tests.results.worlds import (
     FOLDER,
     WatchedFiles,
@@ -34,14 +36,26 @@ def level(number: int) -> dict[str, Any]:
     return {"REPEAT_SEED": 7, "REPEAT_TOTAL": 2, "REPEAT_NUMBER": number}
 
 
-@pytest.fixture
-def trials() -> Trials:
-    """Two learning rates, twice each; the last one failed. And a loader, which is pending."""
+@pytest.fixture(params=["read", "kept"])
+def trials(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trials:
+    """Two learning rates, twice each; the last one failed. And a loader, which is pending.
+
+    They are as the first reader has them, and as those after him who read what was kept.
+    """
     configs = [{"lr": lr, "data": {"name": "mnist", "batch": 32}, "layers": [1, 2]} for lr in (0.1, 0.01)]
     plan = [planned(i, configs[i % 2], flags=level(i // 2), tags={"model": "bm25"}) for i in range(4)]
     plan.append(planned(4, {"path": "/data"}, component="loader", flags={"NAME": "@/loader"}))
     ledger = [finished(i, loss=0.5 / (i + 1), _timestamp=1.0) for i in range(3)]
-    return stored(plan, [*ledger, failed(3, loss=9.0), {"event": "ended", "status": "failed"}]).trials
+    files = DirectoryFiles(tmp_path)
+    execution = stored(plan, [*ledger, failed(3, loss=9.0), {"event": "ended", "status": "failed"}], files=files)
+    if request.param == "kept":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setattr(kept, "SMALLEST", 0)
+        monkeypatch.setattr(kept, "SETTLED", -math.inf)  # the time of the test is another one than that of its files
+        assert (len(execution.trials), execution.status) == (5, "failed")
+        execution.refresh()
+        assert execution._folder.plan.kept is not None
+    return execution.trials
 
 
 def indices(trials: Trials) -> list[int]:

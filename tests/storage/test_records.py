@@ -9,10 +9,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from machinable.errors import Damaged, WrongType
+from machinable.plain import dumps
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
 from machinable.storage.opener import open_files
 from machinable.storage.records import RowWriter, read_rows
@@ -45,6 +49,20 @@ def test_rows_come_back_as_they_were(files: Files) -> None:
     ]
     _append(files, *rows)
     assert read_rows(files, "records/default.jsonl") == rows
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.text(max_size=6) | st.sampled_from(["nan", "__date__", "__map__", "_iteration"]) | st.integers(),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.dates()
+        | st.lists(st.integers(), max_size=2),
+    )
+)  # fmt: skip
+def test_a_line_is_what_a_row_is_anywhere_else(row: dict[Any, Any]) -> None:
+    files = MemoryFiles()
+    _append(files, row)
+    assert files.read("records/default.jsonl") == dumps(row).encode() + b"\n"
 
 
 def test_nan_and_infinities_survive(files: Files) -> None:

@@ -51,12 +51,13 @@ def command(storage: str | None, limit: int | None, as_json: bool) -> None:
 
 
 def _data(execution: Execution) -> dict[str, Any]:
-    states = [trial.status for trial in execution.trials]
+    trials = execution.trials.rows("status", "component")
+    states = [trial["status"] for trial in trials]
     return {
         "execution": str(execution), "id": execution.id, "seed": execution.seed, "started": execution.started,
         "status": execution.status, "trials": len(states), "finished": states.count("finished"),
         "failed": states.count("failed"), "name": execution.name, "states": dict(Counter(states)),
-        "components": list(dict.fromkeys(trial.component for trial in execution.trials)),
+        "components": list(dict.fromkeys(trial["component"] for trial in trials)),
     }  # fmt: skip
 
 

@@ -122,7 +122,11 @@ class Record:
 
     def update(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), **more: Any) -> None:
         """Fill several columns. If one of the values is refused, none is set."""
-        self._row.update({column: _checked(column, value) for column, value in dict(values, **more).items()})
+        filled = dict(values, **more)
+        for column, value in filled.items():
+            if type(value) not in _SCALARS or type(column) is not str or column[:1] == "_":
+                filled[column] = _checked(column, value)
+        self._row.update(filled)
 
     def save(self, echo: bool = False, force: bool = False) -> dict[str, Plain] | None:
         """Store the row and begin the next.
@@ -221,6 +225,12 @@ class Record:
         counts = {name: there.rows for name, there in self._restored.items()}
         counts.update({name: record._count for name, record in self._scopes.items()})
         return {name: count for name, count in counts.items() if count}
+
+    def store(self) -> None:
+        """See that all rows are where they can be read; further ones may follow."""
+        self.close()
+        for record in self._scopes.values():
+            record._rows = None
 
     def close(self) -> None:
         """Close the files of all scopes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +37,8 @@ def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
 
 def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """The table for a notebook."""
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in headings)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows)
+    from html import escape  # its table of characters takes a millisecond
+
+    head = "".join(f"<th>{escape(text)}</th>" for text in headings)
+    body = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from machinable.errors import InvalidType, NotStored, did_you_mean, near_names
-from machinable.plain import decode, encode
-from machinable.results.folder import Folder
+from machinable.plain import decode, encode, without_collections
+from machinable.results.fields import states
+from machinable.results.folder import Folder, Rows
 from machinable.results.trial import Trial
 from machinable.results.trials import Trials
 from machinable.storage import layout
@@ -109,7 +110,9 @@ class Execution:
     @property
     def _by_uid(self) -> dict[str, Trial]:
         if self._trials is None:
-            self._trials = {row["uid"]: Trial(self._folder, row, self) for row in self._folder.plan}
+            folder, rows = self._folder, self._folder.plan
+            with without_collections():
+                self._trials = {uid: Trial(folder, rows, at, uid, self) for at, uid in enumerate(rows.uids)}
         return self._trials
 
     @property
@@ -125,17 +128,18 @@ class Execution:
     @property
     def failures(self) -> Trials:
         """The trials that failed."""
-        return Trials(trial for trial in self if trial.status == "failed")
+        trials = list(self)
+        return Trials(trial for trial, state in zip(trials, states(trials), strict=True) if state == "failed")
 
     @property
     def status(self) -> str:
         """`running` if a trial is, else `failed` if one is or was blocked, `interrupted` if one is or is pending,
         `partial` if one was skipped, else `finished`."""
-        states = {trial.status for trial in self}
+        found = set(states(list(self)))
         for state, those in _STATUS:
-            if states & those:
+            if found & those:
                 return state
-        return "finished" if states else "interrupted"
+        return "finished" if found else "interrupted"
 
     @property
     def files(self) -> Files:
@@ -207,4 +211,4 @@ def trial_that_ended(files: Files, folder: str, spec: TrialSpec, event: Mapping[
     execution = Execution(files, folder, trust=True)
     alone = Folder(files, folder, trust=True, clock=time.time)
     alone.tell(spec.uid, dict(event))
-    return Trial(alone, encode(spec.as_data()), execution)
+    return Trial(alone, Rows([encode(spec.as_data())]), 0, spec.uid, execution)

@@ -5,18 +5,32 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 from machinable.plan.table import flatten
-from machinable.results.trial import Trial
+from machinable.results.trial import Trial, column
 
-__all__ = ["MISSING", "Getter", "default_fields", "getter", "known_fields", "mean", "spread"]
+__all__ = ["MISSING", "Field", "default_fields", "find_field", "known_fields", "mean", "spread", "states"]
 
-Getter: TypeAlias = Callable[[Trial], Any]
+MISSING: Any = object()  # the value of a field for a trial that does not have it
 
-MISSING: Any = object()  # what a getter gives for a trial that does not have the field
 
-_SIMPLE: dict[str, Getter] = {
+class Field(NamedTuple):
+    """What can be asked of a trial.
+
+    Attributes:
+        of: gives the value of one trial. path: where it is found if it was kept by column, see `Folder.column`.
+    """
+
+    of: Callable[[Trial], Any]
+    path: tuple[str, ...] | None = None
+
+    def values(self, trials: Sequence[Trial]) -> list[Any]:
+        """The values of many trials."""
+        return list(map(self.of, trials)) if self.path is None else column(trials, self.path, MISSING, self.of)
+
+
+_SIMPLE: dict[str, Callable[[Trial], Any]] = {
     "execution": lambda trial: str(trial.execution),
     "name": lambda trial: trial.execution.name,
     "uid": lambda trial: trial.uid,
@@ -28,43 +42,49 @@ _SIMPLE: dict[str, Getter] = {
     "status": lambda trial: trial.status,
 }
 _PARTS = ("config", "flags", "tags")
+_IN_COLUMNS = {"uid", "index", "seed", "component", "module", "identity", "status"}
 
 
-def getter(field: str) -> Getter | None:
-    """What gives the value of a field, None for a text that is no field.
+def find_field(field: str) -> Field | None:
+    """The field of that name, None for a text that is none.
 
     `records.loss` and `records.loss.last` are that column of the last row, `first` of the first one; `min`, `max`,
     `mean`, `std` and `count` are over all rows of the default scope.
     """
     if field in _SIMPLE:
-        return _SIMPLE[field]
+        return Field(_SIMPLE[field], (field,) if field in _IN_COLUMNS else None)
     head, _, rest = field.partition(".")
     if not rest:
         return None
     if head in _PARTS:
         keys = tuple(rest.split("."))
-        return lambda trial: trial.value(head, keys, MISSING)
+        return Field(lambda trial: trial.value(head, keys, MISSING), (head, *keys))
     if head == "records":
-        column, _, aggregate = rest.rpartition(".")
-        if column and aggregate in _AGGREGATES:
-            return _aggregated(column, _AGGREGATES[aggregate])
-        return _last(column if column and aggregate == "last" else rest)
+        name, _, aggregate = rest.rpartition(".")
+        if name and aggregate in _AGGREGATES:
+            return Field(_aggregated(name, _AGGREGATES[aggregate]))
+        return _last(name if name and aggregate == "last" else rest)
     return None
 
 
-def _last(column: str) -> Getter:
+def states(trials: Sequence[Trial]) -> list[str]:
+    """The status of each trial."""
+    return Field(_SIMPLE["status"], ("status",)).values(trials)
+
+
+def _last(name: str) -> Field:
     def last(trial: Trial) -> Any:
         row = trial.last_row
-        return MISSING if row is None else row.get(column, MISSING)
+        return MISSING if row is None else row.get(name, MISSING)
 
-    return last
+    return Field(last, ("records", name))
 
 
-def _aggregated(column: str, aggregate: Callable[[list[Any]], Any]) -> Getter:
+def _aggregated(name: str, aggregate: Callable[[list[Any]], Any]) -> Callable[[Trial], Any]:
     def value(trial: Trial) -> Any:
         if trial.last_row is None:
             return MISSING
-        return aggregate([row.get(column, MISSING) for row in trial.records])
+        return aggregate([row.get(name, MISSING) for row in trial.records])
 
     return value
 

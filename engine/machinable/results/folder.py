@@ -3,20 +3,66 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, overload
 
 from machinable.errors import Damaged, NotStored, StorageError
 from machinable.plain import as_plain, decode, encode, loads, without_collections
+from machinable.results import kept
+from machinable.results.columns import can_change
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.records import read_rows
 
-__all__ = ["Folder"]
+__all__ = ["ASK", "Folder", "Rows"]
+
+ASK: Any = object()  # in a column: what only the trial itself can tell
 
 _FACTS: tuple[tuple[str, type], ...] = (("id", str), ("seed", int), ("run", int), ("started", str))
 _PLANNED = {"index", "uid", "seed", "component", "module", "config", "flags"}
 _EVENTS = frozenset({"started", "finished", "failed", "interrupted", "reused", "blocked", "skipped"})
+
+
+class Rows(Sequence[dict[str, Any]]):
+    """The lines of a plan as `json` reads them. Those that were kept by column are made when the first is asked for.
+
+    Attributes:
+        kept: where they are by column; None if they were read.
+    """
+
+    def __init__(self, given: list[dict[str, Any]] | kept.Kept) -> None:
+        self._rows = given if isinstance(given, list) else None
+        self.kept = given if isinstance(given, kept.Kept) else None
+
+    @property
+    def uids(self) -> list[str]:
+        """The uids of all trials."""
+        if self._rows is None and self.kept is not None:
+            return self.kept.trials.find(("plan", "uid"), lambda uid, _: uid)
+        return [row["uid"] for row in self._all]
+
+    @property
+    def _all(self) -> list[dict[str, Any]]:
+        if self._rows is None:
+            assert self.kept is not None
+            with without_collections():
+                self._rows = self.kept.plan()
+        return self._rows
+
+    def __len__(self) -> int:
+        return self.kept.trials.count if self.kept is not None else len(self._all)
+
+    @overload
+    def __getitem__(self, at: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, at: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        return self._all[at]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._all)
 
 
 class Folder:
@@ -37,7 +83,11 @@ class Folder:
     def refresh(self) -> None:
         """Forget what has been read, so that it is read again."""
         self._data: dict[str, Any] | None = None
-        self._plan: list[dict[str, Any]] | None = None
+        self._state: kept.State | None = None
+        self._kept: kept.Kept | None = None
+        self._has_looked = False
+        self._columns: dict[tuple[str, ...], list[Any]] = {}
+        self._plan: Rows | None = None
         self._events: dict[str, dict[str, Any]] | None = None
         self._last_event: str | None = None
         self._begun: set[str] | None = None
@@ -76,14 +126,36 @@ class Folder:
         if wrong:
             raise Damaged(f"{place} lacks {', '.join(wrong)}", given=wrong, todo="Restore the file from a copy.")
 
+    def _find_kept(self) -> kept.Kept | None:
+        if not self._has_looked:
+            self._has_looked = True
+            self._state = kept.state_of(self.files, self.name)
+            self._kept = None if self._state is None else kept.find(self._state)
+            if self._kept is not None:
+                self._state = None  # there is nothing to keep
+        return self._kept
+
+    def _keep(self) -> None:
+        """Keep what was read for the next reader, if nothing has changed since, and could not without a trace."""
+        state, plan, events = self._state, self._plan, self._events
+        if state is None or plan is None or events is None:
+            return
+        self._state = None
+        wait = kept.SETTLED if self._last_event == "ended" else kept.QUIET
+        if self.clock() - state.changed >= wait and kept.state_of(self.files, self.name) == state:
+            with without_collections():
+                kept.keep(state, plan, events, self._last_event)
+
     @property
-    def plan(self) -> list[dict[str, Any]]:
+    def plan(self) -> Rows:
         """The lines of plan.jsonl as `json` reads them: `decode` what is taken out of them.
 
         Raises:
             Damaged: a line is no trial.
         """
-        if self._plan is None:
+        if self._plan is None and (found := self._find_kept()) is not None:
+            self._plan = Rows(found)
+        elif self._plan is None:
             with without_collections():
                 rows = self._plan_rows()
             for number, row in enumerate(rows, start=1):
@@ -93,7 +165,8 @@ class Folder:
                         f"line {number} of {self._place(layout.PLAN)} is no trial: it lacks {missing}",
                         given=missing, todo="Restore the file from a copy.",
                     )  # fmt: skip
-            self._plan = rows
+            self._plan = Rows(rows)
+            self._keep()
         return self._plan
 
     def _plan_rows(self) -> list[dict[str, Any]]:
@@ -119,21 +192,28 @@ class Folder:
             Damaged: a line of the ledger is whole and cannot be read.
         """
         if self._events is None:
+            found = self._find_kept()
             with without_collections():
-                rows = read_rows(self.files, layout.join(self.name, layout.LEDGER))
-                self._events = {row["uid"]: row for row in rows if row.get("event") in _EVENTS and "uid" in row}
-                self._last_event = rows[-1].get("event") if rows else None
+                if found is not None:
+                    self._events = found.events()
+                else:
+                    rows = read_rows(self.files, layout.join(self.name, layout.LEDGER))
+                    self._events = {row["uid"]: row for row in rows if row.get("event") in _EVENTS and "uid" in row}
+                    self._last_event = rows[-1].get("event") if rows else None
+            self._keep()
         return self._events
 
     @property
     def has_ended(self) -> bool:
         """Whether the ledger says that the execution is over, and not that it went on since."""
+        if (found := self._find_kept()) is not None:
+            return found.last == "ended"
         self.events  # noqa: B018 - the ledger is read
         return self._last_event == "ended"
 
     def tell(self, uid: str, event: dict[str, Any]) -> None:
         """Take that for the last line of the ledger about a trial, and do not read it."""
-        self._events = {uid: event}
+        self._has_looked, self._events = True, {uid: event}
 
     def where(self, uid: str) -> tuple[Folder, str]:
         """The folder and the uid in it where the files of a trial lie: here, or where it was reused from."""
@@ -226,18 +306,61 @@ class Folder:
 
         What a config method gives is not in the plan: it is looked up in trial.json, if there is one yet.
         """
-        values = row.get(part, {})
-        if part == "tags" and (name := ".".join(keys)) in values:  # tags are not nested: `data.noise` is one name
-            keys = (name,)
-        found = _look(values, keys)
+        found = _look_in(part, row.get(part, {}), keys)
         if part == "config" and (found is _CALL or _has_call(found)):
             described = self.described(row["uid"])
             if described is not None:  # which is decoded
                 found = _look(described["config"], keys)
                 return default if found is _NOTHING or found is _CALL else as_plain(found, tuples=True)
-        if found is _NOTHING or found is _CALL:
-            return default
-        return decode(found) if type(found) is dict or type(found) is list else found
+        return _given(found, default)
+
+    def column(self, rows: Rows, path: tuple[str, ...], default: Any) -> list[Any] | None:
+        """What all trials have there, in the order of their plan; None if these lines of it were not kept by column.
+
+        Args:
+            rows: the plan that the trials are of. default: where a trial has nothing there.
+            path: `("config", "data", "name")`, `("uid",)`, `("records", "loss")` for its last row, `("status",)`.
+
+        Returns:
+            A value for each trial. `ASK` is what the plan and the ledger do not tell.
+        """
+        kept = rows.kept
+        if kept is None or rows is not self._plan or (kept.has_marks and path[0] in ("status", "records")):
+            return None
+        found = self._columns.get(path)
+        if found is None:
+            found = _column(kept, path, default)
+            if not can_change(found):
+                self._columns[path] = found
+        return found
+
+
+def _column(kept: kept.Kept, path: tuple[str, ...], default: Any) -> list[Any]:
+    part, *keys = path
+    if not keys:
+        default = ASK
+
+    def last_row(value: Any, left: tuple[str, ...]) -> Any:
+        # Of `record` and the column: the event has no row; its row is None or has no such column.
+        return value if not left else default if len(left) == 1 else ASK
+
+    def state(value: Any, left: tuple[str, ...]) -> Any:
+        return ASK if left or value == "started" else value
+
+    def planned(value: Any, left: tuple[str, ...]) -> Any:
+        found = _look(value, left)
+        return ASK if part == "config" and (found is _CALL or _has_call(found)) else _given(found, default)
+
+    def tag(value: Any, left: tuple[str, ...]) -> Any:
+        return default if left else _given(_look_in(part, value, tuple(keys)), default)
+
+    if part == "records":
+        return kept.trials.find(("event", "record", *keys), last_row)
+    if part == "status":
+        return kept.trials.find(("event", "event"), state)
+    if part == "tags":
+        return kept.trials.find(("plan", part), tag)
+    return kept.trials.find(("plan", *path), planned)
 
 
 class _Source(Folder):
@@ -252,6 +375,19 @@ class _Source(Folder):
 
 _NOTHING: Any = object()
 _CALL: Any = object()  # on the way to a value there is the call of a config method
+
+
+def _given(found: Any, default: Any) -> Any:
+    """What was found, to be given to somebody."""
+    if found is _NOTHING or found is _CALL:
+        return default
+    return decode(found) if type(found) is dict or type(found) is list else found
+
+
+def _look_in(part: str, values: dict[str, Any], keys: tuple[str, ...]) -> Any:
+    if part == "tags" and (name := ".".join(keys)) in values:  # tags are not nested: `data.noise` is one name
+        keys = (name,)
+    return _look(values, keys)
 
 
 def _look(value: Any, keys: tuple[str, ...]) -> Any:

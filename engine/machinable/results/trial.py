@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from machinable.errors import Damaged, NotStored
 from machinable.plain import Plain, decode
-from machinable.results.folder import Folder
+from machinable.results.folder import ASK, Folder, Rows
 from machinable.results.pointers import changed_input, find_pointer
 from machinable.results.records import Records
 from machinable.storage import layout
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from machinable.config.view import Config
     from machinable.storage.artifacts import Artifacts
 
-__all__ = ["LEASE", "Home", "Trial"]
+__all__ = ["LEASE", "Home", "Trial", "column"]
 
 LEASE = 30.0  # seconds without a heartbeat, after which a running trial counts as interrupted
 
@@ -54,16 +56,21 @@ class Trial:
         execution: the execution that it belongs to.
     """
 
-    __slots__ = ("_folder", "_row", "execution", "uid")
+    __slots__ = ("_at", "_folder", "_rows", "execution", "uid")
 
-    def __init__(self, folder: Folder, row: dict[str, Any], execution: Home) -> None:
+    def __init__(self, folder: Folder, rows: Rows, at: int, uid: str, execution: Home) -> None:
         self._folder = folder
-        self._row = row
-        self.uid: str = row["uid"]
+        self._rows = rows
+        self._at = at
+        self.uid = uid
         self.execution = execution
 
     def __repr__(self) -> str:
         return f"<Trial {self.uid}: {self.component}, {self.status}>"
+
+    @property
+    def _row(self) -> dict[str, Any]:
+        return self._rows[self._at]
 
     # what it is
 
@@ -337,3 +344,28 @@ class Trial:
         owner = f"the trial {self.uid} of {self._folder.name}"
         path = layout.join(self._path, layout.ARTIFACTS)
         return Artifacts(self._folder.files, path, owner, trust=self._folder.trust)
+
+
+def column(
+    trials: Sequence[Trial], path: tuple[str, ...], default: Any, ask: Callable[[Trial], Any]
+) -> list[Any]:  # fmt: skip
+    """What each trial has there, in much less time than to ask one after the other where that can be.
+
+    Args:
+        path: see `Folder.column`. default: where a trial has nothing there. ask: gives the same for one trial.
+    """
+    found: list[Any] = []
+    for rows, some in groupby(trials, _rows_of):
+        members = list(some)
+        column = members[0]._folder.column(rows, path, default)
+        if column is None:
+            found += map(ask, members)
+        else:
+            found += [
+                ask(trial) if value is ASK else value
+                for trial, value in ((trial, column[trial._at]) for trial in members)
+            ]
+    return found
+
+
+_rows_of: Callable[[Trial], Rows] = attrgetter("_rows")

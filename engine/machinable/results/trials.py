@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import compress
 from typing import Any, overload
 
 from machinable.errors import InvalidType, UnknownName
 from machinable.plain import canonical
 from machinable.plan.table import text_table
-from machinable.results.fields import MISSING, Getter, default_fields, getter, known_fields
+from machinable.results.fields import MISSING, Field, default_fields, find_field, known_fields, states
 from machinable.results.summary import Summary, figures
 from machinable.results.tables import data_frame, html_table, shown
 from machinable.results.trial import Trial
@@ -45,8 +46,8 @@ class Trials(Sequence[Trial]):
         return Trials(self._trials[index]) if isinstance(index, slice) else self._trials[index]
 
     def __repr__(self) -> str:
-        states = [trial.status for trial in self._trials]
-        counts = [f"{states.count(state)} {state}" for state in STATES if state in states]
+        found = states(self._trials)
+        counts = [f"{found.count(state)} {state}" for state in STATES if state in found]
         return f"<Trials: {', '.join(counts) or 'none'}>"
 
     def __str__(self) -> str:
@@ -77,19 +78,20 @@ class Trials(Sequence[Trial]):
             UnknownName: a field that not one of the trials has, a status that there is not.
         """
         kept = self._trials
-        for field, expected in conditions.items():
-            get, test = self._getter(field), _begins(expected) if field == "identity" else _test(expected)
-            if field == "status":
+        for name, expected in conditions.items():
+            field, test = self._field(name), _begins(expected) if name == "identity" else _test(expected)
+            if name == "status":
                 _check_states(expected)
-            values = [get(trial) for trial in kept]
+            values = field.values(kept)
             if all(value is MISSING for value in values):
-                self._check(field, get)
-            kept = [
-                trial
-                for trial, value in zip(kept, values, strict=True)
-                if (value is not MISSING and test(value))
-                or (field == "component" and test(trial.value("flags", ("NAME",), value)))
-            ]
+                self._check(name, field)
+            meets = [value is not MISSING and test(value) for value in values]
+            if name == "component" and not all(meets):
+                names = self._field("flags.NAME").values(kept)
+                meets = [
+                    is_met or (value is not MISSING and test(value)) for is_met, value in zip(meets, names, strict=True)
+                ]
+            kept = list(compress(kept, meets))
         return Trials(kept)
 
     def rows(self, *fields: str) -> list[dict[str, Any]]:
@@ -129,11 +131,11 @@ class Trials(Sequence[Trial]):
         (values,) = self._columns([field]).values()
         keys = list(zip(*self._columns(names).values(), strict=True)) if names else [()] * len(self)
         groups: dict[Any, tuple[tuple[Any, ...], list[float], list[Trial]]] = {}
-        for trial, key, value in zip(self._trials, keys, values, strict=True):
+        for trial, state, key, value in zip(self._trials, states(self._trials), keys, values, strict=True):
             _, numbers, failed = groups.setdefault(tuple(map(_comparable, key)), (key, [], []))
-            if trial.status == "failed":
+            if state == "failed":
                 failed.append(trial)
-            elif trial.status in ("finished", "reused") and value is not None:
+            elif state in ("finished", "reused") and value is not None:
                 if not isinstance(value, (int, float)):
                     raise InvalidType(
                         f"{field} is {value!r} in the trial {trial.uid}, which is not a number", given=value,
@@ -146,29 +148,29 @@ class Trials(Sequence[Trial]):
         ]
         return Summary(field, names, rows)
 
-    def _getter(self, field: str) -> Getter:
-        get = getter(field)
-        if get is None:
-            raise UnknownName("field", field, known_fields(self._trials))
-        return get
+    def _field(self, name: str) -> Field:
+        field = find_field(name)
+        if field is None:
+            raise UnknownName("field", name, known_fields(self._trials))
+        return field
 
-    def _check(self, field: str, get: Getter) -> None:
-        if self._trials and all(get(trial) is MISSING for trial in self._trials):
-            raise UnknownName("field", field, known_fields(self._trials))
+    def _check(self, name: str, field: Field) -> None:
+        if self._trials and all(value is MISSING for value in field.values(self._trials)):
+            raise UnknownName("field", name, known_fields(self._trials))
 
     def _table(self, fields: Sequence[str]) -> dict[str, list[Any]]:
         return self._columns(fields) if fields else self._columns(default_fields(self._trials), known=True)
 
     def _columns(self, fields: Iterable[str], *, known: bool = False) -> dict[str, list[Any]]:
         columns = {}
-        for field in fields:
-            get = self._getter(field)
-            values = [get(trial) for trial in self._trials]
+        for name in fields:
+            field = self._field(name)
+            values = field.values(self._trials)
             if MISSING in values:
                 if not known:
-                    self._check(field, get)
+                    self._check(name, field)
                 values = [None if value is MISSING else value for value in values]
-            columns[field] = values
+            columns[name] = values
         return columns
 
 
