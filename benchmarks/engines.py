@@ -78,7 +78,7 @@ def processes(directory: Path) -> Iterator[tuple[str, float, float, str]]:
 
 
 def on_ray(directory: Path) -> Iterator[tuple[str, float, float, str]]:
-    """Empty trials on Ray with its workers up, against raw tasks."""
+    """Trials on Ray with its workers up: empty ones against raw tasks, and naps as on worker processes."""
     import ray
 
     from machinable.engines.ray import RayEngine
@@ -91,7 +91,7 @@ def on_ray(directory: Path) -> Iterator[tuple[str, float, float, str]]:
     os.environ["HOME"] = str(directory)  # Ray leaves a token there
     ray.init(address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="error")
     raw = ray.remote(nothing)
-    floor = ours = float("inf")
+    floor = ours = naps = float("inf")
     for _ in range(3):
         ray.get([raw.remote(number) for number in range(100)])
         for _ in range(3):
@@ -102,6 +102,8 @@ def on_ray(directory: Path) -> Iterator[tuple[str, float, float, str]]:
         _executed("empty", 100, directory, engine)
         for _ in range(3):
             ours = min(ours, _executed("empty", 1000, directory, engine))
+        naps = min(naps, _executed("naps", 200, directory, engine))
         RayEngine.close(engine)
     ray.shutdown()
     yield "an empty trial on Ray, of 1,000; floor: raw tasks", floor / 1000, ours / 1000, "1 × floor"
+    yield f"200 trials of 50 ms on Ray with {WORKERS} workers", 200 * NAP / WORKERS, naps, "for comparison"

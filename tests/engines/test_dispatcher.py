@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Hashable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from queue import Queue
 from typing import Any
@@ -60,10 +61,11 @@ class World:
     """Hires agents, and keeps what they are asked for."""
 
     def __init__(self) -> None:
-        names = ("look", "give", "collect", "withdraw", "interrupt", "end")
+        names = ("look", "exchange", "withdraw", "interrupt", "end")
         self.calls: dict[str, Queue[Call]] = {name: Queue() for name in names}
         self.agents: list[FakeAgent] = []
         self.most = 1
+        self.asking: Call | None = None  # the one that waits for replies
 
     def hire(self, needs: Hashable) -> FakeAgent:
         self.agents.append(FakeAgent(self, len(self.agents), needs))
@@ -95,9 +97,25 @@ class World:
 
     def given(self) -> list[Errand]:
         """What an agent gets next."""
-        call = self.next("give")
-        call.future.set_result(None)
-        return list(call.arguments[0])
+        return list(self.exchange(lambda errands: bool(errands)).arguments[0])
+
+    def answer(self, *replies: Reply) -> None:
+        """Let an agent say something."""
+        call = self.asking or self.exchange(lambda errands: not errands)
+        self.asking = None
+        call.future.set_result(list(replies))
+
+    def exchange(self, is_meant: Callable[[list[Errand]], bool]) -> Call:
+        """The next exchange of that kind; what wants no replies gets none."""
+        while True:
+            call = self.next("exchange")
+            errands, number, *_ = call.arguments
+            if number:
+                self.asking = call
+            else:
+                call.future.set_result([])
+            if is_meant(errands):
+                return call
 
 
 def finished(errand: Errand, seconds: float = 1.0) -> Reply:
@@ -148,10 +166,10 @@ def learn(world: World, dispatcher: Dispatcher, seconds: float) -> FakeAgent:
     future = submit(dispatcher, 0)
     agent = world.ready()
     (errand,) = world.given()
-    world.next("collect").future.set_result([finished(errand, seconds)])
+    world.answer(finished(errand, seconds))
     future.result(PATIENCE)
     until = time.monotonic() + PATIENCE
-    while dispatcher.slots == 1 and seconds < SHORT and time.monotonic() < until:
+    while not dispatcher.ahead and seconds < SHORT and time.monotonic() < until:
         time.sleep(0)  # it thinks about that right after the outcome
     return agent
 
@@ -163,7 +181,7 @@ def test_trials_go_one_by_one_as_long_as_nobody_knows_how_long_they_take(world: 
     for number in range(3):
         (errand,) = world.given()
         assert pickle.loads(errand.spec).uid == f"{number:012d}"
-        world.next("collect").future.set_result([finished(errand)])
+        world.answer(finished(errand))
     assert [future.result(PATIENCE).uid for future in futures] == [f"{n:012d}" for n in range(3)]
     assert len(world.agents) == 1
     assert dispatcher.slots == 1
@@ -177,13 +195,58 @@ def test_short_trials_go_several_at_a_time(world: World, dispatcher: Dispatcher)
     while done < len(futures):
         errands += world.given()
         most = max(most, len(errands))
-        world.next("collect").future.set_result([finished(errand, 0.001) for errand in errands])
+        world.answer(*(finished(errand, 0.001) for errand in errands))
         done += len(errands)
         errands = []
 
     assert {future.result(PATIENCE).state for future in futures} == {"finished"}
     assert most > 10
-    assert dispatcher.slots == 40
+    assert (dispatcher.slots, dispatcher.ahead) == (20, 40)
+
+
+@pytest.mark.parametrize(("seconds", "room"), [(0.01, (2, 4)), (0.05, (1, 2)), (0.5, (1, 0))])
+def test_the_next_trial_is_at_hand_unless_trials_take_long(
+    seconds: float, room: tuple[int, int], world: World, dispatcher: Dispatcher
+) -> None:
+    learn(world, dispatcher, seconds)
+
+    assert (dispatcher.slots, dispatcher.ahead) == room
+
+
+def test_short_trials_are_shared_out_evenly(
+    world: World, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("machinable.engines.dispatcher.LONG", 1000.0)  # nothing is taken back
+    learn(world, dispatcher, 0.001)
+    world.most = 2
+    for number in range(1, 3):
+        submit(dispatcher, number)
+    world.ready()
+    for number in range(3, 31):
+        submit(dispatcher, number)
+
+    given: Counter[int] = Counter()
+    while given.total() < 30:
+        call = world.exchange(lambda errands: bool(errands))
+        given[call.agent.number] += len(call.arguments[0])
+    assert given == {0: 15, 1: 15}
+
+
+def test_what_comes_while_agents_are_busy_is_given_to_them_later(world: World, dispatcher: Dispatcher) -> None:
+    futures = [submit(dispatcher, number) for number in range(2)]
+    world.ready()
+    (errand,) = world.given()
+    until = time.monotonic() + PATIENCE
+    while not dispatcher._sated and time.monotonic() < until:
+        time.sleep(0)
+    futures += [submit(dispatcher, number) for number in range(2, 4)]
+    for number in range(4):
+        assert pickle.loads(errand.spec).uid == f"{number:012d}"
+        world.answer(finished(errand))
+        if number < 3:
+            (errand,) = world.given()
+
+    assert [future.result(PATIENCE).uid for future in futures] == [f"{n:012d}" for n in range(4)]
 
 
 def test_what_waits_behind_a_trial_that_turns_out_long_is_given_to_others(world: World, dispatcher: Dispatcher) -> None:
@@ -205,15 +268,10 @@ def test_what_waits_behind_a_trial_that_turns_out_long_is_given_to_others(world:
     assert [future.began is not None for future in futures[:3]] == [True, True, False]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("method", ["give", "collect"])
-def test_the_trials_of_a_lost_agent_are_lost_and_to_be_tried_again(
-    method: str, world: World, dispatcher: Dispatcher
-) -> None:
+def test_the_trials_of_a_lost_agent_are_lost_and_to_be_tried_again(world: World, dispatcher: Dispatcher) -> None:
     future = submit(dispatcher, 0)
     agent = world.ready()
-    if method == "collect":
-        world.given()
-    world.next(method).future.set_exception(Gone("the host has burnt down"))
+    world.next("exchange").future.set_exception(Gone("the host has burnt down"))
 
     problem = future.exception(PATIENCE)
     assert isinstance(problem, WorkerLost)
@@ -223,6 +281,20 @@ def test_the_trials_of_a_lost_agent_are_lost_and_to_be_tried_again(
     assert world.ready() is not agent
 
 
+def test_an_agent_that_is_lost_when_it_gets_more_loses_what_it_has_too(world: World, dispatcher: Dispatcher) -> None:
+    learn(world, dispatcher, 0.001)
+    first = submit(dispatcher, 1)
+    world.given()
+    second = submit(dispatcher, 2)
+    call = world.next("exchange")
+    call.future.set_exception(Gone("the host has burnt down"))
+
+    assert [errand.number for errand in call.arguments[0]] == [3]
+    assert call.arguments[1] == 0  # it waits for replies already
+    for future in (first, second):
+        assert str(future.exception(PATIENCE)) == "the worker was lost: the host has burnt down"
+
+
 def test_a_worker_that_somebody_killed_is_no_fault_of_its_trial_but_one_that_crashed_is(
     world: World, dispatcher: Dispatcher
 ) -> None:
@@ -230,7 +302,7 @@ def test_a_worker_that_somebody_killed_is_no_fault_of_its_trial_but_one_that_cra
     world.ready()
     for code in (-9, -11, 3):
         (errand,) = world.given()
-        world.next("collect").future.set_result([Reply("lost", errand.number, text="it was lost", code=code)])
+        world.answer(Reply("lost", errand.number, text="it was lost", code=code))
 
     problems = [future.exception(PATIENCE) for future in futures]
     assert [problem.again for problem in problems if isinstance(problem, WorkerLost)] == [AGAIN, 0, 0]
@@ -240,14 +312,13 @@ def test_what_cannot_be_understood_is_an_error_and_another_agent_goes_on(world: 
     future = submit(dispatcher, 0)
     following = submit(dispatcher, 1)
     world.ready()
-    world.given()
-    world.next("collect").future.set_exception(ValueError("nobody can read that"))
+    world.next("exchange").future.set_exception(ValueError("nobody can read that"))
 
     assert str(future.exception(PATIENCE)) == "ValueError: nobody can read that"
     assert isinstance(future.exception(0), WorkerError)
     world.ready()
     (errand,) = world.given()
-    world.next("collect").future.set_result([finished(errand)])
+    world.answer(finished(errand))
     assert following.result(PATIENCE).uid == "000000000001"
 
 
@@ -279,7 +350,7 @@ def test_an_interrupt_ends_what_waits_and_is_passed_on_to_what_runs(world: World
 
     assert isinstance(waiting.exception(PATIENCE), KeyboardInterrupt)
     world.next("interrupt")
-    world.next("collect").future.set_result([Reply("interrupted", errand.number)])
+    world.answer(Reply("interrupted", errand.number))
     assert isinstance(running.exception(PATIENCE), KeyboardInterrupt)
 
 
@@ -321,11 +392,10 @@ def test_folders_go_to_agents_that_do_not_reach_the_storage_and_come_back(world:
     world.ready(reached=False)
     luggage = []
     for _ in futures:
-        call = world.next("give")
-        call.future.set_result(None)
-        luggage.append(call.arguments[1:])
+        call = world.exchange(lambda errands: bool(errands))
+        luggage.append(call.arguments[3:])
         (errand,) = call.arguments[0]
-        world.next("collect").future.set_result([finished(errand)._replace(archive=b"home")])
+        world.answer(finished(errand)._replace(archive=b"home"))
 
     assert [future.result(PATIENCE).state for future in futures] == ["finished"] * 2
     assert (luggage, stored) == ([(b"a", b"b"), ()], [b"home"] * 2)
@@ -344,7 +414,7 @@ def test_a_folder_that_cannot_be_stored_or_had_fails_its_trial(world: World, dis
     world.ready(reached=False)
     world.ready(reached=False)  # for the other work
     (errand,) = world.given()
-    world.next("collect").future.set_result([finished(errand)._replace(archive=b"home")])
+    world.answer(finished(errand)._replace(archive=b"home"))
 
     assert [repr(future.exception(PATIENCE)) for future in (first, second)] == [
         "FileNotFoundError('gone')",
@@ -388,7 +458,7 @@ def test_progress_is_passed_on(world: World) -> None:
     submit(dispatcher, 0)
     world.ready()
     world.given()
-    world.next("collect").future.set_result([Reply("progress", progress=("u", 1, None))])
+    world.answer(Reply("progress", progress=("u", 1, None)))
 
     assert told.get(timeout=PATIENCE) == ("u", 1, None)
     dispatcher.close()

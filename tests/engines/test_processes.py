@@ -319,6 +319,21 @@ def test_nothing_of_a_trial_leaks_into_the_next(
     assert after == before
 
 
+@pytest.mark.parametrize("is_loaded", [False, True], ids=["what is new", "what was there"])
+def test_settings_of_python_and_libraries_are_those_of_before(is_loaded: bool, engine: ProcessesEngine) -> None:
+    other = ProcessesEngine(1)
+    try:
+        fresh = other.submit(works.settings, trial()).result(PATIENCE).result
+    finally:
+        other.close()
+    if is_loaded:
+        engine.submit(works.settings, trial()).result(PATIENCE)
+
+    engine.submit(works.change_settings, trial()).result(PATIENCE)
+
+    assert engine.submit(works.settings, trial()).result(PATIENCE).result == fresh
+
+
 def test_all_futures_end_when_workers_are_killed_one_after_the_other(two: ProcessesEngine) -> None:
     futures = [two.submit(works.exits if n % 3 == 0 else works.pid, trial(n)) for n in range(12)]
     wait(futures, timeout=PATIENCE)

@@ -105,3 +105,24 @@ def test_installed_packages_are_not_searched_for_names_that_are_known(monkeypatc
     monkeypatch.setattr(registry, "_added", lambda: pytest.fail("searched"))
 
     registry.make("processes:1")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("slots", "2", "slots of the engine Wrong is '2'\n  It must be a whole number of at least 1."),
+        ("slots", 0, "slots of the engine Wrong is 0\n  It must be a whole number of at least 1."),
+        ("slots", True, "slots of the engine Wrong is True\n  It must be a whole number of at least 1."),
+        ("reach", "moon", "reach of the engine Wrong is 'moon'\n  It must be one of 'process', 'host', 'anywhere'."),
+        ("name", None, "name of the engine Wrong is None\n  It must be a text."),
+    ],
+)
+def test_an_engine_that_is_not_as_one_should_be_is_told(attribute: str, value: object, message: str) -> None:
+    class Wrong(LocalEngine):
+        pass
+
+    setattr(Wrong, attribute, value)
+
+    with pytest.raises(InvalidValue) as caught:
+        registry.make(Wrong())
+    assert str(caught.value) == message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import logging
 import os
 import signal
@@ -123,6 +124,42 @@ def change_everything(spec: TrialSpec) -> Outcome:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.setitimer(signal.ITIMER_REAL, 1000)
     return _outcome(spec, None)
+
+
+def change_settings(spec: TrialSpec) -> Outcome:
+    import decimal
+    import socket
+
+    import numpy
+
+    signal.setitimer(signal.ITIMER_VIRTUAL, 1000)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    sys.setrecursionlimit(12_345)
+    sys.settrace(lambda *event: None)
+    sys.argv.append("leaked")
+    gc.disable()
+    os.umask(0o077)
+    socket.setdefaulttimeout(1)
+    decimal.getcontext().prec = 3
+    numpy.seterr(all="raise")
+    numpy.set_printoptions(precision=2)
+    return _outcome(spec, None)
+
+
+def settings(spec: TrialSpec) -> Outcome:
+    import decimal
+    import socket
+
+    import numpy
+
+    umask = os.umask(0o022)
+    os.umask(umask)
+    facts = [
+        str(signal.getsignal(signal.SIGUSR1)), signal.getitimer(signal.ITIMER_VIRTUAL)[0], sys.getrecursionlimit(),
+        str(sys.gettrace()), sys.argv, gc.isenabled(), umask, socket.getdefaulttimeout(), decimal.getcontext().prec,
+        numpy.geterr(), repr(numpy.get_printoptions()),
+    ]  # fmt: skip
+    return _outcome(spec, facts)
 
 
 def surroundings(spec: TrialSpec) -> Outcome:

@@ -150,10 +150,62 @@ def test_a_trial_that_its_engine_loses_has_failed_and_the_others_go_on(project: 
     assert trials[0].error["message"] == "the worker is gone"
 
 
+class Wrong(Threads):
+    """Gives something else for the first trial."""
+
+    def __init__(self, given: Callable[[], Any]) -> None:
+        super().__init__(1)
+        self._given = given
+
+    def submit(self, work: Callable[[Any], Any], spec: Any) -> Future[Any]:
+        given: Future[Any] = self._given() if spec.index == 0 else super().submit(work, spec)
+        return given
+
+
+def cancelled() -> Future[Any]:
+    future: Future[Any] = Future()
+    future.cancel()
+    return future
+
+
+def no_outcome() -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result({"state": "finished"})
+    return future
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda: 1 // 0, "integer division or modulo by zero"),
+        (lambda: "nothing", "the engine 'threads' gave 'nothing' in place of a future"),
+        (cancelled, "its engine has cancelled the trial"),
+        (no_outcome, "its engine gave {'state': 'finished'} in place of an outcome"),
+    ],
+)
+def test_what_an_engine_does_wrong_fails_a_trial_and_the_others_go_on(
+    given: Callable[[], Any], message: str, project: World, tmp_path: Path
+) -> None:
+    project("components:\n  - work: {}\n", work=MODULE)
+    with pytest.raises(errors.TrialsFailed, match="1 of 2 trials"):
+        ml.execute(ml.Task("work").repeat(2), tmp_path, seed="OY1p1o", engine=Wrong(given))
+    trials = ml.Storage(tmp_path)["OY1p1o"].trials
+    assert [trial.status for trial in trials] == ["failed", "finished"]
+    assert trials[0].error is not None
+    assert trials[0].error["message"].endswith(message)
+
+
 def test_a_lost_trial_can_be_tried_again(project: World) -> None:
     project("components:\n  - work: {}\n", work=MODULE)
     execution = ml.execute(ml.Task("work").repeat(2), engine=Losing(1), retries=1)
     assert [(trial.status, trial.attempt) for trial in execution.trials] == [("finished", 2), ("finished", 1)]
+
+
+def test_a_timeout_is_refused_where_trials_run_in_other_threads(project: World, tmp_path: Path) -> None:
+    project("components:\n  - work: {}\n", work=MODULE)
+    with pytest.raises(errors.Refused, match="the engine 'threads' cannot end a trial whose time is over"):
+        ml.execute("work", tmp_path / "s", engine=Threads(1), timeout=1)
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_timeout_on_local_is_refused_outside_of_the_main_thread(project: World, tmp_path: Path) -> None:

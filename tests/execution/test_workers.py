@@ -211,6 +211,27 @@ def test_a_lost_worker_fails_its_trial_and_what_it_wrote_is_kept(
     assert trials[1].error["type"] == "WorkerLost"
 
 
+LETS_GO = """
+import os
+from machinable import Component
+
+
+class LetsGo(Component):
+    def on_execute(self):
+        os.closerange(3, 256)
+        return "the end"
+"""
+
+
+def test_a_worker_that_is_lost_when_its_trial_has_ended_costs_nothing(project: World, tmp_path: Path) -> None:
+    project("components: [lets_go: ]\n", lets_go=LETS_GO)
+
+    run(ml.Task("lets_go").repeat(2), "processes:1", tmp_path / "stored")
+
+    trials = ml.Storage(tmp_path / "stored")["OY1p1o"].trials
+    assert [(trial.status, trial.result, trial.error) for trial in trials] == [("finished", "the end", None)] * 2
+
+
 def test_an_interrupt_in_one_worker_stops_all_with_their_books_closed(project: World, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     project(f"components:\n  - interrupts: {{pipe: {tmp_path / 'pipe'}}}\n", interrupts=INTERRUPTS)

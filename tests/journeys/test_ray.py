@@ -19,6 +19,7 @@ from machinable.engines import registry
 from machinable.engines.ray import RayEngine
 from machinable.errors import ImportFailed, InvalidValue, Refused
 from machinable.testing.engine import contents
+from tests.execution.test_spool import CHAIN, CHAINED
 from tests.kits.modules import ENDLESS, INTERRUPTS
 
 World = Callable[..., Path]
@@ -231,6 +232,18 @@ def test_what_a_trial_requires_is_there_wherever_it_runs(
     assert [trial.result for trial in listed] == [required.read("a.json")] * 2
 
 
+def test_what_a_requirement_has_read_is_there_when_it_lives_on(
+    project: World, ray_cluster: None, tmp_path: Path, unreached: None
+) -> None:
+    project(CHAINED, **CHAIN)
+    here = run("third", tmp_path / "stored", "local")
+
+    there = run("third", tmp_path / "stored")
+
+    assert [trial.status for trial in there.trials] == ["reused", "reused", "finished"]
+    assert there.trials[-1].result == here.trials[-1].result == ([1, 2, 3], [6], "finished", 6, here.trials[1].uid)
+
+
 # what is lost
 
 DIES = """
@@ -400,6 +413,23 @@ def test_what_a_connected_process_cannot_have_is_refused(ray_cluster: None) -> N
         registry.make("ray:10.0.0.1:6379").places({})  # type: ignore[attr-defined]
     with pytest.raises(Refused, match="so num_cpus cannot be set any more"):
         registry.make({"type": "ray", "num_cpus": 3}).places({})  # type: ignore[attr-defined]
+    with pytest.raises(InvalidValue, match="the engine 'ray' takes no num_cpu\n  Did you mean 'num_cpus'"):
+        registry.make({"type": "ray", "num_cpu": 3}).places({})  # type: ignore[attr-defined]
+
+
+def test_a_cluster_of_its_own_is_none_that_somebody_else_has_started(
+    ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.make("ray:local").places({})  # type: ignore[attr-defined]  # this process has
+
+    monkeypatch.setattr("ray._private.worker._global_node", None)
+    with pytest.raises(Refused, match=r"is connected to the Ray cluster at .*, and the engine asks for one of its own"):
+        registry.make("ray:local").places({})  # type: ignore[attr-defined]
+
+
+def test_an_empty_address_is_none(ray_cluster: None) -> None:
+    with pytest.raises(InvalidValue, match="'' is no address of a Ray cluster"):
+        registry.make("ray:").places({})  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -473,6 +503,21 @@ def test_a_ray_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         RayEngine().places({})
 
 
+def test_hosts_with_another_version_are_told(
+    project: World, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project("components:\n  - nothing:\n", nothing=NOTHING)
+    monkeypatch.setattr("machinable.engines.agent._version", lambda: "0.0.1")  # hosts import their own
+
+    (trial,) = run("nothing", on_failure="continue").trials
+
+    assert (trial.status, trial.error["message"]) == (
+        "failed",
+        f"no worker could be started: machinable {ml.__version__} is installed there, and 0.0.1 here: every host of "
+        "the cluster needs the same version of it",
+    )
+
+
 # a cluster of somebody else
 
 SOMEBODY = """
@@ -502,6 +547,19 @@ print(ml.execute("nothing", storage, 2, {"type": "ray"}).status, ray.is_initiali
 """
 
 
+STRANGER = """
+import os
+import sys
+import machinable as ml
+from machinable.errors import Refused
+
+try:
+    ml.execute("nothing", None, 1, sys.argv[1])
+except Refused as error:
+    print(error.message, os.environ.get("RAY_AUTH_MODE"))
+"""
+
+
 @pytest.fixture
 def somebody(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that has started a cluster of its own. It tells the address, and how the cluster is after a line."""
@@ -527,6 +585,13 @@ def test_a_cluster_of_somebody_else_is_used_with_its_token_and_left_as_it_is(
     done = script(directory, GUEST, arguments=[f"ray:{address}"], HOME=str(tmp_path))
 
     assert (done.stdout, done.stderr) == ("finished False None\nfinished False\n", "")
+    for variables, why in [
+        ({"HOME": str(directory)}, "and this process shows none"),
+        ({"HOME": str(tmp_path), "RAY_AUTH_TOKEN": "0" * 64}, "which is not the one of this process"),
+    ]:
+        strange = script(directory, STRANGER, arguments=[f"ray:{address}"], **variables)
+        told = f"no Ray cluster is reached at {address}: it asks for a token, {why} None\n"
+        assert (strange.stdout, strange.stderr) == (told, "")
     assert somebody.communicate("go on\n", timeout=60)[0] == "[True] 7\n"
 
 
@@ -542,10 +607,11 @@ from machinable.errors import InvalidValue
 storage = {"storage": "stored", "code_backup": False}
 first, second = ml.execute([ml.Task("nothing").repeat(3), ml.Task("nothing")], storage, 1, "ray")
 print(first.status, second.status, first.data["engine"]["type"], ray.is_initialized(), os.environ.get("RAY_AUTH_MODE"))
-try:
-    RayEngine(num_cpu=2).places({})
-except InvalidValue as error:
-    print(error)
+for engine, declared in ((RayEngine(num_cpu=2), {}), (RayEngine(), {"CPU": 2})):
+    try:
+        engine.places(declared)
+    except InvalidValue as error:
+        print(str(error).partition(" cannot be a custom resource")[0])
 """
 
 
@@ -558,6 +624,8 @@ def test_a_cluster_of_its_own_is_there_for_as_long_as_it_is_needed(project: Worl
     done = script(directory, OWN, "-W", "error")
 
     assert (done.stdout, done.stderr) == (
-        "finished finished ray False None\nthe engine 'ray' takes no num_cpu\n  It takes what ray.init takes.\n",
+        "finished finished ray False None\n"
+        "the engine 'ray' takes no num_cpu\n  Did you mean 'num_cpus' or 'num_gpus'?\n"
+        "Ray does not take what it is given: {'CPU': 2} -> `CPU`\n",
         "",
     )

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from machinable.component.base import Component, Surroundings, overrides
 from machinable.component.children import connect, create, destroy
+from machinable.component.forks import ReturnsOnce
 from machinable.plan.spec import ChildSpec
 
 __all__ = ["Course", "live"]
@@ -80,7 +81,8 @@ def _make_children(node: Component, course: Course) -> None:
 
 def _execute(node: Component, course: Course) -> Any:
     try:
-        result = node.on_execute()
+        with ReturnsOnce():
+            result = node.on_execute()
     except StopIteration:
         result = None
         course.log.warning("on_execute raised StopIteration: it has ended with the result None")
@@ -100,7 +102,8 @@ def _iterate(node: Component, iteration: int, has_begun: bool, checkpoints: Iter
         checkpoints.within(iteration)
         has_begun = False
         try:
-            answer = node.on_execute_iteration(iteration)
+            with ReturnsOnce():
+                answer = node.on_execute_iteration(iteration)
         except StopIteration:
             checkpoints.after(iteration, True)
             return

@@ -17,6 +17,7 @@ from machinable.component.checkpoints import NODE, Checkpoints
 from machinable.component.children import child_specs, construct, create
 from machinable.component.failures import error_data
 from machinable.component.folder import LocalFolder
+from machinable.component.forks import ReturnsOnce
 from machinable.component.life import live
 from machinable.component.loading import Code, check_function, importing, load_component, load_mixin
 from machinable.component.output import Capture
@@ -155,7 +156,8 @@ class _Trial:
                 try:
                     if self._spec.resume_from is not None:
                         self._resume(self._spec.resume_from)
-                    self._keep(self._live(code))
+                    with ReturnsOnce():
+                        self._keep(self._live(code))
                 except BaseException as error:  # the first error counts, not one of closing afterwards
                     self._fail(error)
         except BaseException as error:
@@ -270,7 +272,8 @@ class _Trial:
         self._describe()
         self.seed()
         self._clock.begin()
-        return function(**{name: component if name == "component" else getattr(component, name) for name in names})
+        with ReturnsOnce():
+            return function(**{name: component if name == "component" else getattr(component, name) for name in names})
 
     def _quietly(self, event: str, *arguments: Any) -> None:
         """An event of the node after a failure, in which further errors change nothing."""

@@ -16,8 +16,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from machinable.engines.luggage import pack_folder, unpack_folder
 from machinable.engines.processes import Origin, ProcessesEngine
 from machinable.engines.protocol import Movable, WorkerLost
+from machinable.engines.scratch import Scratch
 
-__all__ = ["LARGE", "Agent", "Errand", "Reply", "Setup"]
+__all__ = ["LARGE", "Agent", "Errand", "OtherVersion", "Reply", "Setup"]
 
 LARGE = 2**20  # bytes from which on something travels on its own
 
@@ -31,6 +32,7 @@ class Setup(NamedTuple):
         project, directory: absolute paths of the project and of the working directory.
         host: what `host_of` gives for the working directory.
         path, arguments, flags: see `Origin`. tells: whether somebody wants to hear about progress.
+        version: of machinable.
     """
 
     project: str
@@ -40,12 +42,18 @@ class Setup(NamedTuple):
     arguments: Sequence[str]
     flags: Sequence[str]
     tells: bool
+    version: str
 
     @classmethod
     def here(cls, project: str, tells: bool) -> Setup:
         """Those of this process."""
         origin, directory = Origin.here(), os.getcwd()
-        return cls(project, directory, host_of(directory), origin.path, list(origin.arguments), origin.flags, tells)
+        arguments = list(origin.arguments)
+        return cls(project, directory, host_of(directory), origin.path, arguments, origin.flags, tells, _version())
+
+
+def _version() -> str:
+    return str(sys.modules["machinable"].__version__)
 
 
 def host_of(directory: str) -> tuple[Any, ...]:
@@ -87,18 +95,29 @@ class Reply(NamedTuple):
     progress: tuple[str, Any, int | None] | None = None
 
 
+class OtherVersion(RuntimeError):
+    """Another version of machinable is installed where an agent is."""
+
+
 class Agent:
     """Keeps a worker process busy. Its methods are called at the same time by several threads.
 
     Args:
         setup: of the process that executes. code: an archive of its project, or None.
+
+    Raises:
+        OtherVersion: the two would not understand each other.
     """
 
     def __init__(self, setup: Setup, code: bytes | None) -> None:
-        from tempfile import mkdtemp
-
+        if setup.version != _version():
+            raise OtherVersion(
+                f"machinable {_version()} is installed there, and {setup.version} here: every host of the cluster "
+                "needs the same version of it"
+            )
         self._setup = setup
-        self._root = mkdtemp(prefix="machinable-")
+        self._scratch = Scratch()
+        self._root = self._scratch.path
         self._project = setup.project
         if code is not None:
             from machinable.storage.archive import unpack
@@ -140,17 +159,22 @@ class Agent:
         self._work = pickle.dumps(made)
         return is_reached
 
-    def give(self, errands: Sequence[Errand], *luggage: bytes) -> None:
-        """Take trials on, with the folders that they read."""
+    def exchange(self, errands: Sequence[Errand], number: int, patience: float, *luggage: bytes) -> list[Reply]:
+        """Take trials on, with the folders that they read, and give what there is to say.
+
+        Args:
+            number: with 0 it returns at once and says nothing. Otherwise it waits for the first reply, and then a
+                little, for `patience`, until there are so many.
+        """
         for archive in luggage:
             unpack_folder(self._spool, archive)
         for errand in errands:
             future = self._engine.pass_on(self._work, errand.spec, errand.threads)
             self._running[errand.number] = future
             future.add_done_callback(partial(self._ended, errand))
+        return self._collected(number, patience) if number else []
 
-    def collect(self, number: int, patience: float) -> list[Reply]:
-        """What there is to say. It waits for the first reply, and then a little until there are so many."""
+    def _collected(self, number: int, patience: float) -> list[Reply]:
         with self._changed:
             self._wanted = 1
             self._changed.wait_for(lambda: self._replies or self._told)
@@ -182,11 +206,9 @@ class Agent:
 
     def close(self) -> None:
         """End the worker process, and leave nothing behind."""
-        from shutil import rmtree
-
         self._engine.close()
         os.chdir("/")
-        rmtree(self._root, ignore_errors=True)
+        self._scratch.close()
 
     def keep(self, data: bytes) -> Any:
         """Something large, to be fetched on its own."""

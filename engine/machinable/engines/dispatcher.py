@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -25,11 +25,11 @@ from machinable.plan.spec import Outcome, TrialSpec
 __all__ = ["AGAIN", "Dispatcher", "Handle", "Hired", "TrialFuture"]
 
 AGAIN = 3  # times that a trial is tried again whose worker was lost through no fault of its own
-SHORT = 0.02  # seconds below which trials are handed over several at a time
-AHEAD = 0.04  # seconds of work that an agent has then
+SHORT = 0.08  # seconds below which an agent has the next trial at hand
+AHEAD = 0.04  # seconds of work that it has then, if these are more
 MOST = 64  # trials that an agent has at most
 LONG = 0.1  # seconds after which what waits behind a trial is given to others
-LINGER = 0.02  # seconds that an agent waits for further replies
+LINGER = 0.05  # seconds that an agent waits for further replies
 PATIENCE = 5.0  # seconds that an agent gets to answer
 FAILURES = 3  # agents in a row that could not even begin
 
@@ -108,17 +108,21 @@ class Dispatcher:
         hired: how agents are had. on_progress: is told how far trials are.
 
     Attributes:
-        slots: how many trials it is worth to have submitted.
+        slots: how many trials may be submitted. ahead: how many more are welcome, so that a worker has its next one at
+            hand, and an agent that has told how some ended gets further ones at once.
     """
 
     def __init__(self, hired: Hired, slots: int, on_progress: Callable[[], OnProgress | None]) -> None:
         self.slots = slots
+        self.ahead = 0
         self.depot: Depot | None = None
         self._hired = hired
         self._at_once = slots
         self._on_progress = on_progress
         self._notes: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._coming: deque[_Job] = deque()  # to the queues
         self._queues: dict[Hashable, deque[_Job]] = {}
+        self._sated: set[Hashable] = set()  # for what agents have enough to do, so that more need not wake the thread
         self._places: list[_Place] = []
         self._leaving: list[Handle] = []  # agents that end
         self._jobs: dict[Future[Outcome], _Job] = {}
@@ -126,6 +130,7 @@ class Dispatcher:
         self._works: dict[int, bytes] = {}
         self._kept: dict[str, Any] = {}
         self._work: Work | None = None
+        self._movable: Movable | None = None  # the same, if it is
         self._packer = Packer()
         self._number = 0
         self._failures = 0
@@ -143,13 +148,15 @@ class Dispatcher:
         """
         if work is not self._work:
             self._works[len(self._works)] = pickle.dumps(work)
-            self._work = work
+            self._work, self._movable = work, work if isinstance(work, Movable) else None
         self._number += 1
-        home, folders = (work.home(spec), work.needs(spec)) if isinstance(work, Movable) else ("", ())
+        home, folders = ("", ()) if self._movable is None else (self._movable.home(spec), self._movable.needs(spec))
         errand = Errand(self._number, self._packer.pack(spec), spec.threads, home)
         job = _Job(needs, len(self._works) - 1, errand, folders)
         self._jobs[job.future] = job
-        self._notes.put(partial(self._submitted, job))
+        self._coming.append(job)
+        if needs not in self._sated:
+            self._notes.put(self._take_in)
         return job.future
 
     def interrupt(self) -> None:
@@ -187,14 +194,21 @@ class Dispatcher:
     def _turn(self) -> None:
         has_more = any(len(place.jobs) > 1 for place in self._places)
         with suppress(Empty):
-            self._notes.get(timeout=LONG / 2 if has_more else None)()
+            note = self._notes.get(timeout=LONG / 2 if has_more else None)
             while not self._is_over:
-                self._notes.get_nowait()()
+                self._take_in()
+                note()
+                note = self._notes.get_nowait()
         if not self._is_over:
+            self._take_in()
             self._withdraw()
             self._dispatch()
+            for place in self._places:
+                if place.jobs and not place.is_collecting:
+                    self._exchange(place)
 
     def _break_off(self, error: Exception) -> None:
+        self._sated = set()
         self._drained()
         for job in list(self._jobs.values()):
             self._fail(job, error)
@@ -206,25 +220,34 @@ class Dispatcher:
         """Have something done with a result by the thread."""
         future.add_done_callback(lambda done: self._notes.put(partial(then, done)))
 
-    def _submitted(self, job: _Job) -> None:
-        self._queues.setdefault(job.needs, deque()).append(job)
+    def _take_in(self) -> None:
+        while self._coming:
+            job = self._coming.popleft()
+            self._queues.setdefault(job.needs, deque()).append(job)
 
     def _dispatch(self) -> None:
         waiting = {needs: queue for needs, queue in self._queues.items() if queue}
+        limits = {needs: self._hired.limit(needs) for needs in self._queues}
+        sated = set()
         for needs, queue in waiting.items():
             mine = [place for place in self._places if place.needs == needs]
             busy = sum(len(place.jobs) for place in mine)
-            for _ in range(min(self._hired.limit(needs), len(queue) + busy) - len(mine)):
+            worth = min(limits[needs], len(queue) + busy)
+            for _ in range(worth - len(mine)):
                 self._hire(needs)
             self._give_out(queue, [place for place in mine if place.is_ready], self._depth(needs))
+            if queue and worth == limits[needs]:
+                sated.add(needs)
+        self._sated = sated
         served = {place.needs for place in self._places if place.is_ready}
         if not waiting.keys() <= served:
             for place in self._places[:]:  # idle ones may hold what others wait for
                 if place.is_ready and not place.jobs and place.needs not in waiting:
                     self._release(place)
         depth = max(map(self._depth, self._seconds), default=1)
-        at_once = max([self._at_once, *map(self._hired.limit, self._queues)])
-        self.slots = at_once * depth
+        at_once = max([self._at_once, *limits.values()])
+        self.slots = at_once * max(1, depth // 2)
+        self.ahead = at_once * (depth + depth // 2) - self.slots
 
     def _depth(self, needs: Hashable) -> int:
         """How many trials an agent gets at a time."""
@@ -269,20 +292,22 @@ class Dispatcher:
         return jobs
 
     def _give_out(self, queue: deque[_Job], places: list[_Place], depth: int) -> None:
+        fair = math.ceil((len(queue) + sum(len(place.jobs) for place in places)) / max(1, len(places)))
         wanting = [x for x in places if not x.is_withdrawing and (not x.jobs or len(x.jobs) <= depth // 2)]
         wanting.sort(key=lambda place: len(place.jobs))
-        for index, place in enumerate(wanting):
+        for place in wanting:
             if not queue:
                 return
             if queue[0].work_id != place.work_id:
                 if not place.jobs:
                     self._look(place, queue[0].work_id)
                 continue
-            share = math.ceil(len(queue) / (len(wanting) - index))
+            room = min(depth, fair) - len(place.jobs)
             jobs: list[_Job] = []
-            while queue and len(jobs) < min(share, depth - len(place.jobs)) and queue[0].work_id == place.work_id:
+            while len(jobs) < room and queue and queue[0].work_id == place.work_id:
                 jobs.append(queue.popleft())
-            self._give(place, jobs)
+            if jobs:
+                self._give(place, jobs)
 
     def _give(self, place: _Place, jobs: list[_Job]) -> None:
         luggage = []
@@ -309,27 +334,22 @@ class Dispatcher:
             place.heard = time.monotonic()
         place.jobs.update((job.number, job) for job in jobs)
         next(iter(place.jobs.values())).begins()
-        given = place.handle.call("give", [job.errand for job in jobs], *luggage)
-        self._later(given, partial(self._given, place))
-        self._collect(place)
+        self._exchange(place, jobs, luggage)
 
-    def _given(self, place: _Place, done: Future[Any]) -> None:
-        problem = done.exception()
-        if problem is not None:
-            self._lost(place, problem)
+    def _exchange(self, place: _Place, jobs: Iterable[_Job] = (), luggage: Iterable[Any] = ()) -> None:
+        """Give an agent trials, and have it tell how some have ended, if it does not do that already."""
+        number = 0 if place.is_collecting else max(1, len(place.jobs) // 2)
+        place.is_collecting = True
+        exchanged = place.handle.call("exchange", [job.errand for job in jobs], number, LINGER, *luggage)
+        self._later(exchanged, partial(self._exchanged, place, number))
 
-    def _collect(self, place: _Place) -> None:
-        if place.jobs and not place.is_collecting:
-            place.is_collecting = True
-            collected = place.handle.call("collect", max(1, len(place.jobs) // 2), LINGER)
-            self._later(collected, partial(self._collected, place))
-
-    def _collected(self, place: _Place, done: Future[Any]) -> None:
+    def _exchanged(self, place: _Place, number: int, done: Future[Any]) -> None:
         problem = done.exception()
         if problem is not None:
             self._lost(place, problem)
             return
-        place.is_collecting = False
+        if number:
+            place.is_collecting = False
         replies: list[Reply] = done.result()
         for reply in replies:
             if reply.progress is not None:
@@ -344,7 +364,6 @@ class Dispatcher:
                 self._answered(job, reply)
         for job in list(place.jobs.values())[:1]:
             job.begins()
-        self._collect(place)
 
     def _answered(self, job: _Job, reply: Reply) -> None:
         """A trial has ended; what is large is still to come."""

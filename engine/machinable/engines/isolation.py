@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -11,11 +12,27 @@ from typing import Any
 
 __all__ = ["Surroundings"]
 
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if hasattr(signal, name)]
+
+def _there(*names: str) -> list[Any]:
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+_SIGNALS = _there(
+    "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGUSR1", "SIGUSR2", "SIGCHLD"
+)
+_TIMERS = _there("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
+
+# with which numpy is loaded
+_ERRORS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+_PRINTING: dict[str, Any] = {
+    "edgeitems": 3, "threshold": 1000, "floatmode": "maxprec", "precision": 8, "suppress": False, "linewidth": 75,
+    "nanstr": "nan", "infstr": "inf", "sign": "-", "formatter": None, "legacy": False,
+}  # fmt: skip
 
 
 class Surroundings:
-    """The environment, working directory, import path, warnings, loggers and signal handlers of this process.
+    """What a process has one of, and trials change: the environment, working directory, import path, warnings, loggers,
+    signal handlers and timers, and settings of Python and numpy.
 
     `Surroundings.current` is what a worker goes back to after each trial.
     """
@@ -34,6 +51,7 @@ class Surroundings:
         self._path = sys.path, list(sys.path)
         self._signals = [(number, signal.getsignal(number)) for number in _SIGNALS]
         self._loggers = _loggers()
+        self._settings = _Settings()
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
 
@@ -48,15 +66,55 @@ class Surroundings:
                 os.chdir(self._directory)
         sys.path, path = self._path[0], self._path[1]
         sys.path[:] = path
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        for timer in _TIMERS:
+            signal.setitimer(timer, 0)
         for number, handler in self._signals:
             if signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
         _restore_loggers(self._loggers)
+        self._settings.put_back()
         self._warnings.__exit__(None, None, None)
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
+
+
+class _Settings:
+    """Settings of Python, and of libraries as far as they are loaded."""
+
+    def __init__(self) -> None:
+        self._recursion = sys.getrecursionlimit()
+        self._arguments = sys.argv, list(sys.argv)
+        self._tracing = sys.gettrace(), sys.getprofile()
+        self._is_collecting = gc.isenabled()
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+        decimal, numpy = sys.modules.get("decimal"), sys.modules.get("numpy")
+        self._decimal = None if decimal is None else decimal.getcontext().copy()
+        self._errors = _ERRORS if numpy is None else numpy.geterr()
+        self._printing = _PRINTING if numpy is None else numpy.get_printoptions()
+        self._timeout = sys.modules["socket"].getdefaulttimeout() if "socket" in sys.modules else None
+
+    def put_back(self) -> None:
+        """Let everything be as it was; what has been loaded since as when it is loaded."""
+        if sys.getrecursionlimit() != self._recursion:
+            sys.setrecursionlimit(self._recursion)
+        sys.argv, arguments = self._arguments
+        sys.argv[:] = arguments
+        sys.settrace(self._tracing[0])
+        sys.setprofile(self._tracing[1])
+        if gc.isenabled() != self._is_collecting:
+            gc.enable() if self._is_collecting else gc.disable()
+        os.umask(self._umask)
+        if "socket" in sys.modules:
+            sys.modules["socket"].setdefaulttimeout(self._timeout)
+        if "decimal" in sys.modules:
+            decimal = sys.modules["decimal"]
+            decimal.setcontext((self._decimal or decimal.DefaultContext).copy())
+        if "numpy" in sys.modules:
+            numpy = sys.modules["numpy"]
+            numpy.seterr(**self._errors)
+            if numpy.get_printoptions() != self._printing:
+                numpy.set_printoptions(**self._printing)
 
 
 def _raw_environment() -> dict[Any, Any]:

@@ -17,17 +17,18 @@ class _Found(NamedTuple):
     is_directory: bool
 
 
-def pack_folder(files: Files, path: str) -> bytes:
-    """A folder with all that is in it, under its path in the storage. What is not there is an empty archive."""
+def pack_folder(files: Files, *paths: str) -> bytes:
+    """Folders with all that is in them, under their paths in the storage. What is not there is left out."""
     from zipfile import ZIP_STORED, ZipFile  # 10 ms, and most storages are reached
 
     buffer = BytesIO()
     with ZipFile(buffer, "w", ZIP_STORED) as archive:
-        for found in _walk(files, path):
-            if found.is_directory:
-                archive.writestr(f"{found.path}/", b"")
-            elif files.exists(found.path):  # a link may lead nowhere
-                archive.writestr(found.path, files.read(found.path))
+        for path in paths:
+            for found in _walk(files, path):
+                if found.is_directory:
+                    archive.writestr(f"{found.path}/", b"")
+                elif files.exists(found.path):  # a link may lead nowhere
+                    archive.writestr(found.path, files.read(found.path))
     return buffer.getvalue()
 
 

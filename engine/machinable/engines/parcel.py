@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import fields
+from operator import is_, itemgetter
 from typing import Any
 
 from machinable.plan.spec import TrialSpec
@@ -12,6 +13,7 @@ __all__ = ["Packer"]
 
 OWN = ("index", "uid", "seed", "flags", "requires", "identity", "attempt", "checkpoint", "resume_from")
 SHARED = tuple(field.name for field in fields(TrialSpec) if field.name not in OWN)
+_own, _shared = itemgetter(*OWN), itemgetter(*SHARED)
 MOST = 64  # uses whose trials may take turns
 
 
@@ -28,18 +30,18 @@ class Packer:
             Exception: as `pickle.dumps`.
         """
         values = vars(spec)
-        shared = tuple(values[name] for name in SHARED)
+        shared = _shared(values)
         known, packed = self._packed.get(id(spec.config), ((), b""))
-        if len(known) != len(shared) or any(one is not other for one, other in zip(known, shared, strict=True)):
+        if len(known) != len(shared) or not all(map(is_, known, shared)):
             packed = pickle.dumps(shared)
             if len(self._packed) >= MOST:
                 del self._packed[next(iter(self._packed))]
             self._packed[id(spec.config)] = shared, packed  # it holds them, so that their places stay theirs
-        return pickle.dumps(_Parcel(packed, {name: values[name] for name in OWN}))
+        return pickle.dumps(_Parcel(packed, _own(values)))
 
 
 class _Parcel:
-    def __init__(self, shared: bytes, own: dict[str, Any]) -> None:
+    def __init__(self, shared: bytes, own: tuple[Any, ...]) -> None:
         self._shared = shared
         self._own = own
 
@@ -47,5 +49,7 @@ class _Parcel:
         return _unpacked, (self._shared, self._own)
 
 
-def _unpacked(shared: bytes, own: dict[str, Any]) -> TrialSpec:
-    return TrialSpec(**dict(zip(SHARED, pickle.loads(shared), strict=True)), **own)  # noqa: S301  # made by `pack`
+def _unpacked(shared: bytes, own: tuple[Any, ...]) -> TrialSpec:
+    spec = object.__new__(TrialSpec)  # as `pickle` does it
+    vars(spec).update(zip(SHARED + OWN, pickle.loads(shared) + own, strict=True))  # noqa: S301  # made by `pack`
+    return spec

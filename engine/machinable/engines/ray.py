@@ -8,26 +8,25 @@ import importlib
 import math
 import os
 import re
-import socket
 import time
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from inspect import signature
 from typing import Any, Literal, NamedTuple
 
-from machinable.engines.agent import Agent, Setup
+from machinable.engines.addresses import check_address, has_token, is_here, probe, unreachable
+from machinable.engines.agent import Agent, OtherVersion, Setup
 from machinable.engines.dispatcher import Dispatcher
 from machinable.engines.protocol import Depot, Work
 from machinable.engines.reports import OnProgress
-from machinable.errors import ImportFailed, InvalidValue, Refused
+from machinable.errors import ImportFailed, InvalidValue, Refused, did_you_mean, near_names
 from machinable.plan.spec import Outcome, TrialSpec
 
 __all__ = ["RayEngine", "shut_down"]
 
 OLDEST = (2, 60)
-PATIENCE = 3.0  # seconds that a cluster gets to answer at all
 FRESH = 5.0  # seconds after which the hosts of a cluster are counted again
 
 
@@ -92,6 +91,7 @@ class RayEngine:
         self._digest = b""
         self._code = 0
         self._setup: Setup | None = None
+        self._actors: Any = None  # the class of agents, which Ray takes its time to look at
 
     # what the scheduler knows
 
@@ -102,6 +102,11 @@ class RayEngine:
         To look at it does not connect: before, it is one.
         """
         return 1 if self._ray is None else self._started().slots
+
+    @property
+    def ahead(self) -> int:
+        """How many more trials may wait for a worker: none while they are long."""
+        return 0 if self._dispatcher is None else self._dispatcher.ahead
 
     @property
     def depot(self) -> Depot | None:
@@ -167,7 +172,7 @@ class RayEngine:
             self._dispatcher = None
         if self._connection is not None:
             self._connection.leave(self)
-        self._connection = self._ray = None
+        self._connection = self._ray = self._actors = None
         self._shipped = (self._shipped[0], None)
         self._counted = (0.0, [])
         self._setup = None
@@ -181,7 +186,9 @@ class RayEngine:
             self._setup = Setup.here(self._shipped[0], self.on_progress is not None)
         # Threads: a method that waits for replies, and others that are called meanwhile.
         options = {**needs.options(), "max_concurrency": 8, "max_restarts": 0, "max_task_retries": 0}
-        actor = self._ray.remote(RayAgent).options(**options).remote(self._setup, self._shipped[1])
+        if self._actors is None:
+            self._actors = self._ray.remote(RayAgent)
+        actor = self._actors.options(**options).remote(self._setup, self._shipped[1])
         return _Handle(self._ray, actor)
 
     def limit(self, needs: Hashable) -> int:
@@ -204,6 +211,9 @@ class RayEngine:
         text = str(error)
         _, found, reason = text.partition("The actor is dead because ")
         reason = re.split(r" Some common causes include|\n", reason if found else text.strip())[0].strip()
+        _, other, told = text.rpartition(f"{OtherVersion.__name__}: ")
+        if other:
+            return told.strip()
         if "No module named 'machinable" in text:
             return "machinable is not installed there: every host of the cluster needs the same version of it"
         if "creation task" in text:
@@ -240,15 +250,22 @@ class RayEngine:
         if self._ray is not None:
             return
         ray = _import_ray()
+        if self.address is not None:
+            check_address(self.address)
         address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+        _check_options(ray, self._options)
         connection = _Connection.current
         if connection is None and ray.is_initialized():
-            self._check_connected(ray, address)
+            self._check_connected(ray)
         else:
             asked = (address, self._options, dict(self._declared))
             if connection is None or not ray.is_initialized():
                 connection = _Connection(ray, asked, os.environ.get("RAY_AUTH_MODE"))
-                self._begin(ray, address)
+                try:
+                    self._begin(ray, address)
+                except BaseException:
+                    connection.forget()
+                    raise
                 _Connection.current = connection
             elif connection.asked != asked:
                 raise Refused(
@@ -259,13 +276,18 @@ class RayEngine:
             self._connection = connection
         self._ray = ray
 
-    def _check_connected(self, ray: Any, address: str) -> None:
+    def _check_connected(self, ray: Any) -> None:
         """What was asked for must be what this process is connected to."""
         current = ray.get_runtime_context().gcs_address
-        if self.address is not None and address not in ("auto", "local", current):
+        if self.address == "local" and not _is_of_this_process(ray):
             raise Refused(
-                f"this process is connected to the Ray cluster at {current}, and the engine asks for {address}",
-                given=address, todo="Call ray.shutdown() before, or leave out the address.",
+                f"this process is connected to the Ray cluster at {current}, and the engine asks for one of its own",
+                given=self.address, todo="Call ray.shutdown() before, or use engine='ray' for the one that is there.",
+            )  # fmt: skip
+        if self.address is not None and self.address not in ("auto", "local", current):
+            raise Refused(
+                f"this process is connected to the Ray cluster at {current}, and the engine asks for {self.address}",
+                given=self.address, todo="Call ray.shutdown() before, or leave out the address.",
             )  # fmt: skip
         if self._options:
             name = next(iter(self._options))
@@ -280,22 +302,27 @@ class RayEngine:
         if address == "local":
             options = {"include_dashboard": False, **_own_resources(self._declared), **options}
         else:
-            _probe(address)
-            if "RAY_AUTH_MODE" not in os.environ and _is_here(address) and _has_token():
+            place = _place_of(address)
+            if "RAY_AUTH_MODE" not in os.environ and is_here(place) and has_token():
                 # Clusters of this host ask for the token that one of them has left; others take no notice of it.
                 os.environ["RAY_AUTH_MODE"] = "token"
-                ray._raylet.Config.initialize("")  # Ray has read the variable when it was imported
+                _read_authentication(ray)
+            probe(place, _authorization(ray))
         try:
             ray.init(**options)
-        except (RuntimeError, TypeError, ValueError) as error:
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             unknown = re.search(r"Unknown keyword argument\(s\): (.*)", str(error))
             if unknown:
+                raise _unknown_option(ray, unknown[1]) from None
+            if not isinstance(error, RuntimeError) and (self._options or address == "local"):
+                reason = str(error).strip().partition("\n")[0]
                 raise InvalidValue(
-                    f"the engine 'ray' takes no {unknown[1]}", given=unknown[1], todo="It takes what ray.init takes."
-                ) from None
-            raise _unreachable(address, error) from error
-        except (OSError, ray.exceptions.RayError, SystemExit) as error:
-            raise _unreachable(address, error) from error
+                    f"Ray does not take what it is given: {reason}", given={**self._declared, **self._options},
+                    todo="See the options of the engine, and `execution: {resources: …}`.",
+                ) from error  # fmt: skip
+            raise unreachable(address, error) from error
+        except (OSError, ImportError, ray.exceptions.RayError, SystemExit) as error:
+            raise unreachable(address, error) from error
 
 
 class _Connection:
@@ -317,10 +344,17 @@ class _Connection:
         if _Connection.current is self:
             _Connection.current = None
             shut_down(self._ray)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let the process authenticate itself as it did before."""
+        if os.environ.get("RAY_AUTH_MODE") == self._authentication:
+            return
         if self._authentication is None:
-            os.environ.pop("RAY_AUTH_MODE", None)
+            del os.environ["RAY_AUTH_MODE"]
         else:
             os.environ["RAY_AUTH_MODE"] = self._authentication
+        _read_authentication(self._ray)
 
 
 def shut_down(ray: Any) -> None:
@@ -405,56 +439,55 @@ def _as_place(resources: Mapping[str, float]) -> dict[str, float]:
     return place | {name: amount for name, amount in others.items() if not name.startswith(("node:", "object_store"))}
 
 
-def _probe(address: str) -> None:
-    """See that something that could be Ray answers: Ray itself would try for more than a minute.
+def _check_options(ray: Any, options: Mapping[str, Any]) -> None:
+    """See that Ray knows the names; those that begin with `_` are known to itself only."""
+    known = signature(ray.init).parameters
+    for name in options:
+        if name not in known and not name.startswith("_"):
+            raise _unknown_option(ray, name)
+
+
+def _unknown_option(ray: Any, name: str) -> InvalidValue:
+    known = [known for known in signature(ray.init).parameters if known != "kwargs"]
+    near = near_names(name, known)
+    return InvalidValue(
+        f"the engine 'ray' takes no {name}", given=name, known=known,
+        todo=did_you_mean(near) if near else "It takes what ray.init takes.",
+    )  # fmt: skip
+
+
+def _is_of_this_process(ray: Any) -> bool:
+    """Whether the cluster that this process is connected to was started by it."""
+    node = getattr(ray._private.worker, "_global_node", None)
+    return node is not None and bool(node.is_head())
+
+
+def _place_of(address: str) -> str:
+    """Where the cluster is that Ray would take.
 
     Raises:
-        Refused: nobody answers.
+        Refused: there is none on this host.
     """
-    if address == "auto" or "://" in address.removeprefix("ray://"):
-        return
-    host, colon, port = address.removeprefix("ray://").split("/")[0].rpartition(":")
-    if not colon or not port.isdecimal():
-        raise InvalidValue(
-            f"{address!r} is no address of a Ray cluster", given=address, todo="Write host:port, such as 10.0.0.1:6379."
-        )
+    if address != "auto":
+        return address
+    services = importlib.import_module("ray._private.services")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), PATIENCE) as connection:
-            if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
-                return
-            connection.settimeout(PATIENCE)
-            # The greeting of HTTP/2, which is what Ray speaks, with empty settings; the answer begins with settings.
-            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0")
-            answer = connection.recv(9)
-    except OSError as error:
-        raise _unreachable(address, error) from error
-    if len(answer) < 4 or answer[3] != 4:
-        raise _unreachable(address, OSError("what answers there does not speak Ray's language"))
+        found: str | None = services.canonicalize_bootstrap_address(address)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise unreachable(address, error) from error
+    if found is None:
+        raise unreachable(address, ConnectionError("none runs on this host"))
+    return found
 
 
-def _unreachable(address: str, error: BaseException) -> Refused:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    if address == "local":
-        return Refused(f"Ray cannot be started: {reason}", todo="Look into /tmp/ray/session_latest/logs.")
-    todo = "Start one with `ray start --head`, or leave out the address for a cluster of its own."
-    if "oken" in reason:
-        todo = "Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or ~/.ray/auth_token to the token of the cluster."
-    return Refused(f"no Ray cluster is reached at {address}: {reason}", given=address, todo=todo)
+def _read_authentication(ray: Any) -> None:
+    """Let Ray read RAY_AUTH_MODE: it has done so when it was imported."""
+    ray._raylet.Config.initialize("")
 
 
-def _is_here(address: str) -> bool:
-    """Whether an address is one of this host."""
-    host = address.removeprefix("ray://").rpartition(":")[0].strip("[]")
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as tried:
-            tried.bind((host, 0))
-    except OSError:
-        return False
-    return True
-
-
-def _has_token() -> bool:
-    return (
-        any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-        or (Path.home() / ".ray" / "auth_token").is_file()
-    )
+def _authorization(ray: Any) -> str | None:
+    """What Ray shows to a cluster; None if it is nothing."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token" or not has_token():
+        return None
+    shown = ray._raylet.AuthenticationTokenLoader.instance().get_token_for_http_header()
+    return shown.get("authorization")  # type: ignore[no-any-return]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from machinable.engines.protocol import Engine
+from machinable.engines.dry import DryEngine
+from machinable.engines.protocol import Engine, Reach
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, UnknownName, near_names
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def make(engine: Any) -> Engine:
 
     Raises:
         UnknownName: no engine is called so. ImportFailed: its package does not import.
-        InvalidValue: it does not take that option. InvalidType: something else.
+        InvalidValue: it does not take that option, or is not as an engine should be. InvalidType: something else.
     """
     if engine is None:
         return make("local")
@@ -75,7 +76,7 @@ def _factory(name: str) -> Callable[..., Any]:
         return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
     added = _added()
     if name not in added:
-        raise UnknownName("engine", name, [*KNOWN, *sorted(added)])
+        raise UnknownName("engine", name, [*KNOWN, *sorted(added.keys() - KNOWN.keys())])
     try:
         return added[name].load()  # type: ignore[no-any-return]
     except Exception as error:
@@ -93,10 +94,22 @@ def _added() -> dict[str, EntryPoint]:
 
 
 def _checked(engine: Any) -> Engine:
-    if isinstance(engine, Engine):
-        return engine
-    raise InvalidType(
-        f"{engine!r} is no engine", given=engine,
-        todo=f"Give {', '.join(map(repr, KNOWN))}, a mapping with `type`, or an object with name, slots, reach, submit "
-        "and close.",
-    )  # fmt: skip
+    if not isinstance(engine, Engine):
+        raise InvalidType(
+            f"{engine!r} is no engine", given=engine,
+            todo=f"Give {', '.join(map(repr, KNOWN))}, a mapping with `type`, or an object with name, slots, reach, "
+            "submit and close.",
+        )  # fmt: skip
+    least = 0 if isinstance(engine, DryEngine) else 1
+    for what, is_right, expected in (
+        ("name", isinstance(engine.name, str), "a text"),
+        ("slots", type(engine.slots) is int and engine.slots >= least, "a whole number of at least 1"),
+        ("reach", engine.reach in get_args(Reach), f"one of {', '.join(map(repr, get_args(Reach)))}"),
+    ):
+        if not is_right:
+            given = getattr(engine, what)
+            raise InvalidValue(
+                f"{what} of the engine {type(engine).__name__} is {given!r}", given=given,
+                todo=f"It must be {expected}.",
+            )  # fmt: skip
+    return engine

@@ -71,8 +71,7 @@ class Capacity:
                     error = Refused(
                         f"{use.component} asks for {_shown(name, amount)}, and nothing here is called {name!r}",
                         at=use.at, given=name, known=self._total,
-                        todo=f"Did you mean {near[0]!r}?" if near else
-                        f"Declare how much there is: `execution: {{resources: {{{name}: {_number(amount)}}}}}`.",
+                        todo=f"Did you mean {near[0]!r}?" if near else self.undeclared(name, amount),
                     )  # fmt: skip
                 elif amount > self._total[name]:
                     error = Refused(
@@ -83,6 +82,10 @@ class Capacity:
                     continue
                 errors.setdefault(str(error), error)
         SeveralErrors.raise_any(list(errors.values()))
+
+    def undeclared(self, name: str, amount: float) -> str:
+        """What to do about a name that nothing has."""
+        return f"Declare how much there is: `execution: {{resources: {{{name}: {_number(amount)}}}}}`."
 
     def fits(self, wanted: Mapping[str, float]) -> bool:
         """Whether there is enough free at the moment."""
@@ -122,6 +125,11 @@ class Elsewhere(Capacity):
                     "and no host has all of it",
                     at=use.at, given=dict(wanted), todo="Ask for less, or add a host that has it.",
                 )  # fmt: skip
+
+    def undeclared(self, name: str, amount: float) -> str:
+        """Hosts have what they were started with; declared is what those have that the engine starts by itself."""
+        there = ", ".join(sorted(self._total))
+        return f"The hosts have: {there}. Where the engine starts its own: {super().undeclared(name, amount)}"
 
     def fits(self, wanted: Mapping[str, float]) -> bool:
         """Others decide."""

@@ -14,6 +14,7 @@ from machinable.component.loading import source_digest
 from machinable.display.notebook import notebook_listeners
 from machinable.engines import registry
 from machinable.engines.dry import DryEngine
+from machinable.engines.local import LocalEngine
 from machinable.engines.protocol import Engine, Remote, Work
 from machinable.engines.reports import OnProgress
 from machinable.engines.threads import cores, idle_notice
@@ -254,7 +255,7 @@ class _Run:
         self.resumption = None if self.stored is None else Resumption(self.stored, self.plan, is_stored_task, self.rule)
         self.tells_changes = not is_stored_task
         if self.policy.timeout is not None and not hasattr(self.engine, "end"):
-            if self.engine.reach != "process":
+            if not isinstance(self.engine, (LocalEngine, DryEngine)):  # others may run trials in other threads
                 raise Refused(
                     f"the engine {self.engine.name!r} cannot end a trial whose time is over",
                     todo="Leave out the timeout, or use engine='processes'.",

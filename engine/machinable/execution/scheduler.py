@@ -7,9 +7,10 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
 from typing import Literal, NamedTuple, TypeAlias
 
 from machinable.engines.protocol import Engine, Work, WorkerLost
@@ -123,6 +124,7 @@ class Scheduler:
         self._doubtful = done.doubtful
         self._order = Order(plan, done.uids, done.results)
         self._running: dict[Future[Outcome], tuple[TrialSpec, float]] = {}  # with the time by which it must have ended
+        self._done: SimpleQueue[Future[Outcome]] = SimpleQueue()  # what ended elsewhere, be it known or not
         self._lost: Counter[str] = Counter()  # attempts of each trial whose worker was lost through no fault of its own
         self._noticed: set[tuple[str, str | None]] = set()
         self._waited_for: set[str] = set()
@@ -289,9 +291,9 @@ class Scheduler:
         try:
             if self.engine.reach == "process":  # the trial may run right here
                 with self._interrupts.allowed():
-                    future = self.engine.submit(self._work, spec)
+                    future = self._submit(spec)
             else:
-                future = self.engine.submit(self._work, spec)
+                future = self._submit(spec)
         except KeyboardInterrupt:
             if future is None:
                 future = Future()
@@ -305,6 +307,20 @@ class Scheduler:
         self._running[future] = spec, deadline
         if future.done():
             self._ended(future)
+        else:
+            future.add_done_callback(self._done.put)
+
+    def _submit(self, spec: TrialSpec) -> Future[Outcome]:
+        """Give a trial to the engine. What goes wrong there is told like an error of the trial."""
+        try:
+            future: object = self.engine.submit(self._work, spec)
+            if isinstance(future, Future):
+                return future
+            raise TypeError(f"the engine {self.engine.name!r} gave {future!r} in place of a future")
+        except Exception as error:
+            failed: Future[Outcome] = Future()
+            failed.set_exception(error)
+            return failed
 
     def _going_on(self, spec: TrialSpec, former: Former) -> TrialSpec:
         """The next attempt of a trial in an execution that goes on: from its checkpoint, if there is one."""
@@ -325,11 +341,8 @@ class Scheduler:
         if due is not None and len(self._running) < self.engine.slots:
             until = min(until, due)
         while True:
-            # An interrupt is answered between two waits: one that is raised within, while another one is raised there,
-            # would leave the locks of `wait` in disorder.
-            seconds = max(0.0, min(ANSWER, until - time.monotonic()))
-            done = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED).done
-            self._interrupts.answer()
+            done = self._ended_within(max(0.0, min(ANSWER, until - time.monotonic())))
+            self._interrupts.answer()  # between two waits, so that nothing gets lost within
             if done or time.monotonic() >= until:
                 break
         for future in done:
@@ -341,6 +354,15 @@ class Scheduler:
             for future in late:
                 wait([future])
                 self._ended(future, late=True)
+
+    def _ended_within(self, seconds: float) -> list[Future[Outcome]]:
+        """The trials that have ended; it waits for the first of them."""
+        done = []
+        with suppress(Empty):
+            done.append(self._done.get(timeout=seconds))
+            while True:
+                done.append(self._done.get_nowait())
+        return [future for future in done if future in self._running]
 
     def _deadline(self, future: Future[Outcome]) -> float:
         """By when a trial must have ended. Where it has to wait for a host, the time counts once it has begun."""
@@ -371,7 +393,7 @@ class Scheduler:
         earlier = self._former[spec.uid].attempt if spec.uid in self._former else 0
         lost = self._lost[spec.uid]  # attempts that do not count, since they did not fail by themselves
         again = spec.attempt - earlier - lost <= rule.count and (not rule.on or outcome.error["type"] in rule.on)
-        problem = future.exception()
+        problem = _problem_of(future)
         is_lost = not late and isinstance(problem, WorkerLost) and lost < problem.again
         if is_lost:
             again, self._lost[spec.uid] = True, lost + 1
@@ -398,11 +420,15 @@ class Scheduler:
 
     def _outcome(self, spec: TrialSpec, future: Future[Outcome], late: bool) -> Outcome | None:
         """How a trial ended; None if it was interrupted."""
-        problem = future.exception()
+        problem = _problem_of(future)
         if isinstance(problem, KeyboardInterrupt):
             return None
         if problem is None:
             return future.result()
+        if late or isinstance(problem, WorkerLost):
+            left = outcome_left(self._files, self.folder, spec.uid)
+            if left is not None and left.attempt == spec.attempt:  # the worker was lost when the trial was over
+                return left
         if late:
             problem = TimeoutError(f"the trial took longer than {self._policy.timeout:g} s")
         text = "".join(traceback.format_exception(problem))
@@ -422,7 +448,7 @@ class Scheduler:
                 while pending and time.monotonic() < until and not self._interrupts.is_hurried:
                     pending = wait(pending, timeout=0.1).not_done
         for future, (spec, _) in list(self._running.items()):
-            if future.done() and future.exception() is None:
+            if future.done() and _problem_of(future) is None:
                 self._ended(future)
                 continue
             if not future.done() and hasattr(self.engine, "end"):
@@ -430,3 +456,13 @@ class Scheduler:
             write_end(self._files, self.folder, spec, "interrupted", None)
             self.journal.interrupted(spec)
         self._running.clear()
+
+
+def _problem_of(future: Future[Outcome]) -> BaseException | None:
+    """Why an engine has no outcome of a trial that is over; None if it has one."""
+    if future.cancelled():
+        return WorkerLost("its engine has cancelled the trial")
+    problem = future.exception()
+    if problem is None and not isinstance(future.result(), Outcome):
+        return TypeError(f"its engine gave {future.result()!r} in place of an outcome")
+    return problem

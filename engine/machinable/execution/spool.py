@@ -8,12 +8,14 @@ from functools import partial
 
 from machinable.engines.luggage import pack_folder, unpack_folder
 from machinable.engines.protocol import Engine, Reach, Work
-from machinable.execution.work import folders_needed
-from machinable.plan.spec import Outcome, TrialSpec
+from machinable.engines.scratch import Scratch
+from machinable.execution.work import folders_needed, paths_required
+from machinable.plain import loads
+from machinable.plan.spec import Outcome, Requirement, TrialSpec
 from machinable.storage import layout
 from machinable.storage.files import DirectoryFiles, Files
 
-__all__ = ["Depot", "Spool"]
+__all__ = ["Depot", "Spool", "folders_behind"]
 
 
 class Spool:
@@ -30,12 +32,11 @@ class Spool:
     """
 
     def __init__(self, engine: Engine, files: Files, folder: str) -> None:
-        from tempfile import mkdtemp
-
         self.name: str = engine.name
         self.slots: int = engine.slots
         self.reach: Reach = engine.reach
-        self.directory = mkdtemp(prefix="machinable-")
+        self._scratch = Scratch()
+        self.directory = self._scratch.path
         self._engine = engine
         self._files = files
         self._folder = folder
@@ -48,9 +49,10 @@ class Spool:
         outer: Future[Outcome] = Future()
         try:
             for path in folders_needed(spec):
-                if path not in self._fetched:
-                    unpack_folder(self._spooled, pack_folder(self._files, path))
-                    self._fetched.add(path)
+                for folder in folders_behind(self._files, path):
+                    if folder not in self._fetched:
+                        unpack_folder(self._spooled, pack_folder(self._files, folder))
+                        self._fetched.add(folder)
         except Exception as error:
             outer.set_exception(error)
             return outer
@@ -75,9 +77,7 @@ class Spool:
 
     def close(self) -> None:
         """Remove the directory. The engine is not closed."""
-        from shutil import rmtree
-
-        rmtree(self.directory, ignore_errors=True)
+        self._scratch.close()
 
     def _ended(self, spec: TrialSpec, outer: Future[Outcome], inner: Future[Outcome]) -> None:
         problem: BaseException | None = None
@@ -105,9 +105,31 @@ class Depot:
         self._files = files
 
     def fetch(self, path: str) -> bytes:
-        """A folder with all that is in it."""
-        return pack_folder(self._files, path)
+        """What a trial needs that reads a folder or an artifact."""
+        return pack_folder(self._files, *folders_behind(self._files, path))
 
     def store(self, archive: bytes) -> None:
         """Put a folder back to its place."""
         unpack_folder(self._files, archive)
+
+
+def folders_behind(files: Files, path: str) -> list[str]:
+    """The folders that a trial needs that reads a folder or an artifact.
+
+    With the folder of a trial those of all that this required, in turn: a component that lives on may read them.
+    """
+    paths, found = [path], []
+    for one in paths:
+        folder, is_artifact, _ = one.partition(f"/{layout.ARTIFACTS}/")
+        found.append(folder)
+        if not is_artifact and layout.ATTEMPTS not in folder.split("/"):
+            paths += [behind for behind in _required_by(files, folder) if behind not in paths]
+    return list(dict.fromkeys(found))
+
+
+def _required_by(files: Files, folder: str) -> list[str]:
+    try:
+        described = loads(files.read(layout.join(folder, layout.TRIAL)))
+    except (FileNotFoundError, NotADirectoryError):
+        return []  # who reads it is told
+    return paths_required(Requirement(**needed) for needed in described.get("requires", {}).values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,14 +18,15 @@ from machinable.engines.descriptors import output_to
 from machinable.engines.isolation import Surroundings
 from machinable.engines.reports import OnProgress, reports
 from machinable.engines.threads import ThreadLimit
-from machinable.errors import MachinableError, Refused, SeveralErrors
-from machinable.plan.spec import Outcome, Target, TrialSpec
+from machinable.errors import MachinableError, NotStored, Refused, SeveralErrors
+from machinable.plain import loads
+from machinable.plan.spec import Outcome, Requirement, Target, TrialSpec, spec_from_data
 from machinable.storage import layout
 from machinable.storage.files import Files, Reach
 from machinable.storage.opener import open_files
 from machinable.storage.refuge import RefugeFiles, storage_lost
 
-__all__ = ["HereWork", "Place", "WorkerWork", "check_importable", "folders_needed", "importable"]
+__all__ = ["HereWork", "Place", "WorkerWork", "check_importable", "folders_needed", "importable", "paths_required"]
 
 
 @dataclass(frozen=True)
@@ -161,13 +162,20 @@ class WorkerWork:
 
 
 def folders_needed(spec: TrialSpec) -> list[str]:
-    """The folders of a storage that a trial reads besides its own."""
+    """The folders of a storage that a trial reads besides its own; an artifact in one that it reads nothing else of."""
     found = [] if spec.resume_from is None else [spec.resume_from]
-    for needed in spec.requires.values():
+    return list(dict.fromkeys(found + paths_required(spec.requires.values())))
+
+
+def paths_required(requirements: Iterable[Requirement]) -> list[str]:
+    """Where the results of requirements lie, as far as they are there: folders, or artifacts in them."""
+    found = []
+    for needed in requirements:
         if needed.place is not None:
             folder, _, uid = needed.place.rpartition("/")
-            found.append(layout.join(folder, layout.trial(uid)))
-    return list(dict.fromkeys(found))
+            inside = layout.trial(uid) if needed.artifact is None else layout.artifact(uid, needed.artifact)
+            found.append(layout.join(folder, inside))
+    return found
 
 
 def _stored(files: Files, outcome: Outcome) -> Outcome:
@@ -191,11 +199,18 @@ def _opened(url: str, create: bool = True) -> Files:
 
 
 def _stored_trial(files: Files, place: str) -> Any:
-    """The trial at a place such as `OY1p1o/9c2EapVGXnPH`."""
-    from machinable.results.execution import Execution  # few trials look at what they require like people do
+    """The trial at a place such as `OY1p1o/9c2EapVGXnPH`, which has finished.
 
-    folder, _, uid = place.partition("/")
-    return Execution(files, folder, trust=True)[uid]
+    Plan and ledger of its execution are not looked at: they may be long, and stay where the storage is.
+    """
+    from machinable.results.execution import trial_that_ended  # few trials look at what they require like people do
+
+    folder, _, uid = place.rpartition("/")
+    try:
+        row = loads(files.read(layout.join(folder, layout.trial_json(uid))))
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotStored(f"the trial {place} is not there any more", given=place) from None
+    return trial_that_ended(files, folder, spec_from_data(row), {"event": "finished", "uid": uid})
 
 
 class Place(NamedTuple):

@@ -1,6 +1,6 @@
 """What any engine must do. An engine is done when a subclass of `EngineConformance` with its fixture is green.
 
-from machinable.testing.engine import EngineConformance
+from machinable.testing import EngineConformance
 
 class TestMyEngine(EngineConformance):
     @pytest.fixture
@@ -15,18 +15,22 @@ from __future__ import annotations
 import math
 import os
 import random
+import socket
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
 from machinable.component.base import Component
 from machinable.engines.protocol import Engine
+from machinable.engines.reports import reports
 from machinable.execution.execute import execute
 from machinable.plain import loads
 from machinable.plan.spec import Outcome, Target, TrialSpec
@@ -85,6 +89,19 @@ def raises(spec: TrialSpec) -> Outcome:
 def interrupted(spec: TrialSpec) -> Outcome:
     """Wants everything to end."""
     raise KeyboardInterrupt
+
+
+def waits(spec: TrialSpec) -> Outcome:
+    """Says that it has begun, and takes until somebody lets it go."""
+    with socket.create_connection(("127.0.0.1", spec.config["port"])) as connection:
+        connection.recv(1)
+    return Outcome(spec.uid, "finished", 1, 0.0)
+
+
+def steps(spec: TrialSpec) -> Outcome:
+    """Tells how far it is."""
+    reports.progress(spec.uid, 3, 3)
+    return Outcome(spec.uid, "finished", 1, 0.0)
 
 
 def process(spec: TrialSpec) -> Outcome:
@@ -187,6 +204,35 @@ class EngineConformance:
 
         assert here == (engine.reach == "process")
 
+    def test_a_trial_can_be_ended_and_the_next_one_runs(self, engine: Engine) -> None:
+        end = _optional(engine, "end")
+        with _begun(engine) as future:
+            end(future)
+
+            assert future.done()
+            assert isinstance(future.exception(), Exception)
+        assert engine.submit(answer, trial(1)).result(PATIENCE).result["number"] == 1
+
+    def test_a_trial_can_be_interrupted_and_the_next_one_runs(self, engine: Engine) -> None:
+        interrupt = _optional(engine, "interrupt")
+        with _begun(engine) as future:
+            interrupt()
+
+            assert isinstance(future.exception(PATIENCE), KeyboardInterrupt)
+        assert engine.submit(answer, trial(1)).result(PATIENCE).result["number"] == 1
+
+    def test_how_far_a_trial_is_can_be_heard(self, engine: Engine) -> None:
+        _optional(engine, "on_progress")
+        engine.close()  # workers that are there need not know of it
+        told: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
+        engine.on_progress = lambda *facts: told.put(facts)  # type: ignore[attr-defined]
+        try:
+            engine.submit(steps, trial(1)).result(PATIENCE)
+
+            assert told.get(timeout=PATIENCE) == ("000000000001", 3, 3)
+        finally:
+            engine.on_progress = None  # type: ignore[attr-defined]
+
     def test_closing_twice_is_fine(self, engine: Engine) -> None:
         engine.submit(answer, trial()).result(PATIENCE)
         engine.close()
@@ -211,6 +257,24 @@ class EngineConformance:
         ]
         assert (first.output, second.output) == ("err\nout ünï\n", "before the failure\n")
         assert (first.status, second.status, second.error["type"]) == ("finished", "failed", "Awkward")
+
+
+def _optional(engine: Engine, name: str) -> Any:
+    """What only some engines have."""
+    if not hasattr(engine, name):
+        pytest.skip(f"the engine {engine.name!r} has no {name}")
+    return getattr(engine, name)
+
+
+@contextmanager
+def _begun(engine: Engine) -> Iterator[Future[Outcome]]:
+    """A trial that has begun, and takes until the end of the block."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE)
+        future = engine.submit(waits, trial(port=server.getsockname()[1]))
+        connection, _ = server.accept()
+        with connection:
+            yield future
 
 
 _TIMES = frozenset({
