@@ -31,9 +31,11 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 # What starts the program or shows it to the outside: it may import everything and nothing may import it.
 FRONT_DOORS = {"machinable", "machinable.__main__"}
 ONLY_IMPORTERS = {
-    "fs": "machinable.storage.opener",
-    "fs_s3fs": "machinable.storage.opener",
-    "ray": "machinable.engines.ray",
+    "fs": ["machinable.storage.opener"],
+    "fs_s3fs": ["machinable.storage.opener"],
+    "ray": [
+        f"machinable.engines.{name}" for name in ("ray", "tune", "sample", "leader")
+    ],  # the first imports the others late
 }
 HEAVY = ("boto3", "click", "fs", "git", "numpy", "pandas", "ray", "rich")
 
@@ -135,9 +137,9 @@ def cycle(texts: dict[str, str]) -> list[str]:
 def strangers(texts: dict[str, str]) -> list[str]:
     """A sentence for each import of a library outside of the one module that may import it."""
     return [
-        f"{found}, which only {only} may"
+        f"{found}, which only {' and '.join(only)} may"
         for found in all_imports(texts)
-        if (only := ONLY_IMPORTERS.get(found.imported.partition(".")[0])) and found.importer != only
+        if (only := ONLY_IMPORTERS.get(found.imported.partition(".")[0])) and found.importer not in only
     ]
 
 
@@ -164,7 +166,7 @@ def test_no_modules_import_each_other_in_a_circle(texts: dict[str, str]) -> None
     assert not circle, " → ".join(circle)
 
 
-def test_fs_and_ray_are_imported_in_one_module_each(texts: dict[str, str]) -> None:
+def test_fs_and_ray_are_imported_where_they_may_be(texts: dict[str, str]) -> None:
     found = strangers(texts)
 
     assert not found, "\n".join(found)

@@ -16,6 +16,7 @@ from machinable.plain import canonical
 
 __all__ = [
     "assign",
+    "assign_one",
     "decode",
     "encode",
     "folder_name",
@@ -158,14 +159,15 @@ def assign(execution_seed: int, keys: Sequence[str], chosen: Sequence[int | None
     seeds: set[int] = set()
     uids: set[str] = set()
     for index in sorted(range(len(keys)), key=keys.__getitem__):
-        given = chosen[index]
-        if given is None:
-            seed = _first_free(execution_seed, "seed", keys[index], seeds, lambda draw: draw % 2**31)
-        else:
-            seed = given
-        uid = _first_free(execution_seed, "uid", keys[index], uids, lambda draw: encode(draw % 62**12, 12))
-        result[index] = seed, uid
+        result[index] = assign_one(execution_seed, keys[index], chosen[index], seeds, uids)
     return result
+
+
+def assign_one(execution_seed: int, key: str, chosen: int | None, seeds: set[int], uids: set[str]) -> tuple[int, str]:
+    """Seed and uid of one trial, see `assign`; those that others have are in the sets, to which its own are added."""
+    if chosen is None:
+        chosen = _first_free(execution_seed, "seed", key, seeds, lambda draw: draw % 2**31)
+    return chosen, _first_free(execution_seed, "uid", key, uids, lambda draw: encode(draw % 62**12, 12))
 
 
 def _first_free(execution_seed: int, purpose: str, text: str, taken: set[_T], value_of: Callable[[int], _T]) -> _T:

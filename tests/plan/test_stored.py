@@ -63,6 +63,12 @@ def test_hidden_keys_are_not_stored() -> None:
     assert (data["version"], data["requires"]["d"]["version"]) == ({"size": 2}, {"size": 2})
 
 
+def test_hidden_keys_that_are_sampled_are_not_stored() -> None:
+    config = {"_token": 1, "net._token": 2, "net.lr": 3, "deep": {"_token": 4, "n": {"grid_search": [5]}}}
+    tune: Any = task_as_data(ml.Task("a").tune({"_iteration": 9}, config).wish)["tune"]
+    assert (tune["stop"], tune["config"]) == ({"_iteration": 9}, {"net.lr": 3, "deep": {"n": {"grid_search": [5]}}})
+
+
 def test_a_task_that_an_older_version_stored_can_be_read() -> None:
     data = task_as_data(ml.Task("a").wish)
     del data["components"][0]["requires"]

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from machinable.component.base import Component, Surroundings, overrides
 from machinable.component.children import connect, create, destroy
 from machinable.component.forks import ReturnsOnce
+from machinable.plain import Plain
 from machinable.plan.spec import ChildSpec
 
-__all__ = ["Course", "live"]
+__all__ = ["Course", "Order", "Steps", "live"]
+
+
+class Order(NamedTuple):
+    """What a trial that is led does next: "go" on, "save" a checkpoint into a directory of this host, or "end"."""
+
+    what: Literal["go", "save", "end"]
+    directory: str = ""
+
+
+class Steps(Protocol):
+    """Somebody outside leads a trial, iteration by iteration."""
+
+    def done(self, row: dict[str, Plain] | None, is_last: bool) -> Order:
+        """An iteration is over, with the row that it saved last; waits for what comes next."""
+
+    def saved(self, is_saved: bool) -> Order:
+        """A checkpoint was saved, if the component has something to save; waits for what comes next."""
 
 
 class Course(Surroundings, Protocol):
@@ -35,6 +53,13 @@ class Course(Surroundings, Protocol):
 
     @property
     def checkpoints(self) -> Iterations: ...
+
+    @property
+    def steps(self) -> Steps | None:
+        """Who leads it; None in a trial that goes its own way."""
+
+    def keep_checkpoint(self, directory: str) -> None:
+        """Copy all that the last checkpoint needs into a directory of this host."""
 
 
 class Iterations(Protocol):
@@ -86,14 +111,15 @@ def _execute(node: Component, course: Course) -> Any:
     except StopIteration:
         result = None
         course.log.warning("on_execute raised StopIteration: it has ended with the result None")
-    if overrides(type(node), "on_execute_iteration") and not node.flags.get("TUNING"):
+    if overrides(type(node), "on_execute_iteration"):
         first = course.first_iteration()
-        if first is not None:
-            _iterate(node, *first, course.checkpoints)
+        if first is not None and (course.steps is not None or not node.flags.get("TUNING")):
+            _iterate(node, *first, course)
     return result
 
 
-def _iterate(node: Component, iteration: int, has_begun: bool, checkpoints: Iterations) -> None:
+def _iterate(node: Component, iteration: int, has_begun: bool, course: Course) -> None:
+    checkpoints, steps = course.checkpoints, course.steps
     while True:
         node.flags["ITERATION"] = iteration
         checkpoints.before()
@@ -101,16 +127,34 @@ def _iterate(node: Component, iteration: int, has_begun: bool, checkpoints: Iter
             node.on_before_execute_iteration(iteration)
         checkpoints.within(iteration)
         has_begun = False
+        before = node.record.last if steps is not None else None
         try:
             with ReturnsOnce():
                 answer = node.on_execute_iteration(iteration)
+            is_last = answer is StopIteration or isinstance(answer, StopIteration)
         except StopIteration:
-            checkpoints.after(iteration, True)
-            return
-        if node.on_after_execute_iteration(iteration) is not False:
-            node.record.save_iteration(iteration)
-        is_last = answer is StopIteration or isinstance(answer, StopIteration)
+            is_last = True
+        else:
+            if node.on_after_execute_iteration(iteration) is not False:
+                node.record.save_iteration(iteration)
         checkpoints.after(iteration, is_last)
+        if steps is not None:
+            row = node.record.last
+            order = steps.done(row if row is not before else None, is_last)
+            is_last = _follow(order, node, iteration, is_last, course) or is_last
         if is_last:
             return
         iteration += 1
+
+
+def _follow(order: Order, node: Component, iteration: int, is_last: bool, course: Course) -> bool:
+    """Do as one is told between two iterations; gives whether no further one is wanted."""
+    assert course.steps is not None
+    while order.what == "save":
+        course.checkpoints.before()  # the checkpoint is of the state between the two
+        saved = node.save_checkpoint()
+        course.checkpoints.after(iteration, is_last)
+        if saved is not False:
+            course.keep_checkpoint(order.directory)
+        order = course.steps.saved(saved is not False)
+    return order.what == "end"

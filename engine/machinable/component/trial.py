@@ -18,18 +18,18 @@ from machinable.component.children import child_specs, construct, create
 from machinable.component.failures import error_data
 from machinable.component.folder import LocalFolder
 from machinable.component.forks import ReturnsOnce
-from machinable.component.life import live
+from machinable.component.life import Order, Steps, live
 from machinable.component.loading import Code, check_function, importing, load_component, load_mixin
 from machinable.component.output import Capture
 from machinable.component.papers import Papers
 from machinable.component.record import Clock, Record
 from machinable.component.seeding import Seeding
 from machinable.config.view import evaluate_stored
-from machinable.errors import InvalidType, MissingArtifact, NotAvailable, WrongType
+from machinable.errors import Damaged, InvalidType, MissingArtifact, NotAvailable, WrongType
 from machinable.plain import Plain, as_plain
 from machinable.plan.spec import ChildSpec, Outcome, State, Target, TrialSpec
 from machinable.storage import layout
-from machinable.storage.files import Files
+from machinable.storage.files import DirectoryFiles, Files
 from machinable.storage.logs import TextWriter
 from machinable.storage.records import RowWriter
 
@@ -59,6 +59,7 @@ def run(
     progress: Progress | None = None,
     locks: tuple[str | None, float] | None = None,
     stored_trial: Callable[[Files, str], Any] | None = None,
+    steps: Steps | None = None,
 ) -> Outcome:
     """Run one attempt of a trial. With `spec.resume_from` it goes on from the last checkpoint of a former one.
 
@@ -75,6 +76,7 @@ def run(
             default: the storage.
         stored_trial: gives the trial at a place such as `OY1p1o/9c2EapVGXnPH`, for components that look into what
             they require as people do.
+        steps: leads it iteration by iteration, as it is a sample of a search. Without, `spec.iterations` counts.
 
     Returns:
         How it ended. Whatever the component raises, `SystemExit` too, is in there as data.
@@ -82,7 +84,21 @@ def run(
     Raises:
         KeyboardInterrupt: the trial was interrupted; its folder says so.
     """
-    return _Trial(spec, files, folder, project, attempt, live, progress, locks, stored_trial).run(code, capture)
+    return _Trial(spec, files, folder, project, attempt, live, progress, locks, stored_trial, steps).run(code, capture)
+
+
+class _Count:
+    """Leads a trial for so many iterations."""
+
+    def __init__(self, iterations: int) -> None:
+        self._left = iterations
+
+    def done(self, row: dict[str, Plain] | None, is_last: bool) -> Order:
+        self._left -= 1
+        return Order("go" if self._left else "end")
+
+    def saved(self, is_saved: bool) -> Order:
+        raise AssertionError("no checkpoint was asked for")
 
 
 class _Trial:
@@ -99,7 +115,9 @@ class _Trial:
         progress: Progress | None,
         locks: tuple[str | None, float] | None,
         stored_trial: Callable[[Files, str], Any] | None,
+        steps: Steps | None,
     ) -> None:
+        self.steps = _Count(spec.iterations) if steps is None and spec.iterations else steps
         self._spec = spec
         self._files = files
         self._folder = folder
@@ -186,7 +204,9 @@ class _Trial:
         try:
             stored_state: State = "interrupted" if self._interrupt is not None else state
             inputs = {name: read for name, read in self._requires.inputs.items() if read} if self._requires else {}
-            self._papers.close(stored_state, self._result, error, self._seeding.applied, self._written, inputs)
+            self._papers.close(
+                stored_state, self._result, error, self._seeding.applied, self._written, inputs, self._iterations()
+            )
         except Exception as lost:  # nobody can read how it ended: it has not ended well
             state, self._result = "failed", None
             error = error or error_data(lost)
@@ -200,8 +220,12 @@ class _Trial:
         """Bring back what there was at the last checkpoint of a former attempt, or say why that cannot be."""
         from machinable.component.resuming import resume  # few trials go on
 
-        found = resume(self._files, former, self._path, self._checkpoint_folder)
+        source = DirectoryFiles(former) if os.path.isabs(former) else self._files
+        folder = "" if os.path.isabs(former) else former
+        found = resume(source, folder, self._files, self._path, self._checkpoint_folder)
         if isinstance(found, str):
+            if self._spec.flags.get("TUNING"):  # whoever searches believes that it is where it was
+                raise Damaged(f"the checkpoint cannot be restored: {found}", given=former)
             self.log.warning("it cannot go on from the former attempt and begins again: %s", found)
             return
         self._resumed = found
@@ -210,6 +234,27 @@ class _Trial:
         self.record  # noqa: B018 - its rows are there, whether it will be used or not
         self.log.info("it goes on from %s", former)
 
+    def _iterations(self) -> int | None:
+        """How many iterations have begun; None if they were not all those of this sample, with these values."""
+        if not self._is_whole:
+            return None
+        last = None if self._node is None else self._node.flags.get("ITERATION")
+        if last is not None:
+            return int(last) + 1
+        return (self._resumed.facts["iteration"] or 0) if self._resumed is not None else 0
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether it is what it is by itself, not by going on from another sample or with other values."""
+        return self._resumed is None or self._resumed.facts.get("sample") == self._spec.sample
+
+    def keep_checkpoint(self, directory: str) -> None:
+        from machinable.component.resuming import pack  # few trials are led
+
+        if self._record is not None:
+            self._record.store()
+        pack(self._papers.at_checkpoint, self._files, self._path, directory)
+
     def _around_a_checkpoint(self) -> dict[str, Plain]:
         """What there is now, which a trial that goes on from here begins with."""
         rows = self._record.counts() if self._record is not None else {}
@@ -217,6 +262,7 @@ class _Trial:
         return {
             "rows": rows, "artifacts": {name: facts["digest"] for name, facts in written.items()},
             "generators": generators.states(self._spec.seed),
+            **({} if self._spec.sample is None else {"sample": dict(self._spec.sample) if self._is_whole else None}),
         }  # fmt: skip
 
     def _digests(self) -> dict[str, dict[str, Plain]]:
@@ -346,7 +392,7 @@ class _Trial:
         calls: bool = True,
     ) -> Component:
         part = Part(self, spec, is_child=node is not None)
-        all_flags = {**flags, "TUNING": flags.get("TUNING", False), "CHILD_ALIAS": {}}
+        all_flags = {**flags, "TUNING": self._spec.flags.get("TUNING", False), "CHILD_ALIAS": {}}
         mixins = {mixin.attribute: partial(load_mixin, mixin, self._project) for mixin in spec.mixins}
         return construct(cls, part, spec, all_flags, node, mixins=mixins, tags=self._spec.tags, calls=calls)
 
@@ -375,9 +421,9 @@ class _Trial:
     def first_iteration(self) -> tuple[int, bool] | None:
         if self._resumed is None or self._resumed.facts["iteration"] is None:
             return 0, False
+        generators.put_back(self._resumed.facts["generators"], self._spec.seed)
         if self._resumed.facts["is_last"]:
             return None
-        generators.put_back(self._resumed.facts["generators"], self._spec.seed)
         return self._resumed.facts["iteration"], self._resumed.facts["has_begun"]
 
     def create(self, component: Component) -> None:

@@ -7,7 +7,7 @@ import pickle
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -17,12 +17,13 @@ from machinable.engines.luggage import pack_folder, unpack_folder
 from machinable.engines.processes import Origin, ProcessesEngine
 from machinable.engines.protocol import Movable, WorkerLost
 from machinable.engines.scratch import Scratch
+from machinable.plain import Plain
 
 __all__ = ["LARGE", "Agent", "Errand", "OtherVersion", "Reply", "Setup"]
 
 LARGE = 2**20  # bytes from which on something travels on its own
 
-Kind: TypeAlias = Literal["outcome", "error", "interrupted", "lost", "progress"]
+Kind: TypeAlias = Literal["outcome", "error", "interrupted", "lost", "progress", "step"]
 
 
 class Setup(NamedTuple):
@@ -83,7 +84,7 @@ class Reply(NamedTuple):
     Attributes:
         outcome: for `read_outcome`, or what stands for it if it is large.
         archive: the folder it wrote, if it has to travel.
-        text: what went wrong, or how. code: of a worker that was lost.
+        text: what went wrong, or how. code: of a worker that was lost. step: what a trial that is led has done.
     """
 
     kind: Kind
@@ -93,6 +94,7 @@ class Reply(NamedTuple):
     text: str = ""
     code: int | None = None
     progress: tuple[str, Any, int | None] | None = None
+    step: Mapping[str, Plain] | None = None
 
 
 class OtherVersion(RuntimeError):
@@ -136,6 +138,7 @@ class Agent:
         self._engine.origin = Origin(self._path(), setup.arguments, setup.flags, grace=0.0)
         if setup.tells:
             self._engine.on_progress = self._progress
+        self._engine.on_step = self._step
         self._changed = threading.Condition()
         self._replies: deque[Reply] = deque()
         self._told: dict[tuple[str, bool], Reply] = {}  # the last progress of each trial, and its last row
@@ -193,6 +196,12 @@ class Agent:
         for number in numbers:
             del self._running[number]
         return numbers
+
+    def order(self, number: int, *order: str) -> None:
+        """Tell a trial that is led what to do next."""
+        future = self._running.get(number)
+        if future is not None:
+            self._engine.order(future, list(order))
 
     def interrupt(self) -> None:
         """Raise `KeyboardInterrupt` in the trial that runs; the others do not begin."""
@@ -261,6 +270,9 @@ class Agent:
             self._replies.append(reply)
             if len(self._replies) >= self._wanted:
                 self._changed.notify_all()
+
+    def _step(self, done: Mapping[str, Plain]) -> None:
+        self._say(Reply("step", step=done))  # of the only trial that runs
 
     def _progress(self, uid: str, i: Any, total: int | None) -> None:
         with self._changed:

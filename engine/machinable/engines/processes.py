@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any, BinaryIO, Literal, NamedTuple
@@ -20,10 +20,11 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 from machinable.engines.parcel import Packer
 from machinable.engines.protocol import Work, WorkerError, WorkerLost
 from machinable.engines.reports import OnProgress
+from machinable.engines.steps import order_message
 from machinable.engines.threads import VARIABLES, cores
 from machinable.engines.worker import GRACE, read_message, write_message
 from machinable.errors import InvalidType, InvalidValue
-from machinable.plain import loads
+from machinable.plain import Plain, loads
 from machinable.plan.spec import Outcome, TrialSpec
 
 __all__ = ["Origin", "ProcessesEngine", "read_outcome"]
@@ -53,6 +54,7 @@ class ProcessesEngine:
         self.slots = cores() if slots is None else _count("slots", slots)
         self.recycle = None if recycle is None else _count("recycle", recycle)
         self.on_progress: OnProgress | None = None
+        self.on_step: Callable[[Mapping[str, Plain]], None] | None = None  # for trials that are led
         self.origin: Origin | None = None  # what workers have from this process, if not as it is when they start
         self._lock = threading.RLock()
         self._workers: list[_Worker] = []
@@ -91,6 +93,13 @@ class ProcessesEngine:
             self._queue.append(_Job(future, work, spec, threads, bytes))
         self._dispatch()
         return future
+
+    def order(self, future: Future[Any], order: list[str]) -> None:
+        """Tell a trial that is led what to do next."""
+        with self._lock:
+            found = [worker for worker in self._workers if worker.job is not None and worker.job.future is future]
+        for worker in found:
+            worker.write(order_message(order))
 
     def interrupt(self) -> None:
         """Raise `KeyboardInterrupt` in all trials that run; those that wait do not begin. The futures tell the end."""
@@ -189,6 +198,10 @@ class ProcessesEngine:
             if self.on_progress is not None:
                 self.on_progress(*loads(reply)["progress"])
             return
+        if reply.startswith(_STEP):
+            if self.on_step is not None:
+                self.on_step(loads(reply)["step"])
+            return
         with self._lock:
             job, worker.job = worker.job, None
             worker.count += 1
@@ -226,8 +239,8 @@ class ProcessesEngine:
             job.future.set_exception(KeyboardInterrupt(how) if worker.is_interrupted else WorkerLost(how, code))
 
 
-_OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED = (
-    f'{{"{kind}": '.encode("ascii") for kind in ("outcome", "error", "progress", "interrupted")
+_OUTCOME, _ERROR, _PROGRESS, _STEP, _INTERRUPTED = (
+    f'{{"{kind}": '.encode("ascii") for kind in ("outcome", "error", "progress", "step", "interrupted")
 )
 
 
@@ -318,8 +331,12 @@ class _Worker:
     def send(self, job: _Job) -> None:
         """Give it a trial. If it has ended meanwhile, the thread that listens tells."""
         work, self._work = (None if job.work is self._work else job.work), job.work
+        self.write(pickle.dumps((work, job.spec)))
+
+    def write(self, message: bytes) -> None:
+        """Send it a message. If it has ended meanwhile, the thread that listens tells."""
         with self._sending, suppress(OSError, ValueError):
-            write_message(self._commands.fileno(), pickle.dumps((work, job.spec)))
+            write_message(self._commands.fileno(), message)
 
     def interrupt(self) -> None:
         """Raise `KeyboardInterrupt` in its trial, if it has one."""
@@ -372,7 +389,7 @@ class _Worker:
             if self._has_exited():  # a process that it has forked holds the pipe open
                 return None
         body = read_message(self._replies)
-        if body is None or not body.startswith((_OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED)):
+        if body is None or not body.startswith((_OUTCOME, _ERROR, _PROGRESS, _STEP, _INTERRUPTED)):
             return None  # somebody else has written into the pipe: this worker cannot be understood any more
         return body
 

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from machinable.plan.spec import Outcome, TrialSpec
+from machinable.plan.wish import Tuning
 
 if TYPE_CHECKING:
     from concurrent.futures import Future  # loads `logging`, and workers need neither
 
-__all__ = ["Depot", "Engine", "Movable", "Reach", "Remote", "Work", "WorkerError", "WorkerLost"]
+__all__ = [
+    "Alarm",
+    "Depot",
+    "Engine",
+    "Movable",
+    "Reach",
+    "Remote",
+    "Sampling",
+    "Searcher",
+    "Work",
+    "WorkerError",
+    "WorkerLost",
+]
 
 Work: TypeAlias = Callable[[TrialSpec], Outcome]
 Reach: TypeAlias = Literal["process", "host", "anywhere"]
@@ -99,6 +112,78 @@ class Remote(Protocol):
 
     def ship(self, project: str, code: bytes) -> None:
         """Take an archive of the project at that path, which workers import from in its place."""
+
+
+class Alarm(Protocol):
+    """Ctrl-C, as far as it was pressed."""
+
+    def answer(self) -> None:
+        """Raise it.
+
+        Raises:
+            KeyboardInterrupt: it was pressed.
+        """
+
+    @property
+    def is_hurried(self) -> bool:
+        """Whether it was pressed again."""
+
+
+class Sampling(Protocol):
+    """Whoever makes trials of the samples of a search, and writes down what becomes of them."""
+
+    def plans(self, number: int, values: Mapping[str, Any]) -> None:
+        """There will be a sample.
+
+        Args:
+            number: of the sample, from 0; all before it have been planned. values: what goes on top of the
+                configuration.
+        """
+
+    def begins(self, number: int, values: Mapping[str, Any]) -> TrialSpec:
+        """The next attempt of a sample that was planned begins, with other values if a scheduler says so."""
+
+    def ends(self, spec: TrialSpec, future: Future[Outcome], again: bool) -> None:
+        """An attempt is over, the future is done. `again`: there will be another one."""
+
+    def pauses(self, spec: TrialSpec) -> None:
+        """An attempt was set aside; another one may go on from its checkpoint."""
+
+    def finishes(self, number: int) -> None:
+        """A sample that was set aside goes on no more: it is over."""
+
+
+@runtime_checkable
+class Searcher(Protocol):
+    """An engine that can search over a configuration. Work is done in steps, each of them an iteration."""
+
+    def check_search(self, tuning: Tuning, seed: int) -> dict[str, Any]:
+        """See that it could be done; gives the values of one sample.
+
+        Raises:
+            ImportFailed: a library is missing. UnknownName, InvalidValue: it takes no such search.
+        """
+
+    def search(
+        self,
+        work: Movable,
+        tuning: Tuning,
+        origin: TrialSpec,
+        retries: int,
+        stops: bool,
+        sampling: Sampling,
+        alarm: Alarm,
+    ) -> None:
+        """Search over the configuration of a trial.
+
+        Args:
+            work: what is done for a sample. origin: the trial. retries: of a sample that failed. stops: whether a
+                failure ends the search. alarm: is asked all the time.
+
+        Raises:
+            KeyboardInterrupt: it was raised by the alarm, and all samples have ended.
+            Refused: the search was given up; says why.
+        """
 
 
 class WorkerError(RuntimeError):

@@ -13,6 +13,7 @@ import signal
 import struct
 import threading
 import time
+from collections.abc import Mapping
 from types import FrameType
 from typing import BinaryIO
 
@@ -20,6 +21,7 @@ from machinable.engines.descriptors import open_standard_streams
 from machinable.engines.isolation import Surroundings
 from machinable.engines.protocol import Work
 from machinable.engines.reports import reports
+from machinable.engines.steps import ORDER, order_from, steps
 from machinable.plain import Plain, dumps
 from machinable.plan.spec import Outcome
 
@@ -65,8 +67,9 @@ def main(parent: int, grace: float = GRACE) -> None:
     os.close(nowhere)
     open_standard_streams()
     _prepare_for_crashes()
-    worker = _Worker(replies)
+    worker = _Worker(commands, replies)
     reports.send = worker.tell_progress
+    steps.ask = worker.ask
     signal.signal(signal.SIGINT, worker.on_interrupt)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the thread that has started this process may hear of nothing
@@ -77,6 +80,8 @@ def main(parent: int, grace: float = GRACE) -> None:
         while (message := read_message(commands)) is not None:
             if os.getppid() != parent:  # it was killed since: whoever goes on with its execution runs this trial, too
                 break
+            if message.startswith(ORDER):
+                continue  # the trial that was to follow it has ended
             worker.tell(worker.reply(message))
             surroundings.restore()  # while the parent looks for the next trial
     except BrokenPipeError:
@@ -101,7 +106,8 @@ def _leave() -> None:
 
 
 class _Worker:
-    def __init__(self, replies: int) -> None:
+    def __init__(self, commands: BinaryIO, replies: int) -> None:
+        self._commands = commands
         self._replies = replies
         self._telling = threading.Lock()
         self._work: Work | None = None
@@ -115,6 +121,14 @@ class _Worker:
     def tell_progress(self, uid: str, i: int | dict[str, Plain], total: int | None) -> None:
         """Send how far a trial is."""
         self.tell(dumps({"progress": [uid, i, total]}))
+
+    def ask(self, done: Mapping[str, Plain]) -> list[str]:
+        """Say what the trial has done, and wait for what it is to do next."""
+        self.tell(dumps({"step": dict(done)}))
+        message = read_message(self._commands)
+        if message is None:
+            raise BrokenPipeError("nobody leads this trial any more")
+        return order_from(message)
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._is_running:  # one that comes too late has nothing to interrupt

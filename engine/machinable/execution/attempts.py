@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -13,9 +14,10 @@ from machinable.plain import dumps, loads
 from machinable.plan.spec import Outcome, State, TrialSpec
 from machinable.storage import layout
 from machinable.storage.files import Files
+from machinable.storage.leftovers import sweep
 from machinable.storage.records import read_rows
 
-__all__ = ["artifacts_in", "inputs_in", "outcome_left", "set_aside", "status_left", "write_end"]
+__all__ = ["artifacts_in", "inputs_in", "outcome_left", "outcome_without", "set_aside", "status_left", "write_end"]
 
 
 def status_left(files: Files, folder: str, uid: str) -> dict[str, Any] | None:
@@ -55,15 +57,26 @@ def inputs_in(status: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def write_end(files: Files, folder: str, spec: TrialSpec, state: State, error: dict[str, str] | None) -> None:
-    """Write how a trial ended whose worker could not do it."""
+    """Write how a trial ended whose worker could not do it. That one was interrupted is not the reason if it failed."""
     path = layout.join(folder, layout.status(spec.uid))
     status: dict[str, Any] = {"attempt": spec.attempt, "started": None, "host": None, "checkpoint": None}
     with suppress(FileNotFoundError, ValueError):
         status |= loads(files.read(path))
-    if status.get("state") not in (None, "running"):
+    if status.get("state") not in (None, "running", *(("interrupted",) if state == "failed" else ())):
         return
     status |= {"state": state, "heartbeat": now(), "finished": now(), "result": None, "error": error}
     files.write(path, dumps(status).encode("ascii") + b"\n")
+
+
+def outcome_without(
+    files: Files, folder: str, spec: TrialSpec, problem: BaseException, seconds: float = 0.0
+) -> Outcome:
+    """Write down how a trial ended that gave no outcome; it took so many seconds, as far as that is known."""
+    text = "".join(traceback.format_exception(problem))
+    error = {"type": type(problem).__name__, "message": str(problem), "traceback": text}
+    sweep(files, layout.join(folder, layout.trial(spec.uid)))
+    write_end(files, folder, spec, "failed", error)
+    return Outcome(spec.uid, "failed", spec.attempt, seconds, error=error)
 
 
 def set_aside(files: Files, folder: str, uid: str, attempt: int) -> str:

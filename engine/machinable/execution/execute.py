@@ -43,7 +43,7 @@ from machinable.execution.resume import Changes, Resumption, stored_execution, s
 from machinable.execution.reuse import Mode, Pointers, rule_of
 from machinable.execution.scheduler import Done, OnBusy, OnFailure, Scheduler
 from machinable.execution.spool import Depot, Spool
-from machinable.execution.tuning import refuse_tuning
+from machinable.execution.tuning import Search, refuse_search, refuse_to_resume
 from machinable.execution.work import HereWork, WorkerWork, check_importable
 from machinable.plan.expand import live_code
 from machinable.plan.plan import Plan
@@ -234,13 +234,15 @@ class _Run:
         if resume is not None:
             self.stored = stored_execution(self.url, resume, seed)
             seed = self.stored.id
+            is_search = self.stored.data["task"].get("tune") if task is None else task.tuning
+            refuse_to_resume(is_search is not None)
             task = stored_task(self.stored) if task is None else task
         else:
             given = choose("seed", seed, os.environ, section, user)
             seed = ids.seed_of_text(given.value) if given.source == "environment" else given.value
         assert task is not None
-        refuse_tuning(task)
         self.engine: Engine = registry.make(choose("engine", engine, os.environ, section, user, "local").value)
+        refuse_search(task, self.engine, function)
         self.policy = policy_of(options, section)
         self.lock_choice = locks_of(os.environ, section)
         self.function = function
@@ -261,6 +263,9 @@ class _Run:
                     todo="Leave out the timeout, or use engine='processes'.",
                 )
             check_alarm()
+        self.search: Search | None = None
+        if task.tuning is not None:
+            self.search = Search(self.plan, project, self.engine, live, self.policy)
         self.live = live
         self.place = None if self.engine.reach == "process" else check_importable(live, function)
         try:
@@ -299,12 +304,13 @@ class _Run:
             locks.close()
 
     def _carry_out(self, files: Files, locks: Locks, interrupts: Interrupts) -> Execution:
+        plan = self.plan if self.search is None else self.search.required
         engine = {"type": self.engine.name, "slots": self.engine.slots}
         done = Done()
         with interrupts.allowed():
             if self.resumption is None or self.stored is None:
                 code = backed_up(self.plan.project, files, self.storage.code_backup)
-                folder, _ = begin(files, self.plan, engine, code, now(), _name_of(self.function))
+                folder, _ = begin(files, plan, engine, code, now(), _name_of(self.function))
                 lease = _own(files, locks, folder)
             else:
                 folder = str(self.stored)
@@ -317,7 +323,7 @@ class _Run:
         pointers = None
         if self.function is None:
             pointers = Pointers(files, self._sources() if self.shares else {})
-        journal = Journal(self.plan, files, folder, self.listeners, self.callbacks)
+        journal = Journal(plan, files, folder, self.listeners, self.callbacks)
         if self.resumption is not None:
             done = self.resumption.begin(self.plan, journal, pointers, engine, code)
         work, where = self._work(files, folder, refuge)
@@ -327,13 +333,19 @@ class _Run:
             work = with_alarm(work, self.policy.timeout)
         exclusion = Exclusion(locks if self.shares else None, folder)
         scheduler = Scheduler(
-            self.plan, where, work, files, folder, journal, self.policy, self.capacity, interrupts, self.rule,
+            plan, where, work, files, folder, journal, self.policy, self.capacity, interrupts, self.rule,
             pointers if self.shares else None, exclusion, done,
         )  # fmt: skip
-        execution = Execution(files, folder, plan=self.plan, trust=True)
+        execution = Execution(files, folder, plan=plan if self.search is None else None, trust=True)
         try:
             with at_work(storage, folder):
-                scheduler.run()
+                if self.search is None:
+                    scheduler.run()
+                else:
+                    assert isinstance(work, WorkerWork)
+                    search = self.search.run
+                    then = functools.partial(search, work, journal, files, folder, scheduler.placed, interrupts)
+                    scheduler.run(then, self.search.expected)
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(f"execution {folder} in {files.url}") if hasattr(interrupt, "add_note") else None
             raise

@@ -13,7 +13,7 @@ from machinable.config.calls import calls_in
 from machinable.errors import ArtifactExists, Refused, StorageUnavailable
 from machinable.execution.imports import Needed, needed
 from machinable.execution.rerun import asked, request_of
-from machinable.execution.restored import Code, codes_of, project_of, refuse_unreachable
+from machinable.execution.restored import Code, codes_of, project_of, refuse_unreachable, repeatable
 from machinable.plain import Plain, decode, encode
 from machinable.plan.table import flatten
 from machinable.results.execution import Execution
@@ -82,7 +82,8 @@ def export(
     target = os.path.abspath(os.path.expanduser(to))
     if os.path.lexists(target):
         raise ArtifactExists(f"{to} exists already", given=to, todo="Name a folder that is not there yet: --to DIR.")
-    trials = _with_required(execution, uids)
+    wanted, left_out = repeatable(execution, execution.trials if uids is None else [execution[uid] for uid in uids])
+    trials = _with_required(execution, wanted)
     refuse_unreachable(execution)
     code, *others = [Code(None, trials)] if project is not None else codes_of(execution, trials)
     if others:
@@ -94,9 +95,9 @@ def export(
 
     with TemporaryDirectory(prefix="machinable-export-") as directory:
         place, notes = project_of(execution, code, project, os.path.join(directory, "code"))
-        wanted = [trial.uid for trial in trials]
-        described: Mapping[str, Any] = asked(request_of("describe", execution, wanted, place), directory)
-        facts = [facts_of(trial.description, _planned(trial), described[trial.uid]) for trial in trials]
+        names = [trial.uid for trial in trials]
+        described: Mapping[str, Any] = asked(request_of("describe", execution, names, place), directory)
+        facts = [_facts(trial, described[trial.uid]) for trial in trials]
         found = needed(place, _modules(facts))
         if found.missing:
             raise Refused(
@@ -105,16 +106,16 @@ def export(
             )  # fmt: skip
         requirements = _requirements(found, execution.data.get("packages") or {})
         _write(target, place, execution, facts, found, requirements)
-    return Exported(target, wanted, found.files, requirements, [*notes, *_notes(facts, described, found)])
+    return Exported(target, names, found.files, requirements, [*left_out, *notes, *_notes(facts, described, found)])
 
 
 def _uids(code: Code) -> list[str]:
     return [trial.uid for trial in code.trials]
 
 
-def _with_required(execution: Execution, uids: Sequence[str] | None) -> list[Trial]:
+def _with_required(execution: Execution, wanted: Sequence[Trial]) -> list[Trial]:
     """The trials, and those that they require, in the order of the plan."""
-    waiting = [trial.uid for trial in execution.trials] if uids is None else list(uids)
+    waiting = [trial.uid for trial in wanted]
     kept: set[str] = set()
     while waiting:
         trial = execution[waiting.pop()]
@@ -124,8 +125,10 @@ def _with_required(execution: Execution, uids: Sequence[str] | None) -> list[Tri
     return [trial for trial in execution.trials if trial.uid in kept]
 
 
-def _planned(trial: Trial) -> dict[str, Any]:
-    return {part: decode(trial.planned(part)) for part in ("config", "children")}
+def _facts(trial: Trial, code: Mapping[str, Any]) -> dict[str, Any]:
+    planned = {part: decode(trial.planned(part)) for part in ("config", "children")}
+    facts = facts_of(trial.description, planned, code)
+    return facts if trial.sample is None else {**facts, "iterations": trial.iterations}
 
 
 def facts_of(described: Mapping[str, Any], planned: Mapping[str, Any], code: Mapping[str, Any]) -> dict[str, Any]:

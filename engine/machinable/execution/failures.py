@@ -36,7 +36,7 @@ def trials_failed(journal: Journal, execution: Execution) -> TrialsFailed:
     from machinable.display.failures import Failed, kind_lines, kinds_of  # few executions need them
     from machinable.display.outcomes import rows_of
 
-    total, failed, blocked = len(journal.plan), journal.counts["failed"], journal.counts["blocked"]
+    total, failed, blocked = journal.planned, journal.counts["failed"], journal.counts["blocked"]
     rows = rows_of(execution.trials) if total <= COMPARED else []
     by_uid = {row["uid"]: row for row in rows}
     specs = {spec.uid: spec for spec, _ in journal.failures}
@@ -62,8 +62,8 @@ def trials_failed(journal: Journal, execution: Execution) -> TrialsFailed:
 
 
 def _again(execution: Execution) -> str | None:
-    """How to run again what failed; in memory there is nothing to go on with."""
-    if is_memory(execution.storage):
+    """How to run again what failed; in memory there is nothing to go on with, and a search does not go on."""
+    if is_memory(execution.storage) or execution.data["task"].get("tune"):
         return None
     command = command_line(["machinable", "resume", str(execution), "--storage", execution.storage])
     return f"To run again only what has not finished: execute(task, storage, resume={str(execution)!r}), or {command}"

@@ -12,12 +12,13 @@ from machinable import ids
 from machinable.execution.host import host, packages
 from machinable.plain import Plain, dumps
 from machinable.plan.plan import Plan
+from machinable.plan.spec import TrialSpec
 from machinable.settings import CodeBackup
 from machinable.storage import layout
 from machinable.storage.backup import code_diff, code_state, file_digest, pack_into
 from machinable.storage.files import Files, writing
 
-__all__ = ["Code", "backed_up", "begin", "plan_lines"]
+__all__ = ["Code", "backed_up", "begin", "extend_plan", "plan_lines"]
 
 
 class Code(NamedTuple):
@@ -101,7 +102,7 @@ def begin(
             "host": host(),
             "python": platform.python_version(),
             "packages": packages(),
-            "trials": len(plan),
+            "trials": len(plan) if plan.wish.tuning is None else None,  # samples come as they are drawn
             "platform": sys.platform,
         }
         # Last, because a folder counts as an execution when this is there.
@@ -112,6 +113,18 @@ def begin(
 def plan_lines(plan: Plan) -> Iterator[bytes]:
     """The lines of plan.jsonl."""
     return (dumps(spec.as_data()).encode("ascii") + b"\n" for spec in plan)
+
+
+def extend_plan(files: Files, folder: str, spec: TrialSpec) -> None:
+    """One more line of plan.jsonl."""
+    path, line = layout.join(folder, layout.PLAN), dumps(spec.as_data()).encode("ascii") + b"\n"
+    if files.appends:
+        appender = files.appender(path)
+        appender.write(line)
+        appender.close()
+        return
+    there = files.read(path) if files.exists(path) else b""
+    files.write(path, there + line)  # whole, as it is read
 
 
 def _write_plan(files: Files, path: str, plan: Plan) -> None:

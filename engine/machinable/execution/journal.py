@@ -44,7 +44,8 @@ class Journal:
         listeners: are called with each event. callbacks: with each trial of the task that has finished.
 
     Attributes:
-        counts: how many trials ended in which state. failures: the first of those that failed, with their errors.
+        planned: how many trials there are. counts: how many of them ended in which state.
+        failures: the first of those that failed, with their errors.
     """
 
     def __init__(
@@ -55,10 +56,11 @@ class Journal:
         listeners: Sequence[Listener] = (),
         callbacks: Sequence[Callable[[Any], Any]] = (),
     ) -> None:
-        self.plan = plan
+        self.planned = len(plan)
         self.folder = folder
         self.counts: Counter[str] = Counter()
         self.failures: list[Failure] = []
+        self._seed = plan.seed
         self._files = files
         self._listeners = listeners
         self._callbacks = callbacks
@@ -72,14 +74,19 @@ class Journal:
         counts = self.counts
         if counts["failed"] or counts["blocked"]:
             return "failed"
-        if counts["finished"] + counts["reused"] + counts["skipped"] < len(self.plan):
+        if counts["finished"] + counts["reused"] + counts["skipped"] < self.planned:
             return "interrupted"
         return "partial" if counts["skipped"] else "finished"
 
-    def began(self) -> None:
-        """The execution begins, or goes on."""
+    def began(self, expected: int | None = None) -> None:
+        """The execution begins, or goes on. So many trials are expected, if not those that are planned."""
+        total = self.planned if expected is None else expected
         self._tell(lambda: ExecutionStarted(
-            self.folder, now(), self.plan.seed, self._files.url, len(self.plan), self._kept))  # fmt: skip
+            self.folder, now(), self._seed, self._files.url, total, self._kept))  # fmt: skip
+
+    def joined(self) -> None:
+        """One more trial has been planned."""
+        self.planned += 1
 
     def resumed(self, finished: int, facts: Mapping[str, Plain]) -> None:
         """The execution goes on: how many trials have finished before, and what else is to be known."""
@@ -95,9 +102,9 @@ class Journal:
         failed = self.counts["failed"] + self.counts["blocked"]
         self._tell(lambda: ExecutionFinished(self.folder, now(), status, finished, failed, seconds))
 
-    def started(self, spec: TrialSpec) -> None:
-        """An attempt is handed to the engine."""
-        self._ledger.append(self._row("started", spec, spec.attempt))
+    def started(self, spec: TrialSpec, **facts: Plain) -> None:
+        """An attempt is handed to the engine; with what else is to be known about it."""
+        self._ledger.append(self._row("started", spec, spec.attempt, **facts))
         self._tell(lambda: TrialStarted(*self._about(spec)))
 
     def finished(self, spec: TrialSpec, outcome: Outcome) -> None:
@@ -145,6 +152,10 @@ class Journal:
         row = self._row("interrupted", spec, spec.attempt)
         self._ledger.append(row)
         self._tell(lambda: TrialInterrupted(*self._about(spec, row), "KeyboardInterrupt"))
+
+    def paused(self, spec: TrialSpec) -> None:
+        """An attempt was set aside, to go on later."""
+        self._ledger.append(self._row("interrupted", spec, spec.attempt))
 
     def lost(self, spec: TrialSpec) -> None:
         """An attempt is over and the storage does not have it. The ledger says nothing: whether it has finished is told

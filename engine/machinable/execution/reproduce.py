@@ -14,7 +14,7 @@ from typing import Any
 from machinable.errors import InvalidValue, Refused
 from machinable.execution.host import host, packages
 from machinable.execution.rerun import asked, request_of
-from machinable.execution.restored import Code, codes_of, project_of, refuse_unreachable
+from machinable.execution.restored import Code, codes_of, is_search, project_of, refuse_unreachable, repeatable
 from machinable.plain import Plain
 from machinable.results.compare import Difference, Verdict, compare, verdict
 from machinable.results.environment import Change, code_facts_changes, environment_changes, package_changes
@@ -101,7 +101,7 @@ def reproduce(
     Args:
         uids: of the trials that are run again; None: all that have ended. tolerance: how far numbers may be apart,
             absolute up to 1 and relative beyond. project: a directory with the code, in place of the code backup.
-        engine: where trials run; None: as then, or local if that is not known here.
+        engine: where trials run; None: as then, or local if that is not known or not installed here.
         keep: a new directory for the restored code (`code`) and what comes out (`storage`).
         tell: is told what is known before the run; with it, progress goes to stderr.
 
@@ -112,10 +112,10 @@ def reproduce(
     if not 0 <= tolerance < float("inf"):
         raise InvalidValue(f"the tolerance is {tolerance}", given=tolerance, todo="Give a number such as 1e-6.")
     execution = storage[identifier]
-    trials = _chosen(execution, uids)
+    trials, left_out = repeatable(execution, _chosen(execution, uids))
     refuse_unreachable(execution)
     codes = [Code(None, trials)] if project is not None else codes_of(execution, trials)
-    notes = list(_notes(execution, trials, codes))
+    notes = [*left_out, *_notes(execution, trials, codes)]
     where = _engine(execution.data) if engine is None else engine
     with _directory(keep) as directory, ExitStack() as opened:
         places = []
@@ -129,7 +129,8 @@ def reproduce(
                 tell(line)
         again = []
         for code, place, home in places:
-            wanted = None if len(code.trials) == len(execution) else [trial.uid for trial in code.trials]
+            is_whole = len(code.trials) == len(execution) and not is_search(execution)
+            wanted = None if is_whole else [trial.uid for trial in code.trials]
             request = request_of("run", execution, wanted, place, home, where, tell is not None)
             folder: str = asked(request, directory)
             again.append((code.trials, opened.enter_context(Storage(home))[folder]))
@@ -143,7 +144,8 @@ def _chosen(execution: Execution, uids: Sequence[str] | None) -> list[Trial]:
         states = ", ".join(sorted({trial.status for trial in trials})) or "there are none"
         raise Refused(
             f"no trial of {execution} has ended, so there is nothing to compare with ({states})",
-            given=str(execution), todo=f"Let it end: machinable resume {execution}",
+            given=str(execution),
+            todo="Search again." if is_search(execution) else f"Let it end: machinable resume {execution}",
         )  # fmt: skip
     return ended
 
@@ -160,12 +162,16 @@ def _notes(execution: Execution, trials: Sequence[Trial], codes: Sequence[Code])
         said = "was given on the command line; hidden values are not stored, it is as the project says"
         yield f"the value of {name} {said}"
     left_out = len(execution) - len(trials)
+    samples = [trial for trial in trials if trial.attempt > 1 and trial.sample is not None]
+    if samples:
+        who = "a sample" if len(samples) == 1 else f"each of {len(samples)} samples"
+        yield f"{who} that was set aside or tried again is repeated in one go"
     others = [trial for trial in execution.trials if trial.status not in ENDED]
     if others and left_out >= len(others):
         count = len(others)
         yield f"{count} trial{'' if count == 1 else 's'} of {execution} had not ended and cannot be compared"
     for trial in trials:
-        if trial.attempt > 1:
+        if trial.attempt > 1 and trial.sample is None:
             yield f"trial {trial.uid} ended with attempt {trial.attempt}, and begins with attempt 1 again"
         if (checkpoint := trial.flags.get("CHECKPOINT")) is not None:
             yield f"trial {trial.uid} began from the checkpoint {checkpoint}, which is not in the backup"
@@ -184,12 +190,16 @@ def _before(data: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _engine(data: Mapping[str, Any]) -> Any:
+    from importlib.util import find_spec
+
     from machinable.engines.registry import KNOWN
 
     engine = data.get("engine") or {}
     kind, slots = engine.get("type"), engine.get("slots")
     if kind == "processes" and isinstance(slots, int):
         return f"processes:{slots}"
+    if kind == "ray" and find_spec("ray") is None:
+        return "local"
     return kind if kind in KNOWN and kind != "dry" else "local"
 
 

@@ -7,17 +7,19 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import machinable.errors
-from machinable.errors import MachinableError, NotStored, Refused
+from machinable.errors import MachinableError, Refused
+from machinable.execution.part import part, part_with, samples_in
 from machinable.plain import Plain, decode, encode
 from machinable.plan.plan import Plan
 from machinable.plan.spec import Target, TrialSpec
 from machinable.plan.table import flatten
 from machinable.plan.task import Task
+from machinable.project import Project
 from machinable.results.execution import Execution
 
 __all__ = ["Request", "asked", "code_of", "main", "request_of"]
@@ -30,6 +32,7 @@ class Request:
     Attributes:
         what: `run`: run the task into `storage`; `describe`: only say what the plan knows about each trial.
         task, name, seed: as stored. uids: of the trials that are meant; None: all.
+        samples: of a search, which are repeated without it; see `samples_in`.
         function: `module:qualname` of what runs in place of every component.
         project: the restored code. storage: a directory. engine: where trials run. shows: whether progress is told.
     """
@@ -40,6 +43,7 @@ class Request:
     name: str | None
     seed: str
     uids: Sequence[str] | None
+    samples: Sequence[Mapping[str, Plain]] | None
     project: str
     storage: str = ""
     engine: Any = "local"
@@ -50,11 +54,13 @@ def request_of(
     what: str, execution: Execution, uids: Sequence[str] | None, project: str, storage: str = "", engine: Any = "local",
     shows: bool = False,
 ) -> Request:  # fmt: skip
-    """A request about a stored execution."""
+    """A request about a stored execution. Of a search, `uids` are those of samples that can be repeated."""
     data = execution.data
+    samples = None if uids is None else samples_in(execution, uids)
     return Request(
-        what, data["task"], data.get("function"), execution.name, execution.id, uids, project, storage, engine, shows
-    )
+        what, data["task"], data.get("function"), execution.name, execution.id, uids, samples, project, storage,
+        engine, shows,
+    )  # fmt: skip
 
 
 # Nobody else is in the storage that it runs into, so it needs no lock server, which may be out of reach.
@@ -142,10 +148,10 @@ def _task(request: Request) -> Task:
     from machinable.plan.stored import task_from_data
 
     with importing(request.project):
-        task = task_from_data(request.task)
+        task = task_from_data({**request.task, "tune": None})  # its samples are there, if not how they were drawn
     if request.name is not None:
         task.named(request.name)
-    return task
+    return task if request.uids is None else _Chosen(task, request.uids, request.samples)
 
 
 def _run(request: Request) -> str:
@@ -154,8 +160,6 @@ def _run(request: Request) -> str:
     from machinable.execution.execute import execute
 
     task = _task(request)
-    if request.uids is not None:
-        task = _Chosen.of(task, request.uids)
     progress = Progress()
     told = PlainProgress(progress, lambda line: print(line, file=sys.stderr, flush=True))
 
@@ -183,9 +187,7 @@ def _function(text: str, project: str) -> Any:
 
 def _describe(request: Request) -> dict[str, Any]:
     """What code each trial needs, by uid: plain data that are not in plan.jsonl."""
-    plan = _task(request).plan(request.project, request.seed)
-    chosen = plan if request.uids is None else _part(plan, request.uids)
-    described = {spec.uid: code_of(spec) for spec in chosen}
+    described = {spec.uid: code_of(spec) for spec in _task(request).plan(request.project, request.seed)}
     if request.function is not None:
         module, _, name = request.function.partition(":")
         for code in described.values():
@@ -217,57 +219,18 @@ def _class_of(spec: Any) -> dict[str, Any]:
 
 
 class _Chosen(Task):
-    """A task of which only some trials are run; their flags are those of the whole plan."""
+    """A task of which only some trials are run, or samples in place of them; their flags are those of the whole plan.
 
-    uids: Sequence[str] = ()
+    Args:
+        samples: of a search that the task was, as they are stored.
+    """
 
-    @classmethod
-    def of(cls, task: Task, uids: Sequence[str]) -> _Chosen:
-        chosen = cls()
-        vars(chosen).update(vars(task))
-        chosen.uids = uids
-        return chosen
+    def __init__(self, task: Task, uids: Sequence[str], samples: Sequence[Mapping[str, Any]] | None) -> None:
+        super().__init__(task)
+        self._uids = uids
+        self._samples = samples
 
     def plan(self, project: Any = None, seed: object = None) -> Plan:
-        return _part(super().plan(project, seed), self.uids)
-
-
-def _part(plan: Plan, uids: Sequence[str]) -> Plan:
-    """The plan, of which only these trials and what they require are walked through.
-
-    Raises:
-        NotStored: one of them is not in it.
-    """
-    specs = {spec.uid: spec for spec in plan}
-    kept: set[str] = set()
-    waiting = list(uids)
-    while waiting:
-        uid = waiting.pop()
-        if uid not in specs:
-            raise NotStored(
-                f"the trial {uid} is not in the plan that the restored code makes of the task", given=uid,
-                todo="The code, or the version of machinable, makes another plan than it made then.",
-            )  # fmt: skip
-        if uid not in kept:
-            kept.add(uid)
-            waiting += [needed.uid for needed in specs[uid].requires.values()]
-    facts = {field.name: getattr(plan, field.name) for field in fields(plan)}
-    return _Part(**facts, kept=frozenset(kept))
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class _Part(Plan):
-    """A plan with some of its trials: these are walked through, by number there are all."""
-
-    kept: Collection[str] = ()
-
-    def __len__(self) -> int:
-        return len(self.kept)
-
-    def __iter__(self) -> Iterator[TrialSpec]:
-        for index in range(len(self.rows)):
-            if self.rows[index].uid in self.kept:
-                yield self._spec(index)
-
-    def __getitem__(self, index: Any) -> Any:
-        return super().__getitem__(index) if isinstance(index, slice) else self._spec(index)
+        where = project if isinstance(project, Project) else Project(project)
+        plan = super().plan(where, seed)
+        return part(plan, self._uids) if self._samples is None else part_with(plan, where, self._samples, self._uids)

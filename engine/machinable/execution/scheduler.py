@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-import traceback
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from machinable.engines.protocol import Engine, Work, WorkerLost
 from machinable.errors import Damaged
-from machinable.execution.attempts import outcome_left, set_aside, write_end
+from machinable.execution.attempts import outcome_left, outcome_without, set_aside, write_end
 from machinable.execution.capacity import Capacity
 from machinable.execution.exclusion import Exclusion
 from machinable.execution.interrupts import Interrupts
@@ -27,7 +26,6 @@ from machinable.plan.spec import Outcome, Retries, TrialSpec
 from machinable.results.pointers import Pointer, changed_input
 from machinable.storage import layout
 from machinable.storage.files import Files
-from machinable.storage.leftovers import sweep
 from machinable.storage.refuge import RefugeFiles
 
 __all__ = ["Done", "Former", "OnBusy", "OnFailure", "Policy", "Scheduler"]
@@ -130,17 +128,22 @@ class Scheduler:
         self._waited_for: set[str] = set()
         self.outage = ""
 
-    def run(self) -> None:
+    def run(self, then: Callable[[], None] | None = None, expected: int | None = None) -> None:
         """Run all trials that are to be run.
+
+        Args:
+            then: is called when they have ended, and may run others. expected: how many trials there will be in all.
 
         Raises:
             KeyboardInterrupt: no trial was started after it, and everything is written; a second one cuts that short.
         """
         began = time.perf_counter()
-        self.journal.began()
+        self.journal.began(expected)
         interrupt: KeyboardInterrupt | None = None
         try:
             self._run_all()
+            if then is not None and not self._is_stopped:
+                then()
         except KeyboardInterrupt as error:
             interrupt = error
             self._interrupt_running()
@@ -149,6 +152,10 @@ class Scheduler:
         self.journal.ended(time.perf_counter() - began)
         if interrupt is not None:
             raise interrupt
+
+    def placed(self, spec: TrialSpec) -> TrialSpec | None:
+        """A trial with the places of what it requires; None if something of that has failed."""
+        return None if spec.requires and self._order.obstacle(spec) is not None else self._order.placed(spec)
 
     @property
     def _is_stopped(self) -> bool:
@@ -431,11 +438,7 @@ class Scheduler:
                 return left
         if late:
             problem = TimeoutError(f"the trial took longer than {self._policy.timeout:g} s")
-        text = "".join(traceback.format_exception(problem))
-        error = {"type": type(problem).__name__, "message": str(problem), "traceback": text}
-        sweep(self._files, layout.join(self.folder, layout.trial(spec.uid)))
-        write_end(self._files, self.folder, spec, "failed", error)
-        return Outcome(spec.uid, "failed", spec.attempt, self._policy.timeout or 0.0 if late else 0.0, error=error)
+        return outcome_without(self._files, self.folder, spec, problem, self._policy.timeout or 0.0 if late else 0.0)
 
     def _interrupt_running(self) -> None:
         """End what runs, and write that it was interrupted."""

@@ -12,14 +12,16 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from machinable.component.failures import shipped
+from machinable.component.life import Order
 from machinable.component.loading import Code, importing, load_component
 from machinable.component.trial import run
 from machinable.engines.descriptors import output_to
 from machinable.engines.isolation import Surroundings
 from machinable.engines.reports import OnProgress, reports
+from machinable.engines.steps import steps
 from machinable.engines.threads import ThreadLimit
 from machinable.errors import MachinableError, NotStored, Refused, SeveralErrors
-from machinable.plain import loads
+from machinable.plain import Plain, loads
 from machinable.plan.spec import Outcome, Requirement, Target, TrialSpec, spec_from_data
 from machinable.storage import layout
 from machinable.storage.files import Files, Reach
@@ -91,6 +93,7 @@ class WorkerWork:
         reach: from where the storage is reached. mark: the digest of execution.json, by which it is known.
         original: the project's directory where it was planned, if this one is a copy.
         refuge: the name of the directory for what the storage does not take; "" for none.
+        is_led: whether trials are led iteration by iteration, as the samples of a search.
     """
 
     url: str
@@ -102,6 +105,7 @@ class WorkerWork:
     mark: str = ""
     original: str | None = None
     refuge: str = ""
+    is_led: bool = False
 
     def is_reached(self) -> bool:
         """Whether the storage is reached from here, and not another one that lies at the same place of its host."""
@@ -142,6 +146,7 @@ class WorkerWork:
             outcome = run(
                 spec, files, self.folder, project=self.project, attempt=spec.attempt, capture=None, code=code,
                 progress=partial(reports.progress, spec.uid), locks=self.locks, stored_trial=_stored_trial,
+                steps=_Led() if self.is_led else None,
             )  # fmt: skip
         return _stored(files, outcome)
 
@@ -159,6 +164,20 @@ class WorkerWork:
         if len(sys.modules) != before and Surroundings.current is not None:
             Surroundings.current.keep()
         return code  # type: ignore[no-any-return]
+
+
+class _Led:
+    """Who leads the trial of this worker; see `Steps` of components."""
+
+    def done(self, row: dict[str, Plain] | None, is_last: bool) -> Order:
+        return self._ask({"row": row, "is_last": is_last})
+
+    def saved(self, is_saved: bool) -> Order:
+        return self._ask({"is_saved": is_saved})
+
+    def _ask(self, done: Mapping[str, Plain]) -> Order:
+        assert steps.ask is not None, "trials are led in workers"
+        return Order(*steps.ask(done))  # type: ignore[arg-type]
 
 
 def folders_needed(spec: TrialSpec) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from machinable.errors import WrongType
 from machinable.plain import Plain, as_plain
-from machinable.plan.keys import version_key
+from machinable.plan.keys import version_key, visible_elements
 from machinable.plan.wish import Named, Tuning, Wish
 
 __all__ = ["task_as_data"]
@@ -67,6 +67,6 @@ def _tuning_as_data(tuning: Tuning) -> dict[str, Plain]:
             return None
 
     return {
-        "stop": kept(tuning.stop, "stop"), "config": kept(tuning.config, "config"),
+        "stop": kept(tuning.stop, "stop"), "config": visible_elements([kept(tuning.config, "config")]) or {},
         "num_samples": tuning.num_samples, "options": kept(tuning.options, "options"), "lost": lost,
     }  # fmt: skip

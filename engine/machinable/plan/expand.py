@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from machinable import ids
 from machinable.config.document import Workspace
@@ -17,32 +18,57 @@ from machinable.plan.keys import trial_keys
 from machinable.plan.plan import Plan, Row
 from machinable.plan.spec import Target
 from machinable.plan.uses import Uses, target_of
-from machinable.plan.wish import Wish
+from machinable.plan.wish import Call, Wish
 from machinable.project import Project
 
-__all__ = ["expand", "live_code"]
+__all__ = ["Arranged", "arrange", "expand", "live_code"]
+
+
+class Arranged(NamedTuple):
+    """A task whose components are resolved, before any seed is known.
+
+    Attributes:
+        listed: what each listed component of one round was asked for as: the call, a version, those of the children.
+        per_round: the numbers of their uses. rows: the use of each trial and its number in each level. keys: of each.
+    """
+
+    workspace: Workspace
+    uses: Uses
+    listed: list[tuple[Call, Any, Sequence[Any]]]
+    per_round: list[int]
+    rows: list[tuple[int, tuple[int, ...]]]
+    keys: list[str]
+
+
+def arrange(wish: Wish, project: Project) -> Arranged:
+    """The uses and trials of a task in a project.
+
+    Raises:
+        ConfigurationError: the project or a configuration is wrong; everything that is wrong, together.
+    """
+    try:
+        workspace = project.workspace()
+    except MissingFile:
+        if not wish.calls or any(isinstance(name, str) for name in wish.names()):
+            raise
+        workspace = Workspace.empty()  # classes and functions need no declarations
+    uses = Uses(workspace, wish)
+    listed: list[tuple[Call, Any, Sequence[Any]]] = []
+    for call in wish.calls:
+        child_versions = [expand_lists(child.version) for child in call.children]
+        listed += [(call, version, inner) for version, *inner in product(expand_lists(call.version), *child_versions)]
+    per_round = [uses.add(*one) for one in listed]
+    SeveralErrors.raise_any(uses.errors)
+    rows = _rows(uses, per_round, wish)
+    return Arranged(workspace, uses, listed, per_round, rows, list(trial_keys(uses.keys, rows, wish.levels)))
 
 
 def expand(wish: Wish, project: Project | str | os.PathLike[str] | None, seed: object) -> Plan:
     """The plan of a task; see `Task.plan`."""
     execution_seed = ids.seed_of(seed)
     where = project if isinstance(project, Project) else Project(project)
-    try:
-        workspace = where.workspace()
-    except MissingFile:
-        if not wish.calls or any(isinstance(name, str) for name in wish.names()):
-            raise
-        workspace = Workspace.empty()  # classes and functions need no declarations
     with without_collections():
-        uses = Uses(workspace, wish)
-        per_round: list[int] = []  # the uses of one pass through the list of components
-        for call in wish.calls:
-            child_versions = [expand_lists(child.version) for child in call.children]
-            for version, *inner in product(expand_lists(call.version), *child_versions):
-                per_round.append(uses.add(call, version, inner))
-        SeveralErrors.raise_any(uses.errors)
-        rows = _rows(uses, per_round, wish)
-        keys = list(trial_keys(uses.keys, rows, wish.levels))
+        workspace, uses, _, _, rows, keys = arrange(wish, where)
         assigned = ids.assign(execution_seed, keys, [uses.chosen[use] for use, _ in rows])
     for text in uses.warnings:
         warnings.warn(text, UserWarning, stacklevel=3)

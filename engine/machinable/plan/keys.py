@@ -9,7 +9,15 @@ from machinable.config.versions import elements_of
 from machinable.plain import Plain, canonical, is_hidden
 from machinable.plan.wish import Level
 
-__all__ = ["KeyParts", "key_parts", "requirement_key", "trial_keys", "version_key", "visible_elements"]
+__all__ = [
+    "KeyParts",
+    "key_parts",
+    "requirement_key",
+    "sample_key",
+    "trial_keys",
+    "version_key",
+    "visible_elements",
+]
 
 KeyParts = tuple[str, str]  # of a listed component's key: what stands before the levels and the ordinal, and behind
 
@@ -23,6 +31,11 @@ def key_parts(component: str, version: Plain, children: Sequence[Plain]) -> KeyP
 def requirement_key(identity: str) -> str:
     """The key of a requirement: what it computes, whoever needs it."""
     return canonical({"requirement": identity})
+
+
+def sample_key(key: str, parts: KeyParts, number: int) -> str:
+    """The key of a sample: that of the trial whose configuration is searched, `parts` of which these are."""
+    return f'{key.removesuffix(parts[1])}"sample":{number},{parts[1]}'
 
 
 def trial_keys(

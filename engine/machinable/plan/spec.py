@@ -146,7 +146,10 @@ class TrialSpec:
     results: tuple[str, ...] = ()  # artifacts that it promises
     default_threads: int = 1  # with how many it computes if it does not say how many cpus it takes
     attempt: int = 1
-    resume_from: str | None = None  # the folder of a former attempt, in the storage: go on from its last checkpoint
+    # The folder of a former attempt, in the storage or, absolute, on this host: go on from its last checkpoint.
+    resume_from: str | None = None
+    sample: Mapping[str, Plain] | None = None  # of a search: `of` which trial, its `number` and its `values`
+    iterations: int | None = None  # after how many a sample ends that nobody leads; never stored here
 
     @property
     def threads(self) -> int:
@@ -161,6 +164,7 @@ class TrialSpec:
             "children": [child.as_data() for child in self.children],
             "requires": {name: needed.as_data() for name, needed in self.requires.items()},
             "tags": dict(self.tags), "identity": self.identity,
+            **({} if self.sample is None else {"sample": dict(self.sample)}),
         }  # fmt: skip
 
 
@@ -195,7 +199,7 @@ def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:
         target=_target(row), children=tuple(map(_child_from_data, row.get("children", ()))),
         checkpoint=row["flags"].get("CHECKPOINT"), tags=row.get("tags", {}),
         requires={name: Requirement(**needed) for name, needed in row.get("requires", {}).items()},
-        identity=row.get("identity", ""),
+        identity=row.get("identity", ""), sample=row.get("sample"),
     )  # fmt: skip
 
 

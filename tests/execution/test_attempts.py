@@ -1,0 +1,52 @@
+"""How a trial ended is written down for it, where it could not do that itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from machinable.component.base import Component
+from machinable.component.trial import run
+from machinable.engines.protocol import WorkerError
+from machinable.execution.attempts import outcome_without, write_end
+from machinable.storage.files import MemoryFiles
+from tests.component.worlds import FOLDER, UID, spec
+
+
+class Interrupted(Component):
+    def on_execute(self) -> None:
+        self.store.write("x.json", 1)
+        raise KeyboardInterrupt
+
+
+@pytest.fixture
+def files() -> MemoryFiles:
+    """A trial that was interrupted, and wrote that down."""
+    files = MemoryFiles()
+    with pytest.raises(KeyboardInterrupt):
+        run(spec(), files, FOLDER, code=Interrupted, capture=None)
+    return files
+
+
+def status(files: MemoryFiles) -> dict[str, Any]:
+    return json.loads(files.read(f"{FOLDER}/trials/{UID}/status.json"))  # type: ignore[no-any-return]
+
+
+def test_why_it_failed_counts_and_not_that_it_was_interrupted_for_it(files: MemoryFiles) -> None:
+    before = status(files)
+
+    outcome_without(files, FOLDER, spec(), WorkerError("the row has no column"))
+
+    after = status(files)
+    assert (after["state"], after["error"]["type"]) == ("failed", "WorkerError")
+    assert (after["host"], after["artifacts"]) == (before["host"], before["artifacts"])
+
+
+def test_what_a_trial_has_said_itself_stays(files: MemoryFiles) -> None:
+    before = status(files)
+
+    write_end(files, FOLDER, spec(), "interrupted", None)
+
+    assert status(files) == before
