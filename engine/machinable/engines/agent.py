@@ -143,6 +143,7 @@ class Agent:
         self._replies: deque[Reply] = deque()
         self._told: dict[tuple[str, bool], Reply] = {}  # the last progress of each trial, and its last row
         self._wanted = 1
+        self._folders = 0  # that have come
         self._running: dict[int, Future[bytes]] = {}
 
     def look(self, work_id: int, work: bytes) -> bool:
@@ -162,15 +163,23 @@ class Agent:
         self._work = pickle.dumps(made)
         return is_reached
 
-    def exchange(self, errands: Sequence[Errand], number: int, patience: float, *luggage: bytes) -> list[Reply]:
+    def exchange(
+        self, errands: Sequence[Errand], number: int, patience: float, folders: int = 0, *luggage: bytes
+    ) -> list[Reply]:
         """Take trials on, with the folders that they read, and give what there is to say.
 
         Args:
             number: with 0 it returns at once and says nothing. Otherwise it waits for the first reply, and then a
                 little, for `patience`, until there are so many.
+            folders: how many have been sent so far, with these. Calls run at the same time, and what comes later may
+                read what an earlier one brings.
         """
         for archive in luggage:
             unpack_folder(self._spool, archive)
+        with self._changed:
+            self._folders += len(luggage)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._folders >= folders)
         for errand in errands:
             future = self._engine.pass_on(self._work, errand.spec, errand.threads)
             self._running[errand.number] = future

@@ -98,6 +98,7 @@ class _Place:
         self.is_collecting = False
         self.is_withdrawing = False
         self.folders: set[str] = set()  # that it has got
+        self.sent = 0  # folders, also for former work
         self.heard = time.monotonic()
 
 
@@ -310,7 +311,7 @@ class Dispatcher:
                 self._give(place, jobs)
 
     def _give(self, place: _Place, jobs: list[_Job]) -> None:
-        luggage = []
+        luggage: dict[str, Any] = {}
         if not place.is_reached and self.depot is not None:
             for path in dict.fromkeys(path for job in jobs for path in job.folders):
                 if path in place.folders:
@@ -325,22 +326,23 @@ class Dispatcher:
                         jobs.remove(job)
                         self._fail(job, error)
                     continue
-                place.folders.add(path)
-                luggage.append(self._kept[path])
+                luggage[path] = self._kept[path]
         if not jobs:
             self._notes.put(lambda: None)  # it is still free: look again
             return
+        place.folders.update(luggage)
+        place.sent += len(luggage)
         if not place.jobs:
             place.heard = time.monotonic()
         place.jobs.update((job.number, job) for job in jobs)
         next(iter(place.jobs.values())).begins()
-        self._exchange(place, jobs, luggage)
+        self._exchange(place, jobs, luggage.values())
 
     def _exchange(self, place: _Place, jobs: Iterable[_Job] = (), luggage: Iterable[Any] = ()) -> None:
         """Give an agent trials, and have it tell how some have ended, if it does not do that already."""
         number = 0 if place.is_collecting else max(1, len(place.jobs) // 2)
         place.is_collecting = True
-        exchanged = place.handle.call("exchange", [job.errand for job in jobs], number, LINGER, *luggage)
+        exchanged = place.handle.call("exchange", [job.errand for job in jobs], number, LINGER, place.sent, *luggage)
         self._later(exchanged, partial(self._exchanged, place, number))
 
     def _exchanged(self, place: _Place, number: int, done: Future[Any]) -> None:

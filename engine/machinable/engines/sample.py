@@ -208,7 +208,7 @@ class Sample(tune.Trainable):  # type: ignore[misc]
             spec = replace(spec, resume_from=self._former)
         self._number += 1
         self._is_running = True
-        self._agent.exchange([Errand(self._number, pickle.dumps(spec), spec.threads, home)], 0, 0.0, *luggage)
+        self._agent.exchange([Errand(self._number, pickle.dumps(spec), spec.threads, home)], 0, 0.0, 0, *luggage)
 
     def _heard(self) -> Reply:
         """The next that the trial says about a step, or its end."""

@@ -1,0 +1,68 @@
+"""What stands for an engine on another host: several calls at once, which the network may bring in any order."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinable.engines.agent import Agent, Errand, Setup
+from machinable.engines.luggage import pack_folder
+from machinable.plan.spec import Outcome, TrialSpec
+from machinable.storage.files import DirectoryFiles
+from tests.engines.works import trial
+
+
+class Reads:
+    """Work in a storage that no worker reaches: gives what a folder has that it reads."""
+
+    def __init__(self, directory: str = "") -> None:
+        self.directory = directory
+
+    def is_reached(self) -> bool:
+        return False
+
+    def moved(self, project: str, url: str | None) -> Reads:
+        assert url is not None
+        return Reads(url)
+
+    def home(self, spec: TrialSpec) -> str:
+        return f"trials/{spec.uid}"
+
+    def needs(self, spec: TrialSpec) -> list[str]:
+        return ["data"]
+
+    def __call__(self, spec: TrialSpec) -> Outcome:
+        read = Path(self.directory, "data", "a").read_text() if spec.config["reads"] else None
+        return Outcome(spec.uid, "finished", 1, 0.0, result=read)
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
+    monkeypatch.chdir(tmp_path)
+    made = Agent(Setup.here(str(tmp_path), tells=False), None)
+    yield made
+    made.close()
+    os.chdir(tmp_path)
+
+
+def test_a_trial_waits_for_the_folders_that_a_former_call_brings(agent: Agent, tmp_path: Path) -> None:
+    there = DirectoryFiles(tmp_path / "there")
+    there.write("data/a", b"what it reads")
+    agent.look(0, pickle.dumps(Reads()))
+    errands = [Errand(number, pickle.dumps(trial(number, reads=number > 0)), 1, f"{number}") for number in range(3)]
+    replies: list[Any] = []
+
+    later = threading.Thread(target=lambda: replies.extend(agent.exchange([errands[2]], 2, 60.0, 1)))
+    later.start()  # it comes first
+    assert [reply.number for reply in agent.exchange([errands[0]], 1, 0.0, 0)] == [0]  # time enough for it to begin
+    agent.exchange([errands[1]], 0, 0.0, 1, pack_folder(there, "data"))
+    later.join(60)
+
+    assert {reply.number: reply.kind for reply in replies} == {1: "outcome", 2: "outcome"}
+    assert all(b"what it reads" in reply.outcome for reply in replies)
