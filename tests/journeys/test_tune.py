@@ -198,7 +198,8 @@ def test_samples_that_are_paused_record_what_they_would_have_recorded_in_one_go(
         assert trial.read("x.json") == pytest.approx(trial.config.lr * len(trial.records))
 
 
-def test_samples_that_a_scheduler_forgets_come_to_their_end(tune: Any) -> None:
+def test_samples_that_a_scheduler_forgets_come_to_their_end(tune: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("machinable.engines.leader.STUCK", 0.5)
     from ray.tune.schedulers import FIFOScheduler
 
     class Forgets(FIFOScheduler):  # type: ignore[misc]
