@@ -6,12 +6,16 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import machinable as ml
+from machinable.engines.processes import ProcessesEngine
+from machinable.engines.protocol import WorkerLost
 from machinable.errors import (
     ImportFailed,
     InvalidType,
@@ -132,3 +136,24 @@ def test_without_ray_tune_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "ray.tune", None)
 
     refused(ImportFailed, r"pip install 'machinable-engine\[tune\]'", ml.Task("net").tune(config={}))
+
+
+class Loses(ProcessesEngine):
+    """Searches with one sample, and loses its worker when that is over."""
+
+    def check_search(self, tuning: Any, seed: int) -> dict[str, Any]:
+        return {}
+
+    def search(self, work: Any, tuning: Any, origin: Any, retries: int, stops: bool, sampling: Any, alarm: Any) -> None:
+        sampling.plans(0, {})
+        spec = sampling.begins(0, {})
+        self.submit(replace(work, is_led=False), spec).result(60)
+        lost: Future[Any] = Future()
+        lost.set_exception(WorkerLost("it is gone"))
+        sampling.ends(spec, lost, False)
+
+
+def test_a_sample_whose_worker_is_lost_when_it_is_over_has_finished() -> None:
+    execution = ml.execute(ml.Task("net").tune(), "stored", engine=Loses(1))
+
+    assert [trial.status for trial in execution.trials] == ["finished"]

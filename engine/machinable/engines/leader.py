@@ -43,6 +43,7 @@ class _Attempt:
     actor: Any
     reply: Reply | None = None
     is_over: bool = False
+    is_aside: bool = False  # its actor need not be told again
     asked: Any = None  # whether it is still there
 
     def is_lost(self, seconds: float) -> bool:
@@ -146,7 +147,8 @@ class Leader(tune.Callback):  # type: ignore[misc]
                 if not attempt.is_over and attempt.trial.is_finished():  # everything was stopped
                     attempt.is_over = True
                     self._end(attempt, "over")
-                elif not attempt.is_over and attempt.trial.status != "RUNNING":
+                elif not attempt.is_over and not attempt.is_aside and attempt.trial.status != "RUNNING":
+                    attempt.is_aside = True
                     self._desk.end.remote(attempt.key, "aside")
             if time.monotonic() >= self._next_look:
                 self._collect()

@@ -29,10 +29,12 @@ def status_left(files: Files, folder: str, uid: str) -> dict[str, Any] | None:
     return None
 
 
-def outcome_left(files: Files, folder: str, uid: str) -> Outcome | None:
-    """How a trial ended whose files say that it has finished; None for all others."""
+def outcome_left(files: Files, folder: str, uid: str, attempt: int | None = None) -> Outcome | None:
+    """How a trial ended whose files say that it has finished, with this attempt if one is given; else None."""
     status = status_left(files, folder, uid)
     if status is None or status["state"] != "finished":
+        return None
+    if attempt is not None and int(status.get("attempt") or 1) != attempt:
         return None
     rows = read_rows(files, layout.join(folder, layout.records(uid)))
     seconds = 0.0

@@ -304,8 +304,8 @@ class Scheduler:
         except KeyboardInterrupt:
             if future is None:
                 future = Future()
-                left = outcome_left(self._files, self.folder, spec.uid)
-                if left is not None and left.attempt == spec.attempt:  # it came when the trial was over
+                left = outcome_left(self._files, self.folder, spec.uid, spec.attempt)
+                if left is not None:  # it came when the trial was over
                     future.set_result(left)
                 else:
                     future.set_exception(KeyboardInterrupt())
@@ -433,8 +433,8 @@ class Scheduler:
         if problem is None:
             return future.result()
         if late or isinstance(problem, WorkerLost):
-            left = outcome_left(self._files, self.folder, spec.uid)
-            if left is not None and left.attempt == spec.attempt:  # the worker was lost when the trial was over
+            left = outcome_left(self._files, self.folder, spec.uid, spec.attempt)
+            if left is not None:  # the worker was lost when the trial was over
                 return left
         if late:
             problem = TimeoutError(f"the trial took longer than {self._policy.timeout:g} s")

@@ -11,9 +11,9 @@ from typing import Any
 
 from machinable.component.base import Component, overrides
 from machinable.component.loading import importing, load_component
-from machinable.engines.protocol import Alarm, Engine, Sampling, Searcher, Work
+from machinable.engines.protocol import Alarm, Engine, Sampling, Searcher, Work, WorkerLost
 from machinable.errors import InvalidType, InvalidValue, Refused
-from machinable.execution.attempts import outcome_without, set_aside, write_end
+from machinable.execution.attempts import outcome_left, outcome_without, set_aside, write_end
 from machinable.execution.folder import extend_plan
 from machinable.execution.journal import Journal
 from machinable.execution.preflight import preflight
@@ -78,9 +78,10 @@ def _as_versions(task: Task, tuning: Tuning) -> str | None:
             choices.append([(key, value)])
         else:
             return None
-    text = repr([dict(one) for one in product(*choices)])
+    versions = [dict(one) for one in product(*choices)]
+    text = repr(versions)
     if len(text) > SHOWN:
-        text = f"{text[:SHOWN]}… ({len(list(product(*choices)))} of them)"
+        text = f"{text[:SHOWN]}… ({len(versions)} of them)"
     name = task.calls[0].name if task.calls and isinstance(task.calls[0].name, str) else "NAME"
     times = f".repeat({tuning.num_samples})" if tuning.num_samples > 1 else ""
     return f"Use engine='ray'; or, as versions: .component({name!r}, {text}){times}"
@@ -255,7 +256,13 @@ class _Books(Sampling):
             write_end(self._files, self._folder, spec, "interrupted", None)
             self._journal.interrupted(spec)
             return
-        outcome = future.result() if problem is None else outcome_without(self._files, self._folder, spec, problem)
+        left = None
+        if isinstance(problem, WorkerLost):  # it may have been lost when the trial was over
+            left = outcome_left(self._files, self._folder, spec.uid, spec.attempt)
+        if problem is None:
+            outcome = future.result()
+        else:
+            outcome = left or outcome_without(self._files, self._folder, spec, problem)
         if outcome.state == "interrupted":  # it is over, and not in the storage
             self._journal.lost(spec)
         elif outcome.error is None:
