@@ -307,6 +307,22 @@ def test_workers_end_when_their_parent_was_killed(pipe: Pipes) -> None:
         assert (idle.read(), busy.read()) == ("", "")  # both have ended
 
 
+ORPHANED = """
+import sys
+from machinable.engines.processes import ProcessesEngine
+from tests.engines import works
+ProcessesEngine(1).submit(works.Orphaned(sys.argv[1]), works.trial()).result()
+"""
+
+
+def test_a_worker_whose_parent_was_killed_before_a_trial_began_does_not_begin_it(pipe: Pipes) -> None:
+    path = pipe()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", ORPHANED, path], env=environment) as parent, open(path) as said:
+        assert said.read() == ""  # it has ended
+        assert parent.wait() == -signal.SIGKILL
+
+
 def test_nothing_of_a_trial_leaks_into_the_next(
     engine: ProcessesEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

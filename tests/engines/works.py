@@ -182,3 +182,22 @@ def never_leaves(spec: TrialSpec) -> Outcome:
     announce(spec)
     atexit.register(signal.pause)
     return _outcome(spec, None)
+
+
+class Orphaned:
+    """Work that kills the parent before its first trial."""
+
+    def __init__(self, pipe: str) -> None:
+        self.pipe = pipe
+
+    def begin(self) -> None:
+        held.append(open(self.pipe, "w"))  # noqa: SIM115
+        parent = os.getppid()
+        os.kill(parent, signal.SIGKILL)
+        while os.getppid() == parent:
+            pass
+
+    def __call__(self, spec: TrialSpec) -> Outcome:
+        with open(self.pipe, "w") as said:
+            said.write("begun")
+        return _outcome(spec, None)

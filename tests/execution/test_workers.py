@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,27 @@ def test_an_interrupt_in_one_worker_stops_all_with_their_books_closed(project: W
     execution = ml.Storage(str(tmp_path / "stored"))["OY1p1o"]
     assert [trial.status for trial in execution.trials] == ["interrupted"] * 2 + ["pending"] * 3
     assert [trial.log[20:] for trial in execution.trials[:2]] == ["INFO interrupted by KeyboardInterrupt\n"] * 2
+
+
+LOOKS = """
+import os
+from machinable import Component
+
+
+class Looks(Component):
+    def on_execute(self):
+        return sum(name.startswith(".machinable-running-") for name in os.listdir(self.config.directory))
+"""
+
+
+def test_while_an_execution_runs_its_workers_can_be_seen_and_then_no_more(project: World, tmp_path: Path) -> None:
+    project("components:\n  - looks: {directory: ''}\n", looks=LOOKS)
+    task = ml.Task().component("looks", {"directory": str(tmp_path / "s" / "OY1p1o")}).repeat(2)
+    with closing(ProcessesEngine(1)) as engine:
+        execution = run(task, engine, tmp_path / "s")
+
+        assert [trial.result for trial in execution.trials] == [1, 1]
+        assert not list((tmp_path / "s").rglob(".machinable-*"))
 
 
 def test_a_trial_that_takes_too_long_ends_with_its_worker(project: World) -> None:

@@ -134,6 +134,77 @@ def test_workers_whose_executing_process_was_killed_are_waited_for(here: Path, t
     assert outcomes(execution) == uninterrupted(tmp_path / "other")
 
 
+ORPHAN = """
+import os
+import signal
+from machinable import Component
+
+
+class Work(Component):
+    def on_execute(self):
+        parent = os.getppid()
+        if os.path.exists("trap"):
+            os.remove("trap")
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            os.kill(parent, signal.SIGKILL)
+            while os.getppid() == parent:
+                pass
+            self.record["step"] = 0
+            self.record.save()
+            self.progress(1, 2)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            while True:
+                signal.pause()
+        return 1
+"""
+
+
+def test_a_trial_that_tells_what_it_does_when_nobody_listens_any_more_has_not_failed(
+    project: World, tmp_path: Path
+) -> None:
+    here, storage = project(DECLARATIONS, work=ORPHAN), tmp_path / "s"
+    (here / "trap").touch()
+    assert in_a_process(here, storage, "processes:1") == -signal.SIGKILL
+
+    execution = ml.execute(storage=place(storage), resume="OY1p1o")
+
+    assert [trial.result for trial in execution.trials] == [1] * 4
+    (left,) = storage.glob("OY1p1o/trials/*/attempts/1")
+    assert json.loads((left / "status.json").read_text())["state"] == "interrupted"
+    assert (left / "records" / "default.jsonl").read_text().startswith('{"step": 0, ')
+
+
+MARKED = """
+import sys
+from machinable.storage.files import DirectoryFiles
+from machinable.storage.leftovers import mark_worker
+mark_worker(DirectoryFiles(sys.argv[1]), "OY1p1o")
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_worker_that_does_not_end_after_its_executing_process_was_killed_is_told(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = tmp_path / "s"
+    (here / "trap").write_text("1:1 kill")
+    assert in_a_process(here, storage) == -signal.SIGKILL
+    monkeypatch.setattr("machinable.execution.resume.ORPHANS", 0.1)
+    with subprocess.Popen(
+        [sys.executable, "-c", MARKED, str(storage)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as worker:
+        assert worker.stdout is not None and worker.stdout.readline() == b"ready\n"
+
+        with pytest.raises(errors.Refused, match=rf"a worker of OY1p1o seems to run .*\(process {worker.pid}\)"):
+            ml.execute(storage=place(storage), resume="OY1p1o")
+
+        worker.kill()
+
+    assert outcomes(ml.execute(storage=place(storage), resume="OY1p1o")) == uninterrupted(tmp_path / "other")
+    assert [path.name for path in storage.rglob(".machinable-*")] == []
+
+
 def test_a_trial_that_had_finished_when_nobody_could_say_so_stays(here: Path, tmp_path: Path) -> None:
     storage = tmp_path / "s"
     (here / "trap").write_text("1:end fail")

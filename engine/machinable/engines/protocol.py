@@ -40,6 +40,9 @@ class Engine(Protocol):
     `ahead`, the number of trials beyond `slots` that it is worth to have submitted at the moment, so that a worker need
     not wait for its next one. Engines with workers on other hosts are also `Remote`.
 
+    A worker process calls `begin()` of the work once before its first trial, if the work has it, and then sees that
+    who sent it is still there: so nobody goes on with a killed execution while a worker that it left still writes.
+
     Attributes:
         name: as it stands in execution.json.
         slots: how many trials may be submitted and not ended.

@@ -14,6 +14,7 @@ import struct
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from types import FrameType
 from typing import BinaryIO
 
@@ -67,7 +68,7 @@ def main(parent: int, grace: float = GRACE) -> None:
     os.close(nowhere)
     open_standard_streams()
     _prepare_for_crashes()
-    worker = _Worker(commands, replies)
+    worker = _Worker(commands, replies, parent)
     reports.send = worker.tell_progress
     steps.ask = worker.ask
     signal.signal(signal.SIGINT, worker.on_interrupt)
@@ -78,11 +79,12 @@ def main(parent: int, grace: float = GRACE) -> None:
     threading.Thread(target=worker.watch, args=watching, name="machinable-parent", daemon=True).start()
     try:
         while (message := read_message(commands)) is not None:
-            if os.getppid() != parent:  # it was killed since: whoever goes on with its execution runs this trial, too
-                break
             if message.startswith(ORDER):
                 continue  # the trial that was to follow it has ended
-            worker.tell(worker.reply(message))
+            reply = worker.reply(message)
+            if reply is None:
+                break
+            worker.tell(reply)
             surroundings.restore()  # while the parent looks for the next trial
     except BrokenPipeError:
         pass  # the parent is gone
@@ -106,9 +108,10 @@ def _leave() -> None:
 
 
 class _Worker:
-    def __init__(self, commands: BinaryIO, replies: int) -> None:
+    def __init__(self, commands: BinaryIO, replies: int, parent: int) -> None:
         self._commands = commands
         self._replies = replies
+        self._parent = parent
         self._telling = threading.Lock()
         self._work: Work | None = None
         self._is_running = False
@@ -120,23 +123,29 @@ class _Worker:
 
     def tell_progress(self, uid: str, i: int | dict[str, Plain], total: int | None) -> None:
         """Send how far a trial is."""
-        self.tell(dumps({"progress": [uid, i, total]}))
+        with suppress(BrokenPipeError):  # the parent is gone, and `watch` is about to interrupt the trial
+            self.tell(dumps({"progress": [uid, i, total]}))
 
     def ask(self, done: Mapping[str, Plain]) -> list[str]:
-        """Say what the trial has done, and wait for what it is to do next."""
-        self.tell(dumps({"step": dict(done)}))
+        """Say what the trial has done, and wait for what it is to do next.
+
+        Raises:
+            KeyboardInterrupt: the parent is gone.
+        """
+        with suppress(BrokenPipeError):
+            self.tell(dumps({"step": dict(done)}))
         message = read_message(self._commands)
         if message is None:
-            raise BrokenPipeError("nobody leads this trial any more")
+            raise KeyboardInterrupt("nobody leads this trial any more")
         return order_from(message)
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._is_running:  # one that comes too late has nothing to interrupt
             raise KeyboardInterrupt
 
-    def reply(self, message: bytes) -> str:
-        """How the trial of a message ended, as JSON."""
-        outcome = ""
+    def reply(self, message: bytes) -> str | None:
+        """How the trial of a message ended, as JSON; None if the parent was killed: the trial is another's."""
+        outcome: str | None = dumps({"interrupted": True})
         try:
             self._is_running = True
             try:
@@ -144,16 +153,22 @@ class _Worker:
             finally:
                 self._is_running = False
         except KeyboardInterrupt:
-            return outcome or dumps({"interrupted": True})
+            pass
         except BaseException as error:
             return dumps({"error": _told(error)})
         return outcome
 
-    def _run(self, message: bytes) -> str:
+    def _run(self, message: bytes) -> str | None:
         work, spec = pickle.loads(message)  # noqa: S301  # made by the parent
         if work is not None:
             self._work = pickle.loads(work)  # noqa: S301
+            if hasattr(self._work, "begin"):
+                self._work.begin()
         assert self._work is not None
+        # Only now: who goes on with an execution whose process was killed either sees that this worker has begun, and
+        # waits for its end, or this worker sees that it was killed.
+        if os.getppid() != self._parent:
+            return None
         outcome = self._work(pickle.loads(spec))  # noqa: S301
         if not isinstance(outcome, Outcome):
             raise TypeError(f"the work on a trial gave {outcome!r} in place of an Outcome")

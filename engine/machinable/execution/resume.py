@@ -31,13 +31,15 @@ from machinable.results.storage import Storage
 from machinable.results.trial import LEASE, Trial
 from machinable.storage import layout
 from machinable.storage.alive import is_gone, this_process
-from machinable.storage.files import Files, writing
+from machinable.storage.files import DirectoryFiles, Files, storage_below, writing
+from machinable.storage.leftovers import workers_left
 from machinable.storage.locks import Lease, Locks
 
 __all__ = ["Changes", "Resumption", "stored_execution", "stored_task"]
 
 ORPHANS = 15.0  # seconds in which workers have ended whose executing process was killed
-HANDED = 2.0  # seconds in which they have noticed that
+HANDED = 2.0  # seconds in which they have noticed that, where it cannot be seen whether there are any
+PAUSE = 0.02  # seconds between two looks for them
 SHOWN = 5
 _STAYS = ("finished", "reused")
 
@@ -230,31 +232,32 @@ class Resumption:
 
     def _wait_for_orphans(self) -> None:
         """Wait for the end of workers whose executing process was killed."""
+        files, name, here = storage_below(self._stored.files), str(self._stored), this_process()["host"]
         until, settled = time.monotonic() + ORPHANS, time.monotonic() + HANDED
         while True:
             alive = next(self._alive(), None)
-            if alive is None:
-                if time.monotonic() > settled or not self._was_handed_over():
-                    return
-                time.sleep(0.05)
-                self._stored.refresh()
-                continue
-            name = (alive.host or {}).get("name")
-            if name != this_process()["host"] or time.monotonic() > until:
+            left = workers_left(files, name) if alive is None else []
+            if alive is None and not left and (time.monotonic() > settled or not self._was_handed_over()):
+                return
+            who, where, pid = f"a worker of {name}", here, left[0] if left else None
+            if alive is not None:
+                who, where, pid = f"the trial {alive.uid} of {name}", *map((alive.host or {}).get, ("name", "pid"))
+            if where != here or time.monotonic() > until:
                 raise Refused(
-                    f"the trial {alive.uid} of {self._stored} seems to run on {name} "
-                    f"(process {(alive.host or {}).get('pid')})",
-                    given=str(self._stored),
+                    f"{who} seems to run on {where} (process {pid})", given=name,
                     todo=f"End that process; one that is gone is given up {LEASE:g} s after its last sign of life.",
-                )
-            time.sleep(0.05)
+                )  # fmt: skip
+            time.sleep(PAUSE)
             self._stored.refresh()
 
     def _was_handed_over(self) -> bool:
         """Whether a worker may have got a trial just before its executing process was killed, of which nothing is to be
         seen yet."""
-        if (self._stored.data.get("engine") or {}).get("type") == "local":
-            return False
+        engine = (self._stored.data.get("engine") or {}).get("type")
+        if engine == "local" or (
+            engine == "processes" and isinstance(storage_below(self._stored.files), DirectoryFiles)
+        ):
+            return False  # there its workers can be seen
         since = datetime.now(timezone.utc) - timedelta(seconds=ORPHANS)
         begun = [trial for trial in self._stored if trial.event == "started" and trial.host is None]
         return any(trial.noted is None or datetime.fromisoformat(trial.noted) > since for trial in begun)

@@ -25,6 +25,7 @@ from machinable.plain import Plain, loads
 from machinable.plan.spec import Outcome, Requirement, Target, TrialSpec, spec_from_data
 from machinable.storage import layout
 from machinable.storage.files import Files, Reach
+from machinable.storage.leftovers import mark_worker
 from machinable.storage.opener import open_files
 from machinable.storage.refuge import RefugeFiles, storage_lost
 
@@ -106,6 +107,11 @@ class WorkerWork:
     original: str | None = None
     refuge: str = ""
     is_led: bool = False
+
+    def begin(self) -> None:
+        """A worker will do this from now on. Whoever finds the execution killed can see that the worker is there."""
+        with suppress(OSError, MachinableError):  # its first trial meets it again
+            mark_worker(_opened(self.url), self.folder)
 
     def is_reached(self) -> bool:
         """Whether the storage is reached from here, and not another one that lies at the same place of its host."""

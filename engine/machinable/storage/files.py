@@ -40,6 +40,7 @@ __all__ = [
     "read_parts",
     "storage_below",
     "temporary_beside",
+    "writer_here",
     "writing",
 ]
 
@@ -213,12 +214,18 @@ def is_abandoned(found: Temporary) -> bool:
 
     A writer on this host is looked for. Of others it is said if the file has not been changed for an hour.
     """
+    writer = writer_here(found)
+    return found.age >= FORGOTTEN if writer is None else is_gone(writer)
+
+
+def writer_here(found: Temporary) -> Mapping[str, Plain] | None:
+    """The process that a temporary file or a marker is from, see `this_process`; None for one on another host."""
     told = found.name.removeprefix(_TEMPORARY).removeprefix(_MARKER).split("-", 3)
     us = this_process()
     if len(told) == 4 and told[0] == _host_mark(us):
         with suppress(ValueError):
-            return is_gone({**us, "pid": int(told[1], 16), "born": bytes.fromhex(told[2]).decode()})
-    return found.age >= FORGOTTEN
+            return {**us, "pid": int(told[1], 16), "born": bytes.fromhex(told[2]).decode()}
+    return None
 
 
 def marked(name: str) -> str | None:

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from machinable.storage import layout
 from machinable.storage.alive import is_gone
-from machinable.storage.files import DirectoryFiles, Files, Temporary, is_abandoned, marked, marker_beside
+from machinable.storage.files import (
+    DirectoryFiles,
+    Files,
+    Temporary,
+    is_abandoned,
+    marked,
+    marker_beside,
+    writer_here,
+)
 
-__all__ = ["abandoned", "at_work", "is_at_work", "release", "stale_leases", "sweep", "tidy"]
+__all__ = [
+    "abandoned",
+    "at_work",
+    "is_at_work",
+    "mark_worker",
+    "release",
+    "stale_leases",
+    "sweep",
+    "tidy",
+    "workers_left",
+]
 
 
 @contextmanager
@@ -30,6 +49,31 @@ def at_work(files: Files, folder: str) -> Iterator[None]:
     finally:
         with suppress(OSError):  # the storage may be read-only by now; the next one finds it
             files.remove(marker)
+            for found in _workers(files, folder):  # they are at work on nothing any more
+                _remove(files, found)
+
+
+def mark_worker(files: Files, folder: str) -> None:
+    """Let others see that this process is a worker of an execution, until that has ended, or this process has."""
+    if isinstance(files, DirectoryFiles):
+        files.write(marker_beside(layout.join(folder, layout.TRIALS)), b"")
+
+
+def workers_left(files: Files, folder: str) -> list[int]:
+    """The process ids of workers on this host that an execution has left, which was killed, and that are still there.
+
+    It must be known that nobody carries it out. Only a directory can tell; elsewhere there are none.
+    """
+    if not isinstance(files, DirectoryFiles):
+        return []
+    writers = [writer_here(found) for found in _workers(files, folder)]
+    return [
+        int(str(one["pid"])) for one in writers if one is not None and one["pid"] != os.getpid() and not is_gone(one)
+    ]
+
+
+def _workers(files: Files, folder: str) -> list[Temporary]:
+    return [found for found in files.temporaries(folder) if marked(found.name) == layout.TRIALS]
 
 
 def is_at_work(files: Files, folder: str) -> bool:
