@@ -77,6 +77,9 @@ class World:
     def why(self, error: BaseException) -> str | None:
         return str(error) if isinstance(error, Gone) else None
 
+    def shortage(self, needs: Hashable) -> str:
+        return f"no agent for {needs}"
+
     def keep(self, data: bytes) -> Any:
         return data
 
@@ -462,3 +465,28 @@ def test_progress_is_passed_on(world: World) -> None:
 
     assert told.get(timeout=PATIENCE) == ("u", 1, None)
     dispatcher.close()
+
+
+def test_when_no_agents_come_it_is_told_once_for_each_time_that_trials_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("machinable.engines.dispatcher.STARVED", 0.05)
+    told: Queue[str] = Queue()
+    dispatcher = Dispatcher(world, 1, lambda: None, told.put)
+    try:
+        first = submit(dispatcher, 0, "gpu")
+        assert told.get(timeout=PATIENCE) == "no agent for gpu"
+        submit(dispatcher, 1, "gpu")
+        world.ready()
+        for _ in range(2):
+            (errand,) = world.given()
+            world.answer(finished(errand))
+        assert first.result(PATIENCE)
+
+        submit(dispatcher, 2, "tpu")
+        assert told.get(timeout=PATIENCE) == "no agent for tpu"
+        world.ready()
+        world.given()
+        assert told.empty()
+    finally:
+        dispatcher.close()

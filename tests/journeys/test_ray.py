@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import machinable as ml
+from machinable import events
 from machinable.engines import registry
 from machinable.engines.ray import RayEngine
 from machinable.errors import ImportFailed, InvalidValue, Refused
@@ -406,6 +407,38 @@ def test_what_no_host_has_is_refused_before_anything_is_written(
         run("nothing", tmp_path / "stored")
 
     assert not (tmp_path / "stored").exists()
+
+
+def test_that_a_cluster_is_occupied_is_told_while_trials_wait_for_it(
+    project: World, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    told: list[str] = []
+
+    class Frees:
+        """A listener that ends what occupies the cluster when it is told."""
+
+        def on_notice(self, text: str) -> None:
+            told.append(text)
+            ray.kill(occupant)
+
+        def __call__(self, event: events.Event) -> None:
+            pass
+
+    monkeypatch.setattr("machinable.engines.dispatcher.STARVED", 0.5)
+    project("components:\n  - nothing:\n", nothing=NOTHING)
+    occupant = ray.remote(Occupant).options(num_cpus=2).remote()
+    ray.get(occupant.is_there.remote())
+
+    assert run("nothing", listeners=[Frees()]).status == "finished"
+
+    assert told == ["waiting for workers: the Ray cluster has given none yet for cpus: 1 (free: 0 of 2)"]
+
+
+class Occupant:
+    def is_there(self) -> bool:
+        return True
 
 
 def test_what_a_connected_process_cannot_have_is_refused(ray_cluster: None) -> None:

@@ -32,6 +32,7 @@ LONG = 0.1  # seconds after which what waits behind a trial is given to others
 LINGER = 0.05  # seconds that an agent waits for further replies
 PATIENCE = 5.0  # seconds that an agent gets to answer
 FAILURES = 3  # agents in a row that could not even begin
+STARVED = 10.0  # seconds without an agent for what waits, after which that is told
 
 _KILLED = (-getattr(signal, "SIGKILL", 9), -signal.SIGTERM)  # by somebody else: too little memory, a host that ends
 
@@ -50,12 +51,14 @@ class Hired(Protocol):
     """How agents are had.
 
     `hire` gives one for trials with such needs, `limit` says how many of those there can be, `why` how an agent was
-    lost (None if the error is another one), `keep` makes something large travel once, `fetch` gets what an agent kept.
+    lost (None if the error is another one), `shortage` what such agents lack at the moment, `keep` makes something
+    large travel once, `fetch` gets what an agent kept.
     """
 
     def hire(self, needs: Hashable) -> Handle: ...
     def limit(self, needs: Hashable) -> int: ...
     def why(self, error: BaseException) -> str | None: ...
+    def shortage(self, needs: Hashable) -> str: ...
     def keep(self, data: bytes) -> Any: ...
     def fetch(self, kept: Any) -> Future[bytes]: ...
 
@@ -106,20 +109,27 @@ class Dispatcher:
     """One thread that decides everything; all others leave it a note.
 
     Args:
-        hired: how agents are had. on_progress: is told how far trials are.
+        hired: how agents are had. on_progress: is told how far trials are. on_notice: is told if none come.
 
     Attributes:
         slots: how many trials may be submitted. ahead: how many more are welcome, so that a worker has its next one at
             hand, and an agent that has told how some ended gets further ones at once.
     """
 
-    def __init__(self, hired: Hired, slots: int, on_progress: Callable[[], OnProgress | None]) -> None:
+    def __init__(
+        self,
+        hired: Hired,
+        slots: int,
+        on_progress: Callable[[], OnProgress | None],
+        on_notice: Callable[[str], None] = lambda text: None,
+    ) -> None:
         self.slots = slots
         self.ahead = 0
         self.depot: Depot | None = None
         self._hired = hired
         self._at_once = slots
         self._on_progress = on_progress
+        self._on_notice = on_notice
         self._notes: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._coming: deque[_Job] = deque()  # to the queues
         self._queues: dict[Hashable, deque[_Job]] = {}
@@ -135,6 +145,8 @@ class Dispatcher:
         self._packer = Packer()
         self._number = 0
         self._failures = 0
+        self._starved_from: float | None = None  # something waits, and no agent is there for it
+        self._is_shortage_told = False
         self._is_over = False
         self._thread = threading.Thread(target=self._run, name="machinable-dispatcher", daemon=True)
         self._thread.start()
@@ -193,9 +205,8 @@ class Dispatcher:
                 self._break_off(error)
 
     def _turn(self) -> None:
-        has_more = any(len(place.jobs) > 1 for place in self._places)
         with suppress(Empty):
-            note = self._notes.get(timeout=LONG / 2 if has_more else None)
+            note = self._notes.get(timeout=self._patience())
             while not self._is_over:
                 self._take_in()
                 note()
@@ -204,9 +215,30 @@ class Dispatcher:
             self._take_in()
             self._withdraw()
             self._dispatch()
+            self._tell_shortage()
             for place in self._places:
                 if place.jobs and not place.is_collecting:
                     self._exchange(place)
+
+    def _patience(self) -> float | None:
+        """After how many seconds to look around though nobody has left a note."""
+        if any(len(place.jobs) > 1 for place in self._places):
+            return LONG / 2
+        if self._starved_from is None or self._is_shortage_told:
+            return None
+        return max(0.0, self._starved_from + STARVED - time.monotonic())
+
+    def _tell_shortage(self) -> None:
+        """Say it once when trials wait and nobody is there for them, so that people can do something about it."""
+        served = {place.needs for place in self._places if place.is_ready}
+        starved = [needs for needs, queue in self._queues.items() if queue and needs not in served]
+        if not starved:
+            self._starved_from, self._is_shortage_told = None, False
+        elif self._starved_from is None:
+            self._starved_from = time.monotonic()
+        elif not self._is_shortage_told and time.monotonic() - self._starved_from >= STARVED:
+            self._is_shortage_told = True
+            self._on_notice(self._hired.shortage(starved[0]))
 
     def _break_off(self, error: Exception) -> None:
         self._sated = set()

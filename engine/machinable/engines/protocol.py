@@ -36,7 +36,8 @@ class Engine(Protocol):
     Engines with workers may also have `interrupt()`, which raises `KeyboardInterrupt` in all trials that run and does
     not wait for them, `end(future)`, after which that trial does not run any more and its future is done, and an
     attribute `on_progress`, which is set to what is to be told how far trials are: `on_progress(uid, i, total)` (in
-    place of `i` the last row, when one was saved), and
+    place of `i` the last row, when one was saved), `on_notice`, which is set to what is told what people should know
+    at once, as a text, and
     `ahead`, the number of trials beyond `slots` that it is worth to have submitted at the moment, so that a worker need
     not wait for its next one. Engines with workers on other hosts are also `Remote`.
 

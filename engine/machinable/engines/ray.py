@@ -11,7 +11,7 @@ import pickle
 import re
 import time
 import warnings
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from inspect import signature
@@ -82,6 +82,7 @@ class RayEngine:
     def __init__(self, address: str | None = None, **options: Any) -> None:
         self.address = address
         self.on_progress: OnProgress | None = None
+        self.on_notice: Callable[[str], None] | None = None
         self._options = options
         self._depot: Depot | None = None
         self._ray: Any = None
@@ -261,6 +262,20 @@ class RayEngine:
             return text.strip()
         return reason or type(error).__name__
 
+    def shortage(self, needs: Hashable) -> str:
+        """What workers for such trials wait for."""
+        assert isinstance(needs, Needs)
+        free, there = _as_place(self._ray.available_resources()), _as_place(self._ray.cluster_resources())
+        lacks = [
+            f"{name}: {amount:g} (free: {free.get(name, 0):g} of {there.get(name, 0):g})"
+            for name, amount in needs.wanted().items()
+        ]
+        return f"waiting for workers: the Ray cluster has given none yet for {', '.join(lacks) or 'trials'}"
+
+    def _notice(self, text: str) -> None:
+        if self.on_notice is not None:
+            self.on_notice(text)
+
     def keep(self, data: bytes) -> Any:
         """Put something where all hosts can fetch it."""
         return self._ray.put(data)
@@ -276,7 +291,7 @@ class RayEngine:
         self._connect()
         if self._dispatcher is None:
             cores = sum(int(place.get("cpus", 0.0)) for place in self._places())
-            self._dispatcher = Dispatcher(self, max(1, cores), lambda: self.on_progress)
+            self._dispatcher = Dispatcher(self, max(1, cores), lambda: self.on_progress, self._notice)
             self._dispatcher.depot = self._depot
         return self._dispatcher
 

@@ -326,7 +326,7 @@ class _Run:
         journal = Journal(plan, files, folder, self.listeners, self.callbacks)
         if self.resumption is not None:
             done = self.resumption.begin(self.plan, journal, pointers, engine, code)
-        work, where = self._work(files, folder, refuge)
+        work, where = self._work(files, folder, refuge, journal.notice)
         here = work
         self._tell_idle_cores()
         if self.policy.timeout is not None and not hasattr(self.engine, "end"):
@@ -385,7 +385,7 @@ class _Run:
         finally:
             locks.close()
 
-    def _work(self, files: Files, folder: str, refuge: str) -> tuple[Work, Engine]:
+    def _work(self, files: Files, folder: str, refuge: str, notice: Callable[[str], None]) -> tuple[Work, Engine]:
         """What is done for a trial, and where: workers that do not reach the storage have it spooled."""
         if self.engine.reach == "process":
             work = HereWork(
@@ -395,6 +395,8 @@ class _Run:
             return work, self.engine
         if hasattr(self.engine, "on_progress"):
             self.engine.on_progress = self._progress_listener()
+        if hasattr(self.engine, "on_notice"):
+            self.engine.on_notice = notice
         if isinstance(self.engine, Remote):
             self.engine.depot = Depot(files)
             self.engine.ship(self.plan.project, self._shipped(files, folder))
