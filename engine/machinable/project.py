@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from machinable.config.document import FILE, Workspace, load
@@ -90,7 +89,8 @@ class _Directory:
 
     def read(self, path: str) -> str:
         self._seen[path] = self._state(path)
-        return (Path(self.path) / path).read_bytes().decode("utf-8-sig")
+        with open(os.path.join(self.path, path), "rb") as file:
+            return file.read().decode("utf-8-sig")
 
     def is_directory(self, path: str) -> bool:
         self._directories[path] = found = os.path.isdir(os.path.join(self.path, path))

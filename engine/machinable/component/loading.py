@@ -22,6 +22,7 @@ from machinable.errors import (
     MalformedText,
     MissingMember,
     SeveralErrors,
+    did_you_mean,
     near_names,
 )
 from machinable.plan.spec import MixinSpec, Target
@@ -235,7 +236,7 @@ def _object_of(module: ModuleType, path: str) -> Any:
 def _missing(module: ModuleType, what: str, given: str | None, known: Any) -> MissingMember:
     near = near_names(given, known) if given is not None else []
     place = getattr(module, "__file__", None)
-    todo = f"Did you mean {near[0]!r}?" if near else f"Define it in {place}." if place else None
+    todo = did_you_mean(near) if near else f"Define it in {place}." if place else None
     return MissingMember(f"the module {module.__name__!r} has {what}", given=given, known=known, todo=todo)
 
 
@@ -277,7 +278,7 @@ def check_function(function: Callable[..., Any]) -> tuple[str, ...]:
             raise InvalidType(
                 f"the function {name} has the parameter {str(parameter).split(':')[0]}, for which there is no value",
                 given=parameter.name, known=FUNCTION_PARAMETERS,
-                todo=f"Did you mean {near[0]!r}?" if near else
+                todo=did_you_mean(near) if near else
                 f"A component's function takes any of {', '.join(FUNCTION_PARAMETERS)}; others need a default.",
             )  # fmt: skip
     return tuple(given)

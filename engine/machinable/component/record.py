@@ -7,7 +7,7 @@ from time import perf_counter, time
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from machinable.errors import InvalidType, InvalidValue, MissingAttribute, near_names
+from machinable.errors import InvalidType, InvalidValue, MissingAttribute, did_you_mean, near_names
 from machinable.plain import Plain, as_plain
 
 __all__ = ["Clock", "Record", "Restored", "Rows"]
@@ -212,7 +212,7 @@ class Record:
             near = near_names(mode, modes)
             raise InvalidValue(
                 f"no timing {mode!r}", given=mode, known=modes,
-                todo=f"Did you mean {near[0]!r}?" if near else "Take 'iteration', 'total' or 'avg'.",
+                todo=did_you_mean(near) if near else "Take 'iteration', 'total' or 'avg'.",
             )  # fmt: skip
         return max(seconds, _SHORTEST)
 

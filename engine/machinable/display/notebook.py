@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from machinable.display.progress import Progress
 from machinable.events import Event, ExecutionFinished, ExecutionStarted
 
 __all__ = ["NotebookProgress", "notebook_listeners"]
@@ -28,6 +26,8 @@ class NotebookProgress:
     """A listener that keeps one line of a notebook up to date."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        from machinable.display.progress import Progress  # it is asked everywhere whether this is a notebook
+
         self._progress = Progress()
         self._clock = clock
         self._next = 0.0
@@ -57,5 +57,7 @@ class NotebookProgress:
 
     @staticmethod
     def _line(text: str) -> Any:
+        import html
+
         ipython: Any = import_module("IPython.display")
         return ipython.HTML(f"<code>{html.escape(text)}</code>")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from machinable.engines.dry import DryEngine
 from machinable.engines.protocol import Engine, Reach
-from machinable.errors import ImportFailed, InvalidType, InvalidValue, UnknownName, near_names
+from machinable.errors import ImportFailed, InvalidType, InvalidValue, UnknownName, did_you_mean, near_names
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -65,7 +65,7 @@ def _made(kind: str | type, arguments: list[str], options: dict[str, Any]) -> En
         raise InvalidValue(
             f"the engine {name!r} takes no {given}" if given else f"the engine {name!r} needs options: {error}",
             given=given, known=known,
-            todo=f"Did you mean {near[0]!r}?" if near else f"It takes: {', '.join(known) or 'nothing'}.",
+            todo=did_you_mean(near) if near else f"It takes: {', '.join(known) or 'nothing'}.",
         ) from None  # fmt: skip
     return _checked(factory(*arguments, **options))
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from machinable.engines.protocol import Engine, Remote
-from machinable.errors import MachinableError, Refused, SeveralErrors, near_names
+from machinable.errors import MachinableError, Refused, SeveralErrors, did_you_mean, near_names
 from machinable.plan.plan import Plan
 from machinable.plan.resources import parse_resources
 
@@ -71,7 +71,7 @@ class Capacity:
                     error = Refused(
                         f"{use.component} asks for {_shown(name, amount)}, and nothing here is called {name!r}",
                         at=use.at, given=name, known=self._total,
-                        todo=f"Did you mean {near[0]!r}?" if near else self.undeclared(name, amount),
+                        todo=did_you_mean(near) if near else self.undeclared(name, amount),
                     )  # fmt: skip
                 elif amount > self._total[name]:
                     error = Refused(

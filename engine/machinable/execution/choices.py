@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from machinable.config.references import Resolver
-from machinable.errors import InvalidType, InvalidValue, MissingFile, near_names
+from machinable.errors import InvalidType, InvalidValue, MissingFile, did_you_mean, near_names
 from machinable.execution.scheduler import OnBusy, OnFailure, Policy
 from machinable.plan.retries import checked_count, checked_seconds
 from machinable.plan.task import Task
@@ -35,7 +35,7 @@ def check_options(given: Mapping[str, Any]) -> None:
         if name not in OPTIONS:
             raise InvalidType(
                 f"execute takes no argument {name!r}", given=name, known=ARGUMENTS,
-                todo=f"Did you mean {near[0]!r}?" if (near := near_names(name, ARGUMENTS)) else None,
+                todo=did_you_mean(near) if (near := near_names(name, ARGUMENTS)) else None,
             )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from machinable import ids
 from machinable.component.loading import source_digest
@@ -39,11 +39,9 @@ from machinable.execution.interrupts import Interrupts
 from machinable.execution.journal import Journal
 from machinable.execution.preferences import preferences
 from machinable.execution.preflight import preflight
-from machinable.execution.resume import Changes, Resumption, stored_execution, stored_task
 from machinable.execution.reuse import Mode, Pointers, rule_of
 from machinable.execution.scheduler import Done, OnBusy, OnFailure, Scheduler
 from machinable.execution.spool import Depot, Spool
-from machinable.execution.tuning import Search, refuse_search, refuse_to_resume
 from machinable.execution.work import HereWork, WorkerWork, check_importable
 from machinable.plan.expand import live_code
 from machinable.plan.plan import Plan
@@ -53,13 +51,16 @@ from machinable.project import Project
 from machinable.results.execution import Execution
 from machinable.settings import choose, storage_choice
 from machinable.storage import layout
-from machinable.storage.archive import LARGEST
 from machinable.storage.backup import digest, pack_into
 from machinable.storage.files import Files
 from machinable.storage.leftovers import at_work
 from machinable.storage.locks import Lease, Locks, open_locks
 from machinable.storage.opener import open_files
 from machinable.storage.refuge import RefugeFiles, lost_as_told, refuge_name, storage_lost
+
+if TYPE_CHECKING:
+    from machinable.execution.resume import Changes, Resumption
+    from machinable.execution.tuning import Search
 
 __all__ = ["changes", "execute", "rehearse"]
 
@@ -232,17 +233,24 @@ class _Run:
         self.stored: Execution | None = None
         is_stored_task = task is None
         if resume is not None:
+            from machinable.execution.resume import stored_execution, stored_task  # most executions begin
+
             self.stored = stored_execution(self.url, resume, seed)
             seed = self.stored.id
-            is_search = self.stored.data["task"].get("tune") if task is None else task.tuning
-            refuse_to_resume(is_search is not None)
+            if (self.stored.data["task"].get("tune") if task is None else task.tuning) is not None:
+                from machinable.execution.tuning import cannot_go_on
+
+                raise cannot_go_on()
             task = stored_task(self.stored) if task is None else task
         else:
             given = choose("seed", seed, os.environ, section, user)
             seed = ids.seed_of_text(given.value) if given.source == "environment" else given.value
         assert task is not None
         self.engine: Engine = registry.make(choose("engine", engine, os.environ, section, user, "local").value)
-        refuse_search(task, self.engine, function)
+        if task.tuning is not None:
+            from machinable.execution.tuning import Search, refuse_search  # most tasks are not tuned
+
+            refuse_search(task, task.tuning, self.engine, function)
         self.policy = policy_of(options, section)
         self.lock_choice = locks_of(os.environ, section)
         self.function = function
@@ -254,7 +262,11 @@ class _Run:
             raise InvalidValue("the task has no trials", given=repr(task), todo="Add one: .component(name).")
         self.rule = rule_of(*reuse_of(options, section), plan)
         self.plan: Plan = preflight(plan, live, function)
-        self.resumption = None if self.stored is None else Resumption(self.stored, self.plan, is_stored_task, self.rule)
+        self.resumption: Resumption | None = None
+        if self.stored is not None:
+            from machinable.execution.resume import Resumption
+
+            self.resumption = Resumption(self.stored, self.plan, is_stored_task, self.rule)
         self.tells_changes = not is_stored_task
         if self.policy.timeout is not None and not hasattr(self.engine, "end"):
             if not isinstance(self.engine, (LocalEngine, DryEngine)):  # others may run trials in other threads
@@ -413,6 +425,8 @@ class _Run:
 
     def _shipped(self, files: Files, folder: str) -> bytes:
         """The code that workers of other hosts import: what was backed up; without a backup, what would have been."""
+        from machinable.storage.archive import LARGEST  # 5 ms, and few hosts are others
+
         backup = self.storage.code_backup
         if self.stored is None and backup is not None:
             return files.read(layout.join(folder, layout.CODE))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -100,7 +99,7 @@ def begin(
             "project": plan.project_name,
             "code": code.facts,
             "host": host(),
-            "python": platform.python_version(),
+            "python": sys.version.split()[0],
             "packages": packages(),
             "trials": len(plan) if plan.wish.tuning is None else None,  # samples come as they are drawn
             "platform": sys.platform,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
 from machinable.plain import Plain
+from machinable.storage.alive import this_process
 from machinable.storage.opener import without_credentials
 
 __all__ = ["command_line", "host", "now", "packages"]
@@ -26,7 +26,7 @@ def now() -> str:
 
 def host() -> dict[str, Plain]:
     """The name of this host, of its user, and the command that was typed."""
-    return {"name": platform.node(), "user": _user(), "command": command_line(sys.argv)}
+    return {"name": this_process()["host"], "user": _user(), "command": command_line(sys.argv)}
 
 
 def _user() -> str | None:

@@ -13,7 +13,6 @@ from machinable.component.loading import check_calls, check_function, importing,
 from machinable.component.seeding import check_seeding
 from machinable.component.submission import Terms
 from machinable.component.submitting import parts_of, submitted
-from machinable.component.typed import typed_config
 from machinable.errors import ImportFailed, InvalidType, MachinableError, Place, SeveralErrors
 from machinable.plain import Plain, is_hidden
 from machinable.plan.plan import Plan, Use
@@ -103,6 +102,8 @@ def _typed(
     """The configuration and what may be stored of it, as the component's `Config` wants them."""
     if getattr(code, "Config", None) is None:
         return config, stored
+    from machinable.component.typed import typed_config  # most classes have none
+
     typed = typed_config(code, config, mixin_only, shown=stored)
     return typed, _laid_over(stored, config, typed)
 

@@ -28,24 +28,22 @@ from machinable.plan.wish import Tuning
 from machinable.project import Project
 from machinable.storage.files import Files
 
-__all__ = ["Search", "refuse_search", "refuse_to_resume"]
+__all__ = ["Search", "cannot_go_on", "refuse_search"]
 
 SHOWN = 200  # characters of the versions
 ANSWER = 0.1  # seconds until an interrupt is answered
 
 
-def refuse_search(task: Task, engine: Engine, function: Callable[..., Any] | None) -> None:
+def refuse_search(task: Task, tuning: Tuning, engine: Engine, function: Callable[..., Any] | None) -> None:
     """See that a task that is tuned can be.
 
     Raises:
         Refused: the engine does not search. InvalidType: a function runs.
     """
-    if task.tuning is None:
-        return
     if not isinstance(engine, Searcher):
         raise Refused(
             f"the engine {engine.name!r} does not search as Task.tune wants it; the engine 'ray' does",
-            given=engine.name, todo=_as_versions(task, task.tuning) or "Use engine='ray'.",
+            given=engine.name, todo=_as_versions(task, tuning) or "Use engine='ray'.",
         )  # fmt: skip
     if function is not None:
         raise InvalidType(
@@ -54,17 +52,12 @@ def refuse_search(task: Task, engine: Engine, function: Callable[..., Any] | Non
         )  # fmt: skip
 
 
-def refuse_to_resume(is_search: bool) -> None:
-    """See that it is no search that is to go on.
-
-    Raises:
-        Refused: it is one.
-    """
-    if is_search:
-        raise Refused(
-            "a search does not go on where it was: Ray Tune would have to know what it has seen",
-            todo="Execute the task again. With the same seed, samples that Ray Tune draws by itself are the same.",
-        )  # fmt: skip
+def cannot_go_on() -> Refused:
+    """Why a search is not resumed."""
+    return Refused(
+        "a search does not go on where it was: Ray Tune would have to know what it has seen",
+        todo="Execute the task again. With the same seed, samples that Ray Tune draws by itself are the same.",
+    )
 
 
 def _as_versions(task: Task, tuning: Tuning) -> str | None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from machinable.errors import Damaged, NotStored, StorageError
 from machinable.plain import as_plain, decode, encode, loads, without_collections
-from machinable.results import kept
-from machinable.results.columns import can_change
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.records import read_rows
+
+if TYPE_CHECKING:
+    from machinable.results import kept  # executing writes, and needs nothing that was kept
 
 __all__ = ["ASK", "Folder", "Rows"]
 
@@ -32,7 +33,7 @@ class Rows(Sequence[dict[str, Any]]):
 
     def __init__(self, given: list[dict[str, Any]] | kept.Kept) -> None:
         self._rows = given if isinstance(given, list) else None
-        self.kept = given if isinstance(given, kept.Kept) else None
+        self.kept = None if isinstance(given, list) else given
 
     @property
     def uids(self) -> list[str]:
@@ -128,6 +129,8 @@ class Folder:
 
     def _find_kept(self) -> kept.Kept | None:
         if not self._has_looked:
+            from machinable.results import kept
+
             self._has_looked = True
             self._state = kept.state_of(self.files, self.name)
             self._kept = None if self._state is None else kept.find(self._state)
@@ -140,6 +143,8 @@ class Folder:
         state, plan, events = self._state, self._plan, self._events
         if state is None or plan is None or events is None:
             return
+        from machinable.results import kept
+
         self._state = None
         wait = kept.SETTLED if self._last_event == "ended" else kept.QUIET
         if self.clock() - state.changed >= wait and kept.state_of(self.files, self.name) == state:
@@ -329,6 +334,8 @@ class Folder:
             return None
         found = self._columns.get(path)
         if found is None:
+            from machinable.results.columns import can_change
+
             found = _column(kept, path, default)
             if not can_change(found):
                 self._columns[path] = found

@@ -8,7 +8,6 @@ import stat
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from machinable.errors import StorageError
@@ -343,7 +342,8 @@ _CLASSES = {"alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "lower": "a
 
 
 def _read_rules(folder: str, here: str) -> list[_Rule]:
-    return list(_rules(Path(folder, ".gitignore").read_text("utf-8-sig", "surrogateescape").split("\n"), here))
+    with open(os.path.join(folder, ".gitignore"), encoding="utf-8-sig", errors="surrogateescape") as file:
+        return list(_rules(file.read().split("\n"), here))
 
 
 def _rules(lines: Iterable[str], here: str) -> Iterator[_Rule]:
@@ -374,8 +374,13 @@ def _is_ignored(path: str, is_folder: bool, rules: list[_Rule]) -> bool:
 
 def _top(directory: str | os.PathLike[str]) -> str | None:
     """The nearest folder upwards with a `.git`, which is a directory, or a file in submodules and worktrees."""
-    here = Path(os.path.realpath(directory))
-    return next((str(folder) for folder in (here, *here.parents) if (folder / ".git").exists()), None)
+    folder = os.path.realpath(directory)
+    while not os.path.exists(os.path.join(folder, ".git")):
+        above = os.path.dirname(folder)
+        if above == folder:
+            return None
+        folder = above
+    return folder
 
 
 def _git(directory: str | os.PathLike[str], *command: str) -> bytes | None:
