@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime
 import gc
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import is_
 from typing import Any, TypeAlias
@@ -156,8 +156,19 @@ def _date(text: str) -> datetime.date | datetime.time:
 
 
 _text = json.encoder.encode_basestring_ascii
-_dump_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
-_dump = json.JSONEncoder(default=encode).encode
+
+
+def _encoder(sort_keys: bool, between: str, after_key: str) -> Callable[[Any], str]:
+    """`json.JSONEncoder(…).encode` without what it does each time before it begins, which is half of the time."""
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return json.JSONEncoder(sort_keys=sort_keys, separators=(between, after_key), default=encode).encode
+    in_pieces = make(None, encode, _text, None, after_key, between, sort_keys, False, True)
+    return lambda value: "".join(in_pieces(value, 0))
+
+
+_dump_sorted = _encoder(True, ",", ":")
+_dump = _encoder(False, ", ", ": ")
 
 
 def canonical(value: Plain) -> str:

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from machinable.component.store import Store
 
 __all__ = ["Progress", "run"]
+
+NOTHING: AbstractContextManager[Any] = nullcontext()  # has to be around a trial
 
 Progress: TypeAlias = Callable[["int | dict[str, Plain]", "int | None"], None]
 
@@ -155,29 +157,21 @@ class _Trial:
         began = time.perf_counter()
         try:
             self._papers.open()
-            with ExitStack() as around:
-                if capture is not None:
-                    output = TextWriter(self._files, layout.join(self._path, layout.OUTPUT))
-                    around.enter_context(Capture(output, capture == "tee"))
-                around.enter_context(importing(self._project))
-                if self._spec.environment:
-                    around.enter_context(_environment(self._spec.environment))
-                around.callback(self._close_log)
-                around.callback(self._close_record)
-                around.callback(self._checkpoint_folder.close)
-                around.callback(self._artifacts.close)
-                around.callback(self._count_artifacts)
-                around.callback(self._close_commons)
-                around.callback(self._seeding.close)
-                if self._spec.change_directory:
-                    around.enter_context(_working_directory(self.directory))
+            output = NOTHING
+            if capture is not None:
+                output = Capture(TextWriter(self._files, layout.join(self._path, layout.OUTPUT)), capture == "tee")
+            environment = _environment(self._spec.environment) if self._spec.environment else NOTHING
+            with output, importing(self._project), environment:
                 try:
-                    if self._spec.resume_from is not None:
-                        self._resume(self._spec.resume_from)
-                    with ReturnsOnce():
-                        self._keep(self._live(code))
+                    with _working_directory(self.directory) if self._spec.change_directory else NOTHING:
+                        if self._spec.resume_from is not None:
+                            self._resume(self._spec.resume_from)
+                        with ReturnsOnce():
+                            self._keep(self._live(code))
                 except BaseException as error:  # the first error counts, not one of closing afterwards
                     self._fail(error)
+                finally:
+                    self._close()
         except BaseException as error:
             self._fail(error)
         for _ in range(3):  # who presses Ctrl-C while the books are closed gets them closed all the same
@@ -189,6 +183,17 @@ class _Trial:
         if self._interrupt is not None:
             raise self._interrupt
         return outcome
+
+    def _close(self) -> None:
+        """Let go of everything, each whatever becomes of the others."""
+        for close in (
+            self._seeding.close, self._close_commons, self._count_artifacts, self._artifacts.close,
+            self._checkpoint_folder.close, self._close_record, self._close_log,
+        ):  # fmt: skip
+            try:
+                close()
+            except BaseException as error:
+                self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt):

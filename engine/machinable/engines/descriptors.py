@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
+from machinable.storage.files import make_directory
+
 __all__ = ["open_standard_streams", "output_to"]
 
 
@@ -88,7 +90,7 @@ def output_to(files: Files, path: str) -> Iterator[None]:
 def _opened(path: str) -> int | None:
     """A file that grows, or None if the disk has no room for it."""
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        make_directory(os.path.dirname(path))
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError:
         return None

@@ -138,42 +138,54 @@ class Plan(Sequence[TrialSpec]):
         flags.pop("TUNING", None)  # ours when it runs, and iterations depend on it
         flags.update(GLOBAL_SEED=self.seed, EXECUTION=self.id, SEED=row.seed, UID=row.uid)
         flags.update(INDEX=index, TOTAL=len(self.rows), NAME=use.name, MODULE=use.module)
-        for level, seed, number in zip(self.levels, self.level_seeds, row.numbers, strict=not use.identity):
-            flags[level.flag("SEED")] = seed
-            flags[level.flag("TOTAL")] = level.total
-            flags[level.flag("NUMBER")] = number
+        levels = zip(self._flags_of_levels, self.level_seeds, self.levels, row.numbers, strict=not use.identity)
+        for (name_of_seed, name_of_total, name_of_number), seed, level, number in levels:
+            flags[name_of_seed] = seed
+            flags[name_of_total] = level.total
+            flags[name_of_number] = number
         if use.checkpoint is not None:
             flags["CHECKPOINT"] = use.checkpoint
-        return TrialSpec(
-            index=index,
-            uid=row.uid,
-            seed=row.seed,
-            component=use.component,
-            module=use.module,
-            version=use.version,
-            config=use.config,
-            flags=flags,
-            target=use.target,
-            children=use.children,
-            requires=requires,
-            is_requirement=bool(use.identity),
-            mixins=use.mixins,
-            evaluate=use.evaluate,
-            stored=use.stored,
-            origins=use.origins,
-            mixin_only=use.mixin_only,
-            resources=use.resources,
-            retries=use.retries,
-            environment=use.environment,
-            results=use.results,
-            default_threads=use.default_threads,
-            checkpoint=use.checkpoint,
-            tags=use.tags,
-            seeding=use.seeding,
-            change_directory=use.change_directory,
-            identity=self.identity(index),
-            content=use.content,
-        )
+        own: dict[str, Any] = {
+            "index": index, "uid": row.uid, "seed": row.seed, "flags": flags, "requires": requires,
+            "identity": self.identity(index),
+        }  # fmt: skip
+        model = self._models.get(row.use)
+        if model is None:
+            model = self._models[row.use] = TrialSpec(
+                component=use.component,
+                module=use.module,
+                version=use.version,
+                config=use.config,
+                target=use.target,
+                children=use.children,
+                is_requirement=bool(use.identity),
+                mixins=use.mixins,
+                evaluate=use.evaluate,
+                stored=use.stored,
+                origins=use.origins,
+                mixin_only=use.mixin_only,
+                resources=use.resources,
+                retries=use.retries,
+                environment=use.environment,
+                results=use.results,
+                default_threads=use.default_threads,
+                checkpoint=use.checkpoint,
+                tags=use.tags,
+                seeding=use.seeding,
+                change_directory=use.change_directory,
+                content=use.content,
+                **own,
+            )
+        return model.like(own)
+
+    @cached_property
+    def _models(self) -> dict[int, TrialSpec]:
+        """A trial of each use, by the number of the use, which the others are made from."""
+        return {}
+
+    @cached_property
+    def _flags_of_levels(self) -> list[tuple[str, str, str]]:
+        return [(level.flag("SEED"), level.flag("TOTAL"), level.flag("NUMBER")) for level in self.levels]
 
     def identity(self, index: int) -> str:
         """The identity of a trial's computation."""

@@ -35,6 +35,7 @@ __all__ = [
     "checked",
     "is_abandoned",
     "is_temporary",
+    "make_directory",
     "marked",
     "marker_beside",
     "read_parts",
@@ -434,8 +435,19 @@ def _open(path: str, flags: int) -> int:
     try:
         return os.open(path, flags, 0o666)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        make_directory(os.path.dirname(path))
         return os.open(path, flags, 0o666)
+
+
+def make_directory(path: str) -> None:
+    """Make a directory of this host, with those above it, if it is not there. Mostly those above are."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    except FileNotFoundError:
+        os.makedirs(path, exist_ok=True)
 
 
 def _write_all(file: int, data: bytes) -> None:
