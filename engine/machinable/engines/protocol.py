@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from machinable.plan.spec import Outcome, TrialSpec
-from machinable.plan.wish import Tuning
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future  # loads `logging`, and workers need neither
+    from concurrent.futures import Future  # loads `logging`, and workers need none of these
+
+    from machinable.plan.wish import Tuning
 
 __all__ = [
     "Alarm",
