@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,13 @@ from urllib.parse import quote
 import pytest
 
 import machinable as ml
+from machinable import events
 from machinable.cli import main
+from machinable.engines.local import LocalEngine
+from machinable.engines.protocol import Work
 from machinable.errors import StorageUnavailable
+from machinable.execution.scheduler import Scheduler
+from machinable.plan.spec import Outcome, TrialSpec
 from machinable.results.verify import verify
 from machinable.storage import files as storage_files
 
@@ -140,6 +146,48 @@ def test_a_storage_that_comes_back_in_time_is_no_failure(
     assert [[row["i"] for row in trial.records] for trial in stored.trials] == [[0, 1, 2, 3]] * 3
     with ml.Storage(str(storage)) as opened:
         assert verify(opened.files)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("is_search", "todo"),
+    [
+        (False, "Go on with: machinable resume OY1p1o --storage {storage}"),
+        (True, "Execute the task again: a search does not go on where it was."),
+    ],
+    ids=["trials", "a search"],
+)
+def test_what_an_outage_has_kept_from_starting_is_told_with_how_to_go_on(
+    project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_search: bool, todo: str
+) -> None:
+    project("components: [work: ]\n", work=WORK.format(breaks="pass"))
+    storage = tmp_path / "stored"
+    failing = Failing(monkeypatch, storage)
+    if is_search:
+        run_trials = Scheduler.run
+        monkeypatch.setattr(Scheduler, "run", lambda self: run_trials(self, lambda: None))
+
+    class Breaks(LocalEngine):
+        """The storage fails when the second trial has ended."""
+
+        def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
+            future = super().submit(work, spec)
+            failing.failure = FULL if spec.index == 1 else None
+            return future
+
+    def mend(event: events.Event) -> None:
+        if isinstance(event, events.ExecutionFinished):
+            failing.failure = None
+
+    with pytest.raises(StorageUnavailable) as caught:
+        run(ml.Task("work").repeat(4), storage, engine=Breaks(), listeners=[mend])
+
+    assert str(caught.value) == (
+        f"the storage {storage} could not be written for a while: nothing was started any more\n"
+        f"  {todo.format(storage=storage)}"
+    )
+    stored = ml.Storage(str(storage))["OY1p1o"]
+    assert [trial.status for trial in stored.trials] == ["finished", "finished", "pending", "pending"]
+    assert list((tmp_path / "shelter").iterdir()) == []
 
 
 BREAK: Callable[[], None] = print

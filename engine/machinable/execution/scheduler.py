@@ -127,6 +127,7 @@ class Scheduler:
         self._noticed: set[tuple[str, str | None]] = set()
         self._waited_for: set[str] = set()
         self.outage = ""
+        self._is_search = False
 
     def run(self, then: Callable[[], None] | None = None, expected: int | None = None) -> None:
         """Run all trials that are to be run.
@@ -138,6 +139,7 @@ class Scheduler:
             KeyboardInterrupt: no trial was started after it, and everything is written; a second one cuts that short.
         """
         began = time.perf_counter()
+        self._is_search = then is not None
         self.journal.began(expected)
         interrupt: KeyboardInterrupt | None = None
         try:
@@ -161,9 +163,10 @@ class Scheduler:
     def _is_stopped(self) -> bool:
         files = self._files
         if not self.outage and isinstance(files, RefugeFiles) and files.is_away and not files.come_home():
+            again = f"Go on with: machinable resume {self.folder} --storage {files.url}"
             self.outage = (
                 f"the storage {files.url} could not be written for a while: nothing was started any more\n"
-                f"  Go on with: machinable resume {self.folder} --storage {files.url}"
+                f"  {'Execute the task again: a search does not go on where it was.' if self._is_search else again}"
             )
         return bool(self.outage) or (self._policy.on_failure == "stop" and self.journal.counts["failed"] > 0)
 
