@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +33,17 @@ def test_what_a_package_brings_for_itself_is_not_installed(tmp_path: Path, monke
     (installed / "ray-2.60.0.dist-info").mkdir()
     monkeypatch.setattr("sys.path", [str(installed / "ray" / "thirdparty_files"), str(installed)])
     assert packages() == {"ray": "2.60.0"}
+
+
+def test_what_is_installed_meanwhile_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [str(tmp_path), str(tmp_path / "missing")])
+    (tmp_path / "fancylib-1.2.0.dist-info").mkdir()
+    assert packages() == packages() == {"fancylib": "1.2.0"}
+
+    (tmp_path / "fancylib-1.2.0.dist-info").rename(tmp_path / "fancylib-1.3.0.dist-info")
+    os.utime(tmp_path, ns=(0, 0))  # as where the clock of files is coarse, but not that coarse
+
+    assert packages() == {"fancylib": "1.3.0"}
 
 
 def test_packages_are_those_that_are_installed() -> None:

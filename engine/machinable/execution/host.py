@@ -6,7 +6,9 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
+from functools import lru_cache
 
 from machinable.plain import Plain
 from machinable.storage.alive import this_process
@@ -57,14 +59,26 @@ def command_line(arguments: Sequence[str]) -> str:
 
 def packages() -> dict[str, str]:
     """The installed distributions and their versions, from the names of their folders: a millisecond for hundreds."""
+    # What a package brings for itself, as ray does when it is imported, is not installed.
+    places = [os.path.abspath(directory) for directory in sys.path if not _INSIDE.search(directory)]
+    return dict(_installed(tuple((place, _changed(place)) for place in places)))
+
+
+def _changed(directory: str) -> int | None:
+    with suppress(OSError):  # sys.path may name what is not there
+        return os.stat(directory).st_mtime_ns
+    return None
+
+
+@lru_cache(maxsize=1)  # notebooks execute again and again
+def _installed(places: Sequence[tuple[str, int | None]]) -> dict[str, str]:
+    """The distributions in directories, which are given with the time when they were changed last."""
     found: dict[str, str] = {}
-    for directory in sys.path:
-        if _INSIDE.search(directory):
-            continue  # what a package brings for itself, as ray does when it is imported, is not installed
-        try:
-            names = os.listdir(directory or ".")
-        except OSError:
-            continue  # sys.path may name what is not there
+    for directory, changed in places:
+        names: list[str] = []
+        if changed is not None:
+            with suppress(OSError):
+                names = os.listdir(directory)
         for name in names:
             match = _DISTRIBUTION.fullmatch(name)
             if match:
