@@ -467,6 +467,26 @@ def test_progress_is_passed_on(world: World) -> None:
     dispatcher.close()
 
 
+def test_who_is_told_that_no_agents_come_can_break_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("machinable.engines.dispatcher.STARVED", 0.05)
+    told: Queue[str] = Queue()
+
+    def hear(text: str) -> None:
+        told.put(text)
+        raise RuntimeError(text)
+
+    dispatcher = Dispatcher(world, 1, lambda: None, hear)
+    try:
+        future = submit(dispatcher, 0)
+        told.get(timeout=PATIENCE)
+        world.ready()
+        (errand,) = world.given()
+        world.answer(finished(errand))
+        assert future.result(PATIENCE).state == "finished"
+    finally:
+        dispatcher.close()
+
+
 def test_when_no_agents_come_it_is_told_once_for_each_time_that_trials_wait(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,22 @@ def test_whoever_shows_progress_is_told_once_for_what_is_waited(here: Path, tmp_
     assert told == [f"nums {execution.trials[0].uid} is computed by {HOLDER}: waiting for that"]
 
 
+def test_a_listener_that_takes_a_notice_badly_stops_nothing(here: Path, tmp_path: Path, locks: Locks) -> None:
+    class Listener:
+        def __call__(self, event: events.Event) -> None:
+            if isinstance(event, events.TrialFinished) and event.component == "other":
+                lease.release()
+
+        def on_notice(self, text: str) -> None:
+            raise RuntimeError(text)
+
+    lease = held(locks)
+    with pytest.warns(RuntimeWarning, match="the listener .* raised an exception at a notice"):
+        execution, _ = computed(BOTH, tmp_path / "s", listeners=[Listener()])
+
+    assert execution.status == "finished"
+
+
 def test_whoever_waited_looks_for_the_result_before_it_runs(here: Path, tmp_path: Path, locks: Locks) -> None:
     lease = held(locks)
 

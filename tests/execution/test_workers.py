@@ -18,6 +18,7 @@ import machinable as ml
 from machinable.component.base import Component
 from machinable.engines.processes import ProcessesEngine
 from machinable.errors import Refused, SeveralErrors, TrialsFailed
+from machinable.execution.work import _opened as opened_by_workers
 from machinable.testing.engine import contents
 from tests.kits.modules import ENDLESS, HELD, INTERRUPTS
 
@@ -264,6 +265,54 @@ def test_while_an_execution_runs_its_workers_can_be_seen_and_then_no_more(projec
 
         assert [trial.result for trial in execution.trials] == [1, 1]
         assert not list((tmp_path / "s").rglob(".machinable-*"))
+
+
+BEGINS = """
+import os
+import sys
+from machinable.execution.work import WorkerWork
+
+storage = sys.argv[1]
+WorkerWork(storage, "OY1p1o", storage).begin()
+print([name for name in os.listdir(os.path.join(storage, "OY1p1o")) if name.endswith("-trials")])
+"""
+
+
+def test_a_worker_can_be_seen_until_it_ends(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", BEGINS, str(tmp_path)], capture_output=True, text=True, check=True)
+
+    assert done.stdout.startswith("['.machinable-running-")
+    assert list((tmp_path / "OY1p1o").iterdir()) == []
+
+
+def test_a_worker_does_not_ask_whether_a_storage_can_be_written_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+
+    assert opened_by_workers(str(tmp_path)).url == str(tmp_path)
+
+
+NO_INPUT = """
+import os
+import subprocess
+from machinable import Component
+
+
+class Closes(Component):
+    def on_execute(self):
+        os.close(0)
+        print("printed", flush=True)
+        return subprocess.run(["cat"], capture_output=True, text=True).stdout
+"""
+
+
+def test_trials_that_close_their_input_harm_none_of_those_that_follow(project: World) -> None:
+    project("components:\n  - closes:\n", closes=NO_INPUT)
+
+    trials = run(ml.Task("closes").repeat(3), "processes:1").trials
+
+    assert [(trial.status, trial.output, trial.result) for trial in trials] == [("finished", "printed\n", "")] * 3
 
 
 def test_a_trial_that_takes_too_long_ends_with_its_worker(project: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from machinable.errors import StorageUnavailable
 from machinable.storage.files import (
     DirectoryFiles,
     MemoryFiles,
@@ -18,7 +20,7 @@ from machinable.storage.files import (
     is_temporary,
     temporary_beside,
 )
-from machinable.storage.leftovers import at_work, is_at_work, sweep, tidy
+from machinable.storage.leftovers import at_work, is_at_work, sweep, tidy, workers_left
 
 _WRITER = """
 import os, signal, sys
@@ -63,6 +65,66 @@ def test_the_next_one_at_work_removes_what_a_killed_one_has_left(tmp_path: Path)
         assert not is_at_work(files, "OY1p1o")
 
     assert left(tmp_path) == []
+
+
+_WORKER = """
+import os, signal, subprocess, sys
+from machinable.storage.files import DirectoryFiles
+from machinable.storage.leftovers import at_work, mark_worker
+
+files = DirectoryFiles(sys.argv[1])
+if sys.argv[2] == "worker":
+    take_back = mark_worker(files, "OY1p1o")
+    print("ready", flush=True)
+    sys.stdin.readline()
+    take_back()
+else:
+    with at_work(files, "OY1p1o"):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_workers_of_a_killed_process_still_write_is_looked_for_later(tmp_path: Path) -> None:
+    files = DirectoryFiles(tmp_path)
+    command = [sys.executable, "-c", _WORKER, str(tmp_path)]
+    with subprocess.Popen([*command, "worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None and worker.stdout.readline() == "ready\n"
+        assert subprocess.run([*command, "executing"], check=False).returncode == -signal.SIGKILL
+        assert workers_left(files, "OY1p1o") == [worker.pid]
+        (tmp_path / "OY1p1o" / temporary_beside("a").replace(f"-{os.getpid():x}-", f"-{worker.pid:x}-")).touch()
+
+        assert tidy(files) == 0
+        worker.kill()
+
+    assert workers_left(files, "OY1p1o") == []
+    assert tidy(files) == 3
+    assert left(tmp_path) == []
+
+
+def test_a_worker_takes_its_mark_back(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _WORKER, str(tmp_path), "worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None and worker.stdout.readline() == "ready\n"
+        (mark,) = left(tmp_path)
+        assert mark.endswith("-trials")
+        worker.communicate("\n")
+
+    assert left(tmp_path) == []
+
+
+class Unwritable(DirectoryFiles):
+    """A directory whose own entries cannot be changed."""
+
+    def write(self, path: str, data: bytes) -> None:
+        if "/" not in path:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        super().write(path, data)
+
+
+def test_a_storage_in_which_nobody_can_be_at_work_says_so(tmp_path: Path) -> None:
+    told = pytest.raises(StorageUnavailable, match="cannot be written: Permission denied")
+    with told, at_work(Unwritable(tmp_path), "OY1p1o"):
+        raise AssertionError("it was at work")
 
 
 def test_what_a_running_process_writes_is_left_alone(tmp_path: Path) -> None:

@@ -91,9 +91,15 @@ def _opened(path: str) -> int | None:
     """A file that grows, or None if the disk has no room for it."""
     try:
         make_directory(os.path.dirname(path))
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError:
         return None
+    if file == 0:  # a trial has closed it; programs are to have no input, and not this file
+        file = os.dup(0)
+        nowhere = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nowhere, 0)
+        os.close(nowhere)
+    return file
 
 
 class _Copied:

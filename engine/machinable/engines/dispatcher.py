@@ -238,7 +238,8 @@ class Dispatcher:
             self._starved_from = time.monotonic()
         elif not self._is_shortage_told and time.monotonic() - self._starved_from >= STARVED:
             self._is_shortage_told = True
-            self._on_notice(self._hired.shortage(starved[0]))
+            with suppress(Exception):  # what waits shall not fail because of what is said about it
+                self._on_notice(self._hired.shortage(starved[0]))
 
     def _break_off(self, error: Exception) -> None:
         self._sated = set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import pickle
 import shutil
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from ray.tune.result import DONE, RESULT_DUPLICATE
 
 from machinable.engines.agent import Agent, Errand, Reply, Setup
 from machinable.engines.processes import read_outcome
+from machinable.engines.scratch import Scratch
 from machinable.plan.spec import TrialSpec
 
 __all__ = ["Desk", "Party", "Sample", "SampleFailed", "problem_of"]
@@ -95,7 +95,7 @@ class Sample(tune.Trainable):  # type: ignore[misc]
         self._attempt = ""
         self._number = 0
         self._is_running = False
-        self._former = ""
+        self._former: Scratch | None = None
         self._reason = ""  # why it was ended, if it cannot say so itself
         threading.Thread(target=self._watch, name="machinable-alarm", daemon=True).start()
 
@@ -167,8 +167,8 @@ class Sample(tune.Trainable):  # type: ignore[misc]
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Begin the next trial where that was saved."""
         self._forget()
-        self._former = tempfile.mkdtemp(prefix="machinable-")
-        shutil.copytree(checkpoint, self._former, dirs_exist_ok=True)
+        self._former = Scratch()
+        shutil.copytree(checkpoint, self._former.path, dirs_exist_ok=True)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Become another sample."""
@@ -189,9 +189,9 @@ class Sample(tune.Trainable):  # type: ignore[misc]
             self.finish(self._attempt, ray.get(self._party.desk.how.remote(self._attempt)))
 
     def _forget(self) -> None:
-        if self._former:
-            shutil.rmtree(self._former, ignore_errors=True)
-        self._former = ""
+        if self._former is not None:
+            self._former.close()
+        self._former = None
 
     # the trial
 
@@ -204,8 +204,8 @@ class Sample(tune.Trainable):  # type: ignore[misc]
     def _begin(self, spec: TrialSpec, home: str, luggage: Sequence[bytes]) -> None:
         self._waiting, self._reason = None, ""
         self._replies.clear()
-        if self._former:
-            spec = replace(spec, resume_from=self._former)
+        if self._former is not None:
+            spec = replace(spec, resume_from=self._former.path)
         self._number += 1
         self._is_running = True
         self._agent.exchange([Errand(self._number, pickle.dumps(spec), spec.threads, home)], 0, 0.0, 0, *luggage)

@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from machinable.engines.leader import Enough, Leader
 from machinable.engines.protocol import Alarm, Depot, Movable, Sampling
 from machinable.engines.reports import OnProgress
 from machinable.engines.sample import Desk, Party, Sample
+from machinable.engines.scratch import Scratch
 from machinable.errors import InvalidType, InvalidValue, Refused, UnknownName
 from machinable.plan.wish import Tuning
 
@@ -154,8 +155,8 @@ def search(
         Exception: whatever `sampling` raises; samples that ran were interrupted.
     """
     leader = Leader(party, work, sampling, alarm, depot, on_progress, wanted.stops)
-    with tempfile.TemporaryDirectory(prefix="machinable-") as directory, _quiet_tune(wanted.tuning):
-        settings, run = _configs(wanted, directory)
+    with closing(Scratch()) as scratch, _quiet_tune(wanted.tuning):
+        settings, run = _configs(wanted, scratch.path)
         run.callbacks = [*(run.callbacks or ()), leader]
         occupied = tune.PlacementGroupFactory([dict(wanted.resources)])
         samples = tune.with_resources(tune.with_parameters(Sample, party=party), occupied)

@@ -124,7 +124,10 @@ class Journal:
         for listener in self._listeners:
             tell = getattr(listener, "on_notice", None)
             if callable(tell):
-                tell(text)
+                try:
+                    tell(text)
+                except Exception:
+                    self._warn(listener, "listener", "a notice")
 
     def told_late(self, spec: TrialSpec, outcome: Outcome) -> None:
         """A trial had finished before, and its executing process was killed before it could say so."""

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from typing import Any
 
 from machinable import ids
@@ -34,11 +35,13 @@ from machinable.storage.alive import is_gone, this_process
 from machinable.storage.files import DirectoryFiles, Files, storage_below, writing
 from machinable.storage.leftovers import workers_left
 from machinable.storage.locks import Lease, Locks
+from machinable.storage.records import read_rows
 
 __all__ = ["Changes", "Resumption", "stored_execution", "stored_task"]
 
 ORPHANS = 15.0  # seconds in which workers have ended whose executing process was killed
 HANDED = 2.0  # seconds in which they have noticed that, where it cannot be seen whether there are any
+MARKED = 0.2  # the same where they leave a mark: all threads of a killed process are gone by then
 PAUSE = 0.02  # seconds between two looks for them
 SHOWN = 5
 _STAYS = ("finished", "reused")
@@ -233,16 +236,17 @@ class Resumption:
     def _wait_for_orphans(self) -> None:
         """Wait for the end of workers whose executing process was killed."""
         files, name, here = storage_below(self._stored.files), str(self._stored), this_process()["host"]
-        until, settled = time.monotonic() + ORPHANS, time.monotonic() + HANDED
+        began = time.monotonic()
         while True:
             alive = next(self._alive(), None)
             left = workers_left(files, name) if alive is None else []
-            if alive is None and not left and (time.monotonic() > settled or not self._was_handed_over()):
+            passed = time.monotonic() - began
+            if alive is None and not left and passed >= self._hidden():
                 return
             who, where, pid = f"a worker of {name}", here, left[0] if left else None
             if alive is not None:
                 who, where, pid = f"the trial {alive.uid} of {name}", *map((alive.host or {}).get, ("name", "pid"))
-            if where != here or time.monotonic() > until:
+            if where != here or passed > ORPHANS:
                 raise Refused(
                     f"{who} seems to run on {where} (process {pid})", given=name,
                     todo=f"End that process; one that is gone is given up {LEASE:g} s after its last sign of life.",
@@ -250,17 +254,25 @@ class Resumption:
             time.sleep(PAUSE)
             self._stored.refresh()
 
-    def _was_handed_over(self) -> bool:
-        """Whether a worker may have got a trial just before its executing process was killed, of which nothing is to be
-        seen yet."""
-        engine = (self._stored.data.get("engine") or {}).get("type")
-        if engine == "local" or (
-            engine == "processes" and isinstance(storage_below(self._stored.files), DirectoryFiles)
-        ):
-            return False  # there its workers can be seen
+    def _hidden(self) -> float:
+        """For how many seconds a worker may be at work, or about to be, that cannot be seen: it may have got a trial
+        just before its executing process was killed."""
         since = datetime.now(timezone.utc) - timedelta(seconds=ORPHANS)
         begun = [trial for trial in self._stored if trial.event == "started" and trial.host is None]
-        return any(trial.noted is None or datetime.fromisoformat(trial.noted) > since for trial in begun)
+        if not any(trial.noted is None or datetime.fromisoformat(trial.noted) > since for trial in begun):
+            return 0.0
+        if self._engine == "local":
+            return 0.0
+        has_marks = self._engine == "processes" and isinstance(storage_below(self._stored.files), DirectoryFiles)
+        return MARKED if has_marks else HANDED
+
+    @cached_property
+    def _engine(self) -> str | None:
+        """Where it was carried out the last time."""
+        ledger = read_rows(self._stored.files, layout.join(str(self._stored), layout.LEDGER))
+        engines = [row.get("engine") for row in ledger if row.get("event") == "resumed"]
+        engine = engines[-1] if engines else self._stored.data.get("engine")
+        return engine.get("type") if isinstance(engine, dict) else None
 
     def _alive(self) -> Iterator[Trial]:
         """Trials of which a process seems to be at work."""

@@ -111,7 +111,7 @@ class WorkerWork:
     def begin(self) -> None:
         """A worker will do this from now on. Whoever finds the execution killed can see that the worker is there."""
         with suppress(OSError, MachinableError):  # its first trial meets it again
-            mark_worker(_opened(self.url), self.folder)
+            atexit.register(mark_worker(_opened(self.url), self.folder))
 
     def is_reached(self) -> bool:
         """Whether the storage is reached from here, and not another one that lies at the same place of its host."""
@@ -215,8 +215,14 @@ def _stored(files: Files, outcome: Outcome) -> Outcome:
 _open: dict[str, Files] = {}
 
 
-def _opened(url: str, create: bool = True) -> Files:
-    """The storage; a worker opens it once."""
+def _opened(url: str, create: bool | None = None) -> Files:
+    """The storage; a worker opens it once.
+
+    A directory is there since the execution began, and is not asked whether it can be written: what it does not take
+    at the moment is kept elsewhere.
+    """
+    if create is None:
+        create = "://" in url
     if url not in _open:
         files = _open[url] = open_files(url, create=create)
         atexit.register(files.close)

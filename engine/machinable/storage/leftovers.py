@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from machinable.storage import layout
@@ -16,6 +16,7 @@ from machinable.storage.files import (
     marked,
     marker_beside,
     writer_here,
+    writing,
 )
 
 __all__ = [
@@ -37,26 +38,40 @@ def at_work(files: Files, folder: str) -> Iterator[None]:
 
     First it removes the temporary files of processes that were killed, see `tidy`, and those in this folder.
     """
-    tidy(files)
-    if not isinstance(files, DirectoryFiles):  # only there do killed processes leave files, and is a mark cheap
-        yield
-        return
-    sweep(files, folder)
-    marker = marker_beside(folder)
-    files.write(marker, b"")
+    marker = None
+    with writing(files):
+        tidy(files)
+        if isinstance(files, DirectoryFiles):  # only there do killed processes leave files, and is a mark cheap
+            sweep(files, folder)
+            marker = marker_beside(folder)
+            files.write(marker, b"")
     try:
         yield
     finally:
-        with suppress(OSError):  # the storage may be read-only by now; the next one finds it
-            files.remove(marker)
-            for found in _workers(files, folder):  # they are at work on nothing any more
-                _remove(files, found)
+        if marker is not None:
+            with suppress(OSError):  # the storage may be read-only by now; the next one finds it
+                for found in _workers(files, folder):  # they are at work on nothing any more
+                    _remove(files, found)
+                files.remove(marker)
 
 
-def mark_worker(files: Files, folder: str) -> None:
-    """Let others see that this process is a worker of an execution, until that has ended, or this process has."""
-    if isinstance(files, DirectoryFiles):
-        files.write(marker_beside(layout.join(folder, layout.TRIALS)), b"")
+def mark_worker(files: Files, folder: str) -> Callable[[], None]:
+    """Let others see that this process is a worker of an execution, until that has ended, or this process has.
+
+    Returns:
+        What takes it back when this process ends.
+    """
+    if not isinstance(files, DirectoryFiles):
+        return lambda: None
+    marker, process = marker_beside(layout.join(folder, layout.TRIALS)), os.getpid()
+    files.write(marker, b"")
+
+    def take_back() -> None:
+        if os.getpid() == process:  # not in one that was forked
+            with suppress(OSError):
+                files.remove(marker)
+
+    return take_back
 
 
 def workers_left(files: Files, folder: str) -> list[int]:
@@ -92,6 +107,8 @@ def tidy(files: Files) -> int:
     for found in gone:
         folder = marked(found.name)
         if folder is not None:
+            if workers_left(files, folder):  # they still write there, so the next one is to look again
+                continue
             removed += sweep(files, folder) + sweep(files, layout.BY_CONTENT)
         removed += _remove(files, found)
     return removed
