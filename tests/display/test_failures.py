@@ -165,3 +165,15 @@ def test_without_a_command_none_is_shown() -> None:
 
     rows = [row("a", "failed")]
     assert "again" not in failure_text([Failed(rows[0], BAD)], rows, none)
+
+
+def test_a_huge_error_is_shown_by_its_beginning_and_its_end() -> None:
+    huge = {"type": "ValueError", "message": "a" * 10**6 + "z", "traceback": "T" * 10**6 + "last line"}
+
+    text = failure_text([Failed({"uid": "u", "component": "net", "status": "failed"}, huge)], [])
+
+    assert len(text) < 25_000
+    assert "ValueError: aaaa" in text
+    assert " … 999,513 characters … " in text
+    assert "TTT … 980,009 characters … TTT" in text
+    assert "TTTlast line\n" in text

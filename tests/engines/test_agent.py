@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import threading
@@ -14,6 +15,7 @@ import pytest
 from machinable.engines.agent import Agent, Errand, Setup
 from machinable.engines.luggage import pack_folder
 from machinable.plan.spec import Outcome, TrialSpec
+from machinable.storage.backup import pack_into
 from machinable.storage.files import DirectoryFiles
 from tests.engines.works import trial
 
@@ -66,3 +68,25 @@ def test_a_trial_waits_for_the_folders_that_a_former_call_brings(agent: Agent, t
 
     assert {reply.number: reply.kind for reply in replies} == {1: "outcome", 2: "outcome"}
     assert all(b"what it reads" in reply.outcome for reply in replies)
+
+
+def test_code_comes_from_what_was_shipped_wherever_the_project_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, environment = tmp_path / "project", tmp_path / "project" / ".venv"
+    (project / "lib").mkdir(parents=True)
+    environment.mkdir()
+    for name in ("helper.py", "left_out.py", "lib/other.py"):
+        (project / name).touch()
+    archive = io.BytesIO()
+    pack_into(archive, str(project), ignore=["left_out.py", ".venv"], look_for_secrets=False)
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("sys.path", [str(environment), str(project), str(project / "lib")])  # as Ray's workers have it
+    made = Agent(Setup.here(str(project), tells=False), archive.getvalue())
+    try:
+        code = Path(made._engine.origin.path[1])
+        assert made._engine.origin.path == [str(environment), str(code), str(code / "lib")]
+        assert sorted(path.name for path in code.iterdir()) == ["helper.py", "lib"]
+    finally:
+        made.close()
+        os.chdir(tmp_path)

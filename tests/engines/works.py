@@ -128,12 +128,24 @@ def change_everything(spec: TrialSpec) -> Outcome:
 
 def change_settings(spec: TrialSpec) -> Outcome:
     import decimal
+    import locale
+    import resource
     import socket
+    import tempfile
 
     import numpy
 
     signal.setitimer(signal.ITIMER_VIRTUAL, 1000)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    locale.setlocale(locale.LC_NUMERIC, "C.UTF-8")
+    sys.set_int_max_str_digits(0)
+    sys.setswitchinterval(0.5)
+    sys.excepthook = print
+    tempfile.tempdir = "/nowhere"
     sys.setrecursionlimit(12_345)
     sys.settrace(lambda *event: None)
     sys.argv.append("leaked")
@@ -148,7 +160,10 @@ def change_settings(spec: TrialSpec) -> Outcome:
 
 def settings(spec: TrialSpec) -> Outcome:
     import decimal
+    import locale
+    import resource
     import socket
+    import tempfile
 
     import numpy
 
@@ -157,7 +172,10 @@ def settings(spec: TrialSpec) -> Outcome:
     facts = [
         str(signal.getsignal(signal.SIGUSR1)), signal.getitimer(signal.ITIMER_VIRTUAL)[0], sys.getrecursionlimit(),
         str(sys.gettrace()), sys.argv, gc.isenabled(), umask, socket.getdefaulttimeout(), decimal.getcontext().prec,
-        numpy.geterr(), repr(numpy.get_printoptions()),
+        numpy.geterr(), repr(numpy.get_printoptions()), sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+        len(os.sched_getaffinity(0)), resource.getrlimit(resource.RLIMIT_CORE),
+        resource.getrlimit(resource.RLIMIT_NOFILE), locale.setlocale(locale.LC_ALL), sys.get_int_max_str_digits(),
+        sys.getswitchinterval(), sys.excepthook.__name__, tempfile.tempdir,
     ]  # fmt: skip
     return _outcome(spec, facts)
 

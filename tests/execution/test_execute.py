@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import machinable as ml
 from machinable import errors, events
 from machinable.display.progress import measurements
+from machinable.engines.local import LocalEngine
 from tests.conftest import World
 
 DECLARATIONS = "components:\n  - good: {x: 1}\n  - bad: {depth: 12}\n  - broken:\n  - flaky: {_retries_: {count: 2}}\n"
@@ -144,6 +146,7 @@ def test_a_module_that_does_not_import_is_shown_with_its_line(here: Path) -> Non
         "    4 |   - broken:",
         "            ^",
         "  broken.py:1: import numpyy",
+        "  Install 'numpyy' wherever trials run, or put it into the project, where git does not ignore it.",
     ]
 
 
@@ -535,3 +538,66 @@ def test_a_component_that_closes_stdout_closes_it_for_nobody_else(
     execution = ml.execute(ml.Task("closes").repeat(2))
     print("after")
     assert (execution.status, capsys.readouterr().out) == ("finished", "before\nbefore\nafter\n")
+
+
+QUIET = "from machinable import Component\n\n\nclass Quiet(Component):\n    pass\n"
+
+
+class Waits(LocalEngine):
+    """Has something to say before its trials run."""
+
+    on_notice: Callable[[str], None]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_notice = print
+
+    def submit(self, work: Any, spec: Any) -> Any:
+        self.on_notice("waiting for workers")
+        return super().submit(work, spec)
+
+
+def test_what_an_engine_has_to_say_is_told_to_listeners_that_take_it_and_else_to_stderr(
+    project: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project("components:\n  - quiet:\n", quiet=QUIET)
+    told: list[str] = []
+
+    class Listens:
+        def __call__(self, event: Any) -> None:
+            pass
+
+        def on_notice(self, text: str) -> None:
+            told.append(text)
+
+    ml.execute("quiet", engine=Waits())
+    assert capsys.readouterr().err == "waiting for workers\n"
+
+    ml.execute("quiet", engine=Waits(), listeners=[Listens()])
+    assert (told, capsys.readouterr().err) == (["waiting for workers"], "")
+
+
+class Hosts:
+    """An engine whose hosts have no cores."""
+
+    name, slots, reach = "hosts", 1, "anywhere"
+    depot = None
+
+    def places(self, declared: Any) -> Any:
+        return [{"cpus": 0.0, "memory": 1e9}]
+
+    def ship(self, project: str, code: bytes) -> None:
+        raise AssertionError("nothing is to be shipped")
+
+    def submit(self, work: Any, spec: Any) -> Any:
+        raise AssertionError("nothing is to run")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_core_that_is_taken_without_a_word_is_missed_before_the_start(project: World) -> None:
+    project("components:\n  - quiet:\n", quiet=QUIET)
+
+    with pytest.raises(errors.Refused, match="quiet takes 1 cpu, for it does not say how many, and no host has one"):
+        ml.execute("quiet", engine=Hosts())

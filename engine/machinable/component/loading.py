@@ -114,6 +114,10 @@ def import_module(name: str, project: str | None = None) -> ModuleType:
         todo = None
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             todo = f"Expected {name.replace('.', '/')}.py in {project or 'one of the directories of sys.path'}."
+        elif isinstance(error, ModuleNotFoundError) and error.name:
+            todo = (
+                f"Install {error.name!r} wherever trials run, or put it into the project, where git does not ignore it."
+            )
         raise ImportFailed(
             f"the module {name!r} does not import: {type(error).__name__}: {error}", given=name, todo=todo
         ) from error

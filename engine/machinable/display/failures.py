@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from machinable.display.outcomes import short_names
 from machinable.display.tables import exact, settings_text
+from machinable.display.terminal import LINE, TRACEBACK, shortened
 from machinable.plain import canonical
 
 __all__ = ["Failed", "Kind", "failure_text", "kind_lines", "kinds_of"]
@@ -61,7 +62,7 @@ def kinds_of(failed: Sequence[Failed], rows: Sequence[Row]) -> list[Kind]:
 
 def _headline(error: Mapping[str, str]) -> str:
     message = (error.get("message") or "").strip().partition("\n")[0]
-    return f"{error['type']}: {message}" if message else error["type"]
+    return shortened(f"{error['type']}: {message}" if message else error["type"], LINE)
 
 
 def _merged(texts: Sequence[str]) -> str:
@@ -143,7 +144,7 @@ def failure_text(failed: Sequence[Failed], rows: Sequence[Row], again: Again | N
         failed: in the order of the plan, at least one. rows: all trials. again: how to run a trial again.
     """
     first = failed[0].error
-    lines = [(first.get("traceback") or _headline(first)).rstrip(), ""]
+    lines = [shortened((first.get("traceback") or _headline(first)).rstrip(), TRACEBACK), ""]
     blocked = sum(row["status"] == "blocked" for row in rows)
     behind = f", {blocked} blocked" if blocked else ""
     lines.append(f"{len(failed)} of {len(rows)} trial{'' if len(rows) == 1 else 's'} failed{behind}")

@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from typing import TextIO
 
-__all__ = ["BOLD", "cell_width", "is_terminal", "paint", "printable"]
+__all__ = ["BOLD", "LINE", "TRACEBACK", "cell_width", "is_terminal", "paint", "printable", "shortened"]
 
 BOLD = "1"
 
@@ -36,3 +36,13 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+LINE, TRACEBACK = 500, 20_000  # characters of an error that a person is shown; what is stored has all of them
+
+
+def shortened(text: str, most: int) -> str:
+    """A text with so many characters of its beginning and end, and how many were left out."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]} … {len(text) - 2 * (most // 2):,} characters … {text[len(text) - most // 2 :]}"

@@ -235,14 +235,14 @@ class Agent:
     def _path(self) -> list[str]:
         """Where to import from: as the process that executes, but the project's code is what was shipped."""
         found = []
-        for entry in self._setup.path:
+        for entry in [*self._setup.path, *filter(None, sys.path)]:  # Ray has put the project into this one, too
             inside = os.path.relpath(entry, self._setup.project)
             here = os.path.normpath(os.path.join(self._project, inside))
             if not inside.startswith(os.pardir) and os.path.exists(here):
                 entry = here
             if os.path.exists(entry) and entry not in found:
                 found.append(entry)
-        return found + [entry for entry in sys.path if entry and entry not in found]
+        return found
 
     def _ended(self, errand: Errand, future: Future[bytes]) -> None:
         """A trial has ended: a thread of the engine's tells."""

@@ -20,6 +20,15 @@ def _there(*names: str) -> list[Any]:
 _SIGNALS = _there(
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGUSR1", "SIGUSR2", "SIGCHLD"
 )
+try:
+    import resource as _resource
+except ImportError:  # Windows
+    _resource: Any = None  # type: ignore[no-redef]
+try:
+    import _locale
+except ImportError:
+    _locale: Any = None  # type: ignore[no-redef]
+_LIMITS = sorted({getattr(_resource, name) for name in dir(_resource) if name.startswith("RLIMIT_")})
 _TIMERS = _there("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
 
 # with which numpy is loaded
@@ -32,7 +41,7 @@ _PRINTING: dict[str, Any] = {
 
 class Surroundings:
     """What a process has one of, and trials change: the environment, working directory, import path, warnings, loggers,
-    signal handlers and timers, and settings of Python and numpy.
+    signal handlers and timers, limits of the system, and settings of Python and numpy.
 
     `Surroundings.current` is what a worker goes back to after each trial.
     """
@@ -50,6 +59,7 @@ class Surroundings:
         self._directory = _directory()
         self._path = sys.path, list(sys.path)
         self._signals = [(number, signal.getsignal(number)) for number in _SIGNALS]
+        self._limits = _Limits()
         self._loggers = _loggers()
         self._settings = _Settings()
         self._warnings = warnings.catch_warnings()
@@ -71,6 +81,7 @@ class Surroundings:
         for number, handler in self._signals:
             if signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
+        self._limits.put_back()
         _restore_loggers(self._loggers)
         self._settings.put_back()
         self._warnings.__exit__(None, None, None)
@@ -78,11 +89,41 @@ class Surroundings:
         self._warnings.__enter__()
 
 
+class _Limits:
+    """What the system lets this process do, as far as it can be put back: who lowers a hard limit cannot raise it."""
+
+    def __init__(self) -> None:
+        self._soft = [(number, _limit(number)) for number in _LIMITS]
+        self._cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, []) if hasattr(signal, "pthread_sigmask") else None
+
+    def put_back(self) -> None:
+        """Let everything be as it was."""
+        for number, soft in self._soft:
+            if soft is not None and (now := _limit(number)) != soft:
+                with suppress(ValueError, OSError):
+                    _resource.setrlimit(number, (soft[0], now[1] if now else soft[1]))
+        if self._cores is not None and os.sched_getaffinity(0) != self._cores:
+            with suppress(OSError):  # a core was taken from this host
+                os.sched_setaffinity(0, self._cores)
+        if self._mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+
+def _limit(number: int) -> tuple[int, int] | None:
+    with suppress(ValueError, OSError):  # this system has no such limit
+        return _resource.getrlimit(number)
+    return None
+
+
 class _Settings:
     """Settings of Python, and of libraries as far as they are loaded."""
 
     def __init__(self) -> None:
         self._recursion = sys.getrecursionlimit()
+        self._digits = sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else 0
+        self._interval = sys.getswitchinterval()
+        self._hook = sys.excepthook
         self._arguments = sys.argv, list(sys.argv)
         self._tracing = sys.gettrace(), sys.getprofile()
         self._is_collecting = gc.isenabled()
@@ -92,12 +133,25 @@ class _Settings:
         self._decimal = None if decimal is None else decimal.getcontext().copy()
         self._errors = _ERRORS if numpy is None else numpy.geterr()
         self._printing = _PRINTING if numpy is None else numpy.get_printoptions()
+        tempfile: Any = sys.modules.get("tempfile")
+        self._temporary = None if tempfile is None else tempfile.tempdir
+        self._locale = None if _locale is None else _locale.setlocale(_locale.LC_ALL)
         self._timeout = sys.modules["socket"].getdefaulttimeout() if "socket" in sys.modules else None
 
     def put_back(self) -> None:
         """Let everything be as it was; what has been loaded since as when it is loaded."""
         if sys.getrecursionlimit() != self._recursion:
             sys.setrecursionlimit(self._recursion)
+        if hasattr(sys, "set_int_max_str_digits"):
+            sys.set_int_max_str_digits(self._digits)
+        if sys.getswitchinterval() != self._interval:
+            sys.setswitchinterval(self._interval)
+        sys.excepthook = self._hook
+        tempfile: Any = sys.modules.get("tempfile")
+        if tempfile is not None:
+            tempfile.tempdir = self._temporary
+        if _locale is not None and _locale.setlocale(_locale.LC_ALL) != self._locale:
+            _locale.setlocale(_locale.LC_ALL, self._locale)
         sys.argv, arguments = self._arguments
         sys.argv[:] = arguments
         sys.settrace(self._tracing[0])

@@ -118,6 +118,12 @@ class Elsewhere(Capacity):
         """See that every trial could run alone on one host."""
         super().refuse(plan)
         for use in plan.uses:
+            if "cpus" not in use.resources and all(place.get("cpus", 1.0) < 1 for place in self._places):
+                raise Refused(
+                    f"{use.component} takes 1 cpu, for it does not say how many, and no host has one",
+                    at=use.at, given=dict(use.resources),
+                    todo="Give a host cpus, or say that none is needed: `_resources_: {cpus: 0}`.",
+                )  # fmt: skip
             wanted = use.resources.items()
             if not any(all(place.get(name, 0.0) >= amount for name, amount in wanted) for place in self._places):
                 raise Refused(

@@ -397,8 +397,11 @@ class _Run:
         finally:
             locks.close()
 
-    def _work(self, files: Files, folder: str, refuge: str, notice: Callable[[str], None]) -> tuple[Work, Engine]:
+    def _work(self, files: Files, folder: str, refuge: str, notice: Callable[[str], bool]) -> tuple[Work, Engine]:
         """What is done for a trial, and where: workers that do not reach the storage have it spooled."""
+        if hasattr(self.engine, "on_notice"):
+            # Who calls from Python without a listener has to know it, too: it looks like hanging.
+            self.engine.on_notice = lambda text: notice(text) or print(text, file=sys.stderr)
         if self.engine.reach == "process":
             work = HereWork(
                 files, folder, self.plan.project, self.live, self.function,
@@ -407,8 +410,6 @@ class _Run:
             return work, self.engine
         if hasattr(self.engine, "on_progress"):
             self.engine.on_progress = self._progress_listener()
-        if hasattr(self.engine, "on_notice"):
-            self.engine.on_notice = notice
         if isinstance(self.engine, Remote):
             self.engine.depot = Depot(files)
             self.engine.ship(self.plan.project, self._shipped(files, folder))

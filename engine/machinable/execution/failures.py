@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from machinable.display.progress import is_memory
+from machinable.display.terminal import TRACEBACK, shortened
 from machinable.errors import TrialsFailed
 from machinable.execution.host import command_line
 from machinable.plain import dumps
@@ -28,7 +29,7 @@ class ComponentError(Exception):
         self.traceback = traceback
 
     def __str__(self) -> str:
-        return "\n" + self.traceback.rstrip()
+        return "\n" + shortened(self.traceback.rstrip(), TRACEBACK)
 
 
 def trials_failed(journal: Journal, execution: Execution) -> TrialsFailed:

@@ -119,15 +119,18 @@ class Journal:
         """A trial that had finished before stays as it is, now that it is known what it requires."""
         self.counts["finished"] += 1
 
-    def notice(self, text: str) -> None:
-        """Tell a person something, by the listeners that take that."""
+    def notice(self, text: str) -> bool:
+        """Tell a person something, by the listeners that take that. Whether there was one."""
+        is_told = False
         for listener in self._listeners:
             tell = getattr(listener, "on_notice", None)
             if callable(tell):
+                is_told = True
                 try:
                     tell(text)
                 except Exception:
                     self._warn(listener, "listener", "a notice")
+        return is_told
 
     def told_late(self, spec: TrialSpec, outcome: Outcome) -> None:
         """A trial had finished before, and its executing process was killed before it could say so."""
