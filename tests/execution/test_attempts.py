@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -42,6 +43,18 @@ def test_why_it_failed_counts_and_not_that_it_was_interrupted_for_it(files: Memo
     after = status(files)
     assert (after["state"], after["error"]["type"]) == ("failed", "WorkerError")
     assert (after["host"], after["artifacts"]) == (before["host"], before["artifacts"])
+
+
+def test_a_trial_without_an_outcome_took_from_its_start_until_that_was_noticed(files: MemoryFiles) -> None:
+    path = f"{FOLDER}/trials/{UID}/status.json"
+    running = status(files) | {"state": "running", "started": "2026-01-31T09:15:02.120000+00:00", "finished": None}
+    files.write(path, json.dumps(running).encode())
+
+    outcome = outcome_without(files, FOLDER, spec(), WorkerError("it was lost"))
+
+    took = datetime.fromisoformat(status(files)["finished"]) - datetime(2026, 1, 31, 9, 15, 2, 120000, timezone.utc)
+    assert outcome.seconds == took.total_seconds()
+    assert outcome_without(files, FOLDER, spec(), WorkerError("it was lost"), 2.5).seconds == 2.5
 
 
 def test_what_a_trial_has_said_itself_stays(files: MemoryFiles) -> None:

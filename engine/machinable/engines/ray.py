@@ -458,7 +458,7 @@ def _import_tune() -> Any:
     except ImportError as error:
         raise ImportFailed(
             f"Task.tune needs Ray Tune, which does not import: {error}", given="ray.tune",
-            todo="Install it: pip install 'ray[tune]>=2.60', which is the extra [tune] of machinable-engine.",
+            todo="Install the extra: pip install 'machinable-engine[tune]'; in a clone, pip install '.[tune]'.",
         ) from error  # fmt: skip
     return importlib.import_module("machinable.engines.tune")
 

@@ -37,14 +37,18 @@ def outcome_left(files: Files, folder: str, uid: str, attempt: int | None = None
     if attempt is not None and int(status.get("attempt") or 1) != attempt:
         return None
     rows = read_rows(files, layout.join(folder, layout.records(uid)))
-    seconds = 0.0
+    return Outcome(
+        uid, "finished", int(status.get("attempt") or 1), _seconds_in(status), rows[-1] if rows else None,
+        status.get("result"), artifacts=artifacts_in(status), inputs=inputs_in(status),
+    )  # fmt: skip
+
+
+def _seconds_in(status: Mapping[str, Any]) -> float:
+    """How long the attempt took that a status.json tells of, as far as it does."""
     with suppress(KeyError, TypeError, ValueError):
         times = [datetime.fromisoformat(status[key]) for key in ("started", "finished")]
-        seconds = (times[1] - times[0]).total_seconds()
-    return Outcome(
-        uid, "finished", int(status.get("attempt") or 1), seconds, rows[-1] if rows else None, status.get("result"),
-        artifacts=artifacts_in(status), inputs=inputs_in(status),
-    )  # fmt: skip
+        return (times[1] - times[0]).total_seconds()
+    return 0.0
 
 
 def artifacts_in(status: Mapping[str, Any]) -> dict[str, str]:
@@ -73,11 +77,16 @@ def write_end(files: Files, folder: str, spec: TrialSpec, state: State, error: d
 def outcome_without(
     files: Files, folder: str, spec: TrialSpec, problem: BaseException, seconds: float = 0.0
 ) -> Outcome:
-    """Write down how a trial ended that gave no outcome; it took so many seconds, as far as that is known."""
+    """Write down how a trial ended that gave no outcome.
+
+    Args:
+        seconds: that it took; 0 if it is not known, then it has taken until now.
+    """
     text = "".join(traceback.format_exception(problem))
     error = {"type": type(problem).__name__, "message": str(problem), "traceback": text}
     sweep(files, layout.join(folder, layout.trial(spec.uid)))
     write_end(files, folder, spec, "failed", error)
+    seconds = seconds or _seconds_in(status_left(files, folder, spec.uid) or {})
     return Outcome(spec.uid, "failed", spec.attempt, seconds, error=error)
 
 
