@@ -117,7 +117,7 @@ class _Writer:
 def _event_text(event: dict[str, Any]) -> str:
     from machinable.display.progress import duration, measurements
     from machinable.display.tables import cell
-    from machinable.display.terminal import LINE, printable, shortened
+    from machinable.display.terminal import headline, printable
 
     parts = [event["event"]]
     if event.get("attempt", 1) > 1:
@@ -126,7 +126,6 @@ def _event_text(event: dict[str, Any]) -> str:
         parts.append(duration(event["seconds"]))
     parts += [f"{key}={cell(value)}" for key, value in measurements(event.get("record")).items()]
     if error := event.get("error"):
-        message = shortened((error.get("message") or "").strip().partition("\n")[0], LINE)
-        parts.append(printable(f"{error.get('type')}: {message}" if message else str(error.get("type"))))
+        parts.append(printable(headline(error)))
     parts += [f"{word} {event[key]}" for key, word in (("source", "from"), ("because", "because of")) if event.get(key)]
     return " ".join(parts)

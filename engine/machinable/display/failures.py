@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from machinable.display.outcomes import short_names
 from machinable.display.tables import exact, settings_text
-from machinable.display.terminal import LINE, TRACEBACK, shortened
+from machinable.display.terminal import TRACEBACK, headline, shortened
 from machinable.plain import canonical
 
 __all__ = ["Failed", "Kind", "failure_text", "kind_lines", "kinds_of"]
@@ -53,16 +53,11 @@ def kinds_of(failed: Sequence[Failed], rows: Sequence[Row]) -> list[Kind]:
     """
     found: dict[tuple[str, str], list[Failed]] = {}
     for one in failed:
-        found.setdefault((one.error["type"], _NUMBER.sub("…", _headline(one.error))), []).append(one)
+        found.setdefault((one.error["type"], _NUMBER.sub("…", headline(one.error))), []).append(one)
     return [
-        Kind(_merged([_headline(one.error) for one in members]), members, *_shared([one.row for one in members], rows))
+        Kind(_merged([headline(one.error) for one in members]), members, *_shared([one.row for one in members], rows))
         for members in sorted(found.values(), key=lambda members: -len(members))
     ]
-
-
-def _headline(error: Mapping[str, str]) -> str:
-    message = (error.get("message") or "").strip().partition("\n")[0]
-    return shortened(f"{error['type']}: {message}" if message else error["type"], LINE)
 
 
 def _merged(texts: Sequence[str]) -> str:
@@ -144,7 +139,7 @@ def failure_text(failed: Sequence[Failed], rows: Sequence[Row], again: Again | N
         failed: in the order of the plan, at least one. rows: all trials. again: how to run a trial again.
     """
     first = failed[0].error
-    lines = [shortened((first.get("traceback") or _headline(first)).rstrip(), TRACEBACK), ""]
+    lines = [shortened((first.get("traceback") or headline(first)).rstrip(), TRACEBACK), ""]
     blocked = sum(row["status"] == "blocked" for row in rows)
     behind = f", {blocked} blocked" if blocked else ""
     lines.append(f"{len(failed)} of {len(rows)} trial{'' if len(rows) == 1 else 's'} failed{behind}")

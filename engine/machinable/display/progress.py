@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from machinable.display.tables import cell
-from machinable.display.terminal import LINE, shortened
+from machinable.display.terminal import headline
 from machinable.events import (
     Event,
     ExecutionFinished,
@@ -191,8 +191,7 @@ def ended_line(event: TrialEvent) -> str:
     if isinstance(event, TrialFinished):
         parts.append(record_text(event.record).strip())
     elif isinstance(event, TrialFailed):
-        message = shortened((event.error.get("message") or "").strip().partition("\n")[0], LINE)
-        parts.append(f"{event.error.get('type')}: {message}" if message else str(event.error.get("type")))
+        parts.append(headline(event.error))
         if event.will_retry:
             parts.append(f"(attempt {event.attempt}, is tried again)")
     elif isinstance(event, TrialReused):

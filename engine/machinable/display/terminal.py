@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
+from collections.abc import Mapping
 from typing import TextIO
 
-__all__ = ["BOLD", "LINE", "TRACEBACK", "cell_width", "is_terminal", "paint", "printable", "shortened"]
+__all__ = ["BOLD", "TRACEBACK", "cell_width", "headline", "is_terminal", "paint", "printable", "shortened"]
 
 BOLD = "1"
 
@@ -39,6 +40,12 @@ def printable(text: str) -> str:
 
 
 LINE, TRACEBACK = 500, 20_000  # characters of an error that a person is shown; what is stored has all of them
+
+
+def headline(error: Mapping[str, str]) -> str:
+    """The type of an error and the first line of its message."""
+    message = (error.get("message") or "").strip().partition("\n")[0]
+    return shortened(f"{error.get('type')}: {message}" if message else str(error.get("type")), LINE)
 
 
 def shortened(text: str, most: int) -> str:

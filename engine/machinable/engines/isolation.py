@@ -10,6 +10,15 @@ import warnings
 from contextlib import suppress
 from typing import Any
 
+try:
+    import resource as _resource
+except ImportError:  # Windows
+    _resource: Any = None  # type: ignore[no-redef]
+try:
+    import _locale
+except ImportError:
+    _locale: Any = None  # type: ignore[no-redef]
+
 __all__ = ["Surroundings"]
 
 
@@ -20,14 +29,6 @@ def _there(*names: str) -> list[Any]:
 _SIGNALS = _there(
     "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGUSR1", "SIGUSR2", "SIGCHLD"
 )
-try:
-    import resource as _resource
-except ImportError:  # Windows
-    _resource: Any = None  # type: ignore[no-redef]
-try:
-    import _locale
-except ImportError:
-    _locale: Any = None  # type: ignore[no-redef]
 _LIMITS = sorted({getattr(_resource, name) for name in dir(_resource) if name.startswith("RLIMIT_")})
 _TIMERS = _there("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
 
@@ -93,16 +94,17 @@ class _Limits:
     """What the system lets this process do, as far as it can be put back: who lowers a hard limit cannot raise it."""
 
     def __init__(self) -> None:
-        self._soft = [(number, _limit(number)) for number in _LIMITS]
+        self._before = [(number, limits) for number in _LIMITS if (limits := _limits(number)) is not None]
         self._cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, []) if hasattr(signal, "pthread_sigmask") else None
 
     def put_back(self) -> None:
         """Let everything be as it was."""
-        for number, soft in self._soft:
-            if soft is not None and (now := _limit(number)) != soft:
+        for number, limits in self._before:
+            now = _limits(number)
+            if now is not None and now != limits:
                 with suppress(ValueError, OSError):
-                    _resource.setrlimit(number, (soft[0], now[1] if now else soft[1]))
+                    _resource.setrlimit(number, (limits[0], now[1]))
         if self._cores is not None and os.sched_getaffinity(0) != self._cores:
             with suppress(OSError):  # a core was taken from this host
                 os.sched_setaffinity(0, self._cores)
@@ -110,7 +112,8 @@ class _Limits:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
 
-def _limit(number: int) -> tuple[int, int] | None:
+def _limits(number: int) -> tuple[int, int] | None:
+    """The soft and the hard limit of that number."""
     with suppress(ValueError, OSError):  # this system has no such limit
         return _resource.getrlimit(number)
     return None

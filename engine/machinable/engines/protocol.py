@@ -38,9 +38,8 @@ class Engine(Protocol):
     not wait for them, `end(future)`, after which that trial does not run any more and its future is done, and an
     attribute `on_progress`, which is set to what is to be told how far trials are: `on_progress(uid, i, total)` (in
     place of `i` the last row, when one was saved), `on_notice`, which is set to what is told what people should know
-    at once, as a text, and
-    `ahead`, the number of trials beyond `slots` that it is worth to have submitted at the moment, so that a worker need
-    not wait for its next one. Engines with workers on other hosts are also `Remote`.
+    at once, as a text, and `ahead`, the number of trials beyond `slots` that it is worth to have submitted at the
+    moment, so that a worker need not wait for its next one. Engines with workers on other hosts are also `Remote`.
 
     A worker process calls `begin()` of the work once before its first trial, if the work has it, and then sees that
     who sent it is still there: so nobody goes on with a killed execution while a worker that it left still writes.

@@ -34,12 +34,13 @@ def outcome_left(files: Files, folder: str, uid: str, attempt: int | None = None
     status = status_left(files, folder, uid)
     if status is None or status["state"] != "finished":
         return None
-    if attempt is not None and int(status.get("attempt") or 1) != attempt:
+    number = int(status.get("attempt") or 1)
+    if attempt not in (None, number):
         return None
     rows = read_rows(files, layout.join(folder, layout.records(uid)))
     return Outcome(
-        uid, "finished", int(status.get("attempt") or 1), _seconds_in(status), rows[-1] if rows else None,
-        status.get("result"), artifacts=artifacts_in(status), inputs=inputs_in(status),
+        uid, "finished", number, _seconds_in(status), rows[-1] if rows else None, status.get("result"),
+        artifacts=artifacts_in(status), inputs=inputs_in(status),
     )  # fmt: skip
 
 

@@ -336,9 +336,12 @@ class _Run:
         if self.function is None:
             pointers = Pointers(files, self._sources() if self.shares else {})
         journal = Journal(plan, files, folder, self.listeners, self.callbacks)
+        if hasattr(self.engine, "on_notice"):
+            # Who calls from Python without a listener has to know it, too: it looks like hanging.
+            self.engine.on_notice = lambda text: journal.notice(text) or print(text, file=sys.stderr)
         if self.resumption is not None:
             done = self.resumption.begin(self.plan, journal, pointers, engine, code)
-        work, where = self._work(files, folder, refuge, journal.notice)
+        work, where = self._work(files, folder, refuge)
         here = work
         self._tell_idle_cores()
         if self.policy.timeout is not None and not hasattr(self.engine, "end"):
@@ -397,11 +400,8 @@ class _Run:
         finally:
             locks.close()
 
-    def _work(self, files: Files, folder: str, refuge: str, notice: Callable[[str], bool]) -> tuple[Work, Engine]:
+    def _work(self, files: Files, folder: str, refuge: str) -> tuple[Work, Engine]:
         """What is done for a trial, and where: workers that do not reach the storage have it spooled."""
-        if hasattr(self.engine, "on_notice"):
-            # Who calls from Python without a listener has to know it, too: it looks like hanging.
-            self.engine.on_notice = lambda text: notice(text) or print(text, file=sys.stderr)
         if self.engine.reach == "process":
             work = HereWork(
                 files, folder, self.plan.project, self.live, self.function,

@@ -74,13 +74,10 @@ def _changed(directory: str) -> int | None:
 def _installed(places: Sequence[tuple[str, int | None]]) -> dict[str, str]:
     """The distributions in directories, which are given with the time when they were changed last."""
     found: dict[str, str] = {}
-    for directory, changed in places:
-        names: list[str] = []
-        if changed is not None:
-            with suppress(OSError):
-                names = os.listdir(directory)
-        for name in names:
-            match = _DISTRIBUTION.fullmatch(name)
-            if match:
-                found.setdefault(match[1].lower().replace("_", "-"), match[2])
+    for directory, _ in places:
+        with suppress(OSError):  # it may not be there
+            for name in os.listdir(directory):
+                match = _DISTRIBUTION.fullmatch(name)
+                if match:
+                    found.setdefault(match[1].lower().replace("_", "-"), match[2])
     return dict(sorted(found.items()))

@@ -249,12 +249,12 @@ class _Books(Sampling):
             write_end(self._files, self._folder, spec, "interrupted", None)
             self._journal.interrupted(spec)
             return
-        left = None
-        if isinstance(problem, WorkerLost):  # it may have been lost when the trial was over
-            left = outcome_left(self._files, self._folder, spec.uid, spec.attempt)
         if problem is None:
             outcome = future.result()
         else:
+            left = None
+            if isinstance(problem, WorkerLost):  # it may have been lost when the trial was over
+                left = outcome_left(self._files, self._folder, spec.uid, spec.attempt)
             outcome = left or outcome_without(self._files, self._folder, spec, problem)
         if outcome.state == "interrupted":  # it is over, and not in the storage
             self._journal.lost(spec)

@@ -145,13 +145,20 @@ class Plan(Sequence[TrialSpec]):
             flags[name_of_number] = number
         if use.checkpoint is not None:
             flags["CHECKPOINT"] = use.checkpoint
-        own: dict[str, Any] = {
+        return self._models[row.use].like({
             "index": index, "uid": row.uid, "seed": row.seed, "flags": flags, "requires": requires,
             "identity": self.identity(index),
-        }  # fmt: skip
-        model = self._models.get(row.use)
-        if model is None:
-            model = self._models[row.use] = TrialSpec(
+        })  # fmt: skip
+
+    @cached_property
+    def _models(self) -> list[TrialSpec]:
+        """What the trials of each use share, and nothing of their own."""
+        return [
+            TrialSpec(
+                index=0,
+                uid="",
+                seed=0,
+                flags={},
                 component=use.component,
                 module=use.module,
                 version=use.version,
@@ -174,14 +181,9 @@ class Plan(Sequence[TrialSpec]):
                 seeding=use.seeding,
                 change_directory=use.change_directory,
                 content=use.content,
-                **own,
             )
-        return model.like(own)
-
-    @cached_property
-    def _models(self) -> dict[int, TrialSpec]:
-        """A trial of each use, by the number of the use, which the others are made from."""
-        return {}
+            for use in self.uses
+        ]
 
     @cached_property
     def _flags_of_levels(self) -> list[tuple[str, str, str]]:
