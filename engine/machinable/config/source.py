@@ -253,6 +253,9 @@ class _Nodes(_Parser):
         self.depth -= 1
 
 
+_LIBRARY_TOO_DEEP = "exceeded maximum nesting depth"  # the problem that libyaml names since PyYAML 6.0.4
+
+
 class _TooDeep(Exception):
     def __init__(self, mark: Mark) -> None:
         super().__init__(mark)
@@ -293,6 +296,8 @@ def read(
             if "*" in text or "$/" in text:
                 _check_extent(value, source)
     except yaml.YAMLError as error:
+        if getattr(error, "problem", None) == _LIBRARY_TOO_DEEP:
+            raise _too_deep(source, _first_too_deep(text, error)) from None
         raise _syntax_error(source, error) from None
     except _TooDeep as error:
         raise _too_deep(source, error.mark) from None
@@ -644,6 +649,25 @@ def _check_extent(value: Tree, source: Source) -> None:
         )
     if height > MAX_DEPTH:
         raise _too_deep(source, None)
+
+
+def _first_too_deep(text: str, error: Any) -> Mark:
+    """Return where nesting passes our limit in text that the library refuses as nested too deeply.
+
+    PyYAML 6.0.4 and newer limit nesting to about 1,000 levels. Their scanner looks ahead, so it meets its limit before
+    the parser meets ours. The text before that place is below the library's limit, and above ours.
+    """
+    parser = _Nodes(text[: error.problem_mark.index])
+    try:
+        parser.get_single_node()
+    except _TooDeep as found:
+        return found.mark
+    except yaml.YAMLError:
+        pass  # the library's place is good enough
+    finally:
+        parser.dispose()
+    mark: Mark = error.problem_mark
+    return mark
 
 
 def _too_deep(source: Source, mark: Mark | None) -> MalformedText:
