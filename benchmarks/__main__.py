@@ -100,7 +100,7 @@ def requirement(directory: Path) -> Iterator[Row]:
     """What a trial requires: computed for the first time; there already; and only the look whether it is there."""
     import machinable as ml
     from machinable.results.pointers import find_pointer
-    from machinable.storage.opener import open_files
+    from machinable.storage.open import open_files
 
     worlds.with_requirements(directory)
     (directory / "pointer").write_bytes(json.dumps({"a": list(range(30))}).encode())
@@ -135,9 +135,13 @@ def requirement(directory: Path) -> Iterator[Row]:
         for turn in range({1: 50, 100: 5, 5_000: 2}[count]):
             storage = directory / f"stored-{count}-{turn}"
             times = best_in_turns(
-                1, files(directory, count, 7), read(count), needing(0, storage), needing(count, storage),
+                1,
+                files(directory, count, 7),
+                read(count),
+                needing(0, storage),
                 needing(count, storage),
-            )  # fmt: skip
+                needing(count, storage),
+            )
             turns.append([*times, *best_in_turns(1, looking(count, storage))])
         seven, one, alone, cold, warm, look = (min(times) / count for times in zip(*turns, strict=True))
         # What the execution itself takes is not what its requirements cost.
@@ -249,7 +253,7 @@ frame = trials.frame("config.rate", "records.loss.last")
 def read(directory: Path) -> Iterator[Row]:
     """Reading 10,000 trials back, in a new process each time: open, filter by configuration and metric, DataFrame."""
     import machinable as ml
-    from machinable.results.kept import SETTLED
+    from machinable.results.cache import SETTLED
 
     worlds.with_a_rate(directory)
     storage = directory / "stored"
@@ -257,10 +261,13 @@ def read(directory: Path) -> Iterator[Row]:
     execution = ml.execute(task, {"storage": str(storage), "code_backup": False}, project=directory)
     with contextlib.closing(sqlite3.connect(f"{storage}.db")) as database, database:
         database.execute("create table trials (uid text, config text, state text, record text)")
-        database.executemany("insert into trials values (?, ?, ?, ?)", (
-            (trial.uid, json.dumps(trial.config.to_dict()), trial.status, json.dumps(trial.last_row))
-            for trial in execution.trials
-        ))  # fmt: skip
+        database.executemany(
+            "insert into trials values (?, ?, ?, ?)",
+            (
+                (trial.uid, json.dumps(trial.config.to_dict()), trial.status, json.dumps(trial.last_row))
+                for trial in execution.trials
+            ),
+        )
     time.sleep(SETTLED)  # what has just been written is not kept for the next reader
     best = [float("inf")] * 4
     for turn in range(7):
@@ -289,8 +296,11 @@ def memory(directory: Path) -> Iterator[Row]:
     for count in (10, 100_000):
         printed = subprocess.run(
             [sys.executable, "-c", script.replace("COUNT", str(count))],
-            cwd=directory, check=True, capture_output=True, text=True,
-        )  # fmt: skip
+            cwd=directory,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         peaks.append(float(printed.stdout))
     yield Row("peak memory in MiB, 100,000 trials (floor: 10)", *peaks, "300")
 
@@ -318,7 +328,11 @@ def main(names: list[str]) -> None:
     for name in names or ALL:
         with tempfile.TemporaryDirectory() as temporary:
             for row in ALL[name](Path(temporary)):
-                print(f"{row.what:<48}{_shown(row.floor, name):>12}{_shown(row.ours, name):>12}{row.ours / row.floor:>8.2f}  {row.budget}", flush=True)  # noqa: E501  # fmt: skip
+                print(
+                    f"{row.what:<48}{_shown(row.floor, name):>12}{_shown(row.ours, name):>12}"
+                    f"{row.ours / row.floor:>8.2f}  {row.budget}",
+                    flush=True,
+                )
 
 
 def _shown(value: float, name: str) -> str:

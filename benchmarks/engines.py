@@ -66,14 +66,22 @@ def processes(directory: Path) -> Iterator[tuple[str, float, float, str]]:
     _prepare(directory)
     _executed("empty", 2, directory, f"processes:{WORKERS}")  # imports
     ideal = 200 * NAP / WORKERS
-    ours, pool = (min(times) for times in zip(*(
-        (_executed("naps", 200, directory, f"processes:{WORKERS}"), _pool(nap, 200)) for _ in range(3)
-    ), strict=True))  # fmt: skip
+    ours, pool = (
+        min(times)
+        for times in zip(
+            *((_executed("naps", 200, directory, f"processes:{WORKERS}"), _pool(nap, 200)) for _ in range(3)),
+            strict=True,
+        )
+    )
     yield "200 trials of 50 ms on 2 workers", ideal, ours, "1.053 × floor"
     yield "the same as tasks of ProcessPoolExecutor", ideal, pool, "for comparison"
-    bare, empty = (min(times) for times in zip(*(
-        (_pool(nothing, 1000), _executed("empty", 1000, directory, f"processes:{WORKERS}")) for _ in range(3)
-    ), strict=True))  # fmt: skip
+    bare, empty = (
+        min(times)
+        for times in zip(
+            *((_pool(nothing, 1000), _executed("empty", 1000, directory, f"processes:{WORKERS}")) for _ in range(3)),
+            strict=True,
+        )
+    )
     yield "an empty trial, of 1,000; floor: bare tasks", bare / 1000, empty / 1000, "for comparison"
 
 
@@ -81,7 +89,7 @@ def on_ray(directory: Path) -> Iterator[tuple[str, float, float, str]]:
     """Trials on Ray with its workers up: empty ones against raw tasks, and naps as on worker processes."""
     import ray
 
-    from machinable.engines.ray import RayEngine
+    from machinable.engines.ray.engine import RayEngine
 
     class _Kept(RayEngine):
         def close(self) -> None:

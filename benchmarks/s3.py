@@ -72,7 +72,7 @@ def served() -> Iterator[str]:
 
 def plain(url: str, *, create: bool) -> Any:
     """The same place, by fs-s3fs alone."""
-    from machinable.storage.opener import PyFilesystemFiles, import_fs
+    from machinable.storage.open import PyFilesystemFiles, import_fs
 
     fs = import_fs()
     root, _, query = url.partition("?")
@@ -87,7 +87,7 @@ def main() -> None:
     import boto3
 
     import machinable as ml
-    from machinable.storage.opener import open_files
+    from machinable.storage.open import open_files
 
     requests: list[str] = []
     boto3.setup_default_session()
@@ -127,10 +127,16 @@ def main() -> None:
             per_full = Cost(round((full.requests - around.requests) / (COUNT + 1)), full.seconds / (COUNT + 1))
             reading = cost(read)
             none, computed, there = cost(need(0)), cost(need(COUNT)), cost(need(COUNT))
-            return [around, per_small, per_full, *(
-                Cost(round((some.requests - none.requests) / COUNT), (some.seconds - none.seconds) / COUNT)
-                for some in (computed, there)
-            ), reading]  # fmt: skip
+            return [
+                around,
+                per_small,
+                per_full,
+                *(
+                    Cost(round((some.requests - none.requests) / COUNT), (some.seconds - none.seconds) / COUNT)
+                    for some in (computed, there)
+                ),
+                reading,
+            ]
 
     with served() as endpoint, tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)
@@ -147,9 +153,14 @@ def main() -> None:
             floor = costs(url("plain"), plain)
         ours = costs(url("ours"), open_files)
         os.chdir("/")
-    what = ("an execution, without its trials", "a small trial", "a trial with 100 rows and an artifact",
-            "a requirement, computed", "a requirement that is there",
-            f"reading four executions, {2 * COUNT + 4} trials")  # fmt: skip
+    what = (
+        "an execution, without its trials",
+        "a small trial",
+        "a trial with 100 rows and an artifact",
+        "a requirement, computed",
+        "a requirement that is there",
+        f"reading four executions, {2 * COUNT + 4} trials",
+    )
     budgets = ("", "2", "4", "", "1", "")
     print(f"{'requests':<48}{'fs-s3fs':>10}{'ours':>10}  budget {'fs-s3fs':>14}{'ours':>12}")
     for name, budget, theirs, own in zip(what, budgets, floor, ours, strict=True):

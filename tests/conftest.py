@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
-from machinable.storage.opener import open_files
+from machinable.storage.open import open_files
 from tests.kits.s3_server import s3_folders
 
 World = Callable[..., Path]
@@ -48,16 +48,20 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
     import ray
 
-    from machinable.engines.ray import shut_down
+    from machinable.engines.ray.engine import shut_down
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.getbasetemp()))
         patch.setenv("RAY_AUTH_MODE", "")  # Ray sets it, and nobody would take it away
         patch.delenv("RAY_AUTH_MODE")
         ray.init(
-            address="local", num_cpus=2, object_store_memory=80 * 2**20, include_dashboard=False, log_to_driver=False,
+            address="local",
+            num_cpus=2,
+            object_store_memory=80 * 2**20,
+            include_dashboard=False,
+            log_to_driver=False,
             logging_level="error",
-        )  # fmt: skip
+        )
         yield
         shut_down(ray)
 
@@ -75,9 +79,10 @@ def s3_folder() -> Iterator[Callable[[], str]]:
 def new_files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Files]]:
     """Makes an empty storage of a kind, which is closed after the test."""
     makers: dict[str, Callable[[], Files]] = {
-        "memory": MemoryFiles, "directory": lambda: DirectoryFiles(tmp_path / "storage"),
+        "memory": MemoryFiles,
+        "directory": lambda: DirectoryFiles(tmp_path / "storage"),
         "s3": lambda: open_files(request.getfixturevalue("s3_folder")(), create=True),
-    }  # fmt: skip
+    }
     with ExitStack() as made:
 
         def make(kind: str) -> Files:

@@ -34,11 +34,11 @@ import pytest
 import yaml
 
 import machinable as ml
-from machinable.engines.processes import ProcessesEngine
+from machinable.engines.processes.pool import ProcessesEngine
 from machinable.errors import MachinableError
 from machinable.storage import layout
 from machinable.storage.locks import open_locks
-from machinable.storage.opener import open_files
+from machinable.storage.open import open_files
 from tests.test_floor_plan import FLOORS
 
 ROOT = Path(__file__).parents[1]
@@ -351,9 +351,16 @@ def sections_of(page: Path) -> dict[str, dict[str, Field]]:
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
-    "text": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "null": (type(None),),
-    "list": (list,), "list of objects": (list,), "mapping": (dict,), "object": (dict,),
-}  # fmt: skip
+    "text": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+    "list": (list,),
+    "list of objects": (list,),
+    "mapping": (dict,),
+    "object": (dict,),
+}
 
 
 def fits(value: Any, field: Field) -> bool:
@@ -491,7 +498,12 @@ def test_the_storage_format_lists_every_field_that_is_written(stored: list[Path]
     seen: dict[str, set[str]] = {name: set() for name in sections}
     by_event: dict[str, set[str]] = {}
     for folder in stored:
-        check(json.loads((folder / "execution.json").read_text()), sections["execution.json"], seen["execution.json"], "execution.json")  # noqa: E501  # fmt: skip
+        check(
+            json.loads((folder / "execution.json").read_text()),
+            sections["execution.json"],
+            seen["execution.json"],
+            "execution.json",
+        )
         for line in lines_of(folder / "plan.jsonl"):
             check(line, sections["plan.jsonl"], seen["plan.jsonl"], "plan.jsonl")
         for line in lines_of(folder / "ledger.jsonl"):
@@ -549,7 +561,7 @@ def test_the_storage_format_lists_every_file_that_is_written(stored: list[Path])
 
 def test_the_floors_are_those_of_the_package() -> None:
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    (floors,) = re.findall(r"^```text\n(9 .*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    (floors,) = re.findall(r"^```text\n(13 .*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     shown = [set(re.split(r" {4,}", line[3:])[0].split()) for line in reversed(floors.splitlines())]
     package = ROOT / "engine" / "machinable"
     there = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
@@ -576,7 +588,7 @@ def test_every_event_of_a_component_is_listed() -> None:
 
 
 def test_every_format_of_artifacts_is_listed() -> None:
-    from machinable.storage.formats import known_extensions
+    from machinable.storage.formats.registry import known_extensions
 
     text = (DOCS / "components.md").read_text(encoding="utf-8")
     assert [extension for extension in known_extensions() if f"`{extension}`" not in text] == []

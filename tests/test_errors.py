@@ -12,9 +12,10 @@ from machinable import errors
 from machinable.errors import MachinableError, Place, UnknownName, near_names
 
 KINDS = [
-    value for name in errors.__all__
+    value
+    for name in errors.__all__
     if isinstance(value := getattr(errors, name), type) and issubclass(value, MachinableError)
-]  # fmt: skip
+]
 PLACE = Place("machinable.yaml", 10, 5, "  - optimization=base:")
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machinable import ids
-from machinable.plain import canonical, decode
+from machinable.serialization import canonical, decode
 from tests import golden_cases
 
 DERIVATION = golden_cases.load("ids")["derivation"]

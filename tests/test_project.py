@@ -26,9 +26,19 @@ PUBLIC = {
     "execute",
 }
 NOT_OURS = {
-    ".git", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__",
-    "build", "dist", "results", "site", "venv",
-}  # fmt: skip
+    ".git",
+    ".hypothesis",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".venv",
+    "__pycache__",
+    "build",
+    "dist",
+    "results",
+    "site",
+    "venv",
+}
 
 
 def files() -> Iterator[tuple[str, str]]:

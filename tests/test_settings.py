@@ -10,15 +10,20 @@ from machinable.errors import InvalidType, InvalidValue, UnknownName
 from machinable.settings import CodeBackup, choose, is_development, size_in_bytes, storage_choice
 
 EVERYBODY: dict[str, Any] = {
-    "call": "call", "environment": {"MACHINABLE_ENGINE": "environment"},
-    "project": {"engine": "project"}, "user": {"engine": "user"},
-}  # fmt: skip
+    "call": "call",
+    "environment": {"MACHINABLE_ENGINE": "environment"},
+    "project": {"engine": "project"},
+    "user": {"engine": "user"},
+}
 
 
 @pytest.mark.parametrize("silent", range(5))
 def test_the_nearest_who_says_something_counts(silent: int) -> None:
     order = ["call", "environment", "project", "user", "default"]
-    said = {name: value if order.index(name) >= silent else (None if name == "call" else {}) for name, value in EVERYBODY.items()}  # noqa: E501  # fmt: skip
+    said = {
+        name: value if order.index(name) >= silent else (None if name == "call" else {})
+        for name, value in EVERYBODY.items()
+    }
     choice = choose("engine", said["call"], said["environment"], said["project"], said["user"], "default")
     assert choice == (order[silent], order[silent])
 
@@ -60,7 +65,7 @@ def test_a_storage_comes_with_or_without_a_backup(call: Any, project: dict[str, 
         ({"ignore": [3]}, InvalidType, r"what code_backup is to ignore is \[3\]"),
         ({"scan": "no"}, InvalidType, "whether code_backup is to scan is True or False, not 'no'"),
     ],
-)  # fmt: skip
+)
 def test_options_of_a_backup_that_mean_nothing_are_refused(
     options: dict[str, Any], kind: type[Exception], message: str
 ) -> None:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from machinable import errors
     from machinable.component.base import Component, Mixin
     from machinable.component.cached import cached
-    from machinable.engines.protocol import Engine
+    from machinable.engines.base import Engine
     from machinable.execution.execute import execute
     from machinable.plan.plan import Plan
     from machinable.plan.task import Task
@@ -18,14 +18,24 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Component", "Engine", "Execution", "Mixin", "Plan", "Project", "Storage", "Task", "__version__", "cached",
-    "errors", "execute",
-]  # fmt: skip
+    "Component",
+    "Engine",
+    "Execution",
+    "Mixin",
+    "Plan",
+    "Project",
+    "Storage",
+    "Task",
+    "__version__",
+    "cached",
+    "errors",
+    "execute",
+]
 
 # Imported on first use: a command that shows its help needs none of them.
 _MODULES = {
     "Component": "machinable.component.base",
-    "Engine": "machinable.engines.protocol",
+    "Engine": "machinable.engines.base",
     "Execution": "machinable.results.execution",
     "Mixin": "machinable.component.base",
     "Plan": "machinable.plan.plan",

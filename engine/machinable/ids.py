@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import TypeVar
 
 from machinable.errors import InvalidType, InvalidValue
-from machinable.plain import canonical
+from machinable.serialization import canonical
 
 __all__ = [
     "assign",
@@ -74,10 +74,11 @@ def parse_folder_name(text: str) -> tuple[str, int]:
     match = _FOLDER.fullmatch(text)
     if match is None:
         raise InvalidValue(
-            f"{text!r} is not an execution id", given=text,
+            f"{text!r} is not an execution id",
+            given=text,
             todo="An id has six characters of 0-9 A-Z a-z and does not begin with 0, such as OY1p1o; "
             "a rerun has a suffix from -2 on, such as OY1p1o-2. For a number, pass an int.",
-        )  # fmt: skip
+        )
     return match[1], int(match[2] or 1)
 
 
@@ -123,10 +124,11 @@ def seed_of_text(text: str) -> int | str:
     identifier = text.removeprefix("id:")
     if _FOLDER.fullmatch(identifier) is None:
         raise InvalidValue(
-            f"the seed {text!r} is neither a number nor an execution id", given=text,
+            f"the seed {text!r} is neither a number nor an execution id",
+            given=text,
             todo="Write a whole number, such as 42, or an id, such as OY1p1o: six characters of 0-9 A-Z a-z that do not"
             " begin with 0. An id of digits only is written id:123456.",
-        )  # fmt: skip
+        )
     return identifier
 
 

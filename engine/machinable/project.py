@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from machinable.config.document import FILE, Workspace, load
+from machinable.config.loader import FILE, Workspace, load
 from machinable.config.resolve import Resolved, resolve
 from machinable.errors import InvalidType, MissingFile
 
@@ -49,9 +49,10 @@ class Project:
             except MissingFile as error:
                 if error.given == FILE:
                     raise MissingFile(
-                        f"no {FILE} in {self.path}", given=self.path,
+                        f"no {FILE} in {self.path}",
+                        given=self.path,
                         todo="Go to the directory of your project, or begin one: machinable init",
-                    ) from None  # fmt: skip
+                    ) from None
                 raise
         return self._workspace
 
@@ -71,11 +72,17 @@ class Project:
             InvalidType: a name that is no text.
         """
         if not isinstance(name, str):
-            raise InvalidType(f"a component is named by text, not by {name!r}", given=name,
-                              todo="Use the name that it has in machinable.yaml.")  # fmt: skip
+            raise InvalidType(
+                f"a component is named by text, not by {name!r}",
+                given=name,
+                todo="Use the name that it has in machinable.yaml.",
+            )
         if isinstance(task_versions, (str, Mapping)):
-            raise InvalidType(f"`task_versions` takes a list of versions, not {task_versions!r}", given=task_versions,
-                              todo="Put it in brackets.")  # fmt: skip
+            raise InvalidType(
+                f"`task_versions` takes a list of versions, not {task_versions!r}",
+                given=task_versions,
+                todo="Put it in brackets.",
+            )
         return resolve(self.workspace(), name, version, task_versions)
 
 

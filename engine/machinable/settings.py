@@ -20,9 +20,11 @@ __all__ = [
 ]
 
 _VARIABLES = {
-    "storage": "MACHINABLE_STORAGE", "engine": "MACHINABLE_ENGINE", "seed": "MACHINABLE_SEED",
+    "storage": "MACHINABLE_STORAGE",
+    "engine": "MACHINABLE_ENGINE",
+    "seed": "MACHINABLE_SEED",
     "locks": "MACHINABLE_LOCKS",
-}  # fmt: skip
+}
 _MODES = ("DEV", "DEFAULT", "DEBUG")
 
 
@@ -34,9 +36,13 @@ class Choice(NamedTuple):
 
 
 def choose(
-    name: str, call: Any, environment: Mapping[str, str], project: Mapping[str, Any], user: Mapping[str, Any],
+    name: str,
+    call: Any,
+    environment: Mapping[str, str],
+    project: Mapping[str, Any],
+    user: Mapping[str, Any],
     default: Any = None,
-) -> Choice:  # fmt: skip
+) -> Choice:
     """The value that counts: the first of these that says something.
 
     Args:
@@ -100,9 +106,10 @@ def storage_choice(
         url = url.__fspath__()
     if url is not None and not isinstance(url, str):
         raise InvalidType(
-            f"a storage is not {url!r}", given=url,
+            f"a storage is not {url!r}",
+            given=url,
             todo="Give a path, a URL, or {'storage': URL, 'code_backup': False}.",
-        )  # fmt: skip
+        )
     backup = choose("code_backup", given.get("code_backup"), {}, project, {}, True).value
     if backup is True and isinstance(project.get("code_backup"), Mapping):
         backup = project["code_backup"]  # it is switched on, and how is said there
@@ -117,9 +124,10 @@ def _code_backup(given: Any) -> CodeBackup | None:
         return CodeBackup() if given else None
     if not isinstance(given, Mapping):
         raise InvalidType(
-            f"code_backup takes True, False or options, not {given!r}", given=given,
+            f"code_backup takes True, False or options, not {given!r}",
+            given=given,
             todo="Options are a mapping with `limit`, `ignore` and `scan`.",
-        )  # fmt: skip
+        )
     for key in given:
         if key not in CodeBackup._fields:
             raise UnknownName("option of code_backup", key, CodeBackup._fields)
@@ -133,17 +141,21 @@ def _code_backup(given: Any) -> CodeBackup | None:
     patterns = [ignore] if isinstance(ignore, str) else ignore
     if not isinstance(patterns, (list, tuple)) or any(not isinstance(one, str) for one in patterns):
         raise InvalidType(
-            f"what code_backup is to ignore is {ignore!r}", given=ignore,
+            f"what code_backup is to ignore is {ignore!r}",
+            given=ignore,
             todo="Write a list of patterns as in .gitignore: [data/, '*.ckpt'].",
-        )  # fmt: skip
+        )
     if not isinstance(scan, bool):
         raise InvalidType(f"whether code_backup is to scan is True or False, not {scan!r}", given=scan)
     return CodeBackup(int(size), tuple(patterns), scan)
 
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
-_UNITS = {"": 1, **{f"{c}i": 1024 ** (i + 1) for i, c in enumerate("kmgt")},
-          **{c: 1000 ** (i + 1) for i, c in enumerate("kmgt")}}  # fmt: skip
+_UNITS = {
+    "": 1,
+    **{f"{c}i": 1024 ** (i + 1) for i, c in enumerate("kmgt")},
+    **{c: 1000 ** (i + 1) for i, c in enumerate("kmgt")},
+}
 
 
 def size_in_bytes(text: str) -> float | None:
@@ -161,9 +173,11 @@ def is_development(environment: Mapping[str, str]) -> bool:
     mode = environment.get("MACHINABLE_MODE", "")
     if mode and mode.upper() not in _MODES:
         raise InvalidValue(
-            f"MACHINABLE_MODE is {mode!r}", given=mode, known=_MODES,
+            f"MACHINABLE_MODE is {mode!r}",
+            given=mode,
+            known=_MODES,
             todo="It is DEV (nothing is kept), DEFAULT, DEBUG, or not set.",
-        )  # fmt: skip
+        )
     return mode.upper() == "DEV"
 
 

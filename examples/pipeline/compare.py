@@ -21,10 +21,15 @@ class Compare(Component):
         only_second = int((right["second"] & ~right["first"]).sum())
         self.record["chance"] = chance(only_first, only_second)
         self.record.save()
-        self.store.write("comparison.json", {
-            **{name: float(answers.mean()) for name, answers in right.items()},
-            "only_first": only_first, "only_second": only_second, "chance": chance(only_first, only_second),
-        })  # fmt: skip
+        self.store.write(
+            "comparison.json",
+            {
+                **{name: float(answers.mean()) for name, answers in right.items()},
+                "only_first": only_first,
+                "only_second": only_second,
+                "chance": chance(only_first, only_second),
+            },
+        )
 
 
 def chance(one: int, other: int) -> float:

@@ -20,9 +20,12 @@ class Evaluate(Component):
         confusion = np.zeros((CLASSES, CLASSES), dtype=int)
         np.add.at(confusion, (labels, answers), 1)
         self.store.write("answers.npz", {"answers": answers, "labels": labels})
-        self.store.write("confusion.csv", [
-            {"digit": digit, **{f"read as {other}": int(count) for other, count in enumerate(row)}}
-            for digit, row in enumerate(confusion)
-        ])  # fmt: skip
+        self.store.write(
+            "confusion.csv",
+            [
+                {"digit": digit, **{f"read as {other}": int(count) for other, count in enumerate(row)}}
+                for digit, row in enumerate(confusion)
+            ],
+        )
         self.record["accuracy"] = float((answers == labels).mean())
         self.record.save()

@@ -125,5 +125,6 @@ def test_a_section_that_is_misspelt_is_a_hint(run: Run, project: Path) -> None:
     (project / "machinable.yaml").write_text("componets:\n  - walk: {a: 1}\nshared: {x: 1}\n")
     ran = run("check")
     assert (ran.code, ran.out.splitlines()[0]) == (
-        0, "machinable.yaml:1:1: hint: 'componets' is only material for references; did you mean 'components'?",
-    )  # fmt: skip
+        0,
+        "machinable.yaml:1:1: hint: 'componets' is only material for references; did you mean 'components'?",
+    )

@@ -100,9 +100,10 @@ def test_what_others_hold_is_told_and_goes_with_it(run: Run, stored: Path) -> No
 
     ran = run("clean", "OY1p1o", "--storage", "out")
     assert ran.out.splitlines()[3:] == [
-        ran.out.splitlines()[3], "  with 1 result that later executions would reuse",
+        ran.out.splitlines()[3],
+        "  with 1 result that later executions would reuse",
         f"  with what 8gWVkz has reused: {uid}",
-    ]  # fmt: skip
+    ]
     assert ran.out.splitlines()[3].endswith("  an execution, 1 trial begun")
     run("clean", "OY1p1o", "--storage", "out", "--yes")
     assert (executions(stored), pointer.exists()) == (["8gWVkz"], False)

@@ -63,9 +63,14 @@ def test_the_groups_as_data(run: Run, stored: str) -> None:
     assert data["storage"] == stored
     assert len(first.pop("uids")) == 3
     assert first == {
-        "execution": "OY1p1o", "trial": None, "component": "train", "config": {"rate": 0.1, "half": 0.1}, "n": 2,
-        "others": {"failed": 1}, "records": {"loss": {"mean": 0.2, "std": 0.0}},
-    }  # fmt: skip
+        "execution": "OY1p1o",
+        "trial": None,
+        "component": "train",
+        "config": {"rate": 0.1, "half": 0.1},
+        "n": 2,
+        "others": {"failed": 1},
+        "records": {"loss": {"mean": 0.2, "std": 0.0}},
+    }
     assert second["records"]["loss"] == {"mean": 1.0, "std": None}
 
 

@@ -126,9 +126,11 @@ def test_bash_completes_what_was_typed(project: Path, tmp_path: Path, run: Run, 
     )
 
     ran = subprocess.run(
-        ["bash", "-c", script, "bash", line], capture_output=True, text=True,
+        ["bash", "-c", script, "bash", line],
+        capture_output=True,
+        text=True,
         env=os.environ | {"PATH": f"{program.parent}:{os.environ['PATH']}"},
-    )  # fmt: skip
+    )
 
     assert ran.stdout.split() == expected, ran.stderr
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from machinable.config.source import Source, read
+from machinable.config.reader import Source, read
 from tests.cli.conftest import Run
 
 
@@ -24,10 +24,10 @@ def test_the_configuration_is_yaml_without_hidden_keys(run: Run) -> None:
     "words",
     [
         ["text='1e-3'", "number=1e-3", "large=1e300", "none=", "word='yes'", "date=2020-01-31", "zero='012'"],
-        ["text='a: b'", "lines=\"a\\nb\"", "tilde='~'", "empty={}", "list=[]", "nested=[{a: [1]}, x]", "umlaut=ä"],
+        ["text='a: b'", 'lines="a\\nb"', "tilde='~'", "empty={}", "list=[]", "nested=[{a: [1]}, x]", "umlaut=ä"],
         ["nan=.nan"],
     ],
-)  # fmt: skip
+)
 def test_what_is_printed_reads_back_as_the_same_values(run: Run, words: list[str]) -> None:
     ran = run("config", "train", *words)
 
@@ -75,26 +75,32 @@ def test_diff_alone_compares_with_what_is_declared(run: Run) -> None:
     data = run("config", "train", "new=1", "--diff", "--json").data
 
     assert data == {
-        "component": "train", "versions": [[], []], "differences": [{"key": "new", "before": 1}],
-    }  # fmt: skip
+        "component": "train",
+        "versions": [[], []],
+        "differences": [{"key": "new", "before": 1}],
+    }
     same = run("config", "train", "rate=0.1", "--diff")
     assert (same.code, same.out, same.err) == (0, "", "no difference between rate=0.1 and as declared\n")
 
 
 def test_json_has_all_that_is_known(run: Run) -> None:
     assert run("config", "train", "@fast", "--json").data == {
-        "component": "train", "module": "train", "versions": ["~fast"],
+        "component": "train",
+        "module": "train",
+        "versions": ["~fast"],
         "mixins": [{"name": "loader", "origin": "loader"}],
         "config": {"data": {"name": "mnist", "batch": 8}, "rate": 0.5, "layers": [1, 2], "half": 0.5},
         "warnings": [],
-    }  # fmt: skip
+    }
     assert run("config", "train", "~fast", "--explain", "rate", "--json").data == {
-        "component": "train", "key": "rate", "value": 0.5,
+        "component": "train",
+        "key": "rate",
+        "value": 0.5,
         "layers": [
             {"layer": "base", "at": "machinable.yaml:6:7", "text": "0.1"},
             {"layer": "~fast", "at": "machinable.yaml:9:9", "text": "0.5"},
         ],
-    }  # fmt: skip
+    }
 
 
 def test_no_module_is_imported(run: Run, project: Path) -> None:
@@ -116,8 +122,9 @@ def test_versions_lists_what_each_version_changes(run: Run) -> None:
         " [1, 2]  [", "[1, 2]   ["
     )
     assert run("versions", "train", "--json").data["versions"][2] == {
-        "version": "~deep", "changes": [{"key": "layers", "before": [1, 2], "after": [1, 2, 3]}],
-    }  # fmt: skip
+        "version": "~deep",
+        "changes": [{"key": "layers", "before": [1, 2], "after": [1, 2, 3]}],
+    }
 
 
 def test_a_component_without_versions_says_so(run: Run, project: Path) -> None:

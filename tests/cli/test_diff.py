@@ -31,8 +31,9 @@ def test_only_what_differs_is_shown(run: Run, stored: str) -> None:
     ]
     execution, code, notes, module, config, only, results = ran.out.split("\n\n")
     assert [line.split() for line in execution.splitlines()] == [
-        ["execution", "OY1p1o", "8gWVkz"], ["seed", "22490017876", "7957417341"],
-    ]  # fmt: skip
+        ["execution", "OY1p1o", "8gWVkz"],
+        ["seed", "22490017876", "7957417341"],
+    ]
     assert code.splitlines()[1].startswith("backup  sha256:")
     assert notes == "new notes.txt"
     assert module.splitlines()[0] == "changed train.py"

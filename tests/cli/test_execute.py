@@ -96,9 +96,14 @@ def test_json_is_one_document_whatever_components_print(run: Run) -> None:
     assert [(t["status"], t["record"]["loss"]) for t in data["trials"]] == [("finished", 0.2), ("failed", 0.2)]
     assert data["trials"][1]["error"]["message"] == "no good"
     assert data["groups"] == [
-        {"component": "train", "config": {}, "n": 1, "others": {"failed": 1},
-         "records": {"loss": {"mean": 0.2, "std": None}}}
-    ]  # fmt: skip
+        {
+            "component": "train",
+            "config": {},
+            "n": 1,
+            "others": {"failed": 1},
+            "records": {"loss": {"mean": 0.2, "std": None}},
+        }
+    ]
     assert data["error"]["type"] == "TrialsFailed"
     assert "_token" not in str(data)
 
@@ -130,8 +135,9 @@ def test_nan_is_a_result(run: Run, project: Path) -> None:
     )
 
     assert run("execute", "train", "--repeat", "2", "--quiet").out.splitlines()[:2] == [
-        "component  n       loss", "train      2  nan ± nan",
-    ]  # fmt: skip
+        "component  n       loss",
+        "train      2  nan ± nan",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +199,10 @@ def test_a_missing_project_says_how_to_begin_one(run: Run, project: Path) -> Non
     ran = run("execute", "train")
 
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err == f"no machinable.yaml in {project}\n  Go to the directory of your project, or begin one: machinable init\n"  # noqa: E501  # fmt: skip
+    assert (
+        ran.err
+        == f"no machinable.yaml in {project}\n  Go to the directory of your project, or begin one: machinable init\n"
+    )
 
 
 def test_ctrl_c_says_where_the_execution_lies(project: Path) -> None:
@@ -203,9 +212,13 @@ def test_ctrl_c_says_where_the_execution_lies(project: Path) -> None:
     )
     command = [sys.executable, "-m", "machinable", "execute", "train", "--storage", "out", "--seed", "42", "--quiet"]
     process = subprocess.Popen(
-        command, env=os.environ | {"PYTHONPATH": ENGINE}, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        command,
+        env=os.environ | {"PYTHONPATH": ENGINE},
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     process.send_signal(signal.SIGINT)
@@ -227,8 +240,9 @@ def test_a_further_ctrl_c_while_python_ends_changes_nothing(project: Path) -> No
     command = [sys.executable, "-m", "machinable", "execute", "train", "--seed", "42", "--quiet"]
     ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": ENGINE}, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (
-        130, "interrupted: 8gWVkz was in memory only, nothing was kept; 0 of 1 done, 1 interrupted\n",
-    )  # fmt: skip
+        130,
+        "interrupted: 8gWVkz was in memory only, nothing was kept; 0 of 1 done, 1 interrupted\n",
+    )
 
 
 @pytest.mark.parametrize("how", ["option", "engine", "environment"])

@@ -9,7 +9,7 @@ import pytest
 import machinable as ml
 from machinable.storage import layout
 from machinable.storage.locks import open_locks
-from machinable.storage.opener import open_files
+from machinable.storage.open import open_files
 from tests.cli.conftest import Run
 
 YAML = """\
@@ -112,8 +112,11 @@ def test_what_needs_a_failure_is_blocked_and_that_is_a_failure(run: Run, project
 
 
 def test_the_command_to_run_a_requirement_again_goes_on(run: Run, project: Path) -> None:
-    (project / "part.py").write_text(PART.replace("self.config.fails", "not Path('../repaired').exists()").replace(
-        "from machinable", "from pathlib import Path\n\nfrom machinable"))  # fmt: skip
+    (project / "part.py").write_text(
+        PART.replace("self.config.fails", "not Path('../repaired').exists()").replace(
+            "from machinable", "from pathlib import Path\n\nfrom machinable"
+        )
+    )
     ran = run("execute", "net", "--storage", "out", "--seed", "42")
     (project.parent / "repaired").touch()
 

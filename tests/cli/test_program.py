@@ -58,9 +58,11 @@ def test_a_command_imports_only_what_it_needs(project: Path, words: list[str], f
     )
 
     ran = subprocess.run(
-        [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path}\n{text}"], capture_output=True, text=True,
+        [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path}\n{text}"],
+        capture_output=True,
+        text=True,
         env=os.environ | {"PYTHONPATH": ENGINE},
-    )  # fmt: skip
+    )
 
     # Whatever starts with Python itself is not ours.
     bare = subprocess.run(
@@ -71,9 +73,11 @@ def test_a_command_imports_only_what_it_needs(project: Path, words: list[str], f
 
 def test_a_module_runs_the_program(project: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "machinable", "config", "nobody"], capture_output=True, text=True,
+        [sys.executable, "-m", "machinable", "config", "nobody"],
+        capture_output=True,
+        text=True,
         env=os.environ | {"PYTHONPATH": ENGINE},
-    )  # fmt: skip
+    )
 
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("no component named 'nobody'\n")
@@ -92,8 +96,9 @@ def test_an_unexpected_exception_keeps_its_traceback(run: Run, monkeypatch: pyte
 def test_text_that_the_terminal_cannot_show_is_escaped(project: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "machinable", "config", "train", "rate=2", "--explain", "rate"],
-        capture_output=True, env=os.environ | {"PYTHONPATH": ENGINE, "PYTHONIOENCODING": "ascii"},
-    )  # fmt: skip
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": ENGINE, "PYTHONIOENCODING": "ascii"},
+    )
 
     assert (ran.returncode, ran.stderr) == (0, b"")
     assert ran.stdout == b"base machinable.yaml:6:7 0.1 \\u2192 here 2\n"
@@ -103,9 +108,11 @@ def test_a_reader_that_has_seen_enough_is_no_error(project: Path) -> None:
     (project / "machinable.yaml").write_text("components:\n  - a: {x: " + "long " * 60000 + "}\n")
 
     ran = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m machinable config a | head -c 19"], capture_output=True, text=True,
+        ["sh", "-c", f"{sys.executable} -m machinable config a | head -c 19"],
+        capture_output=True,
+        text=True,
         env=os.environ | {"PYTHONPATH": ENGINE},
-    )  # fmt: skip
+    )
 
     assert (ran.stdout, ran.stderr) == ("# a\n# module: a\nx: ", "")
 

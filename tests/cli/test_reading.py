@@ -87,8 +87,11 @@ def test_show_has_the_execution_its_trials_and_failures(run: Run, stored: str) -
     head, trials, group, traceback, failures = ran.out.split("\n\n")
     facts = dict(line.split(None, 1) for line in head.splitlines())
     assert (facts["execution"], facts["status"], facts["seed"], facts["storage"]) == (
-        "8gWVkz", "failed", "7957417341", stored,
-    )  # fmt: skip
+        "8gWVkz",
+        "failed",
+        "7957417341",
+        stored,
+    )
     assert trials.splitlines()[0].split() == ["uid", "component", "status", "REPEAT_NUMBER", "seconds", "loss", "note"]
     assert [line.split()[1:4] for line in trials.splitlines()[1:]] == [
         ["train", "finished", "0"],

@@ -23,8 +23,9 @@ def test_the_code_is_there_as_it_ran_and_the_next_command_is_told(run: Run, proj
     lines = ran.out.splitlines()
     assert lines[0].startswith(f"the code of OY1p1o is in {tmp_path / 'a copy'}: 3 files, ")
     assert lines[1:] == [
-        f"next: cd '{tmp_path / 'a copy'}'", f"      machinable reproduce OY1p1o --storage {project / 'out'}",
-    ]  # fmt: skip
+        f"next: cd '{tmp_path / 'a copy'}'",
+        f"      machinable reproduce OY1p1o --storage {project / 'out'}",
+    ]
     assert sorted(os.listdir(tmp_path / "a copy")) == ["base.py", "machinable.yaml", "train.py"]
     assert "class Train" in (tmp_path / "a copy/train.py").read_text()
 
@@ -37,9 +38,12 @@ def test_as_data(run: Run, project: Path) -> None:
     assert data.pop("code")["backup"].startswith("sha256:")
     assert data.pop("bytes") == sum(path.stat().st_size for path in (project / "copy").iterdir())
     assert data == {
-        "execution": "OY1p1o", "directory": str(project / "copy"), "files": 3, "skipped": [],
+        "execution": "OY1p1o",
+        "directory": str(project / "copy"),
+        "files": 3,
+        "skipped": [],
         "next": [f"cd {project / 'copy'}", f"machinable reproduce OY1p1o --storage {project / 'out'}"],
-    }  # fmt: skip
+    }
 
 
 def test_a_link_out_of_the_project_is_left_out_and_told(run: Run, project: Path, tmp_path: Path) -> None:
@@ -49,8 +53,9 @@ def test_a_link_out_of_the_project_is_left_out_and_told(run: Run, project: Path,
     ran = run("restore", "OY1p1o", "copy", "--storage", "out")
 
     assert (ran.code, ran.err) == (
-        0, "left out data: it was a link to something outside of the project, which was not backed up\n"
-    )  # fmt: skip
+        0,
+        "left out data: it was a link to something outside of the project, which was not backed up\n",
+    )
     assert not os.path.lexists(project / "copy/data")
 
 
@@ -97,6 +102,8 @@ def test_a_backup_that_is_gone_or_another_one_is_told(run: Run, project: Path) -
     archive.unlink()
     ran = run("restore", "OY1p1o", "x", "--storage", "out", "--json")
     assert (ran.code, ran.data["error"]["type"], ran.data["error"]["message"]) == (
-        3, "Damaged", "the code backup of OY1p1o is gone"
-    )  # fmt: skip
+        3,
+        "Damaged",
+        "the code backup of OY1p1o is gone",
+    )
     assert not (project / "x").exists()

@@ -122,9 +122,14 @@ def test_on_a_terminal_it_asks(failed: Ran, run: Run, project: Path, answer: str
     try:
         os.write(ours, f"{answer}\n".encode())
         done = subprocess.run(
-            command, stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, timeout=60, check=False,
+            command,
+            stdin=theirs,
+            stderr=theirs,
+            stdout=subprocess.PIPE,
+            timeout=60,
+            check=False,
             env=os.environ | {"PYTHONPATH": ENGINE, "TERM": "dumb"},
-        )  # fmt: skip
+        )
         told = os.read(ours, 10_000).decode()
     finally:
         os.close(theirs)

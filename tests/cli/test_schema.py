@@ -96,5 +96,9 @@ def test_a_file_is_replaced_only_if_it_is_ours(run: Run, project: Path) -> None:
         assert (ran.code, ran.out) == (0, "")
     assert json.loads((project / "schema.json").read_text())["$comment"] == "made by `machinable schema`"
     assert sorted(path.name for path in project.iterdir()) == [
-        "base.py", "machinable.yaml", "mine.json", "schema.json", "train.py",
-    ]  # fmt: skip
+        "base.py",
+        "machinable.yaml",
+        "mine.json",
+        "schema.json",
+        "train.py",
+    ]

@@ -11,7 +11,7 @@ import pytest
 
 from machinable.cli import tail
 from machinable.storage.files import DirectoryFiles
-from machinable.storage.records import RowWriter
+from machinable.storage.streams import RowWriter
 from tests.cli.conftest import Run
 
 Write = Callable[..., None]
@@ -55,8 +55,11 @@ def test_each_line_is_a_document(run: Run, stored: list[str]) -> None:
     (row,) = [one for one in found if one["event"] == "row"]
     assert (row["uid"], row["component"], row["scope"], row["row"]["loss"]) == (stored[1], "train", "default", 0.2)
     assert found[-1] == {
-        "event": "tail", "execution": "OY1p1o", "status": "failed", "trials": {"finished": 1, "failed": 1},
-    }  # fmt: skip
+        "event": "tail",
+        "execution": "OY1p1o",
+        "status": "failed",
+        "trials": {"finished": 1, "failed": 1},
+    }
 
 
 @pytest.fixture

@@ -34,9 +34,13 @@ def test_faults_are_listed_and_those_that_can_be_are_mended(
     records = f"OY1p1o/trials/{trial.name}/records/default.jsonl"
 
     ran = run("verify", "--storage", "out")
-    assert (ran.code, ran.out.splitlines()) == (1, [
-        "OY1p1o/code.zip: execution.json has its digest, and it is not there", f"{records}: line 1 is no row",
-    ])  # fmt: skip
+    assert (ran.code, ran.out.splitlines()) == (
+        1,
+        [
+            "OY1p1o/code.zip: execution.json has its digest, and it is not there",
+            f"{records}: line 1 is no row",
+        ],
+    )
     assert ran.err.startswith(f"2 faults in {stored}: 1 execution, 2 trials")
     assert ran.err.endswith("1 of them can be mended: machinable verify --repair\n")
     assert (trial / "records/default.jsonl").read_text() == "x\n"
@@ -44,8 +48,9 @@ def test_faults_are_listed_and_those_that_can_be_are_mended(
     data = run("verify", "--storage", "out", "--json", "--repair")
     assert data.code == 1
     assert [(fault["path"], fault["mend"], fault["mended"]) for fault in data.data["faults"]] == [
-        ("OY1p1o/code.zip", None, False), (records, "put them aside", True),
-    ]  # fmt: skip
+        ("OY1p1o/code.zip", None, False),
+        (records, "put them aside", True),
+    ]
     assert (trial / "records/default.jsonl.damaged").read_text() == "x\n"
     ran = run("verify", "--storage", "out", "--repair")
     assert (ran.code, len(ran.out.splitlines())) == (1, 1)

@@ -39,10 +39,19 @@ def test_what_is_asked_for_too_early_says_from_when_it_is_there() -> None:
 
     World(Early, spec({"a": 1}, tags={"t": 1}))
 
-    assert said == [f"self.{name} is not there yet\n  It can be used from {event} on." for name, event in [
-        ("config", "on_after_init"), ("flags", "on_after_init"), ("log", "on_start"), ("log", "on_start"),
-        ("record", "on_start"), ("store", "on_start"), ("requires", "on_start"), ("directory", "on_start"),
-    ]]  # fmt: skip
+    assert said == [
+        f"self.{name} is not there yet\n  It can be used from {event} on."
+        for name, event in [
+            ("config", "on_after_init"),
+            ("flags", "on_after_init"),
+            ("log", "on_start"),
+            ("log", "on_start"),
+            ("record", "on_start"),
+            ("store", "on_start"),
+            ("requires", "on_start"),
+            ("directory", "on_start"),
+        ]
+    ]
 
 
 def test_a_component_outside_of_a_trial_says_so() -> None:
@@ -105,8 +114,13 @@ def test_flags_tell_how_the_trial_runs_with_those_of_the_user_first() -> None:
     world = World(Flags, spec(flags={"mine": 1, "SEED": 5}, checkpoint="/last"), attempt=3)
 
     assert list(world.ended.result.items()) == [
-        ("mine", 1), ("SEED", 5), ("ATTEMPT", 3), ("CHECKPOINT", "/last"), ("TUNING", False), ("CHILD_ALIAS", {}),
-    ]  # fmt: skip
+        ("mine", 1),
+        ("SEED", 5),
+        ("ATTEMPT", 3),
+        ("CHECKPOINT", "/last"),
+        ("TUNING", False),
+        ("CHILD_ALIAS", {}),
+    ]
 
 
 def test_an_init_of_its_own_does_not_disturb() -> None:

@@ -69,11 +69,13 @@ def test_it_keeps_its_name_and_what_it_says() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        spec({"lr": 2}), spec({"lr": 1}, component="other"), spec({"lr": 1}, module="other"),
+        spec({"lr": 2}),
+        spec({"lr": 1}, component="other"),
+        spec({"lr": 1}, module="other"),
         spec({"lr": 1}, content="ab" * 16),
     ],
     ids=["configuration", "component", "module", "content"],
-)  # fmt: skip
+)
 def test_what_decides_the_component_decides_the_value(other: Any) -> None:
     files = MemoryFiles()
     for trial in (spec({"lr": 1}), other, spec({"lr": 1})):
@@ -270,8 +272,9 @@ class Train(ml.Component):
 def test_a_component_that_lives_on_where_it_is_required_has_its_values(project: Project, tmp_path: Path) -> None:
     project(
         "components:\n  - data: {size: 3}\n  - train:\n      lr: 0.1\n      _requires_: {data: data}\n",
-        data=DATA, train=TRAIN,
-    )  # fmt: skip
+        data=DATA,
+        train=TRAIN,
+    )
     task = ml.Task().component("train", [{"lr": 0.2}, {"lr": 0.3}])
     execution = ml.execute(task, storage=str(tmp_path / "storage"))
     assert [trial.result for trial in execution.trials if trial.component == "train"] == [3, 3]
@@ -421,7 +424,7 @@ KILLED = """
 import sys
 from machinable.component.base import Component
 from machinable.component.cached import cached
-from machinable.storage.opener import open_files
+from machinable.storage.open import open_files
 from tests.component.worlds import World
 
 

@@ -13,12 +13,12 @@ import pytest
 
 import machinable
 from machinable.component.base import Component, Mixin
-from machinable.component.loading import check_calls, check_function, importing, load_component
-from machinable.component.trial import run
+from machinable.component.imports import check_calls, check_function, importing, load_component
 from machinable.plan.spec import Outcome
 from machinable.plan.task import Task
 from machinable.storage.files import MemoryFiles
-from machinable.storage.records import read_rows
+from machinable.storage.streams import read_rows
+from machinable.trial.runner import run
 from tests import golden_cases
 from tests.golden_cases import decode, typed
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from machinable.component.base import Component
-from machinable.component.life import Order
 from machinable.plan.spec import TrialSpec
 from machinable.storage.files import MemoryFiles
+from machinable.trial.lifecycle import Order
 from tests.component.worlds import World, spec
 
 SAMPLE = {"of": "BkqOgXQFFYBo", "number": 3, "values": {"lr": 0.5}}

@@ -12,13 +12,13 @@ from machinable.component.base import Component
 from machinable.component.record import Clock, Record
 from machinable.errors import BadName, InvalidType, InvalidValue, WrongType
 from machinable.storage.files import MemoryFiles
-from machinable.storage.records import RowWriter
+from machinable.storage.streams import RowWriter
 from tests.component.worlds import World
 
 TIMES = ["_timestamp", "_seconds_taken", "_total_seconds_taken"]
 
 
-class Kept:
+class CachedExecution:
     """Rows in a list, which can refuse."""
 
     def __init__(self) -> None:
@@ -50,16 +50,16 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 
 @pytest.fixture
-def kept() -> dict[str, Kept]:
+def kept() -> dict[str, CachedExecution]:
     return {}
 
 
 @pytest.fixture
-def record(kept: dict[str, Kept], time: Time) -> Record:
-    return Record(lambda scope: kept.setdefault(scope, Kept()), Clock())
+def record(kept: dict[str, CachedExecution], time: Time) -> Record:
+    return Record(lambda scope: kept.setdefault(scope, CachedExecution()), Clock())
 
 
-def test_a_row_has_its_columns_then_the_times(record: Record, kept: dict[str, Kept], time: Time) -> None:
+def test_a_row_has_its_columns_then_the_times(record: Record, kept: dict[str, CachedExecution], time: Time) -> None:
     time.now += 2
     record.update({"b": 2}, a=1)
     first = record.save()
@@ -69,14 +69,22 @@ def test_a_row_has_its_columns_then_the_times(record: Record, kept: dict[str, Ke
 
     assert first == {"b": 2, "a": 1, "_timestamp": 1769850902.125, "_seconds_taken": 2.0, "_total_seconds_taken": 2.0}
     assert [list(row) for row in kept["default"].rows] == [["b", "a", *TIMES], ["a", "_iteration", *TIMES]]
-    assert kept["default"].rows[1] == record.last == {
-        "a": 5, "_iteration": 7, "_timestamp": 1769850902.125, "_seconds_taken": 3.0, "_total_seconds_taken": 5.0,
-    }  # fmt: skip
+    assert (
+        kept["default"].rows[1]
+        == record.last
+        == {
+            "a": 5,
+            "_iteration": 7,
+            "_timestamp": 1769850902.125,
+            "_seconds_taken": 3.0,
+            "_total_seconds_taken": 5.0,
+        }
+    )
 
 
 def test_the_first_row_is_timed_from_the_phase_and_the_rest_from_the_same_beginning(time: Time) -> None:
     clock = Clock()
-    record = Record(lambda scope: Kept(), clock)
+    record = Record(lambda scope: CachedExecution(), clock)
     time.now += 5
     clock.begin()
     time.now += 1
@@ -88,7 +96,7 @@ def test_the_first_row_is_timed_from_the_phase_and_the_rest_from_the_same_beginn
     assert record.save() == {"x": 2, "_timestamp": 1769850902.125, "_seconds_taken": 1.0, "_total_seconds_taken": 2.0}
 
 
-def test_an_empty_row_is_stored_only_if_forced(record: Record, kept: dict[str, Kept]) -> None:
+def test_an_empty_row_is_stored_only_if_forced(record: Record, kept: dict[str, CachedExecution]) -> None:
     assert record.save() is None
     assert kept == {}
     record["x"] = 1
@@ -124,9 +132,13 @@ def test_numpy_values_become_plain_and_lists_are_copied(record: Record) -> None:
     assert row is not None
     given = {key: (type(row[key]), row[key]) for key in "fiadlt"}
     assert given == {
-        "f": (float, 0.5), "i": (int, 3), "a": (list, [0, 1, 2]), "d": (float, 0.25), "l": (list, [1]),
+        "f": (float, 0.5),
+        "i": (int, 3),
+        "a": (list, [0, 1, 2]),
+        "d": (float, 0.25),
+        "l": (list, [1]),
         "t": (list, [1, 2]),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("value", [object(), {1}, b"x", [1, object()], 1j])
@@ -150,7 +162,7 @@ def test_columns_that_are_written_by_save_cannot_be_set(record: Record) -> None:
         record["_timestamp"] = 1
 
 
-def test_a_row_that_could_not_be_stored_is_still_there(record: Record, kept: dict[str, Kept]) -> None:
+def test_a_row_that_could_not_be_stored_is_still_there(record: Record, kept: dict[str, CachedExecution]) -> None:
     record["x"] = 1
     record.save()
     kept["default"].refuses = True
@@ -163,7 +175,7 @@ def test_a_row_that_could_not_be_stored_is_still_there(record: Record, kept: dic
     assert [row["x"] for row in kept["default"].rows] == [1, 2]
 
 
-def test_scopes_are_records_of_their_own(record: Record, kept: dict[str, Kept]) -> None:
+def test_scopes_are_records_of_their_own(record: Record, kept: dict[str, CachedExecution]) -> None:
     validation = record.scope("validation")
     validation["x"] = 1
     record["x"] = 2

@@ -13,11 +13,11 @@ import pytest
 
 import machinable as ml
 from machinable.component.base import Component
-from machinable.component.shared import Commons, SharedDirectory
+from machinable.component.shared import SharedData, SharedDirectory
 from machinable.errors import BadName, InvalidType, MissingKey
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
 from machinable.storage.locks import open_locks
-from machinable.storage.opener import open_files
+from machinable.storage.open import open_files
 from tests.component.worlds import World, messages, spec
 from tests.conftest import World as Project
 from tests.kits.redis_server import is_installed, redis_server
@@ -42,8 +42,8 @@ def result(code: type[Component], files: Files, **config: Any) -> Any:
     return ended.result
 
 
-def commons_of(component: Component) -> Commons:
-    found: Commons = component.__dict__["__machinable__"].trial.commons
+def commons_of(component: Component) -> SharedData:
+    found: SharedData = component.__dict__["__machinable__"].trial.commons
     return found
 
 

@@ -11,10 +11,10 @@ import pytest
 
 import machinable as ml
 from machinable.component.base import Component
-from machinable.component.folder import LocalFolder
+from machinable.component.local_dir import LocalFolder
 from machinable.component.store import Store
 from machinable.errors import ArtifactExists, BadName, MissingArtifact, StorageError, WrongKind
-from machinable.storage.backup import digest
+from machinable.storage.code_snapshot import digest
 from machinable.storage.files import Files, MemoryFiles
 from tests.component.worlds import World, spec
 

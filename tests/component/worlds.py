@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from machinable.component.base import Component
-from machinable.component.trial import run
-from machinable.plain import without_hidden
 from machinable.plan.spec import ChildSpec, Outcome, Target, TrialSpec
+from machinable.serialization import without_hidden
 from machinable.storage.files import Files, MemoryFiles
-from machinable.storage.logs import read_text
-from machinable.storage.records import read_rows
+from machinable.storage.streams import read_rows, read_text
+from machinable.trial.runner import run
 
 FOLDER = "OY1p1o"
 UID = "9JkiDky8G5m7"
@@ -22,19 +21,31 @@ def spec(config: dict[str, Any] | None = None, **more: Any) -> TrialSpec:
     """A trial of a component called `work`."""
     config = config or {}
     whole = TrialSpec(
-        index=0, uid=UID, seed=1884819273, component="work", module="work", version=None, config=config,
-        flags={"SEED": 1884819273, "NAME": "work", "MODULE": "work"}, target=Target("work"),
+        index=0,
+        uid=UID,
+        seed=1884819273,
+        component="work",
+        module="work",
+        version=None,
+        config=config,
+        flags={"SEED": 1884819273, "NAME": "work", "MODULE": "work"},
+        target=Target("work"),
         stored=without_hidden(config),
-    )  # fmt: skip
+    )
     return replace(whole, **more)
 
 
 def child(name: str, cls: type[Component], config: dict[str, Any] | None = None, **more: Any) -> ChildSpec:
     """A child whose class is at the top of a test module."""
     whole = ChildSpec(
-        component=name, module=cls.__module__, version=None, config=config or {}, flags={"NAME": name},
-        target=Target(cls.__module__, cls.__qualname__, "class"), stored=without_hidden(config or {}),
-    )  # fmt: skip
+        component=name,
+        module=cls.__module__,
+        version=None,
+        config=config or {},
+        flags={"NAME": name},
+        target=Target(cls.__module__, cls.__qualname__, "class"),
+        stored=without_hidden(config or {}),
+    )
     return replace(whole, **more)
 
 

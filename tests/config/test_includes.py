@@ -166,8 +166,10 @@ def test_references_in_an_included_file_mean_the_root_of_its_project() -> None:
     found = resolved(texts | lib)
     assert found.to_dict() == {"a": ["lib", 1, "lib"], "b": ["main", 1, "main"], "s": 1}
     assert [found.origin(key) for key in ("a", "a[1]", "b[2]")] == [
-        "vendor/lib/machinable.yaml:3:9", "vendor/lib/conf/p.yaml:1:7", "conf/p.yaml:1:16",
-    ]  # fmt: skip
+        "vendor/lib/machinable.yaml:3:9",
+        "vendor/lib/conf/p.yaml:1:7",
+        "conf/p.yaml:1:16",
+    ]
 
 
 def test_a_file_is_read_once() -> None:

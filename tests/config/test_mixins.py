@@ -68,7 +68,7 @@ BOTH = {"v": "a", "only_b": 1, "d": {"b": 1, "a": 1}, "only_a": 1}
         ("bare", ({"_mixins_": ["a"]}, "~blk"), A | {"own": 2, "v": "blk a"}, ["a"]),
         ("bare", ({"_mixins_": ["a"], "~blk": {"v": 7}}, "~blk"), A | {"own": 2, "v": 7}, ["a"]),
     ],
-)  # fmt: skip
+)
 def test_mixins_lie_below_and_the_first_listed_wins(
     name: str, version: object, expected: dict[str, object], mixins: list[str]
 ) -> None:
@@ -80,8 +80,9 @@ def test_mixins_lie_below_and_the_first_listed_wins(
 
 def test_mixins_are_named_as_they_are_listed() -> None:
     assert resolved(TEXT, "refs").mixins == [
-        {"name": "a", "origin": "a"}, {"name": "b", "origin": "b", "attribute": "_bb_"},
-    ]  # fmt: skip
+        {"name": "a", "origin": "a"},
+        {"name": "b", "origin": "b", "attribute": "_bb_"},
+    ]
     assert resolved(TEXT, "more").mixins[0] == {"name": "txt", "origin": "util.text"}
 
 

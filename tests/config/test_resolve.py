@@ -115,8 +115,10 @@ def test_origins_are_a_mapping_of_all_paths() -> None:
     origins = Origins(resolved("components: [c: {a: {b: 1}, l: [1]}]\n"))
 
     assert dict(origins) == {
-        "a": "machinable.yaml:1:18", "a.b": "machinable.yaml:1:22", "l": "machinable.yaml:1:29",
-    }  # fmt: skip
+        "a": "machinable.yaml:1:18",
+        "a.b": "machinable.yaml:1:22",
+        "l": "machinable.yaml:1:29",
+    }
     assert origins.__reduce__() == (dict, (dict(origins),))
 
 

@@ -177,7 +177,7 @@ def test_a_version_may_be_a_file_of_the_project(version: object, expected: dict[
         ({"a": {"b": {1, 2}}}, "WrongType", "{1, 2} of type set is not plain data"),
         ({"a": [1, b"x"]}, "WrongType", "b'x' of type bytes is not plain data"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_version_is_told_at_the_declaration(version: object, kind: str, message: str) -> None:
     assert errors(JOB, "job", version) == [(kind, "machinable.yaml:6:5", message)]
     assert errors(JOB, "job", task=[version]) == [(kind, "machinable.yaml:6:5", message)]
@@ -303,8 +303,12 @@ def test_every_layer_lies_above_those_before_it() -> None:
 
     assert config(texts) == {"k": "own", **layers}
     assert config(texts, task=["~b", {"g": 4, "h": 1}], version={"h": 2}) == {
-        "k": "b", **layers, "f": 2, "g": 4, "h": 2,
-    }  # fmt: skip
+        "k": "b",
+        **layers,
+        "f": 2,
+        "g": 4,
+        "h": 2,
+    }
 
 
 def test_the_versions_of_the_task_and_of_the_component_are_one_sequence() -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from machinable.config.document import Workspace, load
+from machinable.config.loader import Workspace, load
 from machinable.config.resolve import Resolved, resolve
 from machinable.errors import MachinableError, SeveralErrors
 

@@ -31,9 +31,13 @@ def conditions(rows: list[dict[str, Any]]) -> list[str]:
 
 def test_failures_are_told_by_error_with_what_they_share_and_how_to_run_them_again() -> None:
     rows = [
-        row("a", **{"config.rate": 0.2}), row("b", "failed", **{"config.rate": 0.2}),
-        row("c", "failed", **{"config.rate": 0.2}), row("d", "failed"), row("e", "blocked"), row("f"),
-    ]  # fmt: skip
+        row("a", **{"config.rate": 0.2}),
+        row("b", "failed", **{"config.rate": 0.2}),
+        row("c", "failed", **{"config.rate": 0.2}),
+        row("d", "failed"),
+        row("e", "blocked"),
+        row("f"),
+    ]
     failed = [Failed(rows[1], BAD), Failed(rows[2], BAD), Failed(rows[3], {"type": "KeyError", "message": ""})]
 
     assert failure_text(failed, rows, lambda one: f"machinable execute {one['uid']}") == (
@@ -84,7 +88,9 @@ def test_a_condition_that_only_failures_meet_stands_beside_their_error() -> None
         ([2, 2], [], []),  # all failed
     ],
 )
-def test_bounds_and_values_are_told_where_they_are_true(failed: list[Any], others: list[Any], expected: list[str]) -> None:  # noqa: E501  # fmt: skip
+def test_bounds_and_values_are_told_where_they_are_true(
+    failed: list[Any], others: list[Any], expected: list[str]
+) -> None:
     assert conditions(rows_of("config.depth", failed, others)) == expected
 
 

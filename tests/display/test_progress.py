@@ -163,10 +163,16 @@ def test_the_live_display_goes_away_at_the_end() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.0, "0.0 ms"), (0.0022, "2.2 ms"), (0.25, "250 ms"), (0.9999, "1.00 s"), (9.999, "10.0 s"),
-        (59.99, "1 min 0 s"), (250, "4 min 10 s"), (12_000, "3 h 20 min"),
+        (0.0, "0.0 ms"),
+        (0.0022, "2.2 ms"),
+        (0.25, "250 ms"),
+        (0.9999, "1.00 s"),
+        (9.999, "10.0 s"),
+        (59.99, "1 min 0 s"),
+        (250, "4 min 10 s"),
+        (12_000, "3 h 20 min"),
     ],
-)  # fmt: skip
+)
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 

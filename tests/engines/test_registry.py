@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from machinable.engines import registry
-from machinable.engines.dry import DryEngine
-from machinable.engines.local import LocalEngine
-from machinable.engines.processes import ProcessesEngine
+from machinable.engines.local import DryEngine, LocalEngine
+from machinable.engines.processes.pool import ProcessesEngine
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, UnknownName
 
 
@@ -43,16 +42,26 @@ def test_an_engine_is_taken_as_it_is() -> None:
     [
         ("proceses", UnknownName, "no engine named 'proceses'\n  Did you mean 'processes'?"),
         ("local:2", InvalidValue, "the engine 'local' takes no '2'\n  It takes: nothing."),
-        ({"type": "processes", "slot": 2}, InvalidValue, "the engine 'processes' takes no slot\n"
-                                                         "  Did you mean 'slots'?"),
+        (
+            {"type": "processes", "slot": 2},
+            InvalidValue,
+            "the engine 'processes' takes no slot\n  Did you mean 'slots'?",
+        ),
         ({"type": "processes", "x": 2}, InvalidValue, "the engine 'processes' takes no x\n  It takes: slots, recycle."),
         ({"slots": 2}, InvalidValue, "the engine has no `type`\n  Write {'type': 'local'}."),
-        ("processes:many", InvalidValue, "slots of the engine 'processes' is 'many'\n"
-                                         "  Give a whole number of at least 1."),
-        (3, InvalidType, "3 is no engine\n  Give 'local', 'processes', 'ray', 'dry', a mapping with `type`, "
-                         "or an object with name, slots, reach, submit and close."),
+        (
+            "processes:many",
+            InvalidValue,
+            "slots of the engine 'processes' is 'many'\n  Give a whole number of at least 1.",
+        ),
+        (
+            3,
+            InvalidType,
+            "3 is no engine\n  Give 'local', 'processes', 'ray', 'dry', a mapping with `type`, "
+            "or an object with name, slots, reach, submit and close.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_told(given: object, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind) as caught:
         registry.make(given)

@@ -19,9 +19,17 @@ held: list[Any] = []  # stays open as long as the worker lives
 
 def trial(number: int = 0, cpus: float | None = None, **config: Any) -> TrialSpec:
     return TrialSpec(
-        index=number, uid=f"{number:012d}", seed=number, component="work", module="work", version=None, config=config,
-        flags={}, target=Target("work"), resources={} if cpus is None else {"cpus": cpus},
-    )  # fmt: skip
+        index=number,
+        uid=f"{number:012d}",
+        seed=number,
+        component="work",
+        module="work",
+        version=None,
+        config=config,
+        flags={},
+        target=Target("work"),
+        resources={} if cpus is None else {"cpus": cpus},
+    )
 
 
 def _outcome(spec: TrialSpec, result: Any) -> Outcome:
@@ -170,28 +178,47 @@ def settings(spec: TrialSpec) -> Outcome:
     umask = os.umask(0o022)
     os.umask(umask)
     facts = [
-        str(signal.getsignal(signal.SIGUSR1)), signal.getitimer(signal.ITIMER_VIRTUAL)[0], sys.getrecursionlimit(),
-        str(sys.gettrace()), sys.argv, gc.isenabled(), umask, socket.getdefaulttimeout(), decimal.getcontext().prec,
-        numpy.geterr(), repr(numpy.get_printoptions()), sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
-        len(os.sched_getaffinity(0)), resource.getrlimit(resource.RLIMIT_CORE),
-        resource.getrlimit(resource.RLIMIT_NOFILE), locale.setlocale(locale.LC_ALL), sys.get_int_max_str_digits(),
-        sys.getswitchinterval(), sys.excepthook.__name__, tempfile.tempdir,
-    ]  # fmt: skip
+        str(signal.getsignal(signal.SIGUSR1)),
+        signal.getitimer(signal.ITIMER_VIRTUAL)[0],
+        sys.getrecursionlimit(),
+        str(sys.gettrace()),
+        sys.argv,
+        gc.isenabled(),
+        umask,
+        socket.getdefaulttimeout(),
+        decimal.getcontext().prec,
+        numpy.geterr(),
+        repr(numpy.get_printoptions()),
+        sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+        len(os.sched_getaffinity(0)),
+        resource.getrlimit(resource.RLIMIT_CORE),
+        resource.getrlimit(resource.RLIMIT_NOFILE),
+        locale.setlocale(locale.LC_ALL),
+        sys.get_int_max_str_digits(),
+        sys.getswitchinterval(),
+        sys.excepthook.__name__,
+        tempfile.tempdir,
+    ]
     return _outcome(spec, facts)
 
 
 def surroundings(spec: TrialSpec) -> Outcome:
     facts = {
-        "environment": dict(os.environ), "directory": os.getcwd(), "path": list(sys.path),
-        "warnings": [repr(f) for f in warnings.filters], "showwarning": warnings.showwarning.__module__,
+        "environment": dict(os.environ),
+        "directory": os.getcwd(),
+        "path": list(sys.path),
+        "warnings": [repr(f) for f in warnings.filters],
+        "showwarning": warnings.showwarning.__module__,
         "signal": repr(signal.getsignal(signal.SIGINT)).split(" at ")[0],
-        "timer": signal.getitimer(signal.ITIMER_REAL)[0], "disabled": logging.root.manager.disable,
+        "timer": signal.getitimer(signal.ITIMER_REAL)[0],
+        "disabled": logging.root.manager.disable,
         "loggers": {
             name: [logger.level, logger.propagate, [type(h).__name__ for h in logger.handlers], len(logger.filters)]
-            for name in ("", "known", "new") for logger in [logging.getLogger(name or None)]
+            for name in ("", "known", "new")
+            for logger in [logging.getLogger(name or None)]
         },
         "pid": os.getpid(),
-    }  # fmt: skip
+    }
     return _outcome(spec, facts)
 
 

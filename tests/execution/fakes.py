@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import machinable as ml
 from machinable.component.base import Component
-from machinable.execution.work import HereWork
-from machinable.plain import dumps
+from machinable.execution.worker_task import InProcessTask
 from machinable.plan.spec import Outcome, TrialSpec
+from machinable.serialization import dumps
 from machinable.storage import layout
 
 __all__ = ["Computing", "Nothing", "computed", "events_of", "stored"]
@@ -47,7 +47,7 @@ class Computing:
         self._meets = meets
         self._reads = reads
 
-    def submit(self, work: HereWork, spec: TrialSpec) -> Future[Outcome]:
+    def submit(self, work: InProcessTask, spec: TrialSpec) -> Future[Outcome]:
         self.ran.append(spec.component)
         self.specs.append(spec)
         self._meets(spec)
@@ -55,10 +55,14 @@ class Computing:
         future.set_result(self._outcome(spec))
         outcome = future.result()
         status = {
-            "state": outcome.state, "attempt": spec.attempt, "started": None, "finished": None,
+            "state": outcome.state,
+            "attempt": spec.attempt,
+            "started": None,
+            "finished": None,
             "artifacts": {name: {"digest": digest, "size": 1} for name, digest in outcome.artifacts.items()},
-            "inputs": outcome.inputs, "error": outcome.error,
-        }  # fmt: skip
+            "inputs": outcome.inputs,
+            "error": outcome.error,
+        }
         work.files.write(layout.join(work.folder, layout.status(spec.uid)), dumps(status).encode())
         return future
 

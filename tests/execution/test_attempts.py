@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from machinable.component.base import Component
-from machinable.component.trial import run
-from machinable.engines.protocol import WorkerError
+from machinable.engines.base import WorkerError
 from machinable.execution.attempts import outcome_without, write_end
 from machinable.storage.files import MemoryFiles
+from machinable.trial.runner import run
 from tests.component.worlds import FOLDER, UID, spec
 
 

@@ -156,8 +156,10 @@ def test_dry_tells_of_it(here: Path, tmp_path: Path, locks: Locks) -> None:
     held(locks)
     _, found = rehearse(BOTH, stored(tmp_path / "s"))
     assert [(one.action, one.why) for one in found] == [
-        ("busy", f"{HOLDER} computes it"), ("run", "it is listed in the task"), ("run", "it is listed in the task"),
-    ]  # fmt: skip
+        ("busy", f"{HOLDER} computes it"),
+        ("run", "it is listed in the task"),
+        ("run", "it is listed in the task"),
+    ]
 
 
 def test_a_lease_is_held_while_it_runs_and_given_back_afterwards(here: Path, tmp_path: Path, locks: Locks) -> None:
@@ -248,8 +250,9 @@ def test_two_processes_that_want_the_same_compute_it_once(slow: Path) -> None:
         with open(slow / "pipe") as pipe:
             assert pipe.readline() == "runs\n"
         second: list[Any] = []
-        thread = threading.Thread(target=lambda: second.append(
-            ml.execute(BOTH, stored(slow / "stored"), project=slow, listeners=[heard])))  # fmt: skip
+        thread = threading.Thread(
+            target=lambda: second.append(ml.execute(BOTH, stored(slow / "stored"), project=slow, listeners=[heard]))
+        )
         thread.start()
         assert waits.wait(60)  # it has met the lease, and done everything else
         with open(slow / "pipe2", "w"):

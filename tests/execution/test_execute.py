@@ -167,8 +167,13 @@ def test_listeners_hear_everything_once_and_in_order(here: Path) -> None:
     heard: list[events.Event] = []
     ml.execute(ml.Task().component("good").component("bad"), listeners=[heard.append], on_failure="continue")
     assert [type(event).__name__ for event in heard] == [
-        "ExecutionStarted", "TrialStarted", "TrialFinished", "TrialStarted", "TrialFailed", "ExecutionFinished",
-    ]  # fmt: skip
+        "ExecutionStarted",
+        "TrialStarted",
+        "TrialFinished",
+        "TrialStarted",
+        "TrialFailed",
+        "ExecutionFinished",
+    ]
     failed = heard[4]
     assert isinstance(failed, events.TrialFailed)
     assert (failed.component, failed.index, failed.error["type"], failed.will_retry) == (
@@ -259,9 +264,11 @@ def test_an_interrupt_ends_everything_in_order(project: World, tmp_path: Path) -
     heard: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         ml.execute(
-            ml.Task().component("good").component("stop").component("good"), tmp_path / "s", seed="OY1p1o",
+            ml.Task().component("good").component("stop").component("good"),
+            tmp_path / "s",
+            seed="OY1p1o",
             listeners=[lambda event: heard.append(type(event).__name__)],
-        )  # fmt: skip
+        )
     execution = ml.Storage(tmp_path / "s")["OY1p1o"]
     assert [trial.status for trial in execution.trials] == ["finished", "interrupted", "pending"]
     assert execution.status == "interrupted"
@@ -347,9 +354,14 @@ def test_what_is_noted_of_an_execution(here: Path, tmp_path: Path) -> None:
     execution = ml.execute(ml.Task("good").named("mine"), tmp_path / "s", seed=42)
     data = json.loads((tmp_path / "s" / "8gWVkz" / "execution.json").read_text())
     assert {key: data[key] for key in ("format", "id", "run", "seed", "name", "engine", "project")} == {
-        "format": 1, "id": "8gWVkz", "run": 1, "seed": 7957417341, "name": "mine",
-        "engine": {"type": "local", "slots": 1}, "project": "project",
-    }  # fmt: skip
+        "format": 1,
+        "id": "8gWVkz",
+        "run": 1,
+        "seed": 7957417341,
+        "name": "mine",
+        "engine": {"type": "local", "slots": 1},
+        "project": "project",
+    }
     assert data["started"].endswith("+00:00")
     assert data["python"] == ".".join(map(str, sys.version_info[:3]))
     assert data["host"]["name"] == os.uname().nodename
@@ -372,7 +384,11 @@ def test_an_execution_into_a_directory_imports_nothing_heavy(here: Path, tmp_pat
 
 def test_a_promised_result_that_is_missing_fails_the_trial_with_its_name(project: World) -> None:
     writes = "from machinable import Component\nclass Work(Component):\n    def on_execute(self):\n        self.store.write('a.json', 1)\n"  # noqa: E501
-    project("components:\n  - keeps: {_results_: [a.json]}\n  - breaks: {_results_: [a.json, b.json]}\n", keeps=writes, breaks=writes)  # noqa: E501  # fmt: skip
+    project(
+        "components:\n  - keeps: {_results_: [a.json]}\n  - breaks: {_results_: [a.json, b.json]}\n",
+        keeps=writes,
+        breaks=writes,
+    )
     execution = ml.execute(ml.Task().component("keeps").component("breaks"), on_failure="continue")
     assert [trial.status for trial in execution.trials] == ["finished", "failed"]
     error = execution.trials[1].error
@@ -385,7 +401,9 @@ def test_an_environment_holds_for_its_trial_only_and_is_not_stored(
 ) -> None:
     monkeypatch.setenv("GOLDEN_SECRET", "s3cret")
     reads = "import os\nfrom machinable import Component\nclass Work(Component):\n    def on_execute(self):\n        return len(os.environ.get('MY_TOKEN', ''))\n"  # noqa: E501
-    project("components:\n  - sets: {_environment_: {MY_TOKEN: '${GOLDEN_SECRET}'}}\n  - plain:\n", sets=reads, plain=reads)  # noqa: E501  # fmt: skip
+    project(
+        "components:\n  - sets: {_environment_: {MY_TOKEN: '${GOLDEN_SECRET}'}}\n  - plain:\n", sets=reads, plain=reads
+    )
     execution = ml.execute(ml.Task().component("sets").component("plain"), tmp_path / "s")
     assert [trial.result for trial in execution.trials] == [6, 0]
     assert "MY_TOKEN" not in os.environ

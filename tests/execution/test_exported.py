@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from machinable.execution.export import RUNTIME, facts_of
-from machinable.execution.rerun import code_of
-from machinable.plain import decode, encode
 from machinable.plan.task import Task
+from machinable.replay.export import RUNTIME, facts_of
+from machinable.replay.rerun import code_of
+from machinable.serialization import decode, encode
 from tests import golden_cases
 
 LIFE = golden_cases.load("life_cycle")
@@ -194,5 +194,7 @@ def test_modules_find_the_names_that_they_import(home: Path, tmp_path: Path) -> 
         "Task is not in an exported folder: it needs machinable",
     ]
     assert outcome == {
-        "state": "finished", "error": None, "result": [caught, 2, 2, 4, 2, ["all/b", "model/a", "x.json"]],
-    }  # fmt: skip
+        "state": "finished",
+        "error": None,
+        "result": [caught, 2, 2, 4, 2, ["all/b", "model/a", "x.json"]],
+    }

@@ -9,7 +9,7 @@ import pytest
 
 import machinable as ml
 from machinable.results.pointers import find_pointer
-from machinable.storage.object_store import ObjectStoreFiles
+from machinable.storage.s3 import ObjectStoreFiles
 from tests.conftest import World
 from tests.execution.fakes import Computing, events_of
 

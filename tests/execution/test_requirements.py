@@ -12,7 +12,7 @@ import pytest
 
 import machinable as ml
 from machinable import errors, events
-from machinable.execution.order import Obstacle, Order, Result
+from machinable.execution.queue import Available, Blocked, Order
 from machinable.plan.spec import Requirement, Target, TrialSpec
 from tests.conftest import World
 from tests.execution.fakes import Computing, computed, events_of, stored
@@ -51,21 +51,28 @@ def test_a_trial_is_told_where_what_it_requires_lies(here: Path, tmp_path: Path)
     execution, _ = computed("train", tmp_path / "s", engine)
     places = {spec.component: f"{execution}/{spec.uid}" for spec in engine.specs}
     assert {name: needed.place for name, needed in engine.specs[-1].requires.items()} == {
-        "data": places["double"], "more": places["odd"],
-    }  # fmt: skip
+        "data": places["double"],
+        "more": places["odd"],
+    }
 
 
 def test_a_failure_blocks_what_needs_it_and_nothing_else(here: Path, tmp_path: Path) -> None:
     heard: list[events.Event] = []
     with pytest.raises(errors.TrialsFailed) as caught:
         computed(
-            ml.Task().component("train").component("other"), tmp_path / "s", Computing(fails=["double"]),
+            ml.Task().component("train").component("other"),
+            tmp_path / "s",
+            Computing(fails=["double"]),
             listeners=[heard.append],
-        )  # fmt: skip
+        )
     execution = caught.value.execution
     assert sorted(events_of(execution)) == [
-        ("double", "failed"), ("nums", "finished"), ("odd", "finished"), ("other", "finished"), ("train", "blocked"),
-    ]  # fmt: skip
+        ("double", "failed"),
+        ("nums", "finished"),
+        ("odd", "finished"),
+        ("other", "finished"),
+        ("train", "blocked"),
+    ]
     culprit = next(trial for trial in execution.trials if trial.component == "double")
     blocked = next(trial for trial in execution.trials if trial.component == "train")
     assert blocked.because == f"double {culprit.uid}"
@@ -83,8 +90,11 @@ def test_everything_below_a_failure_is_blocked_by_the_first_culprit(here: Path, 
         computed("train", tmp_path / "s", Computing(fails=["nums"]))
     execution = caught.value.execution
     assert sorted(events_of(execution)) == [
-        ("double", "blocked"), ("nums", "failed"), ("odd", "blocked"), ("train", "blocked"),
-    ]  # fmt: skip
+        ("double", "blocked"),
+        ("nums", "failed"),
+        ("odd", "blocked"),
+        ("train", "blocked"),
+    ]
     assert {trial.because for trial in execution.trials} == {None, f"nums {execution.trials[0].uid}"}
 
 
@@ -134,7 +144,9 @@ def test_what_has_finished_can_run_again_when_the_execution_goes_on(
 def test_without_a_cascade_nothing_else_runs_when_it_goes_on(here: Path, tmp_path: Path) -> None:
     first, _ = computed("train", tmp_path / "s")
     engine = Computing({"nums": "new"})
-    execution = ml.execute(storage=stored(tmp_path / "s"), resume=str(first), engine=engine, rerun="nums", cascade=False)  # noqa: E501  # fmt: skip
+    execution = ml.execute(
+        storage=stored(tmp_path / "s"), resume=str(first), engine=engine, rerun="nums", cascade=False
+    )
     assert engine.ran == ["nums"]
     assert [trial.stale for trial in execution.trials] == [None, "data:x", "data:x", None]
 
@@ -159,7 +171,7 @@ def test_a_chain_of_5000_is_no_problem(project: World, tmp_path: Path) -> None:
     ran = []
     while (spec := order.next(0.0)) is not None:
         ran.append(spec.index)
-        order.settle(spec, Result(f"OY1p1o/{spec.uid}"))
+        order.settle(spec, Available(f"OY1p1o/{spec.uid}"))
     assert ran == list(range(5000))
 
     order = Order(plan)
@@ -167,11 +179,11 @@ def test_a_chain_of_5000_is_no_problem(project: World, tmp_path: Path) -> None:
     assert first is not None
     waiting = order.next(0.0)
     assert waiting is None  # everything waits for the first
-    order.settle(first, Obstacle("blocked", "c0"))
+    order.settle(first, Blocked("blocked", "c0"))
     blocked = 0
     while (spec := order.next(0.0)) is not None:
         obstacle = order.obstacle(spec)
-        assert obstacle == Obstacle("blocked", "c0")
+        assert obstacle == Blocked("blocked", "c0")
         order.settle(spec, obstacle)
         blocked += 1
     assert blocked == 4999
@@ -182,10 +194,18 @@ def test_a_chain_of_5000_is_no_problem(project: World, tmp_path: Path) -> None:
 
 def trial(index: int, *requires: int, is_requirement: bool = True) -> TrialSpec:
     return TrialSpec(
-        index=index, uid=str(index), seed=0, component=f"c{index}", module="m", version=None, config={}, flags={},
-        target=Target("m"), is_requirement=is_requirement,
+        index=index,
+        uid=str(index),
+        seed=0,
+        component=f"c{index}",
+        module="m",
+        version=None,
+        config={},
+        flags={},
+        target=Target("m"),
+        is_requirement=is_requirement,
         requires={str(other): Requirement(f"c{other}", str(other), "") for other in requires},
-    )  # fmt: skip
+    )
 
 
 def handed_out(order: Order, now: float = 0.0) -> list[int]:
@@ -203,9 +223,9 @@ def plan() -> Sequence[TrialSpec]:
 def test_a_trial_comes_when_the_last_of_what_it_requires_is_settled(plan: Sequence[TrialSpec]) -> None:
     order = Order(plan)
     assert handed_out(order) == [0, 1, 3]
-    order.settle(plan[1], Result("p/1"))
+    order.settle(plan[1], Available("p/1"))
     assert handed_out(order) == []
-    order.settle(plan[0], Result("p/0"))
+    order.settle(plan[0], Available("p/0"))
     assert handed_out(order) == [2]
     assert {name: needed.place for name, needed in order.placed(plan[2]).requires.items()} == {"0": "p/0", "1": "p/1"}
 
@@ -213,16 +233,16 @@ def test_a_trial_comes_when_the_last_of_what_it_requires_is_settled(plan: Sequen
 def test_it_comes_at_once_when_one_will_have_no_result(plan: Sequence[TrialSpec]) -> None:
     order = Order(plan)
     handed_out(order)
-    order.settle(plan[1], Obstacle("skipped", "somebody"))
+    order.settle(plan[1], Blocked("skipped", "somebody"))
     assert handed_out(order) == [2]
-    assert order.obstacle(plan[2]) == Obstacle("skipped", "somebody")
-    order.settle(plan[0], Obstacle("blocked", "c0 0"))
+    assert order.obstacle(plan[2]) == Blocked("skipped", "somebody")
+    order.settle(plan[0], Blocked("blocked", "c0 0"))
     assert handed_out(order) == []  # not twice
-    assert order.obstacle(plan[2]) == Obstacle("blocked", "c0 0")
+    assert order.obstacle(plan[2]) == Blocked("blocked", "c0 0")
 
 
 def test_what_is_done_does_not_come_and_its_result_counts(plan: Sequence[TrialSpec]) -> None:
-    order = Order(plan, {"0", "1"}, {"0": Result("p/0"), "1": Result("p/1")})
+    order = Order(plan, {"0", "1"}, {"0": Available("p/0"), "1": Available("p/1")})
     assert handed_out(order) == [2, 3]
 
 
@@ -256,7 +276,7 @@ def test_the_plan_is_not_searched_to_its_end_for_something_that_fits() -> None:
 def test_a_plan_of_trials_without_requirements_is_not_held(here: Path, tmp_path: Path) -> None:
     order = Order(ml.Task("other").repeat(1000).plan())
     while (spec := order.next(0.0)) is not None:
-        order.settle(spec, Result("p"))
+        order.settle(spec, Available("p"))
     held = {name: len(value) for name, value in vars(order).items() if isinstance(value, (dict, list))}
     assert set(held.values()) == {0}
 

@@ -12,9 +12,9 @@ import pytest
 
 import machinable as ml
 from machinable import errors, events
+from machinable.execution.dry_run import PlannedOutcome
 from machinable.execution.execute import rehearse
-from machinable.execution.intentions import Intention
-from machinable.execution.reuse import Rule, judge
+from machinable.execution.reuse import ReusePolicy, decide_reuse
 from machinable.plan.spec import Target, TrialSpec
 from machinable.results.pointers import Pointer, changed_input, find_pointer
 from machinable.storage import layout
@@ -52,7 +52,11 @@ def test_requirements_are_computed_once_and_listed_trials_afresh(here: Path, tmp
     second, ran = computed("train", tmp_path / "s")
     assert ran == ["train"]
     assert states(second) == {"nums": "reused", "double": "reused", "train": "finished"}
-    assert [trial.source for trial in second.trials] == [f"{first}/{first.trials[0].uid}", f"{first}/{first.trials[1].uid}", None]  # noqa: E501  # fmt: skip
+    assert [trial.source for trial in second.trials] == [
+        f"{first}/{first.trials[0].uid}",
+        f"{first}/{first.trials[1].uid}",
+        None,
+    ]
     assert (second.status, bool(second)) == ("finished", True)
 
 
@@ -102,7 +106,9 @@ def test_other_source_is_told_once_and_its_result_reused(here: Path, tmp_path: P
     pointer = find_pointer(DirectoryFiles(tmp_path / "s"), first.trials[0].identity)
     assert pointer is not None
     place = f"{first}/{first.trials[0].uid}"
-    assert notice.startswith(f"nums is reused from {place}, which was made by nums as of {pointer.source}; it is sha256:")  # noqa: E501  # fmt: skip
+    assert notice.startswith(
+        f"nums is reused from {place}, which was made by nums as of {pointer.source}; it is sha256:"
+    )
     assert notice.endswith(" now. To run it again: rerun='nums', and always in such a case: reuse='same-code'")
     assert "\n" not in notice
 
@@ -296,10 +302,16 @@ def test_what_is_stored_of_a_result(here: Path, tmp_path: Path) -> None:
     assert path == tmp_path / "s" / "by-content" / double.identity[:2] / f"{double.identity}.json"
     data = json.loads(path.read_text())
     assert data | {"time": "", "module": ""} == {
-        "format": 1, "identity": double.identity, "trial": f"{execution}/{double.uid}", "time": "", "seconds": 0.5,
-        "record": {"n": 1}, "artifacts": {"x": "sha256:double"},
-        "inputs": {"data": {"identity": nums.identity, "artifacts": {"x": "sha256:nums"}}}, "module": "",
-    }  # fmt: skip
+        "format": 1,
+        "identity": double.identity,
+        "trial": f"{execution}/{double.uid}",
+        "time": "",
+        "seconds": 0.5,
+        "record": {"n": 1},
+        "artifacts": {"x": "sha256:double"},
+        "inputs": {"data": {"identity": nums.identity, "artifacts": {"x": "sha256:nums"}}},
+        "module": "",
+    }
     assert data["module"]["name"] == "double"
     assert data["module"]["digest"].startswith("sha256:")
 
@@ -332,7 +344,9 @@ def test_listeners_and_callbacks_hear_of_reused_trials(here: Path, tmp_path: Pat
     task = ml.Task("train").on_complete(lambda trial: called.append((trial.component, trial.status, trial.last_row)))
     execution, _ = computed(task, tmp_path / "s", seed=1, reuse="all", listeners=[heard.append])
     assert [type(event).__name__ for event in heard] == ["ExecutionStarted", *["TrialReused"] * 3, "ExecutionFinished"]
-    assert [event.source for event in heard if isinstance(event, events.TrialReused)] == [t.source for t in execution.trials]  # noqa: E501  # fmt: skip
+    assert [event.source for event in heard if isinstance(event, events.TrialReused)] == [
+        t.source for t in execution.trials
+    ]
     assert isinstance(heard[-1], events.ExecutionFinished)
     assert (heard[-1].status, heard[-1].finished, heard[-1].failed) == ("finished", 3, 0)
     assert called == [("train", "reused", {"n": 1})]  # the task's own trials only
@@ -378,29 +392,37 @@ def actions(task: Any, directory: Path, **options: Any) -> list[tuple[str, str, 
 def test_dry_tells_of_each_trial_what_would_become_of_it(here: Path, tmp_path: Path) -> None:
     listed = ("train", "run", "it is listed in the task", None)
     assert actions("train", tmp_path / "s") == [
-        ("nums", "run", "it is not there yet", None), ("double", "run", "it is not there yet", None), listed,
-    ]  # fmt: skip
+        ("nums", "run", "it is not there yet", None),
+        ("double", "run", "it is not there yet", None),
+        listed,
+    ]
     assert not (tmp_path / "s").exists()
     first, _ = computed("train", tmp_path / "s")
     nums, double = (f"{first}/{trial.uid}" for trial in first.trials[:2])
     there = "its result is there"
     assert actions("train", tmp_path / "s") == [
-        ("nums", "reuse", there, nums), ("double", "reuse", there, double), listed
-    ]  # fmt: skip
+        ("nums", "reuse", there, nums),
+        ("double", "reuse", there, double),
+        listed,
+    ]
     assert actions("train", tmp_path / "s", rerun="nums") == [
         ("nums", "run", "it is to be run again", nums),
-        ("double", "reuse", "unless nums gives something else than before", double), listed,
-    ]  # fmt: skip
+        ("double", "reuse", "unless nums gives something else than before", double),
+        listed,
+    ]
     assert actions("train", tmp_path / "s", reuse=False)[0] == ("nums", "run", "nothing is reused", nums)
     computed("nums", tmp_path / "s", reuse=False)  # listed: gives no pointer
     second, _ = computed("train", tmp_path / "s", Computing({"nums": "new"}), rerun="nums", cascade=False)
     assert actions("train", tmp_path / "s")[:2] == [
         ("nums", "reuse", there, f"{second}/{second.trials[0].uid}"),
         ("double", "stale", f"data:x has changed since {double}", double),
-    ]  # fmt: skip
+    ]
     assert actions("train", tmp_path / "s", cascade=False)[1] == (
-        "double", "reuse", "stale, for data:x has changed", double,
-    )  # fmt: skip
+        "double",
+        "reuse",
+        "stale, for data:x has changed",
+        double,
+    )
     before = sorted(path for path in tmp_path.rglob("*"))
     actions("train", tmp_path / "s", reuse="all")
     assert sorted(path for path in tmp_path.rglob("*")) == before
@@ -408,7 +430,7 @@ def test_dry_tells_of_each_trial_what_would_become_of_it(here: Path, tmp_path: P
 
 def test_without_a_storage_nothing_is_known(here: Path) -> None:
     plan, found = rehearse("train")
-    assert found == [Intention(spec.uid, "pending", "nothing is kept without a storage") for spec in plan]
+    assert found == [PlannedOutcome(spec.uid, "pending", "nothing is kept without a storage") for spec in plan]
 
 
 def test_dry_prints_it(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -427,37 +449,49 @@ def test_dry_prints_it(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 SPEC = TrialSpec(
-    index=0, uid="u", seed=0, component="net", module="nets", version=None, config={}, flags={"NAME": "my.net"},
-    target=Target("nets"), is_requirement=True,
-)  # fmt: skip
+    index=0,
+    uid="u",
+    seed=0,
+    component="net",
+    module="nets",
+    version=None,
+    config={},
+    flags={"NAME": "my.net"},
+    target=Target("nets"),
+    is_requirement=True,
+)
 POINTER = Pointer("OY1p1o/u", 1.0, None, {}, {"data": {"x": "1"}}, "sha256:then")
 
 
 @pytest.mark.parametrize(
     ("rule", "pointer", "artifacts", "source", "action", "other"),
     [
-        (Rule(), None, {}, None, "run", None),
-        (Rule(), POINTER, {"data": {"x": "1"}}, "sha256:then", "reuse", None),
-        (Rule(), POINTER, {"data": {"x": "2"}}, "sha256:then", "stale", None),
-        (Rule(), POINTER, {"data": {}}, "sha256:then", "stale", None),
-        (Rule(), POINTER, {}, "sha256:then", "reuse", None),  # nobody knows of another one
-        (Rule(cascade=False), POINTER, {"data": {"x": "2"}}, "sha256:then", "reuse", None),
-        (Rule(), POINTER, {}, "sha256:now", "reuse", "sha256:now"),
-        (Rule("same-code"), POINTER, {}, "sha256:now", "run", None),
-        (Rule("same-code"), POINTER, {}, "sha256:then", "reuse", None),
-        (Rule("same-code"), POINTER._replace(source=None), {}, "sha256:now", "reuse", None),
-        (Rule("same-code"), POINTER, {}, None, "reuse", None),
-        (Rule(False), POINTER, {}, None, "run", None),
-        (Rule(rerun=("net",)), POINTER, {}, None, "run", None),
-        (Rule(rerun=("my.*",)), POINTER, {}, None, "run", None),
-        (Rule(rerun=("Net",)), POINTER, {}, None, "reuse", None),
+        (ReusePolicy(), None, {}, None, "run", None),
+        (ReusePolicy(), POINTER, {"data": {"x": "1"}}, "sha256:then", "reuse", None),
+        (ReusePolicy(), POINTER, {"data": {"x": "2"}}, "sha256:then", "stale", None),
+        (ReusePolicy(), POINTER, {"data": {}}, "sha256:then", "stale", None),
+        (ReusePolicy(), POINTER, {}, "sha256:then", "reuse", None),  # nobody knows of another one
+        (ReusePolicy(cascade=False), POINTER, {"data": {"x": "2"}}, "sha256:then", "reuse", None),
+        (ReusePolicy(), POINTER, {}, "sha256:now", "reuse", "sha256:now"),
+        (ReusePolicy("same-code"), POINTER, {}, "sha256:now", "run", None),
+        (ReusePolicy("same-code"), POINTER, {}, "sha256:then", "reuse", None),
+        (ReusePolicy("same-code"), POINTER._replace(source=None), {}, "sha256:now", "reuse", None),
+        (ReusePolicy("same-code"), POINTER, {}, None, "reuse", None),
+        (ReusePolicy(False), POINTER, {}, None, "run", None),
+        (ReusePolicy(rerun=("net",)), POINTER, {}, None, "run", None),
+        (ReusePolicy(rerun=("my.*",)), POINTER, {}, None, "run", None),
+        (ReusePolicy(rerun=("Net",)), POINTER, {}, None, "reuse", None),
     ],
 )
 def test_what_becomes_of_a_trial(
-    rule: Rule, pointer: Pointer | None, artifacts: dict[str, dict[str, str]], source: str | None, action: str,
+    rule: ReusePolicy,
+    pointer: Pointer | None,
+    artifacts: dict[str, dict[str, str]],
+    source: str | None,
+    action: str,
     other: str | None,
-) -> None:  # fmt: skip
-    verdict = judge(SPEC, rule, pointer, artifacts, source)
+) -> None:
+    verdict = decide_reuse(SPEC, rule, pointer, artifacts, source)
     assert (verdict.action, verdict.other_source) == (action, other)
     assert (verdict.pointer is not None) == (action == "reuse")
 
@@ -465,10 +499,10 @@ def test_what_becomes_of_a_trial(
 def test_what_a_script_calls_main_is_not_shared() -> None:
     from dataclasses import replace
 
-    assert Rule().shares(SPEC)
-    assert not Rule().shares(replace(SPEC, target=Target("__main__", "Net", "class")))
-    assert not Rule().shares(replace(SPEC, is_requirement=False))
-    assert Rule("all").shares(replace(SPEC, is_requirement=False))
+    assert ReusePolicy().shares(SPEC)
+    assert not ReusePolicy().shares(replace(SPEC, target=Target("__main__", "Net", "class")))
+    assert not ReusePolicy().shares(replace(SPEC, is_requirement=False))
+    assert ReusePolicy("all").shares(replace(SPEC, is_requirement=False))
 
 
 def test_an_input_that_is_gone_has_changed() -> None:

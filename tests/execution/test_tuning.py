@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import machinable as ml
-from machinable.engines.processes import ProcessesEngine
-from machinable.engines.protocol import WorkerLost
+from machinable.engines.base import WorkerLost
+from machinable.engines.processes.pool import ProcessesEngine
 from machinable.errors import (
     ImportFailed,
     InvalidType,
@@ -46,8 +46,12 @@ components:
 
 @pytest.fixture(autouse=True)
 def _declared(project: World) -> None:
-    project(DECLARATIONS, net=NET, plain="from machinable import Component\n\n\nclass Plain(Component): ...\n",
-            patient="from net import Net\n\n\nclass Patient(Net): ...\n")  # fmt: skip
+    project(
+        DECLARATIONS,
+        net=NET,
+        plain="from machinable import Component\n\n\nclass Plain(Component): ...\n",
+        patient="from net import Net\n\n\nclass Patient(Net): ...\n",
+    )
 
 
 @pytest.mark.parametrize("engine", ["local", "dry", "processes:1"])
@@ -128,8 +132,11 @@ def test_a_sampled_function_that_raises_is_told_with_its_error() -> None:
     from ray import tune
 
     lr = tune.sample_from(lambda config: 1 / 0)
-    refused(InvalidValue, "nothing can be sampled: ZeroDivisionError: division by zero",
-            ml.Task("net").tune(config={"lr": lr}))  # fmt: skip
+    refused(
+        InvalidValue,
+        "nothing can be sampled: ZeroDivisionError: division by zero",
+        ml.Task("net").tune(config={"lr": lr}),
+    )
 
 
 def test_without_ray_tune_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,9 @@ import pytest
 
 import machinable as ml
 from machinable.component.base import Component
-from machinable.engines.processes import ProcessesEngine
+from machinable.engines.processes.pool import ProcessesEngine
 from machinable.errors import Refused, SeveralErrors, TrialsFailed
-from machinable.execution.work import _opened as opened_by_workers
+from machinable.execution.worker_task import _opened as opened_by_workers
 from machinable.testing.engine import contents
 from tests.kits.modules import ENDLESS, HELD, INTERRUPTS
 
@@ -270,10 +270,10 @@ def test_while_an_execution_runs_its_workers_can_be_seen_and_then_no_more(projec
 BEGINS = """
 import os
 import sys
-from machinable.execution.work import WorkerWork
+from machinable.execution.worker_task import WorkerTask
 
 storage = sys.argv[1]
-WorkerWork(storage, "OY1p1o", storage).begin()
+WorkerTask(storage, "OY1p1o", storage).begin()
 print([name for name in os.listdir(os.path.join(storage, "OY1p1o")) if name.endswith("-trials")])
 """
 
@@ -379,8 +379,13 @@ def python(directory: Path, *arguments: str, stdin: str | None = None) -> subpro
     environment = {**os.environ, "PYTHONPATH": str(Path(ml.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
         [sys.executable, "-W", "error", *arguments],
-        cwd=directory, env=environment, input=stdin, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        cwd=directory,
+        env=environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 NAMED = "import machinable as ml\nprint(ml.execute(ml.Task('work').repeat(3), None, 1, 'processes:2').status)\n"

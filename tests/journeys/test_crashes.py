@@ -23,9 +23,9 @@ import pytest
 import machinable as ml
 from machinable.results.execution import Execution
 from machinable.results.verify import verify
-from machinable.storage.digests import digest
 from machinable.storage.files import Files, is_temporary
-from machinable.storage.opener import open_files
+from machinable.storage.hashing import digest
+from machinable.storage.open import open_files
 from tests.kits.s3_server import s3_server
 
 TIMES = [int(number) for number in os.environ.get("MACHINABLE_CRASHES", "12,4").split(",")]

@@ -160,8 +160,14 @@ def test_errors_of_components_are_told_alike_on_every_engine(project: World, ray
         assert told["ray"] == told["local"]
     errors = {how: error for how, (_, error) in zip(HOWS, told["ray"], strict=True)}
     assert [errors[how]["type"] for how in HOWS] == [
-        "ValueError", "ValueError", "Strange", "Mute", "ValueError", "ValueError", "SystemExit",
-    ]  # fmt: skip
+        "ValueError",
+        "ValueError",
+        "Strange",
+        "Mute",
+        "ValueError",
+        "ValueError",
+        "SystemExit",
+    ]
     assert 'in deeper\n    {}["missing"]' in errors["chain"]["traceback"]
     assert "KeyError: 'missing'" in errors["chain"]["traceback"]
     assert "direct cause" in errors["chain"]["traceback"]

@@ -20,8 +20,8 @@ import pytest
 import machinable as ml
 from machinable import events
 from machinable.cli import main
+from machinable.engines.base import Work
 from machinable.engines.local import LocalEngine
-from machinable.engines.protocol import Work
 from machinable.errors import StorageUnavailable
 from machinable.execution.scheduler import Scheduler
 from machinable.plan.spec import Outcome, TrialSpec
@@ -54,7 +54,7 @@ def shelter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(directory))
     monkeypatch.setenv("TMPDIR", str(directory))
-    monkeypatch.setattr("machinable.storage.refuge.PLACES", ())
+    monkeypatch.setattr("machinable.storage.fallback.PLACES", ())
     return directory
 
 
@@ -202,9 +202,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 400 KiB."""
     directory = tmp_path / "disk"
     directory.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(directory)], capture_output=True, check=False
-    ) if sys.platform == "linux" and os.geteuid() == 0 else None  # fmt: skip
+    mounted = (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(directory)], capture_output=True, check=False
+        )
+        if sys.platform == "linux" and os.geteuid() == 0
+        else None
+    )
     if mounted is None or mounted.returncode:
         pytest.skip("no disk can be mounted here")
     yield directory
@@ -220,9 +224,10 @@ def fill(directory: str) -> None:
 
 @pytest.mark.parametrize("engine", ["local", "processes:1"])
 def test_a_disk_that_runs_full(project: World, tmp_path: Path, small_disk: Path, engine: str) -> None:
-    project("components: [work: ]\n", work=WORK.format(
-        breaks=f"from tests.journeys.test_outages import fill; fill({str(small_disk)!r})"
-    ))  # fmt: skip
+    project(
+        "components: [work: ]\n",
+        work=WORK.format(breaks=f"from tests.journeys.test_outages import fill; fill({str(small_disk)!r})"),
+    )
     storage = small_disk / "stored"
 
     with pytest.raises(StorageUnavailable, match="No space left on device") as caught:
@@ -251,9 +256,9 @@ def test_a_disk_that_runs_full(project: World, tmp_path: Path, small_disk: Path,
 @pytest.mark.filterwarnings("ignore:a lease could not be given back")
 def test_a_server_that_dies(project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("boto3")
-    from machinable.storage import object_store
+    from machinable.storage import s3
     from machinable.storage.files import DirectoryFiles
-    from machinable.storage.records import read_rows
+    from machinable.storage.streams import read_rows
     from tests.kits.s3_server import s3_server
 
     project(
@@ -261,7 +266,7 @@ def test_a_server_that_dies(project: World, tmp_path: Path, monkeypatch: pytest.
         work=WORK.format(breaks="from tests.journeys import test_outages; test_outages.BREAK()"),
     )
     once = {"connect_timeout": 2, "read_timeout": 5, "retries": {"mode": "standard", "total_max_attempts": 1}}
-    monkeypatch.setattr(object_store, "_PATIENT", once)
+    monkeypatch.setattr(s3, "_PATIENT", once)
     for name, value in {
         "ACCESS_KEY_ID": "CANARYID",
         "SECRET_ACCESS_KEY": "CANARYKEY",
@@ -288,8 +293,11 @@ def test_a_server_that_dies(project: World, tmp_path: Path, monkeypatch: pytest.
     (ledger,) = (place / "OY1p1o").glob("ledger.*.jsonl")
     events = [json.loads(line) for line in ledger.read_text().splitlines()]
     assert [(event["event"], event.get("uid") == uid) for event in events] == [
-        ("started", False), ("finished", False), ("started", True), ("ended", False),
-    ]  # fmt: skip
+        ("started", False),
+        ("finished", False),
+        ("started", True),
+        ("ended", False),
+    ]
     assert events[-1]["status"] == "interrupted"
 
 

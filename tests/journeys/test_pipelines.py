@@ -99,7 +99,10 @@ def test_a_graph_is_computed_once_and_only_what_is_asked_for_runs_again(here: Pa
     first = run("report", tmp_path / "s")
     assert states(first) == [(name, "finished") for name in ("nums", "split", "model", "model", "report")]
     again = run("report", tmp_path / "s")
-    assert states(again) == [*((name, "reused") for name in ("nums", "split", "model", "model")), ("report", "finished")]  # noqa: E501  # fmt: skip
+    assert states(again) == [
+        *((name, "reused") for name in ("nums", "split", "model", "model")),
+        ("report", "finished"),
+    ]
     assert again.trials[-1].last_row["difference"] == first.trials[-1].last_row["difference"]
     assert list(again.trials[2].records) == list(first.trials[2].records)
     other = run("model", tmp_path / "s", seed="BcDeFg")  # another execution, another listed trial, the same data
@@ -145,16 +148,22 @@ def test_a_broken_requirement_blocks_its_branch_and_can_be_mended(here: Path, tm
         run(ml.Task().component("report").component("nums"), tmp_path / "s")
     execution = caught.value.execution
     assert states(execution) == [
-        ("nums", "finished"), ("split", "failed"), ("model", "blocked"), ("model", "blocked"), ("report", "blocked"),
         ("nums", "finished"),
-    ]  # fmt: skip
+        ("split", "failed"),
+        ("model", "blocked"),
+        ("model", "blocked"),
+        ("report", "blocked"),
+        ("nums", "finished"),
+    ]
     assert caught.value.message == "1 of 6 trials of OY1p1o failed and blocked 3 others"
     edit(here, "split", SPLIT)
     mended = ml.execute(storage=place(tmp_path / "s"), resume="OY1p1o", engine="processes:2")
     assert [state for _, state in states(mended)] == ["finished"] * 6
     whole = run("report", tmp_path / "other")
     assert mended.trials[4].last_row["difference"] == whole.trials[4].last_row["difference"]
-    assert states(run("report", tmp_path / "s"))[:4] == [(name, "reused") for name in ("nums", "split", "model", "model")]  # noqa: E501  # fmt: skip
+    assert states(run("report", tmp_path / "s"))[:4] == [
+        (name, "reused") for name in ("nums", "split", "model", "model")
+    ]
 
 
 def test_a_killed_execution_whose_requirement_had_finished_has_its_result(here: Path, tmp_path: Path) -> None:
@@ -169,9 +178,14 @@ def test_a_killed_execution_whose_requirement_had_finished_has_its_result(here: 
     assert execution.status == "finished"
     assert sorted((tmp_path / "s" / "by-content").rglob("*.json")) == pointers
     assert {event["event"] for event in map(json.loads, ledger.read_text().splitlines())} == {
-        "started", "resumed", "finished", "ended",
-    }  # fmt: skip
-    assert states(run("report", tmp_path / "s"))[:4] == [(name, "reused") for name in ("nums", "split", "model", "model")]  # noqa: E501  # fmt: skip
+        "started",
+        "resumed",
+        "finished",
+        "ended",
+    }
+    assert states(run("report", tmp_path / "s"))[:4] == [
+        (name, "reused") for name in ("nums", "split", "model", "model")
+    ]
 
 
 def test_what_a_task_requires_besides(here: Path, tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ import pytest
 import machinable as ml
 from machinable import events
 from machinable.engines import registry
-from machinable.engines.ray import RayEngine
+from machinable.engines.ray.engine import RayEngine
 from machinable.errors import ImportFailed, InvalidValue, Refused
 from machinable.testing.engine import contents
-from tests.execution.test_spool import CHAIN, CHAINED
+from tests.execution.test_transfer import CHAIN, CHAINED
 from tests.kits.modules import ENDLESS, INTERRUPTS
 
 World = Callable[..., Path]
@@ -131,8 +131,12 @@ def test_what_runs_is_the_code_as_it_was_at_the_start(
     code_backup: bool, project: World, ray_cluster: None, tmp_path: Path, pipe: Pipes
 ) -> None:
     here, go_on = pipe(), pipe()
-    directory = project(f"components:\n  - reads: {{here: {here}, go_on: {go_on}}}\n", reads=READS,
-                        helper="VALUE = 'before'\n", late="VALUE = 'before'\n")  # fmt: skip
+    directory = project(
+        f"components:\n  - reads: {{here: {here}, go_on: {go_on}}}\n",
+        reads=READS,
+        helper="VALUE = 'before'\n",
+        late="VALUE = 'before'\n",
+    )
     (directory / "data.txt").write_text("before")
 
     aside = Aside(lambda: run(ml.Task("reads").repeat(3), tmp_path / "stored", code_backup=code_backup))
@@ -222,9 +226,10 @@ def test_what_a_trial_requires_is_there_wherever_it_runs(
     if kind == "unreached":
         request.getfixturevalue("unreached")
     project(
-        "components:\n  - writes: {rate: 0.1}\n  - needs: {_requires_: {data: writes}}\n", writes=WRITES.replace(
-            "self.flags.REPEAT_NUMBER == 1", "False"), needs=NEEDS,
-    )  # fmt: skip
+        "components:\n  - writes: {rate: 0.1}\n  - needs: {_requires_: {data: writes}}\n",
+        writes=WRITES.replace("self.flags.REPEAT_NUMBER == 1", "False"),
+        needs=NEEDS,
+    )
 
     execution = run(ml.Task("needs").repeat(2), None if kind == "memory" else tmp_path / "stored", engine)
 
@@ -345,9 +350,13 @@ def script(
     variables = {**os.environ, "PYTHONPATH": str(Path(ml.__file__).parents[1]), **environment}
     variables.pop("RAY_AUTH_MODE", None)
     return subprocess.run(
-        [sys.executable, *options, "script.py", *arguments], cwd=directory, env=variables, capture_output=True,
-        text=True, timeout=120,
-    )  # fmt: skip
+        [sys.executable, *options, "script.py", *arguments],
+        cwd=directory,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_a_node_that_is_lost_costs_an_attempt(project: World) -> None:
@@ -426,7 +435,7 @@ def test_that_a_cluster_is_occupied_is_told_while_trials_wait_for_it(
         def __call__(self, event: events.Event) -> None:
             pass
 
-    monkeypatch.setattr("machinable.engines.dispatcher.STARVED", 0.5)
+    monkeypatch.setattr("machinable.engines.ray.dispatcher.NO_WORKER_NOTICE_AFTER", 0.5)
     project("components:\n  - nothing:\n", nothing=NOTHING)
     occupant = ray.remote(Occupant).options(num_cpus=2).remote()
     ray.get(occupant.is_there.remote())
@@ -540,7 +549,7 @@ def test_hosts_with_another_version_are_told(
     project: World, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project("components:\n  - nothing:\n", nothing=NOTHING)
-    monkeypatch.setattr("machinable.engines.agent._version", lambda: "0.0.1")  # hosts import their own
+    monkeypatch.setattr("machinable.engines.ray.actor._version", lambda: "0.0.1")  # hosts import their own
 
     (trial,) = run("nothing", on_failure="continue").trials
 
@@ -598,9 +607,13 @@ def somebody(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that has started a cluster of its own. It tells the address, and how the cluster is after a line."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
     with subprocess.Popen(
-        [sys.executable, "-c", SOMEBODY], cwd=tmp_path, env={**environment, "HOME": str(tmp_path)},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        [sys.executable, "-c", SOMEBODY],
+        cwd=tmp_path,
+        env={**environment, "HOME": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         try:
             yield process
         finally:
@@ -634,7 +647,7 @@ OWN = """
 import os
 import ray
 import machinable as ml
-from machinable.engines.ray import RayEngine
+from machinable.engines.ray.engine import RayEngine
 from machinable.errors import InvalidValue
 
 storage = {"storage": "stored", "code_backup": False}

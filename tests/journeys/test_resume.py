@@ -177,7 +177,7 @@ def test_a_trial_that_tells_what_it_does_when_nobody_listens_any_more_has_not_fa
 MARKED = """
 import sys
 from machinable.storage.files import DirectoryFiles
-from machinable.storage.leftovers import mark_worker
+from machinable.storage.cleanup import mark_worker
 mark_worker(DirectoryFiles(sys.argv[1]), "OY1p1o")
 print("ready", flush=True)
 sys.stdin.read()
@@ -190,7 +190,7 @@ def test_a_worker_that_does_not_end_after_its_executing_process_was_killed_is_to
     storage = tmp_path / "s"
     (here / "trap").write_text("1:1 kill")
     assert in_a_process(here, storage) == -signal.SIGKILL
-    monkeypatch.setattr("machinable.execution.resume.ORPHANS", 0.1)
+    monkeypatch.setattr("machinable.execution.resume.WORKER_EXIT_TIMEOUT", 0.1)
     with subprocess.Popen(
         [sys.executable, "-c", MARKED, str(storage)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as worker:
@@ -216,9 +216,10 @@ def test_a_trial_that_had_finished_when_nobody_could_say_so_stays(here: Path, tm
 
     heard: list[str] = []
     execution = ml.execute(
-        storage=place(storage), resume="OY1p1o",
+        storage=place(storage),
+        resume="OY1p1o",
         listeners=[lambda event: heard.append(event.uid) if isinstance(event, events.TrialStarted) else None],
-    )  # fmt: skip
+    )
 
     assert heard == [execution.trials[1].uid]
     finished = [row for row in ledger(storage) if row["event"] == "finished"]
@@ -257,12 +258,18 @@ def test_the_ledger_and_the_listeners_tell_that_it_went_on(here: Path, tmp_path:
     rows = ledger(storage)
     assert [row["event"] for row in rows[-4:]] == ["resumed", "started", "finished", "ended"]
     assert {key: rows[-4][key] for key in ("added", "removed", "kept", "engine")} == {
-        "added": 0, "removed": 0, "kept": 4, "engine": {"type": "local", "slots": 1},
-    }  # fmt: skip
+        "added": 0,
+        "removed": 0,
+        "kept": 4,
+        "engine": {"type": "local", "slots": 1},
+    }
     assert rows[-1]["status"] == "finished"
     assert [type(event).__name__ for event in heard] == [
-        "ExecutionStarted", "TrialStarted", "TrialFinished", "ExecutionFinished",
-    ]  # fmt: skip
+        "ExecutionStarted",
+        "TrialStarted",
+        "TrialFinished",
+        "ExecutionFinished",
+    ]
     assert isinstance(heard[0], events.ExecutionStarted)
     assert isinstance(heard[-1], events.ExecutionFinished)
     assert (heard[0].total, heard[0].kept) == (4, 3)
@@ -312,9 +319,7 @@ def test_one_that_has_finished_stays_as_it_is(here: Path, tmp_path: Path, capsys
 # with another task
 
 
-def test_with_another_task_that_one_counts(
-    here: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:  # fmt: skip
+def test_with_another_task_that_one_counts(here: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     storage = tmp_path / "s"
     former = ml.execute(ml.Task().component("work", [None, {"lr": 0.2}]).repeat(2), place(storage), "OY1p1o")
     former_uids = [trial.uid for trial in former.trials]
@@ -323,9 +328,11 @@ def test_with_another_task_that_one_counts(
     told = changes("OY1p1o", wanted, place(storage))
 
     execution = ml.execute(
-        wanted, place(storage), resume="OY1p1o",
+        wanted,
+        place(storage),
+        resume="OY1p1o",
         listeners=[lambda event: ran.append(event.uid) if isinstance(event, events.TrialStarted) else None],
-    )  # fmt: skip
+    )
 
     assert str(told) == "+4 \N{MINUS SIGN}2 =2"
     assert capfd.readouterr().err == "OY1p1o: +4 \N{MINUS SIGN}2 =2: 4 added, 2 removed, 2 kept; 4 to run\n"
@@ -372,9 +379,15 @@ def test_only_fewer_trials_can_be_wanted(here: Path, tmp_path: Path) -> None:
     assert len(execution) == 2
     assert outcomes(ml.Storage(str(storage))["OY1p1o"]) == uninterrupted(tmp_path / "other", 2)
     assert ledger(storage)[-2] | {"code": 0, "host": 0, "time": 0} == {
-        "event": "resumed", "time": 0, "added": 0, "removed": 1, "kept": 2,
-        "engine": {"type": "local", "slots": 1}, "code": 0, "host": 0,
-    }  # fmt: skip
+        "event": "resumed",
+        "time": 0,
+        "added": 0,
+        "removed": 1,
+        "kept": 2,
+        "engine": {"type": "local", "slots": 1},
+        "code": 0,
+        "host": 0,
+    }
 
 
 def test_a_rerun_is_resumed_by_its_own_name(here: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import machinable as ml
-from machinable.execution.reproduce import reproduce
+from machinable.replay.reproduce import reproduce
 
 pytest.importorskip("ray.tune", reason="searches need Ray Tune")
 
@@ -48,9 +48,11 @@ def test_what_ray_tune_has_found_is_found_again(project: World, ray_cluster: Non
 
     project("components:\n  - net: {lr: 0.1}\n", net=NET)
     task = ml.Task("net").tune(
-        stop={"x": 1.0}, config={"lr": tune.uniform(0.1, 1.0)}, num_samples=4,
+        stop={"x": 1.0},
+        config={"lr": tune.uniform(0.1, 1.0)},
+        num_samples=4,
         checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=2),
-    )  # fmt: skip
+    )
     before = ml.execute(task, str(tmp_path / "stored"), "OY1p1o", "ray")
     counts = [len(trial.records) for trial in before.trials]
 

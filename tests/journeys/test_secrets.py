@@ -108,9 +108,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "project"
     directory.mkdir()
     for name, text in {
-        "machinable.yaml": YAML, "data.py": DATA, "train.py": TRAIN, ".env": f"TOKEN={IN_ENV}\n",
-        "key.pem": "-----BEGIN PRIV" + f"ATE KEY-----\n{IN_KEY}\n", ".gitignore": ".env\n*.pem\n",
-    }.items():  # fmt: skip
+        "machinable.yaml": YAML,
+        "data.py": DATA,
+        "train.py": TRAIN,
+        ".env": f"TOKEN={IN_ENV}\n",
+        "key.pem": "-----BEGIN PRIV" + f"ATE KEY-----\n{IN_KEY}\n",
+        ".gitignore": ".env\n*.pem\n",
+    }.items():
         (directory / name).write_text(text)
     monkeypatch.chdir(directory)
     return directory
@@ -121,10 +125,18 @@ def machinable(here: Path, *words: str, code: int = 0, **environment: str) -> No
     spool = here.parent / "tmp"
     spool.mkdir(exist_ok=True)
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "machinable", *words], capture_output=True, cwd=here,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "CANARY": VARIABLE, "TMPDIR": str(spool),
-             "AWS_DEFAULT_REGION": "us-east-1", **environment},
-    )  # fmt: skip
+        [sys.executable, "-W", "ignore", "-m", "machinable", *words],
+        capture_output=True,
+        cwd=here,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "CANARY": VARIABLE,
+            "TMPDIR": str(spool),
+            "AWS_DEFAULT_REGION": "us-east-1",
+            **environment,
+        },
+    )
     assert done.returncode == code, done.stderr.decode()
     search(f"stdout of {words[0]}", done.stdout)
     search(f"stderr of {words[0]}", done.stderr)
@@ -139,17 +151,23 @@ def test_no_secret_is_in_a_bucket_or_in_what_commands_print(here: Path, endpoint
     machinable(here, *execute, "--seed", "OY1p1o")
     machinable(here, *execute, "fails=true", "--seed", "OY1p1p", "--engine", "processes:1", "--json", code=1)
     for words in (
-        ["list", "--json"], ["show", "OY1p1o"], ["show", "OY1p1p", "--json"], ["verify", "--json"],
+        ["list", "--json"],
+        ["show", "OY1p1o"],
+        ["show", "OY1p1p", "--json"],
+        ["verify", "--json"],
         ["restore", "OY1p1o", str(tmp_path / "restored")],
-    ):  # fmt: skip
+    ):
         machinable(here, *words, "--storage", url)
     machinable(here, "show", "OY1p1z", "--storage", url, code=3)
 
     import boto3
 
     client = boto3.client("s3", endpoint_url=endpoint, aws_access_key_id="x", aws_secret_access_key="y")
-    stored = [item["Key"] for page in client.get_paginator("list_objects_v2").paginate(Bucket="bucket")
-              for item in page["Contents"]]  # fmt: skip
+    stored = [
+        item["Key"]
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket="bucket")
+        for item in page["Contents"]
+    ]
     assert sum(key.endswith("status.json") for key in stored) >= 3
     for key in stored:
         search(key, key.encode())
@@ -176,8 +194,15 @@ def test_no_secret_is_in_a_directory_or_in_errors(here: Path, tmp_path: Path) ->
     for path in (here / "stored").rglob("*"):
         if path.is_file():
             search_file(str(path.relative_to(here)), path.read_bytes())
-    machinable(here, "execute", "train", "--storage", f"s3://{URL_KEY}:{quote(URL_SECRET, safe='')}@no", code=3,
-               AWS_ENDPOINT_URL="http://127.0.0.1:9")  # fmt: skip
+    machinable(
+        here,
+        "execute",
+        "train",
+        "--storage",
+        f"s3://{URL_KEY}:{quote(URL_SECRET, safe='')}@no",
+        code=3,
+        AWS_ENDPOINT_URL="http://127.0.0.1:9",
+    )
     machinable(here, "list", "--storage", f"s3:{URL_KEY}:{URL_SECRET}@no", code=3)
 
 
@@ -200,7 +225,7 @@ def test_no_secret_is_in_what_a_person_sees_in_python(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     import machinable as ml
-    from machinable.storage.opener import open_files
+    from machinable.storage.open import open_files
 
     monkeypatch.setenv("CANARY", VARIABLE)
     monkeypatch.syspath_prepend(str(here))
@@ -211,10 +236,15 @@ def test_no_secret_is_in_what_a_person_sees_in_python(
             ml.execute(task, {"storage": "stored", "code_backup": False}, engine=engine)
         execution = caught.value.execution
         shown += [
-            caught.value, pickle.dumps(caught.value), execution, execution._repr_html_(), *execution.trials,
-            *execution.plan, *(trial.config for trial in execution.trials),
+            caught.value,
+            pickle.dumps(caught.value),
+            execution,
+            execution._repr_html_(),
+            *execution.trials,
+            *execution.plan,
+            *(trial.config for trial in execution.trials),
             "".join(traceback.format_exception(caught.value)),
-        ]  # fmt: skip
+        ]
     with pytest.raises(ml.errors.StorageUnavailable) as unavailable:
         open_files(
             f"s3://{URL_KEY}:{quote(URL_SECRET, safe='')}@bucket/x?endpoint_url=http%3A%2F%2F127.0.0.1%3A9", create=True
@@ -231,9 +261,12 @@ def test_no_secret_is_in_what_a_person_sees_in_python(
 def test_what_is_about_to_be_packed_is_told_before(here: Path) -> None:
     (here / ".gitignore").unlink()
     done = subprocess.run(
-        [sys.executable, "-m", "machinable", "execute", "train", "--storage", "stored", "--quiet"], capture_output=True,
-        text=True, cwd=here, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "CANARY": VARIABLE},
-    )  # fmt: skip
+        [sys.executable, "-m", "machinable", "execute", "train", "--storage", "stored", "--quiet"],
+        capture_output=True,
+        text=True,
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "CANARY": VARIABLE},
+    )
     assert done.returncode == 0
     (warning,) = [line for line in done.stderr.splitlines() if line.startswith("warning: the code backup has")]
     assert ".env (settings of an environment), key.pem:1 a private key" in warning

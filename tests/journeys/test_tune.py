@@ -137,10 +137,13 @@ def recorded(trial: Any) -> list[tuple[float, float]]:
 
 
 def test_each_sample_is_a_trial_with_its_own_values_seed_and_records(tune: Any) -> None:
-    execution = search({
-        "stop": {"training_iteration": 3}, "num_samples": 2,
-        "config": {"lr": tune.grid_search([0.1, 0.5]), "trouble": tune.choice(["none"])},
-    })  # fmt: skip
+    execution = search(
+        {
+            "stop": {"training_iteration": 3},
+            "num_samples": 2,
+            "config": {"lr": tune.grid_search([0.1, 0.5]), "trouble": tune.choice(["none"])},
+        }
+    )
 
     assert execution.status == "finished"
     assert [trial.config.lr for trial in execution.trials] == [0.1, 0.5, 0.1, 0.5]
@@ -173,10 +176,15 @@ def test_a_scheduler_stops_the_worse_ones(tune: Any) -> None:
     from ray.tune.schedulers import ASHAScheduler
 
     scheduler = ASHAScheduler(max_t=6, grace_period=2, reduction_factor=2)
-    execution = search({
-        "config": {"lr": tune.grid_search([0.9, 0.1])}, "scheduler": scheduler, "metric": "loss", "mode": "min",
-        "max_concurrent_trials": 1,
-    })  # fmt: skip
+    execution = search(
+        {
+            "config": {"lr": tune.grid_search([0.9, 0.1])},
+            "scheduler": scheduler,
+            "metric": "loss",
+            "mode": "min",
+            "max_concurrent_trials": 1,
+        }
+    )
 
     assert iterations(execution) == [[0, 1, 2, 3, 4, 5], [0, 1]]
     assert [trial.status for trial in execution.trials] == ["finished"] * 2
@@ -185,10 +193,14 @@ def test_a_scheduler_stops_the_worse_ones(tune: Any) -> None:
 def test_samples_that_are_paused_record_what_they_would_have_recorded_in_one_go(tune: Any) -> None:
     from ray.tune.schedulers import HyperBandScheduler
 
-    execution = search({
-        "config": {"lr": tune.grid_search([0.1, 0.2, 0.3, 0.4, 0.5])}, "metric": "loss", "mode": "min",
-        "scheduler": HyperBandScheduler(max_t=4, reduction_factor=2),
-    })  # fmt: skip
+    execution = search(
+        {
+            "config": {"lr": tune.grid_search([0.1, 0.2, 0.3, 0.4, 0.5])},
+            "metric": "loss",
+            "mode": "min",
+            "scheduler": HyperBandScheduler(max_t=4, reduction_factor=2),
+        }
+    )
 
     paused = [row["uid"] for row in ledger(execution) if row["event"] == "interrupted"]
     assert paused
@@ -199,7 +211,7 @@ def test_samples_that_are_paused_record_what_they_would_have_recorded_in_one_go(
 
 
 def test_samples_that_a_scheduler_forgets_come_to_their_end(tune: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("machinable.engines.leader.STUCK", 0.5)
+    monkeypatch.setattr("machinable.engines.ray.leader.STUCK", 0.5)
     from ray.tune.schedulers import FIFOScheduler
 
     class Forgets(FIFOScheduler):  # type: ignore[misc]
@@ -218,13 +230,22 @@ def test_samples_that_a_scheduler_forgets_come_to_their_end(tune: Any, monkeypat
 def test_population_based_training_goes_on_from_the_checkpoints_of_others_with_other_values(tune: Any) -> None:
     from ray.tune.schedulers import PopulationBasedTraining
 
-    execution = search({
-        "config": {"lr": tune.grid_search([0.1, 0.9])}, "stop": {"training_iteration": 4}, "metric": "loss",
-        "mode": "min", "scheduler": PopulationBasedTraining(
-            time_attr="training_iteration", perturbation_interval=2, quantile_fraction=0.5, synch=True,
-            hyperparam_mutations={"lr": [0.5, 0.7]}, resample_probability=1.0,
-        ),
-    })  # fmt: skip
+    execution = search(
+        {
+            "config": {"lr": tune.grid_search([0.1, 0.9])},
+            "stop": {"training_iteration": 4},
+            "metric": "loss",
+            "mode": "min",
+            "scheduler": PopulationBasedTraining(
+                time_attr="training_iteration",
+                perturbation_interval=2,
+                quantile_fraction=0.5,
+                synch=True,
+                hyperparam_mutations={"lr": [0.5, 0.7]},
+                resample_probability=1.0,
+            ),
+        }
+    )
     worse, better = execution.trials
 
     changed = [row["values"]["lr"] for row in ledger(execution) if "values" in row]
@@ -302,11 +323,12 @@ def test_a_worker_that_dies_is_named_with_its_cause(tune: Any) -> None:
 def test_a_sample_whose_actor_is_gone_goes_on_from_its_checkpoint(tune: Any) -> None:
     execution = search(
         {
-            "stop": {"training_iteration": 4}, "config": {"trouble": tune.grid_search(["host"])},
+            "stop": {"training_iteration": 4},
+            "config": {"trouble": tune.grid_search(["host"])},
             "checkpoint_config": tune.CheckpointConfig(checkpoint_frequency=1, checkpoint_at_end=False),
         },
         retries=1,
-    )  # fmt: skip
+    )
     (trial,) = execution.trials
 
     assert events(execution, trial.uid) == [("started", 1), ("failed", 1), ("started", 2), ("finished", 2)]
@@ -391,11 +413,14 @@ def test_wherever_it_is_stored_what_is_paused_goes_on(kind: str, tune: Any, requ
         request.getfixturevalue("unreached")
     execution = search(
         {
-            "config": {"lr": tune.grid_search([0.1, 0.2, 0.3])}, "metric": "loss", "mode": "min",
+            "config": {"lr": tune.grid_search([0.1, 0.2, 0.3])},
+            "metric": "loss",
+            "mode": "min",
             "scheduler": HyperBandScheduler(max_t=4, reduction_factor=2),
         },
-        "needs", storage="mem://" if kind == "memory" else "stored",
-    )  # fmt: skip
+        "needs",
+        storage="mem://" if kind == "memory" else "stored",
+    )
     required, *samples = execution.trials
 
     assert (required.component, required.status) == ("data", "finished")

@@ -38,9 +38,14 @@ def redis_server(directory: Path) -> Iterator[RedisServer]:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         options = {
-            "port": str(port), "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": str(directory),
-            "requirepass": PASSWORD, "daemonize": "no",
-        }  # fmt: skip
+            "port": str(port),
+            "bind": "127.0.0.1",
+            "save": "",
+            "appendonly": "no",
+            "dir": str(directory),
+            "requirepass": PASSWORD,
+            "daemonize": "no",
+        }
         command = ["redis-server", *(text for name, value in options.items() for text in (f"--{name}", value))]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         with subprocess.Popen(command, text=True, **pipes) as server:  # type: ignore[call-overload]

@@ -8,18 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from machinable.component.life import Order
-from machinable.component.trial import run
 from machinable.execution.attempts import set_aside, write_end
-from machinable.execution.folder import backed_up, begin, extend_plan
-from machinable.execution.host import now
-from machinable.execution.journal import Journal
+from machinable.execution.directory import backed_up, begin, extend_plan
+from machinable.execution.environment import now
+from machinable.execution.ledger import Journal
 from machinable.plan.samples import Samples
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.plan.task import Task
 from machinable.project import Project
 from machinable.settings import CodeBackup
 from machinable.storage.files import DirectoryFiles
+from machinable.trial.lifecycle import Order
+from machinable.trial.runner import run
 
 __all__ = ["Search"]
 
@@ -90,7 +90,7 @@ class Search:
 
         Returns:
             A directory, with the checkpoint if it pauses.
-        """  # fmt: skip
+        """
         known = self._specs.get((origin, number))
         if known is None:
             spec = self.plan(number, values, origin)
@@ -117,9 +117,14 @@ class Search:
         self._journal.started(spec)
         try:
             outcome = run(
-                spec, self._files, self.folder, project=self._project.path, attempt=spec.attempt, capture=None,
+                spec,
+                self._files,
+                self.folder,
+                project=self._project.path,
+                attempt=spec.attempt,
+                capture=None,
                 steps=steps,
-            )  # fmt: skip
+            )
         except KeyboardInterrupt:
             assert steps is not None
             assert steps.aside is not None

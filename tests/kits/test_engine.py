@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from machinable.engines.base import Engine
 from machinable.engines.local import LocalEngine
-from machinable.engines.processes import ProcessesEngine
-from machinable.engines.protocol import Engine
+from machinable.engines.processes.pool import ProcessesEngine
 from machinable.testing.engine import EngineConformance
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from machinable.engines.protocol import Engine
-from machinable.engines.ray import RayEngine
+from machinable.engines.base import Engine
+from machinable.engines.ray.engine import RayEngine
 from machinable.testing.engine import EngineConformance
 
 

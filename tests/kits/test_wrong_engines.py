@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import pytest
 
+from machinable.engines.base import Work
 from machinable.engines.local import LocalEngine
-from machinable.engines.protocol import Work
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.testing import engine as kit
 from machinable.testing.engine import EngineConformance

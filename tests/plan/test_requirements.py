@@ -47,7 +47,7 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-class Elsewhere(ml.Component):
+class ClusterResources(ml.Component):
     """A class that no project declares."""
 
 
@@ -84,9 +84,16 @@ def test_each_requirement_is_one_trial_before_the_first_that_needs_it(directory:
 def test_it_stands_directly_before_them_and_is_shared(directory: Path) -> None:
     task = ml.Task().component("fold").component("left").component("diamond").repeat(2)
     assert [(name, where) for name, _, where in needs(task.plan(directory, 1))] == [
-        ("fold", {}), ("data", {}), ("left", {"data": 1}), ("left", {"data": 1}), ("right", {"data": 1}),
-        ("diamond", {"l": 3, "r": 4}), ("fold", {}), ("left", {"data": 1}), ("diamond", {"l": 3, "r": 4}),
-    ]  # fmt: skip
+        ("fold", {}),
+        ("data", {}),
+        ("left", {"data": 1}),
+        ("left", {"data": 1}),
+        ("right", {"data": 1}),
+        ("diamond", {"l": 3, "r": 4}),
+        ("fold", {}),
+        ("left", {"data": 1}),
+        ("diamond", {"l": 3, "r": 4}),
+    ]
 
 
 def test_a_requirement_has_no_levels_and_says_what_it_is(directory: Path) -> None:
@@ -95,12 +102,20 @@ def test_a_requirement_has_no_levels_and_says_what_it_is(directory: Path) -> Non
     assert (needed.is_requirement, first.is_requirement) == (True, False)
     assert needed.config == DATA  # a version of the task is for what the task lists
     assert needed.flags == {
-        "GLOBAL_SEED": 22490017876, "EXECUTION": "OY1p1o", "SEED": needed.seed, "UID": needed.uid, "INDEX": 0,
-        "TOTAL": 3, "NAME": "data", "MODULE": "data",
-    }  # fmt: skip
-    assert first.requires == second.requires == {
-        "data": Requirement("data", needed.uid, needed.identity, spec=first.requires["data"].spec)
-    }  # fmt: skip
+        "GLOBAL_SEED": 22490017876,
+        "EXECUTION": "OY1p1o",
+        "SEED": needed.seed,
+        "UID": needed.uid,
+        "INDEX": 0,
+        "TOTAL": 3,
+        "NAME": "data",
+        "MODULE": "data",
+    }
+    assert (
+        first.requires
+        == second.requires
+        == {"data": Requirement("data", needed.uid, needed.identity, spec=first.requires["data"].spec)}
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,18 +164,22 @@ def test_a_task_lays_its_own_over_them(directory: Path, requires: Any, expected:
 
 
 def test_classes_and_functions_can_be_required(directory: Path) -> None:
-    found = plan(directory, "fold", requires={"c": (Elsewhere, {"x": 1}), "f": function})
+    found = plan(directory, "fold", requires={"c": (ClusterResources, {"x": 1}), "f": function})
     assert [(spec.component, dict(spec.config), spec.target.kind) for spec in found] == [
-        (f"{__name__}:Elsewhere", {"x": 1}, "class"), (f"{__name__}:function", {}, "function"),
+        (f"{__name__}:ClusterResources", {"x": 1}, "class"),
+        (f"{__name__}:function", {}, "function"),
         ("fold", {"fold": 1}, "component"),
-    ]  # fmt: skip
+    ]
 
 
 def test_a_version_in_a_list_of_versions_may_require_more(directory: Path) -> None:
     found = plan(directory, "versioned", [None, "~with", {"x": 1}])
     assert [(spec.component, len(spec.requires)) for spec in found] == [
-        ("versioned", 0), ("data", 0), ("versioned", 1), ("versioned", 0),
-    ]  # fmt: skip
+        ("versioned", 0),
+        ("data", 0),
+        ("versioned", 1),
+        ("versioned", 0),
+    ]
 
 
 # identity
@@ -222,8 +241,9 @@ def test_the_identity_of_a_requirement_is_pinned(directory: Path) -> None:
         "5c33cbe2c6ae5e1f82eb22a98dfc3d17",
     ]
     assert [(spec.seed, spec.uid) for spec in found][::2][:2] == [
-        (469102975, "02fpotvxfHlg"), (1603192776, "ObJEOk1HFREc"),
-    ]  # fmt: skip
+        (469102975, "02fpotvxfHlg"),
+        (1603192776, "ObJEOk1HFREc"),
+    ]
 
 
 def test_a_seed_comes_from_the_content_and_is_the_same_in_every_execution(directory: Path) -> None:
@@ -475,8 +495,9 @@ def test_a_secret_is_not_passed_on_where_it_would_be_stored(tmp_path: Path, monk
     (tmp_path / "machinable.yaml").write_text(text.replace("KEY", "token"))
     error = refused(tmp_path, "work")
     assert (error.message, str(error.at)) == (
-        "a requirement is given a secret, which would be stored with its configuration", "machinable.yaml:3:28",
-    )  # fmt: skip
+        "a requirement is given a secret, which would be stored with its configuration",
+        "machinable.yaml:3:28",
+    )
     (tmp_path / "machinable.yaml").write_text(text.replace("KEY", "_token"))
     needed = plan(tmp_path, "work")[0]
     assert (dict(needed.config), "s3cret" in json.dumps(needed.as_data())) == ({"_token": "s3cret"}, False)

@@ -10,10 +10,10 @@ import pytest
 import machinable as ml
 from machinable import ids
 from machinable.errors import MachinableError, Refused, WrongType
-from machinable.plain import canonical, dumps, loads
 from machinable.plan.samples import Samples, expected_samples, without_origins
 from machinable.plan.spec import TrialSpec, spec_from_data
 from machinable.project import Project
+from machinable.serialization import canonical, dumps, loads
 
 DECLARATIONS = """
 components:
@@ -51,9 +51,16 @@ def test_what_is_sampled_is_the_last_layer_and_references_follow(project: Projec
 
 def test_its_seed_and_uid_are_those_of_its_origins_key_with_its_number(project: Project) -> None:
     samples = samples_of(ml.Task().component("net", ["lr: 1", "lr: 2"]).repeat(2), project)
-    key = canonical({
-        "component": "net", "version": "lr: 2", "children": [], "levels": [["REPEAT", 1]], "ordinal": 0, "sample": 3,
-    })  # fmt: skip
+    key = canonical(
+        {
+            "component": "net",
+            "version": "lr: 2",
+            "children": [],
+            "levels": [["REPEAT", 1]],
+            "ordinal": 0,
+            "sample": 3,
+        }
+    )
 
     spec = sample(samples, {"lr": 0.5}, origin=3, number=3)
 

@@ -35,7 +35,14 @@ def drawn(directory: Path, calls: list[Any], repeats: int) -> list[tuple[Any, in
     seen: dict[str, int] = {}
     result = []
     for spec in plan:
-        text = repr((spec.component, spec.version, [(c.component, c.version) for c in spec.children], spec.flags["REPEAT_NUMBER"]))  # noqa: E501  # fmt: skip
+        text = repr(
+            (
+                spec.component,
+                spec.version,
+                [(c.component, c.version) for c in spec.children],
+                spec.flags["REPEAT_NUMBER"],
+            )
+        )
         seen[text] = seen.get(text, 0) + 1
         result.append(((text, seen[text]), spec.seed, spec.uid))
     return result
@@ -43,9 +50,12 @@ def drawn(directory: Path, calls: list[Any], repeats: int) -> list[tuple[Any, in
 
 @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    calls=st.lists(CALLS, min_size=1, max_size=4), others=st.lists(CALLS, max_size=3),
-    repeats=st.integers(1, 3), more=st.integers(0, 2), random=st.randoms(use_true_random=False),
-)  # fmt: skip
+    calls=st.lists(CALLS, min_size=1, max_size=4),
+    others=st.lists(CALLS, max_size=3),
+    repeats=st.integers(1, 3),
+    more=st.integers(0, 2),
+    random=st.randoms(use_true_random=False),
+)
 def test_other_components_their_order_and_more_repeats_change_nothing(
     directory: Path, calls: list[Any], others: list[Any], repeats: int, more: int, random: Any
 ) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 import machinable as ml
 from machinable.errors import ImportFailed, InvalidValue, MissingMember
-from machinable.plain import dumps, loads
-from machinable.plan.data import task_as_data
-from machinable.plan.stored import task_from_data
+from machinable.plan.stored import task_as_data
+from machinable.plan.task import task_from_data
+from machinable.serialization import dumps, loads
 
 DECLARATIONS = """
 components:
@@ -48,7 +48,7 @@ def again(task: ml.Task) -> ml.Task:
         ml.Task("a").tune({"loss": 0.1}, {"lr": [1, 2]}, 3, metric="loss"),
     ],
     ids=["empty", "levels", "versions", "tuple", "children", "checkpoint", "requires", "code", "tune"],
-)  # fmt: skip
+)
 def test_a_stored_task_says_what_it_said(task: ml.Task, tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text(DECLARATIONS)
     restored = again(task)
@@ -100,8 +100,11 @@ def test_what_cannot_be_stored_of_tuning_is_missed_when_it_is_needed() -> None:
     )
     tune: Any = task_as_data(task.wish)["tune"]
     assert tune == {
-        "stop": None, "config": {"lr": None, "deep": {"n": None, "m": 1}}, "num_samples": 1,
-        "options": {"search": None}, "lost": ["stop", "config.lr", "config.deep.n", "options.search"],
-    }  # fmt: skip
+        "stop": None,
+        "config": {"lr": None, "deep": {"n": None, "m": 1}},
+        "num_samples": 1,
+        "options": {"search": None},
+        "lost": ["stop", "config.lr", "config.deep.n", "options.search"],
+    }
     with pytest.raises(InvalidValue, match=r"values that could not be stored: stop, config\.lr, config\.deep\.n"):
         again(task)

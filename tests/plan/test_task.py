@@ -9,7 +9,7 @@ import pytest
 
 import machinable as ml
 from machinable.errors import MachinableError
-from machinable.plan.wish import Tuning
+from machinable.plan.request import Tuning
 
 DECLARATIONS = """
 components:
@@ -24,7 +24,7 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path
 
 
-class Elsewhere(ml.Component):
+class ClusterResources(ml.Component):
     """A class that no project declares."""
 
 
@@ -116,14 +116,14 @@ def test_a_version_of_the_task_holds_for_children_too(directory: Path) -> None:
 
 
 def test_a_class_that_is_not_declared_begins_empty(directory: Path) -> None:
-    (spec,) = ml.Task().component(Elsewhere, {"a": 1}).plan(directory, 1)
-    assert (spec.component, dict(spec.config)) == (f"{__name__}:Elsewhere", {"a": 1})
+    (spec,) = ml.Task().component(ClusterResources, {"a": 1}).plan(directory, 1)
+    assert (spec.component, dict(spec.config)) == (f"{__name__}:ClusterResources", {"a": 1})
 
 
 def test_a_class_of_a_declared_module_is_that_component_also_by_name(tmp_path: Path) -> None:
-    (tmp_path / "machinable.yaml").write_text(f"components:\n  - {Elsewhere.__module__}: {{z: 3}}\n")
-    given, named = (ml.Task(one).plan(tmp_path, 1)[0] for one in (Elsewhere, Elsewhere.__module__))
-    assert (given.component, given.config) == (Elsewhere.__module__, {"z": 3})
+    (tmp_path / "machinable.yaml").write_text(f"components:\n  - {ClusterResources.__module__}: {{z: 3}}\n")
+    given, named = (ml.Task(one).plan(tmp_path, 1)[0] for one in (ClusterResources, ClusterResources.__module__))
+    assert (given.component, given.config) == (ClusterResources.__module__, {"z": 3})
     assert (given.flags, given.uid) == (named.flags, named.uid)
 
 
@@ -181,14 +181,16 @@ def test_building_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     [
         (lambda: ml.Task("a"), {}),
         (lambda: ml.Task().component("a", "~v"), {"x": 1}),
-        (lambda: ml.Task().component("a", {"data.name": "mnist", "x": 0, "new": {"n": [1]}, "_h": 1}),
-         {"data.name": "mnist", "new.n": [1]}),
+        (
+            lambda: ml.Task().component("a", {"data.name": "mnist", "x": 0, "new": {"n": [1]}, "_h": 1}),
+            {"data.name": "mnist", "new.n": [1]},
+        ),
         (lambda: ml.Task().component("a", "~v", tags={"x": "mine", "model": "bm25"}), {"x": "mine", "model": "bm25"}),
         (lambda: ml.Task("a").version({"x": 5}), {"x": 5}),
-        (lambda: ml.Task().component(Elsewhere, {"z": {}}), {"z": {}}),
+        (lambda: ml.Task().component(ClusterResources, {"z": {}}), {"z": {}}),
     ],
     ids=["none", "block", "mapping", "explicit", "of the task", "class"],
-)  # fmt: skip
+)
 def test_what_a_version_changes_is_tagged(call: Any, tags: dict[str, Any], directory: Path) -> None:
     (spec,) = call().plan(directory, 1)
     assert (spec.tags, spec.as_data()["tags"]) == (tags, tags)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from machinable.errors import Damaged, InvalidType, NotStored
-from machinable.plain import loads
 from machinable.plan.spec import ChildSpec, Requirement, Target, TrialSpec, spec_from_data
 from machinable.results.execution import Execution
+from machinable.serialization import loads
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
 from tests.results.worlds import (
     FOLDER,
@@ -74,9 +74,10 @@ def test_a_trial_says_why_it_did_not_run(files: Files) -> None:
     ledger = [told("blocked", 0), told("skipped", 1), told("reused", 2)]
     trials = stored([planned(0), planned(1), planned(2)], ledger, files=files).trials
     assert [(trial.status, trial.because, trial.source) for trial in trials] == [
-        ("blocked", "net 9c2EapVGXnPH", None), ("skipped", "net 9c2EapVGXnPH", None),
+        ("blocked", "net 9c2EapVGXnPH", None),
+        ("skipped", "net 9c2EapVGXnPH", None),
         ("reused", None, f"OY1p1o-2/{uid(7)}"),
-    ]  # fmt: skip
+    ]
     assert repr(trials) == "<Trials: 1 reused, 1 blocked, 1 skipped>"
     assert [len(trials.where(status=state)) for state in ("reused", "blocked", "skipped")] == [1, 1, 1]
 
@@ -195,21 +196,36 @@ def test_what_was_read_stays_until_refresh(files: Files) -> None:
 
 
 SPEC = TrialSpec(
-    index=3, uid="9JkiDky8G5m7", seed=17, component="train", module="nets.train", version=("~small", {"lr": 0.1}),
-    config={"lr": 0.1, "shape": [1, 2]}, stored={"lr": 0.1, "shape": [1, 2]},
-    flags={"SEED": 17, "CHECKPOINT": "old.p"}, checkpoint="old.p", target=Target("nets.train"), tags={"model": "bm25"},
-    requires={"data": Requirement("numbers", "000000000001", "ab" * 16, "x.npy")}, identity="0f" * 16,
+    index=3,
+    uid="9JkiDky8G5m7",
+    seed=17,
+    component="train",
+    module="nets.train",
+    version=("~small", {"lr": 0.1}),
+    config={"lr": 0.1, "shape": [1, 2]},
+    stored={"lr": 0.1, "shape": [1, 2]},
+    flags={"SEED": 17, "CHECKPOINT": "old.p"},
+    checkpoint="old.p",
+    target=Target("nets.train"),
+    tags={"model": "bm25"},
+    requires={"data": Requirement("numbers", "000000000001", "ab" * 16, "x.npy")},
+    identity="0f" * 16,
     children=(
         ChildSpec(
-            component="loader:Loader", module="loader", version=None, config={"n": 1}, stored={"n": 1},
-            flags={"NAME": "loader:Loader"}, target=Target("loader", "Loader", "function"),
+            component="loader:Loader",
+            module="loader",
+            version=None,
+            config={"n": 1},
+            stored={"n": 1},
+            flags={"NAME": "loader:Loader"},
+            target=Target("loader", "Loader", "function"),
         ),
     ),
-)  # fmt: skip
+)
 
 
 def test_the_plan_is_made_from_what_is_stored(files: Files) -> None:
-    from machinable.plain import dumps
+    from machinable.serialization import dumps
 
     execution = stored([], files=files)
     files.write(f"{FOLDER}/plan.jsonl", (dumps(SPEC.as_data()) + "\n").encode())

@@ -12,7 +12,7 @@ import machinable
 from machinable.errors import Damaged, NotStored, StorageError, StorageUnavailable
 from machinable.results.storage import Storage
 from machinable.storage.files import DirectoryFiles
-from machinable.storage.opener import import_fs
+from machinable.storage.open import import_fs
 from tests.results.worlds import facts, finished, planned, stored, time, uid, write
 
 
@@ -112,8 +112,11 @@ def test_trials_are_those_of_the_newest_execution_first_in_plan_order(files: Dir
     trials = Storage(files.url).trials
 
     assert [(str(trial.execution), trial.uid) for trial in trials] == [
-        ("8gWVkz", uid(0)), ("8gWVkz", uid(1)), ("OY1p1o", uid(0)), ("OY1p1o", uid(1)),
-    ]  # fmt: skip
+        ("8gWVkz", uid(0)),
+        ("8gWVkz", uid(1)),
+        ("OY1p1o", uid(0)),
+        ("OY1p1o", uid(1)),
+    ]
 
 
 def test_a_storage_shows_what_is_there_now(files: DirectoryFiles) -> None:
@@ -179,8 +182,10 @@ def test_reading_a_directory_imports_no_heavy_library(files: DirectoryFiles) -> 
 
     result = subprocess.run(
         [sys.executable, "-c", program, "fs", "git", "numpy", "pandas", "ray", "rich", "boto3", "yaml"],
-        capture_output=True, text=True, cwd=Path(machinable.__file__).parents[1],
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=Path(machinable.__file__).parents[1],
+    )
 
     assert (result.stdout.split(), result.stderr) == ([], "")
 

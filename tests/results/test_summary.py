@@ -14,11 +14,23 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("freedom", "quantile"),
     [  # printed tables of Student's t, 97.5 %
-        (1, 12.7062047362), (2, 4.3026527297), (3, 3.1824463053), (4, 2.7764451052), (5, 2.5705818356),
-        (9, 2.2621571628), (10, 2.2281388520), (29, 2.0452296421), (30, 2.0422724563), (60, 2.0002978220),
-        (99, 1.9842169516), (100, 1.9839715185), (120, 1.9799304051), (1000, 1.9623390808), (10**9, 1.9599639869),
+        (1, 12.7062047362),
+        (2, 4.3026527297),
+        (3, 3.1824463053),
+        (4, 2.7764451052),
+        (5, 2.5705818356),
+        (9, 2.2621571628),
+        (10, 2.2281388520),
+        (29, 2.0452296421),
+        (30, 2.0422724563),
+        (60, 2.0002978220),
+        (99, 1.9842169516),
+        (100, 1.9839715185),
+        (120, 1.9799304051),
+        (1000, 1.9623390808),
+        (10**9, 1.9599639869),
     ],
-)  # fmt: skip
+)
 def test_the_quantile_is_that_of_the_tables(freedom: int, quantile: float) -> None:
     assert t_quantile(freedom) == pytest.approx(quantile, abs=2e-9)
 
@@ -28,9 +40,13 @@ def test_the_interval_is_that_of_the_textbook() -> None:
     half = 2.3646242516 * math.sqrt(32 / 7) / math.sqrt(8)
 
     assert figures([2, 4, 4, 4, 5, 5, 7, 9], 3) == {
-        "n": 8, "mean": 5.0, "spread": pytest.approx(math.sqrt(32 / 7)), "low": pytest.approx(5 - half),
-        "high": pytest.approx(5 + half), "failed": 3,
-    }  # fmt: skip
+        "n": 8,
+        "mean": 5.0,
+        "spread": pytest.approx(math.sqrt(32 / 7)),
+        "low": pytest.approx(5 - half),
+        "high": pytest.approx(5 + half),
+        "failed": 3,
+    }
 
 
 def test_what_cannot_be_said_is_none() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from machinable.errors import BadName, Damaged, MissingArtifact, StorageError
-from machinable.plain import dumps
 from machinable.results.trial import Trial
+from machinable.serialization import dumps
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
 from tests.results.worlds import FOLDER, failed, finished, planned, started, status, stored, time, uid, write
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from machinable.errors import InvalidType, UnknownName
-from machinable.plain import dumps
-from machinable.results import kept
+from machinable.results import cache
 from machinable.results.trials import Trials
+from machinable.serialization import dumps
 from machinable.storage.files import DirectoryFiles, MemoryFiles
 from tests.results.worlds import (
     FOLDER,
@@ -50,8 +50,8 @@ def trials(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     execution = stored(plan, [*ledger, failed(3, loss=9.0), {"event": "ended", "status": "failed"}], files=files)
     if request.param == "kept":
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        monkeypatch.setattr(kept, "SMALLEST", 0)
-        monkeypatch.setattr(kept, "SETTLED", -math.inf)  # the time of the test is another one than that of its files
+        monkeypatch.setattr(cache, "SMALLEST", 0)
+        monkeypatch.setattr(cache, "SETTLED", -math.inf)  # the time of the test is another one than that of its files
         assert (len(execution.trials), execution.status) == (5, "failed")
         execution.refresh()
         assert execution._folder.plan.kept is not None
@@ -170,18 +170,36 @@ def test_rows_have_the_fields_that_were_asked_for(trials: Trials) -> None:
 def test_rows_by_default_show_what_differs_and_what_came_out(trials: Trials) -> None:
     assert trials[2:].rows() == [
         {
-            "execution": "OY1p1o", "uid": uid(2), "component": "train", "status": "finished", "config.lr": 0.1,
-            "tags.model": "bm25", "flags.REPEAT_NUMBER": 1, "records.loss": 0.5 / 3,
+            "execution": "OY1p1o",
+            "uid": uid(2),
+            "component": "train",
+            "status": "finished",
+            "config.lr": 0.1,
+            "tags.model": "bm25",
+            "flags.REPEAT_NUMBER": 1,
+            "records.loss": 0.5 / 3,
         },
         {
-            "execution": "OY1p1o", "uid": uid(3), "component": "train", "status": "failed", "config.lr": 0.01,
-            "tags.model": "bm25", "flags.REPEAT_NUMBER": 1, "records.loss": 9.0,
+            "execution": "OY1p1o",
+            "uid": uid(3),
+            "component": "train",
+            "status": "failed",
+            "config.lr": 0.01,
+            "tags.model": "bm25",
+            "flags.REPEAT_NUMBER": 1,
+            "records.loss": 9.0,
         },
         {
-            "execution": "OY1p1o", "uid": uid(4), "component": "loader", "status": "pending", "config.lr": None,
-            "tags.model": None, "flags.REPEAT_NUMBER": None, "records.loss": None,
+            "execution": "OY1p1o",
+            "uid": uid(4),
+            "component": "loader",
+            "status": "pending",
+            "config.lr": None,
+            "tags.model": None,
+            "flags.REPEAT_NUMBER": None,
+            "records.loss": None,
         },
-    ]  # fmt: skip
+    ]
 
 
 def test_an_identity_is_found_by_what_is_printed_of_it() -> None:
@@ -242,10 +260,13 @@ def test_stored_substitutions_are_undone() -> None:
 
     assert trials.rows("config.day", "config.sizes", "config.sizes.1", "config.when", "config.when.0") == [
         {
-            "config.day": day, "config.sizes": {1: "one"}, "config.sizes.1": "one", "config.when": [day],
+            "config.day": day,
+            "config.sizes": {1: "one"},
+            "config.sizes.1": "one",
+            "config.when": [day],
             "config.when.0": day,
         }
-    ]  # fmt: skip
+    ]
     assert (trials.where(**{"config.day": day})[0].config.sizes, trials[0].config.odd["__tuple__"]) == ({1: "one"}, 3)
 
 
@@ -308,9 +329,16 @@ def test_aggregates_are_over_all_rows_of_a_trial() -> None:
     trials = stored([planned(0), planned(1)], [finished(0, **rows[-1]), finished(1)], files=files).trials
     files.write(f"{FOLDER}/trials/{uid(0)}/records/default.jsonl", lines(rows))
     (first, second) = trials.rows(
-        "records.loss.first", "records.loss.last", "records.loss.min", "records.loss.max", "records.loss.count",
-        "records.val.loss.mean", "records.val.loss.std", "records.val.loss.count", "records.best",
-    )  # fmt: skip
+        "records.loss.first",
+        "records.loss.last",
+        "records.loss.min",
+        "records.loss.max",
+        "records.loss.count",
+        "records.val.loss.mean",
+        "records.val.loss.std",
+        "records.val.loss.count",
+        "records.best",
+    )
 
     assert list(first.values()) == [4, 3.5, 1, 4, 4, 1, None, 1, "x"]
     assert set(second.values()) == {None}
@@ -356,8 +384,14 @@ def test_a_summary_is_of_finished_trials_and_counts_the_failed(trials: Trials) -
     assert [(row["config.lr"], row["n"], row["failed"]) for row in summary] == [(0.1, 2, 0), (0.01, 1, 1), (None, 0, 0)]
     assert summary[0]["mean"] == pytest.approx((0.5 + 0.5 / 3) / 2)
     assert dict(summary[1]) == {
-        "config.lr": 0.01, "n": 1, "mean": 0.25, "spread": None, "low": None, "high": None, "failed": 1,
-    }  # fmt: skip
+        "config.lr": 0.01,
+        "n": 1,
+        "mean": 0.25,
+        "spread": None,
+        "low": None,
+        "high": None,
+        "failed": 1,
+    }
 
 
 def test_groups_are_of_equal_values() -> None:

@@ -55,33 +55,88 @@ def test_a_storage_that_is_whole_has_no_faults(files: Files) -> None:
 TRIAL = f"{FOLDER}/trials/{uid(0)}"
 FAULTS: dict[str, tuple[str, Any, str, str, str]] = {
     "execution.json is none": (f"{FOLDER}/execution.json", b"{", "damaged", "it cannot be read: ", ""),
-    "the plan is cut": (f"{FOLDER}/plan.jsonl", lines([planned(0)]), "damaged",
-                        "it has 1 trials, and execution.json says 2", ""),
+    "the plan is cut": (
+        f"{FOLDER}/plan.jsonl",
+        lines([planned(0)]),
+        "damaged",
+        "it has 1 trials, and execution.json says 2",
+        "",
+    ),
     "the plan is none": (f"{FOLDER}/plan.jsonl", b"x\ny\n", "damaged", "it cannot be read: line 1 of ", ""),
-    "a line of the ledger": (f"{FOLDER}/ledger.jsonl", lines([started(0), finished(0)]) + b"x\n", "damaged",
-                             "line 3 is no row", "put them aside"),
-    "lines of a record": (f"{TRIAL}/records/default.jsonl", b'x\n{"x": 1}\n[]\n{"x"', "damaged",
-                          "lines 1, 3 are no rows", "put them aside"),
+    "a line of the ledger": (
+        f"{FOLDER}/ledger.jsonl",
+        lines([started(0), finished(0)]) + b"x\n",
+        "damaged",
+        "line 3 is no row",
+        "put them aside",
+    ),
+    "lines of a record": (
+        f"{TRIAL}/records/default.jsonl",
+        b'x\n{"x": 1}\n[]\n{"x"',
+        "damaged",
+        "lines 1, 3 are no rows",
+        "put them aside",
+    ),
     "lines of a part": (f"{TRIAL}/records/v.000002.jsonl", b"x\n", "damaged", "line 1 is no row", "put them aside"),
-    "status.json is none": (f"{FOLDER}/trials/{uid(1)}/status.json", b"[]", "damaged",
-                            "it cannot be read: it holds list, not a mapping", "put it aside"),
+    "status.json is none": (
+        f"{FOLDER}/trials/{uid(1)}/status.json",
+        b"[]",
+        "damaged",
+        "it cannot be read: it holds list, not a mapping",
+        "put it aside",
+    ),
     "trial.json is none": (f"{TRIAL}/trial.json", b"\xff", "damaged", "it cannot be read: ", "put it aside"),
     "of an attempt before": (f"{TRIAL}/attempts/1/status.json", b"", "damaged", "it cannot be read: ", "put it aside"),
-    "an artifact is gone": (f"{TRIAL}/artifacts/a/x.json", None, "missing",
-                            "the trial has written it, and it is not there", ""),
-    "an artifact is shorter": (f"{TRIAL}/artifacts/a/x.json", b"[1]", "changed",
-                               "it has 3 bytes, and 4 were written", ""),
-    "an artifact is another": (f"{TRIAL}/artifacts/a/x.json", b"[2]\n", "changed",
-                               "its content is not what was written", ""),
-    "a pointer is none": (f"by-content/ab/{IDENTITY}.json", b"{}", "damaged", "it cannot be read: it lacks 'trial'",
-                          "put it aside"),
-    "a pointer of another": (f"by-content/ab/{IDENTITY}.json", {"identity": "x", "trial": "y"}, "damaged",
-                             "it cannot be read: it has the identity 'x'", "put it aside"),
-    "a pointer leads nowhere": (f"by-content/ab/{IDENTITY}.json", {"identity": IDENTITY, "trial": "OY1p1p/x"},
-                                "dangling", "the result that it points to is gone: OY1p1p/x", "remove it"),
-    "a pointer to what runs": (f"by-content/ab/{IDENTITY}.json", {"identity": IDENTITY, "trial": f"{FOLDER}/{uid(1)}"},
-                               "dangling", f"what it points to has not finished: {FOLDER}/{uid(1)}", "remove it"),
-}  # fmt: skip
+    "an artifact is gone": (
+        f"{TRIAL}/artifacts/a/x.json",
+        None,
+        "missing",
+        "the trial has written it, and it is not there",
+        "",
+    ),
+    "an artifact is shorter": (
+        f"{TRIAL}/artifacts/a/x.json",
+        b"[1]",
+        "changed",
+        "it has 3 bytes, and 4 were written",
+        "",
+    ),
+    "an artifact is another": (
+        f"{TRIAL}/artifacts/a/x.json",
+        b"[2]\n",
+        "changed",
+        "its content is not what was written",
+        "",
+    ),
+    "a pointer is none": (
+        f"by-content/ab/{IDENTITY}.json",
+        b"{}",
+        "damaged",
+        "it cannot be read: it lacks 'trial'",
+        "put it aside",
+    ),
+    "a pointer of another": (
+        f"by-content/ab/{IDENTITY}.json",
+        {"identity": "x", "trial": "y"},
+        "damaged",
+        "it cannot be read: it has the identity 'x'",
+        "put it aside",
+    ),
+    "a pointer leads nowhere": (
+        f"by-content/ab/{IDENTITY}.json",
+        {"identity": IDENTITY, "trial": "OY1p1p/x"},
+        "dangling",
+        "the result that it points to is gone: OY1p1p/x",
+        "remove it",
+    ),
+    "a pointer to what runs": (
+        f"by-content/ab/{IDENTITY}.json",
+        {"identity": IDENTITY, "trial": f"{FOLDER}/{uid(1)}"},
+        "dangling",
+        f"what it points to has not finished: {FOLDER}/{uid(1)}",
+        "remove it",
+    ),
+}
 
 
 @pytest.mark.parametrize("what", FAULTS)
@@ -120,8 +175,10 @@ def test_damaged_lines_go_into_a_file_of_their_own_and_the_others_stay(files: Fi
         write(files, path, b'x\n{"x": 1}\n[]\n{"x"')
         assert [repair(files, fault) for fault in checked(files)] == [True]
     assert [files.read(path), files.read(f"{path}.damaged"), files.read(f"{path}.2.damaged")] == [
-        b'{"x": 1}\n{"x"', b"x\n[]\n", b"x\n[]\n"
-    ]  # fmt: skip
+        b'{"x": 1}\n{"x"',
+        b"x\n[]\n",
+        b"x\n[]\n",
+    ]
 
 
 def test_what_is_being_written_is_told_and_not_mended(tmp_path: Path) -> None:
@@ -130,8 +187,9 @@ def test_what_is_being_written_is_told_and_not_mended(tmp_path: Path) -> None:
     now = (tmp_path / TRIAL / "records/default.jsonl").stat().st_mtime
     (fault,) = checked(files, now + 50)
     assert (fault.message, fault.mend) == (
-        "line 1 is no row (somebody may be at work on it; it can be mended 60 s after its last change)", ""
-    )  # fmt: skip
+        "line 1 is no row (somebody may be at work on it; it can be mended 60 s after its last change)",
+        "",
+    )
     assert not repair(files, fault)
 
 
@@ -238,8 +296,10 @@ def test_results_that_are_gone_are_missing(files: Files) -> None:
     whole(files)
     files.remove(TRIAL)
     assert [(fault.kind, fault.path) for fault in checked(files)] == [
-        ("missing", TRIAL), ("missing", f"{FOLDER}-2/trials/{uid(0)}"), ("dangling", f"by-content/ab/{IDENTITY}.json"),
-    ]  # fmt: skip
+        ("missing", TRIAL),
+        ("missing", f"{FOLDER}-2/trials/{uid(0)}"),
+        ("dangling", f"by-content/ab/{IDENTITY}.json"),
+    ]
 
 
 def test_a_finished_trial_whose_status_is_gone_is_told(files: Files) -> None:

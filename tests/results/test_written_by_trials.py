@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from machinable.component.base import Component
-from machinable.component.trial import run
-from machinable.plain import dumps, without_hidden
 from machinable.plan.spec import Target, TrialSpec
 from machinable.results.execution import Execution
+from machinable.serialization import dumps, without_hidden
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.trial.runner import run
 from tests.results.worlds import FOLDER, facts, uid, write
 
 
@@ -49,10 +49,17 @@ class Work(Component):
 def spec(index: int, ends: str) -> TrialSpec:
     config = {"rates": "rate(2)", "ends": ends, "_hidden": "secret"}
     return TrialSpec(
-        index=index, uid=uid(index), seed=index, component="work", module="work", version=({"ends": ends}, "~x"),
-        config=config, flags={"SEED": index, "UID": uid(index), "NAME": "work"}, target=Target("work"),
+        index=index,
+        uid=uid(index),
+        seed=index,
+        component="work",
+        module="work",
+        version=({"ends": ends}, "~x"),
+        config=config,
+        flags={"SEED": index, "UID": uid(index), "NAME": "work"},
+        target=Target("work"),
         stored=without_hidden(config),
-    )  # fmt: skip
+    )
 
 
 SPECS = [spec(0, "well"), spec(1, "badly"), spec(2, "by hand"), spec(3, "never")]

@@ -26,10 +26,19 @@ def planned(index: int, config: dict[str, Any] | None = None, **more: Any) -> di
     """A line of plan.jsonl."""
     flags = {"SEED": 1000 + index, "UID": uid(index), "NAME": "train", "MODULE": "train"} | more.pop("flags", {})
     return {
-        "index": index, "uid": uid(index), "seed": 1000 + index, "component": "train", "module": "train",
-        "version": None, "config": config or {}, "flags": flags, "children": [], "requires": {}, "tags": {},
+        "index": index,
+        "uid": uid(index),
+        "seed": 1000 + index,
+        "component": "train",
+        "module": "train",
+        "version": None,
+        "config": config or {},
+        "flags": flags,
+        "children": [],
+        "requires": {},
+        "tags": {},
         "identity": f"{index:032x}",
-    } | more  # fmt: skip
+    } | more
 
 
 def started(index: int, attempt: int = 1) -> dict[str, Any]:
@@ -38,9 +47,13 @@ def started(index: int, attempt: int = 1) -> dict[str, Any]:
 
 def finished(index: int, attempt: int = 1, **record: Any) -> dict[str, Any]:
     return {
-        "event": "finished", "uid": uid(index), "attempt": attempt, "time": time(), "seconds": 4.2,
+        "event": "finished",
+        "uid": uid(index),
+        "attempt": attempt,
+        "time": time(),
+        "seconds": 4.2,
         "record": record or None,
-    }  # fmt: skip
+    }
 
 
 def failed(index: int, attempt: int = 1, **record: Any) -> dict[str, Any]:
@@ -56,10 +69,20 @@ def facts(folder: str = FOLDER, **more: Any) -> dict[str, Any]:
     """execution.json."""
     identifier, _, run = folder.partition("-")
     return {
-        "format": 1, "id": identifier, "run": int(run or 1), "seed": 22490017876, "name": "rates", "started": time(100),
-        "task": {}, "engine": {"type": "local"}, "project": "demo", "code": {}, "host": {}, "python": "3.11.7",
+        "format": 1,
+        "id": identifier,
+        "run": int(run or 1),
+        "seed": 22490017876,
+        "name": "rates",
+        "started": time(100),
+        "task": {},
+        "engine": {"type": "local"},
+        "project": "demo",
+        "code": {},
+        "host": {},
+        "python": "3.11.7",
         "packages": {},
-    } | more  # fmt: skip
+    } | more
 
 
 def write(files: Files, path: str, data: Any) -> None:
@@ -87,10 +110,16 @@ def stored(
 def status(state: str = "running", **more: Any) -> dict[str, Any]:
     """status.json."""
     return {
-        "state": state, "attempt": 1, "started": time(50), "heartbeat": time(5),
-        "finished": None if state == "running" else time(10), "host": {"name": "node7", "pid": 4711}, "result": None,
-        "error": None, "checkpoint": None,
-    } | more  # fmt: skip
+        "state": state,
+        "attempt": 1,
+        "started": time(50),
+        "heartbeat": time(5),
+        "finished": None if state == "running" else time(10),
+        "host": {"name": "node7", "pid": 4711},
+        "result": None,
+        "error": None,
+        "checkpoint": None,
+    } | more
 
 
 class WatchedFiles(MemoryFiles):

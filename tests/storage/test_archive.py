@@ -15,7 +15,7 @@ import pytest
 
 from machinable.errors import BadName, Damaged, StorageError, StorageUnavailable
 from machinable.storage.archive import Unpacked, unpack
-from machinable.storage.backup import pack
+from machinable.storage.code_snapshot import pack
 
 FILE, LINK = stat.S_IFREG | 0o644, stat.S_IFLNK | 0o777
 
@@ -55,8 +55,11 @@ def test_what_was_packed_is_there_again(tmp_path: Path) -> None:
 
     done = unpack(pack(project), tmp_path / "new/copy")
 
-    assert done == Unpacked(9, sum(p.stat().st_size for p in project.rglob("*") if p.is_file() and not p.is_symlink()
-                                   and "up" not in p.parts), ())  # fmt: skip
+    assert done == Unpacked(
+        9,
+        sum(p.stat().st_size for p in project.rglob("*") if p.is_file() and not p.is_symlink() and "up" not in p.parts),
+        (),
+    )
     assert tree(tmp_path / "new/copy") == tree(project)
     assert pack(tmp_path / "new/copy") == pack(project)
     assert os.listdir(tmp_path / "new") == ["copy"]
@@ -108,10 +111,17 @@ def test_a_name_that_leads_out_is_refused_before_anything_is_written(tmp_path: P
 @pytest.mark.parametrize(
     ("leads", "is_made"),
     [
-        ("../outside", False), ("/etc/passwd", False), ("a/../../outside", False), ("..", False), (".", True),
-        ("a/x", True), ("a/../a/x", True), ("self", True), ("a/missing/../../x", True),
+        ("../outside", False),
+        ("/etc/passwd", False),
+        ("a/../../outside", False),
+        ("..", False),
+        (".", True),
+        ("a/x", True),
+        ("a/../a/x", True),
+        ("self", True),
+        ("a/missing/../../x", True),
     ],
-)  # fmt: skip
+)
 def test_a_link_that_leads_out_is_left_out(tmp_path: Path, leads: str, is_made: bool) -> None:
     done = unpack(archive(("a/x", b"1"), ("self", leads.encode(), LINK)), tmp_path / "x")
     assert done.skipped == (() if is_made else ("self",))
@@ -120,11 +130,13 @@ def test_a_link_that_leads_out_is_left_out(tmp_path: Path, leads: str, is_made: 
 
 def test_links_that_lead_out_together_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
-    for number, links in enumerate([
-        [("a", "b/.."), ("b", ".")],
-        [("a", "b/../.."), ("b", "c/d"), ("c/d/x", "")],
-        [("p", "."), ("q", "p/.."), ("r", "q/outside")],
-    ]):  # fmt: skip
+    for number, links in enumerate(
+        [
+            [("a", "b/.."), ("b", ".")],
+            [("a", "b/../.."), ("b", "c/d"), ("c/d/x", "")],
+            [("p", "."), ("q", "p/.."), ("r", "q/outside")],
+        ]
+    ):
         entries = [(name, leads.encode(), LINK if leads else FILE) for name, leads in links]
         unpack(archive(*entries), tmp_path / f"{number}")
         top = os.path.realpath(tmp_path / f"{number}")

@@ -12,7 +12,7 @@ import pytest
 from machinable.errors import BadName, MissingArtifact, StorageError
 from machinable.storage.artifacts import Artifacts, fetch
 from machinable.storage.files import Files, MemoryFiles
-from machinable.storage.formats import dump
+from machinable.storage.formats.registry import dump
 
 
 @pytest.fixture

@@ -163,8 +163,12 @@ def test_parts_from_an_object_store_are_joined_in_any_storage(tmp_path: Path) ->
         files.write("a/other.000003.txt", b"no")
         files.write("a/log.12.txt", b"no")
         assert read_parts(files, "a/log.txt") == [
-            b"log.txt", b"log.000001.txt", b"log.000002.txt", b"log.000010.txt", b"log.1000000.txt",
-        ]  # fmt: skip
+            b"log.txt",
+            b"log.000001.txt",
+            b"log.000002.txt",
+            b"log.000010.txt",
+            b"log.1000000.txt",
+        ]
 
 
 class TestPartAppender:

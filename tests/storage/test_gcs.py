@@ -13,7 +13,7 @@ import pytest
 import machinable as ml
 from machinable.errors import StorageUnavailable
 from machinable.storage.files import Files
-from machinable.storage.opener import open_files
+from machinable.storage.open import open_files
 from tests.kits.storage import AWKWARD, FilesConformance
 
 pytest.importorskip("fs_gcsfs")
@@ -108,14 +108,18 @@ def test_a_credential_is_the_key_of_a_service_account_or_a_file_with_it(
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    text = json.dumps({
-        "type": "service_account", "project_id": "p", "client_email": "ada@example.org",
-        "token_uri": "http://127.0.0.1:9/token",
-        "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
-    })  # fmt: skip
+    text = json.dumps(
+        {
+            "type": "service_account",
+            "project_id": "p",
+            "client_email": "ada@example.org",
+            "token_uri": "http://127.0.0.1:9/token",
+            "private_key": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
+        }
+    )
     (tmp_path / "key.json").write_text(text)
     monkeypatch.setenv("GCS_CREDENTIAL", str(tmp_path / "key.json") if as_file else text)
-    from machinable.storage.opener import _import_opener, _open_google, import_fs
+    from machinable.storage.open import _import_opener, _open_google, import_fs
 
     import_fs()
     _import_opener("gs")

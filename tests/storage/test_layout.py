@@ -11,18 +11,42 @@ from machinable.storage import layout
 def test_format_1_is_called_like_this() -> None:
     uid = "9c2EapVGXnPH"
     assert [
-        layout.EXECUTION, layout.PLAN, layout.LEDGER, layout.CODE, layout.DIFF, layout.trial(uid),
-        layout.trial_json(uid), layout.status(uid), layout.log(uid), layout.output(uid), layout.records(uid),
-        layout.records(uid, "validation"), layout.artifact(uid, "plots/loss.json"), layout.checkpoints(uid),
-        layout.attempt(uid, 1), layout.pointer("ab12"), layout.lease("ab12"),
+        layout.EXECUTION,
+        layout.PLAN,
+        layout.LEDGER,
+        layout.CODE,
+        layout.DIFF,
+        layout.trial(uid),
+        layout.trial_json(uid),
+        layout.status(uid),
+        layout.log(uid),
+        layout.output(uid),
+        layout.records(uid),
+        layout.records(uid, "validation"),
+        layout.artifact(uid, "plots/loss.json"),
+        layout.checkpoints(uid),
+        layout.attempt(uid, 1),
+        layout.pointer("ab12"),
+        layout.lease("ab12"),
     ] == [
-        "execution.json", "plan.jsonl", "ledger.jsonl", "code.zip", "code.diff", "trials/9c2EapVGXnPH",
-        "trials/9c2EapVGXnPH/trial.json", "trials/9c2EapVGXnPH/status.json", "trials/9c2EapVGXnPH/log.txt",
-        "trials/9c2EapVGXnPH/output.log", "trials/9c2EapVGXnPH/records/default.jsonl",
-        "trials/9c2EapVGXnPH/records/validation.jsonl", "trials/9c2EapVGXnPH/artifacts/plots/loss.json",
-        "trials/9c2EapVGXnPH/checkpoints", "trials/9c2EapVGXnPH/attempts/1", "by-content/ab/ab12.json",
+        "execution.json",
+        "plan.jsonl",
+        "ledger.jsonl",
+        "code.zip",
+        "code.diff",
+        "trials/9c2EapVGXnPH",
+        "trials/9c2EapVGXnPH/trial.json",
+        "trials/9c2EapVGXnPH/status.json",
+        "trials/9c2EapVGXnPH/log.txt",
+        "trials/9c2EapVGXnPH/output.log",
+        "trials/9c2EapVGXnPH/records/default.jsonl",
+        "trials/9c2EapVGXnPH/records/validation.jsonl",
+        "trials/9c2EapVGXnPH/artifacts/plots/loss.json",
+        "trials/9c2EapVGXnPH/checkpoints",
+        "trials/9c2EapVGXnPH/attempts/1",
+        "by-content/ab/ab12.json",
         "by-content/ab/ab12.lease",
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(

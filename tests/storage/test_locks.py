@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from machinable.errors import BadName, InvalidValue, NotAvailable, StorageUnavailable
-from machinable.plain import dumps
-from machinable.storage import alive, layout, leases
-from machinable.storage.alive import is_gone, this_process
+from machinable.serialization import dumps
+from machinable.storage import layout, lock_backends, process_info
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
-from machinable.storage.leases import DirectoryLeases, FileLeases, MemoryLeases, ObjectStoreLeases
+from machinable.storage.lock_backends import DirectoryLeases, FileLeases, MemoryLeases, ObjectStoreLeases
 from machinable.storage.locks import Lease, Locks, open_locks
-from machinable.storage.opener import open_files
+from machinable.storage.open import open_files
+from machinable.storage.process_info import is_gone, this_process
 from tests.kits.redis_server import PASSWORD, RedisServer, is_installed, redis_server
 
 PATH = layout.lease("ab" * 16)
@@ -89,7 +89,7 @@ class World(NamedTuple):
     def process(self, code: str, *arguments: str) -> subprocess.Popen[str]:
         """Another Python that has `locks` and `PATH`."""
         begin = (
-            "import sys, os\nfrom machinable.storage.opener import open_files\n"
+            "import sys, os\nfrom machinable.storage.open import open_files\n"
             "from machinable.storage.locks import open_locks\n"
             f"locks = open_locks(open_files({self.storage!r}, create=True), {self.server!r})\nPATH = {PATH!r}\n"
         )
@@ -193,8 +193,11 @@ def test_others_are_told_who_has_it_and_no_more(world: World) -> None:
     locks.take(PATH, {"execution": "OY1p1o", "uid": "9c2EapVGXnPH"})
     held = world.locks().holder(PATH) or {}
     assert {key: held.pop(key) for key in ("execution", "uid", "host", "pid")} == {
-        "execution": "OY1p1o", "uid": "9c2EapVGXnPH", "host": os.uname().nodename, "pid": os.getpid(),
-    }  # fmt: skip
+        "execution": "OY1p1o",
+        "uid": "9c2EapVGXnPH",
+        "host": os.uname().nodename,
+        "pid": os.getpid(),
+    }
     assert sorted(held) == ["heartbeat", "time"]
     assert all(moment.endswith("+00:00") for moment in held.values())
 
@@ -253,7 +256,7 @@ HOLD = "lease = locks.take(PATH, {'execution': 'OY1p1o'})\nprint(lease.is_held, 
 @pytest.fixture
 def dead() -> dict[str, Any]:
     """What a process of this host says of itself that has ended."""
-    code = "from machinable.storage.alive import this_process; import json; print(json.dumps(this_process()))"
+    code = "from machinable.storage.process_info import this_process; import json; print(json.dumps(this_process()))"
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     facts: dict[str, Any] = json.loads(out)
     return facts
@@ -503,11 +506,11 @@ def test_where_a_signal_would_end_a_process_nobody_is_looked_for(monkeypatch: py
 
 def test_ps_tells_where_there_is_no_proc() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        born = alive._birth_from_ps(process.pid)
-        assert born and born == alive._birth_from_ps(process.pid)
+        born = process_info._birth_from_ps(process.pid)
+        assert born and born == process_info._birth_from_ps(process.pid)
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert alive._birth_from_ps(process.pid) is None
+        assert process_info._birth_from_ps(process.pid) is None
 
 
 # --- where little can be relied on
@@ -535,7 +538,7 @@ def test_without_a_clock_of_the_storage_it_counts_how_long_nothing_has_changed(
     now = [1000.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     files = Anywhere()
-    leases._advised.add(files.url)
+    lock_backends._advised.add(files.url)
     holder, waiter = Locks(FileLeases(files)), Locks(FileLeases(files))
     facts = {**this_process(), "host": "elsewhere", "lease": 30.0, "token": "t"}
     FileLeases(files).take(PATH, facts, lambda found: False)
@@ -554,7 +557,7 @@ def test_without_a_clock_of_the_storage_it_counts_how_long_nothing_has_changed(
 
 
 def test_a_file_system_without_locks_is_told_and_used(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "fcntl", None)
+    monkeypatch.setattr(lock_backends, "fcntl", None)
     lease = taken(directory.locks())
     with pytest.warns(RuntimeWarning, match="are advisory"):
         assert directory.locks().take(PATH) is None
@@ -579,7 +582,7 @@ def test_who_does_not_let_go_of_the_file_is_not_waited_for_for_ever(
     import fcntl
 
     directory.leave(host="elsewhere", lease=0.0)
-    monkeypatch.setattr(leases, "_PATIENCE", 0.05)
+    monkeypatch.setattr(lock_backends, "_PATIENCE", 0.05)
     with open(Path(directory.storage, PATH)) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert directory.locks().take(PATH) is None
@@ -707,6 +710,6 @@ def test_taking_a_lock_imports_no_client_of_a_server(tmp_path: Path) -> None:
         "from machinable.storage.locks import open_locks\n"
         "for files in (MemoryFiles(), DirectoryFiles(sys.argv[1])):\n"
         "    with open_locks(files).take('x.lease'):\n        pass\n"
-        "assert not {'boto3', 'fs', 'redis', 'machinable.storage.object_store'} & set(sys.modules)\n"
+        "assert not {'boto3', 'fs', 'redis', 'machinable.storage.s3'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code, str(tmp_path)], check=True)

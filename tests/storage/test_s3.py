@@ -20,12 +20,12 @@ import pytest
 
 import machinable as ml
 from machinable.errors import StorageUnavailable
-from machinable.results.removal import executions, remove
+from machinable.results.remove import executions, remove
 from machinable.results.verify import repair, verify
-from machinable.storage import object_store
+from machinable.storage import s3
 from machinable.storage.files import Entry, Files, PartAppender, read_parts
-from machinable.storage.object_store import ObjectStoreFiles
-from machinable.storage.opener import open_files
+from machinable.storage.open import open_files
+from machinable.storage.s3 import ObjectStoreFiles
 from tests.conftest import World
 from tests.kits.s3_server import s3_server
 from tests.kits.storage import FilesConformance
@@ -178,8 +178,11 @@ def test_a_directory_is_made_with_a_look_and_a_condition(files: ObjectStoreFiles
     assert files.create_directory("OY1p1o")
     # What the server does with conditions is found out once.
     assert wire.taken() == [
-        "LIST", "PUT .machinable-directory", "PUT .machinable-directory", "PUT OY1p1o/.machinable-directory",
-    ]  # fmt: skip
+        "LIST",
+        "PUT .machinable-directory",
+        "PUT .machinable-directory",
+        "PUT OY1p1o/.machinable-directory",
+    ]
     assert not files.create_directory("OY1p1o")
     assert files.create_directory("OY1p1o-2")
     assert wire.taken() == ["LIST", "LIST", "PUT OY1p1o-2/.machinable-directory"]
@@ -205,7 +208,7 @@ def test_more_than_fits_into_one_answer_is_there(files: ObjectStoreFiles, monkey
     files._client.meta.events.register(
         "provide-client-params.s3.ListObjectsV2", lambda params, **others: {**params, "MaxKeys": 2}
     )
-    monkeypatch.setattr(object_store, "_AT_ONCE", 2)
+    monkeypatch.setattr(s3, "_AT_ONCE", 2)
     names = ["a", *(f"a-{number}" for number in range(4)), "b"]
     for name in names:
         files.write(f"d/{name}/x", b"1")
@@ -220,7 +223,7 @@ def test_more_than_fits_into_one_answer_is_there(files: ObjectStoreFiles, monkey
 def test_what_is_too_large_for_a_request_is_stored_and_moved(
     files: ObjectStoreFiles, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store, "_LARGEST", 2**20)
+    monkeypatch.setattr(s3, "_LARGEST", 2**20)
     data = bytes(range(256)) * 2**15 + b"more than eight MiB"
     files.write("x", data)
     assert sorted({request.partition(" ")[0] for request in wire.taken()}) == ["POST", "PUT"]
@@ -324,8 +327,9 @@ def test_reading_back_costs_one_listing_and_one_request_for_each_file(here: Path
         assert (small.status, rows.status, rows.last_row is not None) == ("finished", "finished", True)
         # Files that may have parts are looked for.
         assert [request for request in wire.taken() if request != "LIST"] == [
-            "GET OY1p1o/plan.jsonl", "GET OY1p1o/ledger.000001.jsonl",
-        ]  # fmt: skip
+            "GET OY1p1o/plan.jsonl",
+            "GET OY1p1o/ledger.000001.jsonl",
+        ]
         assert small.result == 1
         assert wire.taken() == [f"GET OY1p1o/trials/{small.uid}/status.json"]
         assert rows.read("weights.npy").tolist() == [0, 1, 2]
@@ -399,7 +403,7 @@ def test_opening_to_read_needs_something_that_is_there(url: str, wire: Wire) -> 
 
 _RACE = """
 import os, sys
-from machinable.storage.opener import import_fs, open_files
+from machinable.storage.open import import_fs, open_files
 import_fs(), open_files(sys.argv[1], create=True).close()  # imported once
 ready, go, told = os.pipe(), os.pipe(), os.pipe()
 children = []
@@ -621,11 +625,18 @@ def test_a_url_that_cannot_be_used_is_told(place: str, message: str, wire: Wire)
 def test_credentials_that_do_not_suffice_are_told_without_them(url: str, files: ObjectStoreFiles, wire: Wire) -> None:
     wire.answer = refusal(403, "InvalidAccessKeyId", f"There is no {KEY} with {SECRET}.")
     acts: list[Callable[[], Any]] = [
-        lambda: open_files(url, create=True), lambda: ml.Storage(url), lambda: files.read("x"),
-        lambda: files.write("x", b""), lambda: files.size("x"), lambda: files.entries(""), lambda: files.exists("x"),
-        lambda: files.create_directory("x"), lambda: files.create("x", b"", "me"), lambda: files.remove("x"),
+        lambda: open_files(url, create=True),
+        lambda: ml.Storage(url),
+        lambda: files.read("x"),
+        lambda: files.write("x", b""),
+        lambda: files.size("x"),
+        lambda: files.entries(""),
+        lambda: files.exists("x"),
+        lambda: files.create_directory("x"),
+        lambda: files.create("x", b"", "me"),
+        lambda: files.remove("x"),
         lambda: files.move("x", "y"),
-    ]  # fmt: skip
+    ]
     for act in acts:
         assert "cannot be used: " in told(act)
     assert "(InvalidAccessKeyId)" in told(lambda: files.read("x"))
@@ -717,9 +728,11 @@ def test_faults_in_a_bucket_are_found_mended_and_cleaned(here: Path, url: str, o
             files.remove(f"OY1p1o/{name}")
         faults = verify(files, clock=lambda: 1e11)[1]
         assert [(fault.kind, fault.path) for fault in faults] == [
-            ("damaged", f"{folder}/records/default.000002.jsonl"), ("unnoted", "OY1p1o/ledger.jsonl"),
-            ("changed", f"{folder}/artifacts/weights.npy"), ("dangling", f"by-content/ab/{'ab' * 16}.json"),
-        ]  # fmt: skip
+            ("damaged", f"{folder}/records/default.000002.jsonl"),
+            ("unnoted", "OY1p1o/ledger.jsonl"),
+            ("changed", f"{folder}/artifacts/weights.npy"),
+            ("dangling", f"by-content/ab/{'ab' * 16}.json"),
+        ]
         assert [repair(files, fault) for fault in faults] == [True, True, False, True]
         assert [fault.kind for fault in verify(files, clock=lambda: 1e11)[1]] == ["changed"]
         assert storage["OY1p1o"].status == "finished"

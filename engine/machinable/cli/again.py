@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from machinable.cli.words import words_of
-from machinable.plain import Plain, canonical
+from machinable.serialization import Plain, canonical
 
 if TYPE_CHECKING:
     from machinable.results.execution import Execution
@@ -29,7 +29,7 @@ def again(execution: Execution, trial: Trial, storage: str | None) -> str | None
         storage: as it is to be named on the command line; None if that need not be said.
     """
     from machinable.display.progress import is_memory
-    from machinable.execution.host import command_line
+    from machinable.execution.environment import command_line
 
     stored = ["--storage", storage] if storage else []
     words = _words(execution, trial)

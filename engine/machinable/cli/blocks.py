@@ -7,11 +7,11 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from machinable.config.declaration import Block, open_block
-from machinable.config.lineage import base_of
-from machinable.config.names import Entry
+from machinable.config.inheritance import base_of
+from machinable.config.registry import Entry
 
 if TYPE_CHECKING:
-    from machinable.config.document import Workspace
+    from machinable.config.loader import Workspace
 
 __all__ = ["below", "version_names"]
 

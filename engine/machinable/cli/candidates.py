@@ -15,9 +15,16 @@ __all__ = ["candidates", "complete"]
 
 FILES = "<files>"  # the shell knows better
 _READING = {  # commands that take executions, and how many
-    "show": 1, "tail": 1, "compare": 1000, "diff": 2, "report": 1000, "reproduce": 1, "export": 1, "resume": 1,
+    "show": 1,
+    "tail": 1,
+    "compare": 1000,
+    "diff": 2,
+    "report": 1000,
+    "reproduce": 1,
+    "export": 1,
+    "resume": 1,
     "restore": 1,
-}  # fmt: skip
+}
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"?|'[^']*'?)+""")
 
 

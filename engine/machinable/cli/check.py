@@ -13,7 +13,7 @@ from machinable.cli.output import json_option, told_warnings, write_json
 
 if TYPE_CHECKING:
     from machinable.cli.lints import Hint
-    from machinable.config.document import Workspace
+    from machinable.config.loader import Workspace
     from machinable.errors import MachinableError
     from machinable.project import Project
 
@@ -51,9 +51,13 @@ def command(as_json: bool) -> int:
         with told_warnings(), redirect_stdout(sys.stderr):  # modules may print when they are imported
             _check_components(project, workspace, errors, hints, counts)
     if as_json:
-        write_json({
-            **counts, "errors": [error.as_data() for error in errors], "hints": [hint.as_data() for hint in hints],
-        })  # fmt: skip
+        write_json(
+            {
+                **counts,
+                "errors": [error.as_data() for error in errors],
+                "hints": [hint.as_data() for hint in hints],
+            }
+        )
     else:
         for one in errors:
             print(f"{one}\n")
@@ -61,7 +65,12 @@ def command(as_json: bool) -> int:
             print(hint)
         if hints:
             print()
-        print(", ".join(_counted(number, what) for what, number in (*counts.items(), ("errors", len(errors)), ("hints", len(hints)))))  # noqa: E501  # fmt: skip
+        print(
+            ", ".join(
+                _counted(number, what)
+                for what, number in (*counts.items(), ("errors", len(errors)), ("hints", len(hints)))
+            )
+        )
     return 2 if errors else 0
 
 
@@ -86,8 +95,8 @@ def _hints_of_text(project: Project) -> list[Hint]:
     from pathlib import Path
 
     from machinable.cli.lints import scalar_hints
-    from machinable.config.document import FILE
-    from machinable.config.source import Source
+    from machinable.config.loader import FILE
+    from machinable.config.reader import Source
 
     try:
         text = (Path(project.path) / FILE).read_bytes().decode("utf-8-sig")

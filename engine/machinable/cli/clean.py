@@ -14,7 +14,7 @@ from machinable.errors import InvalidValue, Refused
 
 if TYPE_CHECKING:
     from machinable.results.execution import Execution
-    from machinable.results.removal import Removal
+    from machinable.results.remove import Removal
     from machinable.results.storage import Storage
 
 __all__ = ["command"]
@@ -46,7 +46,7 @@ def command(
     all that is said, and never one that runs.
     """
     from machinable.cli.reading import open_storage
-    from machinable.results.removal import executions, leftovers, remove
+    from machinable.results.remove import executions, leftovers, remove
 
     age = None if older_than is None else _seconds(older_than)
     states = {state for state, wanted in (("failed", failed), ("interrupted", interrupted)) if wanted}
@@ -57,10 +57,14 @@ def command(
         removed = [removal for removal in found if yes and remove(files, removal)]
         size = sum(removal.size for removal in (removed if yes else found))
     if as_json:
-        write_json({
-            "storage": opened.url, "bytes": size, "removed": yes,
-            "removals": [removal.as_data() for removal in (removed if yes else found)],
-        })  # fmt: skip
+        write_json(
+            {
+                "storage": opened.url,
+                "bytes": size,
+                "removed": yes,
+                "removals": [removal.as_data() for removal in (removed if yes else found)],
+            }
+        )
         return
     _report(opened.url, removed if yes else found, size, yes)
 
@@ -83,9 +87,10 @@ def _chosen(storage: Storage, names: tuple[str, ...], states: set[str], age: flo
         if execution.status == "running":
             if names:
                 raise Refused(
-                    f"the execution {execution} is running", given=str(execution),
+                    f"the execution {execution} is running",
+                    given=str(execution),
                     todo="Wait until it has ended, or end it; nothing was removed.",
-                )  # fmt: skip
+                )
             continue
         is_old = age is None or time.time() - _began(execution) >= age
         if is_old and (not states or execution.status in states):
@@ -98,7 +103,7 @@ def _began(execution: Execution) -> float:
 
 
 def _report(url: str, removals: list[Removal], size: int, yes: bool) -> None:
-    from machinable.storage.sizes import shown_size
+    from machinable.units import shown_size
 
     for removal in removals:
         print(f"{removal.path}  {shown_size(removal.size)}  {removal.reason}")

@@ -44,18 +44,21 @@ COMMANDS = {
 def help_text() -> str:
     """The help of the whole program."""
     width = max(map(len, COMMANDS))
-    return "\n".join([
-        "Usage: machinable COMMAND [ARGUMENTS]…",
-        "",
-        "  Declare components in machinable.yaml, execute them anywhere, read everything back from a six-character id.",
-        "",
-        "Commands:",
-        *(f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()),
-        "",
-        "Options:",
-        "  --version   Show the version and exit.",
-        "  -h, --help  Show this message and exit; behind a command, the help of that command.",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "Usage: machinable COMMAND [ARGUMENTS]…",
+            "",
+            "  Declare components in machinable.yaml, execute them anywhere, "
+            "read everything back from a six-character id.",
+            "",
+            "Commands:",
+            *(f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()),
+            "",
+            "Options:",
+            "  --version   Show the version and exit.",
+            "  -h, --help  Show this message and exit; behind a command, the help of that command.",
+        ]
+    )
 
 
 def answer(words: Sequence[str]) -> str | None:

@@ -19,9 +19,12 @@ __all__ = ["command"]
 @click.argument("identifiers", nargs=-1, required=True, metavar="ID[/TRIAL]…")
 @storage_option
 @click.option(
-    "--field", "fields", multiple=True, metavar="FIELD",
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="FIELD",
     help="What is compared, such as records.loss.min; can be repeated. Default: the last row of each trial.",
-)  # fmt: skip
+)
 @json_option
 def command(identifiers: tuple[str, ...], storage: str | None, fields: tuple[str, ...], as_json: bool) -> None:
     """Show executions or trials side by side: settings that differ, and mean ± deviation of what came out.
@@ -30,7 +33,7 @@ def command(identifiers: tuple[str, ...], storage: str | None, fields: tuple[str
     """
     from machinable.cli.reading import open_storage
     from machinable.cli.targets import several
-    from machinable.display.side_by_side import side_by_side, side_table
+    from machinable.display.summary import side_by_side, side_table
     from machinable.display.tables import write_table
 
     with open_storage(storage) as opened:
@@ -45,7 +48,7 @@ def command(identifiers: tuple[str, ...], storage: str | None, fields: tuple[str
 
 def _tell_other_code(sides: list[Chosen]) -> None:
     """Numbers of other code compare other things: say so."""
-    from machinable.results.environment import code_facts_changes, package_changes
+    from machinable.results.diff import code_facts_changes, package_changes
 
     first, *others = sides
     for side in others:

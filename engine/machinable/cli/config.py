@@ -58,10 +58,16 @@ def command(
         names = [" ".join(shown_words(one)) or "as declared" for one in (versions, words)]
         _differences(resolved, other, names, as_json)
     elif as_json:
-        write_json({
-            "component": resolved.component, "module": resolved.module, "versions": resolved.versions,
-            "mixins": resolved.mixins, "config": resolved.stored, "warnings": resolved.warnings,
-        })  # fmt: skip
+        write_json(
+            {
+                "component": resolved.component,
+                "module": resolved.module,
+                "versions": resolved.versions,
+                "mixins": resolved.mixins,
+                "config": resolved.stored,
+                "warnings": resolved.warnings,
+            }
+        )
     else:
         _print(resolved, shown_words(versions))
 
@@ -82,7 +88,7 @@ def _mixin(mixin: dict[str, str]) -> str:
 
 
 def _explain(resolved: Resolved, key: str, as_json: bool) -> None:
-    from machinable.plain import is_hidden
+    from machinable.serialization import is_hidden
 
     links = resolved.explain(key)
     parts = key.replace("[", ".").replace("]", "").split(".")
@@ -97,10 +103,16 @@ def _explain(resolved: Resolved, key: str, as_json: bool) -> None:
         for link in links
     ]
     if as_json:
-        write_json({
-            "component": resolved.component, "key": key, "value": value,
-            "layers": [{"layer": layer or resolved.component, "at": at, "text": text} for layer, at, text in layers],
-        })  # fmt: skip
+        write_json(
+            {
+                "component": resolved.component,
+                "key": key,
+                "value": value,
+                "layers": [
+                    {"layer": layer or resolved.component, "at": at, "text": text} for layer, at, text in layers
+                ],
+            }
+        )
         return
     chain = " → ".join(" ".join(part for part in layer if part) for layer in layers)
     if not hidden and layers and _written(value) != layers[-1][2]:
@@ -129,10 +141,13 @@ def _differences(one: Resolved, other: Resolved, names: Sequence[str], as_json: 
 
     found = differences(one.stored, other.stored)
     if as_json:
-        write_json({
-            "component": one.component, "versions": [one.versions, other.versions],
-            "differences": [one.as_data() for one in found],
-        })  # fmt: skip
+        write_json(
+            {
+                "component": one.component,
+                "versions": [one.versions, other.versions],
+                "differences": [one.as_data() for one in found],
+            }
+        )
     elif found:
         rows = [[change.key, *(exact(value) if there else "-" for value, there in change.sides)] for change in found]
         write_table(Table(["", *names], rows), sys.stdout)

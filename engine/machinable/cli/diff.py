@@ -14,9 +14,7 @@ from machinable.cli.output import json_option, storage_option, write_json
 if TYPE_CHECKING:
     from machinable.cli.differences import Change as KeyChange
     from machinable.cli.targets import Chosen
-    from machinable.results.code import FileChange
-    from machinable.results.compare import Difference
-    from machinable.results.environment import Change
+    from machinable.results.diff import Change, Difference, FileChange
     from machinable.results.trial import Trial
 
 __all__ = ["command"]
@@ -82,7 +80,7 @@ class _Found(NamedTuple):
             "only_first": [trial.uid for trial in self.only_first],
             "only_second": [trial.uid for trial in self.only_second],
             "same_results": self.same,
-        }  # fmt: skip
+        }
 
 
 def _names(pair: Pair) -> list[str]:
@@ -90,10 +88,16 @@ def _names(pair: Pair) -> list[str]:
 
 
 def _compared(one: Chosen, other: Chosen) -> _Found:
-    from machinable.results.code import code_changes
-    from machinable.results.compare import compare
-    from machinable.results.environment import Change, code_facts_changes, environment_changes, package_changes
-    from machinable.results.matching import Matched, match
+    from machinable.results.diff import (
+        Change,
+        Matched,
+        code_changes,
+        code_facts_changes,
+        compare,
+        environment_changes,
+        match,
+        package_changes,
+    )
 
     before, after = one.execution, other.execution
     is_same = str(before) == str(after)
@@ -124,7 +128,7 @@ def _compared(one: Chosen, other: Chosen) -> _Found:
 def _config(pairs: Sequence[Pair]) -> list[tuple[list[KeyChange], list[Pair]]]:
     """What differs in configurations, component and version; pairs that differ alike stand together."""
     from machinable.cli.differences import differences
-    from machinable.plain import canonical
+    from machinable.serialization import canonical
 
     groups: dict[str, tuple[list[KeyChange], list[Pair]]] = {}
     for pair in pairs:
@@ -223,7 +227,7 @@ class _Sections:
 
 
 def _show_file(change: FileChange) -> None:
-    from machinable.display.terminal import printable
+    from machinable.display.tables import printable
 
     print(
         f"\n{change.how} {printable(change.name)}" + ("" if change.lines is not None else " (no text that is compared)")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from machinable.plain import Plain, canonical
 from machinable.plan.table import flatten
+from machinable.serialization import Plain, canonical
 
 __all__ = ["MISSING", "Change", "differences"]
 
@@ -36,6 +36,7 @@ def differences(before: Mapping[str, Plain], after: Mapping[str, Plain]) -> list
     one, other = flatten(before), flatten(after)
     changes = [Change(key, one.get(key, MISSING), other.get(key, MISSING)) for key in {**one, **other}]
     return [
-        change for change in changes
+        change
+        for change in changes
         if change.before is MISSING or change.after is MISSING or canonical(change.before) != canonical(change.after)
-    ]  # fmt: skip
+    ]

@@ -52,12 +52,10 @@ def command(
     return run({"task": task, "seed": None if seed is None else seed_of_text(seed)}, again, **options)
 
 
-def _again(
-    execution: Execution, trial: Trial, words: list[str], besides: list[str], storage: str | None
-) -> str | None:  # fmt: skip
+def _again(execution: Execution, trial: Trial, words: list[str], besides: list[str], storage: str | None) -> str | None:
     """What was typed, with this id; of repetitions those up to the one that is meant. For a requirement: `resume`."""
     from machinable.cli.again import again, is_required, seed_word
-    from machinable.execution.host import command_line
+    from machinable.execution.environment import command_line
 
     if is_required(execution, trial):
         return again(execution, trial, storage)

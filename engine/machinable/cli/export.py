@@ -13,9 +13,12 @@ __all__ = ["command"]
 @click.argument("identifier", metavar="ID")
 @storage_option
 @click.option(
-    "--trial", "uids", multiple=True, metavar="UID",
+    "--trial",
+    "uids",
+    multiple=True,
+    metavar="UID",
     help="Only this trial and what it requires; can be repeated. The beginning of its uid is enough.",
-)  # fmt: skip
+)
 @click.option("--to", "directory", metavar="DIR", help="The folder. Default: export-ID.")
 @click.option("--project", metavar="DIR", help="Take the code that lies there, in place of the code backup.")
 @json_option
@@ -30,7 +33,7 @@ def command(
     """Write a folder that repeats the trials of ID without machinable, with the same random numbers."""
     from machinable.cli.reading import open_storage
     from machinable.cli.targets import trial_of
-    from machinable.execution.export import export
+    from machinable.replay.export import export
 
     with open_storage(storage) as opened:
         execution = opened[identifier]
@@ -42,7 +45,7 @@ def command(
         return
     for note in found.notes:
         tell(note)
-    from machinable.execution.host import command_line
+    from machinable.execution.environment import command_line
 
     trials = f"{len(found.trials)} trial{'' if len(found.trials) == 1 else 's'}"
     print(f"wrote {target}: {trials}, {len(found.modules)} file{'' if len(found.modules) == 1 else 's'} of code")

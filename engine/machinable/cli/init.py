@@ -63,9 +63,10 @@ def command(directory: str) -> None:
     for name in files:
         if os.path.lexists(os.path.join(directory, name)):
             raise InvalidValue(
-                f"{os.path.join(directory, name)} is there already", given=directory,
+                f"{os.path.join(directory, name)} is there already",
+                given=directory,
                 todo="Nothing was written. Begin in another directory: machinable init DIR",
-            )  # fmt: skip
+            )
     for name, text in files.items():
         _write(os.path.join(directory, name), text)
     ignored = os.path.join(directory, ".gitignore")

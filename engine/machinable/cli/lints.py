@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from machinable.config.document import Document
-from machinable.config.source import Items, Section, Source, read
+from machinable.config.loader import Document
+from machinable.config.reader import MappingNode, SequenceNode, Source, read
 from machinable.errors import MachinableError, Place, near_names
 
 __all__ = ["Hint", "misspelt_sections", "replaced_entries", "scalar_hints", "sources_of"]
@@ -43,10 +43,10 @@ def sources_of(tree: Any) -> list[Source]:
     waiting = [tree]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, (Section, Items)) and id(node) not in seen:
+        if isinstance(node, (MappingNode, SequenceNode)) and id(node) not in seen:
             seen.add(id(node))
             found.setdefault(node.source.file, node.source)
-            waiting += node.values() if isinstance(node, Section) else node
+            waiting += node.values() if isinstance(node, MappingNode) else node
     return sorted(found.values(), key=lambda source: source.file)
 
 
@@ -68,7 +68,7 @@ def scalar_hints(source: Source) -> Iterator[Hint]:
 
 def misspelt_sections(root: Any) -> Iterator[Hint]:
     """Keys of the root that mean nothing but are nearly the name of a section."""
-    if not isinstance(root, Section):
+    if not isinstance(root, MappingNode):
         return
     for key in root:
         if isinstance(key, str) and key not in _ROOT and not key.startswith("components"):

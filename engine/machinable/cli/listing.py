@@ -54,11 +54,18 @@ def _data(execution: Execution) -> dict[str, Any]:
     trials = execution.trials.rows("status", "component")
     states = [trial["status"] for trial in trials]
     return {
-        "execution": str(execution), "id": execution.id, "seed": execution.seed, "started": execution.started,
-        "status": execution.status, "trials": len(states), "finished": states.count("finished"),
-        "failed": states.count("failed"), "name": execution.name, "states": dict(Counter(states)),
+        "execution": str(execution),
+        "id": execution.id,
+        "seed": execution.seed,
+        "started": execution.started,
+        "status": execution.status,
+        "trials": len(states),
+        "finished": states.count("finished"),
+        "failed": states.count("failed"),
+        "name": execution.name,
+        "states": dict(Counter(states)),
         "components": list(dict.fromkeys(trial["component"] for trial in trials)),
-    }  # fmt: skip
+    }
 
 
 def moment(time: str | None) -> str:

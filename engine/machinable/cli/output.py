@@ -25,9 +25,11 @@ def json_option(command: _F) -> _F:
 def storage_option(command: _F) -> _F:
     """Adds `--storage`."""
     return click.option(
-        "--storage", metavar="URL", callback=_no_option,
+        "--storage",
+        metavar="URL",
+        callback=_no_option,
         help="A directory or URL. Default: MACHINABLE_STORAGE, the project's, the user's.",
-    )(command)  # fmt: skip
+    )(command)
 
 
 def _no_option(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
@@ -39,7 +41,7 @@ def _no_option(context: click.Context, option: click.Parameter, value: str | Non
 
 def write_json(data: Any) -> None:
     """Writes one JSON document to stdout; NaN, infinities and dates as in stored files."""
-    from machinable.plain import dumps
+    from machinable.serialization import dumps
 
     sys.stdout.write(dumps(data) + "\n")
 
@@ -56,9 +58,13 @@ def told_warnings() -> Iterator[None]:
         before = warnings.showwarning
 
         def show(
-            message: Warning | str, category: type[Warning], filename: str, lineno: int,
-            file: TextIO | None = None, line: str | None = None,
-        ) -> None:  # fmt: skip
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if filename.startswith(_OURS):
                 tell(f"warning: {message}")
             else:

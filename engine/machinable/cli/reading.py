@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from machinable.errors import InvalidValue, MissingFile
-from machinable.plain import decode
+from machinable.serialization import decode
 
 if TYPE_CHECKING:
     from machinable.project import Project
@@ -34,7 +34,7 @@ def open_storage(given: str | None) -> Storage:
     user: Mapping[str, Any] = {}
     directory = os.getcwd()
     if not os.environ.get("MACHINABLE_STORAGE"):
-        from machinable.execution.preferences import preferences
+        from machinable.execution.options import preferences
         from machinable.project import Project
 
         section, user = execution_section(Project(directory)), preferences(os.environ)
@@ -46,14 +46,14 @@ def open_storage(given: str | None) -> Storage:
             todo="Name one: --storage DIRECTORY, MACHINABLE_STORAGE=DIRECTORY, "
             "or `execution: {storage: DIRECTORY}` in machinable.yaml.",
         )
-    from machinable.storage.opener import storage_url
+    from machinable.storage.open import storage_url
 
     return Storage(storage_url(chosen.url, directory if chosen.source == "project" else None))
 
 
 def execution_section(project: Project) -> Mapping[str, Any]:
     """The `execution:` section of a project; empty where there is no project."""
-    from machinable.config.references import Resolver
+    from machinable.config.interpolation import Resolver
 
     try:
         workspace = project.workspace()
@@ -67,18 +67,33 @@ def execution_section(project: Project) -> Mapping[str, Any]:
 def execution_data(execution: Execution) -> dict[str, Any]:
     """An execution with its trials as plain data."""
     return {
-        "execution": str(execution), "id": execution.id, "seed": execution.seed, "name": execution.name,
-        "started": execution.started, "status": execution.status, "storage": execution.storage,
+        "execution": str(execution),
+        "id": execution.id,
+        "seed": execution.seed,
+        "name": execution.name,
+        "started": execution.started,
+        "status": execution.status,
+        "storage": execution.storage,
         "trials": [trial_data(trial) for trial in execution.trials],
-    }  # fmt: skip
+    }
 
 
 def trial_data(trial: Trial) -> dict[str, Any]:
     """A trial with its last row as plain data."""
     return {
-        "uid": trial.uid, "index": trial.index, "component": trial.component, "version": trial.version,
-        "config": decode(trial.planned("config")), "flags": trial.flags, "tags": trial.tags, "seed": trial.seed,
-        "identity": trial.identity, "status": trial.status, "source": trial.source, "because": trial.because,
-        "seconds": trial.seconds, "record": trial.last_row,
+        "uid": trial.uid,
+        "index": trial.index,
+        "component": trial.component,
+        "version": trial.version,
+        "config": decode(trial.planned("config")),
+        "flags": trial.flags,
+        "tags": trial.tags,
+        "seed": trial.seed,
+        "identity": trial.identity,
+        "status": trial.status,
+        "source": trial.source,
+        "because": trial.because,
+        "seconds": trial.seconds,
+        "record": trial.last_row,
         "error": trial.error if trial.status == "failed" else None,
-    }  # fmt: skip
+    }

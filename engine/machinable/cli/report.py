@@ -22,10 +22,10 @@ def command(identifiers: tuple[str, ...], storage: str | None, file: str | None,
     """Write one HTML file with tables, curves and failures of executions or trials; it needs nothing else."""
     from machinable.cli.reading import execution_data, open_storage
     from machinable.cli.targets import several
-    from machinable.display.report import report
-    from machinable.display.side_by_side import side_by_side
+    from machinable.display.html_report import report
+    from machinable.display.summary import side_by_side
     from machinable.errors import InvalidValue
-    from machinable.execution.host import now
+    from machinable.execution.environment import now
 
     if as_json and file == "-":
         raise InvalidValue("stdout cannot take both the page and JSON", given=file, todo="Name a file: --to FILE.")
@@ -35,11 +35,13 @@ def command(identifiers: tuple[str, ...], storage: str | None, file: str | None,
         sides = [one.side for one in chosen]
         executions = list({str(one.execution): one.execution for one in chosen}.values())
         if as_json:
-            write_json({
-                "storage": opened.url,
-                "executions": [execution_data(execution) | {"data": execution.data} for execution in executions],
-                "groups": [line.as_data() for line in side_by_side(sides)],
-            })  # fmt: skip
+            write_json(
+                {
+                    "storage": opened.url,
+                    "executions": [execution_data(execution) | {"data": execution.data} for execution in executions],
+                    "groups": [line.as_data() for line in side_by_side(sides)],
+                }
+            )
             if file is None:
                 return
         path = file or f"report-{executions[0]}.html"
@@ -58,10 +60,12 @@ def _refuse_taken(path: str, yes: bool) -> None:
 
     if os.path.lexists(path) and not (yes and os.path.isfile(path)):
         raise ArtifactExists(
-            f"{path} exists already", given=path,
-            todo="Replace it with --yes, or name another file: --to FILE." if os.path.isfile(path)
+            f"{path} exists already",
+            given=path,
+            todo="Replace it with --yes, or name another file: --to FILE."
+            if os.path.isfile(path)
             else "Name another file: --to FILE.",
-        )  # fmt: skip
+        )
 
 
 def _write(path: str, text: str) -> None:

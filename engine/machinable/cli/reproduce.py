@@ -10,8 +10,8 @@ import click
 from machinable.cli.output import json_option, storage_option, tell, write_json
 
 if TYPE_CHECKING:
-    from machinable.execution.reproduce import Reproduction
-    from machinable.results.environment import Change
+    from machinable.replay.reproduce import Reproduction
+    from machinable.results.diff import Change
 
 __all__ = ["command"]
 
@@ -22,13 +22,19 @@ SHOWN = 20  # trials, and packages
 @click.argument("identifier", metavar="ID")
 @storage_option
 @click.option(
-    "--trial", "uids", multiple=True, metavar="UID",
+    "--trial",
+    "uids",
+    multiple=True,
+    metavar="UID",
     help="Only this trial and what it requires; can be repeated. The beginning of its uid is enough.",
-)  # fmt: skip
+)
 @click.option(
-    "--tolerance", type=float, default=0.0, metavar="T",
+    "--tolerance",
+    type=float,
+    default=0.0,
+    metavar="T",
     help="How far numbers may be apart, absolute up to 1 and relative beyond, such as 1e-6. Default: 0.",
-)  # fmt: skip
+)
 @click.option("--project", metavar="DIR", help="Run the code that lies there, in place of the code backup.")
 @click.option("--engine", metavar="E", help="Where trials run. Default: as then.")
 @click.option("--keep", metavar="DIR", help="Keep the restored code and the new results there.")
@@ -51,14 +57,20 @@ def command(
     """
     from machinable.cli.reading import open_storage
     from machinable.cli.targets import trial_of
-    from machinable.execution.reproduce import reproduce
+    from machinable.replay.reproduce import reproduce
 
     with open_storage(storage) as opened:
         chosen = [trial_of(opened[identifier], uid).uid for uid in uids] or None
         found = reproduce(
-            opened, identifier, uids=chosen, tolerance=tolerance, project=project, engine=engine, keep=keep,
+            opened,
+            identifier,
+            uids=chosen,
+            tolerance=tolerance,
+            project=project,
+            engine=engine,
+            keep=keep,
             tell=None if quiet else tell,
-        )  # fmt: skip
+        )
     if as_json:
         write_json(found.as_data())
     else:
@@ -67,7 +79,7 @@ def command(
 
 
 def _show(found: Reproduction) -> None:
-    from machinable.display.terminal import printable
+    from machinable.display.tables import printable
 
     numbers = {"trial": len(found.trials), "row": found.rows, "artifact": found.artifacts}
     counts = ", ".join(f"{number} {name}{'' if number == 1 else 's'}" for name, number in numbers.items())

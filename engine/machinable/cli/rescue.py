@@ -22,9 +22,9 @@ def command(directory: str, storage: str | None, as_json: bool) -> None:
     """
     from machinable.cli.reading import open_storage
     from machinable.results.verify import repair, unnoted
+    from machinable.storage.fallback import bring_home
     from machinable.storage.files import writing
-    from machinable.storage.opener import open_files
-    from machinable.storage.refuge import bring_home
+    from machinable.storage.open import open_files
 
     refuge = open_files(os.path.expanduser(directory), create=False)
     with open_storage(storage) as opened:

@@ -24,9 +24,9 @@ __all__ = ["command"]
 def command(identifier: str, directory: str, storage: str | None, as_json: bool) -> None:
     """Unpack the code that the execution ID ran with into DIR, which must be empty or not there yet."""
     from machinable.cli.reading import open_storage
-    from machinable.execution.host import command_line
+    from machinable.execution.environment import command_line
     from machinable.storage.archive import unpack
-    from machinable.storage.sizes import shown_size
+    from machinable.units import shown_size
 
     target = os.path.abspath(os.path.expanduser(directory))
     with open_storage(storage) as opened:
@@ -37,10 +37,17 @@ def command(identifier: str, directory: str, storage: str | None, as_json: bool)
         words = ["machinable", "reproduce", str(execution), "--storage", url]
         commands = [f"cd {command_line(['', target])[3:]}", command_line(words)]
         if as_json:
-            write_json({
-                "execution": str(execution), "directory": target, "files": done.files, "bytes": done.size,
-                "skipped": list(done.skipped), "code": execution.data.get("code") or {}, "next": commands,
-            })  # fmt: skip
+            write_json(
+                {
+                    "execution": str(execution),
+                    "directory": target,
+                    "files": done.files,
+                    "bytes": done.size,
+                    "skipped": list(done.skipped),
+                    "code": execution.data.get("code") or {},
+                    "next": commands,
+                }
+            )
             return
         for name in done.skipped:
             tell(f"left out {name}: it was a link to something outside of the project, which was not backed up")
@@ -57,26 +64,33 @@ def _code(execution: Execution) -> bytes:
     Raises:
         NotStored: there is none; says which commit to take instead. Damaged: it is not the one that was stored.
     """
-    from machinable.storage.backup import digest
+    from machinable.storage.code_snapshot import digest
 
     code: dict[str, Any] = execution.data.get("code") or {}
     archive = execution.code
     if archive is None and code.get("backup"):
         raise Damaged(
-            f"the code backup of {execution} is gone", given=code["backup"], details=_commit(code),
+            f"the code backup of {execution} is gone",
+            given=code["backup"],
+            details=_commit(code),
             todo="Restore code.zip from a copy of the storage.",
-        )  # fmt: skip
+        )
     if archive is None:
         raise NotStored(
-            f"the execution {execution} has no code backup", given=str(execution), details=_commit(code),
-            todo=f"Take the commit: git checkout {code['commit']}" if code.get("commit")
+            f"the execution {execution} has no code backup",
+            given=str(execution),
+            details=_commit(code),
+            todo=f"Take the commit: git checkout {code['commit']}"
+            if code.get("commit")
             else "It ran without a backup, and its project was in no git repository.",
-        )  # fmt: skip
+        )
     if code.get("backup") not in (None, digest(archive)):
         raise Damaged(
-            f"the code backup of {execution} is not what was stored", given=code["backup"], details=_commit(code),
+            f"the code backup of {execution} is not what was stored",
+            given=code["backup"],
+            details=_commit(code),
             todo="Restore code.zip from a copy of the storage.",
-        )  # fmt: skip
+        )
     return archive
 
 
@@ -85,4 +99,7 @@ def _commit(code: dict[str, Any]) -> list[str]:
     if not code.get("commit"):
         return []
     branch = f" on {code['branch']}" if code.get("branch") else ""
-    return [f"it ran with the commit {code['commit']}{branch}" + (", and changes that were not committed" if code.get("dirty") else "")]  # noqa: E501  # fmt: skip
+    return [
+        f"it ran with the commit {code['commit']}{branch}"
+        + (", and changes that were not committed" if code.get("dirty") else "")
+    ]

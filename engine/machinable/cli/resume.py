@@ -60,7 +60,7 @@ def command(
 
 def _task(
     identifier: str, component: str | None, versions: tuple[str, ...], repeat: int | None, storage: str | None
-) -> Task | None:  # fmt: skip
+) -> Task | None:
     """The task that was typed, named as the stored one; None if the stored one counts."""
     from machinable.cli.reading import open_storage
     from machinable.cli.words import version_of
@@ -94,7 +94,8 @@ def _is_wanted(identifier: str, changes: Changes, yes: bool, as_json: bool) -> b
     tell(changes.told_of(identifier))
     if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Refused(
-            f"{identifier} would have other trials ({changes}), and there is nobody to ask", given=identifier,
+            f"{identifier} would have other trials ({changes}), and there is nobody to ask",
+            given=identifier,
             todo="To have it so: --yes. To see them first: --dry.",
-        )  # fmt: skip
+        )
     return click.confirm(f"Go on with {identifier} like this?", err=True)

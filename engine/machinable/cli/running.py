@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from machinable.display.progress import Progress
     from machinable.errors import TrialsFailed
     from machinable.events import Listener
-    from machinable.execution.intentions import Intention
+    from machinable.execution.dry_run import PlannedOutcome
     from machinable.plan.plan import Plan
     from machinable.results.execution import Execution
     from machinable.results.trial import Trial
@@ -29,21 +29,34 @@ _OPTIONS = (
     storage_option,
     click.option("--engine", metavar="E", help="Where trials run. Default: local."),
     click.option("--dry", is_flag=True, help="Check everything, print what would run and why, run nothing."),
-    click.option("--rerun", multiple=True, metavar="NAME",
-                 help="Run these components though their results are there; patterns as net.*, several times."),
+    click.option(
+        "--rerun",
+        multiple=True,
+        metavar="NAME",
+        help="Run these components though their results are there; patterns as net.*, several times.",
+    ),
     click.option("--no-cascade", is_flag=True, help="With --rerun: what read their results does not run again."),
-    click.option("--reuse", type=click.Choice(["all", "same-code", "none"]),
-                 help="all: also results of what is not only required. same-code: only if the code is the same."),
-    click.option("--on-busy", type=click.Choice(["wait", "skip", "fail"]),
-                 help="What somebody else computes at the moment. Default: wait."),
+    click.option(
+        "--reuse",
+        type=click.Choice(["all", "same-code", "none"]),
+        help="all: also results of what is not only required. same-code: only if the code is the same.",
+    ),
+    click.option(
+        "--on-busy",
+        type=click.Choice(["wait", "skip", "fail"]),
+        help="What somebody else computes at the moment. Default: wait.",
+    ),
     click.option("--retries", type=int, metavar="N", help="Further attempts of a trial that failed."),
     click.option("--retry-delay", type=float, metavar="S", help="Seconds before one."),
     click.option("--timeout", type=float, metavar="S", help="Seconds that an attempt may take."),
-    click.option("--on-failure", type=click.Choice(["raise", "continue", "stop"]),
-                 help="stop: start no further trial after a failure. continue: failures are no error (exit code 0)."),
+    click.option(
+        "--on-failure",
+        type=click.Choice(["raise", "continue", "stop"]),
+        help="stop: start no further trial after a failure. continue: failures are no error (exit code 0).",
+    ),
     click.option("--quiet", is_flag=True, help="No progress."),
     json_option,
-)  # fmt: skip
+)
 
 
 def running_options(command: _F) -> _F:
@@ -54,9 +67,16 @@ def running_options(command: _F) -> _F:
 
 
 def run(
-    arguments: Mapping[str, Any], again: Again, *, storage: str | None, engine: str | None, dry: bool, quiet: bool,
-    as_json: bool, **options: Any,
-) -> int:  # fmt: skip
+    arguments: Mapping[str, Any],
+    again: Again,
+    *,
+    storage: str | None,
+    engine: str | None,
+    dry: bool,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Carry an execution out, tell how it goes and what came out; or tell what it would do.
 
     Args:
@@ -98,7 +118,7 @@ def run(
         return 0
     if as_json:
         from machinable.cli.reading import execution_data
-        from machinable.display.outcomes import groups, rows_of
+        from machinable.display.summary import groups, rows_of
 
         data = execution_data(result) | {"groups": [group.as_data() for group in groups(rows_of(result.trials))]}
         write_json(data | ({"error": failure.as_data()} if failure else {}))
@@ -116,7 +136,7 @@ def _policy(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in policy.items() if value is not None}
 
 
-def _plan_data(plan: Plan, intentions: Sequence[Intention]) -> dict[str, Any]:
+def _plan_data(plan: Plan, intentions: Sequence[PlannedOutcome]) -> dict[str, Any]:
     """A plan with what would become of each trial, as plain data."""
     data = plan.as_data()
     data["trials"] = [
@@ -130,7 +150,7 @@ def _plan_data(plan: Plan, intentions: Sequence[Intention]) -> dict[str, Any]:
 def _listener(progress: Progress, quiet: bool) -> Iterator[Listener]:
     """What hears the events: the live display on a terminal, lines elsewhere."""
     from machinable.display.progress import PlainProgress
-    from machinable.display.terminal import is_terminal
+    from machinable.display.tables import is_terminal
 
     if quiet:
         yield progress
@@ -170,7 +190,7 @@ def _interrupted(progress: Progress, storage: str | None, as_json: bool) -> int:
 
 def reading(storage: str | None, *words: str) -> str:
     """A command that is about the same storage."""
-    from machinable.execution.host import command_line
+    from machinable.execution.environment import command_line
 
     return command_line(["machinable", *words, *(["--storage", storage] if storage else [])])
 
@@ -178,8 +198,8 @@ def reading(storage: str | None, *words: str) -> str:
 def _report(execution: Execution, again: Again, storage: str | None, progress: Progress) -> None:
     """The errors of components first, then the results, where they lie and what can be done with them."""
     from machinable.display.failures import Failed, failure_text
-    from machinable.display.outcomes import group_table, groups, rows_of
     from machinable.display.progress import duration, is_memory
+    from machinable.display.summary import group_table, groups, rows_of
     from machinable.display.tables import write_table
 
     rows = rows_of(execution.trials)

@@ -12,8 +12,8 @@ import click
 from machinable.cli.output import tell
 
 if TYPE_CHECKING:
-    from machinable.config.document import Workspace
-    from machinable.config.names import Entry
+    from machinable.config.loader import Workspace
+    from machinable.config.registry import Entry
 
 __all__ = ["command", "project_schema"]
 
@@ -32,8 +32,8 @@ def command(file: str | None) -> None:
     """
     import json
 
-    from machinable.plain import encode
     from machinable.project import Project
+    from machinable.serialization import encode
 
     text = json.dumps(encode(project_schema(Project().workspace())), indent=2, ensure_ascii=False) + "\n"
     if file is None:
@@ -50,8 +50,11 @@ def _write(file: str, text: str) -> None:
     try:
         with open(file, encoding="utf-8", errors="replace") as former:
             if MARK not in former.read(4096):
-                raise InvalidValue(f"{file} is there and was not made by this command", given=file,
-                                   todo="Give another name, or remove it.")  # fmt: skip
+                raise InvalidValue(
+                    f"{file} is there and was not made by this command",
+                    given=file,
+                    todo="Give another name, or remove it.",
+                )
     except FileNotFoundError:
         pass
     except IsADirectoryError:
@@ -140,7 +143,7 @@ def _section(known: Mapping[str, Schema], other: str) -> Schema:
 
 def _entry(workspace: Workspace, entry: Entry, in_mixin: bool = False) -> Schema:
     from machinable.config.declaration import open_block
-    from machinable.config.lineage import ancestry, base_of
+    from machinable.config.inheritance import ancestry, base_of
     from machinable.config.resolve import resolve
     from machinable.errors import MachinableError
 
@@ -177,13 +180,17 @@ def _body(
     properties: dict[str, Any] = _keys(values, config or {})
     properties |= {key: {"$ref": f"#/definitions/reserved/properties/{key}"} for key in reserved}
     properties |= {name: _version({**values, **block}, {}) for name, block in blocks.items()}
-    return _included({
-        "type": ["object", "null"], "description": description, "properties": properties,
-        "patternProperties": {
-            "^~": _ref("version"),
-            f"^_(?!(?:{'|'.join(key[1:] for key in reserved)})$).+_$": False,
-        },
-    })  # fmt: skip
+    return _included(
+        {
+            "type": ["object", "null"],
+            "description": description,
+            "properties": properties,
+            "patternProperties": {
+                "^~": _ref("version"),
+                f"^_(?!(?:{'|'.join(key[1:] for key in reserved)})$).+_$": False,
+            },
+        }
+    )
 
 
 def _version(values: Mapping[str, Any], config: Mapping[str, Any]) -> Schema:
@@ -193,19 +200,22 @@ def _version(values: Mapping[str, Any], config: Mapping[str, Any]) -> Schema:
     properties = _keys(values, config)
     reserved = [key for key in RESERVED if key != "_class_"]
     properties |= {key: {"$ref": f"#/definitions/reserved/properties/{key}"} for key in reserved}
-    return _included({
-        "type": ["object", "null"], "description": "a version: what it changes when it is asked for",
-        "properties": properties,
-        "patternProperties": {
-            "^~": _ref("version"),
-            f"^_(?!(?:{'|'.join(key[1:] for key in reserved)})$).+_$": False,
-        },
-    })  # fmt: skip
+    return _included(
+        {
+            "type": ["object", "null"],
+            "description": "a version: what it changes when it is asked for",
+            "properties": properties,
+            "patternProperties": {
+                "^~": _ref("version"),
+                f"^_(?!(?:{'|'.join(key[1:] for key in reserved)})$).+_$": False,
+            },
+        }
+    )
 
 
 def _keys(values: Mapping[Any, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """Known keys with what they are set to; a version may put any value in place of another."""
-    from machinable.plain import is_hidden
+    from machinable.serialization import is_hidden
 
     properties: dict[str, Any] = {}
     for key, value in values.items():
@@ -296,7 +306,7 @@ def _version_names(workspace: Workspace, entry: Entry) -> list[str]:
 
 
 def _execution() -> Schema:
-    from machinable.config.document import EXECUTION_KEYS
+    from machinable.config.loader import EXECUTION_KEYS
     from machinable.engines.registry import KNOWN
 
     engines: Schema = {"anyOf": [{"enum": list(KNOWN)}, {"type": ["string", "object"]}]}

@@ -42,13 +42,24 @@ def command(identifier: str, storage: str | None, uid: str | None, log: bool, ou
             _show_execution(execution, storage)
         elif as_json:
             trial = trials[0]
-            write_json(trial_data(trial) | {
-                "execution": str(execution), "config": trial.config.to_dict(evaluate=False, hidden=False),
-                "records": {scope: list(trial.records(scope)) for scope in trial.records.scopes},
-                "files": trial.files, "result": trial.result, "started": trial.started, "finished": trial.finished,
-                "attempt": trial.attempt, "host": trial.host, "checkpoint": trial.checkpoint,
-                "threads": trial.threads, "stale": trial.stale, "requires": _requirements(execution, trial),
-            })  # fmt: skip
+            write_json(
+                trial_data(trial)
+                | {
+                    "execution": str(execution),
+                    "config": trial.config.to_dict(evaluate=False, hidden=False),
+                    "records": {scope: list(trial.records(scope)) for scope in trial.records.scopes},
+                    "files": trial.files,
+                    "result": trial.result,
+                    "started": trial.started,
+                    "finished": trial.finished,
+                    "attempt": trial.attempt,
+                    "host": trial.host,
+                    "checkpoint": trial.checkpoint,
+                    "threads": trial.threads,
+                    "stale": trial.stale,
+                    "requires": _requirements(execution, trial),
+                }
+            )
         else:
             _show_trial(execution, trials[0])
 
@@ -94,19 +105,32 @@ def _show_execution(execution: Execution, storage: str | None) -> None:
     from machinable.cli.again import again
     from machinable.cli.listing import moment
     from machinable.display.failures import Failed, failure_text
-    from machinable.display.outcomes import group_table, groups, rows_of, short_names
+    from machinable.display.summary import group_table, groups, rows_of, short_names
     from machinable.display.tables import cell, table_of, write_table
 
     data = execution.data
     code, host, engine = (data.get(part) or {} for part in ("code", "host", "engine"))
-    commit = f"{code['commit'][:10]} on {code.get('branch') or 'no branch'}{', changed' if code.get('dirty') else ''}" if code.get("commit") else None  # noqa: E501  # fmt: skip
-    _facts({
-        "execution": f"{execution}  {execution.name or ''}".rstrip(), "status": execution.status,
-        "started": f"{moment(execution.started)} UTC", "seed": execution.seed, "storage": execution.storage,
-        "project": data.get("project"), "engine": engine.get("type"), "commit": commit,
-        "host": " ".join(str(part) for part in (host.get("user"), "on", host.get("name")) if part),
-        "command": host.get("command"), "python": data.get("python"), "stale": _stale(execution),
-    })  # fmt: skip
+    commit = (
+        f"{code['commit'][:10]} on {code.get('branch') or 'no branch'}{', changed' if code.get('dirty') else ''}"
+        if code.get("commit")
+        else None
+    )
+    _facts(
+        {
+            "execution": f"{execution}  {execution.name or ''}".rstrip(),
+            "status": execution.status,
+            "started": f"{moment(execution.started)} UTC",
+            "seed": execution.seed,
+            "storage": execution.storage,
+            "project": data.get("project"),
+            "engine": engine.get("type"),
+            "commit": commit,
+            "host": " ".join(str(part) for part in (host.get("user"), "on", host.get("name")) if part),
+            "command": host.get("command"),
+            "python": data.get("python"),
+            "stale": _stale(execution),
+        }
+    )
     rows = rows_of(execution.trials)
     if not rows:
         return
@@ -176,17 +200,23 @@ def _show_trial(execution: Execution, trial: Trial) -> None:
     from machinable.display.progress import duration
     from machinable.display.tables import Table, cell, settings_text, table_lines, table_of, version_text, write_table
 
-    _facts({
-        "trial": f"{trial.uid}  {trial.index + 1} of {len(execution)} in {execution}", "component": trial.component,
-        "version": None if trial.version is None else version_text(trial.version),
-        "status": f"{trial.status} {_note(trial)}".rstrip(), "identity": trial.identity[:8],
-        "stale": f"{stale} has changed since it was read" if (stale := trial.stale) else None,
-        "tags": settings_text(_tags(trial)),
-        "started": f"{moment(trial.started)} UTC" if trial.started else None,
-        "took": duration(trial.seconds) if trial.seconds is not None else None, "seed": trial.seed,
-        "threads": trial.threads, "attempt": trial.attempt if trial.attempt > 1 else None,
-        "result": cell(trial.result),
-    })  # fmt: skip
+    _facts(
+        {
+            "trial": f"{trial.uid}  {trial.index + 1} of {len(execution)} in {execution}",
+            "component": trial.component,
+            "version": None if trial.version is None else version_text(trial.version),
+            "status": f"{trial.status} {_note(trial)}".rstrip(),
+            "identity": trial.identity[:8],
+            "stale": f"{stale} has changed since it was read" if (stale := trial.stale) else None,
+            "tags": settings_text(_tags(trial)),
+            "started": f"{moment(trial.started)} UTC" if trial.started else None,
+            "took": duration(trial.seconds) if trial.seconds is not None else None,
+            "seed": trial.seed,
+            "threads": trial.threads,
+            "attempt": trial.attempt if trial.attempt > 1 else None,
+            "result": cell(trial.result),
+        }
+    )
     if needed := _requirements(execution, trial):
         print("\nrequires")
         lines = table_lines(Table([""] * 4, [[f"  {name}", *one.values()] for name, one in needed.items()]))

@@ -12,7 +12,7 @@ from machinable.cli.output import storage_option, tell, write_json
 
 if TYPE_CHECKING:
     from machinable.results.execution import Execution
-    from machinable.results.follow import Follower, News
+    from machinable.results.tail import Follower, News
 
 __all__ = ["command", "follow"]
 
@@ -40,7 +40,7 @@ def command(identifier: str, storage: str | None, uid: str | None, number: int, 
 
 def follow(execution: Execution, uid: str | None, number: int, as_json: bool, follows: bool) -> None:
     """Writes the last lines, and all that come until the end if it `follows`."""
-    from machinable.results.follow import Follower
+    from machinable.results.tail import Follower
 
     follower = Follower(execution, uid)
     writer = _Writer(execution, has_prefix=uid is None, as_json=as_json)
@@ -83,8 +83,7 @@ class _Writer:
         return {"event": news.kind, "uid": news.uid, "component": self._components.get(news.uid or "")} | what
 
     def _line(self, news: News) -> str:
-        from machinable.display.tables import cell
-        from machinable.display.terminal import printable
+        from machinable.display.tables import cell, printable
 
         prefix = f"{self._components.get(news.uid or '')} {news.uid} " if self._has_prefix else ""
         if news.kind == "event":
@@ -116,8 +115,7 @@ class _Writer:
 
 def _event_text(event: dict[str, Any]) -> str:
     from machinable.display.progress import duration, measurements
-    from machinable.display.tables import cell
-    from machinable.display.terminal import headline, printable
+    from machinable.display.tables import cell, headline, printable
 
     parts = [event["event"]]
     if event.get("attempt", 1) > 1:

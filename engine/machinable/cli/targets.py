@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from machinable.display.side_by_side import Side
+    from machinable.display.summary import Side
     from machinable.results.execution import Execution
     from machinable.results.storage import Storage
     from machinable.results.trial import Trial
@@ -28,7 +28,7 @@ class Chosen(NamedTuple):
     @property
     def side(self) -> Side:
         """It as one side of a comparison."""
-        from machinable.display.side_by_side import Side
+        from machinable.display.summary import Side
 
         return Side(str(self.execution), self.trial.uid if self.trial else None, self.trials)
 

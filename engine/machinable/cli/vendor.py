@@ -26,7 +26,7 @@ def fetch_command(names: tuple[str, ...]) -> None:
 
     A directory is linked, git+URL is cloned. What is there already is left alone.
     """
-    from machinable.execution.preferences import preferences
+    from machinable.execution.options import preferences
 
     sources = preferences(os.environ).get("imports") or {}
     fetch(os.getcwd(), names, sources)
@@ -49,9 +49,9 @@ def imports_of(project: str, name: str = "") -> list[Import]:
     Raises:
         ConfigurationError: the file cannot be read, or `+` is something else than names and sources.
     """
-    from machinable.config.document import FILE
     from machinable.config.includes import Library
-    from machinable.config.source import FromEnvironment, Items, Scope, Section
+    from machinable.config.loader import FILE
+    from machinable.config.reader import EnvValue, MappingNode, Scope, SequenceNode
     from machinable.errors import MalformedText, MissingFile, SeveralErrors
 
     library = Library(_Directory(project), os.environ)
@@ -64,21 +64,21 @@ def imports_of(project: str, name: str = "") -> list[Import]:
         raise MissingFile(
             f"no {FILE} in {project}", given=project, todo="Go to the directory of your project."
         ) from None
-    value = root.get("+") if isinstance(root, Section) else None
+    value = root.get("+") if isinstance(root, MappingNode) else None
     if value is None:
         SeveralErrors.raise_any(library.errors)
         return []
     pairs: list[tuple[Any, Any, Place]] = []
-    for item in [value] if isinstance(value, Section) else value if isinstance(value, Items) else ():
-        if isinstance(item, Section):
+    for item in [value] if isinstance(value, MappingNode) else value if isinstance(value, SequenceNode) else ():
+        if isinstance(item, MappingNode):
             pairs += [(key, source, item.place(key)) for key, source in item.items()]
         else:
             pairs.append((item, None, root.place("+")))
-    if not pairs and not isinstance(value, (Section, Items)):
+    if not pairs and not isinstance(value, (MappingNode, SequenceNode)):
         raise MalformedText("`+` takes a list of names or a mapping of names and sources", at=root.place("+"))
     found = []
     for key, source, place in pairs:
-        if isinstance(source, FromEnvironment):
+        if isinstance(source, EnvValue):
             source = source.value
         # It becomes the name of a folder.
         if not isinstance(key, str) or not key.isidentifier():
@@ -146,7 +146,7 @@ def fetch(project: str, names: tuple[str, ...], settings: Mapping[str, Any]) -> 
 
 def _fetch_one(project: str, one: Import, importer: str, setting: Any) -> None:
     from machinable.errors import InvalidValue, MissingFile
-    from machinable.storage.opener import without_credentials
+    from machinable.storage.open import without_credentials
 
     target = os.path.join(project, "vendor", one.name)
     if os.path.lexists(target):
@@ -156,10 +156,12 @@ def _fetch_one(project: str, one: Import, importer: str, setting: Any) -> None:
     base = project if setting is not None else importer
     if not source:
         raise InvalidValue(
-            f"nobody says where {one.name!r} comes from", at=one.at, given=one.name,
+            f"nobody says where {one.name!r} comes from",
+            at=one.at,
+            given=one.name,
             todo=f"Write `+: {{{one.name}: SOURCE}}` there, or `imports: {{{one.name}: SOURCE}}` in "
             "~/.machinable/settings.yaml; SOURCE is a directory or git+URL.",
-        )  # fmt: skip
+        )
     if source.startswith("git+"):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         _clone(source[len("git+") :], target, one)
@@ -168,9 +170,11 @@ def _fetch_one(project: str, one: Import, importer: str, setting: Any) -> None:
     directory = os.path.abspath(os.path.join(base, os.path.expanduser(source)))
     if not os.path.isdir(directory) or directory == target:
         raise MissingFile(
-            f"the source of {one.name!r} is no directory: {directory}", at=one.at, given=source,
+            f"the source of {one.name!r} is no directory: {directory}",
+            at=one.at,
+            given=source,
             todo="Give a directory, relative to the project that imports it, or git+URL.",
-        )  # fmt: skip
+        )
     os.makedirs(os.path.dirname(target), exist_ok=True)
     is_relative = not os.path.isabs(os.path.expanduser(source))
     # A relative link goes along when both are moved. vendor/ itself may be a link.
@@ -186,7 +190,7 @@ def _clone(url: str, target: str, one: Import) -> None:
     import tempfile
 
     from machinable.errors import InvalidValue
-    from machinable.storage.opener import without_credentials
+    from machinable.storage.open import without_credentials
 
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import git
@@ -208,10 +212,12 @@ def _clone(url: str, target: str, one: Import) -> None:
             # Shown as it stands in the file, the line could have a password in it.
             place = one.at if shown == url else one.at._replace(excerpt="")
             raise InvalidValue(
-                f"{one.name!r} cannot be cloned from {shown}", at=place, given=shown,
+                f"{one.name!r} cannot be cloned from {shown}",
+                at=place,
+                given=shown,
                 details=[line for line in told if line.startswith(("fatal:", "error:"))] or told[-1:],
                 todo="Check the URL, and that git can reach it without asking for a password.",
-            ) from None  # fmt: skip
+            ) from None
         os.rename(os.path.join(beside, "clone"), target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

@@ -39,17 +39,20 @@ def command(identifiers: tuple[str, ...], storage: str | None, repair: bool, as_
         mended = [fault for fault in faults if repair and mend(files, fault)]
         left = [fault for fault in faults if fault not in mended]
     if as_json:
-        write_json({
-            "storage": opened.url, **checked._asdict(),
-            "faults": [fault.as_data() | {"mended": fault in mended} for fault in faults],
-        })  # fmt: skip
+        write_json(
+            {
+                "storage": opened.url,
+                **checked._asdict(),
+                "faults": [fault.as_data() | {"mended": fault in mended} for fault in faults],
+            }
+        )
     else:
         _report(opened.url, checked, left, mended, repair)
     return 1 if left else 0
 
 
 def _report(url: str, checked: Checked, left: list[Fault], mended: list[Fault], repair: bool) -> None:
-    from machinable.storage.sizes import shown_size
+    from machinable.units import shown_size
 
     for fault in mended:
         print(f"mended: {fault.path}: {fault.message}")
@@ -73,7 +76,7 @@ class _Progress:
     INTERVAL = 10.0  # seconds between two lines
 
     def __init__(self) -> None:
-        from machinable.display.terminal import is_terminal
+        from machinable.display.tables import is_terminal
 
         self._is_terminal = is_terminal(sys.stderr)
         self._next = time.monotonic() + (1.0 if self._is_terminal else self.INTERVAL)

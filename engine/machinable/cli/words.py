@@ -8,9 +8,9 @@ from contextlib import suppress
 from datetime import date
 from typing import Any
 
-from machinable.config.source import Source, read
+from machinable.config.reader import Source, read
 from machinable.errors import InvalidValue, MachinableError, MalformedText
-from machinable.plain import Plain, canonical, dumps
+from machinable.serialization import Plain, canonical, dumps
 
 __all__ = ["shown_words", "version_of", "words_of"]
 
@@ -39,9 +39,10 @@ def version_of(words: Sequence[str]) -> Any:
                 raise InvalidValue(f"{word!r} names no key", given=word, todo="Write key=value.")
             if key in given:
                 raise InvalidValue(
-                    f"{key!r} is set twice", given=word,
+                    f"{key!r} is set twice",
+                    given=word,
                     todo="Keep one of them; several values make several executions, or a list of versions in Python.",
-                )  # fmt: skip
+                )
             given.add(key)
             if not elements or isinstance(elements[-1], str):
                 elements.append({})
@@ -50,9 +51,10 @@ def version_of(words: Sequence[str]) -> Any:
             elements.append(word)
         else:
             raise InvalidValue(
-                f"{word!r} is neither a version nor key=value", given=word,
+                f"{word!r} is neither a version nor key=value",
+                given=word,
                 todo=f"Write @{word} for a version, {word}=VALUE for a key.",
-            )  # fmt: skip
+            )
     if not elements:
         return None
     return elements[0] if len(elements) == 1 else tuple(elements)
@@ -63,9 +65,11 @@ def _value(key: str, text: str) -> Any:
         return read(Source(key, text))
     except MalformedText as error:
         raise MalformedText(
-            f"the value of {key!r} is not YAML: {error.message.removeprefix('this is not YAML: ')}", given=text,
-            details=[f"given {text!r}", *error.details], todo=f"For text, write {key}='\"…\"'.",
-        ) from None  # fmt: skip
+            f"the value of {key!r} is not YAML: {error.message.removeprefix('this is not YAML: ')}",
+            given=text,
+            details=[f"given {text!r}", *error.details],
+            todo=f"For text, write {key}='\"…\"'.",
+        ) from None
 
 
 def shown_words(words: Sequence[str]) -> list[str]:
@@ -78,7 +82,7 @@ def words_of(version: Plain) -> list[str] | None:
 
     None if no words make exactly this one, as those of a text with several lines.
     """
-    from machinable.plan.keys import version_key
+    from machinable.plan.identity import version_key
 
     words: list[str] = []
     elements = version if isinstance(version, tuple) else () if version is None else (version,)

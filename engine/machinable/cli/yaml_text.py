@@ -26,9 +26,10 @@ def _list(dumper: _Dumper, value: list[Any]) -> yaml.Node:
 _Dumper.add_representer(list, _list)
 # 1e-3 is a number in our dialect and a text in that of PyYAML.
 _Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"),
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"),
     list("-+0123456789."),
-)  # fmt: skip
+)
 
 
 def yaml_text(value: Mapping[str, Any]) -> str:

@@ -1,26 +1,54 @@
-"""What users derive from: `Component`, with its events and what it finds in `self`, and `Mixin`."""
+"""What users derive from: `Component`, with its events and what it finds in `self`, and `Mixin`.
+
+What can be said about trials before they are handed to an engine.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from machinable.errors import NotAvailable
+from machinable.serialization import Plain
 
 if TYPE_CHECKING:
     import logging
 
     from machinable.component.record import Record
-    from machinable.component.shared import Commons
+    from machinable.component.shared import SharedData
     from machinable.component.store import Store
-    from machinable.component.submission import Submission
-    from machinable.config.view import Config
+    from machinable.config.config import Config
     from machinable.plan.spec import ChildSpec, TrialSpec
 
-__all__ = ["Component", "Mixin", "Part", "Surroundings", "overrides"]
+__all__ = ["Component", "Mixin", "Part", "Submission", "Terms", "TrialContext", "overrides"]
 
 
-class Surroundings(Protocol):
+@dataclass
+class Submission:
+    """What can be changed about the trials of a component before they run.
+
+    Attributes:
+        environment: variables that are set while one runs; None removes what is declared.
+        resources: what each of them occupies, as `_resources_`.
+        component: canonical name. config: the configuration, calls of config methods as text; changing it changes
+            nothing.
+    """
+
+    environment: dict[str, Any]
+    resources: dict[str, Any]
+    component: str
+    config: dict[str, Plain]
+
+
+class Terms(NamedTuple):
+    """What trials run with."""
+
+    environment: Mapping[str, str]
+    resources: Mapping[str, float]
+
+
+class TrialContext(Protocol):
     """What a trial offers to its components."""
 
     @property
@@ -34,7 +62,7 @@ class Surroundings(Protocol):
     @property
     def directory(self) -> str: ...
     @property
-    def commons(self) -> Commons: ...
+    def commons(self) -> SharedData: ...
 
     def create(self, component: Component) -> None: ...
     def set_seed(self, seed: int | None) -> None: ...
@@ -54,7 +82,7 @@ class Part:
 
     __slots__ = ("is_child", "is_created", "is_started", "mixins", "saves", "spec", "trial")
 
-    def __init__(self, trial: Surroundings, spec: TrialSpec | ChildSpec, *, is_child: bool) -> None:
+    def __init__(self, trial: TrialContext, spec: TrialSpec | ChildSpec, *, is_child: bool) -> None:
         self.trial = trial
         self.spec = spec
         self.is_child = is_child
@@ -66,9 +94,12 @@ class Part:
 
 _LENT = frozenset({"log", "record", "store", "requires", "directory"})
 _FROM = {
-    "config": "on_after_init", "flags": "on_after_init", "tags": "on_after_init", "node": "on_after_init",
+    "config": "on_after_init",
+    "flags": "on_after_init",
+    "tags": "on_after_init",
+    "node": "on_after_init",
     "children": "on_init_child",
-} | dict.fromkeys(_LENT, "on_start")  # fmt: skip
+} | dict.fromkeys(_LENT, "on_start")
 
 
 class Component:
@@ -148,7 +179,7 @@ class Component:
         self.on_restore(path)
         trial.log.info("restored from the checkpoint %s", path)
 
-    def _trial(self, name: str) -> Surroundings:
+    def _trial(self, name: str) -> TrialContext:
         part: Part | None = self.__dict__.get("__machinable__")
         if part is None or not part.is_started:
             raise NotAvailable(f"self.{name}() can be used from on_start on", given=name)

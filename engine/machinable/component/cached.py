@@ -9,9 +9,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from machinable.component.base import Component, Part
 from machinable.errors import InvalidType, MachinableError, NotAvailable, WrongKind, WrongType
-from machinable.plain import Plain, as_plain
 from machinable.plan.spec import TrialSpec
-from machinable.storage.formats import check_name, dump
+from machinable.serialization import Plain, as_plain
+from machinable.storage.formats.registry import check_name, dump
 
 __all__ = ["cached"]
 
@@ -42,9 +42,10 @@ def cached(
     def decorate(method: Callable[_P, _R]) -> Callable[_P, _R]:
         if not callable(method) or isgeneratorfunction(method):
             raise InvalidType(
-                f"cached is for methods that return a value, not for {method!r}", given=method,
+                f"cached is for methods that return a value, not for {method!r}",
+                given=method,
                 todo="Let it return a list." if callable(method) else "Put it below @property or @staticmethod.",
-            )  # fmt: skip
+            )
         parameters = signature(method)
         label = getattr(method, "__qualname__", repr(method))
 
@@ -55,8 +56,9 @@ def cached(
             if part is None or not part.is_started:
                 raise NotAvailable(
                     f"{label} is cached, so it can be used " + ("from on_start on" if part else "while a trial runs"),
-                    given=label, todo=None if part else "Execute the component in a task.",
-                )  # fmt: skip
+                    given=label,
+                    todo=None if part else "Execute the component in a task.",
+                )
             arguments = _arguments(parameters, label, args, kwargs)
             key = [content_of(component), f"{method.__module__}:{label}", name, arguments]
 
@@ -96,7 +98,8 @@ def _arguments(parameters: Signature, label: str, args: Any, kwargs: Any) -> Pla
     except (WrongType, RecursionError) as error:
         place = error.path if isinstance(error, MachinableError) else "…"
         raise InvalidType(
-            f"{label} is cached, and its argument {place} is not plain data", given=place,
+            f"{label} is cached, and its argument {place} is not plain data",
+            given=place,
             todo="Pass None, bool, numbers, text, dates, lists and mappings of these; what is in the configuration "
             "need not be passed.",
-        ) from error  # fmt: skip
+        ) from error

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from machinable.errors import InvalidType, InvalidValue, MissingAttribute, did_you_mean, near_names
-from machinable.plain import Plain, as_plain
+from machinable.serialization import Plain, as_plain
 
 __all__ = ["Clock", "Record", "Restored", "Rows"]
 
@@ -100,9 +100,11 @@ class Record:
     def _known(self, column: str) -> str:
         if column not in self._row:
             raise MissingAttribute(
-                f"the row has no column {column!r}", given=column, known=self._row,
+                f"the row has no column {column!r}",
+                given=column,
+                known=self._row,
                 todo=f"It has: {', '.join(self._row) or 'nothing yet'}",
-            )  # fmt: skip
+            )
         return column
 
     def __contains__(self, column: object) -> bool:
@@ -211,9 +213,11 @@ class Record:
             modes = ("iteration", "total", "avg")
             near = near_names(mode, modes)
             raise InvalidValue(
-                f"no timing {mode!r}", given=mode, known=modes,
+                f"no timing {mode!r}",
+                given=mode,
+                known=modes,
                 todo=did_you_mean(near) if near else "Take 'iteration', 'total' or 'avg'.",
-            )  # fmt: skip
+            )
         return max(seconds, _SHORTEST)
 
     def unsaved(self) -> list[str]:

@@ -8,19 +8,19 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from machinable.component.folder import LocalFolder
+from machinable.component.local_dir import LocalFolder
 from machinable.errors import InvalidType, MissingKey, StorageError, did_you_mean, near_names
-from machinable.plain import Plain, canonical
 from machinable.plan.spec import TrialSpec
+from machinable.serialization import Plain, canonical
 from machinable.storage import layout
 from machinable.storage.files import Files
-from machinable.storage.formats import load
+from machinable.storage.formats.registry import load
 from machinable.storage.locks import LEASE, Lease, Locks, open_locks
 
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["Commons", "SharedDirectory"]
+__all__ = ["SharedData", "SharedDirectory"]
 
 
 class SharedDirectory(str):
@@ -41,7 +41,7 @@ class SharedDirectory(str):
         self._end()
 
 
-class Commons:
+class SharedData:
     """What one trial shares with others.
 
     Args:
@@ -74,10 +74,15 @@ class Commons:
         if isinstance(keys, str):
             raise InvalidType(f"keys is the text {keys!r}", given=keys, todo=f"Give a list: keys=[{keys!r}].")
         config = self._config()
-        key = _key({
-            "kind": "shared", "name": name, "component": self._spec.component, "module": self._spec.module,
-            "config": {path: _value(config, path) for path in keys},
-        })  # fmt: skip
+        key = _key(
+            {
+                "kind": "shared",
+                "name": name,
+                "component": self._spec.component,
+                "module": self._spec.module,
+                "config": {path: _value(config, path) for path in keys},
+            }
+        )
         if key not in self._directories:
             lease = self._wait(key, f"the shared directory {name + '/'!r}")
             assert lease is not None
@@ -179,9 +184,11 @@ def _value(config: Mapping[str, Plain], path: str) -> Plain:
             known = [str(key) for key in value] if isinstance(value, Mapping) else []
             near = near_names(name, known)
             raise MissingKey(
-                f"no key {path!r} in the configuration, so it cannot be shared by it", given=path, known=known,
+                f"no key {path!r} in the configuration, so it cannot be shared by it",
+                given=path,
+                known=known,
                 todo=did_you_mean(near) if near else f"There are: {', '.join(known)}",
-            )  # fmt: skip
+            )
         value = value[name]
     return _comparable(value)
 

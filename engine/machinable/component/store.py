@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from machinable.component.folder import LocalFolder
+from machinable.component.local_dir import LocalFolder
 from machinable.errors import ArtifactExists
-from machinable.plain import Plain
+from machinable.serialization import Plain
 from machinable.storage.artifacts import NOTHING, Artifacts, names_below
-from machinable.storage.digests import digest, file_digest
 from machinable.storage.files import Files, temporary_beside
-from machinable.storage.formats import check_directory, check_place, dump
+from machinable.storage.formats.registry import check_directory, check_place, dump
+from machinable.storage.hashing import digest, file_digest
 from machinable.storage.layout import join
 
 if TYPE_CHECKING:
-    from machinable.component.shared import Commons, SharedDirectory
+    from machinable.component.shared import SharedData, SharedDirectory
 
 __all__ = ["Store"]
 
@@ -32,7 +32,7 @@ class Store:
     """
 
     def __init__(
-        self, files: Files, path: str, local: LocalFolder, is_new: bool, commons: Callable[[], Commons]
+        self, files: Files, path: str, local: LocalFolder, is_new: bool, commons: Callable[[], SharedData]
     ) -> None:
         self._files = files
         self._path = path
@@ -80,9 +80,10 @@ class Store:
         is_there = self._is_file(name)
         if is_there and not overwrite:
             raise ArtifactExists(
-                f"the artifact {name!r} exists already", given=name,
+                f"the artifact {name!r} exists already",
+                given=name,
                 todo="Take another name, or allow it: store.write(…, overwrite=True).",
-            )  # fmt: skip
+            )
         if not is_there and self._asks and self._files.is_directory(join(self._path, name)):
             raise ArtifactExists(f"{name!r} is a folder of artifacts", given=name, todo="Take another name.")
         self._refuse_file_above(name)
@@ -91,8 +92,9 @@ class Store:
         above = name.rpartition("/")[0]
         while above:
             if self._is_file(above):
-                raise ArtifactExists(f"{above!r} is an artifact and can hold no others", given=name,
-                                     todo="Take another name.")  # fmt: skip
+                raise ArtifactExists(
+                    f"{above!r} is an artifact and can hold no others", given=name, todo="Take another name."
+                )
             above = above.rpartition("/")[0]
 
     def _is_file(self, name: str) -> bool:
@@ -170,9 +172,10 @@ class Store:
             raise ArtifactExists(f"{place!r} is an artifact and no directory", given=name, todo="Take another name.")
         if not overwrite and self.has(name):
             raise ArtifactExists(
-                f"the directory {name!r} exists already", given=name,
+                f"the directory {name!r} exists already",
+                given=name,
                 todo="Take another name, or allow it: store.directory(…, overwrite=True).",
-            )  # fmt: skip
+            )
         self._refuse_file_above(place)
 
     def _forget(self, place: str) -> None:
@@ -235,8 +238,9 @@ class Store:
         self._sync()
         return {
             name: {"digest": found[0], "size": found[1]}
-            for name in sorted(set(self._names())) if (found := self._digest(name)) is not None
-        }  # fmt: skip
+            for name in sorted(set(self._names()))
+            if (found := self._digest(name)) is not None
+        }
 
     def _digest(self, name: str) -> tuple[str, int] | None:
         path = join(self._path, name)

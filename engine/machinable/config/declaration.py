@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from machinable.config.merge import expand_dots, merge
-from machinable.config.source import MAX_DEPTH, UNREADABLE, Reference, Section, described, kind_of, unwrapped
+from machinable.config.reader import MAX_DEPTH, UNREADABLE, MappingNode, Reference, described, type_name, unwrapped
 from machinable.errors import MachinableError, MalformedText, Place, SeveralErrors, UnknownName
 
 __all__ = [
@@ -28,9 +28,18 @@ __all__ = [
 ]
 
 RESERVED = (
-    "_mixins_", "_class_", "_evaluate_", "_seed_", "_seeding_", "_requires_", "_results_", "_resources_",
-    "_environment_", "_retries_", "_chdir_",
-)  # fmt: skip
+    "_mixins_",
+    "_class_",
+    "_evaluate_",
+    "_seed_",
+    "_seeding_",
+    "_requires_",
+    "_results_",
+    "_resources_",
+    "_environment_",
+    "_retries_",
+    "_chdir_",
+)
 
 _IDENTIFIER = r"[^\W\d]\w*"
 _PATH = rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*"
@@ -82,7 +91,7 @@ class Body:
 
     def place(self, key: str) -> Place | None:
         """Where a top-level key was written, or None for what came from Python."""
-        return self.section.place(key) if isinstance(self.section, Section) and key in self.section.marks else None
+        return self.section.place(key) if isinstance(self.section, MappingNode) and key in self.section.marks else None
 
     def over(self, base: Body) -> Body:
         """This body laid over another one."""
@@ -131,15 +140,20 @@ def parse_body(
         errors: takes what is wrong: a key that is not text, an unknown reserved key, a block that is no mapping.
         in_version: a version does not choose the class.
     """
-    section = mapping if isinstance(mapping, Section) else None
+    section = mapping if isinstance(mapping, MappingNode) else None
     special = odd = False
     for key in mapping:
         if type(key) is not str:
             shown = section.source.typed(section.marks[key]) if section is not None else str(key)
-            errors.append(MalformedText(
-                f"the key '{shown}' is not text", at=section.place(key) if section is not None else None,
-                path=path or None, given=shown, todo=f'Write it in quotes: "{shown}".',
-            ))  # fmt: skip
+            errors.append(
+                MalformedText(
+                    f"the key '{shown}' is not text",
+                    at=section.place(key) if section is not None else None,
+                    path=path or None,
+                    given=shown,
+                    todo=f'Write it in quotes: "{shown}".',
+                )
+            )
             odd = True
         else:
             special = special or key[0:1] in ("~", "_") or "." in key
@@ -160,7 +174,7 @@ def parse_body(
     values: Any = {key: value for key, value in expanded.items() if key not in names}
     if section is not None:
         plain = values
-        values = Section(section.source)
+        values = MappingNode(section.source)
         values.update(plain)
         values.marks = expanded.marks
         values.optional = expanded.optional
@@ -184,9 +198,10 @@ def parse_body(
                 body.blocks[key] = parse_body(value or {}, inner, errors, in_version=True)
             else:
                 problem = MalformedText(
-                    f"the version {key!r} is not a mapping but {described(expanded[key])}", given=key,
+                    f"the version {key!r} is not a mapping but {described(expanded[key])}",
+                    given=key,
                     todo="A version is a mapping, nothing, `$/file.yaml`, or a `$.` reference to a mapping.",
-                )  # fmt: skip
+                )
         if problem is not None:
             problem.at = body.place(key)
             problem.path = path or None
@@ -196,9 +211,9 @@ def parse_body(
 
 def _only_text(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
     kept = {key: value for key, value in mapping.items() if type(key) is str}
-    if not isinstance(mapping, Section):
+    if not isinstance(mapping, MappingNode):
         return kept
-    section = Section(mapping.source)
+    section = MappingNode(mapping.source)
     section.update(kept)
     section.marks = mapping.marks
     section.optional = mapping.optional
@@ -215,9 +230,10 @@ def _reserved_problem(key: str, value: Any, in_version: bool) -> MachinableError
         return reserved_form_problem(key, value)
     if key in ("_class_", "_mixins_") and value.written.startswith("$self."):
         return MalformedText(
-            f"`{key}` must be known before values are, and {value.written!r} is not", given=value.written,
+            f"`{key}` must be known before values are, and {value.written!r} is not",
+            given=value.written,
             todo="Refer to root material: $.key.",
-        )  # fmt: skip
+        )
     return None
 
 
@@ -254,8 +270,12 @@ def _names(value: Any) -> str | None:
 
 
 _RESERVED_FORM = {
-    "_evaluate_": _boolean, "_chdir_": _boolean, "_seed_": _integer, "_class_": _identifier, "_seeding_": _names,
-}  # fmt: skip
+    "_evaluate_": _boolean,
+    "_chdir_": _boolean,
+    "_seed_": _integer,
+    "_class_": _identifier,
+    "_seeding_": _names,
+}
 
 
 def lay_block(above: Block, below: Block | None) -> Block:
@@ -284,14 +304,16 @@ def open_block(block: Block) -> Body:
 
 
 def _referred(block: Reference) -> Body:
-    from machinable.config.references import Resolver  # a block that is a reference is rare
+    from machinable.config.interpolation import Resolver  # a block that is a reference is rare
 
     value = unwrapped(Resolver({}, block.source.scope.name).container(block))
     if value is not None and not isinstance(value, dict):
         raise MalformedText(
-            f"the version refers to {kind_of(value)}, which is not a mapping", at=block.place, given=block.written,
+            f"the version refers to {type_name(value)}, which is not a mapping",
+            at=block.place,
+            given=block.written,
             todo="Refer to a mapping, or to nothing.",
-        )  # fmt: skip
+        )
     errors: list[MachinableError] = []
     body = parse_body(value or {}, block.written, errors, in_version=True)
     SeveralErrors.raise_any(errors)
@@ -335,12 +357,14 @@ def parse_key(key: str, written: str) -> EntryKey:
     match = _KEY.fullmatch(key)
     if match is None or not (match["name"] or match["parent"]):
         raise MalformedText(
-            f"{written!r} is not the name of an entry", given=written,
+            f"{written!r} is not the name of an entry",
+            given=written,
             todo="Write name, name^parent, name=alias, name^parent=alias or ^parent; names are import paths.",
-        )  # fmt: skip
+        )
     if match["alias"] is not None and not match["alias"].isidentifier():
         raise MalformedText(
-            f"the alias in {written!r} is not an identifier", given=written,
+            f"the alias in {written!r} is not an identifier",
+            given=written,
             todo="An alias has letters, digits and underscores and does not begin with a digit.",
-        )  # fmt: skip
+        )
     return EntryKey(match["name"], match["parent"], match["alias"])

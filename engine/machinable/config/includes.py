@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from machinable.config.source import Mark, Scope, Source, Tree, read, read_json
+from machinable.config.reader import Mark, Scope, Source, Tree, read, read_json
 from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors
 
 __all__ = ["Files", "Library"]
@@ -68,8 +68,9 @@ class Library:
                 todo="Leave one of the includes out.",
             )
         if len(self._open) > _DEPTH:
-            raise MalformedText(f"more than {_DEPTH} files include each other", at=wanted_at, given=path,
-                                todo="Include less deeply.")  # fmt: skip
+            raise MalformedText(
+                f"more than {_DEPTH} files include each other", at=wanted_at, given=path, todo="Include less deeply."
+            )
         try:
             text = self.files.read(path)
         except (FileNotFoundError, NotADirectoryError):

@@ -1,13 +1,17 @@
-"""Lays one mapping over another; everything that changes a configuration goes through here."""
+"""Lays one mapping over another; everything that changes a configuration goes through here.
+
+Checks the keys that a version brings against those that a component knows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from machinable.config.source import Reference, Section
+from machinable.config.reader import MappingNode, Reference
+from machinable.errors import MachinableError
 
-__all__ = ["Overlay", "expand_dots", "merge"]
+__all__ = ["NewKey", "Overlay", "close_names", "expand_dots", "merge", "new_keys"]
 
 
 class Overlay:
@@ -47,19 +51,19 @@ def expand_dots(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """
     if not any(type(key) is str and "." in key for key in mapping):
         return mapping
-    result: Any = Section(mapping.source) if isinstance(mapping, Section) else {}
+    result: Any = MappingNode(mapping.source) if isinstance(mapping, MappingNode) else {}
     for key, value in mapping.items():
         parts = key.split(".") if type(key) is str and key[:1] != "~" else [key]
         if not all(parts):
             parts = [key]
-        mark = mapping.marks[key] if isinstance(mapping, Section) else None
-        optional = isinstance(mapping, Section) and key in mapping.optional
+        mark = mapping.marks[key] if isinstance(mapping, MappingNode) else None
+        optional = isinstance(mapping, MappingNode) and key in mapping.optional
         for depth, part in reversed(list(enumerate(parts))):
             if depth == 0:
                 break
-            inner: Any = Section(mapping.source) if isinstance(mapping, Section) else {}
+            inner: Any = MappingNode(mapping.source) if isinstance(mapping, MappingNode) else {}
             inner[part] = value
-            if isinstance(mapping, Section):
+            if isinstance(mapping, MappingNode):
                 inner.marks[part] = mark
                 if optional and depth == len(parts) - 1:
                     inner.optional.add(part)
@@ -74,17 +78,78 @@ def _put(target: Any, key: Any, value: Any, mark: Any) -> None:
     """Merges a value into a section that is being made, with the places of both."""
     if key in target and isinstance(value, dict) and isinstance(target[key], dict):
         base = target[key]
-        joined: Any = Section(base.source) if isinstance(base, Section) else {}
+        joined: Any = MappingNode(base.source) if isinstance(base, MappingNode) else {}
         joined.update(base)
-        if isinstance(base, Section):
+        if isinstance(base, MappingNode):
             joined.marks.update(base.marks)
             joined.optional |= base.optional
         for inner, item in value.items():
-            _put(joined, inner, item, value.marks[inner] if isinstance(value, Section) else None)
-        if isinstance(value, Section):
+            _put(joined, inner, item, value.marks[inner] if isinstance(value, MappingNode) else None)
+        if isinstance(value, MappingNode):
             joined.optional |= value.optional
         target[key] = joined
         return
     target[key] = merge(target.get(key), value)
     if mark is not None:
         target.marks[key] = mark
+
+
+class NewKey(NamedTuple):
+    """A key that was not there before: the keys above it, itself, and the names beside it."""
+
+    above: tuple[str, ...]
+    key: str
+    siblings: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """Its dotted path."""
+        return ".".join([*self.above, self.key])
+
+    def beside(self, name: str) -> str:
+        """The dotted path of a name beside it."""
+        return ".".join([*self.above, name])
+
+
+def new_keys(
+    over: Mapping[Any, Any],
+    below: Mapping[Any, Any],
+    blocks: Sequence[Mapping[Any, Any]],
+    container: Callable[[Any], Any],
+    above: tuple[str, ...] = (),
+) -> list[NewKey]:
+    """The keys of an override that neither the configuration below it nor any block has.
+
+    Below a key that is new, null, a scalar, a list or an empty mapping anything goes.
+
+    Args:
+        over: the override. below: the configuration it is laid over. blocks: values that blocks set, at this path.
+        container: follows references. above: the keys that led here.
+    """
+
+    def mapping(value: Any) -> Mapping[Any, Any] | None:
+        try:
+            value = container(value)
+        except MachinableError:
+            return None  # it matters only if it is still there in the end, and then it is told
+        return value if isinstance(value, dict) and value else None
+
+    result = []
+    for key, value in over.items():
+        in_blocks = [block[key] for block in blocks if key in block]
+        if key not in below and not in_blocks:
+            names = dict.fromkeys(str(name) for known in (below, *blocks) for name in known)
+            result.append(NewKey(above, str(key), tuple(names)))
+        elif isinstance(value, dict) and value:
+            inner = [found for found in map(mapping, in_blocks) if found is not None]
+            known = mapping(below[key]) if key in below else {} if inner else None
+            if known is not None:
+                result += new_keys(value, known, inner, container, (*above, str(key)))
+    return result
+
+
+def close_names(new: NewKey) -> list[str]:
+    """Names beside a new key that it was probably meant to be."""
+    from difflib import get_close_matches  # 4 ms, only for keys that nobody knows
+
+    return get_close_matches(new.key, new.siblings, n=3, cutoff=0.75)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from machinable.config.names import Entry
-from machinable.config.references import Resolver
-from machinable.config.source import FromEnvironment, Items, Reference, described, unwrapped
+from machinable.config.interpolation import Resolver
+from machinable.config.reader import EnvValue, Reference, SequenceNode, described, unwrapped
+from machinable.config.registry import Entry
 from machinable.errors import ConfigurationError, MalformedText, Place, UnknownName
 
 if TYPE_CHECKING:
-    from machinable.config.document import Workspace
+    from machinable.config.loader import Workspace
 
 __all__ = ["MixinUse", "read_list"]
 
@@ -53,7 +53,7 @@ def read_list(
     uses: dict[tuple[int, str | None], MixinUse] = {}
     items = listed if isinstance(listed, list) else [] if listed is None else [value]
     for index, item in enumerate(items):
-        place = items.place(index) if isinstance(items, Items) else at
+        place = items.place(index) if isinstance(items, SequenceNode) else at
         if _followed(item, path) == "^":
             found = list(replaces)
         else:
@@ -73,16 +73,19 @@ def _followed(value: Any, path: str) -> Any:
     if isinstance(value, Reference):
         if value.written.startswith("$self."):
             raise MalformedText(
-                f"`_mixins_` must be known before values are, and {value.written!r} is not", at=value.place,
-                path=f"{path}._mixins_", given=value.written, todo="Refer to root material: $.key.",
-            )  # fmt: skip
+                f"`_mixins_` must be known before values are, and {value.written!r} is not",
+                at=value.place,
+                path=f"{path}._mixins_",
+                given=value.written,
+                todo="Refer to root material: $.key.",
+            )
         value = Resolver({}, path).container(value)
     return unwrapped(value)
 
 
 def _told(name: Any) -> str:
     """A name for messages: as it was written."""
-    return name.written if isinstance(name, (FromEnvironment, Reference)) else str(name)
+    return name.written if isinstance(name, (EnvValue, Reference)) else str(name)
 
 
 def _one(workspace: Workspace, project: str, item: Any, path: str) -> MixinUse:
@@ -99,23 +102,35 @@ def _one(workspace: Workspace, project: str, item: Any, path: str) -> MixinUse:
         vendor, attribute = _followed(written_vendor, path), _followed(item.get("attribute"), path)
         if attribute is not None and not (type(attribute) is str and attribute.isidentifier()):
             shown = described(item["attribute"])
-            raise MalformedText(f"the attribute of a mixin is not an identifier but {shown}", given=shown,
-                                todo="Write letters, digits and underscores.")  # fmt: skip
+            raise MalformedText(
+                f"the attribute of a mixin is not an identifier but {shown}",
+                given=shown,
+                todo="Write letters, digits and underscores.",
+            )
         if vendor is not None and type(vendor) is not str:
             shown = described(written_vendor)
-            raise MalformedText(f"the vendor of a mixin is not a name but {shown}", given=shown,
-                                todo="Write {name: …, vendor: project}.")  # fmt: skip
+            raise MalformedText(
+                f"the vendor of a mixin is not a name but {shown}",
+                given=shown,
+                todo="Write {name: …, vendor: project}.",
+            )
     name = _followed(written, path)
     shown = described(written)
     if type(name) is not str:
-        raise MalformedText(f"a mixin is a name or a mapping with a name, not {shown}", given=shown,
-                            todo="Write `_mixins_: [name, {name: …, attribute: …}]`.")  # fmt: skip
+        raise MalformedText(
+            f"a mixin is a name or a mapping with a name, not {shown}",
+            given=shown,
+            todo="Write `_mixins_: [name, {name: …, attribute: …}]`.",
+        )
     given = _told(written)
     if name.startswith("+."):
         _, _, rest = given.partition(".")
         other, _, inner = rest.partition(".")
-        raise MalformedText(f"a mixin of another project is not named {given!r}", given=given,
-                            todo=f"Write {{name: {inner or 'NAME'}, vendor: {other or 'PROJECT'}}}.")  # fmt: skip
+        raise MalformedText(
+            f"a mixin of another project is not named {given!r}",
+            given=given,
+            todo=f"Write {{name: {inner or 'NAME'}, vendor: {other or 'PROJECT'}}}.",
+        )
     if vendor is not None:
         other_document = workspace.imported(document, vendor)
         if other_document is None:

@@ -6,15 +6,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from machinable.config import calls
+from machinable.config import method_calls
 from machinable.config.declaration import Block, Body, block_values, reserved_form_problem
-from machinable.config.lineage import Base, ancestry, base_of, with_mixins
-from machinable.config.merge import Overlay, merge
+from machinable.config.inheritance import Base, ancestry, base_of, with_mixins
+from machinable.config.interpolation import Resolver
+from machinable.config.merge import Overlay, close_names, merge, new_keys
 from machinable.config.mixins import MixinUse, read_list
-from machinable.config.names import Entry
-from machinable.config.overrides import close_names, new_keys
-from machinable.config.references import Resolver
-from machinable.config.source import TYPED, Items, Reference, Section, Source, as_written, without_hidden_values
+from machinable.config.reader import (
+    TYPED,
+    MappingNode,
+    Reference,
+    SequenceNode,
+    Source,
+    as_written,
+    without_hidden_values,
+)
+from machinable.config.registry import Entry
 from machinable.config.versions import Step, element_bodies, elements_of, open_blocks, visible
 from machinable.errors import (
     ConfigurationError,
@@ -25,10 +32,10 @@ from machinable.errors import (
     SeveralErrors,
     UnknownName,
 )
-from machinable.plain import Plain, as_plain, is_hidden, without_hidden
+from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
 
 if TYPE_CHECKING:
-    from machinable.config.document import Workspace
+    from machinable.config.loader import Workspace
 
 __all__ = ["Link", "Origins", "Resolved", "as_written", "find_component", "resolve", "undeclared"]
 
@@ -173,17 +180,25 @@ class Resolved:
                 if not end:
                     above = texts[:position]
                     raise UnknownName(
-                        "key", ".".join(texts[: position + 1]), [".".join([*above, name]) for name in names],
-                        at=self.entry.place, path=self.component,
-                    )  # fmt: skip
+                        "key",
+                        ".".join(texts[: position + 1]),
+                        [".".join([*above, name]) for name in names],
+                        at=self.entry.place,
+                        path=self.component,
+                    )
                 result.append(names[".".join(texts[position:end])])
                 position = end
             elif isinstance(node, list) and texts[position].isdecimal() and int(texts[position]) < len(node):
                 result.append(int(texts[position]))
                 position += 1
             else:
-                raise MissingKey(f"no key {key!r}", at=self.entry.place, path=self.component, given=key,
-                                 todo=f"The configuration ends at {'.'.join(texts[:position])!r}.")  # fmt: skip
+                raise MissingKey(
+                    f"no key {key!r}",
+                    at=self.entry.place,
+                    path=self.component,
+                    given=key,
+                    todo=f"The configuration ends at {'.'.join(texts[:position])!r}.",
+                )
             node = node[result[-1]]
         return result
 
@@ -271,9 +286,9 @@ def _find(values: Any, parts: Sequence[Any]) -> tuple[Place | None, str] | None:
         if isinstance(node, Reference):
             break
         if isinstance(node, dict) and key in node:
-            place = node.place(key) if isinstance(node, Section) and key in node.marks else None
+            place = node.place(key) if isinstance(node, MappingNode) and key in node.marks else None
         elif isinstance(node, list) and type(key) is int and key < len(node):
-            place = node.place(key) if isinstance(node, Items) else place
+            place = node.place(key) if isinstance(node, SequenceNode) else place
         else:
             return None
         node = node[key]
@@ -344,9 +359,11 @@ def resolve(
         return _resolve(workspace, entry, (*task_versions, version, sampled))
     except RecursionError:
         raise MalformedText(
-            "this nests or refers more deeply than can be followed here", at=entry.place, path=entry.name,
+            "this nests or refers more deeply than can be followed here",
+            at=entry.place,
+            path=entry.name,
             todo="Nest less, or refer to values themselves.",
-        ) from None  # fmt: skip
+        ) from None
     except MachinableError as error:
         for one in error.errors if isinstance(error, SeveralErrors) else (error,):
             if _in_file(one.at) is None:  # typed in Python: the declaration that was searched is the place to look at
@@ -389,7 +406,7 @@ def _replaced_list(workspace: Workspace, entry: Entry, body: Body, uses: list[Mi
     """The mixins after those lists of a body that replace one another; names mean those of the file of each."""
     for part in body.parts:
         if "_mixins_" in part.reserved:
-            project = part.section.source.scope.name if isinstance(part.section, Section) else ""
+            project = part.section.source.scope.name if isinstance(part.section, MappingNode) else ""
             uses = read_list(
                 workspace, project, part.reserved["_mixins_"], uses, _in_file(part.place("_mixins_")), entry.name
             )
@@ -464,17 +481,20 @@ def _secrets_passed_on(resolved: Resolved, resolver: Resolver, value: Any, plain
     path = f"{resolved.component}._requires_"
     if resolver.plain(value, path, stored=True) == without_hidden(plain):
         return []
-    return [MalformedText(
-        "a requirement is given a secret, which would be stored with its configuration",
-        at=resolved.reserved_place("_requires_") or resolved.entry.place, path=path,
-        todo="Pass it on under a hidden key: {_token: $self._token}.",
-    )]  # fmt: skip
+    return [
+        MalformedText(
+            "a requirement is given a secret, which would be stored with its configuration",
+            at=resolved.reserved_place("_requires_") or resolved.entry.place,
+            path=path,
+            todo="Pass it on under a hidden key: {_token: $self._token}.",
+        )
+    ]
 
 
 def _call_problem(resolved: Resolved, path: str, text: str, written: str) -> MachinableError | None:
     """What is wrong with the arguments of a call, if anything."""
     try:
-        calls.parse(text)
+        method_calls.parse(text)
     except ConfigurationError as error:
         key = path[len(resolved.component) + 1 :]
         try:
@@ -486,8 +506,12 @@ def _call_problem(resolved: Resolved, path: str, text: str, written: str) -> Mac
             return type(error)(
                 error.message, given=text, known=error.known, details=error.details, todo=error.todo, **facts
             )
-        return type(error)("what stands here looks like a call and cannot be one", given=None, **facts,
-                           todo="A text that is no call: put a character behind the last parenthesis.")  # fmt: skip
+        return type(error)(
+            "what stands here looks like a call and cannot be one",
+            given=None,
+            **facts,
+            todo="A text that is no call: put a character behind the last parenthesis.",
+        )
     return None
 
 
@@ -503,11 +527,16 @@ def _check_override(
     for new in new_keys(step.body.values, below, blocks, resolver.container):
         if workspace.strict:
             found = _find(step.body.values, [*new.above, new.key])
-            errors.append(UnknownName(
-                "key", new.path, [new.beside(name) for name in new.siblings],
-                at=(_in_file(found[0]) if found else None) or resolved.entry.place, path=resolved.component,
-                details=[f"in the version {visible(step.given)}, under `execution: {{strict: true}}`"],
-            ))  # fmt: skip
+            errors.append(
+                UnknownName(
+                    "key",
+                    new.path,
+                    [new.beside(name) for name in new.siblings],
+                    at=(_in_file(found[0]) if found else None) or resolved.entry.place,
+                    path=resolved.component,
+                    details=[f"in the version {visible(step.given)}, under `execution: {{strict: true}}`"],
+                )
+            )
             continue
         close = close_names(new)
         if close:

@@ -8,14 +8,14 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from machinable.config.declaration import EMPTY, Block, Body, lay_block, open_block, parse_body
-from machinable.config.lineage import ancestry
-from machinable.config.names import Entry
-from machinable.config.source import MAX_DEPTH, TYPED, Section, Source, described, read, without_hidden_values
+from machinable.config.inheritance import ancestry
+from machinable.config.reader import MAX_DEPTH, TYPED, MappingNode, Source, described, read, without_hidden_values
+from machinable.config.registry import Entry
 from machinable.errors import MachinableError, MalformedText, SeveralErrors, UnknownName, WrongType
-from machinable.plain import as_plain, is_hidden
+from machinable.serialization import as_plain, is_hidden
 
 if TYPE_CHECKING:
-    from machinable.config.document import Workspace
+    from machinable.config.loader import Workspace
 
 __all__ = ["Step", "element_bodies", "elements_of", "expand_lists", "open_blocks", "visible"]
 
@@ -94,9 +94,10 @@ def _elements_of(version: Any) -> list[Any]:
             todo='A tuple merges: ("~a", {"x": 1}). A list makes several trials of a component.',
         )
     raise WrongType(
-        f"{_short(repr(version))} of type {type(version).__name__} is not a version", given=version,
-        todo="A version is None, \"~name\", \"_mixin_\", a mapping, YAML text, a file's path, or a tuple of such.",
-    )  # fmt: skip
+        f"{_short(repr(version))} of type {type(version).__name__} is not a version",
+        given=version,
+        todo='A version is None, "~name", "_mixin_", a mapping, YAML text, a file\'s path, or a tuple of such.',
+    )
 
 
 def open_blocks(opened: dict[str, Block], blocks: Mapping[str, Block]) -> None:
@@ -166,8 +167,13 @@ def _text_step(workspace: Workspace, entry: Entry, element: str, spaced: bool) -
         label = path = element.removeprefix("$/")
         todo = "The path of a version is relative to the project directory."
         if not path.strip() or path.startswith("/"):
-            raise MalformedText(f"the version {shown} names no file of the project", at=entry.place,
-                                path=entry.name, given=shown, todo=todo)  # fmt: skip
+            raise MalformedText(
+                f"the version {shown} names no file of the project",
+                at=entry.place,
+                path=entry.name,
+                given=shown,
+                todo=todo,
+            )
         tree = workspace.library.read_alone(path, workspace.main.scope, kind="version file", todo=todo)
     else:
         label = "here"
@@ -176,16 +182,21 @@ def _text_step(workspace: Workspace, entry: Entry, element: str, spaced: bool) -
         except MachinableError as error:
             problems = error.errors if isinstance(error, SeveralErrors) else (error,)
             raise MalformedText(
-                f"the version {shown} cannot be read", at=entry.place, path=entry.name, given=shown,
+                f"the version {shown} cannot be read",
+                at=entry.place,
+                path=entry.name,
+                given=shown,
                 details=[_typed_problem(problem) for problem in problems],
                 todo="A version of text is `~name`, `_mixin_`, a file's path, or YAML such as 'a: 1'.",
-            ) from None  # fmt: skip
-    if tree is not None and not isinstance(tree, Section):
+            ) from None
+    if tree is not None and not isinstance(tree, MappingNode):
         raise MalformedText(
-            f"the version {shown} gives no mapping but {described(tree)}", at=entry.place, path=entry.name,
+            f"the version {shown} gives no mapping but {described(tree)}",
+            at=entry.place,
+            path=entry.name,
             given=shown,
             todo="Write 'key: value', with a blank behind the colon; a version of the file begins with `~`.",
-        )  # fmt: skip
+        )
     return Step(_body(tree if tree is not None else {}, entry, element), element, True, label)
 
 

@@ -6,10 +6,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from machinable.display.outcomes import short_names
-from machinable.display.tables import exact, settings_text
-from machinable.display.terminal import TRACEBACK, headline, shortened
-from machinable.plain import canonical
+from machinable.display.summary import short_names
+from machinable.display.tables import TRACEBACK, exact, headline, settings_text, shortened
+from machinable.serialization import canonical
 
 __all__ = ["Failed", "Kind", "failure_text", "kind_lines", "kinds_of"]
 

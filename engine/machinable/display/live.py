@@ -33,9 +33,14 @@ class LiveProgress:
         self._console = Console(file=stream, highlight=False)
         # What is printed must not tear the display; where stdout goes into a file it must stay what it is.
         self._live = Live(
-            console=self._console, get_renderable=self._render, transient=True, refresh_per_second=8,
-            redirect_stdout=sys.stdout.isatty(), redirect_stderr=True, vertical_overflow="crop",
-        )  # fmt: skip
+            console=self._console,
+            get_renderable=self._render,
+            transient=True,
+            refresh_per_second=8,
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=True,
+            vertical_overflow="crop",
+        )
 
     def __enter__(self) -> LiveProgress:
         return self

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from machinable.display.tables import cell
-from machinable.display.terminal import headline
+from machinable.display.tables import cell, headline
 from machinable.events import (
     Event,
     ExecutionFinished,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_args
 
-from machinable.engines.dry import DryEngine
-from machinable.engines.protocol import Engine, Reach
+from machinable.engines.base import Engine, Reach
+from machinable.engines.local import DryEngine
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, UnknownName, did_you_mean, near_names
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ __all__ = ["GROUP", "KNOWN", "make"]
 
 KNOWN = {
     "local": "machinable.engines.local:LocalEngine",
-    "processes": "machinable.engines.processes:ProcessesEngine",
-    "ray": "machinable.engines.ray:RayEngine",
-    "dry": "machinable.engines.dry:DryEngine",
+    "processes": "machinable.engines.processes.pool:ProcessesEngine",
+    "ray": "machinable.engines.ray.engine:RayEngine",
+    "dry": "machinable.engines.local:DryEngine",
 }
 GROUP = "machinable.engines"  # of entry points, by which other packages add theirs
 
@@ -64,9 +64,10 @@ def _made(kind: str | type, arguments: list[str], options: dict[str, Any]) -> En
         given = ", ".join([*map(repr, arguments), *map(str, options)])
         raise InvalidValue(
             f"the engine {name!r} takes no {given}" if given else f"the engine {name!r} needs options: {error}",
-            given=given, known=known,
+            given=given,
+            known=known,
             todo=did_you_mean(near) if near else f"It takes: {', '.join(known) or 'nothing'}.",
-        ) from None  # fmt: skip
+        ) from None
     return _checked(factory(*arguments, **options))
 
 
@@ -82,8 +83,9 @@ def _factory(name: str) -> Callable[..., Any]:
     except Exception as error:
         raise ImportFailed(
             f"the engine {name!r} does not import from {added[name].value}: {type(error).__name__}: {error}",
-            given=name, todo="Update or remove the package that adds it.",
-        ) from error  # fmt: skip
+            given=name,
+            todo="Update or remove the package that adds it.",
+        ) from error
 
 
 def _added() -> dict[str, EntryPoint]:
@@ -96,10 +98,11 @@ def _added() -> dict[str, EntryPoint]:
 def _checked(engine: Any) -> Engine:
     if not isinstance(engine, Engine):
         raise InvalidType(
-            f"{engine!r} is no engine", given=engine,
+            f"{engine!r} is no engine",
+            given=engine,
             todo=f"Give {', '.join(map(repr, KNOWN))}, a mapping with `type`, or an object with name, slots, reach, "
             "submit and close.",
-        )  # fmt: skip
+        )
     least = 0 if isinstance(engine, DryEngine) else 1
     for what, is_right, expected in (
         ("name", isinstance(engine.name, str), "a text"),
@@ -109,7 +112,8 @@ def _checked(engine: Any) -> Engine:
         if not is_right:
             given = getattr(engine, what)
             raise InvalidValue(
-                f"{what} of the engine {type(engine).__name__} is {given!r}", given=given,
+                f"{what} of the engine {type(engine).__name__} is {given!r}",
+                given=given,
                 todo=f"It must be {expected}.",
-            )  # fmt: skip
+            )
     return engine

@@ -8,16 +8,24 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from machinable.component.checkpoints import checkpoint_digests
-from machinable.execution.host import now
-from machinable.plain import dumps, loads
+from machinable.execution.environment import now
 from machinable.plan.spec import Outcome, State, TrialSpec
+from machinable.serialization import dumps, loads
 from machinable.storage import layout
+from machinable.storage.artifacts import checkpoint_digests
+from machinable.storage.cleanup import sweep
 from machinable.storage.files import Files
-from machinable.storage.leftovers import sweep
-from machinable.storage.records import read_rows
+from machinable.storage.streams import read_rows
 
-__all__ = ["artifacts_in", "inputs_in", "outcome_left", "outcome_without", "set_aside", "status_left", "write_end"]
+__all__ = [
+    "artifacts_in",
+    "inputs_in",
+    "outcome_left",
+    "outcome_without",
+    "set_aside",
+    "status_left",
+    "write_end",
+]
 
 
 def status_left(files: Files, folder: str, uid: str) -> dict[str, Any] | None:
@@ -39,9 +47,15 @@ def outcome_left(files: Files, folder: str, uid: str, attempt: int | None = None
         return None
     rows = read_rows(files, layout.join(folder, layout.records(uid)))
     return Outcome(
-        uid, "finished", number, _seconds_in(status), rows[-1] if rows else None, status.get("result"),
-        artifacts=artifacts_in(status), inputs=inputs_in(status),
-    )  # fmt: skip
+        uid,
+        "finished",
+        number,
+        _seconds_in(status),
+        rows[-1] if rows else None,
+        status.get("result"),
+        artifacts=artifacts_in(status),
+        inputs=inputs_in(status),
+    )
 
 
 def _seconds_in(status: Mapping[str, Any]) -> float:

@@ -10,53 +10,49 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, overload
 
 from machinable import ids
-from machinable.component.loading import source_digest
+from machinable.component.imports import source_digest
 from machinable.display.notebook import notebook_listeners
 from machinable.engines import registry
-from machinable.engines.dry import DryEngine
-from machinable.engines.local import LocalEngine
-from machinable.engines.protocol import Engine, Remote, Work
-from machinable.engines.reports import OnProgress
-from machinable.engines.threads import cores, idle_notice
+from machinable.engines.base import Engine, OnProgress, Remote, Work
+from machinable.engines.local import DryEngine, LocalEngine
+from machinable.engines.processes.threads import cores, idle_notice
 from machinable.errors import InvalidType, InvalidValue, Refused, StorageUnavailable, TrialsFailed
 from machinable.events import Listener, checked_listeners
-from machinable.execution.alarm import check_alarm, with_alarm
-from machinable.execution.capacity import capacity_of
-from machinable.execution.choices import (
+from machinable.execution.directory import backed_up, begin
+from machinable.execution.dry_run import PlannedOutcome, intentions, intentions_text
+from machinable.execution.environment import now
+from machinable.execution.error_report import trials_failed
+from machinable.execution.interrupts import Interrupts, check_alarm, with_alarm
+from machinable.execution.ledger import Journal
+from machinable.execution.options import (
     check_options,
     locks_of,
     plain_section,
     policy_of,
+    preferences,
     reuse_of,
     url_of,
 )
-from machinable.execution.exclusion import Exclusion
-from machinable.execution.failures import trials_failed
-from machinable.execution.folder import backed_up, begin
-from machinable.execution.host import now
-from machinable.execution.intentions import Intention, intentions, intentions_text
-from machinable.execution.interrupts import Interrupts
-from machinable.execution.journal import Journal
-from machinable.execution.preferences import preferences
 from machinable.execution.preflight import preflight
-from machinable.execution.reuse import Mode, Pointers, rule_of
-from machinable.execution.scheduler import Done, OnBusy, OnFailure, Scheduler
-from machinable.execution.spool import Depot, Spool
-from machinable.execution.work import HereWork, WorkerWork, check_importable
-from machinable.plan.expand import live_code
+from machinable.execution.resources import capacity_of
+from machinable.execution.reuse import Exclusion, Mode, Pointers, rule_of
+from machinable.execution.scheduler import Completed, OnBusy, OnFailure, Scheduler
+from machinable.execution.transfer import Staging, StorageTransfer
+from machinable.execution.worker_task import InProcessTask, WorkerTask, check_importable
 from machinable.plan.plan import Plan
+from machinable.plan.planner import live_code
 from machinable.plan.resources import threads_of
 from machinable.plan.task import Task
 from machinable.project import Project
 from machinable.results.execution import Execution
 from machinable.settings import choose, storage_choice
 from machinable.storage import layout
-from machinable.storage.backup import digest, pack_into
+from machinable.storage.cleanup import at_work
+from machinable.storage.code_snapshot import digest, pack_into
+from machinable.storage.fallback import FallbackFiles, lost_as_told, refuge_name, storage_lost
 from machinable.storage.files import Files
-from machinable.storage.leftovers import at_work
 from machinable.storage.locks import Lease, Locks, open_locks
-from machinable.storage.opener import open_files
-from machinable.storage.refuge import RefugeFiles, lost_as_told, refuge_name, storage_lost
+from machinable.storage.open import open_files
 
 if TYPE_CHECKING:
     from machinable.execution.resume import Changes, Resumption
@@ -128,9 +124,10 @@ def execute(task: Any = None, storage: Any = None, seed: Any = None, engine: Any
         return _decorated(task)
     if is_function:
         raise InvalidType(
-            f"execute takes the function {getattr(task, '__qualname__', task)} alone, as a decorator", given=task,
+            f"execute takes the function {getattr(task, '__qualname__', task)} alone, as a decorator",
+            given=task,
             todo="To run it as a component: execute(Task(function), …).",
-        )  # fmt: skip
+        )
     return _execute(task, storage, seed, engine, None, **options)
 
 
@@ -164,8 +161,10 @@ def _execute(
         raise InvalidValue("one execution is resumed with one task, not with a list", given=task)
     if several and None in task:
         raise InvalidValue(
-            f"number {task.index(None)} of the list of tasks is None", given=task, todo="Give a list of tasks.",
-        )  # fmt: skip
+            f"number {task.index(None)} of the list of tasks is None",
+            given=task,
+            todo="Give a list of tasks.",
+        )
     tasks = [one if one is None or isinstance(one, Task) else Task(one) for one in (task if several else [task])]
     if not tasks:
         raise InvalidValue("there is nothing to execute: the list of tasks is empty")
@@ -193,9 +192,11 @@ def _execute(
         first = failed[0]
         raise TrialsFailed(
             first.message if len(failed) == 1 else f"{len(failed)} executions have failed trials: {first.message}, …",
-            details=[line for error in failed for line in error.details], todo=first.todo,
-            execution=first.execution, executions=done,
-        ) from first.__cause__  # fmt: skip
+            details=[line for error in failed for line in error.details],
+            todo=first.todo,
+            execution=first.execution,
+            executions=done,
+        ) from first.__cause__
     return done if several else done[0]
 
 
@@ -307,8 +308,9 @@ class _Run:
             if self.engine.reach == "anywhere" and files.reach != "anywhere" and not isinstance(self.engine, Remote):
                 raise Refused(
                     f"the engine {self.engine.name!r} has workers on other hosts, which do not reach {files.url}",
-                    given=files.url, todo="Give a storage that is reached from anywhere, such as s3://bucket/folder.",
-                )  # fmt: skip
+                    given=files.url,
+                    todo="Give a storage that is reached from anywhere, such as s3://bucket/folder.",
+                )
             locks = open_locks(files, *self.lock_choice)
         try:
             return self._carry_out(files, locks, interrupts)
@@ -318,7 +320,7 @@ class _Run:
     def _carry_out(self, files: Files, locks: Locks, interrupts: Interrupts) -> Execution:
         plan = self.plan if self.search is None else self.search.required
         engine = {"type": self.engine.name, "slots": self.engine.slots}
-        done = Done()
+        done = Completed()
         with interrupts.allowed():
             if self.resumption is None or self.stored is None:
                 code = backed_up(self.plan.project, files, self.storage.code_backup)
@@ -331,7 +333,7 @@ class _Run:
         storage, refuge = files, ""
         if files.reach != "process":  # from now on there is work to lose
             refuge = refuge_name(folder)
-            files = RefugeFiles(files, refuge)
+            files = FallbackFiles(files, refuge)
         pointers = None
         if self.function is None:
             pointers = Pointers(files, self._sources() if self.shares else {})
@@ -348,16 +350,27 @@ class _Run:
             work = with_alarm(work, self.policy.timeout)
         exclusion = Exclusion(locks if self.shares else None, folder)
         scheduler = Scheduler(
-            plan, where, work, files, folder, journal, self.policy, self.capacity, interrupts, self.rule,
-            pointers if self.shares else None, exclusion, done,
-        )  # fmt: skip
+            plan,
+            where,
+            work,
+            files,
+            folder,
+            journal,
+            self.policy,
+            self.capacity,
+            interrupts,
+            self.rule,
+            pointers if self.shares else None,
+            exclusion,
+            done,
+        )
         execution = Execution(files, folder, plan=plan if self.search is None else None, trust=True)
         try:
             with at_work(storage, folder):
                 if self.search is None:
                     scheduler.run()
                 else:
-                    assert isinstance(work, WorkerWork)
+                    assert isinstance(work, WorkerTask)
                     search = self.search.run
                     then = functools.partial(search, work, journal, files, folder, scheduler.placed, interrupts)
                     scheduler.run(then, self.search.expected)
@@ -365,13 +378,13 @@ class _Run:
             interrupt.add_note(f"execution {folder} in {files.url}") if hasattr(interrupt, "add_note") else None
             raise
         finally:
-            if isinstance(where, Spool):
+            if isinstance(where, Staging):
                 where.close()
-            if isinstance(here, HereWork):
+            if isinstance(here, InProcessTask):
                 here.close()
             if lease is not None:
                 lease.release()
-        if isinstance(files, RefugeFiles) and not files.come_home():
+        if isinstance(files, FallbackFiles) and not files.flush_fallback():
             raise storage_lost(files)
         if scheduler.outage:
             raise lost_as_told(scheduler.outage, files.url)
@@ -385,7 +398,7 @@ class _Run:
         targets = {use.module: use.target for use in self.plan.uses}
         return {module: source_digest(target, self.plan.project, as_loaded=here) for module, target in targets.items()}
 
-    def intentions(self) -> list[Intention]:
+    def intentions(self) -> list[PlannedOutcome]:
         """What would become of each trial."""
         if self.storage.url is None:
             return intentions(self.plan, None, self.rule, has_storage=False)
@@ -403,26 +416,31 @@ class _Run:
     def _work(self, files: Files, folder: str, refuge: str) -> tuple[Work, Engine]:
         """What is done for a trial, and where: workers that do not reach the storage have it spooled."""
         if self.engine.reach == "process":
-            work = HereWork(
-                files, folder, self.plan.project, self.live, self.function,
-                on_progress=self._progress_listener(), locks=self.lock_choice,
-            )  # fmt: skip
+            work = InProcessTask(
+                files,
+                folder,
+                self.plan.project,
+                self.live,
+                self.function,
+                on_progress=self._progress_listener(),
+                locks=self.lock_choice,
+            )
             return work, self.engine
         if hasattr(self.engine, "on_progress"):
             self.engine.on_progress = self._progress_listener()
         if isinstance(self.engine, Remote):
-            self.engine.depot = Depot(files)
+            self.engine.depot = StorageTransfer(files)
             self.engine.ship(self.plan.project, self._shipped(files, folder))
             mark = digest(files.read(layout.join(folder, layout.EXECUTION)))
-            elsewhere = WorkerWork(
+            elsewhere = WorkerTask(
                 self.url, folder, self.plan.project, self.place, self.lock_choice, files.reach, mark, refuge
-            )  # fmt: skip
+            )
             return elsewhere, self.engine
         if files.reach != "process":
-            on_host = WorkerWork(self.url, folder, self.plan.project, self.place, self.lock_choice, refuge=refuge)
+            on_host = WorkerTask(self.url, folder, self.plan.project, self.place, self.lock_choice, refuge=refuge)
             return on_host, self.engine
-        spool = Spool(self.engine, files, folder)
-        return WorkerWork(spool.directory, folder, self.plan.project, self.place, self.lock_choice), spool
+        spool = Staging(self.engine, files, folder)
+        return WorkerTask(spool.directory, folder, self.plan.project, self.place, self.lock_choice), spool
 
     def _shipped(self, files: Files, folder: str) -> bytes:
         """The code that workers of other hosts import: what was backed up; without a backup, what would have been."""
@@ -502,7 +520,7 @@ def changes(
     return run.resumption.changes
 
 
-def rehearse(task: Any, storage: Any = None, seed: Any = None, **options: Any) -> tuple[Plan, list[Intention]]:
+def rehearse(task: Any, storage: Any = None, seed: Any = None, **options: Any) -> tuple[Plan, list[PlannedOutcome]]:
     """What `execute` would do: the plan, and what would become of each trial. Nothing is run or written.
 
     Args:

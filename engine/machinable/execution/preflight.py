@@ -8,15 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from machinable.component.base import Component
-from machinable.component.loading import check_calls, check_function, importing, load_component
-from machinable.component.seeding import check_seeding
-from machinable.component.submission import Terms
-from machinable.component.submitting import parts_of, submitted
+from machinable.component.base import Component, Terms
+from machinable.component.imports import check_calls, check_function, importing, load_component
+from machinable.component.submit import parts_of, submitted
 from machinable.errors import ImportFailed, InvalidType, MachinableError, Place, SeveralErrors
-from machinable.plain import Plain, is_hidden
 from machinable.plan.plan import Plan, Use
 from machinable.plan.spec import ChildSpec, Target
+from machinable.serialization import Plain, is_hidden
+from machinable.trial.seeding import check_seeding
 
 __all__ = ["preflight"]
 
@@ -83,9 +82,10 @@ def _code(target: Target, project: str, live: Mapping[Target, Any]) -> Any:
     code = live.get(target) or load_component(target, project)
     if isinstance(code, type) and not issubclass(code, Component):
         raise InvalidType(
-            f"the class {target.module}:{target.name} is not a subclass of Component", given=target.name,
+            f"the class {target.module}:{target.name} is not a subclass of Component",
+            given=target.name,
             todo="Derive it from machinable.Component, or give a function.",
-        )  # fmt: skip
+        )
     return code
 
 
@@ -102,7 +102,7 @@ def _typed(
     """The configuration and what may be stored of it, as the component's `Config` wants them."""
     if getattr(code, "Config", None) is None:
         return config, stored
-    from machinable.component.typed import typed_config  # most classes have none
+    from machinable.component.config_schema import typed_config  # most classes have none
 
     typed = typed_config(code, config, mixin_only, shown=stored)
     return typed, _laid_over(stored, config, typed)

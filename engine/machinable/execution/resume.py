@@ -14,33 +14,31 @@ from typing import Any
 from machinable import ids
 from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, Refused
 from machinable.execution.attempts import artifacts_in, outcome_left, status_left
-from machinable.execution.exclusion import described
-from machinable.execution.folder import Code, plan_lines
-from machinable.execution.host import host
-from machinable.execution.journal import Journal
-from machinable.execution.order import Result
-from machinable.execution.reuse import Pointers, Rule
-from machinable.execution.scheduler import Done, Former
-from machinable.plain import Plain, decode, dumps
+from machinable.execution.directory import Code, plan_lines
+from machinable.execution.environment import host
+from machinable.execution.ledger import Journal
+from machinable.execution.queue import Available
+from machinable.execution.reuse import Pointers, ReusePolicy, described
+from machinable.execution.scheduler import Completed, PreviousAttempt
 from machinable.plan.plan import Plan
 from machinable.plan.spec import Outcome, TrialSpec
-from machinable.plan.stored import task_from_data
 from machinable.plan.table import cell, flatten
-from machinable.plan.task import Task
+from machinable.plan.task import Task, task_from_data
 from machinable.results.execution import Execution
 from machinable.results.storage import Storage
 from machinable.results.trial import LEASE, Trial
+from machinable.serialization import Plain, decode, dumps
 from machinable.storage import layout
-from machinable.storage.alive import is_gone, this_process
+from machinable.storage.cleanup import workers_left
 from machinable.storage.files import DirectoryFiles, Files, storage_below, writing
-from machinable.storage.leftovers import workers_left
 from machinable.storage.locks import Lease, Locks
-from machinable.storage.records import read_rows
+from machinable.storage.process_info import is_gone, this_process
+from machinable.storage.streams import read_rows
 
 __all__ = ["Changes", "Resumption", "stored_execution", "stored_task"]
 
-ORPHANS = 15.0  # seconds in which workers have ended whose executing process was killed
-HANDED = 2.0  # seconds in which they have noticed that, where it cannot be seen whether there are any
+WORKER_EXIT_TIMEOUT = 15.0  # seconds in which workers have ended whose executing process was killed
+HANDOFF_WINDOW = 2.0  # seconds in which they have noticed that, where it cannot be seen whether there are any
 MARKED = 0.2  # the same where they leave a mark: all threads of a killed process are gone by then
 PAUSE = 0.02  # seconds between two looks for them
 SHOWN = 5
@@ -85,9 +83,10 @@ def stored_execution(url: str, name: Any, seed: Any) -> Execution:
     identifier, _ = ids.parse_folder_name(name)
     if url.startswith("mem:"):
         raise InvalidValue(
-            f"{name} cannot be resumed without the storage that it lies in", given=name,
+            f"{name} cannot be resumed without the storage that it lies in",
+            given=name,
             todo="Say where: execute(resume=…, storage=DIRECTORY).",
-        )  # fmt: skip
+        )
     if seed is not None and ids.seed_of(seed) != ids.decode(identifier):
         raise InvalidValue(
             f"{name} has a seed of its own, and {seed!r} is another one", given=seed, todo="Leave out the seed."
@@ -99,15 +98,17 @@ def stored_execution(url: str, name: Any, seed: Any) -> Execution:
         if storage.files.is_directory(name):
             raise NotStored(
                 f"{name} in {storage.url} never began: its process ended while it wrote down what is to run",
-                given=name, todo=f"Execute the task again, with seed={identifier!r} for the same numbers.",
-            ) from None  # fmt: skip
+                given=name,
+                todo=f"Execute the task again, with seed={identifier!r} for the same numbers.",
+            ) from None
         raise error from None
     total = execution.data.get("trials")
     if isinstance(total, int) and total != len(execution):
         raise Damaged(
             f"{layout.join(storage.url, name, layout.PLAN)} has {len(execution)} of {total} trials",
-            given=len(execution), todo="Restore the file from a copy, or give the task: then that counts.",
-        )  # fmt: skip
+            given=len(execution),
+            todo="Restore the file from a copy, or give the task: then that counts.",
+        )
     return execution
 
 
@@ -132,7 +133,7 @@ class Resumption:
         Refused: the project gives another plan now, and nobody asked for that.
     """
 
-    def __init__(self, stored: Execution, plan: Plan, is_stored_task: bool, rule: Rule) -> None:
+    def __init__(self, stored: Execution, plan: Plan, is_stored_task: bool, rule: ReusePolicy) -> None:
         self._stored = stored
         self._rule = rule
         self._plan = plan
@@ -162,10 +163,11 @@ class Resumption:
         self.unchanged -= self.doubtful
         new = [uid for uid in planned if uid not in stored or uid in self._changed]
         self.changes = Changes(
-            tuple(new), tuple(uid for uid in stored if uid not in planned or uid in self._changed),
+            tuple(new),
+            tuple(uid for uid in stored if uid not in planned or uid in self._changed),
             tuple(uid for uid in planned if uid in stored and uid not in self._changed),
             tuple(uid for uid in planned if uid not in self.unchanged and uid not in self.doubtful),
-        )  # fmt: skip
+        )
 
     def _in_doubt(self) -> frozenset[str]:
         """Take out what is to be run again; gives the trials that depend on something that runs."""
@@ -192,9 +194,12 @@ class Resumption:
         finished = {uid for uid in self._changed if stored[uid].status in _STAYS}
         lines = [
             f"{stored[uid].component} {uid}: {_difference(stored[uid], self._plan[planned[uid]])}"
-            for uid in planned if uid in self._changed and uid not in finished
-        ]  # fmt: skip
-        lines += [f"{trial.component} {uid}: is not there any more" for uid, trial in stored.items() if uid not in planned]  # noqa: E501  # fmt: skip
+            for uid in planned
+            if uid in self._changed and uid not in finished
+        ]
+        lines += [
+            f"{trial.component} {uid}: is not there any more" for uid, trial in stored.items() if uid not in planned
+        ]
         lines += [f"{self._plan[index].component} {uid}: is new" for uid, index in planned.items() if uid not in stored]
         if lines:
             name = self._stored
@@ -203,7 +208,7 @@ class Resumption:
                 details=[*lines[:SHOWN], *([f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else [])],
                 todo=f"Bring it back to what it was (machinable restore {name} DIR gives the former files), or give "
                 f"the task, then that is what counts: execute(task, resume={str(name)!r}).",
-            )  # fmt: skip
+            )
         self._changed -= finished
         self.unchanged |= finished
 
@@ -220,10 +225,12 @@ class Resumption:
         if lease is None:
             facts = locks.holder(path) or {}
             raise Refused(
-                f"{self._stored} is running: {described(facts)}", given=str(self._stored), details=_heard(facts),
+                f"{self._stored} is running: {described(facts)}",
+                given=str(self._stored),
+                details=_heard(facts),
                 todo="Wait until it has ended, or end that process. A process that is gone from another host is given "
                 f"up {LEASE:g} s after its last sign of life.",
-            )  # fmt: skip
+            )
         try:
             self._wait_for_orphans()
             self._stored.refresh()
@@ -246,25 +253,26 @@ class Resumption:
             who, where, pid = f"a worker of {name}", here, left[0] if left else None
             if alive is not None:
                 who, where, pid = f"the trial {alive.uid} of {name}", *map((alive.host or {}).get, ("name", "pid"))
-            if where != here or passed > ORPHANS:
+            if where != here or passed > WORKER_EXIT_TIMEOUT:
                 raise Refused(
-                    f"{who} seems to run on {where} (process {pid})", given=name,
+                    f"{who} seems to run on {where} (process {pid})",
+                    given=name,
                     todo=f"End that process; one that is gone is given up {LEASE:g} s after its last sign of life.",
-                )  # fmt: skip
+                )
             time.sleep(PAUSE)
             self._stored.refresh()
 
     def _hidden(self) -> float:
         """For how many seconds a worker may be at work, or about to be, that cannot be seen: it may have got a trial
         just before its executing process was killed."""
-        since = datetime.now(timezone.utc) - timedelta(seconds=ORPHANS)
+        since = datetime.now(timezone.utc) - timedelta(seconds=WORKER_EXIT_TIMEOUT)
         begun = [trial for trial in self._stored if trial.event == "started" and trial.host is None]
         if not any(trial.noted is None or datetime.fromisoformat(trial.noted) > since for trial in begun):
             return 0.0
         if self._engine == "local":
             return 0.0
         has_marks = self._engine == "processes" and isinstance(storage_below(self._stored.files), DirectoryFiles)
-        return MARKED if has_marks else HANDED
+        return MARKED if has_marks else HANDOFF_WINDOW
 
     @cached_property
     def _engine(self) -> str | None:
@@ -288,7 +296,7 @@ class Resumption:
 
     def begin(
         self, plan: Plan, journal: Journal, pointers: Pointers | None, engine: Mapping[str, Plain], code: Code
-    ) -> Done:
+    ) -> Completed:
         """Write down that it goes on, with what.
 
         Returns:
@@ -302,10 +310,17 @@ class Resumption:
             self._write_code(files, code)
             if self._changed or [trial.uid for trial in self._stored] != [row.uid for row in plan.rows]:
                 self._write_plan(files, plan)
-            journal.resumed(len(self.unchanged), {
-                "added": len(changes.added), "removed": len(changes.removed), "kept": len(changes.kept),
-                "engine": dict(engine), "code": code.facts, "host": host(),
-            })  # fmt: skip
+            journal.resumed(
+                len(self.unchanged),
+                {
+                    "added": len(changes.added),
+                    "removed": len(changes.removed),
+                    "kept": len(changes.kept),
+                    "engine": dict(engine),
+                    "code": code.facts,
+                    "host": host(),
+                },
+            )
             return self._done(files, plan, journal, pointers)
 
     def _write_code(self, files: Files, code: Code) -> None:
@@ -341,10 +356,10 @@ class Resumption:
         facts = dict(self._stored.data) | {"task": plan.task, "name": plan.name, "trials": len(plan)}
         files.write(layout.join(folder, layout.EXECUTION), (dumps(facts) + "\n").encode("ascii"))
 
-    def _done(self, files: Files, plan: Plan, journal: Journal, pointers: Pointers | None) -> Done:
+    def _done(self, files: Files, plan: Plan, journal: Journal, pointers: Pointers | None) -> Completed:
         folder = str(self._stored)
-        results: dict[str, Result] = {}
-        former: dict[str, Former] = {}
+        results: dict[str, Available] = {}
+        former: dict[str, PreviousAttempt] = {}
         doubtful: dict[str, Outcome] = {}
         for index, row in enumerate(plan.rows):
             if row.uid not in self._stored:
@@ -361,7 +376,7 @@ class Resumption:
                 if plan.uses[row.use].identity:
                     source, _, uid = trial.source.partition("/")
                     artifacts = artifacts_in(status_left(files, source, uid) or {})
-                    results[row.uid] = Result(trial.source, artifacts)
+                    results[row.uid] = Available(trial.source, artifacts)
                 continue
             is_told = trial.event == "finished"
             if is_told and not plan.uses[row.use].identity:
@@ -369,14 +384,14 @@ class Resumption:
             outcome = outcome_left(files, folder, row.uid) or Outcome(row.uid, "finished", 1, 0.0)
             spec = plan[index]
             if spec.is_requirement:
-                results[row.uid] = Result(f"{folder}/{row.uid}", outcome.artifacts)
+                results[row.uid] = Available(f"{folder}/{row.uid}", outcome.artifacts)
                 if pointers is not None and pointers.find(spec.identity) is None:
                     pointers.write(spec, folder, outcome)
             if not is_told:
                 journal.told_late(spec, outcome)
-        return Done(self.unchanged, results, former, doubtful)
+        return Completed(self.unchanged, results, former, doubtful)
 
-    def _former(self, files: Files, folder: str, trial: Trial) -> Former | None:
+    def _former(self, files: Files, folder: str, trial: Trial) -> PreviousAttempt | None:
         """The last attempt of a trial that is to run, if it has left anything."""
         if not trial.has_begun:
             return None
@@ -384,12 +399,12 @@ class Resumption:
         if status is not None:
             stopped = status["state"] != "finished" and trial.uid not in self._changed
             kept = stopped and status.get("at_checkpoint") is not None
-            return Former(int(status.get("attempt") or 1), status.get("checkpoint") if kept else None)
+            return PreviousAttempt(int(status.get("attempt") or 1), status.get("checkpoint") if kept else None)
         path = layout.join(folder, layout.trial(trial.uid))
         if not files.entries(path):
             return None
         numbers = [int(entry.name) for entry in files.entries(f"{path}/{layout.ATTEMPTS}") if entry.name.isdecimal()]
-        return Former(max(numbers, default=0) + 1)
+        return PreviousAttempt(max(numbers, default=0) + 1)
 
 
 def _heard(facts: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,7 @@
-"""What was computed once: pointers from an identity to the trial that holds its result, and when they count."""
+"""What was computed once: pointers from an identity to the trial that holds its result, and when they count.
+
+Sees to it that of several executions that want the same result one computes it.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,24 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from machinable.errors import InvalidType, InvalidValue, UnknownName
-from machinable.execution.host import now
-from machinable.execution.order import Result
-from machinable.plain import dumps
+from machinable.execution.environment import now
+from machinable.execution.queue import Available
 from machinable.plan.plan import Plan
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.results.pointers import Pointer, changed_input, find_pointer
+from machinable.serialization import dumps
 from machinable.storage import layout
 from machinable.storage.files import Files
+from machinable.storage.locks import Lease, Locks
 
-__all__ = ["Mode", "Pointers", "Rule", "Verdict", "judge", "rule_of"]
+__all__ = ["Exclusion", "Mode", "Pointers", "ReuseDecision", "ReusePolicy", "decide_reuse", "described", "rule_of"]
 
 Mode: TypeAlias = Literal[True, False, "all", "same-code"]
 MODES = (True, False, "all", "same-code")
 
 
 @dataclass(frozen=True)
-class Rule:
+class ReusePolicy:
     """Which results count.
 
     Attributes:
@@ -57,7 +61,7 @@ class Rule:
         return self._known[names]
 
 
-def rule_of(mode: Any, rerun: Any, cascade: Any, plan: Plan) -> Rule:
+def rule_of(mode: Any, rerun: Any, cascade: Any, plan: Plan) -> ReusePolicy:
     """The rule that arguments ask for.
 
     Raises:
@@ -65,9 +69,11 @@ def rule_of(mode: Any, rerun: Any, cascade: Any, plan: Plan) -> Rule:
     """
     if not any(mode is one or (mode == one and isinstance(mode, str)) for one in MODES):
         raise InvalidValue(
-            f"reuse is {mode!r}", given=mode, known=("True", "False", "all", "same-code"),
+            f"reuse is {mode!r}",
+            given=mode,
+            known=("True", "False", "all", "same-code"),
             todo="It is True (requirements), 'same-code', 'all' or False.",
-        )  # fmt: skip
+        )
     if not isinstance(cascade, bool):
         raise InvalidType(f"cascade is True or False, not {cascade!r}", given=cascade)
     patterns = ("*",) if rerun is True else (rerun,) if isinstance(rerun, str) else rerun
@@ -75,17 +81,18 @@ def rule_of(mode: Any, rerun: Any, cascade: Any, plan: Plan) -> Rule:
         patterns = ()
     if not isinstance(patterns, (list, tuple, set, frozenset)) or not all(isinstance(one, str) for one in patterns):
         raise InvalidType(
-            f"rerun is {rerun!r}", given=rerun,
+            f"rerun is {rerun!r}",
+            given=rerun,
             todo="Give the name of a component, a pattern such as 'net.*', a list of these, or True for all.",
-        )  # fmt: skip
+        )
     known = list(dict.fromkeys(name for use in plan.uses for name in (use.component, use.name)))
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
             raise UnknownName("component of the plan", pattern, known, details=["it was to be run again (rerun)"])
-    return Rule(mode, tuple(patterns), cascade)
+    return ReusePolicy(mode, tuple(patterns), cascade)
 
 
-class Verdict(NamedTuple):
+class ReuseDecision(NamedTuple):
     """What becomes of a trial and why: it is to "run", its result is to be "reuse"d, or is "stale" and so runs."""
 
     action: Literal["run", "reuse", "stale"]
@@ -94,9 +101,13 @@ class Verdict(NamedTuple):
     other_source: str | None = None  # the digest of the source that is there now, if another one made the result
 
 
-def judge(
-    spec: TrialSpec, rule: Rule, pointer: Pointer | None, artifacts: Mapping[str, Mapping[str, str]], source: str | None
-) -> Verdict:
+def decide_reuse(
+    spec: TrialSpec,
+    rule: ReusePolicy,
+    pointer: Pointer | None,
+    artifacts: Mapping[str, Mapping[str, str]],
+    source: str | None,
+) -> ReuseDecision:
     """What becomes of a trial whose result may be shared.
 
     Args:
@@ -104,19 +115,19 @@ def judge(
         source: the digest of the component's source as it is now.
     """
     if rule.mode is False:
-        return Verdict("run", "nothing is reused")
+        return ReuseDecision("run", "nothing is reused")
     if rule.reruns(spec):
-        return Verdict("run", "it is to be run again")
+        return ReuseDecision("run", "it is to be run again")
     if pointer is None:
-        return Verdict("run", "there is no result yet")
+        return ReuseDecision("run", "there is no result yet")
     is_other = source is not None and pointer.source is not None and pointer.source != source
     if is_other and rule.mode == "same-code":
-        return Verdict("run", f"its result {pointer.trial} was made by other source")
+        return ReuseDecision("run", f"its result {pointer.trial} was made by other source")
     changed = changed_input(pointer.inputs, artifacts)
     if changed is not None and rule.cascade:
-        return Verdict("stale", f"{changed} has changed since {pointer.trial}")
+        return ReuseDecision("stale", f"{changed} has changed since {pointer.trial}")
     why = f"stale, for {changed} has changed" if changed is not None else "its result is there"
-    return Verdict("reuse", why, pointer, source if is_other else None)
+    return ReuseDecision("reuse", why, pointer, source if is_other else None)
 
 
 class Pointers:
@@ -147,17 +158,74 @@ class Pointers:
         # Somebody may have removed the execution by hand. Where a look is a request, this shows when it is read.
         return pointer if self._files.exists(layout.join(folder, layout.status(uid))) else None
 
-    def write(self, spec: TrialSpec, folder: str, outcome: Outcome) -> Result:
+    def write(self, spec: TrialSpec, folder: str, outcome: Outcome) -> Available:
         """Point to the result of a trial that has finished: from now on it exists."""
         place = f"{folder}/{spec.uid}"
         row = {
-            "format": layout.FORMAT, "identity": spec.identity, "trial": place, "time": now(),
-            "seconds": outcome.seconds, "record": outcome.record, "artifacts": dict(outcome.artifacts),
+            "format": layout.FORMAT,
+            "identity": spec.identity,
+            "trial": place,
+            "time": now(),
+            "seconds": outcome.seconds,
+            "record": outcome.record,
+            "artifacts": dict(outcome.artifacts),
             "inputs": {
                 name: {"identity": spec.requires[name].identity, "artifacts": dict(read)}
                 for name, read in outcome.inputs.items()
             },
             "module": {"name": spec.module, "digest": self._sources.get(spec.module)},
-        }  # fmt: skip
+        }
         self._files.write(layout.pointer(spec.identity), dumps(row).encode() + b"\n")
-        return Result(place, outcome.artifacts)
+        return Available(place, outcome.artifacts)
+
+
+class Exclusion:
+    """The leases that an execution holds while it computes what others may want, too.
+
+    Args:
+        locks: of the storage; None where there is nothing to share. folder: of the execution.
+    """
+
+    def __init__(self, locks: Locks | None, folder: str) -> None:
+        self._locks = locks
+        self._folder = folder
+        self._held: dict[str, Lease] = {}
+
+    def has(self, spec: TrialSpec) -> bool:
+        """Whether we have the lease of a trial."""
+        return self._locks is None or spec.uid in self._held
+
+    def take(self, spec: TrialSpec) -> bool:
+        """Take the lease of a trial. False while somebody else has it."""
+        if self._locks is None:
+            return True
+        lease = self._locks.take(layout.lease(spec.identity), {"execution": self._folder, "uid": spec.uid})
+        if lease is None:
+            return False
+        self._held[spec.uid] = lease
+        return True
+
+    def release(self, spec: TrialSpec) -> None:
+        """Give the lease of a trial back, if we have it."""
+        lease = self._held.pop(spec.uid, None)
+        if lease is not None:
+            lease.release()
+
+    def holder(self, spec: TrialSpec) -> str | None:
+        """Who computes a trial, in words; None if nobody."""
+        facts = self._locks.holder(layout.lease(spec.identity)) if self._locks is not None else None
+        return described(facts) if facts is not None else None
+
+    def close(self) -> None:
+        """Give back what is held."""
+        for lease in self._held.values():
+            lease.release()
+        self._held.clear()
+
+
+def described(facts: Mapping[str, Any]) -> str:
+    """The holder of a lease in words: `OY1p1o on node7 (process 4711)`."""
+    text = str(facts.get("execution") or "somebody")
+    if facts.get("host"):
+        text += f" on {facts['host']}"
+    return f"{text} (process {facts['pid']})" if facts.get("pid") else text

@@ -12,23 +12,22 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Literal, NamedTuple, TypeAlias
 
-from machinable.engines.protocol import Engine, Work, WorkerLost
+from machinable.engines.base import Engine, Work, WorkerLost
 from machinable.errors import Damaged
 from machinable.execution.attempts import outcome_left, outcome_without, set_aside, write_end
-from machinable.execution.capacity import Capacity
-from machinable.execution.exclusion import Exclusion
 from machinable.execution.interrupts import Interrupts
-from machinable.execution.journal import Journal
-from machinable.execution.order import Obstacle, Order, Result
-from machinable.execution.reuse import Pointers, Rule, Verdict, judge
+from machinable.execution.ledger import Journal
+from machinable.execution.queue import Available, Blocked, Order
+from machinable.execution.resources import Capacity
+from machinable.execution.reuse import Exclusion, Pointers, ReuseDecision, ReusePolicy, decide_reuse
 from machinable.plan.plan import Plan
 from machinable.plan.spec import Outcome, Retries, TrialSpec
 from machinable.results.pointers import Pointer, changed_input
 from machinable.storage import layout
+from machinable.storage.fallback import FallbackFiles
 from machinable.storage.files import Files
-from machinable.storage.refuge import RefugeFiles
 
-__all__ = ["Done", "Former", "OnBusy", "OnFailure", "Policy", "Scheduler"]
+__all__ = ["Completed", "OnBusy", "OnFailure", "Policy", "PreviousAttempt", "Scheduler"]
 
 OnFailure: TypeAlias = Literal["raise", "continue", "stop"]
 OnBusy: TypeAlias = Literal["wait", "skip", "fail"]
@@ -54,7 +53,7 @@ class Policy:
     on_busy: OnBusy = "wait"
 
 
-class Former(NamedTuple):
+class PreviousAttempt(NamedTuple):
     """The last attempt of a trial in an execution that goes on, and the checkpoint to go on from, if there is one."""
 
     attempt: int
@@ -62,7 +61,7 @@ class Former(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Done:
+class Completed:
     """What an execution that goes on has already.
 
     Attributes:
@@ -72,8 +71,8 @@ class Done:
     """
 
     uids: frozenset[str] = frozenset()
-    results: Mapping[str, Result] = field(default_factory=dict)
-    former: Mapping[str, Former] = field(default_factory=dict)
+    results: Mapping[str, Available] = field(default_factory=dict)
+    former: Mapping[str, PreviousAttempt] = field(default_factory=dict)
     doubtful: Mapping[str, Outcome] = field(default_factory=dict)
 
 
@@ -101,10 +100,10 @@ class Scheduler:
         policy: Policy,
         capacity: Capacity,
         interrupts: Interrupts,
-        rule: Rule,
+        rule: ReusePolicy,
         pointers: Pointers | None,
         exclusion: Exclusion,
-        done: Done,
+        done: Completed,
     ) -> None:
         self.plan = plan
         self.engine = engine
@@ -162,7 +161,7 @@ class Scheduler:
     @property
     def _is_stopped(self) -> bool:
         files = self._files
-        if not self.outage and isinstance(files, RefugeFiles) and files.is_away and not files.come_home():
+        if not self.outage and isinstance(files, FallbackFiles) and files.is_away and not files.flush_fallback():
             again = f"Go on with: machinable resume {self.folder} --storage {files.url}"
             self.outage = (
                 f"the storage {files.url} could not be written for a while: nothing was started any more\n"
@@ -224,7 +223,7 @@ class Scheduler:
         left = self._doubtful.get(spec.uid)
         if left is not None and changed_input(left.inputs, self._artifacts(spec)) is None:
             self.journal.stays()
-            self._order.settle(spec, Result(f"{self.folder}/{spec.uid}", left.artifacts))
+            self._order.settle(spec, Available(f"{self.folder}/{spec.uid}", left.artifacts))
             return True
         if self._pointers is None or not self._rule.shares(spec):
             return False
@@ -234,7 +233,7 @@ class Scheduler:
         self._reuse(spec, verdict.pointer, verdict.other_source)
         return True
 
-    def _verdict(self, spec: TrialSpec) -> Verdict:
+    def _verdict(self, spec: TrialSpec) -> ReuseDecision:
         assert self._pointers is not None
         pointer = None
         if self._rule.mode is not False and not self._rule.reruns(spec):
@@ -242,7 +241,7 @@ class Scheduler:
                 pointer = self._pointers.find(spec.identity)
             except Damaged as error:
                 warnings.warn(f"{error.message}; {spec.component} runs again", RuntimeWarning, stacklevel=2)
-        return judge(spec, self._rule, pointer, self._artifacts(spec), self._pointers.source(spec))
+        return decide_reuse(spec, self._rule, pointer, self._artifacts(spec), self._pointers.source(spec))
 
     def _artifacts(self, spec: TrialSpec) -> dict[str, Mapping[str, str]]:
         """The digests of the artifacts of what a trial requires, by the names that it uses."""
@@ -259,7 +258,7 @@ class Scheduler:
                 stacklevel=2,
             )
         self.journal.reused(spec, pointer.trial, pointer.seconds, pointer.record)
-        self._order.settle(spec, Result(pointer.trial, pointer.artifacts))
+        self._order.settle(spec, Available(pointer.trial, pointer.artifacts))
 
     def _has_lease(self, spec: TrialSpec) -> bool:
         """Whether nobody else computes the same; if somebody does, what becomes of the trial."""
@@ -281,7 +280,7 @@ class Scheduler:
             return False
         if self._policy.on_busy == "skip":
             self.journal.skipped(spec, holder)
-            self._order.settle(spec, Obstacle("skipped", holder))
+            self._order.settle(spec, Blocked("skipped", holder))
         else:
             message = f"{holder} computes it at the moment"
             error = {"type": "Busy", "message": message, "traceback": f"Busy: {message}"}
@@ -332,7 +331,7 @@ class Scheduler:
             failed.set_exception(error)
             return failed
 
-    def _going_on(self, spec: TrialSpec, former: Former) -> TrialSpec:
+    def _going_on(self, spec: TrialSpec, former: PreviousAttempt) -> TrialSpec:
         """The next attempt of a trial in an execution that goes on: from its checkpoint, if there is one."""
         aside = set_aside(self._files, self.folder, spec.uid, former.attempt)
         spec = replace(spec, attempt=former.attempt + 1)
@@ -415,7 +414,7 @@ class Scheduler:
         self._failed(spec, outcome, again)
 
     def _finished(self, spec: TrialSpec, outcome: Outcome) -> None:
-        result = Result(f"{self.folder}/{spec.uid}", outcome.artifacts)
+        result = Available(f"{self.folder}/{spec.uid}", outcome.artifacts)
         if self._pointers is not None and self._rule.shares(spec):
             result = self._pointers.write(spec, self.folder, outcome)
         self.journal.finished(spec, outcome)
@@ -426,7 +425,7 @@ class Scheduler:
         self.journal.failed(spec, outcome, again)
         if not again:
             self._exclusion.release(spec)
-            self._order.settle(spec, Obstacle("blocked", f"{spec.component} {spec.uid}"))
+            self._order.settle(spec, Blocked("blocked", f"{spec.component} {spec.uid}"))
 
     def _outcome(self, spec: TrialSpec, future: Future[Outcome], late: bool) -> Outcome | None:
         """How a trial ended; None if it was interrupted."""

@@ -10,22 +10,22 @@ from itertools import product
 from typing import Any
 
 from machinable.component.base import Component, overrides
-from machinable.component.loading import importing, load_component
-from machinable.engines.protocol import Alarm, Engine, Sampling, Searcher, Work, WorkerLost
+from machinable.component.imports import importing, load_component
+from machinable.engines.base import Alarm, Engine, Sampling, Searcher, Work, WorkerLost
 from machinable.errors import InvalidType, InvalidValue, Refused
 from machinable.execution.attempts import outcome_left, outcome_without, set_aside, write_end
-from machinable.execution.folder import extend_plan
-from machinable.execution.journal import Journal
+from machinable.execution.directory import extend_plan
+from machinable.execution.ledger import Journal
 from machinable.execution.preflight import preflight
 from machinable.execution.scheduler import Policy
-from machinable.execution.work import WorkerWork
-from machinable.plain import Plain, dumps
+from machinable.execution.worker_task import WorkerTask
 from machinable.plan.plan import Plan, Use
+from machinable.plan.request import Tuning
 from machinable.plan.samples import Samples, expected_samples, grid_of
 from machinable.plan.spec import Outcome, Retries, Target, TrialSpec
 from machinable.plan.task import Task
-from machinable.plan.wish import Tuning
 from machinable.project import Project
+from machinable.serialization import Plain, dumps
 from machinable.storage.files import Files
 
 __all__ = ["Search", "cannot_go_on", "refuse_search"]
@@ -43,13 +43,15 @@ def refuse_search(task: Task, tuning: Tuning, engine: Engine, function: Callable
     if not isinstance(engine, Searcher):
         raise Refused(
             f"the engine {engine.name!r} does not search as Task.tune wants it; the engine 'ray' does",
-            given=engine.name, todo=_as_versions(task, tuning) or "Use engine='ray'.",
-        )  # fmt: skip
+            given=engine.name,
+            todo=_as_versions(task, tuning) or "Use engine='ray'.",
+        )
     if function is not None:
         raise InvalidType(
-            "a function in place of the components has no iterations for Task.tune to stop", given=function,
+            "a function in place of the components has no iterations for Task.tune to stop",
+            given=function,
             todo="Write a component with on_execute_iteration.",
-        )  # fmt: skip
+        )
 
 
 def cannot_go_on() -> Refused:
@@ -122,16 +124,20 @@ class Search:
 
     def _check(self, plan: Plan) -> None:
         if self._policy.timeout is not None:
-            raise Refused("a search takes no timeout of trials", given=self._policy.timeout,
-                          todo="Let Ray Tune stop samples: .tune(stop={'time_total_s': …}).")  # fmt: skip
+            raise Refused(
+                "a search takes no timeout of trials",
+                given=self._policy.timeout,
+                todo="Let Ray Tune stop samples: .tune(stop={'time_total_s': …}).",
+            )
         for use in {origin.component: origin for origin in self._samples.origins}.values():
             with importing(plan.project):
                 code = self._live.get(use.target) or load_component(use.target, plan.project)
             if not (isinstance(code, type) and issubclass(code, Component) and overrides(code, "on_execute_iteration")):
                 raise InvalidValue(
                     f"{use.component} has no on_execute_iteration, so there is nothing that Task.tune could stop",
-                    given=use.component, todo="Write one iteration in it, and save its numbers with self.record.",
-                )  # fmt: skip
+                    given=use.component,
+                    todo="Write one iteration in it, and save its numbers with self.record.",
+                )
         for origin in self._samples.origins:
             self._retries(origin)
         values = self._engine.check_search(self._tuning, plan.seed)
@@ -145,8 +151,10 @@ class Search:
         if rule.count and (rule.delay or rule.on):
             raise Refused(
                 "Ray Tune tries samples again at once and after every error, so a delay and a choice of errors have "
-                "no meaning here", given=rule, todo="Leave them out, or give failure_config= to Task.tune.",
-            )  # fmt: skip
+                "no meaning here",
+                given=rule,
+                todo="Leave them out, or give failure_config= to Task.tune.",
+            )
         return rule.count
 
     def _use(self, origin: TrialSpec, values: Mapping[str, Any]) -> Use:
@@ -157,14 +165,15 @@ class Search:
         if dict(use.resources) != dict(origin.resources):
             raise Refused(
                 f"the resources of {origin.component} are sampled: {dumps(dict(use.resources))} in place of "
-                f"{dumps(dict(origin.resources))}", given=dict(values),
+                f"{dumps(dict(origin.resources))}",
+                given=dict(values),
                 todo="Let them not depend on what is sampled: all samples occupy the same.",
-            )  # fmt: skip
+            )
         return use
 
     def run(
         self,
-        work: WorkerWork,
+        work: WorkerTask,
         journal: Journal,
         files: Files,
         folder: str,

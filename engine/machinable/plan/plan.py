@@ -8,14 +8,15 @@ from functools import cached_property
 from typing import Any, NamedTuple, overload
 
 from machinable.errors import Place
-from machinable.plain import Plain, dumps
-from machinable.plan.data import task_as_data
 from machinable.plan.identity import content, identity
+from machinable.plan.request import Level, TaskRequest
 from machinable.plan.spec import ChildSpec, MixinSpec, Requirement, Retries, Target, TrialSpec
+from machinable.plan.stored import task_as_data
 from machinable.plan.table import cell, flatten, html_table, text_table
-from machinable.plan.wish import Level, Wish
+from machinable.serialization import Plain, dumps
 
 __all__ = ["Needed", "Plan", "Row", "Use"]
+
 
 SHOWN = 40  # trials of a plan that is printed
 SHORT = 8  # characters of an identity that is printed
@@ -68,12 +69,17 @@ class Use:
     def content(self) -> str:
         """What is computed, but for the seed."""
         return content(
-            self.component, self.module, self.effective, children=self.effective_children, flags=self.user_flags,
-            checkpoint=self.checkpoint, requirements={
+            self.component,
+            self.module,
+            self.effective,
+            children=self.effective_children,
+            flags=self.user_flags,
+            checkpoint=self.checkpoint,
+            requirements={
                 name: [needed.identity, needed.artifact] if needed.artifact else needed.identity
                 for name, needed in self.requires.items()
             },
-        )  # fmt: skip
+        )
 
 
 class Row(NamedTuple):
@@ -100,7 +106,7 @@ class Plan(Sequence[TrialSpec]):
     name: str | None
     project: str
     project_name: str
-    wish: Wish
+    wish: TaskRequest
     warnings: tuple[str, ...]
     uses: tuple[Use, ...]
     rows: tuple[Row, ...]
@@ -145,10 +151,16 @@ class Plan(Sequence[TrialSpec]):
             flags[name_of_number] = number
         if use.checkpoint is not None:
             flags["CHECKPOINT"] = use.checkpoint
-        return self._models[row.use].like({
-            "index": index, "uid": row.uid, "seed": row.seed, "flags": flags, "requires": requires,
-            "identity": self.identity(index),
-        })  # fmt: skip
+        return self._models[row.use].like(
+            {
+                "index": index,
+                "uid": row.uid,
+                "seed": row.seed,
+                "flags": flags,
+                "requires": requires,
+                "identity": self.identity(index),
+            }
+        )
 
     @cached_property
     def _models(self) -> list[TrialSpec]:
@@ -205,13 +217,17 @@ class Plan(Sequence[TrialSpec]):
         return {
             number: {
                 name: Requirement(
-                    self.uses[needed.use].component, found[needed.use].uid, needed.identity, needed.artifact,
+                    self.uses[needed.use].component,
+                    found[needed.use].uid,
+                    needed.identity,
+                    needed.artifact,
                     spec=found[needed.use],
                 )
                 for name, needed in use.requires.items()
             }
-            for number, use in enumerate(self.uses) if use.requires
-        }  # fmt: skip
+            for number, use in enumerate(self.uses)
+            if use.requires
+        }
 
     def __repr__(self) -> str:
         return f"<Plan {self.id}: {len(self)} trial{'' if len(self) == 1 else 's'}>"
@@ -243,11 +259,15 @@ class Plan(Sequence[TrialSpec]):
             names = ", ".join(child.component for child in spec.children)
             numbers = self.rows[spec.index].numbers or [None] * len(self.levels)
             row = [
-                str(spec.index), spec.uid, f"{spec.component} ({names})" if names else spec.component,
-                *[f"{number + 1}/{level.total}" if number is not None else ""
-                  for number, level in zip(numbers, self.levels, strict=True)],
+                str(spec.index),
+                spec.uid,
+                f"{spec.component} ({names})" if names else spec.component,
+                *[
+                    f"{number + 1}/{level.total}" if number is not None else ""
+                    for number, level in zip(numbers, self.levels, strict=True)
+                ],
                 *[cell(flat[key]) if key in flat else "" for key in differing],
-            ]  # fmt: skip
+            ]
             if required:
                 needed = (f"{name} #{required[one.uid]}" for name, one in spec.requires.items())
                 row[3:3] = [cell(", ".join(needed)), spec.identity[:SHORT]]
@@ -264,15 +284,19 @@ class Plan(Sequence[TrialSpec]):
             if other is not flat:
                 found.update(
                     dict.fromkeys(
-                        key for key in [*other, *flat]
+                        key
+                        for key in [*other, *flat]
                         if key not in flat or key not in other or dumps(flat[key]) != dumps(other[key])
                     )
-                )  # fmt: skip
+                )
         return list(found)
 
     def as_data(self) -> dict[str, Plain]:
         """The plan as plain data, for programs."""
         return {
-            "id": self.id, "seed": self.seed, "name": self.name, "project": self.project_name,
+            "id": self.id,
+            "seed": self.seed,
+            "name": self.name,
+            "project": self.project_name,
             "trials": [spec.as_data() for spec in self],
-        }  # fmt: skip
+        }

@@ -7,7 +7,7 @@ from typing import Any
 
 from machinable.config.versions import elements_of
 from machinable.errors import BadName, MachinableError, MalformedText, WrongType
-from machinable.plan.wish import RequirementCall
+from machinable.plan.request import RequirementCall
 from machinable.storage.files import checked
 
 __all__ = ["asked_requirements", "declared_requirements"]
@@ -54,16 +54,23 @@ def _items(value: Any, path: str) -> Iterable[tuple[str, Any]]:
         return [(str(number), one) for number, one in enumerate(value)]
     if not isinstance(value, Mapping):
         raise WrongType(
-            f"requirements are a mapping of names to components, or a list, not {value!r}", path=path, given=value,
+            f"requirements are a mapping of names to components, or a list, not {value!r}",
+            path=path,
+            given=value,
             todo="Write {data: component}; the names of a list are 0, 1, ….",
-        )  # fmt: skip
+        )
     for name in value:
         if not isinstance(name, str):
-            raise WrongType(f"the name of a requirement is text, not {name!r}", path=path, given=name,
-                            todo="Write it in quotes.")  # fmt: skip
+            raise WrongType(
+                f"the name of a requirement is text, not {name!r}", path=path, given=name, todo="Write it in quotes."
+            )
         if not name or name.startswith("_"):
-            raise MalformedText(f"a requirement cannot be called {name!r}", path=path, given=name,
-                                todo="Take a name that does not begin with an underscore.")  # fmt: skip
+            raise MalformedText(
+                f"a requirement cannot be called {name!r}",
+                path=path,
+                given=name,
+                todo="Take a name that does not begin with an underscore.",
+            )
     return value.items()
 
 

@@ -30,14 +30,18 @@ def parse_resources(value: Any, path: str) -> dict[str, float]:
             size = size_in_bytes(amount)
             if size is None:
                 raise MalformedText(
-                    f"{amount!r} is no size of memory", path=f"{path}.{name}", given=amount,
+                    f"{amount!r} is no size of memory",
+                    path=f"{path}.{name}",
+                    given=amount,
                     todo="Write bytes or a size such as 4GiB or 500MB.",
-                )  # fmt: skip
+                )
             amount = size
         if isinstance(amount, bool) or not isinstance(amount, (int, float)):
             raise WrongType(f"an amount of {name} is a number, not {amount!r}", path=f"{path}.{name}", given=amount)
         if not 0 <= amount < float("inf"):
-            raise MalformedText(f"an amount of {name} is not below zero, nor endless: {amount!r}", path=f"{path}.{name}", given=amount)  # noqa: E501  # fmt: skip
+            raise MalformedText(
+                f"an amount of {name} is not below zero, nor endless: {amount!r}", path=f"{path}.{name}", given=amount
+            )
         if amount:
             result[str(name)] = amount
     return result

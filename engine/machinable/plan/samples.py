@@ -9,12 +9,12 @@ from typing import Any
 
 from machinable import ids
 from machinable.errors import Refused, SeveralErrors
-from machinable.plain import Plain, as_plain
-from machinable.plan.expand import arrange
-from machinable.plan.keys import sample_key, visible_elements
+from machinable.plan.identity import sample_key, visible_elements
 from machinable.plan.plan import Plan, Row, Use
+from machinable.plan.planner import arrange
 from machinable.plan.spec import TrialSpec
 from machinable.project import Project
+from machinable.serialization import Plain, as_plain
 
 __all__ = ["Samples", "as_sample", "expected_samples", "grid_of", "without_origins"]
 
@@ -83,9 +83,10 @@ class Samples:
             for name, needed in use.requires.items():
                 if needed.use >= len(self._plan.uses):
                     raise Refused(
-                        f"with what is sampled, {origin.component} requires another {name}", given=dict(values),
+                        f"with what is sampled, {origin.component} requires another {name}",
+                        given=dict(values),
                         todo="Take values that its requirements do not refer to: what is required runs before the search.",  # noqa: E501
-                    )  # fmt: skip
+                    )
             return use
         finally:  # the next one finds everything as it was
             for kept in (uses.uses, uses.keys, uses.chosen):
@@ -102,8 +103,10 @@ class Samples:
         uses = (*self._plan.uses, use)
         alone = replace(self.required, uses=uses, rows=(*self.required.rows, self.row(len(uses) - 1, origin, number)))
         sample: dict[str, Plain] = {
-            "of": origin.uid, "number": number, "values": visible_elements([as_plain(values)]) or {},
-        }  # fmt: skip
+            "of": origin.uid,
+            "number": number,
+            "values": visible_elements([as_plain(values)]) or {},
+        }
         return replace(as_sample(alone[-1], sample, index, total), index=index)
 
     def row(self, use: int, origin: TrialSpec, number: int) -> Row:

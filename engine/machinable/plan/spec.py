@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from machinable.plain import Plain
 from machinable.plan.resources import threads_of
+from machinable.serialization import Plain
 
 __all__ = [
     "ChildSpec",
@@ -75,9 +75,12 @@ class Requirement:
     def as_data(self) -> dict[str, Plain]:
         """The requirement as it stands in plan.jsonl and trial.json."""
         return {
-            "component": self.component, "uid": self.uid, "identity": self.identity, "artifact": self.artifact,
+            "component": self.component,
+            "uid": self.uid,
+            "identity": self.identity,
+            "artifact": self.artifact,
             "place": self.place,
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -108,9 +111,12 @@ class ChildSpec:
     def as_data(self) -> dict[str, Plain]:
         """The child as it stands in plan.jsonl."""
         return {
-            "component": self.component, "module": self.module, "version": self.version,
-            "config": self.stored, "flags": dict(self.flags),
-        }  # fmt: skip
+            "component": self.component,
+            "module": self.module,
+            "version": self.version,
+            "config": self.stored,
+            "flags": dict(self.flags),
+        }
 
 
 @dataclass(frozen=True)
@@ -166,13 +172,20 @@ class TrialSpec:
     def as_data(self) -> dict[str, Plain]:
         """The trial as it stands in plan.jsonl."""
         return {
-            "index": self.index, "uid": self.uid, "seed": self.seed, "component": self.component,
-            "module": self.module, "version": self.version, "config": self.stored, "flags": dict(self.flags),
+            "index": self.index,
+            "uid": self.uid,
+            "seed": self.seed,
+            "component": self.component,
+            "module": self.module,
+            "version": self.version,
+            "config": self.stored,
+            "flags": dict(self.flags),
             "children": [child.as_data() for child in self.children],
             "requires": {name: needed.as_data() for name, needed in self.requires.items()},
-            "tags": dict(self.tags), "identity": self.identity,
+            "tags": dict(self.tags),
+            "identity": self.identity,
             **({} if self.sample is None else {"sample": dict(self.sample)}),
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -201,20 +214,35 @@ def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:
     origins, resources and seeding.
     """
     return TrialSpec(
-        index=row["index"], uid=row["uid"], seed=row["seed"], component=row["component"], module=row["module"],
-        version=row.get("version"), config=row["config"], stored=row["config"], flags=row["flags"],
-        target=_target(row), children=tuple(map(_child_from_data, row.get("children", ()))),
-        checkpoint=row["flags"].get("CHECKPOINT"), tags=row.get("tags", {}),
+        index=row["index"],
+        uid=row["uid"],
+        seed=row["seed"],
+        component=row["component"],
+        module=row["module"],
+        version=row.get("version"),
+        config=row["config"],
+        stored=row["config"],
+        flags=row["flags"],
+        target=_target(row),
+        children=tuple(map(_child_from_data, row.get("children", ()))),
+        checkpoint=row["flags"].get("CHECKPOINT"),
+        tags=row.get("tags", {}),
         requires={name: Requirement(**needed) for name, needed in row.get("requires", {}).items()},
-        identity=row.get("identity", ""), sample=row.get("sample"),
-    )  # fmt: skip
+        identity=row.get("identity", ""),
+        sample=row.get("sample"),
+    )
 
 
 def _child_from_data(row: Mapping[str, Plain]) -> ChildSpec:
     return ChildSpec(
-        component=row["component"], module=row["module"], version=row.get("version"), config=row["config"],
-        stored=row["config"], flags=row["flags"], target=_target(row),
-    )  # fmt: skip
+        component=row["component"],
+        module=row["module"],
+        version=row.get("version"),
+        config=row["config"],
+        stored=row["config"],
+        flags=row["flags"],
+        target=_target(row),
+    )
 
 
 def _target(row: Mapping[str, Plain]) -> Target:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from machinable.plain import dumps
+from machinable.serialization import dumps
 
 __all__ = ["cell", "flatten", "html_table", "text_table"]
 

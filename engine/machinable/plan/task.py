@@ -1,23 +1,27 @@
-"""The task: a builder in which a person says what shall run."""
+"""The task: a builder in which a person says what shall run.
+
+A task as plain data, as it stands in execution.json.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from machinable.config.versions import elements_of, expand_lists
-from machinable.errors import InvalidType, InvalidValue, UnknownName
+from machinable.errors import ImportFailed, InvalidType, InvalidValue, MissingMember, UnknownName
 from machinable.events import check_callback
-from machinable.plain import Plain, as_plain
-from machinable.plan.expand import expand
 from machinable.plan.plan import Plan
+from machinable.plan.planner import expand
+from machinable.plan.request import Call, ChildCall, Level, Named, RequirementCall, TaskRequest, Tuning
 from machinable.plan.requirements import asked_requirements
 from machinable.plan.resources import parse_resources
-from machinable.plan.wish import Call, ChildCall, Level, Named, RequirementCall, Tuning, Wish
 from machinable.project import Project
+from machinable.serialization import Plain, as_plain
 
-__all__ = ["Task"]
+__all__ = ["Task", "task_from_data"]
 
 
 class Task:
@@ -106,9 +110,10 @@ class Task:
         """Lays a version over every component and child of this task, below their own; calls accumulate."""
         if _has_list(version):
             raise InvalidType(
-                "Task.version takes one version, not a list", given=version,
+                "Task.version takes one version, not a list",
+                given=version,
                 todo="Give the list to a component: .component(name, [a, b]).",
-            )  # fmt: skip
+            )
         elements_of(version)
         self.versions.append(_as_now(version))
         return self
@@ -128,8 +133,11 @@ class Task:
             InvalidType, InvalidValue: an argument of another form.
         """
         if stop is not None and not isinstance(stop, Mapping) and not callable(stop):
-            raise InvalidType(f"tune stops on a mapping or a function, not {stop!r}", given=stop,
-                              todo="Give a mapping such as {'loss': 0.1}, or a stopper of Ray Tune.")  # fmt: skip
+            raise InvalidType(
+                f"tune stops on a mapping or a function, not {stop!r}",
+                given=stop,
+                todo="Give a mapping such as {'loss': 0.1}, or a stopper of Ray Tune.",
+            )
         if config is not None and not isinstance(config, Mapping):
             raise InvalidType(f"tune samples a mapping of configuration keys, not {config!r}", given=config)
         for key in config or ():
@@ -202,9 +210,9 @@ class Task:
         return expand(self.wish, project, seed)
 
     @property
-    def wish(self) -> Wish:
+    def wish(self) -> TaskRequest:
         """What has been asked for so far, frozen."""
-        return Wish(tuple(self.calls), tuple(self.levels), tuple(self.versions), self.name, self.tuning)
+        return TaskRequest(tuple(self.calls), tuple(self.levels), tuple(self.versions), self.name, self.tuning)
 
     def _level(self, k: int, name: str, method: str) -> Task:
         if isinstance(k, bool) or not isinstance(k, int):
@@ -217,8 +225,9 @@ class Task:
             raise InvalidValue(f"the name of a {method} is an identifier, not {name!r}", given=name)
         level = Level(name, k, len(self.levels))
         if level.flag("SEED") == "GLOBAL_SEED":
-            raise InvalidValue(f"a {method} called {name!r} would hide the flag GLOBAL_SEED", given=name,
-                               todo="Take another name.")  # fmt: skip
+            raise InvalidValue(
+                f"a {method} called {name!r} would hide the flag GLOBAL_SEED", given=name, todo="Take another name."
+            )
         self.levels.append(level)
         return self
 
@@ -231,15 +240,17 @@ def _name_and_version(name: Any, version: Any, what: str) -> tuple[Named, Any]:
         if versions:
             if version is not None:
                 raise InvalidType(
-                    f"the {what} {name!r} has a version in its tuple and another one beside it", given=version,
+                    f"the {what} {name!r} has a version in its tuple and another one beside it",
+                    given=version,
                     todo="Put both into the tuple: (name, version, version).",
-                )  # fmt: skip
+                )
             version = versions[0] if len(versions) == 1 else tuple(versions)
     if not (isinstance(name, (str, type)) or callable(name)):
         raise InvalidType(
-            f"{name!r} names no {what}", given=name,
+            f"{name!r} names no {what}",
+            given=name,
             todo="Give a declared name, a tuple (name, version, …), a Component subclass or a function.",
-        )  # fmt: skip
+        )
     if name == "":
         raise InvalidValue(f"an empty text names no {what}")
     for one in expand_lists(version):
@@ -302,3 +313,83 @@ def _mapping(value: Any, what: str) -> Mapping[str, Plain]:
 
 def _has_list(version: Any) -> bool:
     return isinstance(version, list) or (isinstance(version, tuple) and any(map(_has_list, version)))
+
+
+def task_from_data(data: Mapping[str, Plain]) -> Task:
+    """The task that was stored as `data`, the value of `task` in execution.json.
+
+    Classes and functions are imported now, from where `sys.path` says. What was left out is gone: hidden keys, which
+    the project has again, and values of `tune`.
+
+    Raises:
+        ImportFailed, MissingMember: a class or a function cannot be found.
+        InvalidValue: it was tuned with values that could not be stored.
+    """
+    task = Task()
+    for call in data["components"]:
+        task.component(
+            _from_text(call["component"]),
+            call["version"],
+            children=[
+                {
+                    "component": _from_text(child["component"]),
+                    "version": child["version"],
+                    "checkpoint": child["checkpoint"],
+                    "flags": child["flags"],
+                }
+                for child in call["children"]
+            ],
+            requires={name: _requirement(need) for name, need in call.get("requires", {}).items()},
+            flags=call["flags"],
+            checkpoint=call["checkpoint"],
+            tags=call["tags"],
+            resources=call["resources"],
+        )
+    for name, total in data["levels"]:
+        task.repeat(total, name)
+    for version in data["versions"]:
+        task.version(version)
+    tuning = data.get("tune")
+    if tuning is not None:
+        if tuning["lost"]:
+            raise InvalidValue(
+                f"the task was tuned with values that could not be stored: {', '.join(tuning['lost'])}",
+                given=tuning["lost"],
+                todo="Give the task again.",
+            )
+        task.tune(tuning["stop"], tuning["config"], tuning["num_samples"], **tuning["options"])
+    return task
+
+
+def _requirement(need: Mapping[str, Plain] | None) -> Any:
+    if need is None:
+        return None
+    name = _from_text(need["component"])
+    if need["artifact"] is not None:
+        name = f"{name}:{need['artifact']}"
+    return (name, *(need["version"] if isinstance(need["version"], tuple) else (need["version"],)))
+
+
+def _from_text(text: str) -> Named:
+    """A declared name as it is; for `module:qualname` the class or function of that name."""
+    module, colon, path = text.partition(":")
+    if not colon:
+        return text
+    try:
+        found: Any = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        raise ImportFailed(
+            f"{text} does not import: {type(error).__name__}: {error}",
+            given=text,
+            todo="The task was made with this class or function: restore its module, or give the task again.",
+        ) from error
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise MissingMember(
+                f"there is no {path!r} in the module {module!r} any more",
+                given=text,
+                known=[],
+                todo="The task was made with this class or function: restore it, or give the task again.",
+            )
+        found = getattr(found, name)
+    return found  # type: ignore[no-any-return]

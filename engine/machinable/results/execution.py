@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from machinable.errors import InvalidType, NotStored, did_you_mean, near_names
-from machinable.plain import decode, encode, without_collections
-from machinable.results.fields import states
-from machinable.results.folder import Folder, Rows
+from machinable.results.query import states
+from machinable.results.reader import Folder, Rows
 from machinable.results.trial import Trial
 from machinable.results.trials import Trials
+from machinable.serialization import decode, encode, without_collections
 from machinable.storage import layout
 from machinable.storage.files import Files
 
@@ -197,9 +197,11 @@ class Execution:
             near = near_names(uid, self._by_uid)
             shown = ", ".join(list(self._by_uid)[:10]) + (" …" if len(self._by_uid) > 10 else "")
             raise NotStored(
-                f"the execution {self} has no trial {uid!r}", given=uid, known=self._by_uid,
+                f"the execution {self} has no trial {uid!r}",
+                given=uid,
+                known=self._by_uid,
                 todo=did_you_mean(near) if near else f"Its trials: {shown}",
-            ) from None  # fmt: skip
+            ) from None
 
 
 def trial_that_ended(files: Files, folder: str, spec: TrialSpec, event: Mapping[str, Any]) -> Trial:

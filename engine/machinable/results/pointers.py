@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from machinable.errors import Damaged
-from machinable.plain import Plain, decode
+from machinable.serialization import Plain, decode
 from machinable.storage import layout
 from machinable.storage.files import Files
 
@@ -51,19 +51,22 @@ def find_pointer(files: Files, identity: str) -> Pointer | None:
         if type(row["trial"]) is not str or "/" not in row["trial"]:
             raise ValueError(f"it points to {row['trial']!r}")
         return Pointer(
-            row["trial"], row["seconds"], row["record"], row["artifacts"],
-            {name: read["artifacts"] for name, read in row["inputs"].items()}, row["module"]["digest"],
-        )  # fmt: skip
+            row["trial"],
+            row["seconds"],
+            row["record"],
+            row["artifacts"],
+            {name: read["artifacts"] for name, read in row["inputs"].items()},
+            row["module"]["digest"],
+        )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Damaged(
-            f"{layout.join(files.url, path)} cannot be read: {error}", given=data[:200].decode("utf-8", "replace"),
+            f"{layout.join(files.url, path)} cannot be read: {error}",
+            given=data[:200].decode("utf-8", "replace"),
             todo="Remove it: then the result is computed again.",
-        ) from error  # fmt: skip
+        ) from error
 
 
-def changed_input(
-    read: Mapping[str, Mapping[str, str]], artifacts: Mapping[str, Mapping[str, str]]
-) -> str | None:  # fmt: skip
+def changed_input(read: Mapping[str, Mapping[str, str]], artifacts: Mapping[str, Mapping[str, str]]) -> str | None:
     """The first artifact that was read and is another one now, as `data:x.npy`; None if all are the same.
 
     Args:

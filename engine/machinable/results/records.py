@@ -9,7 +9,7 @@ from machinable.errors import NotStored, UnknownName, did_you_mean, near_names
 from machinable.results.tables import data_frame
 from machinable.storage import layout
 from machinable.storage.files import Files
-from machinable.storage.records import read_rows
+from machinable.storage.streams import read_rows
 
 __all__ = ["Records"]
 
@@ -93,10 +93,11 @@ class Records(Sequence[Mapping[str, Any]]):
         if scope != DEFAULT and scope not in scopes:
             near = near_names(scope, scopes)
             raise NotStored(
-                f"the trial has no rows in the scope {scope!r}", given=scope, known=scopes,
-                todo=did_you_mean(near) if near
-                else f"It has: {', '.join(scopes) or 'no rows at all'}",
-            )  # fmt: skip
+                f"the trial has no rows in the scope {scope!r}",
+                given=scope,
+                known=scopes,
+                todo=did_you_mean(near) if near else f"It has: {', '.join(scopes) or 'no rows at all'}",
+            )
         return Records(self._files, self._path, scope)
 
     def frame(self) -> Any:

@@ -14,7 +14,7 @@ from machinable.results.tables import html_table
 from machinable.results.trials import Trials
 from machinable.storage import layout
 from machinable.storage.files import Files
-from machinable.storage.opener import open_files
+from machinable.storage.open import open_files
 
 __all__ = ["Storage"]
 
@@ -81,11 +81,15 @@ class Storage:
         known = [str(execution) for execution in self._executions()]
         near = near_names(name, known)
         raise NotStored(
-            f"there is no execution {name!r} in {self.url}", given=name, known=known,
-            todo=did_you_mean(near) if near
-            else f"Stored are: {', '.join(known[:20])}{' …' if known[20:] else ''}" if known
+            f"there is no execution {name!r} in {self.url}",
+            given=name,
+            known=known,
+            todo=did_you_mean(near)
+            if near
+            else f"Stored are: {', '.join(known[:20])}{' …' if known[20:] else ''}"
+            if known
             else "No execution is stored there.",
-        )  # fmt: skip
+        )
 
     def __contains__(self, name: object) -> bool:
         return (
@@ -103,10 +107,16 @@ class Storage:
 
         executions = self.executions
         rows = [
-            [str(one), one.started[:19].replace("T", " "), one.status, str(len(one)), one.name or "",
-             ", ".join(dict.fromkeys(trial.component for trial in one.trials))]
+            [
+                str(one),
+                one.started[:19].replace("T", " "),
+                one.status,
+                str(len(one)),
+                one.name or "",
+                ", ".join(dict.fromkeys(trial.component for trial in one.trials)),
+            ]
             for one in executions[:SHOWN]
-        ]  # fmt: skip
+        ]
         more = f"<p>… and {len(executions) - SHOWN:,} older</p>" if len(executions) > SHOWN else ""
         headings = ["execution", "started (UTC)", "status", "trials", "name", "components"]
         return f"<p><code>{escape(self.url)}</code></p>{html_table(headings, rows)}{more}"

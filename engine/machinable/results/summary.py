@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, overload
 
 from machinable.plan.table import text_table
-from machinable.results.fields import mean, spread
+from machinable.results.query import mean, spread
 from machinable.results.tables import data_frame, html_table, shown
 
 __all__ = ["Summary", "figures", "t_quantile"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from machinable.errors import NotAvailable
-from machinable.plain import dumps
+from machinable.serialization import dumps
 
 __all__ = ["data_frame", "html_table", "shown"]
 

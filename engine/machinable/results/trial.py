@@ -9,15 +9,15 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from machinable.errors import Damaged, NotStored
-from machinable.plain import Plain, decode
-from machinable.results.folder import ASK, Folder, Rows
 from machinable.results.pointers import changed_input, find_pointer
+from machinable.results.reader import ASK, Folder, Rows
 from machinable.results.records import Records
+from machinable.serialization import Plain, decode
 from machinable.storage import layout
-from machinable.storage.logs import read_text
+from machinable.storage.streams import read_text
 
 if TYPE_CHECKING:
-    from machinable.config.view import Config
+    from machinable.config.config import Config
     from machinable.storage.artifacts import Artifacts
 
 __all__ = ["LEASE", "Home", "Trial", "column"]
@@ -129,7 +129,7 @@ class Trial:
 
         It is a copy: changes reach nobody.
         """
-        from machinable.config.view import Config  # tables do without it
+        from machinable.config.config import Config  # tables do without it
 
         described = self._folder.described(self.uid)
         return Config(decode(self._row["config"]) if described is None else described["config"])
@@ -182,8 +182,9 @@ class Trial:
     def _gone(self) -> NotStored:
         return NotStored(
             f"the trial {self.uid} of {self._folder.name} was reused from {self.source}, which is not there any more",
-            given=self.source, todo=f"Run it again: execute(…, rerun={self.component!r}).",
-        )  # fmt: skip
+            given=self.source,
+            todo=f"Run it again: execute(…, rerun={self.component!r}).",
+        )
 
     def _told(self, key: str) -> Any:
         return self._folder.events.get(self.uid, {}).get(key)
@@ -221,8 +222,9 @@ class Trial:
             return None
         found = {
             name: find_pointer(self._folder.files, needed["identity"])
-            for name, needed in self._row.get("requires", {}).items() if name in read
-        }  # fmt: skip
+            for name, needed in self._row.get("requires", {}).items()
+            if name in read
+        }
         return changed_input(read, {name: pointer.artifacts for name, pointer in found.items() if pointer is not None})
 
     @property
@@ -364,9 +366,7 @@ class Trial:
         return Artifacts(self._folder.files, path, owner, trust=self._folder.trust)
 
 
-def column(
-    trials: Sequence[Trial], path: tuple[str, ...], default: Any, ask: Callable[[Trial], Any]
-) -> list[Any]:  # fmt: skip
+def column(trials: Sequence[Trial], path: tuple[str, ...], default: Any, ask: Callable[[Trial], Any]) -> list[Any]:
     """What each trial has there, in much less time than to ask one after the other where that can be.
 
     Args:

@@ -7,12 +7,12 @@ from itertools import compress
 from typing import Any, overload
 
 from machinable.errors import InvalidType, UnknownName
-from machinable.plain import canonical
 from machinable.plan.table import text_table
-from machinable.results.fields import MISSING, Field, default_fields, find_field, known_fields, states
+from machinable.results.query import MISSING, Field, default_fields, find_field, known_fields, states
 from machinable.results.summary import Summary, figures
 from machinable.results.tables import data_frame, html_table, shown
 from machinable.results.trial import Trial
+from machinable.serialization import canonical
 
 __all__ = ["STATES", "Trials"]
 
@@ -138,9 +138,10 @@ class Trials(Sequence[Trial]):
             elif state in ("finished", "reused") and value is not None:
                 if not isinstance(value, (int, float)):
                     raise InvalidType(
-                        f"{field} is {value!r} in the trial {trial.uid}, which is not a number", given=value,
+                        f"{field} is {value!r} in the trial {trial.uid}, which is not a number",
+                        given=value,
                         todo="A summary is of numbers; what makes its groups goes to by=.",
-                    )  # fmt: skip
+                    )
                 numbers.append(value)
         rows = [
             dict(zip(names, key, strict=True)) | figures(numbers, len(failed))

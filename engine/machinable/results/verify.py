@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from machinable.errors import MachinableError
 from machinable.ids import is_folder_name
-from machinable.plain import Plain, dumps, loads
 from machinable.results.trial import LEASE
+from machinable.serialization import Plain, dumps, loads
 from machinable.storage import layout
-from machinable.storage.backup import digest
+from machinable.storage.cleanup import abandoned, is_at_work, release, stale_leases
+from machinable.storage.code_snapshot import digest
 from machinable.storage.files import Files, Temporary, writing
-from machinable.storage.leftovers import abandoned, is_at_work, release, stale_leases
-from machinable.storage.records import RowWriter, damaged_lines, read_rows, rows_in
+from machinable.storage.streams import RowWriter, damaged_lines, read_rows, rows_in
 
 __all__ = ["Checked", "Fault", "repair", "unnoted", "verify", "verify_by_content"]
 
@@ -202,9 +202,10 @@ class _Execution:
             return []
         folders = (path.split("/")[1] for path in self.sizes if path.startswith(f"{layout.TRIALS}/"))
         uids = [
-            uid for uid in dict.fromkeys((*self.events, *folders))
+            uid
+            for uid in dict.fromkeys((*self.events, *folders))
             if layout.status(uid) in self.sizes and self.events.get(uid, {}).get("event") in (None, "started")
-        ]  # fmt: skip
+        ]
         return [fault for faults in _mapped(self.unnoted_of, uids, self.files) for fault in faults]
 
     def unnoted_of(self, uid: str) -> list[Fault]:
@@ -325,15 +326,21 @@ class _Execution:
         if told == "finished" and not has_folder and not self.files.exists(self.place(layout.trial(uid))):
             return [Fault("missing", self.place(layout.trial(uid)), "the trial has finished, and its folder is gone")]
         if told == "finished" and layout.status(uid) not in self.sizes and has_folder and self.is_over:
-            return [Fault(
-                "missing", self.place(layout.status(uid)),
-                "the trial has finished, and what it had written is not known any more",
-            )]  # fmt: skip
+            return [
+                Fault(
+                    "missing",
+                    self.place(layout.status(uid)),
+                    "the trial has finished, and what it had written is not known any more",
+                )
+            ]
         if told == "finished" and status is not None and status.get("state") != "finished" and self.is_over:
-            return [Fault(
-                "changed", self.place(layout.status(uid)),
-                f"the ledger says that the trial has finished, and this says {status.get('state')}",
-            )]  # fmt: skip
+            return [
+                Fault(
+                    "changed",
+                    self.place(layout.status(uid)),
+                    f"the ledger says that the trial has finished, and this says {status.get('state')}",
+                )
+            ]
         if told == "reused":
             return self.source_faults(str(event.get("source") or ""), uid)
         if status is None or status.get("state") not in _ENDS or told not in (None, "started") or not self.is_quiet:
@@ -341,16 +348,24 @@ class _Execution:
         if told == "started" and event.get("attempt") != status.get("attempt"):
             return []  # what is there is of an attempt before
         row = self.row_of(uid, status)
-        return [Fault(
-            "unnoted", self.place(layout.LEDGER),
-            f"the trial {uid} has {row['event']}, and its execution ended before it noted that", "note it", row,
-        )]  # fmt: skip
+        return [
+            Fault(
+                "unnoted",
+                self.place(layout.LEDGER),
+                f"the trial {uid} has {row['event']}, and its execution ended before it noted that",
+                "note it",
+                row,
+            )
+        ]
 
     def row_of(self, uid: str, status: Mapping[str, Any]) -> dict[str, Plain]:
         """The line that the ledger would have about a trial."""
         row: dict[str, Plain] = {
-            "event": status["state"], "uid": uid, "attempt": status.get("attempt"), "time": status.get("finished"),
-        }  # fmt: skip
+            "event": status["state"],
+            "uid": uid,
+            "attempt": status.get("attempt"),
+            "time": status.get("finished"),
+        }
         if row["event"] == "interrupted":
             return row
         try:
@@ -367,9 +382,7 @@ class _Execution:
         folder, _, origin = source.partition("/")
         if self.files.exists(layout.join(folder, layout.status(origin))):
             return []
-        return [Fault(
-            "missing", self.place(layout.trial(uid)), f"the trial was taken from {source}, and that is gone"
-        )]  # fmt: skip
+        return [Fault("missing", self.place(layout.trial(uid)), f"the trial was taken from {source}, and that is gone")]
 
     def size_now(self, path: str, expected: object) -> int | None:
         """The size of a file: of one that is written while we look, what it is now."""

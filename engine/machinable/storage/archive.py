@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 from machinable.errors import BadName, Damaged, StorageError, StorageUnavailable
 from machinable.storage.files import temporary_beside
-from machinable.storage.sizes import shown_size
+from machinable.units import shown_size
 
 __all__ = ["LARGEST", "MOST", "Unpacked", "unpack"]
 
@@ -24,8 +24,15 @@ LONGEST_TARGET = 4096  # bytes that a link may lead to
 ROUNDS = 20  # of looking whether links lead out
 
 _UNREADABLE = (  # what the library raises for archives that are none
-    zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error, zlib.error, OSError,
-)  # fmt: skip
+    zipfile.BadZipFile,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+    OSError,
+)
 _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
 
 
@@ -79,9 +86,10 @@ def _check_target(target: str) -> None:
     try:
         if os.path.lexists(target) and (not os.path.isdir(target) or os.path.islink(target) or os.listdir(target)):
             raise StorageUnavailable(
-                f"{target!r} is not empty" if os.path.isdir(target) else f"{target!r} is no directory", given=target,
+                f"{target!r} is not empty" if os.path.isdir(target) else f"{target!r} is no directory",
+                given=target,
                 todo="Give a directory that is not there yet.",
-            )  # fmt: skip
+            )
     except OSError as error:
         if isinstance(error, StorageError):
             raise
@@ -90,9 +98,10 @@ def _check_target(target: str) -> None:
 
 def _unwritable(target: str, error: OSError) -> StorageUnavailable:
     return StorageUnavailable(
-        f"{target!r} cannot be written: {error.strerror or error}", given=target,
+        f"{target!r} cannot be written: {error.strerror or error}",
+        given=target,
         todo="Check its permissions and the free space, or give another directory.",
-    )  # fmt: skip
+    )
 
 
 def _checked(entries: Sequence[zipfile.ZipInfo], limit: int) -> list[zipfile.ZipInfo]:
@@ -143,9 +152,10 @@ def _parts(name: str) -> list[str]:
 
 def _bad_name(name: str, reason: str) -> BadName:
     return BadName(
-        f"the code backup has the name {name!r}: {reason}", given=name,
+        f"the code backup has the name {name!r}: {reason}",
+        given=name,
         todo="Nothing was unpacked. Somebody has made that archive, machinable has not.",
-    )  # fmt: skip
+    )
 
 
 def _unpacked(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo], target: str) -> Unpacked:

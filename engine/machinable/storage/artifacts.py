@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from machinable.errors import BadName, MissingArtifact, did_you_mean, near_names
 from machinable.storage.files import Files, checked
-from machinable.storage.formats import check_directory, check_name, load
+from machinable.storage.formats.registry import check_directory, check_name, load
 from machinable.storage.layout import join
 
-__all__ = ["NOTHING", "Artifacts", "fetch", "names_below"]
+__all__ = ["NOTHING", "Artifacts", "checkpoint_digests", "fetch", "names_below"]
 
 NOTHING: Any = object()
 _NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -99,10 +99,11 @@ class Artifacts:
             known = folders or known
         near = near_names(name, known)
         return MissingArtifact(
-            f"{self._owner} has no artifact {name!r}", given=name, known=known,
-            todo=did_you_mean(near) if near
-            else f"It has: {', '.join(known) or 'none at all'}",
-        )  # fmt: skip
+            f"{self._owner} has no artifact {name!r}",
+            given=name,
+            known=known,
+            todo=did_you_mean(near) if near else f"It has: {', '.join(known) or 'none at all'}",
+        )
 
 
 _load = load  # `read` has an argument of that name
@@ -156,3 +157,9 @@ def _remove(directory: str, process: int) -> None:
         import shutil
 
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def checkpoint_digests(status: Mapping[str, Any]) -> dict[str, str]:
+    """The digests of the checkpoints that a status.json tells of, by name; the names are relative to the artifacts."""
+    saved = (status.get("at_checkpoint") or {}).get("saved") or {}
+    return {f"../{one['name']}": one["digest"] for one in saved.values() if one.get("digest")}

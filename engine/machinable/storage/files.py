@@ -18,9 +18,9 @@ from typing import IO, Any, Literal, NamedTuple, Protocol, TypeAlias
 from zlib import crc32
 
 from machinable.errors import BadName, StorageError, StorageUnavailable
-from machinable.plain import Plain, dumps
+from machinable.serialization import Plain, dumps
 from machinable.storage import layout
-from machinable.storage.alive import is_gone, this_process
+from machinable.storage.process_info import is_gone, this_process
 
 __all__ = [
     "Appender",
@@ -241,7 +241,7 @@ def error(number: int, path: str) -> OSError:
 
 
 def storage_below(files: Files) -> Files:
-    """The storage itself, without what is laid over it, see `RefugeFiles`."""
+    """The storage itself, without what is laid over it, see `FallbackFiles`."""
     inner: Files = getattr(files, "inner", files)
     return inner
 
@@ -273,7 +273,7 @@ def writing(files: Files, todo: str = "Check its permissions and the free space.
     except OSError as error:
         raise StorageUnavailable(
             f"the storage {files.url} cannot be written: {error.strerror or error}", given=files.url, todo=todo
-        ) from error  # fmt: skip
+        ) from error
 
 
 class DirectoryFiles:

@@ -12,10 +12,10 @@ from datetime import datetime, timedelta, timezone
 from types import MappingProxyType, TracebackType
 
 from machinable.errors import StorageUnavailable
-from machinable.plain import Plain, as_plain
-from machinable.storage.alive import is_gone, this_process
+from machinable.serialization import Plain, as_plain
 from machinable.storage.files import Files, checked
-from machinable.storage.leases import Found, Leases, leases_in
+from machinable.storage.lock_backends import Found, Leases, leases_in
+from machinable.storage.process_info import is_gone, this_process
 
 __all__ = ["LEASE", "Lease", "Locks", "open_locks"]
 
@@ -38,7 +38,7 @@ def open_locks(files: Files, url: str | None = None, lease: float = LEASE) -> Lo
     """
     if url is None:
         return Locks(leases_in(files), lease)
-    from machinable.storage.redis_leases import open_redis
+    from machinable.storage.lock_backends import open_redis
 
     return Locks(open_redis(url, files.url), lease)
 
@@ -78,9 +78,12 @@ class Locks:
         if self._is_closed:
             raise ValueError(f"{path}: these locks are closed")
         facts = {
-            **as_plain(holder), **this_process(), "lease": self._seconds, "time": _iso(datetime.now(timezone.utc)),
+            **as_plain(holder),
+            **this_process(),
+            "lease": self._seconds,
+            "time": _iso(datetime.now(timezone.utc)),
             "token": os.urandom(16).hex(),
-        }  # fmt: skip
+        }
         asked = time.monotonic()
         if not self._leases.take(checked(path, root=False), facts, lambda found: self._is_over(path, found)):
             return None

@@ -29,29 +29,42 @@ from typing import Any
 import pytest
 
 from machinable.component.base import Component
-from machinable.engines.protocol import Engine
-from machinable.engines.reports import reports
+from machinable.engines.base import Engine, reports
 from machinable.execution.execute import execute
-from machinable.plain import loads
 from machinable.plan.spec import Outcome, Target, TrialSpec
 from machinable.plan.task import Task
+from machinable.serialization import loads
 
 __all__ = ["PATIENCE", "EngineConformance", "contents"]
 
 PATIENCE = 60.0  # seconds after which a future counts as forgotten
 
 _PLAIN: dict[str, Any] = {
-    "text": "ünï \udc80", "nothing": None, "numbers": [1, 2.5, -(10**30), float("inf")], "tuple": (1, (2,)),
-    "date": date(2026, 1, 31), "keys": {1: "a", None: "b"}, "deep": {"er": [{"still": []}]}, "yes": True,
-}  # fmt: skip
+    "text": "ünï \udc80",
+    "nothing": None,
+    "numbers": [1, 2.5, -(10**30), float("inf")],
+    "tuple": (1, (2,)),
+    "date": date(2026, 1, 31),
+    "keys": {1: "a", None: "b"},
+    "deep": {"er": [{"still": []}]},
+    "yes": True,
+}
 
 
 def trial(number: int = 0, **config: Any) -> TrialSpec:
     """A trial that is not part of any plan."""
     return TrialSpec(
-        index=number, uid=f"{number:012d}", seed=number, component="work", module="work", version=("~a", {"b": 1}),
-        config=config, flags={"SEED": number}, target=Target("work"), stored=config,
-    )  # fmt: skip
+        index=number,
+        uid=f"{number:012d}",
+        seed=number,
+        component="work",
+        module="work",
+        version=("~a", {"b": 1}),
+        config=config,
+        flags={"SEED": number},
+        target=Target("work"),
+        stored=config,
+    )
 
 
 # works, at the top of a module as those of real executions
@@ -151,9 +164,13 @@ class EngineConformance:
         outcome = engine.submit(answer, spec).result(PATIENCE)
 
         assert outcome == Outcome(
-            "000000000007", "finished", 3, 0.25, {"loss": 0.5},
+            "000000000007",
+            "finished",
+            3,
+            0.25,
+            {"loss": 0.5},
             {"number": 7, "config": _PLAIN, "version": ("~a", {"b": 1}), "module": "work"},
-        )  # fmt: skip
+        )
 
     def test_not_a_number_comes_back(self, engine: Engine) -> None:
         result = engine.submit(answer, trial(x=math.nan)).result(PATIENCE).result
@@ -277,10 +294,20 @@ def _begun(engine: Engine) -> Iterator[Future[Outcome]]:
             yield future
 
 
-_TIMES = frozenset({
-    "_timestamp", "_seconds_taken", "_total_seconds_taken", "time", "seconds", "started", "finished", "heartbeat",
-    "host", "engine",
-})  # fmt: skip
+_TIMES = frozenset(
+    {
+        "_timestamp",
+        "_seconds_taken",
+        "_total_seconds_taken",
+        "time",
+        "seconds",
+        "started",
+        "finished",
+        "heartbeat",
+        "host",
+        "engine",
+    }
+)
 
 
 def contents(directory: Path) -> dict[str, Any]:

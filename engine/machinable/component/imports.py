@@ -1,0 +1,364 @@
+"""Finds the code of components: imports their modules, with the project first and without writing into it.
+
+Modules of a project that are called like modules of Python, such as `numbers`: neither stands in for the other.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import module_from_spec, spec_from_file_location
+from inspect import Parameter, signature
+from types import ModuleType
+from typing import Any, TypeAlias
+
+from machinable.component.base import Component, Mixin
+from machinable.config.method_calls import calls_in, parse
+from machinable.errors import (
+    ImportFailed,
+    InvalidType,
+    MachinableError,
+    MalformedText,
+    MissingMember,
+    SeveralErrors,
+    did_you_mean,
+    near_names,
+)
+from machinable.plan.spec import MixinSpec, Target
+
+__all__ = [
+    "FUNCTION_PARAMETERS",
+    "Code",
+    "alias_of",
+    "check_calls",
+    "check_function",
+    "file_of",
+    "import_module",
+    "import_namesake",
+    "importing",
+    "load_component",
+    "load_mixin",
+    "shield",
+    "source_digest",
+]
+
+Code: TypeAlias = type[Component] | Callable[..., Any]
+FUNCTION_PARAMETERS = ("config", "flags", "children", "requires", "tags", "log", "record", "store", "component")
+
+_found: dict[tuple[str, str | None, str], tuple[ModuleType, Any]] = {}
+_digests: dict[str, tuple[ModuleType, str | None]] = {}
+_lock = threading.Lock()
+_depth = 0
+_bytecode_before = False
+_last_project: str | None = None
+_projects: set[str] = set()
+
+
+@contextmanager
+def importing(project: str | None) -> Iterator[None]:
+    """Meanwhile imports look into the project directory first, and write no bytecode: it stays as it is."""
+    global _depth, _bytecode_before, _last_project
+    with _lock:
+        if _depth == 0:
+            _bytecode_before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+        _depth += 1
+        if project is not None:
+            if _last_project != project:
+                _forget_modules(_projects - {project}, project)
+                _projects.add(project)
+                _last_project = project
+                shield(project)
+            sys.path.insert(0, project)
+    try:
+        yield
+    finally:
+        with _lock:
+            if project is not None and project in sys.path:
+                sys.path.remove(project)
+            _depth -= 1
+            if _depth == 0:
+                sys.dont_write_bytecode = _bytecode_before
+
+
+def _forget_modules(former: set[str], project: str) -> None:
+    """Modules of other projects do not stand in for those of this one that have the same name."""
+    if not former:
+        return
+    from importlib.machinery import PathFinder
+
+    importlib.invalidate_caches()
+    taken = set()
+    for name, module in list(sys.modules.items()):
+        root = name.partition(".")[0]
+        if root in taken:
+            continue
+        places = [getattr(module, "__file__", None) or "", *(getattr(module, "__path__", None) or ())]
+        if any(place.startswith(tuple(one + os.sep for one in former)) for place in places) and not any(
+            place.startswith(project + os.sep) for place in places
+        ):
+            spec = PathFinder.find_spec(root, [project])
+            if spec is not None:
+                taken.add(root)
+    for name in [name for name in sys.modules if name.partition(".")[0] in taken]:
+        del sys.modules[name]
+
+
+def import_module(name: str, project: str | None = None) -> ModuleType:
+    """The module of that import path.
+
+    Raises:
+        ImportFailed: it does not import; the original error is its cause.
+    """
+    try:
+        with importing(project):
+            file = file_of(name, project)
+            return importlib.import_module(name) if file is None else import_namesake(name, file)
+    except (Exception, SystemExit) as error:
+        todo = None
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            todo = f"Expected {name.replace('.', '/')}.py in {project or 'one of the directories of sys.path'}."
+        elif isinstance(error, ModuleNotFoundError) and error.name:
+            todo = (
+                f"Install {error.name!r} wherever trials run, or put it into the project, where git does not ignore it."
+            )
+        raise ImportFailed(
+            f"the module {name!r} does not import: {type(error).__name__}: {error}", given=name, todo=todo
+        ) from error
+
+
+def load_component(target: Target, project: str | None) -> Code:
+    """The class or function of a component.
+
+    Raises:
+        ImportFailed: its module does not import. MissingMember: there is no such class or function in it.
+        MalformedText: several classes could be meant. InvalidType: what is there is neither.
+    """
+    with importing(project):
+        found = _remembered(target.module, target.name, target.kind, project)
+        if found is None:
+            module = import_module(target.module, project)
+            if target.kind == "component":
+                found = _class_of(module, target.name, Component)
+            else:
+                found = _object_of(module, target.name or "")
+                if target.kind == "class" and not (isinstance(found, type) and issubclass(found, Component)):
+                    raise InvalidType(
+                        f"{target.module}:{target.name} is not a subclass of Component", given=target.name
+                    )
+                if target.kind == "function" and not callable(found):
+                    raise InvalidType(f"{target.module}:{target.name} cannot be called", given=target.name)
+            _found[target.module, target.name, target.kind] = module, found
+        return found  # type: ignore[no-any-return]
+
+
+def load_mixin(mixin: MixinSpec, project: str | None) -> type[Mixin]:
+    """The class of a mixin; errors as of `load_component`."""
+    with importing(project):
+        found = _remembered(mixin.module, mixin.class_name, "mixin", project)
+        if found is None:
+            module = import_module(mixin.module, project)
+            found = _class_of(module, mixin.class_name, Mixin)
+            _found[mixin.module, mixin.class_name, "mixin"] = module, found
+        return found  # type: ignore[no-any-return]
+
+
+def source_digest(target: Target, project: str | None, *, as_loaded: bool = False) -> str | None:
+    """The digest of the source file of a component's module, `sha256:…`; None if there is none.
+
+    A module that is not imported yet is looked for, and not imported; the packages that it is in are.
+
+    Args:
+        as_loaded: what counts is the file as it was when this was asked first since the module was imported: an edit
+            changes nothing in a process that has imported it.
+    """
+    from hashlib import sha256
+    from importlib.util import find_spec
+
+    file = file_of(target.module, project)
+    module = sys.modules.get(target.module if file is None else alias_of(target.module))
+    known, found = _digests.get(target.module, (None, None))
+    if as_loaded and known is module and module is not None:
+        return found
+    if file is None:
+        with importing(project):
+            try:
+                spec = module.__spec__ if module is not None else find_spec(target.module)
+            except (ImportError, ValueError):  # a package above it is not there
+                return None
+        file = getattr(module, "__file__", None) or (spec.origin if spec is not None and spec.has_location else None)
+    try:
+        with open(file or "", "rb") as source:
+            digest = f"sha256:{sha256(source.read()).hexdigest()}"
+    except OSError:
+        digest = None
+    if module is not None and known is not module:
+        _digests[target.module] = module, digest
+    return digest
+
+
+def _remembered(module: str, name: str | None, kind: str, project: str | None) -> Any:
+    known, found = _found.get((module, name, kind), (None, None))
+    if known is None or sys.modules.get(known.__name__) is not known:
+        return None
+    return found if known.__name__ == module or known.__file__ == file_of(module, project) else None
+
+
+def _class_of(module: ModuleType, name: str | None, base: type) -> type:
+    members = vars(module)
+    if name is not None:
+        found = members.get(name)
+        if isinstance(found, type) and issubclass(found, base) and found is not base:
+            return found
+        known = [n for n, member in members.items() if isinstance(member, type) and issubclass(member, base)]
+        raise _missing(module, f"no subclass of {base.__name__} called {name!r}", name, known)
+    own = {
+        member
+        for member in members.values()
+        if isinstance(member, type) and issubclass(member, base) and member.__module__ == module.__name__
+    }
+    candidates = sorted(
+        (cls for cls in own if not any(other is not cls and issubclass(other, cls) for other in own)),
+        key=lambda cls: cls.__qualname__,
+    )
+    if not candidates:
+        raise _missing(module, f"no subclass of {base.__name__}", None, ())
+    if len(candidates) > 1:
+        names = ", ".join(cls.__qualname__ for cls in candidates)
+        raise MalformedText(
+            f"the module {module.__name__!r} has several subclasses of {base.__name__}: {names}",
+            given=module.__name__,
+            known=[cls.__qualname__ for cls in candidates],
+            todo=f"Say which one is meant: _class_: {candidates[0].__qualname__}",
+        )
+    return candidates[0]
+
+
+def _object_of(module: ModuleType, path: str) -> Any:
+    found: Any = module
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise _missing(module, f"nothing called {path!r}", name, [n for n in dir(found) if n[:1] != "_"])
+        found = getattr(found, name)
+    return found
+
+
+def _missing(module: ModuleType, what: str, given: str | None, known: Any) -> MissingMember:
+    near = near_names(given, known) if given is not None else []
+    place = getattr(module, "__file__", None)
+    todo = did_you_mean(near) if near else f"Define it in {place}." if place else None
+    return MissingMember(f"the module {module.__name__!r} has {what}", given=given, known=known, todo=todo)
+
+
+def check_calls(cls: type[Component], config: Mapping[str, Any]) -> None:
+    """See that a class has every config method that a configuration calls.
+
+    Raises:
+        MissingMember: it lacks one; several are reported together.
+    """
+    errors: list[MachinableError] = []
+    for path, text in calls_in(config):
+        method = f"config_{parse(text).name}"
+        if not callable(getattr(cls, method, None)):
+            known = [name for name in dir(cls) if name.startswith("config_")]
+            near = near_names(method, known)
+            what = f"{cls.__module__}.{cls.__qualname__} has no method {method}, which {text!r} calls"
+            todo = f"Did you mean {near[0].removeprefix('config_')}(…)?" if near else f"Define {method} in the class."
+            errors.append(MissingMember(what, path=path, given=method, known=known, todo=todo))
+    SeveralErrors.raise_any(errors)
+
+
+def check_function(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters that a function gets when it is a component.
+
+    Raises:
+        InvalidType: it has a parameter that nothing is given for, or it cannot be called by names.
+    """
+    name = getattr(function, "__qualname__", repr(function))
+    given = []
+    for parameter in signature(function).parameters.values():
+        variable = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        if parameter.name in FUNCTION_PARAMETERS and not variable:
+            if parameter.kind is Parameter.POSITIONAL_ONLY:
+                raise InvalidType(
+                    f"the function {name} takes {parameter.name} by position only",
+                    given=parameter.name,
+                    todo="Leave out the / in its parameters.",
+                )
+            given.append(parameter.name)
+        elif variable or parameter.default is Parameter.empty:
+            near = near_names(parameter.name, FUNCTION_PARAMETERS)
+            raise InvalidType(
+                f"the function {name} has the parameter {str(parameter).split(':')[0]}, for which there is no value",
+                given=parameter.name,
+                known=FUNCTION_PARAMETERS,
+                todo=did_you_mean(near)
+                if near
+                else f"A component's function takes any of {', '.join(FUNCTION_PARAMETERS)}; others need a default.",
+            )
+    return tuple(given)
+
+
+def file_of(name: str, project: str | None) -> str | None:
+    """The file of the project that is called like a module of Python; None for all other names."""
+    if project is None or name not in sys.stdlib_module_names:
+        return None
+    file = os.path.join(project, f"{name}.py")
+    return file if os.path.isfile(file) else None
+
+
+def alias_of(name: str) -> str:
+    """What the project's module is called in `sys.modules`."""
+    return f"project_{name}"
+
+
+def shield(project: str) -> None:
+    """Import the modules of Python after which components of the project are called.
+
+    Other libraries need those, and would find the project's when they look into its directory first.
+    """
+    try:
+        names = [entry[:-3] for entry in os.listdir(project) if entry.endswith(".py")]
+    except OSError:
+        return
+    for name in names:
+        file = file_of(name, project)
+        if file is not None and name not in sys.modules:
+            with open(file, "rb") as source:
+                is_ours = b"machinable" in source.read()
+            if is_ours:  # a module of another kind may be meant to be found first
+                _import_pythons(name, project)
+
+
+def _import_pythons(name: str, project: str) -> None:
+    before = sys.path[:]
+    sys.path[:] = [place for place in before if os.path.abspath(place) != project]
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        pass  # this Python comes without it
+    finally:
+        sys.path[:] = before
+
+
+def import_namesake(name: str, file: str) -> ModuleType:
+    """The module of the project, which goes by another name in `sys.modules`."""
+    alias = alias_of(name)
+    module = sys.modules.get(alias)
+    if module is not None and module.__file__ == file:
+        return module
+    if name not in sys.modules:
+        _import_pythons(name, os.path.dirname(file))
+    spec = spec_from_file_location(alias, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[alias] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[alias]
+        raise
+    return module

@@ -1,0 +1,314 @@
+"""What a trial requires: `self.requires.data.read("x.npy")` is an artifact of another trial that has finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+from machinable.component.base import Component
+from machinable.config.config import Config
+from machinable.errors import (
+    InvalidType,
+    MissingArtifact,
+    MissingAttribute,
+    NotAvailable,
+    NotStored,
+    WrongKind,
+    did_you_mean,
+    near_names,
+)
+from machinable.plan.spec import Requirement
+from machinable.serialization import loads
+from machinable.storage import layout
+from machinable.storage.artifacts import Artifacts, checkpoint_digests
+from machinable.storage.files import Files
+from machinable.storage.formats.registry import check_name, load
+from machinable.storage.hashing import digest, tree_digest
+
+__all__ = ["Required", "Requires"]
+
+
+class Around(Protocol):
+    """What the trial that requires something lends."""
+
+    def stored_trial(self, place: str) -> Any:
+        """The trial at that place, with its rows, for people."""
+
+    def instance(self, required: Required) -> Component:
+        """A component as it was in its trial, with its configuration, created in this process."""
+
+
+class Requires(Mapping[str, "Required"]):
+    """The requirements of a trial by name, as items and as attributes.
+
+    Attributes:
+        inputs: the digests of what has been read of each, by name.
+    """
+
+    def __init__(self, requirements: Mapping[str, Requirement], files: Files, around: Around) -> None:
+        self.inputs: dict[str, dict[str, str]] = {}
+        self._around = around
+        self._files = files
+        self._requirements = requirements
+        self._opened: dict[str, Required] = {}
+
+    def __getitem__(self, name: str) -> Required:
+        found = self._opened.get(name)
+        if found is None:
+            if name not in self._requirements:
+                near = near_names(name, self._requirements)
+                raise MissingAttribute(
+                    f"nothing is required under the name {name!r}",
+                    given=name,
+                    known=self._requirements,
+                    todo=did_you_mean(near)
+                    if near
+                    else f"Required: {', '.join(self._requirements) or 'nothing at all'}",
+                )
+            read = self.inputs.setdefault(name, {})
+            found = Required(name, self._requirements[name], self._files, self._around, read)
+            self._opened[name] = found
+        return found
+
+    def __getattr__(self, name: str) -> Required:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._requirements)
+
+    def __len__(self) -> int:
+        return len(self._requirements)
+
+    def __repr__(self) -> str:
+        return f"<requires {', '.join(self._requirements) or 'nothing'}>"
+
+
+class Required:
+    """The finished outputs of one requirement.
+
+    Args:
+        name: what the trial calls it. requirement: which it is. files: the storage. around: the trial that reads it.
+        read: takes the digests of what is read, by name.
+    """
+
+    def __init__(self, name: str, requirement: Requirement, files: Files, around: Around, read: dict[str, str]) -> None:
+        self.name = name
+        self.requirement = requirement
+        self.files = files
+        self._around = around
+        self._read = read
+        self._is_loaded = False
+
+    def __repr__(self) -> str:
+        return f"<{self.label}>"
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return f"the requirement {self.name!r} ({self.requirement.component}, {self.requirement.place})"
+
+    @cached_property
+    def folder(self) -> str:
+        """The folder of its trial in the storage."""
+        if self.requirement.place is None:
+            raise NotAvailable(f"{self.label} has no result yet", given=self.name)
+        execution, _, uid = self.requirement.place.rpartition("/")
+        return layout.join(execution, layout.trial(uid))
+
+    @cached_property
+    def status(self) -> Mapping[str, Any]:
+        """Its status.json."""
+        return self._stored(layout.STATUS)
+
+    @cached_property
+    def description(self) -> Mapping[str, Any]:
+        """Its trial.json."""
+        return self._stored(layout.TRIAL)
+
+    def _stored(self, name: str) -> Mapping[str, Any]:
+        try:
+            return loads(self.files.read(layout.join(self.folder, name)))  # type: ignore[no-any-return]
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotStored(
+                f"{self.label} is not there any more",
+                given=self.requirement.place,
+                todo=f"Execute it again: rerun={self.requirement.component!r}.",
+            ) from None
+
+    @cached_property
+    def _artifacts(self) -> Artifacts:
+        # Whoever writes into the storage of this execution is trusted with it.
+        return Artifacts(self.files, layout.join(self.folder, layout.ARTIFACTS), self.label, trust=True)
+
+    # what it has written
+
+    def read(self, name: str | None = None, *, load: Callable[[str], Any] | None = None) -> Any:
+        """An artifact as it was written.
+
+        Args:
+            name: None: the only one. load: what reads a model (`.zip`); by default what was named when it was written.
+
+        Raises:
+            MissingArtifact: there is none of that name, or no single one. BadName: there can be none of that name.
+            NotAvailable: another artifact is all that is depended on.
+        """
+        name = self._only() if name is None else self._allowed(name)
+        check_name(name)
+        content = self._artifacts.content(name)
+        self._read[name] = digest(content)
+        return _load(name, content, trust=True, load=load)
+
+    def names(self) -> list[str]:
+        """The names of its artifacts, sorted."""
+        return self._artifacts.names()
+
+    def _only(self) -> str:
+        if self.requirement.artifact is not None:
+            return self.requirement.artifact
+        names = self._artifacts.names()
+        if len(names) != 1:
+            raise MissingArtifact(
+                f"{self.label} has {'no artifacts' if not names else f'{len(names)} artifacts'}, not a single one",
+                known=names,
+                todo=f"Say which one: {', '.join(names)}" if names else "Let it write one.",
+            )
+        return names[0]
+
+    def _allowed(self, name: str) -> str:
+        only = self.requirement.artifact
+        if only is not None and name != only and not (only.endswith("/") and name.startswith(only)):
+            raise NotAvailable(
+                f"{self.label}: only {only!r} is depended on, not {name!r}",
+                given=name,
+                todo=f"Require all of it: {self.name}: {self.requirement.component}",
+            )
+        return name
+
+    def _whole(self, what: str) -> None:
+        if self.requirement.artifact is not None:
+            raise NotAvailable(
+                f"{self.label}: only {self.requirement.artifact!r} is depended on, not its {what}",
+                given=what,
+                todo=f"Require all of it: {self.name}: {self.requirement.component}",
+            )
+
+    def frame(self, name: str | None = None, columns: Sequence[str] | None = None) -> Any:
+        """A table as a pandas DataFrame.
+
+        Args:
+            name: of the artifact; None: the only one. columns: exactly these, in this order; None: all.
+
+        Raises:
+            MissingArtifact, BadName, NotAvailable: as `read`. WrongKind: it is no table, or lacks a column.
+            InvalidType: the columns are no list.
+        """
+        if isinstance(columns, str):
+            raise InvalidType(
+                f"columns is the text {columns!r}", given=columns, todo=f"Give a list: columns=[{columns!r}]."
+            )
+        name = self._only() if name is None else name
+        data = self.read(name)
+        try:
+            import pandas
+        except ImportError:
+            raise NotAvailable("a frame needs pandas", todo="Install it: pip install pandas") from None
+        if isinstance(data, list) and all(isinstance(row, Mapping) for row in data):
+            # Rows have their columns in them, so where there are none, none are absent.
+            data = pandas.DataFrame(data, columns=None if data or columns is None else list(columns))
+        if not isinstance(data, pandas.DataFrame):
+            raise WrongKind(
+                f"{name!r} of {self.label} is no table but {type(data).__name__}",
+                given=name,
+                todo="A table is a DataFrame or a list of mappings; read others with .read().",
+            )
+        if columns is None:
+            return data
+        absent = [column for column in columns if column not in data.columns]
+        if absent:
+            known = [str(column) for column in data.columns]
+            near = near_names(absent[0], known)
+            raise WrongKind(
+                f"{name!r} of {self.label} has no column {', '.join(map(repr, absent))}",
+                given=absent,
+                known=known,
+                details=[f"its columns: {', '.join(known) or 'none'}"],
+                todo=did_you_mean(near) if near else None,
+            )
+        return data[list(columns)]
+
+    def path(self, name: str | None = None) -> str:
+        """A path on this host with an artifact, or with a directory of them for a name that ends in `/`.
+
+        From a storage elsewhere it is fetched, once in a trial. Do not change what is there.
+
+        Raises:
+            MissingArtifact, BadName, NotAvailable: as `read`.
+        """
+        name = self._only() if name is None else self._allowed(name)
+        place = self._artifacts.local_path(name)
+        known = self.status.get("artifacts") or {}
+        for one in self._artifacts.names() if name.endswith("/") else [name]:
+            if one == name or one.startswith(name):
+                said = known.get(one)
+                self._read[one] = said["digest"] if said else digest(self._artifacts.content(one))
+        return place
+
+    # what it is
+
+    @property
+    def config(self) -> Config:
+        """Its configuration, as it was stored."""
+        return Config(self.description["config"])
+
+    @property
+    def trial(self) -> Any:
+        """The stored trial; what is read through it is not noted as an input."""
+        self._whole("trial")
+        return self._around.stored_trial(f"{self.requirement.place}")
+
+    @property
+    def records(self) -> Any:
+        """The rows that it has saved; `records("validation")` are those of another scope."""
+        self._whole("records")
+        return self._around.stored_trial(f"{self.requirement.place}").records
+
+    # what it was
+
+    @cached_property
+    def _instance(self) -> Component:
+        return self._around.instance(self)
+
+    @property
+    def component(self) -> Any:
+        """The component itself, in this process: created with the same configuration, then after `on_load()`.
+
+        By default that restores its last checkpoint. There is one for each requirement of a trial.
+        """
+        self._whole("component")
+        if not self._is_loaded:
+            self._instance.on_load()
+            self._is_loaded = True
+        return self._instance
+
+    def load_into(self, into: Any) -> Any:
+        """Let the component bring its trained state into an object that is not its own: `on_load(into=…)`."""
+        self._whole("component")
+        return self._instance.on_load(into=into)
+
+    def last_checkpoint(self) -> str | None:
+        """A path on this host with the last checkpoint that the component has saved, None if there is none."""
+        saved = (self.status.get("at_checkpoint") or {}).get("saved") or {}
+        name = saved["node"]["name"] if "node" in saved else self.status.get("checkpoint")
+        if name is None or name.partition("/")[0] != layout.CHECKPOINTS:
+            return name
+        where = Artifacts(self.files, self.folder, self.label, trust=True)
+        is_directory = self.files.is_directory(layout.join(self.folder, name))
+        place = where.local_path(f"{name}/" if is_directory else name)
+        self._read[f"../{name}"] = checkpoint_digests(self.status).get(f"../{name}") or tree_digest(place)
+        return place
+
+
+_load = load  # `read` has an argument of that name

@@ -1,0 +1,428 @@
+"""The configuration as a component reads it: a mapping with attribute access that evaluates calls of config methods."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
+from typing import Any, TypeAlias
+
+from machinable.config.method_calls import is_call, parse
+from machinable.errors import EndlessCall, MissingAttribute, NotAvailable, did_you_mean, near_names
+from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
+
+__all__ = ["Config", "Deferred", "evaluate_stored"]
+
+Methods: TypeAlias = Callable[[str], Callable[..., Any]]
+Origins: TypeAlias = Callable[[str], str] | Mapping[str, str]
+
+_NOTHING: Any = object()
+_running = threading.local()  # `.chain`: the calls that are being made in this thread, the outermost first
+
+
+class _Scope:
+    """What all parts of one configuration share."""
+
+    __slots__ = ("evaluate", "flags", "methods", "origin", "remembered", "root", "stored")
+
+    def __init__(
+        self, methods: Methods | None, flags: Any, evaluate: bool, origin: Origins | None, stored: Mapping[str, Plain]
+    ) -> None:
+        self.methods = methods
+        self.flags = flags
+        self.evaluate = evaluate
+        self.origin = origin
+        self.stored = stored
+        self.root: Any = None
+        self.remembered: dict[str, Any] | None = None  # values of calls, taken along into another process
+
+
+# What a config method gives is data: a text in it that looks like a call is none.
+_INERT = _Scope(None, None, True, None, {})
+
+
+class Config(MutableMapping[str, Any]):
+    """A configuration, or a mapping in one: `config.data.name` is `config["data"]["name"]`.
+
+    Values that are calls of config methods are evaluated on every access. Changes concern this object only.
+
+    Args:
+        data: plain data, calls as text; it is copied.
+        methods: gives the method `config_<name>` for a name; None: calls stay text.
+        flags: what `flags` means in arguments of calls.
+        evaluate: False: an access gives an object to call in place of the value.
+        origin: where values were set: a function of a dotted key path, or a mapping of such paths.
+        stored: what may be printed of the data; by default all but hidden keys.
+    """
+
+    __slots__ = ("__data", "__path", "__scope")
+    __data: dict[str, Any]
+    __path: str
+    __scope: _Scope
+
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        *,
+        methods: Methods | None = None,
+        flags: Any = None,
+        evaluate: bool = True,
+        origin: Origins | None = None,
+        stored: Mapping[str, Plain] | None = None,
+    ) -> None:
+        scope = _Scope(methods, flags, evaluate, origin, stored or {})
+        scope.root = self
+        _fill(self, data, scope, "")
+
+    # a mapping
+
+    def __getitem__(self, key: str) -> Any:
+        value = self.__data.get(key, _NOTHING)
+        if value is _NOTHING:
+            raise self.__missing(key)
+        kind = type(value)
+        if kind is str or kind is list:
+            return _read(value, self.__scope, _below(self.__path, key))
+        return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.__data[key] = _own(value, self.__scope, _below(self.__path, key))
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self.__data:
+            raise self.__missing(key)
+        del self.__data[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__data)
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self.__data)
+
+    def __len__(self) -> int:
+        return len(self.__data)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.__data
+
+    # The inherited ones would take a KeyError that a config method raises for a key that is not there.
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value, evaluated, or the default if there is no such key."""
+        return self[key] if key in self.__data else default
+
+    def pop(self, key: str, default: Any = _NOTHING) -> Any:
+        """Remove the key and give its value, evaluated."""
+        if key not in self.__data and default is not _NOTHING:
+            return default
+        value = self[key]
+        del self.__data[key]
+        return value
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The value, evaluated; if there is no such key, it is set to the default first."""
+        if key not in self.__data:
+            self[key] = default
+        return self[key]
+
+    def clear(self) -> None:
+        """Remove all keys; nothing is evaluated."""
+        self.__data.clear()
+
+    # attributes
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name[:2] == "__" and name[-2:] == "__":
+            object.__setattr__(self, name, value)
+        else:
+            self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        del self[name]
+
+    def __dir__(self) -> list[str]:
+        return [*object.__dir__(self), *map(str, self.__data)]
+
+    def __missing(self, key: object) -> MissingAttribute:
+        where = self.__path or "the configuration"
+        # Notebooks and copy ask for many names such as __deepcopy__; nobody reads that advice.
+        near = [] if str(key)[:1] == "_" else near_names(key, self.__data)
+        known = ", ".join(str(k) for k in self.__data if not is_hidden(k))
+        advice = did_you_mean(near) if near else f"Known: {known}" if known else "It is empty."
+        return MissingAttribute(f"{where} has no key {key!r}", given=key, known=map(str, self.__data), todo=advice)
+
+    # other forms
+
+    def to_dict(self, evaluate: bool = True, hidden: bool = True) -> dict[str, Any]:
+        """A plain dict, with mappings in it as plain dicts.
+
+        Args:
+            evaluate: make the calls of config methods, whatever `_evaluate_` says; otherwise they are text.
+            hidden: with hidden keys, at any depth.
+        """
+        return {
+            key: _plain(value, self.__scope, _below(self.__path, key), evaluate, hidden)
+            for key, value in self.__data.items()
+            if hidden or not is_hidden(key)
+        }
+
+    toDict = to_dict  # noqa: N815  # the other spelling that people know
+
+    def origin(self, path: str) -> str:
+        """Where a value was set, such as `machinable.yaml:12:7`; of a key below a copied value, where that was set.
+
+        Raises:
+            MissingAttribute: nothing is known about that key.
+        """
+        origin, full = self.__scope.origin, _below(self.__path, path)
+        if callable(origin):
+            return origin(full)
+        here = full
+        while origin is not None and here:
+            if here in origin:
+                return origin[here]
+            here = here[: max(here.rfind("."), here.rfind("["), 0)]
+        raise MissingAttribute(f"where {full!r} was set is not known", given=full, known=origin or ())
+
+    def copy(self) -> Config:
+        """An independent copy: a change of one does not show in the other, at any depth."""
+        return self.__copied(lambda value: value)
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Config:
+        from copy import deepcopy
+
+        return self.__copied(lambda value: deepcopy(value, memo))
+
+    def __copied(self, leaf: Callable[[Any], Any]) -> Config:
+        mine = self.__scope
+        scope = _Scope(mine.methods, mine.flags, mine.evaluate, mine.origin, mine.stored)
+        scope.remembered = mine.remembered
+        copied = Config.__new__(Config)
+        scope.root = copied if mine.root is self else mine.root
+        return _fill(copied, {key: _mapped(value, leaf) for key, value in self.__data.items()}, scope, self.__path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The component stays where it is: the values that its methods give now go along.
+        scope = self.__scope
+        remembered = scope.remembered
+        if scope.methods is not None:
+            remembered = {}
+            _remember(self.__data, scope, self.__path, remembered)
+        origin = scope.origin if isinstance(scope.origin, Mapping) else None
+        data = {key: _mapped(value, lambda leaf: leaf) for key, value in self.__data.items()}
+        return _restore, (data, remembered, scope.flags, scope.evaluate, origin, dict(scope.stored), self.__path)
+
+    def __repr__(self) -> str:
+        stored: Any = self.__scope.stored
+        for part in self.__path.replace("[", ".").replace("]", "").split(".") if self.__path else ():
+            stored = _stored_below(stored, part)
+        return repr(_shown(self.__data, stored))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))
+
+
+class Deferred:
+    """A call that is made by hand, where `_evaluate_` is false: `config.lr()`."""
+
+    __slots__ = ("_path", "_scope", "_text")
+
+    def __init__(self, text: str, scope: _Scope, path: str) -> None:
+        self._text = text
+        self._scope = scope
+        self._path = path
+
+    def __call__(self) -> Any:
+        return _call(self._text, self._scope, self._path)
+
+    def __repr__(self) -> str:
+        return f"<{self._text}>"
+
+
+def evaluate_stored(
+    config: Config, stored: Mapping[str, Plain], only: Container[str] | None = None
+) -> tuple[dict[str, Plain], dict[str, Exception]]:
+    """What may be stored of a configuration as the component reads it: calls replaced by the plain data they give.
+
+    Args:
+        config: the live configuration. stored: plain data with calls as text.
+        only: the key paths of the calls that count; None: all.
+
+    Returns:
+        The data, and the errors of the calls that stay text, by key path.
+    """
+    scope: _Scope = config._Config__scope
+    failed: dict[str, Exception] = {}
+
+    def evaluated(value: Any, path: str) -> Any:
+        kind = type(value)
+        if kind is str and scope.methods is not None and is_call(value) and (only is None or path in only):
+            try:
+                result = _plain(_call(value, scope, path), _INERT, path, True, True)
+                return without_hidden(as_plain(result, path, tuples=True))
+            except Exception as error:  # whatever a method raises; the caller tells the user
+                failed[path] = error
+        elif kind is dict:
+            return {key: evaluated(item, _below(path, key)) for key, item in value.items()}
+        elif kind is list:
+            return [evaluated(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        return value
+
+    return {key: evaluated(value, str(key)) for key, value in stored.items()}, failed
+
+
+def _below(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _fill(config: Config, data: Mapping[str, Any], scope: _Scope, path: str) -> Config:
+    object.__setattr__(config, "_Config__scope", scope)
+    object.__setattr__(config, "_Config__path", path)
+    own = {key: _own(value, scope, _below(path, key)) for key, value in data.items()}
+    object.__setattr__(config, "_Config__data", own)
+    return config
+
+
+def _data(config: Config) -> dict[str, Any]:
+    return config._Config__data  # type: ignore[no-any-return]
+
+
+def _own(value: Any, scope: _Scope, path: str) -> Any:
+    """The value as this configuration keeps it: mappings as parts of it, lists copied."""
+    kind = type(value)
+    if kind is str or kind is int or kind is float or kind is bool or value is None:
+        return value
+    if kind is list:
+        return [_own(item, scope, f"{path}[{index}]") for index, item in enumerate(value)]
+    if kind is Config:
+        return _fill(Config.__new__(Config), _data(value), scope, path)
+    if isinstance(value, Mapping):
+        return _fill(Config.__new__(Config), value, scope, path)
+    return value
+
+
+def _mapped(value: Any, leaf: Callable[[Any], Any]) -> Any:
+    """Plain dicts and lists of what is kept, not evaluated; everything else through `leaf`."""
+    if type(value) is Config:
+        return {key: _mapped(item, leaf) for key, item in _data(value).items()}
+    if type(value) is list:
+        return [_mapped(item, leaf) for item in value]
+    return leaf(value)
+
+
+def _read(value: Any, scope: _Scope, path: str) -> Any:
+    """A kept text or list as an access gives it."""
+    if type(value) is str:
+        if value[-1:] != ")" or not _has_methods(scope) or not is_call(value):
+            return value
+        if scope.evaluate or getattr(_running, "chain", None):
+            return _call(value, scope, path)
+        return Deferred(value, scope, path)
+    if _has_methods(scope) and _has_call(value):
+        return [
+            _read(item, scope, f"{path}[{index}]") if type(item) is str or type(item) is list else item
+            for index, item in enumerate(value)
+        ]
+    return value  # the kept list itself: what is appended to it stays
+
+
+def _has_methods(scope: _Scope) -> bool:
+    return scope.methods is not None or scope.remembered is not None
+
+
+def _has_call(value: Any) -> bool:
+    return is_call(value) if type(value) is str else type(value) is list and any(map(_has_call, value))
+
+
+def _call(text: str, scope: _Scope, path: str) -> Any:
+    if scope.methods is None:
+        remembered = scope.remembered or {}
+        if path in remembered:
+            return remembered[path]
+        raise NotAvailable(
+            f"the call {text!r} of {path} cannot be made here: the component is in another process",
+            todo="Read the value before the configuration travels.",
+        )
+    chain: list[tuple[_Scope, str, str]] | None = getattr(_running, "chain", None)
+    if chain is None:
+        chain = _running.chain = []
+    if any(where is scope and at == path for where, at, _ in chain):
+        links = [f"{at} = {call}" for _, at, call in chain] + [f"{path} = {text}"]
+        raise EndlessCall(f"{path} needs itself", path=path, details=links, todo="Break the circle in a config method.")
+    chain.append((scope, path, text))
+    try:
+        call = parse(text)
+        arguments, keywords = call.evaluate(scope.root, scope.flags)
+        value = scope.methods(call.name)(*arguments, **keywords)
+    finally:
+        chain.pop()
+    kind = type(value)
+    if kind is list or (kind is not Config and isinstance(value, Mapping)):
+        return _own(value, _INERT, path)
+    return value
+
+
+def _plain(value: Any, scope: _Scope, path: str, evaluate: bool, hidden: bool) -> Any:
+    kind = type(value)
+    if kind is str:
+        if evaluate and value[-1:] == ")" and _has_methods(scope) and is_call(value):
+            return _plain(_call(value, scope, path), _INERT, path, evaluate, hidden)
+        return value
+    if kind is Config:
+        return value.to_dict(evaluate=evaluate, hidden=hidden)
+    if kind is list:
+        return [_plain(item, scope, f"{path}[{index}]", evaluate, hidden) for index, item in enumerate(value)]
+    return value
+
+
+def _remember(value: Any, scope: _Scope, path: str, into: dict[str, Any]) -> None:
+    if type(value) is dict:
+        for key, item in value.items():
+            _remember(item, scope, _below(path, key), into)
+    elif type(value) is Config:
+        _remember(_data(value), scope, path, into)
+    elif type(value) is list:
+        for index, item in enumerate(value):
+            _remember(item, scope, f"{path}[{index}]", into)
+    elif type(value) is str and is_call(value):
+        try:
+            into[path] = _call(value, scope, path)
+        except Exception:  # there is no value to take along; who asks for it is told
+            return
+
+
+def _restore(
+    data: dict[str, Any],
+    remembered: dict[str, Any] | None,
+    flags: Any,
+    evaluate: bool,
+    origin: Origins | None,
+    stored: dict[str, Plain],
+    path: str,
+) -> Config:
+    scope = _Scope(None, flags, evaluate, origin, stored)
+    scope.remembered = remembered
+    scope.root = config = Config.__new__(Config)
+    return _fill(config, data, scope, path)
+
+
+def _stored_below(stored: Any, key: str) -> Any:
+    if isinstance(stored, Mapping):
+        return stored.get(key)
+    if isinstance(stored, list) and key.isdigit() and int(key) < len(stored):
+        return stored[int(key)]
+    return None
+
+
+def _shown(value: Any, stored: Any) -> Any:
+    """What may be printed: no hidden keys, and of a secret from the environment the text as it was written."""
+    if type(value) is Config:
+        value = _data(value)
+    if type(value) is dict:
+        return {key: _shown(item, _stored_below(stored, str(key))) for key, item in value.items() if not is_hidden(key)}
+    if type(value) is list:
+        return [_shown(item, _stored_below(stored, str(index))) for index, item in enumerate(value)]
+    return stored if type(stored) is str and "${" in stored else value

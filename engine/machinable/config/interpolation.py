@@ -1,0 +1,328 @@
+"""Finds what `$.path` and `$self.path` mean, on the finished configuration of one use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import Any, TypeAlias
+
+from machinable.config import method_calls
+from machinable.config.merge import Overlay, merge
+from machinable.config.reader import MAX_DEPTH, MAX_VALUES, EnvValue, Reference, type_name, unwrapped
+from machinable.errors import MachinableError, MalformedText, MissingIndex, MissingKey, did_you_mean, near_names
+from machinable.serialization import is_hidden
+
+__all__ = ["Resolver", "parse_path"]
+
+_NEAR_NAMES = 20  # errors of one configuration that offer them: to look for them takes long
+
+Part: TypeAlias = "tuple[str, str]"  # ("key" | "index" | "reference", text)
+
+
+@lru_cache(maxsize=4096)
+def parse_path(text: str) -> tuple[str, tuple[Part, ...]] | str:
+    """The root ("self" or "") and the parts of a reference; a text says what is wrong with it."""
+    root, rest = ("self", text[6:]) if text.startswith("$self.") else ("", text[2:])
+    parts: list[Part] = []
+    position, wants_key = 0, True
+    while position < len(rest) or wants_key:
+        character = rest[position : position + 1]
+        if wants_key:
+            end = position
+            while end < len(rest) and rest[end] not in ".[]":
+                end += 1
+            if end == position:
+                return "a key is missing" + (f" before {rest[position:]!r}" if rest[position:] else " at the end")
+            parts.append(("key", rest[position:end]))
+            position, wants_key = end, False
+        elif character == ".":
+            position, wants_key = position + 1, True
+        elif character == "[":
+            depth, end = 1, position + 1
+            while end < len(rest) and depth:
+                depth += {"[": 1, "]": -1}.get(rest[end], 0)
+                end += 1
+            if depth:
+                return "a bracket is not closed"
+            index = rest[position + 1 : end - 1]
+            if not index:
+                return "an index is missing"
+            kind = "reference" if index.startswith(("$.", "$self.")) else "index"
+            if kind == "index" and any(c in ".[]" for c in index):
+                return f"the index {index!r} is neither a name nor a reference"
+            parts.append((kind, index))
+            position = end
+        else:
+            return f"{character!r} is not expected here"
+    return root, tuple(parts)
+
+
+class Resolver:
+    """Resolves the references of one configuration; a path resolves only what lies on it.
+
+    Args:
+        values: the configuration after all layers. name: the component's, for messages.
+    """
+
+    def __init__(self, values: Mapping[Any, Any], name: str) -> None:
+        self.values = values
+        self.name = name
+        self.errors: list[MachinableError] = []
+        self.environment_used = False
+        self.calls: list[tuple[str, str, str]] = []  # path, text, and the text as it was written
+        self._heads: dict[int, tuple[Any, bool]] = {}
+        self._failed: dict[int, MachinableError] = {}
+        self._kept: list[Any] = []  # keeps what is known by its identity alive
+        self._active: list[tuple[str, Reference]] = []
+        self._trail: list[tuple[str, Reference]] = []  # references that led to what is copied
+        self._copying: dict[int, int] = {}
+        self._shared: dict[int, tuple[Any, Any]] = {}
+        self._learns = False
+        self._specials = 0  # references, variables and calls met so far
+        self._circles: dict[frozenset[int], MalformedText] = {}
+        self._count = 0
+
+    def share(self, shared: dict[int, tuple[Any, Any]], learns: bool) -> None:
+        """Take the copies of mappings and lists in which nothing is to be resolved from here, by the identity of what
+        they are copies of; `learns` puts new ones there. Such copies are not to be changed.
+        """
+        self._shared, self._learns = shared, learns
+
+    def container(self, node: Any) -> Any:
+        """A value with references at its top followed; what is inside stays as it is."""
+        return self._head(node, self.name)[0]
+
+    def _head(self, node: Any, label: str) -> tuple[Any, bool]:
+        """As `container`, and whether a hidden key lies on the way."""
+        if type(node) is Reference:
+            return self._follow(node, label)
+        if type(node) is Overlay:
+            known = self._heads.get(id(node))
+            if known is None:
+                base, hidden = self._follow(node.reference, label)
+                known = merge(base if isinstance(base, dict) else None, node.over), hidden
+                self._heads[id(node)] = known
+                self._kept.append(node)
+            return known
+        return node, False
+
+    def _follow(self, reference: Reference, label: str) -> tuple[Any, bool]:
+        identity = id(reference)
+        if identity in self._heads:
+            return self._heads[identity]
+        if identity in self._failed:
+            raise self._failed[identity]
+        for index, (_, active) in enumerate(self._active):
+            if active is reference:
+                raise self._circle(self._active[index:])
+        if len(self._active) >= MAX_DEPTH:
+            raise MalformedText(
+                f"more than {MAX_DEPTH} references lead to each other",
+                at=reference.place,
+                path=label,
+                given=reference.written,
+                todo="Refer to the value itself.",
+            )
+        self._active.append((label, reference))
+        try:
+            result = self._walk(reference, label)
+        except MachinableError as error:
+            self._failed[identity] = error
+            raise
+        finally:
+            self._active.pop()
+        self._heads[identity] = result
+        self._kept.append(reference)
+        return result
+
+    def _walk(self, reference: Reference, label: str) -> tuple[Any, bool]:
+        parsed = parse_path(reference.text)
+        if isinstance(parsed, str):
+            reason = f": {parsed}" if reference.text == reference.written else ""
+            raise MalformedText(
+                f"the reference {reference.written!r} is malformed{reason}",
+                at=reference.place,
+                path=label,
+                given=reference.written,
+                todo="Write $.key.key or $self.key[index].",
+            )
+        root, parts = parsed
+        node: Any = self.values if root == "self" else reference.source.scope.root
+        walked = self.name if root == "self" else "$"
+        hidden = False
+        for kind, text in parts:
+            node, through = self._head(node, walked)
+            hidden = hidden or through
+            shown = text if text in reference.written else "…"  # what came from the environment is not told
+            if kind == "reference":
+                inner = Reference(text, shown, reference.source, reference.mark)
+                found, secret = self._head(inner, label)
+                index = unwrapped(found)
+                if isinstance(index, (dict, list)):
+                    raise MalformedText(
+                        f"the index {shown!r} of {reference.written!r} is not a scalar but {type_name(index)}",
+                        at=reference.place,
+                        path=label,
+                        given=reference.written,
+                        todo="Refer to a text or a number.",
+                    )
+                text = _as_text(index)
+                shown = shown if secret else found.written if found is not index else text
+            node = self._step(unwrapped(node), text, shown, reference, label)
+            hidden = hidden or is_hidden(text)
+            walked = f"{walked}.{shown}"
+        node, through = self._head(node, walked)
+        return node, hidden or through
+
+    def _step(self, node: Any, text: str, shown: str, reference: Reference, label: str) -> Any:
+        digits = text.isascii() and text.isdigit() and len(text) < 20
+        if isinstance(node, dict):
+            if digits and (number := int(text)) in node and any(type(key) is int and key == number for key in node):
+                return node[number]
+            if text in node:
+                return node[text]
+        elif isinstance(node, list) and digits and int(text) < len(node):
+            return node[int(text)]
+        raise self._missing(node, text, shown, reference, label)
+
+    def _missing(self, node: Any, text: str, shown: str, reference: Reference, label: str) -> MachinableError:
+        facts: dict[str, Any] = {"at": reference.place, "path": label, "given": reference.written}
+        if isinstance(node, dict):
+            known = tuple(map(str, node)) if len(self.errors) < _NEAR_NAMES else ()
+            near = near_names(text, known)
+            return MissingKey(
+                f"{reference.written!r}: there is no {shown!r}",
+                known=known,
+                **facts,
+                todo=did_you_mean(near) if near else _all_keys(node),
+            )
+        if isinstance(node, list):
+            if text.isascii() and text.isdigit():
+                return MissingIndex(
+                    f"{reference.written!r}: there is no element {shown}",
+                    **facts,
+                    todo=f"The list has {len(node)} elements, counted from 0.",
+                )
+            return MissingKey(
+                f"{reference.written!r}: {shown!r} is asked of a list",
+                **facts,
+                todo="Elements of a list are counted from 0.",
+            )
+        return MissingKey(
+            f"{reference.written!r}: {shown!r} is asked of {type_name(node)}",
+            **facts,
+            todo="Only a mapping or a list holds other values.",
+        )
+
+    def _circle(self, links: Sequence[tuple[str, Reference]]) -> MalformedText:
+        width = max(len(f"{label} = {reference.written}") for label, reference in links)
+        details = [f"{f'{label} = {reference.written}':<{width}}   {reference.place}" for label, reference in links]
+        return MalformedText(
+            "a reference needs itself",
+            at=links[0][1].place,
+            given=links[0][1].written,
+            details=details,
+            todo="Give one of them a value.",
+        )
+
+    def copy(self, stored: bool = False) -> dict[str, Any]:
+        """The configuration as plain data of its own, references resolved; `errors` has what cannot be.
+
+        Args:
+            stored: leave out hidden keys; what came from the environment through one stands as it was written.
+        """
+        return {
+            key: self._root(value, f"{self.name}.{key}", stored)
+            for key, value in self.values.items()
+            if not (stored and is_hidden(key))
+        }
+
+    def plain(self, value: Any, label: str, stored: bool = False) -> Any:
+        """A single value, resolved; `stored` as in `copy`."""
+        return self._root(value, label, stored)
+
+    def _root(self, value: Any, label: str, stored: bool) -> Any:
+        try:
+            return self._plain(value, label, 1, stored, False)
+        except _TooMuch as error:
+            message, where = error.args
+            raise MalformedText(message, path=where[:200], todo="Nest less, or refer to less.") from None
+
+    def _plain(self, node: Any, label: str, depth: int, stored: bool, masked: bool) -> Any:
+        kind = type(node)
+        if kind is str:
+            if node[-1:] == ")" and not stored and method_calls.is_call(node):
+                self._specials += 1
+                self.calls.append((label, node, node))
+            return node
+        if kind is int or kind is float or kind is bool or node is None:
+            return node
+        if kind is EnvValue:
+            self.environment_used = True
+            self._specials += 1
+            if type(node.value) is str and not stored and method_calls.is_call(node.value):
+                self.calls.append((label, node.value, node.written))
+            return node.written if stored and masked else node.value
+        if kind is Reference or kind is Overlay:
+            self._specials += 1
+            self._trail.append((label, node if kind is Reference else node.reference))
+            try:
+                found, hidden = self._head(node, label)
+                return self._plain(found, label, depth, stored, masked or hidden)
+            except MachinableError as error:
+                if not any(error is other for other in self.errors):
+                    self.errors.append(error)
+                return None
+            finally:
+                self._trail.pop()
+        if isinstance(node, (dict, list)):
+            identity = id(node)
+            if identity in self._shared and not stored:
+                return self._shared[identity][1]
+            specials = self._specials
+            self._count += len(node) + 1
+            if self._count > MAX_VALUES:
+                raise _TooMuch(f"references make more than {MAX_VALUES:,} values", label)
+            if depth > MAX_DEPTH:
+                raise _TooMuch(f"nested deeper than {MAX_DEPTH} levels", label)
+            if identity in self._copying:
+                links = self._trail[self._copying[identity] :]
+                round_trip = frozenset(id(reference) for _, reference in links)  # the same wherever it is entered
+                raise self._circles.setdefault(round_trip, self._circle(links))
+            self._copying[identity] = len(self._trail)
+            try:
+                result: Any
+                if isinstance(node, dict):
+                    result = {
+                        key: self._plain(value, f"{label}.{key}", depth + 1, stored, masked)
+                        for key, value in node.items()
+                        if not (stored and is_hidden(key))
+                    }
+                else:
+                    result = [
+                        self._plain(value, f"{label}[{index}]", depth + 1, stored, masked)
+                        for index, value in enumerate(node)
+                    ]
+            finally:
+                del self._copying[identity]
+            if self._learns and not stored and specials == self._specials:
+                self._shared[identity] = node, result
+            return result
+        return node  # a date
+
+
+class _TooMuch(Exception):
+    """Ends a copy that would have no end; becomes an error of ours at its root."""
+
+
+def _as_text(value: Any) -> str:
+    if value is True or value is False:
+        return "true" if value else "false"
+    return "null" if value is None else str(value)
+
+
+def _all_keys(node: Mapping[Any, Any]) -> str:
+    if not node:
+        return "The mapping is empty."
+    return "Known here: " + ", ".join(map(str, islice(node, 12))) + (", …" if len(node) > 12 else "")

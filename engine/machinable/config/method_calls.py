@@ -1,0 +1,276 @@
+"""Calls of config methods: texts such as `rate(config.base * 2)`, parsed and never evaluated as code."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
+
+from machinable.errors import (
+    ArithmeticTypeError,
+    MalformedText,
+    MissingAttribute,
+    MissingIndex,
+    NumberTooLarge,
+    UndefinedName,
+    WrongType,
+)
+
+__all__ = ["Call", "calls_in", "is_call", "parse"]
+
+_FORM = re.compile(r"(\w+) ?\((.*)\)", re.DOTALL)
+_QUOTED_OR_BRACKET = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[()]", re.DOTALL)
+_LARGEST_POWER = 308.0  # as a power of ten
+
+Scope: TypeAlias = Mapping[str, Any]  # what `config` and `flags` mean
+Argument: TypeAlias = Callable[[Scope], Any]
+
+
+def is_call(text: str) -> bool:
+    """True for a text that is entirely `name(…)`: its last character closes the parenthesis after the name."""
+    if text[-1:] != ")":
+        return False
+    match = _FORM.fullmatch(text)
+    if match is None:
+        return False
+    depth = 0
+    for token in _QUOTED_OR_BRACKET.finditer(match[2]):
+        depth += (token[0] == "(") - (token[0] == ")")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+class Call(NamedTuple):
+    """A call: of the method `config_<name>`, with arguments that are computed when they are needed."""
+
+    text: str
+    name: str
+    arguments: tuple[Argument, ...]
+    keywords: tuple[tuple[str, Argument], ...]
+
+    def evaluate(self, config: Any, flags: Any) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments, with what `config` and `flags` hold now.
+
+        Raises:
+            AccessError: arithmetic with what is no number, a power that is too large, a key that is not there.
+            ZeroDivisionError: a division by zero. Whatever another config method raises that the arguments need.
+        """
+        scope = {"config": config, "flags": flags}
+        return [make(scope) for make in self.arguments], {name: make(scope) for name, make in self.keywords}
+
+
+def calls_in(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every call in plain data: its key path and its text."""
+    if isinstance(config, str):
+        if is_call(config):
+            yield path, config
+    elif isinstance(config, Mapping):
+        for key, value in config.items():
+            yield from calls_in(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(config, (list, tuple)):
+        for index, value in enumerate(config):
+            yield from calls_in(value, f"{path}[{index}]")
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str) -> Call:
+    """The call that a text of this form means.
+
+    Raises:
+        UndefinedName: a name in the arguments other than `config` and `flags`.
+        MalformedText: anything else that is not allowed in arguments.
+    """
+    match = _FORM.fullmatch(text)
+    assert match is not None, text
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about odd escapes in texts: they are the user's, and harmless
+        try:
+            tree = ast.parse(f"_({match[2]})", mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise _malformed(text, f"does not parse: {getattr(error, 'msg', error)}") from None
+    if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
+        raise _malformed(text, "does not parse")
+    try:
+        arguments = tuple(_argument(node, text) for node in tree.args)
+        keywords = tuple((_keyword(keyword, text), _argument(keyword.value, text)) for keyword in tree.keywords)
+    except RecursionError:
+        raise _malformed(text, "is nested too deeply") from None
+    names = [name for name, _ in keywords]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise _malformed(text, f"gives {repeated} twice")
+    return Call(text, match[1], arguments, keywords)
+
+
+def _malformed(text: str, what: str) -> MalformedText:
+    return MalformedText(
+        f"the call {text!r} {what}",
+        given=text,
+        todo="Arguments are numbers, text, True, False, None, lists, tuples and dicts of such, arithmetic on numbers,"
+        " config.a.b, config.a[0], flags.A. A text that is no call: put a character behind the last parenthesis.",
+    )
+
+
+def _keyword(keyword: ast.keyword, text: str) -> str:
+    if keyword.arg is None:
+        raise _malformed(text, "has ** in its arguments")
+    return keyword.arg
+
+
+def _argument(node: ast.expr, text: str) -> Argument:
+    if isinstance(node, ast.Constant):
+        value = node.value
+        if value is not None and type(value) not in (bool, int, float, str):
+            raise _malformed(text, f"has {value!r} in its arguments")
+        return lambda scope: value
+    if isinstance(node, ast.List):
+        items = [_argument(item, text) for item in node.elts]
+        return lambda scope: [item(scope) for item in items]
+    if isinstance(node, ast.Tuple):
+        items = [_argument(item, text) for item in node.elts]
+        return lambda scope: tuple(item(scope) for item in items)
+    if isinstance(node, ast.Dict):
+        pairs = [(_key(key, text), _argument(value, text)) for key, value in zip(node.keys, node.values, strict=True)]
+        return lambda scope: {key(scope): value(scope) for key, value in pairs}
+    if isinstance(node, ast.UnaryOp) and type(node.op) in _SIGNS:
+        sign = _SIGNS[type(node.op)]
+        operand = _argument(node.operand, text)
+        return lambda scope: _signed(sign, operand(scope), text)
+    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+        symbol = _OPERATORS[type(node.op)]
+        left, right = _argument(node.left, text), _argument(node.right, text)
+        return lambda scope: _computed(symbol, left(scope), right(scope), text)
+    if isinstance(node, (ast.Attribute, ast.Subscript)):
+        return _path(node, text)
+    if isinstance(node, ast.Name):
+        if node.id in ("config", "flags"):
+            raise _malformed(text, f"has {node.id} as an argument, without a key")
+        raise _undefined(node.id, text)
+    raise _malformed(text, f"has {ast.unparse(node)!r} in its arguments")
+
+
+def _key(node: ast.expr | None, text: str) -> Argument:
+    if node is None:
+        raise _malformed(text, "has ** in a dict")
+    if isinstance(node, (ast.List, ast.Dict)):
+        raise _malformed(text, f"has the key {ast.unparse(node)} in a dict")
+    return _argument(node, text)
+
+
+def _undefined(name: str, text: str) -> UndefinedName:
+    return UndefinedName(
+        f"the name {name!r} in the call {text!r} means nothing there",
+        given=name,
+        known=("config", "flags"),
+        todo=f"Only config and flags have values there, such as config.{name}; a text needs quotes.",
+    )
+
+
+def _path(node: ast.Attribute | ast.Subscript, text: str) -> Argument:
+    """`config.a["b"][0]`: a name, then keys and indices. Attributes of the objects on the way are out of reach."""
+    keys: list[Any] = []
+    here: ast.expr = node
+    while not isinstance(here, ast.Name):
+        if isinstance(here, ast.Attribute):
+            keys.append(here.attr)
+        elif isinstance(here, ast.Subscript):
+            keys.append(_index(here.slice, text))
+        else:
+            raise _malformed(text, f"has {ast.unparse(node)!r} in its arguments")
+        here = here.value
+    if here.id not in ("config", "flags"):
+        raise _undefined(here.id, text)
+    keys.reverse()
+    root = here.id
+
+    def value(scope: Scope) -> Any:
+        found, at = scope[root], root
+        for key in keys:
+            found = _below(found, key, at, text)
+            at += f".{key}" if type(key) is str else f"[{key}]"
+        return found
+
+    return value
+
+
+def _index(node: ast.expr, text: str) -> str | int:
+    sign = 1
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        sign, node = -1, node.operand
+    if isinstance(node, ast.Constant) and (type(node.value) is int or (type(node.value) is str and sign > 0)):
+        return sign * node.value if type(node.value) is int else str(node.value)
+    raise _malformed(text, f"has {ast.unparse(node)!r} as an index; a number or a text is")
+
+
+def _below(found: Any, key: str | int, at: str, text: str) -> Any:
+    if isinstance(found, Mapping):
+        if key not in found:
+            raise MissingAttribute(
+                f"{at} has no key {key!r}, which the call {text!r} needs",
+                given=key,
+                known=map(str, found),
+                todo=f"Known: {', '.join(map(str, found)) or 'none'}",
+            )
+        return found[key]
+    if isinstance(found, (list, tuple)) and type(key) is int:
+        if not -len(found) <= key < len(found):
+            raise MissingIndex(f"{at} has {len(found)} elements, but the call {text!r} needs that at {key}", given=key)
+        return found[key]
+    # The value itself may be a secret and is not shown.
+    raise WrongType(f"{at} is a {type(found).__name__}, in which the call {text!r} cannot look up {key!r}", given=key)
+
+
+_SIGNS: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
+_OPERATORS: dict[type[ast.operator], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.Pow: "**",
+}
+_COMPUTE: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": operator.pow,
+}
+
+
+def _number(value: Any, text: str) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    if type(value).__module__.partition(".")[0] == "numpy" and getattr(value, "ndim", None) == 0:
+        return _number(value.item(), text)
+    raise ArithmeticTypeError(
+        f"the call {text!r} computes with a {type(value).__name__}, which is not a number",
+        todo="Arithmetic in arguments is for numbers; compute anything else in the config method.",
+    )
+
+
+def _signed(sign: Callable[[Any], Any], value: Any, text: str) -> Any:
+    return sign(_number(value, text))
+
+
+def _computed(symbol: str, left: Any, right: Any, text: str) -> Any:
+    left, right = _number(left, text), _number(right, text)
+    try:
+        # The size is estimated first: to compute 9**9**9 would take hours.
+        if symbol == "**" and left and right * math.log10(abs(left)) > _LARGEST_POWER:
+            raise OverflowError
+        result = _COMPUTE[symbol](left, right)
+    except OverflowError:
+        raise NumberTooLarge(
+            f"a number in the call {text!r} is beyond 1e308", todo="Compute with smaller numbers, or in the method."
+        ) from None
+    return _number(result, text)  # a root of a negative number is none

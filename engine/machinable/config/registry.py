@@ -1,0 +1,163 @@
+"""Who is called what: canonical names, aliases, short names and group aliases of the entries of one project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from machinable.config.reader import Mark, Source
+from machinable.errors import MalformedText, Place
+
+if TYPE_CHECKING:
+    from machinable.config.declaration import Body
+
+__all__ = ["Entry", "Names"]
+
+
+class Entry:
+    """One declaration of a component or a mixin.
+
+    Attributes:
+        name: canonical. module: import path below the project directory. group: "" without one.
+        parent: the entry that it starts from. imported: the entry of another project that its name stands for.
+    """
+
+    __slots__ = (
+        "alias",
+        "base",
+        "body",
+        "group",
+        "imported",
+        "key",
+        "mark",
+        "module",
+        "name",
+        "parent",
+        "project",
+        "source",
+    )
+
+    def __init__(
+        self, key: str, name: str, module: str, group: str, alias: str | None, body: Body, source: Source, mark: Mark
+    ) -> None:
+        self.key = key
+        self.name = name
+        self.module = module
+        self.group = group
+        self.alias = alias
+        self.body = body
+        self.source = source
+        self.mark = mark
+        self.project = source.scope.name
+        self.parent: Entry | None = None
+        self.imported: Entry | None = None
+        self.base: object = None  # what lineage remembers of it
+
+    @property
+    def place(self) -> Place | None:
+        """Where its key was written; None for a class that nobody declared."""
+        return self.source.place(self.mark) if self.mark is not None else None
+
+    @property
+    def import_path(self) -> str:
+        """The module as the executing project imports it."""
+        if not self.project or self.module.startswith("vendor."):
+            return self.module
+        return f"vendor.{self.project}.{self.module}"
+
+    @property
+    def short(self) -> str:
+        """The name without the group."""
+        prefix = f"{self.group}."
+        return self.name[len(prefix) :] if self.group and self.name.startswith(prefix) else self.name
+
+    @property
+    def full_alias(self) -> str | None:
+        """The alias as it is looked up: inside its group."""
+        return f"{self.group}.{self.alias}" if self.alias and self.group else self.alias
+
+
+class Names:
+    """A table of entries of one kind, filled in the order of the file."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.entries: dict[str, Entry] = {}
+        self.replaced: list[tuple[Entry, Entry]] = []
+        self._aliases: dict[str, str] = {}
+        self._shorts: dict[str, str] = {}
+        self._groups: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries.values())
+
+    def add_group(self, group: str, alias: str) -> None:
+        """Makes `alias` another name of the group."""
+        self._groups.setdefault(alias, group)
+
+    def add(self, entry: Entry) -> MalformedText | None:
+        """Takes an entry in, in place of an earlier one with its name; an alias that is taken is an error."""
+        earlier = self.entries.get(entry.name)
+        if earlier is not None:
+            self.replaced.append((earlier, entry))
+            if earlier.full_alias:
+                self._aliases.pop(earlier.full_alias, None)
+        self.entries[entry.name] = entry
+        short = entry.short
+        if self.kind == "mixin":
+            short = short.removeprefix("mixins.")
+        if short != entry.name:
+            self._shorts.setdefault(short, entry.name)
+        alias = entry.full_alias
+        if alias is None:
+            return None
+        holder = self._aliases.get(alias)
+        if holder is not None and holder != entry.name:
+            return self._taken(entry, alias, self.entries[holder])
+        self._aliases[alias] = entry.name
+        return None
+
+    def clashes(self) -> Iterator[MalformedText]:
+        """Aliases that are the name of another entry."""
+        for alias, name in self._aliases.items():
+            if alias in self.entries and alias != name:
+                yield self._taken(self.entries[name], alias, self.entries[alias])
+
+    def _taken(self, entry: Entry, alias: str, other: Entry) -> MalformedText:
+        return MalformedText(
+            f"the alias {alias!r} is another {self.kind}'s name",
+            at=entry.place,
+            path=entry.name,
+            given=alias,
+            details=[f"{other.key}   {other.place}"],
+            todo="Choose another alias.",
+        )
+
+    def lookup(self, name: str, group: str = "") -> Entry | None:
+        """The entry of that name: canonical, alias, short, then by group alias; those of `group` come first."""
+        if group:
+            own = self.entries.get(f"{group}.{name}") or self.entries.get(self._aliases.get(f"{group}.{name}", ""))
+            if own is not None:
+                return own
+        found = name if name in self.entries else self._aliases.get(name) or self._shorts.get(name)
+        if found is None and "." in name:
+            head, _, rest = name.partition(".")
+            if head in self._groups:
+                inside = f"{self._groups[head]}.{rest}"
+                found = inside if inside in self.entries else self._aliases.get(inside)
+        return self.entries.get(found) if found is not None else None
+
+    def rename(self, new_names: Mapping[str, str]) -> None:
+        """Gives entries other canonical names; what they were called before become short names of them."""
+        if not new_names:
+            return
+        self.entries = {new_names.get(name, name): entry for name, entry in self.entries.items()}
+        for table in (self._aliases, self._shorts):
+            for key, name in table.items():
+                table[key] = new_names.get(name, name)
+        for old, new in new_names.items():
+            self._shorts.setdefault(old, new)
+
+    def known(self) -> list[str]:
+        """Every name, for messages: canonical ones first."""
+        return list(dict.fromkeys([*self.entries, *self._aliases, *self._shorts]))

@@ -1,0 +1,232 @@
+"""Keeps trials of one process apart: what one of them changes around itself is put back before the next."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import warnings
+from contextlib import suppress
+from typing import Any
+
+try:
+    import resource as _resource
+except ImportError:  # Windows
+    _resource: Any = None  # type: ignore[no-redef]
+try:
+    import _locale
+except ImportError:
+    _locale: Any = None  # type: ignore[no-redef]
+
+__all__ = ["SavedProcessState"]
+
+
+def _there(*names: str) -> list[Any]:
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+_SIGNALS = _there(
+    "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGUSR1", "SIGUSR2", "SIGCHLD"
+)
+_LIMITS = sorted({getattr(_resource, name) for name in dir(_resource) if name.startswith("RLIMIT_")})
+_TIMERS = _there("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
+
+# with which numpy is loaded
+_ERRORS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+_PRINTING: dict[str, Any] = {
+    "edgeitems": 3,
+    "threshold": 1000,
+    "floatmode": "maxprec",
+    "precision": 8,
+    "suppress": False,
+    "linewidth": 75,
+    "nanstr": "nan",
+    "infstr": "inf",
+    "sign": "-",
+    "formatter": None,
+    "legacy": False,
+}
+
+
+class SavedProcessState:
+    """What a process has one of, and trials change: the environment, working directory, import path, warnings, loggers,
+    signal handlers and timers, limits of the system, and settings of Python and numpy.
+
+    `SavedProcessState.current` is what a worker goes back to after each trial.
+    """
+
+    current: SavedProcessState | None = None
+
+    def __init__(self) -> None:
+        self._warnings: Any = None
+        self.keep()
+
+    def keep(self) -> None:
+        """Take everything as it is now for what `restore` goes back to."""
+        self._environment = dict(os.environ)
+        self._raw_environment = _raw_environment()
+        self._directory = _directory()
+        self._path = sys.path, list(sys.path)
+        self._signals = [(number, signal.getsignal(number)) for number in _SIGNALS]
+        self._limits = _Limits()
+        self._loggers = _loggers()
+        self._settings = _Settings()
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+
+    def restore(self) -> None:
+        """Put everything back. Modules that were imported meanwhile stay, and warnings are told again."""
+        if _raw_environment() != self._raw_environment:
+            for name in os.environ.keys() - self._environment.keys():
+                del os.environ[name]
+            os.environ.update(self._environment)
+        if self._directory is not None:
+            with suppress(FileNotFoundError):  # somebody has removed it meanwhile
+                os.chdir(self._directory)
+        sys.path, path = self._path[0], self._path[1]
+        sys.path[:] = path
+        for timer in _TIMERS:
+            signal.setitimer(timer, 0)
+        for number, handler in self._signals:
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        self._limits.put_back()
+        _restore_loggers(self._loggers)
+        self._settings.put_back()
+        self._warnings.__exit__(None, None, None)
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+
+
+class _Limits:
+    """What the system lets this process do, as far as it can be put back: who lowers a hard limit cannot raise it."""
+
+    def __init__(self) -> None:
+        self._before = [(number, limits) for number in _LIMITS if (limits := _limits(number)) is not None]
+        self._cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, []) if hasattr(signal, "pthread_sigmask") else None
+
+    def put_back(self) -> None:
+        """Let everything be as it was."""
+        for number, limits in self._before:
+            now = _limits(number)
+            if now is not None and now != limits:
+                with suppress(ValueError, OSError):
+                    _resource.setrlimit(number, (limits[0], now[1]))
+        if self._cores is not None and os.sched_getaffinity(0) != self._cores:
+            with suppress(OSError):  # a core was taken from this host
+                os.sched_setaffinity(0, self._cores)
+        if self._mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+
+def _limits(number: int) -> tuple[int, int] | None:
+    """The soft and the hard limit of that number."""
+    with suppress(ValueError, OSError):  # this system has no such limit
+        return _resource.getrlimit(number)
+    return None
+
+
+class _Settings:
+    """Settings of Python, and of libraries as far as they are loaded."""
+
+    def __init__(self) -> None:
+        self._recursion = sys.getrecursionlimit()
+        self._digits = sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else 0
+        self._interval = sys.getswitchinterval()
+        self._hook = sys.excepthook
+        self._arguments = sys.argv, list(sys.argv)
+        self._tracing = sys.gettrace(), sys.getprofile()
+        self._is_collecting = gc.isenabled()
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+        decimal, numpy = sys.modules.get("decimal"), sys.modules.get("numpy")
+        self._decimal = None if decimal is None else decimal.getcontext().copy()
+        self._errors = _ERRORS if numpy is None else numpy.geterr()
+        self._printing = _PRINTING if numpy is None else numpy.get_printoptions()
+        tempfile: Any = sys.modules.get("tempfile")
+        self._temporary = None if tempfile is None else tempfile.tempdir
+        self._locale = None if _locale is None else _locale.setlocale(_locale.LC_ALL)
+        self._timeout = sys.modules["socket"].getdefaulttimeout() if "socket" in sys.modules else None
+
+    def put_back(self) -> None:
+        """Let everything be as it was; what has been loaded since as when it is loaded."""
+        if sys.getrecursionlimit() != self._recursion:
+            sys.setrecursionlimit(self._recursion)
+        if hasattr(sys, "set_int_max_str_digits"):
+            sys.set_int_max_str_digits(self._digits)
+        if sys.getswitchinterval() != self._interval:
+            sys.setswitchinterval(self._interval)
+        sys.excepthook = self._hook
+        tempfile: Any = sys.modules.get("tempfile")
+        if tempfile is not None:
+            tempfile.tempdir = self._temporary
+        if _locale is not None and _locale.setlocale(_locale.LC_ALL) != self._locale:
+            _locale.setlocale(_locale.LC_ALL, self._locale)
+        sys.argv, arguments = self._arguments
+        sys.argv[:] = arguments
+        sys.settrace(self._tracing[0])
+        sys.setprofile(self._tracing[1])
+        if gc.isenabled() != self._is_collecting:
+            gc.enable() if self._is_collecting else gc.disable()
+        os.umask(self._umask)
+        if "socket" in sys.modules:
+            sys.modules["socket"].setdefaulttimeout(self._timeout)
+        if "decimal" in sys.modules:
+            decimal = sys.modules["decimal"]
+            decimal.setcontext((self._decimal or decimal.DefaultContext).copy())
+        if "numpy" in sys.modules:
+            numpy = sys.modules["numpy"]
+            numpy.seterr(**self._errors)
+            if numpy.get_printoptions() != self._printing:
+                numpy.set_printoptions(**self._printing)
+
+
+def _raw_environment() -> dict[Any, Any]:
+    """The environment as it is kept, which is compared without decoding it."""
+    return dict(vars(os.environ)["_data"])
+
+
+def _directory() -> str | None:
+    with suppress(FileNotFoundError):
+        return os.getcwd()
+    return None
+
+
+def _loggers() -> dict[str, Any] | None:
+    """The state of all loggers; None as long as nobody has loaded `logging`."""
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return None
+    return {
+        "disable": logging.root.manager.disable,
+        "captures": logging._warnings_showwarning is not None,
+        "loggers": {x: (x.level, x.propagate, x.disabled, x.handlers[:], x.filters[:]) for x in _all(logging)},
+    }
+
+
+def _restore_loggers(before: dict[str, Any] | None) -> None:
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return
+    if before is None:
+        before = {"disable": 0, "captures": False, "loggers": {}}
+    if not before["captures"]:
+        logging.captureWarnings(False)
+    logging.disable(before["disable"])
+    for logger in _all(logging):
+        known = before["loggers"].get(logger)
+        if known is None:  # as it is when it is new; a null handler is what libraries give to theirs when imported
+            silent = [handler for handler in logger.handlers if isinstance(handler, logging.NullHandler)]
+            known = (logging.WARNING if logger is logging.root else logging.NOTSET, True, False, silent, [])
+        level, propagate, disabled, handlers, filters = known
+        if logger.level != level:
+            logger.setLevel(level)
+        logger.propagate, logger.disabled = propagate, disabled
+        logger.handlers[:], logger.filters[:] = handlers, filters
+
+
+def _all(logging: Any) -> list[Any]:
+    root = logging.root
+    return [root, *(logger for logger in root.manager.loggerDict.values() if isinstance(logger, logging.Logger))]

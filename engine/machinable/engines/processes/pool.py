@@ -1,0 +1,543 @@
+"""The engine of worker processes on this host: several trials at a time, each in a process of its own.
+
+Temporary directories that do not stay when whoever has made them was killed.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from typing import Any, BinaryIO, Literal, NamedTuple
+
+from machinable.engines.base import OnProgress, Work, WorkerError, WorkerLost, order_message
+from machinable.engines.processes.parcel import Packer
+from machinable.engines.processes.threads import VARIABLES, cores
+from machinable.engines.processes.worker import GRACE, read_message, write_message
+from machinable.errors import InvalidType, InvalidValue
+from machinable.plan.spec import Outcome, TrialSpec
+from machinable.serialization import Plain, loads
+
+__all__ = ["Origin", "ProcessesEngine", "Scratch", "read_outcome"]
+
+PREFIX = "machinable-scratch-"
+YOUNG = 60.0  # seconds in which a directory may not be held yet by whoever has just made it
+
+
+class Scratch:
+    """A temporary directory of this process. To make one removes those that were left by processes that are gone.
+
+    Attributes:
+        path: where it is.
+    """
+
+    def __init__(self) -> None:
+        from tempfile import gettempdir, mkdtemp
+
+        _sweep(gettempdir())
+        self.path = mkdtemp(prefix=PREFIX)
+        self._hold = _held(self.path)
+
+    def close(self) -> None:
+        """Remove it."""
+        from shutil import rmtree
+
+        rmtree(self.path, ignore_errors=True)
+        if self._hold is not None:
+            os.close(self._hold)
+            self._hold = None
+
+
+def _sweep(directory: str) -> None:
+    from shutil import rmtree
+
+    for entry in os.scandir(directory):
+        with suppress(OSError):  # somebody else is faster, or it is not ours
+            if not entry.name.startswith(PREFIX) or not entry.is_dir(follow_symlinks=False):
+                continue
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime < YOUNG:
+                continue
+            hold = _held(entry.path)
+            if hold is not None:
+                rmtree(entry.path, ignore_errors=True)
+                os.close(hold)
+
+
+def _held(path: str) -> int | None:
+    """Hold a directory as long as this process lives; None if another one does, or that is not possible here."""
+    try:
+        import fcntl
+    except ImportError:
+        return None  # Windows
+    hold = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(hold)
+        return None
+    return hold
+
+
+PATIENCE = 2.0  # seconds that an idle worker gets to end when it is asked to
+SHORT = 0.2  # seconds below which a trial is worth to have the next one ready for its worker
+
+
+class ProcessesEngine:
+    """Runs trials in workers that stay for the next one.
+
+    Workers are new interpreters, so threads, GPUs and locks of this process are none of their business, and scripts
+    need no `if __name__ == "__main__"`.
+
+    Args:
+        slots: how many workers there may be; default: the number of cores that this process may use.
+        recycle: after how many trials a worker is replaced; default: never.
+
+    Raises:
+        InvalidValue, InvalidType: one of them is not a number of at least 1.
+    """
+
+    name = "processes"
+    reach: Literal["host"] = "host"
+
+    def __init__(self, slots: int | str | None = None, recycle: int | None = None) -> None:
+        self.slots = cores() if slots is None else _count("slots", slots)
+        self.recycle = None if recycle is None else _count("recycle", recycle)
+        self.on_progress: OnProgress | None = None
+        self.on_step: Callable[[Mapping[str, Plain]], None] | None = None  # for trials that are led
+        self.origin: Origin | None = None  # what workers have from this process, if not as it is when they start
+        self._lock = threading.RLock()
+        self._workers: list[_Worker] = []
+        self._idle: list[_Worker] = []
+        self._leaving: list[_Worker] = []  # they get no further trial, and have not ended yet
+        self._queue: deque[_Job] = deque()
+        self._seconds = SHORT  # of the trial that ended last
+        self._work: Work | None = None
+        self._pickled_work = b""
+        self._packer = Packer()
+
+    @property
+    def ahead(self) -> int:
+        """How many trials may wait for a worker: one for each while trials are short, and none else."""
+        return self.slots if self._seconds < SHORT else 0
+
+    def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
+        """Start a trial, or let it wait for a worker."""
+        future: Future[Outcome] = Future()
+        try:
+            if work is not self._work:
+                self._pickled_work, self._work = pickle.dumps(work), work
+            job = _Job(future, self._pickled_work, self._packer.pack(spec), spec.threads, read_outcome)
+        except Exception as error:
+            future.set_exception(error)
+            return future
+        with self._lock:
+            self._queue.append(job)
+        self._dispatch()
+        return future
+
+    def pass_on(self, work: bytes, spec: bytes, threads: int) -> Future[bytes]:
+        """Do the same for somebody who has pickled both already; `read_outcome` reads what comes of it."""
+        future: Future[Any] = Future()
+        with self._lock:
+            self._queue.append(_Job(future, work, spec, threads, bytes))
+        self._dispatch()
+        return future
+
+    def order(self, future: Future[Any], order: list[str]) -> None:
+        """Tell a trial that is led what to do next."""
+        with self._lock:
+            found = [worker for worker in self._workers if worker.job is not None and worker.job.future is future]
+        for worker in found:
+            worker.write(order_message(order))
+
+    def interrupt(self) -> None:
+        """Raise `KeyboardInterrupt` in all trials that run; those that wait do not begin. The futures tell the end."""
+        with self._lock:
+            waiting, self._queue = list(self._queue), deque()
+            for worker in self._workers:
+                worker.interrupt()
+        for job in waiting:
+            job.future.set_exception(KeyboardInterrupt())
+
+    def end(self, future: Future[Any]) -> None:
+        """End a trial of this engine by ending its worker, with all processes that it has started.
+
+        Afterwards the future is done.
+        """
+        with self._lock:
+            waiting = [job for job in self._queue if job.future is future]
+            for job in waiting:
+                self._queue.remove(job)
+            for worker in self._workers:
+                if worker.job is not None and worker.job.future is future:
+                    worker.end("its trial was ended")
+        for job in waiting:
+            job.future.set_exception(WorkerLost("the trial was ended before it began"))
+        wait([future])
+
+    def withdraw(self) -> list[Future[Any]]:
+        """Take back the trials that wait for a worker; their futures stay as they are."""
+        with self._lock:
+            waiting, self._queue = list(self._queue), deque()
+        return [job.future for job in waiting]
+
+    def close(self) -> None:
+        """End all workers; what they run is lost. A later `submit` starts new ones."""
+        with self._lock:
+            waiting, self._queue = list(self._queue), deque()
+            workers, self._idle = list(self._workers), []
+            for worker in workers:
+                if worker.job is None:
+                    worker.release()
+                else:
+                    worker.end("the engine was closed")
+        for job in waiting:
+            job.future.set_exception(WorkerLost("the engine was closed before the trial began"))
+        until = time.monotonic() + PATIENCE
+        for worker in [*workers, *self._leaving]:
+            worker.join(until)
+
+    def _dispatch(self) -> None:
+        """Give what waits to workers, as far as there are any."""
+        while True:
+            with self._lock:
+                if not self._queue:
+                    return
+                job = self._queue[0]
+                try:
+                    worker = self._worker_for(job.threads)
+                except OSError as error:
+                    self._queue.popleft()
+                    worker, problem = None, error
+                else:
+                    if worker is None:
+                        return
+                    self._queue.popleft()
+                    if not job.future.set_running_or_notify_cancel():
+                        self._idle.append(worker)
+                        continue
+                    worker.take(job)
+            if worker is None:
+                job.future.set_exception(WorkerLost(f"no worker process could be started: {problem}"))
+            else:
+                worker.send(job)
+
+    def _worker_for(self, threads: int) -> _Worker | None:
+        """An idle worker that computes with so many threads; None if all places are taken."""
+        for worker in self._idle:
+            if worker.threads == threads:
+                self._idle.remove(worker)
+                return worker
+        if len(self._workers) >= self.slots:
+            if not self._idle:
+                return None
+            self._retire(self._idle.pop())
+        worker = _Worker(threads, self._answered, self._left, self.origin or Origin.here())
+        self._workers.append(worker)
+        return worker
+
+    def _retire(self, worker: _Worker) -> None:
+        worker.release()
+        self._workers.remove(worker)
+        self._leaving.append(worker)
+
+    def _answered(self, worker: _Worker, reply: bytes) -> None:
+        """A worker has ended its trial, or tells how far it is."""
+        if reply.startswith(_PROGRESS):
+            if self.on_progress is not None:
+                self.on_progress(*loads(reply)["progress"])
+            return
+        if reply.startswith(_STEP):
+            if self.on_step is not None:
+                self.on_step(loads(reply)["step"])
+            return
+        with self._lock:
+            job, worker.job = worker.job, None
+            worker.count += 1
+            if worker.is_ending:
+                pass  # it is being killed
+            elif worker.count == self.recycle:
+                self._retire(worker)
+            else:
+                self._idle.append(worker)
+        assert job is not None
+        # The next trial first: whoever waits for this one does not delay it.
+        self._dispatch()
+        if reply.startswith(_OUTCOME):
+            try:
+                outcome = job.read(reply)
+            except Exception as error:
+                job.future.set_exception(error)
+            else:
+                self._seconds = getattr(outcome, "seconds", SHORT)
+                job.future.set_result(outcome)
+        elif reply.startswith(_ERROR):
+            job.future.set_exception(WorkerError(loads(reply)["error"]))
+        else:
+            job.future.set_exception(KeyboardInterrupt())
+
+    def _left(self, worker: _Worker, how: str, code: int | None) -> None:
+        """A worker process has ended."""
+        with self._lock:
+            job, worker.job = worker.job, None
+            for workers in (self._workers, self._idle, self._leaving):
+                if worker in workers:
+                    workers.remove(worker)
+        self._dispatch()
+        if job is not None:
+            job.future.set_exception(KeyboardInterrupt(how) if worker.is_interrupted else WorkerLost(how, code))
+
+
+_OUTCOME, _ERROR, _PROGRESS, _STEP, _INTERRUPTED = (
+    f'{{"{kind}": '.encode("ascii") for kind in ("outcome", "error", "progress", "step", "interrupted")
+)
+
+
+def read_outcome(reply: bytes) -> Outcome:
+    """The outcome that a worker has sent."""
+    return Outcome(**loads(reply)["outcome"])
+
+
+class Origin(NamedTuple):
+    """What workers have from the process that wants them: where it imports from, and how its interpreter was started.
+
+    `grace` is how many seconds they get to end in order when their parent was killed.
+    """
+
+    path: Sequence[str]
+    arguments: Sequence[str]
+    flags: Sequence[str]
+    grace: float = GRACE
+
+    @classmethod
+    def here(cls) -> Origin:
+        """Those of this process."""
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+        return cls([os.path.abspath(directory) for directory in sys.path], sys.argv, flags)
+
+
+class _Job(NamedTuple):
+    """A trial on its way: work and specification are pickled."""
+
+    future: Future[Any]
+    work: bytes
+    spec: bytes
+    threads: int
+    read: Callable[[bytes], Any]
+
+
+class _Worker:
+    """One worker process, and the thread of this process that listens to it.
+
+    Args:
+        threads: with how many threads it computes.
+        answered: is called with the reply to each trial. left: is called once, when the process has ended.
+        origin: what it has from the process that wants it.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        answered: Callable[[_Worker, bytes], None],
+        left: Callable[[_Worker, str, int | None], None],
+        origin: Origin,
+    ) -> None:
+        self.threads = threads
+        self.job: _Job | None = None
+        self.count = 0
+        self.is_interrupted = False
+        self._reason = ""
+        self._is_released = False
+        self._work = b""
+        self._stderr = _scratch()
+        try:
+            self._process = _start(threads, self._stderr, origin)
+        except BaseException:
+            self._stderr.close()
+            raise
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._commands = self._process.stdin
+        # It reads no further than it is asked to: what waits must be seen where the pipe is watched.
+        self._replies = io.BufferedReader(self._process.stdout, buffer_size=1)  # type: ignore[type-var]
+        self._sending = threading.Lock()
+        self._ending = threading.Lock()
+        self._thread = threading.Thread(
+            target=self._listen, args=[answered, left], name=f"machinable-worker-{self._process.pid}", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def is_ending(self) -> bool:
+        """True when it gets no further trial."""
+        return bool(self._reason)
+
+    def take(self, job: _Job) -> None:
+        """From now on it is busy with that."""
+        self.job = job
+        self.is_interrupted = False
+
+    def send(self, job: _Job) -> None:
+        """Give it a trial. If it has ended meanwhile, the thread that listens tells."""
+        work, self._work = (None if job.work is self._work else job.work), job.work
+        self.write(pickle.dumps((work, job.spec)))
+
+    def write(self, message: bytes) -> None:
+        """Send it a message. If it has ended meanwhile, the thread that listens tells."""
+        with self._sending, suppress(OSError, ValueError):
+            write_message(self._commands.fileno(), message)
+
+    def interrupt(self) -> None:
+        """Raise `KeyboardInterrupt` in its trial, if it has one."""
+        with self._ending:
+            if self.job is not None and self._process.returncode is None:
+                self.is_interrupted = True
+                os.kill(self._process.pid, signal.SIGINT)
+
+    def end(self, reason: str) -> None:
+        """Kill it, and all processes that its trial has started."""
+        with self._ending:
+            self._reason = reason
+            self._kill()
+
+    def release(self) -> None:
+        """Let it end by itself. It must be idle."""
+        self._is_released = True
+        with self._sending:
+            self._commands.close()
+
+    def join(self, until: float) -> None:
+        """Wait for its end, and from that time on do not wait any longer but kill it."""
+        if self._thread is threading.current_thread():
+            return
+        self._thread.join(max(0.0, until - time.monotonic()))
+        if self._thread.is_alive():
+            self.end("it did not end by itself")
+            self._thread.join()
+
+    def _kill(self) -> None:
+        if self._process.returncode is not None:
+            return  # its process id may belong to somebody else
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError, PermissionError):  # only zombies are left of the group
+                os.killpg(self._process.pid, signal.SIGKILL)
+        else:
+            self._process.kill()
+
+    def _listen(
+        self, answered: Callable[[_Worker, bytes], None], left: Callable[[_Worker, str, int | None], None]
+    ) -> None:
+        while (reply := self._next_reply()) is not None:
+            answered(self, reply)
+        how, code = self._reap()
+        left(self, how, code)
+
+    def _next_reply(self) -> bytes | None:
+        """What it says, or None if it has ended."""
+        while not _is_readable(self._replies.fileno()):
+            if self._has_exited():  # a process that it has forked holds the pipe open
+                return None
+        body = read_message(self._replies)
+        if body is None or not body.startswith((_OUTCOME, _ERROR, _PROGRESS, _STEP, _INTERRUPTED)):
+            return None  # somebody else has written into the pipe: this worker cannot be understood any more
+        return body
+
+    def _has_exited(self) -> bool:
+        """Whether the process has ended; it stays a zombie, so that its id is not given to another one."""
+        if self._process.returncode is None and hasattr(os, "waitid"):
+            with suppress(ChildProcessError):  # somebody else has waited for it
+                return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+        return self._process.poll() is not None
+
+    def _reap(self) -> tuple[str, int | None]:
+        """See that the process has ended; gives how, and the return code if nobody here has ended it."""
+        until = time.monotonic() + PATIENCE
+        while not self._has_exited() and time.monotonic() < until:
+            time.sleep(0.001)  # it has closed the pipe, so it is about to end
+        has_exited = self._has_exited()
+        with self._ending:
+            if not (has_exited and self._is_released):
+                self._kill()
+            code = self._process.wait()
+        with self._sending:
+            self._commands.close()
+        self._replies.close()
+        self._stderr.seek(0)
+        said = self._stderr.read().decode("utf-8", "replace").strip()
+        self._stderr.close()
+        reason = self._reason or (_described(code) if has_exited else "it has closed its connection")
+        how = f"the worker process {self._process.pid} was lost: {reason}"
+        return f"{how}\n{said[-2000:]}" if said else how, None if self._reason or not has_exited else code
+
+
+def _described(code: int) -> str:
+    """What a return code means."""
+    if code >= 0:
+        return f"it exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = {"SIGKILL": " (out of memory?)", "SIGSEGV": " (its output tells where)"}.get(name, "")
+    return f"it was killed by {name}{hint}"
+
+
+def _start(threads: int, trouble: BinaryIO, origin: Origin) -> subprocess.Popen[bytes]:
+    program = (
+        f"import sys; sys.path[:] = {[*origin.path]!a}; sys.argv[:] = {[*origin.arguments]!a}; "
+        f"from machinable.engines.processes.worker import main; main({os.getpid()}, {origin.grace!r})"
+    )
+    return subprocess.Popen(
+        # With -u libraries in C print at once, so that their output is in its place.
+        [sys.executable, "-u", *origin.flags, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=trouble,
+        bufsize=0,
+        env={**os.environ, **dict.fromkeys(VARIABLES, str(threads))},
+        start_new_session=True,  # Ctrl-C in the terminal is this process's business
+    )
+
+
+def _scratch() -> BinaryIO:
+    """A file without a name, for what a worker says before it is ready."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("machinable-worker"), "w+b", buffering=0)
+    from tempfile import TemporaryFile
+
+    return TemporaryFile(buffering=0)
+
+
+def _is_readable(file: int, seconds: float = 1.0) -> bool:
+    """Wait until there is something to read, or the end, but not longer; without `poll` reading has to wait."""
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _count(option: str, given: Any) -> int:
+    number = given
+    if isinstance(given, str):
+        try:
+            number = int(given)
+        except ValueError:
+            number = 0
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise InvalidType(f"{option} of the engine 'processes' is {given!r}", given=given, todo="Give a whole number.")
+    if number < 1:
+        raise InvalidValue(
+            f"{option} of the engine 'processes' is {given!r}", given=given, todo="Give a whole number of at least 1."
+        )
+    return number

@@ -1,0 +1,206 @@
+"""The program of a worker process: it takes trials from its parent one by one, and answers with how they ended.
+
+Messages have their length before them. To the worker they are pickles, made by the parent; what comes back is JSON,
+because it is made where the user's code runs.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import struct
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from types import FrameType
+from typing import BinaryIO
+
+from machinable.engines.base import ORDER, Work, order_from, reports, steps
+from machinable.engines.processes.isolation import SavedProcessState
+from machinable.engines.processes.output import open_standard_streams
+from machinable.plan.spec import Outcome
+from machinable.serialization import Plain, dumps
+
+__all__ = ["main", "read_message", "write_message"]
+
+GRACE = 5.0  # seconds to end in order when the parent is gone
+
+_LENGTH = struct.Struct(">Q")
+
+
+def read_message(file: BinaryIO) -> bytes | None:
+    """The next message, or None if the other side has ended, be it in the middle of one."""
+    head = file.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    body = file.read(length)
+    return body if len(body) == length else None
+
+
+def write_message(file: int, body: bytes) -> None:
+    """Write a message whole.
+
+    Raises:
+        BrokenPipeError: the other side has ended.
+    """
+    data = memoryview(_LENGTH.pack(len(body)) + body)
+    while data:
+        data = data[os.write(file, data[: 2**30]) :]
+
+
+def main(parent: int, grace: float = GRACE) -> None:
+    """Work until the parent closes the pipe; it does not return.
+
+    Args:
+        parent: the process id of the parent. grace: seconds to end in order when the parent is gone.
+    """
+    commands = os.fdopen(os.dup(0), "rb")
+    replies = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):  # trials get their own output, and no input
+        os.dup2(nowhere, standard)
+    os.close(nowhere)
+    open_standard_streams()
+    _prepare_for_crashes()
+    worker = _Worker(commands, replies, parent)
+    reports.send = worker.tell_progress
+    steps.ask = worker.ask
+    signal.signal(signal.SIGINT, worker.on_interrupt)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the thread that has started this process may hear of nothing
+    surroundings = SavedProcessState.current = SavedProcessState()
+    watching = [commands.fileno(), parent, grace]
+    threading.Thread(target=worker.watch, args=watching, name="machinable-parent", daemon=True).start()
+    try:
+        while (message := read_message(commands)) is not None:
+            if message.startswith(ORDER):
+                continue  # the trial that was to follow it has ended
+            reply = worker.reply(message)
+            if reply is None:
+                break
+            worker.tell(reply)
+            surroundings.restore()  # while the parent looks for the next trial
+    except BrokenPipeError:
+        pass  # the parent is gone
+    _leave()
+
+
+def _prepare_for_crashes() -> None:
+    import faulthandler
+
+    faulthandler.enable(2)  # where native code crashed is told in the trial's output
+
+
+def _leave() -> None:
+    """End like a program does, but without waiting for threads that a trial has left behind."""
+    import atexit
+
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        os._exit(0)
+
+
+class _Worker:
+    def __init__(self, commands: BinaryIO, replies: int, parent: int) -> None:
+        self._commands = commands
+        self._replies = replies
+        self._parent = parent
+        self._telling = threading.Lock()
+        self._work: Work | None = None
+        self._is_running = False
+
+    def tell(self, message: str) -> None:
+        """Send a message to the parent; threads of a trial may do so, too."""
+        with self._telling:
+            write_message(self._replies, message.encode("ascii"))
+
+    def tell_progress(self, uid: str, i: int | dict[str, Plain], total: int | None) -> None:
+        """Send how far a trial is."""
+        with suppress(BrokenPipeError):  # the parent is gone, and `watch` is about to interrupt the trial
+            self.tell(dumps({"progress": [uid, i, total]}))
+
+    def ask(self, done: Mapping[str, Plain]) -> list[str]:
+        """Say what the trial has done, and wait for what it is to do next.
+
+        Raises:
+            KeyboardInterrupt: the parent is gone.
+        """
+        with suppress(BrokenPipeError):
+            self.tell(dumps({"step": dict(done)}))
+        message = read_message(self._commands)
+        if message is None:
+            raise KeyboardInterrupt("nobody leads this trial any more")
+        return order_from(message)
+
+    def on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self._is_running:  # one that comes too late has nothing to interrupt
+            raise KeyboardInterrupt
+
+    def reply(self, message: bytes) -> str | None:
+        """How the trial of a message ended, as JSON; None if the parent was killed: the trial is another's."""
+        outcome: str | None = dumps({"interrupted": True})
+        try:
+            self._is_running = True
+            try:
+                outcome = self._run(message)
+            finally:
+                self._is_running = False
+        except KeyboardInterrupt:
+            pass
+        except BaseException as error:
+            return dumps({"error": _told(error)})
+        return outcome
+
+    def _run(self, message: bytes) -> str | None:
+        work, spec = pickle.loads(message)  # noqa: S301  # made by the parent
+        if work is not None:
+            self._work = pickle.loads(work)  # noqa: S301
+            if hasattr(self._work, "begin"):
+                self._work.begin()
+        assert self._work is not None
+        # Only now: who goes on with an execution whose process was killed either sees that this worker has begun, and
+        # waits for its end, or this worker sees that it was killed.
+        if os.getppid() != self._parent:
+            return None
+        outcome = self._work(pickle.loads(spec))  # noqa: S301
+        if not isinstance(outcome, Outcome):
+            raise TypeError(f"the work on a trial gave {outcome!r} in place of an Outcome")
+        return dumps({"outcome": vars(outcome)})
+
+    def watch(self, commands: int, parent: int, grace: float) -> None:
+        """End when the parent has ended without a word: it was killed."""
+        while os.getppid() == parent:
+            _wait_for_hang_up(commands)
+        if grace and hasattr(signal, "pthread_kill"):
+            main_thread = threading.main_thread().ident
+            assert main_thread is not None
+            signal.pthread_kill(main_thread, signal.SIGINT)
+        time.sleep(grace)
+        if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+
+def _wait_for_hang_up(pipe: int, seconds: float = 1.0) -> None:
+    """Wait until nobody can write into a pipe any more, but not longer: who writes may have lent it to others."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(pipe, 0)
+        if not poll.poll(seconds * 1000):
+            return
+        seconds = 0.01  # the parent is about to end, or wants this process to end
+    time.sleep(seconds)
+
+
+def _told(error: BaseException) -> str:
+    import traceback
+
+    try:
+        return "".join(traceback.format_exception(error)).rstrip()
+    except BaseException as broken:  # its __str__ may do anything
+        return f"{type(error).__name__}: <no message: {type(broken).__name__}>"

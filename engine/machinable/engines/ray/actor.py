@@ -1,0 +1,288 @@
+"""What stands for an engine on another host: it has one worker process there, which it gives trials one by one."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from machinable.engines.base import Movable, WorkerLost
+from machinable.engines.processes.pool import Origin, ProcessesEngine, Scratch
+from machinable.engines.transfer import pack_folder, unpack_folder
+from machinable.serialization import Plain
+
+__all__ = ["LARGE", "Agent", "OtherVersion", "Reply", "Setup", "TrialRequest"]
+
+LARGE = 2**20  # bytes from which on something travels on its own
+
+Kind: TypeAlias = Literal["outcome", "error", "interrupted", "lost", "progress", "step"]
+
+
+class Setup(NamedTuple):
+    """How the process that executes imports and finds its files, as far as that can be had elsewhere.
+
+    Attributes:
+        project, directory: absolute paths of the project and of the working directory.
+        host: what `host_of` gives for the working directory.
+        path, arguments, flags: see `Origin`. tells: whether somebody wants to hear about progress.
+        version: of machinable.
+    """
+
+    project: str
+    directory: str
+    host: tuple[Any, ...]
+    path: Sequence[str]
+    arguments: Sequence[str]
+    flags: Sequence[str]
+    tells: bool
+    version: str
+
+    @classmethod
+    def here(cls, project: str, tells: bool) -> Setup:
+        """Those of this process."""
+        origin, directory = Origin.here(), os.getcwd()
+        arguments = list(origin.arguments)
+        return cls(project, directory, host_of(directory), origin.path, arguments, origin.flags, tells, _version())
+
+
+def _version() -> str:
+    return str(sys.modules["machinable"].__version__)
+
+
+def host_of(directory: str) -> tuple[Any, ...]:
+    """What tells a directory of this host from one of the same name elsewhere."""
+    found = os.stat(directory)
+    started = b""
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        started = file.read()
+    return (os.uname().nodename if hasattr(os, "uname") else "", started, found.st_dev, found.st_ino)
+
+
+class TrialRequest(NamedTuple):
+    """A trial on its way to an agent: pickled, with a number by which it is spoken of.
+
+    `home` is the folder that it writes.
+    """
+
+    number: int
+    spec: bytes
+    threads: int
+    home: str
+
+
+class Reply(NamedTuple):
+    """What an agent says about a trial.
+
+    Attributes:
+        outcome: for `read_outcome`, or what stands for it if it is large.
+        archive: the folder it wrote, if it has to travel.
+        text: what went wrong, or how. code: of a worker that was lost. step: what a trial that is led has done.
+    """
+
+    kind: Kind
+    number: int = -1
+    outcome: Any = None
+    archive: Any = None
+    text: str = ""
+    code: int | None = None
+    progress: tuple[str, Any, int | None] | None = None
+    step: Mapping[str, Plain] | None = None
+
+
+class OtherVersion(RuntimeError):
+    """Another version of machinable is installed where an agent is."""
+
+
+class Agent:
+    """Keeps a worker process busy. Its methods are called at the same time by several threads.
+
+    Args:
+        setup: of the process that executes. code: an archive of its project, or None.
+
+    Raises:
+        OtherVersion: the two would not understand each other.
+    """
+
+    def __init__(self, setup: Setup, code: bytes | None) -> None:
+        if setup.version != _version():
+            raise OtherVersion(
+                f"machinable {_version()} is installed there, and {setup.version} here: every host of the cluster "
+                "needs the same version of it"
+            )
+        self._setup = setup
+        self._scratch = Scratch()
+        self._root = self._scratch.path
+        self._project = setup.project
+        if code is not None:
+            from machinable.storage.archive import unpack
+
+            self._project = os.path.join(self._root, "code")
+            unpack(code, self._project)
+        try:
+            is_same = host_of(setup.directory) == setup.host
+        except OSError:
+            is_same = False
+        os.chdir(setup.directory if is_same else self._project if code is not None else self._root)
+        self._work = b""
+        self._spool: Any = None  # where trials write, if that is not the storage
+        self._engine = ProcessesEngine(1)
+        # A worker that outlives its agent would write beside the one that gets the trial next.
+        self._engine.origin = Origin(self._path(), setup.arguments, setup.flags, grace=0.0)
+        if setup.tells:
+            self._engine.on_progress = self._progress
+        self._engine.on_step = self._step
+        self._changed = threading.Condition()
+        self._replies: deque[Reply] = deque()
+        self._told: dict[tuple[str, bool], Reply] = {}  # the last progress of each trial, and its last row
+        self._wanted = 1
+        self._folders = 0  # that have come
+        self._running: dict[int, Future[bytes]] = {}
+
+    def look(self, work_id: int, work: bytes) -> bool:
+        """Take what is to be done for the trials that follow; gives whether the storage is reached from here."""
+        made = pickle.loads(work)  # noqa: S301  # made by the process that executes
+        is_reached = True
+        self._spool = None
+        if isinstance(made, Movable):
+            is_reached = made.is_reached()
+            if not is_reached:
+                from machinable.storage.files import DirectoryFiles
+
+                directory = os.path.join(self._root, f"spool-{work_id}")
+                os.makedirs(directory, exist_ok=True)
+                self._spool = DirectoryFiles(directory)
+            made = made.moved(self._project, None if is_reached else self._spool.url)
+        self._work = pickle.dumps(made)
+        return is_reached
+
+    def exchange(
+        self, errands: Sequence[TrialRequest], number: int, patience: float, folders: int = 0, *luggage: bytes
+    ) -> list[Reply]:
+        """Take trials on, with the folders that they read, and give what there is to say.
+
+        Args:
+            number: with 0 it returns at once and says nothing. Otherwise it waits for the first reply, and then a
+                little, for `patience`, until there are so many.
+            folders: how many have been sent so far, with these. Calls run at the same time, and what comes later may
+                read what an earlier one brings.
+        """
+        for archive in luggage:
+            unpack_folder(self._spool, archive)
+        with self._changed:
+            self._folders += len(luggage)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._folders >= folders)
+        for errand in errands:
+            future = self._engine.pass_on(self._work, errand.spec, errand.threads)
+            self._running[errand.number] = future
+            future.add_done_callback(partial(self._ended, errand))
+        return self._collected(number, patience) if number else []
+
+    def _collected(self, number: int, patience: float) -> list[Reply]:
+        with self._changed:
+            self._wanted = 1
+            self._changed.wait_for(lambda: self._replies or self._told)
+            if not self._told and len(self._replies) < number:
+                self._wanted = number
+                self._changed.wait_for(lambda: len(self._replies) >= number, patience)
+            replies = [*self._told.values(), *self._replies]
+            self._told.clear()
+            self._replies.clear()
+        return replies
+
+    def withdraw(self) -> list[int]:
+        """Give back the trials that have not begun."""
+        futures = set(self._engine.withdraw())
+        numbers = [number for number, future in list(self._running.items()) if future in futures]
+        for number in numbers:
+            del self._running[number]
+        return numbers
+
+    def order(self, number: int, *order: str) -> None:
+        """Tell a trial that is led what to do next."""
+        future = self._running.get(number)
+        if future is not None:
+            self._engine.order(future, list(order))
+
+    def interrupt(self) -> None:
+        """Raise `KeyboardInterrupt` in the trial that runs; the others do not begin."""
+        self._engine.interrupt()
+
+    def end(self, number: int) -> None:
+        """End a trial by ending its worker process."""
+        future = self._running.get(number)
+        if future is not None:
+            self._engine.end(future)
+
+    def close(self) -> None:
+        """End the worker process, and leave nothing behind."""
+        self._engine.close()
+        os.chdir("/")
+        self._scratch.close()
+
+    def keep(self, data: bytes) -> Any:
+        """Something large, to be fetched on its own."""
+        return data
+
+    def _path(self) -> list[str]:
+        """Where to import from: as the process that executes, but the project's code is what was shipped."""
+        found = []
+        for entry in [*self._setup.path, *filter(None, sys.path)]:  # Ray has put the project into this one, too
+            inside = os.path.relpath(entry, self._setup.project)
+            here = os.path.normpath(os.path.join(self._project, inside))
+            if not inside.startswith(os.pardir) and os.path.exists(here):
+                entry = here
+            if os.path.exists(entry) and entry not in found:
+                found.append(entry)
+        return found
+
+    def _ended(self, errand: TrialRequest, future: Future[bytes]) -> None:
+        """A trial has ended: a thread of the engine's tells."""
+        number = errand.number
+        self._running.pop(number, None)
+        problem = future.exception()
+        try:
+            archive = None if self._spool is None else self._packed(errand.home)
+            if problem is None:
+                reply = Reply("outcome", number, self._large(future.result()), archive)
+            elif isinstance(problem, KeyboardInterrupt):
+                reply = Reply("interrupted", number, archive=archive, text=str(problem))
+            elif isinstance(problem, WorkerLost):
+                reply = Reply("lost", number, archive=archive, text=str(problem), code=problem.code)
+            else:
+                reply = Reply("error", number, archive=archive, text=str(problem))
+        except BaseException as error:
+            reply = Reply(
+                "error", number, text=f"what the trial left could not be sent: {type(error).__name__}: {error}"
+            )
+        self._say(reply)
+
+    def _packed(self, path: str) -> Any:
+        archive = pack_folder(self._spool, path)
+        if self._spool.is_directory(path):
+            self._spool.remove(path)
+        return self._large(archive)
+
+    def _large(self, data: bytes) -> Any:
+        return self.keep(data) if len(data) > LARGE else data
+
+    def _say(self, reply: Reply) -> None:
+        with self._changed:
+            self._replies.append(reply)
+            if len(self._replies) >= self._wanted:
+                self._changed.notify_all()
+
+    def _step(self, done: Mapping[str, Plain]) -> None:
+        self._say(Reply("step", step=done))  # of the only trial that runs
+
+    def _progress(self, uid: str, i: Any, total: int | None) -> None:
+        with self._changed:
+            self._told[uid, isinstance(i, dict)] = Reply("progress", progress=(uid, i, total))
+            self._changed.notify_all()

@@ -1,0 +1,589 @@
+"""The engine of a Ray cluster: one that is there already, or one of its own for as long as it is needed."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import importlib
+import math
+import os
+import pickle
+import re
+import time
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from inspect import signature
+from typing import Any, Literal, NamedTuple
+
+from machinable.engines.base import Alarm, Movable, OnProgress, Sampling, StorageTransfer, Work
+from machinable.engines.ray.actor import Agent, OtherVersion, Setup
+from machinable.engines.ray.addresses import check_address, has_token, is_here, probe, unreachable
+from machinable.engines.ray.dispatcher import Dispatcher
+from machinable.errors import ImportFailed, InvalidValue, Refused, did_you_mean, near_names
+from machinable.plan.request import Tuning
+from machinable.plan.spec import Outcome, TrialSpec
+
+__all__ = ["RayEngine", "shut_down"]
+
+OLDEST = (2, 60)
+FRESH = 5.0  # seconds after which the hosts of a cluster are counted again
+
+
+class Needs(NamedTuple):
+    """What a trial occupies, as Ray calls it; `code` counts what was shipped."""
+
+    cpus: float
+    gpus: float
+    memory: int
+    others: tuple[tuple[str, float], ...]
+    code: int
+
+    @classmethod
+    def of(cls, resources: Mapping[str, float], code: int) -> Needs:
+        """Those of a trial; it takes one core if it does not say how many. Ray has no 2.5 cores: these are 3."""
+        whole = {name: amount if amount <= 1 else float(math.ceil(amount)) for name, amount in resources.items()}
+        memory = math.ceil(whole.pop("memory", 0))
+        cpus, gpus = whole.pop("cpus", 1.0), whole.pop("gpus", 0.0)
+        return cls(cpus, gpus, memory, tuple(sorted(whole.items())), code)
+
+    def wanted(self) -> dict[str, float]:
+        """By the names that a place has them."""
+        found = {"cpus": self.cpus, "gpus": self.gpus, "memory": float(self.memory), **dict(self.others)}
+        return {name: amount for name, amount in found.items() if amount}
+
+    def options(self) -> dict[str, Any]:
+        """By the names of Ray's options."""
+        options: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": self.gpus}
+        if self.memory:
+            options["memory"] = self.memory
+        if self.others:
+            options["resources"] = dict(self.others)
+        return options
+
+
+class RayEngine:
+    """Runs trials on the hosts of a Ray cluster, each in a worker process as on `processes`.
+
+    A cluster that this process is connected to already is used, and stays connected. Else it is the one at the address,
+    or at that of the environment variable RAY_ADDRESS. Without either it is one of its own, without a dashboard, which
+    ends when the engine is closed.
+
+    Args:
+        address: `host:port`, `auto` for one on this host, `local` for one of its own in any case.
+        options: of `ray.init`, such as `num_cpus`.
+    """
+
+    name = "ray"
+    reach: Literal["anywhere"] = "anywhere"
+
+    def __init__(self, address: str | None = None, **options: Any) -> None:
+        self.address = address
+        self.on_progress: OnProgress | None = None
+        self.on_notice: Callable[[str], None] | None = None
+        self._options = options
+        self._depot: StorageTransfer | None = None
+        self._ray: Any = None
+        self._connection: _Connection | None = None
+        self._declared: Mapping[str, float] = {}
+        self._dispatcher: Dispatcher | None = None
+        self._counted: tuple[float, list[dict[str, float]]] = (0.0, [])
+        self._shipped: tuple[str, Any] = (os.getcwd(), None)
+        self._digest = b""
+        self._code = 0
+        self._setup: Setup | None = None
+        self._actors: Any = None  # the class of agents, which Ray takes its time to look at
+
+    # what the scheduler knows
+
+    @property
+    def slots(self) -> int:
+        """How many trials may be submitted: as many as the cluster has cores, and more while they are short.
+
+        To look at it does not connect: before, it is one.
+        """
+        return 1 if self._ray is None else self._started().slots
+
+    @property
+    def ahead(self) -> int:
+        """How many more trials may wait for a worker: none while they are long."""
+        return 0 if self._dispatcher is None else self._dispatcher.ahead
+
+    @property
+    def depot(self) -> StorageTransfer | None:
+        """The storage, for workers that do not reach it."""
+        return self._depot
+
+    @depot.setter
+    def depot(self, depot: StorageTransfer | None) -> None:
+        self._depot = depot
+        if self._dispatcher is not None:
+            self._dispatcher.depot = depot
+
+    def places(self, declared: Mapping[str, float]) -> Sequence[Mapping[str, float]]:
+        """The resources of each host of the cluster.
+
+        Args:
+            declared: what a cluster of its own has, other than Ray finds out.
+
+        Raises:
+            Refused: there is no cluster at that address, or it does not take this process.
+            ImportFailed: Ray is not installed, or too old. InvalidValue: it does not know an option.
+        """
+        self._declared = declared
+        self._connect()
+        return self._places()
+
+    def ship(self, project: str, code: bytes) -> None:
+        """Take the archive of the project that workers import from."""
+        self._connect()
+        digest = hashlib.sha256(code).digest()
+        if self._shipped[1] is not None and (project, digest) == (self._shipped[0], self._digest):
+            return  # workers that have it stay
+        self._shipped, self._digest = (project, self._ray.put(code)), digest
+        self._code += 1
+        self._setup = None
+        if self._dispatcher is not None:
+            self._dispatcher.dismiss()
+
+    def check_search(self, tuning: Tuning, seed: int) -> dict[str, Any]:
+        """See that Ray Tune is there and takes this search; gives the values of one sample.
+
+        Raises:
+            ImportFailed: Ray Tune is not installed. UnknownName, InvalidValue: it takes no such search.
+        """
+        tune = _import_tune()
+        tune.check(tuning)
+        return tune.first_values(tuning, seed)  # type: ignore[no-any-return]
+
+    def search(
+        self,
+        work: Movable,
+        tuning: Tuning,
+        origin: TrialSpec,
+        retries: int,
+        stops: bool,
+        sampling: Sampling,
+        alarm: Alarm,
+    ) -> None:
+        """Let Ray Tune search over the configuration of a trial; see `Searcher`."""
+        tune = _import_tune()
+        self._connect()
+        here = self._ray.get_runtime_context().get_node_id()
+        desk = (
+            self._ray.remote(tune.Desk)
+            .options(
+                num_cpus=0,
+                max_concurrency=10_000,
+                scheduling_strategy=self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+                    here, soft=True
+                ),
+            )
+            .remote()
+        )
+        setup = Setup.here(self._shipped[0], self.on_progress is not None)
+        party = tune.Party(desk, setup, self._shipped[1], pickle.dumps(work), tune.columns_of(tuning))
+        needs = Needs.of(origin.resources, self._code)
+        bundle = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": float(needs.memory), **dict(needs.others)}
+        occupied = {name: amount for name, amount in bundle.items() if amount} or {"CPU": 0.0}
+        wanted = tune.Wanted(tuning, origin.seed, occupied, retries, stops)
+        try:
+            tune.search(wanted, party, work, sampling, alarm, self._depot, self.on_progress)
+        finally:
+            self._ray.kill(desk)
+
+    def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
+        """Start a trial, or let it wait until there is room for it."""
+        try:
+            dispatcher = self._started()
+            return dispatcher.submit(work, spec, Needs.of(spec.resources, self._code))
+        except Exception as error:
+            future: Future[Outcome] = Future()
+            future.set_exception(error)
+            return future
+
+    def interrupt(self) -> None:
+        """Raise `KeyboardInterrupt` in all trials that run; those that wait do not begin. The futures tell the end."""
+        if self._dispatcher is not None:
+            self._dispatcher.interrupt()
+
+    def end(self, future: Future[Outcome]) -> None:
+        """End a trial of this engine by ending its worker. Afterwards the future is done."""
+        if self._dispatcher is not None:
+            self._dispatcher.end(future)
+
+    def close(self) -> None:
+        """Let go of all workers, and end the cluster if it is one of its own. A later `submit` starts anew."""
+        if self._dispatcher is not None:
+            self._dispatcher.close()
+            self._dispatcher = None
+        if self._connection is not None:
+            self._connection.leave(self)
+        self._connection = self._ray = self._actors = None
+        self._shipped = (self._shipped[0], None)
+        self._counted = (0.0, [])
+        self._setup = None
+
+    # what the dispatcher knows
+
+    def hire(self, needs: Hashable) -> _Handle:
+        """An agent that occupies so much of a host. Ray decides where and when."""
+        assert isinstance(needs, Needs)
+        if self._setup is None:
+            self._setup = Setup.here(self._shipped[0], self.on_progress is not None)
+        # Threads: a method that waits for replies, and others that are called meanwhile.
+        options = {**needs.options(), "max_concurrency": 8, "max_restarts": 0, "max_task_retries": 0}
+        if self._actors is None:
+            self._actors = self._ray.remote(RayAgent)
+        actor = self._actors.options(**options).remote(self._setup, self._shipped[1])
+        return _Handle(self._ray, actor)
+
+    def limit(self, needs: Hashable) -> int:
+        """For how many such trials at a time the cluster is large enough; at least one."""
+        assert isinstance(needs, Needs)
+        wanted = needs.wanted()
+        fitting = 0
+        for place in self._places():
+            fits = [int(place.get(name, 0.0) // amount) for name, amount in wanted.items()]
+            fitting += min(fits) if fits else int(place.get("cpus", 0.0))
+        return max(1, fitting)
+
+    def why(self, error: BaseException) -> str | None:
+        """How an agent was lost; None if it is there."""
+        exceptions = self._ray.exceptions
+        lost = (
+            exceptions.RayActorError,
+            exceptions.WorkerCrashedError,
+            exceptions.NodeDiedError,
+            exceptions.ObjectLostError,
+            exceptions.OutOfMemoryError,
+        )
+        if not isinstance(error, lost):
+            return None
+        text = str(error)
+        _, found, reason = text.partition("The actor is dead because ")
+        reason = re.split(r" Some common causes include|\n", reason if found else text.strip())[0].strip()
+        _, other, told = text.rpartition(f"{OtherVersion.__name__}: ")
+        if other:
+            return told.strip()
+        if "No module named 'machinable" in text:
+            return "machinable is not installed there: every host of the cluster needs the same version of it"
+        if "creation task" in text:
+            return text.strip()
+        return reason or type(error).__name__
+
+    def shortage(self, needs: Hashable) -> str:
+        """What workers for such trials wait for."""
+        assert isinstance(needs, Needs)
+        free, there = _as_place(self._ray.available_resources()), _as_place(self._ray.cluster_resources())
+        lacks = [
+            f"{name}: {amount:g} (free: {free.get(name, 0):g} of {there.get(name, 0):g})"
+            for name, amount in needs.wanted().items()
+        ]
+        return f"waiting for workers: the Ray cluster has given none yet for {', '.join(lacks) or 'trials'}"
+
+    def _notice(self, text: str) -> None:
+        if self.on_notice is not None:
+            self.on_notice(text)
+
+    def keep(self, data: bytes) -> Any:
+        """Put something where all hosts can fetch it."""
+        return self._ray.put(data)
+
+    def fetch(self, kept: Any) -> Future[bytes]:
+        """Get what an agent has put there."""
+        future: Future[bytes] = kept.future()
+        return future
+
+    # the cluster
+
+    def _started(self) -> Dispatcher:
+        self._connect()
+        if self._dispatcher is None:
+            cores = sum(int(place.get("cpus", 0.0)) for place in self._places())
+            self._dispatcher = Dispatcher(self, max(1, cores), lambda: self.on_progress, self._notice)
+            self._dispatcher.depot = self._depot
+        return self._dispatcher
+
+    def _places(self) -> list[dict[str, float]]:
+        when, places = self._counted
+        if not places or time.monotonic() - when > FRESH:
+            nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            self._counted = time.monotonic(), [_as_place(resources) for resources in nodes]
+        return self._counted[1]
+
+    def _connect(self) -> None:
+        if self._ray is not None:
+            return
+        ray = _import_ray()
+        if self.address is not None:
+            check_address(self.address)
+        address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+        _check_options(ray, self._options)
+        connection = _Connection.current
+        if connection is None and ray.is_initialized():
+            self._check_connected(ray)
+        else:
+            asked = (address, self._options, dict(self._declared))
+            if connection is None or not ray.is_initialized():
+                connection = _Connection(ray, asked, os.environ.get("RAY_AUTH_MODE"))
+                try:
+                    self._begin(ray, address)
+                except BaseException:
+                    connection.forget()
+                    raise
+                _Connection.current = connection
+            elif connection.asked != asked:
+                raise Refused(
+                    "this process has another engine 'ray', with other options, which has not been closed",
+                    given=address,
+                    todo="Close it first, or give it to execute.",
+                )
+            connection.engines.append(self)
+            self._connection = connection
+        self._ray = ray
+
+    def _check_connected(self, ray: Any) -> None:
+        """What was asked for must be what this process is connected to."""
+        current = ray.get_runtime_context().gcs_address
+        if self.address == "local" and not _is_of_this_process(ray):
+            raise Refused(
+                f"this process is connected to the Ray cluster at {current}, and the engine asks for one of its own",
+                given=self.address,
+                todo="Call ray.shutdown() before, or use engine='ray' for the one that is there.",
+            )
+        if self.address is not None and self.address not in ("auto", "local", current):
+            raise Refused(
+                f"this process is connected to the Ray cluster at {current}, and the engine asks for {self.address}",
+                given=self.address,
+                todo="Call ray.shutdown() before, or leave out the address.",
+            )
+        if self._options:
+            name = next(iter(self._options))
+            raise Refused(
+                f"this process is connected to a Ray cluster already, so {name} cannot be set any more",
+                given=name,
+                todo="Give it to ray.init, or call ray.shutdown() before.",
+            )
+
+    def _begin(self, ray: Any, address: str) -> None:
+        """Connect to a cluster, or start one."""
+        options = {"logging_level": "error", "log_to_driver": False, **self._options, "address": address}
+        if address == "local":
+            options = {"include_dashboard": False, **_own_resources(self._declared), **options}
+        else:
+            place = _place_of(address)
+            if "RAY_AUTH_MODE" not in os.environ and is_here(place) and has_token():
+                # Clusters of this host ask for the token that one of them has left; others take no notice of it.
+                os.environ["RAY_AUTH_MODE"] = "token"
+                _read_authentication(ray)
+            probe(place, _authorization(ray))
+        try:
+            ray.init(**options)
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            unknown = re.search(r"Unknown keyword argument\(s\): (.*)", str(error))
+            if unknown:
+                raise _unknown_option(ray, unknown[1]) from None
+            if not isinstance(error, RuntimeError) and (self._options or address == "local"):
+                reason = str(error).strip().partition("\n")[0]
+                raise InvalidValue(
+                    f"Ray does not take what it is given: {reason}",
+                    given={**self._declared, **self._options},
+                    todo="See the options of the engine, and `execution: {resources: …}`.",
+                ) from error
+            raise unreachable(address, error) from error
+        except (OSError, ImportError, ray.exceptions.RayError, SystemExit) as error:
+            raise unreachable(address, error) from error
+
+
+class _Connection:
+    """A cluster that this process has connected to, for engines: it ends with the last of them."""
+
+    current: _Connection | None = None
+
+    def __init__(self, ray: Any, asked: tuple[Any, ...], authentication: str | None) -> None:
+        self.asked = asked
+        self.engines: list[RayEngine] = []
+        self._ray = ray
+        self._authentication = authentication  # Ray changes it for the whole process
+
+    def leave(self, engine: RayEngine) -> None:
+        """One engine needs it no more."""
+        self.engines.remove(engine)
+        if self.engines:
+            return
+        if _Connection.current is self:
+            _Connection.current = None
+            shut_down(self._ray)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let the process authenticate itself as it did before."""
+        if os.environ.get("RAY_AUTH_MODE") == self._authentication:
+            return
+        if self._authentication is None:
+            del os.environ["RAY_AUTH_MODE"]
+        else:
+            os.environ["RAY_AUTH_MODE"] = self._authentication
+        _read_authentication(self._ray)
+
+
+def shut_down(ray: Any) -> None:
+    """Disconnect, and end what this process has started."""
+    ray.shutdown()
+    with warnings.catch_warnings():
+        # Ray ends its processes and does not wait for them; Python says so when it forgets them, wherever that is.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+class RayAgent(Agent):
+    """An agent that is a Ray actor."""
+
+    def keep(self, data: bytes) -> Any:
+        """Put something where the process that executes can fetch it."""
+        import ray
+
+        return ray.put(data)
+
+
+class _Handle:
+    """A Ray actor, as the dispatcher sees it."""
+
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray = ray
+        self._actor = actor
+
+    def call(self, method: str, *arguments: Any) -> Future[Any]:
+        """Let it do something."""
+        future: Future[Any] = getattr(self._actor, method).remote(*arguments).future()
+        return future
+
+    def kill(self) -> None:
+        """End it at once."""
+        with suppress(Exception):  # it is gone, or the whole cluster is
+            self._ray.kill(self._actor)
+
+
+def _import_tune() -> Any:
+    """What searches by Ray Tune, if that is there."""
+    _import_ray()
+    try:
+        importlib.import_module("ray.tune")
+    except ImportError as error:
+        raise ImportFailed(
+            f"Task.tune needs Ray Tune, which does not import: {error}",
+            given="ray.tune",
+            todo="Install the extra: pip install 'machinable-engine[tune]'; in a clone, pip install '.[tune]'.",
+        ) from error
+    return importlib.import_module("machinable.engines.ray.tune")
+
+
+def _import_ray() -> Any:
+    """Ray, if it is there and new enough."""
+    todo = f"Install it: pip install 'ray>={'.'.join(map(str, OLDEST))}'"
+    # Under `uv run` Ray would start its workers by `uv run`, too, in a copy of the working directory.
+    with _environment("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0"):
+        try:
+            ray = importlib.import_module("ray")
+            importlib.import_module("ray.exceptions")
+        except ImportError as error:
+            raise ImportFailed(
+                f"the engine 'ray' needs Ray, which does not import: {error}", given="ray", todo=todo
+            ) from error
+    version = tuple(int(part) for part in re.findall(r"\d+", ray.__version__)[:2])
+    if version < OLDEST:
+        raise ImportFailed(
+            f"the engine 'ray' needs a newer Ray than {ray.__version__}", given=ray.__version__, todo=todo
+        )
+    return ray
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """Meanwhile a variable has that value, unless it has another one already."""
+    before = os.environ.get(name)
+    os.environ.setdefault(name, value)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+
+
+def _own_resources(declared: Mapping[str, float]) -> dict[str, Any]:
+    """What the project declares, as options of a cluster of its own."""
+    others = dict(declared)
+    options: dict[str, Any] = {}
+    for ours, theirs in (("cpus", "num_cpus"), ("gpus", "num_gpus"), ("memory", "_memory")):
+        if ours in others:
+            options[theirs] = int(others.pop(ours))
+    return options | ({"resources": others} if others else {})
+
+
+def _as_place(resources: Mapping[str, float]) -> dict[str, float]:
+    """The resources of a node, as they are called in `_resources_`."""
+    place = {
+        "cpus": resources.get("CPU", 0.0),
+        "gpus": resources.get("GPU", 0.0),
+        "memory": resources.get("memory", 0.0),
+    }
+    others = {name: amount for name, amount in resources.items() if name not in ("CPU", "GPU", "memory")}
+    return place | {name: amount for name, amount in others.items() if not name.startswith(("node:", "object_store"))}
+
+
+def _check_options(ray: Any, options: Mapping[str, Any]) -> None:
+    """See that Ray knows the names; those that begin with `_` are known to itself only."""
+    known = signature(ray.init).parameters
+    for name in options:
+        if name not in known and not name.startswith("_"):
+            raise _unknown_option(ray, name)
+
+
+def _unknown_option(ray: Any, name: str) -> InvalidValue:
+    known = [known for known in signature(ray.init).parameters if known != "kwargs"]
+    near = near_names(name, known)
+    return InvalidValue(
+        f"the engine 'ray' takes no {name}",
+        given=name,
+        known=known,
+        todo=did_you_mean(near) if near else "It takes what ray.init takes.",
+    )
+
+
+def _is_of_this_process(ray: Any) -> bool:
+    """Whether the cluster that this process is connected to was started by it."""
+    node = getattr(ray._private.worker, "_global_node", None)
+    return node is not None and bool(node.is_head())
+
+
+def _place_of(address: str) -> str:
+    """Where the cluster is that Ray would take.
+
+    Raises:
+        Refused: there is none on this host.
+    """
+    if address != "auto":
+        return address
+    services = importlib.import_module("ray._private.services")
+    try:
+        found: str | None = services.canonicalize_bootstrap_address(address)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise unreachable(address, error) from error
+    if found is None:
+        raise unreachable(address, ConnectionError("none runs on this host"))
+    return found
+
+
+def _read_authentication(ray: Any) -> None:
+    """Let Ray read RAY_AUTH_MODE: it has done so when it was imported."""
+    ray._raylet.Config.initialize("")
+
+
+def _authorization(ray: Any) -> str | None:
+    """What Ray shows to a cluster; None if it is nothing."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token" or not has_token():
+        return None
+    shown = ray._raylet.AuthenticationTokenLoader.instance().get_token_for_http_header()
+    return shown.get("authorization")  # type: ignore[no-any-return]

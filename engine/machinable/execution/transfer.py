@@ -1,0 +1,135 @@
+"""Brings to workers what they need, and home what they write, where they cannot reach the storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from functools import partial
+
+from machinable.engines.base import Engine, Reach, Work
+from machinable.engines.processes.pool import Scratch
+from machinable.engines.transfer import pack_folder, unpack_folder
+from machinable.execution.worker_task import folders_needed, paths_required
+from machinable.plan.spec import Outcome, Requirement, TrialSpec
+from machinable.serialization import loads
+from machinable.storage import layout
+from machinable.storage.files import DirectoryFiles, Files
+
+__all__ = ["Staging", "StorageTransfer", "folders_behind"]
+
+
+class Staging:
+    """An engine in front of another one, whose workers write into a temporary directory of this host.
+
+    The folder of each trial is moved from there into the storage before its future is done, also if its worker was
+    lost.
+
+    Args:
+        engine: where the trials run. files: the storage. folder: of the execution.
+
+    Attributes:
+        directory: what workers take for the storage.
+    """
+
+    def __init__(self, engine: Engine, files: Files, folder: str) -> None:
+        self.name: str = engine.name
+        self.slots: int = engine.slots
+        self.reach: Reach = engine.reach
+        self._scratch = Scratch()
+        self.directory = self._scratch.path
+        self._engine = engine
+        self._files = files
+        self._folder = folder
+        self._spooled = DirectoryFiles(self.directory)
+        self._inner: dict[Future[Outcome], Future[Outcome]] = {}
+        self._fetched: set[str] = set()  # folders that trials read, which are there
+
+    def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
+        """Start a trial. Its folder is in the storage when the future is done."""
+        outer: Future[Outcome] = Future()
+        try:
+            for path in folders_needed(spec):
+                for folder in folders_behind(self._files, path):
+                    if folder not in self._fetched:
+                        unpack_folder(self._spooled, pack_folder(self._files, folder))
+                        self._fetched.add(folder)
+        except Exception as error:
+            outer.set_exception(error)
+            return outer
+        inner = self._engine.submit(work, spec)
+        self._inner[outer] = inner
+        inner.add_done_callback(partial(self._ended, spec, outer))
+        return outer
+
+    def interrupt(self) -> None:
+        """Interrupt all trials that run, if the engine can."""
+        act: Callable[[], None] | None = getattr(self._engine, "interrupt", None)
+        if act is not None:
+            act()
+
+    def end(self, future: Future[Outcome]) -> None:
+        """End a trial, if the engine can."""
+        act: Callable[[Future[Outcome]], None] | None = getattr(self._engine, "end", None)
+        inner = self._inner.get(future)
+        if act is not None and inner is not None:
+            act(inner)
+            wait([future])
+
+    def close(self) -> None:
+        """Remove the directory. The engine is not closed."""
+        self._scratch.close()
+
+    def _ended(self, spec: TrialSpec, outer: Future[Outcome], inner: Future[Outcome]) -> None:
+        problem: BaseException | None = None
+        try:
+            problem = inner.exception()
+            self._bring(layout.join(self._folder, layout.trial(spec.uid)))
+        except BaseException as error:  # a thread of the engine's runs this: whoever waits must hear of it
+            problem = problem or error
+        self._inner.pop(outer, None)
+        if problem is None:
+            outer.set_result(inner.result())
+        else:
+            outer.set_exception(problem)
+
+    def _bring(self, path: str) -> None:
+        if self._spooled.is_directory(path):
+            unpack_folder(self._files, pack_folder(self._spooled, path))
+            self._spooled.remove(path)
+
+
+class StorageTransfer:
+    """The storage of an execution, for an engine whose workers do not reach it."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def fetch(self, path: str) -> bytes:
+        """What a trial needs that reads a folder or an artifact."""
+        return pack_folder(self._files, *folders_behind(self._files, path))
+
+    def store(self, archive: bytes) -> None:
+        """Put a folder back to its place."""
+        unpack_folder(self._files, archive)
+
+
+def folders_behind(files: Files, path: str) -> list[str]:
+    """The folders that a trial needs that reads a folder or an artifact.
+
+    With the folder of a trial those of all that this required, in turn: a component that lives on may read them.
+    """
+    paths, found = [path], []
+    for one in paths:
+        folder, is_artifact, _ = one.partition(f"/{layout.ARTIFACTS}/")
+        found.append(folder)
+        if not is_artifact and layout.ATTEMPTS not in folder.split("/"):
+            paths += [behind for behind in _required_by(files, folder) if behind not in paths]
+    return list(dict.fromkeys(found))
+
+
+def _required_by(files: Files, folder: str) -> list[str]:
+    try:
+        described = loads(files.read(layout.join(folder, layout.TRIAL)))
+    except (FileNotFoundError, NotADirectoryError):
+        return []  # who reads it is told
+    return paths_required(Requirement(**needed) for needed in described.get("requires", {}).values())

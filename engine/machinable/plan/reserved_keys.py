@@ -1,0 +1,151 @@
+"""What the reserved keys of a component say about running it: resources, retries, environment, promised results.
+
+How often a component is tried again: `_retries_: 3`, or `{count: 3, delay: 10, on: [TimeoutError]}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from machinable.config.resolve import Resolved
+from machinable.errors import BadName, MachinableError, MalformedText, UnknownName, WrongType
+from machinable.plan.resources import parse_resources
+from machinable.plan.spec import Retries
+from machinable.serialization import Plain
+from machinable.storage.formats.registry import check_place
+
+__all__ = ["checked_count", "checked_seconds", "parse_environment", "parse_retries", "steering"]
+
+
+def parse_retries(value: Any, path: str) -> Retries | None:
+    """The rule that `_retries_` states; None where it says nothing.
+
+    Raises:
+        WrongType, MalformedText, UnknownName: it says something else.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        return Retries(checked_count(value, path))
+    value = {"on" if key is True else key: item for key, item in value.items()}  # YAML 1.1 reads the key `on` as true
+    for key in value:
+        if key not in ("count", "delay", "on"):
+            raise UnknownName("part of `_retries_`", key, ["count", "delay", "on"], path=path)
+    names = value.get("on") or []
+    if isinstance(names, str):
+        names = [names]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise WrongType(f"`on` takes names of errors, not {names!r}", path=f"{path}.on", given=names)
+    count = checked_count(value.get("count", 1), f"{path}.count")
+    return Retries(count, checked_seconds(value.get("delay", 0.0), f"{path}.delay"), tuple(names))
+
+
+def checked_count(value: Any, path: str) -> int:
+    """A number of retries, 0 or more.
+
+    Raises:
+        WrongType, MalformedText: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise WrongType(f"a number of retries is a whole number, not {value!r}", path=path, given=value)
+    if value < 0:
+        raise MalformedText(f"a number of retries is not below zero: {value}", path=path, given=value)
+    return value
+
+
+def checked_seconds(value: Any, path: str) -> float:
+    """A duration in seconds, 0 or more.
+
+    Raises:
+        WrongType, MalformedText: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise WrongType(f"a duration is a number of seconds, not {value!r}", path=path, given=value)
+    if not 0 <= value < float("inf"):
+        raise MalformedText(f"a duration is not below zero, nor endless: {value!r}", path=path, given=value)
+    return float(value)
+
+
+T = TypeVar("T")
+
+
+def steering(resolved: Resolved, resources: Mapping[str, Plain]) -> dict[str, Any]:
+    """The fields of a trial that its reserved keys decide.
+
+    Args:
+        resources: those of the task, laid over the declared ones.
+
+    Raises:
+        ConfigurationError: one of the keys says something else than it may.
+    """
+    reserved, name = resolved.reserved, resolved.component
+    if not reserved and not resources:
+        return {"resources": {}, "retries": None, "environment": {}, "results": ()}
+
+    def said(key: str, parse: Callable[[Any, str], T]) -> T:
+        try:
+            return parse(reserved.get(key), f"{name}.{key}")
+        except MachinableError as error:
+            if error.at is None:
+                error.at = resolved.reserved_place(key) or resolved.entry.place
+            raise
+
+    asked = parse_resources(resources, "resources")
+    declared = said("_resources_", parse_resources)
+    return {
+        # An amount of 0 takes a declared one back.
+        "resources": {kind: amount for kind, amount in declared.items() if kind not in resources} | asked,
+        "retries": said("_retries_", parse_retries),
+        "environment": said("_environment_", parse_environment),
+        "results": said("_results_", _results),
+    }
+
+
+def parse_environment(value: Any, path: str) -> dict[str, str]:
+    """Variables by name, as texts; one that is null is left out.
+
+    Args:
+        value: null or a mapping. path: where it stands, for messages.
+
+    Raises:
+        WrongType, MalformedText: it is something else.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise WrongType(f"an environment is a mapping, not {value!r}", path=path, given=value)
+    found = {}
+    for key, text in value.items():
+        if not isinstance(key, str) or not key or "=" in key or "\0" in key:
+            raise MalformedText(f"{key!r} cannot be the name of an environment variable", path=path, given=key)
+        if text is None:
+            continue
+        if isinstance(text, (bool, Mapping, list)) or not isinstance(text, (str, int, float)):
+            raise WrongType(
+                f"the variable {key} is text, not {type(text).__name__}",
+                path=f"{path}.{key}",
+                todo="Write it in quotes.",
+            )
+        if "\0" in str(text):
+            raise MalformedText(f"the variable {key} holds a null character", path=f"{path}.{key}")
+        found[key] = str(text)
+    return found
+
+
+def _results(value: Any, path: str) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise WrongType(f"promised results are names of artifacts, not {value!r}", path=path, given=value)
+    for name in names:
+        try:
+            check_place(name.removesuffix("/"))  # what is written by path() may have any extension
+        except BadName as error:
+            raise MalformedText(
+                f"{name!r} is promised and can never be written: {error.message}",
+                path=path,
+                given=name,
+                details=error.details,
+                todo=error.todo,
+            ) from error
+    return tuple(names)

@@ -1,0 +1,1 @@
+"""Run again from what is stored: reproduce, export, restore."""

@@ -1,0 +1,290 @@
+"""Runs an execution again from nothing but what is stored, and says whether the same comes out."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from machinable.errors import InvalidValue, Refused
+from machinable.execution.environment import host, packages
+from machinable.replay.rerun import asked, request_of
+from machinable.replay.restore_code import Code, codes_of, is_search, project_of, refuse_unreachable, repeatable
+from machinable.results.diff import (
+    Change,
+    Difference,
+    Verdict,
+    code_facts_changes,
+    compare,
+    environment_changes,
+    package_changes,
+    verdict,
+)
+from machinable.results.execution import Execution
+from machinable.results.storage import Storage
+from machinable.results.trial import Trial
+from machinable.serialization import Plain
+
+__all__ = ["Compared", "Reproduction", "reproduce"]
+
+ENDED = ("finished", "failed", "reused")  # states in which there is something to compare
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A trial that was run again, and what came out differently."""
+
+    uid: str
+    component: str
+    differences: tuple[Difference, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the differences come to."""
+        return verdict(self.differences)
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of running an execution again.
+
+    Attributes:
+        execution: the folder's name. tolerance: that was allowed. trials: those that were run again, in their order.
+        rows, artifacts: how many were compared. environment: what is not as it was: Python, platform, host, threads,
+            engine, code. packages: those with another version, None for one that is missing or new.
+        notes: what could not be restored or compared. kept: where code and results of the new run lie, if they do.
+    """
+
+    execution: str
+    tolerance: float
+    trials: tuple[Compared, ...]
+    rows: int
+    artifacts: int
+    environment: tuple[Change, ...]
+    packages: tuple[Change, ...]
+    notes: tuple[str, ...]
+    kept: str | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """`identical`, `equal within tolerance` or `different`."""
+        return verdict([one for trial in self.trials for one in trial.differences])
+
+    def as_data(self) -> dict[str, Plain]:
+        """All of it for programs."""
+        return {
+            "execution": self.execution,
+            "verdict": self.verdict,
+            "tolerance": self.tolerance,
+            "rows": self.rows,
+            "artifacts": self.artifacts,
+            "trials": [
+                {
+                    "uid": one.uid,
+                    "component": one.component,
+                    "verdict": one.verdict,
+                    "differences": [difference.as_data() for difference in one.differences],
+                }
+                for one in self.trials
+            ],
+            "environment": [change.as_data() for change in self.environment],
+            "packages": [change.as_data() for change in self.packages],
+            "notes": list(self.notes),
+            "kept": self.kept,
+        }
+
+
+def reproduce(
+    storage: Storage,
+    identifier: str,
+    *,
+    uids: Sequence[str] | None = None,
+    tolerance: float = 0.0,
+    project: str | None = None,
+    engine: Any = None,
+    keep: str | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Reproduction:
+    """Restore the code of an execution, run its task with its seed, and compare.
+
+    The task runs in a process of its own and in a temporary directory, which is removed afterwards.
+
+    Args:
+        uids: of the trials that are run again; None: all that have ended. tolerance: how far numbers may be apart,
+            absolute up to 1 and relative beyond. project: a directory with the code, in place of the code backup.
+        engine: where trials run; None: as then, or local if that is not known or not installed here.
+        keep: a new directory for the restored code (`code`) and what comes out (`storage`).
+        tell: is told what is known before the run; with it, progress goes to stderr.
+
+    Raises:
+        NotStored: no such execution or trial. Refused: it cannot be run again; says why, and what to do.
+        InvalidValue: a tolerance that is none. Whatever the task itself is refused for.
+    """
+    if not 0 <= tolerance < float("inf"):
+        raise InvalidValue(f"the tolerance is {tolerance}", given=tolerance, todo="Give a number such as 1e-6.")
+    execution = storage[identifier]
+    trials, left_out = repeatable(execution, _chosen(execution, uids))
+    refuse_unreachable(execution)
+    codes = [Code(None, trials)] if project is not None else codes_of(execution, trials)
+    notes = [*left_out, *_notes(execution, trials, codes)]
+    where = _engine(execution.data) if engine is None else engine
+    with _directory(keep) as directory, ExitStack() as opened:
+        places = []
+        for number, code in enumerate(codes, start=1):
+            end = f"-{number}" if number > 1 else ""
+            place, missing = project_of(execution, code, project, os.path.join(directory, f"code{end}"))
+            places.append((code, place, os.path.join(directory, f"storage{end}")))
+            notes += missing
+        if tell is not None:
+            for line in [*notes, *_before(execution.data)]:
+                tell(line)
+        again = []
+        for code, place, home in places:
+            is_whole = len(code.trials) == len(execution) and not is_search(execution)
+            wanted = None if is_whole else [trial.uid for trial in code.trials]
+            request = request_of("run", execution, wanted, place, home, where, tell is not None)
+            folder: str = asked(request, directory)
+            again.append((code.trials, opened.enter_context(Storage(home))[folder]))
+        return _compared(execution, again, tolerance, notes, project, keep)
+
+
+def _chosen(execution: Execution, uids: Sequence[str] | None) -> list[Trial]:
+    trials = list(execution.trials) if uids is None else [execution[uid] for uid in dict.fromkeys(uids)]
+    ended = [trial for trial in trials if trial.status in ENDED]
+    if not ended:
+        states = ", ".join(sorted({trial.status for trial in trials})) or "there are none"
+        raise Refused(
+            f"no trial of {execution} has ended, so there is nothing to compare with ({states})",
+            given=str(execution),
+            todo="Search again." if is_search(execution) else f"Let it end: machinable resume {execution}",
+        )
+    return ended
+
+
+_HIDDEN = re.compile(r"(?:^|\s|')([^\s=']*(?:^|\.|(?<=['\s]))_[^\s=']*[^_\s=']\??)=…")
+
+
+def _notes(execution: Execution, trials: Sequence[Trial], codes: Sequence[Code]) -> Iterator[str]:
+    """What cannot be restored or compared."""
+    if len(codes) > 1:
+        yield f"{execution} was resumed with other code; each trial runs again with the code that it ran with"
+    command = (execution.data.get("host") or {}).get("command") or ""
+    for name in _HIDDEN.findall(command):
+        said = "was given on the command line; hidden values are not stored, it is as the project says"
+        yield f"the value of {name} {said}"
+    left_out = len(execution) - len(trials)
+    samples = [trial for trial in trials if trial.attempt > 1 and trial.sample is not None]
+    if samples:
+        who = "a sample" if len(samples) == 1 else f"each of {len(samples)} samples"
+        yield f"{who} that was set aside or tried again is repeated in one go"
+    others = [trial for trial in execution.trials if trial.status not in ENDED]
+    if others and left_out >= len(others):
+        count = len(others)
+        yield f"{count} trial{'' if count == 1 else 's'} of {execution} had not ended and cannot be compared"
+    for trial in trials:
+        if trial.attempt > 1 and trial.sample is None:
+            yield f"trial {trial.uid} ended with attempt {trial.attempt}, and begins with attempt 1 again"
+        if (checkpoint := trial.flags.get("CHECKPOINT")) is not None:
+            yield f"trial {trial.uid} began from the checkpoint {checkpoint}, which is not in the backup"
+
+
+def _before(data: Mapping[str, Any]) -> Iterator[str]:
+    """What is not as it was, as far as that is known before the run."""
+    here = {"python": platform.python_version(), "platform": sys.platform, "packages": packages(), "host": host()}
+    for change in environment_changes(data, {**data, **here}):
+        if change.name in ("python", "platform"):
+            yield f"{change.name} was {change.before}, here it is {change.after}"
+    if changes := package_changes(data, here):
+        shown = [f"{change.name} {change.before or 'nothing'} → {change.after or 'nothing'}" for change in changes[:5]]
+        more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
+        yield f"{len(changes)} package{' differs' if len(changes) == 1 else 's differ'}: {', '.join(shown)}{more}"
+
+
+def _engine(data: Mapping[str, Any]) -> Any:
+    from importlib.util import find_spec
+
+    from machinable.engines.registry import KNOWN
+
+    engine = data.get("engine") or {}
+    kind, slots = engine.get("type"), engine.get("slots")
+    if kind == "processes" and isinstance(slots, int):
+        return f"processes:{slots}"
+    if kind == "ray" and find_spec("ray") is None:
+        return "local"
+    return kind if kind in KNOWN and kind != "dry" else "local"
+
+
+@contextmanager
+def _directory(keep: str | None) -> Iterator[str]:
+    """A temporary directory, or one that is kept.
+
+    Raises:
+        InvalidValue: what is to be kept cannot be, or is not empty.
+    """
+    if keep is None:
+        from tempfile import TemporaryDirectory
+
+        with TemporaryDirectory(prefix="machinable-reproduce-", ignore_cleanup_errors=True) as directory:
+            yield os.path.realpath(directory)
+        return
+    path = _kept(keep)
+    try:
+        os.makedirs(path, exist_ok=True)
+        is_free = not os.listdir(path)
+    except OSError as error:
+        raise InvalidValue(f"{path} cannot be a directory: {error.strerror}", given=keep) from error
+    if not is_free:
+        raise InvalidValue(f"{path} is not empty", given=keep, todo="Name a directory that is not there yet.")
+    yield path
+
+
+def _kept(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+# --- comparing
+
+
+def _compared(
+    before: Execution,
+    again: Sequence[tuple[Sequence[Trial], Execution]],
+    tolerance: float,
+    notes: Sequence[str],
+    project: str | None,
+    keep: str | None,
+) -> Reproduction:
+    order = {trial.uid: trial.index for trials, _ in again for trial in trials}
+    pairs = [(trial, after[trial.uid]) for trials, after in again for trial in trials if trial.uid in after]
+    lost = [trial for trials, after in again for trial in trials if trial.uid not in after]
+    gone = Difference("status", "", "the restored code makes a plan without this trial", float("inf"), False)
+    compared = [Compared(one.uid, one.component, tuple(compare(one, other, tolerance))) for one, other in pairs]
+    compared += [Compared(trial.uid, trial.component, (gone,)) for trial in lost]
+    compared.sort(key=lambda one: order[one.uid])
+    _, after = again[0]
+    changes = [change for change in environment_changes(before.data, after.data) if change.name != "user"]
+    threads = _threads([one for one, _ in pairs]), _threads([other for _, other in pairs])
+    if threads[0] and threads[0] != threads[1]:
+        changes.append(Change("threads", *threads))
+    if project is not None:
+        changes += [change for change in code_facts_changes(before.data, after.data) if change.name != "backup"]
+    return Reproduction(
+        execution=str(before),
+        tolerance=tolerance,
+        trials=tuple(compared),
+        rows=sum(len(one.records(scope)) for one, _ in pairs for scope in one.records.scopes),
+        artifacts=sum(len(one.files) for one, _ in pairs),
+        environment=tuple(changes),
+        packages=tuple(package_changes(before.data, after.data)),
+        notes=tuple(notes),
+        kept=None if keep is None else _kept(keep),
+    )
+
+
+def _threads(trials: Sequence[Trial]) -> str:
+    """With how many threads they computed."""
+    return ", ".join(map(str, sorted({trial.threads for trial in trials if trial.threads is not None})))

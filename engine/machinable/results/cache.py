@@ -1,0 +1,388 @@
+"""What was read of an execution, kept by column in a cache of the user's: who reads it next reads a part of that.
+
+A cache is never needed: without it, or when it does not fit exactly, plan and ledger are read. A file has a line with
+its checksum, one that says what the rest is, and one for each column. The directory can be removed at any time.
+
+Many JSON values of a similar shape, column by column: a question about one key reads what is under that key.
+
+A *shape* says where the values are, as numbers of lines. Each line is a JSON list.
+
+    {"all": 0}                                   the values, all of one type
+    {"of": 0}                                    one value, which all of them are
+    {"of": 0, "at": 1}                           few values; for each place, which one
+    {"keys": ["a", "b"], "columns": [{…}, {…}]}  mappings with these keys, in this order
+    {"which": 0, "parts": [{…}, {…}]}            values of several types; for each place, of which part the next one is
+    {"any": 0}                                   the values, of too many types for that
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from stat import S_ISDIR
+from typing import Any, NamedTuple, TypeAlias
+from zlib import crc32
+
+from machinable.serialization import decode, encode
+from machinable.settings import keeps_cache
+from machinable.storage import layout
+from machinable.storage.files import DirectoryFiles, Files
+
+__all__ = ["CachedExecution", "Columns", "Look", "Shape", "State", "can_change", "find", "keep", "pack", "state_of"]
+
+Shape: TypeAlias = Mapping[str, Any]
+Look: TypeAlias = Callable[[Any, tuple[str, ...]], Any]  # a value and the keys that are left: what is there
+
+_MANY = 64  # types of values in one place, from which on each would be a column of few
+_CHANGING = frozenset({dict, list, tuple})
+
+_dump = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def pack(values: Sequence[Any], lines: dict[bytes, int]) -> Shape:
+    """The shape of values that `json` has read. Lines that there are not are added to `lines`, with their numbers."""
+    types: list[Any] = list(set(map(type, values)))
+    if types == [dict]:
+        types = list(dict.fromkeys(map(tuple, values)))
+        if len(types) == 1:
+            keys = types[0]
+            return {"keys": keys, "columns": [pack([value[key] for value in values], lines) for key in keys]}
+    elif len(types) == 1:
+        return _pack_equal(values, types[0], lines)
+    kinds = [tuple(value) if type(value) is dict else type(value) for value in values]
+    parts: dict[Any, list[Any]] = {kind: [] for kind in kinds}
+    if len(parts) > _MANY:
+        return {"any": _line(values, lines)}
+    for kind, value in zip(kinds, values, strict=True):
+        parts[kind].append(value)
+    numbers = {kind: number for number, kind in enumerate(parts)}
+    which = _line([numbers[kind] for kind in kinds], lines)
+    return {"which": which, "parts": [pack(part, lines) for part in parts.values()]}
+
+
+def _pack_equal(values: Sequence[Any], kind: type, lines: dict[bytes, int]) -> Shape:
+    """The shape of values of one type, which is not that of mappings."""
+    marks: Sequence[Any] = values
+    if kind is float:
+        # Equal is what has the same bits: 0.0 is not -0.0, and NaN is NaN.
+        marks = memoryview(array("d", values)).cast("B").cast("q").tolist()
+    elif kind is list:
+        marks = list(map(repr, values))
+    different = dict(zip(marks, values, strict=True))
+    if len(different) == 1:
+        return {"of": _line([*different.values()], lines)}
+    if len(different) > len(values) // 4:
+        return {"all": _line(values, lines)}
+    numbers = {mark: number for number, mark in enumerate(different)}
+    return {"of": _line([*different.values()], lines), "at": _line([numbers[mark] for mark in marks], lines)}
+
+
+def _line(values: Sequence[Any], lines: dict[bytes, int]) -> int:
+    return lines.setdefault(_dump(values).encode(), len(lines))
+
+
+class Columns:
+    """Values that were packed.
+
+    Args:
+        count: how many there are. shape: of them. line: gives the list of a line; it is asked for those that are
+            needed, and what it gave is not changed.
+    """
+
+    def __init__(self, count: int, shape: Shape, line: Callable[[int], list[Any]]) -> None:
+        self.count = count
+        self._shape = shape
+        self._line = line
+
+    def values(self) -> list[Any]:
+        """All of them. No value that can be changed is shared; the list may be."""
+        shape = self._shape
+        if "parts" in shape:
+            return self._joined(lambda part: part.values())
+        if "keys" in shape:
+            keys = shape["keys"]
+            if not keys:
+                return [{} for _ in range(self.count)]
+            columns = [self._below(column).values() for column in shape["columns"]]
+            return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
+        if "of" in shape:
+            values = self._spread(self._line(shape["of"]))
+        else:
+            values = self._line(shape["all" if "all" in shape else "any"])
+        return [_copy(value) for value in values] if can_change(values) else values
+
+    def under(self, key: str) -> Columns | None:
+        """The values under a key that all have; None if they are not all such mappings."""
+        keys = self._shape.get("keys", ())
+        return self._below(self._shape["columns"][keys.index(key)]) if key in keys else None
+
+    def find(self, keys: tuple[str, ...], look: Look) -> list[Any]:
+        """What `look` says of each value and the keys.
+
+        Mappings that have the first of the keys are passed over, and it is asked for the value in them and the rest of
+        the keys: it must say the same of both. A number with no keys left is its own answer. It is asked once for
+        values that are equal, unless what it says can be changed.
+        """
+        shape = self._shape
+        if "parts" in shape:
+            return self._joined(lambda part: part.find(keys, look))
+        below = self.under(keys[0]) if keys else None
+        if below is not None:
+            return below.find(keys[1:], look)
+        if "of" in shape:
+            answers = [look(value, keys) for value in self._line(shape["of"])]
+            if not can_change(answers):
+                return self._spread(answers)
+        values = self.values()
+        if not keys and "all" in shape and type(values[0]) in (int, float):
+            return values
+        return [look(value, keys) for value in values]
+
+    def _below(self, shape: Shape) -> Columns:
+        return Columns(self.count, shape, self._line)
+
+    def _spread(self, few: list[Any]) -> list[Any]:
+        at = self._shape.get("at")
+        return few * self.count if at is None else [few[number] for number in self._line(at)]
+
+    def _joined(self, ask: Callable[[Columns], list[Any]]) -> list[Any]:
+        which = self._line(self._shape["which"])
+        parts: list[Iterator[Any]] = [
+            iter(ask(Columns(which.count(number), shape, self._line)))
+            for number, shape in enumerate(self._shape["parts"])
+        ]
+        return [next(parts[number]) for number in which]
+
+
+def can_change(values: Sequence[Any]) -> bool:
+    """Whether there are values that whoever gets them could change."""
+    return not _CHANGING.isdisjoint(map(type, values))
+
+
+def _copy(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if type(value) is list else value
+
+
+SMALLEST = 256 * 2**10  # bytes of a plan from which on a cache saves more than it costs
+LARGEST = 256 * 2**20  # bytes of all files of the cache
+SETTLED = 2.0  # seconds; a file that has been changed since could change again without another time
+QUIET = 60.0  # seconds; what has not ended and was changed since will mostly change again, and to keep it costs time
+_VERSION = 1  # of the file; raise it when what is kept changes, or which events count
+_ENDING = ".columns"
+
+
+class State(NamedTuple):
+    """Which files were read.
+
+    Attributes:
+        place: their directory. files: of each its name and what is different for any other content.
+        changed: when the last change was, in seconds since the epoch.
+    """
+
+    place: str
+    files: list[list[Any]]
+    changed: float
+
+
+class CachedExecution(NamedTuple):
+    """What plan and ledger say.
+
+    Attributes:
+        trials: for each line of the plan a mapping of that line, `plan`, and the last event of that trial, `event`, or
+            None. others: the last events of trials that are not in the plan. last: the last event of the execution.
+        has_marks: whether events hold what JSON lacks, as `encode` writes it.
+    """
+
+    trials: Columns
+    others: list[dict[str, Any]]
+    last: str | None
+    has_marks: bool
+
+    def plan(self) -> list[dict[str, Any]]:
+        """The lines of the plan, as `json` reads them."""
+        return self._part("plan")
+
+    def events(self) -> dict[str, dict[str, Any]]:
+        """The last event of each trial, by uid."""
+        events = [event for event in self._part("event") if event is not None] + self.others
+        return {event["uid"]: decode(event) if self.has_marks else event for event in events}
+
+    def _part(self, name: str) -> list[Any]:
+        part = self.trials.under(name)
+        return [] if part is None else part.values()
+
+
+def state_of(files: Files, folder: str) -> State | None:
+    """What the files of an execution are now; None if they are not to be kept.
+
+    That is: they are few or elsewhere, or the user does not want it.
+    """
+    place = files.local_path(folder)
+    if type(files) is not DirectoryFiles or place is None or not keeps_cache(os.environ):
+        return None
+    plan, ledger = os.path.join(place, layout.PLAN), os.path.join(place, layout.LEDGER)
+    try:
+        if os.stat(plan).st_size < SMALLEST:
+            return None
+        paths = [plan, ledger]
+        if os.path.exists(layout.part(ledger, 1)):
+            names = os.listdir(place)
+            paths += [os.path.join(place, name) for name in sorted(names) if _is_part(name)]
+        found = [_stat(path) for path in paths]
+    except OSError:  # whoever reads the files tells what is wrong with them
+        return None
+    changed = max(max(facts.st_mtime, facts.st_ctime) for facts in found)
+    return State(
+        place,
+        [
+            [os.path.basename(path), facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
+            for path, facts in zip(paths, found, strict=True)
+        ],
+        changed,
+    )
+
+
+def _is_part(name: str) -> bool:
+    return bool(layout.part_number(name)) and layout.whole(name) == layout.LEDGER
+
+
+def _stat(path: str) -> os.stat_result:
+    # A network file system may tell old facts about a path, but not about a file that has just been opened.
+    with open(path, "rb", buffering=0) as file:
+        return os.fstat(file.fileno())
+
+
+def find(state: State) -> CachedExecution | None:
+    """What was kept of files in that state; None if there is nothing of the kind."""
+    path = _path(state)
+    if path is None:
+        return None
+    try:
+        with open(path, "rb", buffering=0) as file:
+            data = file.read()
+    except OSError:
+        return None
+    first, _, rest = data.partition(b"\n")
+    if first != _first(rest):
+        return None
+    about, _, columns = rest.partition(b"\n")
+    facts = json.loads(about)
+    if facts["place"] != state.place or facts["files"] != state.files:
+        return None
+    with suppress(OSError):  # another reader has just removed it
+        os.utime(path)  # the files that nobody has read for the longest time go first
+    trials = Columns(facts["count"], facts["shape"], _Lines(columns, facts["ends"]).__getitem__)
+    return CachedExecution(trials, facts["others"], facts["last"], facts["has_marks"])
+
+
+def keep(
+    state: State,
+    plan: Sequence[Mapping[str, Any]],
+    events: Mapping[str, Mapping[str, Any]],
+    last: str | None,
+) -> None:
+    """Keep what was read of files in that state. Where that cannot be, nothing is kept.
+
+    Args:
+        plan: its lines, as `json` reads them. events: the last of each trial. last: that of the execution.
+    """
+    path = _path(state, make=True)
+    if path is None:
+        return
+    lines: dict[bytes, int] = {}
+    encoded = {uid: encode(event) for uid, event in events.items()}
+    shape = pack([{"plan": row, "event": encoded.get(row["uid"])} for row in plan], lines)
+    planned = {row["uid"] for row in plan}
+    ends, end = [], 0
+    for line in lines:
+        end += len(line) + 1
+        ends.append(end)
+    about = {
+        "place": state.place,
+        "files": state.files,
+        "count": len(plan),
+        "shape": shape,
+        "ends": ends,
+        "others": [event for uid, event in encoded.items() if uid not in planned],
+        "last": last,
+        "has_marks": encoded != events,
+    }
+    rest = b"\n".join([json.dumps(about).encode(), *lines, b""])
+    data = _first(rest) + b"\n" + rest
+    if len(data) > LARGEST:
+        return
+    with suppress(OSError):  # no space, or no permission: then the next reader has to read it all as well
+        _write(path, data)
+        _shrink(os.path.dirname(path), path)
+
+
+def _first(rest: bytes) -> bytes:
+    """The line before the rest. Another version of machinable may have understood a plan or a ledger in another way."""
+    version = sys.modules["machinable"].__version__
+    return f"machinable {version} cache {_VERSION} {crc32(rest):08x} {len(rest)}".encode()
+
+
+class _Lines(dict[int, list[Any]]):
+    """The lines of the columns by their numbers, parsed when they are asked for."""
+
+    def __init__(self, data: bytes, ends: Sequence[int]) -> None:
+        self._data = data
+        self._ends = ends
+
+    def __missing__(self, number: int) -> list[Any]:
+        begin = self._ends[number - 1] if number else 0
+        self[number] = line = json.loads(self._data[begin : self._ends[number]])
+        return line  # type: ignore[no-any-return]
+
+
+def _path(state: State, *, make: bool = False) -> str | None:
+    """Where the cache of an execution lies; None if there is no directory that is nobody else's."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # as the standard wants it
+        home = os.path.expanduser("~")
+        if not os.path.isabs(home) or not os.path.isdir(home):
+            return None
+        base = os.path.join(home, ".cache")
+    directory = os.path.join(base, "machinable")
+    try:
+        if make:
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+        facts = os.lstat(directory)
+    except OSError:
+        return None
+    is_ours = not hasattr(os, "geteuid") or (facts.st_uid == os.geteuid() and not facts.st_mode & 0o022)
+    if not S_ISDIR(facts.st_mode) or not is_ours:
+        return None  # who can write there decides what is read
+    return os.path.join(directory, sha256(os.fsencode(state.place)).hexdigest()[:32] + _ENDING)
+
+
+def _write(path: str, data: bytes) -> None:
+    beside = f"{path}.{os.getpid():x}-{os.urandom(8).hex()}"
+    try:
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(beside)
+        raise
+
+
+def _shrink(directory: str, newest: str) -> None:
+    """Remove the files that have not been used for the longest time, until the others are not too large."""
+    with os.scandir(directory) as entries:
+        stats = [(entry.stat(follow_symlinks=False), entry.path) for entry in entries if _ENDING in entry.name]
+        files = sorted((facts.st_mtime, facts.st_size, path) for facts, path in stats)
+    size = sum(one for _, one, _ in files)
+    for _, one, path in files:
+        if size > LARGEST and path != newest:
+            with suppress(FileNotFoundError):  # another reader does the same
+                os.unlink(path)
+            size -= one

@@ -1,0 +1,503 @@
+"""How two trials differ in what came out of them: states, results, rows and artifacts, by bytes and then by value.
+
+Which trials of two executions belong together, so that they can be compared.
+What two executions ran in: versions of Python and packages, host, platform, engine and the state of the code.
+How the code of two executions differs: which files of the backups, and which lines of them.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+import zipfile
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from machinable.errors import Damaged, MachinableError
+from machinable.results.trial import Trial
+from machinable.serialization import Plain, canonical, dumps
+
+__all__ = [
+    "TIMES",
+    "Change",
+    "Difference",
+    "FileChange",
+    "Matched",
+    "Verdict",
+    "code_changes",
+    "code_facts_changes",
+    "compare",
+    "differences",
+    "environment_changes",
+    "match",
+    "names_in",
+    "package_changes",
+    "verdict",
+]
+
+
+class Matched(NamedTuple):
+    """Pairs of trials in the order of the first execution, and those that have no counterpart."""
+
+    pairs: list[tuple[Trial, Trial]]
+    only_one: list[Trial]
+    only_other: list[Trial]
+
+
+def match(one: Iterable[Trial], other: Iterable[Trial]) -> Matched:
+    """Pair trials: those of the same uid, then those that were asked for alike, then those of the same component.
+
+    Asked for alike are trials of one component, version and number of repetition; among equal ones the order counts.
+    """
+    first, second = list(one), list(other)
+    partners: dict[int, Trial] = {}
+    taken: set[int] = set()
+    for key in (_uid, _wish, _place, _component):
+        waiting: dict[Hashable, list[Trial]] = {}
+        for trial in second:
+            if id(trial) not in taken:
+                waiting.setdefault(key(trial), []).append(trial)
+        for members in waiting.values():
+            members.reverse()
+        for trial in first:
+            candidates = waiting.get(key(trial)) if id(trial) not in partners else None
+            if candidates:
+                partners[id(trial)] = found = candidates.pop()
+                taken.add(id(found))
+    pairs = [(trial, partners[id(trial)]) for trial in first if id(trial) in partners]
+    return Matched(
+        pairs,
+        [trial for trial in first if id(trial) not in partners],
+        [trial for trial in second if id(trial) not in taken],
+    )
+
+
+def _uid(trial: Trial) -> Hashable:
+    return trial.uid
+
+
+def _numbers(trial: Trial) -> tuple[tuple[str, int], ...]:
+    """The numbers of its repetitions."""
+    flags = trial.planned("flags")
+    names = [name for name in flags if "_NUMBER" in name and name.replace("_NUMBER", "_SEED") in flags]
+    return tuple((name, flags[name]) for name in names)
+
+
+def _wish(trial: Trial) -> Hashable:
+    return trial.component, canonical(trial.version), _numbers(trial)
+
+
+def _place(trial: Trial) -> Hashable:
+    return trial.component, _numbers(trial)
+
+
+def _component(trial: Trial) -> Hashable:
+    return trial.component
+
+
+class Change(NamedTuple):
+    """A fact that differs; None where one side does not have it."""
+
+    name: str
+    before: Plain
+    after: Plain
+
+    def as_data(self) -> dict[str, Plain]:
+        """The change for programs."""
+        return self._asdict()
+
+
+_FACTS = (
+    ("python", ("python",)),
+    ("platform", ("platform",)),
+    ("machine", ("machine",)),
+    ("engine", ("engine", "type")),
+    ("host", ("host", "name")),
+    ("user", ("host", "user")),
+)
+_CODE = (
+    ("commit", ("code", "commit")),
+    ("branch", ("code", "branch")),
+    ("uncommitted changes", ("code", "dirty")),
+    ("backup", ("code", "backup")),
+)
+
+
+def environment_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """What differs around the code of two executions, by their execution.json; packages apart."""
+    return _changes(_FACTS, before, after)
+
+
+def code_facts_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """What differs in what is known about the code of two executions: commit, branch, digest of the backup."""
+    return _changes(_CODE, before, after)
+
+
+def _changes(
+    facts: tuple[tuple[str, tuple[str, ...]], ...], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> list[Change]:
+    found = [Change(name, _at(before, keys), _at(after, keys)) for name, keys in facts]
+    return [change for change in found if change.before != change.after]
+
+
+def _at(data: Mapping[str, Any], keys: tuple[str, ...]) -> Plain:
+    value: Any = data
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def package_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """Packages with another version, those that are missing, and new ones, by the execution.json of two executions."""
+    one, other = (data.get("packages") or {} for data in (before, after))
+    names = sorted({*one, *other})
+    return [Change(name, one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)]
+
+
+LARGEST = 2**20  # bytes of a file that is compared line by line
+
+
+class FileChange(NamedTuple):
+    """A file that differs.
+
+    Attributes:
+        name: its path in the project. how: `changed`, `new` or `missing`.
+        lines: a unified diff, without line breaks; None for what is no text, or too long to be compared.
+    """
+
+    name: str
+    how: str
+    lines: list[str] | None
+
+    def as_data(self) -> dict[str, Plain]:
+        """The change for programs."""
+        return self._asdict()
+
+
+def names_in(archive: bytes) -> list[str]:
+    """The files in a code backup.
+
+    Raises:
+        Damaged: it is no archive.
+    """
+    return sorted(_open(archive).NameToInfo)
+
+
+def code_changes(before: bytes, after: bytes) -> list[FileChange]:
+    """The files that differ between two code backups, by name.
+
+    Raises:
+        Damaged: one of them cannot be read.
+    """
+    if before == after:
+        return []
+    one, other = _open(before), _open(after)
+    changes = []
+    for name in sorted({*one.NameToInfo, *other.NameToInfo}):
+        mine, theirs = one.NameToInfo.get(name), other.NameToInfo.get(name)
+        if mine is None:
+            changes.append(FileChange(name, "new", _diff(name, "", _text(other, name))))
+        elif theirs is None:
+            changes.append(FileChange(name, "missing", _diff(name, _text(one, name), "")))
+        elif (mine.CRC, mine.file_size, mine.external_attr) != (theirs.CRC, theirs.file_size, theirs.external_attr):
+            changes.append(FileChange(name, "changed", _diff(name, _text(one, name), _text(other, name))))
+    return changes
+
+
+def _open(archive: bytes) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(io.BytesIO(archive))
+    except zipfile.BadZipFile as error:
+        raise Damaged(f"a code backup cannot be read: {error}", todo="Restore code.zip from a copy.") from error
+
+
+def _text(archive: zipfile.ZipFile, name: str) -> str | None:
+    """The content of a text file, None for another one."""
+    if archive.getinfo(name).file_size > LARGEST:
+        return None
+    try:
+        text = archive.read(name).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise Damaged(f"{name} in a code backup cannot be read: {error}", given=name) from error
+    return None if "\0" in text else text
+
+
+def _diff(name: str, before: str | None, after: str | None) -> list[str] | None:
+    if before is None or after is None:
+        return None
+    from difflib import unified_diff
+
+    return list(unified_diff(before.splitlines(), after.splitlines(), name, name, lineterm=""))
+
+
+Verdict: TypeAlias = Literal["identical", "equal within tolerance", "different"]
+
+TIMES = frozenset({"_timestamp", "_seconds_taken", "_total_seconds_taken"})  # columns that are never the same
+
+_MISSING: Any = object()
+_NUMBERS = "iufc"  # kinds of arrays
+_WIDEST = 60
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing in which two trials differ.
+
+    Attributes:
+        part: `status`, `error`, `result`, `records` or `artifacts`.
+        name: of a record `scope.column` or the scope, of an artifact its name, else "".
+        text: how it differs, in a line.
+        largest: the largest difference of two numbers, absolute between numbers up to 1 and relative to the larger
+            one beyond; infinite where it is more than a matter of numbers.
+        is_within: whether that is within the tolerance, and only bytes or digits differ.
+    """
+
+    part: str
+    name: str
+    text: str
+    largest: float
+    is_within: bool
+
+    def __str__(self) -> str:
+        return f"{self.part} {self.name}: {self.text}" if self.name else f"{self.part}: {self.text}"
+
+    def as_data(self) -> dict[str, Plain]:
+        """The difference for programs; `largest` is null where it is more than a matter of numbers."""
+        return {
+            "part": self.part,
+            "name": self.name,
+            "text": self.text,
+            "within": self.is_within,
+            "largest": self.largest if math.isfinite(self.largest) else None,
+        }
+
+
+def verdict(found: Sequence[Difference]) -> Verdict:
+    """What differences come to."""
+    if not found:
+        return "identical"
+    return "equal within tolerance" if all(one.is_within for one in found) else "different"
+
+
+def compare(one: Trial, other: Trial, tolerance: float = 0.0) -> list[Difference]:
+    """All differences in what came out of two trials. Times do not count, nor where a trial's result was taken from.
+
+    Args:
+        tolerance: how far numbers may be apart, absolute up to 1 and relative beyond; 0: equal values, other bytes.
+    """
+    return list(differences(one, other, tolerance))
+
+
+def differences(one: Trial, other: Trial, tolerance: float = 0.0) -> Iterator[Difference]:
+    """The differences one after the other; see `compare`."""
+    states = [_ended(trial.status) for trial in (one, other)]
+    if states[0] != states[1]:
+        yield Difference("status", "", f"{states[0]} → {states[1]}", math.inf, False)
+    errors = [_headline(trial.error) if trial.status == "failed" else None for trial in (one, other)]
+    if errors[0] != errors[1]:
+        yield Difference("error", "", f"{errors[0] or 'none'} → {errors[1] or 'none'}", math.inf, False)
+    yield from _values("result", "", [(one.result, other.result)], tolerance, "")
+    yield from _records(one, other, tolerance)
+    yield from _artifacts(one, other, tolerance)
+
+
+def _ended(status: str) -> str:
+    return "finished" if status == "reused" else status
+
+
+def _headline(error: Mapping[str, str] | None) -> str | None:
+    if error is None:
+        return None
+    message = (error.get("message") or "").strip()
+    return f"{error.get('type')}: {message}" if message else str(error.get("type"))
+
+
+# --- values
+
+
+class _Distance:
+    """How far apart values are: the largest distance, and where the first difference is."""
+
+    def __init__(self) -> None:
+        self.largest = 0.0
+        self.first: tuple[str, Any, Any] | None = None
+
+    def note(self, path: str, one: Any, other: Any, far: float) -> None:
+        if self.first is None:
+            self.first = path, one, other
+        self.largest = max(self.largest, far)
+
+    def measure(self, one: Any, other: Any, path: str = "") -> None:
+        """Go through two values of any depth, without recursion into what is equal."""
+        waiting = [(path, one, other)]
+        while waiting:
+            path, one, other = waiting.pop()
+            if isinstance(one, Mapping) and isinstance(other, Mapping):
+                keys = list(dict.fromkeys([*one, *other]))
+                keys.reverse()
+                waiting += [(_below(path, k), one.get(k, _MISSING), other.get(k, _MISSING)) for k in keys]
+            elif isinstance(one, (list, tuple)) and type(one) is type(other) and len(one) == len(other):
+                waiting += [(f"{path}[{i}]", one[i], other[i]) for i in reversed(range(len(one)))]
+            elif _is_array(one) and _is_array(other):
+                self._arrays(path, one, other)
+            elif not _is_same(one, other):
+                self.note(path, one, other, _apart(one, other))
+
+    def _arrays(self, path: str, one: Any, other: Any) -> None:
+        if one.shape != other.shape:
+            self.note(path, f"shape {one.shape}", f"shape {other.shape}", math.inf)
+            return
+        are_numbers = set(one.dtype.kind + other.dtype.kind) <= set(_NUMBERS)
+        if one.dtype != other.dtype:
+            self.note(path, str(one.dtype), str(other.dtype), 0.0 if are_numbers else math.inf)
+            if not are_numbers:
+                return
+        import numpy
+
+        is_different = one != other
+        far: Any = math.inf
+        if are_numbers:
+            is_different &= ~((one != one) & (other != other))  # NaN is NaN
+            kind = complex if "c" in one.dtype.kind + other.dtype.kind else numpy.longdouble
+            a, b = one.astype(kind)[is_different], other.astype(kind)[is_different]
+            with numpy.errstate(invalid="ignore", over="ignore"):
+                far = numpy.abs(a - b) / numpy.maximum(1.0, numpy.maximum(numpy.abs(a), numpy.abs(b)))
+            far = float(numpy.where(numpy.isfinite(far), far, math.inf).max(initial=0.0))
+        places = numpy.argwhere(is_different)
+        if len(places):
+            place = tuple(map(int, places[0]))
+            self.note(f"{path}[{', '.join(map(str, place))}]", one[place].item(), other[place].item(), far)
+
+
+def _below(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def _is_array(value: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if one is _MISSING or other is _MISSING:
+        return False
+    try:
+        return canonical(one) == canonical(other)
+    except MachinableError:  # e.g. a tree of XML
+        return False
+
+
+def _apart(one: Any, other: Any) -> float:
+    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (one, other))
+    if not numbers:
+        return math.inf
+    if one == other:
+        return 0.0  # 1 and 1.0, 0.0 and -0.0
+    far = abs(one - other) / max(1.0, abs(one), abs(other))
+    return float(far) if math.isfinite(far) else math.inf
+
+
+def _shown(value: Any) -> str:
+    if value is _MISSING:
+        return "nothing"
+    try:
+        text = value if isinstance(value, str) else dumps(value)
+    except MachinableError:
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+
+
+def _values(
+    part: str, name: str, pairs: Sequence[tuple[Any, Any]], tolerance: float, unit: str
+) -> Iterator[Difference]:
+    """The difference of a number of pairs, such as the values of a column, if there is one."""
+    largest, count, first = 0.0, 0, ""
+    for index, (one, other) in enumerate(pairs):
+        distance = _Distance()
+        distance.measure(one, other)
+        if distance.first is None:
+            continue
+        count += 1
+        largest = max(largest, distance.largest)
+        if not first:
+            path, before, after = distance.first
+            where = f"{unit} {index}{f' {path}' if path else ''}: " if unit else f"{path}: " if path else ""
+            first = f"{where}{_shown(before)} → {_shown(after)}"
+    if not count:
+        return
+    many = f"{count} of {len(pairs)} {unit}s, first in " if unit else ""
+    yield Difference(part, name, f"{many}{first}{_by(largest)}", largest, largest <= tolerance)
+
+
+def _by(largest: float) -> str:
+    if largest == 0.0:
+        return " (equal as numbers)"
+    return f" (at most {largest:.2g} apart)" if math.isfinite(largest) else ""
+
+
+# --- records
+
+
+def _records(one: Trial, other: Trial, tolerance: float) -> Iterator[Difference]:
+    scopes = one.records.scopes, other.records.scopes
+    for scope in sorted({*scopes[0], *scopes[1]}):
+        rows = (
+            one.records(scope).rows if scope in scopes[0] else [],
+            other.records(scope).rows if scope in scopes[1] else [],
+        )
+        if len(rows[0]) != len(rows[1]):
+            yield Difference("records", scope, f"{len(rows[0])} → {len(rows[1])} rows", math.inf, False)
+        both = list(zip(*rows, strict=False))
+        columns = dict.fromkeys(column for pair in both for row in pair for column in row)
+        for column in columns:
+            if column not in TIMES:
+                pairs = [(a.get(column, _MISSING), b.get(column, _MISSING)) for a, b in both]
+                yield from _values("records", f"{scope}.{column}", pairs, tolerance, "row")
+
+
+# --- artifacts
+
+
+def _artifacts(one: Trial, other: Trial, tolerance: float) -> Iterator[Difference]:
+    names = [trial.files for trial in (one, other)]
+    for name in sorted({*names[0], *names[1]}):
+        if name not in names[0] or name not in names[1]:
+            text = "was written, now it is missing" if name in names[0] else "was not written before"
+            yield Difference("artifacts", name, text, math.inf, False)
+            continue
+        contents = one.content(name), other.content(name)
+        if contents[0] != contents[1]:
+            yield _artifact(name, contents, tolerance)
+
+
+def _artifact(name: str, contents: tuple[bytes, bytes], tolerance: float) -> Difference:
+    """Two contents with different bytes, by value where the format has values."""
+    try:
+        values = [_comparable(_load(name, content)) for content in contents]
+    except (MachinableError, ImportError):  # no format, one that runs code, damaged: there are only bytes
+        values = []
+    if values and not any(isinstance(value, (str, bytes)) for value in values):
+        found = list(_values("artifacts", name, [(values[0], values[1])], tolerance, ""))
+        return found[0] if found else Difference("artifacts", name, "other bytes, equal values", 0.0, True)
+    sizes = " → ".join(f"{len(content):,}" for content in contents)
+    return Difference("artifacts", name, f"other bytes ({sizes})", math.inf, False)
+
+
+def _load(name: str, content: bytes) -> Any:
+    from machinable.storage.formats.registry import load
+
+    return load(name, content, trust=False)
+
+
+def _comparable(value: Any) -> Any:
+    """A frame as its columns; all else as it is."""
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(value, pandas.DataFrame):
+        index = [str(label) for label in value.index]
+        columns = {str(name): value[name].tolist() for name in value.columns}
+        return {"index": index, "columns": columns}
+    return value

@@ -1,0 +1,152 @@
+"""What can be removed from a storage, who holds on to it, and how it is removed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from machinable.errors import MachinableError
+from machinable.ids import is_folder_name
+from machinable.results.verify import Fault, repair, verify_by_content
+from machinable.serialization import Plain, loads
+from machinable.storage import layout
+from machinable.storage.cleanup import abandoned, is_at_work, stale_leases
+from machinable.storage.files import FORGOTTEN, Files, writing
+from machinable.storage.streams import read_rows
+
+__all__ = ["Removal", "executions", "leftovers", "remove"]
+
+
+class Removal(NamedTuple):
+    """Something that can be removed.
+
+    Attributes:
+        kind: "temporary", "lease", "pointer" (to a result that is gone), "incomplete" (the beginning of an execution)
+            or "execution".
+        path: in the storage. size: bytes, of a folder of all that is in it. reason: why it can go, or what it is.
+        holds: what else is lost or leads nowhere then.
+    """
+
+    kind: str
+    path: str
+    size: int
+    reason: str
+    holds: tuple[str, ...] = ()
+    pointers: tuple[str, ...] = ()
+
+    def as_data(self) -> dict[str, Plain]:
+        """The removal for programs."""
+        return {"kind": self.kind, "path": self.path, "bytes": self.size, "reason": self.reason, "holds": [*self.holds]}
+
+
+def leftovers(files: Files, *, clock: Callable[[], float] = time.time) -> Iterator[Removal]:
+    """What processes have left that were killed, and what leads nowhere."""
+    for found in abandoned(files, ""):
+        yield Removal("temporary", found.path, found.size, "a process was killed while it wrote this")
+    for fault in verify_by_content(files):
+        if fault.kind in ("leftover", "dangling"):
+            kind = "pointer" if fault.kind == "dangling" else "lease"
+            size = 0
+            with suppress(FileNotFoundError):
+                size = files.size(fault.path)
+            yield Removal(kind, fault.path, size, fault.message)
+    folders = [entry.name for entry in files.entries("") if entry.is_directory and is_folder_name(entry.name)]
+    leases = [layout.join(folder, layout.EXECUTION_LEASE) for folder in folders]
+    for path in stale_leases(files, leases):
+        yield Removal("lease", path, files.size(path), "its holder is gone")
+    for folder in folders:
+        if files.exists(layout.join(folder, layout.EXECUTION)) or is_at_work(files, folder):
+            continue
+        size, changed = _measured(files, folder)
+        if changed is None or clock() - changed >= FORGOTTEN:  # else it may be about to become an execution
+            yield Removal("incomplete", folder, size, "a process was killed before it became an execution")
+
+
+def _measured(files: Files, folder: str) -> tuple[int, float | None]:
+    """The bytes of a folder, and when it was changed last; None if that is not known."""
+    size, changed = 0, []
+    for stored in files.walk(folder):
+        size += stored.size
+        changed += [stored.changed] if stored.changed else []
+    local = files.local_path(folder)
+    if local is not None:
+        with suppress(FileNotFoundError):
+            changed.append(os.stat(local).st_mtime)
+    return size, max(changed, default=None)
+
+
+def executions(files: Files, folders: Iterable[str]) -> Iterator[Removal]:
+    """Executions as a whole, with the results in them that others hold on to."""
+    chosen = list(folders)
+    pointers = _pointers(files)
+    reused = _reused(files, chosen) if chosen else {}
+    for folder in chosen:
+        size, _ = _measured(files, folder)
+        own = sorted(path for path, source in pointers.items() if source.partition("/")[0] == folder)
+        holds = []
+        if own:
+            holds.append(f"{len(own)} result{'s' if own[1:] else ''} that later executions would reuse")
+        holds += [f"what {other} has reused: {', '.join(uids)}" for other, uids in reused.get(folder, {}).items()]
+        count = sum(entry.is_directory for entry in files.entries(layout.join(folder, layout.TRIALS)))
+        reason = f"an execution, {count} trial{'' if count == 1 else 's'} begun"
+        yield Removal("execution", folder, size, reason, tuple(holds), tuple(own))
+
+
+def _pointers(files: Files) -> dict[str, str]:
+    """Where each pointer points to, as `OY1p1o/9c2EapVGXnPH`."""
+    found = {}
+    for stored in files.walk(layout.BY_CONTENT):
+        if layout.pointer_identity(stored.path):
+            with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+                found[stored.path] = str(loads(files.read(stored.path))["trial"])
+    return found
+
+
+def _reused(files: Files, chosen: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+    """By chosen execution and other execution: the trials of the first that the second has reused."""
+    wanted = set(chosen)
+    found: dict[str, dict[str, list[str]]] = {}
+    for entry in files.entries(""):
+        if not entry.is_directory or not is_folder_name(entry.name) or entry.name in wanted:
+            continue
+        try:
+            rows = read_rows(files, layout.join(entry.name, layout.LEDGER))
+        except MachinableError:
+            continue  # `verify` tells it
+        for row in rows:
+            source, _, uid = str(row.get("source") or "").partition("/")
+            if row.get("event") == "reused" and source in wanted:
+                found.setdefault(source, {}).setdefault(entry.name, []).append(uid)
+    return found
+
+
+def remove(files: Files, removal: Removal) -> bool:
+    """Remove it. False if it is gone already, or somebody has it by now.
+
+    An execution goes in this order: what points to it, then what makes it one, then the rest; so whenever that is cut
+    short, what is left is whole or is no execution any more.
+
+    Raises:
+        StorageUnavailable: the storage cannot be written.
+    """
+    with writing(files):
+        return _remove(files, removal)
+
+
+def _remove(files: Files, removal: Removal) -> bool:
+    if removal.kind == "lease":
+        return repair(files, Fault("leftover", removal.path, "", "remove it"))
+    for path in removal.pointers:
+        with suppress(FileNotFoundError):
+            files.remove(path)
+    if removal.kind == "execution":
+        with suppress(FileNotFoundError):
+            files.remove(layout.join(removal.path, layout.EXECUTION))
+    try:
+        files.remove(removal.path)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,237 @@
+"""What a running execution writes, as it arrives: rows, lines of logs and outputs, and what its ledger says."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from machinable.results.execution import Execution
+from machinable.results.reader import Folder
+from machinable.results.trial import LEASE
+from machinable.serialization import Plain, decode
+from machinable.storage import layout
+from machinable.storage.files import Files
+
+__all__ = ["Follower", "News"]
+
+Kind: TypeAlias = Literal["event", "row", "log", "output"]
+
+_ENDS = frozenset({"finished", "failed", "interrupted", "reused", "blocked", "skipped"})
+
+
+class News(NamedTuple):
+    """Something that was written.
+
+    Attributes:
+        time: when, in seconds since the epoch, as well as that is known. uid: of the trial, None for the execution.
+        kind: `event`: `data` is a line of the ledger; `row`: `data` is a row of the record `scope`;
+            `log`, `output`: `data` is a line.
+    """
+
+    time: float
+    uid: str | None
+    kind: Kind
+    data: Any
+    scope: str = ""
+
+
+class Follower:
+    """Follows an execution, or one of its trials.
+
+    Args:
+        execution: which one. uid: of the trial to be followed; None: all that run. clock: seconds since the epoch.
+
+    Attributes:
+        status: how the execution has ended, None while it goes on; `interrupted` when nothing was heard for 30 s.
+        states: what has become of the trials that were begun, by uid: `started`, or the event that ended them.
+    """
+
+    def __init__(self, execution: Execution, uid: str | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._folder = folder = execution._folder
+        self._uid = uid
+        self._clock = clock
+        self._ledger = _Growing(folder.files, layout.join(folder.name, layout.LEDGER))
+        self._watched: dict[str, _Watched] = {}
+        self._last_sign = _seconds(folder.data["started"])
+        self._began: dict[str, float] = {}
+        self._has_begun = False
+        self.status: str | None = None
+        self.states: dict[str, str] = {}
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether each look is a request to another host."""
+        return self._folder.files.reach == "anywhere"
+
+    def has_ended(self, uid: str) -> bool:
+        """Whether a trial is over, as far as the news said."""
+        return self.states.get(uid) in _ENDS
+
+    def news(self) -> list[News]:
+        """What is new since the last time, in order of time; the first time all that the trials in question have."""
+        found = list(self._events())
+        if not self._has_begun:
+            self._has_begun = True
+            self._choose_first()
+        if self.status is None and not self._is_alive():
+            self.status = "interrupted"
+        for uid, watched in self._watched.items():
+            found += watched.news(self._clock(), whole=self.status is not None or self.has_ended(uid))
+        self._watched = {uid: watched for uid, watched in self._watched.items() if not self.has_ended(uid)}
+        return sorted(found, key=lambda news: news.time)
+
+    def _events(self) -> Iterator[News]:
+        for line in self._ledger.lines():
+            with suppress(ValueError):  # a torn line of a killed process
+                event = decode(json.loads(line))
+                if type(event) is dict and type(event.get("event")) is str:
+                    yield from self._event(event)
+
+    def _event(self, event: dict[str, Any]) -> Iterator[News]:
+        kind, uid = event["event"], event.get("uid")
+        at = _seconds(event.get("time"))
+        self._last_sign = max(self._last_sign, at)
+        self.status = event.get("status", "finished") if kind == "ended" else None
+        if uid is not None:
+            self.states[uid] = "started" if event.get("will_retry") else kind
+            self._began.setdefault(uid, at)
+            if self._has_begun:
+                self._watch(uid)
+        if self._uid is None or uid in (None, self._uid):
+            yield News(at, uid, "event", event)
+
+    def _choose_first(self) -> None:
+        """Those that run; else the one that has ended last."""
+        chosen = [uid for uid, state in self.states.items() if state not in _ENDS] or list(self.states)[-1:]
+        for uid in [self._uid] if self._uid is not None else chosen:
+            self._watch(uid)
+
+    def _watch(self, uid: str) -> None:
+        if uid not in self._watched and self._uid in (None, uid):
+            self._watched[uid] = _Watched(self._folder, uid, self._began.get(uid, 0.0))
+
+    def _is_alive(self) -> bool:
+        """Whether a sign of life is younger than the time after which a trial counts as interrupted."""
+        now = self._clock()
+        if now - self._last_sign < LEASE:
+            return True
+        for uid, state in self.states.items():
+            if state not in _ENDS:
+                status = self._folder.status(uid) or {}
+                self._last_sign = max(self._last_sign, _seconds(status.get("heartbeat")))
+        return now - self._last_sign < LEASE
+
+
+class _Watched:
+    """The files of a trial that grow."""
+
+    def __init__(self, folder: Folder, uid: str, began: float) -> None:
+        self._uid = uid
+        self._files = folder.files
+        self._trial = layout.join(folder.name, layout.trial(uid))
+        self._texts: dict[Kind, _Growing] = {
+            "log": _Growing(self._files, layout.join(self._trial, layout.LOG)),
+            "output": _Growing(self._files, layout.join(self._trial, layout.OUTPUT)),
+        }
+        self._rows: dict[str, _Growing] = {}
+        self._time = self._began = began
+
+    def news(self, now: float, *, whole: bool) -> Iterator[News]:
+        """What is new; with `whole` the last lines count though they were not ended."""
+        yield from self._new_rows()
+        for kind, growing in self._texts.items():
+            for line in growing.lines(whole=whole):
+                text = line.decode("utf-8", "replace")
+                if kind == "log":
+                    at = _log_time(text)  # in whole seconds, so that it may seem older than the trial
+                    self._time = self._time if at is None else max(at, self._began)
+                yield News(self._time or now, self._uid, kind, text)
+
+    def _new_rows(self) -> Iterator[News]:
+        for entry in self._files.entries(layout.join(self._trial, layout.RECORDS)):
+            scope = None if entry.is_directory else layout.scope_of(entry.name)
+            if scope and scope not in self._rows:
+                self._rows[scope] = _Growing(self._files, layout.join(self._trial, layout.scope_file(scope)))
+        for scope, growing in self._rows.items():
+            for line in growing.lines():
+                with suppress(ValueError):
+                    row: Mapping[str, Plain] = decode(json.loads(line))
+                    at = row.get("_timestamp")
+                    self._time = at if isinstance(at, float) else self._time
+                    yield News(self._time, self._uid, "row", row, scope)
+
+
+class _Growing:
+    """The new lines of a file that grows, or of its numbered parts. One that is begun anew is read from its start."""
+
+    def __init__(self, files: Files, path: str) -> None:
+        self._files = files
+        self._path = path
+        self._position = 0
+        self._inode = 0
+        self._part = 0
+        self._rest = b""
+
+    def lines(self, *, whole: bool = False) -> list[bytes]:
+        """The lines that were ended since the last time, without their ends; with `whole` also one that was not."""
+        data = self._rest + self._grown() + self._parts()
+        *lines, self._rest = data.split(b"\n")
+        if whole and self._rest:
+            lines.append(self._rest)
+            self._rest = b""
+        return [line.removesuffix(b"\r") for line in lines]
+
+    def _grown(self) -> bytes:
+        local = self._files.local_path(self._path)
+        try:
+            if local is None:
+                content = self._files.read(self._path) if self._files.appends or not self._position else b""
+                self._begin_anew(self._inode, len(content) if content else self._position)
+                new = content[self._position :]
+            else:
+                with open(local, "rb") as file:
+                    found = os.fstat(file.fileno())
+                    self._begin_anew(found.st_ino, found.st_size)
+                    file.seek(self._position)
+                    new = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return b""
+        self._position += len(new)
+        return new
+
+    def _begin_anew(self, inode: int, size: int) -> None:
+        if size < self._position or inode != self._inode:
+            self._position, self._inode, self._rest = 0, inode, b""
+
+    def _parts(self) -> bytes:
+        if self._files.appends and not self._files.exists(layout.part(self._path, 1)):
+            return b""
+        folder, _, name = self._path.rpartition("/")
+        names = {
+            layout.part_number(e.name): e.name for e in self._files.entries(folder) if layout.whole(e.name) == name
+        }
+        last = max(names, default=0)
+        if last < self._part:
+            self._part, self._rest = 0, b""
+        new = [self._files.read(layout.join(folder, names[number])) for number in sorted(names) if number > self._part]
+        self._part = last
+        return b"".join(new)
+
+
+def _seconds(text: Any) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _log_time(line: str) -> float | None:
+    try:
+        return datetime.strptime(line[:19], "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,475 @@
+"""The objects of an S3 bucket as a tree of files, with one request for whatever one request can do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import IO, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from machinable.errors import MachinableError, StorageUnavailable
+from machinable.storage.credentials import harmless, secrets_of, unavailable, without_credentials
+from machinable.storage.files import (
+    Appender,
+    Entry,
+    PartAppender,
+    Reach,
+    Stored,
+    Temporary,
+    checked,
+    error,
+    is_temporary,
+)
+from machinable.storage.layout import join
+
+__all__ = ["ObjectStoreFiles", "Version", "open_bucket"]
+
+_MARKER = ".machinable-directory"
+_NO_NAMES = frozenset({"", ".", ".."})  # what other programs' keys can have between two slashes
+_LARGEST = 5 * 2**30  # bytes that one request stores or copies
+_AT_ONCE = 1000  # objects that one request removes
+_READS = 3  # of one object, when the connection breaks within
+_CONFLICTS = 10  # with others who store the same object at that moment
+_KNOWN = 10_000  # names of which this remembers what they are
+# To open a storage takes seconds, or fails. Later there are hours of work to lose: 8 attempts take about 45 s.
+_HASTY = {"connect_timeout": 3, "read_timeout": 10, "retries": {"mode": "standard", "total_max_attempts": 2}}
+_PATIENT = {"connect_timeout": 10, "read_timeout": 60, "retries": {"mode": "standard", "total_max_attempts": 8}}
+
+_connecting = threading.Lock()  # boto3 makes one client at a time
+
+
+def open_bucket(filesystem: Any, url: str, *, must_exist: bool) -> ObjectStoreFiles:
+    """The files of the bucket and folder that an `fs_s3fs.S3FS` was opened for, with its credentials and settings.
+
+    Its setting `strict` changes nothing here, for it is about looks before a write, and there are none.
+
+    Args:
+        url: may have credentials, they are not shown. must_exist: whether something must be there already.
+
+    Raises:
+        StorageUnavailable: it does not answer, or nothing is there and something must be.
+    """
+
+    def connected(limits: dict[str, Any]) -> ObjectStoreFiles:
+        return ObjectStoreFiles(
+            _client(filesystem, limits), filesystem._bucket_name, filesystem._prefix, url, filesystem.upload_args or {}
+        )
+
+    with closing(filesystem), closing(connected(_HASTY)) as files:
+        files.probe(must_exist=must_exist)
+        return connected(_PATIENT)
+
+
+def _client(filesystem: Any, limits: dict[str, Any]) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    with _connecting:
+        return boto3.client(
+            "s3",
+            region_name=filesystem.region,
+            aws_access_key_id=filesystem.aws_access_key_id,
+            aws_secret_access_key=filesystem.aws_secret_access_key,
+            aws_session_token=filesystem.aws_session_token,
+            endpoint_url=filesystem.endpoint_url,
+            config=Config(max_pool_connections=32, **limits),
+        )
+
+
+class Version(NamedTuple):
+    """What a file was when it was read; `age` is in seconds by the server's clock, None if it does not tell."""
+
+    data: bytes
+    etag: str
+    age: float | None
+
+
+class ObjectStoreFiles:
+    """The objects of a bucket whose keys begin with a prefix. Threads may share it, processes open their own.
+
+    A directory is there as long as an object is in it. One that is made on purpose gets an object
+    `.machinable-directory`, stored on the condition that there is none: of all who try one wins, for two requests of
+    the winner, one to look whether there is something of that name and one to store. A server without conditional
+    requests is noticed, and told once in a warning; there it is look and store, and two may win.
+
+    Objects `a` and `a/x` could both be there. To ask before each write would double the requests: it is refused
+    where this object has written the other itself.
+
+    Args:
+        client: of boto3. bucket: its name. prefix: of all keys, without a slash at its ends; "" for the whole bucket.
+        url: may have credentials, they are not shown. arguments: of each request that stores, such as `ACL`.
+    """
+
+    reach: Reach = "anywhere"
+    appends = False
+
+    def __init__(self, client: Any, bucket: str, prefix: str, url: str, arguments: dict[str, Any]) -> None:
+        self.url = without_credentials(url)
+        self._secrets = secrets_of(url)
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._arguments = arguments
+        self._kinds: dict[str, bool] = {}  # what was written: True for a directory
+        self._is_conditional: bool | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"ObjectStoreFiles({self.url!r})"
+
+    # requests
+
+    @contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        """Turn an error of the library into StorageUnavailable."""
+        try:
+            yield
+            return
+        except Exception as failure:
+            if type(failure).__module__ == "builtins" or isinstance(failure, MachinableError):
+                raise
+            problem = failure
+        if _code(problem) == "NoSuchBucket":
+            raise unavailable(
+                self.url,
+                problem,
+                self._secrets,
+                f"there is no bucket {self._bucket!r}",
+                "Check its name and the endpoint, or make it: that is not done for you.",
+            ) from harmless(problem, self._secrets)
+        raise unavailable(self.url, problem, self._secrets) from harmless(problem, self._secrets)
+
+    def _ask(self, operation: str, *, accept: Collection[int] = (), **arguments: Any) -> Any:
+        """The answer to a request; to one that failed, if its status is one of `accept`."""
+        from botocore.exceptions import ClientError
+
+        with self._own_errors():
+            try:
+                return getattr(self._client, operation)(Bucket=self._bucket, **arguments)
+            except ClientError as failure:
+                if _status(failure.response) not in accept or _code(failure) == "NoSuchBucket":
+                    raise
+                return failure.response
+
+    def _key(self, path: str) -> str:
+        return self._prefix + checked(path)
+
+    def _below(self, path: str) -> str:
+        """What the keys of all objects in a directory begin with."""
+        return f"{self._key(path)}/" if path else self._prefix
+
+    def _pages(self, prefix: str, **arguments: Any) -> Iterator[Any]:
+        """What there is with such keys, sorted, up to 1000 objects at a time."""
+        token: dict[str, Any] = {}
+        while True:
+            page = self._ask("list_objects_v2", Prefix=prefix, **arguments, **token)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def probe(self, *, must_exist: bool) -> None:
+        """Look once, for opening sends nothing.
+
+        Raises:
+            StorageUnavailable: it does not answer, or it is empty and `must_exist`.
+        """
+        if not self._has_objects("") and must_exist:
+            raise StorageUnavailable(
+                f"there is no storage at {self.url!r}",
+                given=self.url,
+                todo="Give the URL that was the storage of an execution.",
+            )
+
+    def _has_objects(self, path: str) -> bool:
+        return any(page.get("Contents") for page in self._pages(self._below(path), MaxKeys=1))
+
+    # reading
+
+    def read(self, path: str) -> bytes:
+        from botocore.exceptions import BotoCoreError
+
+        key = self._key(path)
+        attempt = 0
+        while True:
+            attempt += 1
+            answer = self._ask("get_object", accept=(404,), Key=key) if path else None
+            if answer is None or _status(answer) == 404:
+                raise self._no_file(path)
+            with self._own_errors(), closing(answer["Body"]) as body:
+                try:
+                    data: bytes = body.read()
+                    return data
+                except BotoCoreError:  # boto3 itself tries again only until the answer has begun
+                    if attempt == _READS:
+                        raise
+
+    def _no_file(self, path: str) -> OSError:
+        return error(errno.EISDIR if self.is_directory(path) else errno.ENOENT, path)
+
+    def size(self, path: str) -> int:
+        answer = self._head(path) if checked(path) else None
+        if answer is None:
+            raise self._no_file(path)
+        return int(answer["ContentLength"])
+
+    def _head(self, path: str) -> Any:
+        """What is known about an object, or None if there is none."""
+        answer = self._ask("head_object", accept=(404,), Key=self._key(path))
+        return None if _status(answer) == 404 else answer
+
+    def exists(self, path: str) -> bool:
+        key = self._key(path)
+        if not path:
+            return True
+        for page in self._pages(key, Delimiter="/"):
+            found = [item["Key"] for item in page.get("Contents", ())]
+            found += [item["Prefix"] for item in page.get("CommonPrefixes", ())]
+            if key in found or f"{key}/" in found:
+                return True
+            if found and max(found) > f"{key}/":
+                return False
+        return False
+
+    def is_directory(self, path: str) -> bool:
+        return not checked(path) or self._has_objects(path)
+
+    def entries(self, path: str) -> list[Entry]:
+        prefix = self._below(path)
+        found: dict[str, bool] = {}
+        for page in self._pages(prefix, Delimiter="/"):
+            found.update((item["Key"][len(prefix) :], False) for item in page.get("Contents", ()))
+            found.update((item["Prefix"][len(prefix) : -1], True) for item in page.get("CommonPrefixes", ()))
+        return sorted(Entry(name, kind) for name, kind in found.items() if not _is_hidden(name))
+
+    def walk(self, path: str) -> Iterator[Stored]:
+        prefix = self._below(path)
+        for page in self._pages(prefix):
+            for item in page.get("Contents", ()):
+                name = item["Key"][len(prefix) :]
+                if _NO_NAMES.isdisjoint(name.split("/")) and not _is_hidden(name.rpartition("/")[2]):
+                    yield Stored(join(path, name), item["Size"], item["LastModified"].timestamp())
+
+    def temporaries(self, path: str, *, below: bool = False) -> list[Temporary]:
+        checked(path)
+        return []  # an object appears with the last byte of it
+
+    def local_path(self, path: str) -> str | None:
+        checked(path)
+        return None
+
+    # writing
+
+    def write(self, path: str, data: bytes) -> None:
+        key = self._key(path)
+        if not path:
+            raise error(errno.EISDIR, path)
+        self._refuse_other_kind(path)
+        if len(data) <= _LARGEST:
+            self._ask("put_object", Key=key, Body=data, **self._arguments)
+            self._remember(path)
+        else:
+            from io import BytesIO
+
+            self._upload(path, BytesIO(data))
+
+    def write_from(self, path: str, file: IO[bytes]) -> None:
+        self._key(path)
+        if not path:
+            raise error(errno.EISDIR, path)
+        self._refuse_other_kind(path)
+        self._upload(path, file)
+
+    def _upload(self, path: str, file: IO[bytes]) -> None:
+        with self._own_errors():  # for a large one several requests, and the object appears with the last one
+            self._client.upload_fileobj(file, self._bucket, self._key(path), ExtraArgs=self._arguments or None)
+        self._remember(path)
+
+    def _remember(self, path: str) -> None:
+        if len(self._kinds) > _KNOWN:
+            self._kinds.clear()
+        self._kinds[path] = False
+        for above in _above(path):
+            self._kinds[above] = True
+
+    def _refuse_other_kind(self, path: str) -> None:
+        if self._kinds.get(path) and self.is_directory(path):
+            raise error(errno.EISDIR, path)
+        for above in _above(path):
+            if self._kinds.get(above) is False and self._head(above) is not None:
+                raise error(errno.ENOTDIR, path)
+
+    def create(self, path: str, data: bytes, owner: str) -> bool:
+        """Make a file, unless one is there: one caller wins.
+
+        Args:
+            owner: a name that only this caller has. It replaces what it has made itself, for the answer to a request
+                may be lost, and only who asks again learns that it was carried out.
+        """
+        key = self._key(path)
+        request = {"Key": key, "Body": data, "Metadata": {"owner": owner}, **self._arguments}
+        is_conditional = self._has_conditions()
+        if is_conditional and self._put_new(request) == 200:
+            return True
+        there = self._head(path)
+        is_own = there is not None and there["Metadata"].get("owner") == owner
+        if not is_own and (is_conditional or there is not None):
+            return False
+        self._ask("put_object", **request)
+        return True
+
+    def read_version(self, path: str) -> Version | None:
+        """The content of a file, and what tells it from what is there later; None if there is no such file."""
+        answer = self._ask("get_object", accept=(404,), Key=self._key(checked(path, root=False)))
+        if _status(answer) == 404:
+            return None
+        with self._own_errors(), closing(answer["Body"]) as body:
+            return Version(body.read(), answer["ETag"], _age(answer))
+
+    def replace_if(self, path: str, data: bytes, etag: str) -> bool:
+        """Replace a file if it is still the version that was read. False if it is another one, or gone.
+
+        The answer to a request may be lost, and that to the next one is then False, too.
+        """
+        request = {"Key": self._key(checked(path, root=False)), "Body": data, **self._arguments}
+        if not self._has_conditions():
+            self._ask("put_object", **request)
+            return True
+        return _status(self._ask("put_object", accept=(404, 409, 412), IfMatch=etag, **request)) == 200
+
+    def discard(self, path: str) -> None:
+        """Remove a file if there is one."""
+        self._delete([self._key(checked(path, root=False))])
+
+    def _put_new(self, request: dict[str, Any], *others: int) -> int:
+        """Store an object unless there is one of that key. Gives the status: 200, 412 if there is, or another."""
+        for _ in range(_CONFLICTS):
+            status = _status(self._ask("put_object", accept=(409, 412, *others), IfNoneMatch="*", **request))
+            if status != 409:
+                return status
+        return 412
+
+    def _has_conditions(self) -> bool:
+        """Whether the server heeds conditions. Amazon's does; others are asked to store one object a second time."""
+        with self._lock:
+            if self._is_conditional is None:
+                host = urlsplit(self._client.meta.endpoint_url).hostname or ""
+                self._is_conditional = host.endswith((".amazonaws.com", ".amazonaws.com.cn")) or self._refuses_again()
+                if not self._is_conditional:
+                    warnings.warn(
+                        f"the server of {self.url} has no conditional requests: executions of the same id that begin "
+                        "at the same moment may get the same folder, and locks are advisory. Begin them one after the "
+                        "other, or name a lock server for what they share: `execution: {locks: redis://host:6379/0}`.",
+                        RuntimeWarning,
+                        stacklevel=4,
+                    )
+            return self._is_conditional
+
+    def _refuses_again(self) -> bool:
+        # A server may answer that it does not know conditions, or may store all the same.
+        request = {"Key": self._prefix + _MARKER, "Body": b"", **self._arguments}
+        return any(self._put_new(request, 400, 405, 501) == 412 for _ in range(2))
+
+    def appender(self, path: str) -> Appender:
+        return PartAppender(self, path, create=self.create)
+
+    def create_directory(self, path: str) -> bool:
+        if not checked(path) or self.exists(path):
+            return False
+        return self.create(join(path, _MARKER), b"", os.urandom(8).hex())
+
+    # moving and removing
+
+    def _objects(self, path: str) -> dict[str, int]:
+        """The sizes of a file or of all that is in a directory, by key.
+
+        Raises:
+            FileNotFoundError: there is neither.
+        """
+        key = self._key(checked(path, root=False))
+        file = self._head(path)
+        if file is not None:
+            return {key: int(file["ContentLength"])}
+        found = {item["Key"]: item["Size"] for page in self._pages(f"{key}/") for item in page.get("Contents", ())}
+        if not found:
+            raise error(errno.ENOENT, path)
+        return found
+
+    def move(self, path: str, to: str) -> None:
+        checked(to, root=False)
+        sizes = self._objects(path)
+        if self.exists(to):
+            raise error(errno.EEXIST, to)
+        if to.startswith(f"{path}/"):
+            raise error(errno.EINVAL, to)
+        source, target = self._key(path), self._key(to)
+
+        def copy(key: str) -> None:
+            place = {"Bucket": self._bucket, "Key": key}
+            new = target + key[len(source) :]
+            if sizes[key] <= _LARGEST:
+                self._ask("copy_object", CopySource=place, Key=new, **self._arguments)
+            else:
+                with self._own_errors():
+                    self._client.copy(place, self._bucket, new, ExtraArgs=self._arguments or None)
+
+        _for_each(copy, sizes)
+        self._delete(list(sizes))
+
+    def remove(self, path: str) -> None:
+        self._delete(list(self._objects(path)))
+
+    def _delete(self, keys: list[str]) -> None:
+        self._kinds.clear()
+        for first in range(0, len(keys), _AT_ONCE):
+            objects = [{"Key": key} for key in keys[first : first + _AT_ONCE]]
+            answer = self._ask("delete_objects", Delete={"Objects": objects, "Quiet": True})
+            for failed in answer.get("Errors", ()):
+                raise StorageUnavailable(
+                    f"{failed.get('Key')!r} in {self.url} cannot be removed: {failed.get('Message')}",
+                    given=self.url,
+                    todo="Check what the credentials permit, and try again.",
+                )
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _for_each(act: Callable[[str], None], keys: Collection[str]) -> None:
+    with ThreadPoolExecutor(min(16, len(keys))) as pool:
+        list(pool.map(act, keys))
+
+
+def _above(path: str) -> Iterator[str]:
+    """The directories that a path is in, the next one first."""
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _is_hidden(name: str) -> bool:
+    return name in _NO_NAMES or name == _MARKER or is_temporary(name)
+
+
+def _status(answer: Any) -> int:
+    return int(answer["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def _age(answer: Any) -> float | None:
+    """The seconds since an object was stored, at least: the server's times are whole seconds."""
+    told = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+    if told is None:
+        return None
+    from email.utils import parsedate_to_datetime
+
+    seconds: float = (parsedate_to_datetime(told) - answer["LastModified"]).total_seconds()
+    return max(0.0, seconds - 1)
+
+
+def _code(failure: Exception) -> str:
+    response = getattr(failure, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""

@@ -1,0 +1,460 @@
+"""`self.requires`: what a trial reads of others, and what is noted of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machinable.component.base import Component
+from machinable.errors import InvalidType, MissingArtifact, MissingAttribute, NotAvailable, NotStored, WrongKind
+from machinable.plan.spec import MixinSpec, Requirement, Target
+from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.hashing import digest
+from machinable.trial.runner import run
+from tests.component.worlds import FOLDER, World, spec
+
+NEEDED = "needed000000"
+
+
+class Data(Component):
+    """Writes what others read."""
+
+    def on_create(self) -> None:
+        self.weights: Any = "made"
+
+    def on_execute(self) -> None:
+        self.weights = {"sum": self.config.size}
+        self.store.write("x.json", [1, 2])
+        self.store.write("t.csv", [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}])
+        Path(self.store.path("d/deep/f.bin")).write_bytes(b"1")
+        Path(self.store.path("d/g.bin")).write_bytes(b"2")
+        self.record["loss"] = 0.5
+        self.record.save()
+        self.save_checkpoint()
+
+    def on_save(self, path: str, timestep: int) -> str:
+        Path(path, "weights.json").write_text(json.dumps(self.weights))
+        return "weights.json"
+
+    def on_restore(self, path: str) -> None:
+        self.weights = json.loads(Path(path).read_text())
+
+
+class One(Component):
+    def on_execute(self) -> None:
+        self.store.write("only.txt", "one")
+
+
+class Nothing(Component):
+    pass
+
+
+def target(cls: type[Component]) -> Target:
+    return Target(cls.__module__, cls.__qualname__, "class")
+
+
+def required(files: Files, cls: type[Component] = Data, uid: str = NEEDED, **more: Any) -> Requirement:
+    """A requirement whose trial has run."""
+    needed = spec({"size": 3, "_hidden": 4}, uid=uid, component="data", target=target(cls), **more)
+    outcome = run(needed, files, FOLDER, capture=None)
+    assert outcome.error is None, outcome.error["traceback"]
+    return Requirement("data", uid, f"identity of {uid}", place=f"{FOLDER}/{uid}", spec=needed)
+
+
+@pytest.fixture(params=["directory", "memory"])
+def files(request: Any, tmp_path: Path) -> Files:
+    return DirectoryFiles(tmp_path) if request.param == "directory" else MemoryFiles()
+
+
+def reading(files: Files, read: Callable[[Component], Any], requires: dict[str, Requirement], **options: Any) -> World:
+    """A trial that reads; what it finds is in the list `found` of the world."""
+    found: list[Any] = []
+
+    class Reader(Component):
+        def on_execute(self) -> None:
+            found.append(read(self))
+
+    world = World(Reader, spec(requires=requires), files, **options)
+    if world.ended.error is not None:
+        raise AssertionError(world.ended.error["traceback"])
+    world.found = found[0]  # type: ignore[attr-defined]
+    return world
+
+
+def result(files: Files, read: Callable[[Any], Any], requires: dict[str, Requirement], **options: Any) -> Any:
+    return reading(files, read, requires, **options).found  # type: ignore[attr-defined]
+
+
+def refusal(files: Files, read: Callable[[Any], Any], requires: dict[str, Requirement], kind: type[Exception]) -> str:
+    def attempt(component: Any) -> str:
+        with pytest.raises(kind) as caught:
+            read(component)
+        return str(caught.value)
+
+    return str(result(files, attempt, requires))
+
+
+def test_it_is_a_mapping_with_attributes(files: Files) -> None:
+    data = required(files)
+
+    def read(component: Component) -> Any:
+        requires = component.requires
+        assert requires.data is requires["data"]  # type: ignore[attr-defined]
+        return (
+            list(requires),
+            len(requires),
+            "data" in requires,
+            "other" in requires,
+            requires.get("other"),
+            repr(requires),
+        )
+
+    assert result(files, read, {"data": data, "more": data}) == (
+        ["data", "more"],
+        2,
+        True,
+        False,
+        None,
+        "<requires data, more>",
+    )
+    assert result(files, lambda c: (dict(c.requires), bool(c.requires), repr(c.requires)), {}) == (
+        {},
+        False,
+        "<requires nothing>",
+    )
+
+
+def test_artifacts_are_read_as_they_were_written(files: Files) -> None:
+    requires = {"data": required(files), "one": required(files, One, "one000000000")}
+    assert result(files, lambda c: (c.requires.data.read("x.json"), c.requires.one.read()), requires) == ([1, 2], "one")
+
+
+def test_what_was_read_is_noted_with_its_digest(files: Files) -> None:
+    requires = {
+        "data": required(files),
+        "again": required(files, uid="again0000000"),
+        "unread": required(files, uid="u"),
+    }
+
+    def read(component: Any) -> None:
+        component.requires.data.read("x.json")
+        component.requires.data.path("d/")
+        component.requires.again.frame("t.csv")
+        assert component.requires.unread.config.size == 3
+
+    world = reading(files, read, requires)
+
+    def stored(name: str) -> bytes:
+        return files.read(f"{FOLDER}/trials/{NEEDED}/artifacts/{name}")
+
+    inputs = {
+        "data": {"x.json": digest(stored("x.json")), "d/deep/f.bin": digest(b"1"), "d/g.bin": digest(b"2")},
+        "again": {"t.csv": digest(stored("t.csv"))},
+    }
+    assert (world.ended.inputs, world.json("status.json")["inputs"]) == (inputs, inputs)
+
+
+def test_a_trial_tells_what_it_has_written(files: Files) -> None:
+    needed = spec({"size": 3}, target=target(Data))
+    outcome = run(needed, files, FOLDER, capture=None)
+    written = json.loads(files.read(f"{FOLDER}/trials/{needed.uid}/status.json"))["artifacts"]
+    names = ["d/deep/f.bin", "d/g.bin", "t.csv", "x.json"]
+    stored = {name: files.read(f"{FOLDER}/trials/{needed.uid}/artifacts/{name}") for name in names}
+    assert written == {name: {"digest": digest(data), "size": len(data)} for name, data in stored.items()}
+    weights = files.read(f"{FOLDER}/trials/{needed.uid}/checkpoints/weights.json")
+    assert outcome.artifacts == {name: digest(data) for name, data in stored.items()} | {
+        "../checkpoints/weights.json": digest(weights)
+    }
+
+
+def test_a_frame_has_exactly_the_columns_that_were_asked_for(files: Files) -> None:
+    def read(component: Any) -> Any:
+        frame = component.requires.data.frame
+        return [frame("t.csv", columns=["name", "id"]).to_dict("split"), list(frame("t.csv").columns)]
+
+    assert result(files, read, {"data": required(files)}) == [
+        {"index": [0, 1], "columns": ["name", "id"], "data": [["a", 1], ["b", 2]]},
+        ["id", "name"],
+    ]
+
+
+def test_an_empty_frame_keeps_its_columns(files: Files) -> None:
+    class Empty(Component):
+        def on_execute(self) -> None:
+            import pandas
+
+            self.store.write("empty.csv", pandas.DataFrame({"id": [], "name": []}))
+            self.store.write("none.json", [])
+
+    needed = spec(uid="empty0000000", target=target(Data))
+    run(needed, files, FOLDER, code=Empty, capture=None)
+    requires = {"e": Requirement("data", needed.uid, "i", place=f"{FOLDER}/{needed.uid}")}
+
+    def read(component: Any) -> Any:
+        frames = [component.requires.e.frame(name, columns=["name", "id"]) for name in ("empty.csv", "none.json")]
+        return [(list(frame.columns), len(frame)) for frame in frames]
+
+    assert result(files, read, requires) == [(["name", "id"], 0)] * 2
+    assert "has no column 'nam'" in refusal(
+        files, lambda c: c.requires.e.frame("empty.csv", ["nam"]), requires, WrongKind
+    )
+
+
+def test_a_path_is_on_this_host_and_fetched_once(files: Files) -> None:
+    def read(component: Any) -> Any:
+        first, second = component.requires.data.path("d/"), component.requires.data.path("d/")
+        assert first == second
+        one = component.requires.data.path("d/g.bin")
+        return Path(first, "deep", "f.bin").read_bytes(), Path(one).read_bytes()
+
+    assert result(files, read, {"data": required(files)}) == (b"1", b"2")
+
+
+def test_the_configuration_is_that_of_its_trial(files: Files) -> None:
+    config = result(files, lambda c: c.requires.data.config, {"data": required(files)})
+    assert (config, config.size) == ({"size": 3}, 3)
+
+
+def test_rows_and_the_trial_are_those_that_people_see(files: Files) -> None:
+    asked = []
+
+    class Stored:
+        records = "rows"
+
+    def stored_trial(where: Files, place: str) -> Stored:
+        asked.append((where, place))
+        return Stored()
+
+    read = reading(
+        files,
+        lambda c: (c.requires.data.trial.records, c.requires.data.records),
+        {"data": required(files)},
+        stored_trial=stored_trial,
+    )  # type: ignore[attr-defined]
+    assert (read.found, asked) == (("rows", "rows"), [(files, f"{FOLDER}/{NEEDED}")] * 2)  # type: ignore[attr-defined]
+    assert "cannot be looked at here" in refusal(
+        files, lambda c: c.requires.data.trial, {"data": required(files, uid="x")}, NotAvailable
+    )
+
+
+@pytest.mark.parametrize(
+    ("read", "kind", "message"),
+    [
+        (lambda r: r.dat, MissingAttribute, "nothing is required under the name 'dat'\n  Did you mean 'data'?"),
+        (lambda r: r["q"], MissingAttribute, "nothing is required under the name 'q'\n  Required: data, one, part"),
+        (
+            lambda r: r.data.read(),
+            MissingArtifact,
+            f"the requirement 'data' (data, {FOLDER}/{NEEDED}) has 4 artifacts, not a single one\n"
+            "  Say which one: d/deep/f.bin, d/g.bin, t.csv, x.json",
+        ),
+        (lambda r: r.data.read("x.jsn.gz"), Exception, "'x.jsn.gz'"),
+        (
+            lambda r: r.data.read("y.json"),
+            MissingArtifact,
+            f"the requirement 'data' (data, {FOLDER}/{NEEDED}) has no artifact 'y.json'\n  Did you mean 'x.json'?",
+        ),
+        (lambda r: r.data.path("e/"), MissingArtifact, "has no artifact 'e/'"),
+        (lambda r: r.one.path("models/"), MissingArtifact, "has no artifact 'models/'\n  It has: only.txt"),
+        (
+            lambda r: r.data.frame("t.csv", columns="id"),
+            InvalidType,
+            "columns is the text 'id'\n  Give a list: columns=['id'].",
+        ),
+        (lambda r: r.data.path("../status.json"), ValueError, "'../status.json'"),
+        (lambda r: r.data.frame("x.json"), WrongKind, "is no table but list"),
+        (
+            lambda r: r.data.frame("t.csv", columns=["id", "nam", "zzz"]),
+            WrongKind,
+            f"'t.csv' of the requirement 'data' (data, {FOLDER}/{NEEDED}) has no column 'nam', 'zzz'\n"
+            "  its columns: id, name\n  Did you mean 'name'?",
+        ),
+        (
+            lambda r: r.part.read("x.json"),
+            NotAvailable,
+            f"the requirement 'part' (data, {FOLDER}/{NEEDED}): only 't.csv' is depended on, not 'x.json'\n"
+            "  Require all of it: part: data",
+        ),
+        (lambda r: r.part.trial, NotAvailable, "only 't.csv' is depended on, not its trial"),
+        (lambda r: r.part.records, NotAvailable, "only 't.csv' is depended on, not its records"),
+        (lambda r: r.part.component, NotAvailable, "only 't.csv' is depended on, not its component"),
+        (lambda r: r.part.load_into(1), NotAvailable, "only 't.csv' is depended on, not its component"),
+    ],
+)
+def test_what_cannot_be_read_is_told(read: Any, kind: type[Exception], message: str) -> None:
+    files = MemoryFiles()
+    data = required(files)
+    requires = {"data": data, "one": required(files, One, "one000000000"), "part": replace(data, artifact="t.csv")}
+    told = refusal(files, lambda c: read(c.requires), requires, kind)
+    assert message in told
+
+
+def test_a_part_is_what_read_without_a_name_means(files: Files) -> None:
+    requires = {
+        "part": replace(required(files), artifact="x.json"),
+        "dir": replace(required(files, uid="d"), artifact="d/"),
+    }
+    world = reading(
+        files,
+        lambda c: (
+            c.requires.part.read(),
+            c.requires.part.config.size,
+            Path(c.requires.dir.path()).name,
+            Path(c.requires.dir.path("d/g.bin")).read_bytes(),
+        ),  # type: ignore[attr-defined]
+        requires,
+    )
+    assert world.found == ([1, 2], 3, "d", b"2")  # type: ignore[attr-defined]
+    assert list(world.ended.inputs["dir"]) == ["d/deep/f.bin", "d/g.bin"]
+
+
+def test_nothing_at_all_to_read_is_told() -> None:
+    files = MemoryFiles()
+    told = refusal(files, lambda c: c.requires.n.read(), {"n": required(files, Nothing, "n")}, MissingArtifact)
+    assert told == "the requirement 'n' (data, OY1p1o/n) has no artifacts, not a single one\n  Let it write one."
+
+
+def test_a_result_that_is_gone_or_not_there_yet_is_told() -> None:
+    files = MemoryFiles()
+    gone = Requirement("data", "gone", "i", place=f"{FOLDER}/gone")
+    assert "is not there any more" in refusal(files, lambda c: c.requires.d.config, {"d": gone}, NotStored)
+    waiting = Requirement("data", "waiting", "i")
+    assert "has no result yet" in refusal(files, lambda c: c.requires.d.read("x.json"), {"d": waiting}, NotAvailable)
+
+
+# live instances
+
+
+def test_a_live_component_has_its_configuration_and_its_last_checkpoint(files: Files) -> None:
+    def read(component: Any) -> Any:
+        live = component.requires.data.component
+        assert component.requires.data.component is live
+        return type(live).__name__, live.config.size, live.config._hidden, live.weights, live.store.read("x.json")
+
+    world = reading(files, read, {"data": required(files)})
+    assert world.found == ("Data", 3, 4, {"sum": 3}, [1, 2])  # type: ignore[attr-defined]
+    checkpoint = files.read(f"{FOLDER}/trials/{NEEDED}/checkpoints/weights.json")
+    assert world.ended.inputs["data"]["../checkpoints/weights.json"] == digest(checkpoint)
+    assert "restored from the checkpoint" in world.text("log.txt")
+
+
+class Loads(Data):
+    """Says itself how it is loaded."""
+
+    def on_load(self, into: Any = None) -> Any:
+        state = self.store.read("x.json"), self.store.has("d/"), self.store.has("no.txt"), self.store.read("no.txt", 0)
+        if into is None:
+            self.weights = state
+            return None
+        into.append(state)
+        return "loaded"
+
+
+def test_a_component_can_say_how_it_is_loaded_and_into_what() -> None:
+    files = MemoryFiles()
+
+    def read(component: Any) -> Any:
+        mine: list[Any] = []
+        answer = component.requires.data.load_into(mine)
+        return answer, mine, component.requires.data.component.weights
+
+    state = ([1, 2], True, False, 0)
+    assert result(files, read, {"data": required(files, Loads)}) == ("loaded", [state], state)
+
+
+def test_what_a_component_whose_trial_is_over_cannot_do_is_told() -> None:
+    files = MemoryFiles()
+    requires = {"data": required(files), "n": required(files, Nothing, "n")}
+
+    def read(component: Any) -> Any:
+        live, told = component.requires.data.component, []
+        for attempt in (
+            lambda: live.record,
+            lambda: live.directory,
+            lambda: live.store.write("a.txt", ""),
+            live.save_checkpoint,
+            lambda: component.requires.data.load_into(object()),
+            component.on_load,
+        ):
+            with pytest.raises(NotAvailable) as caught:
+                attempt()
+            told.append(caught.value.message)
+        live.log.info("it speaks")
+        live.progress(1, 2)
+        assert component.requires.n.component.requires == {}
+        return told
+
+    world = reading(files, read, requires)
+    assert world.found == [  # type: ignore[attr-defined]
+        "self.record is not there for a component whose trial is over",
+        "self.directory is not there for a component whose trial is over",
+        "self.store.write is not there for a component whose trial is over",
+        "self.save_checkpoint() is not there for a component whose trial is over",
+        "Data does not say how its state gets into another object",
+        "on_load is for components that another one requires",
+    ]
+    log = world.text("log.txt")
+    assert "it speaks" in log
+    assert "the requirement 'n' (data, OY1p1o/n) has saved no checkpoint: it is as on_create left it" in log
+    before = files.read(f"{FOLDER}/trials/{NEEDED}/status.json")
+    assert b"finished" in before
+
+
+class Deep(Component):
+    """Requires something itself."""
+
+    def on_execute(self) -> None:
+        self.store.write("sum.json", sum(self.requires.data.read("x.json")))  # type: ignore[attr-defined]
+
+    def again(self) -> int:
+        return sum(self.requires.data.read("x.json")) + len(self.requires)  # type: ignore[attr-defined]
+
+
+def test_a_live_component_reads_what_it_requires_itself() -> None:
+    files = MemoryFiles()
+    deep = required(files, Deep, "deep", requires={"data": required(files)})
+    bare = replace(deep, spec=None if deep.spec is None else replace(deep.spec, requires={}))
+    assert result(files, lambda c: c.requires.deep.component.again(), {"deep": bare}) == 4
+
+
+class Borrows(Component):
+    def config_double(self, x: int) -> int:
+        return 2 * x
+
+
+def test_a_live_component_has_its_mixins_and_config_methods(tmp_path: Path) -> None:
+    (tmp_path / "mixin_of_requires.py").write_text(
+        "from machinable import Mixin\nclass M(Mixin):\n    def size(self):\n        return self.config.size\n"
+    )
+    files = MemoryFiles()
+    needed = required(files, Borrows, mixins=(MixinSpec("_m_", "mixin_of_requires"),))
+    assert needed.spec is not None
+    needed = replace(needed, spec=replace(needed.spec, config={"size": "double(4)"}))
+    assert result(files, lambda c: c.requires.b.component._m_.size(), {"b": needed}, project=str(tmp_path)) == 8
+
+
+def a_function() -> None: ...
+
+
+def test_a_function_does_not_live_on() -> None:
+    files = MemoryFiles()
+    needed = spec(uid="f", component="f", target=Target(__name__, "a_function", "function"))
+    run(needed, files, FOLDER, capture=None)
+    requirement = Requirement("f", "f", "i", place=f"{FOLDER}/f", spec=needed)
+    told = refusal(files, lambda c: c.requires.f.component, {"f": requirement}, TypeError)
+    assert told.startswith("f is a function, which does not live on")
+
+
+def test_functions_get_their_requirements() -> None:
+    files = MemoryFiles()
+
+    def work(requires: Any) -> Any:
+        return requires.data.read("x.json")
+
+    world = World(work, spec(requires={"data": required(files)}), files)
+    assert (world.ended.result, list(world.ended.inputs)) == ([1, 2], ["data"])

@@ -1,0 +1,110 @@
+"""`on_submit`: the last word about environment and resources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import machinable as ml
+from machinable.component.base import Component, Mixin, Submission, Terms
+from machinable.component.submit import parts_of, submitted
+from machinable.errors import MachinableError
+from machinable.plan.spec import MixinSpec
+
+BEFORE = Terms({"HOME": "/x", "OLD": "1"}, {"cpus": 1})
+
+
+class Silent(Component):
+    pass
+
+
+class Java(Mixin):
+    @classmethod
+    def on_submit(cls, submission: Submission) -> None:
+        submission.environment["JAVA"] = submission.environment.get("JAVA", "") + cls.__name__
+
+
+class Kotlin(Java):
+    pass
+
+
+class Greedy(Component):
+    @classmethod
+    def on_submit(cls, submission: Submission) -> None:
+        assert submission.component == "greedy"
+        submission.resources["memory"] = f"{submission.config['size']}GiB"
+        submission.resources["cpus"] += 1
+        submission.environment |= {"JAVA": submission.environment.get("JAVA", "") + "!", "OLD": None, "N": 4}
+        submission.config["size"] = 99
+
+
+def test_components_and_mixins_change_what_trials_run_with() -> None:
+    config = {"size": 2}
+    terms = submitted(BEFORE, "greedy", config, [Java, Greedy])
+    assert terms == Terms({"HOME": "/x", "JAVA": "Java!", "N": "4"}, {"cpus": 2, "memory": 2 * 2**30})
+    assert (config, BEFORE) == ({"size": 2}, Terms({"HOME": "/x", "OLD": "1"}, {"cpus": 1}))
+
+
+def test_one_that_several_parts_share_is_heard_once() -> None:
+    assert submitted(BEFORE, "c", {}, [Kotlin, Java, Silent]).environment["JAVA"] == "Java"
+    assert submitted(BEFORE, "c", {}, [Java, Kotlin, Silent]).environment["JAVA"] == "Kotlin"
+
+
+def test_nothing_changes_where_nobody_speaks() -> None:
+    assert submitted(BEFORE, "c", {}, [Mixin, Silent]) is BEFORE
+
+
+def speaking(body: Any) -> type[Component]:
+    return type("Speaking", (Component,), {"on_submit": body})
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "words"),
+    [
+        (lambda submission: None, TypeError, "on_submit of Speaking is no class method"),
+        (classmethod(lambda cls, submission: 1 / 0), ValueError, "on_submit of Speaking raised ZeroDivisionError"),
+        (classmethod(lambda cls, s: s.environment.update({"A=B": "x"})), ValueError, "'A=B' cannot be the name"),
+        (classmethod(lambda cls, s: s.environment.update({"A": [1]})), TypeError, "the variable A is text, not list"),
+        (classmethod(lambda cls, s: s.resources.update(cpus="two")), TypeError, "an amount of cpus is a number"),
+        (classmethod(lambda cls, s: setattr(s, "environment", 3)), TypeError, "an environment is a mapping, not 3"),
+    ],
+)
+def test_what_goes_wrong_is_told_before_anything_runs(body: Any, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind) as caught:
+        submitted(BEFORE, "c", {}, [speaking(body)])
+    assert isinstance(caught.value, MachinableError)
+    assert words in str(caught.value)
+
+
+def test_the_component_has_the_last_word_and_mixins_without_a_class_have_none(tmp_path: Path) -> None:
+    (tmp_path / "speaking_mixin.py").write_text("from machinable import Mixin\nclass Loud(Mixin):\n    pass\n")
+    (tmp_path / "empty_mixin.py").write_text("X = 1\n")
+    (tmp_path / "broken_mixin.py").write_text("1 / 0\n")
+    mixins = [MixinSpec("_a_", name) for name in ("speaking_mixin", "empty_mixin", "broken_mixin", "missing_mixin")]
+    parts = parts_of(Greedy, mixins, [Silent, print], str(tmp_path))
+    assert [part.__name__ for part in parts] == ["Silent", "Loud", "Greedy"]
+
+
+def test_trials_run_with_it(tmp_path: Path) -> None:
+    (tmp_path / "machinable.yaml").write_text(
+        "mixins:\n  - loud_of_submit: {}\n"
+        "components:\n"
+        "  - needed_by_submit: {_environment_: {SUBMITTED: needed}}\n"
+        "  - work_of_submit:\n"
+        "      _mixins_: [loud_of_submit]\n      _environment_: {SUBMITTED: declared}\n"
+        "      _requires_: {data: needed_by_submit}\n"
+    )
+    (tmp_path / "loud_of_submit.py").write_text(
+        "from machinable import Mixin\nclass Loud(Mixin):\n    @classmethod\n    def on_submit(cls, submission):\n"
+        "        submission.environment['SUBMITTED'] += ', submitted'\n        submission.resources['cpus'] = 2\n"
+    )
+    for name in ("needed_by_submit", "work_of_submit"):
+        (tmp_path / f"{name}.py").write_text(
+            "import os\nfrom machinable import Component\nclass Work(Component):\n    def on_execute(self):\n"
+            "        return os.environ['SUBMITTED']\n"
+        )
+    execution = ml.execute(ml.Task("work_of_submit").repeat(2), project=tmp_path)
+    assert [trial.result for trial in execution.trials] == ["needed", "declared, submitted", "declared, submitted"]
+    assert [trial.threads for trial in execution.trials] == [1, 2, 2]

@@ -1,0 +1,57 @@
+"""Output below Python: where it goes, and that it comes back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from machinable.engines.processes.output import output_to
+from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+
+
+@pytest.fixture(params=["directory", "memory"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
+    return DirectoryFiles(tmp_path) if request.param == "directory" else MemoryFiles()
+
+
+@pytest.mark.parametrize("ends_badly", [False, True])
+def test_output_is_in_the_file_and_comes_back_whatever_happens(
+    ends_badly: bool, files: Files, capfd: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        with output_to(files, "trials/a/output.log"):
+            os.write(1, b"out\n")
+            os.write(2, b"\xff")
+            if ends_badly:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        pass
+    os.write(1, b"back")
+
+    assert files.read("trials/a/output.log") == b"out\n\xff"
+    assert capfd.readouterr() == ("back", "")
+
+
+def test_without_output_there_is_no_file(files: Files) -> None:
+    with output_to(files, "trials/a/output.log"):
+        pass
+
+    assert files.entries("trials/a") == []
+
+
+def test_a_second_attempt_appends(files: Files) -> None:
+    for text in (b"1\n", b"2\n"):
+        with output_to(files, "output.log"):
+            os.write(1, text)
+
+    assert files.read("output.log") == b"1\n2\n"
+
+
+def test_no_descriptor_stays_open(files: Files) -> None:
+    before = os.listdir("/proc/self/fd")
+    with output_to(files, "output.log"):
+        os.write(1, b"x")
+
+    assert os.listdir("/proc/self/fd") == before

@@ -1,0 +1,106 @@
+"""Values column by column: they come back as they were, and to look at a few of them says what to look at all says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from machinable.results.cache import Columns, pack
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.integers()
+    | st.sampled_from([0.0, -0.0, 1.0, float("nan")])
+    | st.floats()
+    | st.text(max_size=3)
+)
+KEYS = st.sampled_from("abc")
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=8
+)
+ALIKE = st.lists(st.fixed_dictionaries({"a": SCALARS, "b": VALUES}), max_size=5).map(lambda few: few * 8)
+
+
+def packed(values: list[Any]) -> tuple[Columns, list[int]]:
+    """The values as they are after a way through a file, and the lines that are asked for, as they come."""
+    lines: dict[bytes, int] = {}
+    shape = json.loads(json.dumps(pack(values, lines)))
+    kept, asked = [json.loads(line) for line in lines], []
+
+    def line(number: int) -> list[Any]:
+        asked.append(number)
+        return kept[number]  # type: ignore[no-any-return]
+
+    return Columns(len(values), shape, line), asked
+
+
+def below(value: Any, keys: tuple[str, ...]) -> Any:
+    for key in keys:
+        if type(value) is not dict or key not in value:
+            return "nothing"
+        value = value[key]
+    return value
+
+
+@settings(deadline=None)
+@given(st.lists(VALUES) | ALIKE)
+def test_values_come_back_as_they_were(values: list[Any]) -> None:
+    assert json.dumps(packed(values)[0].values()) == json.dumps(values)
+
+
+@settings(deadline=None)
+@given(st.lists(VALUES) | ALIKE, st.lists(KEYS, max_size=3).map(tuple))
+def test_what_is_found_is_what_each_value_has(values: list[Any], keys: tuple[str, ...]) -> None:
+    found = packed(values)[0].find(keys, below)
+    assert json.dumps(found) == json.dumps([below(value, keys) for value in values])
+
+
+def test_what_only_looks_equal_is_kept_apart() -> None:
+    values = [0.0, -0.0, 0, False, float("nan"), float("inf"), 1, 1.0, True, "1", [0.0], [-0.0], [0], [False]] * 20
+    assert repr(packed(values)[0].values()) == repr(values)
+
+
+def test_no_two_values_share_what_can_be_changed() -> None:
+    columns, _ = packed([{"a": [1, {"b": 2}]}] * 40)
+
+    one, *others = columns.find(("a",), below)
+    one.append(one[1].pop("b"))
+    assert others == [[1, {"b": 2}]] * 39
+
+    row, *rows = columns.values()
+    row["a"].append(row["a"][1].pop("b"))
+    assert rows == columns.values()[1:] == [{"a": [1, {"b": 2}]}] * 39
+    assert columns.values()[0] == rows[0]
+
+
+def test_a_question_reads_only_the_lines_it_is_about() -> None:
+    columns, asked = packed([{"a": {"b": number, "c": str(number)}, "d": number / 7} for number in range(100)])
+
+    assert columns.find(("a", "c"), below) == [str(number) for number in range(100)]
+    assert len(asked) == 1
+
+
+def test_what_is_equal_is_looked_at_once() -> None:
+    columns, _ = packed([{"a": "x"}, {"a": "y"}] * 50)
+    seen: list[Any] = []
+
+    def look(value: Any, keys: tuple[str, ...]) -> Any:
+        seen.append(value)
+        return value
+
+    assert columns.find(("a",), look) == ["x", "y"] * 50
+    assert seen == ["x", "y"]
+
+
+def test_mappings_that_are_all_different_are_kept_as_they_are() -> None:
+    values = [{str(number): number} for number in range(100)]
+    lines: dict[bytes, int] = {}
+
+    assert pack(values, lines) == {"any": 0}
+    assert packed(values)[0].values() == values
+    assert packed(values)[0].find(("7",), below) == ["nothing"] * 7 + [7] + ["nothing"] * 92

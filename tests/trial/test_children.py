@@ -1,0 +1,231 @@
+"""Children: how they come to their node, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from machinable.component.base import Component
+from machinable.plan.spec import Target
+from tests.component.worlds import World, child, spec
+
+LOG: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def fresh_log() -> None:
+    LOG.clear()
+
+
+class Kid(Component):
+    def on_create(self) -> None:
+        LOG.append(f"create {self.config.name}")
+
+    def on_destroy(self) -> None:
+        LOG.append(f"destroy {self.config.name}")
+
+
+class Named(Component):
+    attribute_ = "encoder"
+
+
+class WithNode(Component):
+    def on_create(self, node: Any) -> None:
+        LOG.append(type(node).__name__)
+
+
+class Greedy(Component):
+    def on_create(self, first: Any) -> None:
+        LOG.append("never")
+
+
+def kids(*names: str) -> dict[str, Any]:
+    return {"children": tuple(child("kid", Kid, {"name": name}) for name in names)}
+
+
+def error_of(cls: type[Component], **more: Any) -> tuple[str, str]:
+    error = World(cls, spec(**more)).ended.error
+    assert error is not None
+    return error["type"], error["message"].splitlines()[0]
+
+
+def test_without_parameters_all_are_created_before_and_destroyed_after() -> None:
+    class Node(Component):
+        def on_create(self) -> None:
+            LOG.append("node")
+
+        def on_before_destroy(self) -> None:
+            LOG.append("end")
+
+    World(Node, spec(**kids("a", "b")))
+
+    assert LOG == ["create a", "create b", "node", "end", "destroy a", "destroy b"]
+
+
+def test_a_node_parameter_alone_says_nothing_about_children() -> None:
+    class Node(Component):
+        def on_create(self, node: Any) -> None:
+            LOG.append(node)
+
+    World(Node, spec(**kids("a")))
+
+    assert LOG == ["create a", None, "destroy a"]
+
+
+def test_a_child_gets_its_node() -> None:
+    World(type("Node", (Component,), {}), spec(children=(child("with_node", WithNode),)))
+
+    assert LOG == ["Node"]
+
+
+def test_what_a_signature_does_not_name_is_constructed_only() -> None:
+    class Node(Component):
+        def on_create(self, one: Any, _two: Any, *, four: Any = None, five: Any = 5) -> None:
+            LOG.append([one.config.name, _two.config.name, four.config.name, five])
+            LOG.append(self.flags.CHILD_ALIAS.to_dict())
+
+        def on_execute(self) -> object:
+            self.children[1].create()
+            self.children[1].create()
+            return [kid.config.name for kid in self.children]
+
+    world = World(Node, spec(**kids("a", "b", "c")))
+
+    assert world.ended.result == ["a", "b", "c"]
+    assert LOG == [
+        "create a",
+        "create c",
+        ["a", "b", "c", 5],
+        {"one": 0, "two": 1, "four": 2},
+        "create b",
+        "destroy a",
+        "destroy b",
+        "destroy c",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "def on_create(self, first, second): pass",
+            "Node.on_create wants a child as 'second', but there are 1 children",
+        ),
+        (
+            "def on_create(self, *children): pass",
+            "Node.on_create takes *children, so it cannot be told which children it wants",
+        ),
+        (
+            "def on_create(self, first, **more): pass",
+            "Node.on_create takes **more, so it cannot be told which children it wants",
+        ),
+    ],
+)
+def test_a_signature_that_cannot_be_served_is_a_type_error_naming_the_parameter(source: str, message: str) -> None:
+    namespace: dict[str, Any] = {"on_before_create": lambda self: LOG.append("never")}
+    exec(source, namespace)
+    node = type("Node", (Component,), {k: v for k, v in namespace.items() if k.startswith("on_")})
+
+    assert error_of(node, **kids("a")) == ("InvalidType", message)
+    assert LOG == []
+
+
+def test_a_child_that_wants_children_is_found_before_anything_is_created() -> None:
+    class Node(Component):
+        def on_before_create(self) -> None:
+            LOG.append("never")
+
+    kind, message = error_of(Node, children=(child("kid", Kid, {"name": "a"}), child("greedy", Greedy)))
+
+    assert (kind, message) == ("InvalidType", "Greedy.on_create wants a child as 'first', but there are 0 children")
+    assert LOG == []
+
+
+def test_attribute_names_make_node_and_children_known_to_each_other() -> None:
+    class Node(Component):
+        attribute_ = "model"
+
+        def on_after_init_children(self, children: list[Any]) -> None:
+            assert self.encoder is children[1] and children[1].model is self
+
+        def on_execute(self) -> object:
+            return self.flags.CHILD_ALIAS.to_dict()
+
+    trial = spec(children=(child("kid", Kid, {"name": "a"}), child("named", Named), child("named", Named)))
+    assert World(Node, trial).ended.result == {"encoder": 1}
+
+
+def test_a_name_that_the_node_has_already_stays_its_own() -> None:
+    class Node(Component):
+        encoder = "mine"
+
+        def on_execute(self) -> object:
+            return [self.encoder, self.flags.CHILD_ALIAS.to_dict()]
+
+    assert World(Node, spec(children=(child("named", Named),))).ended.result == ["mine", {}]
+
+
+def test_children_can_be_left_out_and_indices_count_those_that_are_kept() -> None:
+    class Node(Component):
+        def on_init_child(self, spec: Any, index: int) -> object:
+            LOG.append((spec.config["name"], index))
+            return spec.config["name"] != "a"
+
+        def on_execute(self) -> object:
+            return [kid.config.name for kid in self.children]
+
+    assert World(Node, spec(**kids("a", "b", "c"))).ended.result == ["b", "c"]
+    assert LOG[:3] == [("a", 0), ("b", 0), ("c", 1)]
+
+
+def test_what_is_done_to_a_specification_stays_in_this_trial() -> None:
+    class Node(Component):
+        def on_init_children(self, specs: list[Any]) -> None:
+            specs[0].config["name"] = "changed"
+
+        def on_execute(self) -> object:
+            return self.children[0].config.name
+
+    trial = spec(**kids("a"))
+    assert World(Node, trial).ended.result == "changed"
+    assert trial.children[0].config == {"name": "a"}
+
+
+def test_only_children_can_be_created_by_hand() -> None:
+    class Node(Component):
+        def on_execute(self) -> None:
+            self.create()
+
+    assert error_of(Node)[1] == "create() is for children"
+
+
+def test_a_child_whose_module_does_not_import_fails_the_trial() -> None:
+    class Node(Component):
+        def on_failure(self, exception: BaseException) -> None:
+            LOG.append(type(exception).__name__)
+
+    broken = child("kid", Kid, target=Target("no_such_module_here"))
+
+    assert error_of(Node, children=(broken,))[0] == "ImportFailed"
+    assert LOG == ["ImportFailed"]
+
+
+def test_a_class_that_is_at_hand_needs_no_import() -> None:
+    class Local(Component):
+        pass
+
+    class Node(Component):
+        def on_execute(self) -> object:
+            return type(self.children[0]).__name__
+
+    local, node = Target("nowhere", "Local", "class"), Target("nowhere", "Node", "class")
+    trial = spec(target=node, children=(child("local", Local, target=local),))
+
+    assert World(None, trial, live={local: Local, node: Node}).ended.result == "Local"
+
+
+def test_a_function_is_no_child() -> None:
+    broken = child("kid", Kid, target=Target(__name__, "kids", "function"))
+
+    assert error_of(Component, children=(broken,)) == ("InvalidType", "the child kid is a function")
