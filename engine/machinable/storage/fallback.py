@@ -76,7 +76,7 @@ def refuge_name(folder: str) -> str:
 class FallbackFiles:
     """A storage that is never in the way of a trial: when it cannot be written, all that follows goes to a refuge.
 
-    That is a directory of this host, laid out like the storage, so that it can be copied over it. `flush_fallback` tries
+    That is a directory of this host, laid out like the storage, so it can be copied over it. `flush_fallback` tries
     to write it all to the storage again.
 
     Args:
