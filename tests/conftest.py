@@ -1,4 +1,4 @@
-"""What many tests need: a small project of their own, and no settings of whoever runs them."""
+"""Shared fixtures: a small project, isolated from the user's settings; and which tests are slow or share a server."""
 
 from __future__ import annotations
 
@@ -18,12 +18,33 @@ from tests.kits.s3_server import s3_folders
 World = Callable[..., Path]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Shells start background jobs so, and all processes that tests start would be deaf to Ctrl-C, too.
+    # Shells start background jobs this way; processes that tests start would inherit it and ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+SLOW = (
+    "config/test_fuzz.py",
+    "examples/",
+    "journeys/",
+    "kits/",
+    "storage/test_gcs.py",
+    "storage/test_s3.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark slow tests by their place, and keep tests of one Ray cluster in one pytest-xdist worker."""
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(tests).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+        if "ray_cluster" in getattr(item, "fixturenames", ()) or item.path.stem == "test_ray":
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 @pytest.fixture(autouse=True)
-def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_user_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("MACHINABLE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp()))
@@ -31,8 +52,8 @@ def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
 
 
 @pytest.fixture(autouse=True)
-def _nobodys_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Forgets modules that were imported from the small projects of a test: others have modules of the same names."""
+def _no_modules_of_other_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Unload modules that a test imported from its project: other projects have modules of the same names."""
     yield
     temporary = str(tmp_path_factory.getbasetemp())
     for name, module in list(sys.modules.items()):
@@ -42,9 +63,10 @@ def _nobodys_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One Ray cluster of two cores for all tests, which this process is connected to.
+    """Start one Ray cluster of two cores for all tests and connect this process to it.
 
-    It starts after whoever wants it has said so, because that takes seconds. Its token goes where no user's is.
+    It starts with the first test that needs it, because that takes seconds. Its token is written below the temporary
+    directory instead of the user's home directory.
     """
     import ray
 
@@ -52,7 +74,7 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path_factory.getbasetemp()))
-        patch.setenv("RAY_AUTH_MODE", "")  # Ray sets it, and nobody would take it away
+        patch.setenv("RAY_AUTH_MODE", "")  # Ray sets it; this way the patch removes it again
         patch.delenv("RAY_AUTH_MODE")
         ray.init(
             address="local",
@@ -68,7 +90,7 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def s3_folder() -> Iterator[Callable[[], str]]:
-    """Gives the URL of a new folder in a bucket each time, on a server that starts when the first test wants it."""
+    """Return a function that makes a new folder in a bucket; the server starts with the first test that needs it."""
     pytest.importorskip("boto3")
     pytest.importorskip("moto")
     with s3_folders() as new_folder:
@@ -77,7 +99,7 @@ def s3_folder() -> Iterator[Callable[[], str]]:
 
 @pytest.fixture
 def new_files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Files]]:
-    """Makes an empty storage of a kind, which is closed after the test."""
+    """Return a function that opens an empty storage of a kind; it is closed after the test."""
     makers: dict[str, Callable[[], Files]] = {
         "memory": MemoryFiles,
         "directory": lambda: DirectoryFiles(tmp_path / "storage"),
@@ -95,13 +117,13 @@ def new_files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callab
 
 @pytest.fixture(params=["memory", "directory", "s3"])
 def files(request: pytest.FixtureRequest, new_files: Callable[[str], Files]) -> Files:
-    """An empty storage of each kind. Where fewer are enough, tests have a fixture of their own."""
+    """Return an empty storage of each kind. Test files that need fewer override this fixture."""
     return new_files(request.param)
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project directory, which is the working directory."""
+    """Make an empty project directory and change to it."""
     directory = tmp_path / "project"
     directory.mkdir()
     monkeypatch.chdir(directory)
@@ -112,7 +134,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def project(world: Path) -> World:
-    """Writes files into the project: `project(machinable_yaml, module="…")`; gives its directory."""
+    """Return a function that writes the project's files and returns its directory.
+
+    `project(machinable_yaml, module="…")` writes `machinable.yaml` and `module.py`.
+    """
 
     def write(declarations: str, **modules: str) -> Path:
         (world / "machinable.yaml").write_text(declarations)

@@ -237,6 +237,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_reader_who_types_a_page_gets_what_it_shows(page: Path, desk: Path) -> None:
     Reader(page, desk).read()
@@ -301,9 +302,10 @@ def test_the_commands_that_make_environments_are_those_that_are_checked() -> Non
     first, tests = [line for line in readme.splitlines() if line.startswith(INSTALLS)]
     assert f"    {tests}\n" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert tests.split(" && ")[1:] == [".venv/bin/pip install -q -e '.[test]'", ".venv/bin/python -m pytest"]
+    command = "-m pytest -n auto --dist loadgroup"
+    assert tests.split(" && ")[1:] == [".venv/bin/pip install -q -e '.[test]'", f".venv/bin/python {command}"]
     assert "pip\" install --quiet '.[test]'" in script
-    assert '/bin/python" -m pytest' in script
+    assert f'/bin/python" {command}' in script
     assert first.split(" && ")[:2] == ["python3 -m venv .venv", ".venv/bin/pip install -q ."]
 
 
