@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from machinable.config.reader import Scope, Source, read
+from machinable.config.reader import ProjectScope, Source, read
 from machinable.errors import MalformedText
 from machinable.serialization import as_plain
 from tests.config.worlds import config, entry, errors, failure, resolved
@@ -447,6 +447,6 @@ def test_a_private_character_beside_a_variable_is_refused() -> None:
 
 
 def test_a_scope_is_that_of_the_project() -> None:
-    scope = Scope("lib")
+    scope = ProjectScope("lib")
 
     assert Source("f.yaml", "", scope).scope is scope

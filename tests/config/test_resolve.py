@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from machinable.config.resolve import Link, Origins, resolve
+from machinable.config.resolve import OriginLayer, Origins, resolve
 from tests.config.worlds import entry, errors, failure, resolved, workspace
 
 TEXTS = {
@@ -105,7 +105,7 @@ def test_every_layer_that_set_a_value_is_told() -> None:
         ("here", "", "7"),
         ("~v", "machinable.yaml:16:12", "5"),
     ]
-    assert found.explain("env") == [Link("base", found.place("env"), "${E:-5}")]
+    assert found.explain("env") == [OriginLayer("base", found.place("env"), "${E:-5}")]
     assert [link.text for link in found.explain("_h")] == ["…"]
     assert [link.text for link in found.explain("_h.secret")] == ["…"]
     assert [link.text for link in found.explain("s")] == ["$.tone", "{'more': 1}".replace("'", ""), "{more: 1}"]

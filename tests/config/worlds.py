@@ -16,7 +16,7 @@ Texts: TypeAlias = "str | Mapping[str, str]"  # machinable.yaml, or files by nam
 Told: TypeAlias = "list[tuple[str, str, str]]"
 
 
-class Files:
+class ProjectFiles:
     """The files of a project, by name."""
 
     def __init__(self, texts: Texts) -> None:
@@ -32,7 +32,7 @@ class Files:
 
 
 def workspace(texts: Texts, environment: Mapping[str, str] | None = None) -> Workspace:
-    return load(Files(texts), environment or {})
+    return load(ProjectFiles(texts), environment or {})
 
 
 def resolved(

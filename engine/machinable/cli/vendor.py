@@ -49,15 +49,15 @@ def imports_of(project: str, name: str = "") -> list[Import]:
     Raises:
         ConfigurationError: the file cannot be read, or `+` is something else than names and sources.
     """
-    from machinable.config.includes import Library
+    from machinable.config.includes import ProjectReader
     from machinable.config.loader import FILE
-    from machinable.config.reader import EnvValue, MappingNode, Scope, SequenceNode
+    from machinable.config.reader import EnvValue, MappingNode, ProjectScope, SequenceNode
     from machinable.errors import MalformedText, MissingFile, SeveralErrors
 
-    library = Library(_Directory(project), os.environ)
+    library = ProjectReader(_Directory(project), os.environ)
     path = f"vendor/{name}/{FILE}" if name else FILE
     try:
-        root = library.read(path, Scope(name), kind="project file")
+        root = library.read(path, ProjectScope(name), kind="project file")
     except MissingFile:
         if name:
             return []

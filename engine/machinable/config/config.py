@@ -13,19 +13,24 @@ from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
 __all__ = ["Config", "Deferred", "evaluate_stored"]
 
 Methods: TypeAlias = Callable[[str], Callable[..., Any]]
-Origins: TypeAlias = Callable[[str], str] | Mapping[str, str]
+OriginSource: TypeAlias = Callable[[str], str] | Mapping[str, str]
 
 _NOTHING: Any = object()
 _running = threading.local()  # `.chain`: the calls that are being made in this thread, the outermost first
 
 
-class _Scope:
+class _SharedState:
     """What all parts of one configuration share."""
 
     __slots__ = ("evaluate", "flags", "methods", "origin", "remembered", "root", "stored")
 
     def __init__(
-        self, methods: Methods | None, flags: Any, evaluate: bool, origin: Origins | None, stored: Mapping[str, Plain]
+        self,
+        methods: Methods | None,
+        flags: Any,
+        evaluate: bool,
+        origin: OriginSource | None,
+        stored: Mapping[str, Plain],
     ) -> None:
         self.methods = methods
         self.flags = flags
@@ -37,7 +42,7 @@ class _Scope:
 
 
 # What a config method gives is data: a text in it that looks like a call is none.
-_INERT = _Scope(None, None, True, None, {})
+_INERT = _SharedState(None, None, True, None, {})
 
 
 class Config(MutableMapping[str, Any]):
@@ -57,7 +62,7 @@ class Config(MutableMapping[str, Any]):
     __slots__ = ("__data", "__path", "__scope")
     __data: dict[str, Any]
     __path: str
-    __scope: _Scope
+    __scope: _SharedState
 
     def __init__(
         self,
@@ -66,10 +71,10 @@ class Config(MutableMapping[str, Any]):
         methods: Methods | None = None,
         flags: Any = None,
         evaluate: bool = True,
-        origin: Origins | None = None,
+        origin: OriginSource | None = None,
         stored: Mapping[str, Plain] | None = None,
     ) -> None:
-        scope = _Scope(methods, flags, evaluate, origin, stored or {})
+        scope = _SharedState(methods, flags, evaluate, origin, stored or {})
         scope.root = self
         _fill(self, data, scope, "")
 
@@ -198,7 +203,7 @@ class Config(MutableMapping[str, Any]):
 
     def __copied(self, leaf: Callable[[Any], Any]) -> Config:
         mine = self.__scope
-        scope = _Scope(mine.methods, mine.flags, mine.evaluate, mine.origin, mine.stored)
+        scope = _SharedState(mine.methods, mine.flags, mine.evaluate, mine.origin, mine.stored)
         scope.remembered = mine.remembered
         copied = Config.__new__(Config)
         scope.root = copied if mine.root is self else mine.root
@@ -219,7 +224,7 @@ class Config(MutableMapping[str, Any]):
         stored: Any = self.__scope.stored
         for part in self.__path.replace("[", ".").replace("]", "").split(".") if self.__path else ():
             stored = _stored_below(stored, part)
-        return repr(_shown(self.__data, stored))
+        return repr(_printable(self.__data, stored))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self))
@@ -230,7 +235,7 @@ class Deferred:
 
     __slots__ = ("_path", "_scope", "_text")
 
-    def __init__(self, text: str, scope: _Scope, path: str) -> None:
+    def __init__(self, text: str, scope: _SharedState, path: str) -> None:
         self._text = text
         self._scope = scope
         self._path = path
@@ -254,7 +259,7 @@ def evaluate_stored(
     Returns:
         The data, and the errors of the calls that stay text, by key path.
     """
-    scope: _Scope = config._Config__scope
+    scope: _SharedState = config._Config__scope
     failed: dict[str, Exception] = {}
 
     def evaluated(value: Any, path: str) -> Any:
@@ -278,7 +283,7 @@ def _below(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def _fill(config: Config, data: Mapping[str, Any], scope: _Scope, path: str) -> Config:
+def _fill(config: Config, data: Mapping[str, Any], scope: _SharedState, path: str) -> Config:
     object.__setattr__(config, "_Config__scope", scope)
     object.__setattr__(config, "_Config__path", path)
     own = {key: _own(value, scope, _below(path, key)) for key, value in data.items()}
@@ -290,7 +295,7 @@ def _data(config: Config) -> dict[str, Any]:
     return config._Config__data  # type: ignore[no-any-return]
 
 
-def _own(value: Any, scope: _Scope, path: str) -> Any:
+def _own(value: Any, scope: _SharedState, path: str) -> Any:
     """The value as this configuration keeps it: mappings as parts of it, lists copied."""
     kind = type(value)
     if kind is str or kind is int or kind is float or kind is bool or value is None:
@@ -313,7 +318,7 @@ def _mapped(value: Any, leaf: Callable[[Any], Any]) -> Any:
     return leaf(value)
 
 
-def _read(value: Any, scope: _Scope, path: str) -> Any:
+def _read(value: Any, scope: _SharedState, path: str) -> Any:
     """A kept text or list as an access gives it."""
     if type(value) is str:
         if value[-1:] != ")" or not _has_methods(scope) or not is_call(value):
@@ -329,7 +334,7 @@ def _read(value: Any, scope: _Scope, path: str) -> Any:
     return value  # the kept list itself: what is appended to it stays
 
 
-def _has_methods(scope: _Scope) -> bool:
+def _has_methods(scope: _SharedState) -> bool:
     return scope.methods is not None or scope.remembered is not None
 
 
@@ -337,7 +342,7 @@ def _has_call(value: Any) -> bool:
     return is_call(value) if type(value) is str else type(value) is list and any(map(_has_call, value))
 
 
-def _call(text: str, scope: _Scope, path: str) -> Any:
+def _call(text: str, scope: _SharedState, path: str) -> Any:
     if scope.methods is None:
         remembered = scope.remembered or {}
         if path in remembered:
@@ -346,7 +351,7 @@ def _call(text: str, scope: _Scope, path: str) -> Any:
             f"the call {text!r} of {path} cannot be made here: the component is in another process",
             todo="Read the value before the configuration travels.",
         )
-    chain: list[tuple[_Scope, str, str]] | None = getattr(_running, "chain", None)
+    chain: list[tuple[_SharedState, str, str]] | None = getattr(_running, "chain", None)
     if chain is None:
         chain = _running.chain = []
     if any(where is scope and at == path for where, at, _ in chain):
@@ -365,7 +370,7 @@ def _call(text: str, scope: _Scope, path: str) -> Any:
     return value
 
 
-def _plain(value: Any, scope: _Scope, path: str, evaluate: bool, hidden: bool) -> Any:
+def _plain(value: Any, scope: _SharedState, path: str, evaluate: bool, hidden: bool) -> Any:
     kind = type(value)
     if kind is str:
         if evaluate and value[-1:] == ")" and _has_methods(scope) and is_call(value):
@@ -378,7 +383,7 @@ def _plain(value: Any, scope: _Scope, path: str, evaluate: bool, hidden: bool) -
     return value
 
 
-def _remember(value: Any, scope: _Scope, path: str, into: dict[str, Any]) -> None:
+def _remember(value: Any, scope: _SharedState, path: str, into: dict[str, Any]) -> None:
     if type(value) is dict:
         for key, item in value.items():
             _remember(item, scope, _below(path, key), into)
@@ -399,11 +404,11 @@ def _restore(
     remembered: dict[str, Any] | None,
     flags: Any,
     evaluate: bool,
-    origin: Origins | None,
+    origin: OriginSource | None,
     stored: dict[str, Plain],
     path: str,
 ) -> Config:
-    scope = _Scope(None, flags, evaluate, origin, stored)
+    scope = _SharedState(None, flags, evaluate, origin, stored)
     scope.remembered = remembered
     scope.root = config = Config.__new__(Config)
     return _fill(config, data, scope, path)
@@ -417,12 +422,14 @@ def _stored_below(stored: Any, key: str) -> Any:
     return None
 
 
-def _shown(value: Any, stored: Any) -> Any:
+def _printable(value: Any, stored: Any) -> Any:
     """What may be printed: no hidden keys, and of a secret from the environment the text as it was written."""
     if type(value) is Config:
         value = _data(value)
     if type(value) is dict:
-        return {key: _shown(item, _stored_below(stored, str(key))) for key, item in value.items() if not is_hidden(key)}
+        return {
+            key: _printable(item, _stored_below(stored, str(key))) for key, item in value.items() if not is_hidden(key)
+        }
     if type(value) is list:
-        return [_shown(item, _stored_below(stored, str(index))) for index, item in enumerate(value)]
+        return [_printable(item, _stored_below(stored, str(index))) for index, item in enumerate(value)]
     return stored if type(stored) is str and "${" in stored else value

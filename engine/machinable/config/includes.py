@@ -6,15 +6,15 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from machinable.config.reader import Mark, Scope, Source, Tree, read, read_json
+from machinable.config.reader import Mark, ProjectScope, Source, Tree, read, read_json
 from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors
 
-__all__ = ["Files", "Library"]
+__all__ = ["ProjectFiles", "ProjectReader"]
 
 _DEPTH = 50  # of files that include each other
 
 
-class Files(Protocol):
+class ProjectFiles(Protocol):
     """The project directory as the configuration sees it; names are posix paths below it."""
 
     def read(self, path: str) -> str:
@@ -24,10 +24,10 @@ class Files(Protocol):
         """Whether there is such a directory."""
 
 
-class Library:
+class ProjectReader:
     """The texts of a project, each read once; errors that leave the rest readable are gathered in `errors`."""
 
-    def __init__(self, files: Files, environment: Mapping[str, str]) -> None:
+    def __init__(self, files: ProjectFiles, environment: Mapping[str, str]) -> None:
         self.files = files
         self.environment = environment
         self.errors: list[MachinableError] = []
@@ -38,7 +38,7 @@ class Library:
     def read(
         self,
         path: str,
-        scope: Scope,
+        scope: ProjectScope,
         *,
         kind: str = "file",
         shown: str | None = None,
@@ -94,7 +94,7 @@ class Library:
         self._trees[key] = tree
         return tree
 
-    def read_alone(self, path: str, scope: Scope, **facts: Any) -> Tree:
+    def read_alone(self, path: str, scope: ProjectScope, **facts: Any) -> Tree:
         """As `read`, for a file that is read after the project, such as a version's: its errors are its own.
 
         Raises:

@@ -17,14 +17,14 @@ __all__ = ["Resolver", "parse_path"]
 
 _NEAR_NAMES = 20  # errors of one configuration that offer them: to look for them takes long
 
-Part: TypeAlias = "tuple[str, str]"  # ("key" | "index" | "reference", text)
+PathPart: TypeAlias = "tuple[str, str]"  # ("key" | "index" | "reference", text)
 
 
 @lru_cache(maxsize=4096)
-def parse_path(text: str) -> tuple[str, tuple[Part, ...]] | str:
+def parse_path(text: str) -> tuple[str, tuple[PathPart, ...]] | str:
     """The root ("self" or "") and the parts of a reference; a text says what is wrong with it."""
     root, rest = ("self", text[6:]) if text.startswith("$self.") else ("", text[2:])
-    parts: list[Part] = []
+    parts: list[PathPart] = []
     position, wants_key = 0, True
     while position < len(rest) or wants_key:
         character = rest[position : position + 1]

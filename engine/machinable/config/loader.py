@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from machinable.config.declaration import EntryKey, is_reserved, parse_body, parse_key
-from machinable.config.includes import Files, Library
+from machinable.config.includes import ProjectFiles, ProjectReader
 from machinable.config.reader import (
     UNREADABLE,
     MappingNode,
-    Scope,
+    ProjectScope,
     SequenceNode,
     described,
     unwrapped,
 )
-from machinable.config.registry import Entry, Names
+from machinable.config.registry import Entry, Registry
 from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors, UnknownName
 
 __all__ = ["EXECUTION_KEYS", "Document", "Workspace", "load"]
@@ -47,7 +47,7 @@ _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 class Document:
     """What one machinable.yaml declares."""
 
-    def __init__(self, scope: Scope, file: str) -> None:
+    def __init__(self, scope: ProjectScope, file: str) -> None:
         self.scope = scope
         self.file = file
         self.name: str | None = None
@@ -56,8 +56,8 @@ class Document:
         self.strict = False  # whether an override of an unknown key is an error
         self.imports: dict[str, tuple[str | None, Place]] = {}
         self.complete = True  # nothing that may declare names was unreadable
-        self.components = Names("component")
-        self.mixins = Names("mixin")
+        self.components = Registry("component")
+        self.mixins = Registry("mixin")
 
     @property
     def label(self) -> str:
@@ -68,15 +68,15 @@ class Document:
 class Workspace:
     """A project with all that it imports, read and linked; frozen from then on."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: ProjectReader) -> None:
         self.library = library
         self.documents: dict[str, Document] = {}
 
     @classmethod
     def empty(cls) -> Workspace:
         """A project without declarations, for classes and functions that need none."""
-        workspace = cls(Library(_NoFiles(), {}))
-        workspace.documents[""] = Document(Scope(), FILE)
+        workspace = cls(ProjectReader(_NoFiles(), {}))
+        workspace.documents[""] = Document(ProjectScope(), FILE)
         return workspace
 
     @property
@@ -102,7 +102,7 @@ class _NoFiles:
         return False
 
 
-def load(files: Files, environment: Mapping[str, str]) -> Workspace:
+def load(files: ProjectFiles, environment: Mapping[str, str]) -> Workspace:
     """Reads and links the project in a directory.
 
     Args:
@@ -111,7 +111,7 @@ def load(files: Files, environment: Mapping[str, str]) -> Workspace:
     Raises:
         MissingFile: there is no machinable.yaml. ConfigurationError: whatever is wrong in it, several as one.
     """
-    library = Library(files, environment)
+    library = ProjectReader(files, environment)
     workspace = Workspace(library)
     errors = library.errors
     parsers = []
@@ -120,7 +120,7 @@ def load(files: Files, environment: Mapping[str, str]) -> Workspace:
         project, wanted_at = waiting.pop(0)
         if project in workspace.documents:
             continue
-        scope = Scope(project)
+        scope = ProjectScope(project)
         directory = f"vendor/{project}/" if project else ""
         document = workspace.documents[project] = Document(scope, directory + FILE)
         if project and not files.is_directory(f"vendor/{project}"):
@@ -167,8 +167,8 @@ class _Parser:
         self.workspace = workspace
         self.document = document
         self.errors = errors
-        self.links: list[tuple[Entry, str, str, Names]] = []  # entry, attribute, name in another project, its kind
-        self.orphans: list[tuple[Entry, str, Names]] = []
+        self.links: list[tuple[Entry, str, str, Registry]] = []  # entry, attribute, name in another project, its kind
+        self.orphans: list[tuple[Entry, str, Registry]] = []
 
     def fail(self, message: str, at: Place | None, **facts: Any) -> None:
         self.errors.append(MalformedText(message, at=at, **facts))
@@ -372,7 +372,7 @@ class _Parser:
                     todo="Write `- name:`, with the configuration below or nothing.",
                 )
 
-    def entry(self, key: Any, value: Any, section: MappingNode, group: str, names: Names) -> None:
+    def entry(self, key: Any, value: Any, section: MappingNode, group: str, names: Registry) -> None:
         if type(key) is not str:
             self.no_text(key, section)
             return
@@ -428,7 +428,7 @@ class _Parser:
             self.errors.append(clash)
 
     @staticmethod
-    def parent(key: EntryKey, group: str, names: Names) -> tuple[Entry | str | None, str | None]:
+    def parent(key: EntryKey, group: str, names: Registry) -> tuple[Entry | str | None, str | None]:
         """The parent (in another project: its name), and the name of one that is not there."""
         if not key.parent:
             return None, None

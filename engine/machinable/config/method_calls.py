@@ -21,14 +21,14 @@ from machinable.errors import (
     WrongType,
 )
 
-__all__ = ["Call", "calls_in", "is_call", "parse"]
+__all__ = ["MethodCall", "calls_in", "is_call", "parse"]
 
 _FORM = re.compile(r"(\w+) ?\((.*)\)", re.DOTALL)
 _QUOTED_OR_BRACKET = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[()]", re.DOTALL)
 _LARGEST_POWER = 308.0  # as a power of ten
 
-Scope: TypeAlias = Mapping[str, Any]  # what `config` and `flags` mean
-Argument: TypeAlias = Callable[[Scope], Any]
+Namespace: TypeAlias = Mapping[str, Any]  # what `config` and `flags` mean
+Argument: TypeAlias = Callable[[Namespace], Any]
 
 
 def is_call(text: str) -> bool:
@@ -46,7 +46,7 @@ def is_call(text: str) -> bool:
     return depth == 0
 
 
-class Call(NamedTuple):
+class MethodCall(NamedTuple):
     """A call: of the method `config_<name>`, with arguments that are computed when they are needed."""
 
     text: str
@@ -79,7 +79,7 @@ def calls_in(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 @lru_cache(maxsize=4096)
-def parse(text: str) -> Call:
+def parse(text: str) -> MethodCall:
     """The call that a text of this form means.
 
     Raises:
@@ -105,7 +105,7 @@ def parse(text: str) -> Call:
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise _malformed(text, f"gives {repeated} twice")
-    return Call(text, match[1], arguments, keywords)
+    return MethodCall(text, match[1], arguments, keywords)
 
 
 def _malformed(text: str, what: str) -> MalformedText:
@@ -189,7 +189,7 @@ def _path(node: ast.Attribute | ast.Subscript, text: str) -> Argument:
     keys.reverse()
     root = here.id
 
-    def value(scope: Scope) -> Any:
+    def value(scope: Namespace) -> Any:
         found, at = scope[root], root
         for key in keys:
             found = _below(found, key, at, text)

@@ -83,7 +83,7 @@ def _followed(value: Any, path: str) -> Any:
     return unwrapped(value)
 
 
-def _told(name: Any) -> str:
+def _as_given(name: Any) -> str:
     """A name for messages: as it was written."""
     return name.written if isinstance(name, (EnvValue, Reference)) else str(name)
 
@@ -122,7 +122,7 @@ def _one(workspace: Workspace, project: str, item: Any, path: str) -> MixinUse:
             given=shown,
             todo="Write `_mixins_: [name, {name: …, attribute: …}]`.",
         )
-    given = _told(written)
+    given = _as_given(written)
     if name.startswith("+."):
         _, _, rest = given.partition(".")
         other, _, inner = rest.partition(".")
@@ -134,7 +134,7 @@ def _one(workspace: Workspace, project: str, item: Any, path: str) -> MixinUse:
     if vendor is not None:
         other_document = workspace.imported(document, vendor)
         if other_document is None:
-            raise UnknownName("imported project", _told(written_vendor), document.imports)
+            raise UnknownName("imported project", _as_given(written_vendor), document.imports)
         document = other_document
     entry = document.mixins.lookup(name)
     if entry is None:

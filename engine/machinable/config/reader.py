@@ -49,7 +49,7 @@ __all__ = [
     "MappingNode",
     "Mark",
     "Reference",
-    "Scope",
+    "ProjectScope",
     "SequenceNode",
     "Source",
     "Tree",
@@ -81,7 +81,7 @@ _HIDDEN_VALUE = re.compile(
 )
 
 
-class Scope:
+class ProjectScope:
     """The project that a file belongs to: `$.` references in it mean `root`."""
 
     __slots__ = ("name", "root")
@@ -96,10 +96,10 @@ class Source:
 
     __slots__ = ("_lines", "file", "scope", "text")
 
-    def __init__(self, file: str, text: str, scope: Scope | None = None) -> None:
+    def __init__(self, file: str, text: str, scope: ProjectScope | None = None) -> None:
         self.file = file
         self.text = text
-        self.scope = scope or Scope()
+        self.scope = scope or ProjectScope()
         self._lines: list[str] | None = None
 
     def _line(self, number: int) -> str:

@@ -11,7 +11,7 @@ from machinable.errors import MalformedText, Place
 if TYPE_CHECKING:
     from machinable.config.declaration import Body
 
-__all__ = ["Entry", "Names"]
+__all__ = ["Entry", "Registry"]
 
 
 class Entry:
@@ -77,7 +77,7 @@ class Entry:
         return f"{self.group}.{self.alias}" if self.alias and self.group else self.alias
 
 
-class Names:
+class Registry:
     """A table of entries of one kind, filled in the order of the file."""
 
     def __init__(self, kind: str) -> None:

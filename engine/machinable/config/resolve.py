@@ -22,7 +22,7 @@ from machinable.config.reader import (
     without_hidden_values,
 )
 from machinable.config.registry import Entry
-from machinable.config.versions import Step, element_bodies, elements_of, open_blocks, visible
+from machinable.config.versions import VersionLayer, element_bodies, elements_of, open_blocks, visible
 from machinable.errors import (
     ConfigurationError,
     MachinableError,
@@ -37,10 +37,10 @@ from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
 if TYPE_CHECKING:
     from machinable.config.loader import Workspace
 
-__all__ = ["Link", "Origins", "Resolved", "as_written", "find_component", "resolve", "undeclared"]
+__all__ = ["OriginLayer", "Origins", "Resolved", "as_written", "find_component", "resolve", "undeclared"]
 
 
-class Link(NamedTuple):
+class OriginLayer(NamedTuple):
     """One layer that set a value: what it is called, where it stands (None for what was typed), what it says."""
 
     layer: str
@@ -66,7 +66,7 @@ class Resolved:
         uses: Sequence[MixinUse],
         class_name: str | None,
         bottom: Sequence[MixinUse],
-        steps: Sequence[Step | MixinUse],
+        layers: Sequence[VersionLayer | MixinUse],
         values: Mapping[Any, Any],
     ) -> None:
         self.entry = entry
@@ -81,7 +81,7 @@ class Resolved:
         self.reserved: dict[str, Plain] = {}
         self.config: dict[str, Plain] = {}
         self._bottom = bottom
-        self._steps = steps
+        self._version_layers = layers
         self._values = values
         self._environment_used = False
         self._stored: dict[str, Plain] | None = None
@@ -97,7 +97,7 @@ class Resolved:
     @property
     def is_changed(self) -> bool:
         """Whether a version has been laid over what is declared."""
-        return bool(self._steps)
+        return bool(self._version_layers)
 
     @property
     def stored(self) -> dict[str, Plain]:
@@ -123,7 +123,7 @@ class Resolved:
             return frozenset()
         brought = {key for use in self.uses for one in ancestry(use.entry) for key in one.body.values}
         own = {key for one in ancestry(self.entry) for key in one.body.values}
-        own |= {key for step in self._steps if isinstance(step, Step) for key in step.body.values}
+        own |= {key for layer in self._version_layers if isinstance(layer, VersionLayer) for key in layer.body.values}
         return frozenset(brought - own)
 
     def bodies(self) -> list[Mapping[Any, Any]]:
@@ -139,14 +139,14 @@ class Resolved:
         for use in reversed(self._bottom):
             mixin(use)
         result.extend((one.name, one.body, None) for one in ancestry(self.entry))
-        for step in self._steps:
-            if isinstance(step, MixinUse):
-                mixin(step)
+        for layer in self._version_layers:
+            if isinstance(layer, MixinUse):
+                mixin(layer)
             else:
-                result.extend((step.label, part, step.given) for part in step.body.parts)
+                result.extend((layer.label, part, layer.given) for part in layer.body.parts)
         return result
 
-    def explain(self, key: str) -> list[Link]:
+    def explain(self, key: str) -> list[OriginLayer]:
         """The layers that set a value, the oldest first; the last one is what counts.
 
         Args:
@@ -162,7 +162,7 @@ class Resolved:
             found = _find(body.values, parts)
             if found is not None:
                 place, text = found
-                links.append(Link(label, _in_file(place), "…" if hidden else text))
+                links.append(OriginLayer(label, _in_file(place), "…" if hidden else text))
         return links
 
     def _parts(self, key: str) -> list[Any]:
@@ -383,23 +383,23 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
     uses: list[MixinUse] = list(base.mixins)
     kept = {id(use.entry) for use in base.mixins}
     brought: dict[int, list[MixinUse]] = {}  # index of a step → mixins that its list brought and that stayed
-    steps: list[Step] = []
+    layers: list[VersionLayer] = []
     for element in elements:
-        for step in element_bodies(workspace, entry, element, own.blocks, opened):
-            if "_mixins_" in step.body.reserved:
-                uses = _replaced_list(workspace, entry, step.body, uses)
+        for layer in element_bodies(workspace, entry, element, own.blocks, opened):
+            if "_mixins_" in layer.body.reserved:
+                uses = _replaced_list(workspace, entry, layer.body, uses)
                 bottom = [use for use in uses if id(use.entry) in kept]
                 own = with_mixins(entry, bottom)
                 listed = [use for use in uses if id(use.entry) not in kept]
                 brought = {at: [use for use in found if use in listed] for at, found in brought.items()}
                 before = [use for found in brought.values() for use in found]
-                brought[len(steps)] = new = [use for use in listed if use not in before]
+                brought[len(layers)] = new = [use for use in listed if use not in before]
                 for use in reversed(new):
                     for one in ancestry(use.entry):
                         open_blocks(opened, one.body.blocks)
-            steps.append(step)
-            open_blocks(opened, step.body.blocks)
-    return _finish(workspace, entry, base, own, bottom, uses, steps, brought, elements)
+            layers.append(layer)
+            open_blocks(opened, layer.body.blocks)
+    return _finish(workspace, entry, base, own, bottom, uses, layers, brought, elements)
 
 
 def _replaced_list(workspace: Workspace, entry: Entry, body: Body, uses: list[MixinUse]) -> list[MixinUse]:
@@ -420,31 +420,31 @@ def _finish(
     own: Body,
     bottom: Sequence[MixinUse],
     uses: Sequence[MixinUse],
-    steps: Sequence[Step],
+    layers: Sequence[VersionLayer],
     brought: Mapping[int, Sequence[MixinUse]],
     elements: Sequence[Any],
 ) -> Resolved:
     values: Mapping[Any, Any] = own.values
     reserved: Mapping[str, Any] = own.reserved
-    checks: list[tuple[Step, Mapping[Any, Any]]] = []
-    trail: list[Step | MixinUse] = []
-    for index, step in enumerate(steps):
+    checks: list[tuple[VersionLayer, Mapping[Any, Any]]] = []
+    trail: list[VersionLayer | MixinUse] = []
+    for index, layer in enumerate(layers):
         for use in reversed(brought.get(index, ())):
             trail.append(use)
             for one in ancestry(use.entry):
                 values = merge(values, one.body.values)
                 reserved = merge(reserved, one.body.reserved)
-        trail.append(step)
-        if step.overrides and step.body.values:
-            checks.append((step, values))
-        values = merge(values, step.body.values)
-        if step.body.reserved:
-            reserved = merge(reserved, step.body.reserved)
+        trail.append(layer)
+        if layer.overrides and layer.body.values:
+            checks.append((layer, values))
+        values = merge(values, layer.body.values)
+        if layer.body.reserved:
+            reserved = merge(reserved, layer.body.reserved)
     resolved = Resolved(entry, uses, base.class_name, bottom, trail, values)
     resolved.elements = elements
     resolved.versions = [element for element in elements if isinstance(element, str)]
     resolver = Resolver(values, entry.name)
-    resolver.share(base.shared, learns=not steps)
+    resolver.share(base.shared, learns=not layers)
     resolved.config = resolver.copy()
     resolved._environment_used = resolver.environment_used
     errors = list(resolver.errors)
@@ -470,8 +470,8 @@ def _finish(
                 blocks += block_values(own.blocks)
         else:
             blocks = list(block_values(own.blocks))
-        for step, below in checks:
-            errors += _check_override(workspace, resolved, step, below, blocks, resolver)
+        for layer, below in checks:
+            errors += _check_override(workspace, resolved, layer, below, blocks, resolver)
     SeveralErrors.raise_any(errors)
     return resolved
 
@@ -518,15 +518,15 @@ def _call_problem(resolved: Resolved, path: str, text: str, written: str) -> Mac
 def _check_override(
     workspace: Workspace,
     resolved: Resolved,
-    step: Step,
+    layer: VersionLayer,
     below: Mapping[Any, Any],
     blocks: Sequence[Mapping[Any, Any]],
     resolver: Resolver,
 ) -> list[ConfigurationError]:
     errors: list[ConfigurationError] = []
-    for new in new_keys(step.body.values, below, blocks, resolver.container):
+    for new in new_keys(layer.body.values, below, blocks, resolver.container):
         if workspace.strict:
-            found = _find(step.body.values, [*new.above, new.key])
+            found = _find(layer.body.values, [*new.above, new.key])
             errors.append(
                 UnknownName(
                     "key",
@@ -534,7 +534,7 @@ def _check_override(
                     [new.beside(name) for name in new.siblings],
                     at=(_in_file(found[0]) if found else None) or resolved.entry.place,
                     path=resolved.component,
-                    details=[f"in the version {visible(step.given)}, under `execution: {{strict: true}}`"],
+                    details=[f"in the version {visible(layer.given)}, under `execution: {{strict: true}}`"],
                 )
             )
             continue

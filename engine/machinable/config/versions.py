@@ -17,14 +17,14 @@ from machinable.serialization import as_plain, is_hidden
 if TYPE_CHECKING:
     from machinable.config.loader import Workspace
 
-__all__ = ["Step", "element_bodies", "elements_of", "expand_lists", "open_blocks", "visible"]
+__all__ = ["VersionLayer", "element_bodies", "elements_of", "expand_lists", "open_blocks", "visible"]
 
 _SPACE = re.compile(r"\s")
 _MIXIN = re.compile(r"_(\S+)_")
 _FILE = (".yaml", ".yml", ".json")
 
 
-class Step(NamedTuple):
+class VersionLayer(NamedTuple):
     """One body that a version element lays over the configuration.
 
     Attributes:
@@ -108,7 +108,7 @@ def open_blocks(opened: dict[str, Block], blocks: Mapping[str, Block]) -> None:
 
 def element_bodies(
     workspace: Workspace, entry: Entry, element: Any, own: Mapping[str, Block], opened: dict[str, Block]
-) -> list[Step]:
+) -> list[VersionLayer]:
     """What one element lays over the configuration.
 
     Args:
@@ -118,19 +118,21 @@ def element_bodies(
         UnknownName: no such block, mixin. MissingFile: no such file. MalformedText: text that gives no mapping.
     """
     if not isinstance(element, str):
-        steps = [Step(_body(element, entry, element), element, True, "here")]
+        layers = [VersionLayer(_body(element, entry, element), element, True, "here")]
     else:
         spaced = _SPACE.search(element) is not None
         if len(element) > 1 and element[0] == "~" and not spaced:
-            steps = _block_steps(entry, element, own, opened)
+            layers = _block_steps(entry, element, own, opened)
         elif not spaced and len(element) > 2 and (match := _MIXIN.fullmatch(element)):
-            steps = [_mixin_step(workspace, entry, element, match[1])]
+            layers = [_mixin_step(workspace, entry, element, match[1])]
         else:
-            steps = [_text_step(workspace, entry, element, spaced)]
-    return steps
+            layers = [_text_step(workspace, entry, element, spaced)]
+    return layers
 
 
-def _block_steps(entry: Entry, element: str, own: Mapping[str, Block], opened: Mapping[str, Block]) -> list[Step]:
+def _block_steps(
+    entry: Entry, element: str, own: Mapping[str, Block], opened: Mapping[str, Block]
+) -> list[VersionLayer]:
     first, *inner = element.split(":")
     found = [block for block in (opened.get(first), own.get(first)) if block is not None]
     if not found:
@@ -146,10 +148,10 @@ def _block_steps(entry: Entry, element: str, own: Mapping[str, Block], opened: M
         body = open_block(block)
         bodies.append(body)
         walked = f"{walked}:{name}"
-    return [Step(one, element, False, element) for one in bodies]
+    return [VersionLayer(one, element, False, element) for one in bodies]
 
 
-def _mixin_step(workspace: Workspace, entry: Entry, element: str, name: str) -> Step:
+def _mixin_step(workspace: Workspace, entry: Entry, element: str, name: str) -> VersionLayer:
     mixin = workspace.main.mixins.lookup(name)
     if mixin is None:
         known = [f"_{other}_" for other in workspace.main.mixins.known()]
@@ -157,10 +159,10 @@ def _mixin_step(workspace: Workspace, entry: Entry, element: str, name: str) -> 
     body = EMPTY
     for one in ancestry(mixin):
         body = one.body.over(body)
-    return Step(body.without("_class_"), element, False, element)
+    return VersionLayer(body.without("_class_"), element, False, element)
 
 
-def _text_step(workspace: Workspace, entry: Entry, element: str, spaced: bool) -> Step:
+def _text_step(workspace: Workspace, entry: Entry, element: str, spaced: bool) -> VersionLayer:
     tree: Any
     shown = _short(visible(element))
     if element.startswith("$/") or (not spaced and element.endswith(_FILE)):
@@ -197,7 +199,7 @@ def _text_step(workspace: Workspace, entry: Entry, element: str, spaced: bool) -
             given=shown,
             todo="Write 'key: value', with a blank behind the colon; a version of the file begins with `~`.",
         )
-    return Step(_body(tree if tree is not None else {}, entry, element), element, True, label)
+    return VersionLayer(_body(tree if tree is not None else {}, entry, element), element, True, label)
 
 
 def _typed_problem(problem: MachinableError) -> str:
@@ -208,17 +210,19 @@ def _typed_problem(problem: MachinableError) -> str:
 
 def visible(element: Any) -> str:
     """A version element for people, without what is behind hidden keys."""
-    return repr(without_hidden_values(element) if isinstance(element, str) else _shown(element))
+    return repr(without_hidden_values(element) if isinstance(element, str) else _printable(element))
 
 
 def _short(text: str) -> str:
     return text if len(text) <= 100 else text[:99] + "…"
 
 
-def _shown(value: Any) -> Any:
+def _printable(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: "…" if any(map(is_hidden, str(key).split("."))) else _shown(item) for key, item in value.items()}
-    return [_shown(item) for item in value] if isinstance(value, list) else value
+        return {
+            key: "…" if any(map(is_hidden, str(key).split("."))) else _printable(item) for key, item in value.items()
+        }
+    return [_printable(item) for item in value] if isinstance(value, list) else value
 
 
 def _body(mapping: Mapping[Any, Any], entry: Entry, element: Any) -> Body:
