@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -497,13 +499,6 @@ def test_a_process_of_another_user_is_there(monkeypatch: pytest.MonkeyPatch) -> 
     assert not is_gone(this_process())
 
 
-def test_where_a_signal_would_end_a_process_nobody_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    me = this_process()
-    monkeypatch.setattr(os, "name", "nt")
-    monkeypatch.setattr(os, "kill", None)
-    assert not is_gone(me | {"pid": 2**22 + 1})
-
-
 def test_ps_tells_where_there_is_no_proc() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         born = process_info._birth_from_ps(process.pid)
@@ -557,7 +552,10 @@ def test_without_a_clock_of_the_storage_it_counts_how_long_nothing_has_changed(
 
 
 def test_a_file_system_without_locks_is_told_and_used(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock_backends, "fcntl", None)
+    def refuse(*arguments: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
     lease = taken(directory.locks())
     with pytest.warns(RuntimeWarning, match="are advisory"):
         assert directory.locks().take(PATH) is None
@@ -579,8 +577,6 @@ def test_a_file_system_without_links_will_do(directory: World, monkeypatch: pyte
 def test_who_does_not_let_go_of_the_file_is_not_waited_for_for_ever(
     directory: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fcntl
-
     directory.leave(host="elsewhere", lease=0.0)
     monkeypatch.setattr(lock_backends, "_PATIENCE", 0.05)
     with open(Path(directory.storage, PATH)) as file:

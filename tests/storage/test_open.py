@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -133,16 +134,19 @@ for url in sys.argv[1:]:
 """
 
 
-@pytest.mark.skipif(os.name == "nt", reason="permissions are something else there")
-def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    for above in (tmp_path, *(path for path in tmp_path.parents if path.name.startswith(("pytest-", "popen-")))):
-        above.chmod(0o755)  # pytest denies access to other users
-    closed = tmp_path / "closed"
-    closed.mkdir()
-    closed.chmod(0o555)
-    done = subprocess.run(
-        [sys.executable, "-c", _AS_NOBODY, str(closed), str(closed / "new")], capture_output=True, text=True, check=True
-    )
+def test_a_directory_without_write_permission_is_an_error() -> None:
+    # Not in tmp_path, as pytest denies other users access to it, again and again while sessions begin.
+    with TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        closed = Path(directory, "closed")
+        closed.mkdir()
+        closed.chmod(0o555)
+        done = subprocess.run(
+            [sys.executable, "-c", _AS_NOBODY, str(closed), str(closed / "new")],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     assert done.stdout.splitlines() == [
         f"the storage {str(closed)!r} cannot be written",
         f"the storage {str(closed / 'new')!r} cannot be made: Permission denied",

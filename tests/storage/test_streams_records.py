@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -173,7 +172,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there is no such signal")
 def test_every_row_of_a_killed_process_is_there(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], check=False)
     assert read_rows(DirectoryFiles(tmp_path), "x.jsonl") == [{"number": number} for number in range(100)]

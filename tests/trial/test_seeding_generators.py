@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import numpy
-import pytest
 
 from machinable.trial.seeding import put_back, states
 
@@ -47,7 +46,6 @@ def test_another_generator_of_numpy_is_left_alone() -> None:
         numpy.random.set_bit_generator(before)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="one way to start Python is enough")
 def test_nothing_is_imported_for_it() -> None:
     script = (
         "import sys; from machinable.trial.seeding import put_back, states\n"

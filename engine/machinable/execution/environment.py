@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import sys
 from collections.abc import Sequence
@@ -36,11 +37,9 @@ def _user() -> str | None:
         if os.environ.get(name):
             return os.environ[name]
     try:
-        import pwd
-
         return pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError):
-        return None  # a container without an entry for its user, or Windows
+    except KeyError:
+        return None  # a container without an entry for its user
 
 
 def command_line(arguments: Sequence[str]) -> str:

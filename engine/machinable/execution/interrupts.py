@@ -24,9 +24,9 @@ def check_alarm() -> None:
     """See that this thread can be woken.
 
     Raises:
-        Refused: there are no alarm signals here.
+        Refused: this is not the main thread.
     """
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         raise Refused(
             "a timeout on `local` needs an alarm signal, which only the main thread of a Unix process can get",
             todo="Use worker processes: engine='processes'.",

@@ -43,7 +43,7 @@ def _memory() -> float:
     try:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, ValueError, OSError):
-        return 0.0  # Windows; then memory is not watched unless declared
+        return 0.0  # memory is not watched unless declared
 
 
 class Capacity:

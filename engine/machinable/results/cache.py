@@ -357,7 +357,7 @@ def _path(state: State, *, make: bool = False) -> str | None:
         facts = os.lstat(directory)
     except OSError:
         return None
-    is_ours = not hasattr(os, "geteuid") or (facts.st_uid == os.geteuid() and not facts.st_mode & 0o022)
+    is_ours = facts.st_uid == os.geteuid() and not facts.st_mode & 0o022
     if not S_ISDIR(facts.st_mode) or not is_ours:
         return None  # who can write there decides what is read
     return os.path.join(directory, sha256(os.fsencode(state.place)).hexdigest()[:32] + _ENDING)

@@ -33,7 +33,6 @@ _UNREADABLE = (  # what the library raises for archives that are none
     zlib.error,
     OSError,
 )
-_RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
 
 
 class Unpacked(NamedTuple):
@@ -143,10 +142,6 @@ def _parts(name: str) -> list[str]:
     parts = name.removesuffix("/").split("/")
     if name.startswith("/") or not {"", ".", ".."}.isdisjoint(parts) or "\0" in name:
         raise _bad_name(name, "it leads out of the directory")
-    if os.name == "nt" and any(
-        "\\" in part or ":" in part or part.partition(".")[0].strip().lower() in _RESERVED for part in parts
-    ):
-        raise _bad_name(name, "this system has no such names")
     return parts
 
 
@@ -222,15 +217,11 @@ def _make_links(root: str, links: Mapping[str, tuple[str, str]]) -> list[str]:
 
     What a link comes to depends on the others, so all are made before any is looked at, and again without those.
     """
-    made, skipped = {}, []
+    made: dict[str, str] = {}
+    skipped: list[str] = []
     for name, (place, leads) in links.items():
-        try:
-            os.symlink(leads, place)
-            made[name] = place
-        except (OSError, NotImplementedError):
-            if os.name != "nt":  # there it takes a privilege
-                raise
-            skipped.append(name)
+        os.symlink(leads, place)
+        made[name] = place
     top = os.path.realpath(root)
     for _ in range(ROUNDS):
         out = [name for name, place in made.items() if not _is_within(os.path.realpath(place), top)]

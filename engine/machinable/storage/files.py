@@ -426,9 +426,8 @@ class DirectoryFiles:
         """There is nothing to let go of."""
 
 
-_BINARY = getattr(os, "O_BINARY", 0)
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
-_GROWING = os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+_GROWING = os.O_RDWR | os.O_CREAT | os.O_APPEND
 
 
 def _open(path: str, flags: int) -> int:

@@ -6,6 +6,7 @@ Leases on a Redis server: a key for each, which ends by itself.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import threading
@@ -36,12 +37,6 @@ __all__ = [
     "leases_in",
     "open_redis",
 ]
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 
 Facts: TypeAlias = Mapping[str, Plain]
 
@@ -159,14 +154,12 @@ class MemoryLeases:
         cls._lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=MemoryLeases.renew_lock)
+os.register_at_fork(after_in_child=MemoryLeases.renew_lock)
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 _PATIENCE = 5.0  # seconds for what others do with a lease file, which is a matter of microseconds
 _PAUSE = 0.002
-_BINARY = getattr(os, "O_BINARY", 0)
 
 
 class _LeaseFile(NamedTuple):
@@ -250,9 +243,9 @@ class DirectoryLeases:
         """
         try:
             try:
-                file = os.open(real, os.O_RDWR | _BINARY)
+                file = os.open(real, os.O_RDWR)
             except PermissionError:  # another user's; who may write in the folder may replace it
-                file = os.open(real, os.O_RDONLY | _BINARY)
+                file = os.open(real, os.O_RDONLY)
         except FileNotFoundError:
             yield None
             return
@@ -269,7 +262,7 @@ class DirectoryLeases:
 
     def _lock(self, file: int, real: str) -> bool:
         end = time.monotonic() + _PATIENCE
-        while fcntl is not None:
+        while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
@@ -312,7 +305,7 @@ def _appears(temporary: str, real: str, data: bytes) -> bool:
         if error.errno not in _NO_LINKS:
             raise
     try:
-        file = os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+        file = os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
         return False
     try:

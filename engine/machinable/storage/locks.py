@@ -194,8 +194,7 @@ def _after_fork() -> None:
         locks._begin()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Lease:

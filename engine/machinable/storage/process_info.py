@@ -26,7 +26,7 @@ def this_process() -> dict[str, Plain]:
 def is_gone(process: Mapping[str, Plain]) -> bool:
     """True if a process, described by `this_process`, has ended. False if it is there, or may be."""
     pid = process.get("pid")
-    if type(pid) is not int or pid <= 0 or os.name == "nt":  # there, asking for a process with a signal ends it
+    if type(pid) is not int or pid <= 0:
         return False
     if (process.get("host"), process.get("boot")) != (_host(), _boot()):
         return False
@@ -42,11 +42,7 @@ def is_gone(process: Mapping[str, Plain]) -> bool:
 
 @lru_cache(maxsize=1)
 def _host() -> str:
-    if hasattr(os, "uname"):
-        return os.uname().nodename
-    import socket
-
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 @lru_cache(maxsize=1)

@@ -158,11 +158,7 @@ def _now() -> str:
 
 @lru_cache(maxsize=1)
 def _host() -> str:
-    if hasattr(os, "uname"):
-        return os.uname().nodename
-    import socket
-
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 INTERVAL = 15.0  # seconds

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
+import _locale
 import gc
 import os
+import resource
 import signal
 import sys
 import warnings
 from contextlib import suppress
 from typing import Any
 
-try:
-    import resource as _resource
-except ImportError:  # Windows
-    _resource: Any = None  # type: ignore[no-redef]
-try:
-    import _locale
-except ImportError:
-    _locale: Any = None  # type: ignore[no-redef]
-
 __all__ = ["SavedProcessState"]
 
 
-def _there(*names: str) -> list[Any]:
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]
-
-
-_SIGNALS = _there(
-    "SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGUSR1", "SIGUSR2", "SIGCHLD"
+_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGALRM,
+    signal.SIGVTALRM,
+    signal.SIGPROF,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGCHLD,
 )
-_LIMITS = sorted({getattr(_resource, name) for name in dir(_resource) if name.startswith("RLIMIT_")})
-_TIMERS = _there("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")
+_LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 # with which numpy is loaded
 _ERRORS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
@@ -104,8 +102,8 @@ class _Limits:
 
     def __init__(self) -> None:
         self._before = [(number, limits) for number in _LIMITS if (limits := _limits(number)) is not None]
-        self._cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, []) if hasattr(signal, "pthread_sigmask") else None
+        self._cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None  # Linux
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
     def put_back(self) -> None:
         """Let everything be as it was."""
@@ -113,18 +111,17 @@ class _Limits:
             now = _limits(number)
             if now is not None and now != limits:
                 with suppress(ValueError, OSError):
-                    _resource.setrlimit(number, (limits[0], now[1]))
+                    resource.setrlimit(number, (limits[0], now[1]))
         if self._cores is not None and os.sched_getaffinity(0) != self._cores:
             with suppress(OSError):  # a core was taken from this host
                 os.sched_setaffinity(0, self._cores)
-        if self._mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
 
 def _limits(number: int) -> tuple[int, int] | None:
     """The soft and the hard limit of that number."""
     with suppress(ValueError, OSError):  # this system has no such limit
-        return _resource.getrlimit(number)
+        return resource.getrlimit(number)
     return None
 
 
@@ -147,7 +144,7 @@ class _Settings:
         self._printing = _PRINTING if numpy is None else numpy.get_printoptions()
         tempfile: Any = sys.modules.get("tempfile")
         self._temporary = None if tempfile is None else tempfile.tempdir
-        self._locale = None if _locale is None else _locale.setlocale(_locale.LC_ALL)
+        self._locale = _locale.setlocale(_locale.LC_ALL)
         self._timeout = sys.modules["socket"].getdefaulttimeout() if "socket" in sys.modules else None
 
     def put_back(self) -> None:
@@ -162,7 +159,7 @@ class _Settings:
         tempfile: Any = sys.modules.get("tempfile")
         if tempfile is not None:
             tempfile.tempdir = self._temporary
-        if _locale is not None and _locale.setlocale(_locale.LC_ALL) != self._locale:
+        if _locale.setlocale(_locale.LC_ALL) != self._locale:
             _locale.setlocale(_locale.LC_ALL, self._locale)
         sys.argv, arguments = self._arguments
         sys.argv[:] = arguments

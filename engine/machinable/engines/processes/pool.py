@@ -5,6 +5,7 @@ Temporary directories that do not stay when whoever has made them was killed.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import pickle
@@ -75,10 +76,6 @@ def _sweep(directory: str) -> None:
 
 def _held(path: str) -> int | None:
     """Hold a directory as long as this process lives; None if another one does, or that is not possible here."""
-    try:
-        import fcntl
-    except ImportError:
-        return None  # Windows
     hold = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -428,11 +425,8 @@ class _Worker:
     def _kill(self) -> None:
         if self._process.returncode is not None:
             return  # its process id may belong to somebody else
-        if hasattr(os, "killpg"):
-            with suppress(ProcessLookupError, PermissionError):  # only zombies are left of the group
-                os.killpg(self._process.pid, signal.SIGKILL)
-        else:
-            self._process.kill()
+        with suppress(ProcessLookupError, PermissionError):  # only zombies are left of the group
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _listen(
         self, answered: Callable[[_Worker, bytes], None], left: Callable[[_Worker, str, int | None], None]
@@ -454,7 +448,7 @@ class _Worker:
 
     def _has_exited(self) -> bool:
         """Whether the process has ended; it stays a zombie, so that its id is not given to another one."""
-        if self._process.returncode is None and hasattr(os, "waitid"):
+        if self._process.returncode is None and hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
             with suppress(ChildProcessError):  # somebody else has waited for it
                 return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
         return self._process.poll() is not None
@@ -511,7 +505,7 @@ def _start(threads: int, trouble: BinaryIO, origin: Origin) -> subprocess.Popen[
 
 def _scratch() -> BinaryIO:
     """A file without a name, for what a worker says before it is ready."""
-    if hasattr(os, "memfd_create"):
+    if hasattr(os, "memfd_create"):  # Linux
         return open(os.memfd_create("machinable-worker"), "w+b", buffering=0)
     from tempfile import TemporaryFile
 
@@ -519,9 +513,7 @@ def _scratch() -> BinaryIO:
 
 
 def _is_readable(file: int, seconds: float = 1.0) -> bool:
-    """Wait until there is something to read, or the end, but not longer; without `poll` reading has to wait."""
-    if not hasattr(select, "poll"):
-        return True
+    """Wait until there is something to read, or the end, but not longer."""
     poll = select.poll()
     poll.register(file, select.POLLIN)
     return bool(poll.poll(seconds * 1000))

@@ -70,8 +70,7 @@ def main(parent: int, grace: float = GRACE) -> None:
     reports.send = worker.tell_progress
     steps.ask = worker.ask
     signal.signal(signal.SIGINT, worker.on_interrupt)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the thread that has started this process may hear of nothing
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the thread that has started this process may hear of nothing
     surroundings = SavedProcessState.current = SavedProcessState()
     watching = [commands.fileno(), parent, grace]
     threading.Thread(target=worker.watch, args=watching, name="machinable-parent", daemon=True).start()
@@ -176,25 +175,22 @@ class _Worker:
         """End when the parent has ended without a word: it was killed."""
         while os.getppid() == parent:
             _wait_for_hang_up(commands)
-        if grace and hasattr(signal, "pthread_kill"):
+        if grace:
             main_thread = threading.main_thread().ident
             assert main_thread is not None
             signal.pthread_kill(main_thread, signal.SIGINT)
         time.sleep(grace)
-        if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
 
 
 def _wait_for_hang_up(pipe: int, seconds: float = 1.0) -> None:
     """Wait until nobody can write into a pipe any more, but not longer: who writes may have lent it to others."""
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(pipe, 0)
-        if not poll.poll(seconds * 1000):
-            return
-        seconds = 0.01  # the parent is about to end, or wants this process to end
-    time.sleep(seconds)
+    poll = select.poll()
+    poll.register(pipe, 0)
+    if poll.poll(seconds * 1000):
+        time.sleep(0.01)  # the parent is about to end, or wants this process to end
 
 
 def _told(error: BaseException) -> str:

@@ -62,7 +62,7 @@ def host_of(directory: str) -> tuple[Any, ...]:
     started = b""
     with suppress(OSError), open("/proc/sys/kernel/random/boot_id", "rb") as file:
         started = file.read()
-    return (os.uname().nodename if hasattr(os, "uname") else "", started, found.st_dev, found.st_ino)
+    return (os.uname().nodename, started, found.st_dev, found.st_ino)
 
 
 class TrialRequest(NamedTuple):

@@ -33,7 +33,7 @@ PATIENCE = 5.0  # seconds that an agent gets to answer
 FAILURES = 3  # agents in a row that could not even begin
 NO_WORKER_NOTICE_AFTER = 10.0  # seconds without an agent for what waits, after which that is told
 
-_KILLED = (-getattr(signal, "SIGKILL", 9), -signal.SIGTERM)  # by somebody else: too little memory, a host that ends
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # by somebody else: too little memory, a host that ends
 
 
 class Handle(Protocol):
