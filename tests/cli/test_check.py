@@ -58,7 +58,7 @@ def test_errors_of_the_file_are_told_with_hints(run: Run, project: Path) -> None
 
     assert ran.code == 2
     lines = ran.out.splitlines()
-    assert lines[0] == "machinable.yaml:2:15: the key 'b' stands here twice"
+    assert lines[0] == "machinable.yaml:2:15: the key 'b' is defined twice in this mapping"
     assert "machinable.yaml:3:5: the key '3' is not text" in lines
     assert lines[-3:] == [
         'machinable.yaml:2:18: hint: 1:30 is the number 90 (base 60); for the text write "1:30"',

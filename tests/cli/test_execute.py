@@ -124,7 +124,7 @@ def test_a_key_that_is_nearly_known_is_a_warning_in_one_line(run: Run) -> None:
 
     assert ran.code == 0
     assert ran.err == (
-        "warning: 'layer' is no key of train so far: did you mean 'layers'? (declared at machinable.yaml:11:5)\n"
+        "warning: 'layer' is a new key of train: did you mean 'layers'? (declared at machinable.yaml:11:5)\n"
     )
 
 

@@ -203,8 +203,8 @@ def test_a_call_that_needs_itself_shows_the_chain() -> None:
     with pytest.raises(EndlessCall) as caught:
         config.first  # noqa: B018
     assert str(caught.value) == (
-        "first needs itself\n  in first\n  first = first()\n  second = second()\n  first = first()\n"
-        "  Break the circle in a config method."
+        "first depends on itself\n  in first\n  first = first()\n  second = second()\n  first = first()\n"
+        "  Break the cycle in a config method."
     )
     with pytest.raises(RecursionError):
         config.own  # noqa: B018
@@ -289,7 +289,7 @@ def test_a_pickle_takes_the_values_of_calls_along() -> None:
     assert (type(other), other.lr, other.deep.l, other.a, other.origin("a")) == (Config, 10, [20], 1, "f:1:1")
     assert other.to_dict(evaluate=False) == config.to_dict(evaluate=False)
     assert len(methods.calls) == calls
-    with pytest.raises(NotAvailable, match=r"the call 'broken\(\)' of bad cannot be made here"):
+    with pytest.raises(NotAvailable, match=r"the call 'broken\(\)' of bad cannot be evaluated"):
         other.bad  # noqa: B018
     assert pickle.loads(pickle.dumps(other)).lr == 10
     assert pickle.loads(pickle.dumps(config.deep)).l == [20]

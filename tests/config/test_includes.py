@@ -72,9 +72,9 @@ def test_json_is_read_as_json(text: str, expected: object) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('{"a": 1,\n "a": 2}', ("x.json:2:2", "the key 'a' stands here twice")),
-        ('{"a": 1,\n\t"a": 2}', ("x.json:2:2", "the key 'a' stands here twice")),
-        ('{"\\ud83d\\ude00": {"a": 1, "a": 2}}', ("", "x.json: the key 'a' stands twice in a mapping")),
+        ('{"a": 1,\n "a": 2}', ("x.json:2:2", "the key 'a' is defined twice in this mapping")),
+        ('{"a": 1,\n\t"a": 2}', ("x.json:2:2", "the key 'a' is defined twice in this mapping")),
+        ('{"\\ud83d\\ude00": {"a": 1, "a": 2}}', ("", "x.json: the key 'a' is defined twice in a mapping")),
         ('{"a": [1}', ("x.json:1:9", "this is not YAML: did not find expected ',' or ']'")),
     ],
 )
@@ -100,8 +100,8 @@ def test_what_is_wrong_in_json_is_told(text: str, told: tuple[str, str]) -> None
             {"x.yaml": "b: [1\n"},
             ("MalformedText", "x.yaml:2:1", "this is not YAML: did not find expected ',' or ']'"),
         ),
-        (entry("a: $//x.yaml"), {}, ("MalformedText", "machinable.yaml:3:7", "'$//x.yaml' names no file")),
-        (entry("a: $/"), {}, ("MalformedText", "machinable.yaml:3:7", "'$/' names no file")),
+        (entry("a: $//x.yaml"), {}, ("MalformedText", "machinable.yaml:3:7", "'$//x.yaml' is not a path of a file")),
+        (entry("a: $/"), {}, ("MalformedText", "machinable.yaml:3:7", "'$/' is not a path of a file")),
         (
             "components:\n  - c: $/x.yaml\n",
             {"x.yaml": "- a"},
@@ -149,9 +149,9 @@ def test_errors_of_several_files_are_told_together() -> None:
 
     assert errors(texts) == [
         ("MalformedText", "x.yaml:1:1", "the environment variable 'NOT_SET' is not set"),
-        ("MalformedText", "machinable.yaml:4:7", "the key 'a' stands here twice"),
+        ("MalformedText", "machinable.yaml:4:7", "the key 'a' is defined twice in this mapping"),
         ("MalformedText", "y.yaml:1:1", "the tag '!t' is not allowed here"),
-        ("MalformedText", "y.yaml:2:1", "'2026-99-99' is no date: month must be in 1..12"),
+        ("MalformedText", "y.yaml:2:1", "'2026-99-99' is not a valid date: month must be in 1..12"),
     ]
 
 

@@ -137,7 +137,7 @@ def test_a_block_that_cannot_be_read_matters_when_it_is_used() -> None:
     assert errors(text, "c", "~v") == [
         ("MalformedText", "machinable.yaml:2:47", "the version refers to a number, which is not a mapping")
     ]
-    assert errors(text, "c", "~w") == [("MissingKey", "machinable.yaml:2:56", "'$.nope': there is no 'nope'")]
+    assert errors(text, "c", "~w") == [("MissingKey", "machinable.yaml:2:56", "'$.nope': there is no key 'nope'")]
 
 
 def test_a_chain_of_ten_thousand_parents_is_no_trouble() -> None:

@@ -115,9 +115,9 @@ def test_a_reference_gives_what_it_means(reference: str, expected: object) -> No
 @pytest.mark.parametrize(
     ("reference", "kind", "message", "advice"),
     [
-        ("$.gg", "MissingKey", "'$.gg': there is no 'gg'", "Did you mean 'g'?"),
-        ("$.shared.q", "MissingKey", "'$.shared.q': there is no 'q'", "Known here: x, y"),
-        ("$self.bach.x", "MissingKey", "'$self.bach.x': there is no 'bach'", "Did you mean 'batch'?"),
+        ("$.gg", "MissingKey", "'$.gg': there is no key 'gg'", "Did you mean 'g'?"),
+        ("$.shared.q", "MissingKey", "'$.shared.q': there is no key 'q'", "Known here: x, y"),
+        ("$self.bach.x", "MissingKey", "'$self.bach.x': there is no key 'bach'", "Did you mean 'batch'?"),
         (
             "$self.n[3]",
             "MissingIndex",
@@ -133,34 +133,44 @@ def test_a_reference_gives_what_it_means(reference: str, expected: object) -> No
         (
             "$self.n[-1]",
             "MissingKey",
-            "'$self.n[-1]': '-1' is asked of a list",
-            "Elements of a list are counted from 0.",
+            "'$self.n[-1]': a list has no key '-1'",
+            "Write the index of an element, counted from 0.",
         ),
-        ("$self.n.m", "MissingKey", "'$self.n.m': 'm' is asked of a list", "Elements of a list are counted from 0."),
-        ("$.g.x", "MissingKey", "'$.g.x': 'x' is asked of a number", "Only a mapping or a list holds other values."),
+        (
+            "$self.n.m",
+            "MissingKey",
+            "'$self.n.m': a list has no key 'm'",
+            "Write the index of an element, counted from 0.",
+        ),
+        (
+            "$.g.x",
+            "MissingKey",
+            "'$.g.x': a number has no key 'x'",
+            "Refer to a key of a mapping or an element of a list.",
+        ),
         (
             "$.none.x",
             "MissingKey",
-            "'$.none.x': 'x' is asked of nothing",
-            "Only a mapping or a list holds other values.",
+            "'$.none.x': null has no key 'x'",
+            "Refer to a key of a mapping or an element of a list.",
         ),
         (
             "$.which.x",
             "MissingKey",
-            "'$.which.x': 'x' is asked of a text",
-            "Only a mapping or a list holds other values.",
+            "'$.which.x': a string has no key 'x'",
+            "Refer to a key of a mapping or an element of a list.",
         ),
-        ("'$.table[$.which2]'", "MissingKey", "'$.which2': there is no 'which2'", "Did you mean 'which'?"),
+        ("'$.table[$.which2]'", "MissingKey", "'$.which2': there is no key 'which2'", "Did you mean 'which'?"),
         (
             "'$.table[$.shared]'",
             "MalformedText",
             "the index '$.shared' of '$.table[$.shared]' is not a scalar but a mapping",
-            "Refer to a text or a number.",
+            "Refer to a string or a number.",
         ),
-        ("'$.table[$.g]'", "MissingKey", "'$.table[$.g]': there is no '5'", "Known here: 1, 2, a, 7"),
-        ("$.table.b", "MissingKey", "'$.table.b': there is no 'b'", "Known here: 1, 2, a, 7"),
-        ("$self._seed_", "MissingKey", "'$self._seed_': there is no '_seed_'", "Known here: batch, n, s, _h, w, r"),
-        ("$self.~v", "MissingKey", "'$self.~v': there is no '~v'", "Known here: batch, n, s, _h, w, r"),
+        ("'$.table[$.g]'", "MissingKey", "'$.table[$.g]': there is no key '5'", "Known here: 1, 2, a, 7"),
+        ("$.table.b", "MissingKey", "'$.table.b': there is no key 'b'", "Known here: 1, 2, a, 7"),
+        ("$self._seed_", "MissingKey", "'$self._seed_': there is no key '_seed_'", "Known here: batch, n, s, _h, w, r"),
+        ("$self.~v", "MissingKey", "'$self.~v': there is no key '~v'", "Known here: batch, n, s, _h, w, r"),
     ],
 )
 def test_a_reference_to_nothing_is_told_with_what_is_near(reference: str, kind: str, message: str, advice: str) -> None:
@@ -172,7 +182,7 @@ def test_a_reference_to_nothing_is_told_with_what_is_near(reference: str, kind: 
 
 def test_a_boolean_key_is_no_number() -> None:
     assert errors("t: {true: x}\n" + entry("r: $.t[1]")) == [
-        ("MissingKey", "machinable.yaml:4:10", "'$.t[1]': there is no '1'")
+        ("MissingKey", "machinable.yaml:4:10", "'$.t[1]': there is no key '1'")
     ]
 
 
@@ -269,7 +279,7 @@ def test_what_is_copied_in_shares_nothing() -> None:
 def test_a_value_that_needs_itself_is_an_error_that_shows_every_link(text: str, links: list[str]) -> None:
     error = failure(entry(text))
 
-    assert error.message == "a reference needs itself"
+    assert error.message == "a reference refers to itself"
     assert str(error.at) == "machinable.yaml:" + links[0].rpartition(" ")[2]
     assert [link.replace("machinable.yaml:", "") for link in error.details] == links
 
@@ -277,19 +287,19 @@ def test_a_value_that_needs_itself_is_an_error_that_shows_every_link(text: str, 
 def test_an_error_of_a_circle_reads_as_specified() -> None:
     error = failure("components:\n\n  - c:\n         a: $self.b\n         b: $self.a\n")
 
-    assert str(error).splitlines()[0] == "machinable.yaml:4:13: a reference needs itself"
+    assert str(error).splitlines()[0] == "machinable.yaml:4:13: a reference refers to itself"
     assert str(error).splitlines()[-3:] == [
         "  c.a = $self.b   machinable.yaml:4:13",
         "  c.b = $self.a   machinable.yaml:5:13",
-        "  Give one of them a value.",
+        "  Replace one of the references by a value.",
     ]
 
 
 def test_several_errors_of_references_are_told_together() -> None:
     assert errors(entry("a: $.x\nb: [$self.a, $.y]\nd: $self.d")) == [
-        ("MissingKey", "machinable.yaml:3:10", "'$.x': there is no 'x'"),
-        ("MissingKey", "machinable.yaml:4:20", "'$.y': there is no 'y'"),
-        ("MalformedText", "machinable.yaml:5:10", "a reference needs itself"),
+        ("MissingKey", "machinable.yaml:3:10", "'$.x': there is no key 'x'"),
+        ("MissingKey", "machinable.yaml:4:20", "'$.y': there is no key 'y'"),
+        ("MalformedText", "machinable.yaml:5:10", "a reference refers to itself"),
     ]
 
 
@@ -375,7 +385,7 @@ def test_a_chain_of_references_resolves_or_is_told() -> None:
     backwards = entry("a0: 1\n" + "\n".join(f"a{i + 1}: $self.a{i}" for i in range(5000)))
 
     assert config(backwards)["a5000"] == 1
-    assert {message for _, _, message in errors(forwards)} == {"more than 200 references lead to each other"}
+    assert {message for _, _, message in errors(forwards)} == {"a chain of more than 200 references"}
 
 
 @pytest.mark.parametrize("form", ["a{0}: [$self.a{1}, $self.a{1}]", "a{0}: {{x: $self.a{1}, y: $self.a{1}}}"])
@@ -383,7 +393,7 @@ def test_references_that_double_end_with_an_error(form: str) -> None:
     text = "\n".join(form.format(i, i + 1) for i in range(60)) + "\na60: 1"
 
     assert errors(entry(text)) == [
-        ("MalformedText", "machinable.yaml:2:5", "references make more than 1,000,000 values")
+        ("MalformedText", "machinable.yaml:2:5", "references expand to more than 1,000,000 values")
     ]
 
 

@@ -39,13 +39,13 @@ def test_a_root_is_read_as_it_says(text: str, expected: dict[str, object]) -> No
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("componentsx: 1\n", ("MalformedText", "1:1", "'componentsx' is not a section")),
-        ("components_old: 1\n", ("MalformedText", "1:1", "'components_old' is not a section")),
-        ("'components:': 1\n", ("MalformedText", "1:1", "'components:' is not a section")),
-        ("components:1a: 1\n", ("MalformedText", "1:1", "'components:1a' is not a section")),
-        ("components:a=: 1\n", ("MalformedText", "1:1", "'components:a=' is not a section")),
-        ("components:a=b-c: 1\n", ("MalformedText", "1:1", "'components:a=b-c' is not a section")),
-        ("components=a: 1\n", ("MalformedText", "1:1", "'components=a' is not a section")),
+        ("componentsx: 1\n", ("MalformedText", "1:1", "'componentsx' is not a valid section name")),
+        ("components_old: 1\n", ("MalformedText", "1:1", "'components_old' is not a valid section name")),
+        ("'components:': 1\n", ("MalformedText", "1:1", "'components:' is not a valid section name")),
+        ("components:1a: 1\n", ("MalformedText", "1:1", "'components:1a' is not a valid section name")),
+        ("components:a=: 1\n", ("MalformedText", "1:1", "'components:a=' is not a valid section name")),
+        ("components:a=b-c: 1\n", ("MalformedText", "1:1", "'components:a=b-c' is not a valid section name")),
+        ("components=a: 1\n", ("MalformedText", "1:1", "'components=a' is not a valid section name")),
         ("_mixins_: 1\n", ("UnknownName", "1:1", "no reserved key named '_mixins_'")),
         ("_x_: 1\n", ("UnknownName", "1:1", "no reserved key named '_x_'")),
         ("_evaluate_: 1\n", ("MalformedText", "1:1", "`_evaluate_` takes true or false, not 1")),
@@ -116,7 +116,7 @@ def test_a_key_that_is_no_name_of_an_entry_is_refused(key: str) -> None:
     error = failure(f"components:\n  - b: {{}}\n  - '{key}': {{}}\n")
 
     assert (type(error).__name__, str(error.at)) == ("MalformedText", "machinable.yaml:3:5")
-    assert error.message in (f"{key!r} is not the name of an entry", f"the alias in {key!r} is not an identifier")
+    assert error.message in (f"{key!r} is not a valid name of an entry", f"the alias in {key!r} is not an identifier")
 
 
 @pytest.mark.parametrize("name", ["größe", "_a", "A1", "class", "a.b.c_d", "keys"])
@@ -279,7 +279,7 @@ def test_an_entry_cannot_be_its_own_ancestor() -> None:
     error = failure(texts)
 
     assert str(error).splitlines()[0] == "vendor/b/machinable.yaml:3:5: an entry is its own ancestor"
-    assert error.details == ("by way of x^+.b.y   vendor/a/machinable.yaml:3:5",)
+    assert error.details == ("through x^+.b.y   vendor/a/machinable.yaml:3:5",)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_independent_errors_are_told_together() -> None:
     )
 
     assert errors(text) == [
-        ("MalformedText", "machinable.yaml:2:1", "the key 'one' stands here twice"),
+        ("MalformedText", "machinable.yaml:2:1", "the key 'one' is defined twice in this mapping"),
         ("MalformedText", "machinable.yaml:2:1", "the environment variable 'NO' is not set"),
         ("MalformedText", "machinable.yaml:3:1", "the project's name is not a dotted identifier but 'a-b'"),
         ("UnknownName", "machinable.yaml:4:1", "no reserved key named '_x_'"),
@@ -315,7 +315,7 @@ def test_independent_errors_are_told_together() -> None:
         ("UnknownName", "machinable.yaml:6:14", "no reserved key named '_foo_'"),
         ("MalformedText", "machinable.yaml:6:24", "the version '~v' is not a mapping but 5"),
         ("UnknownName", "machinable.yaml:7:14", "no reserved key named '_bar_'"),
-        ("MalformedText", "machinable.yaml:8:5", "'a b' is not the name of an entry"),
+        ("MalformedText", "machinable.yaml:8:5", "'a b' is not a valid name of an entry"),
         ("UnknownName", "machinable.yaml:6:5", "no component named 'nope'"),
     ]
 
@@ -329,7 +329,7 @@ def test_an_error_of_one_use_spoils_no_other() -> None:
     assert config(text) == {"a": 1}
     assert config(text, "e") == {}
     assert [errors(text, name)[0][0] for name in "abd"] == ["UnknownName", "MissingKey", "UndefinedName"]
-    assert errors(text, "e", "~v") == [("MissingKey", "machinable.yaml:5:13", "'$.nope': there is no 'nope'")]
+    assert errors(text, "e", "~v") == [("MissingKey", "machinable.yaml:5:13", "'$.nope': there is no key 'nope'")]
 
 
 def test_what_replaces_is_remembered() -> None:

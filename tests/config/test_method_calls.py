@@ -116,7 +116,7 @@ def test_arguments_may_be_named_and_are_made_anew_for_every_call() -> None:
 
 @pytest.mark.parametrize("text", ["undefined", "config.a + other", "[nan]", "os.path", "__import__"])
 def test_another_name_is_a_name_error_with_what_there_is(text: str) -> None:
-    with pytest.raises(UndefinedName, match=r"means nothing there\n  Only config and flags have values there"):
+    with pytest.raises(UndefinedName, match=r"is not defined in the call .*\n  Use config or flags, such as config\."):
         parse(f"f({text})")
 
 
@@ -209,7 +209,7 @@ def test_numpy_scalars_are_numbers() -> None:
 
 
 def test_a_missing_key_names_the_way_and_what_there_is() -> None:
-    with pytest.raises(MissingAttribute, match=r"config\.b has no key 'x', which the call .* needs\n  Known: c, keys"):
+    with pytest.raises(MissingAttribute, match=r"config\.b has no key 'x', which the call .* uses\n  Known: c, keys"):
         arguments("config.b.x")
 
 

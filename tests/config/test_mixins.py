@@ -150,7 +150,7 @@ def test_a_list_means_the_mixins_of_its_own_project(
         ("nope", "UnknownName", "no mixin named 'nope'"),
         ("[a, nope]", "UnknownName", "no mixin named 'nope'"),
         ("[+.lib.helper]", "MalformedText", "a mixin of another project is not named '+.lib.helper'"),
-        ("[{attribute: _x_}]", "MalformedText", "a mixin is a name or a mapping with a name, not nothing"),
+        ("[{attribute: _x_}]", "MalformedText", "a mixin is a name or a mapping with a name, not null"),
         ("[{name: 5}]", "MalformedText", "a mixin is a name or a mapping with a name, not 5"),
         ("[{name: a, attribut: _x_}]", "UnknownName", "no part of a mixin named 'attribut'"),
         ("[{name: a, attribute: a-b}]", "MalformedText", "the attribute of a mixin is not an identifier but 'a-b'"),
@@ -158,9 +158,13 @@ def test_a_list_means_the_mixins_of_its_own_project(
         ("[{name: a, vendor: [lib]}]", "MalformedText", "the vendor of a mixin is not a name but a list"),
         ("[5]", "MalformedText", "a mixin is a name or a mapping with a name, not 5"),
         ("[[a]]", "MalformedText", "a mixin is a name or a mapping with a name, not a list"),
-        ("[~]", "MalformedText", "a mixin is a name or a mapping with a name, not nothing"),
-        ("[$.nope]", "MissingKey", "'$.nope': there is no 'nope'"),
-        ("[$self.x]", "MalformedText", "`_mixins_` must be known before values are, and '$self.x' is not"),
+        ("[~]", "MalformedText", "a mixin is a name or a mapping with a name, not null"),
+        ("[$.nope]", "MissingKey", "'$.nope': there is no key 'nope'"),
+        (
+            "[$self.x]",
+            "MalformedText",
+            "`_mixins_` is read before values are resolved, so it cannot refer to '$self.x'",
+        ),
     ],
 )
 @pytest.mark.parametrize("way", ["entry", "block", "typed"])
@@ -182,5 +186,5 @@ def test_a_list_that_cannot_be_read_is_told_where_it_stands(way: str, given: str
 
 def test_a_mixin_has_no_mixins() -> None:
     assert errors("mixins: [a: {}, b: {_mixins_: [a]}]\ncomponents: [c: {}]\n") == [
-        ("MalformedText", "machinable.yaml:1:21", "a mixin has no mixins of its own")
+        ("MalformedText", "machinable.yaml:1:21", "a mixin cannot have mixins")
     ]

@@ -102,9 +102,9 @@ def test_other_tags_are_refused_where_they_stand(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("2026-13-45", "'2026-13-45' is no date: month must be in 1..12"),
-        ("!!int x", "'x' is no integer: invalid literal for int() with base 10: 'x'"),
-        ("!!bool x", "'x' is no bool: 'x'"),
+        ("2026-13-45", "'2026-13-45' is not a valid date: month must be in 1..12"),
+        ("!!int x", "'x' is not a valid integer: invalid literal for int() with base 10: 'x'"),
+        ("!!bool x", "'x' is not a valid bool: 'x'"),
     ],
 )
 def test_a_scalar_that_is_not_what_it_claims_to_be_is_an_error(text: str, message: str) -> None:
@@ -191,7 +191,10 @@ def test_a_list_or_a_mapping_is_no_key(key: str) -> None:
 def test_a_key_stands_once_in_a_mapping(text: str, place: str, key: str, first: str) -> None:
     error = failure(text)
 
-    assert (str(error.at), error.message) == (f"machinable.yaml:{place}", f"the key {key!r} stands here twice")
+    assert (str(error.at), error.message) == (
+        f"machinable.yaml:{place}",
+        f"the key {key!r} is defined twice in this mapping",
+    )
     assert error.details == (f"first at machinable.yaml:{first}",)
 
 
@@ -261,7 +264,7 @@ def test_what_is_not_yaml_is_told_with_its_place(text: str, message: str) -> Non
 
 def test_an_alias_inside_its_own_anchor_is_an_error() -> None:
     assert errors(entry("a: &x {b: *x}")) == [
-        ("MalformedText", "machinable.yaml:3:10", "an alias stands inside its own anchor")
+        ("MalformedText", "machinable.yaml:3:10", "an alias refers to the anchor that contains it")
     ]
 
 
@@ -409,13 +412,13 @@ def test_variables_are_replaced_wherever_a_scalar_stands() -> None:
     [
         ("${NOT_SET}", "the environment variable 'NOT_SET' is not set"),
         ("'a${NOT_SET}'", "the environment variable 'NOT_SET' is not set"),
-        ("${}", "`${` begins no variable"),
-        ("'${'", "`${` begins no variable"),
-        ("${1A}", "`${` begins no variable"),
-        ("${A-b}", "`${` begins no variable"),
-        ("${A:b}", "`${` begins no variable"),
-        ("${Ä}", "`${` begins no variable"),
-        ("|-\n  ${A", "`${` begins no variable"),
+        ("${}", "`${` does not begin a variable"),
+        ("'${'", "`${` does not begin a variable"),
+        ("${1A}", "`${` does not begin a variable"),
+        ("${A-b}", "`${` does not begin a variable"),
+        ("${A:b}", "`${` does not begin a variable"),
+        ("${Ä}", "`${` does not begin a variable"),
+        ("|-\n  ${A", "`${` does not begin a variable"),
     ],
 )
 def test_a_variable_that_cannot_be_replaced_is_an_error(text: str, message: str) -> None:

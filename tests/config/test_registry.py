@@ -83,12 +83,12 @@ def test_an_unknown_name_is_told_with_the_nearest() -> None:
         ("mixins: [a: {}, b=a: {}]\n", "1:17", "a"),
     ],
 )
-def test_an_alias_is_nobody_elses_name(text: str, place: str, alias: str) -> None:
+def test_an_alias_is_not_the_name_of_another_entry(text: str, place: str, alias: str) -> None:
     assert errors(text) == [
         (
             "MalformedText",
             f"machinable.yaml:{place}",
-            f"the alias {alias!r} is another {'mixin' if 'mix' in text else 'component'}'s name",
+            f"the alias {alias!r} is already the name of another {'mixin' if 'mix' in text else 'component'}",
         )
     ]
 

@@ -152,42 +152,42 @@ def test_calls_stay_text(text: str) -> None:
         (
             "v: f(lr)",
             None,
-            ("UndefinedName", "machinable.yaml:3:7", "the name 'lr' in the call 'f(lr)' means nothing there"),
+            ("UndefinedName", "machinable.yaml:3:7", "the name 'lr' is not defined in the call 'f(lr)'"),
         ),
         (
             "v: [{w: f(lr)}]",
             None,
-            ("UndefinedName", "machinable.yaml:3:12", "the name 'lr' in the call 'f(lr)' means nothing there"),
+            ("UndefinedName", "machinable.yaml:3:12", "the name 'lr' is not defined in the call 'f(lr)'"),
         ),
         (
             "v: [1, f(lr)]",
             None,
-            ("UndefinedName", "machinable.yaml:3:14", "the name 'lr' in the call 'f(lr)' means nothing there"),
+            ("UndefinedName", "machinable.yaml:3:14", "the name 'lr' is not defined in the call 'f(lr)'"),
         ),
         (
             "v: 1",
             {"v": "f(lr)"},
-            ("UndefinedName", "machinable.yaml:2:5", "the name 'lr' in the call 'f(lr)' means nothing there"),
+            ("UndefinedName", "machinable.yaml:2:5", "the name 'lr' is not defined in the call 'f(lr)'"),
         ),
         (
             "v: $.x",
             None,
-            ("UndefinedName", "machinable.yaml:3:7", "the name 'lr' in the call 'f(lr)' means nothing there"),
+            ("UndefinedName", "machinable.yaml:3:7", "the name 'lr' is not defined in the call 'f(lr)'"),
         ),
         (
             "v: {'a.b': f(lr)}",
             None,
-            ("UndefinedName", "machinable.yaml:3:11", "the name 'lr' in the call 'f(lr)' means nothing there"),
+            ("UndefinedName", "machinable.yaml:3:11", "the name 'lr' is not defined in the call 'f(lr)'"),
         ),
         (
             "_v: f(lr)",
             None,
-            ("UndefinedName", "machinable.yaml:3:7", "what stands here looks like a call and cannot be one"),
+            ("UndefinedName", "machinable.yaml:3:7", "this value looks like a call but is not a valid one"),
         ),
         (
             "v: ${N:-f(lr)}",
             None,
-            ("UndefinedName", "machinable.yaml:3:7", "what stands here looks like a call and cannot be one"),
+            ("UndefinedName", "machinable.yaml:3:7", "this value looks like a call but is not a valid one"),
         ),
     ],
 )

@@ -140,12 +140,12 @@ def test_a_version_may_be_a_file_of_the_project(version: object, expected: dict[
         ("~other", "UnknownName", "no version named '~other'"),
         ("~wide:", "UnknownName", "no version named '~wide:'"),
         ("_nope_", "UnknownName", "no mixin version named '_nope_'"),
-        ("~a b", "MalformedText", "the version '~a b' gives no mapping but '~a b'"),
-        ("text", "MalformedText", "the version 'text' gives no mapping but 'text'"),
-        ("a:1", "MalformedText", "the version 'a:1' gives no mapping but 'a:1'"),
-        ("5", "MalformedText", "the version '5' gives no mapping but 5"),
-        ("- a", "MalformedText", "the version '- a' gives no mapping but a list"),
-        ("a file.yaml", "MalformedText", "the version 'a file.yaml' gives no mapping but 'a file.yaml'"),
+        ("~a b", "MalformedText", "the version '~a b' is not a mapping but '~a b'"),
+        ("text", "MalformedText", "the version 'text' is not a mapping but 'text'"),
+        ("a:1", "MalformedText", "the version 'a:1' is not a mapping but 'a:1'"),
+        ("5", "MalformedText", "the version '5' is not a mapping but 5"),
+        ("- a", "MalformedText", "the version '- a' is not a mapping but a list"),
+        ("a file.yaml", "MalformedText", "the version 'a file.yaml' is not a mapping but 'a file.yaml'"),
         ("a: [", "MalformedText", "the version 'a: [' cannot be read"),
         ("a: 1\na: 2", "MalformedText", "the version 'a: 1\\na: 2' cannot be read"),
         ("a: 1\n---\nb: 1", "MalformedText", "the version 'a: 1\\n---\\nb: 1' cannot be read"),
@@ -158,19 +158,19 @@ def test_a_version_may_be_a_file_of_the_project(version: object, expected: dict[
         ({"~x": {3: "x"}}, "MalformedText", "the key '3' is not text"),
         ({"~x": 5}, "MalformedText", "the version '~x' is not a mapping but 5"),
         ("~x: $.shared", "MalformedText", "the version '~x' is not a mapping but '$.shared'"),
-        ({"_class_": "A"}, "MalformedText", "`_class_` has no place in a version"),
-        ("_class_: A", "MalformedText", "`_class_` has no place in a version"),
-        ({"~x": {"_class_": "A"}}, "MalformedText", "`_class_` has no place in a version"),
+        ({"_class_": "A"}, "MalformedText", "a version cannot set `_class_`"),
+        ("_class_: A", "MalformedText", "a version cannot set `_class_`"),
+        ({"~x": {"_class_": "A"}}, "MalformedText", "a version cannot set `_class_`"),
         ({"_sed_": 1}, "UnknownName", "no reserved key named '_sed_'"),
         ({"_seed_": "x"}, "MalformedText", "`_seed_` takes a whole number, not 'x'"),
         ({"_evaluate_": 1}, "MalformedText", "`_evaluate_` takes true or false, not 1"),
         ("none.yaml", "MissingFile", "no version file 'none.yaml'"),
         ("$/none", "MissingFile", "no version file 'none'"),
-        ("/etc/passwd.yaml", "MalformedText", "the version '/etc/passwd.yaml' names no file of the project"),
-        ("$//etc/passwd", "MalformedText", "the version '$//etc/passwd' names no file of the project"),
-        ("$/", "MalformedText", "the version '$/' names no file of the project"),
-        (["~wide"], "WrongType", "one version is meant here, not the list ['~wide']"),
-        (("~wide", ["~deep"]), "WrongType", "one version is meant here, not the list ['~deep']"),
+        ("/etc/passwd.yaml", "MalformedText", "the version '/etc/passwd.yaml' is not a path of a file in the project"),
+        ("$//etc/passwd", "MalformedText", "the version '$//etc/passwd' is not a path of a file in the project"),
+        ("$/", "MalformedText", "the version '$/' is not a path of a file in the project"),
+        (["~wide"], "WrongType", "expected one version, not the list ['~wide']"),
+        (("~wide", ["~deep"]), "WrongType", "expected one version, not the list ['~deep']"),
         (5, "WrongType", "5 of type int is not a version"),
         (True, "WrongType", "True of type bool is not a version"),
         ({"~wide"}, "WrongType", "{'~wide'} of type set is not a version"),
@@ -198,7 +198,7 @@ def test_what_is_wrong_in_a_text_is_told_with_its_place_in_the_text() -> None:
     error = failure(JOB, "job", "a: 1\nb: {c: 1,\n  c: !t 2}")
 
     assert error.details == (
-        "line 3, column 3: the key 'c' stands here twice",
+        "line 3, column 3: the key 'c' is defined twice in this mapping",
         "line 3, column 3: the tag '!t' is not allowed here",
     )
     assert failure(JOB, "job", "a: 1\n3: 2").details == ("in the version 'a: 1\\n3: 2'",)
@@ -207,14 +207,14 @@ def test_what_is_wrong_in_a_text_is_told_with_its_place_in_the_text() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a: 1\na: 2", ("MalformedText", "v.yaml:2:1", "the key 'a' stands here twice")),
+        ("a: 1\na: 2", ("MalformedText", "v.yaml:2:1", "the key 'a' is defined twice in this mapping")),
         ("a: ${NO}", ("MalformedText", "v.yaml:1:1", "the environment variable 'NO' is not set")),
         ("a: $/no.yaml", ("MissingFile", "v.yaml:1:1", "no file 'no.yaml'")),
-        ("a: $.no", ("MissingKey", "v.yaml:1:4", "'$.no': there is no 'no'")),
+        ("a: $.no", ("MissingKey", "v.yaml:1:4", "'$.no': there is no key 'no'")),
         ("3: $.no", ("MalformedText", "v.yaml:1:1", "the key '3' is not text")),
         ("_sed_: 1", ("UnknownName", "v.yaml:1:1", "no reserved key named '_sed_'")),
         ("~v: 1", ("MalformedText", "v.yaml:1:1", "the version '~v' is not a mapping but 1")),
-        ("[1]", ("MalformedText", "machinable.yaml:3:5", "the version 'v.yaml' gives no mapping but a list")),
+        ("[1]", ("MalformedText", "machinable.yaml:3:5", "the version 'v.yaml' is not a mapping but a list")),
         ("a: [", ("MalformedText", "v.yaml:2:1", "this is not YAML: did not find expected node content")),
         ("a: $/v.yaml", ("MalformedText", "v.yaml:1:1", "a file includes itself")),
     ],
@@ -351,11 +351,11 @@ def test_a_reserved_key_has_its_form_after_references_too() -> None:
     text = "s: x\n" + entry("_seed_: $.s\n_evaluate_: $self.e\n_chdir_: ${C:-maybe}\ne: 1")
 
     assert errors(text) == [
-        ("MalformedText", "machinable.yaml:6:7", "`_chdir_` takes true or false, not the text '${C:-maybe}'")
+        ("MalformedText", "machinable.yaml:6:7", "`_chdir_` takes true or false, not the string '${C:-maybe}'")
     ]
     assert errors(text, environment={"C": "yes"}) == [
-        ("MalformedText", "machinable.yaml:4:15", "`_seed_` takes a whole number, which '$.s' is not"),
-        ("MalformedText", "machinable.yaml:5:19", "`_evaluate_` takes true or false, which '$self.e' is not"),
+        ("MalformedText", "machinable.yaml:4:15", "`_seed_` takes a whole number, but '$.s' refers to a string"),
+        ("MalformedText", "machinable.yaml:5:19", "`_evaluate_` takes true or false, but '$self.e' refers to a number"),
     ]
 
 
@@ -377,15 +377,18 @@ def test_the_class_is_known_before_values_are(root: str, text: str, name: str) -
     [
         (
             "_class_: $self.a",
-            ("MalformedText", "4:7", "`_class_` must be known before values are, and '$self.a' is not"),
+            ("MalformedText", "4:7", "`_class_` is read before values are resolved, so it cannot refer to '$self.a'"),
         ),
         ("_class_: 5", ("MalformedText", "4:7", "`_class_` takes the name of a class, not 5")),
         ("_class_: a.b", ("MalformedText", "4:7", "`_class_` takes the name of a class, not 'a.b'")),
-        ("_class_: $.no", ("MissingKey", "4:16", "'$.no': there is no 'no'")),
-        ("_class_: $.x", ("MalformedText", "4:16", "`_class_` takes the name of a class, which '$.x' is not")),
+        ("_class_: $.no", ("MissingKey", "4:16", "'$.no': there is no key 'no'")),
+        (
+            "_class_: $.x",
+            ("MalformedText", "4:16", "`_class_` takes the name of a class, but '$.x' refers to a number"),
+        ),
         (
             "_mixins_: $self.a",
-            ("MalformedText", "4:7", "`_mixins_` must be known before values are, and '$self.a' is not"),
+            ("MalformedText", "4:7", "`_mixins_` is read before values are resolved, so it cannot refer to '$self.a'"),
         ),
         ("~v: $self.a", ("MalformedText", "4:7", "the version '~v' is not a mapping but the reference '$self.a'")),
         (

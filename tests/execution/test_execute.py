@@ -159,7 +159,7 @@ def test_a_storage_that_is_a_file_is_refused_and_left_alone(here: Path, tmp_path
 
 def test_a_near_miss_of_a_key_is_a_warning_that_names_the_key(here: Path) -> None:
     (here / "machinable.yaml").write_text("components:\n  - good: {x: 1, epochs: 10}\n")
-    with pytest.warns(UserWarning, match="'epoch' is no key of good so far: did you mean 'epochs'"):
+    with pytest.warns(UserWarning, match="'epoch' is a new key of good: did you mean 'epochs'"):
         ml.execute(("good", {"epoch": 5}))
 
 

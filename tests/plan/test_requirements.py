@@ -401,7 +401,7 @@ machinable.yaml:2:5: no version named '~smal'
   required as work._requires_.two   machinable.yaml:6:9
   Did you mean '~small'?
 
-machinable.yaml:9:42: '$.nothing': there is no 'nothing'
+machinable.yaml:9:42: '$.nothing': there is no key 'nothing'
   in other.x
     9 |   - other: {_requires_: {deep: work}, x: $.nothing}
                                                  ^
@@ -423,7 +423,7 @@ no component named 'missing'
         ("{x: []}", TypeError, "[] is no requirement"),
         ("{x: 3}", TypeError, "3 is no requirement"),
         ("{x: [3, ~a]}", TypeError, "[3, '~a'] is no requirement"),
-        ("{x: [data, [~a, {y: 1}]]}", TypeError, "one version is meant here, not the list"),
+        ("{x: [data, [~a, {y: 1}]]}", TypeError, "expected one version, not the list"),
         ("{x: [data, 3]}", TypeError, "3 of type int is not a version"),
         ("{x: 'data:'}", ValueError, "'data:' is no requirement"),
         ("{x: ':a'}", ValueError, "':a' is no requirement"),
@@ -452,7 +452,7 @@ def test_what_is_no_requirement_is_refused_in_a_file(
         ({1: "data"}, TypeError, "the name of a requirement is text, not 1", "requires"),
         ({"x": ["data", "~small"]}, TypeError, "['data', '~small'] is no requirement", "requires.x"),
         ({"x": ()}, TypeError, "() is no requirement", "requires.x"),
-        ({"x": ("data", [1])}, TypeError, "one version is meant here", "requires.x"),
+        ({"x": ("data", [1])}, TypeError, "expected one version", "requires.x"),
         ({"x": ("data", {"a": {"b": object()}})}, TypeError, "is not plain data", "requires.x.a.b"),
         ({"x": ""}, ValueError, "'' is no requirement", "requires.x"),
     ],
@@ -495,7 +495,7 @@ def test_a_secret_is_not_passed_on_where_it_would_be_stored(tmp_path: Path, monk
     (tmp_path / "machinable.yaml").write_text(text.replace("KEY", "token"))
     error = refused(tmp_path, "work")
     assert (error.message, str(error.at)) == (
-        "a requirement is given a secret, which would be stored with its configuration",
+        "a requirement is configured with a secret, which would be stored",
         "machinable.yaml:3:28",
     )
     (tmp_path / "machinable.yaml").write_text(text.replace("KEY", "_token"))

@@ -146,7 +146,7 @@ def test_a_key_that_nobody_reads_may_be_a_mistake(project: Project) -> None:
     sample(samples, {"lrr": 0.5})
 
     (text,) = samples.warnings
-    assert text.startswith("'lrr' is no key of net so far: did you mean 'lr'?")
+    assert text.startswith("'lrr' is a new key of net: did you mean 'lr'?")
 
 
 @pytest.mark.parametrize(

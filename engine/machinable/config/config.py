@@ -15,12 +15,12 @@ __all__ = ["Config", "Deferred", "evaluate_stored"]
 Methods: TypeAlias = Callable[[str], Callable[..., Any]]
 OriginSource: TypeAlias = Callable[[str], str] | Mapping[str, str]
 
-_NOTHING: Any = object()
-_running = threading.local()  # `.chain`: the calls that are being made in this thread, the outermost first
+_MISSING: Any = object()
+_running = threading.local()  # `.chain`: the calls being evaluated in this thread, outermost first
 
 
 class _SharedState:
-    """What all parts of one configuration share."""
+    """State that all parts of one configuration share."""
 
     __slots__ = ("evaluate", "flags", "methods", "origin", "remembered", "root", "stored")
 
@@ -38,25 +38,25 @@ class _SharedState:
         self.origin = origin
         self.stored = stored
         self.root: Any = None
-        self.remembered: dict[str, Any] | None = None  # values of calls, taken along into another process
+        self.remembered: dict[str, Any] | None = None  # values of calls, pickled with the configuration
 
 
-# What a config method gives is data: a text in it that looks like a call is none.
+# For results of config methods: text in them that looks like a call is not evaluated.
 _INERT = _SharedState(None, None, True, None, {})
 
 
 class Config(MutableMapping[str, Any]):
     """A configuration, or a mapping in one: `config.data.name` is `config["data"]["name"]`.
 
-    Values that are calls of config methods are evaluated on every access. Changes concern this object only.
+    Values that are calls of config methods are evaluated on every access. Changes affect this object only.
 
     Args:
-        data: plain data, calls as text; it is copied.
-        methods: gives the method `config_<name>` for a name; None: calls stay text.
-        flags: what `flags` means in arguments of calls.
-        evaluate: False: an access gives an object to call in place of the value.
-        origin: where values were set: a function of a dotted key path, or a mapping of such paths.
-        stored: what may be printed of the data; by default all but hidden keys.
+        data: Plain data with calls as text; it is copied.
+        methods: Return the method `config_<name>` for a name. None leaves calls as text.
+        flags: The value of `flags` in arguments of calls.
+        evaluate: Whether to evaluate calls on access. If not, an access returns a `Deferred`.
+        origin: Where values were set: a function of a dotted key path, or a mapping from such paths.
+        stored: The data as it may be printed; by default everything but hidden keys.
     """
 
     __slots__ = ("__data", "__path", "__scope")
@@ -78,11 +78,9 @@ class Config(MutableMapping[str, Any]):
         scope.root = self
         _fill(self, data, scope, "")
 
-    # a mapping
-
     def __getitem__(self, key: str) -> Any:
-        value = self.__data.get(key, _NOTHING)
-        if value is _NOTHING:
+        value = self.__data.get(key, _MISSING)
+        if value is _MISSING:
             raise self.__missing(key)
         kind = type(value)
         if kind is str or kind is list:
@@ -109,30 +107,28 @@ class Config(MutableMapping[str, Any]):
     def __contains__(self, key: object) -> bool:
         return key in self.__data
 
-    # The inherited ones would take a KeyError that a config method raises for a key that is not there.
+    # The inherited methods would take a KeyError raised by a config method for a missing key.
     def get(self, key: str, default: Any = None) -> Any:
-        """The value, evaluated, or the default if there is no such key."""
+        """Return the value, evaluated, or the default if there is no such key."""
         return self[key] if key in self.__data else default
 
-    def pop(self, key: str, default: Any = _NOTHING) -> Any:
-        """Remove the key and give its value, evaluated."""
-        if key not in self.__data and default is not _NOTHING:
+    def pop(self, key: str, default: Any = _MISSING) -> Any:
+        """Remove a key and return its value, evaluated."""
+        if key not in self.__data and default is not _MISSING:
             return default
         value = self[key]
         del self.__data[key]
         return value
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        """The value, evaluated; if there is no such key, it is set to the default first."""
+        """Return the value, evaluated, after setting it to the default if there is no such key."""
         if key not in self.__data:
             self[key] = default
         return self[key]
 
     def clear(self) -> None:
-        """Remove all keys; nothing is evaluated."""
+        """Remove all keys without evaluating them."""
         self.__data.clear()
-
-    # attributes
 
     def __getattr__(self, name: str) -> Any:
         return self[name]
@@ -151,20 +147,18 @@ class Config(MutableMapping[str, Any]):
 
     def __missing(self, key: object) -> MissingAttribute:
         where = self.__path or "the configuration"
-        # Notebooks and copy ask for many names such as __deepcopy__; nobody reads that advice.
+        # Notebooks and copy look up many names such as __deepcopy__; near names would be a waste.
         near = [] if str(key)[:1] == "_" else near_names(key, self.__data)
         known = ", ".join(str(k) for k in self.__data if not is_hidden(k))
         advice = did_you_mean(near) if near else f"Known: {known}" if known else "It is empty."
         return MissingAttribute(f"{where} has no key {key!r}", given=key, known=map(str, self.__data), todo=advice)
 
-    # other forms
-
     def to_dict(self, evaluate: bool = True, hidden: bool = True) -> dict[str, Any]:
-        """A plain dict, with mappings in it as plain dicts.
+        """Return the configuration as a plain dict of plain dicts.
 
         Args:
-            evaluate: make the calls of config methods, whatever `_evaluate_` says; otherwise they are text.
-            hidden: with hidden keys, at any depth.
+            evaluate: Whether to evaluate calls of config methods, even if `_evaluate_` is false, or leave them as text.
+            hidden: Whether to include hidden keys, at any depth.
         """
         return {
             key: _plain(value, self.__scope, _below(self.__path, key), evaluate, hidden)
@@ -172,13 +166,13 @@ class Config(MutableMapping[str, Any]):
             if hidden or not is_hidden(key)
         }
 
-    toDict = to_dict  # noqa: N815  # the other spelling that people know
+    toDict = to_dict  # noqa: N815  # spelling of other libraries
 
     def origin(self, path: str) -> str:
-        """Where a value was set, such as `machinable.yaml:12:7`; of a key below a copied value, where that was set.
+        """Return where a value was set, such as `machinable.yaml:12:7`, or where the value that contains it was set.
 
         Raises:
-            MissingAttribute: nothing is known about that key.
+            MissingAttribute: The key is unknown.
         """
         origin, full = self.__scope.origin, _below(self.__path, path)
         if callable(origin):
@@ -188,10 +182,10 @@ class Config(MutableMapping[str, Any]):
             if here in origin:
                 return origin[here]
             here = here[: max(here.rfind("."), here.rfind("["), 0)]
-        raise MissingAttribute(f"where {full!r} was set is not known", given=full, known=origin or ())
+        raise MissingAttribute(f"the origin of {full!r} is not known", given=full, known=origin or ())
 
     def copy(self) -> Config:
-        """An independent copy: a change of one does not show in the other, at any depth."""
+        """Return a copy, independent at any depth."""
         return self.__copied(lambda value: value)
 
     __copy__ = copy
@@ -210,7 +204,7 @@ class Config(MutableMapping[str, Any]):
         return _fill(copied, {key: _mapped(value, leaf) for key, value in self.__data.items()}, scope, self.__path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The component stays where it is: the values that its methods give now go along.
+        # The component is not pickled, so the current values of its methods are.
         scope = self.__scope
         remembered = scope.remembered
         if scope.methods is not None:
@@ -231,7 +225,7 @@ class Config(MutableMapping[str, Any]):
 
 
 class Deferred:
-    """A call that is made by hand, where `_evaluate_` is false: `config.lr()`."""
+    """A call to evaluate by hand, as in `config.lr()`, where `_evaluate_` is false."""
 
     __slots__ = ("_path", "_scope", "_text")
 
@@ -241,6 +235,7 @@ class Deferred:
         self._path = path
 
     def __call__(self) -> Any:
+        """Evaluate the call."""
         return _call(self._text, self._scope, self._path)
 
     def __repr__(self) -> str:
@@ -250,14 +245,15 @@ class Deferred:
 def evaluate_stored(
     config: Config, stored: Mapping[str, Plain], only: Container[str] | None = None
 ) -> tuple[dict[str, Plain], dict[str, Exception]]:
-    """What may be stored of a configuration as the component reads it: calls replaced by the plain data they give.
+    """Return the configuration for storing, with calls replaced by their values.
 
     Args:
-        config: the live configuration. stored: plain data with calls as text.
-        only: the key paths of the calls that count; None: all.
+        config: The live configuration.
+        stored: The configuration for storing, with calls as text.
+        only: The key paths of the calls to evaluate. None evaluates all.
 
     Returns:
-        The data, and the errors of the calls that stay text, by key path.
+        The data, and the errors of calls that could not be evaluated, by key path. Those calls remain text.
     """
     scope: _SharedState = config._Config__scope
     failed: dict[str, Exception] = {}
@@ -268,7 +264,7 @@ def evaluate_stored(
             try:
                 result = _plain(_call(value, scope, path), _INERT, path, True, True)
                 return without_hidden(as_plain(result, path, tuples=True))
-            except Exception as error:  # whatever a method raises; the caller tells the user
+            except Exception as error:  # a method may raise anything; the caller reports it
                 failed[path] = error
         elif kind is dict:
             return {key: evaluated(item, _below(path, key)) for key, item in value.items()}
@@ -296,7 +292,7 @@ def _data(config: Config) -> dict[str, Any]:
 
 
 def _own(value: Any, scope: _SharedState, path: str) -> Any:
-    """The value as this configuration keeps it: mappings as parts of it, lists copied."""
+    """Return a value as this configuration holds it: mappings as `Config`, lists copied."""
     kind = type(value)
     if kind is str or kind is int or kind is float or kind is bool or value is None:
         return value
@@ -310,7 +306,7 @@ def _own(value: Any, scope: _SharedState, path: str) -> Any:
 
 
 def _mapped(value: Any, leaf: Callable[[Any], Any]) -> Any:
-    """Plain dicts and lists of what is kept, not evaluated; everything else through `leaf`."""
+    """Return a held value as plain dicts and lists, not evaluated, with `leaf` applied to other values."""
     if type(value) is Config:
         return {key: _mapped(item, leaf) for key, item in _data(value).items()}
     if type(value) is list:
@@ -319,7 +315,7 @@ def _mapped(value: Any, leaf: Callable[[Any], Any]) -> Any:
 
 
 def _read(value: Any, scope: _SharedState, path: str) -> Any:
-    """A kept text or list as an access gives it."""
+    """Return a held string or list as an access returns it, with calls evaluated."""
     if type(value) is str:
         if value[-1:] != ")" or not _has_methods(scope) or not is_call(value):
             return value
@@ -331,7 +327,7 @@ def _read(value: Any, scope: _SharedState, path: str) -> Any:
             _read(item, scope, f"{path}[{index}]") if type(item) is str or type(item) is list else item
             for index, item in enumerate(value)
         ]
-    return value  # the kept list itself: what is appended to it stays
+    return value  # the list itself, so that it can be appended to
 
 
 def _has_methods(scope: _SharedState) -> bool:
@@ -348,15 +344,17 @@ def _call(text: str, scope: _SharedState, path: str) -> Any:
         if path in remembered:
             return remembered[path]
         raise NotAvailable(
-            f"the call {text!r} of {path} cannot be made here: the component is in another process",
-            todo="Read the value before the configuration travels.",
+            f"the call {text!r} of {path} cannot be evaluated: the component is in another process",
+            todo="Read the value before the configuration is pickled.",
         )
     chain: list[tuple[_SharedState, str, str]] | None = getattr(_running, "chain", None)
     if chain is None:
         chain = _running.chain = []
     if any(where is scope and at == path for where, at, _ in chain):
         links = [f"{at} = {call}" for _, at, call in chain] + [f"{path} = {text}"]
-        raise EndlessCall(f"{path} needs itself", path=path, details=links, todo="Break the circle in a config method.")
+        raise EndlessCall(
+            f"{path} depends on itself", path=path, details=links, todo="Break the cycle in a config method."
+        )
     chain.append((scope, path, text))
     try:
         call = parse(text)
@@ -395,7 +393,7 @@ def _remember(value: Any, scope: _SharedState, path: str, into: dict[str, Any]) 
     elif type(value) is str and is_call(value):
         try:
             into[path] = _call(value, scope, path)
-        except Exception:  # there is no value to take along; who asks for it is told
+        except Exception:  # no value to pickle; reading it later raises NotAvailable
             return
 
 
@@ -423,7 +421,7 @@ def _stored_below(stored: Any, key: str) -> Any:
 
 
 def _printable(value: Any, stored: Any) -> Any:
-    """What may be printed: no hidden keys, and of a secret from the environment the text as it was written."""
+    """Return a value for printing: without hidden keys, and secrets from the environment as written."""
     if type(value) is Config:
         value = _data(value)
     if type(value) is dict:

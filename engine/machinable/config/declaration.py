@@ -1,4 +1,4 @@
-"""What stands below one entry, one `~` block or in one version mapping: values, reserved keys and blocks."""
+"""Parse the mapping of an entry, a `~` block or a version into values, reserved keys and blocks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
+from machinable.config.interpolation import Resolver
 from machinable.config.merge import expand_dots, merge
 from machinable.config.reader import MAX_DEPTH, UNREADABLE, MappingNode, Reference, described, type_name, unwrapped
 from machinable.errors import MachinableError, MalformedText, Place, SeveralErrors, UnknownName
@@ -46,19 +47,19 @@ _PATH = rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*"
 _NAME = rf"(?:\+\.{_IDENTIFIER}\.)?{_PATH}"
 _KEY = re.compile(rf"(?P<name>{_NAME})?(?:\^(?P<parent>{_NAME}))?(?:=(?P<alias>[^=^]*))?")
 
-_BLOCKS = 5_000  # looked at of one component: a block that refers to what it stands in has no end
+_MAX_BLOCKS = 5_000  # of one component: a block that refers to a mapping around it never ends
 
 Block: TypeAlias = "Body | Reference | LayeredBlock"
 Trail: TypeAlias = "Body | tuple[Trail, Trail]"
 
 
 def is_reserved(key: object) -> bool:
-    """True for keys with an underscore at both ends, such as `_mixins_`."""
+    """Return whether a key has an underscore at both ends, such as `_mixins_`."""
     return type(key) is str and len(key) > 2 and key[0] == "_" and key[-1] == "_"
 
 
 class Body:
-    """Values, reserved keys and `~` blocks of one mapping, or of several laid over each other."""
+    """Values, reserved keys and `~` blocks of one mapping, or of several merged ones."""
 
     __slots__ = ("blocks", "reserved", "section", "trail", "values")
 
@@ -78,7 +79,7 @@ class Body:
 
     @property
     def parts(self) -> list[Body]:
-        """The bodies that it was merged from, the lowest first."""
+        """The bodies that it was merged from, lowest first."""
         result: list[Body] = []
         waiting = [self.trail]
         while waiting:
@@ -90,11 +91,11 @@ class Body:
         return result
 
     def place(self, key: str) -> Place | None:
-        """Where a top-level key was written, or None for what came from Python."""
+        """Return the place of a top-level key, or None for a value from Python."""
         return self.section.place(key) if isinstance(self.section, MappingNode) and key in self.section.marks else None
 
     def over(self, base: Body) -> Body:
-        """This body laid over another one."""
+        """Return this body merged over another one."""
         blocks = base.blocks
         if self.blocks:
             blocks = dict(blocks)
@@ -109,15 +110,15 @@ class Body:
         )
 
     def without(self, *reserved: str) -> Body:
-        """The same without some reserved keys."""
+        """Return the body without some reserved keys."""
         if self.reserved.keys().isdisjoint(reserved):
             return self
-        kept = {key: value for key, value in self.reserved.items() if key not in reserved}
-        return Body(self.values, kept, self.blocks, self.section, self.trail)
+        remaining = {key: value for key, value in self.reserved.items() if key not in reserved}
+        return Body(self.values, remaining, self.blocks, self.section, self.trail)
 
 
 class LayeredBlock:
-    """A block over another one of the same name, where one of them is a reference; merged when it is used."""
+    """A block over another one of the same name, where one is a reference; merged when it is used."""
 
     __slots__ = ("above", "below")
 
@@ -132,19 +133,19 @@ EMPTY = Body({}, {}, {}, {})
 def parse_body(
     mapping: Mapping[Any, Any], path: str, errors: list[MachinableError], *, in_version: bool = False
 ) -> Body:
-    """Sorts what a mapping says.
+    """Split a mapping into values, reserved keys and blocks.
 
     Args:
-        mapping: an entry's value, a block's, or a version.
-        path: where it is, for messages.
-        errors: takes what is wrong: a key that is not text, an unknown reserved key, a block that is no mapping.
-        in_version: a version does not choose the class.
+        mapping: The value of an entry, of a block or of a version.
+        path: Its key path, for messages.
+        errors: Collects errors: keys that are not text, unknown reserved keys, blocks that are not mappings.
+        in_version: Whether it is a version, which cannot choose the class.
     """
     section = mapping if isinstance(mapping, MappingNode) else None
     special = odd = False
     for key in mapping:
         if type(key) is not str:
-            shown = section.source.typed(section.marks[key]) if section is not None else str(key)
+            shown = section.source.key_text(section.marks[key]) if section is not None else str(key)
             errors.append(
                 MalformedText(
                     f"the key '{shown}' is not text",
@@ -210,45 +211,47 @@ def parse_body(
 
 
 def _only_text(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    kept = {key: value for key, value in mapping.items() if type(key) is str}
+    text_keys = {key: value for key, value in mapping.items() if type(key) is str}
     if not isinstance(mapping, MappingNode):
-        return kept
+        return text_keys
     section = MappingNode(mapping.source)
-    section.update(kept)
+    section.update(text_keys)
     section.marks = mapping.marks
     section.optional = mapping.optional
     return section
 
 
 def _reserved_problem(key: str, value: Any, in_version: bool) -> MachinableError | None:
-    """What is wrong with a reserved key, as far as it can be said before references are resolved."""
+    """Return what is wrong with a reserved key, if that can be checked before references are resolved."""
     if key not in RESERVED:
         return UnknownName("reserved key", key, RESERVED)
     if key == "_class_" and in_version:
-        return MalformedText("`_class_` has no place in a version", given=key, todo="Set it in the entry.")
+        return MalformedText("a version cannot set `_class_`", given=key, todo="Set it in the entry.")
     if not isinstance(value, Reference):
         return reserved_form_problem(key, value)
     if key in ("_class_", "_mixins_") and value.written.startswith("$self."):
         return MalformedText(
-            f"`{key}` must be known before values are, and {value.written!r} is not",
+            f"`{key}` is read before values are resolved, so it cannot refer to {value.written!r}",
             given=value.written,
-            todo="Refer to root material: $.key.",
+            todo="Refer to a value at the root of the file: $.key.",
         )
     return None
 
 
 def reserved_form_problem(key: str, value: Any, reference: Reference | None = None) -> MalformedText | None:
-    """That a reserved key has a value of the wrong form; most are checked by those who use them.
+    """Return an error if the value of a reserved key has the wrong form. Other keys are checked where they are used.
 
     Args:
-        reference: what gave the value, if it was one.
+        key: The reserved key.
+        value: Its value.
+        reference: The reference that the value comes from, if any.
     """
     form = _RESERVED_FORM[key](unwrapped(value)) if key in _RESERVED_FORM else None
     if form is None:
         return None
     if reference is None:
         return MalformedText(f"`{key}` takes {form}, not {described(value)}", given=described(value))
-    message = f"`{key}` takes {form}, which {reference.written!r} is not"
+    message = f"`{key}` takes {form}, but {reference.written!r} refers to {type_name(value)}"
     return MalformedText(message, at=reference.place, given=reference.written)
 
 
@@ -279,7 +282,7 @@ _RESERVED_FORM = {
 
 
 def lay_block(above: Block, below: Block | None) -> Block:
-    """A block laid over one of the same name."""
+    """Return a block merged over one of the same name."""
     if below is None or below is above:
         return above
     if isinstance(above, Body) and isinstance(below, Body):
@@ -288,31 +291,29 @@ def lay_block(above: Block, below: Block | None) -> Block:
 
 
 def open_block(block: Block) -> Body:
-    """The body of a block, which may be a `$.` reference to a mapping in the file's root.
+    """Return the body of a block, which may be a `$.` reference to a mapping at the root of the file.
 
     Raises:
-        MalformedText: it refers to something else than a mapping.
+        MalformedText: It does not refer to a mapping.
     """
     layers = []
-    while isinstance(block, LayeredBlock):  # a chain of children may be long
+    while isinstance(block, LayeredBlock):  # not recursive: a chain of parents may be long
         layers.append(block.above)
         block = block.below
-    body = block if isinstance(block, Body) else _referred(block)
+    body = block if isinstance(block, Body) else _body_of_reference(block)
     for layer in reversed(layers):
         body = open_block(layer).over(body)
     return body
 
 
-def _referred(block: Reference) -> Body:
-    from machinable.config.interpolation import Resolver  # a block that is a reference is rare
-
+def _body_of_reference(block: Reference) -> Body:
     value = unwrapped(Resolver({}, block.source.scope.name).container(block))
     if value is not None and not isinstance(value, dict):
         raise MalformedText(
             f"the version refers to {type_name(value)}, which is not a mapping",
             at=block.place,
             given=block.written,
-            todo="Refer to a mapping, or to nothing.",
+            todo="Refer to a mapping, or to null.",
         )
     errors: list[MachinableError] = []
     body = parse_body(value or {}, block.written, errors, in_version=True)
@@ -321,21 +322,21 @@ def _referred(block: Reference) -> Body:
 
 
 def block_values(blocks: Mapping[str, Block]) -> Iterator[Mapping[Any, Any]]:
-    """The values that any block sets, blocks inside blocks included; one that cannot be read sets nothing."""
+    """Yield the values that blocks set, including blocks in blocks. Blocks with errors are skipped."""
     waiting = deque(blocks.values())
-    for _ in range(_BLOCKS):
+    for _ in range(_MAX_BLOCKS):
         if not waiting:
             return
         try:
             body = open_block(waiting.popleft())
         except MachinableError:
-            continue  # told when it is used
+            continue  # reported when the block is used
         yield body.values
         waiting += body.blocks.values()
 
 
 class EntryKey:
-    """The parts of an entry's key: `name ^ parent = alias`; a name may begin with `+.project.`."""
+    """The parts of an entry's key `name^parent=alias`. Names may begin with `+.project.`."""
 
     __slots__ = ("alias", "name", "parent")
 
@@ -346,18 +347,19 @@ class EntryKey:
 
 
 def parse_key(key: str, written: str) -> EntryKey:
-    """The parts of an entry's key.
+    """Return the parts of an entry's key.
 
     Args:
-        written: the key as it was typed, for messages.
+        key: The key, with variables replaced.
+        written: The key as written, for messages.
 
     Raises:
-        MalformedText: a part is missing, stands twice or is no name.
+        MalformedText: A part is missing, repeated or not a valid name.
     """
     match = _KEY.fullmatch(key)
     if match is None or not (match["name"] or match["parent"]):
         raise MalformedText(
-            f"{written!r} is not the name of an entry",
+            f"{written!r} is not a valid name of an entry",
             given=written,
             todo="Write name, name^parent, name=alias, name^parent=alias or ^parent; names are import paths.",
         )

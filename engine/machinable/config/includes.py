@@ -1,4 +1,4 @@
-"""Reads the files of a project: the main one, what it includes with `$/`, and those of imported projects."""
+"""Read the files of a project: the project file, the files it includes with `$/`, and those of imported projects."""
 
 from __future__ import annotations
 
@@ -11,27 +11,31 @@ from machinable.errors import MachinableError, MalformedText, MissingFile, Place
 
 __all__ = ["ProjectFiles", "ProjectReader"]
 
-_DEPTH = 50  # of files that include each other
+_MAX_INCLUDE_DEPTH = 50
 
 
 class ProjectFiles(Protocol):
-    """The project directory as the configuration sees it; names are posix paths below it."""
+    """The project directory: paths are POSIX paths relative to it."""
 
     def read(self, path: str) -> str:
-        """The text of a file. Raises FileNotFoundError."""
+        """Return the text of a file.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
 
     def is_directory(self, path: str) -> bool:
-        """Whether there is such a directory."""
+        """Return whether a path is a directory."""
 
 
 class ProjectReader:
-    """The texts of a project, each read once; errors that leave the rest readable are gathered in `errors`."""
+    """Read the files of a project, each once; collect errors that leave the rest readable in `errors`."""
 
     def __init__(self, files: ProjectFiles, environment: Mapping[str, str]) -> None:
         self.files = files
         self.environment = environment
         self.errors: list[MachinableError] = []
-        self.incomplete: set[str] = set()  # projects with an include that is not there: names may be missing in them
+        self.incomplete: set[str] = set()  # projects with a missing include, and so perhaps with missing names
         self._open: list[str] = []
         self._trees: dict[tuple[str, str], Tree] = {}
 
@@ -45,14 +49,19 @@ class ProjectReader:
         wanted_at: Place | None = None,
         todo: str | None = None,
     ) -> Tree:
-        """The value of a file below the project directory.
+        """Return the value of a file in the project directory.
 
         Args:
-            path: posix, relative. scope: the project that the file belongs to.
-            kind, shown, wanted_at, todo: for messages: what it is, how it was written, where, and what to do.
+            path: POSIX path, relative to the project directory.
+            scope: The project that the file belongs to.
+            kind: What the file is, for messages.
+            shown: The path as written, for messages.
+            wanted_at: The place that refers to the file, for messages.
+            todo: What to do next, for messages.
 
         Raises:
-            MissingFile: there is none. MalformedText: it includes itself, or is not YAML.
+            MissingFile: The file does not exist.
+            MalformedText: The file includes itself, or is not YAML.
         """
         path = posixpath.normpath(path)
         shown = shown or path
@@ -65,11 +74,14 @@ class ProjectReader:
                 at=wanted_at,
                 given=path,
                 details=[" → ".join([*self._open, path])],
-                todo="Leave one of the includes out.",
+                todo="Remove one of the includes.",
             )
-        if len(self._open) > _DEPTH:
+        if len(self._open) > _MAX_INCLUDE_DEPTH:
             raise MalformedText(
-                f"more than {_DEPTH} files include each other", at=wanted_at, given=path, todo="Include less deeply."
+                f"includes are nested deeper than {_MAX_INCLUDE_DEPTH} files",
+                at=wanted_at,
+                given=path,
+                todo="Nest less deeply.",
             )
         try:
             text = self.files.read(path)
@@ -80,7 +92,7 @@ class ProjectReader:
             if isinstance(error, OSError):
                 reason = error.strerror or type(error).__name__
             elif not isinstance(error, UnicodeDecodeError):
-                reason = "that is no name of a file"
+                reason = "it is not a valid file name"
             message = f"the {kind} {shown!r} cannot be read: {reason}"
             raise MalformedText(message, at=wanted_at, given=shown, todo=todo) from None
         self._open.append(path)
@@ -95,10 +107,15 @@ class ProjectReader:
         return tree
 
     def read_alone(self, path: str, scope: ProjectScope, **facts: Any) -> Tree:
-        """As `read`, for a file that is read after the project, such as a version's: its errors are its own.
+        """Return the value of a file that is read after the project, such as a version file.
+
+        Args:
+            path: As in `read`.
+            scope: As in `read`.
+            facts: The other arguments of `read`.
 
         Raises:
-            ConfigurationError: whatever is wrong in it and in what it includes; it is read again the next time.
+            ConfigurationError: The file, or one that it includes, has errors. It is read again the next time.
         """
         known = set(self._trees)
         project_errors, self.errors = self.errors, []
@@ -118,7 +135,7 @@ class ProjectReader:
         todo = "Write $/path/to/file.yaml, relative to the directory of this file."
         try:
             if not path.strip() or path.startswith("/"):
-                raise MalformedText(f"{written!r} names no file", at=place, given=written, todo=todo)
+                raise MalformedText(f"{written!r} is not a path of a file", at=place, given=written, todo=todo)
             below = posixpath.join(posixpath.dirname(source.file), path)
             shown = None if written == f"$/{path}" else written
             return self.read(below, source.scope, shown=shown, wanted_at=place, todo=todo)

@@ -1,4 +1,4 @@
-"""Where an entry comes from: its mixins, the entry it imports, its parents, itself; merged once and remembered."""
+"""Merge an entry with what it inherits from: its mixins, the entry it imports and its parents."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["Base", "ancestry", "base_of", "class_of", "with_mixins"]
 
 
 class Base(NamedTuple):
-    """An entry without versions: its merged body, its mixins, and the class that it names.
+    """An entry without versions: its merged body, its mixins, and its class.
 
-    `shared` has copies of those of its values in which nothing is to be resolved, `block_values` what any of its blocks
-    sets; both are filled by the first use.
+    `shared` caches copies of values in which nothing has to be resolved; `block_values` caches the values that its
+    blocks set. The first use fills both.
     """
 
     body: Body
@@ -32,7 +32,7 @@ class Base(NamedTuple):
 
 
 def ancestry(entry: Entry) -> list[Entry]:
-    """The entries whose bodies make up this one, the lowest layer first; each once, where it stands highest."""
+    """Return the entries whose bodies this one consists of, lowest layer first, each once at its highest position."""
     result: list[Entry] = []
     seen: set[int] = set()
     waiting = [entry]
@@ -48,10 +48,10 @@ def ancestry(entry: Entry) -> list[Entry]:
 
 
 def base_of(workspace: Workspace, entry: Entry) -> Base:
-    """The entry with everything below it merged.
+    """Return the entry merged with everything it inherits.
 
     Raises:
-        ConfigurationError: a mixin list that cannot be read.
+        ConfigurationError: A mixin list has errors.
     """
     if entry.base is None:
         pending = []
@@ -60,7 +60,7 @@ def base_of(workspace: Workspace, entry: Entry) -> Base:
             pending.append(current)
             current = current.parent if _adds_to_parent(current) else None
         below = current.base if current is not None else None
-        step = len(pending) // _REMEMBERED + 1
+        step = len(pending) // _CACHED_ANCESTORS + 1
         for distance, one in reversed(list(enumerate(pending))):
             assert below is None or isinstance(below, Base)
             below = _base(workspace, one, below)
@@ -70,11 +70,11 @@ def base_of(workspace: Workspace, entry: Entry) -> Base:
     return entry.base
 
 
-_REMEMBERED = 256  # of a long chain of parents; all of them would be as much as the square of its length
+_CACHED_ANCESTORS = 256  # in a long chain of parents; caching all of them would take quadratic memory
 
 
 def _adds_to_parent(entry: Entry) -> bool:
-    """Whether the entry is its parent with its own keys on top, and nothing else."""
+    """Return whether the entry only adds keys to its parent."""
     return entry.parent is not None and entry.imported is None and "_mixins_" not in entry.body.reserved
 
 
@@ -94,7 +94,7 @@ def _base(workspace: Workspace, entry: Entry, parent: Base | None) -> Base:
 
 
 def class_of(entry: Entry) -> str | None:
-    """The class that an entry names with `_class_`, itself or by way of parents with the same module."""
+    """Return the class that `_class_` names, in the entry or in parents with the same module."""
     found: dict[int, str | None] = {}
     for one in ancestry(entry):
         name = _own_class(one)
@@ -108,7 +108,7 @@ def class_of(entry: Entry) -> str | None:
 def _own_class(entry: Entry) -> str | None:
     value = entry.body.reserved.get("_class_")
     if not isinstance(value, Reference):
-        return value  # checked when it was read
+        return value  # validated by the loader
     name = unwrapped(Resolver({}, entry.name).container(value))
     problem = reserved_form_problem("_class_", name, value)
     if problem is not None:
@@ -118,11 +118,11 @@ def _own_class(entry: Entry) -> str | None:
 
 
 def with_mixins(entry: Entry, mixins: Sequence[MixinUse]) -> Body:
-    """The entry's merged body over these mixins, the first listed highest."""
+    """Return the entry's merged body over these mixins, the first listed highest."""
     body = EMPTY
     for use in reversed(mixins):
         for one in ancestry(use.entry):
             body = one.body.over(body)
     for one in ancestry(entry):
         body = one.body.over(body)
-    return body.without("_mixins_", "_class_")  # read already; they must not reach a child's or a version's keys
+    return body.without("_mixins_", "_class_")  # already applied; children and versions must not see them

@@ -1,4 +1,4 @@
-"""Finds what `$.path` and `$self.path` mean, on the finished configuration of one use."""
+"""Resolve the references `$.path` and `$self.path` of a merged configuration."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from machinable.serialization import is_hidden
 
 __all__ = ["Resolver", "parse_path"]
 
-_NEAR_NAMES = 20  # errors of one configuration that offer them: to look for them takes long
+_MAX_SUGGESTIONS = 20  # errors of one configuration that suggest near names, because searching them is slow
 
 PathPart: TypeAlias = "tuple[str, str]"  # ("key" | "index" | "reference", text)
 
 
 @lru_cache(maxsize=4096)
 def parse_path(text: str) -> tuple[str, tuple[PathPart, ...]] | str:
-    """The root ("self" or "") and the parts of a reference; a text says what is wrong with it."""
+    """Return the root ("self" or "") and the parts of a reference, or a text that says what is wrong with it."""
     root, rest = ("self", text[6:]) if text.startswith("$self.") else ("", text[2:])
     parts: list[PathPart] = []
     position, wants_key = 0, True
@@ -59,10 +59,11 @@ def parse_path(text: str) -> tuple[str, tuple[PathPart, ...]] | str:
 
 
 class Resolver:
-    """Resolves the references of one configuration; a path resolves only what lies on it.
+    """Resolve the references of one configuration. Only references on the path to a value are followed.
 
     Args:
-        values: the configuration after all layers. name: the component's, for messages.
+        values: The configuration with all layers merged.
+        name: The name of the component, for messages.
     """
 
     def __init__(self, values: Mapping[Any, Any], name: str) -> None:
@@ -70,31 +71,34 @@ class Resolver:
         self.name = name
         self.errors: list[MachinableError] = []
         self.environment_used = False
-        self.calls: list[tuple[str, str, str]] = []  # path, text, and the text as it was written
+        self.calls: list[tuple[str, str, str]] = []  # path, text, and text as written
         self._heads: dict[int, tuple[Any, bool]] = {}
         self._failed: dict[int, MachinableError] = {}
-        self._kept: list[Any] = []  # keeps what is known by its identity alive
+        self._alive: list[Any] = []  # objects that `_heads` knows by id must not be freed
         self._active: list[tuple[str, Reference]] = []
-        self._trail: list[tuple[str, Reference]] = []  # references that led to what is copied
+        self._trail: list[tuple[str, Reference]] = []  # references that led to the value being copied
         self._copying: dict[int, int] = {}
         self._shared: dict[int, tuple[Any, Any]] = {}
-        self._learns = False
+        self._caches_copies = False
         self._specials = 0  # references, variables and calls met so far
-        self._circles: dict[frozenset[int], MalformedText] = {}
+        self._cycles: dict[frozenset[int], MalformedText] = {}
         self._count = 0
 
-    def share(self, shared: dict[int, tuple[Any, Any]], learns: bool) -> None:
-        """Take the copies of mappings and lists in which nothing is to be resolved from here, by the identity of what
-        they are copies of; `learns` puts new ones there. Such copies are not to be changed.
+    def share(self, shared: dict[int, tuple[Any, Any]], caches_copies: bool) -> None:
+        """Use cached copies of mappings and lists in which nothing has to be resolved. They must not be changed.
+
+        Args:
+            shared: The original and its copy, by the id of the original.
+            caches_copies: Whether to add new copies.
         """
-        self._shared, self._learns = shared, learns
+        self._shared, self._caches_copies = shared, caches_copies
 
     def container(self, node: Any) -> Any:
-        """A value with references at its top followed; what is inside stays as it is."""
+        """Return a value with references at its top followed, but not those inside."""
         return self._head(node, self.name)[0]
 
     def _head(self, node: Any, label: str) -> tuple[Any, bool]:
-        """As `container`, and whether a hidden key lies on the way."""
+        """Return the value as `container` does, and whether a hidden key is on the path."""
         if type(node) is Reference:
             return self._follow(node, label)
         if type(node) is Overlay:
@@ -103,7 +107,7 @@ class Resolver:
                 base, hidden = self._follow(node.reference, label)
                 known = merge(base if isinstance(base, dict) else None, node.over), hidden
                 self._heads[id(node)] = known
-                self._kept.append(node)
+                self._alive.append(node)
             return known
         return node, False
 
@@ -115,10 +119,10 @@ class Resolver:
             raise self._failed[identity]
         for index, (_, active) in enumerate(self._active):
             if active is reference:
-                raise self._circle(self._active[index:])
+                raise self._cycle(self._active[index:])
         if len(self._active) >= MAX_DEPTH:
             raise MalformedText(
-                f"more than {MAX_DEPTH} references lead to each other",
+                f"a chain of more than {MAX_DEPTH} references",
                 at=reference.place,
                 path=label,
                 given=reference.written,
@@ -133,7 +137,7 @@ class Resolver:
         finally:
             self._active.pop()
         self._heads[identity] = result
-        self._kept.append(reference)
+        self._alive.append(reference)
         return result
 
     def _walk(self, reference: Reference, label: str) -> tuple[Any, bool]:
@@ -154,7 +158,7 @@ class Resolver:
         for kind, text in parts:
             node, through = self._head(node, walked)
             hidden = hidden or through
-            shown = text if text in reference.written else "…"  # what came from the environment is not told
+            shown = text if text in reference.written else "…"  # text from the environment is not shown
             if kind == "reference":
                 inner = Reference(text, shown, reference.source, reference.mark)
                 found, secret = self._head(inner, label)
@@ -165,7 +169,7 @@ class Resolver:
                         at=reference.place,
                         path=label,
                         given=reference.written,
-                        todo="Refer to a text or a number.",
+                        todo="Refer to a string or a number.",
                     )
                 text = _as_text(index)
                 shown = shown if secret else found.written if found is not index else text
@@ -189,10 +193,10 @@ class Resolver:
     def _missing(self, node: Any, text: str, shown: str, reference: Reference, label: str) -> MachinableError:
         facts: dict[str, Any] = {"at": reference.place, "path": label, "given": reference.written}
         if isinstance(node, dict):
-            known = tuple(map(str, node)) if len(self.errors) < _NEAR_NAMES else ()
+            known = tuple(map(str, node)) if len(self.errors) < _MAX_SUGGESTIONS else ()
             near = near_names(text, known)
             return MissingKey(
-                f"{reference.written!r}: there is no {shown!r}",
+                f"{reference.written!r}: there is no key {shown!r}",
                 known=known,
                 **facts,
                 todo=did_you_mean(near) if near else _all_keys(node),
@@ -205,32 +209,33 @@ class Resolver:
                     todo=f"The list has {len(node)} elements, counted from 0.",
                 )
             return MissingKey(
-                f"{reference.written!r}: {shown!r} is asked of a list",
+                f"{reference.written!r}: a list has no key {shown!r}",
                 **facts,
-                todo="Elements of a list are counted from 0.",
+                todo="Write the index of an element, counted from 0.",
             )
         return MissingKey(
-            f"{reference.written!r}: {shown!r} is asked of {type_name(node)}",
+            f"{reference.written!r}: {type_name(node)} has no key {shown!r}",
             **facts,
-            todo="Only a mapping or a list holds other values.",
+            todo="Refer to a key of a mapping or an element of a list.",
         )
 
-    def _circle(self, links: Sequence[tuple[str, Reference]]) -> MalformedText:
+    def _cycle(self, links: Sequence[tuple[str, Reference]]) -> MalformedText:
         width = max(len(f"{label} = {reference.written}") for label, reference in links)
         details = [f"{f'{label} = {reference.written}':<{width}}   {reference.place}" for label, reference in links]
         return MalformedText(
-            "a reference needs itself",
+            "a reference refers to itself",
             at=links[0][1].place,
             given=links[0][1].written,
             details=details,
-            todo="Give one of them a value.",
+            todo="Replace one of the references by a value.",
         )
 
     def copy(self, stored: bool = False) -> dict[str, Any]:
-        """The configuration as plain data of its own, references resolved; `errors` has what cannot be.
+        """Return the configuration as plain data with references resolved. `errors` collects the failures.
 
         Args:
-            stored: leave out hidden keys; what came from the environment through one stands as it was written.
+            stored: Whether to leave out hidden keys, and to write values from the environment that pass through a
+                hidden key as they are written in the file.
         """
         return {
             key: self._root(value, f"{self.name}.{key}", stored)
@@ -239,7 +244,7 @@ class Resolver:
         }
 
     def plain(self, value: Any, label: str, stored: bool = False) -> Any:
-        """A single value, resolved; `stored` as in `copy`."""
+        """Return one value, resolved. `label` is its path for messages; `stored` is as in `copy`."""
         return self._root(value, label, stored)
 
     def _root(self, value: Any, label: str, stored: bool) -> Any:
@@ -247,7 +252,7 @@ class Resolver:
             return self._plain(value, label, 1, stored, False)
         except _TooMuch as error:
             message, where = error.args
-            raise MalformedText(message, path=where[:200], todo="Nest less, or refer to less.") from None
+            raise MalformedText(message, path=where[:200], todo="Nest less deeply, or use fewer references.") from None
 
     def _plain(self, node: Any, label: str, depth: int, stored: bool, masked: bool) -> Any:
         kind = type(node)
@@ -283,13 +288,13 @@ class Resolver:
             specials = self._specials
             self._count += len(node) + 1
             if self._count > MAX_VALUES:
-                raise _TooMuch(f"references make more than {MAX_VALUES:,} values", label)
+                raise _TooMuch(f"references expand to more than {MAX_VALUES:,} values", label)
             if depth > MAX_DEPTH:
                 raise _TooMuch(f"nested deeper than {MAX_DEPTH} levels", label)
             if identity in self._copying:
                 links = self._trail[self._copying[identity] :]
-                round_trip = frozenset(id(reference) for _, reference in links)  # the same wherever it is entered
-                raise self._circles.setdefault(round_trip, self._circle(links))
+                round_trip = frozenset(id(reference) for _, reference in links)  # the same from any start
+                raise self._cycles.setdefault(round_trip, self._cycle(links))
             self._copying[identity] = len(self._trail)
             try:
                 result: Any
@@ -306,14 +311,14 @@ class Resolver:
                     ]
             finally:
                 del self._copying[identity]
-            if self._learns and not stored and specials == self._specials:
+            if self._caches_copies and not stored and specials == self._specials:
                 self._shared[identity] = node, result
             return result
         return node  # a date
 
 
 class _TooMuch(Exception):
-    """Ends a copy that would have no end; becomes an error of ours at its root."""
+    """Stop a copy that is too large; converted to a `MalformedText` at its root."""
 
 
 def _as_text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Parses the declarations of a project and of those that it imports: who is who, and what belongs together."""
+"""Load the declarations of a project and of the projects that it imports, and link entries to their parents."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ EXECUTION_KEYS = (
     "locks",
     "lease",
 )
-_NEAR_NAMES = 20  # errors of one project that offer them: to look for them takes long
+_MAX_SUGGESTIONS = 20  # errors of one project that suggest near names, because searching them is slow
 _SECTION = re.compile(r"components(?::([^\W\d]\w*)(?:=([^\W\d]\w*))?)?")
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 class Document:
-    """What one machinable.yaml declares."""
+    """The declarations of one machinable.yaml."""
 
     def __init__(self, scope: ProjectScope, file: str) -> None:
         self.scope = scope
@@ -55,18 +55,18 @@ class Document:
         self.execution: Mapping[str, Any] = {}
         self.strict = False  # whether an override of an unknown key is an error
         self.imports: dict[str, tuple[str | None, Place]] = {}
-        self.complete = True  # nothing that may declare names was unreadable
+        self.complete = True  # False if a part that may declare names could not be read
         self.components = Registry("component")
         self.mixins = Registry("mixin")
 
     @property
     def label(self) -> str:
-        """How messages call it: nothing for the project itself, `+.lib.` for an imported one."""
+        """The prefix of its names in messages: empty for the project itself, `+.lib.` for an imported one."""
         return f"+.{self.scope.name}." if self.scope.name else ""
 
 
 class Workspace:
-    """A project with all that it imports, read and linked; frozen from then on."""
+    """A project with its imports, read and linked. It is not changed after loading."""
 
     def __init__(self, library: ProjectReader) -> None:
         self.library = library
@@ -74,7 +74,7 @@ class Workspace:
 
     @classmethod
     def empty(cls) -> Workspace:
-        """A project without declarations, for classes and functions that need none."""
+        """Return a project without declarations, for classes and functions that are used without a project."""
         workspace = cls(ProjectReader(_NoFiles(), {}))
         workspace.documents[""] = Document(ProjectScope(), FILE)
         return workspace
@@ -90,7 +90,7 @@ class Workspace:
         return self.main.strict
 
     def imported(self, document: Document, project: str) -> Document | None:
-        """The document of a project that this one imports."""
+        """Return the document of a project that `document` imports, or None."""
         return self.documents.get(project) if project in document.imports else None
 
 
@@ -103,13 +103,15 @@ class _NoFiles:
 
 
 def load(files: ProjectFiles, environment: Mapping[str, str]) -> Workspace:
-    """Reads and links the project in a directory.
+    """Read and link the project in a directory.
 
     Args:
-        files: the directory. environment: for `${NAME}`.
+        files: The project directory.
+        environment: Values for `${NAME}`.
 
     Raises:
-        MissingFile: there is no machinable.yaml. ConfigurationError: whatever is wrong in it, several as one.
+        MissingFile: There is no machinable.yaml.
+        ConfigurationError: The project has errors; several are raised as one.
     """
     library = ProjectReader(files, environment)
     workspace = Workspace(library)
@@ -139,7 +141,7 @@ def load(files: ProjectFiles, environment: Mapping[str, str]) -> Workspace:
         except MissingFile:
             if not project:
                 raise
-            continue  # a directory without declarations contributes nothing but code
+            continue  # a directory without declarations contributes only code
         except MachinableError as error:
             document.complete = False
             errors.append(error)
@@ -147,12 +149,12 @@ def load(files: ProjectFiles, environment: Mapping[str, str]) -> Workspace:
         document.complete = project not in library.incomplete
         scope.root = root
         parser = _Parser(workspace, document, errors)
-        parser.root(root)
+        parser.read_root(root)
         parsers.append(parser)
         waiting += [(name, place) for name, (_, place) in document.imports.items()]
     for parser in parsers:
         parser.link()
-    _settle(_ancestors_first(workspace, errors))
+    _adopt_names(_ancestors_first(workspace, errors))
     for document in workspace.documents.values():
         for names in (document.mixins, document.components):
             names.rename({old: entry.name for old, entry in names.entries.items() if old != entry.name})
@@ -161,19 +163,19 @@ def load(files: ProjectFiles, environment: Mapping[str, str]) -> Workspace:
 
 
 class _Parser:
-    """Fills a document from its root."""
+    """Fill a document from the root of its file."""
 
     def __init__(self, workspace: Workspace, document: Document, errors: list[MachinableError]) -> None:
         self.workspace = workspace
         self.document = document
         self.errors = errors
         self.links: list[tuple[Entry, str, str, Registry]] = []  # entry, attribute, name in another project, its kind
-        self.orphans: list[tuple[Entry, str, Registry]] = []
+        self.missing_parents: list[tuple[Entry, str, Registry]] = []
 
     def fail(self, message: str, at: Place | None, **facts: Any) -> None:
         self.errors.append(MalformedText(message, at=at, **facts))
 
-    def root(self, root: Any) -> None:
+    def read_root(self, root: Any) -> None:
         if root is None or root is UNREADABLE:
             return
         if not isinstance(root, MappingNode):
@@ -186,23 +188,23 @@ class _Parser:
         sections: dict[str, list[tuple[Any, MappingNode]]] = {}
         for key, value in root.items():
             if type(key) is not str:
-                self.no_text(key, root)
+                self.report_key(key, root)
             elif value is UNREADABLE:
                 continue
             elif key == "mixins" or _SECTION.fullmatch(key):
                 sections.setdefault(key, []).append((value, root))
             elif key.startswith("components"):
                 self.fail(
-                    f"{key!r} is not a section",
+                    f"{key!r} is not a valid section name",
                     root.place(key),
                     given=key,
                     todo="Sections are components, components:<group> and components:<group>=<alias>, "
                     "with identifiers as names.",
                 )
             elif key == "name":
-                self.named(value, root)
+                self.read_name(value, root)
             elif key == "+":
-                self.imports(value, root)
+                self.read_imports(value, root)
             elif key == "_evaluate_":
                 value = unwrapped(value)
                 if type(value) is not bool:
@@ -215,10 +217,10 @@ class _Parser:
                     )
                 self.document.evaluate = value is not False
             elif key == "execution":
-                self.execution(value, root)
+                self.read_execution(value, root)
             elif is_reserved(key):
                 self.errors.append(UnknownName("reserved key", key, ["_evaluate_"], at=root.place(key)))
-        self.included(root.get("includes"), root, sections)
+        self.read_includes(root.get("includes"), root, sections)
         for names, kind in ((self.document.mixins, "mixins"), (self.document.components, "components")):
             for key, parts in sections.items():
                 match = _SECTION.fullmatch(key)
@@ -229,12 +231,12 @@ class _Parser:
                     names.add_group(group, match[2])
                 for value, owner in parts:
                     for entry_key, body, section in self.items(value, owner.place(key)):
-                        self.entry(entry_key, body, section, group, names)
+                        self.read_entry(entry_key, body, section, group, names)
         for names in (self.document.mixins, self.document.components):
             self.errors.extend(names.clashes())
 
-    def no_text(self, key: Any, section: MappingNode, path: str | None = None) -> None:
-        typed = section.source.typed(section.marks[key])
+    def report_key(self, key: Any, section: MappingNode, path: str | None = None) -> None:
+        typed = section.source.key_text(section.marks[key])
         self.fail(
             f"the key '{typed}' is not text",
             section.place(key),
@@ -243,7 +245,7 @@ class _Parser:
             todo=f'Write it in quotes: "{typed}".',
         )
 
-    def named(self, value: Any, root: MappingNode) -> None:
+    def read_name(self, value: Any, root: MappingNode) -> None:
         name = unwrapped(value)
         if type(name) is not str or not _DOTTED.fullmatch(name):
             self.fail(
@@ -256,7 +258,7 @@ class _Parser:
         else:
             self.document.name = name
 
-    def imports(self, value: Any, root: MappingNode) -> None:
+    def read_imports(self, value: Any, root: MappingNode) -> None:
         at = root.place("+")
         pairs: list[tuple[Any, Any, Place]] = []
         if isinstance(value, MappingNode):
@@ -298,7 +300,7 @@ class _Parser:
             else:
                 self.document.imports[name] = (source, place)
 
-    def execution(self, value: Any, root: MappingNode) -> None:
+    def read_execution(self, value: Any, root: MappingNode) -> None:
         if value is None:
             return
         if not isinstance(value, MappingNode):
@@ -325,7 +327,7 @@ class _Parser:
         self.document.execution = value
         self.document.strict = strict is True
 
-    def included(self, value: Any, root: MappingNode, sections: dict[str, list[tuple[Any, MappingNode]]]) -> None:
+    def read_includes(self, value: Any, root: MappingNode, sections: dict[str, list[tuple[Any, MappingNode]]]) -> None:
         if value is None or value is UNREADABLE:
             return
         todo = "Write `includes: {name: {components: …}}`, or a file in place of the inner mapping: `$/more.yaml`."
@@ -355,7 +357,7 @@ class _Parser:
                     sections.setdefault(key, []).append((part, inner))
 
     def items(self, value: Any, at: Place) -> Iterator[tuple[Any, Any, MappingNode]]:
-        """Key and value of every entry of a section: null, a mapping, or lists of mappings."""
+        """Yield key, value and mapping of each entry of a section: null, a mapping, or lists of mappings."""
         waiting = [(value, at)]
         while waiting:
             value, at = waiting.pop()
@@ -372,12 +374,12 @@ class _Parser:
                     todo="Write `- name:`, with the configuration below or nothing.",
                 )
 
-    def entry(self, key: Any, value: Any, section: MappingNode, group: str, names: Registry) -> None:
+    def read_entry(self, key: Any, value: Any, section: MappingNode, group: str, names: Registry) -> None:
         if type(key) is not str:
-            self.no_text(key, section)
+            self.report_key(key, section)
             return
         try:
-            parsed = parse_key(key, section.source.typed(section.marks[key]) if "$" in section.source.text else key)
+            parsed = parse_key(key, section.source.key_text(section.marks[key]) if "$" in section.source.text else key)
         except MalformedText as error:
             error.at = section.place(key)
             self.errors.append(error)
@@ -396,10 +398,10 @@ class _Parser:
         body = parse_body(value if value is not None else MappingNode(section.source), key, self.errors)
         if names.kind == "mixin" and "_mixins_" in body.reserved:
             self.fail(
-                "a mixin has no mixins of its own",
+                "a mixin cannot have mixins",
                 body.place("_mixins_"),
                 path=key,
-                todo="List both where they are used, or let one begin with `^` of the other.",
+                todo="List both mixins where they are used, or inherit from the other with `^`.",
             )
         parent, missing = self.parent(parsed, group, names)
         name, module, entry_group = self.naming(parsed, group, parent)
@@ -411,7 +413,7 @@ class _Parser:
         elif parent is not None:
             self.links.append((entry, "parent", parent, names))
         if missing:
-            self.orphans.append((entry, missing, names))
+            self.missing_parents.append((entry, missing, names))
         if parsed.name and parsed.name.startswith("+."):
             self.links.append((entry, "imported", parsed.name, names))
         if names.kind == "mixin":
@@ -429,7 +431,7 @@ class _Parser:
 
     @staticmethod
     def parent(key: EntryKey, group: str, names: Registry) -> tuple[Entry | str | None, str | None]:
-        """The parent (in another project: its name), and the name of one that is not there."""
+        """Return the parent (or its name, if it is in another project), and the name of a parent that is missing."""
         if not key.parent:
             return None, None
         if key.parent.startswith("+."):
@@ -439,7 +441,7 @@ class _Parser:
 
     @staticmethod
     def naming(key: EntryKey, group: str, parent: Entry | str | None) -> tuple[str, str, str]:
-        """Canonical name, module and group of an entry."""
+        """Return canonical name, module and group of an entry."""
         if key.name is None:
             if isinstance(parent, Entry):
                 return parent.name, parent.module, parent.group
@@ -452,8 +454,8 @@ class _Parser:
         return name, name, group
 
     def link(self) -> None:
-        """Finds parents and entries in other projects, now that all are read."""
-        for entry, name, names in self.orphans:
+        """Link entries to parents and entries of other projects, after all projects are read."""
+        for entry, name, names in self.missing_parents:
             later = names.lookup(name, entry.group)
             if later is not None and later is not entry:
                 self.errors.append(
@@ -468,7 +470,7 @@ class _Parser:
                     )
                 )
             elif self.document.complete:
-                near = len(self.errors) < _NEAR_NAMES
+                near = len(self.errors) < _MAX_SUGGESTIONS
                 known = [other for other in names.known() if other != entry.name] if near else []
                 self.errors.append(
                     UnknownName(
@@ -500,7 +502,7 @@ class _Parser:
             if found is not None:
                 setattr(entry, attribute, found)
             elif other.complete:
-                near = len(self.errors) < _NEAR_NAMES
+                near = len(self.errors) < _MAX_SUGGESTIONS
                 known = [f"+.{project}.{text}" for text in table.known()] if near else []
                 self.errors.append(
                     UnknownName(
@@ -515,9 +517,9 @@ class _Parser:
 
 
 def _ancestors_first(workspace: Workspace, errors: list[MachinableError]) -> list[Entry]:
-    """All entries, each behind those that it starts from.
+    """Return all entries, each after the entries it inherits from.
 
-    Projects that import each other can declare circles, which are cut.
+    Projects that import each other can declare cycles, which are reported and cut.
     """
     order: list[Entry] = []
     done: set[int] = set()
@@ -547,8 +549,8 @@ def _ancestors_first(workspace: Workspace, errors: list[MachinableError]) -> lis
                         at=entry.place,
                         path=entry.key,
                         given=entry.key,
-                        details=[f"by way of {other.key}   {other.place}"],
-                        todo="Let one of them begin anew.",
+                        details=[f"through {other.key}   {other.place}"],
+                        todo="Remove the parent of one of them.",
                     )
                 )
             else:
@@ -556,8 +558,8 @@ def _ancestors_first(workspace: Workspace, errors: list[MachinableError]) -> lis
     return order
 
 
-def _settle(entries: Iterable[Entry]) -> None:
-    """Gives entries that stand for another one its module and canonical name."""
+def _adopt_names(entries: Iterable[Entry]) -> None:
+    """Give entries that refer to another one its module and canonical name."""
     for entry in entries:
         if entry.imported is not None:
             entry.module = entry.imported.import_path
@@ -570,5 +572,5 @@ def _settle(entries: Iterable[Entry]) -> None:
 
 
 def _vendored(name: str) -> str:
-    """`+.lib.models.net` → `vendor.lib.models.net`."""
+    """Return the import path of a name: `+.lib.models.net` → `vendor.lib.models.net`."""
     return "vendor" + name[1:]

@@ -1,7 +1,4 @@
-"""Lays one mapping over another; everything that changes a configuration goes through here.
-
-Checks the keys that a version brings against those that a component knows.
-"""
+"""Merge mappings, and find keys of an override that the configuration below does not have."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ __all__ = ["NewKey", "Overlay", "close_names", "expand_dots", "merge", "new_keys
 
 
 class Overlay:
-    """A mapping laid over a reference; merged when the reference is resolved."""
+    """A mapping over a reference; merged when the reference is resolved."""
 
     __slots__ = ("over", "reference")
 
@@ -25,10 +22,10 @@ class Overlay:
 
 
 def merge(base: Any, over: Any) -> Any:
-    """`over` laid over `base`; a new value that changes neither.
+    """Return `over` merged over `base`, changing neither.
 
-    Mappings merge key by key, in the order of `base` with new keys behind; a mapping over a reference waits for it;
-    everything else replaces.
+    Mappings merge key by key, in the order of `base` followed by new keys. A mapping over a reference becomes an
+    `Overlay`. Any other value replaces the one below it.
     """
     if not isinstance(over, dict):
         return over
@@ -45,9 +42,9 @@ def merge(base: Any, over: Any) -> Any:
 
 
 def expand_dots(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """The mapping with keys such as `a.b` as nested mappings, merged in written order; places are kept.
+    """Return the mapping with keys such as `a.b` as nested mappings, merged in the order of the file.
 
-    Keys that begin with `~` and keys with an empty part stay as they are.
+    Places are preserved. Keys that begin with `~` and keys with an empty part are not split.
     """
     if not any(type(key) is str and "." in key for key in mapping):
         return mapping
@@ -75,7 +72,7 @@ def expand_dots(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
 
 
 def _put(target: Any, key: Any, value: Any, mark: Any) -> None:
-    """Merges a value into a section that is being made, with the places of both."""
+    """Merge a value into a mapping that is being built, with the places of both."""
     if key in target and isinstance(value, dict) and isinstance(target[key], dict):
         base = target[key]
         joined: Any = MappingNode(base.source) if isinstance(base, MappingNode) else {}
@@ -95,7 +92,7 @@ def _put(target: Any, key: Any, value: Any, mark: Any) -> None:
 
 
 class NewKey(NamedTuple):
-    """A key that was not there before: the keys above it, itself, and the names beside it."""
+    """A key that the configuration did not have: the keys above it, the key, and its siblings."""
 
     above: tuple[str, ...]
     key: str
@@ -107,7 +104,7 @@ class NewKey(NamedTuple):
         return ".".join([*self.above, self.key])
 
     def beside(self, name: str) -> str:
-        """The dotted path of a name beside it."""
+        """Return the dotted path of a sibling."""
         return ".".join([*self.above, name])
 
 
@@ -118,20 +115,23 @@ def new_keys(
     container: Callable[[Any], Any],
     above: tuple[str, ...] = (),
 ) -> list[NewKey]:
-    """The keys of an override that neither the configuration below it nor any block has.
+    """Return the keys of an override that neither the configuration below it nor any block has.
 
-    Below a key that is new, null, a scalar, a list or an empty mapping anything goes.
+    Keys below a new key, a null, a scalar, a list or an empty mapping are not checked.
 
     Args:
-        over: the override. below: the configuration it is laid over. blocks: values that blocks set, at this path.
-        container: follows references. above: the keys that led here.
+        over: The override.
+        below: The configuration below it.
+        blocks: The values that blocks set, at this path.
+        container: Follow references at the top of a value.
+        above: The keys that lead here.
     """
 
     def mapping(value: Any) -> Mapping[Any, Any] | None:
         try:
             value = container(value)
         except MachinableError:
-            return None  # it matters only if it is still there in the end, and then it is told
+            return None  # reported when the reference is resolved, if it is still part of the result
         return value if isinstance(value, dict) and value else None
 
     result = []
@@ -149,7 +149,7 @@ def new_keys(
 
 
 def close_names(new: NewKey) -> list[str]:
-    """Names beside a new key that it was probably meant to be."""
-    from difflib import get_close_matches  # 4 ms, only for keys that nobody knows
+    """Return siblings of a new key that were probably meant."""
+    from difflib import get_close_matches  # takes 4 ms, only for unknown keys
 
     return get_close_matches(new.key, new.siblings, n=3, cutoff=0.75)

@@ -1,4 +1,4 @@
-"""Calls of config methods: texts such as `rate(config.base * 2)`, parsed and never evaluated as code."""
+"""Parse calls of config methods, such as `rate(config.base * 2)`. They are never evaluated as Python code."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["MethodCall", "calls_in", "is_call", "parse"]
 
 _FORM = re.compile(r"(\w+) ?\((.*)\)", re.DOTALL)
 _QUOTED_OR_BRACKET = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[()]", re.DOTALL)
-_LARGEST_POWER = 308.0  # as a power of ten
+_MAX_EXPONENT = 308.0  # of ten, in the result of a power
 
-Namespace: TypeAlias = Mapping[str, Any]  # what `config` and `flags` mean
+Namespace: TypeAlias = Mapping[str, Any]  # the values of `config` and `flags`
 Argument: TypeAlias = Callable[[Namespace], Any]
 
 
 def is_call(text: str) -> bool:
-    """True for a text that is entirely `name(…)`: its last character closes the parenthesis after the name."""
+    """Return whether a text is a call `name(…)`: its last character closes the parenthesis after the name."""
     if text[-1:] != ")":
         return False
     match = _FORM.fullmatch(text)
@@ -47,7 +47,7 @@ def is_call(text: str) -> bool:
 
 
 class MethodCall(NamedTuple):
-    """A call: of the method `config_<name>`, with arguments that are computed when they are needed."""
+    """A call of the method `config_<name>`. Its arguments are computed on each evaluation."""
 
     text: str
     name: str
@@ -55,18 +55,19 @@ class MethodCall(NamedTuple):
     keywords: tuple[tuple[str, Argument], ...]
 
     def evaluate(self, config: Any, flags: Any) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments, with what `config` and `flags` hold now.
+        """Return positional and keyword arguments, computed from the current values of `config` and `flags`.
 
         Raises:
-            AccessError: arithmetic with what is no number, a power that is too large, a key that is not there.
-            ZeroDivisionError: a division by zero. Whatever another config method raises that the arguments need.
+            AccessError: Arithmetic with a value that is not a number, a power that is too large, or a missing key.
+            ZeroDivisionError: A division by zero.
+            Exception: An error of another config method that the arguments use.
         """
         scope = {"config": config, "flags": flags}
         return [make(scope) for make in self.arguments], {name: make(scope) for name, make in self.keywords}
 
 
 def calls_in(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Every call in plain data: its key path and its text."""
+    """Yield key path and text of every call in plain data."""
     if isinstance(config, str):
         if is_call(config):
             yield path, config
@@ -80,16 +81,16 @@ def calls_in(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 @lru_cache(maxsize=4096)
 def parse(text: str) -> MethodCall:
-    """The call that a text of this form means.
+    """Parse the text of a call.
 
     Raises:
-        UndefinedName: a name in the arguments other than `config` and `flags`.
-        MalformedText: anything else that is not allowed in arguments.
+        UndefinedName: The arguments use a name other than `config` and `flags`.
+        MalformedText: The arguments use anything else that is not allowed.
     """
     match = _FORM.fullmatch(text)
     assert match is not None, text
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about odd escapes in texts: they are the user's, and harmless
+        warnings.simplefilter("ignore")  # about invalid escapes in strings, which are harmless
         try:
             tree = ast.parse(f"_({match[2]})", mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -112,8 +113,9 @@ def _malformed(text: str, what: str) -> MalformedText:
     return MalformedText(
         f"the call {text!r} {what}",
         given=text,
-        todo="Arguments are numbers, text, True, False, None, lists, tuples and dicts of such, arithmetic on numbers,"
-        " config.a.b, config.a[0], flags.A. A text that is no call: put a character behind the last parenthesis.",
+        todo="Arguments are numbers, strings, True, False, None, lists, tuples and dicts of these, arithmetic on"
+        " numbers, config.a.b, config.a[0] and flags.A."
+        " If it is not a call, add a character after the last parenthesis.",
     )
 
 
@@ -165,15 +167,15 @@ def _key(node: ast.expr | None, text: str) -> Argument:
 
 def _undefined(name: str, text: str) -> UndefinedName:
     return UndefinedName(
-        f"the name {name!r} in the call {text!r} means nothing there",
+        f"the name {name!r} is not defined in the call {text!r}",
         given=name,
         known=("config", "flags"),
-        todo=f"Only config and flags have values there, such as config.{name}; a text needs quotes.",
+        todo=f"Use config or flags, such as config.{name}. Strings need quotes.",
     )
 
 
 def _path(node: ast.Attribute | ast.Subscript, text: str) -> Argument:
-    """`config.a["b"][0]`: a name, then keys and indices. Attributes of the objects on the way are out of reach."""
+    """Parse a path such as `config.a["b"][0]`: a name, then keys and indices. Attributes of objects cannot be read."""
     keys: list[Any] = []
     here: ast.expr = node
     while not isinstance(here, ast.Name):
@@ -205,14 +207,14 @@ def _index(node: ast.expr, text: str) -> str | int:
         sign, node = -1, node.operand
     if isinstance(node, ast.Constant) and (type(node.value) is int or (type(node.value) is str and sign > 0)):
         return sign * node.value if type(node.value) is int else str(node.value)
-    raise _malformed(text, f"has {ast.unparse(node)!r} as an index; a number or a text is")
+    raise _malformed(text, f"has {ast.unparse(node)!r} as an index, which is a number or a string")
 
 
 def _below(found: Any, key: str | int, at: str, text: str) -> Any:
     if isinstance(found, Mapping):
         if key not in found:
             raise MissingAttribute(
-                f"{at} has no key {key!r}, which the call {text!r} needs",
+                f"{at} has no key {key!r}, which the call {text!r} uses",
                 given=key,
                 known=map(str, found),
                 todo=f"Known: {', '.join(map(str, found)) or 'none'}",
@@ -220,9 +222,9 @@ def _below(found: Any, key: str | int, at: str, text: str) -> Any:
         return found[key]
     if isinstance(found, (list, tuple)) and type(key) is int:
         if not -len(found) <= key < len(found):
-            raise MissingIndex(f"{at} has {len(found)} elements, but the call {text!r} needs that at {key}", given=key)
+            raise MissingIndex(f"{at} has {len(found)} elements, but the call {text!r} uses index {key}", given=key)
         return found[key]
-    # The value itself may be a secret and is not shown.
+    # The value is not shown, because it may be a secret.
     raise WrongType(f"{at} is a {type(found).__name__}, in which the call {text!r} cannot look up {key!r}", given=key)
 
 
@@ -254,7 +256,7 @@ def _number(value: Any, text: str) -> Any:
         return _number(value.item(), text)
     raise ArithmeticTypeError(
         f"the call {text!r} computes with a {type(value).__name__}, which is not a number",
-        todo="Arithmetic in arguments is for numbers; compute anything else in the config method.",
+        todo="Compute with numbers only, or in the config method.",
     )
 
 
@@ -265,12 +267,12 @@ def _signed(sign: Callable[[Any], Any], value: Any, text: str) -> Any:
 def _computed(symbol: str, left: Any, right: Any, text: str) -> Any:
     left, right = _number(left, text), _number(right, text)
     try:
-        # The size is estimated first: to compute 9**9**9 would take hours.
-        if symbol == "**" and left and right * math.log10(abs(left)) > _LARGEST_POWER:
+        # Estimate the size first: computing 9**9**9 would take hours.
+        if symbol == "**" and left and right * math.log10(abs(left)) > _MAX_EXPONENT:
             raise OverflowError
         result = _COMPUTE[symbol](left, right)
     except OverflowError:
         raise NumberTooLarge(
             f"a number in the call {text!r} is beyond 1e308", todo="Compute with smaller numbers, or in the method."
         ) from None
-    return _number(result, text)  # a root of a negative number is none
+    return _number(result, text)  # the root of a negative number is complex

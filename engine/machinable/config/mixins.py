@@ -1,4 +1,4 @@
-"""Reads `_mixins_` lists: which mixins a component borrows, and from which project."""
+"""Read `_mixins_` lists: the mixins of a component, and the projects they come from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["MixinUse", "read_list"]
 
 
 class MixinUse(NamedTuple):
-    """One mixin in a component's list: the name used there, the entry, and the attribute if one was given."""
+    """One mixin in a component's list: the name used there, the entry, and the attribute if given."""
 
     name: str
     entry: Entry
@@ -33,21 +33,26 @@ class MixinUse(NamedTuple):
 
     @property
     def reached_as(self) -> str:
-        """The attribute of the component under which its methods are."""
+        """The attribute of the component that gives access to its methods."""
         return self.attribute or f"_{self.name.replace('.', '_')}_"
 
 
 def read_list(
     workspace: Workspace, project: str, value: Any, replaces: Sequence[MixinUse], at: Place | None, path: str
 ) -> list[MixinUse]:
-    """The mixins of a list, each once.
+    """Return the mixins of a list, each once.
 
     Args:
-        project: the one whose file contains the list; its mixins are meant.
-        value: null, one entry or a list; `"^"` in it stands for `replaces`.
+        workspace: The project and its imports.
+        project: The project whose file contains the list; names refer to its mixins.
+        value: Null, one entry or a list; `"^"` in it stands for `replaces`.
+        replaces: The inherited mixins that this list replaces.
+        at: The place of the list, for messages.
+        path: The name of the component, for messages.
 
     Raises:
-        UnknownName: a mixin or a project that nobody declared. MalformedText: an entry of another form.
+        UnknownName: A mixin or a project is not declared.
+        MalformedText: An entry has another form.
     """
     listed = _followed(value, path)
     uses: dict[tuple[int, str | None], MixinUse] = {}
@@ -69,22 +74,22 @@ def read_list(
 
 
 def _followed(value: Any, path: str) -> Any:
-    """A value that is needed before others are known: variables replaced, `$.` references followed."""
+    """Return a value that is needed before others are resolved: with variables and `$.` references."""
     if isinstance(value, Reference):
         if value.written.startswith("$self."):
             raise MalformedText(
-                f"`_mixins_` must be known before values are, and {value.written!r} is not",
+                f"`_mixins_` is read before values are resolved, so it cannot refer to {value.written!r}",
                 at=value.place,
                 path=f"{path}._mixins_",
                 given=value.written,
-                todo="Refer to root material: $.key.",
+                todo="Refer to a value at the root of the file: $.key.",
             )
         value = Resolver({}, path).container(value)
     return unwrapped(value)
 
 
 def _as_given(name: Any) -> str:
-    """A name for messages: as it was written."""
+    """Return a name as written, for messages."""
     return name.written if isinstance(name, (EnvValue, Reference)) else str(name)
 
 

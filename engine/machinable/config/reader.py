@@ -1,7 +1,7 @@
-"""Reads the text of a project file: YAML in our dialect, as values that know where they were written.
+"""Read the text of a project file: YAML with references, includes and variables, as values that know their place.
 
-The result is made of `Section` (a mapping), `Items` (a list), scalars, `Reference`s and values `EnvValue`. It
-is read once and never changed; everything later works on it by merging copies.
+The result consists of `MappingNode`, `SequenceNode`, `Reference`, `EnvValue` and plain scalars. It is never changed:
+later steps merge copies of it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ except ImportError:  # PyYAML built without libyaml: the same nodes, six times s
             Composer.__init__(self)
 
         def dispose(self) -> None:
-            """As that of the C parser."""
+            """Do nothing: the C parser has this method."""
 
 
 __all__ = [
@@ -62,18 +62,18 @@ __all__ = [
     "without_hidden_values",
 ]
 
-Tree: TypeAlias = Any  # Section | Items | scalar | Reference | FromEnvironment
-Mark: TypeAlias = Any  # what the YAML parser gives: line and column from 0
+Tree: TypeAlias = Any  # MappingNode | SequenceNode | scalar | Reference | EnvValue
+Mark: TypeAlias = Any  # a position of the YAML parser: line and column count from 0
 
-MAX_DEPTH = 200  # of a file; the stack bears it
-MAX_VALUES = 1_000_000  # that aliases, includes and references may make of what was written
-TYPED = "<version>"  # the file, as it were, of what was typed in Python
+MAX_DEPTH = 200  # levels of nesting in a file; recursion this deep fits on the stack
+MAX_VALUES = 1_000_000  # values that aliases, includes and references may expand to
+TYPED = "<version>"  # file name for versions that were written in Python
 _TAG = "tag:yaml.org,2002:"
-_PLAIN, _QUOTED = "?", "!"  # our resolver's word for a scalar without tag
+_PLAIN, _QUOTED = "?", "!"  # tags that our resolver gives to scalars without an explicit one
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\})?", re.DOTALL)
 _WHOLE_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^}\n]*)?\}")
 _EXPONENT = re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+")
-_LINE = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")  # what the YAML parser counts as the end of a line
+_LINE = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")  # the line ends of the YAML parser
 _KEY = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|(?:\$\{[^}]*\}|[^:,{}\[\]]|:(?!\s|$))+")
 _NAME = r"[^\s:'\"{},\[\]]"
 _HIDDEN_VALUE = re.compile(
@@ -82,7 +82,7 @@ _HIDDEN_VALUE = re.compile(
 
 
 class ProjectScope:
-    """The project that a file belongs to: `$.` references in it mean `root`."""
+    """The project that a file belongs to; `$.` references in the file start at its `root`."""
 
     __slots__ = ("name", "root")
 
@@ -92,7 +92,7 @@ class ProjectScope:
 
 
 class Source:
-    """A text with the name under which messages speak of it."""
+    """A text and the file name that messages show for it."""
 
     __slots__ = ("_lines", "file", "scope", "text")
 
@@ -108,24 +108,24 @@ class Source:
         return self._lines[number] if number < len(self._lines) else ""
 
     def place(self, mark: Mark) -> Place:
-        """The place of a mark, with its line; values behind hidden keys are left out of it."""
+        """Return the place of a mark, with its line; values of hidden keys are left out of the line."""
         excerpt = without_hidden_values(self._line(mark.line))
         return Place(self.file, mark.line + 1, mark.column + 1, excerpt)
 
-    def typed(self, mark: Mark) -> str:
-        """The key at a mark, letter by letter, without quotes around it."""
+    def key_text(self, mark: Mark) -> str:
+        """Return the key at a mark as it is written, without quotes."""
         found = _KEY.match(self._line(mark.line)[mark.column :])
         text = found[0].strip() if found else ""
         return text[1:-1] if text[:1] in ("'", '"') and text[-1:] == text[0] and len(text) > 1 else text
 
-    def index(self, position: int) -> Place:
-        """The place of a character of the text."""
+    def place_of_index(self, position: int) -> Place:
+        """Return the place of the character at an index of the text."""
         before = _LINE.split(self.text[:position])
         return Place(self.file, len(before), len(before[-1]) + 1, self._line(len(before) - 1))
 
 
 class MappingNode(dict[Any, Any]):
-    """A mapping that was read from a text: `marks` says where each key was written."""
+    """A mapping with the position of each key in `marks`."""
 
     __slots__ = ("marks", "optional", "source")
 
@@ -136,12 +136,12 @@ class MappingNode(dict[Any, Any]):
         self.optional: set[str] = set()  # keys written as `name?`
 
     def place(self, key: Any) -> Place:
-        """Where the key was written."""
+        """Return the place of a key."""
         return self.source.place(self.marks[key])
 
 
 class SequenceNode(list[Any]):
-    """A list that was read from a text: `marks` says where each element was written."""
+    """A list with the position of each element in `marks`."""
 
     __slots__ = ("marks", "source")
 
@@ -151,12 +151,15 @@ class SequenceNode(list[Any]):
         self.marks: list[Mark] = []
 
     def place(self, index: int) -> Place:
-        """Where the element was written."""
+        """Return the place of an element."""
         return self.source.place(self.marks[index])
 
 
 class Reference:
-    """A text that begins with `$.` or `$self.`; it means a value elsewhere."""
+    """A reference to another value: text that begins with `$.` or `$self.`.
+
+    `text` has variables replaced; `written` is the text as it stands in the file.
+    """
 
     __slots__ = ("mark", "source", "text", "written")
 
@@ -168,12 +171,12 @@ class Reference:
 
     @property
     def place(self) -> Place:
-        """Where the reference stands."""
+        """The place of the reference."""
         return self.source.place(self.mark)
 
 
 class EnvValue:
-    """A scalar with a variable in it: its value, and the text as it was written."""
+    """A scalar that contains environment variables: its value, and the text as written."""
 
     __slots__ = ("value", "written")
 
@@ -183,20 +186,20 @@ class EnvValue:
 
 
 def without_hidden_values(text: str) -> str:
-    """A text as it may be shown: what is behind a hidden key in a line is left out."""
+    """Return the text with the values of hidden keys replaced by `…`."""
     return _HIDDEN_VALUE.sub(r"\1…", text)
 
 
-UNREADABLE = EnvValue(None, "")  # stands for a value that was an error, which is told once
+UNREADABLE = EnvValue(None, "")  # in place of a value with an error, which is reported once
 
 
 def unwrapped(value: Tree) -> Tree:
-    """A value from the environment as what it is; any other as itself."""
+    """Return the value of an `EnvValue`, and any other value unchanged."""
     return value.value if type(value) is EnvValue else value
 
 
 def as_written(node: Tree) -> str:
-    """A value for people, as its file says it: references and variables unresolved, hidden values left out."""
+    """Return a value as written in its file: references and variables unresolved, hidden values left out."""
     if isinstance(node, (Reference, EnvValue)):
         return node.written
     if isinstance(node, dict):
@@ -207,7 +210,7 @@ def as_written(node: Tree) -> str:
 
 
 def type_name(value: Tree) -> str:
-    """What a value is, in words, without telling it: it may be a secret."""
+    """Return the type of a value in words. The value itself is not shown, because it may be a secret."""
     value = unwrapped(value)
     if isinstance(value, Reference):
         return "a reference"
@@ -217,26 +220,28 @@ def type_name(value: Tree) -> str:
         return "a mapping"
     if isinstance(value, (datetime.date, datetime.time)):
         return "a date"
-    return "nothing" if value is None else {str: "a text", bool: "true or false"}.get(type(value), "a number")
+    return "null" if value is None else {str: "a string", bool: "a boolean"}.get(type(value), "a number")
 
 
 def described(value: Tree) -> str:
-    """A value in a message: short, and as it was written."""
+    """Return a short form of a value for messages, as written in its file."""
     if isinstance(value, Reference):
         return f"the reference {value.written!r}"
     if isinstance(value, EnvValue):
-        return f"the text {value.written!r}"
+        return f"the string {value.written!r}"
     if value is None or isinstance(value, (list, dict)):
         return type_name(value)
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-Include: TypeAlias = Callable[[str, str, Source, Mark], Tree]  # path, as written, where → what that file gives
+Include: TypeAlias = Callable[
+    [str, str, Source, Mark], Tree
+]  # (path, path as written, source, mark) → value of the file
 
 
 class _Nodes(_Parser):
-    """Composes nodes and leaves the meaning of scalars to us."""
+    """Compose nodes without interpreting scalars; `_Reader` does that."""
 
     depth = 0
 
@@ -244,7 +249,7 @@ class _Nodes(_Parser):
         return _PLAIN if kind is nodes.ScalarNode and implicit[0] else _QUOTED
 
     def descend_resolver(self, parent: Any, index: Any) -> None:
-        # Called for every node: the parser itself would go on until the stack of the process is used up.
+        # Called for every node: without a limit, older parsers continue until the stack overflows.
         self.depth += 1
         if self.depth > MAX_DEPTH + 1:
             raise _TooDeep(parent.start_mark)
@@ -253,7 +258,7 @@ class _Nodes(_Parser):
         self.depth -= 1
 
 
-_LIBRARY_TOO_DEEP = "exceeded maximum nesting depth"  # the problem that libyaml names since PyYAML 6.0.4
+_LIBRARY_TOO_DEEP = "exceeded maximum nesting depth"  # libyaml's message in PyYAML 6.0.4 and newer
 
 
 class _TooDeep(Exception):
@@ -269,17 +274,17 @@ def read(
     include: Include | None = None,
     errors: list[MachinableError] | None = None,
 ) -> Tree:
-    """The value of a text.
+    """Return the value of a text.
 
     Args:
-        source: the text and its name.
-        environment: for `${NAME}`; None reads the text of a version, where variables, references and includes
-            are nothing but text.
-        include: gives the content of an included file.
-        errors: takes the errors that leave the rest readable; None raises them.
+        source: The text and its file name.
+        environment: Values for `${NAME}`. None reads the text of a version, where variables, references and includes
+            are plain text.
+        include: Return the value of an included file.
+        errors: Collects errors that leave the rest readable. None raises them.
 
     Raises:
-        MalformedText: not YAML, or not our dialect of it.
+        MalformedText: The text is not YAML, or uses YAML that project files do not allow.
     """
     found: list[MachinableError] = [] if errors is None else errors
     text = _mask(source) if environment is not None and "${" in source.text else source.text
@@ -313,8 +318,15 @@ def read(
 
 
 def read_json(source: Source, **options: Any) -> Tree:
-    """The value of a JSON text: read as YAML, for the places; what YAML cannot read of it is written anew first."""
-    if "\t" in source.text:  # only between values, where YAML wants blanks
+    """Return the value of a JSON text.
+
+    The text is read as YAML, which gives places. JSON that YAML cannot read is converted to YAML first.
+
+    Args:
+        source: The text and its file name.
+        options: As in `read`.
+    """
+    if "\t" in source.text:  # only between values, where YAML requires spaces
         source = Source(source.file, source.text.replace("\t", " "), source.scope)
     try:
         return read(source, **options)
@@ -323,13 +335,13 @@ def read_json(source: Source, **options: Any) -> Tree:
             value = json.loads(source.text, object_pairs_hook=_without_repetition)
         except _Repeated as error:
             raise MalformedText(
-                f"{source.file}: the key {error.key!r} stands twice in a mapping",
+                f"{source.file}: the key {error.key!r} is defined twice in a mapping",
                 given=error.key,
                 todo="Keep one of them.",
             ) from None
         except (ValueError, RecursionError):
             raise problem from None
-    # Without odd escapes, surrogate pairs and keys of more than 1,000 characters.
+    # JSON escapes, surrogate pairs and keys longer than 1,000 characters become YAML.
     text = yaml.dump(
         value,
         Dumper=yaml.SafeDumper,
@@ -358,7 +370,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Reader:
-    """Turns nodes into values."""
+    """Convert nodes of the parser to values."""
 
     def __init__(
         self,
@@ -373,16 +385,16 @@ class _Reader:
         self.errors = errors
         self.open: set[int] = set()
         self.done: dict[int, Tree] = {}
-        self.at: Mark = None  # the key of the value that is read, or the element
+        self.at: Mark = None  # position of the key or element that is being read
         self.key_of_value: Any = _NO_KEY
-        self.path: list[Any] = []  # the keys above it
+        self.path: list[Any] = []  # the keys that lead to it
 
     def value(self, node: Any, depth: int) -> Tree:
         if type(node) is nodes.ScalarNode:
             tag = node.tag
             text = node.value
             if "$" in text and self.environment is not None:
-                return self.special(node)
+                return self.with_dollar(node)
             if tag == _PLAIN:
                 value = _plain(text)
                 return self.fail(value.message(text), text) if type(value) is _Bad else value
@@ -392,9 +404,9 @@ class _Reader:
             return self.done[identity]
         if identity in self.open:
             raise MalformedText(
-                "an alias stands inside its own anchor",
+                "an alias refers to the anchor that contains it",
                 at=self.source.place(node.start_mark),
-                path=self.where(),
+                path=self.key_path(),
                 todo="Write the value where it is needed.",
             )
         if depth >= MAX_DEPTH:
@@ -404,7 +416,7 @@ class _Reader:
         self.open.add(identity)
         self.path.append(self.key_of_value)
         if type(node) is nodes.MappingNode:
-            result: Tree = self.section(node, depth + 1)
+            result: Tree = self.mapping(node, depth + 1)
         else:
             result = SequenceNode(self.source)
             for index, item in enumerate(node.value):
@@ -417,9 +429,9 @@ class _Reader:
         self.done[identity] = result
         return result
 
-    def section(self, node: Any, depth: int) -> MappingNode:
-        section = MappingNode(self.source)
-        marks = section.marks
+    def mapping(self, node: Any, depth: int) -> MappingNode:
+        mapping = MappingNode(self.source)
+        marks = mapping.marks
         merged = []
         for key_node, value_node in node.value:
             self.at = key_node.start_mark
@@ -431,22 +443,22 @@ class _Reader:
                 continue
             if type(key) is str and len(key) > 1 and key[-1] == "?":
                 key = key[:-1]
-                section.optional.add(key)
+                mapping.optional.add(key)
             self.key_of_value = _unmask(key_node.value) if "$" in key_node.value else key
             if key in marks:
-                typed = self.source.typed(key_node.start_mark)
+                typed = self.source.key_text(key_node.start_mark)
                 self.fail(
-                    f"the key {typed!r} stands here twice",
+                    f"the key {typed!r} is defined twice in this mapping",
                     typed,
                     details=[f"first at {self.source.place(marks[key])}"],
                     todo="Keep one of them.",
                 )
-            section[key] = self.value(value_node, depth)
+            mapping[key] = self.value(value_node, depth)
             marks[key] = key_node.start_mark
-        return self.over_merged(section, merged, depth) if merged else section
+        return self.with_merge_keys(mapping, merged, depth) if merged else mapping
 
-    def over_merged(self, own: MappingNode, merged: list[tuple[Any, Any]], depth: int) -> MappingNode:
-        """A mapping laid over what its `<<` bring, of which the last counts, and in a list the first."""
+    def with_merge_keys(self, own: MappingNode, merged: list[tuple[Any, Any]], depth: int) -> MappingNode:
+        """Return a mapping merged over its `<<` mappings: the last `<<` wins, and in a list the first mapping."""
         result = MappingNode(self.source)
         for key_node, value_node in merged:
             self.at, self.key_of_value = key_node.start_mark, "<<"
@@ -472,10 +484,10 @@ class _Reader:
         written = text = node.value
         if "$" in text and self.environment is not None:
             written = _unmask(text)
-            replaced = self.replaced(written)
-            if replaced is None:
+            with_variables = self.with_variables(written)
+            if with_variables is None:
                 return _NO_KEY
-            text = replaced
+            text = with_variables
         value = (
             _plain(text)
             if node.tag == _PLAIN
@@ -487,18 +499,18 @@ class _Reader:
             value = self.fail(value.message(written), written)
         return _NO_KEY if value is UNREADABLE else value
 
-    def special(self, node: Any) -> Tree:
-        """A scalar with a dollar sign: an include, a reference, one with variables, or just text."""
+    def with_dollar(self, node: Any) -> Tree:
+        """Return the value of a scalar with a dollar sign: an include, a reference, variables, or plain text."""
         written = _unmask(node.value)
         tag = node.tag
-        text = self.replaced(written)
+        text = self.with_variables(written)
         if text is None:
             return UNREADABLE
         if tag == _PLAIN and written[:2] == "$/" and self.include is not None:
             try:
                 return self.include(text[2:], written, self.source, self.at or node.start_mark)
             except MachinableError as error:
-                error.path = error.path or self.where()
+                error.path = error.path or self.key_path()
                 self.errors.append(error)
                 return UNREADABLE
         if tag in (_PLAIN, _QUOTED, _TAG + "str"):
@@ -511,8 +523,8 @@ class _Reader:
             value = self.tagged(tag, text, written)
         return value if text == written or value is UNREADABLE else EnvValue(value, written)
 
-    def replaced(self, text: str) -> str | None:
-        """The text with its variables replaced; None after an error."""
+    def with_variables(self, text: str) -> str | None:
+        """Return the text with its variables replaced, or None after an error."""
         if "${" not in text:
             return text
         failed = False
@@ -527,9 +539,9 @@ class _Reader:
             if name is None:
                 failed = True
                 self.fail(
-                    "`${` begins no variable",
+                    "`${` does not begin a variable",
                     text,
-                    todo="Write ${NAME} or ${NAME:-default}, or $${ for the two characters.",
+                    todo="Write ${NAME} or ${NAME:-default}, or $${ for a literal `${`.",
                 )
                 return ""
             value = environment.get(name, "")
@@ -548,7 +560,7 @@ class _Reader:
         return None if failed else result
 
     def tagged(self, tag: str, text: str, written: str) -> Any:
-        """A scalar with an explicit tag."""
+        """Return the value of a scalar with an explicit tag."""
         kind = tag.removeprefix(_TAG)
         if kind == "str":
             return text
@@ -562,12 +574,12 @@ class _Reader:
         return self.fail(
             f"the tag {shown!r} is not allowed here",
             shown,
-            todo="Allowed are !!str, !!int, !!float, !!bool, !!null, !!timestamp, and !!seq and !!map "
-            "for what they name.",
+            todo="Use !!str, !!int, !!float, !!bool, !!null or !!timestamp for scalars, !!seq for lists and "
+            "!!map for mappings.",
         )
 
-    def where(self) -> str | None:
-        """The key path of what is read."""
+    def key_path(self) -> str | None:
+        """Return the key path of the value that is being read."""
         path = ""
         for key in (*self.path[1:], self.key_of_value):
             if key is not _NO_KEY:
@@ -575,16 +587,16 @@ class _Reader:
         return path.removeprefix(".") or None
 
     def fail(self, message: str, given: object, **facts: Any) -> EnvValue:
-        """Notes an error at the key of the value that is read."""
+        """Report an error at the key of the value that is being read."""
         at = self.source.place(self.at) if self.at is not None else None
         if at is None:
             message = f"{self.source.file}: {message}"
-        self.errors.append(MalformedText(message, at=at, path=self.where(), given=given, **facts))
+        self.errors.append(MalformedText(message, at=at, path=self.key_path(), given=given, **facts))
         return UNREADABLE
 
 
 class _Bad:
-    """A scalar that looks like a number or a date and is none."""
+    """A scalar that looks like a number or a date but is not a valid one."""
 
     __slots__ = ("kind", "reason", "text")
 
@@ -594,9 +606,9 @@ class _Bad:
         self.reason = reason
 
     def message(self, written: str) -> str:
-        """What is wrong with it; of a text from the environment only what was written."""
+        """Return what is wrong with it, without text that comes from the environment."""
         shown = repr(written if len(written) < 60 else written[:57] + "...")
-        return f"{shown} is no {self.kind}" + (f": {self.reason}" if written == self.text else "")
+        return f"{shown} is not a valid {self.kind}" + (f": {self.reason}" if written == self.text else "")
 
 
 _NO_KEY = object()
@@ -606,7 +618,7 @@ _constructor = SafeConstructor()
 
 @lru_cache(maxsize=65536)
 def _plain(text: str) -> Any:
-    """What a scalar without quotes and tag means; immutable, so that it can be remembered."""
+    """Return the value of a scalar without quotes and tag. Values are immutable, so they can be cached."""
     for tag, expression in _RESOLVERS.get(text[:1], ()):
         if expression.match(text):
             kind = tag.removeprefix(_TAG)
@@ -627,14 +639,15 @@ def _construct(kind: str, text: str) -> Any:
 
 
 def _mask(source: Source) -> str:
-    """The text with what means something to YAML inside `${…}` written in characters that do not, as long as before.
+    """Replace YAML's special characters inside `${…}` by private ones, one for one.
 
-    So `{n: ${N:-a, b}}` needs no quotes, and every column stays what it was.
+    This way `{n: ${N:-a, b}}` needs no quotes, and columns stay the same.
     """
     for character in source.text:
         if 0xF0000 <= ord(character) < 0xF0080:
             raise MalformedText(
-                f"{source.file}: the private character U+{ord(character):X} cannot be used here", todo="Leave it out."
+                f"{source.file}: the private character U+{ord(character):X} cannot be used here",
+                todo="Remove it.",
             )
     return _WHOLE_VARIABLE.sub(lambda found: found[0].translate(_MASK), source.text)
 
@@ -648,7 +661,7 @@ def _unmask(text: str) -> str:
 
 
 def _check_extent(value: Tree, source: Source) -> None:
-    """Refuses what is too deep, and what aliases and includes multiply without measure."""
+    """Raise an error if aliases and includes make a value too deep or too large."""
     known: dict[int, tuple[int, int]] = {}
     written = 0
 
@@ -671,7 +684,7 @@ def _check_extent(value: Tree, source: Source) -> None:
     size, height = extent(value)
     if size - written > MAX_VALUES:
         raise MalformedText(
-            f"{source.file}: aliases and includes repeat more than {MAX_VALUES:,} values in it", todo="Repeat less."
+            f"{source.file}: aliases and includes repeat more than {MAX_VALUES:,} values", todo="Use fewer aliases."
         )
     if height > MAX_DEPTH:
         raise _too_deep(source, None)
@@ -689,7 +702,7 @@ def _first_too_deep(text: str, error: Any) -> Mark:
     except _TooDeep as found:
         return found.mark
     except yaml.YAMLError:
-        pass  # the library's place is good enough
+        pass  # fall back to the place that the library reports
     finally:
         parser.dispose()
     mark: Mark = error.problem_mark
@@ -710,9 +723,11 @@ def _syntax_error(source: Source, error: yaml.YAMLError) -> MalformedText:
     if ("document" in problem and "another" in problem + context) or "expected a single document" in context:
         problem, context = "a second document begins here", "a project file is one document"
     details = [context] if context else []
-    character = getattr(error, "character", None)  # one that YAML does not allow; the parser counts bytes before it
+    character = getattr(
+        error, "character", None
+    )  # one that YAML does not allow; the parser reports its position in bytes
     position = source.text.find(chr(character)) if isinstance(character, int) else -1
     if mark is None and position < 0:
         return MalformedText(f"{source.file}: this is not YAML: {problem}", details=details)
-    at = source.place(mark) if mark is not None else source.index(position)
+    at = source.place(mark) if mark is not None else source.place_of_index(position)
     return MalformedText(f"this is not YAML: {problem}", at=at, details=details)

@@ -1,4 +1,4 @@
-"""Who is called what: canonical names, aliases, short names and group aliases of the entries of one project."""
+"""Look up the entries of one project by canonical name, alias, short name or group alias."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ class Entry:
     """One declaration of a component or a mixin.
 
     Attributes:
-        name: canonical. module: import path below the project directory. group: "" without one.
-        parent: the entry that it starts from. imported: the entry of another project that its name stands for.
+        name: The canonical name.
+        module: The import path, relative to the project directory.
+        group: The group, or "" outside of groups.
+        parent: The entry that it inherits from.
+        imported: The entry of another project that its name refers to.
     """
 
     __slots__ = (
@@ -51,11 +54,11 @@ class Entry:
         self.project = source.scope.name
         self.parent: Entry | None = None
         self.imported: Entry | None = None
-        self.base: object = None  # what lineage remembers of it
+        self.base: object = None  # cached by `inheritance.base_of`
 
     @property
     def place(self) -> Place | None:
-        """Where its key was written; None for a class that nobody declared."""
+        """The place of its key; None for a class that is not declared."""
         return self.source.place(self.mark) if self.mark is not None else None
 
     @property
@@ -73,12 +76,12 @@ class Entry:
 
     @property
     def full_alias(self) -> str | None:
-        """The alias as it is looked up: inside its group."""
+        """The alias with its group, as it is looked up."""
         return f"{self.group}.{self.alias}" if self.alias and self.group else self.alias
 
 
 class Registry:
-    """A table of entries of one kind, filled in the order of the file."""
+    """The entries of one kind, in the order of the file."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -92,11 +95,11 @@ class Registry:
         return iter(self.entries.values())
 
     def add_group(self, group: str, alias: str) -> None:
-        """Makes `alias` another name of the group."""
+        """Register an alias of a group."""
         self._groups.setdefault(alias, group)
 
     def add(self, entry: Entry) -> MalformedText | None:
-        """Takes an entry in, in place of an earlier one with its name; an alias that is taken is an error."""
+        """Add an entry, replacing an earlier one of the same name. Return an error if its alias is already in use."""
         earlier = self.entries.get(entry.name)
         if earlier is not None:
             self.replaced.append((earlier, entry))
@@ -113,19 +116,19 @@ class Registry:
             return None
         holder = self._aliases.get(alias)
         if holder is not None and holder != entry.name:
-            return self._taken(entry, alias, self.entries[holder])
+            return self._alias_error(entry, alias, self.entries[holder])
         self._aliases[alias] = entry.name
         return None
 
     def clashes(self) -> Iterator[MalformedText]:
-        """Aliases that are the name of another entry."""
+        """Yield an error for each alias that is also the name of another entry."""
         for alias, name in self._aliases.items():
             if alias in self.entries and alias != name:
-                yield self._taken(self.entries[name], alias, self.entries[alias])
+                yield self._alias_error(self.entries[name], alias, self.entries[alias])
 
-    def _taken(self, entry: Entry, alias: str, other: Entry) -> MalformedText:
+    def _alias_error(self, entry: Entry, alias: str, other: Entry) -> MalformedText:
         return MalformedText(
-            f"the alias {alias!r} is another {self.kind}'s name",
+            f"the alias {alias!r} is already the name of another {self.kind}",
             at=entry.place,
             path=entry.name,
             given=alias,
@@ -134,7 +137,10 @@ class Registry:
         )
 
     def lookup(self, name: str, group: str = "") -> Entry | None:
-        """The entry of that name: canonical, alias, short, then by group alias; those of `group` come first."""
+        """Return the entry with a name, or None.
+
+        Names inside `group` come first; then canonical names, aliases, short names and group aliases.
+        """
         if group:
             own = self.entries.get(f"{group}.{name}") or self.entries.get(self._aliases.get(f"{group}.{name}", ""))
             if own is not None:
@@ -148,7 +154,7 @@ class Registry:
         return self.entries.get(found) if found is not None else None
 
     def rename(self, new_names: Mapping[str, str]) -> None:
-        """Gives entries other canonical names; what they were called before become short names of them."""
+        """Change canonical names; the old ones become short names."""
         if not new_names:
             return
         self.entries = {new_names.get(name, name): entry for name, entry in self.entries.items()}
@@ -159,5 +165,5 @@ class Registry:
             self._shorts.setdefault(old, new)
 
     def known(self) -> list[str]:
-        """Every name, for messages: canonical ones first."""
+        """Return every name, canonical ones first."""
         return list(dict.fromkeys([*self.entries, *self._aliases, *self._shorts]))

@@ -1,4 +1,4 @@
-"""Resolves one use of a component: layers merged, references followed, calls checked; every value can say whence."""
+"""Resolve one use of a component: merge layers, follow references, check calls, and record where values were set."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = ["OriginLayer", "Origins", "Resolved", "as_written", "find_component",
 
 
 class OriginLayer(NamedTuple):
-    """One layer that set a value: what it is called, where it stands (None for what was typed), what it says."""
+    """One layer that sets a value: its name, the place (None for versions from Python), and the value as written."""
 
     layer: str
     place: Place | None
@@ -52,12 +52,17 @@ class Resolved:
     """The configuration of one use of a component.
 
     Attributes:
-        component: canonical name. module: import path. config: plain data, hidden keys included.
-        reserved: what steers (`_seed_`, …), resolved. class_name: of `_class_`. evaluate: whether calls are evaluated.
-        elements: those of the version in order, plain. versions: those of them that are text.
-        warnings: what may be a mistake.
+        component: The canonical name.
+        module: The import path.
+        config: The configuration as plain data, including hidden keys.
+        reserved: The values of reserved keys (`_seed_`, …), resolved.
+        class_name: The value of `_class_`.
+        evaluate: Whether calls are evaluated.
+        elements: The elements of the version in order, as plain data.
+        versions: The elements that are text.
+        warnings: Possible mistakes.
 
-    Not to be changed: uses of one component share what is the same in all of them.
+    It must not be changed: uses of one component share equal parts.
     """
 
     def __init__(
@@ -88,7 +93,7 @@ class Resolved:
 
     @property
     def mixins(self) -> list[dict[str, str]]:
-        """The mixins in list order: name, origin, and the attribute where one was given."""
+        """The mixins in list order: name, origin, and the attribute if given."""
         return [
             {"name": use.name, "origin": use.origin} | ({"attribute": use.attribute} if use.attribute else {})
             for use in self.uses
@@ -96,12 +101,12 @@ class Resolved:
 
     @property
     def is_changed(self) -> bool:
-        """Whether a version has been laid over what is declared."""
+        """Whether a version changes the declared configuration."""
         return bool(self._version_layers)
 
     @property
     def stored(self) -> dict[str, Plain]:
-        """What may be printed and stored: without hidden keys, secrets as they were written. Not to be changed."""
+        """The configuration for printing and storing: without hidden keys, secrets as written. Must not be changed."""
         if self._stored is None:
             if self._environment_used:
                 self._stored = Resolver(self._values, self.component).copy(stored=True)
@@ -110,24 +115,24 @@ class Resolved:
         return self._stored
 
     def to_dict(self, hidden: bool = True) -> dict[str, Plain]:
-        """The configuration as plain data, without reserved keys and version blocks.
+        """Return the configuration as plain data, without reserved keys and version blocks.
 
         Args:
-            hidden: with hidden keys; False gives what may be printed and stored.
+            hidden: Whether to include hidden keys. False returns what may be printed and stored.
         """
         return as_plain(self.config if hidden else self.stored)  # type: ignore[no-any-return]
 
     def mixin_only_keys(self) -> frozenset[str]:
-        """Top-level keys that nothing but the component's mixins set."""
+        """Return the top-level keys that only mixins set."""
         if not self.uses:
             return frozenset()
-        brought = {key for use in self.uses for one in ancestry(use.entry) for key in one.body.values}
+        added = {key for use in self.uses for one in ancestry(use.entry) for key in one.body.values}
         own = {key for one in ancestry(self.entry) for key in one.body.values}
         own |= {key for layer in self._version_layers if isinstance(layer, VersionLayer) for key in layer.body.values}
-        return frozenset(brought - own)
+        return frozenset(added - own)
 
     def bodies(self) -> list[Mapping[Any, Any]]:
-        """The values of every layer, the lowest first."""
+        """Return the values of each layer, lowest first."""
         return [body.values for _, body, _ in self._layers()]
 
     def _layers(self) -> list[tuple[str, Body, Any]]:
@@ -147,13 +152,13 @@ class Resolved:
         return result
 
     def explain(self, key: str) -> list[OriginLayer]:
-        """The layers that set a value, the oldest first; the last one is what counts.
+        """Return the layers that set a value, lowest first; the last one takes effect.
 
         Args:
-            key: dotted path; elements of a list as `[0]` or `.0`.
+            key: Dotted path; elements of a list as `[0]` or `.0`.
 
         Raises:
-            MissingKey: the configuration has no such key.
+            MissingKey: The configuration has no such key.
         """
         parts = self._parts(key)
         hidden = any(map(is_hidden, parts))
@@ -166,7 +171,7 @@ class Resolved:
         return links
 
     def _parts(self, key: str) -> list[Any]:
-        """The keys and indices that a dotted path means; a key may have dots itself."""
+        """Return the keys and indices of a dotted path; a key may contain dots."""
         texts = key.replace("[", ".").replace("]", "").split(".")
         result: list[Any] = []
         node: Any = self.config
@@ -203,12 +208,12 @@ class Resolved:
         return result
 
     def origin(self, key: str) -> str:
-        """Where a value was written in the highest layer that has it: `machinable.yaml:12:7`.
+        """Return where a value was set in the highest layer that has it, such as `machinable.yaml:12:7`.
 
-        For values from Python the version element; inside what a reference copied, the reference.
+        For values from Python this is the version element, and for values copied by a reference the reference.
 
         Raises:
-            MissingKey: the configuration has no such key.
+            MissingKey: The configuration has no such key.
         """
         parts = self._parts(key)
         for _, body, given in reversed(self._layers()):
@@ -221,9 +226,9 @@ class Resolved:
         raise MissingKey(f"no layer sets {key!r}", at=self.entry.place, path=self.component, given=key)
 
     def reserved_place(self, key: str, *parts: str | int) -> Place | None:
-        """Where a reserved key, or what lies below it, was written in the highest layer that has it.
+        """Return the place of a reserved key, or of a key below it, in the highest layer that has it.
 
-        None for values from Python, and inside of what a reference copied.
+        None for values from Python, and for values copied by a reference.
         """
         for _, body, _ in reversed(self._layers()):
             found = _find(body.reserved, [key, *parts])
@@ -232,7 +237,7 @@ class Resolved:
         return None
 
     def place(self, key: str) -> Place | None:
-        """The place that `origin` names, or None for values from Python."""
+        """Return the place that `origin` names, or None for values from Python."""
         parts = self._parts(key)
         for _, body, _ in reversed(self._layers()):
             found = _find(body.values, parts)
@@ -242,12 +247,12 @@ class Resolved:
 
 
 def _in_file(place: Place | None) -> Place | None:
-    """The place, unless it is one in a text that was typed."""
+    """Return the place, or None if it is in the text of a version."""
     return place if place is not None and place.file != TYPED else None
 
 
 class Origins(Mapping[str, str]):
-    """Dotted paths of a configuration → where they were set; worked out when asked, plain when it travels."""
+    """A mapping from dotted paths to where they were set: computed on access, and pickled as a plain dict."""
 
     __slots__ = ("_resolved",)
 
@@ -274,7 +279,7 @@ class Origins(Mapping[str, str]):
 
 
 def _find(values: Any, parts: Sequence[Any]) -> tuple[Place | None, str] | None:
-    """Place and text of the last key on the way that a layer has; None if the layer does not set the value."""
+    """Return place and text of a value in a layer, or None if the layer does not set it."""
     node = values
     place: Place | None = None
     for key in parts:
@@ -296,10 +301,10 @@ def _find(values: Any, parts: Sequence[Any]) -> tuple[Place | None, str] | None:
 
 
 def find_component(workspace: Workspace, name: str) -> Entry:
-    """The entry that is called so.
+    """Return the entry with a name.
 
     Raises:
-        UnknownName: nobody is; the message has the nearest names.
+        UnknownName: There is none; the message suggests near names.
     """
     main = workspace.main
     entry = main.components.lookup(name)
@@ -321,12 +326,12 @@ def find_component(workspace: Workspace, name: str) -> Entry:
 
 
 def undeclared(name: str, module: str) -> Entry:
-    """An entry with nothing in it, for a class or a function that no project declares."""
+    """Return an empty entry, for a class or a function that is not declared."""
     return Entry(name, name, module, "", None, Body({}, {}, {}, {}), Source(module, ""), None)
 
 
 def _as_imported(entry: Entry, project: str) -> Entry:
-    """An entry of another project under the name by which this one reaches it."""
+    """Return an entry of another project under its name in this project."""
     here = Entry(
         entry.key,
         f"+.{project}.{entry.name}",
@@ -344,29 +349,31 @@ def _as_imported(entry: Entry, project: str) -> Entry:
 def resolve(
     workspace: Workspace, name: str | Entry, version: Any = None, task_versions: Sequence[Any] = (), sampled: Any = None
 ) -> Resolved:
-    """The configuration of a component for one use.
+    """Return the configuration of a component for one use.
 
     Args:
-        workspace: the project. name: of the component, or its entry.
-        version: one version, without lists. task_versions: versions of the task, below it, in order.
-        sampled: a mapping that goes on top of everything.
+        workspace: The project.
+        name: The name of the component, or its entry.
+        version: One version, without lists.
+        task_versions: Versions of the task, merged below `version` in order.
+        sampled: A mapping that is merged on top.
 
     Raises:
-        ConfigurationError: anything that is wrong with this use; several errors as one.
+        ConfigurationError: The use has errors; several are raised as one.
     """
     entry = find_component(workspace, name) if isinstance(name, str) else name
     try:
         return _resolve(workspace, entry, (*task_versions, version, sampled))
     except RecursionError:
         raise MalformedText(
-            "this nests or refers more deeply than can be followed here",
+            "nesting or references are too deep to resolve",
             at=entry.place,
             path=entry.name,
-            todo="Nest less, or refer to values themselves.",
+            todo="Nest less deeply, or refer to values instead of other references.",
         ) from None
     except MachinableError as error:
         for one in error.errors if isinstance(error, SeveralErrors) else (error,):
-            if _in_file(one.at) is None:  # typed in Python: the declaration that was searched is the place to look at
+            if _in_file(one.at) is None:  # a version from Python: show the declaration instead
                 one.at = entry.place
                 one.path = one.path or entry.name
         raise
@@ -381,29 +388,29 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
     own = base.body
     bottom: Sequence[MixinUse] = base.mixins
     uses: list[MixinUse] = list(base.mixins)
-    kept = {id(use.entry) for use in base.mixins}
-    brought: dict[int, list[MixinUse]] = {}  # index of a step → mixins that its list brought and that stayed
+    declared = {id(use.entry) for use in base.mixins}
+    added: dict[int, list[MixinUse]] = {}  # index of a layer → mixins that its list adds
     layers: list[VersionLayer] = []
     for element in elements:
         for layer in element_bodies(workspace, entry, element, own.blocks, opened):
             if "_mixins_" in layer.body.reserved:
                 uses = _replaced_list(workspace, entry, layer.body, uses)
-                bottom = [use for use in uses if id(use.entry) in kept]
+                bottom = [use for use in uses if id(use.entry) in declared]
                 own = with_mixins(entry, bottom)
-                listed = [use for use in uses if id(use.entry) not in kept]
-                brought = {at: [use for use in found if use in listed] for at, found in brought.items()}
-                before = [use for found in brought.values() for use in found]
-                brought[len(layers)] = new = [use for use in listed if use not in before]
+                listed = [use for use in uses if id(use.entry) not in declared]
+                added = {at: [use for use in found if use in listed] for at, found in added.items()}
+                before = [use for found in added.values() for use in found]
+                added[len(layers)] = new = [use for use in listed if use not in before]
                 for use in reversed(new):
                     for one in ancestry(use.entry):
                         open_blocks(opened, one.body.blocks)
             layers.append(layer)
             open_blocks(opened, layer.body.blocks)
-    return _finish(workspace, entry, base, own, bottom, uses, layers, brought, elements)
+    return _finish(workspace, entry, base, own, bottom, uses, layers, added, elements)
 
 
 def _replaced_list(workspace: Workspace, entry: Entry, body: Body, uses: list[MixinUse]) -> list[MixinUse]:
-    """The mixins after those lists of a body that replace one another; names mean those of the file of each."""
+    """Return the mixins after the lists of a body replace each other; names refer to the project of each list."""
     for part in body.parts:
         if "_mixins_" in part.reserved:
             project = part.section.source.scope.name if isinstance(part.section, MappingNode) else ""
@@ -421,7 +428,7 @@ def _finish(
     bottom: Sequence[MixinUse],
     uses: Sequence[MixinUse],
     layers: Sequence[VersionLayer],
-    brought: Mapping[int, Sequence[MixinUse]],
+    added: Mapping[int, Sequence[MixinUse]],
     elements: Sequence[Any],
 ) -> Resolved:
     values: Mapping[Any, Any] = own.values
@@ -429,7 +436,7 @@ def _finish(
     checks: list[tuple[VersionLayer, Mapping[Any, Any]]] = []
     trail: list[VersionLayer | MixinUse] = []
     for index, layer in enumerate(layers):
-        for use in reversed(brought.get(index, ())):
+        for use in reversed(added.get(index, ())):
             trail.append(use)
             for one in ancestry(use.entry):
                 values = merge(values, one.body.values)
@@ -444,7 +451,7 @@ def _finish(
     resolved.elements = elements
     resolved.versions = [element for element in elements if isinstance(element, str)]
     resolver = Resolver(values, entry.name)
-    resolver.share(base.shared, learns=not layers)
+    resolver.share(base.shared, caches_copies=not layers)
     resolved.config = resolver.copy()
     resolved._environment_used = resolver.environment_used
     errors = list(resolver.errors)
@@ -477,29 +484,29 @@ def _finish(
 
 
 def _secrets_passed_on(resolved: Resolved, resolver: Resolver, value: Any, plain: Plain) -> list[MalformedText]:
-    """That a requirement would be configured with a secret which its own configuration does not hide."""
+    """Return an error if a requirement is configured with a secret that its configuration does not hide."""
     path = f"{resolved.component}._requires_"
     if resolver.plain(value, path, stored=True) == without_hidden(plain):
         return []
     return [
         MalformedText(
-            "a requirement is given a secret, which would be stored with its configuration",
+            "a requirement is configured with a secret, which would be stored",
             at=resolved.reserved_place("_requires_") or resolved.entry.place,
             path=path,
-            todo="Pass it on under a hidden key: {_token: $self._token}.",
+            todo="Pass the secret under a hidden key: {_token: $self._token}.",
         )
     ]
 
 
 def _call_problem(resolved: Resolved, path: str, text: str, written: str) -> MachinableError | None:
-    """What is wrong with the arguments of a call, if anything."""
+    """Return what is wrong with the arguments of a call, if anything."""
     try:
         method_calls.parse(text)
     except ConfigurationError as error:
         key = path[len(resolved.component) + 1 :]
         try:
             place = resolved.place(key)
-        except (UnknownName, MissingKey):  # a key with brackets in it: the entry is near enough
+        except (UnknownName, MissingKey):  # a key that contains brackets: show the entry instead
             place = None
         facts: dict[str, Any] = {"at": place or resolved.entry.place, "path": path}
         if text == written and not any(map(is_hidden, re.split(r"[.\[]", key))):
@@ -507,10 +514,10 @@ def _call_problem(resolved: Resolved, path: str, text: str, written: str) -> Mac
                 error.message, given=text, known=error.known, details=error.details, todo=error.todo, **facts
             )
         return type(error)(
-            "what stands here looks like a call and cannot be one",
+            "this value looks like a call but is not a valid one",
             given=None,
             **facts,
-            todo="A text that is no call: put a character behind the last parenthesis.",
+            todo="If it is not a call, add a character after the last parenthesis.",
         )
     return None
 
@@ -542,7 +549,7 @@ def _check_override(
         if close:
             names = " or ".join(repr(new.beside(name)) for name in close)
             resolved.warnings.append(
-                f"{new.path!r} is no key of {resolved.component} so far: did you mean {names}? "
+                f"{new.path!r} is a new key of {resolved.component}: did you mean {names}? "
                 f"(declared at {resolved.entry.place})"
             )
     return errors

@@ -1,4 +1,4 @@
-"""Versions: changes of a configuration for one use, as people write them, and what each element of one means."""
+"""Parse versions: changes of a configuration for one use, such as `~block`, `_mixin_`, a mapping, a file or YAML."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ __all__ = ["VersionLayer", "element_bodies", "elements_of", "expand_lists", "ope
 
 _SPACE = re.compile(r"\s")
 _MIXIN = re.compile(r"_(\S+)_")
-_FILE = (".yaml", ".yml", ".json")
+_FILE_EXTENSIONS = (".yaml", ".yml", ".json")
 
 
 class VersionLayer(NamedTuple):
-    """One body that a version element lays over the configuration.
+    """One body that a version element merges over the configuration.
 
     Attributes:
-        body: what is laid over. given: the element as it was written.
-        overrides: whether its keys are checked against the known ones.
-        label: how `--explain` calls it. bodies of a block carry the blocks that they open.
+        body: The body. That of a block includes the blocks that it makes available.
+        given: The element as written.
+        overrides: Whether its keys are checked against the known ones.
+        label: Its name in `--explain`.
     """
 
     body: Body
@@ -40,12 +41,15 @@ class VersionLayer(NamedTuple):
 
 
 def expand_lists(version: Any) -> list[Any]:
-    """The versions that a value with lists stands for, each without lists; the first list varies slowest.
+    """Return the versions that a value with lists stands for, each without lists; the first list varies slowest.
 
     `[a, b]` → `a`, `b`; `("~v", [a, b])` → `("~v", a)`, `("~v", b)`; `[]` → nothing.
 
+    Args:
+        version: A version, in which lists stand for alternatives.
+
     Raises:
-        MalformedText: nested too deeply, or in itself.
+        MalformedText: It is nested too deeply, or contains itself.
     """
     try:
         return _expanded(version)
@@ -62,11 +66,11 @@ def _expanded(version: Any) -> list[Any]:
 
 
 def elements_of(version: Any) -> list[Any]:
-    """The elements of one version from left to right: text and plain mappings; what changes nothing is left out.
+    """Return the elements of one version from left to right: text and plain mappings, without empty ones.
 
     Raises:
-        WrongType: a list, where one version is meant; a value that is not plain data.
-        MalformedText: nested too deeply, or in itself.
+        WrongType: It contains a list, or a value that is not plain data.
+        MalformedText: It is nested too deeply, or contains itself.
     """
     try:
         return _elements_of(version)
@@ -89,19 +93,19 @@ def _elements_of(version: Any) -> list[Any]:
         return [as_plain(version)]
     if isinstance(version, list):
         raise WrongType(
-            f"one version is meant here, not the list {_short(repr(version))}",
+            f"expected one version, not the list {_short(repr(version))}",
             given=version,
-            todo='A tuple merges: ("~a", {"x": 1}). A list makes several trials of a component.',
+            todo='Merge versions with a tuple: ("~a", {"x": 1}). A list makes several trials of a component.',
         )
     raise WrongType(
         f"{_short(repr(version))} of type {type(version).__name__} is not a version",
         given=version,
-        todo='A version is None, "~name", "_mixin_", a mapping, YAML text, a file\'s path, or a tuple of such.',
+        todo='Use None, "~name", "_mixin_", a mapping, YAML text, a file\'s path, or a tuple of such.',
     )
 
 
 def open_blocks(opened: dict[str, Block], blocks: Mapping[str, Block]) -> None:
-    """Makes blocks available to the elements that follow."""
+    """Make blocks available to the elements that follow."""
     for name, block in blocks.items():
         opened[name] = lay_block(block, opened.get(name))
 
@@ -109,13 +113,19 @@ def open_blocks(opened: dict[str, Block], blocks: Mapping[str, Block]) -> None:
 def element_bodies(
     workspace: Workspace, entry: Entry, element: Any, own: Mapping[str, Block], opened: dict[str, Block]
 ) -> list[VersionLayer]:
-    """What one element lays over the configuration.
+    """Return what one element merges over the configuration.
 
     Args:
-        own: the component's top-level blocks. opened: those that earlier elements opened.
+        workspace: The project and its imports.
+        entry: The component.
+        element: A text or a mapping.
+        own: The component's top-level blocks.
+        opened: The blocks that earlier elements made available.
 
     Raises:
-        UnknownName: no such block, mixin. MissingFile: no such file. MalformedText: text that gives no mapping.
+        UnknownName: There is no such block or mixin.
+        MissingFile: There is no such file.
+        MalformedText: The text is not a mapping.
     """
     if not isinstance(element, str):
         layers = [VersionLayer(_body(element, entry, element), element, True, "here")]
@@ -165,12 +175,12 @@ def _mixin_step(workspace: Workspace, entry: Entry, element: str, name: str) -> 
 def _text_step(workspace: Workspace, entry: Entry, element: str, spaced: bool) -> VersionLayer:
     tree: Any
     shown = _short(visible(element))
-    if element.startswith("$/") or (not spaced and element.endswith(_FILE)):
+    if element.startswith("$/") or (not spaced and element.endswith(_FILE_EXTENSIONS)):
         label = path = element.removeprefix("$/")
-        todo = "The path of a version is relative to the project directory."
+        todo = "Write the path of the version file relative to the project directory."
         if not path.strip() or path.startswith("/"):
             raise MalformedText(
-                f"the version {shown} names no file of the project",
+                f"the version {shown} is not a path of a file in the project",
                 at=entry.place,
                 path=entry.name,
                 given=shown,
@@ -189,27 +199,27 @@ def _text_step(workspace: Workspace, entry: Entry, element: str, spaced: bool) -
                 path=entry.name,
                 given=shown,
                 details=[_typed_problem(problem) for problem in problems],
-                todo="A version of text is `~name`, `_mixin_`, a file's path, or YAML such as 'a: 1'.",
+                todo="Write `~name`, `_mixin_`, the path of a file, or YAML such as 'a: 1'.",
             ) from None
     if tree is not None and not isinstance(tree, MappingNode):
         raise MalformedText(
-            f"the version {shown} gives no mapping but {described(tree)}",
+            f"the version {shown} is not a mapping but {described(tree)}",
             at=entry.place,
             path=entry.name,
             given=shown,
-            todo="Write 'key: value', with a blank behind the colon; a version of the file begins with `~`.",
+            todo="Write 'key: value', with a space after the colon. Versions declared in the file begin with `~`.",
         )
     return VersionLayer(_body(tree if tree is not None else {}, entry, element), element, True, label)
 
 
 def _typed_problem(problem: MachinableError) -> str:
-    """What is wrong in a text that was typed: the message, and where in the text."""
+    """Return the message of an error in a version's text, with its line and column."""
     where = f"line {problem.at.line}, column {problem.at.column}: " if problem.at else ""
     return f"{where}{problem.message.removeprefix(f'{TYPED}: ')}"
 
 
 def visible(element: Any) -> str:
-    """A version element for people, without what is behind hidden keys."""
+    """Return a version element as text, without the values of hidden keys."""
     return repr(without_hidden_values(element) if isinstance(element, str) else _printable(element))
 
 
@@ -229,7 +239,7 @@ def _body(mapping: Mapping[Any, Any], entry: Entry, element: Any) -> Body:
     errors: list[MachinableError] = []
     body = parse_body(mapping, entry.name, errors, in_version=True)
     for error in errors:
-        if error.at is None or error.at.file == TYPED:  # the declaration is the place to look at
+        if error.at is None or error.at.file == TYPED:  # show the declaration instead
             error.at = entry.place
             error.details = (*error.details, f"in the version {_short(visible(element))}")
     SeveralErrors.raise_any(errors)
