@@ -22,12 +22,12 @@ import pytest
 
 from machinable.errors import BadName, InvalidValue, NotAvailable, StorageUnavailable
 from machinable.serialization import dumps
-from machinable.storage import layout, lock_backends, process_info
+from machinable.storage import layout, lock_backends
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
 from machinable.storage.lock_backends import DirectoryLeases, FileLeases, MemoryLeases, ObjectStoreLeases
 from machinable.storage.locks import Lease, Locks, open_locks
 from machinable.storage.open import open_files
-from machinable.storage.process_info import is_gone, this_process
+from machinable.storage.process_info import this_process
 from tests.kits.redis_server import PASSWORD, RedisServer, is_installed, redis_server
 
 PATH = layout.lease("ab" * 16)
@@ -475,37 +475,6 @@ def test_what_a_process_leaves_that_was_killed_while_it_took_a_lease_does_no_har
     lease.release()
     with taken(directory.locks()):
         pass
-
-
-# --- who is gone
-
-
-def test_this_process_is_there() -> None:
-    me = this_process()
-    assert not is_gone(me)
-    assert is_gone(me | {"born": "12"})
-    assert not is_gone(me | {"born": ""})
-    assert not is_gone({})
-    assert not is_gone(me | {"pid": "1"})
-    assert is_gone(me | {"pid": 2**22 + 1})  # Linux has no more
-    assert is_gone(me | {"pid": 2**200})
-
-
-def test_a_process_of_another_user_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(pid: int, number: int) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(os, "kill", refuse)
-    assert not is_gone(this_process())
-
-
-def test_ps_tells_where_there_is_no_proc() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        born = process_info._birth_from_ps(process.pid)
-        assert born and born == process_info._birth_from_ps(process.pid)
-        process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert process_info._birth_from_ps(process.pid) is None
 
 
 # --- where little can be relied on

@@ -15,7 +15,7 @@ from machinable.display.notebook import notebook_listeners
 from machinable.engines import registry
 from machinable.engines.base import Engine, OnProgress, Remote, Work
 from machinable.engines.local import DryEngine, LocalEngine
-from machinable.engines.processes.threads import cores, idle_notice
+from machinable.engines.processes.threads import idle_notice
 from machinable.errors import InvalidType, InvalidValue, Refused, StorageUnavailable, TrialsFailed
 from machinable.events import Listener, checked_listeners
 from machinable.execution.directory import backed_up, begin
@@ -53,6 +53,7 @@ from machinable.storage.fallback import FallbackFiles, lost_as_told, refuge_name
 from machinable.storage.files import Files
 from machinable.storage.locks import Lease, Locks, open_locks
 from machinable.storage.open import open_files
+from machinable.storage.process_info import cores
 
 if TYPE_CHECKING:
     from machinable.execution.resume import Changes, Resumption

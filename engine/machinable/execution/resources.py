@@ -9,6 +9,7 @@ from machinable.engines.base import Engine, Remote
 from machinable.errors import MachinableError, Refused, SeveralErrors, did_you_mean, near_names
 from machinable.plan.plan import Plan
 from machinable.plan.resources import parse_resources
+from machinable.storage.process_info import cores, memory
 
 __all__ = ["Capacity", "capacity_of", "host_capacity"]
 
@@ -19,17 +20,8 @@ def host_capacity(declared: Mapping[str, object] | None) -> dict[str, float]:
     Args:
         declared: `execution: {resources: …}`.
     """
-    there = {"cpus": float(_cores()), "gpus": float(_gpus())}
-    memory = _memory()
-    if memory:
-        there["memory"] = memory
+    there = {"cpus": float(cores()), "gpus": float(_gpus()), "memory": float(memory())}
     return there | parse_resources(declared, "execution.resources")
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _gpus() -> int:
@@ -37,13 +29,6 @@ def _gpus() -> int:
         return len(os.listdir("/proc/driver/nvidia/gpus"))
     except OSError:
         return 0
-
-
-def _memory() -> float:
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return 0.0  # memory is not watched unless declared
 
 
 class Capacity:

@@ -1,4 +1,4 @@
-"""Whether the process that has left something behind is still there."""
+"""This process and its host: how other processes recognise them, and what there is to compute with."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from functools import lru_cache
 
 from machinable.serialization import Plain
 
-__all__ = ["is_gone", "this_process"]
+__all__ = ["cores", "is_gone", "memory", "this_process"]
+
+# psutil adds the time of the boot to start times, and that follows the clock, which is corrected while processes run.
+TOLERANCE = 60.0
 
 
 def this_process() -> dict[str, Plain]:
-    """Who we are, so that others can tell whether we are still there.
+    """Describe this process, so that others can find out whether it still runs.
 
     Returns:
-        `host`: the name of the machine. `pid`. `boot`: since when it runs, and which processes are visible to us.
-        `born`: when the process began; with it, another process with the same number is recognised. Both are "" where
-        that cannot be found out.
+        `host`: the name of the machine. `pid`. `boot`: identifies its boot and its namespace of process ids. `born`:
+        when the process started, which tells it from a later one with the same id. The last two are "" where the
+        system does not say.
     """
     pid = os.getpid()
-    return {"host": _host(), "boot": _boot(), "pid": pid, "born": _own_birth(pid)}
+    return {"host": _host(), "boot": _boot(), "pid": pid, "born": _own_start(pid)}
 
 
 def is_gone(process: Mapping[str, Plain]) -> bool:
-    """True if a process, described by `this_process`, has ended. False if it is there, or may be."""
+    """Return whether a process, as described by `this_process`, has ended; False if it runs or that is not known."""
     pid = process.get("pid")
     if type(pid) is not int or pid <= 0:
         return False
@@ -34,10 +37,22 @@ def is_gone(process: Mapping[str, Plain]) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return True
-    except PermissionError:  # it is another user's
+    except PermissionError:  # it belongs to another user
         pass
-    born = _birth(pid)
-    return born is None or (born != process.get("born") and "" not in (born, process.get("born")))
+    start = _start(pid)
+    return start is None or _differ(start, process.get("born"))
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # macOS has no affinity
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory() -> int:
+    """Return the bytes of memory of this host."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @lru_cache(maxsize=1)
@@ -47,7 +62,7 @@ def _host() -> str:
 
 @lru_cache(maxsize=1)
 def _boot() -> str:
-    # Containers may share the name of their host, and count their processes each for itself.
+    # Containers may share the name of their host, and each numbers its processes on its own.
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
@@ -56,33 +71,36 @@ def _boot() -> str:
 
 
 @lru_cache(maxsize=1)
-def _own_birth(pid: int) -> str:
-    return _birth(pid) or ""
+def _own_start(pid: int) -> str:
+    return _start(pid) or ""
 
 
-def _birth(pid: int) -> str | None:
-    """When a process began, as the system writes it: "" if it does not tell, None if the process has ended."""
+def _start(pid: int) -> str | None:
+    """Return when a process started; "" if the system does not say, None if the process has ended."""
     try:
+        # By hand, as each execution asks for it and psutil takes 20 ms to import.
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            facts = file.read().rpartition(")")[2].split()  # its name, in brackets, can be anything
-        return None if facts[0] in "ZX" else facts[19]  # ended, and its parent has not asked yet
+            facts = file.read().rpartition(")")[2].split()  # the name, in parentheses, can contain anything
+        return None if facts[0] in "ZX" else facts[19]  # a zombie has ended, its parent has not asked yet
     except (OSError, IndexError):
-        return "" if os.path.exists("/proc/self/stat") else _birth_from_ps(pid)
+        return "" if os.path.exists("/proc/self/stat") else _start_by_psutil(pid)
 
 
-def _birth_from_ps(pid: int) -> str | None:
-    import subprocess
+def _start_by_psutil(pid: int) -> str | None:
+    import psutil
 
     try:
-        told = subprocess.run(
-            ["ps", "-o", "stat=,lstart=", "-p", str(pid)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
-        ).stdout.split(None, 1)
-    except OSError:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.AccessDenied:
         return ""
-    if len(told) < 2:
-        return ""
-    return None if told[0].startswith("Z") else told[1].strip()
+
+
+def _differ(start: str, recorded: Plain) -> bool:
+    """Return whether two start times are those of different processes."""
+    try:
+        return abs(float(start) - float(str(recorded))) > TOLERANCE
+    except ValueError:  # one is unknown
+        return False

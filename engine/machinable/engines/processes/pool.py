@@ -23,11 +23,12 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 from machinable.engines.base import OnProgress, Work, WorkerError, WorkerLost, order_message
 from machinable.engines.processes.parcel import Packer
-from machinable.engines.processes.threads import VARIABLES, cores
+from machinable.engines.processes.threads import VARIABLES
 from machinable.engines.processes.worker import GRACE, read_message, write_message
 from machinable.errors import InvalidType, InvalidValue
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.serialization import Plain, loads
+from machinable.storage.process_info import cores
 
 __all__ = ["Origin", "ProcessesEngine", "Scratch", "read_outcome"]
 

@@ -7,7 +7,9 @@ import sys
 import warnings
 from typing import Any
 
-__all__ = ["VARIABLES", "ThreadLimit", "cores", "idle_notice"]
+from machinable.storage.process_info import cores
+
+__all__ = ["VARIABLES", "ThreadLimit", "idle_notice"]
 
 # Libraries read these when they are loaded.
 VARIABLES = (
@@ -20,13 +22,6 @@ VARIABLES = (
 )
 # With one of these, libraries that compute in threads are loaded, and the variables come too late.
 _LOADERS = ("numpy", "torch", "tensorflow", "jaxlib", "mkl", "faiss", "lightgbm", "xgboost")
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class ThreadLimit:
