@@ -98,7 +98,7 @@ def test_a_key_that_is_not_there_has_no_origin(key: str, message: str) -> None:
 def test_every_layer_that_set_a_value_is_told() -> None:
     found = resolved(TEXTS, "c", ("~v", {"data": {"size": 6}}, "data.size: 7", "~v"))
 
-    assert [(layer, str(place or ""), text) for layer, place, text in found.explain("data.size")] == [
+    assert [(link.layer, str(link.place or ""), link.text) for link in found.explain("data.size")] == [
         ("base", "machinable.yaml:9:9", "2"),
         ("~v", "machinable.yaml:16:12", "5"),
         ("here", "", "6"),

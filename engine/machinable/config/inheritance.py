@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from machinable.config.declaration import EMPTY, Body, reserved_form_problem
 from machinable.config.interpolation import Resolver
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Base", "ancestry", "base_of", "class_of", "with_mixins"]
 
 
-class Base(NamedTuple):
+class Base(Struct, frozen=True):
     """An entry without versions: its merged body, its mixins, and its class.
 
     `shared` caches copies of values in which nothing has to be resolved; `block_values` caches the values that its

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from machinable.config.reader import MappingNode, Reference
 from machinable.errors import MachinableError
@@ -91,7 +93,7 @@ def _put(target: Any, key: Any, value: Any, mark: Any) -> None:
         target.marks[key] = mark
 
 
-class NewKey(NamedTuple):
+class NewKey(Struct, frozen=True):
     """A key that the configuration did not have: the keys above it, the key, and its siblings."""
 
     above: tuple[str, ...]

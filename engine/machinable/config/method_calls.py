@@ -9,7 +9,9 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from machinable.errors import (
     ArithmeticTypeError,
@@ -46,7 +48,7 @@ def is_call(text: str) -> bool:
     return depth == 0
 
 
-class MethodCall(NamedTuple):
+class MethodCall(Struct, frozen=True):
     """A call of the method `config_<name>`. Its arguments are computed on each evaluation."""
 
     text: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from machinable.config.interpolation import Resolver
 from machinable.config.reader import EnvValue, Reference, SequenceNode, described, unwrapped
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["MixinUse", "read_list"]
 
 
-class MixinUse(NamedTuple):
+class MixinUse(Struct, frozen=True):
     """One mixin in a component's list: the name used there, the entry, and the attribute if given."""
 
     name: str

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from machinable.config import method_calls
 from machinable.config.declaration import Block, Body, block_values, reserved_form_problem
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["OriginLayer", "Origins", "Resolved", "as_written", "find_component", "resolve", "undeclared"]
 
 
-class OriginLayer(NamedTuple):
+class OriginLayer(Struct, frozen=True):
     """One layer that sets a value: its name, the place (None for versions from Python), and the value as written."""
 
     layer: str

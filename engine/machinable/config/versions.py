@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from machinable.config.declaration import EMPTY, Block, Body, lay_block, open_block, parse_body
 from machinable.config.inheritance import ancestry
@@ -24,7 +26,7 @@ _MIXIN = re.compile(r"_(\S+)_")
 _FILE_EXTENSIONS = (".yaml", ".yml", ".json")
 
 
-class VersionLayer(NamedTuple):
+class VersionLayer(Struct, frozen=True):
     """One body that a version element merges over the configuration.
 
     Attributes:
