@@ -25,8 +25,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import wait
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +32,6 @@ import pytest
 import yaml
 
 import machinable as ml
-from machinable.engines.processes.pool import ProcessesEngine
 from machinable.errors import MachinableError
 from machinable.storage import layout
 from machinable.storage.locks import open_locks
@@ -443,23 +440,6 @@ class Node(Component):
 """
 
 
-class Searching(ProcessesEngine):
-    """Searches by pausing its only sample, which then goes on with another value."""
-
-    def check_search(self, tuning: Any, seed: int) -> dict[str, Any]:
-        return {"rate": 1}
-
-    def search(self, work: Any, tuning: Any, origin: Any, retries: int, stops: bool, sampling: Any, alarm: Any) -> None:
-        sampling.plans(0, {"rate": 1})
-        for rate in (1, 0.5):
-            spec = sampling.begins(0, {"rate": rate})
-            future = self.submit(replace(work, is_led=False), spec)
-            wait([future])
-            if rate == 1:
-                sampling.pauses(spec)
-        sampling.ends(spec, future, False)
-
-
 @pytest.fixture
 def stored(desk: Path) -> list[Path]:
     """The folders of executions in which everything happens that is documented."""
@@ -490,8 +470,7 @@ def stored(desk: Path) -> list[Path]:
         locks.take(layout.lease(task.plan()[0].identity))
         ml.execute(task, storage="results", seed="OY1p1o", on_busy="skip")
         locks.close()
-        ml.execute(ml.Task("node").tune(), storage="results", seed="OY1p1o", engine=Searching(1))
-    return [desk / "results" / name for name in ("OY1p1o", *(f"OY1p1o-{number}" for number in range(2, 7)))]
+    return [desk / "results" / name for name in ("OY1p1o", *(f"OY1p1o-{number}" for number in range(2, 6)))]
 
 
 def test_the_storage_format_lists_every_field_that_is_written(stored: list[Path]) -> None:

@@ -37,9 +37,7 @@ FRONT_DOORS = {"machinable", "machinable.__main__"}
 ONLY_IMPORTERS = {
     "fs": ["machinable.storage.open"],
     "fs_s3fs": ["machinable.storage.open"],
-    "ray": [
-        f"machinable.engines.ray.{name}" for name in ("engine", "tune", "sample", "leader")
-    ],  # the first is the door
+    "ray": ["machinable.engines.ray.engine"],
 }
 HEAVY = ("boto3", "click", "fs", "git", "numpy", "pandas", "ray", "rich")
 

@@ -23,7 +23,6 @@ from machinable.cli import main
 from machinable.engines.base import Work
 from machinable.engines.local import LocalEngine
 from machinable.errors import StorageUnavailable
-from machinable.execution.scheduler import Scheduler
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.results.verify import verify
 from machinable.storage import files as storage_files
@@ -148,23 +147,12 @@ def test_a_storage_that_comes_back_in_time_is_no_failure(
         assert verify(opened.files)[1] == []
 
 
-@pytest.mark.parametrize(
-    ("is_search", "todo"),
-    [
-        (False, "Go on with: machinable resume OY1p1o --storage {storage}"),
-        (True, "Execute the task again: a search does not go on where it was."),
-    ],
-    ids=["trials", "a search"],
-)
 def test_what_an_outage_has_kept_from_starting_is_told_with_how_to_go_on(
-    project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_search: bool, todo: str
+    project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project("components: [work: ]\n", work=WORK.format(breaks="pass"))
     storage = tmp_path / "stored"
     failing = Failing(monkeypatch, storage)
-    if is_search:
-        run_trials = Scheduler.run
-        monkeypatch.setattr(Scheduler, "run", lambda self: run_trials(self, lambda: None))
 
     class Breaks(LocalEngine):
         """The storage fails when the second trial has ended."""
@@ -183,7 +171,7 @@ def test_what_an_outage_has_kept_from_starting_is_told_with_how_to_go_on(
 
     assert str(caught.value) == (
         f"the storage {storage} could not be written for a while: nothing was started any more\n"
-        f"  {todo.format(storage=storage)}"
+        f"  Go on with: machinable resume OY1p1o --storage {storage}"
     )
     stored = ml.Storage(str(storage))["OY1p1o"]
     assert [trial.status for trial in stored.trials] == ["finished", "finished", "pending", "pending"]

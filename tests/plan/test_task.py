@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 import machinable as ml
-from machinable.errors import MachinableError
-from machinable.plan.request import Tuning
+from machinable.errors import MachinableError, Refused
 
 DECLARATIONS = """
 components:
@@ -173,7 +172,7 @@ def test_building_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         task.plan()
 
 
-# tags, tune, on_complete
+# tags, on_complete
 
 
 @pytest.mark.parametrize(
@@ -203,33 +202,34 @@ def test_tags_of_the_version_are_not_those_of_the_task(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "kind", "words"),
     [
-        (lambda task: task.tune(stop=3), TypeError, "tune stops on a mapping or a function, not 3"),
-        (lambda task: task.tune(config=[1]), TypeError, "tune samples a mapping of configuration keys, not [1]"),
-        (lambda task: task.tune(config={1: 2}), TypeError, "the keys that tune samples are text, not 1"),
-        (lambda task: task.tune(num_samples=True), TypeError, "a whole number of samples, not True"),
-        (lambda task: task.tune(num_samples=0), ValueError, "at least one sample, not 0"),
         (lambda task: task.on_complete(3), TypeError, "the callback 3 cannot be called"),
         (lambda task: task.on_complete(lambda: None), TypeError, "cannot take one trial"),
         (lambda task: task.on_complete(lambda a, b: None), TypeError, "A callback is called as callback(trial)."),
     ],
 )
-def test_wrong_arguments_of_tune_and_on_complete_are_refused_at_the_door(
-    call: Any, kind: type[Exception], words: str
-) -> None:
+def test_wrong_arguments_of_on_complete_are_refused_at_once(call: Any, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind) as caught:
         call(ml.Task("a"))
     assert isinstance(caught.value, MachinableError)
     assert words in str(caught.value)
 
 
-def test_tune_and_callbacks_are_noted_and_copied(directory: Path) -> None:
+def test_callbacks_are_noted_and_copied(directory: Path) -> None:
     heard: list[Any] = []
-    task = ml.Task("a").tune({"loss": 1}, {"x": [1]}, 2, metric="loss").on_complete(heard.append).on_complete(print)
-    copy = task.copy().on_complete(repr).tune(num_samples=5)
-    assert task.tuning == Tuning({"loss": 1}, {"x": [1]}, 2, {"metric": "loss"})
-    assert copy.tuning == Tuning(None, {}, 5, {})
+    task = ml.Task("a").on_complete(heard.append).on_complete(print)
+    copy = task.copy().on_complete(repr)
     assert (task.callbacks, len(copy.callbacks)) == ([heard.append, print], 3)
     assert task.plan(directory, 1)[0] == ml.Task("a").plan(directory, 1)[0]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"stop": {"loss": 0.1}, "config": {"lr": [1, 2]}, "metric": "loss"}])
+def test_tune_refuses_and_says_what_to_do_instead(arguments: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as caught:
+        ml.Task("a").tune(**arguments)
+    assert str(caught.value) == (
+        "Task.tune: searches by Ray Tune were removed, and searches on every engine are not there yet\n"
+        "  List what to try as versions: .component(name, [{'lr': 0.1}, {'lr': 0.01}])."
+    )
 
 
 def test_a_copy_has_requirements_of_its_own(directory: Path) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from machinable.component.base import Component
-from machinable.trial.lifecycle import Order as Told
-from tests.component.worlds import World, messages, spec
+from tests.component.worlds import World, messages
 
 ORDER = [
     "on_before_init",
@@ -175,110 +173,6 @@ def test_a_row_that_is_never_saved_is_dropped_with_a_warning() -> None:
         "WARNING a row of the record 'default' was not saved and is dropped",
         "WARNING a row of the record 'more' was not saved and is dropped",
     ]
-
-
-def test_while_tuning_nobody_iterates() -> None:
-    class Steps(Component):
-        def on_execute_iteration(self, iteration: int) -> None:
-            raise AssertionError("not here")
-
-    assert World(Steps, spec(flags={"TUNING": True})).ended.state == "finished"
-
-
-class Leader:
-    """Leads a trial with the orders of a list, and keeps what it was told."""
-
-    def __init__(self, *orders: str) -> None:
-        self._orders = [Told(*order.split(" ")) for order in orders]  # type: ignore[arg-type]
-        self.told: list[Any] = []
-
-    def done(self, row: dict[str, Any] | None, is_last: bool) -> Told:
-        self.told.append((row and {name: value for name, value in row.items() if name[0] != "_"}, is_last))
-        return self._orders.pop(0)
-
-    def saved(self, is_saved: bool) -> Told:
-        self.told.append(is_saved)
-        return self._orders.pop(0)
-
-
-class Counts(Component):
-    """Counts to 3, with a row for all but every second iteration."""
-
-    count = 0
-
-    def on_execute_iteration(self, iteration: int) -> Any:
-        self.count += 1
-        self.record["count"] = self.count
-        return StopIteration if self.count == 3 else None
-
-    def on_after_execute_iteration(self, iteration: int) -> Any:
-        return iteration % 2 == 0
-
-    def on_save(self, path: str, timestep: int) -> str:
-        (Path(path) / f"{timestep}").write_text(str(self.count))
-        return f"{timestep}"
-
-    def on_restore(self, path: str) -> None:
-        self.count = int(Path(path).read_text())
-
-    def on_after_execute(self) -> None:
-        self.store.write("count.json", self.count)
-
-
-LED = {"flags": {"TUNING": True}}
-
-
-def test_a_trial_that_is_led_does_as_it_is_told_and_ends_in_order() -> None:
-    leader = Leader("go", "end")
-
-    world = World(Counts, spec(**LED), steps=leader)
-
-    assert leader.told == [({"count": 1}, False), (None, False)]
-    assert (world.ended.state, world.text("artifacts/count.json")) == ("finished", "2\n")
-
-
-def test_the_last_iteration_is_the_last_whatever_it_is_told() -> None:
-    leader = Leader("go", "go", "go")
-
-    world = World(Counts, spec(**LED), steps=leader)
-
-    assert leader.told[-1] == ({"count": 3}, True)
-    assert world.text("artifacts/count.json") == "3\n"
-
-
-def test_a_checkpoint_that_is_wanted_has_all_that_is_needed_to_go_on_elsewhere(tmp_path: Path) -> None:
-    there = tmp_path / "there"
-    first = World(Counts, spec(**LED), steps=Leader(f"save {there}", "end"))
-    leader = Leader("go", "end")
-
-    second = World(Counts, spec(**LED, resume_from=str(there), attempt=2), steps=leader)
-
-    assert [row["count"] for row in first.rows()] == [1]
-    assert leader.told == [(None, False), ({"count": 3}, True)]
-    assert [row["count"] for row in second.rows()] == [1, 3]
-    assert second.ended.state == "finished"
-
-
-def test_who_has_nothing_to_save_says_so(tmp_path: Path) -> None:
-    class Nothing(Component):
-        def on_execute_iteration(self, iteration: int) -> None: ...
-
-    leader = Leader(f"save {tmp_path / 'there'}", "end")
-    World(Nothing, spec(**LED), steps=leader)
-
-    assert leader.told == [(None, False), False]
-    assert not (tmp_path / "there").exists()
-
-
-def test_a_sample_does_not_begin_again_where_its_checkpoint_is_broken(tmp_path: Path) -> None:
-    there = tmp_path / "there"
-    World(Counts, spec(**LED), steps=Leader(f"save {there}", "end"))
-    (there / "checkpoints" / "0").write_text("7")
-
-    world = World(Counts, spec(**LED, resume_from=str(there), attempt=2), steps=Leader("end"))
-
-    assert world.ended.error is not None
-    assert "the checkpoint cannot be restored: the checkpoint checkpoints/0 was changed" in world.ended.error["message"]
 
 
 def test_stop_iteration_anywhere_else_is_a_failure() -> None:

@@ -22,8 +22,7 @@ def again(execution: Execution, trial: Trial, storage: str | None) -> str | None
 
     Where no such command gives this trial (it was asked for in Python in a way that has no words, or is a requirement)
     it is `machinable resume`, which runs all that failed again. It is None in memory, where there is nothing to resume,
-    and where the code is that of a script, which no command finds. A sample of a search is run again by `machinable
-    reproduce`, if it can be repeated from its beginning: a search does not go on.
+    and where the code is that of a script, which no command finds.
 
     Args:
         storage: as it is to be named on the command line; None if that need not be said.
@@ -38,9 +37,6 @@ def again(execution: Execution, trial: Trial, storage: str | None) -> str | None
         return command_line(["machinable", "execute", *words, *stored, "--seed", seed])
     if is_memory(execution.storage) or _is_of_a_script(execution):
         return None
-    if execution.data["task"].get("tune"):
-        words = ["machinable", "reproduce", str(execution), "--trial", trial.uid, *stored]
-        return None if trial.iterations is None else command_line(words)
     return command_line(["machinable", "resume", str(execution), *stored])
 
 
@@ -64,7 +60,7 @@ def _words(execution: Execution, trial: Trial) -> list[str] | None:
 
     task: Mapping[str, Any] = execution.data.get("task") or {}
     calls = [call for call in task.get("components", ()) if call["component"] == trial.flags.get("NAME")]
-    if not calls or task.get("tune") or any(call.get(what) for call in calls for what in _BESIDES):
+    if not calls or any(call.get(what) for call in calls for what in _BESIDES):
         return None
     name, version = str(trial.flags["NAME"]), words_of(trial.version)
     if ":" in name or version is None:  # a class or a function

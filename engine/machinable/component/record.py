@@ -230,12 +230,6 @@ class Record:
         counts.update({name: record._count for name, record in self._scopes.items()})
         return {name: count for name, count in counts.items() if count}
 
-    def store(self) -> None:
-        """See that all rows are where they can be read; further ones may follow."""
-        self.close()
-        for record in self._scopes.values():
-            record._rows = None
-
     def close(self) -> None:
         """Close the files of all scopes."""
         for record in self._scopes.values():

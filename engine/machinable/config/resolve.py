@@ -349,7 +349,7 @@ def _as_imported(entry: Entry, project: str) -> Entry:
 
 
 def resolve(
-    workspace: Workspace, name: str | Entry, version: Any = None, task_versions: Sequence[Any] = (), sampled: Any = None
+    workspace: Workspace, name: str | Entry, version: Any = None, task_versions: Sequence[Any] = ()
 ) -> Resolved:
     """Return the configuration of a component for one use.
 
@@ -358,14 +358,13 @@ def resolve(
         name: The name of the component, or its entry.
         version: One version, without lists.
         task_versions: Versions of the task, merged below `version` in order.
-        sampled: A mapping that is merged on top.
 
     Raises:
         ConfigurationError: The use has errors; several are raised as one.
     """
     entry = find_component(workspace, name) if isinstance(name, str) else name
     try:
-        return _resolve(workspace, entry, (*task_versions, version, sampled))
+        return _resolve(workspace, entry, (*task_versions, version))
     except RecursionError:
         raise MalformedText(
             "nesting or references are too deep to resolve",

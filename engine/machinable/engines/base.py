@@ -1,43 +1,32 @@
 """What an engine is: a place where trials run. Order, retries, reuse and progress are the scheduler's business.
 
 What a trial in a worker tells about itself before it has ended.
-How a trial in a worker is led from outside: it says what it has done, and is told what to do next.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from machinable.plan.spec import Outcome, TrialSpec
-from machinable.serialization import Plain, dumps, loads
+from machinable.serialization import Plain
 
 if TYPE_CHECKING:
     from concurrent.futures import Future  # loads `logging`, and workers need none of these
 
-    from machinable.plan.request import Tuning
-
 __all__ = [
-    "ORDER",
-    "Alarm",
     "Engine",
     "Movable",
     "OnProgress",
     "Reach",
     "Remote",
     "Reports",
-    "Sampling",
-    "Searcher",
-    "Steps",
     "StorageTransfer",
     "Work",
     "WorkerError",
     "WorkerLost",
-    "order_from",
-    "order_message",
     "reports",
-    "steps",
 ]
 
 # uid; steps that are done, of how many; in place of a number of steps the row that was saved last
@@ -68,32 +57,6 @@ class Reports:
 
 
 reports = Reports()  # those of this worker
-
-
-# What was done → what comes next.
-Ask: TypeAlias = Callable[[Mapping[str, Plain]], "list[str]"]
-
-ORDER = b'{"order": '  # orders begin with it, and trials with a pickle's first byte
-
-
-class Steps:
-    """The way from a trial to whoever leads it: `ask` is set in workers, and waits for the answer."""
-
-    def __init__(self) -> None:
-        self.ask: Ask | None = None
-
-
-steps = Steps()  # those of this worker
-
-
-def order_message(order: list[str]) -> bytes:
-    """An order on its way to a worker."""
-    return dumps({"order": order}).encode("ascii")
-
-
-def order_from(message: bytes) -> list[str]:
-    """What such a message says."""
-    return loads(message)["order"]  # type: ignore[no-any-return]
 
 
 Work: TypeAlias = Callable[[TrialSpec], Outcome]
@@ -186,78 +149,6 @@ class Remote(Protocol):
 
     def ship(self, project: str, code: bytes) -> None:
         """Take an archive of the project at that path, which workers import from in its place."""
-
-
-class Alarm(Protocol):
-    """Ctrl-C, as far as it was pressed."""
-
-    def answer(self) -> None:
-        """Raise it.
-
-        Raises:
-            KeyboardInterrupt: it was pressed.
-        """
-
-    @property
-    def is_hurried(self) -> bool:
-        """Whether it was pressed again."""
-
-
-class Sampling(Protocol):
-    """Whoever makes trials of the samples of a search, and writes down what becomes of them."""
-
-    def plans(self, number: int, values: Mapping[str, Any]) -> None:
-        """There will be a sample.
-
-        Args:
-            number: of the sample, from 0; all before it have been planned. values: what goes on top of the
-                configuration.
-        """
-
-    def begins(self, number: int, values: Mapping[str, Any]) -> TrialSpec:
-        """The next attempt of a sample that was planned begins, with other values if a scheduler says so."""
-
-    def ends(self, spec: TrialSpec, future: Future[Outcome], again: bool) -> None:
-        """An attempt is over, the future is done. `again`: there will be another one."""
-
-    def pauses(self, spec: TrialSpec) -> None:
-        """An attempt was set aside; another one may go on from its checkpoint."""
-
-    def finishes(self, number: int) -> None:
-        """A sample that was set aside goes on no more: it is over."""
-
-
-@runtime_checkable
-class Searcher(Protocol):
-    """An engine that can search over a configuration. Work is done in steps, each of them an iteration."""
-
-    def check_search(self, tuning: Tuning, seed: int) -> dict[str, Any]:
-        """See that it could be done; gives the values of one sample.
-
-        Raises:
-            ImportFailed: a library is missing. UnknownName, InvalidValue: it takes no such search.
-        """
-
-    def search(
-        self,
-        work: Movable,
-        tuning: Tuning,
-        origin: TrialSpec,
-        retries: int,
-        stops: bool,
-        sampling: Sampling,
-        alarm: Alarm,
-    ) -> None:
-        """Search over the configuration of a trial.
-
-        Args:
-            work: what is done for a sample. origin: the trial. retries: of a sample that failed. stops: whether a
-                failure ends the search. alarm: is asked all the time.
-
-        Raises:
-            KeyboardInterrupt: it was raised by the alarm, and all samples have ended.
-            Refused: the search was given up; says why.
-        """
 
 
 class WorkerError(RuntimeError):

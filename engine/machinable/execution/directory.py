@@ -10,14 +10,13 @@ from typing import IO, Any, NamedTuple
 from machinable import ids
 from machinable.execution.environment import host, packages
 from machinable.plan.plan import Plan
-from machinable.plan.spec import TrialSpec
 from machinable.serialization import Plain, dumps
 from machinable.settings import CodeBackup
 from machinable.storage import layout
 from machinable.storage.code_snapshot import code_diff, code_state, file_digest, pack_into
 from machinable.storage.files import Files, writing
 
-__all__ = ["Code", "backed_up", "begin", "extend_plan", "plan_lines"]
+__all__ = ["Code", "backed_up", "begin", "plan_lines"]
 
 
 class Code(NamedTuple):
@@ -105,7 +104,7 @@ def begin(
             "host": host(),
             "python": sys.version.split()[0],
             "packages": packages(),
-            "trials": len(plan) if plan.wish.tuning is None else None,  # samples come as they are drawn
+            "trials": len(plan),
             "platform": sys.platform,
         }
         # Last, because a folder counts as an execution when this is there.
@@ -116,18 +115,6 @@ def begin(
 def plan_lines(plan: Plan) -> Iterator[bytes]:
     """The lines of plan.jsonl."""
     return (dumps(spec.as_data()).encode("ascii") + b"\n" for spec in plan)
-
-
-def extend_plan(files: Files, folder: str, spec: TrialSpec) -> None:
-    """One more line of plan.jsonl."""
-    path, line = layout.join(folder, layout.PLAN), dumps(spec.as_data()).encode("ascii") + b"\n"
-    if files.appends:
-        appender = files.appender(path)
-        appender.write(line)
-        appender.close()
-        return
-    there = files.read(path) if files.exists(path) else b""
-    files.write(path, there + line)  # whole, as it is read
 
 
 def _write_plan(files: Files, path: str, plan: Plan) -> None:

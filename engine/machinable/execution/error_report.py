@@ -67,8 +67,8 @@ def trials_failed(journal: Journal, execution: Execution) -> TrialsFailed:
 
 
 def _again(execution: Execution) -> str | None:
-    """How to run again what failed; in memory there is nothing to go on with, and a search does not go on."""
-    if is_memory(execution.storage) or execution.data["task"].get("tune"):
+    """How to run again what failed; in memory there is nothing to go on with."""
+    if is_memory(execution.storage):
         return None
     command = command_line(["machinable", "resume", str(execution), "--storage", execution.storage])
     return f"To run again only what has not finished: execute(task, storage, resume={str(execution)!r}), or {command}"

@@ -57,7 +57,6 @@ from machinable.storage.process_info import cores
 
 if TYPE_CHECKING:
     from machinable.execution.resume import Changes, Resumption
-    from machinable.execution.tuning import Search
 
 __all__ = ["changes", "execute", "rehearse"]
 
@@ -239,20 +238,12 @@ class _Run:
 
             self.stored = stored_execution(self.url, resume, seed)
             seed = self.stored.id
-            if (self.stored.data["task"].get("tune") if task is None else task.tuning) is not None:
-                from machinable.execution.tuning import cannot_go_on
-
-                raise cannot_go_on()
             task = stored_task(self.stored) if task is None else task
         else:
             given = choose("seed", seed, os.environ, section, user)
             seed = ids.seed_of_text(given.value) if given.source == "environment" else given.value
         assert task is not None
         self.engine: Engine = registry.make(choose("engine", engine, os.environ, section, user, "local").value)
-        if task.tuning is not None:
-            from machinable.execution.tuning import Search, refuse_search  # most tasks are not tuned
-
-            refuse_search(task, task.tuning, self.engine, function)
         self.policy = policy_of(options, section)
         self.lock_choice = locks_of(os.environ, section)
         self.function = function
@@ -277,9 +268,6 @@ class _Run:
                     todo="Leave out the timeout, or use engine='processes'.",
                 )
             check_alarm()
-        self.search: Search | None = None
-        if task.tuning is not None:
-            self.search = Search(self.plan, project, self.engine, live, self.policy)
         self.live = live
         self.place = None if self.engine.reach == "process" else check_importable(live, function)
         try:
@@ -319,7 +307,7 @@ class _Run:
             locks.close()
 
     def _carry_out(self, files: Files, locks: Locks, interrupts: Interrupts) -> Execution:
-        plan = self.plan if self.search is None else self.search.required
+        plan = self.plan
         engine = {"type": self.engine.name, "slots": self.engine.slots}
         done = Completed()
         with interrupts.allowed():
@@ -365,16 +353,10 @@ class _Run:
             exclusion,
             done,
         )
-        execution = Execution(files, folder, plan=plan if self.search is None else None, trust=True)
+        execution = Execution(files, folder, plan=plan, trust=True)
         try:
             with at_work(storage, folder):
-                if self.search is None:
-                    scheduler.run()
-                else:
-                    assert isinstance(work, WorkerTask)
-                    search = self.search.run
-                    then = functools.partial(search, work, journal, files, folder, scheduler.placed, interrupts)
-                    scheduler.run(then, self.search.expected)
+                scheduler.run()
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(f"execution {folder} in {files.url}") if hasattr(interrupt, "add_note") else None
             raise

@@ -78,14 +78,9 @@ class Journal:
             return "interrupted"
         return "partial" if counts["skipped"] else "finished"
 
-    def began(self, expected: int | None = None) -> None:
-        """The execution begins, or goes on. So many trials are expected, if not those that are planned."""
-        total = self.planned if expected is None else expected
-        self._tell(lambda: ExecutionStarted(self.folder, now(), self._seed, self._files.url, total, self._kept))
-
-    def joined(self) -> None:
-        """One more trial has been planned."""
-        self.planned += 1
+    def began(self) -> None:
+        """The execution begins, or goes on."""
+        self._tell(lambda: ExecutionStarted(self.folder, now(), self._seed, self._files.url, self.planned, self._kept))
 
     def resumed(self, finished: int, facts: Mapping[str, Plain]) -> None:
         """The execution goes on: how many trials have finished before, and what else is to be known."""

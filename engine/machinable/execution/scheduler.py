@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -126,25 +126,18 @@ class Scheduler:
         self._noticed: set[tuple[str, str | None]] = set()
         self._waited_for: set[str] = set()
         self.outage = ""
-        self._is_search = False
 
-    def run(self, then: Callable[[], None] | None = None, expected: int | None = None) -> None:
+    def run(self) -> None:
         """Run all trials that are to be run.
-
-        Args:
-            then: is called when they have ended, and may run others. expected: how many trials there will be in all.
 
         Raises:
             KeyboardInterrupt: no trial was started after it, and everything is written; a second one cuts that short.
         """
         began = time.perf_counter()
-        self._is_search = then is not None
-        self.journal.began(expected)
+        self.journal.began()
         interrupt: KeyboardInterrupt | None = None
         try:
             self._run_all()
-            if then is not None and not self._is_stopped:
-                then()
         except KeyboardInterrupt as error:
             interrupt = error
             self._interrupt_running()
@@ -154,18 +147,13 @@ class Scheduler:
         if interrupt is not None:
             raise interrupt
 
-    def placed(self, spec: TrialSpec) -> TrialSpec | None:
-        """A trial with the places of what it requires; None if something of that has failed."""
-        return None if spec.requires and self._order.obstacle(spec) is not None else self._order.placed(spec)
-
     @property
     def _is_stopped(self) -> bool:
         files = self._files
         if not self.outage and isinstance(files, FallbackFiles) and files.is_away and not files.flush_fallback():
-            again = f"Go on with: machinable resume {self.folder} --storage {files.url}"
             self.outage = (
                 f"the storage {files.url} could not be written for a while: nothing was started any more\n"
-                f"  {'Execute the task again: a search does not go on where it was.' if self._is_search else again}"
+                f"  Go on with: machinable resume {self.folder} --storage {files.url}"
             )
         return bool(self.outage) or (self._policy.on_failure == "stop" and self.journal.counts["failed"] > 0)
 

@@ -12,19 +12,18 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from machinable.component.imports import Code, importing, load_component
-from machinable.engines.base import OnProgress, reports, steps
+from machinable.engines.base import OnProgress, reports
 from machinable.engines.processes.isolation import SavedProcessState
 from machinable.engines.processes.output import output_to
 from machinable.engines.processes.threads import ThreadLimit
 from machinable.errors import MachinableError, NotStored, Refused, SeveralErrors
 from machinable.plan.spec import Outcome, Requirement, Target, TrialSpec, spec_from_data
-from machinable.serialization import Plain, loads
+from machinable.serialization import loads
 from machinable.storage import layout
 from machinable.storage.cleanup import mark_worker
 from machinable.storage.fallback import FallbackFiles, storage_lost
 from machinable.storage.files import Files, Reach
 from machinable.storage.open import open_files
-from machinable.trial.lifecycle import Order
 from machinable.trial.runner import run
 from machinable.trial.tracebacks import shipped
 
@@ -108,7 +107,6 @@ class WorkerTask:
         reach: from where the storage is reached. mark: the digest of execution.json, by which it is known.
         original: the project's directory where it was planned, if this one is a copy.
         refuge: the name of the directory for what the storage does not take; "" for none.
-        is_led: whether trials are led iteration by iteration, as the samples of a search.
     """
 
     url: str
@@ -120,7 +118,6 @@ class WorkerTask:
     mark: str = ""
     original: str | None = None
     refuge: str = ""
-    is_led: bool = False
 
     def begin(self) -> None:
         """A worker will do this from now on. Whoever finds the execution killed can see that the worker is there."""
@@ -176,7 +173,6 @@ class WorkerTask:
                 progress=partial(reports.progress, spec.uid),
                 locks=self.locks,
                 stored_trial=_stored_trial,
-                steps=_Led() if self.is_led else None,
             )
         return _stored(files, outcome)
 
@@ -194,20 +190,6 @@ class WorkerTask:
         if len(sys.modules) != before and SavedProcessState.current is not None:
             SavedProcessState.current.keep()
         return code  # type: ignore[no-any-return]
-
-
-class _Led:
-    """Who leads the trial of this worker; see `Steps` of components."""
-
-    def done(self, row: dict[str, Plain] | None, is_last: bool) -> Order:
-        return self._ask({"row": row, "is_last": is_last})
-
-    def saved(self, is_saved: bool) -> Order:
-        return self._ask({"is_saved": is_saved})
-
-    def _ask(self, done: Mapping[str, Plain]) -> Order:
-        assert steps.ask is not None, "trials are led in workers"
-        return Order(*steps.ask(done))  # type: ignore[arg-type]
 
 
 def folders_needed(spec: TrialSpec) -> list[str]:

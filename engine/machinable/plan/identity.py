@@ -23,7 +23,6 @@ __all__ = [
     "identity",
     "key_parts",
     "requirement_key",
-    "sample_key",
     "trial_keys",
     "version_key",
     "visible_elements",
@@ -41,11 +40,6 @@ def key_parts(component: str, version: Plain, children: Sequence[Plain]) -> KeyP
 def requirement_key(identity: str) -> str:
     """The key of a requirement: what it computes, whoever needs it."""
     return canonical({"requirement": identity})
-
-
-def sample_key(key: str, parts: KeyParts, number: int) -> str:
-    """The key of a sample: that of the trial whose configuration is searched, `parts` of which these are."""
-    return f'{key.removesuffix(parts[1])}"sample":{number},{parts[1]}'
 
 
 def trial_keys(

@@ -160,9 +160,9 @@ class Uses:
         """What is wrong, each told once."""
         return list(self._errors.values())
 
-    def add(self, call: Call, version: Any, child_versions: Sequence[Any], sampled: Any = None) -> int:
-        """The number of a listed use, with `sampled` values on top; after an error the number means nothing."""
-        found = self._resolve(call.name, version, self._task_versions, sampled=sampled)
+    def add(self, call: Call, version: Any, child_versions: Sequence[Any]) -> int:
+        """The number of a listed use; after an error the number means nothing."""
+        found = self._resolve(call.name, version, self._task_versions)
         children = [
             (child, self._resolve(child.name, one, self._task_versions))
             for child, one in zip(call.children, child_versions, strict=True)
@@ -351,7 +351,6 @@ class Uses:
         version: Any,
         task_versions: tuple[Any, ...],
         wanted: RequirementRef | None = None,
-        sampled: Any = None,
     ) -> _Found | None:
         """The configuration of one use, or None after an error; `wanted` is who requires it."""
         try:
@@ -363,7 +362,7 @@ class Uses:
                         error.at, error.path = wanted.place, wanted.path
                     raise
             known = self._entries[name]
-            resolved = resolve(self._workspace, known.entry, version, task_versions, sampled)
+            resolved = resolve(self._workspace, known.entry, version, task_versions)
         except MachinableError as error:
             if wanted is not None:
                 for one in error.errors if isinstance(error, SeveralErrors) else (error,):

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from machinable.serialization import Plain
 
-__all__ = ["Call", "ChildCall", "Level", "Named", "RequirementCall", "TaskRequest", "Tuning"]
+__all__ = ["Call", "ChildCall", "Level", "Named", "RequirementCall", "TaskRequest"]
 
 Named: TypeAlias = "str | type[Any] | Callable[..., Any]"  # how a component is given
 
@@ -47,16 +47,6 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """One call of `Task.tune`: when a sample stops, what is sampled, how often, and what else Ray Tune is given."""
-
-    stop: Any = None
-    config: Mapping[str, Any] = field(default_factory=dict)
-    num_samples: int = 1
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Level:
     """One call of `repeat` or `split`: its label (`REPEAT`, then `REPEAT_1`, …), and how often."""
 
@@ -82,7 +72,6 @@ class TaskRequest:
     levels: tuple[Level, ...] = ()
     versions: tuple[Any, ...] = ()
     name: str | None = None
-    tuning: Tuning | None = None
 
     def names(self) -> Iterator[Named]:
         """How each component, child and requirement was given."""

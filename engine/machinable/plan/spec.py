@@ -152,10 +152,7 @@ class TrialSpec:
     results: tuple[str, ...] = ()  # artifacts that it promises
     default_threads: int = 1  # with how many it computes if it does not say how many cpus it takes
     attempt: int = 1
-    # The folder of a former attempt, in the storage or, absolute, on this host: go on from its last checkpoint.
-    resume_from: str | None = None
-    sample: Mapping[str, Plain] | None = None  # of a search: `of` which trial, its `number` and its `values`
-    iterations: int | None = None  # after how many a sample ends that nobody leads; never stored here
+    resume_from: str | None = None  # the folder of a former attempt, whose last checkpoint it continues from
 
     @property
     def threads(self) -> int:
@@ -184,7 +181,6 @@ class TrialSpec:
             "requires": {name: needed.as_data() for name, needed in self.requires.items()},
             "tags": dict(self.tags),
             "identity": self.identity,
-            **({} if self.sample is None else {"sample": dict(self.sample)}),
         }
 
 
@@ -229,7 +225,6 @@ def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:
         tags=row.get("tags", {}),
         requires={name: Requirement(**needed) for name, needed in row.get("requires", {}).items()},
         identity=row.get("identity", ""),
-        sample=row.get("sample"),
     )
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from machinable.errors import WrongType
-from machinable.plan.identity import version_key, visible_elements
-from machinable.plan.request import Named, TaskRequest, Tuning
-from machinable.serialization import Plain, as_plain
+from machinable.plan.identity import version_key
+from machinable.plan.request import Named, TaskRequest
+from machinable.serialization import Plain
 
 __all__ = ["task_as_data"]
 
 
 def task_as_data(wish: TaskRequest) -> dict[str, Plain]:
-    """A task as plain data; hidden keys are left out, and of `tune` what is not plain."""
+    """A task as plain data; hidden keys are left out."""
     return {
         "components": [
             {
@@ -47,7 +45,6 @@ def task_as_data(wish: TaskRequest) -> dict[str, Plain]:
         ],
         "levels": [[level.name, level.total] for level in wish.levels],
         "versions": [_versions(version) for version in wish.versions],
-        "tune": wish.tuning and _tuning_as_data(wish.tuning),
     }
 
 
@@ -59,25 +56,3 @@ def _versions(version: Any) -> Plain:
     if isinstance(version, (list, tuple)):
         return type(version)(map(_versions, version))
     return version_key(version)
-
-
-def _tuning_as_data(tuning: Tuning) -> dict[str, Plain]:
-    """What was asked for, and under `lost` the paths of what has no plain form, such as a distribution of Ray Tune."""
-    lost: list[str] = []
-
-    def kept(value: Any, path: str) -> Plain:
-        if isinstance(value, Mapping):
-            return {str(key): kept(item, f"{path}.{key}") for key, item in value.items()}
-        try:
-            return as_plain(value, path, tuples=True)
-        except WrongType:
-            lost.append(path)
-            return None
-
-    return {
-        "stop": kept(tuning.stop, "stop"),
-        "config": visible_elements([kept(tuning.config, "config")]) or {},
-        "num_samples": tuning.num_samples,
-        "options": kept(tuning.options, "options"),
-        "lost": lost,
-    }

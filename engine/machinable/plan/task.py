@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from machinable.config.versions import elements_of, expand_lists
-from machinable.errors import ImportFailed, InvalidType, InvalidValue, MissingMember, UnknownName
+from machinable.errors import ImportFailed, InvalidType, InvalidValue, MissingMember, Refused, UnknownName
 from machinable.events import check_callback
 from machinable.plan.plan import Plan
 from machinable.plan.planner import expand
-from machinable.plan.request import Call, ChildCall, Level, Named, RequirementCall, TaskRequest, Tuning
+from machinable.plan.request import Call, ChildCall, Level, Named, RequirementCall, TaskRequest
 from machinable.plan.requirements import asked_requirements
 from machinable.plan.resources import parse_resources
 from machinable.project import Project
@@ -39,7 +39,6 @@ class Task:
         self.levels: list[Level] = []
         self.versions: list[Any] = []
         self.name: str | None = None
-        self.tuning: Tuning | None = None
         self.callbacks: list[Callable[[Any], Any]] = []
         if isinstance(component, Task):
             vars(self).update(vars(component.copy()))
@@ -118,37 +117,16 @@ class Task:
         self.versions.append(_as_now(version))
         return self
 
-    def tune(
-        self, stop: Any = None, config: Mapping[str, Any] | None = None, num_samples: int = 1, **kwargs: Any
-    ) -> Task:
-        """Hands every trial to Ray Tune, on the engine `ray`; a further call replaces an earlier one.
-
-        Args:
-            stop: when a sample ends, as Ray Tune takes it: a mapping of columns to values, a function, a stopper.
-            config: what is sampled, by configuration key: values, or distributions of Ray Tune.
-            num_samples: how often it is sampled for each trial.
-            kwargs: for Ray Tune, unchanged.
+    def tune(self, *args: Any, **kwargs: Any) -> Task:
+        """Refuse: there are no searches at the moment.
 
         Raises:
-            InvalidType, InvalidValue: an argument of another form.
+            Refused: always.
         """
-        if stop is not None and not isinstance(stop, Mapping) and not callable(stop):
-            raise InvalidType(
-                f"tune stops on a mapping or a function, not {stop!r}",
-                given=stop,
-                todo="Give a mapping such as {'loss': 0.1}, or a stopper of Ray Tune.",
-            )
-        if config is not None and not isinstance(config, Mapping):
-            raise InvalidType(f"tune samples a mapping of configuration keys, not {config!r}", given=config)
-        for key in config or ():
-            if not isinstance(key, str):
-                raise InvalidType(f"the keys that tune samples are text, not {key!r}", given=key)
-        if isinstance(num_samples, bool) or not isinstance(num_samples, int):
-            raise InvalidType(f"tune takes a whole number of samples, not {num_samples!r}", given=num_samples)
-        if num_samples < 1:
-            raise InvalidValue(f"tune takes at least one sample, not {num_samples}", given=num_samples)
-        self.tuning = Tuning(stop, dict(config or {}), num_samples, kwargs)
-        return self
+        raise Refused(
+            "Task.tune: searches by Ray Tune were removed, and searches on every engine are not there yet",
+            todo="List what to try as versions: .component(name, [{'lr': 0.1}, {'lr': 0.01}]).",
+        )
 
     def on_complete(self, callback: Callable[[Any], Any]) -> Task:
         """Calls `callback(trial)` for each of this task's own trials when it has finished, reused ones too.
@@ -193,7 +171,6 @@ class Task:
         ]
         task.levels = list(self.levels)
         task.versions = deepcopy(self.versions)
-        task.tuning = self.tuning
         task.callbacks = list(self.callbacks)
         return task
 
@@ -212,7 +189,7 @@ class Task:
     @property
     def wish(self) -> TaskRequest:
         """What has been asked for so far, frozen."""
-        return TaskRequest(tuple(self.calls), tuple(self.levels), tuple(self.versions), self.name, self.tuning)
+        return TaskRequest(tuple(self.calls), tuple(self.levels), tuple(self.versions), self.name)
 
     def _level(self, k: int, name: str, method: str) -> Task:
         if isinstance(k, bool) or not isinstance(k, int):
@@ -319,11 +296,10 @@ def task_from_data(data: Mapping[str, Plain]) -> Task:
     """The task that was stored as `data`, the value of `task` in execution.json.
 
     Classes and functions are imported now, from where `sys.path` says. What was left out is gone: hidden keys, which
-    the project has again, and values of `tune`.
+    the project has again.
 
     Raises:
         ImportFailed, MissingMember: a class or a function cannot be found.
-        InvalidValue: it was tuned with values that could not be stored.
     """
     task = Task()
     for call in data["components"]:
@@ -349,15 +325,6 @@ def task_from_data(data: Mapping[str, Plain]) -> Task:
         task.repeat(total, name)
     for version in data["versions"]:
         task.version(version)
-    tuning = data.get("tune")
-    if tuning is not None:
-        if tuning["lost"]:
-            raise InvalidValue(
-                f"the task was tuned with values that could not be stored: {', '.join(tuning['lost'])}",
-                given=tuning["lost"],
-                todo="Give the task again.",
-            )
-        task.tune(tuning["stop"], tuning["config"], tuning["num_samples"], **tuning["options"])
     return task
 
 

@@ -13,7 +13,7 @@ from machinable.config.method_calls import calls_in
 from machinable.errors import ArtifactExists, Refused, StorageUnavailable
 from machinable.plan.table import flatten
 from machinable.replay.rerun import asked, request_of
-from machinable.replay.restore_code import Code, codes_of, project_of, refuse_unreachable, repeatable
+from machinable.replay.restore_code import Code, codes_of, project_of, refuse_unreachable
 from machinable.replay.source_files import Needed, needed
 from machinable.results.execution import Execution
 from machinable.results.storage import Storage
@@ -82,7 +82,7 @@ def export(
     target = os.path.abspath(os.path.expanduser(to))
     if os.path.lexists(target):
         raise ArtifactExists(f"{to} exists already", given=to, todo="Name a folder that is not there yet: --to DIR.")
-    wanted, left_out = repeatable(execution, execution.trials if uids is None else [execution[uid] for uid in uids])
+    wanted = execution.trials if uids is None else [execution[uid] for uid in uids]
     trials = _with_required(execution, wanted)
     refuse_unreachable(execution)
     code, *others = [Code(None, trials)] if project is not None else codes_of(execution, trials)
@@ -108,7 +108,7 @@ def export(
             )
         requirements = _requirements(found, execution.data.get("packages") or {})
         _write(target, place, execution, facts, found, requirements)
-    return Exported(target, names, found.files, requirements, [*left_out, *notes, *_notes(facts, described, found)])
+    return Exported(target, names, found.files, requirements, [*notes, *_notes(facts, described, found)])
 
 
 def _uids(code: Code) -> list[str]:
@@ -129,8 +129,7 @@ def _with_required(execution: Execution, wanted: Sequence[Trial]) -> list[Trial]
 
 def _facts(trial: Trial, code: Mapping[str, Any]) -> dict[str, Any]:
     planned = {part: decode(trial.planned(part)) for part in ("config", "children")}
-    facts = facts_of(trial.description, planned, code)
-    return facts if trial.sample is None else {**facts, "iterations": trial.iterations}
+    return facts_of(trial.description, planned, code)
 
 
 def facts_of(described: Mapping[str, Any], planned: Mapping[str, Any], code: Mapping[str, Any]) -> dict[str, Any]:

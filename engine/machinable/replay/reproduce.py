@@ -14,7 +14,7 @@ from typing import Any
 from machinable.errors import InvalidValue, Refused
 from machinable.execution.environment import host, packages
 from machinable.replay.rerun import asked, request_of
-from machinable.replay.restore_code import Code, codes_of, is_search, project_of, refuse_unreachable, repeatable
+from machinable.replay.restore_code import Code, codes_of, project_of, refuse_unreachable
 from machinable.results.diff import (
     Change,
     Difference,
@@ -128,10 +128,10 @@ def reproduce(
     if not 0 <= tolerance < float("inf"):
         raise InvalidValue(f"the tolerance is {tolerance}", given=tolerance, todo="Give a number such as 1e-6.")
     execution = storage[identifier]
-    trials, left_out = repeatable(execution, _chosen(execution, uids))
+    trials = _chosen(execution, uids)
     refuse_unreachable(execution)
     codes = [Code(None, trials)] if project is not None else codes_of(execution, trials)
-    notes = [*left_out, *_notes(execution, trials, codes)]
+    notes = list(_notes(execution, trials, codes))
     where = _engine(execution.data) if engine is None else engine
     with _directory(keep) as directory, ExitStack() as opened:
         places = []
@@ -145,7 +145,7 @@ def reproduce(
                 tell(line)
         again = []
         for code, place, home in places:
-            is_whole = len(code.trials) == len(execution) and not is_search(execution)
+            is_whole = len(code.trials) == len(execution)
             wanted = None if is_whole else [trial.uid for trial in code.trials]
             request = request_of("run", execution, wanted, place, home, where, tell is not None)
             folder: str = asked(request, directory)
@@ -161,7 +161,7 @@ def _chosen(execution: Execution, uids: Sequence[str] | None) -> list[Trial]:
         raise Refused(
             f"no trial of {execution} has ended, so there is nothing to compare with ({states})",
             given=str(execution),
-            todo="Search again." if is_search(execution) else f"Let it end: machinable resume {execution}",
+            todo=f"Let it end: machinable resume {execution}",
         )
     return ended
 
@@ -178,16 +178,12 @@ def _notes(execution: Execution, trials: Sequence[Trial], codes: Sequence[Code])
         said = "was given on the command line; hidden values are not stored, it is as the project says"
         yield f"the value of {name} {said}"
     left_out = len(execution) - len(trials)
-    samples = [trial for trial in trials if trial.attempt > 1 and trial.sample is not None]
-    if samples:
-        who = "a sample" if len(samples) == 1 else f"each of {len(samples)} samples"
-        yield f"{who} that was set aside or tried again is repeated in one go"
     others = [trial for trial in execution.trials if trial.status not in ENDED]
     if others and left_out >= len(others):
         count = len(others)
         yield f"{count} trial{'' if count == 1 else 's'} of {execution} had not ended and cannot be compared"
     for trial in trials:
-        if trial.attempt > 1 and trial.sample is None:
+        if trial.attempt > 1:
             yield f"trial {trial.uid} ended with attempt {trial.attempt}, and begins with attempt 1 again"
         if (checkpoint := trial.flags.get("CHECKPOINT")) is not None:
             yield f"trial {trial.uid} began from the checkpoint {checkpoint}, which is not in the backup"

@@ -17,8 +17,7 @@ from machinable.plan.plan import Plan
 from machinable.plan.spec import Target, TrialSpec
 from machinable.plan.table import flatten
 from machinable.plan.task import Task
-from machinable.project import Project
-from machinable.replay.partial_plan import part, part_with, samples_in
+from machinable.replay.partial_plan import part
 from machinable.results.execution import Execution
 from machinable.serialization import Plain, decode, encode
 
@@ -32,7 +31,6 @@ class Request:
     Attributes:
         what: `run`: run the task into `storage`; `describe`: only say what the plan knows about each trial.
         task, name, seed: as stored. uids: of the trials that are meant; None: all.
-        samples: of a search, which are repeated without it; see `samples_in`.
         function: `module:qualname` of what runs in place of every component.
         project: the restored code. storage: a directory. engine: where trials run. shows: whether progress is told.
     """
@@ -43,7 +41,6 @@ class Request:
     name: str | None
     seed: str
     uids: Sequence[str] | None
-    samples: Sequence[Mapping[str, Plain]] | None
     project: str
     storage: str = ""
     engine: Any = "local"
@@ -59,9 +56,8 @@ def request_of(
     engine: Any = "local",
     shows: bool = False,
 ) -> Request:
-    """A request about a stored execution. Of a search, `uids` are those of samples that can be repeated."""
+    """A request about a stored execution."""
     data = execution.data
-    samples = None if uids is None else samples_in(execution, uids)
     return Request(
         what,
         data["task"],
@@ -69,7 +65,6 @@ def request_of(
         execution.name,
         execution.id,
         uids,
-        samples,
         project,
         storage,
         engine,
@@ -173,10 +168,10 @@ def _task(request: Request) -> Task:
     from machinable.plan.task import task_from_data
 
     with importing(request.project):
-        task = task_from_data({**request.task, "tune": None})  # its samples are there, if not how they were drawn
+        task = task_from_data(request.task)
     if request.name is not None:
         task.named(request.name)
-    return task if request.uids is None else _Chosen(task, request.uids, request.samples)
+    return task if request.uids is None else _Chosen(task, request.uids)
 
 
 def _run(request: Request) -> str:
@@ -249,18 +244,11 @@ def _class_of(spec: Any) -> dict[str, Any]:
 
 
 class _Chosen(Task):
-    """A task of which only some trials are run, or samples in place of them; their flags are those of the whole plan.
+    """A task of which only some trials are run; their flags are those of the whole plan."""
 
-    Args:
-        samples: of a search that the task was, as they are stored.
-    """
-
-    def __init__(self, task: Task, uids: Sequence[str], samples: Sequence[Mapping[str, Any]] | None) -> None:
+    def __init__(self, task: Task, uids: Sequence[str]) -> None:
         super().__init__(task)
         self._uids = uids
-        self._samples = samples
 
     def plan(self, project: Any = None, seed: object = None) -> Plan:
-        where = project if isinstance(project, Project) else Project(project)
-        plan = super().plan(where, seed)
-        return part(plan, self._uids) if self._samples is None else part_with(plan, where, self._samples, self._uids)
+        return part(super().plan(project, seed), self._uids)

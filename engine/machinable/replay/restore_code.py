@@ -14,10 +14,9 @@ from machinable.storage.archive import unpack
 from machinable.storage.code_snapshot import digest
 from machinable.storage.streams import read_rows
 
-__all__ = ["Code", "codes_of", "is_search", "project_of", "refuse_unreachable", "repeatable"]
+__all__ = ["Code", "codes_of", "project_of", "refuse_unreachable"]
 
 SHOWN = 5
-_FROM_OUTSIDE = ("KeyboardInterrupt", "WorkerError", "WorkerLost")
 
 
 class Code(NamedTuple):
@@ -89,47 +88,6 @@ def project_of(execution: Execution, code: Code, project: str | None, directory:
     archive = execution.files.read(layout.join(str(execution), code.file))
     skipped = unpack(archive, directory).skipped
     return directory, [f"the link {name} led out of the project and was not restored" for name in skipped]
-
-
-def is_search(execution: Execution) -> bool:
-    """Whether its trials are samples of a search, and what these require."""
-    return execution.data["task"].get("tune") is not None
-
-
-def repeatable(execution: Execution, trials: Sequence[Trial]) -> tuple[list[Trial], list[str]]:
-    """The trials without those samples of a search that nobody can repeat from their beginning; and why those are not.
-
-    Raises:
-        Refused: none is left.
-    """
-    kept = [trial for trial in trials if trial.sample is None or trial.iterations is not None]
-    left_out: dict[str, list[Trial]] = {}
-    for trial in trials:
-        if trial.sample is not None and trial.iterations is None:
-            left_out.setdefault(_why_not(trial), []).append(trial)
-    notes = [f"{_several(some)} cannot be repeated: {why}" for why, some in left_out.items()]
-    if notes and all(trial.sample is None for trial in kept):
-        raise Refused(
-            f"none of these samples of {execution} can be repeated from its beginning",
-            given=str(execution),
-            details=notes,
-            todo="Search again. With the same seed, samples that Ray Tune draws by itself are the same.",
-        )
-    return kept, notes
-
-
-def _why_not(trial: Trial) -> str:
-    if trial.status == "failed" and (trial.error or {}).get("type") in _FROM_OUTSIDE:
-        return "Ray Tune gave up, or a worker was lost"
-    if trial.status in ("finished", "failed"):
-        return "other values, or the state of another sample, came in on the way, as in population based training"
-    return "it was not led to its end"
-
-
-def _several(trials: Sequence[Trial]) -> str:
-    shown = ", ".join(trial.uid for trial in trials[:SHOWN])
-    more = f" and {len(trials) - SHOWN} more" if len(trials) > SHOWN else ""
-    return f"the sample{'' if len(trials) == 1 else 's'} {shown}{more}"
 
 
 def refuse_unreachable(execution: Execution) -> None:

@@ -110,15 +110,6 @@ class Trial:
         return decode(self._row.get("tags", {}))  # type: ignore[no-any-return]
 
     @property
-    def sample(self) -> dict[str, Any] | None:
-        """Of a sample of a search: `of`, the uid of the trial that was searched, its `number`, and its `values`.
-
-        The values are those that it began with; a scheduler of Ray Tune may give it others on the way, which `config`
-        has then. None for all other trials.
-        """
-        return decode(self._row.get("sample"))  # type: ignore[no-any-return]
-
-    @property
     def identity(self) -> str:
         """The identity of its computation."""
         return self._row.get("identity", "")  # type: ignore[no-any-return]
@@ -265,15 +256,6 @@ class Trial:
     def threads(self) -> int | None:
         """With how many threads it computed."""
         return self._fact("threads")  # type: ignore[no-any-return]
-
-    @property
-    def iterations(self) -> int | None:
-        """How many iterations make a sample of a search again from its beginning.
-
-        None for all other trials, and where no number of them does: before a sample has ended, if its worker was lost
-        or Ray Tune has given it up, and if it took over the state of another sample, or other values, on the way.
-        """
-        return self._fact("iterations")  # type: ignore[no-any-return]
 
     @property
     def result(self) -> Plain:

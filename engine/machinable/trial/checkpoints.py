@@ -17,14 +17,14 @@ from machinable.component.base import Component, Part
 from machinable.component.local_dir import LocalFolder
 from machinable.component.record import Restored
 from machinable.errors import InvalidType, MachinableError
-from machinable.serialization import Plain, dumps, loads
+from machinable.serialization import Plain, loads
 from machinable.storage import layout
-from machinable.storage.files import DirectoryFiles, Files
+from machinable.storage.files import Files
 from machinable.storage.hashing import digest, digest_of_file, tree_digest
 from machinable.storage.layout import CHECKPOINTS, join
 from machinable.storage.streams import RowWriter, read_rows
 
-__all__ = ["NODE", "Checkpoints", "Resumed", "pack", "resume", "save"]
+__all__ = ["NODE", "Checkpoints", "Resumed", "resume", "save"]
 
 NODE = "node"  # who has saved: the component itself, or else the index of a child
 
@@ -174,54 +174,29 @@ class _Changed(Exception):
     """Something is not any more what it was when the checkpoint was saved."""
 
 
-def pack(facts: Mapping[str, Any], files: Files, path: str, directory: str) -> None:
-    """Copy what `resume` needs of a trial, so that it can go on elsewhere whatever becomes of this attempt.
-
-    Args:
-        facts: what was noted when the checkpoint was saved. files, path: the trial's folder. directory: on this host.
-    """
-    there = DirectoryFiles(directory)
-    for name in [layout.join(layout.ARTIFACTS, name) for name in facts["artifacts"]]:
-        there.write(name, files.read(layout.join(path, name)))
-    for name in [saved["name"] for saved in facts["saved"].values()]:
-        if name.partition("/")[0] == layout.CHECKPOINTS:
-            for found in _files_at(files, layout.join(path, name)):
-                there.write(found.removeprefix(path + "/"), files.read(found))
-    for scope in facts["rows"]:
-        writer = RowWriter(there, layout.scope_file(scope))
-        for row in read_rows(files, layout.join(path, layout.scope_file(scope))):
-            writer.append(row)
-        writer.close()
-    there.write(layout.STATUS, dumps({"at_checkpoint": facts}).encode())
-
-
-def _files_at(files: Files, path: str) -> list[str]:
-    return [found.path for found in files.walk(path)] if files.is_directory(path) else [path]
-
-
-def resume(source: Files, former: str, files: Files, path: str, checkpoints: LocalFolder) -> Resumed | str:
+def resume(files: Files, former: str, path: str, checkpoints: LocalFolder) -> Resumed | str:
     """Bring back what was there when the last checkpoint of a former attempt was saved.
 
     Args:
-        source, former: the folder of the former attempt, and where it is. files, path: that of the new one.
+        files: the storage. former: the folder of the former attempt. path: that of the new one.
         checkpoints: the new one's checkpoints.
 
     Returns:
         Where to go on; or a text, why that cannot be and the new attempt begins from scratch, with nothing in it.
     """
     try:
-        facts = loads(source.read(layout.join(former, layout.STATUS)))["at_checkpoint"]
+        facts = loads(files.read(layout.join(former, layout.STATUS)))["at_checkpoint"]
         if facts is None:
             return "it has no checkpoint"
         saved: Mapping[str, Mapping[str, Plain]] = facts["saved"]
-        rows = {scope: _rows(source, former, scope, count) for scope, count in facts["rows"].items()}
+        rows = {scope: _rows(files, former, scope, count) for scope, count in facts["rows"].items()}
         for name, known in facts["artifacts"].items():
-            data = _read(source, layout.join(former, layout.ARTIFACTS, name))
+            data = _read(files, layout.join(former, layout.ARTIFACTS, name))
             if digest(data) != known:
                 raise _Changed(f"the artifact {name!r} was changed after the checkpoint")
             files.write(layout.join(path, layout.ARTIFACTS, name), data)
-        for found in source.walk(layout.join(former, layout.CHECKPOINTS)):
-            files.write(layout.join(path, found.path.removeprefix(former).lstrip("/")), source.read(found.path))
+        for found in files.walk(layout.join(former, layout.CHECKPOINTS)):
+            files.write(layout.join(path, found.path.removeprefix(former).lstrip("/")), files.read(found.path))
         *_, last = saved.values()
         paths = {who: _local_path(one, checkpoints) for who, one in saved.items()}
     except (_Changed, KeyError, TypeError, ValueError, FileNotFoundError, MachinableError) as error:

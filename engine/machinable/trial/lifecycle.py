@@ -8,31 +8,13 @@ from __future__ import annotations
 import os
 import sys
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from machinable.component.base import Component, TrialContext, overrides
 from machinable.plan.spec import ChildSpec
-from machinable.serialization import Plain
 from machinable.trial.children import connect, create, destroy
 
-__all__ = ["Course", "Order", "ReturnsOnce", "Steps", "live"]
-
-
-class Order(NamedTuple):
-    """What a trial that is led does next: "go" on, "save" a checkpoint into a directory of this host, or "end"."""
-
-    what: Literal["go", "save", "end"]
-    directory: str = ""
-
-
-class Steps(Protocol):
-    """Somebody outside leads a trial, iteration by iteration."""
-
-    def done(self, row: dict[str, Plain] | None, is_last: bool) -> Order:
-        """An iteration is over, with the row that it saved last; waits for what comes next."""
-
-    def saved(self, is_saved: bool) -> Order:
-        """A checkpoint was saved, if the component has something to save; waits for what comes next."""
+__all__ = ["Course", "ReturnsOnce", "live"]
 
 
 class Course(TrialContext, Protocol):
@@ -58,13 +40,6 @@ class Course(TrialContext, Protocol):
 
     @property
     def checkpoints(self) -> Iterations: ...
-
-    @property
-    def steps(self) -> Steps | None:
-        """Who leads it; None in a trial that goes its own way."""
-
-    def keep_checkpoint(self, directory: str) -> None:
-        """Copy all that the last checkpoint needs into a directory of this host."""
 
 
 class Iterations(Protocol):
@@ -118,13 +93,12 @@ def _execute(node: Component, course: Course) -> Any:
         course.log.warning("on_execute raised StopIteration: it has ended with the result None")
     if overrides(type(node), "on_execute_iteration"):
         first = course.first_iteration()
-        if first is not None and (course.steps is not None or not node.flags.get("TUNING")):
-            _iterate(node, *first, course)
+        if first is not None:
+            _iterate(node, *first, course.checkpoints)
     return result
 
 
-def _iterate(node: Component, iteration: int, has_begun: bool, course: Course) -> None:
-    checkpoints, steps = course.checkpoints, course.steps
+def _iterate(node: Component, iteration: int, has_begun: bool, checkpoints: Iterations) -> None:
     while True:
         node.flags["ITERATION"] = iteration
         checkpoints.before()
@@ -132,7 +106,6 @@ def _iterate(node: Component, iteration: int, has_begun: bool, course: Course) -
             node.on_before_execute_iteration(iteration)
         checkpoints.within(iteration)
         has_begun = False
-        before = node.record.last if steps is not None else None
         try:
             with ReturnsOnce():
                 answer = node.on_execute_iteration(iteration)
@@ -143,26 +116,9 @@ def _iterate(node: Component, iteration: int, has_begun: bool, course: Course) -
             if node.on_after_execute_iteration(iteration) is not False:
                 node.record.save_iteration(iteration)
         checkpoints.after(iteration, is_last)
-        if steps is not None:
-            row = node.record.last
-            order = steps.done(row if row is not before else None, is_last)
-            is_last = _follow(order, node, iteration, is_last, course) or is_last
         if is_last:
             return
         iteration += 1
-
-
-def _follow(order: Order, node: Component, iteration: int, is_last: bool, course: Course) -> bool:
-    """Do as one is told between two iterations; gives whether no further one is wanted."""
-    assert course.steps is not None
-    while order.what == "save":
-        course.checkpoints.before()  # the checkpoint is of the state between the two
-        saved = node.save_checkpoint()
-        course.checkpoints.after(iteration, is_last)
-        if saved is not False:
-            course.keep_checkpoint(order.directory)
-        order = course.steps.saved(saved is not False)
-    return order.what == "end"
 
 
 class ReturnsOnce:

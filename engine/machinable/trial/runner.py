@@ -16,17 +16,17 @@ from machinable.component.imports import Code, check_function, importing, load_c
 from machinable.component.local_dir import LocalFolder
 from machinable.component.record import Clock, Record
 from machinable.config.config import evaluate_stored
-from machinable.errors import Damaged, InvalidType, MissingArtifact, NotAvailable, WrongType
+from machinable.errors import InvalidType, MissingArtifact, NotAvailable, WrongType
 from machinable.plan.spec import ChildSpec, Outcome, State, Target, TrialSpec
 from machinable.serialization import Plain, as_plain
 from machinable.storage import layout
-from machinable.storage.files import DirectoryFiles, Files
+from machinable.storage.files import Files
 from machinable.storage.streams import RowWriter, TextWriter
 from machinable.trial import seeding
 from machinable.trial.capture import Capture
 from machinable.trial.checkpoints import NODE, Checkpoints
 from machinable.trial.children import child_specs, construct, create
-from machinable.trial.lifecycle import Order, ReturnsOnce, Steps, live
+from machinable.trial.lifecycle import ReturnsOnce, live
 from machinable.trial.seeding import Seeding
 from machinable.trial.status import StatusFiles
 from machinable.trial.tracebacks import error_data
@@ -59,7 +59,6 @@ def run(
     progress: Progress | None = None,
     locks: tuple[str | None, float] | None = None,
     stored_trial: Callable[[Files, str], Any] | None = None,
-    steps: Steps | None = None,
 ) -> Outcome:
     """Run one attempt of a trial. With `spec.resume_from` it goes on from the last checkpoint of a former one.
 
@@ -76,7 +75,6 @@ def run(
             default: the storage.
         stored_trial: gives the trial at a place such as `OY1p1o/9c2EapVGXnPH`, for components that look into what
             they require as people do.
-        steps: leads it iteration by iteration, as it is a sample of a search. Without, `spec.iterations` counts.
 
     Returns:
         How it ended. Whatever the component raises, `SystemExit` too, is in there as data.
@@ -84,21 +82,7 @@ def run(
     Raises:
         KeyboardInterrupt: the trial was interrupted; its folder says so.
     """
-    return _Trial(spec, files, folder, project, attempt, live, progress, locks, stored_trial, steps).run(code, capture)
-
-
-class _Count:
-    """Leads a trial for so many iterations."""
-
-    def __init__(self, iterations: int) -> None:
-        self._left = iterations
-
-    def done(self, row: dict[str, Plain] | None, is_last: bool) -> Order:
-        self._left -= 1
-        return Order("go" if self._left else "end")
-
-    def saved(self, is_saved: bool) -> Order:
-        raise AssertionError("no checkpoint was asked for")
+    return _Trial(spec, files, folder, project, attempt, live, progress, locks, stored_trial).run(code, capture)
 
 
 class _Trial:
@@ -115,9 +99,7 @@ class _Trial:
         progress: Progress | None,
         locks: tuple[str | None, float] | None,
         stored_trial: Callable[[Files, str], Any] | None,
-        steps: Steps | None,
     ) -> None:
-        self.steps = _Count(spec.iterations) if steps is None and spec.iterations else steps
         self._spec = spec
         self._files = files
         self._folder = folder
@@ -212,9 +194,7 @@ class _Trial:
         try:
             stored_state: State = "interrupted" if self._interrupt is not None else state
             inputs = {name: read for name, read in self._requires.inputs.items() if read} if self._requires else {}
-            self._papers.close(
-                stored_state, self._result, error, self._seeding.applied, self._written, inputs, self._iterations()
-            )
+            self._papers.close(stored_state, self._result, error, self._seeding.applied, self._written, inputs)
         except Exception as lost:  # nobody can read how it ended: it has not ended well
             state, self._result = "failed", None
             error = error or error_data(lost)
@@ -235,12 +215,8 @@ class _Trial:
         """Bring back what there was at the last checkpoint of a former attempt, or say why that cannot be."""
         from machinable.trial.checkpoints import resume  # few trials go on
 
-        source = DirectoryFiles(former) if os.path.isabs(former) else self._files
-        folder = "" if os.path.isabs(former) else former
-        found = resume(source, folder, self._files, self._path, self._checkpoint_folder)
+        found = resume(self._files, former, self._path, self._checkpoint_folder)
         if isinstance(found, str):
-            if self._spec.flags.get("TUNING"):  # whoever searches believes that it is where it was
-                raise Damaged(f"the checkpoint cannot be restored: {found}", given=former)
             self.log.warning("it cannot go on from the former attempt and begins again: %s", found)
             return
         self._resumed = found
@@ -248,27 +224,6 @@ class _Trial:
         self._papers.saved(found.checkpoint, found.facts)
         self.record  # noqa: B018 - its rows are there, whether it will be used or not
         self.log.info("it goes on from %s", former)
-
-    def _iterations(self) -> int | None:
-        """How many iterations have begun; None if they were not all those of this sample, with these values."""
-        if not self._is_whole:
-            return None
-        last = None if self._node is None else self._node.flags.get("ITERATION")
-        if last is not None:
-            return int(last) + 1
-        return (self._resumed.facts["iteration"] or 0) if self._resumed is not None else 0
-
-    @property
-    def _is_whole(self) -> bool:
-        """Whether it is what it is by itself, not by going on from another sample or with other values."""
-        return self._resumed is None or self._resumed.facts.get("sample") == self._spec.sample
-
-    def keep_checkpoint(self, directory: str) -> None:
-        from machinable.trial.checkpoints import pack  # few trials are led
-
-        if self._record is not None:
-            self._record.store()
-        pack(self._papers.at_checkpoint, self._files, self._path, directory)
 
     def _around_a_checkpoint(self) -> dict[str, Plain]:
         """What there is now, which a trial that goes on from here begins with."""
@@ -278,7 +233,6 @@ class _Trial:
             "rows": rows,
             "artifacts": {name: facts["digest"] for name, facts in written.items()},
             "generators": seeding.states(self._spec.seed),
-            **({} if self._spec.sample is None else {"sample": dict(self._spec.sample) if self._is_whole else None}),
         }
 
     def _digests(self) -> dict[str, dict[str, Plain]]:
@@ -410,7 +364,7 @@ class _Trial:
         calls: bool = True,
     ) -> Component:
         part = Part(self, spec, is_child=node is not None)
-        all_flags = {**flags, "TUNING": self._spec.flags.get("TUNING", False), "CHILD_ALIAS": {}}
+        all_flags = {**flags, "TUNING": False, "CHILD_ALIAS": {}}
         mixins = {mixin.attribute: partial(load_mixin, mixin, self._project) for mixin in spec.mixins}
         return construct(cls, part, spec, all_flags, node, mixins=mixins, tags=self._spec.tags, calls=calls)
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
 
 from machinable.plan.spec import State, TrialSpec
 from machinable.serialization import Plain, dumps
@@ -60,8 +59,6 @@ class StatusFiles:
             "artifacts": {},
             "inputs": {},
         }
-        if spec.sample is not None:
-            self._status["iterations"] = None
 
     def open(self) -> None:
         """The trial runs, from now on with a heartbeat."""
@@ -93,13 +90,11 @@ class StatusFiles:
         seeding: Sequence[str],
         artifacts: Mapping[str, Plain] = MappingProxyType({}),
         inputs: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
-        iterations: int | None = None,
     ) -> None:
         """The trial is over. Closing again says the last word.
 
         Args:
             artifacts: digest and size of each. inputs: the digests of what it has read, by requirement and name.
-            iterations: how many make a sample again from its beginning; None: no number of them does.
         """
         heartbeat.remove(self._beat)
         with self._lock:
@@ -113,17 +108,10 @@ class StatusFiles:
                 "artifacts": dict(artifacts),
                 "inputs": {name: dict(read) for name, read in inputs.items()},
             }
-            if self._spec.sample is not None:
-                self._status["iterations"] = iterations if state != "interrupted" else None
             facts = self._status["at_checkpoint"]
             if state == "finished" and facts is not None:  # nobody goes on from there
                 self._status["at_checkpoint"] = {"saved": facts["saved"]}
             self._write_status()
-
-    @property
-    def at_checkpoint(self) -> Mapping[str, Any]:
-        """What was noted with the last checkpoint."""
-        return self._status["at_checkpoint"]  # type: ignore[no-any-return]
 
     @property
     def digests(self) -> dict[str, str]:

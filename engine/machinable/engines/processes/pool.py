@@ -16,18 +16,18 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any, BinaryIO, Literal, NamedTuple
 
-from machinable.engines.base import OnProgress, Work, WorkerError, WorkerLost, order_message
+from machinable.engines.base import OnProgress, Work, WorkerError, WorkerLost
 from machinable.engines.processes.parcel import Packer
 from machinable.engines.processes.threads import VARIABLES
 from machinable.engines.processes.worker import GRACE, read_message, write_message
 from machinable.errors import InvalidType, InvalidValue
 from machinable.plan.spec import Outcome, TrialSpec
-from machinable.serialization import Plain, loads
+from machinable.serialization import loads
 from machinable.storage.process_info import cores
 
 __all__ = ["Origin", "ProcessesEngine", "Scratch", "read_outcome"]
@@ -111,7 +111,6 @@ class ProcessesEngine:
         self.slots = cores() if slots is None else _count("slots", slots)
         self.recycle = None if recycle is None else _count("recycle", recycle)
         self.on_progress: OnProgress | None = None
-        self.on_step: Callable[[Mapping[str, Plain]], None] | None = None  # for trials that are led
         self.origin: Origin | None = None  # what workers have from this process, if not as it is when they start
         self._lock = threading.RLock()
         self._workers: list[_Worker] = []
@@ -150,13 +149,6 @@ class ProcessesEngine:
             self._queue.append(_Job(future, work, spec, threads, bytes))
         self._dispatch()
         return future
-
-    def order(self, future: Future[Any], order: list[str]) -> None:
-        """Tell a trial that is led what to do next."""
-        with self._lock:
-            found = [worker for worker in self._workers if worker.job is not None and worker.job.future is future]
-        for worker in found:
-            worker.write(order_message(order))
 
     def interrupt(self) -> None:
         """Raise `KeyboardInterrupt` in all trials that run; those that wait do not begin. The futures tell the end."""
@@ -255,10 +247,6 @@ class ProcessesEngine:
             if self.on_progress is not None:
                 self.on_progress(*loads(reply)["progress"])
             return
-        if reply.startswith(_STEP):
-            if self.on_step is not None:
-                self.on_step(loads(reply)["step"])
-            return
         with self._lock:
             job, worker.job = worker.job, None
             worker.count += 1
@@ -296,8 +284,8 @@ class ProcessesEngine:
             job.future.set_exception(KeyboardInterrupt(how) if worker.is_interrupted else WorkerLost(how, code))
 
 
-_OUTCOME, _ERROR, _PROGRESS, _STEP, _INTERRUPTED = (
-    f'{{"{kind}": '.encode("ascii") for kind in ("outcome", "error", "progress", "step", "interrupted")
+_OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED = (
+    f'{{"{kind}": '.encode("ascii") for kind in ("outcome", "error", "progress", "interrupted")
 )
 
 
@@ -443,7 +431,7 @@ class _Worker:
             if self._has_exited():  # a process that it has forked holds the pipe open
                 return None
         body = read_message(self._replies)
-        if body is None or not body.startswith((_OUTCOME, _ERROR, _PROGRESS, _STEP, _INTERRUPTED)):
+        if body is None or not body.startswith((_OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED)):
             return None  # somebody else has written into the pipe: this worker cannot be understood any more
         return body
 

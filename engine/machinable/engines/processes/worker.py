@@ -13,12 +13,11 @@ import signal
 import struct
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from types import FrameType
 from typing import BinaryIO
 
-from machinable.engines.base import ORDER, Work, order_from, reports, steps
+from machinable.engines.base import Work, reports
 from machinable.engines.processes.isolation import SavedProcessState
 from machinable.engines.processes.output import open_standard_streams
 from machinable.plan.spec import Outcome
@@ -66,9 +65,8 @@ def main(parent: int, grace: float = GRACE) -> None:
     os.close(nowhere)
     open_standard_streams()
     _prepare_for_crashes()
-    worker = _Worker(commands, replies, parent)
+    worker = _Worker(replies, parent)
     reports.send = worker.tell_progress
-    steps.ask = worker.ask
     signal.signal(signal.SIGINT, worker.on_interrupt)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the thread that has started this process may hear of nothing
     surroundings = SavedProcessState.current = SavedProcessState()
@@ -76,8 +74,6 @@ def main(parent: int, grace: float = GRACE) -> None:
     threading.Thread(target=worker.watch, args=watching, name="machinable-parent", daemon=True).start()
     try:
         while (message := read_message(commands)) is not None:
-            if message.startswith(ORDER):
-                continue  # the trial that was to follow it has ended
             reply = worker.reply(message)
             if reply is None:
                 break
@@ -105,8 +101,7 @@ def _leave() -> None:
 
 
 class _Worker:
-    def __init__(self, commands: BinaryIO, replies: int, parent: int) -> None:
-        self._commands = commands
+    def __init__(self, replies: int, parent: int) -> None:
         self._replies = replies
         self._parent = parent
         self._telling = threading.Lock()
@@ -122,19 +117,6 @@ class _Worker:
         """Send how far a trial is."""
         with suppress(BrokenPipeError):  # the parent is gone, and `watch` is about to interrupt the trial
             self.tell(dumps({"progress": [uid, i, total]}))
-
-    def ask(self, done: Mapping[str, Plain]) -> list[str]:
-        """Say what the trial has done, and wait for what it is to do next.
-
-        Raises:
-            KeyboardInterrupt: the parent is gone.
-        """
-        with suppress(BrokenPipeError):
-            self.tell(dumps({"step": dict(done)}))
-        message = read_message(self._commands)
-        if message is None:
-            raise KeyboardInterrupt("nobody leads this trial any more")
-        return order_from(message)
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._is_running:  # one that comes too late has nothing to interrupt

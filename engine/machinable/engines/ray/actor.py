@@ -7,7 +7,7 @@ import pickle
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -16,13 +16,12 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from machinable.engines.base import Movable, WorkerLost
 from machinable.engines.processes.pool import Origin, ProcessesEngine, Scratch
 from machinable.engines.transfer import pack_folder, unpack_folder
-from machinable.serialization import Plain
 
 __all__ = ["LARGE", "Agent", "OtherVersion", "Reply", "Setup", "TrialRequest"]
 
 LARGE = 2**20  # bytes from which on something travels on its own
 
-Kind: TypeAlias = Literal["outcome", "error", "interrupted", "lost", "progress", "step"]
+Kind: TypeAlias = Literal["outcome", "error", "interrupted", "lost", "progress"]
 
 
 class Setup(NamedTuple):
@@ -83,7 +82,7 @@ class Reply(NamedTuple):
     Attributes:
         outcome: for `read_outcome`, or what stands for it if it is large.
         archive: the folder it wrote, if it has to travel.
-        text: what went wrong, or how. code: of a worker that was lost. step: what a trial that is led has done.
+        text: what went wrong, or how. code: of a worker that was lost.
     """
 
     kind: Kind
@@ -93,7 +92,6 @@ class Reply(NamedTuple):
     text: str = ""
     code: int | None = None
     progress: tuple[str, Any, int | None] | None = None
-    step: Mapping[str, Plain] | None = None
 
 
 class OtherVersion(RuntimeError):
@@ -137,7 +135,6 @@ class Agent:
         self._engine.origin = Origin(self._path(), setup.arguments, setup.flags, grace=0.0)
         if setup.tells:
             self._engine.on_progress = self._progress
-        self._engine.on_step = self._step
         self._changed = threading.Condition()
         self._replies: deque[Reply] = deque()
         self._told: dict[tuple[str, bool], Reply] = {}  # the last progress of each trial, and its last row
@@ -204,12 +201,6 @@ class Agent:
         for number in numbers:
             del self._running[number]
         return numbers
-
-    def order(self, number: int, *order: str) -> None:
-        """Tell a trial that is led what to do next."""
-        future = self._running.get(number)
-        if future is not None:
-            self._engine.order(future, list(order))
 
     def interrupt(self) -> None:
         """Raise `KeyboardInterrupt` in the trial that runs; the others do not begin."""
@@ -278,9 +269,6 @@ class Agent:
             self._replies.append(reply)
             if len(self._replies) >= self._wanted:
                 self._changed.notify_all()
-
-    def _step(self, done: Mapping[str, Plain]) -> None:
-        self._say(Reply("step", step=done))  # of the only trial that runs
 
     def _progress(self, uid: str, i: Any, total: int | None) -> None:
         with self._changed:

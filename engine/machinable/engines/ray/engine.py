@@ -7,7 +7,6 @@ import hashlib
 import importlib
 import math
 import os
-import pickle
 import re
 import time
 import warnings
@@ -17,12 +16,11 @@ from contextlib import contextmanager, suppress
 from inspect import signature
 from typing import Any, Literal, NamedTuple
 
-from machinable.engines.base import Alarm, Movable, OnProgress, Sampling, StorageTransfer, Work
+from machinable.engines.base import OnProgress, StorageTransfer, Work
 from machinable.engines.ray.actor import Agent, OtherVersion, Setup
 from machinable.engines.ray.addresses import check_address, has_token, is_here, probe, unreachable
 from machinable.engines.ray.dispatcher import Dispatcher
 from machinable.errors import ImportFailed, InvalidValue, Refused, did_you_mean, near_names
-from machinable.plan.request import Tuning
 from machinable.plan.spec import Outcome, TrialSpec
 
 __all__ = ["RayEngine", "shut_down"]
@@ -146,52 +144,6 @@ class RayEngine:
         self._setup = None
         if self._dispatcher is not None:
             self._dispatcher.dismiss()
-
-    def check_search(self, tuning: Tuning, seed: int) -> dict[str, Any]:
-        """See that Ray Tune is there and takes this search; gives the values of one sample.
-
-        Raises:
-            ImportFailed: Ray Tune is not installed. UnknownName, InvalidValue: it takes no such search.
-        """
-        tune = _import_tune()
-        tune.check(tuning)
-        return tune.first_values(tuning, seed)  # type: ignore[no-any-return]
-
-    def search(
-        self,
-        work: Movable,
-        tuning: Tuning,
-        origin: TrialSpec,
-        retries: int,
-        stops: bool,
-        sampling: Sampling,
-        alarm: Alarm,
-    ) -> None:
-        """Let Ray Tune search over the configuration of a trial; see `Searcher`."""
-        tune = _import_tune()
-        self._connect()
-        here = self._ray.get_runtime_context().get_node_id()
-        desk = (
-            self._ray.remote(tune.Desk)
-            .options(
-                num_cpus=0,
-                max_concurrency=10_000,
-                scheduling_strategy=self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-                    here, soft=True
-                ),
-            )
-            .remote()
-        )
-        setup = Setup.here(self._shipped[0], self.on_progress is not None)
-        party = tune.Party(desk, setup, self._shipped[1], pickle.dumps(work), tune.columns_of(tuning))
-        needs = Needs.of(origin.resources, self._code)
-        bundle = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": float(needs.memory), **dict(needs.others)}
-        occupied = {name: amount for name, amount in bundle.items() if amount} or {"CPU": 0.0}
-        wanted = tune.Wanted(tuning, origin.seed, occupied, retries, stops)
-        try:
-            tune.search(wanted, party, work, sampling, alarm, self._depot, self.on_progress)
-        finally:
-            self._ray.kill(desk)
 
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
         """Start a trial, or let it wait until there is room for it."""
@@ -464,20 +416,6 @@ class _Handle:
         """End it at once."""
         with suppress(Exception):  # it is gone, or the whole cluster is
             self._ray.kill(self._actor)
-
-
-def _import_tune() -> Any:
-    """What searches by Ray Tune, if that is there."""
-    _import_ray()
-    try:
-        importlib.import_module("ray.tune")
-    except ImportError as error:
-        raise ImportFailed(
-            f"Task.tune needs Ray Tune, which does not import: {error}",
-            given="ray.tune",
-            todo="Install the extra: pip install 'machinable-engine[tune]'; in a clone, pip install '.[tune]'.",
-        ) from error
-    return importlib.import_module("machinable.engines.ray.tune")
 
 
 def _import_ray() -> Any:

@@ -301,8 +301,8 @@ def live(node: Component, trial: Any) -> Any:
     except StopIteration:
         result = None
         node.log.warning("on_execute raised StopIteration: it has ended with the result None")
-    if type(node).on_execute_iteration is not Component.on_execute_iteration and trial.iterations != 0:
-        _iterate(node, trial.iterations)
+    if type(node).on_execute_iteration is not Component.on_execute_iteration:
+        _iterate(node)
     node.on_after_execute()
     _destroy(node)
     return result
@@ -332,7 +332,7 @@ def _make_children(node: Component, trial: Any) -> None:
     node.on_after_init_children(children)
 
 
-def _iterate(node: Component, most: int | None) -> None:
+def _iterate(node: Component) -> None:
     iteration = 0
     while True:
         node.flags["ITERATION"] = iteration
@@ -344,5 +344,5 @@ def _iterate(node: Component, most: int | None) -> None:
         if node.on_after_execute_iteration(iteration) is not False:
             node.record.save_row(iteration)
         iteration += 1
-        if answer is StopIteration or isinstance(answer, StopIteration) or iteration == most:
+        if answer is StopIteration or isinstance(answer, StopIteration):
             return

@@ -156,7 +156,7 @@ class Trial:
         component = cls.__new__(cls)
         component.__dict__["__machinable__"] = part
         component.__init__()  # type: ignore[misc]
-        flags = {**flags, "TUNING": self._facts["flags"].get("TUNING", False), "CHILD_ALIAS": {}}
+        flags = {**flags, "TUNING": False, "CHILD_ALIAS": {}}
         config = _with_calls(facts["config"], facts["calls"])
         component.on_before_init(deepcopy(config), deepcopy(flags), node)
         component.on_init(deepcopy(config), deepcopy(flags), node)
@@ -185,11 +185,6 @@ class Trial:
     def seed(self, seed: int | None) -> None:
         """Seed the random number generators."""
         self._seeding.apply(seed)
-
-    @property
-    def iterations(self) -> int | None:
-        """After how many iterations it ends, if not by itself."""
-        return self._facts.get("iterations")
 
     def begin(self) -> None:
         """First rows are timed from now."""
