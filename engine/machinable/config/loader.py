@@ -59,11 +59,6 @@ class Document:
         self.components = Registry("component")
         self.mixins = Registry("mixin")
 
-    @property
-    def label(self) -> str:
-        """The prefix of its names in messages: empty for the project itself, `+.lib.` for an imported one."""
-        return f"+.{self.scope.name}." if self.scope.name else ""
-
 
 class Workspace:
     """A project with its imports, read and linked. It is not changed after loading."""
