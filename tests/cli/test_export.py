@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Run
+from tests.replay.alone import run_alone as repeat
 
 YAML = """\
 mixins:
@@ -77,21 +78,20 @@ def stored(run: Run, project: Path) -> Path:
     return project
 
 
-def repeat(folder: Path, *uids: str) -> subprocess.CompletedProcess[str]:
-    """Runs it where nothing is installed but Python."""
-    words = [sys.executable, "-I", "-S", "run.py", *uids]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
-
-
 def rows(path: Path) -> list[dict[str, Any]]:
     times = ("_timestamp", "_seconds_taken", "_total_seconds_taken")
     return [{k: v for k, v in json.loads(line).items() if k not in times} for line in path.read_text().splitlines()]
 
 
+def outcome(trial: Path) -> dict[str, Any]:
+    status = json.loads((trial / "status.json").read_text())
+    return {key: status[key] for key in ("state", "result", "error")}
+
+
 def test_the_folder_has_what_the_trials_need_and_no_more(run: Run, stored: Path) -> None:
     ran = run("export", "OY1p1o", "--storage", "out")
 
-    assert (ran.code, ran.err) == (0, "hidden values are not stored, so they are not there: _token\n")
+    assert (ran.code, ran.err) == (0, "hidden values are not stored, so the folder lacks them: _token\n")
     assert ran.out == "wrote export-OY1p1o: 2 trials, 6 files of code\nnext: cd export-OY1p1o && python run.py\n"
     folder = stored / "export-OY1p1o"
     code = sorted(str(path.relative_to(folder / "code")) for path in (folder / "code").rglob("*.py"))
@@ -121,12 +121,13 @@ def test_its_numbers_are_those_that_are_stored(run: Run, stored: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == "finished True\n" * 2
     for trial in (stored / "out" / "OY1p1o" / "trials").iterdir():
-        again = stored / "export-OY1p1o" / "results" / trial.name
+        again = stored / "export-OY1p1o" / "results" / "OY1p1o" / "trials" / trial.name
         assert rows(again / "records" / "default.jsonl") == rows(trial / "records" / "default.jsonl")
         for name in ("weights.json", "table.csv"):
             assert (again / "artifacts" / name).read_bytes() == (trial / "artifacts" / name).read_bytes()
         assert (again / "log.txt").read_text().endswith(" INFO done\n")
-        assert json.loads((again / "outcome.json").read_text()) == {"state": "finished", "result": None, "error": None}
+        assert json.loads((again / "trial.json").read_text()) == json.loads((trial / "trial.json").read_text())
+        assert outcome(again) == {"state": "finished", "result": None, "error": None}
 
 
 def test_the_configuration_is_as_the_component_read_it(run: Run, stored: Path) -> None:
@@ -140,7 +141,10 @@ def test_the_configuration_is_as_the_component_read_it(run: Run, stored: Path) -
     for trial, stored_as in zip(trials, described, strict=True):
         assert {key: trial[key] for key in stored_as} == stored_as
     assert trials[0]["config"] == {"units": 4, "rate": 0.25, "data": {"name": "mnist"}}
-    assert trials[0]["calls"] == {"rate": "rate(config.units)"}
+    assert trials[0]["planned"] == {
+        "config": trials[0]["config"] | {"rate": "rate(config.units)"},
+        "seeding": None,
+    }
 
 
 def test_one_trial_alone(run: Run, stored: Path) -> None:
@@ -149,7 +153,7 @@ def test_one_trial_alone(run: Run, stored: Path) -> None:
     found = run("export", "OY1p1o", "--trial", second[:6], "--storage", "out", "--json").data
 
     assert (found["trials"], found["directory"]) == ([second], str(stored / "export-OY1p1o"))
-    assert found["requirements"] == []
+    assert [line.partition("==")[0] for line in found["requirements"]] == ["msgspec"]
     assert repeat(stored / "export-OY1p1o", second).returncode == 0
     unknown = repeat(stored / "export-OY1p1o", first)
     assert (unknown.returncode, unknown.stderr) == (2, f"no trial {first}; there are: {second}\n")
@@ -166,7 +170,7 @@ def test_children_come_along(run: Run, stored: Path) -> None:
     assert run("export", "8gWVkz", "--storage", "out").code == 0
     assert repeat(stored / "export-8gWVkz").returncode == 0
     (trial,) = (stored / "out" / "8gWVkz" / "trials").iterdir()
-    again = rows(stored / "export-8gWVkz" / "results" / trial.name / "records" / "default.jsonl")
+    again = rows(stored / "export-8gWVkz" / "results" / "8gWVkz" / "trials" / trial.name / "records" / "default.jsonl")
     assert again == rows(trial / "records" / "default.jsonl")
     assert [row["size"] for row in again] == [20, 20, 20]
 
@@ -195,9 +199,9 @@ def test_a_failure_is_kept_and_ends_with_1(run: Run, stored: Path) -> None:
 
     assert ran.returncode == 1
     assert ran.stderr.endswith("ValueError: no good\n")
-    (outcome,) = (stored / "export-8gWVkz" / "results").glob("*/outcome.json")
-    error = json.loads(outcome.read_text())["error"]
-    assert (error["type"], error["message"]) == ("ValueError", "no good")
+    (trial,) = (stored / "export-8gWVkz" / "results" / "8gWVkz" / "trials").iterdir()
+    failed = outcome(trial)
+    assert (failed["state"], failed["error"]["type"], failed["error"]["message"]) == ("failed", "ValueError", "no good")
 
 
 def test_nothing_is_overwritten(run: Run, stored: Path) -> None:
@@ -206,7 +210,7 @@ def test_nothing_is_overwritten(run: Run, stored: Path) -> None:
     ran = run("export", "OY1p1o", "--storage", "out")
 
     assert (ran.code, ran.out) == (3, "")
-    assert ran.err == "export-OY1p1o exists already\n  Name a folder that is not there yet: --to DIR.\n"
+    assert ran.err == "export-OY1p1o exists already\n  Name a folder that does not exist: --to DIR.\n"
     assert list((stored / "export-OY1p1o").iterdir()) == []
 
 

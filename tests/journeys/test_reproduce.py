@@ -181,13 +181,13 @@ def test_what_is_exported_gives_the_same_numbers(project: Path, task: str) -> No
     assert "helpers/deep.py" in found["modules"]
     for uid in found["trials"]:
         stored = left / "results" / "OY1p1o" / "trials" / uid
-        again = left / "export-OY1p1o" / "results" / uid
+        again = left / "export-OY1p1o" / "results" / "OY1p1o" / "trials" / uid
         assert rows(again) == rows(stored)
         for artifact in (stored / "artifacts").glob("**/*"):
             name = artifact.relative_to(stored)
             assert (again / name).read_bytes() == artifact.read_bytes(), name
         assert (
-            json.loads((again / "outcome.json").read_text())["result"]
+            json.loads((again / "status.json").read_text())["result"]
             == json.loads((stored / "status.json").read_text())["result"]
         )
 
@@ -204,7 +204,7 @@ def test_a_function_in_place_of_components_is_what_runs_again(project: Path) -> 
 
     assert (found["verdict"], found["rows"], found["artifacts"]) == ("identical", 1, 0)
     (stored,) = (project.parent / "results" / "OY1p1o" / "trials").iterdir()
-    (again,) = (project.parent / "export-OY1p1o" / "results").iterdir()
+    (again,) = (project.parent / "export-OY1p1o" / "results" / "OY1p1o" / "trials").iterdir()
     assert rows(again) == rows(stored)
 
 

@@ -1,4 +1,4 @@
-"""Writes a folder that repeats stored trials without machinable."""
+"""Write a folder that repeats stored trials where machinable is not installed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from machinable.config.method_calls import calls_in
+import machinable.errors
 from machinable.errors import ArtifactExists, Refused, StorageUnavailable
 from machinable.plan.table import flatten
 from machinable.replay.rerun import asked, request_of
@@ -21,16 +22,19 @@ from machinable.results.trial import Trial
 from machinable.serialization import Plain, decode, encode
 from machinable.storage.files import temporary_beside
 
-__all__ = ["RUNTIME", "Exported", "export", "facts_of"]
+__all__ = ["Exported", "export"]
 
-RUNTIME = os.path.join(os.path.dirname(os.path.abspath(__file__)), "exported")
-SEEDING = ("random.seed", "numpy.random.seed", "torch.manual_seed", "tensorflow.random.set_seed")
+PACKAGE = os.path.dirname(os.path.abspath(machinable.errors.__file__))
+OWN = ("index", "uid", "seed", "flags", "tags", "requires")  # of a reused trial, not of the one it was taken from
+LEFT_OUT = ("__main__.py", "__pycache__", "cli", "testing")  # of the package: no trial needs it
 
 RUN = '''\
-"""Repeats trials of {execution}, in their order: python run.py [UID…]
+"""Repeat the trials of {execution}, in their order: python run.py [UID…]
 
-What they are stands in config.json, their code in code/. What comes out goes to results/<uid>/: rows to records/,
-files to artifacts/, the result to outcome.json. {python}
+config.json describes the trials, code/ has their code. Results go to
+results/{execution}/trials/<uid>/: rows to records/, files to artifacts/, state and result to status.json. {python}
+
+Install first what the trials import: python -m pip install -r requirements.txt
 """
 
 import os
@@ -40,7 +44,15 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 
-from machinable.runtime import main  # noqa: E402
+try:
+    import msgspec  # noqa: F401 - the one package that machinable/ itself needs here
+except ModuleNotFoundError:
+    sys.exit(
+        "the package msgspec is not installed, which run.py needs\\n"
+        f"  Install it and what the trials import: {{sys.executable}} -m pip install -r requirements.txt"
+    )
+
+from machinable.replay.exported import main  # noqa: E402
 
 sys.exit(main(HERE, sys.argv[1:]))
 '''
@@ -50,8 +62,11 @@ class Exported(NamedTuple):
     """What was written.
 
     Attributes:
-        directory: where it is. trials: the uids in the order in which they run. modules: the files of the project.
-        requirements: other packages that are imported, with their versions. notes: what the folder does not have.
+        directory: The folder.
+        trials: The uids in the order in which they run.
+        modules: The files of the project.
+        requirements: Packages that are imported, with their versions.
+        notes: What the folder lacks.
     """
 
     directory: str
@@ -61,27 +76,31 @@ class Exported(NamedTuple):
     notes: list[str]
 
     def as_data(self) -> dict[str, Plain]:
-        """All of it for programs."""
+        """Return all of it for programs."""
         return self._asdict()
 
 
 def export(
     storage: Storage, identifier: str, to: str, *, uids: Sequence[str] | None = None, project: str | None = None
 ) -> Exported:
-    """Write the folder: modules, configurations, a small runtime, and `run.py`.
+    """Write a folder with the code and configuration of trials, this package, and a `run.py`.
 
     Args:
-        to: the folder; it must not be there. uids: of the trials that are wanted, with what they require; None: all.
-        project: a directory with the code, in place of the code backup.
+        storage: Where the execution is stored.
+        identifier: The execution.
+        to: The folder, which must not exist.
+        uids: The trials, which bring what they require; None means all.
+        project: A directory with the code, in place of the code backup.
 
     Raises:
-        NotStored: no such execution or trial. ArtifactExists: the folder is there already.
-        Refused: there is no code backup, or a component's code is not in it.
+        NotStored: There is no such execution or trial.
+        ArtifactExists: The folder exists.
+        Refused: There is no code backup, or it lacks the code of a component.
     """
     execution = storage[identifier]
     target = os.path.abspath(os.path.expanduser(to))
     if os.path.lexists(target):
-        raise ArtifactExists(f"{to} exists already", given=to, todo="Name a folder that is not there yet: --to DIR.")
+        raise ArtifactExists(f"{to} exists already", given=to, todo="Name a folder that does not exist: --to DIR.")
     wanted = execution.trials if uids is None else [execution[uid] for uid in uids]
     trials = _with_required(execution, wanted)
     refuse_unreachable(execution)
@@ -90,79 +109,76 @@ def export(
         raise Refused(
             f"{execution} was resumed with other code, so that its trials cannot share one folder",
             given=str(execution),
-            todo=f"Export those that began with it: --trial {' --trial '.join(_uids(others[0]))}",
+            todo="Export those that began with it: " + " ".join(f"--trial {trial.uid}" for trial in others[0].trials),
         )
-    from tempfile import TemporaryDirectory
-
     with TemporaryDirectory(prefix="machinable-export-") as directory:
-        place, notes = project_of(execution, code, project, os.path.join(directory, "code"))
+        source, notes = project_of(execution, code, project, os.path.join(directory, "code"))
         names = [trial.uid for trial in trials]
-        described: Mapping[str, Any] = asked(request_of("describe", execution, names, place), directory)
+        described: Mapping[str, Any] = asked(request_of("describe", execution, names, source), directory)
         facts = [_facts(trial, described[trial.uid]) for trial in trials]
-        found = needed(place, _modules(facts))
+        found = needed(source, _modules(facts))
         if found.missing:
             raise Refused(
                 f"the code of {execution} is not in its project: there is no module {', '.join(found.missing)}",
                 given=found.missing,
                 todo="What belongs to an installed package can only be repeated with it.",
             )
-        requirements = _requirements(found, execution.data.get("packages") or {})
-        _write(target, place, execution, facts, found, requirements)
+        requirements = [*_own_requirements(trials), *_requirements(found, execution.data.get("packages") or {})]
+        requirements = list(dict.fromkeys(requirements))
+        _write(target, source, execution, facts, found, requirements)
     return Exported(target, names, found.files, requirements, [*notes, *_notes(facts, described, found)])
 
 
-def _uids(code: Code) -> list[str]:
-    return [trial.uid for trial in code.trials]
-
-
 def _with_required(execution: Execution, wanted: Sequence[Trial]) -> list[Trial]:
-    """The trials, and those that they require, in the order of the plan."""
+    """Return the trials, and those that they require, in the order of the plan."""
     waiting = [trial.uid for trial in wanted]
-    kept: set[str] = set()
+    chosen: set[str] = set()
     while waiting:
         trial = execution[waiting.pop()]
-        if trial.uid not in kept:
-            kept.add(trial.uid)
-            waiting += [need["uid"] for need in trial.planned("requires").values()]
-    return [trial for trial in execution.trials if trial.uid in kept]
+        if trial.uid not in chosen:
+            chosen.add(trial.uid)
+            waiting += [needed["uid"] for needed in trial.planned("requires").values()]
+    return [trial for trial in execution.trials if trial.uid in chosen]
 
 
 def _facts(trial: Trial, code: Mapping[str, Any]) -> dict[str, Any]:
-    planned = {part: decode(trial.planned(part)) for part in ("config", "children")}
-    return facts_of(trial.description, planned, code)
+    """Return what config.json says about a trial.
 
-
-def facts_of(described: Mapping[str, Any], planned: Mapping[str, Any], code: Mapping[str, Any]) -> dict[str, Any]:
-    """What config.json says about a trial.
-
-    Args:
-        described: what trial.json says. planned: its line in plan.jsonl. code: how its code is found.
+    The facts are those of trial.json, with the configuration as the component read it; what was `planned`: the
+    configuration with calls of config methods as text, and the seeding; and where its code is.
     """
     children = [
-        {**child, **own, "calls": dict(calls_in(child["config"]))}
-        for child, own in zip(planned["children"], code["children"], strict=True)
+        {**child, **own} for child, own in zip(decode(trial.planned("children")), code["children"], strict=True)
     ]
-    seeding = described.get("seeding")
-    about = {key: value for key, value in code.items() if key != "hidden"}
-    return {
-        **described,
-        **about,
-        "seeding": list(SEEDING if seeding is None else seeding),
-        "calls": dict(calls_in(planned["config"])),
-        "children": children,
-    }
+    own = {part: decode(trial.planned(part)) for part in OWN} if trial.status == "reused" else {}
+    planned = {"config": decode(trial.planned("config")), "seeding": code["seeding"]}
+    return {**code, **trial.description, **own, "planned": planned, "children": children}
 
 
 def _modules(facts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """The modules that trials need: those of components, children and mixins, and functions for seeding."""
+    """Yield the modules of components, children and mixins."""
     for trial in facts:
         for one in (trial, *trial["children"]):
             yield one["target"]
             yield from (module for _, module, _ in one["mixins"])
 
 
+def _own_requirements(trials: Iterable[Trial]) -> list[str]:
+    """Return what this package needs to run the trials: PyYAML only where they write YAML."""
+    from importlib.metadata import version
+
+    names = ["msgspec"]
+    if any(name.lower().removesuffix(".gz").endswith((".yaml", ".yml")) for trial in trials for name in _files(trial)):
+        names.append("pyyaml")
+    return [f"{name}=={version(name)}" for name in names]
+
+
+def _files(trial: Trial) -> list[str]:
+    return trial.files if trial.status in ("finished", "reused", "failed") else []
+
+
 def _requirements(found: Needed, packages: Mapping[str, str]) -> list[str]:
-    """Other packages that are imported, with the versions that were installed then."""
+    """Return the packages that the code imports, with the versions that were installed when it ran."""
     from importlib.metadata import packages_distributions
 
     known = packages_distributions()
@@ -176,10 +192,10 @@ def _requirements(found: Needed, packages: Mapping[str, str]) -> list[str]:
 
 
 def _notes(facts: Sequence[Mapping[str, Any]], code: Mapping[str, Any], found: Needed) -> Iterator[str]:
-    """What the folder does not have."""
+    """Yield what the folder lacks."""
     hidden = sorted({key for one in code.values() for part in (one, *one["children"]) for key in part["hidden"]})
     if hidden:
-        yield f"hidden values are not stored, so they are not there: {', '.join(hidden)}"
+        yield f"hidden values are not stored, so the folder lacks them: {', '.join(hidden)}"
     secret = sorted(
         {
             path
@@ -190,45 +206,47 @@ def _notes(facts: Sequence[Mapping[str, Any]], code: Mapping[str, Any], found: N
         }
     )
     if secret:
-        yield f"values of the environment are not stored and stay text: {', '.join(secret)}"
+        yield f"values of environment variables are not stored and stay text: {', '.join(secret)}"
     variables = sorted({name for trial in facts for name in trial["environment"]})
     if variables:
-        yield f"set these variables before you run it: {', '.join(variables)}"
+        yield f"set these environment variables before you run it: {', '.join(variables)}"
     checkpoints = sorted({str(trial["flags"]["CHECKPOINT"]) for trial in facts if "CHECKPOINT" in trial["flags"]})
     if checkpoints:
-        yield f"checkpoints that trials begin from are not there: {', '.join(checkpoints)}"
+        yield f"the folder lacks the checkpoints from which trials begin: {', '.join(checkpoints)}"
     if found.unread:
-        yield f"these files do not parse, so what they import is not known: {', '.join(found.unread)}"
+        yield f"these files do not parse, so their imports are not known: {', '.join(found.unread)}"
 
 
 def _write(
     target: str,
-    place: str,
+    source: str,
     execution: Execution,
     facts: Sequence[Mapping[str, Any]],
     found: Needed,
     requirements: Sequence[str],
 ) -> None:
-    """Write the folder beside, and give it its name when all is there."""
+    """Write the folder under a temporary name, and rename it when it is complete."""
     temporary = temporary_beside(target)
     data = execution.data
-    python = f"It ran with Python {data['python']}." if data.get("python") else ""
-    config = {"execution": str(execution), "seed": execution.seed, "python": data.get("python"), "trials": facts}
+    config = {
+        "execution": str(execution),
+        "seed": execution.seed,
+        "python": data.get("python"),
+        "function": data.get("function"),
+        "trials": facts,
+    }
+    python = f"They ran with Python {data['python']}." if data.get("python") else ""
+    texts = {
+        "config.json": json.dumps(encode(config), indent=1) + "\n",
+        "run.py": RUN.format(execution=execution, python=python),
+        "requirements.txt": "".join(f"{line}\n" for line in requirements),
+    }
     try:
-        os.makedirs(temporary)
         for file in found.files:
-            goal = os.path.join(temporary, "code", *file.split("/"))
-            os.makedirs(os.path.dirname(goal), exist_ok=True)
-            shutil.copyfile(os.path.join(place, *file.split("/")), goal)
-        os.mkdir(os.path.join(temporary, "machinable"))
-        for name in sorted(os.listdir(RUNTIME)):
-            if name.endswith(".py"):
-                shutil.copyfile(os.path.join(RUNTIME, name), os.path.join(temporary, "machinable", name))
-        texts = {
-            "config.json": json.dumps(encode(config), indent=1) + "\n",
-            "run.py": RUN.format(execution=execution, python=python),
-            "requirements.txt": "".join(f"{line}\n" for line in requirements),
-        }
+            copy = os.path.join(temporary, "code", file)
+            os.makedirs(os.path.dirname(copy), exist_ok=True)
+            shutil.copyfile(os.path.join(source, file), copy)
+        shutil.copytree(PACKAGE, os.path.join(temporary, "machinable"), ignore=shutil.ignore_patterns(*LEFT_OUT))
         for name, text in texts.items():
             with open(os.path.join(temporary, name), "w", encoding="utf-8") as stream:
                 stream.write(text)

@@ -228,6 +228,8 @@ def code_of(spec: TrialSpec) -> dict[str, Any]:
         "change_directory": spec.change_directory,
         "environment": sorted(spec.environment),
         "threads": spec.threads,
+        "seeding": spec.seeding,
+        "content": spec.content,
     }
 
 

@@ -1,0 +1,274 @@
+"""An exported folder gives the same bytes as the stored trials, in an interpreter that cannot import machinable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import machinable as ml
+from machinable.errors import NotStored, Refused
+from machinable.replay.export import export
+from machinable.results.storage import Storage
+from machinable.results.trial import Trial
+from tests.replay.alone import run_alone
+
+TIMES = ("_timestamp", "_seconds_taken", "_total_seconds_taken")
+YAML = """\
+mixins:
+  - sampler: {scale: 3}
+components:
+  - data: {size: 4}
+  - scale: {by: 2}
+  - net:
+      _mixins_: sampler
+      _requires_: {data: data}
+      _seeding_: [random.seed, "nowhere.seed?"]
+      rate: half(config.base)
+      base: 1
+      weird: {"a.b": half(4), list: [half(6), x]}
+      fails: false
+"""
+FILES = {
+    "machinable.yaml": YAML,
+    "data.py": """
+import random
+from machinable import Component
+
+
+class Data(Component):
+    def on_execute(self):
+        self.store.write("x.json", [random.random() for _ in range(self.config.size)])
+        self.record["total"] = self.config.size
+        self.record.save()
+
+    def on_save(self, path, timestep):
+        return False
+
+    def mean(self):
+        return sum(self.store.read("x.json")) / self.config.size
+""",
+    "sampler.py": """
+import random
+from machinable import Mixin
+
+
+class Sampler(Mixin):
+    def draw(self):
+        return random.random() * self.config.scale
+""",
+    "scale.py": """
+import random
+from machinable import Component
+
+
+class Scale(Component):
+    def on_create(self):
+        self.noise = random.random()
+
+    def of(self, value):
+        return value * self.config.by + self.noise
+""",
+    "net.py": """
+import random
+from machinable import Component, cached
+
+
+class Net(Component):
+    def config_half(self, value):
+        return value / 2
+
+    def on_create(self, scale):
+        self.scale = scale
+
+    @cached("terms.json")
+    def terms(self):
+        return [random.random(), self.config.weird["a.b"], self.config.weird.list[0]]
+
+    def on_execute_iteration(self, iteration):
+        self.record["loss"] = self.scale.of(self._sampler_.draw()) * self.config.rate
+        self.record["data"] = self.requires.data.component.mean() + len(self.requires.data.trial.records)
+        self.record.scope("other")["terms"] = self.terms()
+        self.record.scope("other").save()
+        if iteration == 2:
+            if self.config.fails:
+                raise ValueError("no good")
+            return StopIteration
+
+    def on_after_execute(self):
+        self.store.write("read/data.json", self.requires.data.read("x.json"))
+        print("done", self.flags.REPEAT_NUMBER)
+        self.log.info("done")
+
+    def on_execute(self):
+        return {"seed": self.flags.SEED, "rate": self.config.rate}
+""",
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / "project").mkdir(exist_ok=True)
+        (tmp_path / "project" / name).write_text(text)
+    return tmp_path / "project"
+
+
+def task(*versions: Any) -> ml.Task:
+    return ml.Task().component("net", list(versions) or None, children=["scale"]).repeat(2)
+
+
+def exported(storage: str, tmp_path: Path, **options: Any) -> Path:
+    with Storage(storage) as opened:
+        export(opened, "OY1p1o", str(tmp_path / "out"), **options)
+    return tmp_path / "out"
+
+
+def rows(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    return {
+        path.name: [
+            {key: value for key, value in json.loads(line).items() if key not in TIMES}
+            for line in path.read_text().splitlines()
+        ]
+        for path in folder.glob("records/*.jsonl")
+    }
+
+
+def artifacts(folder: Path) -> dict[str, bytes]:
+    found = folder / "artifacts"
+    return {str(path.relative_to(found)): path.read_bytes() for path in found.rglob("*") if path.is_file()}
+
+
+def assert_same(trial: Trial, storage: Path, out: Path) -> None:
+    """See that a trial of the exported folder has the rows, artifacts, result and description of the stored one."""
+    folder, uid = trial._folder.where(trial.uid)
+    stored, again = storage / folder.name / "trials" / uid, out / "results" / "OY1p1o" / "trials" / trial.uid
+    assert rows(again) == rows(stored)
+    assert artifacts(again) == artifacts(stored)
+    status = [json.loads((one / "status.json").read_text()) for one in (stored, again)]
+    described = [json.loads((one / "trial.json").read_text()) for one in (stored, again)]
+    assert [status[1][key] for key in ("state", "result")] == [status[0][key] for key in ("state", "result")]
+    assert [described[1][key] for key in ("config", "seed")] == [described[0][key] for key in ("config", "seed")]
+
+
+def test_all_trials_give_the_same_bytes(project: Path, tmp_path: Path) -> None:
+    execution = ml.execute(task({"base": 2}, {"base": 3}), str(tmp_path / "stored"), "OY1p1o", project=project)
+
+    ran = run_alone(out := exported(str(tmp_path / "stored"), tmp_path))
+
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "done 0\n" * 2 + "done 1\n" * 2
+    assert len(execution) == 5 and execution.trials[0].component == "data"
+    for trial in execution:
+        assert_same(trial, tmp_path / "stored", out)
+    assert ran.stderr.splitlines() == [f"{trial.component} {trial.uid}" for trial in execution]
+
+
+def test_a_requirement_that_was_reused_is_computed_again(project: Path, tmp_path: Path) -> None:
+    storage = str(tmp_path / "stored")
+    ml.execute("data", storage, "8gWVkz", project=project)
+    ml.execute(task(), storage, "8gWVkz", project=project)
+    execution = ml.execute(task({"base": 2}), storage, "OY1p1o", project=project)
+    assert [trial.status for trial in execution] == ["reused", "finished", "finished"]
+
+    ran = run_alone(out := exported(storage, tmp_path))
+
+    assert ran.returncode == 0, ran.stderr
+    for trial in execution:
+        assert_same(trial, tmp_path / "stored", out)
+
+
+def test_a_failure_ends_with_1_and_the_others_run(project: Path, tmp_path: Path) -> None:
+    execution = ml.execute(
+        task({"fails": True}, {"base": 2}),
+        str(tmp_path / "stored"),
+        "OY1p1o",
+        project=project,
+        on_failure="continue",
+    )
+
+    ran = run_alone(out := exported(str(tmp_path / "stored"), tmp_path))
+
+    assert ran.returncode == 1
+    assert ran.stderr.count("ValueError: no good\n") == 2
+    assert [trial.status for trial in execution] == ["finished", "failed", "finished", "failed", "finished"]
+    for trial in execution:
+        assert_same(trial, tmp_path / "stored", out)
+
+
+def test_one_trial_brings_what_it_requires_and_can_be_repeated(project: Path, tmp_path: Path) -> None:
+    execution = ml.execute(task(), str(tmp_path / "stored"), "OY1p1o", project=project)
+    data, first, _ = execution
+    out = exported(str(tmp_path / "stored"), tmp_path, uids=[first.uid])
+
+    assert run_alone(out).returncode == 0
+    before = artifacts(out / "results" / "OY1p1o" / "trials" / first.uid)
+    assert run_alone(out, first.uid).returncode == 0
+
+    trials = out / "results" / "OY1p1o" / "trials"
+    assert {path.name for path in trials.iterdir()} == {data.uid, first.uid}
+    assert artifacts(trials / first.uid) == before
+    assert_same(first, tmp_path / "stored", out)
+
+
+def test_it_needs_msgspec_and_says_so(project: Path, tmp_path: Path) -> None:
+    ml.execute("data", str(tmp_path / "stored"), "OY1p1o", project=project)
+    out = exported(str(tmp_path / "stored"), tmp_path)
+
+    ran = run_alone(out, packages=())
+
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[0] == "the package msgspec is not installed, which run.py needs"
+    assert ran.stderr.splitlines()[1].endswith("-m pip install -r requirements.txt")
+    assert (out / "requirements.txt").read_text().startswith("msgspec==")
+
+
+def test_environment_variables_are_asked_for_before_anything_runs(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "machinable.yaml").write_text("components:\n  - data: {_environment_: {PLACE: here}}\n")
+    (project / "data.py").write_text(
+        "import os\n\nfrom machinable import Component\n\n\nclass Data(Component):\n"
+        "    def on_execute(self):\n        return os.environ['PLACE']\n"
+    )
+    execution = ml.execute("data", str(tmp_path / "stored"), "OY1p1o", project=project)
+    with Storage(str(tmp_path / "stored")) as storage:
+        notes = export(storage, "OY1p1o", str(tmp_path / "out")).notes
+
+    ran = run_alone(tmp_path / "out")
+    assert notes == ["set these environment variables before you run it: PLACE"]
+    assert (ran.returncode, ran.stderr) == (2, "set these environment variables, as the trials had them: PLACE\n")
+    assert not (tmp_path / "out" / "results").exists()
+
+    monkeypatch.setenv("PLACE", "here")
+    assert run_alone(tmp_path / "out").returncode == 0
+    assert_same(execution.trials[0], tmp_path / "stored", tmp_path / "out")
+
+
+def test_what_writes_yaml_needs_pyyaml(project: Path, tmp_path: Path) -> None:
+    (project / "data.py").write_text(
+        "from machinable import Component\n\n\nclass Data(Component):\n"
+        "    def on_execute(self):\n        self.store.write('x.yaml', {'a': 1})\n"
+    )
+    execution = ml.execute("data", str(tmp_path / "stored"), "OY1p1o", project=project)
+    out = exported(str(tmp_path / "stored"), tmp_path)
+
+    names = [line.partition("==")[0] for line in (out / "requirements.txt").read_text().splitlines()]
+    assert names == ["msgspec", "pyyaml"]
+    assert run_alone(out, packages=("msgspec", "yaml")).returncode == 0
+    assert_same(execution.trials[0], tmp_path / "stored", out)
+
+
+def test_a_trial_that_does_not_exist_is_refused_and_nothing_is_written(project: Path, tmp_path: Path) -> None:
+    ml.execute("data", str(tmp_path / "stored"), "OY1p1o", project=project)
+
+    with pytest.raises(NotStored, match="no trial 'nowhere'"):
+        exported(str(tmp_path / "stored"), tmp_path, uids=["nowhere"])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "machinable.yaml").write_text(YAML)
+    with pytest.raises(Refused, match="no module data"):
+        exported(str(tmp_path / "stored"), tmp_path, project=str(tmp_path / "other"))
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "project", "stored"]
