@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from machinable.errors import InvalidType, InvalidValue, UnknownName
-from machinable.settings import CodeBackup, choose, is_development, size_in_bytes, storage_choice
+from machinable.settings import CodeBackup, choose, is_development, storage_choice
 
 EVERYBODY: dict[str, Any] = {
     "call": "call",
@@ -71,14 +71,6 @@ def test_options_of_a_backup_that_mean_nothing_are_refused(
 ) -> None:
     with pytest.raises(kind, match=message):
         storage_choice({"storage": "here", "code_backup": options}, {}, {}, {})
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("1", 1), ("4GiB", 2**32), (" 1.5 k ", 1500), ("500MB", 5e8), ("2 ki", 2048), ("big", None), ("-1", None)],
-)
-def test_sizes_are_read_as_people_write_them(text: str, size: float | None) -> None:
-    assert size_in_bytes(text) == size
 
 
 @pytest.mark.parametrize(

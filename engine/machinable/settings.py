@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from machinable.errors import InvalidType, InvalidValue, UnknownName
+from machinable.units import parse_size
 
 __all__ = [
     "Choice",
@@ -15,7 +15,6 @@ __all__ = [
     "choose",
     "is_development",
     "keeps_cache",
-    "size_in_bytes",
     "storage_choice",
 ]
 
@@ -133,7 +132,7 @@ def _code_backup(given: Any) -> CodeBackup | None:
             raise UnknownName("option of code_backup", key, CodeBackup._fields)
     options = CodeBackup()._asdict() | {key: value for key, value in given.items() if value is not None}
     limit, ignore, scan = options["limit"], options["ignore"], options["scan"]
-    size = size_in_bytes(limit) if isinstance(limit, str) else limit
+    size = parse_size(limit) if isinstance(limit, str) else limit
     if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 < size < float("inf"):
         raise InvalidValue(
             f"the limit of code_backup is {limit!r}", given=limit, todo="Write bytes, or a size such as 100MiB or 2GB."
@@ -148,20 +147,6 @@ def _code_backup(given: Any) -> CodeBackup | None:
     if not isinstance(scan, bool):
         raise InvalidType(f"whether code_backup is to scan is True or False, not {scan!r}", given=scan)
     return CodeBackup(int(size), tuple(patterns), scan)
-
-
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
-_UNITS = {
-    "": 1,
-    **{f"{c}i": 1024 ** (i + 1) for i, c in enumerate("kmgt")},
-    **{c: 1000 ** (i + 1) for i, c in enumerate("kmgt")},
-}
-
-
-def size_in_bytes(text: str) -> float | None:
-    """What a size such as `4GiB` or `500MB` comes to; None for other texts."""
-    match = _SIZE.fullmatch(text.strip())
-    return float(match[1]) * _UNITS[(match[2] or "").lower()] if match else None
 
 
 def is_development(environment: Mapping[str, str]) -> bool:

@@ -1,14 +1,43 @@
-"""Numbers of bytes for people."""
+"""Sizes and durations as people read and write them."""
 
 from __future__ import annotations
 
-__all__ = ["shown_size"]
+import re
+
+__all__ = ["format_duration", "format_size", "parse_size"]
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
+_FACTORS = {
+    "": 1,
+    **{f"{c}i": 1024 ** (i + 1) for i, c in enumerate("kmgt")},
+    **{c: 1000 ** (i + 1) for i, c in enumerate("kmgt")},
+}
 
 
-def shown_size(size: float) -> str:
-    """`812 bytes`, `1.3 GiB`."""
+def format_size(size: float) -> str:
+    """Return a number of bytes as text: `812 bytes`, `1.3 GiB`."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if size < 1024:
             return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def parse_size(text: str) -> float | None:
+    """Return the bytes of a size such as `4GiB` or `500MB`; None for other texts."""
+    match = _SIZE.fullmatch(text.strip())
+    return float(match[1]) * _FACTORS[(match[2] or "").lower()] if match else None
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as text: `40 ms`, `2.35 s`, `12.3 s`, `4 min 10 s`, `3 h 20 min`."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms" if seconds >= 0.00995 else f"{seconds * 1000:.1f} ms"
+    if seconds < 9.995:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -14,8 +14,8 @@ from machinable.component.base import Component
 from machinable.component.local_dir import LocalFolder
 from machinable.component.store import Store
 from machinable.errors import ArtifactExists, BadName, MissingArtifact, StorageError, WrongKind
-from machinable.storage.code_snapshot import digest
 from machinable.storage.files import Files, MemoryFiles
+from machinable.storage.hashing import digest
 from tests.component.worlds import World, spec
 
 

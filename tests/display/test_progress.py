@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from machinable.display.progress import PlainProgress, Progress, duration
+from machinable.display.progress import PlainProgress, Progress
 from machinable.events import (
     Event,
     ExecutionFinished,
@@ -158,23 +158,6 @@ def test_the_live_display_goes_away_at_the_end() -> None:
 
     lines = [line.strip() for line in stream.getvalue().splitlines() if line.strip()]
     assert (lines[0], lines[-1]) == ("OY1p1o: 1 trial, kept in /s", "OY1p1o: finished after 250 ms; 1 finished")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "0.0 ms"),
-        (0.0022, "2.2 ms"),
-        (0.25, "250 ms"),
-        (0.9999, "1.00 s"),
-        (9.999, "10.0 s"),
-        (59.99, "1 min 0 s"),
-        (250, "4 min 10 s"),
-        (12_000, "3 h 20 min"),
-    ],
-)
-def test_durations_are_for_people(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_a_trial_that_says_how_far_it_is_is_shown_so() -> None:

@@ -103,13 +103,13 @@ def _began(execution: Execution) -> float:
 
 
 def _report(url: str, removals: list[Removal], size: int, yes: bool) -> None:
-    from machinable.units import shown_size
+    from machinable.units import format_size
 
     for removal in removals:
-        print(f"{removal.path}  {shown_size(removal.size)}  {removal.reason}")
+        print(f"{removal.path}  {format_size(removal.size)}  {removal.reason}")
         for held in removal.holds:
             print(f"  with {held}")
-    things = f"{len(removals)} thing{'' if len(removals) == 1 else 's'}, {shown_size(size)}"
+    things = f"{len(removals)} thing{'' if len(removals) == 1 else 's'}, {format_size(size)}"
     if not removals:
         tell(f"nothing was removed from {url}" if yes else f"nothing to remove in {url}")
     elif yes:

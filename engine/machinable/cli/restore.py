@@ -26,7 +26,7 @@ def command(identifier: str, directory: str, storage: str | None, as_json: bool)
     from machinable.cli.reading import open_storage
     from machinable.execution.environment import command_line
     from machinable.storage.archive import unpack
-    from machinable.units import shown_size
+    from machinable.units import format_size
 
     target = os.path.abspath(os.path.expanduser(directory))
     with open_storage(storage) as opened:
@@ -52,7 +52,7 @@ def command(identifier: str, directory: str, storage: str | None, as_json: bool)
         for name in done.skipped:
             tell(f"left out {name}: it was a link to something outside of the project, which was not backed up")
         files = f"{done.files} file{'' if done.files == 1 else 's'}"
-        print(f"the code of {execution} is in {target}: {files}, {shown_size(done.size)}")
+        print(f"the code of {execution} is in {target}: {files}, {format_size(done.size)}")
         print(f"next: {commands[0]}")
         for line in commands[1:]:
             print(f"      {line}")
@@ -64,7 +64,7 @@ def _code(execution: Execution) -> bytes:
     Raises:
         NotStored: there is none; says which commit to take instead. Damaged: it is not the one that was stored.
     """
-    from machinable.storage.code_snapshot import digest
+    from machinable.storage.hashing import digest
 
     code: dict[str, Any] = execution.data.get("code") or {}
     archive = execution.code

@@ -198,9 +198,10 @@ def reading(storage: str | None, *words: str) -> str:
 def _report(execution: Execution, again: Again, storage: str | None, progress: Progress) -> None:
     """The errors of components first, then the results, where they lie and what can be done with them."""
     from machinable.display.failures import Failed, failure_text
-    from machinable.display.progress import duration, is_memory
+    from machinable.display.progress import is_memory
     from machinable.display.summary import group_table, groups, rows_of
     from machinable.display.tables import write_table
+    from machinable.units import format_duration
 
     rows = rows_of(execution.trials)
     failures = execution.failures
@@ -211,7 +212,7 @@ def _report(execution: Execution, again: Again, storage: str | None, progress: P
     write_table(group_table(groups(rows)), sys.stdout)
     name = f" {execution.name}" if execution.name else ""
     trials = f"{len(rows)} trial{'' if len(rows) == 1 else 's'}"
-    took = f" in {duration(progress.seconds)}" if progress.execution else ""
+    took = f" in {format_duration(progress.seconds)}" if progress.execution else ""
     print(f"\n{execution}{name}  {execution.status}, {trials}{took}")
     if is_memory(execution.storage):
         place = "memory" if execution.storage.startswith("mem:") else execution.storage

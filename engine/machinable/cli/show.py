@@ -197,8 +197,8 @@ def _stale(execution: Execution) -> str | None:
 def _show_trial(execution: Execution, trial: Trial) -> None:
     from machinable.cli.listing import moment
     from machinable.cli.yaml_text import yaml_text
-    from machinable.display.progress import duration
     from machinable.display.tables import Table, cell, settings_text, table_lines, table_of, version_text, write_table
+    from machinable.units import format_duration
 
     _facts(
         {
@@ -210,7 +210,7 @@ def _show_trial(execution: Execution, trial: Trial) -> None:
             "stale": f"{stale} has changed since it was read" if (stale := trial.stale) else None,
             "tags": settings_text(_tags(trial)),
             "started": f"{moment(trial.started)} UTC" if trial.started else None,
-            "took": duration(trial.seconds) if trial.seconds is not None else None,
+            "took": format_duration(trial.seconds) if trial.seconds is not None else None,
             "seed": trial.seed,
             "threads": trial.threads,
             "attempt": trial.attempt if trial.attempt > 1 else None,

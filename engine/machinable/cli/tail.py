@@ -114,14 +114,15 @@ class _Writer:
 
 
 def _event_text(event: dict[str, Any]) -> str:
-    from machinable.display.progress import duration, measurements
+    from machinable.display.progress import measurements
     from machinable.display.tables import cell, headline, printable
+    from machinable.units import format_duration
 
     parts = [event["event"]]
     if event.get("attempt", 1) > 1:
         parts.append(f"(attempt {event['attempt']})")
     if isinstance(event.get("seconds"), float):
-        parts.append(duration(event["seconds"]))
+        parts.append(format_duration(event["seconds"]))
     parts += [f"{key}={cell(value)}" for key, value in measurements(event.get("record")).items()]
     if error := event.get("error"):
         parts.append(printable(headline(error)))

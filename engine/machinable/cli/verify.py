@@ -52,7 +52,7 @@ def command(identifiers: tuple[str, ...], storage: str | None, repair: bool, as_
 
 
 def _report(url: str, checked: Checked, left: list[Fault], mended: list[Fault], repair: bool) -> None:
-    from machinable.units import shown_size
+    from machinable.units import format_size
 
     for fault in mended:
         print(f"mended: {fault.path}: {fault.message}")
@@ -60,7 +60,7 @@ def _report(url: str, checked: Checked, left: list[Fault], mended: list[Fault], 
         print(f"{fault.path}: {fault.message}")
     counts = {"execution": checked.executions, "trial": checked.trials, "artifact": checked.artifacts}
     counted = ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items())
-    what = f"{counted} ({shown_size(checked.size)})" if checked.artifacts else counted
+    what = f"{counted} ({format_size(checked.size)})" if checked.artifacts else counted
     if not left:
         print(f"{url} is whole: {what}")
         return

@@ -13,7 +13,7 @@ from machinable.serialization import Plain
 from machinable.storage.artifacts import NOTHING, Artifacts, names_below
 from machinable.storage.files import Files, temporary_beside
 from machinable.storage.formats.registry import check_directory, check_place, dump
-from machinable.storage.hashing import digest, file_digest
+from machinable.storage.hashing import digest, stream_digest
 from machinable.storage.layout import join
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ class Store:
         if local is not None and (self._local.is_open or name not in self._written):
             try:  # somebody had the directory, and may have changed it in any way
                 with open(local, "rb") as file:
-                    return file_digest(file), file.tell()
+                    return stream_digest(file), file.tell()
             except FileNotFoundError:
                 return None
         if name not in self._local.digests and name not in self._written:

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from machinable.display.progress import duration
 from machinable.display.summary import Line, Side, short_names, side_by_side, side_table
 from machinable.display.tables import Table, cell, exact, settings_text
+from machinable.units import format_duration
 
 if TYPE_CHECKING:
     from machinable.results.execution import Execution
@@ -492,7 +492,7 @@ def _environment(execution: Execution) -> str:
             [
                 ("python", data.get("python") or ""),
                 ("platform", data.get("platform") or ""),
-                ("all trials together", duration(sum(seconds)) if seconds else ""),
+                ("all trials together", format_duration(sum(seconds)) if seconds else ""),
             ]
         ),
         details(f"{len(packages)} packages", facts((name, str(version)) for name, version in packages.items())),

@@ -18,8 +18,9 @@ from machinable.events import (
     TrialReused,
     TrialStarted,
 )
+from machinable.units import format_duration
 
-__all__ = ["PlainProgress", "Progress", "duration", "is_memory", "measurements"]
+__all__ = ["PlainProgress", "Progress", "is_memory", "measurements"]
 
 EACH = 20  # trials that end in a row and each get a line of their own; later ones as time goes by
 PAUSE = 1.0  # seconds between two lines then
@@ -29,20 +30,6 @@ ADVICE = 10.0  # seconds after which an execution is worth advice on how to make
 def is_memory(storage: str) -> bool:
     """Whether a storage ends with the process, so that nothing in it is kept."""
     return storage.startswith(("mem:", "temp:"))
-
-
-def duration(seconds: float) -> str:
-    """A time for people: `40 ms`, `2.35 s`, `12.3 s`, `4 min 10 s`, `3 h 20 min`."""
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms" if seconds >= 0.00995 else f"{seconds * 1000:.1f} ms"
-    if seconds < 9.995:
-        return f"{seconds:.2f} s"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def measurements(record: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -154,7 +141,7 @@ class Progress:
             parts.append(f"{running} running{steps}")
         left = self.seconds_left
         if left is not None and self.done < self.total:
-            parts.append(f"{duration(left)} left")
+            parts.append(f"{format_duration(left)} left")
         return ", ".join(parts)
 
     def headline(self) -> str:
@@ -168,7 +155,7 @@ class Progress:
         """How it ended."""
         parts = [f"{self.kept} done before"] if self.kept else []
         counts = ", ".join(parts + [f"{count} {how}" for how, count in self.counts.items()]) or "nothing has run"
-        return f"{self.execution}: {self.status} after {duration(self.seconds)}; {counts}"
+        return f"{self.execution}: {self.status} after {format_duration(self.seconds)}; {counts}"
 
 
 def steps_text(i: int, total: int | None) -> str:
@@ -186,7 +173,7 @@ def ended_line(event: TrialEvent) -> str:
     how = type(event).__name__.removeprefix("Trial").lower()
     parts = [how, event.component, event.uid]
     if isinstance(event, (TrialFinished, TrialFailed)):
-        parts.append(duration(event.seconds))
+        parts.append(format_duration(event.seconds))
     if isinstance(event, TrialFinished):
         parts.append(record_text(event.record).strip())
     elif isinstance(event, TrialFailed):

@@ -13,8 +13,9 @@ from machinable.plan.plan import Plan
 from machinable.serialization import Plain, dumps
 from machinable.settings import CodeBackup
 from machinable.storage import layout
-from machinable.storage.code_snapshot import code_diff, code_state, file_digest, pack_into
+from machinable.storage.code_snapshot import code_diff, code_state, pack_into
 from machinable.storage.files import Files, writing
+from machinable.storage.hashing import stream_digest
 
 __all__ = ["Code", "backed_up", "begin", "plan_lines"]
 
@@ -56,7 +57,7 @@ def backed_up(project: str, files: Files, backup: CodeBackup | None) -> Code:
             limit=backup.limit,
             look_for_secrets=backup.scan,
         )
-        facts["backup"] = file_digest(archive)
+        facts["backup"] = stream_digest(archive)
     except BaseException:
         archive.close()
         raise

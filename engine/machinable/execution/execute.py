@@ -48,9 +48,10 @@ from machinable.results.execution import Execution
 from machinable.settings import choose, storage_choice
 from machinable.storage import layout
 from machinable.storage.cleanup import at_work
-from machinable.storage.code_snapshot import digest, pack_into
+from machinable.storage.code_snapshot import pack_into
 from machinable.storage.fallback import FallbackFiles, lost_as_told, refuge_name, storage_lost
 from machinable.storage.files import Files
+from machinable.storage.hashing import digest
 from machinable.storage.locks import Lease, Locks, open_locks
 from machinable.storage.open import open_files
 from machinable.storage.process_info import cores

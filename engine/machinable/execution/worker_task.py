@@ -23,6 +23,7 @@ from machinable.storage import layout
 from machinable.storage.cleanup import mark_worker
 from machinable.storage.fallback import FallbackFiles, storage_lost
 from machinable.storage.files import Files, Reach
+from machinable.storage.hashing import digest
 from machinable.storage.open import open_files
 from machinable.trial.runner import run
 from machinable.trial.tracebacks import shipped
@@ -127,10 +128,6 @@ class WorkerTask:
     def is_reached(self) -> bool:
         """Whether the storage is reached from here, and not another one that lies at the same place of its host."""
         if self.reach == "host":
-            from machinable.storage.code_snapshot import (
-                digest,  # 9 ms with what it imports, and most workers need it not
-            )
-
             with suppress(Exception):
                 execution = _opened(self.url, create=False).read(layout.join(self.folder, layout.EXECUTION))
                 return digest(execution) == self.mark

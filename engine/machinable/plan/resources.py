@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from machinable.errors import MalformedText, WrongType
-from machinable.settings import size_in_bytes
+from machinable.units import parse_size
 
 __all__ = ["parse_resources", "threads_of"]
 
@@ -27,7 +27,7 @@ def parse_resources(value: Any, path: str) -> dict[str, float]:
     result = {}
     for name, amount in value.items():
         if name == "memory" and isinstance(amount, str):
-            size = size_in_bytes(amount)
+            size = parse_size(amount)
             if size is None:
                 raise MalformedText(
                     f"{amount!r} is no size of memory",

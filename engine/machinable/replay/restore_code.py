@@ -11,7 +11,7 @@ from machinable.results.execution import Execution
 from machinable.results.trial import Trial
 from machinable.storage import layout
 from machinable.storage.archive import unpack
-from machinable.storage.code_snapshot import digest
+from machinable.storage.hashing import digest
 from machinable.storage.streams import read_rows
 
 __all__ = ["Code", "codes_of", "project_of", "refuse_unreachable"]

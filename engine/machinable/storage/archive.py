@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 from machinable.errors import BadName, Damaged, StorageError, StorageUnavailable
 from machinable.storage.files import temporary_beside
-from machinable.units import shown_size
+from machinable.units import format_size
 
 __all__ = ["LARGEST", "MOST", "Unpacked", "unpack"]
 
@@ -113,12 +113,12 @@ def _checked(entries: Sequence[zipfile.ZipInfo], limit: int) -> list[zipfile.Zip
         raise _damaged(f"it has {len(entries)} files, and {MOST} are what it may have")
     total = sum(entry.file_size for entry in entries)
     if total > limit:
-        raise _damaged(f"it comes to {shown_size(total)}, and {shown_size(limit)} are what it may come to")
+        raise _damaged(f"it comes to {format_size(total)}, and {format_size(limit)} are what it may come to")
     seen: dict[str, bool] = {}  # False for a file or link, True for a directory above one
     files = []
     for entry in entries:
         if entry.file_size > max(entry.compress_size, 1) * RATIO:
-            raise _damaged(f"{entry.filename!r} says that it comes to {shown_size(entry.file_size)}")
+            raise _damaged(f"{entry.filename!r} says that it comes to {format_size(entry.file_size)}")
         if entry.flag_bits & 1:
             raise _damaged(f"{entry.filename!r} is encrypted")
         is_directory = entry.filename.endswith("/")

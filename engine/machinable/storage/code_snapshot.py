@@ -1,6 +1,6 @@
-"""What code ran: its state in git, its uncommitted changes, and an archive of it that has the same bytes each time.
+"""A snapshot of the code that ran: its state in git, its uncommitted changes, and a reproducible archive of it.
 
-Looks for what should be told to nobody, in files that are about to be copied somewhere.
+Files that are about to be archived are scanned for secrets.
 """
 
 from __future__ import annotations
@@ -8,141 +8,30 @@ from __future__ import annotations
 import os
 import re
 import stat
+import subprocess
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from io import BytesIO
 from typing import IO, Any, NamedTuple, NoReturn
 
 from machinable.errors import StorageError
 from machinable.storage import layout
 from machinable.storage.files import is_temporary
-from machinable.storage.hashing import digest, file_digest
-from machinable.units import shown_size
+from machinable.units import format_size
 
-__all__ = ["LIMIT", "Finding", "code_diff", "code_state", "digest", "file_digest", "pack", "pack_into", "scan"]
+__all__ = ["SIZE_LIMIT", "Finding", "code_diff", "code_state", "pack", "pack_into", "scan"]
 
-LARGEST = 2**20  # bytes of a file that is looked through: larger ones are data
-LONGEST = 2000  # characters of a line: longer ones are data, too
-
-
-class Finding(NamedTuple):
-    """Something that looks like a secret, which is not in here.
-
-    Attributes:
-        file: its name. line: from 1, or 0 if it is the file as a whole. kind: what it looks like.
-    """
-
-    file: str
-    line: int
-    kind: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line} {self.kind}" if self.line else f"{self.file} {self.kind}"
-
-
-_FILES = re.compile(
-    r"(?P<settings>\.env(?:\.(?!example|sample|template|dist|defaults?)[\w.-]+)?)"
-    r"|(?P<private_key>id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?)"
-    r"|(?P<passwords>\.netrc|_netrc|\.pgpass|\.htpasswd|\.git-credentials|\.pypirc)"
-)
-_OF_FILES = {
-    "settings": "(settings of an environment)",
-    "private_key": "(a private key)",
-    "passwords": "(passwords)",
-}
-
-# What a text must have somewhere (a search for fixed letters takes next to nothing), and what it then looks like.
-_TEXTS = (
-    (
-        "a private key",
-        (b"PRIVATE KEY", b"PuTTY-User-Key-File-"),
-        re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-"),
-    ),
-    ("a key of AWS", (b"AKIA", b"ASIA"), re.compile(rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
-    (
-        "a token of GitHub",
-        (b"gh", b"github_pat_"),
-        re.compile(rb"\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{22}"),
-    ),
-    ("a key of Google", (b"AIza", b"GOCSPX-"), re.compile(rb"\bAIza[0-9A-Za-z_-]{35}|\bGOCSPX-[0-9A-Za-z_-]{20}")),
-    (
-        "a token of Slack",
-        (b"xox", b"hooks.slack.com"),
-        re.compile(rb"\bxox[abeoprs]-[0-9A-Za-z-]{10}|hooks\.slack\.com/services/T[0-9A-Za-z]+/B"),
-    ),
-    ("a password in a URL", (b"://",), re.compile(rb"://[^\s:@/'\"<>${}]*:[^\s:@/'\"<>${}]{3,}@[\w.-]")),
-)
-
-_WORDS = rb"passw(?:or)?d|passphrase|secret|token|api_?key|access_?key|account_?key|credential"
-_WORD = re.compile(_WORDS)
-_ASSIGNED = re.compile(
-    rb"(?i)(?P<name>[\w.-]*(?:" + _WORDS + rb")[\w.-]*)[\"']?[ \t]*(?::=?|=)[ \t]*"
-    rb"(?:[bru]{0,2}(?P<quote>[\"'])(?P<quoted>[^\s\"'<>${}()%]{8,200})(?P=quote)"
-    rb"|(?P<bare>[^\s\"'<>${}()\[\]%,;#]{8,200})[ \t]*(?:#|$))",
-)
-_ALLOWED = re.compile(rb"gitleaks:allow|pragma: allowlist secret|not a secret")
-_PLACEHOLDER = re.compile(rb"(?i)example|placeholder|dummy|change|your|xxx|\*\*\*|\.\.\.|test|redacted|none|null|todo")
-
-
-def scan(name: str, content: bytes) -> Iterator[Finding]:
-    """What of a file looks like a secret.
-
-    A line that says so is none: `gitleaks:allow`, `pragma: allowlist secret` or `not a secret`. Large files, and those
-    that are no text, are judged by their names only.
-
-    Args:
-        name: of the file, with / between folders. content: what is in it.
-    """
-    found = _FILES.fullmatch(name.rpartition("/")[2])
-    if found and content.strip():
-        yield Finding(name, 0, _OF_FILES[found.lastgroup or ""])
-        return
-    if len(content) > LARGEST or b"\0" in content[:8192]:
-        return
-    seen = set()
-    for kind, needles, pattern in _TEXTS:
-        if not any(needle in content for needle in needles):
-            continue
-        for number, line in _lines(content, pattern, content):
-            if number not in seen and not _ALLOWED.search(line):
-                seen.add(number)
-                yield Finding(name, number, kind)
-    for number, line in _lines(content.lower(), _WORD, content):
-        if number not in seen and len(line) <= LONGEST and _is_assigned(line):
-            yield Finding(name, number, "a value that is called a secret")
-
-
-def _lines(searched: bytes, pattern: re.Pattern[bytes], content: bytes) -> Iterator[tuple[int, bytes]]:
-    """The lines of the content, with their numbers, in which a pattern is found; it is searched in another spelling."""
-    number, counted, position = 1, 0, 0
-    while match := pattern.search(searched, position):
-        number += content.count(b"\n", counted, match.start())
-        counted = match.start()
-        beginning = content.rfind(b"\n", 0, counted) + 1
-        end = content.find(b"\n", counted)
-        position = len(content) if end < 0 else end
-        yield number, content[beginning:position]
-
-
-def _is_assigned(line: bytes) -> bool:
-    """Whether a line gives a secret's name to what looks like one: letters and digits, and no word of a program."""
-    for match in _ASSIGNED.finditer(line):
-        value = match["quoted"] or match["bare"]
-        has_both = re.search(rb"[0-9]", value) and re.search(rb"[A-Za-z]", value)
-        is_code = match["bare"] and re.search(rb"[.:=]", value)
-        if has_both and not is_code and not _PLACEHOLDER.search(value):
-            return not _ALLOWED.search(line)
-    return False
-
-
-LIMIT = 100 * 2**20  # bytes of the files of a project
+SIZE_LIMIT = 100 * 2**20  # bytes of the files of a project, together
+MAX_LISTED = 5  # findings named in the warning
 
 
 def code_state(directory: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """`{"commit", "branch", "dirty"}` of the git repository that a directory is in; None if there is none, or no git.
+    """Return `{"commit", "branch", "dirty"}` of the git repository that contains a directory.
 
-    `commit` is None before the first commit, `branch` is None where HEAD is detached, `dirty` says whether tracked
-    files of the repository, submodules included, differ from the commit.
+    Returns:
+        `commit` is None before the first commit, `branch` is None where HEAD is detached, `dirty` says whether tracked
+        files of the repository, including submodules, differ from the commit. None if there is no repository, or git
+        is not installed.
     """
     out = _git(directory, "status", "--porcelain=v2", "--branch", "--untracked-files=no", "-z")
     if out is None:
@@ -158,20 +47,18 @@ def code_state(directory: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def code_diff(directory: str | os.PathLike[str]) -> bytes | None:
-    """What `git apply` needs to make the tracked files of the repository what they are now; None if nothing."""
+    """Return the uncommitted changes of tracked files as input of `git apply`; None if there are none."""
     state = code_state(directory)
     if state is None or not state["commit"] or not state["dirty"]:
         return None
-    # Whatever the user has configured, the result must be something that applies.
+    # The diff must apply whatever the user has configured.
     plain = ["--binary", "--full-index", "--no-color", "--no-ext-diff", "--no-textconv", "--no-relative"]
     plain += ["--ignore-submodules=dirty"]
     return _git(directory, "diff", *plain, "--submodule=short", "--src-prefix=a/", "--dst-prefix=b/", "HEAD") or None
 
 
 def pack(directory: str | os.PathLike[str], *, exclude: Sequence[str | os.PathLike[str]] = ()) -> bytes:
-    """The archive of `pack_into` with its defaults, as bytes."""
-    from io import BytesIO
-
+    """Return the archive that `pack_into` writes by default."""
     buffer = BytesIO()
     pack_into(buffer, directory, exclude=exclude)
     return buffer.getvalue()
@@ -183,31 +70,33 @@ def pack_into(
     *,
     exclude: Sequence[str | os.PathLike[str]] = (),
     ignore: Sequence[str] = (),
-    limit: int = LIMIT,
+    limit: int = SIZE_LIMIT,
     look_for_secrets: bool = True,
 ) -> None:
     """Write a zip archive of the code in a directory; the same files give the same bytes.
 
-    In a git repository these are the files that are tracked or not ignored, in its submodules too; elsewhere all but
-    those that `.gitignore` files name. Caches, virtual environments, what version control keeps for itself, and the
-    executions of any storage are left out. Links are kept as links, so nothing comes in from outside.
+    In a git repository it contains the files that are tracked or not ignored, including those of submodules; elsewhere
+    all files that no `.gitignore` names. Caches, virtual environments, the data of version control, and the executions
+    of any storage are left out. Links stay links, so nothing from outside the directory is included.
 
-    What looks like a secret is packed like all else, and told in one warning.
+    Files that look like they contain secrets are packed as well, and reported in one warning.
 
     Args:
-        file: what it is written to. directory: the project.
-        exclude: storages, as absolute paths. One that the project lies in excludes its executions.
-        ignore: patterns as in `.gitignore` of what is left out, tracked or not.
-        limit: bytes that the files may have together.
+        file: The file to write to.
+        directory: The project.
+        exclude: Storages, as absolute paths. One that contains the project excludes its executions.
+        ignore: Patterns as in `.gitignore` of files to leave out, tracked or not.
+        limit: The largest size of all files together, in bytes.
+        look_for_secrets: Whether to scan for secrets.
 
     Raises:
-        StorageError: a file cannot be read, or they are too large; nothing has been written then.
+        StorageError: A file cannot be read, or the files are too large. Nothing is written then.
     """
-    from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+    from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo  # 5 ms, and not every execution archives its code
 
     root = os.path.realpath(directory)
     storages = [os.path.realpath(storage) for storage in exclude]
-    rules = list(_rules(ignore, ""))
+    rules = [_IgnoreRules("", ignore)] if ignore else []
     names = sorted(
         name
         for name in _listed(root, storages, rules)
@@ -225,7 +114,7 @@ def pack_into(
                 shown = os.fsencode(name).decode("utf-8", "backslashreplace").replace(os.sep, "/")
                 if look_for_secrets and stat.S_ISREG(mode):
                     findings += scan(shown, content)
-                # A zip has only names in Unicode, and no time before 1980; times do not matter here.
+                # Names in a zip are Unicode, and its times begin in 1980.
                 info = ZipInfo(shown, (1980, 1, 1, 0, 0, 0))
                 info.create_system = 3
                 info.external_attr = mode << 16
@@ -241,38 +130,35 @@ def _check_sizes(root: str, names: Sequence[str], limit: int) -> None:
         try:
             found = os.lstat(os.path.join(root, name))
         except OSError:
-            continue  # what cannot be read is told when it is read
+            continue  # reading it raises the error
         if stat.S_ISREG(found.st_mode):
             sizes[name] = found.st_size
     total = sum(sizes.values())
     if total > limit:
         largest = sorted(sizes, key=lambda name: (-sizes[name], name))[:10]
         raise StorageError(
-            f"the code is too large to be backed up: {shown_size(total)} in {len(sizes)} files, "
-            f"and the limit is {shown_size(limit)}",
+            f"the code is too large to back up: {format_size(total)} in {len(sizes)} files, "
+            f"the limit is {format_size(limit)}",
             given=total,
-            details=[f"{shown_size(sizes[name]):>10}  {name}" for name in largest],
-            todo="Name what is no code in .gitignore or in `execution: {code_backup: {ignore: [data/]}}`, "
-            "or set another limit: {limit: 1GiB}. Without a backup: {code_backup: false}.",
+            details=[f"{format_size(sizes[name]):>10}  {name}" for name in largest],
+            todo="Exclude data in .gitignore or by `execution: {code_backup: {ignore: [data/]}}`, raise the limit by "
+            "{limit: 1GiB}, or disable the backup by {code_backup: false}.",
         )
 
 
-SHOWN = 5
-
-
 def _warn(findings: Sequence[Finding]) -> None:
-    more = f" and {len(findings) - SHOWN} more" if len(findings) > SHOWN else ""
+    more = f" and {len(findings) - MAX_LISTED} more" if len(findings) > MAX_LISTED else ""
     warnings.warn(
-        f"the code backup has what looks like secrets: {', '.join(map(str, findings[:SHOWN]))}{more}. "
-        "To leave files out, name them in .gitignore or in `execution: {code_backup: {ignore: [FILE]}}`; "
-        "to say that a line is none, write `not a secret` into it; not to be told: {scan: false}.",
+        f"the code backup contains possible secrets: {', '.join(map(str, findings[:MAX_LISTED]))}{more}. "
+        "Exclude files in .gitignore or by `execution: {code_backup: {ignore: [FILE]}}`, mark a false alarm by "
+        "`not a secret` in its line, or disable the scan by {scan: false}.",
         UserWarning,
         stacklevel=4,
     )
 
 
 def _read(path: str) -> tuple[int, bytes] | None:
-    """Mode and content of a file or link; None if it is gone, or neither: reading a pipe would never end."""
+    """Return mode and content of a file or link; None if it is gone, or is e.g. a pipe, which would block."""
     try:
         mode = os.lstat(path).st_mode
         if stat.S_ISLNK(mode):
@@ -288,7 +174,7 @@ def _read(path: str) -> tuple[int, bytes] | None:
 
 
 def _is_stored(root: str, path: str, storages: Sequence[str]) -> bool:
-    """Whether a path belongs to a storage, rather than to the project in `root`."""
+    """Return whether a path belongs to a storage, rather than to the project in `root`."""
     for storage in storages:
         if root == storage:
             top = os.path.relpath(path, root).split(os.sep)[0]
@@ -323,19 +209,25 @@ _CACHES = frozenset(
     }
 )
 _COMPILED = (".pyc", ".pyo")
+_CLASSES = {  # in the patterns of git, which pathspec does not know
+    "alpha": "a-zA-Z",
+    "digit": "0-9",
+    "alnum": "a-zA-Z0-9",
+    "lower": "a-z",
+    "upper": "A-Z",
+    "space": r"\s",
+    "xdigit": "0-9a-fA-F",
+    "punct": r"!-/:-@\[-`{-~",
+}
 
 
-def _listed(root: str, storages: Sequence[str], rules: Sequence[_Rule] = ()) -> set[str]:
-    """The files of a project, relative to it, with the separators of the system.
-
-    Args:
-        rules: spare the way through folders that are left out in any case.
-    """
+def _listed(root: str, storages: Sequence[str], rules: Sequence[_IgnoreRules] = ()) -> set[str]:
+    """Return the files of a project, relative to it; `rules` name folders that need not be entered."""
     names = _listed_by_git(root, storages)
     # An outer repository may ignore the project altogether, as one of a home directory does.
     names = names or set(_walk(root, storages, rules))
     left_out = {os.path.dirname(name) for name in names if os.path.basename(name) == "pyvenv.cfg"} - {""}
-    # Another storage holds archives like this one: each would be several times as large as the one before.
+    # Archives in another storage would be archived again, each several times as large as the one before.
     candidates = {os.path.dirname(name) for name in names if os.path.basename(name) == layout.EXECUTION}
     executions = {folder for folder in candidates if _is_execution(os.path.join(root, folder))}
     left_out |= executions | {os.path.join(os.path.dirname(folder), layout.BY_CONTENT) for folder in executions}
@@ -358,7 +250,7 @@ def _listed_by_git(root: str, storages: Sequence[str]) -> set[str] | None:
         return None
     patterns = [*sorted(_VERSION_CONTROL | _CACHES), *(f"*{ending}" for ending in _COMPILED)]
     # git must not walk through a storage with a million files to find what is dropped afterwards.
-    below = [os.path.relpath(s, top).replace(os.sep, "/") for s in storages if s != root and _is_below(s, top)]
+    below = [os.path.relpath(s, top) for s in storages if s != root and _is_below(s, top)]
     patterns += ["/" + re.sub(r"([\\*?\[ ])", r"\\\1", path) for path in below]
     skipped = [f"--exclude={pattern}" for pattern in patterns]
     out = _git(root, "ls-files", "--cached", "--others", "--exclude-standard", *skipped, "-z")
@@ -370,22 +262,22 @@ def _listed_by_git(root: str, storages: Sequence[str]) -> set[str] | None:
         path = os.path.join(root, name)
         if os.path.islink(path) or not os.path.isdir(path):
             names.add(name)
-        elif name != ".":  # a submodule, or a repository that is none yet
+        elif name != ".":  # a submodule, or a directory with an unfinished repository
             is_repository = os.path.lexists(os.path.join(path, ".git"))
             found = _listed(path, storages) if is_repository else _walk(path, storages)
             names |= {os.path.join(name, below) for below in found}
     return names
 
 
-def _walk(root: str, storages: Sequence[str], others: Sequence[_Rule] = ()) -> Iterator[str]:
-    """The files that no ignore file excludes."""
-    rules: dict[str, list[_Rule]] = {}
+def _walk(root: str, storages: Sequence[str], others: Sequence[_IgnoreRules] = ()) -> Iterator[str]:
+    """Yield the files that no `.gitignore` excludes."""
+    rules: dict[str, list[_IgnoreRules]] = {}
     for folder, folders, files in os.walk(root, onerror=_unreadable):
         here = os.path.relpath(folder, root)
         here = "" if here == os.curdir else here
         rules[here] = rules[os.path.dirname(here)] if here else list(others)
         if ".gitignore" in files:
-            rules[here] = rules[here] + _read_rules(folder, here)
+            rules[here] = [*rules[here], _read_rules(folder, here)]
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         folders[:] = [
             name
@@ -401,8 +293,8 @@ def _walk(root: str, storages: Sequence[str], others: Sequence[_Rule] = ()) -> I
             folders[:] = [name for name in folders if name not in stored and name != layout.BY_CONTENT]
         for name in files + links:
             path = os.path.join(here, name)
-            is_made = name.endswith(_COMPILED) or name in _VERSION_CONTROL  # `.git` is a file in a worktree
-            if not is_made and not _is_ignored(path, False, rules[here]):
+            is_derived = name.endswith(_COMPILED) or name in _VERSION_CONTROL  # `.git` is a file in a worktree
+            if not is_derived and not _is_ignored(path, False, rules[here]):
                 yield path
 
 
@@ -412,100 +304,67 @@ def _is_environment(folder: str) -> bool:
 
 def _unreadable(error: OSError) -> NoReturn:
     raise StorageError(
-        f"the code cannot be backed up: {error.filename!r} cannot be read: {error.strerror}",
+        f"cannot back up the code: cannot read {error.filename!r}: {error.strerror}",
         given=error.filename,
-        todo="Make it readable, or name it in .gitignore.",
+        todo="Make it readable, or exclude it in .gitignore.",
     ) from error
 
 
-# --- ignore files
+# --- ignore files, git, secrets
 
 
-class _Rule:
-    """A line of a `.gitignore`."""
+class _IgnoreRules:
+    """The rules of a `.gitignore`.
 
-    def __init__(self, line: str, folder: str) -> None:
-        self.includes = line.startswith("!")
-        line = line.removeprefix("!")
-        self.only_folders = line.endswith("/")
-        line = line.rstrip("/")
-        anywhere = "" if "/" in line else "(?:.*/)?"
-        base = re.escape(folder.replace(os.sep, "/") + "/") if folder else ""
-        self.matches = re.compile(base + anywhere + _expression(line.removeprefix("/")), re.DOTALL).fullmatch
+    Attributes:
+        folder: The folder that contains it, relative to the project.
+    """
 
+    def __init__(self, folder: str, lines: Iterable[str]) -> None:
+        from pathspec import GitIgnoreSpec, PathSpec  # 25 ms, and in a repository git itself reads the files
 
-def _expression(pattern: str) -> str:
-    def replaced(found: re.Match[str]) -> str:
-        text = found[0]
-        if text.endswith("**/"):
-            return text[: text.index("*")] + "(?:.*/)?"
-        if text.endswith("/**"):
-            return "/.+"
-        if text[0] == "*":
-            return "[^/]*"
-        if text == "?":
-            return "[^/]"
-        if text == "[":
-            return "(?!)"  # a class that is not closed matches nothing
-        if len(text) > 2 and text[0] == "[":
-            inside = text[2:-1] if text[1] in "!^" else text[1:-1]
-            # In a class of git a backslash quotes, as in Python; only [ and doubled signs mean more in Python.
-            inside = re.sub(r"\[:(\w+):\]", lambda c: _CLASSES.get(c[1], ""), inside)
-            inside = re.sub(r"(?<!\\)\[|([&~|])(?=\1)", r"\\\g<0>", inside)
-            return f"(?!/)[{'^' if text[1] in '!^' else ''}{inside}]"
-        return re.escape(text[1] if text[0] == "\\" and len(text) > 1 else text)
+        self.folder = folder
+        self._files = GitIgnoreSpec.from_lines(filter(None, map(_checked_line, lines)))
+        # GitIgnoreSpec is made for files: it prefers rules for them. For a folder, the last rule that matches wins.
+        self._folders = PathSpec(self._files.patterns)
 
-    return _TOKEN.sub(replaced, pattern)
+    def include(self, path: str, is_folder: bool) -> bool | None:
+        """Return whether the rules exclude (True) or include (False) a path; None if they do not say."""
+        path = os.path.relpath(path, self.folder or os.curdir)
+        found = self._folders.check_file(path + "/") if is_folder else self._files.check_file(path)
+        return found.include
 
 
-_TOKEN = re.compile(
-    r"\A(?:\*\*/)+|(?:/\*\*)+/|(?:/\*\*)+\Z|\*+|\?|\[[!^]?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|\\.|.", re.DOTALL
-)
-_CLASSES = {
-    "alpha": "a-zA-Z",
-    "digit": "0-9",
-    "alnum": "a-zA-Z0-9",
-    "lower": "a-z",
-    "upper": "A-Z",
-    "space": r"\s",
-    "xdigit": "0-9a-fA-F",
-    "punct": r"!-/:-@\[-`{-~",
-}
+def _checked_line(line: str) -> str | None:
+    """Return a line as pathspec understands it; None if git ignores it."""
+    from pathspec import GitIgnoreSpec
+
+    line = re.sub(r"\[:(\w+):\]", lambda found: _CLASSES.get(found[1], ""), line.removesuffix("\r"))
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except (ValueError, re.error):
+        return None
+    return line
 
 
-def _read_rules(folder: str, here: str) -> list[_Rule]:
+def _read_rules(folder: str, here: str) -> _IgnoreRules:
     with open(os.path.join(folder, ".gitignore"), encoding="utf-8-sig", errors="surrogateescape") as file:
-        return list(_rules(file.read().split("\n"), here))
+        return _IgnoreRules(here, file.read().split("\n"))
 
 
-def _rules(lines: Iterable[str], here: str) -> Iterator[_Rule]:
-    for line in lines:
-        line = re.sub(r"(?<!\\) +\Z", "", line.removesuffix("\r"))
-        if line.strip("/") and not line.startswith("#"):
-            with suppress(re.error):  # git matches nothing with a class that means nothing, such as [z-a]
-                yield _Rule(line, here)
-
-
-def _is_left_out(name: str, rules: list[_Rule]) -> bool:
-    """Whether a file or a folder that it is in is excluded."""
+def _is_left_out(name: str, rules: Sequence[_IgnoreRules]) -> bool:
+    """Return whether a file, or a folder that contains it, is excluded."""
     above = [folder for folder in _folders(name) if folder and folder != name]
     return bool(rules) and (_is_ignored(name, False, rules) or any(_is_ignored(f, True, rules) for f in above))
 
 
-def _is_ignored(path: str, is_folder: bool, rules: list[_Rule]) -> bool:
-    """Whether the last rule that matches excludes. What is below an ignored folder is never asked for."""
-    path = path.replace(os.sep, "/")
-    for rule in reversed(rules):
-        if (is_folder or not rule.only_folders) and rule.matches(path):
-            return not rule.includes
-    return False
-
-
-# --- git
+def _is_ignored(path: str, is_folder: bool, rules: Sequence[_IgnoreRules]) -> bool:
+    """Return whether the innermost rules that match exclude a path; the folders above it are not excluded."""
+    return next((found for one in reversed(rules) if (found := one.include(path, is_folder)) is not None), False)
 
 
 def _top(directory: str | os.PathLike[str]) -> str | None:
-    """The nearest folder upwards with a `.git`, which is a directory, or a file in submodules and worktrees."""
+    """Return the nearest folder upwards with a `.git`: a directory, or a file in submodules and worktrees."""
     folder = os.path.realpath(directory)
     while not os.path.exists(os.path.join(folder, ".git")):
         above = os.path.dirname(folder)
@@ -516,32 +375,135 @@ def _top(directory: str | os.PathLike[str]) -> str | None:
 
 
 def _git(directory: str | os.PathLike[str], *command: str) -> bytes | None:
-    """What a command of git prints in a directory; None if it is in no repository, or git is not installed."""
+    """Return what a git command prints; None if the directory is in no repository, or git is not installed."""
     if _top(directory) is None:
         return None
-    git = _import_git()
-    program = git.Git(os.path.realpath(directory))
-    program.update_environment(GIT_OPTIONAL_LOCKS="0")  # reading must not write into the project, not even the index
+    # Reading must not change the project, not even the index of git. GitPython would take 58 ms to import.
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "LANGUAGE": "C"}
     try:
-        out: bytes = program.execute(["git", *command], stdout_as_string=False, strip_newline_in_stdout=False)
-        return out
-    except git.GitCommandNotFound:
+        done = subprocess.run(["git", *command], cwd=directory, env=environment, capture_output=True, check=False)
+    except FileNotFoundError:
         return None
-    except git.GitCommandError as error:
-        reason = str(error.stderr).strip().removeprefix("stderr:").strip(" '\n")
-        if "not a git repository" not in reason:  # an empty .git is none, all else the user can mend
-            warnings.warn(f"the code is taken as if it were in no repository, for git says: {reason}", stacklevel=4)
-        return None
+    if not done.returncode:
+        return done.stdout
+    reason = done.stderr.decode("utf-8", "replace").strip()
+    if "not a git repository" not in reason:  # an empty .git is not a repository, other causes can be mended
+        warnings.warn(f"the code is treated as if it were in no git repository, as git reports: {reason}", stacklevel=4)
+    return None
 
 
-def _import_git() -> Any:
-    before = os.environ.get("GIT_PYTHON_REFRESH")
-    os.environ["GIT_PYTHON_REFRESH"] = "quiet"  # else the import fails where there is no git
-    try:
-        import git
-    finally:
-        if before is None:
-            del os.environ["GIT_PYTHON_REFRESH"]
-        else:
-            os.environ["GIT_PYTHON_REFRESH"] = before
-    return git
+MAX_SCANNED = 2**20  # bytes of a file; larger ones are data
+MAX_LINE = 2000  # bytes of a line; longer ones are data
+
+
+class Finding(NamedTuple):
+    """A possible secret, without the secret itself.
+
+    Attributes:
+        file: The name of the file.
+        line: Its line, from 1, or 0 for the file as a whole.
+        kind: What it looks like.
+    """
+
+    file: str
+    line: int
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} {self.kind}" if self.line else f"{self.file} {self.kind}"
+
+
+_FILES = re.compile(
+    r"(?P<settings>\.env(?:\.(?!example|sample|template|dist|defaults?)[\w.-]+)?)"
+    r"|(?P<private_key>id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?)"
+    r"|(?P<passwords>\.netrc|_netrc|\.pgpass|\.htpasswd|\.git-credentials|\.pypirc)"
+)
+_OF_FILES = {
+    "settings": "(settings of an environment)",
+    "private_key": "(a private key)",
+    "passwords": "(passwords)",
+}
+
+# Kind, texts of which a file must contain one (such a search is fast), and the pattern of the secret.
+_TEXTS = (
+    (
+        "a private key",
+        (b"PRIVATE KEY", b"PuTTY-User-Key-File-"),
+        re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-"),
+    ),
+    ("a key of AWS", (b"AKIA", b"ASIA"), re.compile(rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
+    (
+        "a token of GitHub",
+        (b"gh", b"github_pat_"),
+        re.compile(rb"\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{22}"),
+    ),
+    ("a key of Google", (b"AIza", b"GOCSPX-"), re.compile(rb"\bAIza[0-9A-Za-z_-]{35}|\bGOCSPX-[0-9A-Za-z_-]{20}")),
+    (
+        "a token of Slack",
+        (b"xox", b"hooks.slack.com"),
+        re.compile(rb"\bxox[abeoprs]-[0-9A-Za-z-]{10}|hooks\.slack\.com/services/T[0-9A-Za-z]+/B"),
+    ),
+    ("a password in a URL", (b"://",), re.compile(rb"://[^\s:@/'\"<>${}]*:[^\s:@/'\"<>${}]{3,}@[\w.-]")),
+)
+
+_WORDS = rb"passw(?:or)?d|passphrase|secret|token|api_?key|access_?key|account_?key|credential"
+_WORD = re.compile(_WORDS)
+_ASSIGNED = re.compile(
+    rb"(?i)(?P<name>[\w.-]*(?:" + _WORDS + rb")[\w.-]*)[\"']?[ \t]*(?::=?|=)[ \t]*"
+    rb"(?:[bru]{0,2}(?P<quote>[\"'])(?P<quoted>[^\s\"'<>${}()%]{8,200})(?P=quote)"
+    rb"|(?P<bare>[^\s\"'<>${}()\[\]%,;#]{8,200})[ \t]*(?:#|$))",
+)
+_ALLOWED = re.compile(rb"gitleaks:allow|pragma: allowlist secret|not a secret")
+_PLACEHOLDER = re.compile(rb"(?i)example|placeholder|dummy|change|your|xxx|\*\*\*|\.\.\.|test|redacted|none|null|todo")
+
+
+def scan(name: str, content: bytes) -> Iterator[Finding]:
+    """Yield the possible secrets of a file.
+
+    Lines with `gitleaks:allow`, `pragma: allowlist secret` or `not a secret` are skipped. Only the names of large and
+    binary files count.
+
+    Args:
+        name: The name of the file, with / between folders.
+        content: The content of the file.
+    """
+    found = _FILES.fullmatch(name.rpartition("/")[2])
+    if found and content.strip():
+        yield Finding(name, 0, _OF_FILES[found.lastgroup or ""])
+        return
+    if len(content) > MAX_SCANNED or b"\0" in content[:8192]:
+        return
+    seen = set()
+    for kind, needles, pattern in _TEXTS:
+        if not any(needle in content for needle in needles):
+            continue
+        for number, line in _lines(content, pattern, content):
+            if number not in seen and not _ALLOWED.search(line):
+                seen.add(number)
+                yield Finding(name, number, kind)
+    for number, line in _lines(content.lower(), _WORD, content):
+        if number not in seen and len(line) <= MAX_LINE and _is_assigned(line):
+            yield Finding(name, number, "a value that is called a secret")
+
+
+def _lines(searched: bytes, pattern: re.Pattern[bytes], content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield number and text of each line of the content whose counterpart in `searched` matches a pattern."""
+    number, counted, position = 1, 0, 0
+    while match := pattern.search(searched, position):
+        number += content.count(b"\n", counted, match.start())
+        counted = match.start()
+        beginning = content.rfind(b"\n", 0, counted) + 1
+        end = content.find(b"\n", counted)
+        position = len(content) if end < 0 else end
+        yield number, content[beginning:position]
+
+
+def _is_assigned(line: bytes) -> bool:
+    """Return whether a line assigns letters and digits, and not an expression, to the name of a secret."""
+    for match in _ASSIGNED.finditer(line):
+        value = match["quoted"] or match["bare"]
+        has_both = re.search(rb"[0-9]", value) and re.search(rb"[A-Za-z]", value)
+        is_code = match["bare"] and re.search(rb"[.:=]", value)
+        if has_both and not is_code and not _PLACEHOLDER.search(value):
+            return not _ALLOWED.search(line)
+    return False

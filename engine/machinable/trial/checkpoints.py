@@ -20,7 +20,7 @@ from machinable.errors import InvalidType, MachinableError
 from machinable.serialization import Plain, loads
 from machinable.storage import layout
 from machinable.storage.files import Files
-from machinable.storage.hashing import digest, digest_of_file, tree_digest
+from machinable.storage.hashing import digest, file_digest, tree_digest
 from machinable.storage.layout import CHECKPOINTS, join
 from machinable.storage.streams import RowWriter, read_rows
 
@@ -144,7 +144,7 @@ class Checkpoints:
         state = status.st_mtime_ns, status.st_size, status.st_ino
         known = self._known.get(place)
         if known is None or known[0] != state:
-            known = self._known[place] = state, digest_of_file(place)
+            known = self._known[place] = state, file_digest(place)
         return known[1]
 
 

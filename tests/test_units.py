@@ -1,0 +1,40 @@
+"""Sizes and durations are written and read as people do."""
+
+from __future__ import annotations
+
+import pytest
+
+from machinable.units import format_duration, format_size, parse_size
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 bytes"), (812, "812 bytes"), (1331, "1.3 KiB"), (2**30 * 1.3, "1.3 GiB"), (2**40, "1.0 TiB")],
+)
+def test_sizes_are_for_people(size: float, text: str) -> None:
+    assert format_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1", 1), ("4GiB", 2**32), (" 1.5 k ", 1500), ("500MB", 5e8), ("2 ki", 2048), ("big", None), ("-1", None)],
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: float | None) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0.0 ms"),
+        (0.0022, "2.2 ms"),
+        (0.25, "250 ms"),
+        (0.9999, "1.00 s"),
+        (9.999, "10.0 s"),
+        (59.99, "1 min 0 s"),
+        (250, "4 min 10 s"),
+        (12_000, "3 h 20 min"),
+    ],
+)
+def test_durations_are_for_people(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
