@@ -83,12 +83,12 @@ def test_what_is_rarely_meant_is_a_hint(run: Run, project: Path) -> None:
 
     assert ran.code == 0
     assert ran.out.splitlines() == [
-        "machinable.yaml:2:15: hint: None is the text 'None'; for nothing write null, for the text \"None\"",
+        "machinable.yaml:2:15: hint: None is the text 'None'; for no value write null, for the text \"None\"",
         'machinable.yaml:2:43: hint: 1:30 is the number 90 (base 60); for the text write "1:30"',
         'machinable.yaml:2:54: hint: 1_000 is the number 1000; for the text write "1_000"',
         'machinable.yaml:2:66: hint: 012 is the number 10 (base 8); for the text write "012"',
         'part.yaml:1:4: hint: 012 is the number 10 (base 8); for the text write "012"',
-        "machinable.yaml:5:5: hint: the component 'a' replaces that at machinable.yaml:2:5 entirely",
+        "machinable.yaml:5:5: hint: the component 'a' replaces the one at machinable.yaml:2:5 entirely",
         "",
         "3 components, 0 versions, 0 errors, 6 hints",
     ]
@@ -100,7 +100,10 @@ def test_a_parent_needs_no_module(run: Run, project: Path) -> None:
     ran = run("check")
 
     assert ran.code == 0
-    assert "machinable.yaml:4:5: hint: base has no module and cannot be executed; others begin with it" in ran.out
+    assert (
+        "machinable.yaml:4:5: hint: base has no module and cannot be executed; other components inherit from it"
+        in ran.out
+    )
 
 
 @pytest.mark.parametrize("words", [["check"], ["check", "--json"]])
@@ -126,5 +129,5 @@ def test_a_section_that_is_misspelt_is_a_hint(run: Run, project: Path) -> None:
     ran = run("check")
     assert (ran.code, ran.out.splitlines()[0]) == (
         0,
-        "machinable.yaml:1:1: hint: 'componets' is only material for references; did you mean 'components'?",
+        "machinable.yaml:1:1: hint: 'componets' is only used by references; did you mean 'components'?",
     )

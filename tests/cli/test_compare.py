@@ -1,7 +1,8 @@
-"""`machinable compare`."""
+"""`machinable compare` and `machinable diff`."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,110 @@ def test_what_is_not_stored_is_told(run: Run, stored: str) -> None:
     assert "Did you mean 'OY1p1o'?" in ran.err
     assert run("compare", "OY1p1o/zzz", "--storage", "out").code == 3
     assert run("compare", "--storage", "out").code == 2
+
+
+@pytest.fixture
+def differing(run: Run, project: Path) -> str:
+    """`OY1p1o`; `8gWVkz` with a higher rate and other code; `OY1p1o-2`, which is as the first one."""
+    run("execute", "train", "--repeat", "2", "--seed", "OY1p1o", "--storage", "out", "--quiet")
+    run("execute", "train", "--repeat", "2", "--seed", "OY1p1o", "--storage", "out", "--quiet")
+    (project / "train.py").write_text((project / "train.py").read_text().replace("* 2", "* 3"))
+    (project / "notes.txt").write_text("new\n")
+    run("execute", "train", "~fast", "--repeat", "3", "--seed", "42", "--storage", "out", "--quiet")
+    return str(project / "out")
+
+
+def test_only_what_differs_is_shown(run: Run, differing: str) -> None:
+    ran = run("diff", "OY1p1o", "8gWVkz", "--storage", "out")
+
+    assert (ran.code, ran.err) == (0, "")
+    uids = [
+        [t["uid"] for t in run("show", one, "--storage", "out", "--json").data["trials"]]
+        for one in ("OY1p1o", "8gWVkz")
+    ]
+    execution, code, notes, module, config, only, results = ran.out.split("\n\n")
+    assert [line.split() for line in execution.splitlines()] == [
+        ["execution", "OY1p1o", "8gWVkz"],
+        ["seed", "22490017876", "7957417341"],
+    ]
+    assert code.splitlines()[1].startswith("backup  sha256:")
+    assert notes == "new notes.txt"
+    assert module.splitlines()[0] == "changed train.py"
+    assert '  -        self.record["loss"] = self.config.rate * 2' in module.splitlines()
+    assert '  +        self.record["loss"] = self.config.rate * 3' in module.splitlines()
+    assert config.splitlines() == [
+        "configuration of train, 2 trials  OY1p1o  8gWVkz",
+        "rate                                 0.1     0.5",
+        "half                                 0.1     0.5",
+    ]
+    assert only == f"only in 8gWVkz\n  train {uids[1][2]}"
+    assert results.splitlines()[:3] == [
+        "results of 2 of 2 trials",
+        f"  train {uids[0][0]} → {uids[1][0]}",
+        "    records default.loss: 1 of 1 rows, first in row 0: 0.2 → 1.0 (at most 0.8 apart)",
+    ]
+    assert "    artifacts model.json: rate: 0.1 → 0.5 (at most 0.4 apart)" in results.splitlines()
+
+
+def test_equal_executions_do_not_differ(run: Run, differing: str) -> None:
+    ran = run("diff", "OY1p1o", "OY1p1o-2", "--storage", "out")
+
+    assert (ran.code, ran.out) == (0, "OY1p1o and OY1p1o-2 do not differ\n")
+
+
+def test_two_trials_of_one_execution(run: Run, differing: str) -> None:
+    first, second = (trial["uid"] for trial in run("show", "OY1p1o", "--storage", "out", "--json").data["trials"])
+
+    ran = run("diff", f"OY1p1o/{first}", f"OY1p1o/{second[:8]}", "--storage", "out")
+
+    (head, line) = ran.out.splitlines()
+    assert head.split() == ["seeds", f"OY1p1o/{first}", f"OY1p1o/{second}"]
+    assert line.split()[:4] == ["train", first, "→", second]
+
+
+def test_all_differences_as_data(run: Run, differing: str) -> None:
+    data = run("diff", "OY1p1o", "8gWVkz", "--storage", "out", "--json").data
+
+    assert (data["first"], data["second"]) == ("OY1p1o", "8gWVkz")
+    assert data["facts"] == [{"name": "seed", "before": 22490017876, "after": 7957417341}]
+    assert [(change["name"], change["how"]) for change in data["files"]] == [
+        ("notes.txt", "new"),
+        ("train.py", "changed"),
+    ]
+    assert data["packages"] == []
+    (config,) = data["config"]
+    assert len(config["trials"]) == 2
+    assert config["changes"] == [{"key": key, "before": 0.1, "after": 0.5} for key in ("rate", "half")]
+    assert len(data["seeds"]) == len(data["results"]) == 2
+    assert (data["only_first"], len(data["only_second"]), data["same_results"]) == ([], 1, 0)
+
+
+def test_packages_hosts_and_commits_differ(run: Run, differing: str, project: Path) -> None:
+    path = project / "out" / "OY1p1o-2" / "execution.json"
+    data = json.loads(path.read_text())
+    data["packages"] = data["packages"] | {"numpy": "0.1", "added": "1.0"}
+    del data["packages"]["click"]
+    data["host"]["name"], data["code"]["commit"], data["python"] = "node7", "4f1c" * 10, "3.9.0"
+    path.write_text(json.dumps(data) + "\n")
+
+    ran = run("diff", "OY1p1o", "OY1p1o-2", "--storage", "out")
+
+    cells = [line.split() for line in ran.out.splitlines()]
+    assert ["added", "1.0"] in cells
+    assert [line[-1] for line in cells if line[:1] == ["numpy"]] == ["0.1"]
+    assert [len(line) for line in cells if line[:1] == ["click"]] == [2]
+    assert [line[-1] for line in cells if line[:1] == ["host"]] == ["node7"]
+    assert [line[-1] for line in cells if line[:1] == ["commit"]] == [("4f1c" * 10)[:18]]
+    assert [line[-1] for line in cells if line[:1] == ["python"]] == ["3.9.0"]
+
+
+def test_without_code_backups_there_are_no_files_to_compare(run: Run, differing: str, project: Path) -> None:
+    for one in ("OY1p1o", "8gWVkz"):
+        (project / "out" / one / "code.zip").unlink()
+
+    assert "train.py" not in run("diff", "OY1p1o", "8gWVkz", "--storage", "out").out
+
+
+def test_a_missing_or_unnamed_execution_is_an_error(run: Run, differing: str) -> None:
+    assert run("diff", "OY1p1o", "nothing", "--storage", "out").code == 3
+    assert run("diff", "OY1p1o", "--storage", "out").code == 2

@@ -12,10 +12,18 @@ import pytest
 
 import machinable
 from machinable.cli import main
-from machinable.cli.candidates import candidates
+from machinable.cli.options import program
 from tests.cli.conftest import Run
 
 ENGINE = str(Path(machinable.__file__).parents[1])
+
+
+def completions(words: list[str], mark: str = "~") -> list[str]:
+    """What completes the last word; `<files>` where the shell completes paths."""
+    from click.shell_completion import ShellComplete
+
+    shell = ShellComplete(program, {"obj": mark}, "machinable", "_MACHINABLE_COMPLETE")
+    return ["<files>" if item.type == "file" else item.value for item in shell.get_completions(words[:-1], words[-1])]
 
 
 @pytest.mark.parametrize(
@@ -48,21 +56,20 @@ ENGINE = str(Path(machinable.__file__).parents[1])
         (["execute", "tr", "--repeat", ""], []),
         (["config", "tr", "--explain", "da"], ["data.name", "data.batch"]),
         (["config", "tr", "--diff", "~d"], ["~deep"]),
+        (["config", "tr", "--diff", "~fast", "~b"], ["~big"]),
         (["show", "--output", ""], []),
         (["schema", "--output", ""], ["<files>"]),
         (["vendor", ""], ["fetch"]),
         (["vendor", "fetch", ""], ["lib"]),
-        (["vendor", "other", ""], []),
         (["completion", "z"], ["zsh"]),
-        (["bogus", ""], []),
     ],
 )
-def test_what_could_stand_there(project: Path, words: list[str], expected: list[str]) -> None:
+def test_the_last_word_is_completed(project: Path, words: list[str], expected: list[str]) -> None:
     (project / "vendor" / "lib").mkdir(parents=True)
     text = (project / "machinable.yaml").read_text()
     (project / "machinable.yaml").write_text("+: [lib]\n" + text)
 
-    found = candidates(words)
+    found = completions(words)
 
     assert found[: len(expected)] == expected if words == ["execute", ""] else found == expected
 
@@ -75,23 +82,33 @@ def test_a_broken_project_completes_nothing_and_prints_nothing(
         (project / "machinable.yaml").unlink()
     else:
         (project / "machinable.yaml").write_text(text)
-    monkeypatch.setenv("_MACHINABLE_COMPLETE", "zsh")
+    for name, value in {
+        "_MACHINABLE_COMPLETE": "zsh_complete",
+        "COMP_WORDS": "machinable execute a ",
+        "COMP_CWORD": 3,
+    }.items():
+        monkeypatch.setenv(name, str(value))
 
-    assert main(["execute", "a", ""]) == 0
+    assert main([]) == 0
     assert capfd.readouterr() == ("", "")
 
 
 def test_no_component_and_nothing_heavy_is_imported(project: Path) -> None:
     (project / "train.py").write_text("raise RuntimeError('imported')\n")
     program = (
-        "import sys\nfrom machinable.cli import main\nmain(['execute', 'train', 'ra'])\n"
-        "print(*sorted({'click', 'rich', 'numpy', 'fs', 'train', 'difflib'} & set(sys.modules)))"
+        "import sys\nfrom machinable.cli import main\nmain([])\n"
+        "print(*sorted({'rich', 'numpy', 'fs', 'jinja2', 'pydantic', 'ray', 'train'} & set(sys.modules)))"
     )
-    environment = os.environ | {"PYTHONPATH": ENGINE, "_MACHINABLE_COMPLETE": "fish"}
+    environment = os.environ | {
+        "PYTHONPATH": ENGINE,
+        "_MACHINABLE_COMPLETE": "zsh_complete",
+        "COMP_WORDS": "machinable execute train ra",
+        "COMP_CWORD": "3",
+    }
 
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
 
-    assert (ran.stdout, ran.stderr) == ("rate=\n\n", "")
+    assert (ran.stdout, ran.stderr) == ("plain\nrate=\n\n", "")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -102,6 +119,16 @@ def test_the_script_is_printed_and_sound(run: Run, shell: str) -> None:
     if shutil.which(shell):
         checked = subprocess.run([shell, "-n"], input=ran.out, capture_output=True, text=True)
         assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """A PATH with a `machinable` that runs this package."""
+    program = tmp_path / "bin" / "machinable"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={ENGINE} exec {sys.executable} -m machinable "$@"\n')
+    program.chmod(0o755)
+    return f"{program.parent}:{os.environ['PATH']}"
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -115,24 +142,66 @@ def test_the_script_is_printed_and_sound(run: Run, shell: str) -> None:
         ("machinable execute train 'la", ["layers="]),
     ],
 )
-def test_bash_completes_what_was_typed(project: Path, tmp_path: Path, run: Run, line: str, expected: list[str]) -> None:
-    program = tmp_path / "bin" / "machinable"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nPYTHONPATH={ENGINE} exec {sys.executable} -m machinable "$@"\n')
-    program.chmod(0o755)
+def test_bash_completes_what_was_typed(project: Path, path: str, run: Run, line: str, expected: list[str]) -> None:
     script = run("completion", "bash").out + (
         "COMP_WORDBREAKS=$' \\t\\n\"\\'@><=;|&(:'\n"
-        'COMP_LINE=$1 COMP_POINT=${#1}\n_machinable\nprintf "%s\\n" "${COMPREPLY[@]}"\n'
+        'COMP_LINE=$1 COMP_POINT=${#1}\n_machinable_completion\nprintf "%s\\n" "${COMPREPLY[@]}"\n'
     )
 
     ran = subprocess.run(
-        ["bash", "-c", script, "bash", line],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PATH": f"{program.parent}:{os.environ['PATH']}"},
+        ["bash", "-c", script, "bash", line], capture_output=True, text=True, env=os.environ | {"PATH": path}
     )
 
     assert ran.stdout.split() == expected, ran.stderr
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("machinable exec", ["plain execute"]),
+        (
+            "machinable execute train ",
+            ["plain @fast @fast:big @deep", "keys data.name= data.batch= rate= layers= half="],
+        ),
+        ("machinable execute train @fast:", ["plain @fast:big"]),
+        ("machinable execute train '~d", ["plain ~deep"]),
+        ("machinable execute --storage ", ["files"]),
+    ],
+)
+def test_zsh_completes_what_was_typed(project: Path, path: str, run: Run, line: str, expected: list[str]) -> None:
+    script = (
+        "compdef() { : }\n_files() { print files }\n"
+        "compadd() { local name=${@[$#]}; (( ${#${(P)name}} )) && print -r -- $name ${(P)name} }\n"
+        + run("completion", "zsh").out
+        + 'words=("${(@s: :)1}") CURRENT=${#words}\n_machinable_completion\n'
+    )
+
+    ran = subprocess.run(
+        ["zsh", "-f", "-c", script, "zsh", line], capture_output=True, text=True, env=os.environ | {"PATH": path}
+    )
+
+    assert (ran.stdout.splitlines(), ran.stderr) == (expected, "")
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("machinable exec", ["execute"]),
+        ("machinable execute train @d", ["@deep"]),  # fish completes names of users after ~
+        ("machinable execute train @fast:", ["@fast:big"]),
+        ("machinable execute train la", ["layers="]),
+    ],
+)
+def test_fish_completes_what_was_typed(project: Path, path: str, run: Run, line: str, expected: list[str]) -> None:
+    script = run("completion", "fish").out + "complete -C $argv[1]\n"
+
+    ran = subprocess.run(
+        ["fish", "--no-config", "-c", script, line], capture_output=True, text=True, env=os.environ | {"PATH": path}
+    )
+
+    assert [reply.split("\t")[0] for reply in ran.stdout.splitlines()] == expected, ran.stderr
 
 
 def test_executions_and_trials_of_the_storage(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,12 +209,12 @@ def test_executions_and_trials_of_the_storage(run: Run, project: Path, monkeypat
     run("execute", "train", "--seed", "42", "--storage", "out", "--quiet")
     (uid,) = [trial["uid"] for trial in run("show", "OY1p1o", "--storage", "out", "--json").data["trials"]]
 
-    assert candidates(["compare", "--storage", "out", ""]) == ["8gWVkz", "OY1p1o"]
-    assert candidates(["diff", "--storage=out", "OY1p1o", "8"]) == ["8gWVkz"]
-    assert candidates(["diff", "--storage", "out", "OY1p1o", "8gWVkz", ""]) == []
-    assert candidates(["show", "--storage", "out", "OY1p1o", "--trial", uid[:2]]) == [uid]
+    assert completions(["compare", "--storage", "out", ""]) == ["8gWVkz", "OY1p1o"]
+    assert completions(["diff", "--storage=out", "OY1p1o", "8"]) == ["8gWVkz"]
+    assert completions(["diff", "--storage", "out", "OY1p1o", "8gWVkz", ""]) == []
+    assert completions(["show", "--storage", "out", "OY1p1o", "--trial", uid[:2]]) == [uid]
     monkeypatch.setenv("MACHINABLE_STORAGE", "out")
-    assert candidates(["tail", "OY"]) == ["OY1p1o"]
-    assert candidates(["report", "OY1p1o/"]) == [f"OY1p1o/{uid}"]
+    assert completions(["tail", "OY"]) == ["OY1p1o"]
+    assert completions(["report", "OY1p1o/"]) == [f"OY1p1o/{uid}"]
     monkeypatch.setenv("MACHINABLE_STORAGE", "nowhere")
-    assert candidates(["tail", ""]) == []
+    assert completions(["tail", ""]) == []

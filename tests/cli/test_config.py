@@ -133,4 +133,4 @@ def test_a_component_without_versions_says_so(run: Run, project: Path) -> None:
     ran = run("versions", "plain")
 
     assert (ran.code, ran.out) == (0, "")
-    assert ran.err == "plain has no versions; a key with ~ in its entry would be one\n"
+    assert ran.err == "plain has no versions; a key that starts with ~ in its entry declares one\n"

@@ -61,7 +61,7 @@ def test_what_comes_out_differently_is_said(run: Run, stored: Path, monkeypatch:
 
     assert ran.code == 1
     lines = ran.out.splitlines()
-    assert lines[:2] == ["OY1p1o: different", "  2 of 2 trials, 2 rows, 2 artifacts compared"]
+    assert lines[:2] == ["OY1p1o: different", "  2 of 2 trials differ; 2 rows, 2 artifacts compared"]
     assert lines[3] == f"train {uids[0]}: different"
     assert lines[4].startswith("  records default.loss: 1 of 1 rows, first in row 0: 0.")
     assert lines[4].endswith(" (at most 1e-09 apart)")

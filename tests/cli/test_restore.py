@@ -54,7 +54,7 @@ def test_a_link_out_of_the_project_is_left_out_and_told(run: Run, project: Path,
 
     assert (ran.code, ran.err) == (
         0,
-        "left out data: it was a link to something outside of the project, which was not backed up\n",
+        "skipped data: a link to something outside the project, which is not in the code backup\n",
     )
     assert not os.path.lexists(project / "copy/data")
 
@@ -79,7 +79,7 @@ def test_without_a_backup_the_commit_is_told(run: Run, project: Path, monkeypatc
     assert (ran.code, ran.out) == (3, "")
     assert ran.err == (
         "the execution OY1p1o has no code backup\n"
-        "  It ran without a backup, and its project was in no git repository.\n"
+        "  It ran without a backup, and its project was not in a git repository.\n"
     )
     for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "x"]):
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@example.org", *command], check=True)
@@ -88,8 +88,8 @@ def test_without_a_backup_the_commit_is_told(run: Run, project: Path, monkeypatc
     run(*EXECUTE)
     assert run("restore", "OY1p1o-2", "copy", "--storage", "out").err == (
         "the execution OY1p1o-2 has no code backup\n"
-        f"  it ran with the commit {commit} on main, and changes that were not committed\n"
-        f"  Take the commit: git checkout {commit}\n"
+        f"  it ran with the commit {commit} on main, with uncommitted changes\n"
+        f"  Check out the commit: git checkout {commit}\n"
     )
     assert not (project / "copy").exists()
 
@@ -104,6 +104,6 @@ def test_a_backup_that_is_gone_or_another_one_is_told(run: Run, project: Path) -
     assert (ran.code, ran.data["error"]["type"], ran.data["error"]["message"]) == (
         3,
         "Damaged",
-        "the code backup of OY1p1o is gone",
+        "the code backup of OY1p1o is missing",
     )
     assert not (project / "x").exists()

@@ -22,7 +22,7 @@ from tests.conftest import World
 from tests.kits.modules import HELD
 
 LIBRARY = "import machinable as ml\nml.execute(ml.Task('held').repeat(3), {{'storage': 'stored', 'code_backup': False}}, 'OY1p1o', {engine!r})"  # noqa: E501
-COMMAND = "import sys\nfrom machinable.cli.program import run\nsys.exit(run(['execute', 'held', '--repeat', '3', '--storage', 'stored', '--seed', 'OY1p1o', '--engine', {engine!r}]))"  # noqa: E501
+COMMAND = "import sys\nfrom machinable.cli.main import run\nsys.exit(run(['execute', 'held', '--repeat', '3', '--storage', 'stored', '--seed', 'OY1p1o', '--engine', {engine!r}]))"  # noqa: E501
 
 
 def interrupted(project: World, tmp_path: Path, program: str, engine: str, times: int) -> tuple[int, str, Any]:

@@ -1,87 +1,95 @@
-"""`machinable check`: everything that is wrong with the project, and what is probably not meant."""
+"""`machinable check`: every error in the project, and hints about what is probably a mistake."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
+import yaml
 
-from machinable.cli.output import json_option, told_warnings, write_json
+from machinable.cli.config import version_names
+from machinable.cli.output import short_warnings, write_json
+from machinable.config.loader import FILE, Document
+from machinable.config.reader import MappingNode, SequenceNode, Source, read
+from machinable.config.resolve import resolve
+from machinable.display.tables import counted
+from machinable.errors import ImportFailed, MachinableError, MissingFile, Place, SeveralErrors, near_names
+from machinable.execution.preflight import preflight
+from machinable.plan.task import Task
+from machinable.project import Project
 
 if TYPE_CHECKING:
-    from machinable.cli.lints import Hint
     from machinable.config.loader import Workspace
-    from machinable.errors import MachinableError
-    from machinable.project import Project
 
-__all__ = ["command"]
+__all__ = ["Hint", "check_command", "replaced_entries", "scalar_hints", "section_hints", "sources_of"]
+
+_VARIABLE = re.compile(r"\$\{[^}\n]*\}")
+_SUSPECT = re.compile(r"None|[-+]?[0-9.][0-9._:]*")
+_OCTAL = re.compile(r"[-+]?0[0-7_]+")
+_SECTIONS = ("name", "+", "mixins", "components", "includes", "execution", "_evaluate_")
 
 
-@click.command("check")
-@json_option
-def command(as_json: bool) -> int:
-    """Find everything that is wrong with the project.
+class Hint(NamedTuple):
+    """Something that is allowed and probably a mistake."""
 
-    Every component is resolved alone and with each of its versions, its module is imported, its config methods and
-    its Config class are checked. Exit code 2 with errors, 0 with hints only.
-    """
-    from machinable.cli.lints import misspelt_sections, replaced_entries, scalar_hints, sources_of
-    from machinable.errors import MachinableError, MissingFile
-    from machinable.project import Project
+    at: Place | None
+    message: str
 
+    def __str__(self) -> str:
+        return f"{self.at}: hint: {self.message}" if self.at else f"hint: {self.message}"
+
+    def as_data(self) -> dict[str, str | None]:
+        """Return the hint for programs."""
+        return {"at": str(self.at) if self.at else None, "message": self.message}
+
+
+def check_command(as_json: bool) -> int:
+    """Report every error in the project; return exit code 2 if there are any."""
     project = Project()
     errors: list[MachinableError] = []
     hints: list[Hint] = []
-    counts = {"components": 0, "versions": 0}
+    counts = {"component": 0, "version": 0}
     try:
         workspace = project.workspace()
     except MachinableError as error:
         if isinstance(error, MissingFile) and error.given == project.path:
             raise
-        _note(errors, [error])
-        hints += _hints_of_text(project)
+        _add(errors, [error])
+        hints += _hints_of_file(project)
     else:
         for source in sources_of(workspace.main.scope.root):
             hints += scalar_hints(source)
-        hints += misspelt_sections(workspace.main.scope.root)
+        hints += section_hints(workspace.main.scope.root)
         hints += replaced_entries(workspace.main)
-        with told_warnings(), redirect_stdout(sys.stderr):  # modules may print when they are imported
+        with short_warnings(), redirect_stdout(sys.stderr):  # modules may print when they are imported
             _check_components(project, workspace, errors, hints, counts)
     if as_json:
         write_json(
             {
-                **counts,
+                "components": counts["component"],
+                "versions": counts["version"],
                 "errors": [error.as_data() for error in errors],
                 "hints": [hint.as_data() for hint in hints],
             }
         )
-    else:
-        for one in errors:
-            print(f"{one}\n")
-        for hint in hints:
-            print(hint)
-        if hints:
-            print()
-        print(
-            ", ".join(
-                _counted(number, what)
-                for what, number in (*counts.items(), ("errors", len(errors)), ("hints", len(hints)))
-            )
-        )
+        return 2 if errors else 0
+    for one in errors:
+        print(f"{one}\n")
+    for hint in hints:
+        print(hint)
+    if hints:
+        print()
+    totals = counts | {"error": len(errors), "hint": len(hints)}
+    print(", ".join(counted(number, what) for what, number in totals.items()))
     return 2 if errors else 0
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what[:-1] if number == 1 else what}"
-
-
-def _note(errors: list[MachinableError], found: Iterable[MachinableError]) -> None:
-    """Takes errors in, each once: with a version, a reference that fails may know other names."""
-    from machinable.errors import SeveralErrors
-
+def _add(errors: list[MachinableError], found: Iterable[MachinableError]) -> None:
+    """Add errors, each once: with a version, a reference that fails may suggest other names."""
     known = {(error.message, error.at, error.path) for error in errors}
     for error in found:
         for one in error.errors if isinstance(error, SeveralErrors) else (error,):
@@ -90,60 +98,45 @@ def _note(errors: list[MachinableError], found: Iterable[MachinableError]) -> No
                 errors.append(one)
 
 
-def _hints_of_text(project: Project) -> list[Hint]:
-    """Hints about the main file, which cannot be used as a whole."""
-    from pathlib import Path
-
-    from machinable.cli.lints import scalar_hints
-    from machinable.config.loader import FILE
-    from machinable.config.reader import Source
-
+def _hints_of_file(project: Project) -> list[Hint]:
+    """Return hints about the text of the main file when it cannot be loaded."""
     try:
         text = (Path(project.path) / FILE).read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError):
-        return []  # which is the error that is told
+        return []  # this is the error that is reported
     return list(scalar_hints(Source(FILE, text)))
 
 
 def _check_components(
     project: Project, workspace: Workspace, errors: list[MachinableError], hints: list[Hint], counts: dict[str, int]
 ) -> None:
-    from machinable.cli.blocks import version_names
-    from machinable.config.resolve import resolve
-    from machinable.errors import MachinableError
-    from machinable.execution.preflight import preflight
-    from machinable.plan.task import Task
-
     for entry in workspace.main.components:
-        counts["components"] += 1
-        fine: list[str | None] = []
+        counts["component"] += 1
         try:
             versions = version_names(workspace, entry)
         except MachinableError as error:
-            _note(errors, [error])
+            _add(errors, [error])
             continue
-        counts["versions"] += len(versions)
+        counts["version"] += len(versions)
+        valid: list[str | None] = []
         for version in (None, *versions):
             try:
                 resolve(workspace, entry, version)
-                fine.append(version)
+                valid.append(version)
             except MachinableError as error:
-                _note(errors, [error])
-        if not fine:
+                _add(errors, [error])
+        if not valid:
             continue
         try:
-            preflight(Task().component(entry.name, fine).plan(project, seed=0), {})
+            preflight(Task().component(entry.name, valid).plan(project, seed=0), {})
         except MachinableError as error:
-            _note(errors, _without_bases([error], workspace, hints))
+            _add(errors, _without_bases([error], workspace, hints))
 
 
 def _without_bases(
     found: Sequence[MachinableError], workspace: Workspace, hints: list[Hint]
 ) -> Iterable[MachinableError]:
-    """The errors but those of entries without a module that others begin with: they need none."""
-    from machinable.cli.lints import Hint
-    from machinable.errors import ImportFailed, SeveralErrors
-
+    """Return the errors except those of entries without a module that others inherit from: they need none."""
     parents = {entry.parent.import_path: entry.parent for entry in workspace.main.components if entry.parent}
     for error in found:
         if isinstance(error, SeveralErrors):
@@ -153,6 +146,80 @@ def _without_bases(
         missing = isinstance(cause, ModuleNotFoundError) and f"{module}.".startswith(f"{cause.name}.")
         if isinstance(error, ImportFailed) and missing and module in parents:
             entry = parents[module]
-            hints.append(Hint(entry.place, f"{entry.name} has no module and cannot be executed; others begin with it"))
+            hints.append(
+                Hint(
+                    entry.place, f"{entry.name} has no module and cannot be executed; other components inherit from it"
+                )
+            )
         else:
             yield error
+
+
+# --- hints
+
+
+def sources_of(tree: Any) -> list[Source]:
+    """Return the texts that a tree was read from, includes too, each once."""
+    found: dict[str, Source] = {}
+    seen: set[int] = set()
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (MappingNode, SequenceNode)) and id(node) not in seen:
+            seen.add(id(node))
+            found.setdefault(node.source.file, node.source)
+            waiting += node.values() if isinstance(node, MappingNode) else node
+    return sorted(found.values(), key=lambda source: source.file)
+
+
+def scalar_hints(source: Source) -> Iterator[Hint]:
+    """Find unquoted scalars that are rarely intended: `None`, sexagesimals, octals, underscores in numbers."""
+    # Variables mean nothing to YAML; the replacement keeps every column.
+    text = _VARIABLE.sub(lambda found: "x" * len(found[0]), source.text)
+    tagged = False
+    try:
+        for token in yaml.scan(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(token, yaml.ScalarToken) and token.plain and not tagged and _SUSPECT.fullmatch(token.value):
+                message = _scalar_hint(token.value)
+                if message:
+                    yield Hint(source.place(token.start_mark), message)
+            tagged = isinstance(token, yaml.TagToken)
+    except yaml.YAMLError:
+        return  # reported as an error
+
+
+def section_hints(root: Any) -> Iterator[Hint]:
+    """Find keys of the root that have no meaning but nearly the name of a section."""
+    if not isinstance(root, MappingNode):
+        return
+    for key in root:
+        if isinstance(key, str) and key not in _SECTIONS and not key.startswith("components"):
+            near = near_names(key, [name for name in _SECTIONS if len(name) > 1], limit=1)
+            if near and near[0] not in root:
+                yield Hint(root.place(key), f"{key!r} is only used by references; did you mean {near[0]!r}?")
+
+
+def _scalar_hint(text: str) -> str | None:
+    if text == "None":
+        return "None is the text 'None'; for no value write null, for the text \"None\""
+    try:
+        value = read(Source("", text))
+    except MachinableError:
+        return None  # reported as an error
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if ":" in text:
+        return f'{text} is the number {value} (base 60); for the text write "{text}"'
+    if _OCTAL.fullmatch(text) and isinstance(value, int):
+        return f'{text} is the number {value} (base 8); for the text write "{text}"'
+    if "_" in text:
+        return f'{text} is the number {value}; for the text write "{text}"'
+    return None
+
+
+def replaced_entries(document: Document) -> Iterator[Hint]:
+    """Find entries that a later one of the same name replaces entirely."""
+    for names in (document.mixins, document.components):
+        for earlier, later in names.replaced:
+            if not later.key.startswith("^"):  # ^ replaces on purpose
+                yield Hint(later.place, f"the {names.kind} {later.name!r} replaces the one at {earlier.place} entirely")

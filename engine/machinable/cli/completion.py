@@ -1,72 +1,235 @@
-"""`machinable completion`: the script that makes a shell complete our commands."""
+"""Completion in shells: what can follow on the command line, and the scripts. No component is imported for it."""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
-__all__ = ["SCRIPTS", "command"]
+from machinable.cli.arguments import parse_version
+from machinable.cli.config import version_names
+from machinable.cli.options import program
+from machinable.config.resolve import find_component
+from machinable.errors import MachinableError
+from machinable.plan.table import flatten
+from machinable.project import Project
 
-BASH = """\
-# machinable completion bash: for this session `source <(machinable completion bash)`, for good the same in ~/.bashrc
-_machinable() {
-    local reply
+if TYPE_CHECKING:
+    from machinable.results.storage import Storage
+
+__all__ = ["complete", "completion_command"]
+
+VARIABLE = "_MACHINABLE_COMPLETE"
+_WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"?|'[^']*'?)+""")
+
+
+# --- shells
+
+
+class _Bash(BashComplete):
+    """bash, which completes only what follows the last of its word breaks, such as `:`, `=` and `@`."""
+
+    source_template = """\
+# For this session: source <(machinable completion bash). For every session add that line to ~/.bashrc.
+%(complete_func)s() {
+    local type value
     COMPREPLY=()
-    while IFS= read -r reply; do
-        if [[ $reply == '<files>' ]]; then
+    while IFS=, read -r type value; do
+        if [[ $type == file ]]; then
             compopt -o default 2>/dev/null
-            return
+        else
+            [[ $value == *= ]] && compopt -o nospace 2>/dev/null
+            COMPREPLY+=("$value")
         fi
-        [[ $reply == *= ]] && compopt -o nospace 2>/dev/null
-        COMPREPLY+=("$reply")
-    done < <(_MACHINABLE_COMPLETE=bash _MACHINABLE_BREAKS="$COMP_WORDBREAKS" \\
-        machinable "${COMP_LINE:0:COMP_POINT}" 2>/dev/null)
+    done < <(COMP_WORDS="${COMP_LINE:0:COMP_POINT}" COMP_BREAKS="$COMP_WORDBREAKS" \\
+        %(complete_var)s=bash_complete %(prog_name)s 2>/dev/null)
 }
-complete -F _machinable machinable
+complete -F %(complete_func)s %(prog_name)s
 """
 
-ZSH = """\
-#compdef machinable
-# machinable completion zsh: `source <(machinable completion zsh)` behind `compinit` in ~/.zshrc
-_machinable() {
-    local reply
-    local -a replies
-    replies=("${(@f)$(_MACHINABLE_COMPLETE=zsh machinable "${(@Q)words[2,CURRENT-1]}" "${(Q)PREFIX}" 2>/dev/null)}")
-    for reply in $replies; do
-        if [[ $reply == '<files>' ]]; then
-            _files
-        elif [[ $reply == *= ]]; then
-            compadd -S '' -- $reply
-        else
-            compadd -- $reply
-        fi
+    def source(self) -> str:
+        return self.source_template % self.source_vars()  # without a bash to ask for its version
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        line = os.environ["COMP_WORDS"]
+        words = [re.sub(r"""["']|\\(.)""", r"\1", found.group()) for found in _WORD.finditer(line)]
+        if not line or line[-1].isspace():
+            words.append("")
+        *args, self._incomplete = words[1:] or [""]
+        return args, self._incomplete
+
+    def format_completion(self, item: CompletionItem[str]) -> str:
+        cut = max((self._incomplete.rfind(c) for c in os.environ.get("COMP_BREAKS", "")), default=-1) + 1
+        return f"{item.type},{item.value[cut:]}"
+
+
+class _Zsh(ZshComplete):
+    """zsh, with no space after the `=` of a key."""
+
+    source_template = """\
+#compdef %(prog_name)s
+# Add to ~/.zshrc after compinit: source <(machinable completion zsh)
+%(complete_func)s() {
+    local type value
+    local -a plain keys
+    for type value in "${(@f)$(COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1)) \\
+        %(complete_var)s=zsh_complete %(prog_name)s 2>/dev/null)}"; do
+        case $type:$value in
+            file:*) _files ;;
+            *=) keys+=($value) ;;
+            *) plain+=($value) ;;
+        esac
     done
+    compadd -Q -U -V plain -a plain
+    compadd -Q -U -V keys -S '' -a keys
 }
-compdef _machinable machinable
+compdef %(complete_func)s %(prog_name)s
 """
 
-FISH = """\
-# machinable completion fish: `machinable completion fish > ~/.config/fish/completions/machinable.fish`
-function __machinable_complete
-    set -l words (commandline -opc)
-    set -l current (commandline -ct)
-    for reply in (env _MACHINABLE_COMPLETE=fish machinable $words[2..-1] "$current" 2>/dev/null)
-        if test "$reply" = '<files>'
-            __fish_complete_path "$current"
-        else
-            echo $reply
-        end
-    end
-end
-complete -c machinable -f -a '(__machinable_complete)'
-"""
-
-SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+    def format_completion(self, item: CompletionItem[str]) -> str:
+        return f"{item.type}\n{item.value}"
 
 
-@click.command("completion")
-@click.argument("shell", type=click.Choice(list(SCRIPTS)))
-def command(shell: str) -> None:
-    """Print the script that makes SHELL complete commands, components, versions and keys."""
-    sys.stdout.write(SCRIPTS[shell])
+_SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": FishComplete}
+
+
+def _shell(name: str) -> ShellComplete:
+    # zsh and fish expand ~name to a home directory, or complete names of users after it.
+    return _SHELLS[name](program, {"obj": "~" if name == "bash" else "@"}, "machinable", VARIABLE)
+
+
+def complete(instruction: str) -> int:
+    """Write what can complete the last word, as the shell's script reads it.
+
+    Args:
+        instruction: `bash_complete`, `zsh_complete` or `fish_complete`.
+
+    Returns:
+        The exit code: always 0, since an error would be printed into the line that is being typed.
+    """
+    try:
+        text = _shell(instruction.partition("_")[0]).complete()
+    except (Exception, SystemExit):
+        return 0
+    sys.stdout.write(f"{text}\n" if text else "")
+    return 0
+
+
+def completion_command(shell: str) -> None:
+    """Print the completion script for a shell."""
+    sys.stdout.write(_shell(shell).source())
+
+
+# --- values of arguments and options, as click calls for them
+#
+# Imports in these functions are late so that completing one thing does not pay for all others.
+
+
+def files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Leave the completion of paths to the shell."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def engines(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of an engine."""
+    from machinable.engines.registry import KNOWN
+
+    return _starting(incomplete, KNOWN)
+
+
+def components(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a component."""
+    return _starting(incomplete, Project().workspace().main.components.known())
+
+
+def imported_projects(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the names of imported projects, each once."""
+    from machinable.cli.project import imports_of
+
+    given = context.params.get("names") or ()
+    return [name for name in _starting(incomplete, [one.name for one in imports_of(os.getcwd())]) if name not in given]
+
+
+def versions_and_keys(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete versions of the component, those nested in the versions typed so far, and keys."""
+    component, words = _typed_component(context)
+    mark = incomplete[0] if incomplete[:1] in ("~", "@") else context.find_root().obj
+    given = {word.partition("=")[0] for word in words}
+    found = [f"{mark}{version[1:]}" for version in _versions(component, words)]
+    found += [f"{key}=" for key in _keys(component, words) if key not in given]
+    return [one for one in _starting(incomplete, found) if one not in given]
+
+
+def keys(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete a key of the component with the versions typed so far."""
+    return _starting(incomplete, _keys(*_typed_component(context)))
+
+
+def executions(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the id of an execution."""
+    return _starting(incomplete, _stored(context, lambda storage: [str(one) for one in storage.executions]))
+
+
+def trials(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the uid of a trial of the execution."""
+    (execution,) = _typed(context, "identifier")[:1]
+    return _starting(incomplete, _stored(context, lambda storage: [trial.uid for trial in storage[execution].trials]))
+
+
+def targets(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the id of an execution, or a trial after a slash."""
+    execution, slash, _ = incomplete.partition("/")
+    if not slash:
+        return executions(context, parameter, incomplete)
+    uids = _stored(context, lambda storage: [trial.uid for trial in storage[execution].trials])
+    return _starting(incomplete, [f"{execution}/{uid}" for uid in uids])
+
+
+def _starting(beginning: str, names: Iterable[str]) -> list[str]:
+    return [name for name in dict.fromkeys(names) if name.startswith(beginning)]
+
+
+def _typed(context: click.Context, name: str) -> list[str]:
+    """Return an argument and those after it.
+
+    click leaves them in `args` if the last option on the line has no value yet.
+    """
+    given = [context.params[name], *(context.params.get("versions") or ())] if context.params.get(name) else []
+    return given or context.args
+
+
+def _typed_component(context: click.Context) -> tuple[str, list[str]]:
+    component, *words = _typed(context, "component")
+    return component, [*words, *(word for word in context.params.get("diff") or () if word)]
+
+
+def _versions(component: str, words: Sequence[str]) -> list[str]:
+    workspace = Project().workspace()
+    names = version_names(workspace, find_component(workspace, component))
+    outer = [f"~{word[1:]}:" for word in words if word[:1] in ("~", "@")]
+    return names + [f"~{name[len(path) :]}" for path in outer for name in names if name.startswith(path)]
+
+
+def _keys(component: str, words: Sequence[str]) -> list[str]:
+    project = Project()
+    try:
+        resolved = project.resolve(component, parse_version(words))
+    except MachinableError:
+        resolved = project.resolve(component)  # one of the words is incomplete or wrong
+    return list(flatten(resolved.stored))
+
+
+def _stored(context: click.Context, names: Callable[[Storage], list[str]]) -> list[str]:
+    """Return what the storage holds; nothing if none is named or it does not exist."""
+    from machinable.cli.stored import open_storage
+
+    try:
+        with open_storage(context.params.get("storage")) as storage:
+            return names(storage)
+    except MachinableError:
+        return []

@@ -1,62 +1,60 @@
-"""`machinable config`: the configuration that a component receives, where it comes from, how two uses differ."""
+"""`machinable config` and `machinable versions`: the configuration of a component, its origin and its versions."""
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
+import yaml
 
-from machinable.cli.output import json_option, tell, write_json
+from machinable.cli.arguments import parse_version, portable_words
+from machinable.cli.output import message, write_json
+from machinable.config.declaration import Block, open_block
+from machinable.config.inheritance import base_of
+from machinable.config.registry import Entry
+from machinable.config.resolve import as_written, find_component
+from machinable.display.tables import Table, exact, write_table
+from machinable.errors import UsageError
+from machinable.plan.table import flatten
+from machinable.project import Project
+from machinable.serialization import Plain, canonical, is_hidden
 
 if TYPE_CHECKING:
+    from machinable.config.loader import Workspace
     from machinable.config.resolve import Resolved
 
-__all__ = ["command"]
+__all__ = [
+    "MISSING",
+    "KeyChange",
+    "config_command",
+    "key_changes",
+    "version_names",
+    "versions_command",
+    "yaml_text",
+]
+
+MISSING: Any = object()
+MAX_VERSIONS = 1000  # blocks that refer to each other can make a number without end
+MAX_DEPTH = 8  # of nested versions; a block that refers to the one around it would have no end
 
 
-class _Config(click.Command):
-    """Lets several words follow `--diff`."""
-
-    def parse_args(self, context: click.Context, words: list[str]) -> list[str]:
-        if "--diff" in words:
-            at = words.index("--diff")
-            end = next((i for i in range(at + 1, len(words)) if words[i].startswith("--")), len(words))
-            spread = [part for word in words[at + 1 : end] or [""] for part in ("--diff", word)]
-            words = [*words[:at], *spread, *words[end:]]
-        return super().parse_args(context, words)
-
-
-@click.command("config", cls=_Config)
-@click.argument("component")
-@click.argument("versions", nargs=-1, metavar="[~VERSION | @VERSION | KEY=VALUE]…")
-@click.option("--explain", metavar="KEY", help="Who set this key, the oldest first.")
-@click.option("--diff", multiple=True, metavar="~VERSION…", help="Only what is different with these versions instead.")
-@json_option
-def command(
+def config_command(
     component: str, versions: tuple[str, ...], explain: str | None, diff: tuple[str, ...], as_json: bool
 ) -> None:
-    """Show the configuration that COMPONENT receives, as YAML."""
-    from machinable.cli.words import shown_words, version_of
-    from machinable.errors import UsageError
-    from machinable.project import Project
-
+    """Show the configuration of a component, where a key was set, or what other versions would change."""
     if explain is not None and diff:
-        raise UsageError("--explain and --diff do not go together", todo="Leave one of them out.")
+        raise UsageError("--explain and --diff cannot be combined", todo="Use one of them.")
     project = Project()
-    resolved = project.resolve(component, version_of(versions))
-    for text in resolved.warnings:
-        tell(f"warning: {text}")
+    resolved = _resolve(project, component, versions)
     if explain is not None:
         _explain(resolved, explain, as_json)
     elif diff:
         words = [word for word in diff if word]
-        other = project.resolve(component, version_of(words))
-        for text in other.warnings:
-            tell(f"warning: {text}")
-        names = [" ".join(shown_words(one)) or "as declared" for one in (versions, words)]
-        _differences(resolved, other, names, as_json)
+        names = [" ".join(portable_words(one)) or "as declared" for one in (versions, words)]
+        _show_changes(resolved, _resolve(project, component, words), names, as_json)
     elif as_json:
         write_json(
             {
@@ -69,31 +67,35 @@ def command(
             }
         )
     else:
-        _print(resolved, shown_words(versions))
+        _show(resolved, portable_words(versions))
 
 
-def _print(resolved: Resolved, words: Sequence[str]) -> None:
-    from machinable.cli.yaml_text import yaml_text
+def _resolve(project: Project, component: str, words: Sequence[str]) -> Resolved:
+    resolved = project.resolve(component, parse_version(words))
+    for text in resolved.warnings:
+        message(f"warning: {text}")
+    return resolved
 
+
+def _show(resolved: Resolved, words: Sequence[str]) -> None:
     print(f"# {' '.join([resolved.component, *words])}")
     print(f"# module: {resolved.module}")
     if resolved.mixins:
-        print(f"# mixins: {', '.join(_mixin(mixin) for mixin in resolved.mixins)}")
+        print(f"# mixins: {', '.join(_mixin_text(mixin) for mixin in resolved.mixins)}")
     sys.stdout.write(yaml_text(resolved.stored))
 
 
-def _mixin(mixin: dict[str, str]) -> str:
+def _mixin_text(mixin: dict[str, str]) -> str:
     origin = f" ({mixin['origin']})" if mixin["origin"] != mixin["name"] else ""
     return mixin["name"] + origin + (f" as {mixin['attribute']}" if "attribute" in mixin else "")
 
 
 def _explain(resolved: Resolved, key: str, as_json: bool) -> None:
-    from machinable.serialization import is_hidden
-
+    """Show the layers that set a key, the oldest first."""
     links = resolved.explain(key)
     parts = key.replace("[", ".").replace("]", "").split(".")
     hidden = any(map(is_hidden, parts))
-    value = None if hidden else _look(resolved.stored, parts)
+    value = None if hidden else _look_up(resolved.stored, parts)
     layers = [
         (
             "" if link.layer == resolved.component else link.layer,
@@ -115,18 +117,12 @@ def _explain(resolved: Resolved, key: str, as_json: bool) -> None:
         )
         return
     chain = " → ".join(" ".join(part for part in layer if part) for layer in layers)
-    if not hidden and layers and _written(value) != layers[-1][2]:
-        chain += f" = {_written(value)}"
+    if not hidden and layers and as_written(value) != layers[-1][2]:
+        chain += f" = {as_written(value)}"
     print(chain)
 
 
-def _written(value: Any) -> str:
-    from machinable.config.resolve import as_written
-
-    return as_written(value)
-
-
-def _look(value: Any, parts: Sequence[str]) -> Any:
+def _look_up(value: Any, parts: Sequence[str]) -> Any:
     for part in parts:
         if isinstance(value, list):
             value = value[int(part)]
@@ -135,21 +131,132 @@ def _look(value: Any, parts: Sequence[str]) -> Any:
     return value
 
 
-def _differences(one: Resolved, other: Resolved, names: Sequence[str], as_json: bool) -> None:
-    from machinable.cli.differences import differences
-    from machinable.display.tables import Table, exact, write_table
-
-    found = differences(one.stored, other.stored)
+def _show_changes(before: Resolved, after: Resolved, names: Sequence[str], as_json: bool) -> None:
+    changes = key_changes(before.stored, after.stored)
     if as_json:
         write_json(
             {
-                "component": one.component,
-                "versions": [one.versions, other.versions],
-                "differences": [one.as_data() for one in found],
+                "component": before.component,
+                "versions": [before.versions, after.versions],
+                "differences": [change.as_data() for change in changes],
             }
         )
-    elif found:
-        rows = [[change.key, *(exact(value) if there else "-" for value, there in change.sides)] for change in found]
-        write_table(Table(["", *names], rows), sys.stdout)
+    elif changes:
+        write_table(Table(["", *names], [[change.key, *change.cells] for change in changes]), sys.stdout)
     else:
-        tell(f"no difference between {names[0]} and {names[1]}")
+        message(f"no difference between {names[0]} and {names[1]}")
+
+
+# --- differences of two configurations
+
+
+class KeyChange(NamedTuple):
+    """A key, by its dotted path, and its two values; `MISSING` where a side does not have it."""
+
+    key: str
+    before: Plain
+    after: Plain
+
+    @property
+    def cells(self) -> list[str]:
+        """Both values as text in a table, `-` where a side does not have the key."""
+        return ["-" if value is MISSING else exact(value) for value in (self.before, self.after)]
+
+    def as_data(self) -> dict[str, Plain]:
+        """Return the change for programs; a side that does not have the key has no entry."""
+        values = {"before": self.before, "after": self.after}
+        return {"key": self.key} | {side: value for side, value in values.items() if value is not MISSING}
+
+
+def key_changes(before: Mapping[str, Plain], after: Mapping[str, Plain]) -> list[KeyChange]:
+    """Return the leaves that differ, in the order of the first configuration, then of the second."""
+    one, other = flatten(before), flatten(after)
+    changes = [KeyChange(key, one.get(key, MISSING), other.get(key, MISSING)) for key in {**one, **other}]
+    return [
+        change
+        for change in changes
+        if change.before is MISSING or change.after is MISSING or canonical(change.before) != canonical(change.after)
+    ]
+
+
+# --- versions
+
+
+def versions_command(component: str, as_json: bool) -> None:
+    """Show what each version of a component changes."""
+    project = Project()
+    workspace = project.workspace()
+    entry = find_component(workspace, component)
+    resolved = {"": project.resolve(component)}
+    found: list[dict[str, Any]] = []
+    rows = []
+    for version in version_names(workspace, entry):
+        resolved[version] = one = project.resolve(component, version)
+        changes = key_changes(_with_reserved(resolved[version.rpartition(":")[0]]), _with_reserved(one))
+        found.append({"version": version, "changes": [change.as_data() for change in changes]})
+        rows += [[version, change.key, *change.cells] for change in changes] or [[version, "", "", ""]]
+    if as_json:
+        write_json({"component": entry.name, "versions": found})
+    elif rows:
+        write_table(Table(["version", "key", "without", "with"], rows), sys.stdout)
+    else:
+        message(f"{entry.name} has no versions; a key that starts with ~ in its entry declares one")
+
+
+def _with_reserved(resolved: Resolved) -> dict[str, Any]:
+    """Return the configuration with the reserved keys, except the environment, which may hold secrets."""
+    reserved = {key: value for key, value in resolved.reserved.items() if key != "_environment_"}
+    return resolved.stored | reserved | {"_mixins_": [mixin["name"] for mixin in resolved.mixins]}
+
+
+def version_names(workspace: Workspace, entry: Entry) -> list[str]:
+    """Return the versions of a component in the order of the file, each followed by those nested in it.
+
+    Nested versions are named `~a:b`; versions of mixins and parents are included.
+
+    Raises:
+        ConfigurationError: A list of mixins cannot be read, or a block refers to something that is not a mapping.
+    """
+    return list(islice(_nested_versions("", base_of(workspace, entry).body.blocks), MAX_VERSIONS))
+
+
+def _nested_versions(outer: str, blocks: Mapping[str, Block]) -> Iterator[str]:
+    for name, block in blocks.items():
+        if len(name) < 2 or ":" in name or any(c.isspace() for c in name):
+            continue  # it cannot be requested
+        version = f"{outer}:{name[1:]}" if outer else name
+        yield version
+        if version.count(":") < MAX_DEPTH:
+            yield from _nested_versions(version, open_block(block).blocks)
+
+
+# --- YAML
+
+
+class _Dumper(yaml.SafeDumper):
+    """Write lists of scalars in one line, and quote text that would read back as something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_list(dumper: _Dumper, value: list[Any]) -> yaml.Node:
+    plain = not any(isinstance(item, (list, dict)) for item in value)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=plain)
+
+
+_Dumper.add_representer(list, _represent_list)
+# 1e-3 is a number in our dialect and text in PyYAML's.
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+def yaml_text(value: Mapping[str, Any]) -> str:
+    """Return a configuration as YAML that reads back as the same values, keys in their order."""
+    text: str = yaml.dump(
+        dict(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=2**20
+    )
+    return text

@@ -1,61 +1,40 @@
-"""What commands have in common when they write: JSON, options, and warnings in one line."""
+"""What commands write: messages, JSON documents, and warnings in one line."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO
 
-import click
+from machinable.serialization import decode, dumps
 
-__all__ = ["json_option", "storage_option", "tell", "told_warnings", "write_json"]
+if TYPE_CHECKING:
+    from machinable.results.execution import Execution
+    from machinable.results.trial import Trial
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+__all__ = ["execution_data", "message", "short_warnings", "trial_data", "write_json"]
 
-
-def json_option(command: _F) -> _F:
-    """Adds `--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout; errors too.")(command)
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-def storage_option(command: _F) -> _F:
-    """Adds `--storage`."""
-    return click.option(
-        "--storage",
-        metavar="URL",
-        callback=_no_option,
-        help="A directory or URL. Default: MACHINABLE_STORAGE, the project's, the user's.",
-    )(command)
-
-
-def _no_option(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """Refuses what is the next option, as in `--storage $NOTHING --quiet`, before a directory is called so."""
-    if value is not None and value.startswith("--"):
-        raise click.BadParameter(f"{value!r} is an option; a directory of that name is ./{value}")
-    return value
-
-
-def write_json(data: Any) -> None:
-    """Writes one JSON document to stdout; NaN, infinities and dates as in stored files."""
-    from machinable.serialization import dumps
-
-    sys.stdout.write(dumps(data) + "\n")
-
-
-def tell(text: str) -> None:
-    """Writes a message to stderr."""
+def message(text: str) -> None:
+    """Write a message to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
+def write_json(data: Any) -> None:
+    """Write one JSON document to stdout, with NaN, infinities and dates as in stored files."""
+    sys.stdout.write(dumps(data) + "\n")
+
+
 @contextmanager
-def told_warnings() -> Iterator[None]:
-    """Meanwhile our own warnings are one line each: `warning: …`; those of others stay as they are."""
+def short_warnings() -> Iterator[None]:
+    """Show warnings of this package in one line each, `warning: …`, and those of others as usual."""
     with warnings.catch_warnings():
-        before = warnings.showwarning
+        default = warnings.showwarning
 
         def show(
             message: Warning | str,
@@ -65,10 +44,45 @@ def told_warnings() -> Iterator[None]:
             file: TextIO | None = None,
             line: str | None = None,
         ) -> None:
-            if filename.startswith(_OURS):
-                tell(f"warning: {message}")
+            if filename.startswith(_PACKAGE):
+                print(f"warning: {message}", file=sys.stderr, flush=True)
             else:
-                before(message, category, filename, lineno, file, line)
+                default(message, category, filename, lineno, file, line)
 
         warnings.showwarning = show
         yield
+
+
+def execution_data(execution: Execution) -> dict[str, Any]:
+    """Return an execution with its trials as plain data."""
+    return {
+        "execution": str(execution),
+        "id": execution.id,
+        "seed": execution.seed,
+        "name": execution.name,
+        "started": execution.started,
+        "status": execution.status,
+        "storage": execution.storage,
+        "trials": [trial_data(trial) for trial in execution.trials],
+    }
+
+
+def trial_data(trial: Trial) -> dict[str, Any]:
+    """Return a trial with its last row as plain data."""
+    return {
+        "uid": trial.uid,
+        "index": trial.index,
+        "component": trial.component,
+        "version": trial.version,
+        "config": decode(trial.planned("config")),
+        "flags": trial.flags,
+        "tags": trial.tags,
+        "seed": trial.seed,
+        "identity": trial.identity,
+        "status": trial.status,
+        "source": trial.source,
+        "because": trial.because,
+        "seconds": trial.seconds,
+        "record": trial.last_row,
+        "error": trial.error if trial.status == "failed" else None,
+    }

@@ -2,56 +2,53 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from machinable.cli.output import tell
+from machinable.cli.config import version_names
+from machinable.cli.output import message
+from machinable.config.declaration import RESERVED, open_block
+from machinable.config.inheritance import ancestry, base_of
+from machinable.config.loader import EXECUTION_KEYS
+from machinable.config.resolve import resolve
+from machinable.engines.registry import KNOWN
+from machinable.errors import InvalidValue, MachinableError
+from machinable.project import Project
+from machinable.serialization import encode, is_hidden
 
 if TYPE_CHECKING:
     from machinable.config.loader import Workspace
     from machinable.config.registry import Entry
 
-__all__ = ["command", "project_schema"]
+__all__ = ["project_schema", "schema_command"]
 
 MARK = "made by `machinable schema`"
 DIALECT = "http://json-schema.org/draft-07/schema#"
 Schema = dict[str, Any]
 
+_IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
 
-@click.command("schema")
-@click.option("--output", "file", metavar="FILE", help="Write it there instead of to stdout.")
-def command(file: str | None) -> None:
-    """Write a JSON Schema of this project's machinable.yaml.
 
-    It knows components, mixins, versions, keys, reserved keys and sections; other keys stay allowed wherever the
-    language allows them.
-    """
-    import json
-
-    from machinable.project import Project
-    from machinable.serialization import encode
-
+def schema_command(file: str | None) -> None:
+    """Write a JSON Schema of this project's machinable.yaml."""
     text = json.dumps(encode(project_schema(Project().workspace())), indent=2, ensure_ascii=False) + "\n"
     if file is None:
         sys.stdout.write(text)
         return
     _write(file, text)
-    tell(f"wrote {file}; for the editor, begin machinable.yaml with\n# yaml-language-server: $schema={file}")
+    message(f"wrote {file}; for the editor, start machinable.yaml with\n# yaml-language-server: $schema={file}")
 
 
 def _write(file: str, text: str) -> None:
-    """Writes the file; one that somebody else made is left alone."""
-    from machinable.errors import InvalidValue
-
+    """Write the file, unless it exists and comes from something else."""
     try:
-        with open(file, encoding="utf-8", errors="replace") as former:
-            if MARK not in former.read(4096):
+        with open(file, encoding="utf-8", errors="replace") as existing:
+            if MARK not in existing.read(4096):
                 raise InvalidValue(
-                    f"{file} is there and was not made by this command",
+                    f"{file} exists and was not written by this command",
                     given=file,
                     todo="Give another name, or remove it.",
                 )
@@ -60,23 +57,23 @@ def _write(file: str, text: str) -> None:
     except IsADirectoryError:
         raise InvalidValue(f"{file} is a directory", given=file, todo="Give the name of a file.") from None
     except OSError as error:
-        raise InvalidValue(f"{file} cannot be written: {error.strerror}", given=file) from error
-    beside = f"{file}.{os.getpid()}.writing"
+        raise InvalidValue(f"cannot write {file}: {error.strerror}", given=file) from error
+    temporary = f"{file}.{os.getpid()}.writing"
     try:
-        with open(beside, "x", encoding="utf-8", newline="\n") as new:
+        with open(temporary, "x", encoding="utf-8", newline="\n") as new:
             new.write(text)
-        os.replace(beside, file)
+        os.replace(temporary, file)
     except OSError as error:
-        raise InvalidValue(f"{file} cannot be written: {error.strerror}", given=file) from error
+        raise InvalidValue(f"cannot write {file}: {error.strerror}", given=file) from error
 
 
 def project_schema(workspace: Workspace) -> Schema:
-    """The schema (draft-07) of the main file of a project."""
+    """Return the schema (draft-07) of the main file of a project."""
     main = workspace.main
     definitions: dict[str, Schema] = {
         "reserved": _reserved(workspace),
         "entry": _body({}, {}, "the configuration of a component"),
-        "mixin": _body({}, {}, "configuration and methods to borrow", in_mixin=True),
+        "mixin": _body({}, {}, "configuration and methods that components can use", in_mixin=True),
         "version": _version({}, {}),
     }
     sections: dict[str, Schema] = {}
@@ -93,14 +90,14 @@ def project_schema(workspace: Workspace) -> Schema:
         mixins[entry.key] = {"$ref": f"#/definitions/mixin {entry.name}"}
     definitions["components"] = _section({}, "entry")
     definitions["mixins"] = _section(mixins, "mixin")
-    patterns = {
-        f"^components:{group}(=[A-Za-z_][A-Za-z0-9_]*)?$": section for group, section in sections.items() if group
+    patterns: dict[str, Any] = {
+        f"^components:{group}(={_IDENTIFIER})?$": section for group, section in sections.items() if group
     }
     named = "|".join(group for group in sections if group)
     other = f"(?!(?:{named})(?:=|$))" if named else ""
-    patterns[f"^components:{other}[A-Za-z_][A-Za-z0-9_]*(=[A-Za-z_][A-Za-z0-9_]*)?$"] = _ref("components")
-    patterns["^components(?!$|:[A-Za-z_][A-Za-z0-9_]*(=[A-Za-z_][A-Za-z0-9_]*)?$)"] = False  # type: ignore[assignment]
-    patterns["^_(?!evaluate_$).+_$"] = False  # type: ignore[assignment]
+    patterns[f"^components:{other}{_IDENTIFIER}(={_IDENTIFIER})?$"] = _ref("components")
+    patterns[f"^components(?!$|:{_IDENTIFIER}(={_IDENTIFIER})?$)"] = False
+    patterns["^_(?!evaluate_$).+_$"] = False
     return {
         "$schema": DIALECT,
         "$comment": MARK,
@@ -118,7 +115,7 @@ def project_schema(workspace: Workspace) -> Schema:
             "components": sections.get("", _ref("components")),
             "includes": {"type": ["object", "string", "null"], "additionalProperties": {"type": ["object", "string"]}},
             "execution": _execution(),
-            "_evaluate_": {"type": "boolean", "description": "false switches config methods off for the project."},
+            "_evaluate_": {"type": "boolean", "description": "false: config methods are off for the project."},
         },
         "patternProperties": patterns,
         "definitions": definitions,
@@ -130,23 +127,18 @@ def _ref(name: str) -> Schema:
 
 
 def _included(schema: Schema) -> Schema:
-    """What may also stand in a file of its own, or in the file's root."""
+    """Return the schema, or a reference to a file or to a key of the root."""
     return {"anyOf": [schema, {"type": "string", "pattern": r"^\$[/.]"}]}
 
 
 def _section(known: Mapping[str, Schema], other: str) -> Schema:
-    """Null, entries, or a list of such; lists nest."""
+    """Return the schema of a section: null, entries, or a list of these, which may be nested."""
     entries: Schema = {"type": "object", "properties": dict(known), "additionalProperties": _ref(other)}
     items = _included({"anyOf": [entries, {"type": "array", "items": _included(entries)}, {"type": "null"}]})
     return {"anyOf": [{"type": "null"}, _included(entries), {"type": "array", "items": items}]}
 
 
 def _entry(workspace: Workspace, entry: Entry, in_mixin: bool = False) -> Schema:
-    from machinable.config.declaration import open_block
-    from machinable.config.inheritance import ancestry, base_of
-    from machinable.config.resolve import resolve
-    from machinable.errors import MachinableError
-
     blocks = {}
     try:
         if in_mixin:
@@ -160,7 +152,7 @@ def _entry(workspace: Workspace, entry: Entry, in_mixin: bool = False) -> Schema
             config = resolve(workspace, entry).stored
         values: dict[str, Any] = dict(body.values)
         blocks = {name: dict(open_block(block).values) for name, block in body.blocks.items()}
-    except MachinableError:  # `check` tells what is wrong with it; its keys are still worth knowing
+    except MachinableError:  # `check` reports it; its keys are still known
         values, config = dict(entry.body.values), {}
     return _body(values, blocks, f"declared at {entry.place}", in_mixin=in_mixin, config=config)
 
@@ -173,9 +165,7 @@ def _body(
     in_mixin: bool = False,
     config: Mapping[str, Any] | None = None,
 ) -> Schema:
-    """The schema of an entry: its keys, its versions, reserved keys, and anything else."""
-    from machinable.config.declaration import RESERVED
-
+    """Return the schema of an entry: its keys, its versions, reserved keys, and anything else."""
     reserved = [key for key in RESERVED if not (in_mixin and key == "_mixins_")]
     properties: dict[str, Any] = _keys(values, config or {})
     properties |= {key: {"$ref": f"#/definitions/reserved/properties/{key}"} for key in reserved}
@@ -194,16 +184,14 @@ def _body(
 
 
 def _version(values: Mapping[str, Any], config: Mapping[str, Any]) -> Schema:
-    """A `~` block: what an entry has, but not the class."""
-    from machinable.config.declaration import RESERVED
-
+    """Return the schema of a `~` block: that of an entry, without the class."""
     properties = _keys(values, config)
     reserved = [key for key in RESERVED if key != "_class_"]
     properties |= {key: {"$ref": f"#/definitions/reserved/properties/{key}"} for key in reserved}
     return _included(
         {
             "type": ["object", "null"],
-            "description": "a version: what it changes when it is asked for",
+            "description": "a version: what it changes when it is requested",
             "properties": properties,
             "patternProperties": {
                 "^~": _ref("version"),
@@ -214,9 +202,7 @@ def _version(values: Mapping[str, Any], config: Mapping[str, Any]) -> Schema:
 
 
 def _keys(values: Mapping[Any, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Known keys with what they are set to; a version may put any value in place of another."""
-    from machinable.serialization import is_hidden
-
+    """Return known keys with their values as defaults; a version may replace them with any value."""
     properties: dict[str, Any] = {}
     for key, value in values.items():
         if not isinstance(key, str):
@@ -232,7 +218,7 @@ def _keys(values: Mapping[Any, Any], config: Mapping[str, Any]) -> dict[str, Any
 
 
 def _reserved(workspace: Workspace) -> Schema:
-    """What steers: a property for each reserved key."""
+    """Return a schema with a property for each reserved key."""
     main = workspace.main
     components, mixins = main.components.known(), main.mixins.known()
     versions = sorted({name for entry in main.components for name in _version_names(workspace, entry)})
@@ -270,45 +256,39 @@ def _reserved(workspace: Workspace) -> Schema:
     }
     properties: dict[str, tuple[str, Schema]] = {
         "_mixins_": (
-            "Mixins to borrow, the first wins; ^ stands for the list that this one replaces.",
+            "Mixins, the first takes precedence; ^ is the list that this one replaces.",
             a_list_of_mixins,
         ),
-        "_class_": ("The class in the module, where several could be meant.", text),
-        "_evaluate_": ("false: config methods are called by hand.", {"type": "boolean"}),
-        "_seed_": ("The seed of every trial, used as it is.", {"type": ["integer", "null"]}),
-        "_seeding_": ("Dotted callables that get the seed.", names),
+        "_class_": ("The class in the module, if it has several.", text),
+        "_evaluate_": ("false: config methods are only called explicitly.", {"type": "boolean"}),
+        "_seed_": ("The seed of every trial, used unchanged.", {"type": ["integer", "null"]}),
+        "_seeding_": ("Dotted names of functions that are called with the seed.", names),
         "_requires_": (
-            "Components whose finished outputs are read: name to component.",
+            "Components whose results are read: name to component.",
             {"type": ["object", "null"], "additionalProperties": requirement},
         ),
-        "_results_": ("Artifacts that are promised.", names),
+        "_results_": ("Artifacts that the component must write.", names),
         "_resources_": ("What a trial needs: cpus, gpus, memory, …", {"type": ["object", "null"]}),
         "_environment_": ("Environment variables of the trial.", {"type": ["object", "null"]}),
-        "_retries_": ("How often a failed trial is tried again.", {"type": ["integer", "object", "null"]}),
-        "_chdir_": ("true: the trial's own directory is its working directory.", {"type": "boolean"}),
+        "_retries_": ("How often a failed trial is retried.", {"type": ["integer", "object", "null"]}),
+        "_chdir_": ("true: the trial runs in its local directory.", {"type": "boolean"}),
     }
-    variable: Schema = {"type": "string", "pattern": r"\$"}  # a variable or a reference may stand for anything
+    variable: Schema = {"type": "string", "pattern": r"\$"}  # a variable or a reference may have any value
     return {
         "properties": {
-            key: {"description": said, "anyOf": [schema, variable]} for key, (said, schema) in properties.items()
+            key: {"description": text, "anyOf": [schema, variable]} for key, (text, schema) in properties.items()
         }
     }
 
 
 def _version_names(workspace: Workspace, entry: Entry) -> list[str]:
-    from machinable.cli.blocks import version_names
-    from machinable.errors import MachinableError
-
     try:
         return version_names(workspace, entry)
-    except MachinableError:  # told by `check`
+    except MachinableError:  # reported by `check`
         return []
 
 
 def _execution() -> Schema:
-    from machinable.config.loader import EXECUTION_KEYS
-    from machinable.engines.registry import KNOWN
-
     engines: Schema = {"anyOf": [{"enum": list(KNOWN)}, {"type": ["string", "object"]}]}
     known: dict[str, Schema] = {
         "storage": {"type": "string", "description": "A directory, relative to the project, or a URL."},
@@ -322,7 +302,7 @@ def _execution() -> Schema:
                     "properties": {
                         "limit": {
                             "type": ["integer", "string"],
-                            "description": "How large the code may be: bytes, or 100MiB.",
+                            "description": "Largest size of the code: bytes, or 100MiB.",
                         },
                         "ignore": {
                             "type": "array",

@@ -1,113 +1,171 @@
-"""`machinable show`: one execution, or one of its trials."""
+"""`machinable list`, `machinable show` and `machinable report`: what a storage holds."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from machinable.cli.output import json_option, storage_option, tell, write_json
+from machinable.cli.arguments import find_trial, parse_targets
+from machinable.cli.config import yaml_text
+from machinable.cli.output import execution_data, message, trial_data, write_json
+from machinable.cli.stored import open_storage, rerun_command
+from machinable.display.failures import Failed, failure_text
+from machinable.display.summary import group_table, groups, rows_of, short_names, side_by_side
+from machinable.display.tables import (
+    Table,
+    cell,
+    counted,
+    exact,
+    settings_text,
+    table_lines,
+    table_of,
+    version_text,
+    write_table,
+)
+from machinable.errors import ArtifactExists, InvalidValue
+from machinable.execution.environment import now
+from machinable.units import format_duration
 
 if TYPE_CHECKING:
     from machinable.results.execution import Execution
     from machinable.results.trial import Trial
 
-__all__ = ["command"]
+__all__ = ["list_command", "report_command", "show_command"]
 
-TAIL = 10  # rows of a record
-LOOKED_AT = 1_000  # trials whose requirements are compared with what is there now
+STATES_IF_ANY = ("reused", "blocked", "skipped", "interrupted", "pending", "running")  # have a column where they occur
+MAX_ROWS = 10  # of a record
+MAX_COMPARED = 1_000  # trials whose requirements are compared with what is stored now
 
 
-@click.command("show")
-@click.argument("identifier", metavar="ID")
-@storage_option
-@click.option("--trial", "uid", metavar="UID", help="One trial; the beginning of its uid is enough.")
-@click.option("--log", is_flag=True, help="What the logger wrote.")
-@click.option("--output", is_flag=True, help="What was printed to stdout and stderr.")
-@json_option
-def command(identifier: str, storage: str | None, uid: str | None, log: bool, output: bool, as_json: bool) -> None:
-    """Show the execution ID, or one of its trials."""
-    from machinable.cli.reading import execution_data, open_storage, trial_data
-    from machinable.cli.targets import trial_of
+# --- list
 
+
+def list_command(storage: str | None, limit: int | None, as_json: bool) -> None:
+    """List the executions in a storage, newest first."""
+    with open_storage(storage) as opened:
+        executions = opened.executions
+        listed = [_list_entry(execution) for execution in executions[:limit]]
+        if as_json:
+            write_json({"storage": opened.url, "total": len(executions), "executions": listed})
+            return
+        if not listed:
+            message(f"no executions in {opened.url}")
+            return
+    shown = [state for state in STATES_IF_ANY if any(entry["states"].get(state) for entry in listed)]
+    rows = [
+        {
+            "execution": entry["execution"],
+            "started": _time_text(entry["started"]),
+            "status": entry["status"],
+            "trials": entry["trials"],
+            "finished": entry["finished"],
+            "failed": entry["failed"],
+            **{state: entry["states"].get(state, 0) for state in shown},
+            "name": entry["name"],
+            "components": ", ".join(entry["components"]),
+        }
+        for entry in listed
+    ]
+    write_table(table_of(rows, {"started": "started (UTC)"}), sys.stdout)
+    if len(executions) > len(listed):
+        message(f"and {len(executions) - len(listed)} older")
+
+
+def _list_entry(execution: Execution) -> dict[str, Any]:
+    trials = execution.trials.rows("status", "component")
+    states = [trial["status"] for trial in trials]
+    return {
+        "execution": str(execution),
+        "id": execution.id,
+        "seed": execution.seed,
+        "started": execution.started,
+        "status": execution.status,
+        "trials": len(states),
+        "finished": states.count("finished"),
+        "failed": states.count("failed"),
+        "name": execution.name,
+        "states": dict(Counter(states)),
+        "components": list(dict.fromkeys(trial["component"] for trial in trials)),
+    }
+
+
+def _time_text(time: str | None) -> str:
+    """Return a stored time for people: `2026-01-31 09:15:02`."""
+    return (time or "")[:19].replace("T", " ")
+
+
+# --- show
+
+
+def show_command(identifier: str, storage: str | None, uid: str | None, log: bool, output: bool, as_json: bool) -> None:
+    """Show an execution or one of its trials."""
     with open_storage(storage) as opened:
         execution = opened[identifier]
-        trials = [trial_of(execution, uid)] if uid is not None else list(execution.trials)
+        trials = [find_trial(execution, uid)] if uid is not None else list(execution.trials)
         if log or output:
-            _texts(trials, log, output, as_json)
+            _show_texts(trials, log, output, as_json)
         elif uid is None and as_json:
             write_json(execution_data(execution) | {"data": execution.data})
         elif uid is None:
             _show_execution(execution, storage)
         elif as_json:
-            trial = trials[0]
-            write_json(
-                trial_data(trial)
-                | {
-                    "execution": str(execution),
-                    "config": trial.config.to_dict(evaluate=False, hidden=False),
-                    "records": {scope: list(trial.records(scope)) for scope in trial.records.scopes},
-                    "files": trial.files,
-                    "result": trial.result,
-                    "started": trial.started,
-                    "finished": trial.finished,
-                    "attempt": trial.attempt,
-                    "host": trial.host,
-                    "checkpoint": trial.checkpoint,
-                    "threads": trial.threads,
-                    "stale": trial.stale,
-                    "requires": _requirements(execution, trial),
-                }
-            )
+            write_json(_full_trial_data(execution, trials[0]))
         else:
             _show_trial(execution, trials[0])
 
 
-def _texts(trials: list[Trial], log: bool, output: bool, as_json: bool) -> None:
-    """Logs and outputs, of several trials with a line in front of each."""
-    found = [
+def _full_trial_data(execution: Execution, trial: Trial) -> dict[str, Any]:
+    return trial_data(trial) | {
+        "execution": str(execution),
+        "config": trial.config.to_dict(evaluate=False, hidden=False),
+        "records": {scope: list(trial.records(scope)) for scope in trial.records.scopes},
+        "files": trial.files,
+        "result": trial.result,
+        "started": trial.started,
+        "finished": trial.finished,
+        "attempt": trial.attempt,
+        "host": trial.host,
+        "checkpoint": trial.checkpoint,
+        "threads": trial.threads,
+        "stale": trial.stale,
+        "requires": _requirements(execution, trial),
+    }
+
+
+def _show_texts(trials: list[Trial], log: bool, output: bool, as_json: bool) -> None:
+    """Show logs and outputs, those of several trials with a heading each."""
+    texts = [
         {"uid": trial.uid, "component": trial.component}
         | ({"log": trial.log} if log else {})
         | ({"output": trial.output} if output else {})
         for trial in trials
     ]
     if as_json:
-        write_json({"trials": found})
+        write_json({"trials": texts})
         return
-    several = len(found) > 1 or (log and output)
-    for one in found:
+    has_headings = len(texts) > 1 or (log and output)
+    for one in texts:
         for what in ("log", "output"):
             text = one.get(what)
             if text is None:
                 continue
-            if several:
+            if has_headings:
                 print(f"==> {one['component']} {one['uid']} {what}")
             sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
             if not text:
-                tell(f"the {what} of {one['uid']} is empty")
+                message(f"the {what} of {one['uid']} is empty")
 
 
-def _facts(pairs: dict[str, Any]) -> None:
+def _show_facts(pairs: dict[str, Any]) -> None:
     width = max(map(len, pairs)) + 2
     for name, value in pairs.items():
         if value not in (None, ""):
             print(f"{name:<{width}}{value}")
 
 
-def _cell(field: str, value: Any) -> str:
-    from machinable.display.tables import cell, exact
-
-    return exact(value) if field.startswith("config.") and value is not None else cell(value)
-
-
 def _show_execution(execution: Execution, storage: str | None) -> None:
-    from machinable.cli.again import again
-    from machinable.cli.listing import moment
-    from machinable.display.failures import Failed, failure_text
-    from machinable.display.summary import group_table, groups, rows_of, short_names
-    from machinable.display.tables import cell, table_of, write_table
-
     data = execution.data
     code, host, engine = (data.get(part) or {} for part in ("code", "host", "engine"))
     commit = (
@@ -115,11 +173,11 @@ def _show_execution(execution: Execution, storage: str | None) -> None:
         if code.get("commit")
         else None
     )
-    _facts(
+    _show_facts(
         {
             "execution": f"{execution}  {execution.name or ''}".rstrip(),
             "status": execution.status,
-            "started": f"{moment(execution.started)} UTC",
+            "started": f"{_time_text(execution.started)} UTC",
             "seed": execution.seed,
             "storage": execution.storage,
             "project": data.get("project"),
@@ -128,27 +186,14 @@ def _show_execution(execution: Execution, storage: str | None) -> None:
             "host": " ".join(str(part) for part in (host.get("user"), "on", host.get("name")) if part),
             "command": host.get("command"),
             "python": data.get("python"),
-            "stale": _stale(execution),
+            "stale": _stale_text(execution),
         }
     )
     rows = rows_of(execution.trials)
     if not rows:
         return
     print()
-    fields = [field for field in rows[0] if field != "execution"]
-    names = short_names(fields)
-    table = []
-    notes: list[str] = []
-    for row, trial in zip(rows, execution.trials, strict=True):
-        cells = {names[field]: _cell(field, row[field]) for field in fields if not field.startswith("records.")}
-        cells["seconds "] = cell(trial.seconds)  # a name that no key can have
-        cells |= {names[field]: _cell(field, row[field]) for field in fields if field.startswith("records.")}
-        notes.append(_note(trial))
-        table.append(cells | {"note ": notes[-1]})
-    if not any(notes):
-        for cells in table:
-            del cells["note "]
-    write_table(table_of(table, {"seconds ": "seconds", "note ": "note"}), sys.stdout)
+    write_table(_trials_table(execution, rows), sys.stdout)
     found = groups(rows)
     if len(found) < len(rows):
         print()
@@ -158,11 +203,46 @@ def _show_execution(execution: Execution, storage: str | None) -> None:
         by_uid = {row["uid"]: row for row in rows}
         print()
         failed = [Failed(by_uid[trial.uid], trial.error or {"type": "unknown"}) for trial in failures]
-        print(failure_text(failed, rows, lambda row: again(execution, execution[row["uid"]], storage)))
+        print(failure_text(failed, rows, lambda row: rerun_command(execution, execution[row["uid"]], storage)))
+
+
+def _trials_table(execution: Execution, rows: list[dict[str, Any]]) -> Table:
+    """Return a table of all trials: settings, seconds, last row, and why a trial did not run."""
+    fields = [field for field in rows[0] if field != "execution"]
+    names = short_names(fields)
+    records = [field for field in fields if field.startswith("records.")]
+    notes = [_note(trial) for trial in execution.trials]
+    table = []
+    for row, trial, note in zip(rows, execution.trials, notes, strict=True):
+        cells = {names[field]: _cell(field, row[field]) for field in fields if field not in records}
+        cells["seconds "] = cell(trial.seconds)  # a name that no key can have
+        cells |= {names[field]: _cell(field, row[field]) for field in records}
+        table.append(cells | ({"note ": note} if any(notes) else {}))
+    return table_of(table, {"seconds ": "seconds", "note ": "note"})
+
+
+def _cell(field: str, value: Any) -> str:
+    return exact(value) if field.startswith("config.") and value is not None else cell(value)
+
+
+def _note(trial: Trial) -> str:
+    """Return why a trial did not run."""
+    return f"from {trial.source}" if trial.source else f"because of {trial.because}" if trial.because else ""
+
+
+def _stale_text(execution: Execution) -> str | None:
+    """Return how many trials read results that have changed since; nothing where too many would be compared."""
+    readers = [trial for trial in execution.trials if trial.planned("requires")]
+    found = [(trial, what) for trial in readers if (what := trial.stale)] if len(readers) <= MAX_COMPARED else []
+    if not found:
+        return None
+    trial, what = found[0]
+    count = "1 trial:" if len(found) == 1 else f"{len(found)} trials, such as"
+    return f"{count} {trial.component} {trial.uid}: {what} has changed since it was read"
 
 
 def _requirements(execution: Execution, trial: Trial) -> dict[str, dict[str, Any]]:
-    """What a trial requires, by name: component, the artifact if it is only one, and where the result lies."""
+    """Return what a trial requires, by name: the component, with the artifact if it is only one, and the result."""
     return {
         name: {
             "component": needed["component"] + (f":{needed['artifact']}" if needed.get("artifact") else ""),
@@ -174,33 +254,12 @@ def _requirements(execution: Execution, trial: Trial) -> dict[str, dict[str, Any
 
 
 def _tags(trial: Trial) -> dict[str, Any]:
-    """Its tags but for those that repeat its configuration, which is shown anyhow."""
+    """Return a trial's tags, except those that repeat its configuration, which is shown anyway."""
     return {name: value for name, value in trial.tags.items() if trial.value("config", tuple(name.split("."))) != value}
 
 
-def _note(trial: Trial) -> str:
-    """Why a trial did not run."""
-    return f"from {trial.source}" if trial.source else f"because of {trial.because}" if trial.because else ""
-
-
-def _stale(execution: Execution) -> str | None:
-    """How many trials have read what is another thing by now; where many would have to be looked at, nothing."""
-    reading = [trial for trial in execution.trials if trial.planned("requires")]
-    found = [(trial, what) for trial in reading if (what := trial.stale)] if len(reading) <= LOOKED_AT else []
-    if not found:
-        return None
-    trial, what = found[0]
-    count = "1 trial:" if len(found) == 1 else f"{len(found)} trials, such as"
-    return f"{count} {trial.component} {trial.uid}: {what} has changed since it was read"
-
-
 def _show_trial(execution: Execution, trial: Trial) -> None:
-    from machinable.cli.listing import moment
-    from machinable.cli.yaml_text import yaml_text
-    from machinable.display.tables import Table, cell, settings_text, table_lines, table_of, version_text, write_table
-    from machinable.units import format_duration
-
-    _facts(
+    _show_facts(
         {
             "trial": f"{trial.uid}  {trial.index + 1} of {len(execution)} in {execution}",
             "component": trial.component,
@@ -209,7 +268,7 @@ def _show_trial(execution: Execution, trial: Trial) -> None:
             "identity": trial.identity[:8],
             "stale": f"{stale} has changed since it was read" if (stale := trial.stale) else None,
             "tags": settings_text(_tags(trial)),
-            "started": f"{moment(trial.started)} UTC" if trial.started else None,
+            "started": f"{_time_text(trial.started)} UTC" if trial.started else None,
             "took": format_duration(trial.seconds) if trial.seconds is not None else None,
             "seed": trial.seed,
             "threads": trial.threads,
@@ -226,15 +285,67 @@ def _show_trial(execution: Execution, trial: Trial) -> None:
     print("".join(f"  {line}\n" for line in text.splitlines()), end="")
     for scope in trial.records.scopes:
         rows = trial.records(scope).rows
-        first = f", the last {TAIL}" if len(rows) > TAIL else ""
-        print(f"\nrecords {scope}: {len(rows)} row{'' if len(rows) == 1 else 's'}{first}")
+        last = f", the last {MAX_ROWS}" if len(rows) > MAX_ROWS else ""
+        print(f"\nrecords {scope}: {counted(len(rows), 'row')}{last}")
         own = [
             {key: cell(value) for key, value in row.items() if key == "_iteration" or key[:1] != "_"} for row in rows
         ]
-        write_table(table_of(own[-TAIL:]), sys.stdout)
+        write_table(table_of(own[-MAX_ROWS:]), sys.stdout)
     if files := trial.files:
         print("\nfiles")
         print("".join(f"  {name}\n" for name in files), end="")
     error = trial.error
     if trial.status == "failed" and error is not None:
         print(f"\n{(error.get('traceback') or '{type}: {message}'.format(**error)).rstrip()}")
+
+
+# --- report
+
+
+def report_command(
+    identifiers: tuple[str, ...], storage: str | None, file: str | None, yes: bool, as_json: bool
+) -> None:
+    """Write an HTML page about executions or trials, or its data as JSON."""
+    if as_json and file == "-":
+        raise InvalidValue("stdout cannot take both the page and JSON", given=file, todo="Name a file: --to FILE.")
+    with open_storage(storage) as opened:
+        targets = parse_targets(opened, identifiers)
+        sides = [one.side for one in targets]
+        executions = list({str(one.execution): one.execution for one in targets}.values())
+        if as_json:
+            write_json(
+                {
+                    "storage": opened.url,
+                    "executions": [execution_data(execution) | {"data": execution.data} for execution in executions],
+                    "groups": [line.as_data() for line in side_by_side(sides)],
+                }
+            )
+            if file is None:
+                return
+        path = file or f"report-{executions[0]}.html"
+        if path != "-":
+            _check_free(path, yes)
+        from machinable.display.html_report import report  # imports jinja2
+
+        text = report(executions, sides, f"{_time_text(now())} UTC")
+    if path == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        with open(path, "w", encoding="utf-8", errors="backslashreplace") as page:
+            page.write(text)
+    except OSError as error:
+        raise InvalidValue(
+            f"cannot write {path}: {error.strerror}", given=path, todo="Name another file: --to FILE."
+        ) from error
+    message(f"wrote {path}")
+
+
+def _check_free(path: str, yes: bool) -> None:
+    if os.path.lexists(path) and not (yes and os.path.isfile(path)):
+        replace = "Replace it with --yes, or name another file: --to FILE."
+        raise ArtifactExists(
+            f"{path} already exists",
+            given=path,
+            todo=replace if os.path.isfile(path) else "Name another file: --to FILE.",
+        )

@@ -1,4 +1,4 @@
-"""`machinable tail`: the last rows and lines of an execution, and those that arrive while it runs."""
+"""`machinable tail`: the latest rows and lines of an execution, and new ones while it runs."""
 
 from __future__ import annotations
 
@@ -6,58 +6,52 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from machinable.cli.output import storage_option, tell, write_json
+from machinable.cli.arguments import find_trial
+from machinable.cli.output import message, write_json
+from machinable.cli.stored import open_storage
+from machinable.display.progress import measurements
+from machinable.display.tables import cell, headline, printable
+from machinable.results.tail import Follower
+from machinable.units import format_duration
 
 if TYPE_CHECKING:
     from machinable.results.execution import Execution
-    from machinable.results.tail import Follower, News
+    from machinable.results.tail import News
 
-__all__ = ["command", "follow"]
+__all__ = ["follow", "tail_command"]
 
-PAUSE = 1.0  # seconds between two looks at files of this host
-REMOTE_PAUSE = 5.0  # elsewhere: new parts come every 10 s, and each look is a request
+POLL_INTERVAL = 1.0  # seconds between two reads of files on this host
+REMOTE_POLL_INTERVAL = 5.0  # elsewhere: new parts arrive every 10 s, and each read is a request
 
 
-@click.command("tail")
-@click.argument("identifier", metavar="ID")
-@storage_option
-@click.option("--trial", "uid", metavar="UID", help="One trial; the beginning of its uid is enough.")
-@click.option("-n", "number", type=click.IntRange(min=0), default=10, metavar="N", help="The last N lines (10).")
-@click.option("-f", "--follow", "follows", is_flag=True, help="Go on until the execution has ended.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document in each line; errors too.")
-def command(identifier: str, storage: str | None, uid: str | None, number: int, follows: bool, as_json: bool) -> None:
-    """Show the last rows, log lines, output and events of the trials of ID that run, or of the one that ran last."""
-    from machinable.cli.reading import open_storage
-    from machinable.cli.targets import trial_of
-
+def tail_command(
+    identifier: str, storage: str | None, uid: str | None, number: int, follows: bool, as_json: bool
+) -> None:
+    """Show the latest rows, log lines, output and events of an execution."""
     with open_storage(storage) as opened:
         execution = opened[identifier]
-        chosen = None if uid is None else trial_of(execution, uid).uid
+        chosen = None if uid is None else find_trial(execution, uid).uid
         follow(execution, chosen, number, as_json, follows)
 
 
 def follow(execution: Execution, uid: str | None, number: int, as_json: bool, follows: bool) -> None:
-    """Writes the last lines, and all that come until the end if it `follows`."""
-    from machinable.results.tail import Follower
-
+    """Write the last `number` lines, and new ones until the execution ends if it `follows`."""
     follower = Follower(execution, uid)
     writer = _Writer(execution, has_prefix=uid is None, as_json=as_json)
     writer.write(follower.news(), number)
-    pause = REMOTE_PAUSE if follower.is_remote else PAUSE
-    while follows and not _is_over(follower, uid):
-        time.sleep(pause)
+    interval = REMOTE_POLL_INTERVAL if follower.is_remote else POLL_INTERVAL
+    while follows and not _has_ended(follower, uid):
+        time.sleep(interval)
         writer.write(follower.news())
     writer.end(follower)
 
 
-def _is_over(follower: Follower, uid: str | None) -> bool:
+def _has_ended(follower: Follower, uid: str | None) -> bool:
     return follower.status is not None or (uid is not None and follower.has_ended(uid))
 
 
 class _Writer:
-    """Writes news to stdout, a line each."""
+    """Write news to stdout, one per line."""
 
     def __init__(self, execution: Execution, *, has_prefix: bool, as_json: bool) -> None:
         self._execution = execution
@@ -66,9 +60,9 @@ class _Writer:
         self._as_json = as_json
 
     def write(self, several: list[News], number: int | None = None) -> None:
-        """Writes what is new, or the last of it."""
+        """Write news, or the last `number` of them."""
         if not self._as_json:
-            several = [news for news in several if news.uid is not None]  # of the execution the last line tells
+            several = [news for news in several if news.uid is not None]  # the last line reports on the execution
         for news in several if number is None else several[max(0, len(several) - number) :]:
             if self._as_json:
                 write_json(self._data(news))
@@ -83,8 +77,6 @@ class _Writer:
         return {"event": news.kind, "uid": news.uid, "component": self._components.get(news.uid or "")} | what
 
     def _line(self, news: News) -> str:
-        from machinable.display.tables import cell, printable
-
         prefix = f"{self._components.get(news.uid or '')} {news.uid} " if self._has_prefix else ""
         if news.kind == "event":
             return prefix + _event_text(news.data)
@@ -95,7 +87,7 @@ class _Writer:
         return f"{prefix}{news.kind} {printable(news.data.expandtabs())}".rstrip()
 
     def end(self, follower: Follower) -> None:
-        """Says how far it is, or how it ended."""
+        """Write the progress of the execution, or how it ended."""
         counts: dict[str, int] = {}
         now = "running" if follower.status is None else "interrupted"
         for state in follower.states.values():
@@ -110,14 +102,10 @@ class _Writer:
             sys.stdout.flush()
         else:
             shown = ", ".join(f"{count} {state}" for state, count in counts.items())
-            tell(f"{self._execution}: {status}; {shown or 'no trials'}")
+            message(f"{self._execution}: {status}; {shown or 'no trials'}")
 
 
 def _event_text(event: dict[str, Any]) -> str:
-    from machinable.display.progress import measurements
-    from machinable.display.tables import cell, headline, printable
-    from machinable.units import format_duration
-
     parts = [event["event"]]
     if event.get("attempt", 1) > 1:
         parts.append(f"(attempt {event['attempt']})")

@@ -20,6 +20,7 @@ __all__ = [
     "Table",
     "cell",
     "cell_width",
+    "counted",
     "exact",
     "headline",
     "is_terminal",
@@ -53,6 +54,11 @@ def cell_width(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 trial`, `2 trials`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def printable(text: str) -> str:

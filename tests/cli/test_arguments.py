@@ -1,16 +1,54 @@
-"""The command that runs a stored trial again: it runs exactly that trial, or what is left of its execution."""
+"""What the arguments of commands mean: versions, and the command that runs a stored trial again."""
 
 from __future__ import annotations
 
+import datetime
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import machinable as ml
-from machinable.cli.again import again
+from machinable.cli.arguments import format_version, parse_version
+from machinable.cli.stored import rerun_command
 from tests.cli.conftest import Run
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        (None, []),
+        ("~a", ["@a"]),
+        ("_loader_", ["_loader_"]),
+        ("settings/fast.yaml", ["settings/fast.yaml"]),
+        (("~a", {"x": 1, "data.size": 0}), ["@a", "x=1", "data.size=0"]),
+        ({"data": {"size": 0}}, ['data={"size": 0}']),  # another key of a trial than data.size
+        ({"t": "a b", "u": "1e-3", "n": None, "b": True, "e": ""}, ["t=a b", 'u="1e-3"', "n=null", "b=true", 'e=""']),
+        ({"day": datetime.date(2020, 1, 31), "list": [1, "x"]}, ["day=2020-01-31", 'list=[1, "x"]']),
+        ({"r": "$self.rate", "c": "double(2)"}, ["r=$self.rate", "c=double(2)"]),
+    ],
+)
+def test_words_make_the_version_that_they_were_made_from(version: Any, words: list[str]) -> None:
+    assert format_version(version) == words
+    assert parse_version(words) == version
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        "a: 1\nb: 2",  # YAML text
+        ({"a": 1}, {"a": 2}),  # set twice
+        ({"a": 1}, {"b": 2}),  # would be one mapping, and so another trial
+        {1: 2},
+        {"a": float("nan")},
+        {"a=b": 1},
+    ],
+)
+def test_what_no_words_make_has_none(version: Any) -> None:
+    assert format_version(version) is None
+
 
 BROKEN = """\
 from machinable import Component
@@ -53,7 +91,7 @@ def test_the_last_trial_is_run_again_by_its_words(run: Run, build: Build, words:
     execution = executed(build(ml.Task()))
     trial = execution.trials[-1]
 
-    command = again(execution, trial, "out")
+    command = rerun_command(execution, trial, "out")
 
     assert command == f"machinable execute {words} --storage out --seed OY1p1o"
     (*_, ran) = run(*shlex.split(command)[1:], "--json", "--quiet").data["trials"]
@@ -84,14 +122,14 @@ def square(config: object) -> None:
 def test_what_no_words_say_goes_on(build: Build, project: Path) -> None:
     execution = executed(build(ml.Task()))
 
-    assert again(execution, execution.trials[-1], "out") == "machinable resume OY1p1o --storage out"
-    assert again(execution, execution.trials[-1], None) == "machinable resume OY1p1o"
+    assert rerun_command(execution, execution.trials[-1], "out") == "machinable resume OY1p1o --storage out"
+    assert rerun_command(execution, execution.trials[-1], None) == "machinable resume OY1p1o"
 
 
 def test_an_id_of_digits_is_told_from_a_number(project: Path) -> None:
     execution = executed(ml.Task("train"), seed="123456")
 
-    assert again(execution, execution.trials[0], None) == "machinable execute train --seed id:123456"
+    assert rerun_command(execution, execution.trials[0], None) == "machinable execute train --seed id:123456"
 
 
 def test_nothing_is_offered_that_would_not_work(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,5 +137,5 @@ def test_nothing_is_offered_that_would_not_work(project: Path, monkeypatch: pyte
     monkeypatch.setattr(square, "__module__", "__main__")
     of_a_script = executed(ml.Task(square))
 
-    assert again(in_memory, in_memory.trials[0], None) is None
-    assert again(of_a_script, of_a_script.trials[0], "out") is None
+    assert rerun_command(in_memory, in_memory.trials[0], None) is None
+    assert rerun_command(of_a_script, of_a_script.trials[0], "out") is None

@@ -12,7 +12,7 @@ import pytest
 
 import machinable
 from machinable.cli.commands import COMMANDS
-from machinable.cli.program import program
+from machinable.cli.options import program
 from tests.cli.conftest import Run
 
 ENGINE = str(Path(machinable.__file__).parents[1])

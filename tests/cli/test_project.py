@@ -1,4 +1,4 @@
-"""`machinable vendor fetch`."""
+"""`machinable init` and `machinable vendor fetch`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,49 @@ import git
 import pytest
 
 from tests.cli.conftest import Run
+
+
+def test_a_new_project_works_as_its_comments_say(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = run("init", "new/one")
+
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err.splitlines()[-1] == "next: cd new/one && machinable execute pi --repeat 3"
+    monkeypatch.chdir("new/one")
+    assert run("check").out == "1 component, 1 version, 0 errors, 0 hints\n"
+    assert "points: 1000000\n" in run("config", "pi", "@precise").out
+    executed = run("execute", "pi", "points=100", "--repeat", "3", "--seed", "42", "--quiet")
+    assert (executed.code, executed.out.splitlines()[0].split()) == (0, ["component", "n", "pi"])
+    assert run("list", "--json").data["executions"][0]["execution"] == "8gWVkz"
+    assert sorted(path.name for path in Path.cwd().iterdir()) == [".gitignore", "machinable.yaml", "pi.py", "results"]
+
+
+def test_nothing_is_overwritten(run: Run, project: Path) -> None:
+    before = {path.name: path.read_text() for path in project.iterdir()}
+
+    ran = run("init")
+
+    assert ran.code == 2
+    assert "machinable.yaml already exists" in ran.err
+    assert {path.name: path.read_text() for path in project.iterdir()} == before
+
+
+def test_a_gitignore_that_is_there_stays(run: Run, project: Path) -> None:
+    (project / "here").mkdir()
+    (project / "here" / ".gitignore").write_text("mine\n")
+
+    ran = run("init", "here")
+
+    assert ran.code == 0
+    assert "add results/ to it" in ran.err
+    assert (project / "here" / ".gitignore").read_text() == "mine\n"
+
+
+def test_a_file_is_no_directory(run: Run, project: Path) -> None:
+    ran = run("init", "train.py")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "train.py" in ran.err
+    assert "Traceback" not in ran.err
 
 
 def library(path: Path, text: str = "components: [{net: {a: 1}}]\n") -> Path:
@@ -50,7 +93,7 @@ def test_what_is_there_already_is_left_alone(run: Run, project: Path) -> None:
 
     ran = run("vendor", "fetch", "lib")
 
-    assert (ran.code, ran.err) == (0, "vendor/lib is there already\n")
+    assert (ran.code, ran.err) == (0, "vendor/lib already exists\n")
     assert not (project / "vendor" / "lib").is_symlink()
 
 
@@ -85,7 +128,7 @@ def test_a_clone_that_fails_leaves_nothing_behind_and_the_others_are_fetched(run
     ran = run("vendor", "fetch")
 
     assert (ran.code, os.listdir(project / "vendor")) == (2, ["lib"])
-    assert "machinable.yaml:1:5: 'broken' cannot be cloned from file:///nowhere/at/all" in ran.err
+    assert "machinable.yaml:1:5: cannot clone 'broken' from file:///nowhere/at/all" in ran.err
 
 
 def test_a_password_in_a_url_is_not_shown(run: Run, project: Path) -> None:
@@ -110,14 +153,14 @@ def test_the_settings_file_goes_before_the_project(run: Run, project: Path) -> N
 @pytest.mark.parametrize(
     ("text", "words", "message"),
     [
-        ("[lib]", [], "machinable.yaml:1:1: nobody says where 'lib' comes from"),
+        ("[lib]", [], "machinable.yaml:1:1: the imported project 'lib' has no source"),
         ("[lib]", [], "`imports: {lib: SOURCE}` in ~/.machinable/settings.yaml"),
-        ("{lib: ../nowhere}", [], "the source of 'lib' is no directory"),
-        ("{lib: vendor/lib}", [], "the source of 'lib' is no directory"),
-        ("{lib: 'git+--upload-pack=x'}", [], "'--upload-pack=x' is no URL"),
-        ("{lib: 'git+ext::sh -c true'}", [], "'lib' cannot be cloned"),
+        ("{lib: ../nowhere}", [], "the source of 'lib' is not a directory"),
+        ("{lib: vendor/lib}", [], "the source of 'lib' is not a directory"),
+        ("{lib: 'git+--upload-pack=x'}", [], "'--upload-pack=x' is not a URL"),
+        ("{lib: 'git+ext::sh -c true'}", [], "cannot clone 'lib'"),
         ("{lib: ../lib}", ["lip"], "Did you mean 'lib'?"),
-        ("{../evil: ../lib}", [], "'../evil' is not named by an identifier"),
+        ("{../evil: ../lib}", [], "the name '../evil' of an imported project is not an identifier"),
         ("3", [], "`+` takes a list of names"),
     ],
 )
@@ -141,7 +184,7 @@ def test_a_link_that_leads_nowhere_is_told(run: Run, project: Path) -> None:
     ran = run("vendor", "fetch")
 
     assert ran.code == 2
-    assert "vendor/lib is a link to '../gone', which is not there" in ran.err
+    assert "vendor/lib is a broken link to '../gone'" in ran.err
 
 
 def test_no_imports_are_nothing_to_do(run: Run) -> None:

@@ -1,0 +1,171 @@
+"""What the arguments of commands mean: versions and values, executions and trials."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import date
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from machinable.config.reader import Source, read
+from machinable.errors import InvalidValue, MachinableError, MalformedText
+from machinable.serialization import Plain, canonical, dumps
+
+if TYPE_CHECKING:
+    from machinable.display.summary import Side
+    from machinable.results.execution import Execution
+    from machinable.results.storage import Storage
+    from machinable.results.trial import Trial
+
+__all__ = ["Target", "find_trial", "format_version", "parse_target", "parse_targets", "parse_version", "portable_words"]
+
+_MIXIN = re.compile(r"_\S+_")
+_FILES = (".yaml", ".yml", ".json")
+
+
+# --- versions
+
+
+def parse_version(words: Sequence[str]) -> Any:
+    """Return the version that the words make, merged from left to right.
+
+    `~name` and `@name` are versions of the component, `_name_` is a mixin, a path that ends in .yaml, .yml or .json is
+    a file, and `key=value` sets a key to a YAML value. Neighbouring `key=value` are one mapping, so that their order
+    does not change seeds.
+
+    Raises:
+        InvalidValue: A word is none of these, or a key is set twice.
+        MalformedText: A value is not YAML.
+    """
+    elements: list[Any] = []
+    given: set[str] = set()
+    for word in words:
+        key, equals, text = word.partition("=")
+        if word[:1] in ("~", "@"):
+            elements.append(f"~{word[1:]}")
+        elif equals:
+            if not key:
+                raise InvalidValue(f"{word!r} names no key", given=word, todo="Write key=value.")
+            if key in given:
+                raise InvalidValue(
+                    f"{key!r} is set twice",
+                    given=word,
+                    todo="Keep one of them; for several values run several executions, or list versions in Python.",
+                )
+            given.add(key)
+            if not elements or isinstance(elements[-1], str):
+                elements.append({})
+            elements[-1][key] = _parse_value(key, text)
+        elif _MIXIN.fullmatch(word) or word.startswith("$/") or word.endswith(_FILES):
+            elements.append(word)
+        else:
+            raise InvalidValue(
+                f"{word!r} is neither a version nor key=value",
+                given=word,
+                todo=f"Write @{word} for a version, {word}=VALUE for a key.",
+            )
+    if not elements:
+        return None
+    return elements[0] if len(elements) == 1 else tuple(elements)
+
+
+def _parse_value(key: str, text: str) -> Any:
+    try:
+        return read(Source(key, text))
+    except MalformedText as error:
+        raise MalformedText(
+            f"the value of {key!r} is not YAML: {error.message.removeprefix('this is not YAML: ')}",
+            given=text,
+            details=[f"given {text!r}", *error.details],
+            todo=f"For text, write {key}='\"…\"'.",
+        ) from None
+
+
+def portable_words(words: Sequence[str]) -> list[str]:
+    """Return the words as every shell accepts them: `@name` for `~name`, which some shells expand."""
+    return [f"@{word[1:]}" if word[:1] == "~" else word for word in words]
+
+
+def format_version(version: Plain) -> list[str] | None:
+    """Return the words that make a stored version, the inverse of `parse_version`.
+
+    Returns:
+        The words, `@name` for `~name`; None if no words make exactly this version, such as text of several lines.
+    """
+    from machinable.plan.identity import version_key  # completion parses versions without planning
+
+    words: list[str] = []
+    elements = version if isinstance(version, tuple) else () if version is None else (version,)
+    for element in elements:
+        if isinstance(element, Mapping):
+            words += [f"{key}={_format_value(value)}" for key, value in element.items()]
+        else:
+            words.append(str(element))
+    try:
+        same = canonical(version_key(parse_version(words))) == canonical(version)
+    except MachinableError:
+        same = False
+    return portable_words(words) if same else None
+
+
+def _format_value(value: Plain) -> str:
+    """Return a value as YAML in one line: JSON, and text without quotes where it reads back as itself."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, str):
+        with suppress(MalformedText):
+            if read(Source("", value)) == value:
+                return value
+    return dumps(value)
+
+
+# --- executions and trials
+
+
+class Target(NamedTuple):
+    """An execution, or one of its trials, as `ID` and `ID/UID` name them."""
+
+    execution: Execution
+    trial: Trial | None
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The trial, or all trials of the execution."""
+        return list(self.execution.trials) if self.trial is None else [self.trial]
+
+    @property
+    def side(self) -> Side:
+        """The target as one side of a comparison."""
+        from machinable.display.summary import Side  # completion parses versions without reading results
+
+        return Side(str(self.execution), self.trial.uid if self.trial else None, self.trials)
+
+    def __str__(self) -> str:
+        return str(self.execution) if self.trial is None else f"{self.execution}/{self.trial.uid}"
+
+
+def parse_target(storage: Storage, text: str) -> Target:
+    """Return what an `ID` or `ID/UID` names.
+
+    Raises:
+        NotStored: There is no such execution, or it has no such trial.
+    """
+    name, slash, uid = text.partition("/")
+    execution = storage[name]
+    return Target(execution, find_trial(execution, uid) if slash else None)
+
+
+def parse_targets(storage: Storage, texts: Iterable[str]) -> list[Target]:
+    """Return what several texts name, each target once."""
+    return list({str(one): one for one in (parse_target(storage, text) for text in texts)}.values())
+
+
+def find_trial(execution: Execution, uid: str) -> Trial:
+    """Return the trial with that uid, or the only one whose uid starts with it.
+
+    Raises:
+        NotStored: There is none.
+    """
+    found = [trial for trial in execution.trials if trial.uid.startswith(uid)] if uid else []
+    return found[0] if len(found) == 1 else execution[uid]

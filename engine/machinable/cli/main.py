@@ -1,0 +1,112 @@
+"""The program `machinable`: it answers, runs a command and reports errors.
+
+Help and the version are answered without click, whose import takes longer than everything else they need.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from machinable.cli.commands import help_text
+
+if TYPE_CHECKING:
+    from machinable.errors import MachinableError
+
+__all__ = ["main", "run"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: The words after `machinable`. Default: those that this process was started with.
+
+    Returns:
+        The exit code: 0 success; 1 trials failed; 2 usage or configuration error; 3 refused before the start;
+        130 interrupted.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    _prepare_streams()
+    if os.environ.get("_MACHINABLE_COMPLETE"):
+        from machinable.cli.completion import complete  # imports click
+
+        return complete(os.environ["_MACHINABLE_COMPLETE"])
+    text = _quick_answer(words)
+    if text is not None:
+        print(text)
+        return 0
+    try:
+        code = run(words)
+    except KeyboardInterrupt:  # during an import, or while an execution is finalized
+        print("interrupted", file=sys.stderr)
+        code = 130
+    if code == 130 and arguments is None:
+        import signal  # imports enum, which help does not need
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C while Python exits would change the exit code
+    return code
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a command and return the exit code; report our own errors without a traceback."""
+    import click  # after the quick answers
+
+    from machinable.cli.options import program  # imports click
+    from machinable.errors import MachinableError, UsageError
+
+    as_json = "--json" in words
+    try:
+        code = program.main(list(words), prog_name="machinable", standalone_mode=False)
+        sys.stdout.flush()
+    except click.Abort:
+        return 130
+    except click.ClickException as error:
+        if as_json:
+            _write_error(UsageError(error.format_message()))
+        else:
+            error.show()
+        return error.exit_code
+    except MachinableError as error:
+        if as_json:
+            _write_error(error)
+        else:
+            print(error, file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        # The reader of our output has closed it; Python would complain when it flushes the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _prepare_streams() -> None:
+    """Replace closed streams, and make every character printable."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the next file that is opened would otherwise take its descriptor
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
+    for stream in (sys.stdout, sys.stderr):
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        if encoding.lower().replace("-", "") != "utf8" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # an arrow must not end a command
+
+
+def _quick_answer(words: Sequence[str]) -> str | None:
+    """Return the answer to `--help`, `--version` or no words at all; None if a command is called."""
+    if not words or words[0] in ("-h", "--help"):
+        return help_text()
+    if words[0] == "--version":
+        # The package is imported with any of its modules, and nothing in it may import it.
+        return f"machinable {sys.modules['machinable'].__version__}"
+    return None
+
+
+def _write_error(error: MachinableError) -> None:
+    from machinable.cli.output import write_json
+
+    write_json({"error": error.as_data()})

@@ -1,0 +1,414 @@
+"""The interface of the command line: every command, its arguments and its options, each declared once.
+
+Only click is imported here. The module with the body of a command is imported when the command is called, so that help
+and completion of option names stay fast and those modules can import what they use at their top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import click
+
+from machinable.cli.commands import COMMANDS, help_text
+from machinable.errors import did_you_mean, near_names
+
+__all__ = ["program"]
+
+
+def _late(path: str) -> Callable[..., Any]:
+    """Return a function that calls `module:function` of this package, importing it then."""
+    module, _, name = path.partition(":")
+
+    def call(*arguments: Any, **settings: Any) -> Any:
+        return getattr(import_module(f"machinable.cli.{module}"), name)(*arguments, **settings)
+
+    return call
+
+
+def _not_an_option(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Refuse the next option as a value, as in `--storage $UNSET --quiet`, before a directory gets its name."""
+    if value is not None and value.startswith("--"):
+        raise click.BadParameter(f"{value!r} is an option; a directory of that name is ./{value}")
+    return value
+
+
+def _option(*names: str, complete: str | None = None, **settings: Any) -> click.Option:
+    """Declare an option; `complete` is a function of `completion` that completes its value."""
+    return click.Option(names, shell_complete=_late(f"completion:{complete}") if complete else None, **settings)
+
+
+def _argument(name: str, complete: str | None = None, **settings: Any) -> click.Argument:
+    """Declare an argument; `complete` is a function of `completion` that completes it."""
+    return click.Argument([name], shell_complete=_late(f"completion:{complete}") if complete else None, **settings)
+
+
+# --- parameters of several commands
+
+_COMPONENT = _argument("component", "components")
+_VERSIONS = _argument("versions", "versions_and_keys", nargs=-1, metavar="[~VERSION | @VERSION | KEY=VALUE]…")
+_ID = _argument("identifier", "executions", metavar="ID")
+_IDS = _argument("identifiers", "targets", nargs=-1, required=True, metavar="ID[/TRIAL]…")
+_ANY_IDS = _argument("identifiers", "executions", nargs=-1, metavar="[ID]…")
+_STORAGE = _option(
+    "--storage",
+    complete="files",
+    metavar="URL",
+    callback=_not_an_option,
+    help="Directory or URL. Default: MACHINABLE_STORAGE, then the project's storage, then the user's.",
+)
+_JSON = _option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout, errors included.")
+_QUIET = _option("--quiet", is_flag=True, help="Show no progress.")
+_TRIAL = _option(
+    "--trial", "uid", complete="trials", metavar="UID", help="Only this trial; the beginning of its uid is enough."
+)
+_TRIALS = _option(
+    "--trial",
+    "uids",
+    complete="trials",
+    multiple=True,
+    metavar="UID",
+    help="Only this trial and what it requires; the beginning of its uid is enough. Repeatable.",
+)
+_PROJECT = _option(
+    "--project", complete="files", metavar="DIR", help="Use the code in this directory instead of the code backup."
+)
+_RUNNING = (
+    _STORAGE,
+    _option("--engine", complete="engines", metavar="E", help="Where trials run. Default: local."),
+    _option("--dry", is_flag=True, help="Check everything and print what would run and why; run nothing."),
+    _option(
+        "--rerun",
+        complete="components",
+        multiple=True,
+        metavar="NAME",
+        help="Run this component even if its result is stored; may be a pattern such as net.*. Repeatable.",
+    ),
+    _option("--no-cascade", is_flag=True, help="With --rerun: do not run again what read the former results."),
+    _option(
+        "--reuse",
+        type=click.Choice(["all", "same-code", "none"]),
+        help="all: also reuse results of listed components. same-code: only results of the same code.",
+    ),
+    _option(
+        "--on-busy",
+        type=click.Choice(["wait", "skip", "fail"]),
+        help="What to do about results that another execution is computing. Default: wait.",
+    ),
+    _option("--retries", type=int, metavar="N", help="How often to retry a failed trial."),
+    _option("--retry-delay", type=float, metavar="S", help="Seconds to wait before each retry."),
+    _option("--timeout", type=float, metavar="S", help="Seconds that an attempt may take."),
+    _option(
+        "--on-failure",
+        type=click.Choice(["raise", "continue", "stop"]),
+        help="stop: start no further trials after a failure. continue: exit with code 0 despite failures.",
+    ),
+    _QUIET,
+    _JSON,
+)
+
+
+# --- commands
+
+
+class _Config(click.Command):
+    """Accept several words after `--diff`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--diff" in args:
+            at = args.index("--diff")
+            end = next((i for i in range(at + 1, len(args)) if args[i].startswith("--")), len(args))
+            spread = [part for word in args[at + 1 : end] or [""] for part in ("--diff", word)]
+            args = [*args[:at], *spread, *args[end:]]
+        return super().parse_args(ctx, args)
+
+
+class _Program(click.Group):
+    """The program: help that needs no command, and suggestions for unknown names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0][:1] != "-" and args[0] not in COMMANDS and not ctx.resilient_parsing:
+            near = near_names(args[0], COMMANDS)
+            hint = did_you_mean(near) if near else f"Known: {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no command named {args[0]!r}\n  {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def get_help(self, ctx: click.Context) -> str:
+        return help_text()
+
+
+program = _Program(
+    name="machinable",
+    params=[_option("--version", is_flag=True, expose_value=False, help="Show the version and exit.")],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _command(
+    name: str, body: str, help: str, *params: click.Parameter, cls: type[click.Command] = click.Command
+) -> None:
+    """Declare a command; its body is `module:function` in this package."""
+    program.add_command(cls(name, params=list(params), callback=_late(body), help=help, short_help=COMMANDS[name]))
+
+
+_command(
+    "init",
+    "project:init_command",
+    "Create a project in DIR (default: here). Existing files are not overwritten.",
+    _argument("directory", "files", default=".", metavar="[DIR]"),
+)
+_command(
+    "execute",
+    "run:execute_command",
+    """Run COMPONENT and store its results.
+
+    Versions and values are merged from left to right. A value is YAML: rate=1e-3, layers=[64,64], data.name=mnist.
+    @name is the same as ~name, which some shells expand.
+    """,
+    _COMPONENT,
+    _VERSIONS,
+    _option("--repeat", type=int, metavar="N", help="Run it N times with different seeds."),
+    _option("--seed", metavar="S", help="A number, or the id of an execution (id:123456 if it is all digits)."),
+    _option("--name", metavar="N", help="Name the execution."),
+    *_RUNNING,
+)
+_command(
+    "resume",
+    "run:resume_command",
+    """Continue the execution ID: run what has not finished, leave everything else unchanged.
+
+    Without COMPONENT the stored task is resumed. With COMPONENT, given as for `execute`, the given task replaces it:
+    new trials run; dropped ones stay on disk and are ignored.
+    """,
+    _ID,
+    _argument("component", "components", required=False),
+    _VERSIONS,
+    _option("--repeat", type=int, metavar="N", help="Run COMPONENT N times with different seeds."),
+    _option("--yes", is_flag=True, help="Add and drop trials without asking."),
+    *_RUNNING,
+)
+_command(
+    "config",
+    "config:config_command",
+    "Show the configuration that COMPONENT receives, as YAML.",
+    _COMPONENT,
+    _VERSIONS,
+    _option("--explain", complete="keys", metavar="KEY", help="Show where this key was set, in order."),
+    _option(
+        "--diff",
+        complete="versions_and_keys",
+        multiple=True,
+        metavar="~VERSION…",
+        help="Show only what differs with these versions instead.",
+    ),
+    _JSON,
+    cls=_Config,
+)
+_command(
+    "versions",
+    "config:versions_command",
+    "Show what each version of COMPONENT changes; a nested version, ~a:b, relative to the one it is in.",
+    _COMPONENT,
+    _JSON,
+)
+_command(
+    "check",
+    "check:check_command",
+    """Report every error in the project.
+
+    Each component is resolved alone and with each of its versions, its module is imported, and its config methods and
+    Config class are checked. The exit code is 2 if there are errors, 0 if there are only hints.
+    """,
+    _JSON,
+)
+_command(
+    "list",
+    "show:list_command",
+    "List the executions in a storage, newest first.",
+    _STORAGE,
+    _option("--limit", type=click.IntRange(min=1), metavar="N", help="Show only the newest N."),
+    _JSON,
+)
+_command(
+    "show",
+    "show:show_command",
+    "Show the execution ID or one of its trials.",
+    _ID,
+    _STORAGE,
+    _TRIAL,
+    _option("--log", is_flag=True, help="Show what the logger wrote."),
+    _option("--output", is_flag=True, help="Show what was printed to stdout and stderr."),
+    _JSON,
+)
+_command(
+    "tail",
+    "tail:tail_command",
+    "Show the latest rows, log lines, output and events of the running trials of ID, or of the one that ran last.",
+    _ID,
+    _STORAGE,
+    _TRIAL,
+    _option("-n", "number", type=click.IntRange(min=0), default=10, metavar="N", help="Show the last N lines (10)."),
+    _option("-f", "--follow", "follows", is_flag=True, help="Continue until the execution has ended."),
+    _option("--json", "as_json", is_flag=True, help="Write one JSON document in each line, errors included."),
+)
+_command(
+    "compare",
+    "compare:compare_command",
+    """Show executions or trials side by side: the settings that differ, and mean ± deviation of the results.
+
+    Trials of one execution with equal settings share a line. ID/TRIAL is one trial; the beginning of its uid is enough.
+    """,
+    _IDS,
+    _STORAGE,
+    _option(
+        "--field",
+        "fields",
+        multiple=True,
+        metavar="FIELD",
+        help="What to compare, such as records.loss.min. Default: the last row of each trial. Repeatable.",
+    ),
+    _JSON,
+)
+_command(
+    "diff",
+    "compare:diff_command",
+    """Show in which settings, code, packages, host, seeds and results A and B differ.
+
+    Trials are compared with those of the same uid, or else with those requested in the same way.
+    """,
+    _argument("first", "targets", metavar="A[/TRIAL]"),
+    _argument("second", "targets", metavar="B[/TRIAL]"),
+    _STORAGE,
+    _JSON,
+)
+_command(
+    "report",
+    "show:report_command",
+    "Write one self-contained HTML file with tables, curves and failures of executions or trials.",
+    _IDS,
+    _STORAGE,
+    _option(
+        "--to", "file", complete="files", metavar="FILE", help="Where to write; - for stdout. Default: report-ID.html."
+    ),
+    _option("--yes", is_flag=True, help="Replace an existing file."),
+    _JSON,
+)
+_command(
+    "reproduce",
+    "replay:reproduce_command",
+    """Restore the code of ID into a temporary directory, run it with the same seeds, and compare the results.
+
+    The exit code is 0 if everything is identical or within --tolerance, and 1 otherwise.
+    """,
+    _ID,
+    _STORAGE,
+    _TRIALS,
+    _option(
+        "--tolerance",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="Largest accepted difference of numbers, absolute up to 1 and relative beyond, such as 1e-6. Default: 0.",
+    ),
+    _PROJECT,
+    _option("--engine", complete="engines", metavar="E", help="Where trials run. Default: the engine used then."),
+    _option("--keep", complete="files", metavar="DIR", help="Keep the restored code and the new results in DIR."),
+    _QUIET,
+    _JSON,
+)
+_command(
+    "export",
+    "replay:export_command",
+    "Write a folder that repeats the trials of ID without machinable, with the same random numbers.",
+    _ID,
+    _STORAGE,
+    _TRIALS,
+    _option("--to", "directory", complete="files", metavar="DIR", help="The folder. Default: export-ID."),
+    _PROJECT,
+    _JSON,
+)
+_command(
+    "restore",
+    "replay:restore_command",
+    "Unpack the code that the execution ID ran with into DIR, which must be empty or not exist.",
+    _ID,
+    _argument("directory", "files", metavar="DIR"),
+    _STORAGE,
+    _JSON,
+)
+_command(
+    "verify",
+    "storage:verify_command",
+    """Check that everything recorded exists and is readable, in the executions ID or in all.
+
+    The exit code is 1 if there are faults that were not repaired.
+    """,
+    _ANY_IDS,
+    _STORAGE,
+    _option("--repair", is_flag=True, help="Repair what can be repaired without losing data."),
+    _JSON,
+)
+_command(
+    "rescue",
+    "storage:rescue_command",
+    """Copy the results in DIR, written there while a storage was unavailable, into the storage.
+
+    Trials that have run again since are skipped.
+    """,
+    _argument("directory", "files", metavar="DIR"),
+    _STORAGE,
+    _JSON,
+)
+_command(
+    "clean",
+    "storage:clean_command",
+    """Show what can be deleted from a storage, or delete it with --yes.
+
+    That is what killed processes left behind, and the executions that are named or match all given conditions; a
+    running execution is never deleted.
+    """,
+    _ANY_IDS,
+    _STORAGE,
+    _option("--failed", is_flag=True, help="Select failed executions."),
+    _option("--interrupted", is_flag=True, help="Select interrupted executions."),
+    _option("--older-than", metavar="AGE", help="Select executions that started longer ago than 12h, 30d, 8w."),
+    _option("--yes", is_flag=True, help="Delete; without it, only show."),
+    _JSON,
+)
+_command(
+    "schema",
+    "schema:schema_command",
+    """Write a JSON Schema of this project's machinable.yaml.
+
+    It describes components, mixins, versions, keys, reserved keys and sections; other keys stay allowed wherever the
+    language allows them.
+    """,
+    _option("--output", "file", complete="files", metavar="FILE", help="Write to FILE instead of stdout."),
+)
+_command(
+    "completion",
+    "completion:completion_command",
+    "Print the script with which SHELL completes commands, components, versions and keys.",
+    _argument("shell", type=click.Choice(["bash", "zsh", "fish"])),
+)
+
+_vendor = click.Group("vendor", help=COMMANDS["vendor"])
+_vendor.add_command(
+    click.Command(
+        "fetch",
+        params=[_argument("names", "imported_projects", nargs=-1, metavar="[NAME]…")],
+        callback=_late("project:vendor_fetch_command"),
+        help="""Fill vendor/ with the imported projects, or those named, and with their own imports.
+
+        A directory is linked, git+URL is cloned. Existing entries are left unchanged.
+        """,
+    )
+)
+program.add_command(_vendor)

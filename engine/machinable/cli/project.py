@@ -1,0 +1,282 @@
+"""`machinable init` and `machinable vendor fetch`: a new project, and the projects that one imports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from machinable.cli.output import message
+from machinable.config.includes import ProjectReader
+from machinable.config.loader import FILE
+from machinable.config.reader import EnvValue, MappingNode, ProjectScope, SequenceNode
+from machinable.errors import (
+    InvalidValue,
+    MachinableError,
+    MalformedText,
+    MissingFile,
+    Place,
+    SeveralErrors,
+    UnknownName,
+)
+from machinable.execution.options import preferences
+from machinable.storage.open import without_credentials
+
+__all__ = ["ImportedProject", "fetch", "imports_of", "init_command", "vendor_fetch_command"]
+
+PROJECT = """\
+# The components of this project. Try
+#   machinable config pi @precise
+#   machinable execute pi --repeat 3
+#   machinable list
+components:
+  - pi:                       # its code is the class in pi.py
+      points: 10000
+
+      # A key with ~ is a version: what it changes when it is requested.
+      ~precise:
+        points: 1000000
+
+execution:
+  storage: results            # where executions are stored; relative to this file
+"""
+
+COMPONENT = '''\
+"""Estimate pi by throwing points at a square."""
+
+import random
+
+from machinable import Component
+
+
+class Pi(Component):
+    def on_execute(self):
+        inside = 0
+        for _ in range(self.config.points):
+            inside += random.random() ** 2 + random.random() ** 2 < 1
+        self.record["pi"] = 4 * inside / self.config.points
+        self.record.save()
+'''
+
+IGNORED = "results/\n__pycache__/\n"
+
+
+def init_command(directory: str) -> None:
+    """Create a small project that works."""
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError as error:
+        raise InvalidValue(
+            f"cannot create {directory!r}: {error.strerror}", given=directory, todo="Give the name of a directory."
+        ) from None
+    files = {"machinable.yaml": PROJECT, "pi.py": COMPONENT}
+    for name in files:
+        if os.path.lexists(os.path.join(directory, name)):
+            raise InvalidValue(
+                f"{os.path.join(directory, name)} already exists",
+                given=directory,
+                todo="Nothing was written. Use another directory: machinable init DIR",
+            )
+    for name, text in files.items():
+        _write(os.path.join(directory, name), text)
+    ignored = os.path.join(directory, ".gitignore")
+    if not os.path.lexists(ignored):
+        _write(ignored, IGNORED)
+    else:
+        message(f"{ignored} was left unchanged; add results/ to it")
+    where = [] if directory == "." else [f"cd {directory}"]
+    message("next: " + " && ".join([*where, "machinable execute pi --repeat 3"]))
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+    message(f"wrote {path}")
+
+
+# --- imported projects
+
+
+class ImportedProject(NamedTuple):
+    """An imported project: its name, its source if one is given, and where the import is declared."""
+
+    name: str
+    source: str | None
+    at: Place
+
+
+def vendor_fetch_command(names: tuple[str, ...]) -> None:
+    """Fill vendor/ with the projects that this one imports."""
+    fetch(os.getcwd(), names, preferences(os.environ).get("imports") or {})
+
+
+def imports_of(project: str, name: str = "") -> list[ImportedProject]:
+    """Return what a project's file declares under `+`; nothing if there is no file.
+
+    Args:
+        project: The executing project's directory.
+        name: The name of an imported project; "" for the executing one.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or `+` is not names and sources.
+    """
+    reader = ProjectReader(_Directory(project), os.environ)
+    path = f"vendor/{name}/{FILE}" if name else FILE
+    try:
+        root = reader.read(path, ProjectScope(name), kind="project file")
+    except MissingFile:
+        if name:
+            return []
+        raise MissingFile(
+            f"no {FILE} in {project}", given=project, todo="Change to the directory of your project."
+        ) from None
+    value = root.get("+") if isinstance(root, MappingNode) else None
+    if value is None:
+        SeveralErrors.raise_any(reader.errors)
+        return []
+    pairs: list[tuple[Any, Any, Place]] = []
+    for item in [value] if isinstance(value, MappingNode) else value if isinstance(value, SequenceNode) else ():
+        if isinstance(item, MappingNode):
+            pairs += [(key, source, item.place(key)) for key, source in item.items()]
+        else:
+            pairs.append((item, None, root.place("+")))
+    if not pairs and not isinstance(value, (MappingNode, SequenceNode)):
+        raise MalformedText("`+` takes a list of names or a mapping of names and sources", at=root.place("+"))
+    found = []
+    for key, source, place in pairs:
+        if isinstance(source, EnvValue):
+            source = source.value
+        # The name becomes the name of a directory.
+        if not isinstance(key, str) or not key.isidentifier():
+            raise MalformedText(f"the name {key!r} of an imported project is not an identifier", at=place, given=key)
+        if source is not None and not isinstance(source, str):
+            raise MalformedText(f"the source of {key!r} is not text", at=place, given=source)
+        found.append(ImportedProject(key, source, place))
+    return found
+
+
+class _Directory:
+    """The files of a project, as the configuration reads them."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def read(self, path: str) -> str:
+        with open(os.path.join(self._path, path), "rb") as file:
+            return file.read().decode("utf-8-sig")
+
+    def is_directory(self, path: str) -> bool:
+        return os.path.isdir(os.path.join(self._path, path))
+
+
+def fetch(project: str, names: tuple[str, ...], settings: Mapping[str, Any]) -> None:
+    """Fetch the imports of a project, and theirs.
+
+    Args:
+        project: The project's directory.
+        names: Which imports; all if empty.
+        settings: Sources that take precedence over those in files.
+
+    Raises:
+        ConfigurationError: An import is not declared, has no source, or cannot be fetched; several errors as one, after
+            the other imports have been fetched.
+    """
+    declared = imports_of(project)
+    known = [one.name for one in declared]
+    for name in names:
+        if name not in known:
+            raise UnknownName("imported project", name, known, todo=None if known else "Declare it under `+` first.")
+    if not declared:
+        message("no projects are imported")
+    waiting = [(one, project) for one in declared if not names or one.name in names]
+    errors: list[MachinableError] = []
+    done: set[str] = set()
+    while waiting:
+        one, importer = waiting.pop(0)
+        if one.name in done:
+            continue
+        done.add(one.name)
+        try:
+            target = os.path.join(project, "vendor", one.name)
+            if os.path.isdir(target):
+                message(f"vendor/{one.name} already exists")
+            else:
+                _fetch_one(project, one, importer, settings.get(one.name))
+            waiting += [(inner, os.path.realpath(target)) for inner in imports_of(project, one.name)]
+        except SeveralErrors as error:
+            errors += error.errors
+        except MachinableError as error:
+            errors.append(error)
+    SeveralErrors.raise_any(errors)
+
+
+def _fetch_one(project: str, one: ImportedProject, importer: str, setting: Any) -> None:
+    target = os.path.join(project, "vendor", one.name)
+    if os.path.lexists(target):
+        kind = f"a broken link to {os.readlink(target)!r}" if os.path.islink(target) else "a file"
+        raise MissingFile(f"vendor/{one.name} is {kind}", at=one.at, given=one.name, todo="Remove it and fetch again.")
+    source = str(setting) if setting is not None else one.source
+    base = project if setting is not None else importer
+    if not source:
+        raise InvalidValue(
+            f"the imported project {one.name!r} has no source",
+            at=one.at,
+            given=one.name,
+            todo=f"Write `+: {{{one.name}: SOURCE}}` there, or `imports: {{{one.name}: SOURCE}}` in "
+            "~/.machinable/settings.yaml; SOURCE is a directory or git+URL.",
+        )
+    if source.startswith("git+"):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        _clone(source[len("git+") :], target, one)
+        message(f"vendor/{one.name} is cloned from {without_credentials(source[len('git+') :])}")
+        return
+    directory = os.path.abspath(os.path.join(base, os.path.expanduser(source)))
+    if not os.path.isdir(directory) or directory == target:
+        raise MissingFile(
+            f"the source of {one.name!r} is not a directory: {directory}",
+            at=one.at,
+            given=source,
+            todo="Give a directory, relative to the project that imports it, or git+URL.",
+        )
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    is_relative = not os.path.isabs(os.path.expanduser(source))
+    # A relative link stays valid when both are moved. vendor/ itself may be a link.
+    start = os.path.realpath(os.path.dirname(target))
+    link = os.path.relpath(os.path.realpath(directory), start) if is_relative else directory
+    os.symlink(link, target, target_is_directory=True)
+    message(f"vendor/{one.name} is linked to {directory}")
+
+
+def _clone(url: str, target: str, one: ImportedProject) -> None:
+    """Clone into a temporary directory and rename it, so that an interrupted clone leaves nothing behind."""
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    import git  # takes longer than the rest of the command line, and only clones need it
+
+    shown = without_credentials(url)
+    if url.startswith("-"):
+        raise InvalidValue(f"{url!r} is not a URL", at=one.at, given=url)
+    temporary = tempfile.mkdtemp(prefix=f".fetching-{one.name}-", dir=os.path.dirname(target))
+    try:
+        try:
+            # Without the variable git waits for a password that nothing can type.
+            git.Repo.clone_from(url, os.path.join(temporary, "clone"), env={"GIT_TERMINAL_PROMPT": "0"}).close()
+        except git.GitCommandNotFound as error:
+            raise InvalidValue(
+                "git is not installed", at=one.at, given=shown, todo="Install it, then fetch again."
+            ) from error
+        except (git.GitError, ValueError) as error:
+            lines = str(getattr(error, "stderr", "") or error).replace(url, shown).strip().splitlines()
+            # The line as it is in the file could contain a password.
+            place = one.at if shown == url else one.at._replace(excerpt="")
+            raise InvalidValue(
+                f"cannot clone {one.name!r} from {shown}",
+                at=place,
+                given=shown,
+                details=[line for line in lines if line.startswith(("fatal:", "error:"))] or lines[-1:],
+                todo="Check the URL, and that git can reach it without asking for a password.",
+            ) from None
+        os.rename(os.path.join(temporary, "clone"), target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

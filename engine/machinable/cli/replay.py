@@ -1,0 +1,205 @@
+"""`machinable reproduce`, `export` and `restore`: run again from what is stored, and take the code out."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from machinable.cli.arguments import find_trial
+from machinable.cli.output import message, write_json
+from machinable.cli.stored import open_storage
+from machinable.display.tables import Table, counted, exact, printable, write_table
+from machinable.errors import Damaged, NotStored
+from machinable.execution.environment import command_line
+from machinable.replay.export import export
+from machinable.replay.reproduce import reproduce
+from machinable.storage.archive import unpack
+from machinable.storage.hashing import digest
+from machinable.units import format_size
+
+if TYPE_CHECKING:
+    from machinable.replay.reproduce import Reproduction
+    from machinable.results.diff import Change
+    from machinable.results.execution import Execution
+
+__all__ = ["export_command", "reproduce_command", "restore_command"]
+
+MAX_LISTED = 20  # trials, and packages
+
+
+# --- reproduce
+
+
+def reproduce_command(
+    identifier: str,
+    storage: str | None,
+    uids: tuple[str, ...],
+    tolerance: float,
+    project: str | None,
+    engine: str | None,
+    keep: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Run an execution again and compare the results; return exit code 1 if they differ."""
+    with open_storage(storage) as opened:
+        chosen = [find_trial(opened[identifier], uid).uid for uid in uids] or None
+        found = reproduce(
+            opened,
+            identifier,
+            uids=chosen,
+            tolerance=tolerance,
+            project=project,
+            engine=engine,
+            keep=keep,
+            tell=None if quiet else message,
+        )
+    if as_json:
+        write_json(found.as_data())
+    else:
+        _show(found)
+    return 1 if found.verdict == "different" else 0
+
+
+def _show(found: Reproduction) -> None:
+    trials = counted(len(found.trials), "trial")
+    values = f"{counted(found.rows, 'row')}, {counted(found.artifacts, 'artifact')}"
+    if found.verdict == "identical":
+        print(f"{found.execution}: identical\n  {trials}, {values}: the same, byte for byte")
+    else:
+        differing = [trial for trial in found.trials if trial.differences]
+        tolerance = f" {found.tolerance:g}" if found.verdict != "different" else ""
+        print(f"{found.execution}: {found.verdict}{tolerance}")
+        print(f"  {len(differing)} of {trials} differ; {values} compared")
+        for trial in differing[:MAX_LISTED]:
+            print(f"\n{trial.component} {trial.uid}: {trial.verdict}")
+            for difference in trial.differences:
+                print(f"  {printable(str(difference))}")
+        if len(differing) > MAX_LISTED:
+            print(f"\n… and {len(differing) - MAX_LISTED} more trials; --json has all")
+        if hint := _sufficient_tolerance(found):
+            print(f"\n{hint}")
+    _show_changes("environment", found.environment)
+    _show_changes("packages", found.packages)
+    if found.kept is not None:
+        print(f"\nkept: {found.kept}")
+
+
+def _sufficient_tolerance(found: Reproduction) -> str | None:
+    """Return the tolerance with which the results would be equal, if there is one."""
+    largest = max((one.largest for trial in found.trials for one in trial.differences), default=0.0)
+    if found.verdict != "different" or not 1e-300 < largest < math.inf:
+        return None
+    power = 10.0 ** math.floor(math.log10(largest))
+    return f"equal within a tolerance of {math.ceil(largest / power) * power:g}"
+
+
+def _show_changes(heading: str, changes: tuple[Change, ...]) -> None:
+    if not changes:
+        return
+    rows = [
+        [change.name, *("nothing" if side is None else exact(side) for side in (change.before, change.after))]
+        for change in changes[:MAX_LISTED]
+    ]
+    print()
+    write_table(Table([heading, "then", "now"], rows), sys.stdout)
+    if len(changes) > MAX_LISTED:
+        print(f"… and {len(changes) - MAX_LISTED} more; --json has all")
+
+
+# --- export
+
+
+def export_command(
+    identifier: str,
+    storage: str | None,
+    uids: tuple[str, ...],
+    directory: str | None,
+    project: str | None,
+    as_json: bool,
+) -> None:
+    """Write a folder that repeats trials without machinable."""
+    with open_storage(storage) as opened:
+        execution = opened[identifier]
+        chosen = [find_trial(execution, uid).uid for uid in uids] or None
+        target = directory or f"export-{execution}"
+        found = export(opened, identifier, target, uids=chosen, project=project)
+    if as_json:
+        write_json(found.as_data())
+        return
+    for note in found.notes:
+        message(note)
+    print(f"wrote {target}: {counted(len(found.trials), 'trial')}, {counted(len(found.modules), 'file')} of code")
+    print(f"next: {command_line(['cd', target])} && python run.py")
+
+
+# --- restore
+
+
+def restore_command(identifier: str, directory: str, storage: str | None, as_json: bool) -> None:
+    """Unpack the code that an execution ran with."""
+    target = os.path.abspath(os.path.expanduser(directory))
+    with open_storage(storage) as opened:
+        execution = opened[identifier]
+        done = unpack(_code_archive(execution), target)
+        url = opened.url
+        if storage is not None:
+            url = storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))
+        words = ["machinable", "reproduce", str(execution), "--storage", url]
+        commands = [f"cd {command_line(['', target])[3:]}", command_line(words)]
+        if as_json:
+            write_json(
+                {
+                    "execution": str(execution),
+                    "directory": target,
+                    "files": done.files,
+                    "bytes": done.size,
+                    "skipped": list(done.skipped),
+                    "code": execution.data.get("code") or {},
+                    "next": commands,
+                }
+            )
+            return
+        for name in done.skipped:
+            message(f"skipped {name}: a link to something outside the project, which is not in the code backup")
+        print(f"the code of {execution} is in {target}: {counted(done.files, 'file')}, {format_size(done.size)}")
+        print("next: " + "\n      ".join(commands))
+
+
+def _code_archive(execution: Execution) -> bytes:
+    """Return the archive of an execution's code.
+
+    Raises:
+        NotStored: There is none; the message names the commit to check out instead.
+        Damaged: It is missing, or not the one that was stored.
+    """
+    code: dict[str, Any] = execution.data.get("code") or {}
+    archive = execution.code
+    if archive is None and not code.get("backup"):
+        raise NotStored(
+            f"the execution {execution} has no code backup",
+            given=str(execution),
+            details=_commit_details(code),
+            todo=f"Check out the commit: git checkout {code['commit']}"
+            if code.get("commit")
+            else "It ran without a backup, and its project was not in a git repository.",
+        )
+    if archive is None or code.get("backup") not in (None, digest(archive)):
+        raise Damaged(
+            f"the code backup of {execution} is {'missing' if archive is None else 'not what was stored'}",
+            given=code["backup"],
+            details=_commit_details(code),
+            todo="Restore code.zip from a copy of the storage.",
+        )
+    return archive
+
+
+def _commit_details(code: dict[str, Any]) -> list[str]:
+    """Return what is known about the code without its backup."""
+    if not code.get("commit"):
+        return []
+    branch = f" on {code['branch']}" if code.get("branch") else ""
+    changed = ", with uncommitted changes" if code.get("dirty") else ""
+    return [f"it ran with the commit {code['commit']}{branch}{changed}"]

@@ -1,0 +1,264 @@
+"""`machinable execute` and `machinable resume`: run trials, show progress, then the results and what to do next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from machinable.cli.arguments import parse_version, portable_words
+from machinable.cli.output import execution_data, message, short_warnings, write_json
+from machinable.cli.stored import command_on, is_required, open_storage, rerun_command, seed_word
+from machinable.display.failures import Failed, failure_text
+from machinable.display.progress import PlainProgress, Progress, is_memory
+from machinable.display.summary import group_table, groups, rows_of
+from machinable.display.tables import counted, is_terminal, write_table
+from machinable.engines import registry
+from machinable.errors import InvalidValue, Refused, TrialsFailed, UnknownName
+from machinable.execution.environment import command_line
+from machinable.execution.execute import changes, execute, rehearse
+from machinable.ids import seed_of_text
+from machinable.plan.task import Task
+from machinable.results.execution import Execution
+from machinable.units import format_duration
+
+if TYPE_CHECKING:
+    from machinable.events import Listener
+    from machinable.execution.dry_run import PlannedOutcome
+    from machinable.execution.resume import Changes
+    from machinable.plan.plan import Plan
+    from machinable.results.trial import Trial
+
+__all__ = ["execute_command", "resume_command"]
+
+RetryCommand = Callable[[Execution, "Trial"], "str | None"]  # the command that runs a trial again
+
+
+def execute_command(
+    component: str,
+    versions: tuple[str, ...],
+    repeat: int | None,
+    seed: str | None,
+    name: str | None,
+    **options: Any,
+) -> int:
+    """Run a component; `options` are those of `_run`."""
+    task = Task(name=name).component(component, parse_version(versions))
+    if repeat is not None:
+        task.repeat(repeat)
+    words = ["machinable", "execute", component, *portable_words(versions)]
+    given = [("--engine", options["engine"]), ("--name", name), ("--storage", options["storage"])]
+    chosen = [word for option, value in given if value for word in (option, value)]
+
+    def retry_command(execution: Execution, trial: Trial) -> str | None:
+        """Return what was typed, with this id and as few repetitions as needed; `resume` for a requirement."""
+        if is_required(execution, trial):
+            return rerun_command(execution, trial, options["storage"])
+        number = trial.flags.get("REPEAT_NUMBER")
+        # The number of repetitions does not change a seed, so that fewer end with the wanted one.
+        repeated = ["--repeat", str(number + 1)] if isinstance(number, int) else []
+        return command_line([*words, *repeated, *chosen, "--seed", seed_word(execution.id)])
+
+    return _run({"task": task, "seed": None if seed is None else seed_of_text(seed)}, retry_command, **options)
+
+
+def resume_command(
+    identifier: str,
+    component: str | None,
+    versions: tuple[str, ...],
+    repeat: int | None,
+    yes: bool,
+    **options: Any,
+) -> int:
+    """Continue an execution with its stored task or a given one; `options` are those of `_run`."""
+    storage = options["storage"]
+    task = _resumed_task(identifier, component, versions, repeat, storage)
+    if task is not None and not options["dry"]:
+        with short_warnings():
+            found = changes(identifier, task, storage)
+        if not _is_confirmed(identifier, found, yes, options["as_json"]):
+            message("nothing was changed")
+            return 3
+
+    def retry_command(execution: Execution, trial: Trial) -> str | None:
+        return rerun_command(execution, trial, storage)
+
+    return _run({"task": task, "resume": identifier}, retry_command, **options)
+
+
+def _resumed_task(
+    identifier: str, component: str | None, versions: tuple[str, ...], repeat: int | None, storage: str | None
+) -> Task | None:
+    """Return the task that was typed, with the stored name; None to resume the stored task."""
+    if component is None:
+        if repeat is not None:
+            raise InvalidValue(
+                "--repeat needs a component",
+                given=repeat,
+                todo="Name one: machinable resume ID COMPONENT --repeat N.",
+            )
+        return None
+    with open_storage(storage) as opened:
+        name = opened[identifier].name
+    task = Task(name=name).component(component, parse_version(versions))
+    return task if repeat is None else task.repeat(repeat)
+
+
+def _is_confirmed(identifier: str, found: Changes, yes: bool, as_json: bool) -> bool:
+    """Show which trials would be added and dropped, and ask for confirmation.
+
+    Raises:
+        Refused: Confirmation is needed, but stdin is not a terminal.
+    """
+    if yes or not (found.added or found.removed):
+        return True
+    message(found.told_of(identifier))
+    if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Refused(
+            f"{identifier} would have other trials ({found}): confirmation needed, but stdin is not a terminal",
+            given=identifier,
+            todo="--yes to apply, --dry to preview.",
+        )
+    return click.confirm(f"Resume {identifier} with these trials?", err=True)
+
+
+# --- what both have in common
+
+
+def _run(
+    arguments: Mapping[str, Any],
+    retry_command: RetryCommand,
+    *,
+    storage: str | None,
+    engine: str | None,
+    dry: bool,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Run an execution and report how it goes, or report what it would do.
+
+    Args:
+        arguments: Arguments of `execute` besides those of the options.
+        retry_command: Returns the command that runs a trial again.
+        storage: The storage as given; None for the default.
+        engine: The engine as given; None for the default.
+        dry: Whether to run nothing.
+        quiet: Whether to show no progress.
+        as_json: Whether to write one JSON document.
+        options: The other options of commands that run trials.
+
+    Returns:
+        The exit code.
+    """
+    if dry and engine is not None and engine.partition(":")[0] not in registry.KNOWN:
+        raise UnknownName("engine", engine, registry.KNOWN)
+    arguments = {"storage": storage, **_given(options), **arguments}
+    if dry and as_json:
+        with short_warnings(), _stdout_for(as_json):
+            rehearsed = rehearse(**arguments)
+        write_json(_plan_data(*rehearsed))
+        return 0
+    progress = Progress()
+    failure: TrialsFailed | None = None
+    with short_warnings(), _listener(progress, quiet or dry) as listener, _stdout_for(as_json):
+        try:
+            result = execute(engine="dry" if dry else engine, listeners=[listener], **arguments)
+        except TrialsFailed as error:
+            failure = error
+            result = error.execution
+        except KeyboardInterrupt:
+            result = None
+    if result is None:
+        return _report_interrupt(progress, storage, as_json)
+    if not isinstance(result, Execution):  # the project or the user chose the dry engine, which printed the plan
+        if as_json:
+            write_json(_plan_data(*rehearse(**arguments)))
+        return 0
+    if as_json:
+        data = execution_data(result) | {"groups": [group.as_data() for group in groups(rows_of(result.trials))]}
+        write_json(data | ({"error": failure.as_data()} if failure else {}))
+    else:
+        _report(result, retry_command, storage, progress)
+    return 1 if failure or progress.counts.get("skipped") else 0
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `execute` whose options were given; the project's settings decide the others."""
+    given = {name: options[name] for name in ("on_busy", "on_failure", "retries", "retry_delay", "timeout")}
+    given["reuse"] = False if options["reuse"] == "none" else options["reuse"]
+    given["rerun"] = list(options["rerun"]) or None
+    given["cascade"] = False if options["no_cascade"] else None
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _plan_data(plan: Plan, outcomes: Sequence[PlannedOutcome]) -> dict[str, Any]:
+    """Return a plan, with what would happen to each trial, as plain data."""
+    data = plan.as_data()
+    data["trials"] = [
+        {**trial, "action": one.action, "why": one.why, "source": one.source}
+        for trial, one in zip(data["trials"], outcomes, strict=True)
+    ]
+    return data
+
+
+@contextmanager
+def _listener(progress: Progress, quiet: bool) -> Iterator[Listener]:
+    """Give the listener that shows progress: a live display on a terminal, lines elsewhere."""
+    if quiet:
+        yield progress
+    elif is_terminal(sys.stderr):
+        from machinable.display.live import LiveProgress  # imports rich, which takes as long as all the rest
+
+        with LiveProgress(progress, sys.stderr) as live:
+            yield live
+    else:
+        yield PlainProgress(progress, message)
+
+
+@contextmanager
+def _stdout_for(as_json: bool) -> Iterator[None]:
+    """With `--json`, redirect what components print to stderr, since stdout takes one document."""
+    if not as_json:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def _report_interrupt(progress: Progress, storage: str | None, as_json: bool) -> int:
+    if as_json:
+        write_json({"execution": progress.execution, "storage": progress.storage or None, "status": "interrupted"})
+    if progress.execution is None:
+        message("interrupted before anything was started")
+    elif is_memory(progress.storage):
+        message(f"interrupted: {progress.execution} was in memory and is lost; {progress.summary()}")
+    else:
+        message(f"interrupted: {progress.execution} is stored in {progress.storage}; {progress.summary()}")
+        message(f"next: {command_on(storage, 'resume', progress.execution)}")
+    return 130
+
+
+def _report(execution: Execution, retry_command: RetryCommand, storage: str | None, progress: Progress) -> None:
+    """Show failures first, then the results, where they are stored and what to do next."""
+    rows = rows_of(execution.trials)
+    failures = execution.failures
+    if failures:
+        by_uid = {row["uid"]: row for row in rows}
+        failed = [Failed(by_uid[trial.uid], trial.error or {"type": "unknown"}) for trial in failures]
+        message("\n" + failure_text(failed, rows, lambda row: retry_command(execution, execution[row["uid"]])) + "\n")
+    write_table(group_table(groups(rows)), sys.stdout)
+    name = f" {execution.name}" if execution.name else ""
+    took = f" in {format_duration(progress.seconds)}" if progress.execution else ""
+    print(f"\n{execution}{name}  {execution.status}, {counted(len(rows), 'trial')}{took}")
+    if is_memory(execution.storage):
+        place = "memory" if execution.storage.startswith("mem:") else execution.storage
+        print(f"storage: {place}, nothing was saved; to save results: --storage DIRECTORY")
+        return
+    print(f"storage: {execution.storage}")
+    resume = [] if execution.status == "finished" else [("resume", str(execution))]
+    commands = [command_on(storage, *words) for words in (("show", str(execution)), *resume, ("list",))]
+    print("next: " + "\n      ".join(commands))

@@ -1,0 +1,267 @@
+"""`machinable verify`, `machinable rescue` and `machinable clean`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+
+@pytest.fixture
+def stored(run: Run, project: Path) -> Path:
+    run("execute", "train", "--repeat", "2", "--seed", "OY1p1o", "--storage", "out", "--quiet")
+    return project / "out"
+
+
+def test_a_storage_that_is_whole_is_told_so(run: Run, stored: Path) -> None:
+    ran = run("verify", "--storage", "out")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(f"no faults in {stored}: 1 execution, 2 trials")
+    data = run("verify", "OY1p1o", "--storage", "out", "--json").data
+    assert (data["storage"], data["executions"], data["trials"], data["faults"]) == (str(stored), 1, 2, [])
+
+
+def test_faults_are_listed_and_those_that_can_be_are_mended(
+    run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("machinable.results.verify.QUIET", 0.0)
+    trial = min((stored / "OY1p1o/trials").iterdir())
+    (trial / "records/default.jsonl").write_text("x\n")
+    (stored / "OY1p1o/code.zip").unlink()
+    records = f"OY1p1o/trials/{trial.name}/records/default.jsonl"
+
+    ran = run("verify", "--storage", "out")
+    assert (ran.code, ran.out.splitlines()) == (
+        1,
+        [
+            "OY1p1o/code.zip: execution.json has its digest, and it is not there",
+            f"{records}: line 1 is no row",
+        ],
+    )
+    assert ran.err.startswith(f"2 faults in {stored}: 1 execution, 2 trials")
+    assert ran.err.endswith("1 of them can be repaired: machinable verify --repair\n")
+    assert (trial / "records/default.jsonl").read_text() == "x\n"
+
+    data = run("verify", "--storage", "out", "--json", "--repair")
+    assert data.code == 1
+    assert [(fault["path"], fault["mend"], fault["mended"]) for fault in data.data["faults"]] == [
+        ("OY1p1o/code.zip", None, False),
+        (records, "put them aside", True),
+    ]
+    assert (trial / "records/default.jsonl.damaged").read_text() == "x\n"
+    ran = run("verify", "--storage", "out", "--repair")
+    assert (ran.code, len(ran.out.splitlines())) == (1, 1)
+
+
+def test_a_repair_says_what_it_did(run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("machinable.results.verify.QUIET", 0.0)
+    ledger = stored / "OY1p1o/ledger.jsonl"
+    rows = [json.loads(line) for line in ledger.read_text().splitlines()]
+    ledger.write_text("".join(json.dumps(row) + "\n" for row in rows if row["event"] not in ("ended",))[:-200])
+
+    ran = run("verify", "--storage", "out", "--repair")
+
+    assert ran.code == 0
+    assert ran.out.splitlines()[0] == (
+        f"repaired: OY1p1o/ledger.jsonl: the trial {rows[-2]['uid']} has finished, "
+        "and its execution ended before it noted that"
+    )
+    assert [json.loads(line) for line in ledger.read_text().splitlines() if line[-1] == "}"][-1]["record"] == rows[-2][
+        "record"
+    ]
+    assert run("verify", "--storage", "out").code == 0
+
+
+def test_an_execution_that_is_not_there_is_told(run: Run, stored: Path) -> None:
+    assert "Did you mean 'OY1p1o'?" in run("verify", "OY1p1p", "--storage", "out").err
+
+
+@pytest.fixture
+def outage(run: Run, project: Path) -> Path:
+    run("execute", "train", "--seed", "OY1p1o", "--storage", "out", "--quiet")
+    return project / "out"
+
+
+def test_what_was_kept_elsewhere_is_brought_home(run: Run, outage: Path, tmp_path: Path) -> None:
+    (trial,) = (outage / "OY1p1o/trials").iterdir()
+    refuge = tmp_path / "machinable-rescued-OY1p1o-1"
+    kept = refuge / "OY1p1o/trials" / trial.name
+    (kept / "artifacts").mkdir(parents=True)
+    (kept / "artifacts/late.json").write_text("[1]\n")
+    (kept / "status.json").write_bytes((trial / "status.json").read_bytes())
+
+    ran = run("rescue", str(refuge), "--storage", "out")
+
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"copied 2 files to {outage}\n{refuge} can be deleted\n"
+    assert (trial / "artifacts/late.json").read_text() == "[1]\n"
+
+
+def test_how_its_trials_ended_is_noted(run: Run, outage: Path, tmp_path: Path) -> None:
+    (trial,) = (outage / "OY1p1o/trials").iterdir()
+    ledger = outage / "OY1p1o/ledger.jsonl"
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text(lines[0] + lines[-1])  # the storage could not take the line about the end of the trial
+    kept = tmp_path / "r/OY1p1o/trials" / trial.name
+    kept.mkdir(parents=True)
+    (trial / "status.json").rename(kept / "status.json")
+
+    assert run("rescue", str(tmp_path / "r"), "--storage", "out").code == 0
+
+    assert json.loads(ledger.read_text().splitlines()[-1])["event"] == "finished"
+    assert run("verify", "--storage", "out").code == 0
+
+
+def test_of_a_trial_that_has_run_again_everything_stays_where_it_is(run: Run, outage: Path, tmp_path: Path) -> None:
+    (trial,) = (outage / "OY1p1o/trials").iterdir()
+    path = f"OY1p1o/trials/{trial.name}/status.json"
+    (tmp_path / "r" / path).parent.mkdir(parents=True)
+    (tmp_path / "r" / path).write_text('{"attempt": 7, "started": "then", "state": "finished"}')
+    before = (outage / path).read_bytes()
+
+    ran = run("rescue", str(tmp_path / "r"), "--storage", "out")
+    assert ran.out == f"copied 0 files to {outage}\n"
+    assert ran.err == f"skipped {path} in {tmp_path / 'r'}: its trial has run again since\n"
+    assert (outage / path).read_bytes() == before
+    data = run("rescue", str(tmp_path / "r"), "--storage", "out", "--json").data
+    assert data == {"storage": str(outage), "directory": str(tmp_path / "r"), "brought": [], "left": [path]}
+
+
+def test_a_directory_that_is_not_there_is_told(run: Run, outage: Path) -> None:
+    ran = run("rescue", "nowhere", "--storage", "out")
+    assert (ran.code, ran.err.splitlines()[0]) == (3, f"there is no storage at '{outage.parent / 'nowhere'}'")
+
+
+OLD = 1_000_000_000
+
+
+@pytest.fixture
+def leftovers(run: Run, project: Path) -> Path:
+    """Two executions, `8gWVkz` failed, and the remains of killed processes."""
+    run("execute", "train", "fails=[1]", "--repeat", "2", "--seed", "42", "--storage", "out", "--quiet")
+    run("execute", "train", "--seed", "OY1p1o", "--storage", "out", "--quiet")
+    out = project / "out"
+    (out / "OY1p1o-2/trials").mkdir(parents=True)
+    (out / "OY1p1o-2/code.zip").write_bytes(b"12345")
+    for name in ("OY1p1o-2/code.zip", "OY1p1o-2/trials", "OY1p1o-2"):
+        os.utime(out / name, (OLD, OLD))
+    (out / "OY1p1o/.machinable-writing-0123").write_bytes(b"123")
+    os.utime(out / "OY1p1o/.machinable-writing-0123", (OLD, OLD))
+    pointer = out / f"by-content/ab/{'ab' * 16}.json"
+    pointer.parent.mkdir(parents=True)
+    pointer.write_text(json.dumps({"identity": "ab" * 16, "trial": "OY1p1p/x"}))
+    return out
+
+
+LEFT = ["OY1p1o/.machinable-writing-0123", f"by-content/ab/{'ab' * 16}.json", "OY1p1o-2"]
+
+
+def test_what_is_left_over_is_shown_and_nothing_is_removed(run: Run, leftovers: Path) -> None:
+    before = sorted(leftovers.rglob("*"))
+    ran = run("clean", "--storage", "out")
+    assert ran.code == 0
+    assert ran.out.splitlines() == [
+        f"{LEFT[0]}  3 bytes  a process was killed while it wrote this",
+        f"{LEFT[1]}  69 bytes  the result that it points to is gone: OY1p1p/x",
+        f"{LEFT[2]}  5 bytes  a process was killed before it became an execution",
+    ]
+    assert ran.err == "nothing deleted yet (3 items, 77 bytes); --yes to delete\n"
+    assert sorted(leftovers.rglob("*")) == before
+
+
+def test_with_yes_it_is_removed_and_all_else_stays(run: Run, leftovers: Path) -> None:
+    before = set(leftovers.rglob("*"))
+    data = run("clean", "--storage", "out", "--yes", "--json").data
+    assert [removal["path"] for removal in data.pop("removals")] == LEFT
+    assert data == {"storage": str(leftovers), "bytes": 77, "removed": True}
+    gone = {leftovers / path for path in (*LEFT, "OY1p1o-2/code.zip", "OY1p1o-2/trials")}
+    assert before - set(leftovers.rglob("*")) == gone
+    ran = run("clean", "--storage", "out", "--yes")
+    assert (ran.code, ran.out, ran.err) == (0, "", f"nothing to delete in {leftovers}\n")
+    assert run("clean", "--storage", "out").err == f"nothing to delete in {leftovers}\n"
+
+
+def executions(leftovers: Path) -> list[str]:
+    return sorted(path.name for path in leftovers.iterdir() if (path / "execution.json").exists())
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ([], ["8gWVkz", "OY1p1o"]),
+        (["8gWVkz"], ["OY1p1o"]),
+        (["8gWVkz", "OY1p1o"], []),
+        (["--failed"], ["OY1p1o"]),
+        (["--failed", "OY1p1o"], ["8gWVkz", "OY1p1o"]),
+        (["--interrupted"], ["8gWVkz", "OY1p1o"]),
+        (["--interrupted", "--failed"], ["OY1p1o"]),
+        (["--older-than", "1h"], ["8gWVkz", "OY1p1o"]),
+        (["--older-than", "0m"], []),
+        (["--older-than", "0.0 w", "--failed"], ["OY1p1o"]),
+    ],
+)
+def test_executions_are_removed_that_fit_all_that_is_said(
+    run: Run, leftovers: Path, words: list[str], left: list[str]
+) -> None:
+    assert run("clean", *words, "--storage", "out").code == 0
+    assert executions(leftovers) == ["8gWVkz", "OY1p1o"]
+    assert run("clean", *words, "--storage", "out", "--yes").code == 0
+    assert executions(leftovers) == left
+    assert sorted(path.name for path in leftovers.iterdir() if path.name != "by-content") == left
+
+
+def test_what_others_hold_is_told_and_goes_with_it(run: Run, leftovers: Path) -> None:
+    (uid,) = os.listdir(leftovers / "OY1p1o/trials")
+    pointer = leftovers / f"by-content/cd/{'cd' * 16}.json"
+    pointer.parent.mkdir()
+    pointer.write_text(json.dumps({"identity": "cd" * 16, "trial": f"OY1p1o/{uid}"}))
+    reused = {"event": "reused", "uid": "x", "source": f"OY1p1o/{uid}", "time": "", "record": None}
+    with open(leftovers / "8gWVkz/ledger.jsonl", "a") as ledger:
+        ledger.write(json.dumps(reused) + "\n")
+
+    ran = run("clean", "OY1p1o", "--storage", "out")
+    assert ran.out.splitlines()[3:] == [
+        ran.out.splitlines()[3],
+        "  with 1 result that later executions would reuse",
+        f"  with what 8gWVkz has reused: {uid}",
+    ]
+    assert ran.out.splitlines()[3].endswith("  an execution, 1 trial begun")
+    run("clean", "OY1p1o", "--storage", "out", "--yes")
+    assert (executions(leftovers), pointer.exists()) == (["8gWVkz"], False)
+
+
+def test_what_runs_is_not_removed(run: Run, leftovers: Path) -> None:
+    (trial,) = (leftovers / "OY1p1o/trials").iterdir()
+    (leftovers / "OY1p1o/ledger.jsonl").unlink()
+    status = json.loads((trial / "status.json").read_text())
+    (trial / "status.json").write_text(json.dumps(status | {"state": "running"}))
+    ran = run("clean", "OY1p1o", "--storage", "out", "--yes")
+    assert (ran.code, ran.err.splitlines()[0]) == (3, "the execution OY1p1o is running")
+    run("clean", "--older-than", "0m", "--storage", "out", "--yes")
+    assert executions(leftovers) == ["OY1p1o"]
+
+
+def test_a_folder_that_was_just_made_may_become_an_execution(run: Run, leftovers: Path) -> None:
+    shutil.copytree(leftovers / "OY1p1o", leftovers / "OY1p1o-3")
+    (leftovers / "OY1p1o-3/execution.json").unlink()
+    run("clean", "--storage", "out", "--yes")
+    assert (leftovers / "OY1p1o-3").exists()
+
+
+def test_an_age_that_is_none_is_refused(run: Run, leftovers: Path) -> None:
+    ran = run("clean", "--older-than", "soon", "--storage", "out")
+    assert (ran.code, ran.err) == (2, "'soon' is not an age\n  Write a number with m, h, d or w: 12h, 30d.\n")
+
+
+def test_the_lease_of_a_killed_process_goes(run: Run, leftovers: Path) -> None:
+    lease = leftovers / "8gWVkz/execution.lease"
+    lease.write_text(json.dumps({"host": "elsewhere", "pid": 1, "lease": 30, "token": "x"}))
+    os.utime(lease, (OLD, OLD))
+    assert "8gWVkz/execution.lease" in run("clean", "--storage", "out").out
+    run("clean", "--storage", "out", "--yes")
+    assert not lease.exists()
