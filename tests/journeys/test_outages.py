@@ -241,7 +241,7 @@ def test_a_disk_that_runs_full(project: World, tmp_path: Path, small_disk: Path,
 # --- a server that is gone
 
 
-@pytest.mark.filterwarnings("ignore:a lease could not be given back")
+@pytest.mark.filterwarnings("ignore:could not release a lease")
 def test_a_server_that_dies(project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("boto3")
     from machinable.storage import s3

@@ -413,7 +413,7 @@ def test_a_lease_that_cannot_be_given_back_is_told(directory: World, monkeypatch
         raise OSError("the disk is away")
 
     monkeypatch.setattr(DirectoryLeases, "remove", fail)
-    with pytest.warns(RuntimeWarning, match="could not be given back and ends by itself in 30 s: the disk is away"):
+    with pytest.warns(RuntimeWarning, match="could not release a lease, it expires in 30 s: the disk is away"):
         lease.release()
 
 
@@ -543,15 +543,13 @@ def test_a_file_system_without_links_will_do(directory: World, monkeypatch: pyte
     assert directory.locks().take(PATH) is not None
 
 
-def test_who_does_not_let_go_of_the_file_is_not_waited_for_for_ever(
-    directory: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_for_the_lock_of_a_lease_file_ends(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
     directory.leave(host="elsewhere", lease=0.0)
-    monkeypatch.setattr(lock_backends, "_PATIENCE", 0.05)
+    monkeypatch.setattr(lock_backends, "FILE_LOCK_TIMEOUT", 0.05)
     with open(Path(directory.storage, PATH)) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert directory.locks().take(PATH) is None
-        with pytest.raises(TimeoutError, match="does not let go of the lease"):
+        with pytest.raises(TimeoutError, match="holds the lock of the lease"):
             directory.locks()._leases.renew(PATH, {"token": "x"})
     assert directory.locks().take(PATH) is not None
 
@@ -619,7 +617,7 @@ def test_a_wrong_password_is_told_without_it(redis: RedisServer) -> None:
 @pytest.mark.parametrize("url", ["http://host", "host:6379", "", "redis://host:port/0", "redis://host/0?db=x"])
 def test_what_is_no_lock_server_is_refused(url: str) -> None:
     pytest.importorskip("redis")
-    with pytest.raises(InvalidValue, match="is no lock server"):
+    with pytest.raises(InvalidValue, match="is not a lock server"):
         open_locks(MemoryFiles(), url)
 
 
@@ -644,7 +642,7 @@ def test_a_lock_server_that_is_lost_is_told(tmp_path: Path) -> None:
             locks.take("other.lease")
         lease._renew()
         assert lease.is_held
-        with pytest.warns(RuntimeWarning, match="could not be given back"):
+        with pytest.warns(RuntimeWarning, match="could not release a lease"):
             lease.release()
         locks.close()
 

@@ -1,4 +1,4 @@
-"""What of a URL is a secret, and errors that do not tell it."""
+"""Secrets in URLs, and errors that do not reveal them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from machinable.errors import StorageUnavailable
 
-__all__ = ["cut_user", "harmless", "secrets_of", "unavailable", "without_credentials"]
+__all__ = ["censored", "cut_user", "harmless", "secrets_of", "unavailable", "without_credentials"]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _PATHS = frozenset({"file", "osfs"})
@@ -15,12 +15,13 @@ _SECRET = re.compile(r"(?i)secret|passw|token|credential|signature|key")
 
 
 def without_credentials(url: str) -> str:
-    """The URL without user, password and secret parameters, as it may be shown and stored."""
+    """Return the URL without user, password and secret parameters, as it may be shown and stored."""
     found = _URL.match(url)
     if not found or found[1].lower() in _PATHS:
         return url
     _, rest = cut_user(found[2])
-    resource, question, query = rest.replace("@", "%40").partition("?")  # what stays is no user to the next reader
+    # An @ that stays must not be read as the end of a user.
+    resource, question, query = rest.replace("@", "%40").partition("?")
     parameters = [_shown_parameter(p) for p in query.split("&") if not _SECRET.search(p.partition("=")[0])]
     return f"{found[1]}://{resource}" + (question + "&".join(parameters) if any(parameters) else "")
 
@@ -35,9 +36,9 @@ def _shown_parameter(parameter: str) -> str:
 
 
 def cut_user(rest: str) -> tuple[str, str]:
-    """What stands before the first `@`, which is where PyFilesystem cuts, and what follows.
+    """Split a URL after its scheme into the user before the first `@`, as PyFilesystem does, and what follows.
 
-    A password with an `@` that should have been quoted is cut off whole.
+    A password with an unquoted `@` belongs to the user as a whole.
     """
     user, at, resource = rest.partition("@")
     if not at:
@@ -48,7 +49,7 @@ def cut_user(rest: str) -> tuple[str, str]:
 
 
 def secrets_of(url: str) -> list[str]:
-    """What of the URL must not be shown, as written and as meant, the longest first."""
+    """Return the secrets in a URL, quoted and unquoted, longest first."""
     from urllib.parse import parse_qsl, unquote
 
     found = _URL.match(url)
@@ -59,6 +60,14 @@ def secrets_of(url: str) -> list[str]:
     return sorted({t for text in texts for t in (text, unquote(text)) if len(t) > 2}, key=len, reverse=True)
 
 
+def censored(failure: Exception, secrets: Iterable[str], text: str | None = None) -> str:
+    """Return the text of an error in one line, with secrets replaced by `…`; `text` stands in for its own."""
+    line = " ".join((text or str(failure) or type(failure).__name__).split())
+    for secret in secrets:
+        line = line.replace(secret, "…")
+    return line
+
+
 def unavailable(
     shown: str,
     failure: Exception,
@@ -66,19 +75,21 @@ def unavailable(
     reason: str | None = None,
     todo: str = "Check the URL, the network and the credentials.",
 ) -> StorageUnavailable:
-    """What a library's error comes to.
+    """Return the error of a storage for the error of a library.
 
     Args:
-        shown: the URL without credentials. secrets: what must not be told. reason: by default what the error says.
+        shown: The URL without credentials.
+        failure: The error of the library.
+        secrets: Texts that must not be shown.
+        reason: The reason to show; by default the text of the error.
+        todo: What the user can do.
     """
-    told = " ".join((reason or str(failure) or type(failure).__name__).split())
-    for secret in secrets:
-        told = told.replace(secret, "…")
-    return StorageUnavailable(f"the storage {shown!r} cannot be used: {told}", given=shown, todo=todo)
+    line = censored(failure, secrets, reason)
+    return StorageUnavailable(f"the storage {shown!r} cannot be used: {line}", given=shown, todo=todo)
 
 
 def harmless(failure: Exception, secrets: Iterable[str]) -> Exception | None:
-    """The error as a cause, unless its text, or that of one behind it, tells a secret."""
+    """Return the error as a cause, unless its text, or that of an error behind it, contains a secret."""
     behind: BaseException | None = failure
     while behind is not None:
         if any(secret in str(behind) or secret in repr(behind) for secret in secrets):

@@ -1,6 +1,6 @@
-"""Where leases lie, so that of all who want one a single one gets it: beside the results, or in this process.
+"""Backends of leases, each with one winner among all that want a lease.
 
-Leases on a Redis server: a key for each, which ends by itself.
+Leases are files beside the results, objects of an object store, entries of this process, or keys on a Redis server.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import re
 import threading
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from machinable.errors import InvalidValue, NotAvailable, StorageUnavailable
 from machinable.serialization import Plain, dumps, loads
-from machinable.storage.credentials import harmless, secrets_of, without_credentials
+from machinable.storage.credentials import censored, harmless, secrets_of, without_credentials
 from machinable.storage.files import Files, storage_below, temporary_beside, writing
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DirectoryLeases",
     "FileLeases",
-    "Found",
+    "HeldLease",
     "Leases",
     "MemoryLeases",
     "ObjectStoreLeases",
@@ -41,13 +42,13 @@ __all__ = [
 Facts: TypeAlias = Mapping[str, Plain]
 
 
-class Found(NamedTuple):
-    """A lease that somebody has.
+class HeldLease(NamedTuple):
+    """A lease that is held.
 
     Attributes:
-        facts: what is known about it; nothing if it cannot be read.
-        mark: differs after each sign of life.
-        age: seconds since the last sign of life, by the clock of the storage; None if that has none.
+        facts: What the holder has written into it; empty if that cannot be read.
+        mark: A value that differs after each heartbeat.
+        age: Seconds since the last heartbeat by the clock of the storage; None if the storage has no clock.
     """
 
     facts: Facts
@@ -55,27 +56,31 @@ class Found(NamedTuple):
     age: float | None
 
 
-class Leases(Protocol):
-    """Keeps leases. Each is known by its path and by the `token` in its facts, which nobody else has."""
+class Leases(ABC):
+    """The leases of a storage. Each is identified by its path and by the unique `token` in its facts."""
 
-    def take(self, path: str, facts: Facts, is_over: Callable[[Found], bool]) -> bool:
-        """Take a lease that nobody has, or whose holder `is_over` says is no more. One caller wins."""
+    @abstractmethod
+    def take(self, path: str, facts: Facts, is_over: Callable[[HeldLease], bool]) -> bool:
+        """Take a lease that is free, or whose holder `is_over` declares gone. One caller wins."""
 
+    @abstractmethod
     def renew(self, path: str, facts: Facts) -> bool:
-        """Give a sign of life. False if the lease is another's by now, or gone."""
+        """Write a heartbeat. Return False if the lease is gone, or another process holds it."""
 
+    @abstractmethod
     def remove(self, path: str, facts: Facts, is_fresh: bool) -> None:
-        """Give a lease back, unless it is another's by now, which cannot be if the last sign of life `is_fresh`."""
+        """Release a lease unless another process holds it, which is excluded if the last heartbeat `is_fresh`."""
 
-    def find(self, path: str) -> Found | None:
-        """What there is."""
+    @abstractmethod
+    def find(self, path: str) -> HeldLease | None:
+        """Return the lease of a path, or None."""
 
-    def close(self) -> None:
-        """Let go of connections."""
+    def close(self) -> None:  # noqa: B027
+        """Close connections; most backends have none."""
 
 
 def leases_in(files: Files) -> Leases:
-    """Where the leases of a storage lie."""
+    """Return the leases of a storage."""
     if files.reach == "process":
         return MemoryLeases(files)
     files = storage_below(files)
@@ -93,7 +98,7 @@ def _encoded(facts: Facts) -> bytes:
 def _decoded(data: bytes) -> Facts:
     try:
         facts = loads(data)
-    except ValueError:  # its writer was killed, or it is somebody else's
+    except ValueError:  # its writer was killed, or another program wrote it
         return {}
     return facts if type(facts) is dict else {}
 
@@ -102,8 +107,8 @@ def _is_own(data: bytes, facts: Facts) -> bool:
     return bool(_decoded(data).get("token") == facts["token"])
 
 
-class MemoryLeases:
-    """Leases among the threads of this process."""
+class MemoryLeases(Leases):
+    """Leases shared by the threads of this process."""
 
     _all: ClassVar[WeakKeyDictionary[Files, dict[str, tuple[Facts, float]]]] = WeakKeyDictionary()
     _lock = threading.Lock()
@@ -112,7 +117,7 @@ class MemoryLeases:
         with self._lock:
             self._leases = self._all.setdefault(files, {})
 
-    def take(self, path: str, facts: Facts, is_over: Callable[[Found], bool]) -> bool:
+    def take(self, path: str, facts: Facts, is_over: Callable[[HeldLease], bool]) -> bool:
         with self._lock:
             found = self._found(path)
             if found is not None and not is_over(found):
@@ -132,25 +137,22 @@ class MemoryLeases:
             if self._is_own(path, facts):
                 del self._leases[path]
 
-    def find(self, path: str) -> Found | None:
+    def find(self, path: str) -> HeldLease | None:
         with self._lock:
             return self._found(path)
 
-    def _found(self, path: str) -> Found | None:
+    def _found(self, path: str) -> HeldLease | None:
         if path not in self._leases:
             return None
         facts, renewed = self._leases[path]
-        return Found(facts, renewed, time.monotonic() - renewed)
+        return HeldLease(facts, renewed, time.monotonic() - renewed)
 
     def _is_own(self, path: str, facts: Facts) -> bool:
         return path in self._leases and self._leases[path][0]["token"] == facts["token"]
 
-    def close(self) -> None:
-        """There is nothing to let go of."""
-
     @classmethod
     def renew_lock(cls) -> None:
-        """In a forked process: what another thread of the parent had locked stays so for ever."""
+        """Replace the lock in a forked process, where no thread releases what one of the parent held."""
         cls._lock = threading.Lock()
 
 
@@ -158,8 +160,8 @@ os.register_at_fork(after_in_child=MemoryLeases.renew_lock)
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
-_PATIENCE = 5.0  # seconds for what others do with a lease file, which is a matter of microseconds
-_PAUSE = 0.002
+FILE_LOCK_TIMEOUT = 5.0  # seconds for changes of a lease file by other processes, which take microseconds
+_POLL_INTERVAL = 0.002
 
 
 class _LeaseFile(NamedTuple):
@@ -167,13 +169,12 @@ class _LeaseFile(NamedTuple):
     modified: int  # ns
 
 
-class DirectoryLeases:
-    """Leases as files of a directory, which several hosts may share. When a file was changed last is its heartbeat.
+class DirectoryLeases(Leases):
+    """Leases as files of a directory, which several hosts may share. The modification time is the heartbeat.
 
-    A file appears whole, by a second link to it, and only if there is none. Who wants to replace, renew or remove one
-    locks it, and then looks whether it is still the one that has this name. Such a lock ends with its process, so
-    nothing can be left locked. How old a lease is, is read from the same clock that its time comes from: that of the
-    file system, which a file of our own tells.
+    A file appears complete, by a hard link, and only if none exists. Before one is replaced, renewed or removed, it is
+    locked and checked to still have its name. The lock of a file ends with its process, so none is left behind. The age
+    of a lease is taken from the clock of the file system, read from a file written for that purpose.
     """
 
     def __init__(self, files: Files) -> None:
@@ -184,7 +185,7 @@ class DirectoryLeases:
         assert real is not None
         return real
 
-    def take(self, path: str, facts: Facts, is_over: Callable[[Found], bool]) -> bool:
+    def take(self, path: str, facts: Facts, is_over: Callable[[HeldLease], bool]) -> bool:
         real, data = self._real(path), _encoded(facts)
         temporary = temporary_beside(real)
         with writing(self._files):
@@ -192,12 +193,12 @@ class DirectoryLeases:
                 os.makedirs(os.path.dirname(real), exist_ok=True)
                 with open(temporary, "xb") as file:
                     file.write(data)
-                end = time.monotonic() + _PATIENCE
+                end = time.monotonic() + FILE_LOCK_TIMEOUT
                 while time.monotonic() < end:
                     if _appears(temporary, real, data):
                         return True
                     with self._locked(real) as there:
-                        if there is None:  # it was given back, or is another by now
+                        if there is None:  # it was released or replaced
                             continue
                         os.utime(temporary)
                         now = os.stat(temporary).st_mtime_ns
@@ -206,10 +207,10 @@ class DirectoryLeases:
                         os.replace(temporary, real)
                         return True
                 return False
-            except TimeoutError:  # somebody is about to do something with it
+            except TimeoutError:  # another process is changing it
                 return False
             finally:
-                with suppress(OSError):  # a storage that cannot be written has none
+                with suppress(OSError):  # a read-only storage has none
                     os.unlink(temporary)
 
     def renew(self, path: str, facts: Facts) -> bool:
@@ -226,7 +227,7 @@ class DirectoryLeases:
             if there is not None and _is_own(there.data, facts):
                 os.unlink(real)
 
-    def find(self, path: str) -> Found | None:
+    def find(self, path: str) -> HeldLease | None:
         try:
             with open(self._real(path), "rb") as file:
                 there = _LeaseFile(file.read(), os.fstat(file.fileno()).st_mtime_ns)
@@ -236,15 +237,15 @@ class DirectoryLeases:
 
     @contextmanager
     def _locked(self, real: str) -> Iterator[_LeaseFile | None]:
-        """The lease file, which nobody else changes meanwhile; None if there is none, or it was just replaced.
+        """Lock the lease file and yield its content; None if there is none, or it was just replaced.
 
         Raises:
-            TimeoutError: somebody does not let go of it.
+            TimeoutError: Another process does not release its lock.
         """
         try:
             try:
                 file = os.open(real, os.O_RDWR)
-            except PermissionError:  # another user's; who may write in the folder may replace it
+            except PermissionError:  # another user's; write access to the folder suffices to replace it
                 file = os.open(real, os.O_RDONLY)
         except FileNotFoundError:
             yield None
@@ -255,21 +256,21 @@ class DirectoryLeases:
                 state = os.fstat(file)
                 yield _LeaseFile(os.read(file, 2**20), state.st_mtime_ns) if _is_at(state, real) else None
             finally:
-                if is_locked:  # a process that was forked just now has the file open, too, and would keep it locked
+                if is_locked:  # explicitly, as a process forked just now has the file open and would hold the lock
                     fcntl.flock(file, fcntl.LOCK_UN)
         finally:
             os.close(file)
 
     def _lock(self, file: int, real: str) -> bool:
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + FILE_LOCK_TIMEOUT
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise TimeoutError(errno.ETIMEDOUT, "somebody does not let go of the lease", real) from None
-                time.sleep(_PAUSE)
+                    raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock of the lease", real) from None
+                time.sleep(_POLL_INTERVAL)
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
                     raise
@@ -277,13 +278,10 @@ class DirectoryLeases:
         advise(self._files)
         return False
 
-    def close(self) -> None:
-        """There is nothing to let go of."""
 
-
-def _found(there: _LeaseFile, now: int) -> Found:
+def _found(there: _LeaseFile, now: int) -> HeldLease:
     facts = _decoded(there.data)
-    return Found(facts, (there.data, there.modified), (now - there.modified) / 1e9)
+    return HeldLease(facts, (there.data, there.modified), (now - there.modified) / 1e9)
 
 
 def _is_at(state: os.stat_result, real: str) -> bool:
@@ -294,12 +292,12 @@ def _is_at(state: os.stat_result, real: str) -> bool:
 
 
 def _appears(temporary: str, real: str, data: bytes) -> bool:
-    """Give a file a second name, unless somebody has that name."""
+    """Give a file a second name, unless that exists."""
     try:
         os.link(temporary, real)
         return True
     except FileExistsError:
-        # A network may lose the answer and ask again: then it was us.
+        # A network file system may repeat a request whose answer was lost; then the link is our own.
         return os.stat(temporary).st_nlink == 2
     except OSError as error:
         if error.errno not in _NO_LINKS:
@@ -315,24 +313,24 @@ def _appears(temporary: str, real: str, data: bytes) -> bool:
     return True
 
 
-class ObjectStoreLeases:
-    """Leases as objects, stored on the condition that there is none, or that it is still the one that was seen."""
+class ObjectStoreLeases(Leases):
+    """Leases as objects, stored on condition that none exists, or that it is unchanged since it was read."""
 
     def __init__(self, files: ObjectStoreFiles) -> None:
         self._files = files
 
-    def take(self, path: str, facts: Facts, is_over: Callable[[Found], bool]) -> bool:
+    def take(self, path: str, facts: Facts, is_over: Callable[[HeldLease], bool]) -> bool:
         data = _encoded(facts)
         if self._files.create(path, data, facts["token"]):
             return True
         there = self._files.read_version(path)
-        if there is None:  # given back meanwhile
+        if there is None:  # released since
             return self._files.create(path, data, facts["token"])
-        if not is_over(Found(_decoded(there.data), there.etag, there.age)):
+        if not is_over(HeldLease(_decoded(there.data), there.etag, there.age)):
             return False
         if self._files.replace_if(path, data, there.etag):
             return True
-        # The answer to the request may have been lost, and was no to the second one.
+        # The answer may have been lost, and the repeated request refused.
         there = self._files.read_version(path)
         return there is not None and _is_own(there.data, facts)
 
@@ -343,39 +341,36 @@ class ObjectStoreLeases:
             if there is None or not _is_own(there.data, facts):
                 return False
             renewals = _decoded(there.data).get("renewals", 0)
-            if renewals == asked:  # it was done, and the answer was lost
+            if renewals == asked:  # done, but the answer was lost
                 return True
-            asked = renewals + 1  # other content, for the same has the same etag
+            asked = renewals + 1  # other content, as equal content has the same etag
             if self._files.replace_if(path, _encoded({**facts, "renewals": asked}), there.etag):
                 return True
         return False
 
     def remove(self, path: str, facts: Facts, is_fresh: bool) -> None:
-        # So that nobody can take it over just before it is removed.
+        # A fresh heartbeat ensures that no other process takes it over just before it is removed.
         if is_fresh or self.renew(path, facts):
             self._files.discard(path)
 
-    def find(self, path: str) -> Found | None:
+    def find(self, path: str) -> HeldLease | None:
         there = self._files.read_version(path)
-        return there and Found(_decoded(there.data), there.etag, there.age)
-
-    def close(self) -> None:
-        """The storage is not closed."""
+        return there and HeldLease(_decoded(there.data), there.etag, there.age)
 
 
-class FileLeases:
-    """Leases as files where nothing is exclusive: who looks at the same moment may get the same one."""
+class FileLeases(Leases):
+    """Leases as files where nothing is exclusive: processes that look at the same moment may both win."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
 
-    def take(self, path: str, facts: Facts, is_over: Callable[[Found], bool]) -> bool:
+    def take(self, path: str, facts: Facts, is_over: Callable[[HeldLease], bool]) -> bool:
         advise(self._files)
         found = self.find(path)
         if found is not None and not is_over(found):
             return False
         self._files.write(path, _encoded(facts))
-        return self._is_own(path, facts)  # who was a little later has it
+        return self._is_own(path, facts)  # the last writer has it
 
     def renew(self, path: str, facts: Facts) -> bool:
         found = self.find(path)
@@ -389,125 +384,125 @@ class FileLeases:
             with suppress(FileNotFoundError):
                 self._files.remove(path)
 
-    def find(self, path: str) -> Found | None:
+    def find(self, path: str) -> HeldLease | None:
         try:
             data = self._files.read(path)
         except FileNotFoundError:
             return None
-        return Found(_decoded(data), data, None)
+        return HeldLease(_decoded(data), data, None)
 
     def _is_own(self, path: str, facts: Facts) -> bool:
         found = self.find(path)
         return found is not None and found.facts.get("token") == facts["token"]
-
-    def close(self) -> None:
-        """The storage is not closed."""
 
 
 _advised: set[str] = set()
 
 
 def advise(files: Files) -> None:
-    """Tell once for each storage that its locks cannot be relied on."""
+    """Warn once for each storage that its locks are not reliable."""
     if files.url not in _advised:
         _advised.add(files.url)
         warnings.warn(
-            f"locks in {files.url} are advisory: nothing there can be made by only one of several who try at the same "
-            "moment, so two executions may compute the same. To be sure, name a lock server: "
-            "`execution: {locks: redis://host:6379/0}`.",
+            f"locks in {files.url} are advisory: the storage has no exclusive operations, so two executions may "
+            "compute the same result. For reliable locks, set a lock server: `execution: {locks: redis://host:6379/0}`.",
             RuntimeWarning,
             stacklevel=6,
         )
 
 
 _SCHEMES = ("redis", "rediss", "unix")
-_CONNECTING, _ANSWERING = 3.0, 5.0  # seconds
-
-# What is looked at and changed is one step of the server: nobody can come between.
-_IF_SAME = "if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end "
-_REPLACE = _IF_SAME + "redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[3]) return 1"
-_RENEW = _IF_SAME + "return redis.call('pexpire', KEYS[1], ARGV[2])"
-_REMOVE = _IF_SAME + "return redis.call('del', KEYS[1])"
+CONNECT_TIMEOUT, ANSWER_TIMEOUT = 3.0, 5.0  # seconds
 
 
 def open_redis(url: str, storage: str) -> RedisLeases:
-    """The leases of a storage on a server that answers.
+    """Open the leases of a storage on a Redis server.
 
     Args:
-        url: `redis://host:6379/0`, may have credentials: they are not shown. storage: the URL of the storage.
+        url: The server, such as `redis://host:6379/0`. Credentials in it are never shown.
+        storage: The URL of the storage.
 
     Raises:
-        InvalidValue: no such URL. NotAvailable: the client is not installed. StorageUnavailable: no answer.
+        InvalidValue: The URL is not one of a Redis server.
+        NotAvailable: The client is not installed.
+        StorageUnavailable: The server does not answer.
     """
     shown = without_credentials(url)
     if not re.match(rf"({'|'.join(_SCHEMES)})://", url):
         raise InvalidValue(
-            f"{shown!r} is no lock server", given=shown, known=_SCHEMES, todo="Give a URL such as redis://host:6379/0."
+            f"{shown!r} is not a lock server",
+            given=shown,
+            known=_SCHEMES,
+            todo="Give a URL such as redis://host:6379/0.",
         )
     try:
-        import redis
+        import redis  # 100 ms, and optional
     except ImportError as error:
         raise NotAvailable(
-            f"the lock server {shown!r} needs the client of Redis",
+            f"the lock server {shown!r} needs the Redis client",
             todo="Install it: pip install 'machinable-engine[redis]'",
         ) from error
-    secrets = secrets_of(url)
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
     problem: Exception
     try:
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-
-        # Once more, for the server may have closed a connection that was not used for long.
+        # One retry, as the server may have closed an idle connection.
         client = redis.Redis.from_url(
-            url, socket_connect_timeout=_CONNECTING, socket_timeout=_ANSWERING, retry=Retry(NoBackoff(), 1)
+            url, socket_connect_timeout=CONNECT_TIMEOUT, socket_timeout=ANSWER_TIMEOUT, retry=Retry(NoBackoff(), 1)
         )
     except Exception as failure:
         problem = failure
     else:
         leases = RedisLeases(client, url, storage)
         try:
-            leases.ask("ping")
+            leases.ping()
         except BaseException:
             leases.close()
             raise
         return leases
+    secrets = secrets_of(url)
     raise InvalidValue(
-        f"{shown!r} is no lock server: {_told(problem, secrets)}",
+        f"{shown!r} is not a lock server: {censored(problem, secrets)}",
         given=shown,
         todo="Give a URL such as redis://host:6379/0.",
     ) from harmless(problem, secrets)
 
 
-class RedisLeases:
-    """Leases as keys, `machinable:` with the storage and the path.
+class RedisLeases(Leases):
+    """Leases as locks of redis-py, whose keys expire: `machinable:` with the storage and the path.
 
-    Args:
-        client: of redis. url: may have credentials, they are not shown. storage: the URL of the storage.
+    The facts are the token of the lock, so that others can read who holds it.
     """
 
     def __init__(self, client: Any, url: str, storage: str) -> None:
+        """Take over a client.
+
+        Args:
+            client: A `redis.Redis`.
+            url: The URL of the server. Credentials in it are never shown.
+            storage: The URL of the storage.
+        """
         self._client = client
         self._shown = without_credentials(url)
         self._secrets = secrets_of(url)
         parts = urlsplit(url)
         self._place = parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
-        # The same directory can have several names on one host.
+        # A directory can have several names on one host.
         self._storage = os.path.realpath(storage) if os.path.isabs(storage) else storage
 
-    def ask(self, command: str, *arguments: Any, **options: Any) -> Any:
-        """The server's answer.
-
-        Raises:
-            StorageUnavailable: there is none; names host and port.
-        """
+    @contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        """Turn errors of the client into StorageUnavailable with host and port."""
         from redis.exceptions import RedisError
 
         try:
-            return getattr(self._client, command)(*arguments, **options)
+            yield
+            return
         except (RedisError, OSError) as failure:
             problem = failure
         raise StorageUnavailable(
-            f"the lock server at {self._place} cannot be used: {_told(problem, self._secrets)}",
+            f"the lock server at {self._place} cannot be used: {censored(problem, self._secrets)}",
             given=self._shown,
             todo="Start it, or check the URL: `locks` in the `execution:` section, or MACHINABLE_LOCKS.",
         ) from harmless(problem, self._secrets)
@@ -515,43 +510,59 @@ class RedisLeases:
     def _key(self, path: str) -> str:
         return f"machinable:{self._storage}/{path}"
 
-    def take(self, path: str, facts: Mapping[str, Plain], is_over: Callable[[Found], bool]) -> bool:
-        key, value, length = self._key(path), dumps(facts), _milliseconds(facts)
-        if self.ask("set", key, value, nx=True, px=length):
+    def _lock(self, path: str, token: object, seconds: float = 1.0) -> Any:
+        """Return the lock of a path as its holder with this token has it."""
+        lock = self._client.lock(self._key(path), timeout=max(0.001, seconds), blocking=False, thread_local=False)
+        lock.local.token = token
+        return lock
+
+    def ping(self) -> None:
+        """Check that the server answers."""
+        with self._own_errors():
+            self._client.ping()
+
+    def take(self, path: str, facts: Facts, is_over: Callable[[HeldLease], bool]) -> bool:
+        from redis.exceptions import LockNotOwnedError
+
+        token = dumps(facts).encode()
+        with self._own_errors():
+            lock = self._lock(path, token, facts["lease"])
+            # The answer may have been lost, and the repeated request refused; then the lock is our own.
+            if lock.acquire(token=token) or self._lock(path, token).owned():
+                return True
+            found = self.find(path)
+            if found is not None:
+                if not is_over(found):
+                    return False
+                with suppress(LockNotOwnedError):  # another process was faster
+                    self._lock(path, found.mark).release()
+            return bool(lock.acquire(token=token))
+
+    def renew(self, path: str, facts: Facts) -> bool:
+        from redis.exceptions import LockNotOwnedError
+
+        with self._own_errors():
+            try:
+                seconds = facts["lease"]
+                self._lock(path, dumps(facts).encode(), seconds).extend(max(0.001, seconds), replace_ttl=True)
+            except LockNotOwnedError:
+                return False
             return True
-        found = self.find(path)
-        if found is None:  # given back, or over, meanwhile
-            return bool(self.ask("set", key, value, nx=True, px=length))
-        if found.facts.get("token") == facts["token"]:  # the answer was lost, and the client has asked again
-            return True
-        return is_over(found) and bool(self.ask("eval", _REPLACE, 1, key, found.mark, value, length))
 
-    def renew(self, path: str, facts: Mapping[str, Plain]) -> bool:
-        return bool(self.ask("eval", _RENEW, 1, self._key(path), dumps(facts), _milliseconds(facts)))
+    def remove(self, path: str, facts: Facts, is_fresh: bool) -> None:
+        from redis.exceptions import LockNotOwnedError
 
-    def remove(self, path: str, facts: Mapping[str, Plain], is_fresh: bool) -> None:
-        self.ask("eval", _REMOVE, 1, self._key(path), dumps(facts))
+        with self._own_errors(), suppress(LockNotOwnedError):
+            self._lock(path, dumps(facts).encode()).release()
 
-    def find(self, path: str) -> Found | None:
+    def find(self, path: str) -> HeldLease | None:
         key = self._key(path)
-        value = self.ask("get", key)
-        left = self.ask("pttl", key)
+        with self._own_errors():
+            value, left = self._client.get(key), self._client.pttl(key)
         if value is None or left < 0:
             return None
-        facts = loads(value)
-        return Found(facts, value, (_milliseconds(facts) - left) / 1000)
+        facts = _decoded(value)
+        return HeldLease(facts, value, facts.get("lease", 0.0) - left / 1000)
 
     def close(self) -> None:
-        """Close the connections."""
         self._client.close()
-
-
-def _milliseconds(facts: Mapping[str, Plain]) -> int:
-    return max(1, round(1000 * float(facts["lease"])))
-
-
-def _told(problem: Exception, secrets: list[str]) -> str:
-    told = " ".join(str(problem).split()) or type(problem).__name__
-    for secret in secrets:
-        told = told.replace(secret, "…")
-    return told

@@ -1,4 +1,4 @@
-"""Locks that several executions share: who has the lease of a path computes, the others wait or go on without."""
+"""Locks shared by executions: the holder of the lease of a path computes, others wait or go on without it."""
 
 from __future__ import annotations
 
@@ -14,48 +14,51 @@ from types import MappingProxyType, TracebackType
 from machinable.errors import StorageUnavailable
 from machinable.serialization import Plain, as_plain
 from machinable.storage.files import Files, checked
-from machinable.storage.lock_backends import Found, Leases, leases_in
+from machinable.storage.lock_backends import HeldLease, Leases, leases_in, open_redis
 from machinable.storage.process_info import is_gone, this_process
 
 __all__ = ["LEASE", "Lease", "Locks", "open_locks"]
 
-LEASE = 30.0  # seconds without a sign of life, after which a lease is over
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between two looks of somebody who waits
+LEASE = 30.0  # seconds without a heartbeat after which a lease is over
+_MIN_POLL_INTERVAL, _MAX_POLL_INTERVAL = 0.02, 1.0  # seconds between two attempts of a waiting process
 
 
 def open_locks(files: Files, url: str | None = None, lease: float = LEASE) -> Locks:
-    """The locks of a storage.
+    """Open the locks of a storage.
 
     Args:
-        files: the storage. Leases lie in it; those of a storage of this process are of this process.
-        url: a lock server instead, such as `redis://host:6379/0`. Who shares locks opens the storage by the same URL.
-        lease: seconds without a sign of life, after which others may take a lease over. A holder on the same host
-            whose process is gone is taken over at once.
+        files: The storage, which contains the leases. Leases of a storage in memory belong to this process.
+        url: A lock server to use instead, such as `redis://host:6379/0`. Processes share locks if they open the storage
+            by the same URL.
+        lease: Seconds without a heartbeat after which other processes may take a lease over. A lease whose holder was a
+            process of this host that has ended is taken over at once.
 
     Raises:
-        StorageUnavailable: the lock server does not answer; names its host and port.
-        InvalidValue: `url` is no URL of a lock server. NotAvailable: what speaks to it is not installed.
+        StorageUnavailable: The lock server does not answer.
+        InvalidValue: `url` is not the URL of a lock server.
+        NotAvailable: The client of the lock server is not installed.
     """
     if url is None:
         return Locks(leases_in(files), lease)
-    from machinable.storage.lock_backends import open_redis
-
     return Locks(open_redis(url, files.url), lease)
 
 
 class Locks:
-    """Takes leases, and keeps them until they are released: one thread of it gives signs of life.
+    """Takes leases and holds them until they are released: one thread writes their heartbeats.
 
-    Threads may share it. In a forked process it begins anew, without the leases of its parent.
-
-    Args:
-        leases: where they lie. seconds: without a sign of life, after which one is over.
+    Threads may share it. In a forked process it starts again, without the leases of its parent.
     """
 
     def __init__(self, leases: Leases, seconds: float = LEASE) -> None:
+        """Use a backend.
+
+        Args:
+            leases: The backend.
+            seconds: Seconds without a heartbeat after which a lease is over.
+        """
         self._leases = leases
         self._seconds = seconds
-        self._interval = seconds / 3  # between two signs of life
+        self._interval = seconds / 3  # between two heartbeats
         self._seen: dict[str, tuple[object, float]] = {}
         self._begin()
         _everywhere.add(self)
@@ -67,13 +70,18 @@ class Locks:
         self._is_closed = False
 
     def take(self, path: str, holder: Mapping[str, Plain] = MappingProxyType({})) -> Lease | None:
-        """The lease of a path, or None while somebody else has it.
+        """Take the lease of a path.
 
         Args:
-            path: in the storage, such as `layout.lease(identity)`. holder: what others are told about us.
+            path: A path in the storage, such as `layout.lease(identity)`.
+            holder: Facts about the holder for other processes.
+
+        Returns:
+            The lease, or None while another process or thread holds it.
 
         Raises:
-            StorageUnavailable, OSError: nobody can be asked. ValueError: these locks are closed.
+            StorageUnavailable, OSError: The storage or the lock server does not answer.
+            ValueError: These locks are closed.
         """
         if self._is_closed:
             raise ValueError(f"{path}: these locks are closed")
@@ -92,7 +100,7 @@ class Locks:
         with self._changed:
             self._held.add(lease)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._keep, name="machinable-leases", daemon=True)
+                self._thread = threading.Thread(target=self._renew_all, name="machinable-leases", daemon=True)
                 self._thread.start()
             self._changed.notify()
         return lease
@@ -104,11 +112,16 @@ class Locks:
         unless: Callable[[], bool] = lambda: False,
         waiting: Callable[[Mapping[str, Plain]], None] = lambda facts: None,
     ) -> Lease | None:
-        """The lease of a path, as soon as nobody else has it.
+        """Take the lease of a path as soon as it is free.
 
         Args:
-            path, holder: see `take`. unless: is asked before each look; if it is true, the lease is not needed.
-            waiting: is told once who has it.
+            path: A path in the storage.
+            holder: Facts about the holder for other processes.
+            unless: Called before each attempt; if it returns true, the lease is not needed any more.
+            waiting: Called once with the facts of the holder, if there is one.
+
+        Returns:
+            The lease, or None if it is not needed any more.
         """
         pause = 0.0
         while not unless():
@@ -117,16 +130,16 @@ class Locks:
                 return lease
             if not pause:
                 waiting(self.holder(path) or {})
-            pause = min(max(_FIRST_PAUSE, pause * 1.5), _LONGEST_PAUSE)
+            pause = min(max(_MIN_POLL_INTERVAL, pause * 1.5), _MAX_POLL_INTERVAL)
             time.sleep(pause)
         return None
 
     def holder(self, path: str) -> dict[str, Plain] | None:
-        """Who has the lease of a path, or had it and is gone; None if nobody.
+        """Return the facts of the holder of a lease, which may have ended; None if the lease is free.
 
         Returns:
-            What was said when it was taken, `host` and `pid`, `time` when it was taken, and `heartbeat`, the last sign
-            of life, if that is known (ISO-8601, UTC).
+            The facts given to `take`, `host` and `pid`, `time` when it was taken, and the last `heartbeat` if that is
+            known (ISO-8601, UTC).
         """
         found = self._leases.find(checked(path, root=False))
         if found is None:
@@ -137,7 +150,7 @@ class Locks:
         return facts
 
     def close(self) -> None:
-        """Release what is held, and let go of connections. Closing twice is fine."""
+        """Release all leases and close connections. Closing twice is fine."""
         for lease in list(self._held):
             lease.release()
         with self._changed:
@@ -148,7 +161,7 @@ class Locks:
             thread.join()
         self._leases.close()
 
-    def _is_over(self, path: str, found: Found) -> bool:
+    def _is_over(self, path: str, found: HeldLease) -> bool:
         if is_gone(found.facts):
             return True
         said = found.facts.get("lease")
@@ -161,8 +174,8 @@ class Locks:
             return False
         return time.monotonic() - since >= seconds
 
-    def _keep(self) -> None:
-        """Give signs of life."""
+    def _renew_all(self) -> None:
+        """Write heartbeats until these locks are closed."""
         due = time.monotonic() + self._interval
         while True:
             with self._changed:
@@ -180,7 +193,7 @@ class Locks:
             for lease in held:
                 lease._renew()
 
-    def _let_go(self, lease: Lease) -> None:
+    def _forget(self, lease: Lease) -> None:
         with self._changed:
             self._held.discard(lease)
 
@@ -198,17 +211,17 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class Lease:
-    """A lease that is ours until it is released; leaving its `with` block does that.
+    """A lease that is held until it is released; leaving its `with` block releases it.
 
     Attributes:
-        path: what it is for.
+        path: The path it was taken for.
     """
 
     def __init__(self, locks: Locks, path: str, facts: Mapping[str, Plain], asked: float) -> None:
         self.path = path
         self._locks = locks
         self._facts = facts
-        self._last = asked  # when the last sign of life was asked for
+        self._last = asked  # when the last heartbeat was requested
         self._is_over = False
         self._lock = threading.Lock()
         self._pid = os.getpid()
@@ -218,18 +231,18 @@ class Lease:
 
     @property
     def is_held(self) -> bool:
-        """False once it was released, was taken over, could not be renewed for too long, or in a forked process."""
+        """Whether it is held: not released, taken over, overdue for a heartbeat, or in a forked process."""
         is_late = time.monotonic() - self._last >= self._locks._seconds
         return not (self._is_over or is_late or os.getpid() != self._pid)
 
     def release(self) -> None:
-        """Give it back, so that others can have it. A lease that is not ours any more stays with who has it.
+        """Release the lease. One that was taken over stays with its new holder.
 
-        If the storage or the lock server does not answer, a warning tells it: then the lease ends by itself.
+        If the storage or the lock server does not answer, a warning says so, and the lease expires.
         """
-        if os.getpid() != self._pid:  # it is our parent's
+        if os.getpid() != self._pid:  # it belongs to the parent
             return
-        self._locks._let_go(self)
+        self._locks._forget(self)
         with self._lock:
             if self._is_over:
                 return
@@ -239,7 +252,7 @@ class Lease:
                 self._locks._leases.remove(self.path, self._facts, is_fresh)
             except (StorageUnavailable, OSError) as error:
                 warnings.warn(
-                    f"a lease could not be given back and ends by itself in {self._locks._seconds:g} s: {error}",
+                    f"could not release a lease, it expires in {self._locks._seconds:g} s: {error}",
                     RuntimeWarning,
                     stacklevel=2,
                 )
@@ -251,14 +264,14 @@ class Lease:
             asked = time.monotonic()
             try:
                 is_ours = self._locks._leases.renew(self.path, self._facts)
-            except Exception:  # until the next time: if it stays so, `is_held` tells it
+            except Exception:  # the next heartbeat may succeed, otherwise `is_held` becomes False
                 return
             if is_ours:
                 self._last = asked
             else:
                 self._is_over = True
         if not is_ours:
-            self._locks._let_go(self)
+            self._locks._forget(self)
 
     def __enter__(self) -> Lease:
         return self
