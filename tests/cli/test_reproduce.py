@@ -179,7 +179,7 @@ def test_hidden_values_of_the_command_line_are_missing_and_that_is_said(run: Run
 
     ran = run("reproduce", "OY1p1o", "--storage", "out")
 
-    said = "was given on the command line; hidden values are not stored, it is as the project says"
+    said = "was given on the command line; hidden values are not stored, so that of the project is used"
     assert ran.err.splitlines()[:2] == [f"the value of _token {said}", f"the value of data._key {said}"]
 
 

@@ -1,16 +1,14 @@
-"""Plans of which only some trials run again."""
+"""A plan with some of its trials, and what they require."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import machinable as ml
 from machinable.errors import NotStored
-from machinable.replay.partial_plan import part
-from machinable.replay.reproduce import _engine
+from machinable.replay.partial_plan import subset
 
 DECLARATIONS = "components: [data: , net: {_requires_: {data: data}, lr: 1}, other: ]\n"
 
@@ -24,7 +22,7 @@ def plan(tmp_path: Path) -> ml.Plan:
 def test_it_has_the_chosen_trials_and_what_they_require(plan: ml.Plan) -> None:
     data, first, second, _ = plan
 
-    chosen = part(plan, [second.uid])
+    chosen = subset(plan, [second.uid])
 
     assert list(chosen) == [data, second]
     assert (len(chosen), chosen[1]) == (2, first)
@@ -32,12 +30,4 @@ def test_it_has_the_chosen_trials_and_what_they_require(plan: ml.Plan) -> None:
 
 def test_a_trial_that_the_plan_does_not_have_is_refused(plan: ml.Plan) -> None:
     with pytest.raises(NotStored, match="the trial nowhere is not in the plan that the restored code makes"):
-        part(plan, ["nowhere"])
-
-
-@pytest.mark.parametrize("is_there", [True, False])
-def test_without_ray_what_ran_on_it_runs_here(is_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = find_spec("json") if is_there else None
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: spec)
-
-    assert _engine({"engine": {"type": "ray", "slots": 2}}) == ("ray" if is_there else "local")
+        subset(plan, ["nowhere"])

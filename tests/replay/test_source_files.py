@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from machinable.replay.source_files import Needed, needed
+from machinable.replay.source_files import SourceFiles, find_source_files
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_all_that_is_imported_directly_or_not_and_nothing_else(project: Path) -> None:
-    found = needed(str(project), ["train"])
+    found = find_source_files(str(project), ["train"])
 
     assert found.files == [
         "helpers.py",
@@ -54,16 +54,16 @@ def test_all_that_is_imported_directly_or_not_and_nothing_else(project: Path) ->
 
 
 def test_a_module_in_a_package_brings_the_package(project: Path) -> None:
-    assert needed(str(project), ["tools.deep.inner"]).files[:3] == ["helpers.py", "names.py", "plain.py"]
-    assert "tools/__init__.py" in needed(str(project), ["tools.scale"]).files
+    assert find_source_files(str(project), ["tools.deep.inner"]).files[:3] == ["helpers.py", "names.py", "plain.py"]
+    assert "tools/__init__.py" in find_source_files(str(project), ["tools.scale"]).files
 
 
 def test_what_is_not_in_the_project_is_told(project: Path) -> None:
-    assert needed(str(project), ["absent", "tools.absent", "names"]).missing == ["absent", "tools.absent"]
+    assert find_source_files(str(project), ["absent", "tools.absent", "names"]).missing == ["absent", "tools.absent"]
 
 
 def test_a_file_that_does_not_parse_is_taken_and_told(project: Path) -> None:
-    assert needed(str(project), ["broken"]) == Needed(["broken.py"], [], [], ["broken.py"])
+    assert find_source_files(str(project), ["broken"]) == SourceFiles(["broken.py"], [], [], ["broken.py"])
 
 
 def test_data_that_the_code_names_comes_along(project: Path) -> None:
@@ -76,7 +76,7 @@ def test_data_that_the_code_names_comes_along(project: Path) -> None:
         "no = 'data', '', '../../outside.txt', '/'\n"
     )
 
-    assert needed(str(project), ["tools.scale"]).files == [
+    assert find_source_files(str(project), ["tools.scale"]).files == [
         "data/far.csv",
         "tools/__init__.py",
         "tools/near.npz",

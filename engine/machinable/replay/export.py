@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import machinable.errors
 from machinable.errors import ArtifactExists, Refused, StorageUnavailable
 from machinable.plan.table import flatten
-from machinable.replay.rerun import asked, request_of
-from machinable.replay.restore_code import Code, codes_of, project_of, refuse_unreachable
-from machinable.replay.source_files import Needed, needed
+from machinable.replay.rerun import request_about, submit
+from machinable.replay.restore_code import CodeVersion, code_versions, refuse_unreachable, restore
+from machinable.replay.source_files import SourceFiles, find_source_files
 from machinable.results.execution import Execution
 from machinable.results.storage import Storage
 from machinable.results.trial import Trial
@@ -104,7 +104,7 @@ def export(
     wanted = execution.trials if uids is None else [execution[uid] for uid in uids]
     trials = _with_required(execution, wanted)
     refuse_unreachable(execution)
-    code, *others = [Code(None, trials)] if project is not None else codes_of(execution, trials)
+    code, *others = [CodeVersion(None, trials)] if project is not None else code_versions(execution, trials)
     if others:
         raise Refused(
             f"{execution} was resumed with other code, so that its trials cannot share one folder",
@@ -112,11 +112,11 @@ def export(
             todo="Export those that began with it: " + " ".join(f"--trial {trial.uid}" for trial in others[0].trials),
         )
     with TemporaryDirectory(prefix="machinable-export-") as directory:
-        source, notes = project_of(execution, code, project, os.path.join(directory, "code"))
+        source, notes = restore(execution, code, project, os.path.join(directory, "code"))
         names = [trial.uid for trial in trials]
-        described: Mapping[str, Any] = asked(request_of("describe", execution, names, source), directory)
+        described: Mapping[str, Any] = submit(request_about(execution, "describe", names, source), directory)
         facts = [_facts(trial, described[trial.uid]) for trial in trials]
-        found = needed(source, _modules(facts))
+        found = find_source_files(source, _modules(facts))
         if found.missing:
             raise Refused(
                 f"the code of {execution} is not in its project: there is no module {', '.join(found.missing)}",
@@ -137,7 +137,7 @@ def _with_required(execution: Execution, wanted: Sequence[Trial]) -> list[Trial]
         trial = execution[waiting.pop()]
         if trial.uid not in chosen:
             chosen.add(trial.uid)
-            waiting += [needed["uid"] for needed in trial.planned("requires").values()]
+            waiting += [required["uid"] for required in trial.planned("requires").values()]
     return [trial for trial in execution.trials if trial.uid in chosen]
 
 
@@ -177,7 +177,7 @@ def _files(trial: Trial) -> list[str]:
     return trial.files if trial.status in ("finished", "reused", "failed") else []
 
 
-def _requirements(found: Needed, packages: Mapping[str, str]) -> list[str]:
+def _requirements(found: SourceFiles, packages: Mapping[str, str]) -> list[str]:
     """Return the packages that the code imports, with the versions that were installed when it ran."""
     from importlib.metadata import packages_distributions
 
@@ -191,7 +191,7 @@ def _requirements(found: Needed, packages: Mapping[str, str]) -> list[str]:
     return lines
 
 
-def _notes(facts: Sequence[Mapping[str, Any]], code: Mapping[str, Any], found: Needed) -> Iterator[str]:
+def _notes(facts: Sequence[Mapping[str, Any]], code: Mapping[str, Any], found: SourceFiles) -> Iterator[str]:
     """Yield what the folder lacks."""
     hidden = sorted({key for one in code.values() for part in (one, *one["children"]) for key in part["hidden"]})
     if hidden:
@@ -222,7 +222,7 @@ def _write(
     source: str,
     execution: Execution,
     facts: Sequence[Mapping[str, Any]],
-    found: Needed,
+    found: SourceFiles,
     requirements: Sequence[str],
 ) -> None:
     """Write the folder under a temporary name, and rename it when it is complete."""

@@ -18,7 +18,7 @@ from machinable.serialization import decode
 from machinable.storage import layout
 from machinable.storage.files import DirectoryFiles
 
-__all__ = ["main", "specs_of"]
+__all__ = ["load_function", "main", "specs_of"]
 
 
 def main(directory: str, arguments: Sequence[str]) -> int:
@@ -46,7 +46,8 @@ def main(directory: str, arguments: Sequence[str]) -> int:
     project, results = os.path.join(directory, "code"), os.path.join(directory, "results")
     # A value that trials share is computed by the first of them, with its random numbers.
     shutil.rmtree(os.path.join(results, layout.BY_CONTENT), ignore_errors=True)
-    work = InProcessTask(DirectoryFiles(results), folder, project, function=_function(facts["function"], project))
+    function = None if facts["function"] is None else load_function(facts["function"], project)
+    work = InProcessTask(DirectoryFiles(results), folder, project, function=function)
     has_failed = False
     for spec in chosen:
         print(f"{spec.component} {spec.uid}", file=sys.stderr, flush=True)
@@ -59,13 +60,11 @@ def main(directory: str, arguments: Sequence[str]) -> int:
     return 1 if has_failed else 0
 
 
-def _function(name: str | None, project: str) -> Any:
-    """Return the function that runs in place of every component, without the decorator `execute`."""
-    if name is None:
-        return None
-    module, _, function = name.partition(":")
+def load_function(name: str, project: str) -> Any:
+    """Return the function `module:qualname`, without the decorator `execute`."""
+    module, _, qualname = name.partition(":")
     with importing(project):
-        return unwrap(load_component(Target(module, function, "function"), project))
+        return unwrap(load_component(Target(module, qualname, "function"), project))
 
 
 def specs_of(trials: Sequence[Mapping[str, Any]], folder: str) -> dict[str, TrialSpec]:

@@ -1,4 +1,4 @@
-"""Plans of which only some trials run again: those that are asked for, and what they require."""
+"""Run only some trials of a plan, and what they require."""
 
 from __future__ import annotations
 
@@ -9,51 +9,58 @@ from typing import Any
 from machinable.errors import NotStored
 from machinable.plan.plan import Plan
 from machinable.plan.spec import TrialSpec
+from machinable.plan.task import Task
 
-__all__ = ["Part", "part"]
+__all__ = ["PlanSubset", "TaskSubset", "subset"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Part(Plan):
-    """A plan with some of its trials: these are walked through, by number there are all."""
+class PlanSubset(Plan):
+    """A plan that iterates over some of its trials; an index counts all of them."""
 
-    kept: Collection[str] = ()
+    uids: Collection[str] = ()
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(self.uids)
 
     def __iter__(self) -> Iterator[TrialSpec]:
-        for index in range(len(self.rows)):
-            if self.rows[index].uid in self.kept:
-                yield self._spec(index)
+        return (self._spec(index) for index, row in enumerate(self.rows) if row.uid in self.uids)
 
     def __getitem__(self, index: Any) -> Any:
         return super().__getitem__(index) if isinstance(index, slice) else self._spec(index)
 
 
-def part(plan: Plan, uids: Sequence[str]) -> Part:
-    """The plan, of which only these trials and what they require are walked through.
+def subset(plan: Plan, uids: Sequence[str]) -> PlanSubset:
+    """Return the plan with only these trials and what they require.
 
     Raises:
-        NotStored: one of them is not in it.
+        NotStored: The plan lacks one of them.
     """
     specs = {spec.uid: spec for spec in plan}
-    kept: set[str] = set()
+    chosen: set[str] = set()
     waiting = list(uids)
     while waiting:
         uid = waiting.pop()
         if uid not in specs:
-            raise _another_plan(uid)
-        if uid not in kept:
-            kept.add(uid)
-            waiting += [needed.uid for needed in specs[uid].requires.values()]
+            raise NotStored(
+                f"the trial {uid} is not in the plan that the restored code makes of the task",
+                given=uid,
+                todo="The code, or the version of machinable, makes another plan than the stored one.",
+            )
+        if uid not in chosen:
+            chosen.add(uid)
+            waiting += [required.uid for required in specs[uid].requires.values()]
     facts = {field.name: getattr(plan, field.name) for field in fields(plan)}
-    return Part(**facts, kept=frozenset(kept))
+    return PlanSubset(**facts, uids=frozenset(chosen))
 
 
-def _another_plan(uid: str) -> NotStored:
-    return NotStored(
-        f"the trial {uid} is not in the plan that the restored code makes of the task",
-        given=uid,
-        todo="The code, or the version of machinable, makes another plan than it made then.",
-    )
+class TaskSubset(Task):
+    """A task of which only some trials run; their flags are those of the whole plan."""
+
+    def __init__(self, task: Task, uids: Sequence[str]) -> None:
+        super().__init__(task)
+        self._uids = uids
+
+    def plan(self, project: Any = None, seed: object = None) -> Plan:
+        """Plan the whole task, and return the subset."""
+        return subset(super().plan(project, seed), self._uids)

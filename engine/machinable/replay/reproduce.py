@@ -1,4 +1,4 @@
-"""Runs an execution again from nothing but what is stored, and says whether the same comes out."""
+"""Run a stored execution again from what is stored, and compare what comes out."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
+
+from machinable.engines.registry import KNOWN
 from machinable.errors import InvalidValue, Refused
 from machinable.execution.environment import host, packages
-from machinable.replay.rerun import asked, request_of
-from machinable.replay.restore_code import Code, codes_of, project_of, refuse_unreachable
+from machinable.replay.rerun import request_about, submit
+from machinable.replay.restore_code import CodeVersion, code_versions, refuse_unreachable, restore
 from machinable.results.diff import (
     Change,
     Difference,
@@ -35,9 +39,8 @@ __all__ = ["Compared", "Reproduction", "reproduce"]
 ENDED = ("finished", "failed", "reused")  # states in which there is something to compare
 
 
-@dataclass(frozen=True)
-class Compared:
-    """A trial that was run again, and what came out differently."""
+class Compared(msgspec.Struct, frozen=True):
+    """A trial that ran again, and how its results differ."""
 
     uid: str
     component: str
@@ -45,19 +48,23 @@ class Compared:
 
     @property
     def verdict(self) -> Verdict:
-        """What the differences come to."""
+        """What the differences amount to."""
         return verdict(self.differences)
 
 
-@dataclass(frozen=True)
-class Reproduction:
-    """What came of running an execution again.
+class Reproduction(msgspec.Struct, frozen=True):
+    """How a repeated execution compares with the stored one.
 
     Attributes:
-        execution: the folder's name. tolerance: that was allowed. trials: those that were run again, in their order.
-        rows, artifacts: how many were compared. environment: what is not as it was: Python, platform, host, threads,
-            engine, code. packages: those with another version, None for one that is missing or new.
-        notes: what could not be restored or compared. kept: where code and results of the new run lie, if they do.
+        execution: The name of the stored execution.
+        tolerance: The allowed distance of numbers.
+        trials: The trials that ran again, in the order of the plan.
+        rows: How many rows were compared.
+        artifacts: How many artifacts were compared.
+        environment: What has changed of Python, platform, host, threads, engine and code.
+        packages: Packages that have another version; None for one that is missing or new.
+        notes: What could not be restored or compared.
+        kept: The directory with code and results of the new run, if they were kept.
     """
 
     execution: str
@@ -76,7 +83,7 @@ class Reproduction:
         return verdict([one for trial in self.trials for one in trial.differences])
 
     def as_data(self) -> dict[str, Plain]:
-        """All of it for programs."""
+        """Return all of it for programs."""
         return {
             "execution": self.execution,
             "verdict": self.verdict,
@@ -108,52 +115,65 @@ def reproduce(
     project: str | None = None,
     engine: Any = None,
     keep: str | None = None,
-    tell: Callable[[str], None] | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> Reproduction:
     """Restore the code of an execution, run its task with its seed, and compare.
 
-    The task runs in a process of its own and in a temporary directory, which is removed afterwards.
+    The task runs in another process and in a temporary directory, which is removed afterwards.
 
     Args:
-        uids: of the trials that are run again; None: all that have ended. tolerance: how far numbers may be apart,
-            absolute up to 1 and relative beyond. project: a directory with the code, in place of the code backup.
-        engine: where trials run; None: as then, or local if that is not known or not installed here.
-        keep: a new directory for the restored code (`code`) and what comes out (`storage`).
-        tell: is told what is known before the run; with it, progress goes to stderr.
+        storage: Where the execution is stored.
+        identifier: The execution.
+        uids: The trials that run again; None means all that have ended.
+        tolerance: How far numbers may be apart, absolute up to 1 and relative beyond.
+        project: A directory with the code, in place of the code backup.
+        engine: Where trials run; None means as then, or local if that engine is not available.
+        keep: A new directory for the restored code (`code`) and the results (`storage`), which are kept.
+        notify: Called with each note before the run; with it, progress goes to stderr.
 
     Raises:
-        NotStored: no such execution or trial. Refused: it cannot be run again; says why, and what to do.
-        InvalidValue: a tolerance that is none. Whatever the task itself is refused for.
+        NotStored: There is no such execution or trial.
+        Refused: It cannot run again.
+        InvalidValue: The tolerance is negative or not finite, or `keep` is no empty directory.
     """
     if not 0 <= tolerance < float("inf"):
         raise InvalidValue(f"the tolerance is {tolerance}", given=tolerance, todo="Give a number such as 1e-6.")
     execution = storage[identifier]
-    trials = _chosen(execution, uids)
+    trials = _ended(execution, uids)
     refuse_unreachable(execution)
-    codes = [Code(None, trials)] if project is not None else codes_of(execution, trials)
+    codes = [CodeVersion(None, trials)] if project is not None else code_versions(execution, trials)
     notes = list(_notes(execution, trials, codes))
-    where = _engine(execution.data) if engine is None else engine
     with _directory(keep) as directory, ExitStack() as opened:
-        places = []
+        sources = []
         for number, code in enumerate(codes, start=1):
-            end = f"-{number}" if number > 1 else ""
-            place, missing = project_of(execution, code, project, os.path.join(directory, f"code{end}"))
-            places.append((code, place, os.path.join(directory, f"storage{end}")))
+            source, missing = restore(execution, code, project, os.path.join(directory, _numbered("code", number)))
+            sources.append(source)
             notes += missing
-        if tell is not None:
-            for line in [*notes, *_before(execution.data)]:
-                tell(line)
-        again = []
-        for code, place, home in places:
-            is_whole = len(code.trials) == len(execution)
-            wanted = None if is_whole else [trial.uid for trial in code.trials]
-            request = request_of("run", execution, wanted, place, home, where, tell is not None)
-            folder: str = asked(request, directory)
-            again.append((code.trials, opened.enter_context(Storage(home))[folder]))
-        return _compared(execution, again, tolerance, notes, project, keep)
+        if notify is not None:
+            for line in [*notes, *_known_changes(execution.data)]:
+                notify(line)
+        repeated = []
+        for number, (code, source) in enumerate(zip(codes, sources, strict=True), start=1):
+            url = os.path.join(directory, _numbered("storage", number))
+            request = request_about(
+                execution,
+                "run",
+                None if len(code.trials) == len(execution) else [trial.uid for trial in code.trials],
+                source,
+                storage=url,
+                engine=_engine(execution.data) if engine is None else engine,
+                show_progress=notify is not None,
+            )
+            folder: str = submit(request, directory)
+            repeated.append((code.trials, opened.enter_context(Storage(url))[folder]))
+        return _compared(execution, repeated, tolerance, notes, project, keep)
 
 
-def _chosen(execution: Execution, uids: Sequence[str] | None) -> list[Trial]:
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _ended(execution: Execution, uids: Sequence[str] | None) -> list[Trial]:
     trials = list(execution.trials) if uids is None else [execution[uid] for uid in dict.fromkeys(uids)]
     ended = [trial for trial in trials if trial.status in ENDED]
     if not ended:
@@ -169,14 +189,16 @@ def _chosen(execution: Execution, uids: Sequence[str] | None) -> list[Trial]:
 _HIDDEN = re.compile(r"(?:^|\s|')([^\s=']*(?:^|\.|(?<=['\s]))_[^\s=']*[^_\s=']\??)=…")
 
 
-def _notes(execution: Execution, trials: Sequence[Trial], codes: Sequence[Code]) -> Iterator[str]:
-    """What cannot be restored or compared."""
+def _notes(execution: Execution, trials: Sequence[Trial], codes: Sequence[CodeVersion]) -> Iterator[str]:
+    """Yield what cannot be restored or compared."""
     if len(codes) > 1:
         yield f"{execution} was resumed with other code; each trial runs again with the code that it ran with"
     command = (execution.data.get("host") or {}).get("command") or ""
     for name in _HIDDEN.findall(command):
-        said = "was given on the command line; hidden values are not stored, it is as the project says"
-        yield f"the value of {name} {said}"
+        yield (
+            f"the value of {name} was given on the command line; hidden values are not stored, so that of the project "
+            "is used"
+        )
     left_out = len(execution) - len(trials)
     others = [trial for trial in execution.trials if trial.status not in ENDED]
     if others and left_out >= len(others):
@@ -189,12 +211,12 @@ def _notes(execution: Execution, trials: Sequence[Trial], codes: Sequence[Code])
             yield f"trial {trial.uid} began from the checkpoint {checkpoint}, which is not in the backup"
 
 
-def _before(data: Mapping[str, Any]) -> Iterator[str]:
-    """What is not as it was, as far as that is known before the run."""
+def _known_changes(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is known before the run to have changed."""
     here = {"python": platform.python_version(), "platform": sys.platform, "packages": packages(), "host": host()}
     for change in environment_changes(data, {**data, **here}):
         if change.name in ("python", "platform"):
-            yield f"{change.name} was {change.before}, here it is {change.after}"
+            yield f"{change.name} was {change.before}, now it is {change.after}"
     if changes := package_changes(data, here):
         shown = [f"{change.name} {change.before or 'nothing'} → {change.after or 'nothing'}" for change in changes[:5]]
         more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
@@ -202,10 +224,7 @@ def _before(data: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _engine(data: Mapping[str, Any]) -> Any:
-    from importlib.util import find_spec
-
-    from machinable.engines.registry import KNOWN
-
+    """Return the engine of a stored execution, or "local" if it is not available here."""
     engine = data.get("engine") or {}
     kind, slots = engine.get("type"), engine.get("slots")
     if kind == "processes" and isinstance(slots, int):
@@ -217,29 +236,27 @@ def _engine(data: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def _directory(keep: str | None) -> Iterator[str]:
-    """A temporary directory, or one that is kept.
+    """Provide a temporary directory, or one that is kept.
 
     Raises:
-        InvalidValue: what is to be kept cannot be, or is not empty.
+        InvalidValue: The directory cannot be made, or is not empty.
     """
     if keep is None:
-        from tempfile import TemporaryDirectory
-
         with TemporaryDirectory(prefix="machinable-reproduce-", ignore_cleanup_errors=True) as directory:
             yield os.path.realpath(directory)
         return
-    path = _kept(keep)
+    path = _absolute(keep)
     try:
         os.makedirs(path, exist_ok=True)
         is_free = not os.listdir(path)
     except OSError as error:
         raise InvalidValue(f"{path} cannot be a directory: {error.strerror}", given=keep) from error
     if not is_free:
-        raise InvalidValue(f"{path} is not empty", given=keep, todo="Name a directory that is not there yet.")
+        raise InvalidValue(f"{path} is not empty", given=keep, todo="Name a directory that does not exist.")
     yield path
 
 
-def _kept(path: str) -> str:
+def _absolute(path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
@@ -248,20 +265,20 @@ def _kept(path: str) -> str:
 
 def _compared(
     before: Execution,
-    again: Sequence[tuple[Sequence[Trial], Execution]],
+    repeated: Sequence[tuple[Sequence[Trial], Execution]],
     tolerance: float,
     notes: Sequence[str],
     project: str | None,
     keep: str | None,
 ) -> Reproduction:
-    order = {trial.uid: trial.index for trials, _ in again for trial in trials}
-    pairs = [(trial, after[trial.uid]) for trials, after in again for trial in trials if trial.uid in after]
-    lost = [trial for trials, after in again for trial in trials if trial.uid not in after]
+    order = {trial.uid: trial.index for trials, _ in repeated for trial in trials}
+    pairs = [(trial, after[trial.uid]) for trials, after in repeated for trial in trials if trial.uid in after]
+    lost = [trial for trials, after in repeated for trial in trials if trial.uid not in after]
     gone = Difference("status", "", "the restored code makes a plan without this trial", float("inf"), False)
     compared = [Compared(one.uid, one.component, tuple(compare(one, other, tolerance))) for one, other in pairs]
     compared += [Compared(trial.uid, trial.component, (gone,)) for trial in lost]
     compared.sort(key=lambda one: order[one.uid])
-    _, after = again[0]
+    _, after = repeated[0]
     changes = [change for change in environment_changes(before.data, after.data) if change.name != "user"]
     threads = _threads([one for one, _ in pairs]), _threads([other for _, other in pairs])
     if threads[0] and threads[0] != threads[1]:
@@ -277,10 +294,10 @@ def _compared(
         environment=tuple(changes),
         packages=tuple(package_changes(before.data, after.data)),
         notes=tuple(notes),
-        kept=None if keep is None else _kept(keep),
+        kept=None if keep is None else _absolute(keep),
     )
 
 
 def _threads(trials: Sequence[Trial]) -> str:
-    """With how many threads they computed."""
+    """Return the numbers of threads with which trials computed."""
     return ", ".join(map(str, sorted({trial.threads for trial in trials if trial.threads is not None})))

@@ -1,4 +1,4 @@
-"""Runs a stored task again in restored code: the inside of a process of its own, and how that is started."""
+"""Plan or run a stored task with restored code, in a process that has imported nothing else."""
 
 from __future__ import annotations
 
@@ -8,34 +8,41 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 import machinable.errors
+from machinable.component.imports import importing
 from machinable.errors import MachinableError, Refused
-from machinable.plan.plan import Plan
-from machinable.plan.spec import Target, TrialSpec
+from machinable.plan.spec import TrialSpec
 from machinable.plan.table import flatten
-from machinable.plan.task import Task
-from machinable.replay.partial_plan import part
+from machinable.plan.task import Task, task_from_data
+from machinable.replay.exported import load_function
+from machinable.replay.partial_plan import TaskSubset
 from machinable.results.execution import Execution
 from machinable.serialization import Plain, decode, encode
 
-__all__ = ["Request", "asked", "code_of", "main", "request_of"]
+__all__ = ["Request", "main", "request_about", "submit"]
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the other process shall do.
+class Request(msgspec.Struct, frozen=True):
+    """What the other process does.
 
     Attributes:
-        what: `run`: run the task into `storage`; `describe`: only say what the plan knows about each trial.
-        task, name, seed: as stored. uids: of the trials that are meant; None: all.
-        function: `module:qualname` of what runs in place of every component.
-        project: the restored code. storage: a directory. engine: where trials run. shows: whether progress is told.
+        action: `run` runs the task into `storage`; `describe` returns what the plan knows about the code of each trial.
+        task: The stored task.
+        function: Where the function is that runs in place of every component, as `module:qualname`.
+        name: The name of the execution.
+        seed: The id of the execution, which stands for its seed.
+        uids: The trials; None means all.
+        project: The directory with the restored code.
+        storage: The directory for results.
+        engine: Where trials run.
+        show_progress: Whether progress is written to stderr.
     """
 
-    what: str
+    action: str
     task: Mapping[str, Plain]
     function: str | None
     name: str | None
@@ -44,55 +51,40 @@ class Request:
     project: str
     storage: str = ""
     engine: Any = "local"
-    shows: bool = False
+    show_progress: bool = False
 
 
-def request_of(
-    what: str,
-    execution: Execution,
-    uids: Sequence[str] | None,
-    project: str,
-    storage: str = "",
-    engine: Any = "local",
-    shows: bool = False,
+def request_about(
+    execution: Execution, action: str, uids: Sequence[str] | None, project: str, **options: Any
 ) -> Request:
-    """A request about a stored execution."""
+    """Return a request about a stored execution; see `Request`."""
     data = execution.data
-    return Request(
-        what,
-        data["task"],
-        data.get("function"),
-        execution.name,
-        execution.id,
-        uids,
-        project,
-        storage,
-        engine,
-        shows,
-    )
+    return Request(action, data["task"], data.get("function"), execution.name, execution.id, uids, project, **options)
 
 
-# Nobody else is in the storage that it runs into, so it needs no lock server, which may be out of reach.
-_SURROUNDINGS = {"MACHINABLE_LOCKS": "storage", "PYTHONUNBUFFERED": "1"}
+# The storage of the other process is its own: it needs no lock server, which may be out of reach.
+_ENVIRONMENT = {"MACHINABLE_LOCKS": "storage", "PYTHONUNBUFFERED": "1"}
 
 
-def asked(request: Request, directory: str) -> Any:
-    """The answer of another process, in which nothing of this one is in the way: the folder's name, or descriptions.
+def submit(request: Request, directory: str) -> Any:
+    """Start the other process, and return its answer: the name of the execution, or descriptions of trials.
 
-    What it says on stderr is said here if the request `shows` it.
+    With `show_progress`, what it writes to stderr is written to stderr here.
 
     Args:
-        directory: for its files.
+        request: What it does.
+        directory: Where request and answer are exchanged.
 
     Raises:
-        MachinableError: what was raised there. Refused: the process ended before it could answer.
+        MachinableError: The other process raised it.
+        Refused: The other process ended without an answer.
     """
     paths = [os.path.join(directory, name) for name in ("request.json", "answer.json")]
     with open(paths[0], "w", encoding="ascii") as file:
-        json.dump(encode(dict(vars(request))), file)
-    home = os.path.dirname(os.path.dirname(os.path.abspath(machinable.errors.__file__)))
+        json.dump(encode(msgspec.structs.asdict(request)), file)
+    package = os.path.dirname(os.path.dirname(os.path.abspath(machinable.errors.__file__)))
     program = (  # the project comes first only while its own modules are imported
-        f"import sys; sys.path[:] = [*filter(None, sys.path), {home!r}]; "
+        f"import sys; sys.path[:] = [*filter(None, sys.path), {package!r}]; "
         "from machinable.replay.rerun import main; main(*sys.argv[1:])"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MACHINABLE_")}
@@ -100,7 +92,7 @@ def asked(request: Request, directory: str) -> Any:
     with subprocess.Popen(
         [sys.executable, "-c", program, *paths],
         cwd=request.project,
-        env=environment | _SURROUNDINGS,
+        env=environment | _ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -111,7 +103,7 @@ def asked(request: Request, directory: str) -> Any:
             assert process.stderr is not None
             for line in process.stderr:
                 last.append(line.rstrip("\n"))
-                if request.shows:
+                if request.show_progress:
                     print(last[-1], file=sys.stderr, flush=True)
         except BaseException:
             process.terminate()
@@ -132,23 +124,23 @@ def asked(request: Request, directory: str) -> Any:
 
 def _error(facts: Mapping[str, Any]) -> MachinableError:
     kind: type[MachinableError] = getattr(machinable.errors, facts["kind"], MachinableError)
-    plain = MachinableError.__init__  # what others keep besides has not travelled
+    plain = MachinableError.__init__  # further attributes are not in the answer
     kind = next(base for base in kind.__mro__ if issubclass(base, MachinableError) and base.__init__ is plain)
-    error = kind.__new__(kind)  # of errors that are those of Python, too, only their own makes one
+    error = kind.__new__(kind)  # an error that is one of Python, too, takes other arguments
     MachinableError.__init__(error, "the stored task cannot be run again", details=facts["lines"])
     error.exit_code = facts["exit_code"]
     return error
 
 
-# --- inside
+# --- in the other process
 
 
 def main(request_file: str, answer_file: str) -> None:
-    """Do what a request asks for, and leave the answer."""
+    """Read a request, and write the answer."""
     with open(request_file, encoding="ascii") as file:
         request = Request(**decode(json.load(file)))
     try:
-        answer: dict[str, Any] = {"answer": {"run": _run, "describe": _describe}[request.what](request)}
+        answer: dict[str, Any] = {"answer": {"run": _run, "describe": _describe}[request.action](request)}
     except MachinableError as error:
         answer = {
             "error": {
@@ -164,55 +156,41 @@ def main(request_file: str, answer_file: str) -> None:
 
 
 def _task(request: Request) -> Task:
-    from machinable.component.imports import importing
-    from machinable.plan.task import task_from_data
-
     with importing(request.project):
         task = task_from_data(request.task)
     if request.name is not None:
         task.named(request.name)
-    return task if request.uids is None else _Chosen(task, request.uids)
+    return task if request.uids is None else TaskSubset(task, request.uids)
 
 
 def _run(request: Request) -> str:
-    from machinable.display.progress import PlainProgress, Progress
+    from machinable.display.progress import PlainProgress, Progress  # to describe trials needs none of these
     from machinable.events import Event, ExecutionStarted
     from machinable.execution.execute import execute
 
-    task = _task(request)
     progress = Progress()
-    told = PlainProgress(progress, lambda line: print(line, file=sys.stderr, flush=True))
+    shown = PlainProgress(progress, lambda line: print(line, file=sys.stderr, flush=True))
 
     def listener(event: Event) -> None:
-        # That it begins says where it is kept, which is not for long.
-        (progress if isinstance(event, ExecutionStarted) else told)(event)
+        # The first line says where results are stored, and this storage is temporary.
+        (progress if isinstance(event, ExecutionStarted) else shown)(event)
 
-    run = execute if request.function is None else execute(_function(request.function, request.project))
+    run = execute if request.function is None else execute(load_function(request.function, request.project))
     execution = run(
-        task,
+        _task(request),
         storage={"storage": request.storage, "code_backup": False},
         seed=request.seed,
         engine=request.engine,
         project=request.project,
         on_failure="continue",
-        listeners=[listener] if request.shows else [],
+        listeners=[listener] if request.show_progress else [],
     )
     return str(execution)
 
 
-def _function(text: str, project: str) -> Any:
-    """The function of that name; where it was decorated with `execute`, that one is within."""
-    from inspect import unwrap
-
-    from machinable.component.imports import load_component
-
-    module, _, name = text.partition(":")
-    return unwrap(load_component(Target(module, name, "function"), project))
-
-
 def _describe(request: Request) -> dict[str, Any]:
-    """What code each trial needs, by uid: plain data that are not in plan.jsonl."""
-    described = {spec.uid: code_of(spec) for spec in _task(request).plan(request.project, request.seed)}
+    """Return what plan.jsonl lacks of each trial, by uid."""
+    described = {spec.uid: _code_of(spec) for spec in _task(request).plan(request.project, request.seed)}
     if request.function is not None:
         module, _, name = request.function.partition(":")
         for code in described.values():
@@ -220,8 +198,7 @@ def _describe(request: Request) -> dict[str, Any]:
     return described
 
 
-def code_of(spec: TrialSpec) -> dict[str, Any]:
-    """What code a trial needs, with which threads and surroundings: plain data that are not in plan.jsonl."""
+def _code_of(spec: TrialSpec) -> dict[str, Any]:
     return {
         **_class_of(spec),
         "children": [_class_of(child) for child in spec.children],
@@ -243,14 +220,3 @@ def _class_of(spec: Any) -> dict[str, Any]:
         "evaluate": spec.evaluate,
         "hidden": [key for key in flatten(spec.config) if key not in stored],
     }
-
-
-class _Chosen(Task):
-    """A task of which only some trials are run; their flags are those of the whole plan."""
-
-    def __init__(self, task: Task, uids: Sequence[str]) -> None:
-        super().__init__(task)
-        self._uids = uids
-
-    def plan(self, project: Any = None, seed: object = None) -> Plan:
-        return part(super().plan(project, seed), self._uids)

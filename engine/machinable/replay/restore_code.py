@@ -1,10 +1,12 @@
-"""The code of a stored execution, in a directory again; and what of it nobody can bring back."""
+"""Restore the code of a stored execution into a directory."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from machinable.errors import MissingFile, Refused
 from machinable.results.execution import Execution
@@ -14,36 +16,39 @@ from machinable.storage.archive import unpack
 from machinable.storage.hashing import digest
 from machinable.storage.streams import read_rows
 
-__all__ = ["Code", "codes_of", "project_of", "refuse_unreachable"]
-
-SHOWN = 5
+__all__ = ["CodeVersion", "code_versions", "refuse_unreachable", "restore"]
 
 
-class Code(NamedTuple):
-    """The file of a code backup, None where there is none, and the trials that ran with it."""
+class CodeVersion(msgspec.Struct, frozen=True):
+    """Code that trials ran with.
+
+    Attributes:
+        file: The code backup, None if there is none.
+        trials: The trials.
+    """
 
     file: str | None
     trials: list[Trial]
 
 
-def codes_of(execution: Execution, trials: Sequence[Trial]) -> list[Code]:
-    """Which code trials ran with: an execution that was resumed with other code has several backups.
+def code_versions(execution: Execution, trials: Sequence[Trial]) -> list[CodeVersion]:
+    """Group trials by the code they ran with: an execution that was resumed with other code has several backups.
 
     Raises:
-        Refused: one of them is not there any more.
+        Refused: A backup is gone.
     """
     first = (execution.data.get("code") or {}).get("backup")
-    now: Any = first
-    ran: dict[str, Any] = {}
+    current: Any = first
+    backups: dict[str, Any] = {}
     for event in read_rows(execution.files, layout.join(str(execution), layout.LEDGER)):
         if event.get("event") == "resumed":
-            now = (event.get("code") or {}).get("backup") or now
+            current = (event.get("code") or {}).get("backup") or current
         elif event.get("event") == "started":
-            ran[event["uid"]] = now
+            backups[event["uid"]] = current
     groups: dict[str | None, list[Trial]] = {}
     for trial in trials:
-        groups.setdefault(ran.get(trial.uid, first), []).append(trial)
-    return [Code(_file_of(execution, backup, first), members) for backup, members in groups.items()]
+        groups.setdefault(backups.get(trial.uid, first), []).append(trial)
+    return [CodeVersion(_file_of(execution, backup, first), members) for backup, members in groups.items()]
 
 
 def _file_of(execution: Execution, wanted: str | None, first: str | None) -> str | None:
@@ -56,26 +61,34 @@ def _file_of(execution: Execution, wanted: str | None, first: str | None) -> str
             return name
         number += 1
     raise Refused(
-        f"{execution} was resumed with other code, whose backup is not there any more",
+        f"{execution} was resumed with other code, whose backup is gone",
         given=wanted,
         todo="Name a directory with that code: --project DIRECTORY, and the trials that ran with it: --trial UID",
     )
 
 
-def project_of(execution: Execution, code: Code, project: str | None, directory: str) -> tuple[str, list[str]]:
-    """A directory with the code, and what is not in it.
+def restore(execution: Execution, code: CodeVersion, project: str | None, directory: str) -> tuple[str, list[str]]:
+    """Unpack the code of an execution, or take that of a given directory.
 
     Args:
-        project: a directory that has the code. None: the code backup is unpacked. directory: where to.
+        execution: The stored execution.
+        code: Which of its code.
+        project: A directory that has the code, in place of the code backup.
+        directory: Where the backup is unpacked.
+
+    Returns:
+        The directory with the code, and notes about what it lacks.
 
     Raises:
-        Refused: there is no code backup. Damaged, BadName: it cannot be unpacked. MissingFile: no such project.
+        Refused: There is no code backup.
+        Damaged, BadName: The backup cannot be unpacked.
+        MissingFile: There is no such project.
     """
     if project is not None:
-        place = os.path.abspath(os.path.expanduser(project))
-        if not os.path.isdir(place):
-            raise MissingFile(f"there is no directory {place}", given=project, todo="Name the directory of the code.")
-        return place, []
+        path = os.path.abspath(os.path.expanduser(project))
+        if not os.path.isdir(path):
+            raise MissingFile(f"there is no directory {path}", given=project, todo="Name the directory of the code.")
+        return path, []
     if code.file is None:
         commit = (execution.data.get("code") or {}).get("commit")
         raise Refused(
@@ -87,14 +100,14 @@ def project_of(execution: Execution, code: Code, project: str | None, directory:
         )
     archive = execution.files.read(layout.join(str(execution), code.file))
     skipped = unpack(archive, directory).skipped
-    return directory, [f"the link {name} led out of the project and was not restored" for name in skipped]
+    return directory, [f"the link {name} leads out of the project and was not restored" for name in skipped]
 
 
 def refuse_unreachable(execution: Execution) -> None:
-    """See that nothing of the task was made where nobody can find it again.
+    """Check that all code of the task can be imported from a module.
 
     Raises:
-        Refused: it was.
+        Refused: Some of it is in `__main__`, in a notebook, or within a function.
     """
     data = execution.data
     names = [name for call in data["task"].get("components", ()) for name in _names(call)]
@@ -104,7 +117,7 @@ def refuse_unreachable(execution: Execution) -> None:
         raise Refused(
             f"{execution} ran code that is in no module: {', '.join(lost)}",
             given=lost,
-            todo="Put it into a module of the project. What ran can be repeated where it was written: run that script "
+            todo="Put it into a module of the project. To repeat what ran, run the script in which it was written "
             f"with seed={str(execution)!r}.",
         )
 
@@ -113,6 +126,6 @@ def _names(call: Mapping[str, Any]) -> Iterator[str]:
     yield call["component"]
     for child in call.get("children") or ():
         yield child["component"]
-    for need in (call.get("requires") or {}).values():
-        if need is not None:
-            yield need["component"]
+    for required in (call.get("requires") or {}).values():
+        if required is not None:
+            yield required["component"]

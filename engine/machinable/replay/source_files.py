@@ -1,4 +1,4 @@
-"""Which files of a project some modules need: what they import and name, found by reading and never by running them."""
+"""Find the files of a project that modules need, by reading what they import and name, never by running them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import ast
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
-__all__ = ["Needed", "needed"]
+import msgspec
+
+__all__ = ["SourceFiles", "find_source_files"]
 
 
-class Needed(NamedTuple):
+class SourceFiles(msgspec.Struct, frozen=True):
     """What modules need.
 
     Attributes:
-        files: relative to the project, with `/`, sorted. others: top-level names of what is not in the project.
-        missing: modules that were asked for and are not in the project. unread: files that do not parse.
+        files: Paths relative to the project, with `/`, sorted.
+        others: Top-level names of imported modules outside the project, sorted.
+        missing: Modules that were asked for and are not in the project.
+        unread: Files that do not parse.
     """
 
     files: list[str]
@@ -25,11 +28,11 @@ class Needed(NamedTuple):
     unread: list[str]
 
 
-def needed(project: str, modules: Iterable[str]) -> Needed:
-    """The files of these modules, of the packages that they are in, and of all that they import from the project.
+def find_source_files(project: str, modules: Iterable[str]) -> SourceFiles:
+    """Return the files of modules, of the packages that they are in, and of all that they import from the project.
 
-    Imports count wherever they stand, also those by `import_module` with a literal name. Data comes along where a text
-    in the code is its name, as seen from the module's folder or from the project.
+    Imports count wherever they stand, also `import_module` with a literal name. A data file counts if a text in the
+    code is its path, relative to the module's folder or to the project.
     """
     roots = list(dict.fromkeys(modules))
     files: dict[str, None] = {}
@@ -59,28 +62,26 @@ def needed(project: str, modules: Iterable[str]) -> Needed:
             files |= dict.fromkeys(_data(project, file, tree))
     inside = {file.split("/")[0].removesuffix(".py") for file in files}
     missing = [module for module in roots if not any(name == module for name, _ in _files(project, module))]
-    return Needed(sorted(files), sorted(others - inside), missing, sorted(unread))
+    return SourceFiles(sorted(files), sorted(others - inside), missing, sorted(unread))
 
 
 def _files(project: str, module: str) -> Iterator[tuple[str, str]]:
-    """Of a module that is in the project: its file, and those of the packages above it, by module."""
+    """Yield module and file, of the packages above a module and of itself, if they are in the project."""
     parts = module.split(".")
-    found = []
     for number in range(1, len(parts) + 1):
         path = "/".join(parts[:number])
         place = os.path.join(project, *parts[:number])
         if os.path.isfile(os.path.join(place, "__init__.py")):
-            found.append((".".join(parts[:number]), f"{path}/__init__.py"))
+            yield ".".join(parts[:number]), f"{path}/__init__.py"
         elif os.path.isfile(f"{place}.py"):
-            found.append((".".join(parts[:number]), f"{path}.py"))
-            break  # below a file there are its attributes
+            yield ".".join(parts[:number]), f"{path}.py"
+            break  # what follows are its attributes
         elif not os.path.isdir(place):
             break
-    yield from found
 
 
 def _imports(tree: ast.AST, module: str, *, is_package: bool) -> Iterator[str]:
-    """The modules that a module may import; of `from a import b` both `a` and `a.b`."""
+    """Yield the modules that a module may import: of `from a import b` both `a` and `a.b`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -99,7 +100,7 @@ def _imports(tree: ast.AST, module: str, *, is_package: bool) -> Iterator[str]:
 
 
 def _data(project: str, file: str, tree: ast.AST) -> Iterator[str]:
-    """The files that are no modules and that a module names."""
+    """Yield the files other than modules that a module names."""
     for node in ast.walk(tree):
         text = node.value if isinstance(node, ast.Constant) else None
         if not isinstance(text, str) or not 0 < len(text) < 256 or text.endswith(".py") or not text.isprintable():

@@ -1,0 +1,17 @@
+"""Where an execution runs again; what comes out is tested in tests/journeys/test_reproduce.py."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+from machinable.replay.reproduce import _engine
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_without_ray_what_ran_on_it_runs_here(is_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = find_spec("json") if is_there else None
+    monkeypatch.setattr("machinable.replay.reproduce.find_spec", lambda name: spec)
+
+    assert _engine({"engine": {"type": "ray", "slots": 2}}) == ("ray" if is_there else "local")
