@@ -54,7 +54,7 @@ def reproduce_command(
             project=project,
             engine=engine,
             keep=keep,
-            tell=None if quiet else message,
+            notify=None if quiet else message,
         )
     if as_json:
         write_json(found.as_data())
