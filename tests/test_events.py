@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from machinable.errors import InvalidType
-from machinable.events import checked_listeners
+from machinable.events import FunctionListener, Listener, checked_listeners
 
 
 class Called:
@@ -25,7 +25,21 @@ class Awaited:
     "listener", [print, lambda event: None, lambda *events: None, lambda event, more=1: None, Called(), [].append]
 )
 def test_what_can_be_called_with_one_event_is_a_listener(listener: Any) -> None:
+    (checked,) = checked_listeners([listener])
+
+    assert isinstance(checked, FunctionListener)
+    assert checked.function is listener
+    assert not checked.hears(Listener.on_notice)
+
+
+def test_a_listener_object_is_taken_as_it_is_and_says_what_it_hears() -> None:
+    class Notices(Listener):
+        def on_notice(self, text: str) -> None: ...
+
+    listener = Notices()
+
     assert checked_listeners([listener]) == (listener,)
+    assert [listener.hears(method) for method in (Listener.on_notice, Listener.on_event)] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from machinable.errors import InvalidType
 
@@ -13,6 +13,7 @@ __all__ = [
     "Event",
     "ExecutionFinished",
     "ExecutionStarted",
+    "FunctionListener",
     "Listener",
     "TrialBlocked",
     "TrialEvent",
@@ -24,6 +25,7 @@ __all__ = [
     "TrialStarted",
     "check_callback",
     "checked_listeners",
+    "name_of",
 ]
 
 
@@ -117,21 +119,62 @@ class ExecutionFinished(Event):
     seconds: float
 
 
-Listener: TypeAlias = Callable[[Event], None]
+class Listener:
+    """Receives what happens in an execution, in the executing process. Every method does nothing by default."""
+
+    def on_event(self, event: Event) -> None:
+        """Receive an event, after the change is stored."""
+
+    def on_progress(self, uid: str, i: int, total: int | None) -> None:
+        """Receive how many steps a running trial has completed, and of how many if that is known."""
+
+    def on_record(self, uid: str, row: dict[str, Any]) -> None:
+        """Receive the row that a running trial has saved last."""
+
+    def on_notice(self, text: str) -> None:
+        """Receive a message that the user should read at once, such as that trials wait for workers."""
+
+    def on_advice(self, text: str) -> None:
+        """Receive advice on how to run faster."""
+
+    def hears(self, method: Callable[..., None]) -> bool:
+        """Return whether a method of this class, such as `Listener.on_notice`, is overridden."""
+        return getattr(type(self), method.__name__) is not method
 
 
-def checked_listeners(listeners: Iterable[Listener]) -> tuple[Listener, ...]:
-    """The listeners, each known to take one event.
+class FunctionListener(Listener):
+    """A function that receives events."""
+
+    def __init__(self, function: Callable[[Event], None]) -> None:
+        self.function = function
+
+    def on_event(self, event: Event) -> None:
+        """Call the function."""
+        self.function(event)
+
+
+def checked_listeners(listeners: Iterable[Listener | Callable[[Event], None]]) -> tuple[Listener, ...]:
+    """Return listeners, with functions wrapped, each known to take one event.
 
     Raises:
-        InvalidType: one is not callable or cannot be called with one argument; the message names it.
+        InvalidType: One cannot be called with one argument; the message names it.
     """
-    if callable(listeners) or isinstance(listeners, (str, bytes)) or not isinstance(listeners, Iterable):
+    if isinstance(listeners, (str, bytes, Listener)) or not isinstance(listeners, Iterable):
         raise InvalidType(f"{listeners!r} is not a list of listeners", todo="Give a list: listeners=[f].")
-    checked = tuple(listeners)
-    for listener in checked:
-        check_callback(listener, "listener", "event")
-    return checked
+    checked: list[Listener] = []
+    for listener in listeners:
+        if not isinstance(listener, Listener):
+            check_callback(listener, "listener", "event")
+            listener = FunctionListener(listener)
+        checked.append(listener)
+    return tuple(checked)
+
+
+def name_of(function: Any) -> str:
+    """Return how messages name a callback or a listener."""
+    if isinstance(function, FunctionListener):
+        function = function.function
+    return str(getattr(function, "__qualname__", repr(function)))
 
 
 def check_callback(function: Callable[..., Any], kind: str, argument: str) -> None:
@@ -143,7 +186,7 @@ def check_callback(function: Callable[..., Any], kind: str, argument: str) -> No
     Raises:
         InvalidType: it cannot; the message names it.
     """
-    name = getattr(function, "__qualname__", repr(function))
+    name = name_of(function)
     if not callable(function):
         raise InvalidType(f"the {kind} {name} cannot be called", todo=f"A {kind} is a function of one {argument}.")
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):

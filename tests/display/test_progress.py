@@ -45,18 +45,18 @@ class Clock:
 def test_progress_counts_what_ends_and_says_how_long_it_takes() -> None:
     clock = Clock()
     progress = Progress(clock)
-    progress(began(4))
+    progress.on_event(began(4))
     assert progress.summary() == "0 of 4 done"
-    progress(trial(TrialStarted, "a"))
-    progress(trial(TrialStarted, "b"))
+    progress.on_event(trial(TrialStarted, "a"))
+    progress.on_event(trial(TrialStarted, "b"))
     clock.now += 30
-    progress(trial(TrialFinished, "a", 30.0, {"loss": 1.0}))
+    progress.on_event(trial(TrialFinished, "a", 30.0, {"loss": 1.0}))
 
     assert progress.summary() == "1 of 4 done, 1 running, 1 min 30 s left"
     assert progress.now_running() == ["train b"]
 
-    progress(trial(TrialFailed, "b", 30.0, {"type": "ValueError", "message": "no"}, False))
-    progress(ExecutionFinished("OY1p1o", TIME, "failed", 1, 1, 30.0))
+    progress.on_event(trial(TrialFailed, "b", 30.0, {"type": "ValueError", "message": "no"}, False))
+    progress.on_event(ExecutionFinished("OY1p1o", TIME, "failed", 1, 1, 30.0))
 
     assert progress.summary() == "2 of 4 done, 1 failed"
     assert progress.ending() == "OY1p1o: failed after 30.0 s; 1 finished, 1 failed"
@@ -64,21 +64,21 @@ def test_progress_counts_what_ends_and_says_how_long_it_takes() -> None:
 
 def test_a_trial_that_is_tried_again_has_not_ended() -> None:
     progress = Progress(Clock())
-    progress(began(1))
-    progress(trial(TrialStarted, "a"))
-    progress(trial(TrialFailed, "a", 1.0, {"type": "E", "message": ""}, True))
+    progress.on_event(began(1))
+    progress.on_event(trial(TrialStarted, "a"))
+    progress.on_event(trial(TrialFailed, "a", 1.0, {"type": "E", "message": ""}, True))
 
     assert (progress.done, progress.running) == (0, {})
 
 
 def test_an_interrupted_trial_is_not_done() -> None:
     progress = Progress(Clock())
-    progress(began(3))
-    progress(trial(TrialFinished, "a", 0.25, None))
-    progress(trial(TrialInterrupted, "b", "KeyboardInterrupt"))
+    progress.on_event(began(3))
+    progress.on_event(trial(TrialFinished, "a", 0.25, None))
+    progress.on_event(trial(TrialInterrupted, "b", "KeyboardInterrupt"))
 
     assert progress.summary() == "1 of 3 done, 1 interrupted, 0.0 ms left"
-    progress(ExecutionFinished("OY1p1o", TIME, "interrupted", 1, 0, 1.0))
+    progress.on_event(ExecutionFinished("OY1p1o", TIME, "interrupted", 1, 0, 1.0))
     assert progress.summary() == "1 of 3 done, 1 interrupted"
     assert progress.ending() == "OY1p1o: interrupted after 1.00 s; 1 finished, 1 interrupted"
 
@@ -86,13 +86,13 @@ def test_an_interrupted_trial_is_not_done() -> None:
 def test_what_did_not_run_is_done_and_says_nothing_about_the_time_left() -> None:
     clock = Clock()
     progress = Progress(clock)
-    progress(began(6))
+    progress.on_event(began(6))
     clock.now += 10
-    progress(trial(TrialReused, "a", "OY1p1o/a"))
+    progress.on_event(trial(TrialReused, "a", "OY1p1o/a"))
     assert progress.summary() == "1 of 6 done, 1 reused"
-    progress(trial(TrialFailed, "b", 10.0, {"type": "ValueError", "message": "no"}, False))
-    progress(trial(TrialBlocked, "c", "net b"))
-    progress(trial(TrialSkipped, "d", "OY1p1o on node7"))
+    progress.on_event(trial(TrialFailed, "b", 10.0, {"type": "ValueError", "message": "no"}, False))
+    progress.on_event(trial(TrialBlocked, "c", "net b"))
+    progress.on_event(trial(TrialSkipped, "d", "OY1p1o on node7"))
 
     assert progress.summary() == "4 of 6 done, 1 reused, 1 failed, 1 blocked, 1 skipped, 20.0 s left"
 
@@ -100,10 +100,10 @@ def test_what_did_not_run_is_done_and_says_nothing_about_the_time_left() -> None
 def test_an_execution_that_goes_on_says_what_was_done_before() -> None:
     lines: list[str] = []
     plain = PlainProgress(Progress(Clock()), lines.append, Clock())
-    plain(ExecutionStarted("OY1p1o", TIME, 1, "/s", 5, 3))
-    plain(trial(TrialFinished, "a", 0.25, {"loss": 1.0}))
-    plain(trial(TrialReused, "b", "Bo8Tk1/b"))
-    plain(ExecutionFinished("OY1p1o", TIME, "finished", 5, 0, 2.0))
+    plain.on_event(ExecutionStarted("OY1p1o", TIME, 1, "/s", 5, 3))
+    plain.on_event(trial(TrialFinished, "a", 0.25, {"loss": 1.0}))
+    plain.on_event(trial(TrialReused, "b", "Bo8Tk1/b"))
+    plain.on_event(ExecutionFinished("OY1p1o", TIME, "finished", 5, 0, 2.0))
 
     assert lines == [
         "OY1p1o: 5 trials, 3 of them done before, kept in /s",
@@ -116,12 +116,12 @@ def test_an_execution_that_goes_on_says_what_was_done_before() -> None:
 def test_lines_tell_each_trial() -> None:
     lines: list[str] = []
     plain = PlainProgress(Progress(Clock()), lines.append, Clock())
-    plain(began(3, "mem://"))
-    plain(trial(TrialStarted, "a"))
-    plain(trial(TrialFinished, "a", 0.25, {"loss": 0.123456789, "_timestamp": 1.0}))
-    plain(trial(TrialFailed, "b", 1.5, {"type": "ValueError", "message": "no\ngood"}, False))
-    plain(trial(TrialInterrupted, "c", "KeyboardInterrupt"))
-    plain(ExecutionFinished("OY1p1o", TIME, "interrupted", 1, 1, 61.0))
+    plain.on_event(began(3, "mem://"))
+    plain.on_event(trial(TrialStarted, "a"))
+    plain.on_event(trial(TrialFinished, "a", 0.25, {"loss": 0.123456789, "_timestamp": 1.0}))
+    plain.on_event(trial(TrialFailed, "b", 1.5, {"type": "ValueError", "message": "no\ngood"}, False))
+    plain.on_event(trial(TrialInterrupted, "c", "KeyboardInterrupt"))
+    plain.on_event(ExecutionFinished("OY1p1o", TIME, "interrupted", 1, 1, 61.0))
 
     assert lines == [
         "OY1p1o: 3 trials, in memory",
@@ -136,10 +136,10 @@ def test_many_trials_are_told_one_a_second() -> None:
     clock = Clock()
     lines: list[str] = []
     plain = PlainProgress(Progress(clock), lines.append, clock)
-    plain(began(10_000))
+    plain.on_event(began(10_000))
     for number in range(10_000):
         clock.now += 0.001
-        plain(trial(TrialFinished, str(number), 0.001, None))
+        plain.on_event(trial(TrialFinished, str(number), 0.001, None))
 
     assert len(lines) == 1 + 20 + 9 + 1
     assert lines[-1].startswith("10000/10000 ")
@@ -151,10 +151,10 @@ def test_the_live_display_goes_away_at_the_end() -> None:
 
     stream = io.StringIO()
     with LiveProgress(Progress(Clock()), stream) as live:
-        live(began(1))
-        live(trial(TrialStarted, "a"))
-        live(trial(TrialFinished, "a", 0.25, {"loss": 0.5}))
-        live(ExecutionFinished("OY1p1o", TIME, "finished", 1, 0, 0.25))
+        live.on_event(began(1))
+        live.on_event(trial(TrialStarted, "a"))
+        live.on_event(trial(TrialFinished, "a", 0.25, {"loss": 0.5}))
+        live.on_event(ExecutionFinished("OY1p1o", TIME, "finished", 1, 0, 0.25))
 
     lines = [line.strip() for line in stream.getvalue().splitlines() if line.strip()]
     assert (lines[0], lines[-1]) == ("OY1p1o: 1 trial, kept in /s", "OY1p1o: finished after 250 ms; 1 finished")
@@ -162,27 +162,27 @@ def test_the_live_display_goes_away_at_the_end() -> None:
 
 def test_a_trial_that_says_how_far_it_is_is_shown_so() -> None:
     progress = Progress()
-    progress(ExecutionStarted("OY1p1o", "", 1, "mem://", 1))
-    progress(TrialStarted("OY1p1o", "", "b", 0, "train", 1))
+    progress.on_event(ExecutionStarted("OY1p1o", "", 1, "mem://", 1))
+    progress.on_event(TrialStarted("OY1p1o", "", "b", 0, "train", 1))
     progress.on_progress("b", 3, 10)
     assert (progress.now_running(), progress.summary()) == (["train b 3/10"], "0 of 1 done, 1 running 3/10")
     progress.on_progress("b", 4, None)
     assert progress.now_running() == ["train b step 4"]
-    progress(TrialFinished("OY1p1o", "", "b", 0, "train", 1, 0.1, None))
+    progress.on_event(TrialFinished("OY1p1o", "", "b", 0, "train", 1, 0.1, None))
     progress.on_progress("b", 5, 10)
     assert (progress.now_running(), progress.steps) == ([], {})
 
 
 def test_the_last_row_of_a_trial_that_runs_is_shown_until_it_ends() -> None:
     progress = Progress()
-    progress(ExecutionStarted("OY1p1o", "", 1, "mem://", 1))
-    progress(TrialStarted("OY1p1o", "", "b", 0, "train", 1))
+    progress.on_event(ExecutionStarted("OY1p1o", "", 1, "mem://", 1))
+    progress.on_event(TrialStarted("OY1p1o", "", "b", 0, "train", 1))
     progress.on_record("b", {"loss": 0.5, "_timestamp": 1.0})
     assert progress.now_running() == ["train b loss=0.5"]
     progress.on_progress("b", 3, 10)
     progress.on_record("b", {"loss": 0.25, "note": "ok", "_timestamp": 2.0})
     assert progress.now_running() == ["train b 3/10 loss=0.25 note=ok"]
-    progress(TrialFinished("OY1p1o", "", "b", 0, "train", 1, 0.1, None))
+    progress.on_event(TrialFinished("OY1p1o", "", "b", 0, "train", 1, 0.1, None))
     progress.on_record("b", {"loss": 0.1})
     assert (progress.now_running(), progress.records) == ([], {})
 
@@ -191,13 +191,13 @@ def test_advice_is_written_once_when_an_execution_takes_long_and_notices_at_once
     now, lines = [0.0], []
     plain = PlainProgress(Progress(lambda: now[0]), lines.append, lambda: now[0])
     now[0] = 1.0
-    plain(ExecutionStarted("OY1p1o", "", 1, "/s", 3))
+    plain.on_event(ExecutionStarted("OY1p1o", "", 1, "/s", 3))
     plain.on_advice("use more cores")
     plain.on_notice("somebody else computes it")
     short = list(lines)
     now[0] = 20.0
     for uid in ("a", "b"):
-        plain(TrialFinished("OY1p1o", "", uid, 0, "train", 1, 1.0, None))
+        plain.on_event(TrialFinished("OY1p1o", "", uid, 0, "train", 1, 1.0, None))
 
     assert short == ["OY1p1o: 3 trials, kept in /s", "somebody else computes it"]
     assert [line.partition(" ")[0] for line in lines[2:]] == ["use", "1/3", "2/3"]

@@ -57,8 +57,8 @@ def test_an_engine_is_taken_as_it_is() -> None:
         (
             3,
             InvalidType,
-            "3 is no engine\n  Give 'local', 'processes', 'ray', 'dry', a mapping with `type`, "
-            "or an object with name, slots, reach, submit and close.",
+            "3 is not an engine\n  Give 'local', 'processes', 'ray', 'dry', a mapping with `type`, "
+            "or an instance of a subclass of machinable.Engine.",
         ),
     ],
 )
@@ -106,7 +106,7 @@ def test_an_added_engine_that_does_not_import_is_told_with_its_place(package: Pa
 
 
 def test_an_added_engine_must_be_one(package: Path) -> None:
-    with pytest.raises(InvalidType, match="1 is no engine"):
+    with pytest.raises(InvalidType, match="1 is not an engine"):
         registry.make("none")
 
 

@@ -12,6 +12,7 @@ import sys
 import warnings
 from typing import Any
 
+from machinable.engines.base import PortableWork
 from machinable.plan.spec import Outcome, Target, TrialSpec
 
 held: list[Any] = []  # stays open as long as the worker lives
@@ -229,7 +230,7 @@ def never_leaves(spec: TrialSpec) -> Outcome:
     return _outcome(spec, None)
 
 
-class Orphaned:
+class Orphaned(PortableWork):
     """Work that kills the parent before its first trial."""
 
     def __init__(self, pipe: str) -> None:

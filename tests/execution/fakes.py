@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import machinable as ml
 from machinable.component.base import Component
+from machinable.engines.base import Work
 from machinable.execution.worker_task import InProcessTask
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.serialization import dumps
@@ -21,7 +22,7 @@ class Nothing(Component):
     """A component that does nothing."""
 
 
-class Computing:
+class Computing(ml.Engine):
     """Notes which trials it is given, and says what they wrote and read.
 
     Args:
@@ -30,8 +31,6 @@ class Computing:
     """
 
     name = "computing"
-    slots = 1
-    reach: Literal["process"] = "process"
 
     def __init__(
         self,
@@ -47,7 +46,8 @@ class Computing:
         self._meets = meets
         self._reads = reads
 
-    def submit(self, work: InProcessTask, spec: TrialSpec) -> Future[Outcome]:
+    def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
+        assert isinstance(work, InProcessTask)
         self.ran.append(spec.component)
         self.specs.append(spec)
         self._meets(spec)

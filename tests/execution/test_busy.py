@@ -68,11 +68,11 @@ def test_what_is_busy_comes_after_everything_else(here: Path, tmp_path: Path, lo
 
 
 def test_whoever_shows_progress_is_told_once_for_what_is_waited(here: Path, tmp_path: Path, locks: Locks) -> None:
-    class Listener:
+    class Listener(events.Listener):
         def __init__(self) -> None:
             self.told: list[str] = []
 
-        def __call__(self, event: events.Event) -> None:
+        def on_event(self, event: events.Event) -> None:
             if isinstance(event, events.TrialFinished) and event.component == "other":
                 lease.release()
 
@@ -87,8 +87,8 @@ def test_whoever_shows_progress_is_told_once_for_what_is_waited(here: Path, tmp_
 
 
 def test_a_listener_that_takes_a_notice_badly_stops_nothing(here: Path, tmp_path: Path, locks: Locks) -> None:
-    class Listener:
-        def __call__(self, event: events.Event) -> None:
+    class Listener(events.Listener):
+        def on_event(self, event: events.Event) -> None:
             if isinstance(event, events.TrialFinished) and event.component == "other":
                 lease.release()
 

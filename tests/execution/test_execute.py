@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +99,7 @@ def test_the_first_failure_can_stop_what_has_not_begun(here: Path) -> None:
         ("good", {"engine": "lokal"}, KeyError, "Did you mean 'local'?"),
         ("good", {"engine": {"type": "local", "slot": 2}}, ValueError, "takes no slot"),
         ("good", {"engine": {"slots": 2}}, ValueError, "has no `type`"),
-        ("good", {"engine": 3}, TypeError, "3 is no engine"),
+        ("good", {"engine": 3}, TypeError, "3 is not an engine"),
         ("good", {"storage": {"url": "x"}}, KeyError, "no key of a storage named 'url'"),
         ("good", {"storage": 3}, TypeError, "a storage is not 3"),
         ("good", {"on_failure": "ignore"}, ValueError, "raise or continue or stop"),
@@ -467,11 +466,11 @@ def test_how_far_a_trial_says_it_is_reaches_who_shows_it(project: World, engine:
     steps = "from machinable import Component\nclass Steps(Component):\n    def on_execute(self):\n        self.progress(1, 2)\n        self.progress(2, 2)\n        self.progress(2, 2)\n"  # noqa: E501
     project("components:\n  - steps:\n", steps=steps)
 
-    class Listener:
+    class Listener(events.Listener):
         def __init__(self) -> None:
             self.told: list[tuple[int, int | None]] = []
 
-        def __call__(self, event: events.Event) -> None:
+        def on_event(self, event: events.Event) -> None:
             """Progress is not an event."""
 
         def on_progress(self, uid: str, i: int, total: int | None) -> None:
@@ -501,11 +500,11 @@ class Rows(Component):
 def test_the_last_row_of_a_trial_that_runs_reaches_who_shows_it(project: World, engine: str) -> None:
     project("components:\n  - rows:\n", rows=ROWS)
 
-    class Listener:
+    class Listener(events.Listener):
         def __init__(self) -> None:
             self.told: list[dict[str, Any]] = []
 
-        def __call__(self, event: events.Event) -> None:
+        def on_event(self, event: events.Event) -> None:
             """Rows are no events."""
 
         def on_record(self, uid: str, row: dict[str, Any]) -> None:
@@ -564,13 +563,8 @@ QUIET = "from machinable import Component\n\n\nclass Quiet(Component):\n    pass
 class Waits(LocalEngine):
     """Has something to say before its trials run."""
 
-    on_notice: Callable[[str], None]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.on_notice = print
-
     def submit(self, work: Any, spec: Any) -> Any:
+        assert self.on_notice is not None
         self.on_notice("waiting for workers")
         return super().submit(work, spec)
 
@@ -581,10 +575,7 @@ def test_what_an_engine_has_to_say_is_told_to_listeners_that_take_it_and_else_to
     project("components:\n  - quiet:\n", quiet=QUIET)
     told: list[str] = []
 
-    class Listens:
-        def __call__(self, event: Any) -> None:
-            pass
-
+    class Listens(events.Listener):
         def on_notice(self, text: str) -> None:
             told.append(text)
 
@@ -595,13 +586,12 @@ def test_what_an_engine_has_to_say_is_told_to_listeners_that_take_it_and_else_to
     assert (told, capsys.readouterr().err) == (["waiting for workers"], "")
 
 
-class Hosts:
+class Hosts(ml.Engine):
     """An engine whose hosts have no cores."""
 
     name, slots, reach = "hosts", 1, "anywhere"
-    depot = None
 
-    def places(self, declared: Any) -> Any:
+    def hosts(self, declared: Any) -> Any:
         return [{"cpus": 0.0, "memory": 1e9}]
 
     def ship(self, project: str, code: bytes) -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -34,11 +34,10 @@ class Work(Component):
 """
 
 
-class Threads:
+class Threads(ml.Engine):
     """Runs trials in threads; what they print is nobody's business here."""
 
     name = "threads"
-    reach: Literal["process"] = "process"
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -65,7 +64,7 @@ class Losing(Threads):
 class Ahead(Threads):
     """Has one thread, and wants one trial to wait for it. The first trial goes on when it has that, if it `holds`."""
 
-    ahead = 1
+    prefetch = 1  # type: ignore[assignment]
 
     def __init__(self, holds: bool) -> None:
         super().__init__(1)

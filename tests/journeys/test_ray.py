@@ -91,8 +91,8 @@ def test_rows_logs_and_progress_are_seen_while_a_trial_runs(
     project(f"components:\n  - watched: {{here: {here}, go_on: {go_on}}}\n", watched=WATCHED)
     steps: list[Any] = []
 
-    class Listener:
-        def __call__(self, event: object) -> None: ...
+    class Listener(events.Listener):
+        def on_event(self, event: object) -> None: ...
 
         def on_progress(self, uid: str, i: int, total: int | None) -> None:
             steps.append((i, total))
@@ -425,15 +425,12 @@ def test_that_a_cluster_is_occupied_is_told_while_trials_wait_for_it(
 
     told: list[str] = []
 
-    class Frees:
+    class Frees(events.Listener):
         """A listener that ends what occupies the cluster when it is told."""
 
         def on_notice(self, text: str) -> None:
             told.append(text)
             ray.kill(occupant)
-
-        def __call__(self, event: events.Event) -> None:
-            pass
 
     monkeypatch.setattr("machinable.engines.ray.dispatcher.NO_WORKER_NOTICE_AFTER", 0.5)
     project("components:\n  - nothing:\n", nothing=NOTHING)
@@ -452,26 +449,26 @@ class Occupant:
 
 def test_what_a_connected_process_cannot_have_is_refused(ray_cluster: None) -> None:
     with pytest.raises(Refused, match=r"is connected to the Ray cluster at .*, and the engine asks for 10.0.0.1:6379"):
-        registry.make("ray:10.0.0.1:6379").places({})  # type: ignore[attr-defined]
+        registry.make("ray:10.0.0.1:6379").hosts({})  # type: ignore[attr-defined]
     with pytest.raises(Refused, match="so num_cpus cannot be set any more"):
-        registry.make({"type": "ray", "num_cpus": 3}).places({})  # type: ignore[attr-defined]
+        registry.make({"type": "ray", "num_cpus": 3}).hosts({})  # type: ignore[attr-defined]
     with pytest.raises(InvalidValue, match="the engine 'ray' takes no num_cpu\n  Did you mean 'num_cpus'"):
-        registry.make({"type": "ray", "num_cpu": 3}).places({})  # type: ignore[attr-defined]
+        registry.make({"type": "ray", "num_cpu": 3}).hosts({})  # type: ignore[attr-defined]
 
 
 def test_a_cluster_of_its_own_is_none_that_somebody_else_has_started(
     ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry.make("ray:local").places({})  # type: ignore[attr-defined]  # this process has
+    registry.make("ray:local").hosts({})  # type: ignore[attr-defined]  # this process has
 
     monkeypatch.setattr("ray._private.worker._global_node", None)
     with pytest.raises(Refused, match=r"is connected to the Ray cluster at .*, and the engine asks for one of its own"):
-        registry.make("ray:local").places({})  # type: ignore[attr-defined]
+        registry.make("ray:local").hosts({})  # type: ignore[attr-defined]
 
 
 def test_an_empty_address_is_none(ray_cluster: None) -> None:
     with pytest.raises(InvalidValue, match="'' is no address of a Ray cluster"):
-        registry.make("ray:").places({})  # type: ignore[attr-defined]
+        registry.make("ray:").hosts({})  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -505,7 +502,7 @@ def test_an_address_where_nobody_answers_is_told_with_the_reason(unconnected: No
         address = f"127.0.0.1:{server.getsockname()[1]}"
 
     with pytest.raises(Refused) as caught:
-        RayEngine(address).places({})
+        RayEngine(address).hosts({})
 
     assert str(caught.value) == (
         f"no Ray cluster is reached at {address}: [Errno 111] Connection refused\n"
@@ -515,21 +512,21 @@ def test_an_address_where_nobody_answers_is_told_with_the_reason(unconnected: No
 
 def test_an_address_where_something_else_answers_is_told(unconnected: None, deaf: str) -> None:
     with pytest.raises(Refused, match="what answers there does not speak Ray's language"):
-        RayEngine(deaf).places({})
+        RayEngine(deaf).hosts({})
 
 
 def test_the_address_comes_from_the_environment_too(unconnected: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "nowhere")
 
     with pytest.raises(InvalidValue, match="'nowhere' is no address of a Ray cluster\n  Write host:port"):
-        registry.make("ray").places({})  # type: ignore[attr-defined]
+        registry.make("ray").hosts({})  # type: ignore[attr-defined]
 
 
 def test_without_ray_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
 
     with pytest.raises(ImportFailed) as caught:
-        RayEngine().places({})
+        RayEngine().hosts({})
 
     assert str(caught.value).splitlines()[0].startswith("the engine 'ray' needs Ray, which does not import: ")
     assert str(caught.value).splitlines()[-1] == "  Install it: pip install 'ray>=2.60'"
@@ -542,7 +539,7 @@ def test_a_ray_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray.exceptions", types.ModuleType("ray.exceptions"))
 
     with pytest.raises(ImportFailed, match=r"needs a newer Ray than 2.9.3\n  Install it: pip install 'ray>=2.60'"):
-        RayEngine().places({})
+        RayEngine().hosts({})
 
 
 def test_hosts_with_another_version_are_told(
@@ -655,7 +652,7 @@ first, second = ml.execute([ml.Task("nothing").repeat(3), ml.Task("nothing")], s
 print(first.status, second.status, first.data["engine"]["type"], ray.is_initialized(), os.environ.get("RAY_AUTH_MODE"))
 for engine, declared in ((RayEngine(num_cpu=2), {}), (RayEngine(), {"CPU": 2})):
     try:
-        engine.places(declared)
+        engine.hosts(declared)
     except InvalidValue as error:
         print(str(error).partition(" cannot be a custom resource")[0])
 """

@@ -14,14 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from machinable.display.progress import Progress, ended_line
-from machinable.events import Event, ExecutionFinished, ExecutionStarted
+from machinable.events import Event, ExecutionFinished, ExecutionStarted, Listener
 
 __all__ = ["LiveProgress"]
 
 SHOWN = 4  # running trials
 
 
-class LiveProgress:
+class LiveProgress(Listener):
     """A listener, and a context in which the display is taken away again whatever happens.
 
     Args:
@@ -50,9 +50,9 @@ class LiveProgress:
     ) -> None:
         self._live.stop()
 
-    def __call__(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Take an event in."""
-        self._progress(event)
+        self._progress.on_event(event)
         if isinstance(event, ExecutionStarted):
             self._console.print(Text(self._progress.headline()))
             self._live.start(refresh=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from machinable.events import Event, ExecutionFinished, ExecutionStarted
+from machinable.events import Event, ExecutionFinished, ExecutionStarted, Listener
 
 __all__ = ["NotebookProgress", "notebook_listeners"]
 
@@ -22,7 +22,7 @@ def notebook_listeners() -> list[NotebookProgress]:
     return [NotebookProgress()] if getattr(shell, "kernel", None) is not None else []
 
 
-class NotebookProgress:
+class NotebookProgress(Listener):
     """A listener that keeps one line of a notebook up to date."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,9 +33,9 @@ class NotebookProgress:
         self._next = 0.0
         self._handle: Any = None
 
-    def __call__(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Take an event in."""
-        self._progress(event)
+        self._progress.on_event(event)
         if isinstance(event, ExecutionStarted):
             ipython: Any = import_module("IPython.display")
             self._handle = ipython.display(self._line(self._progress.headline()), display_id=True)

@@ -12,6 +12,7 @@ from machinable.events import (
     Event,
     ExecutionFinished,
     ExecutionStarted,
+    Listener,
     TrialEvent,
     TrialFailed,
     TrialFinished,
@@ -37,7 +38,7 @@ def measurements(record: Mapping[str, Any] | None) -> dict[str, Any]:
     return {key: value for key, value in (record or {}).items() if not key.startswith("_")}
 
 
-class Progress:
+class Progress(Listener):
     """What the events of an execution have said so far. A listener; another thread may look at it meanwhile.
 
     Attributes:
@@ -66,7 +67,7 @@ class Progress:
         self.seconds = 0.0
         self._advice: str | None = None
 
-    def __call__(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Take an event in."""
         with self._lock:
             if isinstance(event, ExecutionStarted):
@@ -187,7 +188,7 @@ def ended_line(event: TrialEvent) -> str:
     return " ".join(part for part in parts if part)
 
 
-class PlainProgress:
+class PlainProgress(Listener):
     """Progress in lines, for streams that are no terminal: a listener.
 
     The first trials that end have a line each, later ones one a second, and the last one always.
@@ -216,9 +217,9 @@ class PlainProgress:
         """Write what is to be known at once."""
         self._write(text)
 
-    def __call__(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Take an event in, and write what is to be said about it."""
-        self._progress(event)
+        self._progress.on_event(event)
         if not self._is_advised and (advice := self._progress.advice):
             self._is_advised = True
             self._write(advice)

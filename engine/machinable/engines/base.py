@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.serialization import Plain
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future  # loads `logging`, and workers need none of these
+    from concurrent.futures import Future  # loads `logging`, which workers do not need
 
 __all__ = [
     "Engine",
-    "Movable",
     "OnProgress",
+    "PortableWork",
     "Reach",
-    "Remote",
     "Reports",
     "StorageTransfer",
     "Work",
@@ -63,92 +62,136 @@ Work: TypeAlias = Callable[[TrialSpec], Outcome]
 Reach: TypeAlias = Literal["process", "host", "anywhere"]
 
 
-@runtime_checkable
-class Engine(Protocol):
-    """A place where trials run.
+class PortableWork:
+    """Work that another process does. Subclasses say how it moves to another host."""
 
-    Engines with workers may also have `interrupt()`, which raises `KeyboardInterrupt` in all trials that run and does
-    not wait for them, `end(future)`, after which that trial does not run any more and its future is done, and an
-    attribute `on_progress`, which is set to what is to be told how far trials are: `on_progress(uid, i, total)` (in
-    place of `i` the last row, when one was saved), `on_notice`, which is set to what is told what people should know
-    at once, as a text, and `ahead`, the number of trials beyond `slots` that it is worth to have submitted at the
-    moment, so that a worker need not wait for its next one. Engines with workers on other hosts are also `Remote`.
+    def __call__(self, spec: TrialSpec) -> Outcome:
+        """Run one attempt of a trial."""
+        raise NotImplementedError
 
-    A worker process calls `begin()` of the work once before its first trial, if the work has it, and then sees that
-    who sent it is still there: so nobody goes on with a killed execution while a worker that it left still writes.
-
-    Attributes:
-        name: as it stands in execution.json.
-        slots: how many trials may be submitted and not ended.
-        reach: where its workers are: in this process, on this host, or anywhere. What is submitted to workers outside
-            of this process can be pickled.
-    """
-
-    name: str
-    slots: int
-    reach: Reach
-
-    def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
-        """Start a trial. The future has the outcome, or the reason why there is none.
-
-        Raises:
-            KeyboardInterrupt: the user, or the component, wants everything to end. Where the trial has not ended when
-                this returns, the future has it.
-        """
-
-    def close(self) -> None:
-        """Let go of workers. Nothing is submitted afterwards."""
-
-
-@runtime_checkable
-class Movable(Protocol):
-    """Work that can be done on another host than it was made on."""
+    def begin(self) -> None:
+        """Prepare a worker process before its first trial."""
 
     def is_reached(self) -> bool:
-        """Whether the storage that it writes into is reached from this process."""
+        """Return whether this process reaches the storage that the work writes into."""
+        return True
 
-    def moved(self, project: str, url: str | None) -> Work:
-        """The same work where the project lies in another directory, and in another storage if one is given."""
+    def moved(self, project: str, url: str | None) -> PortableWork:
+        """Return the same work for another directory of the project, and for another storage if a URL is given."""
+        raise NotImplementedError
 
     def home(self, spec: TrialSpec) -> str:
-        """The folder that a trial writes, in the storage."""
+        """Return the folder that a trial writes, in the storage."""
+        raise NotImplementedError
 
     def needs(self, spec: TrialSpec) -> Sequence[str]:
-        """The folders that it reads besides."""
+        """Return the folders that a trial reads besides its own."""
+        return ()
 
 
 class StorageTransfer(Protocol):
     """The storage of an execution, for workers that do not reach it. Folders travel as archives."""
 
     def fetch(self, path: str) -> bytes:
-        """A folder with all that is in it."""
+        """Return a folder with its content."""
 
     def store(self, archive: bytes) -> None:
-        """Put a folder back to its place."""
+        """Write a folder to its place."""
 
 
-@runtime_checkable
-class Remote(Protocol):
-    """An engine whose workers may be on other hosts, and which looks after resources by itself.
+class Engine:
+    """A place where trials run. Subclasses define `submit`, and override the other methods where they apply.
 
     Attributes:
-        depot: is set to the storage of the execution before a trial is submitted.
+        name: As it stands in execution.json.
+        slots: How many trials may be submitted and not ended.
+        reach: Where the workers are: in this process, on this host, or anywhere. What is submitted to workers outside
+            of this process can be pickled.
+        on_progress: Set by the execution to what receives progress: `on_progress(uid, i, total)`; in place of `i` the
+            last row when one was saved. None if nothing listens.
+        on_notice: Set by the execution to what receives messages for the user, as text.
+        transfer: Set by the execution to its storage, for workers that do not reach it, if the engine `ships`.
+        ships: Whether the engine brings the project and the files of trials to workers on other hosts.
+        runs_on_submit: Whether `submit` runs the trial in the calling thread.
+        queues: Whether trials wait for a worker after `submit`, so that `began` says when their time starts.
+        is_dry: Whether the engine runs nothing.
+        tells_progress: Whether the engine calls `on_progress`.
     """
 
-    depot: StorageTransfer | None
+    name: str = ""
+    slots: int = 1
+    reach: Reach = "process"
+    on_progress: OnProgress | None = None
+    on_notice: Callable[[str], None] | None = None
+    transfer: StorageTransfer | None = None
+    ships: bool = False
+    runs_on_submit: bool = False
+    queues: bool = False
+    is_dry: bool = False
+    tells_progress: bool = False
 
-    def places(self, declared: Mapping[str, float]) -> Sequence[Mapping[str, float]]:
-        """The resources of each host.
+    @property
+    def prefetch(self) -> int:
+        """How many trials beyond `slots` are worth submitting now, so that a worker need not wait for its next one."""
+        return 0
+
+    @property
+    def can_end(self) -> bool:
+        """Whether `end` ends a trial; without it there is no time limit for trials."""
+        return type(self).end is not Engine.end
+
+    @property
+    def can_interrupt(self) -> bool:
+        """Whether `interrupt` interrupts trials."""
+        return type(self).interrupt is not Engine.interrupt
+
+    def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
+        """Start a trial. The future has the outcome, or the reason why there is none.
+
+        A worker process calls `begin` of a `PortableWork` once before its first trial, and then checks that its parent
+        still runs: a worker that a killed execution left behind starts nothing.
 
         Args:
-            declared: `execution: {resources: …}`, which hold if the engine starts hosts of its own.
+            work: What runs the trial.
+            spec: The trial.
+
+        Returns:
+            The future of its outcome.
 
         Raises:
-            Refused: there are no hosts, with the reason.
+            KeyboardInterrupt: The user or the component ends everything. The future has it if the trial ends later.
         """
+        raise NotImplementedError(f"{type(self).__name__} does not define submit(work, spec)")
+
+    def began(self, future: Future[Outcome]) -> float | None:
+        """Return when a trial of an engine that `queues` began, by `time.monotonic`; None while it waits."""
+        return None
+
+    def interrupt(self) -> None:
+        """Raise `KeyboardInterrupt` in all running trials, without waiting for them."""
+
+    def end(self, future: Future[Outcome]) -> None:
+        """End a trial. Afterwards it does not run and its future is done."""
+
+    def hosts(self, declared: Mapping[str, float]) -> Sequence[Mapping[str, float]] | None:
+        """Return the resources of each host, if the engine assigns them itself.
+
+        Args:
+            declared: `execution: {resources: …}`, which apply to hosts that the engine starts itself.
+
+        Returns:
+            The resources by host; None if the scheduler assigns those of this host.
+
+        Raises:
+            Refused: There are no hosts, with the reason.
+        """
+        return None
 
     def ship(self, project: str, code: bytes) -> None:
-        """Take an archive of the project at that path, which workers import from in its place."""
+        """Take the archive of a project that workers import from instead of that path."""
+
+    def close(self) -> None:
+        """Release the workers. Nothing is submitted afterwards."""
 
 
 class WorkerError(RuntimeError):

@@ -6,20 +6,20 @@ The engine that runs nothing: a plan is checked and shown, and every trial stays
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Literal
 
-from machinable.engines.base import Work
+from machinable.engines.base import Engine, Reach, Work
 from machinable.plan.spec import Outcome, TrialSpec
 
 __all__ = ["DryEngine", "LocalEngine"]
 
 
-class LocalEngine:
+class LocalEngine(Engine):
     """Runs each trial when it is submitted."""
 
     name = "local"
     slots = 1
-    reach: Literal["process"] = "process"
+    reach: Reach = "process"
+    runs_on_submit = True
 
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
         """The outcome is there when this returns."""
@@ -30,22 +30,18 @@ class LocalEngine:
             future.set_exception(error)
         return future
 
-    def close(self) -> None:
-        """There is nothing to let go of."""
 
-
-class DryEngine:
+class DryEngine(Engine):
     """Takes trials and leaves them as they are."""
 
     name = "dry"
     slots = 0
-    reach: Literal["process"] = "process"
+    reach: Reach = "process"
+    runs_on_submit = True
+    is_dry = True
 
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
         """The trial is pending for good."""
         future: Future[Outcome] = Future()
         future.set_result(Outcome(spec.uid, "pending", 0, 0.0))
         return future
-
-    def close(self) -> None:
-        """There is nothing to let go of."""

@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_args
 
 from machinable.engines.base import Engine, Reach
-from machinable.engines.local import DryEngine
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, UnknownName, did_you_mean, near_names
 
 if TYPE_CHECKING:
@@ -98,19 +97,18 @@ def _added() -> dict[str, EntryPoint]:
 def _checked(engine: Any) -> Engine:
     if not isinstance(engine, Engine):
         raise InvalidType(
-            f"{engine!r} is no engine",
+            f"{engine!r} is not an engine",
             given=engine,
-            todo=f"Give {', '.join(map(repr, KNOWN))}, a mapping with `type`, or an object with name, slots, reach, "
-            "submit and close.",
+            todo=f"Give {', '.join(map(repr, KNOWN))}, a mapping with `type`, or an instance of a subclass of "
+            "machinable.Engine.",
         )
-    least = 0 if isinstance(engine, DryEngine) else 1
-    for what, is_right, expected in (
-        ("name", isinstance(engine.name, str), "a text"),
-        ("slots", type(engine.slots) is int and engine.slots >= least, "a whole number of at least 1"),
-        ("reach", engine.reach in get_args(Reach), f"one of {', '.join(map(repr, get_args(Reach)))}"),
+    least = 0 if engine.is_dry else 1
+    for what, given, is_right, expected in (
+        ("name", engine.name, isinstance(engine.name, str), "a text"),
+        ("slots", engine.slots, type(engine.slots) is int and engine.slots >= least, "a whole number of at least 1"),
+        ("reach", engine.reach, engine.reach in get_args(Reach), f"one of {', '.join(map(repr, get_args(Reach)))}"),
     ):
         if not is_right:
-            given = getattr(engine, what)
             raise InvalidValue(
                 f"{what} of the engine {type(engine).__name__} is {given!r}",
                 given=given,

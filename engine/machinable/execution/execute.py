@@ -13,11 +13,10 @@ from machinable import ids
 from machinable.component.imports import source_digest
 from machinable.display.notebook import notebook_listeners
 from machinable.engines import registry
-from machinable.engines.base import Engine, OnProgress, Remote, Work
-from machinable.engines.local import DryEngine, LocalEngine
+from machinable.engines.base import Engine, OnProgress, Work
 from machinable.engines.processes.threads import idle_notice
 from machinable.errors import InvalidType, InvalidValue, Refused, StorageUnavailable, TrialsFailed
-from machinable.events import Listener, checked_listeners
+from machinable.events import Event, Listener, checked_listeners
 from machinable.execution.directory import backed_up, begin
 from machinable.execution.dry_run import PlannedOutcome, intentions, intentions_text
 from machinable.execution.environment import now
@@ -83,7 +82,7 @@ def execute(
     retries: int | None = None,
     retry_delay: float | None = None,
     timeout: float | None = None,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[Listener | Callable[[Event], None]] = (),
 ) -> Any: ...
 
 
@@ -108,7 +107,7 @@ def execute(task: Any = None, storage: Any = None, seed: Any = None, engine: Any
         on_failure: "raise" (default) and "continue" run all trials; "stop" starts none after the first failure.
         retries: further attempts of a trial that failed (default 0), with the same seed.
         retry_delay: seconds before one. timeout: seconds that an attempt may take.
-        listeners: functions that are called with each event.
+        listeners: functions that are called with each event, or instances of `machinable.events.Listener`.
 
     Returns:
         The `Execution`; for a list of tasks a list; with the engine "dry" the `Plan`, which is printed.
@@ -148,7 +147,7 @@ def _execute(
     function: Callable[..., Any] | None,
     *,
     project: Project | str | os.PathLike[str] | None = None,
-    listeners: Sequence[Listener] = (),
+    listeners: Sequence[Listener | Callable[[Event], None]] = (),
     **options: Any,
 ) -> Any:
     check_options(options)
@@ -262,8 +261,8 @@ class _Run:
 
             self.resumption = Resumption(self.stored, self.plan, is_stored_task, self.rule)
         self.tells_changes = not is_stored_task
-        if self.policy.timeout is not None and not hasattr(self.engine, "end"):
-            if not isinstance(self.engine, (LocalEngine, DryEngine)):  # others may run trials in other threads
+        if self.policy.timeout is not None and not self.engine.can_end:
+            if not self.engine.runs_on_submit:  # others may run trials in other threads
                 raise Refused(
                     f"the engine {self.engine.name!r} cannot end a trial whose time is over",
                     todo="Leave out the timeout, or use engine='processes'.",
@@ -286,7 +285,7 @@ class _Run:
     def execute(self, interrupts: Interrupts) -> Execution | Plan:
         if self.resumption is not None and self.tells_changes:
             print(self.resumption.changes.told_of(str(self.stored)), file=sys.stderr)
-        if isinstance(self.engine, DryEngine):
+        if self.engine.is_dry:
             print(intentions_text(self.plan, self.intentions()))
             return self.plan
         if self.resumption is not None and not self.resumption.to_run:
@@ -295,7 +294,7 @@ class _Run:
             return self.stored
         with interrupts.allowed():
             files = open_files(self.url, create=True) if self.stored is None else self.stored.files
-            if self.engine.reach == "anywhere" and files.reach != "anywhere" and not isinstance(self.engine, Remote):
+            if self.engine.reach == "anywhere" and files.reach != "anywhere" and not self.engine.ships:
                 raise Refused(
                     f"the engine {self.engine.name!r} has workers on other hosts, which do not reach {files.url}",
                     given=files.url,
@@ -328,15 +327,13 @@ class _Run:
         if self.function is None:
             pointers = Pointers(files, self._sources() if self.shares else {})
         journal = Journal(plan, files, folder, self.listeners, self.callbacks)
-        if hasattr(self.engine, "on_notice"):
-            # Who calls from Python without a listener has to know it, too: it looks like hanging.
-            self.engine.on_notice = lambda text: journal.notice(text) or print(text, file=sys.stderr)
+        self.engine.on_notice = functools.partial(_notify, journal)
         if self.resumption is not None:
             done = self.resumption.begin(self.plan, journal, pointers, engine, code)
         work, where = self._work(files, folder, refuge)
         here = work
         self._tell_idle_cores()
-        if self.policy.timeout is not None and not hasattr(self.engine, "end"):
+        if self.policy.timeout is not None and not self.engine.can_end:
             work = with_alarm(work, self.policy.timeout)
         exclusion = Exclusion(locks if self.shares else None, folder)
         scheduler = Scheduler(
@@ -410,10 +407,9 @@ class _Run:
                 locks=self.lock_choice,
             )
             return work, self.engine
-        if hasattr(self.engine, "on_progress"):
-            self.engine.on_progress = self._progress_listener()
-        if isinstance(self.engine, Remote):
-            self.engine.depot = StorageTransfer(files)
+        self.engine.on_progress = self._progress_listener()
+        if self.engine.ships:
+            self.engine.transfer = StorageTransfer(files)
             self.engine.ship(self.plan.project, self._shipped(files, folder))
             mark = digest(files.read(layout.join(folder, layout.EXECUTION)))
             elsewhere = WorkerTask(
@@ -441,34 +437,41 @@ class _Run:
         return archive.getvalue()
 
     def _progress_listener(self) -> OnProgress | None:
-        """What is told how far trials are: all listeners with a method `on_progress` or `on_record`."""
-        told = [tell for one in self.listeners if callable(tell := getattr(one, "on_progress", None))]
-        shown = [tell for one in self.listeners if callable(tell := getattr(one, "on_record", None))]
-        if not told and not shown:
+        """What passes progress and rows on to the listeners that take them; None if none does."""
+        progress = [one for one in self.listeners if one.hears(Listener.on_progress)]
+        rows = [one for one in self.listeners if one.hears(Listener.on_record)]
+        if not progress and not rows:
             return None
 
         def on_progress(uid: str, i: int | dict[str, Any], total: int | None) -> None:
             if isinstance(i, dict):
-                for tell in shown:
-                    tell(uid, i)
+                for one in rows:
+                    one.on_record(uid, i)
                 return
-            for tell in told:
-                tell(uid, i, total)
+            for one in progress:
+                one.on_progress(uid, i, total)
 
         return on_progress
 
     def _tell_idle_cores(self) -> None:
         """Tell listeners that take advice when this host could do more at a time."""
-        told = [tell for one in self.listeners if callable(tell := getattr(one, "on_advice", None))]
-        if not told or self.engine.reach == "anywhere":
+        listeners = [one for one in self.listeners if one.hears(Listener.on_advice)]
+        if not listeners or self.engine.reach == "anywhere":
             return
         threads = max(threads_of(use.resources, use.default_threads) for use in self.plan.uses)
         notice = idle_notice(min(self.engine.slots, len(self.plan)), threads, cores())
-        for tell in told if notice is not None else ():
-            tell(notice)
+        if notice is not None:
+            for one in listeners:
+                one.on_advice(notice)
 
     def close(self) -> None:
         self.engine.close()
+
+
+def _notify(journal: Journal, text: str) -> None:
+    """Pass a message of the engine to the listeners, or print it to stderr if none takes it."""
+    if not journal.notice(text):
+        print(text, file=sys.stderr)
 
 
 def _own(files: Files, locks: Locks, folder: str) -> Lease | None:

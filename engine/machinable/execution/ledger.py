@@ -20,6 +20,7 @@ from machinable.events import (
     TrialReused,
     TrialSkipped,
     TrialStarted,
+    name_of,
 )
 from machinable.execution.environment import now
 from machinable.plan.plan import Plan
@@ -117,11 +118,10 @@ class Journal:
         """Tell a person something, by the listeners that take that. Whether there was one."""
         is_told = False
         for listener in self._listeners:
-            tell = getattr(listener, "on_notice", None)
-            if callable(tell):
+            if listener.hears(Listener.on_notice):
                 is_told = True
                 try:
-                    tell(text)
+                    listener.on_notice(text)
                 except Exception:
                     self._warn(listener, "listener", "a notice")
         return is_told
@@ -203,7 +203,7 @@ class Journal:
         event = make()
         for listener in self._listeners:
             try:
-                listener(event)
+                listener.on_event(event)
             except Exception:
                 self._warn(listener, "listener", type(event).__name__)
 
@@ -218,12 +218,12 @@ class Journal:
             except Exception:
                 self._warn(callback, "callback", f"the trial {spec.uid}")
 
-    def _warn(self, function: Callable[..., Any], what: str, where: str) -> None:
+    def _warn(self, function: Any, what: str, where: str) -> None:
         """Say once that a function of the user raised; it is called on, for the next time it may not."""
         if id(function) in self._blamed:
             return
         self._blamed.add(id(function))
-        name = getattr(function, "__qualname__", repr(function))
+        name = name_of(function)
         warnings.warn(
             f"the {what} {name} raised an exception at {where}; the execution goes on, and this is not told again\n"
             f"{traceback.format_exc()}",

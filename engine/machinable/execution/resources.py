@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from machinable.engines.base import Engine, Remote
+from machinable.engines.base import Engine
 from machinable.errors import MachinableError, Refused, SeveralErrors, did_you_mean, near_names
 from machinable.plan.plan import Plan
 from machinable.plan.resources import parse_resources
@@ -95,19 +95,19 @@ class ClusterResources(Capacity):
     """What the hosts of an engine have that keeps account of it by itself. What fits on none of them is refused.
 
     Args:
-        places: what each of them has, by name.
+        hosts: what each of them has, by name.
     """
 
-    def __init__(self, places: Sequence[Mapping[str, float]]) -> None:
-        names = {name for place in places for name in place}
-        super().__init__({name: max(place.get(name, 0.0) for place in places) for name in names})
-        self._places = places
+    def __init__(self, hosts: Sequence[Mapping[str, float]]) -> None:
+        names = {name for host in hosts for name in host}
+        super().__init__({name: max(host.get(name, 0.0) for host in hosts) for name in names})
+        self._hosts = hosts
 
     def refuse(self, plan: Plan) -> None:
         """See that every trial could run alone on one host."""
         super().refuse(plan)
         for use in plan.uses:
-            if "cpus" not in use.resources and all(place.get("cpus", 1.0) < 1 for place in self._places):
+            if "cpus" not in use.resources and all(host.get("cpus", 1.0) < 1 for host in self._hosts):
                 raise Refused(
                     f"{use.component} takes 1 cpu, for it does not say how many, and no host has one",
                     at=use.at,
@@ -115,7 +115,7 @@ class ClusterResources(Capacity):
                     todo="Give a host cpus, or say that none is needed: `_resources_: {cpus: 0}`.",
                 )
             wanted = use.resources.items()
-            if not any(all(place.get(name, 0.0) >= amount for name, amount in wanted) for place in self._places):
+            if not any(all(host.get(name, 0.0) >= amount for name, amount in wanted) for host in self._hosts):
                 raise Refused(
                     f"{use.component} asks for {' and '.join(_shown(name, amount) for name, amount in wanted)}, "
                     "and no host has all of it",
@@ -149,9 +149,8 @@ def capacity_of(engine: Engine, declared: Mapping[str, object] | None) -> Capaci
     Raises:
         Refused: the hosts of the engine cannot be reached.
     """
-    if isinstance(engine, Remote):
-        return ClusterResources(engine.places(parse_resources(declared, "execution.resources")))
-    return Capacity(host_capacity(declared))
+    hosts = engine.hosts(parse_resources(declared, "execution.resources"))
+    return Capacity(host_capacity(declared)) if hosts is None else ClusterResources(hosts)
 
 
 def _number(amount: float) -> str:

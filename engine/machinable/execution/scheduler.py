@@ -177,7 +177,7 @@ class Scheduler:
         """How many trials may be submitted. None waits there that a failure would stop, or whose time counts."""
         if self._policy.on_failure == "stop" or self._policy.timeout is not None:
             return self.engine.slots
-        return self.engine.slots + int(getattr(self.engine, "ahead", 0))
+        return self.engine.slots + self.engine.prefetch
 
     # starting
 
@@ -347,7 +347,7 @@ class Scheduler:
         if not done:
             late = [future for future in self._running if self._deadline(future) <= time.monotonic()]
             for future in late:
-                self.engine.end(future)  # type: ignore[attr-defined]  # checked before the start
+                self.engine.end(future)
             for future in late:
                 wait([future])
                 self._ended(future, late=True)
@@ -365,9 +365,10 @@ class Scheduler:
         """By when a trial must have ended. Where it has to wait for a host, the time counts once it has begun."""
         spec, deadline = self._running[future]
         timeout = self._policy.timeout
-        if timeout is None or not hasattr(future, "began"):
+        if timeout is None or not self.engine.queues:
             return deadline
-        deadline = time.monotonic() + timeout if future.began is None else future.began + timeout
+        began = self.engine.began(future)
+        deadline = (time.monotonic() if began is None else began) + timeout
         self._running[future] = spec, deadline
         return deadline
 
@@ -432,10 +433,9 @@ class Scheduler:
 
     def _interrupt_running(self) -> None:
         """End what runs, and write that it was interrupted."""
-        act = getattr(self.engine, "interrupt", None)
         with suppress(KeyboardInterrupt):  # a further one: at once
-            if self._running and act is not None:
-                act()
+            if self._running and self.engine.can_interrupt:
+                self.engine.interrupt()
                 until = time.monotonic() + GRACE
                 pending = set(self._running)
                 while pending and time.monotonic() < until and not self._interrupts.is_hurried:
@@ -444,7 +444,7 @@ class Scheduler:
             if future.done() and _problem_of(future) is None:
                 self._ended(future)
                 continue
-            if not future.done() and hasattr(self.engine, "end"):
+            if not future.done():
                 self.engine.end(future)
             write_end(self._files, self.folder, spec, "interrupted", None)
             self.journal.interrupted(spec)

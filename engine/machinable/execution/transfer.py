@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future, wait
 from functools import partial
 
-from machinable.engines.base import Engine, Reach, Work
+from machinable.engines.base import Engine, Work
 from machinable.engines.processes.pool import Scratch
 from machinable.engines.transfer import pack_folder, unpack_folder
 from machinable.execution.worker_task import folders_needed, paths_required
@@ -18,7 +17,7 @@ from machinable.storage.files import DirectoryFiles, Files
 __all__ = ["Staging", "StorageTransfer", "folders_behind"]
 
 
-class Staging:
+class Staging(Engine):
     """An engine in front of another one, whose workers write into a temporary directory of this host.
 
     The folder of each trial is moved from there into the storage before its future is done, also if its worker was
@@ -32,9 +31,10 @@ class Staging:
     """
 
     def __init__(self, engine: Engine, files: Files, folder: str) -> None:
-        self.name: str = engine.name
-        self.slots: int = engine.slots
-        self.reach: Reach = engine.reach
+        self.name = engine.name
+        self.slots = engine.slots
+        self.reach = engine.reach
+        self.queues = engine.queues
         self._scratch = Scratch()
         self.directory = self._scratch.path
         self._engine = engine
@@ -61,18 +61,30 @@ class Staging:
         inner.add_done_callback(partial(self._ended, spec, outer))
         return outer
 
+    def began(self, future: Future[Outcome]) -> float | None:
+        """Return when a trial began in the engine behind."""
+        inner = self._inner.get(future)
+        return None if inner is None else self._engine.began(inner)
+
+    @property
+    def can_end(self) -> bool:
+        """Whether the engine behind ends trials."""
+        return self._engine.can_end
+
+    @property
+    def can_interrupt(self) -> bool:
+        """Whether the engine behind interrupts trials."""
+        return self._engine.can_interrupt
+
     def interrupt(self) -> None:
-        """Interrupt all trials that run, if the engine can."""
-        act: Callable[[], None] | None = getattr(self._engine, "interrupt", None)
-        if act is not None:
-            act()
+        """Interrupt all running trials, if the engine can."""
+        self._engine.interrupt()
 
     def end(self, future: Future[Outcome]) -> None:
         """End a trial, if the engine can."""
-        act: Callable[[Future[Outcome]], None] | None = getattr(self._engine, "end", None)
         inner = self._inner.get(future)
-        if act is not None and inner is not None:
-            act(inner)
+        if self.can_end and inner is not None:
+            self._engine.end(inner)
             wait([future])
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from machinable.component.imports import Code, importing, load_component
-from machinable.engines.base import OnProgress, reports
+from machinable.engines.base import OnProgress, PortableWork, reports
 from machinable.engines.processes.isolation import SavedProcessState
 from machinable.engines.processes.output import output_to
 from machinable.engines.processes.threads import ThreadLimit
@@ -99,7 +99,7 @@ def _working_directory_kept() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class WorkerTask:
+class WorkerTask(PortableWork):
     """Runs a trial in a worker, which gets this as plain data.
 
     Attributes:

@@ -173,7 +173,7 @@ def _run(request: Request) -> str:
 
     def listener(event: Event) -> None:
         # The first line says where results are stored, and this storage is temporary.
-        (progress if isinstance(event, ExecutionStarted) else shown)(event)
+        (progress if isinstance(event, ExecutionStarted) else shown).on_event(event)
 
     run = execute if request.function is None else execute(load_function(request.function, request.project))
     execution = run(

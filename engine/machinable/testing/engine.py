@@ -222,33 +222,33 @@ class EngineConformance:
         assert here == (engine.reach == "process")
 
     def test_a_trial_can_be_ended_and_the_next_one_runs(self, engine: Engine) -> None:
-        end = _optional(engine, "end")
+        _skip_unless(engine.can_end, "it does not end trials")
         with _begun(engine) as future:
-            end(future)
+            engine.end(future)
 
             assert future.done()
             assert isinstance(future.exception(), Exception)
         assert engine.submit(answer, trial(1)).result(PATIENCE).result["number"] == 1
 
     def test_a_trial_can_be_interrupted_and_the_next_one_runs(self, engine: Engine) -> None:
-        interrupt = _optional(engine, "interrupt")
+        _skip_unless(engine.can_interrupt, "it does not interrupt trials")
         with _begun(engine) as future:
-            interrupt()
+            engine.interrupt()
 
             assert isinstance(future.exception(PATIENCE), KeyboardInterrupt)
         assert engine.submit(answer, trial(1)).result(PATIENCE).result["number"] == 1
 
     def test_how_far_a_trial_is_can_be_heard(self, engine: Engine) -> None:
-        _optional(engine, "on_progress")
+        _skip_unless(engine.tells_progress, "it does not tell progress")
         engine.close()  # workers that are there need not know of it
         told: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
-        engine.on_progress = lambda *facts: told.put(facts)  # type: ignore[attr-defined]
+        engine.on_progress = lambda *facts: told.put(facts)
         try:
             engine.submit(steps, trial(1)).result(PATIENCE)
 
             assert told.get(timeout=PATIENCE) == ("000000000001", 3, 3)
         finally:
-            engine.on_progress = None  # type: ignore[attr-defined]
+            engine.on_progress = None
 
     def test_closing_twice_is_fine(self, engine: Engine) -> None:
         engine.submit(answer, trial()).result(PATIENCE)
@@ -276,11 +276,10 @@ class EngineConformance:
         assert (first.status, second.status, second.error["type"]) == ("finished", "failed", "Awkward")
 
 
-def _optional(engine: Engine, name: str) -> Any:
-    """What only some engines have."""
-    if not hasattr(engine, name):
-        pytest.skip(f"the engine {engine.name!r} has no {name}")
-    return getattr(engine, name)
+def _skip_unless(can: bool, reason: str) -> None:
+    """Skip the test of something that only some engines do."""
+    if not can:
+        pytest.skip(reason)
 
 
 @contextmanager

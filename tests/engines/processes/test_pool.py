@@ -66,10 +66,10 @@ def test_the_default_number_of_workers_is_that_of_usable_cores() -> None:
 
 
 def test_the_next_trials_may_wait_for_their_workers_while_trials_are_short(two: ProcessesEngine) -> None:
-    ahead = [two.ahead]
+    ahead = [two.prefetch]
     for work in (works.pid, failed, works.pid):  # the second says that it took half a second
         two.submit(work, trial()).result(PATIENCE)
-        ahead.append(two.ahead)
+        ahead.append(two.prefetch)
 
     assert ahead == [0, 2, 0, 2]
 

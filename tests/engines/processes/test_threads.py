@@ -13,6 +13,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import machinable as ml
+from machinable import events
 from machinable.engines.processes.threads import VARIABLES, ThreadLimit, ThreadsNotSet, idle_notice
 from machinable.errors import MalformedText
 
@@ -152,9 +153,7 @@ def test_listeners_that_take_advice_are_told_about_idle_cores(project: World, mo
     monkeypatch.setattr("machinable.execution.execute.cores", lambda: 3)
     told: list[str] = []
 
-    class Listener:
-        def __call__(self, event: object) -> None: ...
-
+    class Listener(events.Listener):
         def on_advice(self, text: str) -> None:
             told.append(text)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from machinable.engines.base import PortableWork
 from machinable.engines.ray.actor import Agent, Setup, TrialRequest
 from machinable.engines.transfer import pack_folder
 from machinable.plan.spec import Outcome, TrialSpec
@@ -20,7 +21,7 @@ from machinable.storage.files import DirectoryFiles
 from tests.engines.works import trial
 
 
-class Reads:
+class Reads(PortableWork):
     """Work in a storage that no worker reaches: gives what a folder has that it reads."""
 
     def __init__(self, directory: str = "") -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from machinable.engines.base import WorkerError, WorkerLost
+from machinable.engines.base import PortableWork, WorkerError, WorkerLost
 from machinable.engines.ray.actor import Reply, TrialRequest
 from machinable.engines.ray.dispatcher import AGAIN, FAILURES, SHORT, Dispatcher
 from machinable.plan.spec import Outcome, TrialSpec
@@ -138,7 +138,7 @@ def dispatcher(world: World) -> Iterator[Dispatcher]:
     dispatcher.close()
 
 
-class Work:
+class Work(PortableWork):
     """Work that can be done elsewhere, and needs folders."""
 
     def __init__(self, folders: list[str]) -> None:
@@ -172,7 +172,7 @@ def learn(world: World, dispatcher: Dispatcher, seconds: float) -> FakeAgent:
     world.answer(finished(errand, seconds))
     future.result(PATIENCE)
     until = time.monotonic() + PATIENCE
-    while not dispatcher.ahead and seconds < SHORT and time.monotonic() < until:
+    while not dispatcher.prefetch and seconds < SHORT and time.monotonic() < until:
         time.sleep(0)  # it thinks about that right after the outcome
     return agent
 
@@ -204,7 +204,7 @@ def test_short_trials_go_several_at_a_time(world: World, dispatcher: Dispatcher)
 
     assert {future.result(PATIENCE).state for future in futures} == {"finished"}
     assert most > 10
-    assert (dispatcher.slots, dispatcher.ahead) == (20, 40)
+    assert (dispatcher.slots, dispatcher.prefetch) == (20, 40)
 
 
 @pytest.mark.parametrize(("seconds", "room"), [(0.01, (2, 4)), (0.05, (1, 2)), (0.5, (1, 0))])
@@ -213,7 +213,7 @@ def test_the_next_trial_is_at_hand_unless_trials_take_long(
 ) -> None:
     learn(world, dispatcher, seconds)
 
-    assert (dispatcher.slots, dispatcher.ahead) == room
+    assert (dispatcher.slots, dispatcher.prefetch) == room
 
 
 def test_short_trials_are_shared_out_evenly(
@@ -389,7 +389,7 @@ def test_folders_go_to_agents_that_do_not_reach_the_storage_and_come_back(world:
         def store(self, archive: bytes) -> None:
             stored.append(archive)
 
-    dispatcher.depot = StorageTransfer()
+    dispatcher.transfer = StorageTransfer()
     work = Work(["a", "b"])
     futures = [dispatcher.submit(work, trial(number), "one") for number in range(2)]
     world.ready(reached=False)
@@ -412,7 +412,7 @@ def test_a_folder_that_cannot_be_stored_or_had_fails_its_trial(world: World, dis
         def store(self, archive: bytes) -> None:
             raise OSError("the disk is full")
 
-    dispatcher.depot = StorageTransfer()
+    dispatcher.transfer = StorageTransfer()
     first, second = dispatcher.submit(Work(["gone"]), trial(0), "one"), submit(dispatcher, 1)
     world.ready(reached=False)
     world.ready(reached=False)  # for the other work

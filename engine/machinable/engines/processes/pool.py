@@ -19,9 +19,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from machinable.engines.base import OnProgress, Work, WorkerError, WorkerLost
+from machinable.engines.base import Engine, Reach, Work, WorkerError, WorkerLost
 from machinable.engines.processes.parcel import Packer
 from machinable.engines.processes.threads import VARIABLES
 from machinable.engines.processes.worker import GRACE, read_message, write_message
@@ -90,7 +90,7 @@ PATIENCE = 2.0  # seconds that an idle worker gets to end when it is asked to
 SHORT = 0.2  # seconds below which a trial is worth to have the next one ready for its worker
 
 
-class ProcessesEngine:
+class ProcessesEngine(Engine):
     """Runs trials in workers that stay for the next one.
 
     Workers are new interpreters, so threads, GPUs and locks of this process are none of their business, and scripts
@@ -105,12 +105,12 @@ class ProcessesEngine:
     """
 
     name = "processes"
-    reach: Literal["host"] = "host"
+    reach: Reach = "host"
+    tells_progress = True
 
     def __init__(self, slots: int | str | None = None, recycle: int | None = None) -> None:
         self.slots = cores() if slots is None else _count("slots", slots)
         self.recycle = None if recycle is None else _count("recycle", recycle)
-        self.on_progress: OnProgress | None = None
         self.origin: Origin | None = None  # what workers have from this process, if not as it is when they start
         self._lock = threading.RLock()
         self._workers: list[_Worker] = []
@@ -123,7 +123,7 @@ class ProcessesEngine:
         self._packer = Packer()
 
     @property
-    def ahead(self) -> int:
+    def prefetch(self) -> int:
         """How many trials may wait for a worker: one for each while trials are short, and none else."""
         return self.slots if self._seconds < SHORT else 0
 
@@ -265,7 +265,7 @@ class ProcessesEngine:
             except Exception as error:
                 job.future.set_exception(error)
             else:
-                self._seconds = getattr(outcome, "seconds", SHORT)
+                self._seconds = outcome.seconds if isinstance(outcome, Outcome) else SHORT
                 job.future.set_result(outcome)
         elif reply.startswith(_ERROR):
             job.future.set_exception(WorkerError(loads(reply)["error"]))

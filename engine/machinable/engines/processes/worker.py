@@ -17,7 +17,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import BinaryIO
 
-from machinable.engines.base import Work, reports
+from machinable.engines.base import PortableWork, Work, reports
 from machinable.engines.processes.isolation import SavedProcessState
 from machinable.engines.processes.output import open_standard_streams
 from machinable.plan.spec import Outcome
@@ -141,7 +141,7 @@ class _Worker:
         work, spec = pickle.loads(message)  # noqa: S301  # made by the parent
         if work is not None:
             self._work = pickle.loads(work)  # noqa: S301
-            if hasattr(self._work, "begin"):
+            if isinstance(self._work, PortableWork):
                 self._work.begin()
         assert self._work is not None
         # Only now: who goes on with an execution whose process was killed either sees that this worker has begun, and

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from machinable.engines.base import Movable, WorkerLost
+from machinable.engines.base import PortableWork, WorkerLost
 from machinable.engines.processes.pool import Origin, ProcessesEngine, Scratch
 from machinable.engines.transfer import pack_folder, unpack_folder
 
@@ -147,7 +147,7 @@ class Agent:
         made = pickle.loads(work)  # noqa: S301  # made by the process that executes
         is_reached = True
         self._spool = None
-        if isinstance(made, Movable):
+        if isinstance(made, PortableWork):
             is_reached = made.is_reached()
             if not is_reached:
                 from machinable.storage.files import DirectoryFiles

@@ -15,7 +15,14 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
-from machinable.engines.base import Movable, OnProgress, StorageTransfer, Work, WorkerError, WorkerLost
+from machinable.engines.base import (
+    OnProgress,
+    PortableWork,
+    StorageTransfer,
+    Work,
+    WorkerError,
+    WorkerLost,
+)
 from machinable.engines.processes.parcel import Packer
 from machinable.engines.processes.pool import read_outcome
 from machinable.engines.ray.actor import Reply, TrialRequest
@@ -63,7 +70,11 @@ class WorkerProvider(Protocol):
 
 
 class TrialFuture(Future[Outcome]):
-    """The future of a trial that may have to wait. `began` is when it did not any more, by `time.monotonic`."""
+    """The future of a trial.
+
+    Attributes:
+        began: When the trial began, by `time.monotonic`; None while it waits for a worker.
+    """
 
     began: float | None = None
 
@@ -111,8 +122,9 @@ class Dispatcher:
         hired: how agents are had. on_progress: is told how far trials are. on_notice: is told if none come.
 
     Attributes:
-        slots: how many trials may be submitted. ahead: how many more are welcome, so that a worker has its next one at
-            hand, and an agent that has told how some ended gets further ones at once.
+        slots: How many trials may be submitted.
+        prefetch: How many more are worth submitting, so that each worker has its next one at hand.
+        transfer: The storage of the execution, for workers that do not reach it.
     """
 
     def __init__(
@@ -123,8 +135,8 @@ class Dispatcher:
         on_notice: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.slots = slots
-        self.ahead = 0
-        self.depot: StorageTransfer | None = None
+        self.prefetch = 0
+        self.transfer: StorageTransfer | None = None
         self._hired = hired
         self._at_once = slots
         self._on_progress = on_progress
@@ -140,7 +152,7 @@ class Dispatcher:
         self._works: dict[int, bytes] = {}
         self._kept: dict[str, Any] = {}
         self._work: Work | None = None
-        self._movable: Movable | None = None  # the same, if it is
+        self._movable: PortableWork | None = None  # the same, if it is
         self._packer = Packer()
         self._number = 0
         self._failures = 0
@@ -160,7 +172,7 @@ class Dispatcher:
         """
         if work is not self._work:
             self._works[len(self._works)] = pickle.dumps(work)
-            self._work, self._movable = work, work if isinstance(work, Movable) else None
+            self._work, self._movable = work, work if isinstance(work, PortableWork) else None
         self._number += 1
         home, folders = ("", ()) if self._movable is None else (self._movable.home(spec), self._movable.needs(spec))
         errand = TrialRequest(self._number, self._packer.pack(spec), spec.threads, home)
@@ -280,7 +292,7 @@ class Dispatcher:
         depth = max(map(self._depth, self._seconds), default=1)
         at_once = max([self._at_once, *limits.values()])
         self.slots = at_once * max(1, depth // 2)
-        self.ahead = at_once * (depth + depth // 2) - self.slots
+        self.prefetch = at_once * (depth + depth // 2) - self.slots
 
     def _depth(self, needs: Hashable) -> int:
         """How many trials an agent gets at a time."""
@@ -344,7 +356,7 @@ class Dispatcher:
 
     def _give(self, place: _Place, jobs: list[_Job]) -> None:
         luggage: dict[str, Any] = {}
-        if not place.is_reached and self.depot is not None:
+        if not place.is_reached and self.transfer is not None:
             for path in dict.fromkeys(path for job in jobs for path in job.folders):
                 if path in place.folders:
                     continue
@@ -352,7 +364,7 @@ class Dispatcher:
                     if path not in self._kept:
                         while len(self._kept) >= MOST:
                             del self._kept[next(iter(self._kept))]
-                        self._kept[path] = self._hired.keep(self.depot.fetch(path))
+                        self._kept[path] = self._hired.keep(self.transfer.fetch(path))
                 except Exception as error:
                     for job in [job for job in jobs if path in job.folders]:
                         jobs.remove(job)
@@ -407,8 +419,8 @@ class Dispatcher:
                 self._later(self._hired.fetch(kept), partial(self._fetched, job, reply, part))
                 return
         try:
-            if reply.archive is not None and self.depot is not None:
-                self.depot.store(reply.archive)
+            if reply.archive is not None and self.transfer is not None:
+                self.transfer.store(reply.archive)
         except Exception as error:
             self._fail(job, error)
             return

@@ -10,16 +10,16 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from inspect import signature
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from machinable.engines.base import OnProgress, StorageTransfer, Work
+from machinable.engines.base import Engine, Reach, Work
 from machinable.engines.ray.actor import Agent, OtherVersion, Setup
 from machinable.engines.ray.addresses import check_address, has_token, is_here, probe, unreachable
-from machinable.engines.ray.dispatcher import Dispatcher
+from machinable.engines.ray.dispatcher import Dispatcher, TrialFuture
 from machinable.errors import ImportFailed, InvalidValue, Refused, did_you_mean, near_names
 from machinable.plan.spec import Outcome, TrialSpec
 
@@ -61,7 +61,7 @@ class Needs(NamedTuple):
         return options
 
 
-class RayEngine:
+class RayEngine(Engine):
     """Runs trials on the hosts of a Ray cluster, each in a worker process as on `processes`.
 
     A cluster that this process is connected to already is used, and stays connected. Else it is the one at the address,
@@ -74,14 +74,14 @@ class RayEngine:
     """
 
     name = "ray"
-    reach: Literal["anywhere"] = "anywhere"
+    reach: Reach = "anywhere"
+    ships = True
+    tells_progress = True
+    queues = True
 
     def __init__(self, address: str | None = None, **options: Any) -> None:
         self.address = address
-        self.on_progress: OnProgress | None = None
-        self.on_notice: Callable[[str], None] | None = None
         self._options = options
-        self._depot: StorageTransfer | None = None
         self._ray: Any = None
         self._connection: _Connection | None = None
         self._declared: Mapping[str, float] = {}
@@ -96,7 +96,7 @@ class RayEngine:
     # what the scheduler knows
 
     @property
-    def slots(self) -> int:
+    def slots(self) -> int:  # type: ignore[override]
         """How many trials may be submitted: as many as the cluster has cores, and more while they are short.
 
         To look at it does not connect: before, it is one.
@@ -104,22 +104,11 @@ class RayEngine:
         return 1 if self._ray is None else self._started().slots
 
     @property
-    def ahead(self) -> int:
+    def prefetch(self) -> int:
         """How many more trials may wait for a worker: none while they are long."""
-        return 0 if self._dispatcher is None else self._dispatcher.ahead
+        return 0 if self._dispatcher is None else self._dispatcher.prefetch
 
-    @property
-    def depot(self) -> StorageTransfer | None:
-        """The storage, for workers that do not reach it."""
-        return self._depot
-
-    @depot.setter
-    def depot(self, depot: StorageTransfer | None) -> None:
-        self._depot = depot
-        if self._dispatcher is not None:
-            self._dispatcher.depot = depot
-
-    def places(self, declared: Mapping[str, float]) -> Sequence[Mapping[str, float]]:
+    def hosts(self, declared: Mapping[str, float]) -> Sequence[Mapping[str, float]]:
         """The resources of each host of the cluster.
 
         Args:
@@ -154,6 +143,10 @@ class RayEngine:
             future: Future[Outcome] = Future()
             future.set_exception(error)
             return future
+
+    def began(self, future: Future[Outcome]) -> float | None:
+        """Return when a trial began, by `time.monotonic`; None while it waits for a worker."""
+        return future.began if isinstance(future, TrialFuture) else None
 
     def interrupt(self) -> None:
         """Raise `KeyboardInterrupt` in all trials that run; those that wait do not begin. The futures tell the end."""
@@ -255,7 +248,7 @@ class RayEngine:
         if self._dispatcher is None:
             cores = sum(int(place.get("cpus", 0.0)) for place in self._places())
             self._dispatcher = Dispatcher(self, max(1, cores), lambda: self.on_progress, self._notice)
-            self._dispatcher.depot = self._depot
+        self._dispatcher.transfer = self.transfer
         return self._dispatcher
 
     def _places(self) -> list[dict[str, float]]:
