@@ -1,17 +1,24 @@
-"""Typed configurations: a nested `class Config` checks and completes the configuration before anything runs."""
+"""Typed configurations: a nested `class Config` checks and completes the configuration before anything runs.
+
+Pydantic checks the values, of dataclasses too. Imported only for components that have a `class Config`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import enum
 import os
-import pathlib
-import sys
+import re
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import lru_cache, partial
 from typing import Any
+
+import pydantic
+import pydantic.dataclasses
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, to_jsonable_python
 
 from machinable.component.base import Component
 from machinable.config.method_calls import calls_in, is_call
@@ -28,7 +35,10 @@ from machinable.serialization import Plain, as_plain, is_hidden
 
 __all__ = ["typed_config"]
 
-_DATES = (datetime.datetime, datetime.date, datetime.time)
+_CONFIG = pydantic.ConfigDict(arbitrary_types_allowed=True)
+_WRONG_TYPES = {"enum", "literal_error", "none_required", "is_instance_of", "int_from_float"}  # and *_type, *_parsing
+
+Keys: typing.TypeAlias = tuple["str | int", ...]
 
 
 def typed_config(
@@ -37,50 +47,145 @@ def typed_config(
     mixin_only: Collection[str] = (),
     shown: Mapping[str, Plain] | None = None,
 ) -> dict[str, Plain]:
-    """The configuration as the nested `class Config` of a component wants it; without one, as it is.
+    """Return the configuration as the nested `class Config` of a component declares it; without one, unchanged.
 
     Values are coerced and defaults filled in. Hidden keys need no declaration, and calls of config methods are not
     checked: they have no value yet.
 
     Args:
-        cls: the component. config: its configuration.
-        mixin_only: keys that nothing but mixins brings; those that `Config` does not declare are left out.
-        shown: what messages may show of the configuration; default: all of it.
+        cls: the component.
+        config: its configuration.
+        mixin_only: keys that only mixins bring; those that `Config` does not declare are left out.
+        shown: the part of the configuration that messages may show; default: all of it.
 
     Raises:
-        UnknownName: a key that `Config` does not declare. MissingKey: one that it needs. WrongType, MalformedText: a
-            value that it refuses. Several are reported together.
+        UnknownName: `Config` does not declare a key.
+        MissingKey: a key without default has no value.
+        WrongType: a value has another type.
+        MalformedText: a value violates a constraint or is refused by a validator.
+        SeveralErrors: several of these.
     """
     schema = getattr(cls, "Config", None)
     if schema is None:
         return dict(config)
-    check = _Check(f"{cls.__module__}.{cls.__qualname__}.Config", config if shown is None else shown)
-    declared = _declared(schema)
-    if declared is None:
+    label = f"{cls.__module__}.{cls.__qualname__}.Config"
+    if not _is_schema(schema):
         raise InvalidType(
-            f"{check.label} is neither a dataclass nor a pydantic model",
-            given=check.label,
-            todo="Put @dataclass above it.",
+            f"{label} is neither a dataclass nor a pydantic model", given=label, todo="Put @dataclass above it."
         )
-    values = {
-        key: value for key, value in config.items() if key in declared or not (key in mixin_only or is_hidden(key))
-    }
-    check.names(schema, values, ())
-    typed = check.model(schema, values) if _is_model(schema) else check.dataclass(schema, values, ())
+    check = _Check(label, config if shown is None else shown, coerces_bool=_is_model(schema))
+    declared = _declared(schema)
+    given = {key: value for key, value in config.items() if key in declared or key not in mixin_only}
+    values = check.declared_only(schema, given, ())
+    typed = check.validate(schema, values, ()) if not _has_calls(values) else check.partly(schema, values, ())
     SeveralErrors.raise_any(check.errors)
     result: dict[str, Plain] = _with_hidden(_plain(typed), config)
     return {key: result[key] for key in [*(k for k in config if k in result), *(k for k in result if k not in config)]}
 
 
 class _Check:
-    """Collects what is wrong with one configuration."""
+    """Collects the errors of one configuration.
 
-    def __init__(self, label: str, shown: Mapping[str, Plain]) -> None:
+    Args:
+        label: the name of the schema in messages.
+        shown: the part of the configuration that messages may show.
+        coerces_bool: whether true and false count as numbers, as they do for pydantic.
+    """
+
+    def __init__(self, label: str, shown: Mapping[str, Plain], *, coerces_bool: bool) -> None:
         self.label = label
         self.errors: list[MachinableError] = []
         self._shown = shown
+        self._coerces_bool = coerces_bool
 
-    def refuse(self, kind: type[MachinableError], keys: tuple[str | int, ...], what: str) -> None:
+    def declared_only(self, kind: Any, value: Any, keys: Keys) -> Any:
+        """Return the value without keys that are not declared, at any depth; note those that are not hidden."""
+        if isinstance(value, Mapping):
+            schema, kind_of = _inside(kind, value)
+            result = {}
+            for key, item in value.items():
+                if schema is None or key in _declared(schema):
+                    result[key] = self.declared_only(kind_of(key), item, (*keys, key))
+                elif _takes_others(schema):
+                    result[key] = item
+                elif not is_hidden(key):
+                    path = _path((*keys, key))
+                    known = _declared(schema)
+                    self.errors.append(UnknownName("key", key, known, path=path, details=[f"says {self.label}"]))
+            return result
+        if isinstance(value, list):
+            _, kind_of = _inside(kind, value)
+            return [self.declared_only(kind_of(i), item, (*keys, i)) for i, item in enumerate(value)]
+        if isinstance(value, bool) and not self._coerces_bool:
+            alternatives = set(_alternatives(kind))
+            if alternatives & {int, float} and not alternatives & {bool, Any, object}:
+                self._refuse(WrongType, keys, f"it must be {_expected(kind)}")
+                return int(value)  # reported once
+        if isinstance(value, str):
+            return _enum_member(kind, value)
+        return value
+
+    def validate(self, kind: Any, value: Any, keys: Keys) -> Any:
+        """Return the value as the declared type, or note its errors."""
+        try:
+            return _adapter(kind).validate_python([value])[0]
+        except pydantic.ValidationError as error:
+            found: dict[Keys, list[ErrorDetails]] = {}
+            for one in error.errors(include_url=False, include_input=False):
+                location = _location(value, one["loc"][1:])
+                if one["type"] == "missing" and location and isinstance(location[-1], int):
+                    location = location[:-1]  # an item of a tuple
+                found.setdefault(location, []).append(one)
+            for location, errors in found.items():
+                if not any(other != location and other[: len(location)] == location for other in found):
+                    self._note(kind, value, keys, location, errors)
+        except Exception as error:  # __post_init__ may raise anything
+            self._refused(keys, error)
+        return value
+
+    def partly(self, kind: Any, value: Any, keys: Keys) -> Any:
+        """Validate each part for itself, where the values of calls are not known yet."""
+        if isinstance(value, str) and is_call(value):
+            return value
+        if not _has_calls(value):
+            return _plain_field(self.validate(kind, value, keys))
+        schema, kind_of = _inside(kind, value)
+        if isinstance(value, list):
+            return [self.partly(kind_of(i), item, (*keys, i)) for i, item in enumerate(value)]
+        if schema is None:
+            return {key: self.partly(kind_of(key), item, (*keys, key)) for key, item in value.items()}
+        result: dict[str, Any] = {}
+        for name, field in _fields(schema).items():
+            given = [key for key in (name, field.alias or name) if key in value]
+            if given:
+                result[name] = self.partly(kind_of(given[0]), value[given[0]], (*keys, given[0]))
+            elif field.is_required():
+                self._missing((*keys, name))
+            else:
+                result[name] = field.get_default(call_default_factory=True)
+        return result
+
+    def _note(self, kind: Any, value: Any, keys: Keys, location: Keys, errors: list[ErrorDetails]) -> None:
+        place = (*keys, *location)
+        first = errors[0]
+        if first["type"] == "missing" and (not location or not isinstance(first["loc"][-1], int)):
+            self._missing(place)
+            return
+        declared = kind
+        for key in location:
+            declared = _inside(declared, value)[1](key)
+            value = value[key] if isinstance(value, Mapping) and key in value else _item(value, key)
+        if len(errors) > 1 or first["type"] == "missing" or _is_wrong_type(first["type"]):
+            self._refuse(WrongType, place, f"it must be {_expected(declared)}")
+        elif "error" in first.get("ctx", {}) and (not location or isinstance(value, Mapping)):
+            self._refused(place, first["ctx"]["error"])
+        elif "error" in first.get("ctx", {}):
+            self._refuse(MalformedText, place, str(first["ctx"]["error"]))
+        else:
+            text = re.sub(r"^\w+ should ", "it must ", first["msg"])
+            self._refuse(MalformedText, place, text)
+
+    def _refuse(self, error: type[MachinableError], keys: Keys, reason: str) -> None:
         given: Any = self._shown
         for key in keys:
             try:
@@ -88,256 +193,192 @@ class _Check:
             except (LookupError, TypeError):  # hidden
                 given = "…"
                 break
-        path = ".".join(map(str, keys))
-        self.errors.append(kind(f"{path} is {given!r}, but {what}", path=path, details=[f"says {self.label}"]))
+        path = _path(keys)
+        self.errors.append(error(f"{path} is {given!r}, but {reason}", path=path, details=[f"says {self.label}"]))
 
-    def names(self, kind: Any, value: Any, keys: tuple[str | int, ...]) -> None:
-        """Note the keys that are not declared, at any depth."""
-        schema = _schema_of(kind)
-        if schema is not None and isinstance(value, Mapping):
-            declared = _declared(schema) or {}
-            for key, item in value.items():
-                if key in declared:
-                    self.names(declared[key], item, (*keys, key))
-                elif not (is_hidden(key) or _takes_others(schema)):
-                    path = ".".join(map(str, (*keys, key)))
-                    self.errors.append(UnknownName("key", key, declared, path=path, details=[f"says {self.label}"]))
-            return
-        arguments = typing.get_args(kind)
-        if isinstance(value, list) and arguments:
-            for index, item in enumerate(value):
-                self.names(arguments[0], item, (*keys, index))
-        elif isinstance(value, Mapping) and len(arguments) == 2:
-            for key, item in value.items():
-                self.names(arguments[1], item, (*keys, key))
+    def _refused(self, keys: Keys, error: object) -> None:
+        place = _path(keys)
+        what = f"{self.label} refuses {place or 'the configuration'}: {error}"
+        self.errors.append(MalformedText(what, path=place or None))
 
-    def missing(self, keys: tuple[str | int, ...]) -> None:
-        path = ".".join(map(str, keys))
+    def _missing(self, keys: Keys) -> None:
+        path = _path(keys)
         self.errors.append(MissingKey(f"{path} has no value, and {self.label} needs one", path=path, given=path))
 
-    # pydantic
 
-    def model(self, schema: Any, values: Mapping[str, Plain]) -> dict[str, Any]:
-        pydantic: Any = sys.modules["pydantic"]
-        called = {key for key, value in values.items() if next(calls_in(value), None) is not None}
-        try:
-            if not called:
-                return _dumped(schema.model_validate(dict(values)))
-        except pydantic.ValidationError as error:
-            self._model_errors(error, ())
-            return {}
-        # Without the values that methods will give there is no model yet: each field is checked for itself.
-        result: dict[str, Any] = {}
-        for name, field in schema.model_fields.items():
-            given = [key for key in (name, field.alias) if key in values]
-            if not given:
-                if field.is_required():
-                    self.missing((name,))
-                else:
-                    result[name] = field.get_default(call_default_factory=True)
-            elif given[0] in called:
-                result[name] = values[given[0]]
-            else:
-                try:
-                    adapter = pydantic.TypeAdapter(typing.Annotated[(field.annotation, field)])
-                    result[name] = adapter.dump_python(adapter.validate_python(values[given[0]]))
-                except pydantic.ValidationError as error:
-                    self._model_errors(error, (name,))
-        return result
-
-    def _model_errors(self, error: Any, keys: tuple[str | int, ...]) -> None:
-        for one in error.errors(include_url=False, include_context=False, include_input=False):
-            place = (*keys, *one["loc"])
-            if one["type"] == "missing":
-                self.missing(place)
-            else:
-                wrong_type = one["type"].endswith(("_type", "_parsing", "_from_float"))
-                self.refuse(WrongType if wrong_type else MalformedText, place, one["msg"])
-
-    # dataclasses
-
-    def dataclass(self, schema: Any, values: Mapping[str, Plain], keys: tuple[str | int, ...]) -> Any:
-        """An instance; a dict if something is wrong, or calls are among the values."""
-        kinds = _declared(schema) or {}
-        arguments: dict[str, Any] = {}
-        faults = len(self.errors)
-        for field in dataclasses.fields(schema):
-            if not field.init:
-                continue
-            if field.name in values:
-                arguments[field.name] = self.value(kinds[field.name], values[field.name], (*keys, field.name))
-            elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-                self.missing((*keys, field.name))
-        if len(self.errors) > faults:
-            return arguments
-        if next(calls_in(values), None) is not None:
-            for field in dataclasses.fields(schema):
-                if field.name not in arguments and field.default is not dataclasses.MISSING:
-                    arguments[field.name] = field.default
-                elif field.name not in arguments and field.default_factory is not dataclasses.MISSING:
-                    arguments[field.name] = field.default_factory()
-            return arguments
-        try:
-            return schema(**arguments)
-        except Exception as error:  # __post_init__ says no with whatever it likes
-            place = ".".join(map(str, keys))
-            self.errors.append(
-                MalformedText(f"{self.label} refuses {place or 'the configuration'}: {error}", path=place or None)
-            )
-            return arguments
-
-    def value(self, kind: Any, value: Any, keys: tuple[str | int, ...]) -> Any:
-        """The value as that kind."""
-        if isinstance(value, str) and is_call(value):
-            return value
-        if kind is Any or kind is object or isinstance(kind, typing.TypeVar):
-            return value
-        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-        if origin is typing.Annotated:
-            return self.value(arguments[0], value, keys)
-        if origin in (typing.Union, types.UnionType):
-            return self._union(kind, arguments, value, keys)
-        if origin is typing.Literal:
-            if any(type(value) is type(choice) and value == choice for choice in arguments):
-                return value
-            self.refuse(WrongType, keys, f"it must be {' or '.join(map(repr, arguments))}")
-            return value
-        if _is_class(kind) and dataclasses.is_dataclass(kind):
-            if isinstance(value, Mapping):
-                return self.dataclass(kind, value, keys)
-        elif origin is tuple or kind is tuple:
-            if isinstance(value, list):
-                kinds = arguments or (Any, ...)
-                if len(kinds) == 2 and kinds[1] is ...:
-                    kinds = (kinds[0],) * len(value)
-                if len(kinds) == len(value):
-                    return tuple(
-                        self.value(k, v, (*keys, i)) for i, (k, v) in enumerate(zip(kinds, value, strict=True))
-                    )
-        elif (origin or kind) in (list, Sequence, set, frozenset, Set):
-            if isinstance(value, list):
-                inner = arguments[0] if arguments else Any
-                items = [self.value(inner, item, (*keys, index)) for index, item in enumerate(value)]
-                return items if (origin or kind) in (list, Sequence) else (origin or kind)(items)
-        elif (origin or kind) in (dict, Mapping):
-            if isinstance(value, Mapping):
-                key_kind, inner = arguments or (Any, Any)
-                return {
-                    self.value(key_kind, key, (*keys, key)): self.value(inner, item, (*keys, key))
-                    for key, item in value.items()
-                }
-        else:
-            return self._single(kind, value, keys)
-        self.refuse(WrongType, keys, f"it must be {_a(kind)}")
-        return value
-
-    def _union(self, kind: Any, kinds: tuple[Any, ...], value: Any, keys: tuple[str | int, ...]) -> Any:
-        # What is of one of the kinds already is not made another: 1 stays 1 in float | int.
-        for one in sorted(kinds, key=lambda k: type(value) is not k):
-            attempt = _Check(self.label, self._shown)
-            result = attempt.value(one, value, keys)
-            if not attempt.errors:
-                return result
-        self.refuse(WrongType, keys, f"it must be {' or '.join(_name(one) for one in kinds)}")
-        return value
-
-    def _single(self, kind: Any, value: Any, keys: tuple[str | int, ...]) -> Any:
-        if kind is None or kind is type(None):
-            if value is None:
-                return None
-            kind = None
-        elif _is_class(kind):
-            try:
-                return _coerced(kind, value)
-            except (ValueError, TypeError, KeyError):
-                pass
-        self.refuse(WrongType, keys, f"it must be {'null' if kind is None else _a(kind)}")
-        return value
+# types
 
 
-def _coerced(kind: type, value: Any) -> Any:
-    """The value as an instance of that class; ValueError, TypeError or KeyError if it cannot be one."""
-    if issubclass(kind, enum.Enum):
-        try:
-            return kind(value)
-        except ValueError:
-            return kind[value]
-    if issubclass(kind, os.PathLike):
-        return pathlib.Path(value) if kind is os.PathLike else kind(value)  # type: ignore[call-arg]
-    if isinstance(value, kind) and (not isinstance(value, bool) or kind in (bool, object)):
-        return value
-    if kind in (int, float) and isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        number = kind(value)
-        if isinstance(value, float) and number != value and value == value:
-            raise ValueError
-        return number
-    if kind in _DATES and isinstance(value, str):
-        return kind.fromisoformat(value)
-    raise TypeError
+@lru_cache(maxsize=256)
+def _list_adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
+    # In a list, because a schema takes no configuration from outside and what holds it does.
+    return pydantic.TypeAdapter(list[kind], config=_CONFIG)
+
+
+def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
+    try:
+        return _list_adapter(kind)
+    except TypeError:  # metadata of `Annotated` need not be hashable
+        return _list_adapter.__wrapped__(kind)
 
 
 def _is_class(kind: Any) -> bool:
     return isinstance(kind, type) and typing.get_origin(kind) is None  # Python 3.10 takes list[int] for a class
 
 
-def _name(kind: Any) -> str:
-    return "null" if kind in (None, type(None)) else kind.__name__ if _is_class(kind) else str(kind)
+def _is_model(kind: Any) -> bool:
+    return _is_class(kind) and issubclass(kind, pydantic.BaseModel)
 
 
-def _a(kind: Any) -> str:
-    name = _name(kind)
-    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
-
-
-def _is_model(schema: Any) -> bool:
-    pydantic: Any = sys.modules.get("pydantic")  # who has not imported it has no model of it
-    return pydantic is not None and _is_class(schema) and issubclass(schema, pydantic.BaseModel)
+def _is_schema(kind: Any) -> bool:
+    return _is_class(kind) and (issubclass(kind, pydantic.BaseModel) or dataclasses.is_dataclass(kind))
 
 
 def _takes_others(schema: Any) -> bool:
     return _is_model(schema) and schema.model_config.get("extra") == "allow"
 
 
-def _declared(schema: Any) -> dict[str, Any] | None:
-    """The kinds of the keys that a schema declares; None for what is no schema."""
-    if _is_model(schema):
-        fields = schema.model_fields
-        named = {field.alias: field.annotation for field in fields.values() if field.alias is not None}
-        return {name: field.annotation for name, field in fields.items()} | named
-    if _is_class(schema) and dataclasses.is_dataclass(schema):
-        hints = typing.get_type_hints(schema, localns=dict(vars(schema)), include_extras=True)
-        return {field.name: hints[field.name] for field in dataclasses.fields(schema) if field.init}
-    return None
+@lru_cache(maxsize=256)
+def _fields(schema: Any) -> dict[str, FieldInfo]:
+    if not _is_model(schema) and not pydantic.dataclasses.is_pydantic_dataclass(schema):
+        schema = pydantic.dataclasses.dataclass(schema, config=_CONFIG)
+    fields: dict[str, FieldInfo] = schema.__pydantic_fields__
+    return {name: field for name, field in fields.items() if field.init is not False}
 
 
-def _schema_of(kind: Any) -> Any:
-    """The one schema in `X`, `X | None` or `Annotated[X, …]`."""
-    if typing.get_origin(kind) in (typing.Union, types.UnionType, typing.Annotated):
-        found = [one for one in map(_schema_of, typing.get_args(kind)) if one is not None]
-        return found[0] if len(found) == 1 else None
-    return kind if _is_class(kind) and (_is_model(kind) or dataclasses.is_dataclass(kind)) else None
+@lru_cache(maxsize=256)
+def _declared(schema: Any) -> dict[str, Any]:
+    """Return the types of the keys that a schema declares, by name and alias."""
+    if typing.is_typeddict(schema):
+        return typing.get_type_hints(schema, include_extras=True)
+    declared = {}
+    for name, field in _fields(schema).items():
+        kind: Any = field.annotation
+        declared[name] = typing.Annotated[(kind, *field.metadata)] if field.metadata else kind
+        if field.alias is not None:
+            declared[field.alias] = declared[name]
+    return declared
 
 
-def _dumped(model: Any) -> dict[str, Any]:
-    """The fields of a model; what has no plain form in Python has one in JSON."""
-    result = dict(model.model_dump())
-    for name, value in result.items():
-        try:
-            _plain(value)
-        except WrongType:
-            result[name] = model.model_dump(mode="json", include={name})[name]
-    return result
+def _alternatives(kind: Any) -> Iterator[Any]:
+    """Yield the types of a union, without annotations and aliases."""
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        for one in typing.get_args(kind):
+            yield from _alternatives(one)
+    elif origin is typing.Annotated:
+        yield from _alternatives(typing.get_args(kind)[0])
+    elif isinstance(kind, typing.NewType):
+        yield from _alternatives(kind.__supertype__)
+    elif type(kind).__name__ == "TypeAliasType":
+        yield from _alternatives(kind.__value__)
+    else:
+        yield kind
+
+
+def _inside(kind: Any, value: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Return the schema that a mapping is for, or None, and what gives the type of an item by its key or index.
+
+    Of several schemas it is the one that declares most of the keys, as for pydantic.
+    """
+    alternatives = list(_alternatives(kind))
+    schemas = [one for one in alternatives if _is_schema(one) or typing.is_typeddict(one)]
+    if isinstance(value, Mapping) and schemas and Any not in alternatives:
+        schema = max(schemas, key=lambda one: sum(key in _declared(one) for key in value))
+        return schema, lambda key: _declared(schema).get(key, Any)
+    for one in alternatives:
+        arguments = typing.get_args(one)
+        if isinstance(value, Mapping) and len(arguments) == 2:
+            return None, partial(_argument, arguments[1:])
+        if isinstance(value, list) and typing.get_origin(one) is not typing.Literal and arguments:
+            return None, partial(_argument, arguments)
+    return None, partial(_argument, (Any,))
+
+
+def _argument(arguments: tuple[Any, ...], key: Any) -> Any:
+    if len(arguments) == 1 or arguments[-1] is ...:
+        return arguments[0]
+    return arguments[key] if key < len(arguments) else Any  # of a tuple
+
+
+def _enum_member(kind: Any, text: str) -> Any:
+    """Return the member of an enum with that name; pydantic knows them by value only."""
+    alternatives = list(_alternatives(kind))
+    for one in () if str in alternatives else alternatives:
+        if _is_class(one) and issubclass(one, enum.Enum) and text in one.__members__:
+            return text if any(member.value == text for member in one) else one[text]
+    return text
+
+
+# messages
+
+
+def _path(keys: Keys) -> str:
+    return ".".join(map(str, keys))
+
+
+def _item(value: Any, key: Any) -> Any:
+    return value[key] if isinstance(value, list) and isinstance(key, int) and key < len(value) else None
+
+
+def _location(value: Any, location: tuple[str | int, ...]) -> Keys:
+    """Return where an error of pydantic lies in the value, without the names of alternatives of a union."""
+    keys: list[str | int] = []
+    for index, key in enumerate(location):
+        if (isinstance(value, Mapping) and key in value) or _item(value, key) is not None:
+            keys.append(key)
+            value = value[key]
+        elif index == len(location) - 1 and isinstance(value, (Mapping, list)):
+            keys.append(key)  # it is missing
+    return tuple(keys)
+
+
+def _is_wrong_type(error: str) -> bool:
+    return error in _WRONG_TYPES or error.endswith(("_type", "_parsing"))
+
+
+def _name(kind: Any) -> str:
+    alternatives = list(_alternatives(kind))
+    if len(alternatives) > 1:
+        return " or ".join(map(_name, alternatives))
+    (kind,) = alternatives
+    if kind is type(None):
+        return "null"
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return " or ".join(map(repr, arguments))
+    if origin is None:
+        return "..." if kind is ... else getattr(kind, "__name__", str(kind))
+    return f"{getattr(origin, '__name__', origin)}[{', '.join(map(_name, arguments))}]"
+
+
+def _expected(kind: Any) -> str:
+    name = _name(kind)
+    if " or " in name or name == "null" or not name[:1].isalpha():  # a union, or a single literal
+        return name
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
+
+
+# plain values
+
+
+def _has_calls(value: Any) -> bool:
+    return next(calls_in(value), None) is not None
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, pydantic.BaseModel):
+        return {
+            name: _plain_field(item, partial(_json_field, value, name)) for name, item in value.model_dump().items()
+        }
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: _plain_field(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):
         return _plain(value.value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, (set, frozenset)):
@@ -345,8 +386,22 @@ def _plain(value: Any) -> Any:
     return as_plain(value)
 
 
+def _plain_field(value: Any, as_json: Callable[[], Any] | None = None) -> Any:
+    """Return plain data; what has no plain form in Python, such as a Decimal, has one in JSON."""
+    try:
+        return _plain(value)
+    except WrongType:
+        return as_plain(as_json() if as_json is not None else to_jsonable_python(value, fallback=lambda one: one))
+
+
+def _json_field(model: pydantic.BaseModel, name: str) -> Any:
+    return model.model_dump(mode="json", include={name})[name]
+
+
 def _with_hidden(result: Any, given: Any) -> Any:
-    """The result with the hidden keys that were given and not declared, at any depth."""
+    """Return the result with the hidden keys that were given and not declared, at any depth."""
+    if isinstance(result, list) and isinstance(given, list) and len(result) == len(given):
+        return [_with_hidden(one, other) for one, other in zip(result, given, strict=True)]
     if not (isinstance(result, dict) and isinstance(given, Mapping)):
         return result
     merged = {key: _with_hidden(value, given[key]) if key in given else value for key, value in result.items()}
