@@ -1,59 +1,292 @@
-"""Components that are called like modules of Python."""
+"""Import the code of components."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from machinable.component.imports import load_component, source_digest
-from machinable.plan.spec import Target
+from machinable.component.base import Component
+from machinable.component.imports import (
+    check_calls,
+    check_function,
+    import_module,
+    importing,
+    load_component,
+    load_mixin,
+    source_digest,
+)
+from machinable.errors import ImportFailed, InvalidType, MalformedText, MissingMember, SeveralErrors
+from machinable.plan.spec import MixinSpec, Target
 from machinable.storage.hashing import digest
+from tests.conftest import World
+
+HEAD = "from machinable.component.base import Component, Mixin\n"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Writes modules into a project of the given name; they are forgotten afterwards."""
+
+    def write(modules: dict[str, str], project: str = "project") -> str:
+        for name, text in modules.items():
+            path = tmp_path / project / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(HEAD + text)
+        return str(tmp_path / project)
+
+    before, flag, paths = set(sys.modules), sys.dont_write_bytecode, list(sys.path)
+    yield write
+    assert (sys.dont_write_bytecode, sys.path) == (flag, paths)
+    assert list(tmp_path.rglob("*.pyc")) == []
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def test_the_one_class_of_a_module_is_its_component(write: Callable[..., str]) -> None:
+    project = write(
+        {
+            "shelf_a": "class Base(Component): pass\nclass Work(Base): pass\nAlias = Work\nclass Other: pass\n",
+            "pkg/shelf_b": "from shelf_a import Base, Work\nclass Mine(Work): pass\nclass M(Mixin): pass\n",
+        }
+    )
+
+    assert load_component(Target("shelf_a"), project).__name__ == "Work"
+    assert load_component(Target("pkg.shelf_b"), project).__qualname__ == "Mine"
+    assert load_component(Target("pkg.shelf_b", "Base"), project).__module__ == "shelf_a"
+    assert load_mixin(MixinSpec("_m_", "pkg.shelf_b"), project).__name__ == "M"
+    assert load_component(Target("shelf_a"), project) is load_component(Target("shelf_a"), project)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "kind", "message"),
+    [
+        ("X = 1\n", None, MissingMember, "the module 'shelf' has no subclass of Component\n  Define it in"),
+        (
+            "class Two(Component): pass\nclass One(Component): pass\n",
+            None,
+            MalformedText,
+            "the module 'shelf' has several subclasses of Component: One, Two\n  Name one: _class_: One",
+        ),
+        (
+            "class Work(Component): pass\n",
+            "Wrok",
+            MissingMember,
+            "the module 'shelf' has no subclass of Component called 'Wrok'\n  Did you mean 'Work'?",
+        ),
+        (
+            "class Work(Component): pass\nclass Plain: pass\n",
+            "Plain",
+            MissingMember,
+            "no subclass of Component called 'Plain'",
+        ),
+        (
+            "import no_such_module_here\n",
+            None,
+            ImportFailed,
+            "the module 'shelf' does not import: ModuleNotFoundError: No module named 'no_such_module_here'",
+        ),
+        ("raise SystemExit(3)\n", None, ImportFailed, "the module 'shelf' does not import: SystemExit: 3"),
+        ("def x(:\n", None, ImportFailed, "the module 'shelf' does not import: SyntaxError"),
+    ],
+)
+def test_what_cannot_be_found_is_told(
+    text: str, name: str | None, kind: type[Exception], message: str, write: Callable[..., str]
+) -> None:
+    project = write({"shelf": text})
+    with pytest.raises(kind) as caught:
+        load_component(Target("shelf", name), project)
+
+    assert message in str(caught.value)
+    assert kind is not ImportFailed or caught.value.__cause__ is not None
+
+
+def test_a_module_that_is_not_there_says_where_it_was_expected(write: Callable[..., str]) -> None:
+    project = write({"shelf": ""})
+    with pytest.raises(ImportFailed, match=rf"Expected nets/dense\.py in {project}"):
+        load_component(Target("nets.dense"), project)
+
+
+def test_a_class_or_function_of_the_task_is_that_very_object(write: Callable[..., str]) -> None:
+    project = write(
+        {"shelf": "class Outer:\n    class Work(Component): pass\n    @staticmethod\n    def f(config): pass\nX = 1\n"}
+    )
+
+    assert load_component(Target("shelf", "Outer.Work", "class"), project).__qualname__ == "Outer.Work"
+    assert load_component(Target("shelf", "Outer.f", "function"), project).__qualname__ == "Outer.f"
+    with pytest.raises(MissingMember, match=r"nothing called 'Outer\.Wrk'\n  Did you mean 'Work'"):
+        load_component(Target("shelf", "Outer.Wrk", "class"), project)
+    with pytest.raises(InvalidType, match="shelf:Outer is not a subclass"):
+        load_component(Target("shelf", "Outer", "class"), project)
+    with pytest.raises(InvalidType, match="shelf:X cannot be called"):
+        load_component(Target("shelf", "X", "function"), project)
+
+
+def test_the_project_goes_before_all_other_directories(write: Callable[..., str]) -> None:
+    project = write({"this": "class Mine(Component): pass\n"})
+    sys.modules.pop("this", None)  # also a module of the standard library
+
+    assert load_component(Target("this"), project).__name__ == "Mine"
+
+
+def test_two_projects_may_have_modules_of_the_same_name(write: Callable[..., str]) -> None:
+    one = write({"shelf": "import part\nclass One(Component):\n    x = part.X\n", "part": "X = 1\n", "own": ""}, "one")
+    two = write({"shelf": "import part\nclass Two(Component):\n    x = part.X\n", "part": "X = 2\n"}, "two")
+
+    first: Any = load_component(Target("shelf"), one)
+    with importing(one):
+        own = __import__("own")
+    second: Any = load_component(Target("shelf"), two)
+    assert (first.__name__, first.x, second.__name__, second.x) == ("One", 1, "Two", 2)
+    assert sys.modules["own"] is own
+    third: Any = load_component(Target("shelf"), one)
+    assert (third.__name__, third.x) == ("One", 1)
+
+
+def test_overlapping_imports_leave_python_as_it_was(write: Callable[..., str]) -> None:
+    project = write({"shelf": ""})
+    first, second = importing(project), importing(project)
+    before = sys.dont_write_bytecode
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert sys.dont_write_bytecode and sys.path[0] == project
+    second.__exit__(None, None, None)
+    assert (sys.dont_write_bytecode, project in sys.path) == (before, False)
+
+
+class Methods(Component):
+    def config_rate(self, x: float) -> float:
+        return x
+
+
+def test_every_method_that_is_called_must_be_there() -> None:
+    check_calls(Methods, {"a": "rate(1)", "b": [{"c": "rate(2)"}]})
+    with pytest.raises(MissingMember) as caught:
+        check_calls(Methods, {"b": [{"c": "rte(2)"}]})
+    assert str(caught.value) == (
+        f"{__name__}.Methods has no method config_rte, which 'rte(2)' calls\n  in b[0].c\n  Did you mean rate(…)?"
+    )
+    with pytest.raises(SeveralErrors):
+        check_calls(Methods, {"a": "x()", "b": "y()"})
+
+
+def takes_all(config, flags, children, requires, tags, log, record, store, component, more=3): ...  # type: ignore[no-untyped-def]
+
+
+def test_a_function_takes_what_a_component_has_by_name() -> None:
+    assert check_function(takes_all) == (
+        "config",
+        "flags",
+        "children",
+        "requires",
+        "tags",
+        "log",
+        "record",
+        "store",
+        "component",
+    )
+    assert check_function(lambda: None) == ()
+    assert check_function(lambda *, store, flags: None) == ("store", "flags")
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda config, banana: None, "has the parameter banana, for which there is no value"),
+        (lambda confg: None, "Did you mean 'config'?"),
+        (lambda *args: None, r"has the parameter \*args"),
+        (lambda **config: None, r"has the parameter \*\*config"),
+        (lambda config, /: None, "takes config by position only"),
+    ],
+)
+def test_a_function_with_another_parameter_is_a_type_error(function: Any, message: str) -> None:
+    with pytest.raises(InvalidType, match=message):
+        check_function(function)
+
+
+def test_modules_of_any_former_project_make_way_for_those_of_this_one(tmp_path: Path) -> None:
+    for name in ("first", "second", "third"):
+        (tmp_path / name).mkdir()
+    for name in ("first", "third"):
+        (tmp_path / name / "same.py").write_text(f"WHERE = {name!r}\n")
+    assert import_module("same", str(tmp_path / "first")).WHERE == "first"
+    with importing(str(tmp_path / "second")):
+        pass
+    assert import_module("same", str(tmp_path / "third")).WHERE == "third"
+
+
+def test_the_digest_of_a_module_is_that_of_its_file(project: World) -> None:
+    here = project("components:\n  - work:\n", work="X = 1\n")
+    target = Target("work")
+    first = source_digest(target, str(here))
+    assert first == "sha256:" + sha256(b"X = 1\n").hexdigest()  # it is not imported
+    assert "work" not in sys.modules
+    assert source_digest(Target("nowhere.to_be"), str(here)) is None
+    assert source_digest(Target("sys"), str(here)) is None
+
+
+def test_the_digest_of_what_is_loaded_stays_that_of_what_was_loaded(project: World) -> None:
+    here = project("components:\n  - work:\n", work="X = 1\n")
+    import_module("work", str(here))
+    first = source_digest(Target("work"), str(here), as_loaded=True)
+    (here / "work.py").write_text("X = 2\n")
+    assert source_digest(Target("work"), str(here), as_loaded=True) == first
+    assert source_digest(Target("work"), str(here)) != first
+    del sys.modules["work"]
+    assert source_digest(Target("work"), str(here), as_loaded=True) != first
+
 
 NUMBERS = "from machinable import Component\nclass Numbers(Component):\n    x = {x}\n"
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def numbers_project(tmp_path: Path) -> Path:
     (tmp_path / "numbers.py").write_text(NUMBERS.format(x=1))
     return tmp_path
 
 
-def test_the_component_is_found_though_python_has_imported_its_own(project: Path) -> None:
+def test_the_component_is_found_though_python_has_imported_its_own(numbers_project: Path) -> None:
     import numbers
 
-    found = load_component(Target("numbers"), str(project))
+    found = load_component(Target("numbers"), str(numbers_project))
     assert (getattr(found, "x", None), sys.modules["numbers"]) == (1, numbers)
-    assert load_component(Target("numbers"), str(project)) is found
+    assert load_component(Target("numbers"), str(numbers_project)) is found
 
 
-def test_two_projects_have_their_own(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_two_projects_have_their_own(numbers_project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("other")
     (other / "numbers.py").write_text(NUMBERS.format(x=2))
-    found = [getattr(load_component(Target("numbers"), str(one)), "x", 0) for one in (project, other, project)]
+    found = [
+        getattr(load_component(Target("numbers"), str(one)), "x", 0)
+        for one in (numbers_project, other, numbers_project)
+    ]
     assert found == [1, 2, 1]
 
 
-def test_its_digest_is_that_of_the_projects_file(project: Path) -> None:
+def test_its_digest_is_that_of_the_projects_file(numbers_project: Path) -> None:
     target = Target("numbers")
-    expected = digest((project / "numbers.py").read_bytes())
-    assert source_digest(target, str(project)) == expected
-    load_component(target, str(project))
-    assert source_digest(target, str(project), as_loaded=True) == expected
+    expected = digest((numbers_project / "numbers.py").read_bytes())
+    assert source_digest(target, str(numbers_project)) == expected
+    load_component(target, str(numbers_project))
+    assert source_digest(target, str(numbers_project), as_loaded=True) == expected
 
 
 @pytest.mark.parametrize("order", [("numbers", "other"), ("other", "numbers")])
-def test_libraries_find_pythons_own_in_whatever_order(project: Path, order: tuple[str, str]) -> None:
-    (project / "other.py").write_text(
+def test_libraries_find_pythons_own_in_whatever_order(numbers_project: Path, order: tuple[str, str]) -> None:
+    (numbers_project / "other.py").write_text(
         "import fractions\nfrom machinable import Component\n"
         "class Other(Component):\n    half = fractions.Fraction(1, 2)\n"
     )
     script = (
         "import sys\nassert 'numbers' not in sys.modules\n"
         "from machinable.component.imports import load_component\nfrom machinable.plan.spec import Target\n"
-        f"print([load_component(Target(name), {str(project)!r}).__name__ for name in {order!r}])\n"
+        f"print([load_component(Target(name), {str(numbers_project)!r}).__name__ for name in {order!r}])\n"
     )
     printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert printed.stdout == f"{[name.title() for name in order]}\n"
@@ -70,3 +303,39 @@ def test_a_module_that_is_no_component_is_found_first_as_ever(tmp_path: Path) ->
     )
     printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert printed.stdout == "7\n"
+
+
+def test_the_module_of_the_project_is_found_though_a_library_of_that_name_is_loaded(tmp_path: Path) -> None:
+    import yaml
+
+    (tmp_path / "yaml.py").write_text(NUMBERS.format(x=3))
+
+    found: Any = load_component(Target("yaml"), str(tmp_path))
+
+    assert (found.x, sys.modules["yaml"]) == (3, yaml)
+    assert load_component(Target("yaml"), str(tmp_path)) is found
+
+
+def test_a_module_beside_a_script_does_not_stand_in_for_the_one_of_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, x in (("scripts", 1), ("project", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train_net.py").write_text(NUMBERS.format(x=x))
+    monkeypatch.syspath_prepend(str(tmp_path / "scripts"))
+    beside = __import__("train_net")
+
+    found: Any = load_component(Target("train_net"), str(tmp_path / "project"))
+
+    assert (found.x, beside.Numbers.x) == (2, 1)
+
+
+def test_a_module_that_was_imported_through_a_link_is_not_imported_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "linked_net.py").write_text(NUMBERS.format(x=1))
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.syspath_prepend(str(tmp_path / "link"))
+
+    assert load_component(Target("linked_net"), str(tmp_path / "real")) is __import__("linked_net").Numbers

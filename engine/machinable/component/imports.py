@@ -1,6 +1,7 @@
-"""Finds the code of components: imports their modules, with the project first and without writing into it.
+"""Import the code of components: with the project first in `sys.path`, and without writing into the project.
 
-Modules of a project that are called like modules of Python, such as `numbers`: neither stands in for the other.
+The module of a project may have the name of a module that Python or a library has loaded, such as `numbers` or `yaml`.
+Both stay usable: the project's module then has another name in `sys.modules`.
 """
 
 from __future__ import annotations
@@ -33,16 +34,12 @@ from machinable.plan.spec import MixinSpec, Target
 __all__ = [
     "FUNCTION_PARAMETERS",
     "Code",
-    "alias_of",
     "check_calls",
     "check_function",
-    "file_of",
     "import_module",
-    "import_namesake",
     "importing",
     "load_component",
     "load_mixin",
-    "shield",
     "source_digest",
 ]
 
@@ -60,7 +57,7 @@ _projects: set[str] = set()
 
 @contextmanager
 def importing(project: str | None) -> Iterator[None]:
-    """Meanwhile imports look into the project directory first, and write no bytecode: it stays as it is."""
+    """Let imports within the block look into the project directory first, and write no bytecode."""
     global _depth, _bytecode_before, _last_project
     with _lock:
         if _depth == 0:
@@ -71,7 +68,7 @@ def importing(project: str | None) -> Iterator[None]:
                 _forget_modules(_projects - {project}, project)
                 _projects.add(project)
                 _last_project = project
-                shield(project)
+                _import_standard_modules(project)
             sys.path.insert(0, project)
     try:
         yield
@@ -85,7 +82,7 @@ def importing(project: str | None) -> Iterator[None]:
 
 
 def _forget_modules(former: set[str], project: str) -> None:
-    """Modules of other projects do not stand in for those of this one that have the same name."""
+    """Remove the modules of other projects from `sys.modules` whose names this project uses."""
     if not former:
         return
     from importlib.machinery import PathFinder
@@ -108,15 +105,19 @@ def _forget_modules(former: set[str], project: str) -> None:
 
 
 def import_module(name: str, project: str | None = None) -> ModuleType:
-    """The module of that import path.
+    """Import a module of the project, or of the environment.
+
+    Args:
+        name: its import path.
+        project: the project directory.
 
     Raises:
         ImportFailed: it does not import; the original error is its cause.
     """
     try:
         with importing(project):
-            file = file_of(name, project)
-            return importlib.import_module(name) if file is None else import_namesake(name, file)
+            file = _shadowed_file(name, project)
+            return importlib.import_module(name) if file is None else _import_shadowed(name, file)
     except (Exception, SystemExit) as error:
         todo = None
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
@@ -131,11 +132,17 @@ def import_module(name: str, project: str | None = None) -> ModuleType:
 
 
 def load_component(target: Target, project: str | None) -> Code:
-    """The class or function of a component.
+    """Return the class or function of a component.
+
+    Args:
+        target: where it is defined.
+        project: the project directory.
 
     Raises:
-        ImportFailed: its module does not import. MissingMember: there is no such class or function in it.
-        MalformedText: several classes could be meant. InvalidType: what is there is neither.
+        ImportFailed: its module does not import.
+        MissingMember: there is no such class or function in it.
+        MalformedText: several classes match.
+        InvalidType: what has that name is neither a component nor a function.
     """
     with importing(project):
         found = _remembered(target.module, target.name, target.kind, project)
@@ -156,7 +163,7 @@ def load_component(target: Target, project: str | None) -> Code:
 
 
 def load_mixin(mixin: MixinSpec, project: str | None) -> type[Mixin]:
-    """The class of a mixin; errors as of `load_component`."""
+    """Return the class of a mixin; raise errors as `load_component` does."""
     with importing(project):
         found = _remembered(mixin.module, mixin.class_name, "mixin", project)
         if found is None:
@@ -167,19 +174,21 @@ def load_mixin(mixin: MixinSpec, project: str | None) -> type[Mixin]:
 
 
 def source_digest(target: Target, project: str | None, *, as_loaded: bool = False) -> str | None:
-    """The digest of the source file of a component's module, `sha256:…`; None if there is none.
+    """Return the digest of the source file of a component's module, `sha256:…`; None if there is none.
 
-    A module that is not imported yet is looked for, and not imported; the packages that it is in are.
+    A module that is not imported yet is found without importing it; the packages around it are imported.
 
     Args:
-        as_loaded: what counts is the file as it was when this was asked first since the module was imported: an edit
-            changes nothing in a process that has imported it.
+        target: where the component is defined.
+        project: the project directory.
+        as_loaded: return the digest of the first call since the module was imported: an edit changes nothing in a
+            process that has imported it.
     """
     from hashlib import sha256
     from importlib.util import find_spec
 
-    file = file_of(target.module, project)
-    module = sys.modules.get(target.module if file is None else alias_of(target.module))
+    file = _shadowed_file(target.module, project)
+    module = sys.modules.get(target.module if file is None else _alias(target.module))
     known, found = _digests.get(target.module, (None, None))
     if as_loaded and known is module and module is not None:
         return found
@@ -204,7 +213,7 @@ def _remembered(module: str, name: str | None, kind: str, project: str | None) -
     known, found = _found.get((module, name, kind), (None, None))
     if known is None or sys.modules.get(known.__name__) is not known:
         return None
-    return found if known.__name__ == module or known.__file__ == file_of(module, project) else None
+    return found if known.__name__ == module or known.__file__ == _shadowed_file(module, project) else None
 
 
 def _class_of(module: ModuleType, name: str | None, base: type) -> type:
@@ -232,7 +241,7 @@ def _class_of(module: ModuleType, name: str | None, base: type) -> type:
             f"the module {module.__name__!r} has several subclasses of {base.__name__}: {names}",
             given=module.__name__,
             known=[cls.__qualname__ for cls in candidates],
-            todo=f"Say which one is meant: _class_: {candidates[0].__qualname__}",
+            todo=f"Name one: _class_: {candidates[0].__qualname__}",
         )
     return candidates[0]
 
@@ -254,7 +263,11 @@ def _missing(module: ModuleType, what: str, given: str | None, known: Any) -> Mi
 
 
 def check_calls(cls: type[Component], config: Mapping[str, Any]) -> None:
-    """See that a class has every config method that a configuration calls.
+    """Check that a class has every config method that a configuration calls.
+
+    Args:
+        cls: the component.
+        config: its configuration.
 
     Raises:
         MissingMember: it lacks one; several are reported together.
@@ -272,7 +285,10 @@ def check_calls(cls: type[Component], config: Mapping[str, Any]) -> None:
 
 
 def check_function(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The parameters that a function gets when it is a component.
+    """Return the parameters that a function gets when it is a component.
+
+    Args:
+        function: the function.
 
     Raises:
         InvalidType: it has a parameter that nothing is given for, or it cannot be called by names.
@@ -302,56 +318,43 @@ def check_function(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(given)
 
 
-def file_of(name: str, project: str | None) -> str | None:
-    """The file of the project that is called like a module of Python; None for all other names."""
-    if project is None or name not in sys.stdlib_module_names:
+def _shadowed_file(name: str, project: str | None) -> str | None:
+    """Return the project's file of a module whose name belongs to another module; None for all other names.
+
+    That is a module of Python, or one that was loaded from elsewhere.
+    """
+    if project is None or "." in name:
         return None
     file = os.path.join(project, f"{name}.py")
-    return file if os.path.isfile(file) else None
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    if loaded in (file, os.path.join(project, name, "__init__.py")):
+        return None
+    if loaded is None and name not in sys.stdlib_module_names:
+        return None
+    if not os.path.isfile(file) or (loaded is not None and _is_same_file(loaded, file)):
+        return None
+    return file
 
 
-def alias_of(name: str) -> str:
-    """What the project's module is called in `sys.modules`."""
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def _alias(name: str) -> str:
     return f"project_{name}"
 
 
-def shield(project: str) -> None:
-    """Import the modules of Python after which components of the project are called.
-
-    Other libraries need those, and would find the project's when they look into its directory first.
-    """
-    try:
-        names = [entry[:-3] for entry in os.listdir(project) if entry.endswith(".py")]
-    except OSError:
-        return
-    for name in names:
-        file = file_of(name, project)
-        if file is not None and name not in sys.modules:
-            with open(file, "rb") as source:
-                is_ours = b"machinable" in source.read()
-            if is_ours:  # a module of another kind may be meant to be found first
-                _import_pythons(name, project)
-
-
-def _import_pythons(name: str, project: str) -> None:
-    before = sys.path[:]
-    sys.path[:] = [place for place in before if os.path.abspath(place) != project]
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        pass  # this Python comes without it
-    finally:
-        sys.path[:] = before
-
-
-def import_namesake(name: str, file: str) -> ModuleType:
-    """The module of the project, which goes by another name in `sys.modules`."""
-    alias = alias_of(name)
+def _import_shadowed(name: str, file: str) -> ModuleType:
+    """Import the project's module under its alias."""
+    alias = _alias(name)
     module = sys.modules.get(alias)
     if module is not None and module.__file__ == file:
         return module
     if name not in sys.modules:
-        _import_pythons(name, os.path.dirname(file))
+        _import_standard_module(name, os.path.dirname(file))
     spec = spec_from_file_location(alias, file)
     assert spec is not None
     assert spec.loader is not None
@@ -362,3 +365,31 @@ def import_namesake(name: str, file: str) -> ModuleType:
         del sys.modules[alias]
         raise
     return module
+
+
+def _import_standard_modules(project: str) -> None:
+    """Import the modules of Python that have the name of a component of the project.
+
+    Libraries need them, and would find the project's when they look into its directory first.
+    """
+    try:
+        names = [entry[:-3] for entry in os.listdir(project) if entry.endswith(".py")]
+    except OSError:
+        return
+    for name in names:
+        if name in sys.stdlib_module_names and name not in sys.modules:
+            with open(os.path.join(project, f"{name}.py"), "rb") as source:
+                is_component = b"machinable" in source.read()
+            if is_component:  # a module of another kind may be there to replace Python's
+                _import_standard_module(name, project)
+
+
+def _import_standard_module(name: str, project: str) -> None:
+    before = sys.path[:]
+    sys.path[:] = [place for place in before if os.path.abspath(place) != project]
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        pass  # this Python comes without it
+    finally:
+        sys.path[:] = before
