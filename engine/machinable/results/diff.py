@@ -1,259 +1,57 @@
-"""How two trials differ in what came out of them: states, results, rows and artifacts, by bytes and then by value.
+"""Compare stored trials and executions.
 
-Which trials of two executions belong together, so that they can be compared.
-What two executions ran in: versions of Python and packages, host, platform, engine and the state of the code.
-How the code of two executions differs: which files of the backups, and which lines of them.
+Two trials differ in states, results, rows and artifacts: compared by bytes, then by value. Trials of two executions are
+matched first. Executions differ in what they ran in: versions, host, platform, engine, and the state of their code.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import sys
-import zipfile
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from machinable.errors import Damaged, MachinableError
+import msgspec
+
+from machinable.errors import MachinableError
 from machinable.results.trial import Trial
 from machinable.serialization import Plain, canonical, dumps
+from machinable.storage.formats.registry import load
 
 __all__ = [
     "TIMES",
     "Change",
     "Difference",
-    "FileChange",
     "Matched",
     "Verdict",
-    "code_changes",
     "code_facts_changes",
     "compare",
     "differences",
     "environment_changes",
     "match",
-    "names_in",
     "package_changes",
     "verdict",
 ]
 
-
-class Matched(NamedTuple):
-    """Pairs of trials in the order of the first execution, and those that have no counterpart."""
-
-    pairs: list[tuple[Trial, Trial]]
-    only_one: list[Trial]
-    only_other: list[Trial]
-
-
-def match(one: Iterable[Trial], other: Iterable[Trial]) -> Matched:
-    """Pair trials: those of the same uid, then those that were asked for alike, then those of the same component.
-
-    Asked for alike are trials of one component, version and number of repetition; among equal ones the order counts.
-    """
-    first, second = list(one), list(other)
-    partners: dict[int, Trial] = {}
-    taken: set[int] = set()
-    for key in (_uid, _wish, _place, _component):
-        waiting: dict[Hashable, list[Trial]] = {}
-        for trial in second:
-            if id(trial) not in taken:
-                waiting.setdefault(key(trial), []).append(trial)
-        for members in waiting.values():
-            members.reverse()
-        for trial in first:
-            candidates = waiting.get(key(trial)) if id(trial) not in partners else None
-            if candidates:
-                partners[id(trial)] = found = candidates.pop()
-                taken.add(id(found))
-    pairs = [(trial, partners[id(trial)]) for trial in first if id(trial) in partners]
-    return Matched(
-        pairs,
-        [trial for trial in first if id(trial) not in partners],
-        [trial for trial in second if id(trial) not in taken],
-    )
-
-
-def _uid(trial: Trial) -> Hashable:
-    return trial.uid
-
-
-def _numbers(trial: Trial) -> tuple[tuple[str, int], ...]:
-    """The numbers of its repetitions."""
-    flags = trial.planned("flags")
-    names = [name for name in flags if "_NUMBER" in name and name.replace("_NUMBER", "_SEED") in flags]
-    return tuple((name, flags[name]) for name in names)
-
-
-def _wish(trial: Trial) -> Hashable:
-    return trial.component, canonical(trial.version), _numbers(trial)
-
-
-def _place(trial: Trial) -> Hashable:
-    return trial.component, _numbers(trial)
-
-
-def _component(trial: Trial) -> Hashable:
-    return trial.component
-
-
-class Change(NamedTuple):
-    """A fact that differs; None where one side does not have it."""
-
-    name: str
-    before: Plain
-    after: Plain
-
-    def as_data(self) -> dict[str, Plain]:
-        """The change for programs."""
-        return self._asdict()
-
-
-_FACTS = (
-    ("python", ("python",)),
-    ("platform", ("platform",)),
-    ("machine", ("machine",)),
-    ("engine", ("engine", "type")),
-    ("host", ("host", "name")),
-    ("user", ("host", "user")),
-)
-_CODE = (
-    ("commit", ("code", "commit")),
-    ("branch", ("code", "branch")),
-    ("uncommitted changes", ("code", "dirty")),
-    ("backup", ("code", "backup")),
-)
-
-
-def environment_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """What differs around the code of two executions, by their execution.json; packages apart."""
-    return _changes(_FACTS, before, after)
-
-
-def code_facts_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """What differs in what is known about the code of two executions: commit, branch, digest of the backup."""
-    return _changes(_CODE, before, after)
-
-
-def _changes(
-    facts: tuple[tuple[str, tuple[str, ...]], ...], before: Mapping[str, Any], after: Mapping[str, Any]
-) -> list[Change]:
-    found = [Change(name, _at(before, keys), _at(after, keys)) for name, keys in facts]
-    return [change for change in found if change.before != change.after]
-
-
-def _at(data: Mapping[str, Any], keys: tuple[str, ...]) -> Plain:
-    value: Any = data
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def package_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """Packages with another version, those that are missing, and new ones, by the execution.json of two executions."""
-    one, other = (data.get("packages") or {} for data in (before, after))
-    names = sorted({*one, *other})
-    return [Change(name, one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)]
-
-
-LARGEST = 2**20  # bytes of a file that is compared line by line
-
-
-class FileChange(NamedTuple):
-    """A file that differs.
-
-    Attributes:
-        name: its path in the project. how: `changed`, `new` or `missing`.
-        lines: a unified diff, without line breaks; None for what is no text, or too long to be compared.
-    """
-
-    name: str
-    how: str
-    lines: list[str] | None
-
-    def as_data(self) -> dict[str, Plain]:
-        """The change for programs."""
-        return self._asdict()
-
-
-def names_in(archive: bytes) -> list[str]:
-    """The files in a code backup.
-
-    Raises:
-        Damaged: it is no archive.
-    """
-    return sorted(_open(archive).NameToInfo)
-
-
-def code_changes(before: bytes, after: bytes) -> list[FileChange]:
-    """The files that differ between two code backups, by name.
-
-    Raises:
-        Damaged: one of them cannot be read.
-    """
-    if before == after:
-        return []
-    one, other = _open(before), _open(after)
-    changes = []
-    for name in sorted({*one.NameToInfo, *other.NameToInfo}):
-        mine, theirs = one.NameToInfo.get(name), other.NameToInfo.get(name)
-        if mine is None:
-            changes.append(FileChange(name, "new", _diff(name, "", _text(other, name))))
-        elif theirs is None:
-            changes.append(FileChange(name, "missing", _diff(name, _text(one, name), "")))
-        elif (mine.CRC, mine.file_size, mine.external_attr) != (theirs.CRC, theirs.file_size, theirs.external_attr):
-            changes.append(FileChange(name, "changed", _diff(name, _text(one, name), _text(other, name))))
-    return changes
-
-
-def _open(archive: bytes) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(io.BytesIO(archive))
-    except zipfile.BadZipFile as error:
-        raise Damaged(f"a code backup cannot be read: {error}", todo="Restore code.zip from a copy.") from error
-
-
-def _text(archive: zipfile.ZipFile, name: str) -> str | None:
-    """The content of a text file, None for another one."""
-    if archive.getinfo(name).file_size > LARGEST:
-        return None
-    try:
-        text = archive.read(name).decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise Damaged(f"{name} in a code backup cannot be read: {error}", given=name) from error
-    return None if "\0" in text else text
-
-
-def _diff(name: str, before: str | None, after: str | None) -> list[str] | None:
-    if before is None or after is None:
-        return None
-    from difflib import unified_diff
-
-    return list(unified_diff(before.splitlines(), after.splitlines(), name, name, lineterm=""))
-
-
 Verdict: TypeAlias = Literal["identical", "equal within tolerance", "different"]
 
-TIMES = frozenset({"_timestamp", "_seconds_taken", "_total_seconds_taken"})  # columns that are never the same
+TIMES = frozenset({"_timestamp", "_seconds_taken", "_total_seconds_taken"})  # columns that always differ
 
 _MISSING: Any = object()
 _NUMBERS = "iufc"  # kinds of arrays
-_WIDEST = 60
+_MAX_WIDTH = 60  # characters of a value
 
 
-@dataclass(frozen=True)
-class Difference:
-    """One thing in which two trials differ.
+class Difference(msgspec.Struct, frozen=True):
+    """One difference between two trials.
 
     Attributes:
         part: `status`, `error`, `result`, `records` or `artifacts`.
-        name: of a record `scope.column` or the scope, of an artifact its name, else "".
-        text: how it differs, in a line.
-        largest: the largest difference of two numbers, absolute between numbers up to 1 and relative to the larger
-            one beyond; infinite where it is more than a matter of numbers.
-        is_within: whether that is within the tolerance, and only bytes or digits differ.
+        name: The artifact, or `scope.column` or the scope of a record, else "".
+        text: The difference in a line.
+        largest: The largest distance of two numbers, absolute up to 1 and relative to the larger one beyond; infinite
+            if not only numbers differ.
+        is_within: Whether that is within the tolerance.
     """
 
     part: str
@@ -266,7 +64,7 @@ class Difference:
         return f"{self.part} {self.name}: {self.text}" if self.name else f"{self.part}: {self.text}"
 
     def as_data(self) -> dict[str, Plain]:
-        """The difference for programs; `largest` is null where it is more than a matter of numbers."""
+        """Return the difference for programs; `largest` is null if not only numbers differ."""
         return {
             "part": self.part,
             "name": self.name,
@@ -277,23 +75,25 @@ class Difference:
 
 
 def verdict(found: Sequence[Difference]) -> Verdict:
-    """What differences come to."""
+    """Return what differences amount to."""
     if not found:
         return "identical"
     return "equal within tolerance" if all(one.is_within for one in found) else "different"
 
 
 def compare(one: Trial, other: Trial, tolerance: float = 0.0) -> list[Difference]:
-    """All differences in what came out of two trials. Times do not count, nor where a trial's result was taken from.
+    """Return all differences in the results of two trials. Times do not count, nor whether a result was reused.
 
     Args:
-        tolerance: how far numbers may be apart, absolute up to 1 and relative beyond; 0: equal values, other bytes.
+        one: A trial.
+        other: The trial it is compared with.
+        tolerance: How far numbers may be apart, absolute up to 1 and relative beyond.
     """
     return list(differences(one, other, tolerance))
 
 
 def differences(one: Trial, other: Trial, tolerance: float = 0.0) -> Iterator[Difference]:
-    """The differences one after the other; see `compare`."""
+    """Yield the differences one by one; see `compare`."""
     states = [_ended(trial.status) for trial in (one, other)]
     if states[0] != states[1]:
         yield Difference("status", "", f"{states[0]} → {states[1]}", math.inf, False)
@@ -320,7 +120,7 @@ def _headline(error: Mapping[str, str] | None) -> str | None:
 
 
 class _Distance:
-    """How far apart values are: the largest distance, and where the first difference is."""
+    """The largest distance of values, and their first difference."""
 
     def __init__(self) -> None:
         self.largest = 0.0
@@ -332,7 +132,7 @@ class _Distance:
         self.largest = max(self.largest, far)
 
     def measure(self, one: Any, other: Any, path: str = "") -> None:
-        """Go through two values of any depth, without recursion into what is equal."""
+        """Compare two values of any depth."""
         waiting = [(path, one, other)]
         while waiting:
             path, one, other = waiting.pop()
@@ -401,20 +201,20 @@ def _apart(one: Any, other: Any) -> float:
     return float(far) if math.isfinite(far) else math.inf
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     if value is _MISSING:
         return "nothing"
     try:
         text = value if isinstance(value, str) else dumps(value)
     except MachinableError:
         text = f"a {type(value).__name__}"
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+    return text if len(text) <= _MAX_WIDTH else text[: _MAX_WIDTH - 1] + "…"
 
 
 def _values(
     part: str, name: str, pairs: Sequence[tuple[Any, Any]], tolerance: float, unit: str
 ) -> Iterator[Difference]:
-    """The difference of a number of pairs, such as the values of a column, if there is one."""
+    """Yield the difference of pairs, such as the values of a column, if there is one."""
     largest, count, first = 0.0, 0, ""
     for index, (one, other) in enumerate(pairs):
         distance = _Distance()
@@ -426,7 +226,7 @@ def _values(
         if not first:
             path, before, after = distance.first
             where = f"{unit} {index}{f' {path}' if path else ''}: " if unit else f"{path}: " if path else ""
-            first = f"{where}{_shown(before)} → {_shown(after)}"
+            first = f"{where}{_format(before)} → {_format(after)}"
     if not count:
         return
     many = f"{count} of {len(pairs)} {unit}s, first in " if unit else ""
@@ -475,10 +275,10 @@ def _artifacts(one: Trial, other: Trial, tolerance: float) -> Iterator[Differenc
 
 
 def _artifact(name: str, contents: tuple[bytes, bytes], tolerance: float) -> Difference:
-    """Two contents with different bytes, by value where the format has values."""
+    """Compare different bytes by value, if the format has values."""
     try:
         values = [_comparable(_load(name, content)) for content in contents]
-    except (MachinableError, ImportError):  # no format, one that runs code, damaged: there are only bytes
+    except (MachinableError, ImportError):  # unknown format, one that runs code, damaged: only bytes can be compared
         values = []
     if values and not any(isinstance(value, (str, bytes)) for value in values):
         found = list(_values("artifacts", name, [(values[0], values[1])], tolerance, ""))
@@ -488,16 +288,138 @@ def _artifact(name: str, contents: tuple[bytes, bytes], tolerance: float) -> Dif
 
 
 def _load(name: str, content: bytes) -> Any:
-    from machinable.storage.formats.registry import load
-
     return load(name, content, trust=False)
 
 
 def _comparable(value: Any) -> Any:
-    """A frame as its columns; all else as it is."""
+    """Return a frame as its columns, and any other value unchanged."""
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(value, pandas.DataFrame):
         index = [str(label) for label in value.index]
         columns = {str(name): value[name].tolist() for name in value.columns}
         return {"index": index, "columns": columns}
     return value
+
+
+# --- matching
+
+
+class Matched(msgspec.Struct, frozen=True):
+    """Pairs of trials in the order of the first execution, and those without a counterpart."""
+
+    pairs: list[tuple[Trial, Trial]]
+    only_one: list[Trial]
+    only_other: list[Trial]
+
+
+def match(one: Iterable[Trial], other: Iterable[Trial]) -> Matched:
+    """Pair trials by uid, then by request, then by component and repetition, then by component.
+
+    A request is a component, a version and the numbers of the repetition. Equal trials are paired in order.
+    """
+    first, second = list(one), list(other)
+    partners: dict[int, Trial] = {}
+    taken: set[int] = set()
+    for key in (_uid, _request, _repetition, _component):
+        waiting: dict[Hashable, list[Trial]] = {}
+        for trial in second:
+            if id(trial) not in taken:
+                waiting.setdefault(key(trial), []).append(trial)
+        for members in waiting.values():
+            members.reverse()
+        for trial in first:
+            candidates = waiting.get(key(trial)) if id(trial) not in partners else None
+            if candidates:
+                partners[id(trial)] = found = candidates.pop()
+                taken.add(id(found))
+    pairs = [(trial, partners[id(trial)]) for trial in first if id(trial) in partners]
+    return Matched(
+        pairs,
+        [trial for trial in first if id(trial) not in partners],
+        [trial for trial in second if id(trial) not in taken],
+    )
+
+
+def _uid(trial: Trial) -> Hashable:
+    return trial.uid
+
+
+def _numbers(trial: Trial) -> tuple[tuple[str, int], ...]:
+    """Return the numbers of the repetitions."""
+    flags = trial.planned("flags")
+    names = [name for name in flags if "_NUMBER" in name and name.replace("_NUMBER", "_SEED") in flags]
+    return tuple((name, flags[name]) for name in names)
+
+
+def _request(trial: Trial) -> Hashable:
+    return trial.component, canonical(trial.version), _numbers(trial)
+
+
+def _repetition(trial: Trial) -> Hashable:
+    return trial.component, _numbers(trial)
+
+
+def _component(trial: Trial) -> Hashable:
+    return trial.component
+
+
+# --- surroundings
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A fact that differs; None where one side lacks it."""
+
+    name: str
+    before: Plain
+    after: Plain
+
+    def as_data(self) -> dict[str, Plain]:
+        """Return the change for programs."""
+        return msgspec.structs.asdict(self)
+
+
+_FACTS = (
+    ("python", ("python",)),
+    ("platform", ("platform",)),
+    ("machine", ("machine",)),
+    ("engine", ("engine", "type")),
+    ("host", ("host", "name")),
+    ("user", ("host", "user")),
+)
+_CODE = (
+    ("commit", ("code", "commit")),
+    ("branch", ("code", "branch")),
+    ("uncommitted changes", ("code", "dirty")),
+    ("backup", ("code", "backup")),
+)
+
+
+def environment_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """Return what differs around the code of two executions, given their execution.json, except for packages."""
+    return _changes(_FACTS, before, after)
+
+
+def code_facts_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """Return what differs in the facts about the code of two executions: commit, branch, digest of the backup."""
+    return _changes(_CODE, before, after)
+
+
+def _changes(
+    facts: tuple[tuple[str, tuple[str, ...]], ...], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> list[Change]:
+    found = [Change(name, _at(before, keys), _at(after, keys)) for name, keys in facts]
+    return [change for change in found if change.before != change.after]
+
+
+def _at(data: Mapping[str, Any], keys: tuple[str, ...]) -> Plain:
+    value: Any = data
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def package_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """Return the packages with another version, missing and new ones, given two execution.json."""
+    one, other = (data.get("packages") or {} for data in (before, after))
+    names = sorted({*one, *other})
+    return [Change(name, one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)]

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from machinable.errors import Damaged
-from machinable.results.diff import code_changes
+from machinable.results.code_diff import code_changes
 
 
 def archive(**files: bytes) -> bytes:
