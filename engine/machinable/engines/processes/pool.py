@@ -477,7 +477,9 @@ def _described(code: int) -> str:
 
 def _start(threads: int, trouble: BinaryIO, origin: Origin) -> subprocess.Popen[bytes]:
     program = (
-        f"import sys; sys.path[:] = {[*origin.path]!a}; sys.argv[:] = {[*origin.arguments]!a}; "
+        # What the package itself needs of Python comes first: the project may have a module of the same name.
+        "import sys; sys.path[:] = filter(None, sys.path); import decimal, uuid; "
+        f"sys.path[:] = {[*origin.path]!a}; sys.argv[:] = {[*origin.arguments]!a}; "
         f"from machinable.engines.processes.worker import main; main({os.getpid()}, {origin.grace!r})"
     )
     return subprocess.Popen(
