@@ -268,6 +268,6 @@ def test_what_is_about_to_be_packed_is_told_before(here: Path) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "CANARY": VARIABLE},
     )
     assert done.returncode == 0
-    (warning,) = [line for line in done.stderr.splitlines() if line.startswith("warning: the code backup has")]
+    (warning,) = [line for line in done.stderr.splitlines() if line.startswith("warning: the code backup contains")]
     assert ".env (settings of an environment), key.pem:1 a private key" in warning
     search("warning", warning.encode())
