@@ -524,7 +524,7 @@ def test_the_examples_of_the_storage_format_have_their_types() -> None:
 
 def test_the_storage_format_lists_every_file_that_is_written(stored: list[Path]) -> None:
     text = (DOCS / "storage-format.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^\| `([a-z][^`]*[./][^`]*)` \|", text.partition("## What is atomic")[0], re.MULTILINE))
+    listed = set(re.findall(r"^\| `([a-z][^`]*[./][^`]*)` \|", text.partition("## Atomicity")[0], re.MULTILINE))
     found = set()
     for folder in stored:
         for file in folder.rglob("*"):
