@@ -146,7 +146,7 @@ class Fails(Component):
 HOWS = ("chain", "notes", "strange", "mute", "huge", "surrogates", "exit")
 
 
-def test_errors_of_components_are_told_alike_on_every_engine(project: World, ray_cluster: None, tmp_path: Path) -> None:
+def test_component_errors_read_the_same_on_every_engine(project: World, ray_cluster: None, tmp_path: Path) -> None:
     project("components:\n  - fails: {how: chain}\n", fails=FAILS)
     task = ml.Task().component("fails", [{"how": how} for how in HOWS])
 

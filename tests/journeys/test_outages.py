@@ -147,7 +147,7 @@ def test_a_storage_that_comes_back_in_time_is_no_failure(
         assert verify(opened.files)[1] == []
 
 
-def test_what_an_outage_has_kept_from_starting_is_told_with_how_to_go_on(
+def test_trials_that_an_outage_kept_from_starting_are_listed_with_the_command_to_resume(
     project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project("components: [work: ]\n", work=WORK.format(breaks="pass"))

@@ -418,7 +418,7 @@ def test_what_no_host_has_is_refused_before_anything_is_written(
     assert not (tmp_path / "stored").exists()
 
 
-def test_that_a_cluster_is_occupied_is_told_while_trials_wait_for_it(
+def test_waiting_for_an_occupied_cluster_is_reported(
     project: World, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ray
@@ -456,9 +456,7 @@ def test_what_a_connected_process_cannot_have_is_refused(ray_cluster: None) -> N
         registry.make({"type": "ray", "num_cpu": 3}).hosts({})  # type: ignore[attr-defined]
 
 
-def test_a_cluster_of_its_own_is_none_that_somebody_else_has_started(
-    ray_cluster: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_private_cluster_is_separate_from_running_ones(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     registry.make("ray:local").hosts({})  # type: ignore[attr-defined]  # this process has
 
     monkeypatch.setattr("ray._private.worker._global_node", None)
@@ -497,7 +495,7 @@ def test_to_look_at_an_engine_does_not_connect(unconnected: None) -> None:
     assert (registry.make("ray:127.0.0.1:1").slots, RayEngine("127.0.0.1:1").name) == (1, "ray")
 
 
-def test_an_address_where_nobody_answers_is_told_with_the_reason(unconnected: None) -> None:
+def test_an_address_without_an_answer_is_reported_with_the_reason(unconnected: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
 
@@ -510,7 +508,7 @@ def test_an_address_where_nobody_answers_is_told_with_the_reason(unconnected: No
     )
 
 
-def test_an_address_where_something_else_answers_is_told(unconnected: None, deaf: str) -> None:
+def test_an_address_where_another_service_answers_is_reported(unconnected: None, deaf: str) -> None:
     with pytest.raises(Refused, match="what answers there does not speak Ray's language"):
         RayEngine(deaf).hosts({})
 
@@ -532,7 +530,7 @@ def test_without_ray_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(caught.value).splitlines()[-1] == "  Install it: pip install 'ray>=2.60'"
 
 
-def test_a_ray_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_ray_version_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     old = types.ModuleType("ray")
     old.__version__ = "2.9.3"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ray", old)
@@ -542,7 +540,7 @@ def test_a_ray_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         RayEngine().hosts({})
 
 
-def test_hosts_with_another_version_are_told(
+def test_hosts_with_another_version_are_reported(
     project: World, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project("components:\n  - nothing:\n", nothing=NOTHING)
@@ -617,7 +615,7 @@ def somebody(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()  # if it has not ended: its cluster ends with it
 
 
-def test_a_cluster_of_somebody_else_is_used_with_its_token_and_left_as_it_is(
+def test_an_existing_cluster_is_used_with_its_token_and_left_running(
     project: World, somebody: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     directory = project("components:\n  - nothing:\n", nothing=NOTHING)

@@ -159,9 +159,7 @@ class Work(Component):
 """
 
 
-def test_a_trial_that_tells_what_it_does_when_nobody_listens_any_more_has_not_failed(
-    project: World, tmp_path: Path
-) -> None:
+def test_a_trial_that_reports_progress_to_a_dead_process_does_not_fail(project: World, tmp_path: Path) -> None:
     here, storage = project(DECLARATIONS, work=ORPHAN), tmp_path / "s"
     (here / "trap").touch()
     assert in_a_process(here, storage, "processes:1") == -signal.SIGKILL
@@ -184,7 +182,7 @@ sys.stdin.read()
 """
 
 
-def test_a_worker_that_does_not_end_after_its_executing_process_was_killed_is_told(
+def test_a_worker_that_outlives_its_killed_executing_process_is_reported(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = tmp_path / "s"
@@ -205,7 +203,7 @@ def test_a_worker_that_does_not_end_after_its_executing_process_was_killed_is_to
     assert [path.name for path in storage.rglob(".machinable-*")] == []
 
 
-def test_a_trial_that_had_finished_when_nobody_could_say_so_stays(here: Path, tmp_path: Path) -> None:
+def test_a_trial_that_finished_unrecorded_is_not_run_again(here: Path, tmp_path: Path) -> None:
     storage = tmp_path / "s"
     (here / "trap").write_text("1:end fail")
     ml.execute(task(), place(storage), "OY1p1o", on_failure="continue")
@@ -229,7 +227,7 @@ def test_a_trial_that_had_finished_when_nobody_could_say_so_stays(here: Path, tm
 
 
 @pytest.mark.parametrize(("what", "error"), [("fail", errors.TrialsFailed), ("interrupt", KeyboardInterrupt)])
-def test_what_failed_or_was_interrupted_runs_again_and_its_former_attempt_is_kept(
+def test_failed_and_interrupted_trials_run_again_and_keep_their_previous_attempt(
     here: Path, tmp_path: Path, what: str, error: type[BaseException]
 ) -> None:
     storage = tmp_path / "s"
@@ -482,7 +480,7 @@ def test_a_trial_that_runs_on_another_host_is_refused(here: Path, tmp_path: Path
         ("OY1p1o", {"engine": "lokal"}, errors.UnknownName, "Did you mean 'local'?"),
     ],
 )
-def test_what_cannot_be_resumed_is_told_and_nothing_is_written(
+def test_what_cannot_be_resumed_is_refused_and_nothing_is_written(
     here: Path, tmp_path: Path, resume: Any, options: dict[str, Any], kind: type[Exception], words: str
 ) -> None:
     storage = tmp_path / "s"
@@ -517,7 +515,7 @@ def test_what_cannot_be_resumed_is_told_and_nothing_is_written(
         (lambda folder: (folder / "plan.jsonl").unlink(), errors.Damaged, "has 0 of 2 trials"),
     ],
 )
-def test_what_is_damaged_is_told(
+def test_damage_is_reported(
     here: Path, tmp_path: Path, damage: Callable[[Path], object], kind: type[Exception], words: str
 ) -> None:
     storage = tmp_path / "s"
@@ -531,7 +529,7 @@ def test_what_is_damaged_is_told(
     assert words.format(storage=storage) in str(caught.value)
 
 
-def test_other_code_is_told_and_kept(here: Path, tmp_path: Path) -> None:
+def test_changed_code_is_reported_and_stored(here: Path, tmp_path: Path) -> None:
     storage = tmp_path / "s"
     (here / "trap").write_text("1:1 fail")
     ml.execute(task(2), str(storage), "OY1p1o", on_failure="continue")

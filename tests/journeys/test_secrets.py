@@ -258,7 +258,7 @@ def test_no_secret_is_in_what_a_person_sees_in_python(
     search("stderr", err.encode())
 
 
-def test_what_is_about_to_be_packed_is_told_before(here: Path) -> None:
+def test_possible_secrets_are_reported_before_they_are_packed(here: Path) -> None:
     (here / ".gitignore").unlink()
     done = subprocess.run(
         [sys.executable, "-m", "machinable", "execute", "train", "--storage", "stored", "--quiet"],
