@@ -111,13 +111,13 @@ def test_flags_tell_how_the_trial_runs_with_those_of_the_user_first() -> None:
         def on_execute(self) -> object:
             return self.flags.to_dict()
 
-    world = World(Flags, spec(flags={"mine": 1, "SEED": 5}, checkpoint="/last"), attempt=3)
+    world = World(Flags, spec(flags={"mine": 1, "SEED": 5, "CHECKPOINT": "/last"}), attempt=3)
 
     assert list(world.ended.result.items()) == [
         ("mine", 1),
         ("SEED", 5),
-        ("ATTEMPT", 3),
         ("CHECKPOINT", "/last"),
+        ("ATTEMPT", 3),
         ("TUNING", False),
         ("CHILD_ALIAS", {}),
     ]

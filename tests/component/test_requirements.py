@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from machinable.component.base import Component
 from machinable.errors import InvalidType, MissingArtifact, MissingAttribute, NotAvailable, NotStored, WrongKind
@@ -434,7 +434,8 @@ def test_a_live_component_has_its_mixins_and_config_methods(tmp_path: Path) -> N
     files = MemoryFiles()
     needed = required(files, Borrows, mixins=(MixinSpec("_m_", "mixin_of_requires"),))
     assert needed.spec is not None
-    needed = replace(needed, spec=replace(needed.spec, config={"size": "double(4)"}))
+    definition = replace(needed.spec.definition, config={"size": "double(4)"})
+    needed = replace(needed, spec=replace(needed.spec, definition=definition))
     assert result(files, lambda c: c.requires.b.component._m_.size(), {"b": needed}, project=str(tmp_path)) == 8
 
 

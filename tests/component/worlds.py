@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
+
 from machinable.component.base import Component
-from machinable.plan.spec import ChildSpec, Outcome, Target, TrialSpec
+from machinable.plan.spec import ComponentSpec, Outcome, Target, TrialSpec
 from machinable.serialization import without_hidden
 from machinable.storage.files import Files, MemoryFiles
 from machinable.storage.streams import read_rows, read_text
@@ -20,24 +21,16 @@ UID = "9JkiDky8G5m7"
 def spec(config: dict[str, Any] | None = None, **more: Any) -> TrialSpec:
     """A trial of a component called `work`."""
     config = config or {}
-    whole = TrialSpec(
-        index=0,
-        uid=UID,
-        seed=1884819273,
-        component="work",
-        module="work",
-        version=None,
-        config=config,
-        flags={"SEED": 1884819273, "NAME": "work", "MODULE": "work"},
-        target=Target("work"),
-        stored=without_hidden(config),
-    )
-    return replace(whole, **more)
+    own = {name: more.pop(name) for name in TrialSpec.__struct_fields__ if name in more}
+    own.setdefault("flags", {"SEED": 1884819273, "NAME": "work", "MODULE": "work"})
+    definition = ComponentSpec("work", "work", None, config, Target("work"), stored=without_hidden(config))
+    trial = TrialSpec(index=0, uid=UID, seed=1884819273, flags={}, definition=replace(definition, **more))
+    return replace(trial, **own)
 
 
-def child(name: str, cls: type[Component], config: dict[str, Any] | None = None, **more: Any) -> ChildSpec:
+def child(name: str, cls: type[Component], config: dict[str, Any] | None = None, **more: Any) -> ComponentSpec:
     """A child whose class is at the top of a test module."""
-    whole = ChildSpec(
+    whole = ComponentSpec(
         component=name,
         module=cls.__module__,
         version=None,

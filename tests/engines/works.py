@@ -13,7 +13,7 @@ import warnings
 from typing import Any
 
 from machinable.engines.base import PortableWork
-from machinable.plan.spec import Outcome, Target, TrialSpec
+from machinable.plan.spec import ComponentSpec, Outcome, Target, TrialSpec
 
 held: list[Any] = []  # stays open as long as the worker lives
 
@@ -23,13 +23,10 @@ def trial(number: int = 0, cpus: float | None = None, **config: Any) -> TrialSpe
         index=number,
         uid=f"{number:012d}",
         seed=number,
-        component="work",
-        module="work",
-        version=None,
-        config=config,
         flags={},
-        target=Target("work"),
-        resources={} if cpus is None else {"cpus": cpus},
+        definition=ComponentSpec(
+            "work", "work", None, config, Target("work"), resources={} if cpus is None else {"cpus": cpus}
+        ),
     )
 
 

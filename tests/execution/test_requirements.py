@@ -13,7 +13,7 @@ import pytest
 import machinable as ml
 from machinable import errors, events
 from machinable.execution.queue import Available, Blocked, Order
-from machinable.plan.spec import Requirement, Target, TrialSpec
+from machinable.plan.spec import ComponentSpec, Requirement, Target, TrialSpec
 from tests.conftest import World
 from tests.execution.fakes import Computing, computed, events_of, stored
 
@@ -197,13 +197,8 @@ def trial(index: int, *requires: int, is_requirement: bool = True) -> TrialSpec:
         index=index,
         uid=str(index),
         seed=0,
-        component=f"c{index}",
-        module="m",
-        version=None,
-        config={},
         flags={},
-        target=Target("m"),
-        is_requirement=is_requirement,
+        definition=ComponentSpec(f"c{index}", "m", None, {}, Target("m"), is_requirement=is_requirement),
         requires={str(other): Requirement(f"c{other}", str(other), "") for other in requires},
     )
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import machinable as ml
 from machinable import errors, events
 from machinable.execution.dry_run import PlannedOutcome
 from machinable.execution.execute import rehearse
 from machinable.execution.reuse import ReusePolicy, decide_reuse
-from machinable.plan.spec import Target, TrialSpec
+from machinable.plan.spec import ComponentSpec, Target, TrialSpec
 from machinable.results.pointers import Pointer, changed_input, find_pointer
 from machinable.storage import layout
 from machinable.storage.files import DirectoryFiles, MemoryFiles
@@ -452,14 +453,15 @@ SPEC = TrialSpec(
     index=0,
     uid="u",
     seed=0,
-    component="net",
-    module="nets",
-    version=None,
-    config={},
     flags={"NAME": "my.net"},
-    target=Target("nets"),
-    is_requirement=True,
+    definition=ComponentSpec("net", "nets", None, {}, Target("nets"), is_requirement=True),
 )
+
+
+def _with(**changed: Any) -> TrialSpec:
+    return replace(SPEC, definition=replace(SPEC.definition, **changed))
+
+
 POINTER = Pointer("OY1p1o/u", 1.0, None, {}, {"data": {"x": "1"}}, "sha256:then")
 
 
@@ -497,12 +499,11 @@ def test_what_becomes_of_a_trial(
 
 
 def test_what_a_script_calls_main_is_not_shared() -> None:
-    from dataclasses import replace
 
     assert ReusePolicy().shares(SPEC)
-    assert not ReusePolicy().shares(replace(SPEC, target=Target("__main__", "Net", "class")))
-    assert not ReusePolicy().shares(replace(SPEC, is_requirement=False))
-    assert ReusePolicy("all").shares(replace(SPEC, is_requirement=False))
+    assert not ReusePolicy().shares(_with(target=Target("__main__", "Net", "class")))
+    assert not ReusePolicy().shares(_with(is_requirement=False))
+    assert ReusePolicy("all").shares(_with(is_requirement=False))
 
 
 def test_an_input_that_is_gone_has_changed() -> None:

@@ -23,13 +23,13 @@ def directory(tmp_path: Path) -> Path:
 
 
 def identity(directory: Path, *call: Any, **more: Any) -> str:
-    return Task().component(*call, **more).plan(directory, "OY1p1o").uses[0].content
+    return Task().component(*call, **more).plan(directory, "OY1p1o").uses[0].definition.content
 
 
 def test_an_identity_is_pinned(directory: Path) -> None:
     """If this changes, nobody's stored results are found again."""
     plan = Task("a").plan(directory, "OY1p1o")
-    assert (plan.uses[0].content, plan[0].identity) == (
+    assert (plan.uses[0].definition.content, plan[0].identity) == (
         "74d5d038df5e8a9a94a6c7feff1638b1",
         "00dd8d3fa4b521528f0281538f43b934",
     )

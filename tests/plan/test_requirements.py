@@ -186,7 +186,7 @@ def test_a_version_in_a_list_of_versions_may_require_more(directory: Path) -> No
 
 
 def whole(directory: Path, *call: Any, **more: Any) -> str:
-    return plan(directory, *call, **more).uses[-1].content
+    return plan(directory, *call, **more).uses[-1].definition.content
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_a_seed_comes_from_the_content_and_is_the_same_in_every_execution(direct
 def test_a_chosen_seed_is_used_as_it_is(directory: Path, seed: int) -> None:
     needed, _ = plan(directory, "fold", requires=[("data", {"_seed_": seed})])
     assert (needed.seed, needed.flags["SEED"]) == (seed, seed)
-    assert needed.identity == identity(plan(directory, "fold", requires=["data"]).uses[0].content, seed)
+    assert needed.identity == identity(plan(directory, "fold", requires=["data"]).uses[0].definition.content, seed)
 
 
 def test_what_is_required_changes_no_other_seed_or_uid(directory: Path) -> None:

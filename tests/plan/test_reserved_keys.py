@@ -37,7 +37,7 @@ def test_what_it_cannot_say_is_refused_with_its_place(tmp_path: Path, said: str,
 
 def test_any_name_that_stays_in_the_folder_can_be_promised(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text("components:\n  - a: {_results_: [w.npz, model/, deep/model.ckpt]}\n")
-    assert Task("a").plan(tmp_path)[0].results == ("w.npz", "model/", "deep/model.ckpt")
+    assert Task("a").plan(tmp_path)[0].definition.results == ("w.npz", "model/", "deep/model.ckpt")
 
 
 def test_a_promise_said_in_a_task_is_told_with_its_component(tmp_path: Path) -> None:

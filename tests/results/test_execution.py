@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from machinable.errors import Damaged, InvalidType, NotStored
-from machinable.plan.spec import ChildSpec, Requirement, Target, TrialSpec, spec_from_data
+from machinable.plan.spec import ComponentSpec, Requirement, Target, TrialSpec, spec_from_data
 from machinable.results.execution import Execution
 from machinable.serialization import loads
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
@@ -199,28 +199,29 @@ SPEC = TrialSpec(
     index=3,
     uid="9JkiDky8G5m7",
     seed=17,
-    component="train",
-    module="nets.train",
-    version=("~small", {"lr": 0.1}),
-    config={"lr": 0.1, "shape": [1, 2]},
-    stored={"lr": 0.1, "shape": [1, 2]},
     flags={"SEED": 17, "CHECKPOINT": "old.p"},
-    checkpoint="old.p",
-    target=Target("nets.train"),
-    tags={"model": "bm25"},
-    requires={"data": Requirement("numbers", "000000000001", "ab" * 16, "x.npy")},
-    identity="0f" * 16,
-    children=(
-        ChildSpec(
-            component="loader:Loader",
-            module="loader",
-            version=None,
-            config={"n": 1},
-            stored={"n": 1},
-            flags={"NAME": "loader:Loader"},
-            target=Target("loader", "Loader", "function"),
+    definition=ComponentSpec(
+        component="train",
+        module="nets.train",
+        version=("~small", {"lr": 0.1}),
+        config={"lr": 0.1, "shape": [1, 2]},
+        stored={"lr": 0.1, "shape": [1, 2]},
+        target=Target("nets.train"),
+        tags={"model": "bm25"},
+        children=(
+            ComponentSpec(
+                component="loader:Loader",
+                module="loader",
+                version=None,
+                config={"n": 1},
+                stored={"n": 1},
+                flags={"NAME": "loader:Loader"},
+                target=Target("loader", "Loader", "function"),
+            ),
         ),
     ),
+    requires={"data": Requirement("numbers", "000000000001", "ab" * 16, "x.npy")},
+    identity="0f" * 16,
 )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from machinable.component.base import Component
-from machinable.plan.spec import Target, TrialSpec
+from machinable.plan.spec import ComponentSpec, Target, TrialSpec
 from machinable.results.execution import Execution
 from machinable.serialization import dumps, without_hidden
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
@@ -52,13 +52,10 @@ def spec(index: int, ends: str) -> TrialSpec:
         index=index,
         uid=uid(index),
         seed=index,
-        component="work",
-        module="work",
-        version=({"ends": ends}, "~x"),
-        config=config,
         flags={"SEED": index, "UID": uid(index), "NAME": "work"},
-        target=Target("work"),
-        stored=without_hidden(config),
+        definition=ComponentSpec(
+            "work", "work", ({"ends": ends}, "~x"), config, Target("work"), stored=without_hidden(config)
+        ),
     )
 
 
@@ -118,4 +115,4 @@ def test_values_of_config_methods_make_a_table(execution: Execution) -> None:
 
 
 def test_the_plan_is_what_was_planned_without_what_is_hidden(execution: Execution) -> None:
-    assert execution.plan == tuple(replace(one, config=one.stored) for one in SPECS)
+    assert execution.plan == tuple(replace(one, definition=replace(one.definition, config=one.stored)) for one in SPECS)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
+from msgspec.structs import replace
 
 from machinable.component.base import Component
 from machinable.storage.files import DirectoryFiles, Files, MemoryFiles

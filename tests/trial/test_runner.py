@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from machinable.component.base import Component
@@ -206,15 +207,15 @@ def test_a_trial_that_needs_nothing_imports_nothing_heavy(tmp_path: Path) -> Non
         "import sys\n"
         "from machinable.component.base import Component\n"
         "from machinable.trial.runner import run\n"
-        "from machinable.plan.spec import Target, TrialSpec\n"
+        "from machinable.plan.spec import ComponentSpec, Target, TrialSpec\n"
         "from machinable.storage.files import DirectoryFiles\n"
-        "trial = TrialSpec(0, 'x', 1, 'c', 'c', None, {}, {}, Target('c'))\n"
+        "trial = TrialSpec(0, 'x', 1, {}, ComponentSpec('c', 'c', None, {}, Target('c')))\n"
         "print(run(trial, DirectoryFiles(sys.argv[1]), 'OY1p1o', code=Component).state)\n"
         "late = {'numpy', 'pandas', 'rich', 'ray', 'git', 'fs', 'pydantic', 'yaml', 'logging', 'difflib', 'tempfile',\n"
         "        'subprocess', 'zipfile', 'shutil', 'socket', 'traceback'}\n"
         "print(sorted(late & set(sys.modules)))\n"
     )
-    source = str(Path(runner.__file__).parents[2])
+    source = os.pathsep.join([str(Path(runner.__file__).parents[2]), str(Path(msgspec.__file__).parents[1])])
     result = subprocess.run(
         [sys.executable, "-S", "-c", program, str(tmp_path)],
         capture_output=True,

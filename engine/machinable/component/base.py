@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from machinable.component.shared import SharedData
     from machinable.component.store import Store
     from machinable.config.config import Config
-    from machinable.plan.spec import ChildSpec, TrialSpec
+    from machinable.plan.spec import ComponentSpec
 
 __all__ = ["Component", "Mixin", "Part", "Submission", "Terms", "TrialContext", "overrides"]
 
@@ -82,7 +82,7 @@ class Part:
 
     __slots__ = ("is_child", "is_created", "is_started", "mixins", "saves", "spec", "trial")
 
-    def __init__(self, trial: TrialContext, spec: TrialSpec | ChildSpec, *, is_child: bool) -> None:
+    def __init__(self, trial: TrialContext, spec: ComponentSpec, *, is_child: bool) -> None:
         self.trial = trial
         self.spec = spec
         self.is_child = is_child

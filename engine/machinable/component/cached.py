@@ -9,7 +9,6 @@ from typing import Any, ParamSpec, TypeVar
 
 from machinable.component.base import Component, Part
 from machinable.errors import InvalidType, MachinableError, NotAvailable, WrongKind, WrongType
-from machinable.plan.spec import TrialSpec
 from machinable.serialization import Plain, as_plain
 from machinable.storage.formats.registry import check_name, dump
 
@@ -82,9 +81,8 @@ def content_of(component: Component) -> Plain:
     """What decides a component but for its seed. A child lives in its node, so what decides that counts, too."""
     part: Part = component.__dict__["__machinable__"]
     spec = part.spec
-    if isinstance(spec, TrialSpec):
+    if component.node is None:
         return spec.content or [spec.component, spec.module, spec.stored]
-    assert component.node is not None
     return [content_of(component.node), spec.component, spec.module, spec.stored, dict(spec.flags)]
 
 

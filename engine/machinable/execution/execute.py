@@ -376,7 +376,7 @@ class _Run:
     def _sources(self) -> dict[str, str | None]:
         """The digests of the source of all components, as they are now: they may be edited while this runs."""
         here = self.engine.reach == "process"
-        targets = {use.module: use.target for use in self.plan.uses}
+        targets = {use.definition.module: use.definition.target for use in self.plan.uses}
         return {module: source_digest(target, self.plan.project, as_loaded=here) for module, target in targets.items()}
 
     def intentions(self) -> list[PlannedOutcome]:
@@ -458,7 +458,7 @@ class _Run:
         listeners = [one for one in self.listeners if one.hears(Listener.on_advice)]
         if not listeners or self.engine.reach == "anywhere":
             return
-        threads = max(threads_of(use.resources, use.default_threads) for use in self.plan.uses)
+        threads = max(threads_of(use.definition.resources, use.definition.default_threads) for use in self.plan.uses)
         notice = idle_notice(min(self.engine.slots, len(self.plan)), threads, cores())
         if notice is not None:
             for one in listeners:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from machinable.component.base import Component, Terms
 from machinable.component.imports import check_calls, check_function, importing, load_component
 from machinable.component.submit import parts_of, submitted
 from machinable.errors import ImportFailed, InvalidType, MachinableError, Place, SeveralErrors
-from machinable.plan.plan import Plan, Use
-from machinable.plan.spec import ChildSpec, Target
+from machinable.plan.plan import Plan
+from machinable.plan.spec import ComponentSpec, Target
 from machinable.serialization import Plain, is_hidden
 from machinable.trial.seeding import check_seeding
 
@@ -46,10 +48,14 @@ def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., An
     with importing(plan.project):
         for use in plan.uses:
             try:
-                if use.seeding is not None and use.seeding not in checked:
-                    checked.add(use.seeding)
-                    check_seeding(use.seeding)
-                uses.append(use if function is not None else _checked(use, plan.project, live))
+                seeding = use.definition.seeding
+                if seeding is not None and seeding not in checked:
+                    checked.add(seeding)
+                    check_seeding(seeding)
+                if function is None:
+                    definition = _checked(use.definition, plan.project, live)
+                    use = use if definition is use.definition else structs.replace(use, definition=definition)
+                uses.append(use)
             except MachinableError as error:
                 noted(error, use.at)
     SeveralErrors.raise_any(list(errors.values()))
@@ -58,7 +64,7 @@ def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., An
     return replace(plan, uses=tuple(uses))
 
 
-def _checked(use: Use, project: str, live: Mapping[Target, Any]) -> Use:
+def _checked(use: ComponentSpec, project: str, live: Mapping[Target, Any]) -> ComponentSpec:
     code = _code(use.target, project, live)
     if not (isinstance(code, type) and issubclass(code, Component)):
         check_function(code)
@@ -75,7 +81,7 @@ def _checked(use: Use, project: str, live: Mapping[Target, Any]) -> Use:
         and all(new is old for new, old in zip(children, use.children, strict=True))
     ):
         return use
-    return replace(use, config=config, stored=stored, children=children, **terms._asdict())
+    return structs.replace(use, config=config, stored=stored, children=children, **terms._asdict())
 
 
 def _code(target: Target, project: str, live: Mapping[Target, Any]) -> Any:
@@ -89,11 +95,11 @@ def _code(target: Target, project: str, live: Mapping[Target, Any]) -> Any:
     return code
 
 
-def _checked_child(child: ChildSpec, project: str, live: Mapping[Target, Any]) -> ChildSpec:
+def _checked_child(child: ComponentSpec, project: str, live: Mapping[Target, Any]) -> ComponentSpec:
     code = _code(child.target, project, live)
     config, stored = _typed(code, child.config, child.stored, child.mixin_only)
     check_calls(code, config)
-    return child if config is child.config else replace(child, config=config, stored=stored)
+    return child if config is child.config else structs.replace(child, config=config, stored=stored)
 
 
 def _typed(

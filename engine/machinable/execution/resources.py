@@ -50,7 +50,7 @@ class Capacity:
         """
         errors: dict[str, MachinableError] = {}
         for use in plan.uses:
-            for name, amount in use.resources.items():
+            for name, amount in use.definition.resources.items():
                 if name not in self._total:
                     near = near_names(name, self._total)
                     error = Refused(
@@ -107,14 +107,14 @@ class ClusterResources(Capacity):
         """See that every trial could run alone on one host."""
         super().refuse(plan)
         for use in plan.uses:
-            if "cpus" not in use.resources and all(host.get("cpus", 1.0) < 1 for host in self._hosts):
+            if "cpus" not in use.definition.resources and all(host.get("cpus", 1.0) < 1 for host in self._hosts):
                 raise Refused(
                     f"{use.component} takes 1 cpu, for it does not say how many, and no host has one",
                     at=use.at,
-                    given=dict(use.resources),
+                    given=dict(use.definition.resources),
                     todo="Give a host cpus, or say that none is needed: `_resources_: {cpus: 0}`.",
                 )
-            wanted = use.resources.items()
+            wanted = use.definition.resources.items()
             if not any(all(host.get(name, 0.0) >= amount for name, amount in wanted) for host in self._hosts):
                 raise Refused(
                     f"{use.component} asks for {' and '.join(_shown(name, amount) for name, amount in wanted)}, "

@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Literal, NamedTuple, TypeAlias
+
+from msgspec.structs import replace
 
 from machinable.engines.base import Engine, Work, WorkerLost
 from machinable.errors import Damaged
@@ -23,7 +25,6 @@ from machinable.execution.reuse import Exclusion, Pointers, ReuseDecision, Reuse
 from machinable.plan.plan import Plan
 from machinable.plan.spec import Outcome, Retries, TrialSpec
 from machinable.results.pointers import Pointer, changed_input
-from machinable.storage import layout
 from machinable.storage.fallback import FallbackFiles
 from machinable.storage.files import Files
 
@@ -323,11 +324,7 @@ class Scheduler:
         """The next attempt of a trial in an execution that goes on: from its checkpoint, if there is one."""
         aside = set_aside(self._files, self.folder, spec.uid, former.attempt)
         spec = replace(spec, attempt=former.attempt + 1)
-        if former.checkpoint is None:
-            return spec
-        inside = former.checkpoint.partition("/")[0] == layout.CHECKPOINTS
-        checkpoint = layout.join(aside, former.checkpoint) if inside else former.checkpoint
-        return replace(spec, checkpoint=checkpoint, resume_from=aside)
+        return spec if former.checkpoint is None else replace(spec, resume_from=aside)
 
     # waiting and ending
 
@@ -387,7 +384,7 @@ class Scheduler:
         if outcome.error is None:
             self._finished(spec, outcome)
             return
-        rule = spec.retries or Retries(self._policy.retries, self._policy.retry_delay)
+        rule = spec.definition.retries or Retries(self._policy.retries, self._policy.retry_delay)
         earlier = self._former[spec.uid].attempt if spec.uid in self._former else 0
         lost = self._lost[spec.uid]  # attempts that do not count, since they did not fail by themselves
         again = spec.attempt - earlier - lost <= rule.count and (not rule.on or outcome.error["type"] in rule.on)
@@ -396,9 +393,8 @@ class Scheduler:
         if is_lost:
             again, self._lost[spec.uid] = True, lost + 1
         if again:
-            planned = self.plan[spec.index].checkpoint
             due = time.monotonic() + (0.0 if is_lost else rule.delay)
-            next_one = replace(spec, attempt=spec.attempt + 1, checkpoint=planned, resume_from=None)
+            next_one = replace(spec, attempt=spec.attempt + 1, resume_from=None)
             self._order.try_again(next_one, due)
         self._failed(spec, outcome, again)
 

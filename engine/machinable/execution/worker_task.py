@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+from msgspec import structs
+
 from machinable.component.imports import Code, importing, load_component
 from machinable.engines.base import OnProgress, PortableWork, reports
 from machinable.engines.processes.isolation import SavedProcessState
@@ -152,7 +154,7 @@ class WorkerTask(PortableWork):
         if self.original is not None:
             shipped[:] = [(self.project, self.original)]
         if self.function is not None:
-            spec = replace(spec, target=self.function.target)
+            spec = structs.replace(spec, definition=structs.replace(spec.definition, target=self.function.target))
         files = _opened(self.url)
         if self.refuge:
             files = FallbackFiles(files, self.refuge)
@@ -212,7 +214,7 @@ def _stored(files: Files, outcome: Outcome) -> Outcome:
         return outcome
     error = storage_lost(files)
     told = {"type": type(error).__name__, "message": str(error), "traceback": str(error)}
-    return replace(outcome, state="interrupted", error=told)
+    return structs.replace(outcome, state="interrupted", error=told)
 
 
 _open: dict[str, Files] = {}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from machinable.errors import Place
-from machinable.plan.identity import content, identity
+from machinable.plan.identity import identity
 from machinable.plan.request import Level, TaskRequest
-from machinable.plan.spec import ChildSpec, MixinSpec, Requirement, Retries, Target, TrialSpec
+from machinable.plan.spec import ComponentSpec, Requirement, TrialSpec
 from machinable.plan.stored import task_as_data
 from machinable.plan.table import cell, flatten, html_table, text_table
 from machinable.serialization import Plain, dumps
@@ -22,7 +25,7 @@ SHOWN = 40  # trials of a plan that is printed
 SHORT = 8  # characters of an identity that is printed
 
 
-class Needed(NamedTuple):
+class Needed(Struct, frozen=True):
     """A requirement of a use: the number of its use, its identity, and the only artifact that is depended on."""
 
     use: int
@@ -30,59 +33,33 @@ class Needed(NamedTuple):
     artifact: str | None
 
 
-@dataclass(frozen=True)
-class Use:
-    """What all repetitions of one listed component share; each of its fields means what it means in `TrialSpec`.
+class Use(Struct, frozen=True):
+    """A component as the plan uses it, listed or required; all its trials share the definition.
 
-    `identity` is that of a requirement, "" for a listed component, where it depends on the seed of the trial.
+    Attributes:
+        definition: What its trials share.
+        requires: The uses that it requires, by the names that it uses.
+        at: Where it is declared.
+        identity: Identity of a requirement; "" for a listed component, where it depends on the seed of the trial.
     """
 
-    component: str
-    module: str
-    name: str
-    version: Plain
-    config: Mapping[str, Plain]
-    stored: Mapping[str, Plain]
-    origins: Mapping[str, str]
-    effective: Plain
-    effective_children: tuple[Plain, ...]
-    user_flags: Mapping[str, Plain]
-    target: Target
-    children: tuple[ChildSpec, ...]
+    definition: ComponentSpec
     requires: Mapping[str, Needed]
-    mixins: tuple[MixinSpec, ...]
-    mixin_only: frozenset[str]
-    evaluate: bool
-    checkpoint: str | None
-    tags: Mapping[str, Plain]
-    seeding: tuple[str, ...] | None
-    change_directory: bool
-    resources: Mapping[str, float]
-    retries: Retries | None
-    environment: Mapping[str, str]
-    results: tuple[str, ...]
-    default_threads: int
-    at: Place | None  # where it is declared
+    at: Place | None
     identity: str = ""
 
-    @cached_property
-    def content(self) -> str:
-        """What is computed, but for the seed."""
-        return content(
-            self.component,
-            self.module,
-            self.effective,
-            children=self.effective_children,
-            flags=self.user_flags,
-            checkpoint=self.checkpoint,
-            requirements={
-                name: [needed.identity, needed.artifact] if needed.artifact else needed.identity
-                for name, needed in self.requires.items()
-            },
-        )
+    @property
+    def component(self) -> str:
+        """Canonical name of the component."""
+        return self.definition.component
+
+    @property
+    def name(self) -> str:
+        """The name that the task, or the component that requires it, gives it."""
+        return str(self.definition.flags["NAME"])
 
 
-class Row(NamedTuple):
+class Row(Struct, frozen=True, gc=False):
     """One trial: which use, its number in each level, its seed and uid."""
 
     use: int
@@ -140,62 +117,21 @@ class Plan(Sequence[TrialSpec]):
         use = self.uses[row.use]
         if requires is None:
             requires = self._requirements[row.use] if use.requires else {}
-        flags: dict[str, Any] = dict(use.user_flags)
-        flags.pop("TUNING", None)  # ours when it runs, and iterations depend on it
-        flags.update(GLOBAL_SEED=self.seed, EXECUTION=self.id, SEED=row.seed, UID=row.uid)
-        flags.update(INDEX=index, TOTAL=len(self.rows), NAME=use.name, MODULE=use.module)
+        flags = {
+            **use.definition.flags,
+            "GLOBAL_SEED": self.seed,
+            "EXECUTION": self.id,
+            "SEED": row.seed,
+            "UID": row.uid,
+            "INDEX": index,
+            "TOTAL": len(self.rows),
+        }
         levels = zip(self._flags_of_levels, self.level_seeds, self.levels, row.numbers, strict=not use.identity)
         for (name_of_seed, name_of_total, name_of_number), seed, level, number in levels:
             flags[name_of_seed] = seed
             flags[name_of_total] = level.total
             flags[name_of_number] = number
-        if use.checkpoint is not None:
-            flags["CHECKPOINT"] = use.checkpoint
-        return self._models[row.use].like(
-            {
-                "index": index,
-                "uid": row.uid,
-                "seed": row.seed,
-                "flags": flags,
-                "requires": requires,
-                "identity": self.identity(index),
-            }
-        )
-
-    @cached_property
-    def _models(self) -> list[TrialSpec]:
-        """What the trials of each use share, and nothing of their own."""
-        return [
-            TrialSpec(
-                index=0,
-                uid="",
-                seed=0,
-                flags={},
-                component=use.component,
-                module=use.module,
-                version=use.version,
-                config=use.config,
-                target=use.target,
-                children=use.children,
-                is_requirement=bool(use.identity),
-                mixins=use.mixins,
-                evaluate=use.evaluate,
-                stored=use.stored,
-                origins=use.origins,
-                mixin_only=use.mixin_only,
-                resources=use.resources,
-                retries=use.retries,
-                environment=use.environment,
-                results=use.results,
-                default_threads=use.default_threads,
-                checkpoint=use.checkpoint,
-                tags=use.tags,
-                seeding=use.seeding,
-                change_directory=use.change_directory,
-                content=use.content,
-            )
-            for use in self.uses
-        ]
+        return TrialSpec(index, row.uid, row.seed, flags, use.definition, requires, self.identity(index))
 
     @cached_property
     def _flags_of_levels(self) -> list[tuple[str, str, str]]:
@@ -205,7 +141,7 @@ class Plan(Sequence[TrialSpec]):
         """The identity of a trial's computation."""
         row = self.rows[index]
         use = self.uses[row.use]
-        return use.identity or identity(use.content, row.seed)
+        return use.identity or identity(use.definition.content, row.seed)
 
     @cached_property
     def _requirements(self) -> dict[int, Mapping[str, Requirement]]:
@@ -213,7 +149,8 @@ class Plan(Sequence[TrialSpec]):
         found: dict[int, TrialSpec] = {}
         for index, row in enumerate(self.rows):
             if self.uses[row.use].identity:
-                found[row.use] = replace(self._spec(index, {}), origins={})
+                spec = self._spec(index, {})
+                found[row.use] = replace(spec, definition=replace(spec.definition, origins={}))
         return {
             number: {
                 name: Requirement(
@@ -279,7 +216,7 @@ class Plan(Sequence[TrialSpec]):
         first: dict[str, dict[str, Any]] = {}
         found: dict[str, None] = {}
         for use in self.uses:
-            flat = flatten(use.stored)
+            flat = flatten(use.definition.stored)
             other = first.setdefault(use.component, flat)
             if other is not flat:
                 found.update(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import product
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from msgspec.structs import replace
 
 from machinable import ids
 from machinable.config.inheritance import class_of
@@ -24,6 +25,7 @@ from machinable.errors import MachinableError, MalformedText, MissingFile, Place
 from machinable.plan.identity import (
     Effective,
     KeyParts,
+    content,
     identity,
     key_parts,
     requirement_key,
@@ -34,7 +36,7 @@ from machinable.plan.plan import Needed, Plan, Row, Use
 from machinable.plan.request import Call, ChildCall, Named, RequirementCall, TaskRequest
 from machinable.plan.requirements import declared_requirements
 from machinable.plan.reserved_keys import steering
-from machinable.plan.spec import ChildSpec, MixinSpec, Target
+from machinable.plan.spec import ComponentSpec, MixinSpec, Target
 from machinable.project import Project
 from machinable.serialization import Plain, canonical, without_collections
 
@@ -185,7 +187,9 @@ class Uses:
         except MachinableError as error:
             self._note(error)
             return -1
-        return self._append(use, key_parts(use.component, use.version, key_children), found.resolved.reserved)
+        return self._append(
+            use, key_parts(use.definition.component, use.definition.version, key_children), found.resolved.reserved
+        )
 
     def _append(self, use: Use, key: KeyParts | str, reserved: Mapping[str, Plain]) -> int:
         self.uses.append(use)
@@ -197,40 +201,61 @@ class Uses:
         self,
         found: _Found,
         call: Call,
-        children: Sequence[ChildSpec],
+        children: Sequence[ComponentSpec],
         effective_children: Sequence[Plain],
         requires: Mapping[str, Needed],
     ) -> Use:
-        resolved, place, target, name = found
+        resolved = found.resolved
         seeding = resolved.reserved.get("_seeding_")
         effective = self._effective_of(resolved)
         tags = call.tags
         if resolved.is_changed:
             tags = {**effective.changed(resolved), **call.tags}
-        return Use(
-            component=resolved.component,
-            module=resolved.module,
-            name=name,
-            version=visible_elements(resolved.elements),
-            config=resolved.config,
-            stored=resolved.stored,
-            origins=Origins(resolved),
-            effective=effective.of(resolved),
-            effective_children=tuple(effective_children),
-            user_flags=call.flags,
-            target=target,
+        definition = self._definition(
+            found,
+            call,
             children=tuple(children),
-            requires=requires,
-            mixins=self._mixins_of(resolved),
-            mixin_only=resolved.mixin_only_keys(),
-            evaluate=resolved.evaluate,
-            checkpoint=call.checkpoint,
             tags=tags,
             seeding=tuple(seeding) if seeding is not None else self._defaults.seeding,
             change_directory=resolved.reserved.get("_chdir_") is True,
             default_threads=self._defaults.threads,
-            at=place,
+            content=content(
+                resolved.component,
+                resolved.module,
+                effective.of(resolved),
+                children=effective_children,
+                flags=call.flags,
+                checkpoint=call.checkpoint,
+                requirements={
+                    name: [needed.identity, needed.artifact] if needed.artifact else needed.identity
+                    for name, needed in requires.items()
+                },
+            ),
             **steering(resolved, call.resources),
+        )
+        return Use(definition, requires, found.place)
+
+    def _definition(self, found: _Found, call: Call | ChildCall, **more: Any) -> ComponentSpec:
+        resolved = found.resolved
+        flags = {**call.flags, "NAME": found.name, "MODULE": resolved.module}
+        flags.pop("TUNING", None)  # set when the trial runs
+        if call.checkpoint is not None:
+            flags["CHECKPOINT"] = call.checkpoint
+        return ComponentSpec(
+            component=resolved.component,
+            module=resolved.module,
+            version=visible_elements(resolved.elements),
+            config=resolved.config,
+            target=found.target,
+            flags=flags,
+            stored=resolved.stored,
+            origins=Origins(resolved),
+            evaluate=resolved.evaluate,
+            mixins=tuple(
+                MixinSpec(use.reached_as, use.entry.import_path, class_of(use.entry)) for use in resolved.uses
+            ),
+            mixin_only=resolved.mixin_only_keys(),
+            **more,
         )
 
     # what is required
@@ -302,10 +327,12 @@ class Uses:
             self._note(error)
             return
         chosen = found.resolved.reserved.get("_seed_")
-        name = identity(use.content, chosen)
+        content = use.definition.content
+        name = identity(content, chosen)
         if name not in self._by_identity:
-            seed = ids.seed_of_content(use.content) if chosen is None else chosen
-            self._by_identity[name] = self._append(replace(use, identity=name), requirement_key(name), {"_seed_": seed})
+            seed = ids.seed_of_content(content) if chosen is None else chosen
+            use = replace(use, definition=replace(use.definition, is_requirement=True), identity=name)
+            self._by_identity[name] = self._append(use, requirement_key(name), {"_seed_": seed})
         self._made[key] = self._by_identity[name]
 
     def _connected(self, wanted: Mapping[str, RequirementRef | None]) -> dict[str, Needed] | None:
@@ -382,8 +409,8 @@ class Uses:
         for one in error.errors if isinstance(error, SeveralErrors) else (error,):
             self._errors.setdefault(str(one), one)
 
-    def _child(self, call: ChildCall, found: _Found) -> ChildSpec:
-        resolved, _, target, name = found
+    def _child(self, call: ChildCall, found: _Found) -> ComponentSpec:
+        resolved = found.resolved
         if resolved.reserved.get("_requires_"):
             raise MalformedText(
                 f"the child {resolved.component} requires other components, which only the component it lives in can",
@@ -392,23 +419,7 @@ class Uses:
                 todo="Require them there, and read them in the child as self.node.requires; "
                 "or use the child with the version {'_requires_': None}.",
             )
-        flags = {**call.flags, "NAME": name, "MODULE": resolved.module}
-        flags.pop("TUNING", None)  # ours when it runs
-        if call.checkpoint is not None:
-            flags["CHECKPOINT"] = call.checkpoint
-        return ChildSpec(
-            component=resolved.component,
-            module=resolved.module,
-            version=visible_elements(resolved.elements),
-            config=resolved.config,
-            flags=flags,
-            target=target,
-            mixins=self._mixins_of(resolved),
-            evaluate=resolved.evaluate,
-            stored=resolved.stored,
-            origins=Origins(resolved),
-            mixin_only=resolved.mixin_only_keys(),
-        )
+        return self._definition(found, call)
 
     def _effective(self, resolved: Resolved) -> Plain:
         return self._effective_of(resolved).of(resolved)
@@ -420,9 +431,6 @@ class Uses:
             declared = resolve(self._workspace, entry) if resolved.is_changed else resolved
             known = self._declared[id(entry)] = Effective(declared)
         return known
-
-    def _mixins_of(self, resolved: Resolved) -> tuple[MixinSpec, ...]:
-        return tuple(MixinSpec(use.reached_as, use.entry.import_path, class_of(use.entry)) for use in resolved.uses)
 
 
 _NONE: Mapping[str, Needed] = {}

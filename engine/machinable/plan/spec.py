@@ -1,16 +1,17 @@
-"""What shall run, frozen: plain data that travels to a worker or into a file, and what comes back from there."""
+"""What runs and how it ended, as frozen plain data: it travels to workers and into files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
 
 from machinable.plan.resources import threads_of
 from machinable.serialization import Plain
 
 __all__ = [
-    "ChildSpec",
+    "ComponentSpec",
     "MixinSpec",
     "Outcome",
     "Requirement",
@@ -24,21 +25,19 @@ __all__ = [
 State: TypeAlias = Literal["pending", "running", "finished", "failed", "interrupted", "reused", "blocked", "skipped"]
 
 
-@dataclass(frozen=True)
-class MixinSpec:
-    """A mixin whose methods a component borrows: reached as `attribute`, imported from `module` on first access."""
+class MixinSpec(Struct, frozen=True):
+    """A mixin of a component: reached as `attribute`, imported from `module` on first access."""
 
     attribute: str
     module: str
     class_name: str | None = None
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Struct, frozen=True):
     """Where the code of a component is: an import path, and the name of a class or function in it.
 
-    `kind` is "component" (find the one class of the module, or the one called `name`), "class" or "function" (exactly
-    the object called `name`, dots for nesting).
+    `kind` is "component" (the one class of the module, or the one called `name`), "class" or "function" (exactly the
+    object called `name`, dots for nesting).
     """
 
     module: str
@@ -46,8 +45,7 @@ class Target:
     kind: Literal["component", "class", "function"] = "component"
 
 
-@dataclass(frozen=True)
-class Retries:
+class Retries(Struct, frozen=True):
     """Further attempts of a failed trial: how many, after how many seconds, and for which errors (none: for all)."""
 
     count: int = 0
@@ -55,61 +53,62 @@ class Retries:
     on: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Requirement:
-    """Another trial of the plan, whose finished outputs a trial reads.
+class ComponentSpec(Struct, frozen=True):
+    """A component as configured: a child, or what all trials of one listed component share.
 
     Attributes:
-        component: its canonical name. uid, identity: of its trial. artifact: the only one that is depended on.
-        place: where its result lies in the storage, as `OY1p1o/9c2EapVGXnPH`; None until that is known.
-        spec: its trial, as far as a live instance of it needs that; never stored.
-    """
-
-    component: str
-    uid: str
-    identity: str
-    artifact: str | None = None
-    place: str | None = None
-    spec: TrialSpec | None = field(default=None, repr=False)
-
-    def as_data(self) -> dict[str, Plain]:
-        """The requirement as it stands in plan.jsonl and trial.json."""
-        return {
-            "component": self.component,
-            "uid": self.uid,
-            "identity": self.identity,
-            "artifact": self.artifact,
-            "place": self.place,
-        }
-
-
-@dataclass(frozen=True)
-class ChildSpec:
-    """A component that lives inside another one.
-
-    Attributes:
-        component: canonical name. module: import path. version: as in the key of a trial.
-        config: resolved configuration, hidden keys included, calls of config methods as text.
-        flags: its own flags.
-        stored: what may be stored of the configuration.
-        origins: where keys were set, by dotted path; a key without an entry was set where the key above it was.
-        evaluate: whether calls of config methods are evaluated on access.
+        component: Canonical name.
+        module: Import path.
+        version: The versions, as in the key of a trial.
+        config: Resolved configuration with hidden keys; calls of config methods as text. May hold secrets.
+        target: Where the code is.
+        flags: Flags that do not depend on the trial.
+        stored: The part of the configuration that may be stored.
+        origins: Where keys were set, by dotted path; a key without an entry was set where its parent was.
+        evaluate: Whether calls of config methods are evaluated on access.
+        mixins: The mixins, in order.
+        mixin_only: Top-level keys that only mixins set.
+        children: The components inside this one.
+        resources: What a trial occupies while it runs, by name.
+        default_threads: Number of threads for a trial that requests no `cpus`.
+        retries: Further attempts; None leaves them to the execution.
+        environment: Variables that are set while a trial runs. Never stored; may hold secrets.
+        results: Artifacts that a trial promises to write.
+        seeding: Dotted names of the functions that seed; None for the default ones.
+        change_directory: Whether a trial runs in its local directory.
+        tags: Notes of the task.
+        content: The identity without the seed. Never stored.
+        is_requirement: Whether it is not listed in the task but required by a component that is.
     """
 
     component: str
     module: str
     version: Plain
-    config: Mapping[str, Plain] = field(repr=False)  # it may hold secrets
-    flags: Mapping[str, Plain]
+    config: Mapping[str, Plain]
     target: Target
-    mixins: tuple[MixinSpec, ...] = ()
+    flags: Mapping[str, Plain] = {}
+    stored: Mapping[str, Plain] = {}
+    origins: Mapping[str, str] = {}
     evaluate: bool = True
-    stored: Mapping[str, Plain] = field(default_factory=dict)
-    origins: Mapping[str, str] = field(default_factory=dict)
-    mixin_only: frozenset[str] = frozenset()  # top-level keys that only mixins set
+    mixins: tuple[MixinSpec, ...] = ()
+    mixin_only: frozenset[str] = frozenset()
+    children: tuple[ComponentSpec, ...] = ()
+    resources: Mapping[str, float] = {}
+    default_threads: int = 1
+    retries: Retries | None = None
+    environment: Mapping[str, str] = {}
+    results: tuple[str, ...] = ()
+    seeding: tuple[str, ...] | None = None
+    change_directory: bool = False
+    tags: Mapping[str, Plain] = {}
+    content: str = ""
+    is_requirement: bool = False
+
+    def __repr__(self) -> str:  # without configuration and environment, which may hold secrets
+        return f"<ComponentSpec {self.component} {self.version!r}>"
 
     def as_data(self) -> dict[str, Plain]:
-        """The child as it stands in plan.jsonl."""
+        """Return the component as it is stored among the children of a trial in plan.jsonl."""
         return {
             "component": self.component,
             "module": self.module,
@@ -119,55 +118,121 @@ class ChildSpec:
         }
 
 
-@dataclass(frozen=True)
-class TrialSpec:
-    """One trial of a plan: everything that a worker needs to run it, as plain data."""
+class Requirement(Struct, frozen=True):
+    """Another trial of the plan, whose outputs a trial reads.
+
+    Attributes:
+        component: Canonical name of its component.
+        uid: Its uid.
+        identity: Its identity.
+        artifact: The only artifact that is read; None for all.
+        place: Where its result is in the storage, as `OY1p1o/9c2EapVGXnPH`; None until that is known.
+        spec: Its trial, for a live instance of it. Never stored.
+    """
+
+    component: str
+    uid: str
+    identity: str
+    artifact: str | None = None
+    place: str | None = None
+    spec: TrialSpec | None = None
+
+    def as_data(self) -> dict[str, Plain]:
+        """Return the requirement as it is stored in plan.jsonl and trial.json."""
+        return {
+            "component": self.component,
+            "uid": self.uid,
+            "identity": self.identity,
+            "artifact": self.artifact,
+            "place": self.place,
+        }
+
+
+class TrialSpec(Struct, frozen=True):
+    """One trial of a plan: all that a worker needs to run it.
+
+    The attributes of its component that users and most modules read are attributes of the trial, too.
+
+    Attributes:
+        index: Position in the plan.
+        uid: Unique name.
+        seed: Seed of its random number generators.
+        flags: Flags of this trial.
+        definition: What it shares with the other trials of its component.
+        requires: The trials that it requires, by the names that it uses.
+        identity: Hash of all that decides its result.
+        attempt: Number of the attempt, from 1.
+        resume_from: Directory of an earlier attempt whose last checkpoint it continues from: relative in the storage,
+            or absolute on this host.
+    """
 
     index: int
     uid: str
     seed: int
-    component: str
-    module: str
-    version: Plain
-    config: Mapping[str, Plain] = field(repr=False)  # it may hold secrets
     flags: Mapping[str, Plain]
-    target: Target
-    children: tuple[ChildSpec, ...] = ()
-    mixins: tuple[MixinSpec, ...] = ()
-    evaluate: bool = True
-    stored: Mapping[str, Plain] = field(default_factory=dict)
-    origins: Mapping[str, str] = field(default_factory=dict)
-    resources: Mapping[str, float] = field(default_factory=dict)
-    checkpoint: str | None = None
-    tags: Mapping[str, Plain] = field(default_factory=dict)
-    requires: Mapping[str, Requirement] = field(default_factory=dict)
-    is_requirement: bool = False  # not listed in the task, but needed by another trial
-    seeding: tuple[str, ...] | None = None  # dotted callables; None is the default list
-    change_directory: bool = False
-    mixin_only: frozenset[str] = frozenset()  # top-level keys that only mixins set
+    definition: ComponentSpec
+    requires: Mapping[str, Requirement] = {}
     identity: str = ""
-    content: str = ""  # the identity but for the seed; never stored
-    retries: Retries | None = None  # None leaves it to the execution
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # set while the trial runs; never stored
-    results: tuple[str, ...] = ()  # artifacts that it promises
-    default_threads: int = 1  # with how many it computes if it does not say how many cpus it takes
     attempt: int = 1
-    resume_from: str | None = None  # the folder of a former attempt, whose last checkpoint it continues from
+    resume_from: str | None = None
+
+    @property
+    def component(self) -> str:
+        """Canonical name of its component."""
+        return self.definition.component
+
+    @property
+    def module(self) -> str:
+        """Import path of its component."""
+        return self.definition.module
+
+    @property
+    def version(self) -> Plain:
+        """The versions of its component."""
+        return self.definition.version
+
+    @property
+    def config(self) -> Mapping[str, Plain]:
+        """Resolved configuration, hidden keys included."""
+        return self.definition.config
+
+    @property
+    def stored(self) -> Mapping[str, Plain]:
+        """The part of the configuration that may be stored."""
+        return self.definition.stored
+
+    @property
+    def target(self) -> Target:
+        """Where its code is."""
+        return self.definition.target
+
+    @property
+    def children(self) -> tuple[ComponentSpec, ...]:
+        """The components inside its component."""
+        return self.definition.children
+
+    @property
+    def tags(self) -> Mapping[str, Plain]:
+        """Notes of the task."""
+        return self.definition.tags
+
+    @property
+    def resources(self) -> Mapping[str, float]:
+        """What it occupies while it runs, by name."""
+        return self.definition.resources
 
     @property
     def threads(self) -> int:
-        """With how many threads it computes: as many as it has cpus, and at least one."""
-        return threads_of(self.resources, self.default_threads)
+        """Number of threads that it computes with: as many as it requests cpus, and at least one."""
+        return threads_of(self.definition.resources, self.definition.default_threads)
 
-    def like(self, own: Mapping[str, Any]) -> TrialSpec:
-        """The same trial but for these fields. As `dataclasses.replace`, in a tenth of the time: plans are long."""
-        other = object.__new__(TrialSpec)
-        vars(other).update(vars(self))
-        vars(other).update(own)
-        return other
+    @property
+    def is_requirement(self) -> bool:
+        """Whether it is not listed in the task but required by a trial that is."""
+        return self.definition.is_requirement
 
     def as_data(self) -> dict[str, Plain]:
-        """The trial as it stands in plan.jsonl."""
+        """Return the trial as it is stored in plan.jsonl."""
         return {
             "index": self.index,
             "uid": self.uid,
@@ -184,12 +249,19 @@ class TrialSpec:
         }
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """How one attempt of a trial ended, as plain data: it may come from another machine.
 
-    `error` has `type`, `message` and `traceback`; `record` is the last row of the default scope. `artifacts` are the
-    digests of what it wrote, by name; `inputs` those of what it read, by requirement and name.
+    Attributes:
+        uid: Uid of the trial.
+        state: How it ended.
+        attempt: Number of the attempt.
+        seconds: Its duration.
+        record: The last row of the default scope.
+        result: What the component returned.
+        error: `type`, `message` and `traceback` of its error.
+        artifacts: Digests of the artifacts that it wrote, by name.
+        inputs: Digests of the artifacts that it read, by requirement and name.
     """
 
     uid: str
@@ -199,48 +271,33 @@ class Outcome:
     record: dict[str, Plain] | None = None
     result: Plain = None
     error: dict[str, str] | None = None
-    artifacts: Mapping[str, str] = field(default_factory=dict)
-    inputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    artifacts: Mapping[str, str] = {}
+    inputs: Mapping[str, Mapping[str, str]] = {}
 
 
 def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:
-    """The trial of a line of plan.jsonl: the inverse of `TrialSpec.as_data`.
+    """Return the trial of a line of plan.jsonl: the inverse of `TrialSpec.as_data`.
 
-    What such a line does not have is as if nothing had been said: no hidden keys in the configuration, no mixins,
-    origins, resources and seeding.
+    What such a line does not have takes its default: no hidden keys, mixins, origins, resources and seeding.
     """
     return TrialSpec(
         index=row["index"],
         uid=row["uid"],
         seed=row["seed"],
-        component=row["component"],
-        module=row["module"],
-        version=row.get("version"),
-        config=row["config"],
-        stored=row["config"],
         flags=row["flags"],
-        target=_target(row),
-        children=tuple(map(_child_from_data, row.get("children", ()))),
-        checkpoint=row["flags"].get("CHECKPOINT"),
-        tags=row.get("tags", {}),
+        definition=_component(
+            row,
+            children=tuple(_component(child, flags=child["flags"]) for child in row.get("children", ())),
+            tags=row.get("tags", {}),
+        ),
         requires={name: Requirement(**needed) for name, needed in row.get("requires", {}).items()},
         identity=row.get("identity", ""),
     )
 
 
-def _child_from_data(row: Mapping[str, Plain]) -> ChildSpec:
-    return ChildSpec(
-        component=row["component"],
-        module=row["module"],
-        version=row.get("version"),
-        config=row["config"],
-        stored=row["config"],
-        flags=row["flags"],
-        target=_target(row),
-    )
-
-
-def _target(row: Mapping[str, Plain]) -> Target:
-    module, colon, name = row["component"].partition(":")
-    # A class is callable, too, and is told from a function when it is there.
-    return Target(module, name, "function") if colon else Target(row["module"])
+def _component(row: Mapping[str, Plain], **more: Any) -> ComponentSpec:
+    name, module, config = row["component"], row["module"], row["config"]
+    path, colon, qualname = name.partition(":")
+    # Whether it is a class or a function shows when it is imported: both are callable.
+    target = Target(path, qualname, "function") if colon else Target(module)
+    return ComponentSpec(name, module, row.get("version"), config, target, stored=config, **more)

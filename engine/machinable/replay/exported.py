@@ -7,9 +7,10 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from inspect import unwrap
 from typing import Any
+
+from msgspec.structs import replace
 
 from machinable.component.imports import importing, load_component
 from machinable.execution.worker_task import InProcessTask
@@ -39,7 +40,7 @@ def main(directory: str, arguments: Sequence[str]) -> int:
         print(f"no trial {unknown[0]}; there are: {', '.join(specs)}", file=sys.stderr)
         return 2
     chosen = [spec for uid, spec in specs.items() if not arguments or uid in arguments]
-    missing = sorted({name for spec in chosen for name in spec.environment if name not in os.environ})
+    missing = sorted({name for spec in chosen for name in spec.definition.environment if name not in os.environ})
     if missing:
         print(f"set these environment variables, as the trials had them: {', '.join(missing)}", file=sys.stderr)
         return 2
@@ -83,22 +84,23 @@ def specs_of(trials: Sequence[Mapping[str, Any]], folder: str) -> dict[str, Tria
 def _spec(facts: Mapping[str, Any], others: Mapping[str, TrialSpec], folder: str) -> TrialSpec:
     planned = facts["planned"]
     spec = spec_from_data({**facts, "config": planned["config"]})
-    return replace(
-        spec,
+    definition = replace(
+        spec.definition,
         **_code(facts),
         children=tuple(
             replace(child, **_code(code)) for child, code in zip(spec.children, facts["children"], strict=True)
         ),
-        requires={
-            name: replace(needed, place=layout.join(folder, needed.uid), spec=others[needed.uid])
-            for name, needed in spec.requires.items()
-        },
         seeding=None if planned["seeding"] is None else tuple(planned["seeding"]),
         change_directory=facts["change_directory"],
         environment={name: os.environ.get(name, "") for name in facts["environment"]},
         default_threads=facts["threads"],
         content=facts["content"],
     )
+    requires = {
+        name: replace(needed, place=layout.join(folder, needed.uid), spec=others[needed.uid])
+        for name, needed in spec.requires.items()
+    }
+    return replace(spec, definition=definition, requires=requires)
 
 
 def _code(facts: Mapping[str, Any]) -> dict[str, Any]:

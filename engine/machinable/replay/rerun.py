@@ -15,7 +15,7 @@ import msgspec
 import machinable.errors
 from machinable.component.imports import importing
 from machinable.errors import MachinableError, Refused
-from machinable.plan.spec import TrialSpec
+from machinable.plan.spec import ComponentSpec, TrialSpec
 from machinable.plan.table import flatten
 from machinable.plan.task import Task, task_from_data
 from machinable.replay.exported import load_function
@@ -200,17 +200,17 @@ def _describe(request: Request) -> dict[str, Any]:
 
 def _code_of(spec: TrialSpec) -> dict[str, Any]:
     return {
-        **_class_of(spec),
+        **_class_of(spec.definition),
         "children": [_class_of(child) for child in spec.children],
-        "change_directory": spec.change_directory,
-        "environment": sorted(spec.environment),
+        "change_directory": spec.definition.change_directory,
+        "environment": sorted(spec.definition.environment),
         "threads": spec.threads,
-        "seeding": spec.seeding,
-        "content": spec.content,
+        "seeding": spec.definition.seeding,
+        "content": spec.definition.content,
     }
 
 
-def _class_of(spec: Any) -> dict[str, Any]:
+def _class_of(spec: ComponentSpec) -> dict[str, Any]:
     stored = flatten(spec.stored)
     return {
         "class": spec.target.name,

@@ -20,18 +20,18 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from machinable.component.base import Component
 from machinable.engines.base import Engine, reports
 from machinable.execution.execute import execute
-from machinable.plan.spec import Outcome, Target, TrialSpec
+from machinable.plan.spec import ComponentSpec, Outcome, Target, TrialSpec
 from machinable.plan.task import Task
 from machinable.serialization import loads
 
@@ -57,13 +57,8 @@ def trial(number: int = 0, **config: Any) -> TrialSpec:
         index=number,
         uid=f"{number:012d}",
         seed=number,
-        component="work",
-        module="work",
-        version=("~a", {"b": 1}),
-        config=config,
         flags={"SEED": number},
-        target=Target("work"),
-        stored=config,
+        definition=ComponentSpec("work", "work", ("~a", {"b": 1}), config, Target("work"), stored=config),
     )
 
 

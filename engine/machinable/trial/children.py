@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache, partial
 from inspect import Parameter, signature
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from machinable.component.base import Component, Mixin, Part, overrides
 from machinable.component.mixins import Binding
 from machinable.config.config import Config
 from machinable.errors import InvalidType
-from machinable.plan.spec import ChildSpec, TrialSpec
+from machinable.plan.spec import ComponentSpec
 from machinable.serialization import as_plain
 
 __all__ = ["bind", "child_specs", "connect", "construct", "create", "destroy"]
@@ -21,7 +22,7 @@ __all__ = ["bind", "child_specs", "connect", "construct", "create", "destroy"]
 def construct(
     cls: type[Component],
     part: Part,
-    spec: TrialSpec | ChildSpec,
+    spec: ComponentSpec,
     flags: Mapping[str, Any],
     node: Component | None,
     *,
@@ -64,7 +65,7 @@ def _bound(load: Callable[[], type[Mixin]], component: Component) -> Binding:
     return Binding(load(), component)
 
 
-def child_specs(specs: Sequence[ChildSpec]) -> list[ChildSpec]:
+def child_specs(specs: Sequence[ComponentSpec]) -> list[ComponentSpec]:
     """Specifications to hand out: what is done to them never reaches another trial."""
     return [
         replace(spec, config=as_plain(spec.config, tuples=True), flags=as_plain(spec.flags, tuples=True))

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from machinable.component.base import Component, TrialContext, overrides
-from machinable.plan.spec import ChildSpec
+from machinable.plan.spec import ComponentSpec
 from machinable.trial.children import connect, create, destroy
 
 __all__ = ["Course", "ReturnsOnce", "live"]
@@ -20,10 +20,10 @@ __all__ = ["Course", "ReturnsOnce", "live"]
 class Course(TrialContext, Protocol):
     """What happens around the events of a trial."""
 
-    def child_specs(self) -> list[ChildSpec]:
+    def child_specs(self) -> list[ComponentSpec]:
         """Specifications of the children, to hand out."""
 
-    def construct_child(self, spec: ChildSpec, node: Component) -> Component:
+    def construct_child(self, spec: ComponentSpec, node: Component) -> Component:
         """A child after its construct events."""
 
     def seed(self) -> None:

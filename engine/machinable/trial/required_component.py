@@ -43,10 +43,10 @@ def load_instance(
             given=spec.component,
             todo="Read what it has written, or make it a class.",
         )
-    part = Part(FinishedTrialContext(required, outer, around), spec, is_child=False)
+    part = Part(FinishedTrialContext(required, outer, around), spec.definition, is_child=False)
     flags = {**spec.flags, "ATTEMPT": required.status["attempt"], "TUNING": False, "CHILD_ALIAS": {}}
-    mixins = {mixin.attribute: (lambda mixin=mixin: load_mixin(mixin, project)) for mixin in spec.mixins}
-    component = construct(code, part, spec, flags, None, mixins=mixins, tags=spec.tags)
+    mixins = {mixin.attribute: (lambda mixin=mixin: load_mixin(mixin, project)) for mixin in spec.definition.mixins}
+    component = construct(code, part, spec.definition, flags, None, mixins=mixins, tags=spec.tags)
     component.children = []  # requirements have none
     part.is_started = True
     create(component)

@@ -17,7 +17,7 @@ from machinable.component.local_dir import LocalFolder
 from machinable.component.record import Clock, Record
 from machinable.config.config import evaluate_stored
 from machinable.errors import InvalidType, MissingArtifact, NotAvailable, WrongType
-from machinable.plan.spec import ChildSpec, Outcome, State, Target, TrialSpec
+from machinable.plan.spec import ComponentSpec, Outcome, State, Target, TrialSpec
 from machinable.serialization import Plain, as_plain
 from machinable.storage import layout
 from machinable.storage.files import Files
@@ -111,7 +111,7 @@ class _Trial:
         self._progress = progress
         self._node: Component | None = None
         self._clock = Clock()
-        self._seeding = Seeding(spec.seeding, spec.seed)
+        self._seeding = Seeding(spec.definition.seeding, spec.seed)
         self._papers = StatusFiles(spec, files, self._path, attempt, self._heartbeat_failed)
         self._artifacts = LocalFolder(files, layout.join(self._path, layout.ARTIFACTS))
         self._checkpoint_folder = LocalFolder(files, layout.join(self._path, layout.CHECKPOINTS))
@@ -140,10 +140,11 @@ class _Trial:
             output = NOTHING
             if capture is not None:
                 output = Capture(TextWriter(self._files, layout.join(self._path, layout.OUTPUT)), capture == "tee")
-            environment = _environment(self._spec.environment) if self._spec.environment else NOTHING
+            variables = self._spec.definition.environment
+            environment = _environment(variables) if variables else NOTHING
             with output, importing(self._project), environment:
                 try:
-                    with _working_directory(self.directory) if self._spec.change_directory else NOTHING:
+                    with _working_directory(self.directory) if self._spec.definition.change_directory else NOTHING:
                         if self._spec.resume_from is not None:
                             self._resume(self._spec.resume_from)
                         with ReturnsOnce():
@@ -249,7 +250,7 @@ class _Trial:
             code = code or self._code(self._spec.target)
             if not isinstance(code, type):
                 return self._call(code)
-            node = self._construct(code, self._spec, self._flags(), None)
+            node = self._construct(code, self._spec.definition, self._flags(), None)
             self._go_on(node, NODE)
             self._node = node
             self._describe()
@@ -272,7 +273,7 @@ class _Trial:
 
     def _check_results(self) -> None:
         """See that every artifact that was promised is there."""
-        missing = [name for name in self._spec.results if not self.store.has(name)]
+        missing = [name for name in self._spec.definition.results if not self.store.has(name)]
         if missing:
             raise MissingArtifact(
                 f"the promised result {missing[0]!r} was not written",
@@ -284,7 +285,7 @@ class _Trial:
     def _call(self, function: Callable[..., Any]) -> Any:
         """A function in place of a component: it is called once, and there are no events."""
         names = check_function(function)
-        component = self._construct(Component, self._spec, self._flags(), None, calls=False)
+        component = self._construct(Component, self._spec.definition, self._flags(), None, calls=False)
         component.children = self.child_specs()
         component.__dict__["__machinable__"].is_started = True
         self._describe()
@@ -350,15 +351,12 @@ class _Trial:
     # its components
 
     def _flags(self) -> dict[str, Any]:
-        flags = {**self._spec.flags, "ATTEMPT": self._attempt}
-        if self._spec.checkpoint is not None and self._spec.resume_from is None:
-            flags.setdefault("CHECKPOINT", self._spec.checkpoint)
-        return flags
+        return {**self._spec.flags, "ATTEMPT": self._attempt}
 
     def _construct(
         self,
         cls: type[Component],
-        spec: TrialSpec | ChildSpec,
+        spec: ComponentSpec,
         flags: Mapping[str, Any],
         node: Component | None,
         calls: bool = True,
@@ -371,10 +369,10 @@ class _Trial:
     def _code(self, target: Target) -> Code:
         return self._at_hand.get(target) or load_component(target, self._project)
 
-    def child_specs(self) -> list[ChildSpec]:
+    def child_specs(self) -> list[ComponentSpec]:
         return child_specs(self._spec.children)
 
-    def construct_child(self, spec: ChildSpec, node: Component) -> Component:
+    def construct_child(self, spec: ComponentSpec, node: Component) -> Component:
         cls = self._code(spec.target)
         if not isinstance(cls, type):
             raise InvalidType(

@@ -22,7 +22,6 @@ from contextlib import suppress
 from typing import Any, BinaryIO, NamedTuple
 
 from machinable.engines.base import Engine, Reach, Work, WorkerError, WorkerLost
-from machinable.engines.processes.parcel import Packer
 from machinable.engines.processes.threads import VARIABLES
 from machinable.engines.processes.worker import GRACE, read_message, write_message
 from machinable.errors import InvalidType, InvalidValue
@@ -120,7 +119,6 @@ class ProcessesEngine(Engine):
         self._seconds = SHORT  # of the trial that ended last
         self._work: Work | None = None
         self._pickled_work = b""
-        self._packer = Packer()
 
     @property
     def prefetch(self) -> int:
@@ -133,7 +131,7 @@ class ProcessesEngine(Engine):
         try:
             if work is not self._work:
                 self._pickled_work, self._work = pickle.dumps(work), work
-            job = _Job(future, self._pickled_work, self._packer.pack(spec), spec.threads, read_outcome)
+            job = _Job(future, self._pickled_work, pickle.dumps(spec), spec.threads, read_outcome)
         except Exception as error:
             future.set_exception(error)
             return future

@@ -17,6 +17,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import BinaryIO
 
+from msgspec.structs import asdict
+
 from machinable.engines.base import PortableWork, Work, reports
 from machinable.engines.processes.isolation import SavedProcessState
 from machinable.engines.processes.output import open_standard_streams
@@ -151,7 +153,7 @@ class _Worker:
         outcome = self._work(pickle.loads(spec))  # noqa: S301
         if not isinstance(outcome, Outcome):
             raise TypeError(f"the work on a trial gave {outcome!r} in place of an Outcome")
-        return dumps({"outcome": vars(outcome)})
+        return dumps({"outcome": asdict(outcome)})
 
     def watch(self, commands: int, parent: int, grace: float) -> None:
         """End when the parent has ended without a word: it was killed."""

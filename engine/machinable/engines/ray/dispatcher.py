@@ -23,7 +23,6 @@ from machinable.engines.base import (
     WorkerError,
     WorkerLost,
 )
-from machinable.engines.processes.parcel import Packer
 from machinable.engines.processes.pool import read_outcome
 from machinable.engines.ray.actor import Reply, TrialRequest
 from machinable.plan.spec import Outcome, TrialSpec
@@ -153,7 +152,6 @@ class Dispatcher:
         self._kept: dict[str, Any] = {}
         self._work: Work | None = None
         self._movable: PortableWork | None = None  # the same, if it is
-        self._packer = Packer()
         self._number = 0
         self._failures = 0
         self._starved_from: float | None = None  # something waits, and no agent is there for it
@@ -175,7 +173,7 @@ class Dispatcher:
             self._work, self._movable = work, work if isinstance(work, PortableWork) else None
         self._number += 1
         home, folders = ("", ()) if self._movable is None else (self._movable.home(spec), self._movable.needs(spec))
-        errand = TrialRequest(self._number, self._packer.pack(spec), spec.threads, home)
+        errand = TrialRequest(self._number, pickle.dumps(spec), spec.threads, home)
         job = _Job(needs, len(self._works) - 1, errand, folders)
         self._jobs[job.future] = job
         self._coming.append(job)
