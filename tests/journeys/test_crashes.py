@@ -30,7 +30,7 @@ from tests.kits.s3_server import s3_server
 
 TIMES = [int(number) for number in os.environ.get("MACHINABLE_CRASHES", "12,4").split(",")]
 ROWS, TRIALS = 5, 4
-SOON = 40.0  # seconds after which nobody without a heartbeat is taken for running
+SOON = 40.0  # seconds without a heartbeat after which a trial does not count as running
 
 YAML = "components:\n  - steady: {rows: 5}\n  - going: {rows: 5, _retries_: 0}\n"
 STEADY = """
@@ -113,7 +113,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def killed(component: str, storage: str, engine: str, after: int, pipe: Path) -> list[list[str]]:
-    """Execute in a process that is killed after it has told so many things; gives what it has told."""
+    """Execute in a process that is killed after that many events; return the events."""
     os.mkfifo(pipe)
     lines = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -136,7 +136,7 @@ def killed(component: str, storage: str, engine: str, after: int, pipe: Path) ->
 
 
 def check(files: Files, told: list[list[str]]) -> None:
-    """What was told before the kill is there, what has finished is whole, and no state is a guess."""
+    """Check that what was reported before the kill is stored, finished trials are whole, and states are known."""
     execution = Execution(files, "OY1p1o", clock=lambda: time.time() + SOON)
     _, faults = verify(files, clock=lambda: time.time() + 1000)
     assert {fault.kind for fault in faults} <= {"leftover", "unnoted"}, faults

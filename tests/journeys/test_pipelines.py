@@ -135,7 +135,7 @@ def test_a_change_of_the_data_reaches_what_read_it_and_nothing_else(here: Path, 
     edit(here, "nums", NUMS.replace('"numbers"', '"other words"'))
     with pytest.warns(UserWarning, match="nums is reused from OY1p1o/"):
         assert states(run("report", tmp_path / "s"))[0] == ("nums", "reused")
-    changed = run("report", tmp_path / "s", rerun="nums")  # nobody read about.txt
+    changed = run("report", tmp_path / "s", rerun="nums")  # no trial read about.txt
     assert states(changed)[:3] == [("nums", "finished"), ("split", "reused"), ("model", "reused")]
     edit(here, "nums", NUMS.replace("random.random() for", "0.5 + random.random() for"))
     changed = run("report", tmp_path / "s", reuse="same-code")

@@ -46,7 +46,7 @@ def pipe(tmp_path: Path) -> Pipes:
 
 
 def told_by(pipe: str) -> str:
-    """What somebody says into a pipe."""
+    """The text that is written into a pipe."""
     with open(pipe) as file:
         return file.read()
 
@@ -426,7 +426,7 @@ def test_waiting_for_an_occupied_cluster_is_reported(
     told: list[str] = []
 
     class Frees(events.Listener):
-        """A listener that ends what occupies the cluster when it is told."""
+        """A listener that frees the cluster when a notice arrives."""
 
         def on_notice(self, text: str) -> None:
             told.append(text)
@@ -555,7 +555,7 @@ def test_hosts_with_another_version_are_reported(
     )
 
 
-# a cluster of somebody else
+# a cluster that was started elsewhere
 
 SOMEBODY = """
 import ray

@@ -98,7 +98,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(directory: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """A program in a process of its own, as somebody types it there."""
+    """Run a program in a separate process, as typed there."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MACHINABLE_")}
     done = subprocess.run(
         [sys.executable, *words], cwd=directory, env=environment, capture_output=True, text=True, check=False

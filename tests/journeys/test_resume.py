@@ -210,7 +210,7 @@ def test_a_trial_that_finished_unrecorded_is_not_run_again(here: Path, tmp_path:
     path = storage / "OY1p1o" / "ledger.jsonl"
     lines = path.read_text().splitlines()
     last = next(index for index, line in enumerate(lines) if '"finished"' in line)
-    path.write_text("\n".join(lines[:last]) + "\n")  # it was killed just before it told of the first trial
+    path.write_text("\n".join(lines[:last]) + "\n")  # killed just before it recorded the first trial
 
     heard: list[str] = []
     execution = ml.execute(
