@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 from html.parser import HTMLParser
 from typing import Any
@@ -20,7 +21,7 @@ VOID = {"meta", "line", "path", "circle", "br"}
 
 
 class Reader(HTMLParser):
-    """What a browser would see: text by heading, and which elements there are."""
+    """What a browser would show: text by heading, and the elements."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -85,7 +86,7 @@ def test_a_page_has_facts_summary_curves_trials_failures_and_environment() -> No
 
     assert list(found.sections)[1:] == ["OY1p1o", "Summary", "Curves", "Trials", "Failures", "Environment"]
     assert "failed\n" in found.sections["OY1p1o"]
-    assert f"{'4f1c' * 10} on main, with changes that are not committed" in found.sections["OY1p1o"]
+    assert f"{'4f1c' * 10} on main, with uncommitted changes" in found.sections["OY1p1o"]
     summary = found.sections["Summary"].split()
     assert summary[:7] == ["execution", "component", "rate", "n", "failed", "loss", "OY1p1o"]
     assert "0.375 ± 0.18" in found.sections["Summary"]
@@ -114,12 +115,12 @@ def test_each_column_of_numbers_is_a_chart_with_a_line_for_each_trial() -> None:
 
 
 def test_of_many_trials_some_of_each_group_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("machinable.display.html_report.CURVES", 2)
+    monkeypatch.setattr("machinable.display.html_report.MAX_CURVES", 2)
 
     found = page(execution())
 
     assert found.elements.count("polyline") == 4  # one trial of each rate, with two columns
-    assert "The first 1 trials of each group are drawn." in found.sections["Curves"]
+    assert "Only the first 1 trial of each group is drawn." in found.sections["Curves"]
 
 
 def test_nothing_that_was_named_can_run() -> None:
@@ -134,6 +135,32 @@ def test_nothing_that_was_named_can_run() -> None:
     assert f"script-src 'sha256-{allowed}'" in text
     assert "default-src 'none'" in text
     Reader(text)
+
+
+def test_names_of_columns_and_components_are_escaped_in_charts() -> None:
+    evil = "</title><script>alert(1)</script>"
+    files = MemoryFiles()
+    found = stored([planned(0, {"rate": evil})], [finished(0)], files=files)
+    folder = f"{found}/trials/{uid(0)}"
+    write(files, f"{folder}/status.json", status("finished"))
+    rows = [{evil: value, "one": math.nan if value else 1.0} for value in (0.0, 1.0)]
+    write(files, f"{folder}/records/default.jsonl", lines(rows))
+
+    text = report([found], [Side(str(found), None, list(found.trials))], "now")
+
+    assert text.count("<script>") == 1
+    assert Reader(text).elements.count("polyline") == 1
+    assert Reader(text).elements.count("circle") == 1
+
+
+def test_a_chart_without_finite_numbers_says_so() -> None:
+    files = MemoryFiles()
+    found = stored([planned(0, {"rate": 1})], [finished(0)], files=files)
+    folder = f"{found}/trials/{uid(0)}"
+    write(files, f"{folder}/status.json", status("finished"))
+    write(files, f"{folder}/records/default.jsonl", lines([{"loss": math.nan}, {"loss": math.inf}]))
+
+    assert "no finite numbers" in page(found).sections["Curves"]
 
 
 def test_the_page_asks_for_nothing_else() -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "counted",
     "exact",
     "headline",
+    "is_numeric",
     "is_terminal",
     "paint",
     "printable",
@@ -132,11 +133,12 @@ def table_lines(table: Table) -> list[str]:
     """The lines of a table, headings first; columns of numbers stand to the right."""
     rows = [table.headings, *table.rows]
     widths = [max(cell_width(row[i]) for row in rows) for i in range(len(table.headings))]
-    right = [_is_numeric([row[i] for row in table.rows]) for i in range(len(table.headings))]
+    right = [is_numeric([row[i] for row in table.rows]) for i in range(len(table.headings))]
     return ["  ".join(map(_padded, row, widths, right)).rstrip() for row in rows]
 
 
-def _is_numeric(cells: Sequence[str]) -> bool:
+def is_numeric(cells: Sequence[str]) -> bool:
+    """Return whether all cells that are not empty are numbers, with a deviation or unit if any."""
     filled = [text for text in cells if text]
     return bool(filled) and all(map(_NUMBER.fullmatch, filled))
 
