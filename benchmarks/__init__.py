@@ -1,1 +1,1 @@
-"""How fast machinable is, as ratios to floors that are measured in the same run."""
+"""Benchmarks of machinable, as ratios to baselines that are measured in the same run."""

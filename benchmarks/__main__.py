@@ -1,7 +1,7 @@
-"""Measures everything and prints a table: `python -m benchmarks`, or only some rows: `python -m benchmarks trial`.
+"""Measure everything and print a table: `python -m benchmarks`, or only some rows: `python -m benchmarks trial`.
 
-Each row compares the best of several runs with the best of as many runs of its floor, taken in turns, because machines
-are noisy and their noise lasts.
+Each row compares the best of several runs with the best of as many runs of its baseline (`floor`). The runs alternate,
+because the speed of a machine varies over time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks import engines, worlds
 
 
 class Row(NamedTuple):
-    """One line of the table; times in seconds."""
+    """One line of the table, with times in seconds."""
 
     what: str
     floor: float
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 def best_in_turns(rounds: int, *actions: Callable[[], Any]) -> list[float]:
-    """The shortest time of each action, in seconds."""
+    """Return the shortest time of each action in seconds."""
     best = [float("inf")] * len(actions)
     for _ in range(rounds):
         for index, action in enumerate(actions):
@@ -42,15 +42,16 @@ def best_in_turns(rounds: int, *actions: Callable[[], Any]) -> list[float]:
 
 
 def process(directory: Path, *arguments: str) -> Callable[[], Any]:
+    """Return a function that runs Python with these arguments in a directory."""
     environment = {**os.environ, "HOME": str(directory)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # users have compiled modules, from the second run on
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as for users, modules are compiled from the second run on
     return lambda: subprocess.run(
         [sys.executable, *arguments], cwd=directory, env=environment, check=True, capture_output=True
     )
 
 
 def start(directory: Path) -> Iterator[Row]:
-    """Whole processes, from start to end."""
+    """Measure whole processes."""
     worlds.with_an_empty_component(directory)
     python = process(directory, "-c", "import json")
     command = ("-m", "machinable")
@@ -63,7 +64,7 @@ def start(directory: Path) -> Iterator[Row]:
 
 
 def files(directory: Path, count: int, number: int = 6) -> Callable[[], None]:
-    """Writes what so many trials write, a folder each with so many small files, each beside and then into its place."""
+    """Return a function that writes `number` small files in each of `count` folders by renaming temporary files."""
     payload = json.dumps({"a": list(range(30))}).encode()
 
     def write() -> None:
@@ -82,7 +83,7 @@ def files(directory: Path, count: int, number: int = 6) -> Callable[[], None]:
 
 
 def trial(directory: Path) -> Iterator[Row]:
-    """Trials that do nothing, in a directory."""
+    """Measure empty trials in a directory."""
     import machinable as ml
 
     worlds.with_an_empty_component(directory)
@@ -97,7 +98,7 @@ def trial(directory: Path) -> Iterator[Row]:
 
 
 def requirement(directory: Path) -> Iterator[Row]:
-    """What a trial requires: computed for the first time; there already; and only the look whether it is there."""
+    """Measure requirements: computed, reused, and only looked up."""
     import machinable as ml
     from machinable.results.pointers import find_pointer
     from machinable.storage.open import open_files
@@ -144,14 +145,14 @@ def requirement(directory: Path) -> Iterator[Row]:
             )
             turns.append([*times, *best_in_turns(1, looking(count, storage))])
         seven, one, alone, cold, warm, look = (min(times) / count for times in zip(*turns, strict=True))
-        # What the execution itself takes is not what its requirements cost.
+        # Subtract the time of the execution itself.
         yield Row(f"a requirement, computed, of {count:,}", seven, cold - alone, "2 × floor")
         yield Row(f"a requirement, reused, of {count:,}", one, warm - alone, "")
         yield Row(f"the look for a requirement, of {count:,}", one, look, "2 × floor")
 
 
 def resolve(directory: Path) -> Iterator[Row]:
-    """Resolving every component of a project once, file reading included."""
+    """Measure resolving every component of a project once, including reading the file."""
     import yaml
 
     import machinable as ml
@@ -174,7 +175,7 @@ def resolve(directory: Path) -> Iterator[Row]:
 
 
 def plan(directory: Path) -> Iterator[Row]:
-    """A plan of 10,000 trials of 100 components."""
+    """Measure a plan of 10,000 trials of 100 components."""
     import machinable as ml
 
     worlds.with_components(directory, 100)
@@ -191,7 +192,7 @@ def plan(directory: Path) -> Iterator[Row]:
 
 
 def record(directory: Path) -> Iterator[Row]:
-    """Rows of five columns."""
+    """Measure saving rows of five columns."""
     import machinable as ml
 
     (directory / "machinable.yaml").write_text("components:\n  - rows: {n: 10000}\n")
@@ -251,7 +252,7 @@ frame = trials.frame("config.rate", "records.loss.last")
 
 
 def read(directory: Path) -> Iterator[Row]:
-    """Reading 10,000 trials back, in a new process each time: open, filter by configuration and metric, DataFrame."""
+    """Measure reading 10,000 trials in a new process: open, filter by configuration and metric, make a DataFrame."""
     import machinable as ml
     from machinable.results.cache import SETTLED
 
@@ -268,10 +269,10 @@ def read(directory: Path) -> Iterator[Row]:
                 for trial in execution.trials
             ),
         )
-    time.sleep(SETTLED)  # what has just been written is not kept for the next reader
+    time.sleep(SETTLED)  # files that have just been written are not cached
     best = [float("inf")] * 4
     for turn in range(7):
-        for index, body in enumerate((SCAN, SQLITE, OURS, OURS)):  # the first of ours has nothing that was kept
+        for index, body in enumerate((SCAN, SQLITE, OURS, OURS)):  # the first of ours finds no cache
             script = READ.replace("BODY", body).replace("FOLDER", f"{storage}/{execution}")
             command = [sys.executable, "-c", script.replace("STORAGE", str(storage))]
             environment = {**os.environ, "XDG_CACHE_HOME": str(directory / f"cache-{turn}")}
@@ -284,7 +285,7 @@ def read(directory: Path) -> Iterator[Row]:
 
 
 def memory(directory: Path) -> Iterator[Row]:
-    """The peak memory of an execution, in MiB in place of seconds; in a process of its own."""
+    """Measure the peak memory of an execution in a separate process, in MiB instead of seconds."""
     worlds.with_an_empty_component(directory)
     script = (
         "import resource, machinable as ml\n"
@@ -320,10 +321,10 @@ ALL = {
 
 
 def main(names: list[str]) -> None:
-    """Measures what is named, or everything."""
+    """Measure the named benchmarks, or all of them."""
     unknown = [name for name in names if name not in ALL]
     if unknown:
-        sys.exit(f"no benchmark named {unknown[0]!r}; there are {', '.join(ALL)}")
+        sys.exit(f"no benchmark named {unknown[0]!r}; use one of {', '.join(ALL)}")
     print(f"{'what':<48}{'floor':>12}{'ours':>12}{'ratio':>8}  budget")
     for name in names or ALL:
         with tempfile.TemporaryDirectory() as temporary:

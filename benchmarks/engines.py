@@ -1,4 +1,4 @@
-"""Trials in worker processes and on Ray, against the bare pools of both."""
+"""Measure trials in worker processes and on Ray, compared with plain pools of both."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class Naps(Component):
 
 
 def nap(number: int) -> int:
-    """What a trial does that takes a while."""
+    """Do what a trial of 50 ms does."""
     time.sleep(NAP)
     return number
 
 
 def nothing(number: int) -> int:
-    """What an empty trial does."""
+    """Do what an empty trial does."""
     return number
 
 
 def _pool(function: Callable[[int], int], count: int) -> float:
-    """Seconds that the standard library's pool takes, its start included."""
+    """Return the seconds that the standard library's pool takes, including its start."""
     began = time.perf_counter()
     with ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
         for future in [pool.submit(function, number) for number in range(count)]:
@@ -62,7 +62,7 @@ def _prepare(directory: Path) -> None:
 
 
 def processes(directory: Path) -> Iterator[tuple[str, float, float, str]]:
-    """Worker processes: naps, whose floor is that both workers nap all the time, and empty trials."""
+    """Measure worker processes: trials of 50 ms, compared with workers that only sleep, and empty trials."""
     _prepare(directory)
     _executed("empty", 2, directory, f"processes:{WORKERS}")  # imports
     ideal = 200 * NAP / WORKERS
@@ -86,17 +86,17 @@ def processes(directory: Path) -> Iterator[tuple[str, float, float, str]]:
 
 
 def on_ray(directory: Path) -> Iterator[tuple[str, float, float, str]]:
-    """Trials on Ray with its workers up: empty ones against raw tasks, and naps as on worker processes."""
+    """Measure trials on Ray with running workers: empty ones, compared with plain tasks, and trials of 50 ms."""
     import ray
 
     from machinable.engines.ray.engine import RayEngine
 
-    class _Kept(RayEngine):
+    class _OpenEngine(RayEngine):
         def close(self) -> None:
-            """Its workers stay for the next execution."""
+            """Keep the workers for the next execution."""
 
     _prepare(directory)
-    os.environ["HOME"] = str(directory)  # Ray leaves a token there
+    os.environ["HOME"] = str(directory)  # Ray writes a token there
     ray.init(address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False, logging_level="error")
     raw = ray.remote(nothing)
     floor = ours = naps = float("inf")
@@ -106,7 +106,7 @@ def on_ray(directory: Path) -> Iterator[tuple[str, float, float, str]]:
             began = time.perf_counter()
             ray.get([raw.remote(number) for number in range(1000)])
             floor = min(floor, time.perf_counter() - began)
-        engine = _Kept()  # its workers hold the cores until it is closed
+        engine = _OpenEngine()  # its workers hold the cores until it is closed
         _executed("empty", 100, directory, engine)
         for _ in range(3):
             ours = min(ours, _executed("empty", 1000, directory, engine))

@@ -1,7 +1,7 @@
-"""Counts the requests that executions make to an S3 server: `python -m benchmarks.s3`. The floor is plain fs-s3fs.
+"""Count the requests of executions to an S3 server, compared with plain fs-s3fs: `python -m benchmarks.s3`.
 
-Both store the same trials of the same project with the same code; only the files below differ. The server is moto's,
-in a process of its own. Requests are exact; times tell little, because the server is at hand and slow.
+Both store the same trials of the same project with the same code; only the storage class differs. The server is moto's,
+in a separate process. The numbers of requests are exact. Times mean little, because the server is local and slow.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Part(Component):
 
 
 class Cost(NamedTuple):
-    """What something took: requests and seconds."""
+    """The cost of an action: requests and seconds."""
 
     requests: int
     seconds: float
@@ -57,7 +57,7 @@ class Cost(NamedTuple):
 
 @contextmanager
 def served() -> Iterator[str]:
-    """A server with a bucket `results`, as long as the context lasts."""
+    """Run a server with a bucket `results` while the context is open."""
     import boto3
 
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
@@ -71,19 +71,19 @@ def served() -> Iterator[str]:
 
 
 def plain(url: str, *, create: bool) -> Any:
-    """The same place, by fs-s3fs alone."""
+    """Open the same storage with fs-s3fs alone."""
     from machinable.storage.open import PyFilesystemFiles, import_fs
 
     fs = import_fs()
     root, _, query = url.partition("?")
     filesystem = fs.open_fs(f"{root.rpartition('/')[0]}?{query}")
-    filesystem.makedirs(root.rpartition("/")[2], recreate=True)  # it finds nothing below a folder without a marker
+    filesystem.makedirs(root.rpartition("/")[2], recreate=True)  # it finds nothing in a folder without a marker
     filesystem.close()
     return PyFilesystemFiles(fs.open_fs(url, create=create), url)
 
 
 def main() -> None:
-    """Measures, and prints a table."""
+    """Measure and print a table."""
     import boto3
 
     import machinable as ml
@@ -119,7 +119,7 @@ def main() -> None:
             patch("machinable.execution.execute.open_files", opening),
             patch("machinable.results.storage.open_files", opening),
         ):
-            run("small", 1, 0)()  # what is done once for a storage
+            run("small", 1, 0)()  # do what is done once for a storage
             one, small = cost(run("small", 1, 1)), cost(run("small", COUNT + 1, 2))
             full = cost(run("full", COUNT + 1, 3))
             per_small = Cost(round((small.requests - one.requests) / COUNT), (small.seconds - one.seconds) / COUNT)
@@ -149,7 +149,7 @@ def main() -> None:
             return f"s3://KEY:SECRET@results/{folder}?endpoint_url={quote(endpoint, safe='')}"  # not a secret
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # the floor cannot lock, and is told so
+            warnings.simplefilter("ignore", RuntimeWarning)  # the baseline cannot lock, and warns about it
             floor = costs(url("plain"), plain)
         ours = costs(url("ours"), open_files)
         os.chdir("/")

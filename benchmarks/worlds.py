@@ -1,4 +1,4 @@
-"""Projects of the sizes that are measured."""
+"""Write the projects that are measured."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ENTRY = """  - c{i}{parent}:
 
 
 def with_components(directory: Path, count: int) -> str:
-    """A project of so many components: chains of five, three versions each, two references. Gives its text."""
+    """Write a project of `count` components with parents, versions and references, and return its text."""
     entries = (ENTRY.format(i=i, parent=f"^c{i - 1}" if i % 5 else "") for i in range(count))
     text = "shared: {x: 1}\ncomponents:\n" + "".join(entries)
     (directory / "machinable.yaml").write_text(text)
@@ -39,13 +39,13 @@ def with_components(directory: Path, count: int) -> str:
 
 
 def with_an_empty_component(directory: Path) -> None:
-    """A project whose one component does nothing."""
+    """Write a project with one component that does nothing."""
     (directory / "machinable.yaml").write_text("components:\n  - empty: {a: 1, b: {c: 2}}\n")
     (directory / "empty.py").write_text(EMPTY)
 
 
 def with_a_rate(directory: Path) -> None:
-    """A project whose one component saves one row."""
+    """Write a project with one component that saves one row."""
     (directory / "machinable.yaml").write_text(
         "components:\n  - rated: {rate: 0.1, layers: [64, 64], data: {name: mnist, size: 10}}\n"
     )
@@ -57,7 +57,7 @@ def with_a_rate(directory: Path) -> None:
 
 
 def with_requirements(directory: Path) -> None:
-    """A project with a component to be required, which writes one artifact, and one that requires and does nothing."""
+    """Write a project with a component that writes one artifact, and an empty one that can require it."""
     (directory / "machinable.yaml").write_text("components:\n  - part: {number: 0}\n  - whole: {}\n")
     (directory / "part.py").write_text(
         "from machinable import Component\n\n\nclass Part(Component):\n    def on_execute(self):\n"

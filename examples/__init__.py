@@ -1,1 +1,1 @@
-"""Small projects that run; the components of this package are declared in the machinable.yaml at the root."""
+"""Example projects. Their components are declared in the machinable.yaml at the root of the repository."""

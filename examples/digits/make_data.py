@@ -1,6 +1,6 @@
-"""How digits.npz was made: `python examples/digits/make_data.py`, with scikit-learn, which ships the images.
+"""Create digits.npz from scikit-learn, which ships the images: `python examples/digits/make_data.py`.
 
-The checksum that it prints is of the arrays. The file is the same to the byte as long as zlib packs the same way.
+It prints a checksum of the arrays. The bytes of the file also depend on the version of zlib.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 
 
 def main() -> None:
+    """Write digits.npz and print the checksum of its arrays."""
     source = load_digits()
     images, labels = source.images.astype(np.uint8), source.target.astype(np.uint8)
     if not np.array_equal(images, source.images):

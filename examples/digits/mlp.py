@@ -11,9 +11,10 @@ from examples.digits.training import Array, Classifier, Labels, Parameters, cros
 
 
 class Perceptron(Classifier):
-    """Layer i has the parameters `weights_i` and `bias_i`; the last one gives the class scores."""
+    """A perceptron: layer i has the parameters `weights_i` and `bias_i`; the last layer computes the class scores."""
 
     def initial(self, random: np.random.Generator, pixels: int) -> Parameters:
+        """Return small random weights and zero biases."""
         sizes = [pixels, *self.config.hidden, CLASSES]
         parameters = {}
         for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
@@ -23,11 +24,12 @@ class Perceptron(Classifier):
 
     @staticmethod
     def scores(parameters: Parameters, images: Array) -> Array:
+        """Return the output of the last layer."""
         return Perceptron.activations(parameters, images)[-1]
 
     @staticmethod
     def activations(parameters: Parameters, images: Array) -> list[Array]:
-        """The images, then what each layer makes of what is before it."""
+        """Return the images, followed by the output of each layer."""
         last = len(parameters) // 2 - 1
         values = [images]
         for layer in range(last + 1):
@@ -37,6 +39,7 @@ class Perceptron(Classifier):
 
     @staticmethod
     def loss_and_gradients(parameters: Parameters, images: Array, labels: Labels) -> tuple[float, Parameters]:
+        """Compute the gradients by backpropagation."""
         *inputs, scores = Perceptron.activations(parameters, images)
         loss, slope = cross_entropy(scores, labels)
         gradients = {}

@@ -1,4 +1,4 @@
-"""What the classifiers share: minibatch gradient descent, one epoch per iteration, a row of measurements each."""
+"""The shared training of the classifiers: minibatch gradient descent, with one epoch and one record per iteration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Parameters = dict[str, Array]
 
 
 def cross_entropy(scores: Array, labels: Labels) -> tuple[float, Array]:
-    """The mean cross entropy of the softmax of the scores, and its gradient with respect to them."""
+    """Return the mean cross entropy of the softmax of the scores, and its gradient with respect to the scores."""
     shifted = scores - scores.max(axis=1, keepdims=True)  # exp would overflow for large scores
     log_likelihood = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     rows = np.arange(len(labels))
@@ -26,36 +26,37 @@ def cross_entropy(scores: Array, labels: Labels) -> tuple[float, Array]:
 
 
 class Classifier(Component):
-    """Trains a model. A subclass says which: `initial`, `scores` and `loss_and_gradients`."""
+    """Base class of classifiers. A subclass defines `initial`, `scores` and `loss_and_gradients`."""
 
     def initial(self, random: np.random.Generator, pixels: int) -> Parameters:
-        """The parameters before training."""
+        """Return the parameters before training."""
         raise NotImplementedError
 
     @staticmethod
     def scores(parameters: Parameters, images: Array) -> Array:
-        """One row of class scores per image; the highest is the answer."""
+        """Return a row of class scores for each image; the highest score is the predicted class."""
         raise NotImplementedError
 
     @staticmethod
     def loss_and_gradients(parameters: Parameters, images: Array, labels: Labels) -> tuple[float, Parameters]:
-        """The mean cross entropy, and its gradient for each of the parameters."""
+        """Return the mean cross entropy, and its gradient for each parameter."""
         raise NotImplementedError
 
     def images(self) -> Split:
-        """What it is trained on and tested with."""
-        division: Split = self._digits_data_.split_digits()
-        return division
+        """Return training and test images."""
+        images: Split = self._digits_data_.split_digits()
+        return images
 
     def on_create(self) -> None:
+        """Load the images and initialize the parameters."""
         self.data = self.images()
-        # A generator of its own: these numbers do not depend on who else draws from numpy's global one.
+        # A separate generator: its numbers do not depend on other uses of numpy's global generator.
         self.random = np.random.default_rng(self.flags.SEED)
         self.parameters = self.initial(self.random, self.data.train_images.shape[1])
         self.velocity = {name: np.zeros_like(value) for name, value in self.parameters.items()}
 
     def on_execute_iteration(self, iteration: int) -> object:
-        """One epoch."""
+        """Train for one epoch and record loss and accuracy."""
         rate = self.rate(iteration)
         losses = [self.step(images, labels, rate) for images, labels in self.batches()]
         self.record["loss"] = float(np.mean(losses))
@@ -65,16 +66,17 @@ class Classifier(Component):
         return StopIteration if iteration + 1 >= self.config.epochs else None
 
     def on_after_execute(self) -> None:
+        """Store the trained parameters."""
         self.store.write("weights.npz", self.parameters)
 
     def rate(self, epoch: int) -> float:
-        """The learning rate, which falls on a straight line from `start` to `end`."""
+        """Return the learning rate of an epoch, which decreases linearly from `start` to `end`."""
         rate = self.config.rate
         done = min(epoch / max(rate.epochs - 1, 1), 1.0)
         return float(rate.start + done * (rate.end - rate.start))
 
     def batches(self) -> Iterator[tuple[Array, Labels]]:
-        """The training images in a new order, a minibatch at a time, with fresh noise on them."""
+        """Yield minibatches of the training images, in random order and with random noise."""
         size, noise = self.config.data.batch_size, self.config.data.noise
         order = self.random.permutation(len(self.data.train_labels))
         for start in range(0, len(order), size):
@@ -83,7 +85,7 @@ class Classifier(Component):
             yield images + noise * self.random.standard_normal(images.shape), self.data.train_labels[chosen]
 
     def step(self, images: Array, labels: Labels, rate: float) -> float:
-        """One step of gradient descent with momentum; gives the loss before it."""
+        """Take one step of gradient descent with momentum, and return the loss before the step."""
         loss, gradients = self.loss_and_gradients(self.parameters, images, labels)
         for name, gradient in gradients.items():
             self.velocity[name] = self.config.momentum * self.velocity[name] - rate * gradient
@@ -91,5 +93,5 @@ class Classifier(Component):
         return loss
 
     def accuracy(self, images: Array, labels: Labels) -> float:
-        """The share of images that are recognised."""
+        """Return the share of images that are classified correctly."""
         return float((self.scores(self.parameters, images).argmax(axis=1) == labels).mean())

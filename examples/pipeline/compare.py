@@ -1,4 +1,4 @@
-"""Which of two models is better, and whether that may be chance."""
+"""Compare two models, and test whether the difference may be due to chance."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from machinable import Component
 
 
 class Compare(Component):
-    """Writes `comparison.json`; requires two evaluations, `first` and `second`."""
+    """Write `comparison.json` from two required evaluations, `first` and `second`."""
 
     def on_execute(self) -> None:
-        """A sign test over those images that only one of the two recognises."""
+        """Run a sign test on the images that only one of the models classifies correctly."""
         right = {}
         for name in ("first", "second"):
             evaluated = self.requires[name].read("answers.npz")
@@ -33,6 +33,6 @@ class Compare(Component):
 
 
 def chance(one: int, other: int) -> float:
-    """How likely a division at least as uneven is if both sides are equally likely (two-sided)."""
+    """Return the two-sided p-value of a split into `one` and `other`, if both sides are equally likely."""
     total, smaller = one + other, min(one, other)
     return min(1.0, 2 * sum(comb(total, k) for k in range(smaller + 1)) / 2**total)

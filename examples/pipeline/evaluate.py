@@ -1,4 +1,4 @@
-"""How well a model recognises the test images."""
+"""Evaluate a model on the test images."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from machinable import Component
 
 
 class Evaluate(Component):
-    """Writes `answers.npz` (what the model says, and what is right) and `confusion.csv`."""
+    """Write `answers.npz` (predictions and labels) and `confusion.csv`."""
 
     def on_execute(self) -> None:
-        """All test images at once."""
+        """Classify all test images."""
         features = self.requires.features.read("features.npz")
         model = self.requires.model.component
         labels = features["test_labels"]

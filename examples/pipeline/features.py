@@ -1,4 +1,4 @@
-"""The first principal components of the digits."""
+"""Compute the first principal components of the digits."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from machinable import Component
 
 
 class Features(Component):
-    """Writes `features.npz`: both sides of the division, each image as `config.size` numbers, and the labels."""
+    """Write `features.npz`: training and test images as `config.size` numbers each, and the labels."""
 
     def on_execute(self) -> None:
-        """Only the training images say which directions matter."""
+        """Compute the components from the training images only."""
         parts = split(self.config.test_share, self.config.split)
         _, lengths, directions = np.linalg.svd(parts.train_images, full_matrices=False)
         axes = directions[: self.config.size].T

@@ -7,4 +7,4 @@ from examples.pipeline.training import FromFeatures
 
 
 class Perceptron(FromFeatures, mlp.Perceptron):
-    """The model of the digits example."""
+    """The perceptron of the digits example, trained on features."""

@@ -7,4 +7,4 @@ from examples.pipeline.training import FromFeatures
 
 
 class Softmax(FromFeatures, softmax.Softmax):
-    """The model of the digits example."""
+    """The softmax regression of the digits example, trained on features."""

@@ -54,7 +54,7 @@ def test_the_same_seed_divides_in_the_same_way_and_another_one_does_not() -> Non
 
 @pytest.mark.parametrize("test_share", [0.0, 1.0, -0.5, 2])
 def test_a_share_that_leaves_one_side_empty_is_refused(test_share: float) -> None:
-    with pytest.raises(ValueError, match=r"data\.test_share is .*: a share between 0 and 1"):
+    with pytest.raises(ValueError, match=r"data\.test_share is .*: it must leave training and test images"):
         data.split(test_share, 0)
 
 
