@@ -72,7 +72,7 @@ def served() -> Iterator[str]:
 
 def plain(url: str, *, create: bool) -> Any:
     """Open the same storage with fs-s3fs alone."""
-    from machinable.storage.open import PyFilesystemFiles, import_fs
+    from machinable.storage.pyfilesystem import PyFilesystemFiles, import_fs
 
     fs = import_fs()
     root, _, query = url.partition("?")

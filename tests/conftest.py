@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from machinable.storage.open import open_files
 from tests.kits.s3_server import s3_folders
 

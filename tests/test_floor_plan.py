@@ -35,8 +35,8 @@ FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 # What starts the program or shows it to the outside: it may import everything and nothing may import it.
 FRONT_DOORS = {"machinable", "machinable.__main__"}
 ONLY_IMPORTERS = {
-    "fs": ["machinable.storage.open"],
-    "fs_s3fs": ["machinable.storage.open"],
+    "fs": ["machinable.storage.pyfilesystem"],
+    "fs_s3fs": ["machinable.storage.pyfilesystem"],
     "ray": ["machinable.engines.ray.engine"],
 }
 HEAVY = ("boto3", "click", "fs", "git", "numpy", "pandas", "ray", "rich")
@@ -257,7 +257,7 @@ def test_a_library_in_the_wrong_module_is_found() -> None:
     }
 
     assert strangers(texts) == [
-        "machinable.storage.files (line 2) imports fs.errors, which only machinable.storage.open may"
+        "machinable.storage.files (line 2) imports fs.errors, which only machinable.storage.pyfilesystem may"
     ]
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from machinable.cli import tail
-from machinable.storage.files import DirectoryFiles
+from machinable.storage.local import DirectoryFiles
 from machinable.storage.streams import RowWriter
 from tests.cli.conftest import Run
 

@@ -19,7 +19,9 @@ from machinable.component.base import Component, Mixin
 from machinable.component.cached import cached
 from machinable.errors import BadName, Damaged, InvalidType, NotAvailable, WrongKind
 from machinable.plan.spec import MixinSpec
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from tests.component.worlds import World, child, spec
 from tests.conftest import World as Project
 

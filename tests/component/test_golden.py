@@ -16,7 +16,7 @@ from machinable.component.base import Component, Mixin
 from machinable.component.imports import check_calls, check_function, importing, load_component
 from machinable.plan.spec import Outcome
 from machinable.plan.task import Task
-from machinable.storage.files import MemoryFiles
+from machinable.storage.memory import MemoryFiles
 from machinable.storage.streams import read_rows
 from machinable.trial.runner import run
 from tests import golden_cases

@@ -11,7 +11,7 @@ import pytest
 from machinable.component.base import Component
 from machinable.component.record import Clock, Record
 from machinable.errors import BadName, InvalidType, InvalidValue, WrongType
-from machinable.storage.files import MemoryFiles
+from machinable.storage.memory import MemoryFiles
 from machinable.storage.streams import RowWriter
 from tests.component.worlds import World
 

@@ -13,8 +13,10 @@ from msgspec.structs import replace
 from machinable.component.base import Component
 from machinable.errors import InvalidType, MissingArtifact, MissingAttribute, NotAvailable, NotStored, WrongKind
 from machinable.plan.spec import MixinSpec, Requirement, Target
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
 from machinable.storage.hashing import digest
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from machinable.trial.runner import run
 from tests.component.worlds import FOLDER, World, spec
 

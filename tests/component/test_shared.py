@@ -15,8 +15,10 @@ import machinable as ml
 from machinable.component.base import Component
 from machinable.component.shared import SharedData, SharedDirectory
 from machinable.errors import BadName, InvalidType, MissingKey
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
 from machinable.storage.locks import open_locks
+from machinable.storage.memory import MemoryFiles
 from machinable.storage.open import open_files
 from tests.component.worlds import World, messages, spec
 from tests.conftest import World as Project

@@ -14,8 +14,9 @@ from machinable.component.base import Component
 from machinable.component.local_dir import LocalFolder
 from machinable.component.store import Store
 from machinable.errors import ArtifactExists, BadName, MissingArtifact, StorageError, WrongKind
-from machinable.storage.files import Files, MemoryFiles
+from machinable.storage.files import Files
 from machinable.storage.hashing import digest
+from machinable.storage.memory import MemoryFiles
 from tests.component.worlds import World, spec
 
 

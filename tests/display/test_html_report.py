@@ -14,7 +14,7 @@ import pytest
 from machinable.display.html_report import report
 from machinable.display.summary import Side
 from machinable.results.execution import Execution
-from machinable.storage.files import MemoryFiles
+from machinable.storage.memory import MemoryFiles
 from tests.results.worlds import failed, finished, lines, planned, status, stored, uid, write
 
 VOID = {"meta", "line", "path", "circle", "br"}

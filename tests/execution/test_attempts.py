@@ -11,7 +11,7 @@ import pytest
 from machinable.component.base import Component
 from machinable.engines.base import WorkerError
 from machinable.execution.attempts import outcome_without, write_end
-from machinable.storage.files import MemoryFiles
+from machinable.storage.memory import MemoryFiles
 from machinable.trial.runner import run
 from tests.component.worlds import FOLDER, UID, spec
 

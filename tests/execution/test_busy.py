@@ -17,7 +17,7 @@ from machinable import errors, events
 from machinable.execution.execute import rehearse
 from machinable.plan.spec import TrialSpec
 from machinable.storage import layout
-from machinable.storage.files import DirectoryFiles
+from machinable.storage.local import DirectoryFiles
 from machinable.storage.locks import Locks, open_locks
 from tests.conftest import World
 from tests.execution.fakes import Computing, computed, events_of, stored

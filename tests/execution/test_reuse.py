@@ -19,7 +19,8 @@ from machinable.execution.reuse import ReusePolicy, decide_reuse
 from machinable.plan.spec import ComponentSpec, Target, TrialSpec
 from machinable.results.pointers import Pointer, changed_input, find_pointer
 from machinable.storage import layout
-from machinable.storage.files import DirectoryFiles, MemoryFiles
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from tests.conftest import World
 from tests.execution.fakes import Computing, computed, stored
 

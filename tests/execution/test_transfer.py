@@ -12,7 +12,7 @@ import machinable as ml
 from machinable.engines.transfer import unpack_folder
 from machinable.execution.transfer import StorageTransfer, folders_behind
 from machinable.serialization import dumps
-from machinable.storage.files import MemoryFiles
+from machinable.storage.memory import MemoryFiles
 
 World = Callable[..., Path]
 

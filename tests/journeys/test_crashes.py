@@ -23,9 +23,10 @@ import pytest
 import machinable as ml
 from machinable.results.execution import Execution
 from machinable.results.verify import verify
-from machinable.storage.files import Files, is_temporary
+from machinable.storage.files import Files
 from machinable.storage.hashing import digest
 from machinable.storage.open import open_files
+from machinable.storage.temporary import is_temporary
 from tests.kits.s3_server import s3_server
 
 TIMES = [int(number) for number in os.environ.get("MACHINABLE_CRASHES", "12,4").split(",")]

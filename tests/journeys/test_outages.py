@@ -25,7 +25,7 @@ from machinable.engines.local import LocalEngine
 from machinable.errors import StorageUnavailable
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.results.verify import verify
-from machinable.storage import files as storage_files
+from machinable.storage import local as storage_files
 
 World = Callable[..., Path]
 
@@ -107,9 +107,9 @@ def test_a_trial_ends_its_work_and_the_execution_says_where_it_is(
 
     (place,) = (tmp_path / "shelter").iterdir()
     assert str(caught.value) == (
-        f"the storage {storage} cannot be written any more: {failure.strerror}\n"
-        f"  what was written since is in {place}\n"
-        f"  When it can be written again: machinable rescue {place} --storage {storage}"
+        f"cannot write to the storage {storage} any more: {failure.strerror}\n"
+        f"  later results are in {place}\n"
+        f"  Once it can be written again: machinable rescue {place} --storage {storage}"
     )
     execution = ml.Storage(str(storage))["OY1p1o"]
     assert [trial.status for trial in execution.trials] == ["finished", "running", "pending", "pending"]
@@ -245,7 +245,7 @@ def test_a_disk_that_runs_full(project: World, tmp_path: Path, small_disk: Path,
 def test_a_server_that_dies(project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("boto3")
     from machinable.storage import s3
-    from machinable.storage.files import DirectoryFiles
+    from machinable.storage.local import DirectoryFiles
     from machinable.storage.streams import read_rows
     from tests.kits.s3_server import s3_server
 
@@ -268,7 +268,7 @@ def test_a_server_that_dies(project: World, tmp_path: Path, monkeypatch: pytest.
         url = f"s3://bucket/results?endpoint_url={quote(endpoint, safe='')}"
 
         with pytest.raises(
-            StorageUnavailable, match=r"the storage s3://bucket/results\S* cannot be written any more"
+            StorageUnavailable, match=r"cannot write to the storage s3://bucket/results\S* any more"
         ) as caught:
             run(ml.Task("work").repeat(4), url)
 

@@ -16,7 +16,7 @@ import pytest
 import machinable as ml
 from machinable import errors, events
 from machinable.execution.execute import changes
-from machinable.storage.files import DirectoryFiles
+from machinable.storage.local import DirectoryFiles
 from machinable.storage.locks import open_locks
 from tests.conftest import World
 
@@ -174,7 +174,7 @@ def test_a_trial_that_reports_progress_to_a_dead_process_does_not_fail(project: 
 
 MARKED = """
 import sys
-from machinable.storage.files import DirectoryFiles
+from machinable.storage.local import DirectoryFiles
 from machinable.storage.cleanup import mark_worker
 mark_worker(DirectoryFiles(sys.argv[1]), "OY1p1o")
 print("ready", flush=True)
@@ -427,7 +427,7 @@ def test_one_that_runs_is_refused(here: Path, tmp_path: Path) -> None:
     (here / "trap").write_text("1:1 fail")
     ml.execute(task(), place(storage), "OY1p1o", on_failure="continue")
     script = (
-        "import sys\nfrom machinable.storage.files import DirectoryFiles\nfrom machinable.storage.locks import open_locks\n"  # noqa: E501
+        "import sys\nfrom machinable.storage.local import DirectoryFiles\nfrom machinable.storage.locks import open_locks\n"  # noqa: E501
         f"locks = open_locks(DirectoryFiles({str(storage)!r}))\n"
         "assert locks.take('OY1p1o/execution.lease', {'execution': 'OY1p1o'})\nprint('held', flush=True)\nsys.stdin.read()\n"  # noqa: E501
     )

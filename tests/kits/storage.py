@@ -11,7 +11,8 @@ from threading import Barrier
 import pytest
 
 from machinable.errors import BadName
-from machinable.storage.files import Entry, Files, read_parts
+from machinable.storage.files import Entry, Files
+from machinable.storage.numbered_parts import read_parts
 
 AWKWARD = ["with space", "a!b", "what?", "100%", "%41", "#1", "ünï-日本", "~", "-rf", "a:b", "'\"", "x" * 250]
 

@@ -23,7 +23,8 @@ from machinable.results.query import find_field, known_fields
 from machinable.results.storage import Storage
 from machinable.serialization import encode
 from machinable.settings import storage_choice
-from machinable.storage.files import DirectoryFiles, MemoryFiles
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from tests.results.worlds import FOLDER, failed, finished, lines, planned, started, status, stored, uid, write
 from tests.results.worlds import time as ago
 

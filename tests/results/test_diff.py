@@ -13,8 +13,8 @@ import pytest
 from machinable.results.diff import Difference, compare, match, verdict
 from machinable.results.execution import Execution
 from machinable.results.trial import Trial
-from machinable.storage.files import MemoryFiles
 from machinable.storage.formats.registry import dump
+from machinable.storage.memory import MemoryFiles
 from tests.results.worlds import failed, finished, lines, planned, status, stored, uid, write
 
 

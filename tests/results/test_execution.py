@@ -11,7 +11,9 @@ from machinable.errors import Damaged, InvalidType, NotStored
 from machinable.plan.spec import ComponentSpec, Requirement, Target, TrialSpec, spec_from_data
 from machinable.results.execution import Execution
 from machinable.serialization import loads
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from tests.results.worlds import (
     FOLDER,
     facts,

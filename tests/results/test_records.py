@@ -10,7 +10,9 @@ import pytest
 
 from machinable.errors import NotAvailable, NotStored, UnknownName
 from machinable.results.records import Records
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 
 ROWS = b'{"loss": NaN, "_iteration": 0}\n{"loss": 0.5, "acc": 0.25, "_iteration": 1}\n'
 

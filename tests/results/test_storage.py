@@ -11,8 +11,8 @@ import pytest
 import machinable
 from machinable.errors import Damaged, NotStored, StorageError, StorageUnavailable
 from machinable.results.storage import Storage
-from machinable.storage.files import DirectoryFiles
-from machinable.storage.open import import_fs
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.pyfilesystem import import_fs
 from tests.results.worlds import facts, finished, planned, stored, time, uid, write
 
 

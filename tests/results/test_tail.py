@@ -10,7 +10,9 @@ import pytest
 
 from machinable.results.execution import Execution
 from machinable.results.tail import Follower, News
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from machinable.storage.streams import RowWriter, TextWriter
 from tests.results.worlds import NOW, failed, finished, planned, started, status, stored, time, uid, write
 

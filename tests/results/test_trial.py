@@ -11,7 +11,9 @@ import pytest
 from machinable.errors import BadName, Damaged, MissingArtifact, StorageError
 from machinable.results.trial import Trial
 from machinable.serialization import dumps
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from tests.results.worlds import FOLDER, failed, finished, planned, started, status, stored, time, uid, write
 
 PLACE = f"{FOLDER}/trials/{uid(0)}"

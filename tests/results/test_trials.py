@@ -14,7 +14,8 @@ from machinable.errors import InvalidType, UnknownName
 from machinable.results import cache
 from machinable.results.trials import Trials
 from machinable.serialization import dumps
-from machinable.storage.files import DirectoryFiles, MemoryFiles
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from tests.results.worlds import (
     FOLDER,
     WatchedFiles,

@@ -11,8 +11,10 @@ import pytest
 
 from machinable.results.execution import Execution
 from machinable.results.verify import Checked, Fault, repair, unnoted, verify
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
 from machinable.storage.locks import open_locks
+from machinable.storage.memory import MemoryFiles
 from tests.results.worlds import FOLDER, NOW, facts, finished, lines, planned, started, status, stored, time, uid, write
 
 LATER = NOW + 1e9  # by then nobody is at work any more

@@ -13,7 +13,9 @@ from machinable.component.base import Component
 from machinable.plan.spec import ComponentSpec, Target, TrialSpec
 from machinable.results.execution import Execution
 from machinable.serialization import dumps, without_hidden
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from machinable.trial.runner import run
 from tests.results.worlds import FOLDER, facts, uid, write
 

@@ -7,7 +7,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from machinable.results.execution import Execution
-from machinable.storage.files import Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.memory import MemoryFiles
 
 FOLDER = "OY1p1o"
 NOW = 1769850902.0

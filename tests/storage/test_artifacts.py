@@ -11,8 +11,9 @@ import pytest
 
 from machinable.errors import BadName, MissingArtifact, StorageError
 from machinable.storage.artifacts import Artifacts, fetch
-from machinable.storage.files import Files, MemoryFiles
+from machinable.storage.files import Files
 from machinable.storage.formats.registry import dump
+from machinable.storage.memory import MemoryFiles
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_what_was_fetched_is_removed_when_the_process_ends() -> None:
     code = (
         "import os\n"
         "from machinable.storage.artifacts import Artifacts\n"
-        "from machinable.storage.files import MemoryFiles\n"
+        "from machinable.storage.memory import MemoryFiles\n"
         "files = MemoryFiles()\n"
         "files.write('t/m/x', b'1')\n"
         "path = Artifacts(files, 't', 'it', trust=False).local_path('m/')\n"

@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 
 from machinable.errors import StorageUnavailable
-from machinable.storage.fallback import FallbackFiles, bring_home, is_outage, refuge_name, storage_lost
-from machinable.storage.files import Appender, DirectoryFiles, Files, MemoryFiles, PartAppender
+from machinable.storage.fallback import FallbackFiles, copy_fallback, fallback_name, is_outage
+from machinable.storage.files import Appender, Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
+from machinable.storage.numbered_parts import PartAppender
 from machinable.storage.streams import RowWriter, TextWriter, read_rows, read_text
 from tests.kits.storage import FilesConformance
 
@@ -97,7 +100,7 @@ def shelter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class TestRefugeFilesAreFiles(FilesConformance):
     @pytest.fixture
     def files(self, tmp_path: Path) -> Files:
-        return FallbackFiles(Breaking(tmp_path / "stored"), refuge_name("OY1p1o"))
+        return FallbackFiles(Breaking(tmp_path / "stored"), fallback_name("OY1p1o"))
 
 
 class TestRefugeFilesWithPartsAreFiles(FilesConformance):
@@ -105,7 +108,7 @@ class TestRefugeFilesWithPartsAreFiles(FilesConformance):
 
     @pytest.fixture
     def files(self) -> Files:
-        return FallbackFiles(BreakingParts(), refuge_name("OY1p1o"))
+        return FallbackFiles(BreakingParts(), fallback_name("OY1p1o"))
 
 
 def at_work(files: Files, breaks: Callable[[], None]) -> None:
@@ -160,19 +163,19 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Fallbac
     """A storage that broke while an execution wrote, and what has been written."""
     kind, failure = KINDS[request.param]
     storage = kind(tmp_path / "stored") if kind is Breaking else kind()
-    files = FallbackFiles(storage, refuge_name("OY1p1o"))
-    with pytest.warns(RuntimeWarning, match="cannot be written any more") as caught:
+    files = FallbackFiles(storage, fallback_name("OY1p1o"))
+    with pytest.warns(RuntimeWarning, match="cannot write to the storage") as caught:
         at_work(files, lambda: setattr(storage, "failure", failure))
     assert len(caught) == 1
-    assert str(caught[0].message).endswith(f"is kept in {files.place}")
+    assert str(caught[0].message).endswith(f"are written to {files.directory}")
     return storage, files
 
 
 def test_all_that_was_written_can_be_read_meanwhile(broken: tuple[Any, FallbackFiles], shelter: Path) -> None:
     _, files = broken
     assert files.is_away
-    assert files.place is not None and Path(files.place).parent == shelter
-    assert os.stat(files.place).st_mode & 0o777 == 0o700
+    assert files.directory is not None and Path(files.directory).parent == shelter
+    assert os.stat(files.directory).st_mode & 0o777 == 0o700
     assert told(files) == expected()
 
 
@@ -193,8 +196,8 @@ def test_a_copy_over_the_storage_is_enough(broken: tuple[Any, FallbackFiles], tm
     for stored in storage.walk(""):
         (home / stored.path).parent.mkdir(parents=True, exist_ok=True)
         (home / stored.path).write_bytes(storage.read(stored.path))
-    assert files.place is not None
-    shutil.copytree(files.place, home, dirs_exist_ok=True)
+    assert files.directory is not None
+    shutil.copytree(files.directory, home, dirs_exist_ok=True)
     copy = DirectoryFiles(home)
     copy.appends = storage.appends
     assert told(copy) == expected()
@@ -202,7 +205,7 @@ def test_a_copy_over_the_storage_is_enough(broken: tuple[Any, FallbackFiles], tm
 
 def test_what_is_written_after_coming_home_follows_what_came(tmp_path: Path) -> None:
     storage = Breaking(tmp_path / "stored")
-    files = FallbackFiles(storage, refuge_name("OY1p1o"))
+    files = FallbackFiles(storage, fallback_name("OY1p1o"))
     rows = RowWriter(files, "OY1p1o/trials/x/records/default.jsonl")
     for number in range(9):
         storage.failure = FULL if number % 3 == 1 else None
@@ -219,7 +222,7 @@ def test_what_is_written_after_coming_home_follows_what_came(tmp_path: Path) -> 
 
 def test_a_half_written_line_is_kept_as_a_whole(tmp_path: Path) -> None:
     storage = Breaking(tmp_path / "stored")
-    files = FallbackFiles(storage, refuge_name("OY1p1o"))
+    files = FallbackFiles(storage, fallback_name("OY1p1o"))
     rows = RowWriter(files, "r.jsonl")
     rows.append({"row": 1})
     with open(tmp_path / "stored/r.jsonl", "ab") as file:
@@ -248,10 +251,10 @@ def test_a_half_written_line_is_kept_as_a_whole(tmp_path: Path) -> None:
 def test_an_outage_is_told_from_a_name_that_is_wrong(tmp_path: Path, failure: OSError, expected: bool) -> None:
     storage = Breaking(tmp_path / "stored")
     storage.failure = failure
-    files = FallbackFiles(storage, refuge_name("OY1p1o"))
+    files = FallbackFiles(storage, fallback_name("OY1p1o"))
     assert is_outage(failure) is expected
     if expected:
-        with pytest.warns(RuntimeWarning, match="cannot be written any more"):
+        with pytest.warns(RuntimeWarning, match="cannot write to the storage"):
             files.write("x", b"1")
         assert files.read("x") == b"1"
     else:
@@ -263,8 +266,8 @@ def test_an_outage_is_told_from_a_name_that_is_wrong(tmp_path: Path, failure: OS
 def test_after_an_outage_nobody_waits_for_the_storage_again(tmp_path: Path) -> None:
     storage = Breaking(tmp_path / "stored")
     storage.failure = FULL
-    files = FallbackFiles(storage, refuge_name("OY1p1o"))
-    with pytest.warns(RuntimeWarning, match="kept"):
+    files = FallbackFiles(storage, fallback_name("OY1p1o"))
+    with pytest.warns(RuntimeWarning, match="Further results are written to"):
         files.write("0", b"")
     for number in range(1, 5):
         files.write(f"{number}", b"")
@@ -274,18 +277,18 @@ def test_after_an_outage_nobody_waits_for_the_storage_again(tmp_path: Path) -> N
 def test_where_warnings_are_errors_nothing_is_lost_either(tmp_path: Path) -> None:
     storage = Breaking(tmp_path / "stored")
     storage.failure = FULL
-    files = FallbackFiles(storage, refuge_name("OY1p1o"))
+    files = FallbackFiles(storage, fallback_name("OY1p1o"))
     files.write("x", b"1")  # warnings are errors in these tests
     assert files.read("x") == b"1"
 
 
-@pytest.mark.filterwarnings("ignore:the storage")
+@pytest.mark.filterwarnings("ignore:cannot write to the storage")
 def test_how_it_comes_home_can_be_typed_as_it_is_told(tmp_path: Path) -> None:
     storage = Breaking(tmp_path / "my results & more")
     storage.failure = FULL
-    files = FallbackFiles(storage, refuge_name("OY1p1o"))
+    files = FallbackFiles(storage, fallback_name("OY1p1o"))
     files.write("x", b"1")
-    assert (storage_lost(files).todo or "").endswith(f" --storage '{tmp_path}/my results & more'")
+    assert (files.outage().todo or "").endswith(f" --storage '{tmp_path}/my results & more'")
 
 
 def test_the_error_says_where_everything_is_and_how_it_comes_home(broken: tuple[Any, FallbackFiles]) -> None:
@@ -293,10 +296,10 @@ def test_the_error_says_where_everything_is_and_how_it_comes_home(broken: tuple[
     reason = (
         storage.failure.strerror or "no answer" if storage.appends else "the storage 's3://b' cannot be used: no answer"
     )
-    assert str(storage_lost(files)) == (
-        f"the storage {storage.url} cannot be written any more: {reason}\n"
-        f"  what was written since is in {files.place}\n"
-        f"  When it can be written again: machinable rescue {files.place} --storage {storage.url}"
+    assert str(files.outage()) == (
+        f"cannot write to the storage {storage.url} any more: {reason}\n"
+        f"  later results are in {files.directory}\n"
+        f"  Once it can be written again: machinable rescue {files.directory} --storage {storage.url}"
     )
 
 
@@ -308,8 +311,8 @@ def test_without_any_place_it_is_an_error_at_once(tmp_path: Path, monkeypatch: p
         raise FULL
 
     monkeypatch.setattr("machinable.storage.fallback.os.mkdir", full)
-    with pytest.raises(StorageUnavailable, match="There is no other place on this host"):
-        FallbackFiles(storage, refuge_name("OY1p1o")).write("x", b"")
+    with pytest.raises(StorageUnavailable, match="No other directory of this host"):
+        FallbackFiles(storage, fallback_name("OY1p1o")).write("x", b"")
 
 
 def test_a_refuge_is_made_where_there_is_room_if_possible(
@@ -321,19 +324,19 @@ def test_a_refuge_is_made_where_there_is_room_if_possible(
     monkeypatch.setattr("machinable.storage.fallback._free", lambda directory: 2**30 if directory == str(other) else 0)
     storage = BreakingParts()
     storage.failure = FULL
-    files = FallbackFiles(storage, refuge_name("OY1p1o"))
-    with pytest.warns(RuntimeWarning, match="kept"):
+    files = FallbackFiles(storage, fallback_name("OY1p1o"))
+    with pytest.warns(RuntimeWarning, match="Further results are written to"):
         files.write("x", b"1")
-    assert files.place is not None and Path(files.place).parent == other
+    assert files.directory is not None and Path(files.directory).parent == other
 
 
 def test_processes_of_one_execution_share_a_refuge(tmp_path: Path, shelter: Path) -> None:
-    name = refuge_name("OY1p1o")
+    name = fallback_name("OY1p1o")
     for number in range(2):
         storage = Breaking(tmp_path / "stored")
         storage.failure = FULL
         files = FallbackFiles(storage, name)
-        with pytest.warns(RuntimeWarning, match="kept"):
+        with pytest.warns(RuntimeWarning, match="Further results are written to"):
             files.write(f"{number}", b"1")
     assert sorted(path.name for path in shelter.rglob("*")) == ["0", "1", name]
 
@@ -341,7 +344,7 @@ def test_processes_of_one_execution_share_a_refuge(tmp_path: Path, shelter: Path
 # --- bringing home later
 
 
-def test_of_a_trial_that_has_run_again_nothing_is_brought(broken: tuple[Any, FallbackFiles]) -> None:
+def test_of_a_trial_that_has_run_again_nothing_is_copied(broken: tuple[Any, FallbackFiles]) -> None:
     storage, files = broken
     storage.failure = None
     again = b'{"state": "finished", "attempt": 2, "started": "5"}'
@@ -349,11 +352,11 @@ def test_of_a_trial_that_has_run_again_nothing_is_brought(broken: tuple[Any, Fal
     ledger = RowWriter(storage, "OY1p1o/ledger.jsonl")
     ledger.append({"event": "finished", "uid": "x", "time": "6"})
     ledger.close()
-    assert files.place is not None
+    assert files.directory is not None
 
-    brought, left = bring_home(DirectoryFiles(files.place), storage)
+    copied, left = copy_fallback(DirectoryFiles(files.directory), storage)
 
-    assert brought == ["OY1p1o/ledger.jsonl"]
+    assert copied == ["OY1p1o/ledger.jsonl"]
     assert {path.split("/")[3] for path in left} == {"artifacts", "log.000001.txt", "records", "status.json"}
     assert storage.read("OY1p1o/trials/x/status.json") == again
     assert [row["time"] for row in read_rows(storage, "OY1p1o/ledger.jsonl")] == (
@@ -361,19 +364,19 @@ def test_of_a_trial_that_has_run_again_nothing_is_brought(broken: tuple[Any, Fal
     )
 
 
-def test_to_bring_home_twice_changes_nothing(broken: tuple[Any, FallbackFiles]) -> None:
+def test_copying_a_fallback_twice_changes_nothing(broken: tuple[Any, FallbackFiles]) -> None:
     storage, files = broken
     storage.failure = None
-    assert files.place is not None
+    assert files.directory is not None
     for _ in range(2):
-        assert bring_home(DirectoryFiles(files.place), storage)[1] == []
+        assert copy_fallback(DirectoryFiles(files.directory), storage)[1] == []
         assert told(storage) == expected()
 
 
 @pytest.mark.parametrize("path", ["OY1p1o/ledger.jsonl", "OY1p1o/trials/x/records/default.jsonl"])
 def test_parts_of_the_refuge_go_on_after_those_of_the_storage(path: str) -> None:
     storage = BreakingParts()
-    files = FallbackFiles(storage, refuge_name("OY1p1o"))
+    files = FallbackFiles(storage, fallback_name("OY1p1o"))
     for number in range(1, 4):
         with closing(RowWriter(files, path)) as rows:
             rows.append({"event": "started", "uid": str(number), "time": f"{number}"})
@@ -383,7 +386,7 @@ def test_parts_of_the_refuge_go_on_after_those_of_the_storage(path: str) -> None
         rows._appender._flush()  # type: ignore[attr-defined]
         rows.append({"event": "started", "uid": "5", "time": "5"})
     storage.failure = GONE
-    with pytest.warns(RuntimeWarning, match="kept"):
+    with pytest.warns(RuntimeWarning, match="Further results are written to"):
         rows.close()
     storage.failure = None
     assert files.flush_fallback()

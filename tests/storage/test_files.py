@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from machinable.storage.files import DirectoryFiles, Entry, Files, MemoryFiles, PartAppender, read_parts
+from machinable.storage.files import Entry, Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
+from machinable.storage.numbered_parts import PartAppender, read_parts
 from tests.kits.storage import FilesConformance
 
 
@@ -47,7 +50,7 @@ def test_each_memory_is_its_own() -> None:
 
 _KILLED_BEFORE_THE_REPLACE = """
 import os, signal, sys
-from machinable.storage.files import DirectoryFiles
+from machinable.storage.local import DirectoryFiles
 os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 DirectoryFiles(sys.argv[1]).write("a/x", b"new" * 100000)
 """
@@ -130,7 +133,7 @@ def test_after_a_full_disk_the_next_line_is_whole(tmp_path: Path, monkeypatch: p
 
 _APPENDS = """
 import sys
-from machinable.storage.files import DirectoryFiles
+from machinable.storage.local import DirectoryFiles
 appender = DirectoryFiles(sys.argv[1]).appender("x")
 for number in range(1000):
     appender.write((f"{sys.argv[2]} {number} " + "." * 200 + "\\n").encode())
@@ -223,7 +226,7 @@ class TestPartAppender:
     def test_much_does_not_wait(self) -> None:
         store = self.Store()
         appender = PartAppender(store, "x.bin", interval=3600)
-        appender.write(b"." * PartAppender.LARGEST)
+        appender.write(b"." * PartAppender.MAX_PENDING)
         assert store.exists("x.000001.bin")
         appender.close()
 

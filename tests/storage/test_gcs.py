@@ -88,7 +88,7 @@ def test_what_is_not_there_is_told() -> None:
         open_files("gs://bucket/nowhere", create=False)
     with pytest.raises(StorageUnavailable, match="the storage 'gs://no-bucket/x' cannot be used"):
         open_files("gs://no-bucket/x", create=True)
-    with pytest.raises(StorageUnavailable, match="it names no bucket: gs://bucket/folder"):
+    with pytest.raises(StorageUnavailable, match="the bucket is missing: gs://bucket/folder"):
         open_files("gs://", create=True)
 
 
@@ -119,7 +119,7 @@ def test_a_credential_is_the_key_of_a_service_account_or_a_file_with_it(
     )
     (tmp_path / "key.json").write_text(text)
     monkeypatch.setenv("GCS_CREDENTIAL", str(tmp_path / "key.json") if as_file else text)
-    from machinable.storage.open import _import_opener, _open_google, import_fs
+    from machinable.storage.pyfilesystem import _import_opener, _open_google, import_fs
 
     import_fs()
     _import_opener("gs")

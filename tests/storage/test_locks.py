@@ -23,9 +23,11 @@ import pytest
 from machinable.errors import BadName, InvalidValue, NotAvailable, StorageUnavailable
 from machinable.serialization import dumps
 from machinable.storage import layout, lock_backends
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
 from machinable.storage.lock_backends import DirectoryLeases, FileLeases, MemoryLeases, ObjectStoreLeases
 from machinable.storage.locks import Lease, Locks, open_locks
+from machinable.storage.memory import MemoryFiles
 from machinable.storage.open import open_files
 from machinable.storage.process_info import this_process
 from tests.kits.redis_server import PASSWORD, RedisServer, is_installed, redis_server
@@ -402,7 +404,7 @@ def test_where_nothing_can_be_written_no_lease_can_be_taken(tmp_path: Path, monk
     with pytest.raises(StorageUnavailable) as caught:
         locks.take("a.lease")
     assert str(caught.value) == (
-        f"the storage {tmp_path} cannot be written: Read-only file system\n  Check its permissions and the free space."
+        f"cannot write to the storage {tmp_path}: Read-only file system\n  Check its permissions and the free space."
     )
 
 
@@ -669,7 +671,8 @@ def test_leases_on_a_lock_server_end_there_by_themselves(redis: RedisServer) -> 
 
 def test_taking_a_lock_imports_no_client_of_a_server(tmp_path: Path) -> None:
     code = (
-        "import sys; from machinable.storage.files import DirectoryFiles, MemoryFiles\n"
+        "import sys\nfrom machinable.storage.local import DirectoryFiles\n"
+        "from machinable.storage.memory import MemoryFiles\n"
         "from machinable.storage.locks import open_locks\n"
         "for files in (MemoryFiles(), DirectoryFiles(sys.argv[1])):\n"
         "    with open_locks(files).take('x.lease'):\n        pass\n"

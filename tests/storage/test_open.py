@@ -16,8 +16,11 @@ import pytest
 
 import machinable as ml
 from machinable.errors import StorageUnavailable
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
-from machinable.storage.open import PyFilesystemFiles, import_fs, open_files, storage_url
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
+from machinable.storage.open import open_files, storage_url
+from machinable.storage.pyfilesystem import PyFilesystemFiles, import_fs
 from tests.conftest import World
 from tests.kits.storage import AWKWARD, FilesConformance
 
@@ -101,9 +104,9 @@ def test_relative_paths_become_absolute_and_urls_stay(tmp_path: Path, monkeypatc
 def test_a_file_is_no_storage(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("1")
     for url in (f"{tmp_path}/x", f"{tmp_path}/x/y"):
-        with pytest.raises(StorageUnavailable, match="there is a file of that name"):
+        with pytest.raises(StorageUnavailable, match="cannot be a storage: it is a file"):
             open_files(url, create=True)
-    with pytest.raises(StorageUnavailable, match="is no directory"):
+    with pytest.raises(StorageUnavailable, match="is not a directory"):
         open_files(f"{tmp_path}/x", create=False)
     assert (tmp_path / "x").read_text() == "1"
 
@@ -113,8 +116,7 @@ def test_what_is_not_there_is_told_with_its_whole_path(tmp_path: Path, monkeypat
     with pytest.raises(StorageUnavailable) as caught:
         open_files("results", create=False)
     assert str(caught.value) == (
-        f"there is no storage at {str(tmp_path / 'results')!r}\n"
-        "  Give the directory that was the storage of an execution."
+        f"there is no storage at {str(tmp_path / 'results')!r}\n  Give the storage directory of an execution."
     )
     assert isinstance(caught.value, OSError)
 
@@ -148,8 +150,8 @@ def test_a_directory_without_write_permission_is_an_error() -> None:
             check=True,
         )
     assert done.stdout.splitlines() == [
-        f"the storage {str(closed)!r} cannot be written",
-        f"the storage {str(closed / 'new')!r} cannot be made: Permission denied",
+        f"cannot write to the storage {str(closed)!r}",
+        f"cannot create the storage {str(closed / 'new')!r}: Permission denied",
     ]
 
 
@@ -166,37 +168,36 @@ def test_memory_is_new_each_time() -> None:
 @pytest.mark.parametrize(
     ("url", "message", "advice"),
     [
-        ("", "'' is no path", "Give a directory, or . for this one."),
-        ("osfs://", "'osfs://' is no path", "Give a directory, or . for this one."),
-        ("s3:/bucket/x", "'s3://bucket/x' is no URL", "Write it as s3://…; a directory of that name is ./s3:…"),
-        ("s3:KEY:SECRET@bucket", "'s3://bucket' is no URL", "Write it as s3://…; a directory of that name is ./s3:…"),
-        ("://x", "'://x' is no URL", "Write it as s3://…; a directory of that name is ./:…"),
+        ("", "'' is not a path", "Give a directory, or . for this one."),
+        ("osfs://", "'osfs://' is not a path", "Give a directory, or . for this one."),
+        ("s3:/bucket/x", "'s3://bucket/x' is not a URL", "Write s3://…, or ./s3:… for a directory of that name."),
+        ("s3:KEY:SECRET@bucket", "'s3://bucket' is not a URL", "Write s3://…, or ./s3:… for a directory of that name."),
+        ("://x", "'://x' is not a URL", "Write s3://…, or ./:… for a directory of that name."),
         (
             "~nobody-of-that-name/x",
-            "'~nobody-of-that-name/x' begins with a user who is not there",
+            "'~nobody-of-that-name/x' begins with an unknown user",
             "For a directory of that name: ./~nobody-of-that-name/x",
         ),
-        ("tmep://x", "'tmep://x' is no storage: there is nothing that opens tmep://", "Did you mean temp://?"),
+        ("tmep://x", "'tmep://x' is not a storage: nothing opens tmep://", "Did you mean temp://?"),
         (
             "quantum://u:SECRET@x",
-            "'quantum://x' is no storage: there is nothing that opens quantum://",
+            "'quantum://x' is not a storage: nothing opens quantum://",
             "Give a path, file://, mem://, s3://bucket/folder.",
         ),
         (
             "sftp://host",
-            "'sftp://host' is no storage: there is nothing that opens sftp://",
-            "Install what opens it: pip install 'fs.sshfs'",
+            "'sftp://host' is not a storage: nothing opens sftp://",
+            "Install its package: pip install 'fs.sshfs'",
         ),
         (
             "s3://K:SECRET@bucket/x?endpoint=http%3A%2F%2Fhost",
-            "'s3://bucket/x?endpoint=http%3A%2F%2Fhost' has the parameter 'endpoint', "
-            "and s3:// takes none of that name",
+            "s3:// has no parameter 'endpoint': 's3://bucket/x?endpoint=http%3A%2F%2Fhost'",
             "Did you mean endpoint_url?",
         ),
         (
             "s3://bucket/x?region=eu",
-            "'s3://bucket/x?region=eu' has the parameter 'region', and s3:// takes none of that name",
-            "It takes endpoint_url, acl, cache_control, strict.",
+            "s3:// has no parameter 'region': 's3://bucket/x?region=eu'",
+            "Valid are endpoint_url, acl, cache_control, strict.",
         ),
     ],
 )
@@ -321,8 +322,8 @@ def test_an_archive_of_a_storage_is_read_and_never_written(project: World, tmp_p
     with pytest.raises(StorageUnavailable) as caught:
         ml.execute("counts", f"{kind}://{archive}")
     assert str(caught.value) == (
-        f"'{kind}://{archive}' cannot be written: it is an archive\n"
-        "  Give a directory, and pack that when all is there; archives can be read."
+        f"cannot write to '{kind}://{archive}': it is an archive\n"
+        "  Write to a directory and archive it afterwards; archives can be read."
     )
     assert archive.read_bytes() == before
 
@@ -374,7 +375,7 @@ def test_a_pkg_resources_that_is_there_stays() -> None:
     code = (
         "import sys, types\n"
         "mine = sys.modules['pkg_resources'] = types.ModuleType('pkg_resources')\n"
-        "from machinable.storage.open import import_fs\n"
+        "from machinable.storage.pyfilesystem import import_fs\n"
         "assert import_fs().__name__ == 'fs'\n"
         "assert sys.modules['pkg_resources'] is mine\n"
     )
@@ -390,6 +391,6 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(StorageUnavailable) as caught:
         open_files("gs://bucket", create=True)
     assert str(caught.value) == (
-        "'gs://bucket' is no storage: there is nothing that opens gs://\n"
-        "  Install what opens it: pip install 'machinable-engine[gcs]'"
+        "'gs://bucket' is not a storage: nothing opens gs://\n"
+        "  Install its package: pip install 'machinable-engine[gcs]'"
     )

@@ -23,7 +23,8 @@ from machinable.errors import StorageUnavailable
 from machinable.results.remove import executions, remove
 from machinable.results.verify import repair, verify
 from machinable.storage import s3
-from machinable.storage.files import Entry, Files, PartAppender, read_parts
+from machinable.storage.files import Entry, Files
+from machinable.storage.numbered_parts import PartAppender, read_parts
 from machinable.storage.open import open_files
 from machinable.storage.s3 import ObjectStoreFiles
 from tests.conftest import World
@@ -349,7 +350,7 @@ def test_lines_are_stored_every_ten_seconds(
         def cancel(self) -> None: ...
 
     fake = types.SimpleNamespace(Timer=Timer, RLock=threading.RLock)
-    monkeypatch.setattr("machinable.storage.files.threading", fake)
+    monkeypatch.setattr("machinable.storage.numbered_parts.threading", fake)
     appender = files.appender("ledger.jsonl")
     for line in (b"1\n", b"2\n"):
         appender.write(line)
@@ -403,7 +404,8 @@ def test_opening_to_read_needs_something_that_is_there(url: str, wire: Wire) -> 
 
 _RACE = """
 import os, sys
-from machinable.storage.open import import_fs, open_files
+from machinable.storage.open import open_files
+from machinable.storage.pyfilesystem import import_fs
 import_fs(), open_files(sys.argv[1], create=True).close()  # imported once
 ready, go, told = os.pipe(), os.pipe(), os.pipe()
 children = []
@@ -479,7 +481,7 @@ def test_a_part_that_seemed_to_fail_is_replaced_by_one_with_more(
         appender.close()
     assert others.get_object(Bucket=BUCKET, Key=f"{files._prefix}x.000001.jsonl")["Body"].read() == b"1\n"
     wire.answer = lambda request: None
-    appender._waiting += b"2\n"
+    appender._pending += b"2\n"
     appender.close()
     assert read_parts(files, "x.jsonl") == [b"1\n2\n"]
 
@@ -614,7 +616,7 @@ def test_an_endpoint_that_is_not_there_is_told_after_one_more_attempt(wire: Wire
         ("results?endpoint_url=nowhere", "Invalid endpoint: nowhere"),
         ("no:bucket?endpoint_url=http%3A%2F%2F127.0.0.1%3A1", "Invalid bucket name"),
         (f"results?endpoint_url={quote(f'http://u:{SECRET}@127.0.0.1:1', safe='')}", "endpoint `http://…@127.0.0.1:1`"),
-        ("results/a!b?endpoint_url=http%3A%2F%2F127.0.0.1%3A1", "has a !, and nothing after that would count"),
+        ("results/a!b?endpoint_url=http%3A%2F%2F127.0.0.1%3A1", "contains a !, after which everything is ignored"),
         ("results/../x", "contains back-references"),
     ],
 )

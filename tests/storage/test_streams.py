@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from machinable.storage.open import open_files
 from machinable.storage.streams import TextWriter, read_text
 

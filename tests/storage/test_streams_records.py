@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from machinable.errors import Damaged, WrongType
 from machinable.serialization import dumps
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from machinable.storage.open import open_files
 from machinable.storage.streams import RowWriter, read_rows
 
@@ -163,7 +165,7 @@ def test_parts_follow_the_file_even_if_that_is_torn() -> None:
 
 _KILLED = """
 import os, signal, sys
-from machinable.storage.files import DirectoryFiles
+from machinable.storage.local import DirectoryFiles
 from machinable.storage.streams import RowWriter
 writer = RowWriter(DirectoryFiles(sys.argv[1]), "x.jsonl")
 for number in range(100):

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from machinable.component.base import Component
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from tests.component.worlds import World, child, messages, spec
 
 

@@ -12,7 +12,9 @@ import pytest
 from msgspec.structs import replace
 
 from machinable.component.base import Component
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from machinable.trial.runner import run
 from tests.component.worlds import FOLDER, UID, World, child, messages, spec
 

@@ -15,7 +15,8 @@ import pytest
 from machinable.component.base import Component
 from machinable.component.local_dir import LocalFolder
 from machinable.plan.spec import Outcome, Target
-from machinable.storage.files import DirectoryFiles, MemoryFiles
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from machinable.trial import runner
 from tests.component.worlds import FOLDER, UID, World, child, spec
 
@@ -208,7 +209,7 @@ def test_a_trial_that_needs_nothing_imports_nothing_heavy(tmp_path: Path) -> Non
         "from machinable.component.base import Component\n"
         "from machinable.trial.runner import run\n"
         "from machinable.plan.spec import ComponentSpec, Target, TrialSpec\n"
-        "from machinable.storage.files import DirectoryFiles\n"
+        "from machinable.storage.local import DirectoryFiles\n"
         "trial = TrialSpec(0, 'x', 1, {}, ComponentSpec('c', 'c', None, {}, Target('c')))\n"
         "print(run(trial, DirectoryFiles(sys.argv[1]), 'OY1p1o', code=Component).state)\n"
         "late = {'numpy', 'pandas', 'rich', 'ray', 'git', 'fs', 'pydantic', 'yaml', 'logging', 'difflib', 'tempfile',\n"

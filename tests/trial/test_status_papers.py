@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from machinable.component.base import Component
-from machinable.storage.files import MemoryFiles
+from machinable.storage.memory import MemoryFiles
 from machinable.trial import status
 from machinable.trial.seeding import Seeding
 from machinable.trial.status import StatusFiles

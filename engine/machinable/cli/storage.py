@@ -16,7 +16,7 @@ from machinable.errors import InvalidValue, Refused
 from machinable.results.remove import executions, leftovers, remove
 from machinable.results.verify import repair as repair_fault
 from machinable.results.verify import unnoted, verify
-from machinable.storage.fallback import bring_home
+from machinable.storage.fallback import copy_fallback
 from machinable.storage.files import writing
 from machinable.storage.open import open_files
 from machinable.units import format_size
@@ -112,7 +112,7 @@ def rescue_command(directory: str, storage: str | None, as_json: bool) -> None:
     rescued = open_files(os.path.expanduser(directory), create=False)
     with open_storage(storage) as opened:
         with writing(opened.files):
-            copied, left = bring_home(rescued, opened.files)
+            copied, left = copy_fallback(rescued, opened.files)
         for name in dict.fromkeys(path.partition("/")[0] for path in copied if "/" in path):
             for fault in unnoted(opened.files, name):  # how its trials ended was only recorded in the directory
                 repair_fault(opened.files, fault)

@@ -11,10 +11,11 @@ from machinable.component.local_dir import LocalFolder
 from machinable.errors import ArtifactExists
 from machinable.serialization import Plain
 from machinable.storage.artifacts import NOTHING, Artifacts, names_below
-from machinable.storage.files import Files, temporary_beside
+from machinable.storage.files import Files
 from machinable.storage.formats.registry import check_directory, check_place, dump
 from machinable.storage.hashing import digest, stream_digest
 from machinable.storage.layout import join
+from machinable.storage.temporary import temporary_beside
 
 if TYPE_CHECKING:
     from machinable.component.shared import SharedData, SharedDirectory

@@ -48,7 +48,7 @@ from machinable.settings import choose, storage_choice
 from machinable.storage import layout
 from machinable.storage.cleanup import at_work
 from machinable.storage.code_snapshot import pack_into
-from machinable.storage.fallback import FallbackFiles, lost_as_told, refuge_name, storage_lost
+from machinable.storage.fallback import FallbackFiles, fallback_name, outage_of
 from machinable.storage.files import Files
 from machinable.storage.hashing import digest
 from machinable.storage.locks import Lease, Locks, open_locks
@@ -321,7 +321,7 @@ class _Run:
                 code = backed_up(self.plan.project, files, self.storage.code_backup)
         storage, refuge = files, ""
         if files.reach != "process":  # from now on there is work to lose
-            refuge = refuge_name(folder)
+            refuge = fallback_name(folder)
             files = FallbackFiles(files, refuge)
         pointers = None
         if self.function is None:
@@ -365,10 +365,10 @@ class _Run:
                 here.close()
             if lease is not None:
                 lease.release()
-        if isinstance(files, FallbackFiles) and not files.flush_fallback():
-            raise storage_lost(files)
+        if not files.flush_fallback():
+            raise files.outage()
         if scheduler.outage:
-            raise lost_as_told(scheduler.outage, files.url)
+            raise outage_of(scheduler.outage, files.url)
         if journal.failures and self.policy.on_failure != "continue":
             raise trials_failed(journal, execution)
         return execution

@@ -30,7 +30,7 @@ from machinable.results.trial import LEASE, Trial
 from machinable.serialization import Plain, decode, dumps
 from machinable.storage import layout
 from machinable.storage.cleanup import workers_left
-from machinable.storage.files import DirectoryFiles, Files, storage_below, writing
+from machinable.storage.files import Files, writing
 from machinable.storage.locks import Lease, Locks
 from machinable.storage.process_info import is_gone, this_process
 from machinable.storage.streams import read_rows
@@ -242,7 +242,7 @@ class Resumption:
 
     def _wait_for_orphans(self) -> None:
         """Wait for the end of workers whose executing process was killed."""
-        files, name, here = storage_below(self._stored.files), str(self._stored), this_process()["host"]
+        files, name, here = self._stored.files.inner, str(self._stored), this_process()["host"]
         began = time.monotonic()
         while True:
             alive = next(self._alive(), None)
@@ -271,7 +271,7 @@ class Resumption:
             return 0.0
         if self._engine == "local":
             return 0.0
-        has_marks = self._engine == "processes" and isinstance(storage_below(self._stored.files), DirectoryFiles)
+        has_marks = self._engine == "processes" and self._stored.files.inner.marks_processes
         return MARKED if has_marks else HANDOFF_WINDOW
 
     @cached_property

@@ -25,7 +25,6 @@ from machinable.execution.reuse import Exclusion, Pointers, ReuseDecision, Reuse
 from machinable.plan.plan import Plan
 from machinable.plan.spec import Outcome, Retries, TrialSpec
 from machinable.results.pointers import Pointer, changed_input
-from machinable.storage.fallback import FallbackFiles
 from machinable.storage.files import Files
 
 __all__ = ["Completed", "OnBusy", "OnFailure", "Policy", "PreviousAttempt", "Scheduler"]
@@ -151,7 +150,7 @@ class Scheduler:
     @property
     def _is_stopped(self) -> bool:
         files = self._files
-        if not self.outage and isinstance(files, FallbackFiles) and files.is_away and not files.flush_fallback():
+        if not self.outage and files.is_away and not files.flush_fallback():
             self.outage = (
                 f"the storage {files.url} could not be written for a while: nothing was started any more\n"
                 f"  Go on with: machinable resume {self.folder} --storage {files.url}"

@@ -12,7 +12,8 @@ from machinable.execution.worker_task import folders_needed, paths_required
 from machinable.plan.spec import Outcome, Requirement, TrialSpec
 from machinable.serialization import loads
 from machinable.storage import layout
-from machinable.storage.files import DirectoryFiles, Files
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
 
 __all__ = ["Staging", "StorageTransfer", "folders_behind"]
 

@@ -23,7 +23,7 @@ from machinable.plan.spec import Outcome, Requirement, Target, TrialSpec, spec_f
 from machinable.serialization import loads
 from machinable.storage import layout
 from machinable.storage.cleanup import mark_worker
-from machinable.storage.fallback import FallbackFiles, storage_lost
+from machinable.storage.fallback import FallbackFiles
 from machinable.storage.files import Files, Reach
 from machinable.storage.hashing import digest
 from machinable.storage.open import open_files
@@ -210,9 +210,9 @@ def paths_required(requirements: Iterable[Requirement]) -> list[str]:
 
 def _stored(files: Files, outcome: Outcome) -> Outcome:
     """How a trial ended, if what it wrote is in the storage: otherwise nobody can say that it has."""
-    if not isinstance(files, FallbackFiles) or files.flush_fallback():
+    if files.flush_fallback():
         return outcome
-    error = storage_lost(files)
+    error = files.outage()
     told = {"type": type(error).__name__, "message": str(error), "traceback": str(error)}
     return structs.replace(outcome, state="interrupted", error=told)
 

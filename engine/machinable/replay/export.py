@@ -20,7 +20,7 @@ from machinable.results.execution import Execution
 from machinable.results.storage import Storage
 from machinable.results.trial import Trial
 from machinable.serialization import Plain, decode, encode
-from machinable.storage.files import temporary_beside
+from machinable.storage.temporary import temporary_beside
 
 __all__ = ["Exported", "export"]
 

@@ -17,7 +17,7 @@ from machinable.execution.worker_task import InProcessTask
 from machinable.plan.spec import MixinSpec, Target, TrialSpec, spec_from_data
 from machinable.serialization import decode
 from machinable.storage import layout
-from machinable.storage.files import DirectoryFiles
+from machinable.storage.local import DirectoryFiles
 
 __all__ = ["load_function", "main", "specs_of"]
 

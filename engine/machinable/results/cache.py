@@ -31,7 +31,8 @@ from zlib import crc32
 from machinable.serialization import decode, encode
 from machinable.settings import keeps_cache
 from machinable.storage import layout
-from machinable.storage.files import DirectoryFiles, Files
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
 
 __all__ = ["CachedExecution", "Columns", "Look", "Shape", "State", "can_change", "find", "keep", "pack", "state_of"]
 

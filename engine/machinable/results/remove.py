@@ -14,8 +14,9 @@ from machinable.results.verify import Fault, repair, verify_by_content
 from machinable.serialization import Plain, loads
 from machinable.storage import layout
 from machinable.storage.cleanup import abandoned, is_at_work, stale_leases
-from machinable.storage.files import FORGOTTEN, Files, writing
+from machinable.storage.files import Files, writing
 from machinable.storage.streams import read_rows
+from machinable.storage.temporary import ABANDONED_AFTER
 
 __all__ = ["Removal", "executions", "leftovers", "remove"]
 
@@ -61,7 +62,7 @@ def leftovers(files: Files, *, clock: Callable[[], float] = time.time) -> Iterat
         if files.exists(layout.join(folder, layout.EXECUTION)) or is_at_work(files, folder):
             continue
         size, changed = _measured(files, folder)
-        if changed is None or clock() - changed >= FORGOTTEN:  # else it may be about to become an execution
+        if changed is None or clock() - changed >= ABANDONED_AFTER:  # else it may be about to become an execution
             yield Removal("incomplete", folder, size, "a process was killed before it became an execution")
 
 

@@ -17,9 +17,10 @@ from machinable.results.trial import LEASE
 from machinable.serialization import Plain, dumps, loads
 from machinable.storage import layout
 from machinable.storage.cleanup import abandoned, is_at_work, release, stale_leases
-from machinable.storage.files import Files, Temporary, writing
+from machinable.storage.files import Files, writing
 from machinable.storage.hashing import digest
 from machinable.storage.streams import RowWriter, damaged_lines, read_rows, rows_in
+from machinable.storage.temporary import Temporary
 
 __all__ = ["Checked", "Fault", "repair", "unnoted", "verify", "verify_by_content"]
 

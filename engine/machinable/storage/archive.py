@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import IO, NamedTuple
 
 from machinable.errors import BadName, Damaged, StorageError, StorageUnavailable
-from machinable.storage.files import temporary_beside
+from machinable.storage.temporary import temporary_beside
 from machinable.units import format_size
 
 __all__ = ["LARGEST", "MOST", "Unpacked", "unpack"]

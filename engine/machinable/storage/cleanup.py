@@ -7,17 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from machinable.storage import layout
-from machinable.storage.files import (
-    DirectoryFiles,
-    Files,
-    Temporary,
-    is_abandoned,
-    marked,
-    marker_beside,
-    writer_here,
-    writing,
-)
+from machinable.storage.files import Files, writing
 from machinable.storage.process_info import is_gone
+from machinable.storage.temporary import Temporary, is_abandoned, marked, marker_beside, writer_here
 
 __all__ = [
     "abandoned",
@@ -41,7 +33,7 @@ def at_work(files: Files, folder: str) -> Iterator[None]:
     marker = None
     with writing(files):
         tidy(files)
-        if isinstance(files, DirectoryFiles):  # only there do killed processes leave files, and is a mark cheap
+        if files.marks_processes:  # only there do killed processes leave files, and is a mark cheap
             sweep(files, folder)
             marker = marker_beside(folder)
             files.write(marker, b"")
@@ -61,7 +53,7 @@ def mark_worker(files: Files, folder: str) -> Callable[[], None]:
     Returns:
         What takes it back when this process ends.
     """
-    if not isinstance(files, DirectoryFiles):
+    if not files.marks_processes:
         return lambda: None
     marker, process = marker_beside(layout.join(folder, layout.TRIALS)), os.getpid()
     files.write(marker, b"")
@@ -79,7 +71,7 @@ def workers_left(files: Files, folder: str) -> list[int]:
 
     It must be known that nobody carries it out. Only a directory can tell; elsewhere there are none.
     """
-    if not isinstance(files, DirectoryFiles):
+    if not files.marks_processes:
         return []
     writers = [writer_here(found) for found in _workers(files, folder)]
     return [

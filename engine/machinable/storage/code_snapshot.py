@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 from machinable.errors import StorageError
 from machinable.storage import layout
-from machinable.storage.files import is_temporary
+from machinable.storage.temporary import is_temporary
 from machinable.units import format_size
 
 __all__ = ["SIZE_LIMIT", "Finding", "code_diff", "code_state", "pack", "pack_into", "scan"]

@@ -1,4 +1,4 @@
-"""Where writes go while a storage cannot be written: nothing that was computed is lost because a disk is full."""
+"""A directory that takes writes while a storage cannot be written, so that a full disk loses no results."""
 
 from __future__ import annotations
 
@@ -9,26 +9,19 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from shlex import quote
 from typing import IO, Any, TypeVar
 
 from machinable.errors import StorageUnavailable
 from machinable.serialization import loads
 from machinable.storage import layout
-from machinable.storage.files import (
-    Appender,
-    DirectoryFiles,
-    Entry,
-    Files,
-    PartAppender,
-    Reach,
-    Stored,
-    Temporary,
-    checked,
-    is_temporary,
-)
+from machinable.storage.files import Appender, Entry, FileInfo, Files, checked
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.numbered_parts import PartAppender
 from machinable.storage.streams import RowWriter, read_rows, rows_in
+from machinable.storage.temporary import Temporary, is_temporary
 
-__all__ = ["FallbackFiles", "bring_home", "is_outage", "lost_as_told", "refuge_name", "storage_lost"]
+__all__ = ["FallbackFiles", "copy_fallback", "fallback_name", "is_outage", "outage_of"]
 
 _T = TypeVar("_T")
 _OUTAGES = frozenset(
@@ -55,44 +48,49 @@ _OUTAGES = frozenset(
         "EREMOTEIO",
     )
 )
-ROOM = 64 * 2**20  # bytes that must be free where a refuge is made, if there is a choice
+MIN_FREE = 64 * 2**20  # bytes that must be free where a fallback is created, if there is a choice
 PREFIX = "machinable-rescued-"
-PLACES = ("/var/tmp", "~", "/dev/shm")  # for refuges, after the directory for temporary files
+PLACES = ("/var/tmp", "~", "/dev/shm")  # for fallbacks, after the directory for temporary files
 
 
 def is_outage(failure: OSError) -> bool:
-    """Whether an error says that a storage cannot be written at all, rather than that a name is taken or wrong.
+    """Return whether an error means that a storage cannot be written at all, rather than that a name is taken or wrong.
 
-    What can be tried again has been tried again by then.
+    Requests that can be repeated have been repeated before.
     """
     return isinstance(failure, (StorageUnavailable, ConnectionError, TimeoutError)) or failure.errno in _OUTAGES
 
 
-def refuge_name(folder: str) -> str:
-    """A name that nobody else takes, for the refuge of all processes of an execution."""
+def fallback_name(folder: str) -> str:
+    """Return a unique name for the fallback of all processes of an execution."""
     return f"{PREFIX}{folder}-{os.urandom(4).hex()}"
 
 
-class FallbackFiles:
-    """A storage that is never in the way of a trial: when it cannot be written, all that follows goes to a refuge.
+class FallbackFiles(Files):
+    """A storage whose outage does not stop a trial: from then on writes go to a directory of this host, the fallback.
 
-    That is a directory of this host, laid out like the storage, so it can be copied over it. `flush_fallback` tries
-    to write it all to the storage again.
-
-    Args:
-        files: the storage. name: of the directory, from `refuge_name`.
+    It is laid out like the storage. `flush_fallback` copies it into the storage once that can be written again.
 
     Attributes:
-        inner: the storage. place: the directory, once there is one.
+        directory: The path of the fallback, once it is used.
     """
 
     def __init__(self, files: Files, name: str) -> None:
-        self.inner = files
-        self.place: str | None = None
+        """Put a fallback in front of a storage.
+
+        Args:
+            files: The storage.
+            name: The name of the directory, from `fallback_name`.
+        """
+        self.url = files.url
+        self.reach = files.reach
+        self.appends = files.appends
+        self.directory: str | None = None
+        self._inner = files
         self._name = name
-        self._refuge: DirectoryFiles | None = None
+        self._fallback: DirectoryFiles | None = None
         self._reason = ""
-        self._has_told = False
+        self._has_warned = False
         self._lock = threading.RLock()
         self._number = 0
 
@@ -100,119 +98,99 @@ class FallbackFiles:
         return f"FallbackFiles({self.inner!r})"
 
     @property
-    def url(self) -> str:
-        return self.inner.url
-
-    @property
-    def reach(self) -> Reach:
-        return self.inner.reach
-
-    @property
-    def appends(self) -> bool:
-        return self.inner.appends
+    def inner(self) -> Files:
+        return self._inner
 
     @property
     def is_away(self) -> bool:
-        """Whether writes go to the refuge."""
-        return self._refuge is not None
+        return self._fallback is not None
 
-    def _written(self, there: Callable[[Files], _T], here: Callable[[DirectoryFiles], _T]) -> _T:
-        """What a write gives, in the storage or in the refuge."""
-        if self._refuge is None:
+    def _written(self, in_storage: Callable[[Files], _T], in_fallback: Callable[[DirectoryFiles], _T]) -> _T:
+        """Write into the storage or the fallback, and return what the write returns."""
+        if self._fallback is None:
             try:
-                return there(self.inner)
+                return in_storage(self.inner)
             except OSError as failure:
                 if not is_outage(failure):
                     raise
                 problem = failure
             with self._lock:
-                if self._refuge is None:
-                    self._flee(problem)
+                if self._fallback is None:
+                    self._switch_to_fallback(problem)
         with self._lock:
-            if self._refuge is None:  # another thread has brought everything home meanwhile
-                return self._written(there, here)
-            given = here(self._refuge)
-        self._tell()
-        return given
+            if self._fallback is None:  # another thread has flushed the fallback
+                return self._written(in_storage, in_fallback)
+            result = in_fallback(self._fallback)
+        self._warn()
+        return result
 
-    def _tell(self) -> None:
-        if self._has_told:
+    def _warn(self) -> None:
+        if self._has_warned:
             return
-        self._has_told = True
-        with suppress(RuntimeWarning):  # where warnings are errors: it must not stand between a trial and its rows
+        self._has_warned = True
+        with suppress(RuntimeWarning):  # where warnings are errors, this one must not stop the write
             warnings.warn(
-                f"the storage {self.url} cannot be written any more: {self._reason}. "
-                f"What is written from now on is kept in {self.place}",
+                f"cannot write to the storage {self.url} any more: {self._reason}. "
+                f"Further results are written to {self.directory}",
                 RuntimeWarning,
                 stacklevel=5,
             )
 
-    def _flee(self, failure: OSError) -> None:
+    def _switch_to_fallback(self, failure: OSError) -> None:
         self._reason = getattr(failure, "message", None) or failure.strerror or str(failure)
         self._reason = self._reason.removeprefix(f"the storage {self.url!r} cannot be used: ")
         try:
-            self.place = _made(self._name, self.inner.local_path(""))
+            self.directory = _create(self._name, self.inner.local_path(""))
         except OSError as nowhere:
-            raise storage_lost(self) from nowhere
-        self._refuge = DirectoryFiles(self.place)
+            raise self.outage() from nowhere
+        self._fallback = DirectoryFiles(self.directory)
 
-    def _kept_as(self, path: str, refuge: DirectoryFiles) -> str:
-        """What a numbered part is called in the refuge.
+    def _path_in(self, fallback: DirectoryFiles, path: str) -> str:
+        """Return the path of a file in the fallback.
 
-        Its number is free in the storage, for its appender has made those before it. Only a ledger may have grown
-        before that; then it gets a number that none can have.
+        The number of a part is free in the storage, as its appender wrote those before it. Only a ledger may have grown
+        earlier; its part gets a number that none can have.
         """
         number = layout.part_number(path)
-        if not number or not (refuge.exists(path) or (number == 1 and _is_ledger(path))):
+        if not number or not (fallback.exists(path) or (number == 1 and _is_ledger(path))):
             return path
         self._number = max(self._number + 1, int(time.time()))
         return layout.part(layout.whole(path), self._number)
 
-    # writing
-
     def write(self, path: str, data: bytes) -> None:
         self._written(
-            lambda files: files.write(path, data), lambda refuge: refuge.write(self._kept_as(path, refuge), data)
+            lambda files: files.write(path, data), lambda fallback: fallback.write(self._path_in(fallback, path), data)
         )
 
     def write_from(self, path: str, file: IO[bytes]) -> None:
         beginning = file.tell()
 
-        def again(refuge: DirectoryFiles) -> None:
+        def again(fallback: DirectoryFiles) -> None:
             file.seek(beginning)
-            refuge.write_from(self._kept_as(path, refuge), file)
+            fallback.write_from(self._path_in(fallback, path), file)
 
         self._written(lambda files: files.write_from(path, file), again)
 
     def create(self, path: str, data: bytes, owner: str) -> bool:
-        """Make a file unless one is there, and say whether it did."""
-
-        def there(files: Files) -> bool:
-            create: Callable[[str, bytes, str], bool] | None = getattr(files, "create", None)
-            if create is not None:
-                return create(path, data, owner)
-            if files.exists(path):
-                return False
-            files.write(path, data)
+        def in_fallback(fallback: DirectoryFiles) -> bool:
+            fallback.write(self._path_in(fallback, path), data)
             return True
 
-        def here(refuge: DirectoryFiles) -> bool:
-            refuge.write(self._kept_as(path, refuge), data)
-            return True
-
-        return self._written(there, here)
+        return self._written(lambda files: files.create(path, data, owner), in_fallback)
 
     def appender(self, path: str) -> Appender:
         if self.appends:
-            return _Growing(self, checked(path))
+            return _FallbackAppender(self, checked(path))
         return PartAppender(self, path, create=self.create)
 
-    def append(self, growing: _Growing, data: bytes) -> None:
-        """Append to a file of the storage, or to a part of it in the refuge."""
-        self._written(lambda files: growing.write_there(data), lambda refuge: growing.write_here(refuge, data))
+    def append(self, growing: _FallbackAppender, data: bytes) -> None:
+        """Append to a file of the storage, or to a part of it in the fallback."""
+        self._written(
+            lambda files: growing.write_to_storage(data), lambda fallback: growing.write_to_fallback(fallback, data)
+        )
 
     def free_part(self, path: str) -> str:
-        """The name of a numbered part that follows those in the storage."""
+        """Return the name of a numbered part after those in the storage."""
         folder, _, name = path.rpartition("/")
         try:
             numbers = [
@@ -223,7 +201,9 @@ class FallbackFiles:
         return layout.part(path, max(numbers, default=0) + 1)
 
     def create_directory(self, path: str) -> bool:
-        return self._written(lambda files: files.create_directory(path), lambda refuge: refuge.create_directory(path))
+        return self._written(
+            lambda files: files.create_directory(path), lambda fallback: fallback.create_directory(path)
+        )
 
     def move(self, path: str, to: str) -> None:
         (self._holder(path) or self.inner).move(path, to)
@@ -231,12 +211,10 @@ class FallbackFiles:
     def remove(self, path: str) -> None:
         (self._holder(path) or self.inner).remove(path)
 
-    # reading
-
     def _holder(self, path: str) -> DirectoryFiles | None:
-        """The refuge, if it has that path."""
-        refuge = self._refuge
-        return refuge if refuge is not None and path and refuge.exists(path) else None
+        """Return the fallback if it has the path."""
+        fallback = self._fallback
+        return fallback if fallback is not None and path and fallback.exists(path) else None
 
     def read(self, path: str) -> bytes:
         return (self._holder(path) or self.inner).read(path)
@@ -252,20 +230,20 @@ class FallbackFiles:
         return (self._holder(path) or self.inner).size(path)
 
     def entries(self, path: str) -> list[Entry]:
-        refuge = self._refuge
-        if refuge is None:
+        fallback = self._fallback
+        if fallback is None:
             return self.inner.entries(path)
-        return sorted({*refuge.entries(path), *self._from_inner(lambda: self.inner.entries(path))})
+        return sorted({*fallback.entries(path), *self._from_inner(lambda: self.inner.entries(path))})
 
-    def walk(self, path: str) -> Iterator[Stored]:
-        refuge = self._refuge
-        if refuge is None:
+    def walk(self, path: str) -> Iterator[FileInfo]:
+        fallback = self._fallback
+        if fallback is None:
             return self.inner.walk(path)
         found = {stored.path: stored for stored in self._from_inner(lambda: list(self.inner.walk(path)))}
-        return iter((found | {stored.path: stored for stored in refuge.walk(path)}).values())
+        return iter((found | {stored.path: stored for stored in fallback.walk(path)}).values())
 
     def _from_inner(self, look: Callable[[], list[_T]]) -> list[_T]:
-        """What the storage has, as far as it answers."""
+        """Return what the storage lists, or nothing while it does not answer."""
         try:
             return look()
         except OSError as failure:
@@ -277,76 +255,65 @@ class FallbackFiles:
         return self.inner.temporaries(path, below=below)
 
     def local_path(self, path: str) -> str | None:
-        refuge = self._refuge
-        return (self.inner if refuge is None else refuge).local_path(path)
+        fallback = self._fallback
+        return (self.inner if fallback is None else fallback).local_path(path)
 
     def close(self) -> None:
         self.inner.close()
 
-    # coming home
-
     def flush_fallback(self) -> bool:
-        """Bring everything from the refuge into the storage, if it can be written again.
-
-        Returns:
-            Whether all that was written is in the storage.
-        """
         with self._lock:
-            if self._refuge is None:
+            if self._fallback is None:
                 return True
             try:
-                bring_home(self._refuge, self.inner, is_same=True)
+                copy_fallback(self._fallback, self.inner, is_same=True)
             except OSError as failure:
                 if not is_outage(failure):
                     raise
                 return False
             from shutil import rmtree
 
-            rmtree(self._refuge.url, ignore_errors=True)
-            self._refuge, self.place, self._has_told = None, None, False
+            rmtree(self._fallback.url, ignore_errors=True)
+            self._fallback, self.directory, self._has_warned = None, None, False
             return True
 
-
-def storage_lost(files: FallbackFiles) -> StorageUnavailable:
-    """The error for a storage that cannot be written any more: it says where everything is."""
-    from shlex import quote
-
-    details, todo = [], "There is no other place on this host that can be written."
-    if files.place:
-        details = [f"what was written since is in {files.place}"]
-        command = f"machinable rescue {quote(files.place)} --storage {quote(files.url)}"
-        todo = f"When it can be written again: {command}"
-    return StorageUnavailable(
-        f"the storage {files.url} cannot be written any more: {files._reason}",
-        given=files.url,
-        details=details,
-        todo=todo,
-    )
+    def outage(self) -> StorageUnavailable:
+        details, todo = [], "No other directory of this host can be written."
+        if self.directory:
+            details = [f"later results are in {self.directory}"]
+            command = f"machinable rescue {quote(self.directory)} --storage {quote(self.url)}"
+            todo = f"Once it can be written again: {command}"
+        return StorageUnavailable(
+            f"cannot write to the storage {self.url} any more: {self._reason}",
+            given=self.url,
+            details=details,
+            todo=todo,
+        )
 
 
-def lost_as_told(text: str, url: str) -> StorageUnavailable:
-    """The same error, of which only the text has come from a worker."""
+def outage_of(text: str, url: str) -> StorageUnavailable:
+    """Return the error of an outage from its text, which is all that a worker reports."""
     first, *more = text.split("\n  ")
     return StorageUnavailable(first, given=url, details=more[:-1], todo=more[-1] if more else None)
 
 
-def _made(name: str, storage: str | None) -> str:
-    """A directory of that name, where there is room: not on the device of a directory that may be full."""
+def _create(name: str, storage: str | None) -> str:
+    """Create the directory of a fallback where there is free space, not on the device of the storage."""
     from tempfile import gettempdir
 
     places = [gettempdir(), *map(os.path.expanduser, PLACES)]
     for base in places:
-        if os.path.isdir(os.path.join(base, name)):  # another process of this execution has been here
+        if os.path.isdir(os.path.join(base, name)):  # another process of this execution has created it
             return os.path.join(base, name)
     full = None
     if storage is not None:
         with suppress(OSError):
             full = os.stat(storage).st_dev
     failure: OSError = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    for needs_room in (True, False):
+    for needs_space in (True, False):
         for base in places:
             try:
-                if needs_room and (os.stat(base).st_dev == full or _free(base) < ROOM):
+                if needs_space and (os.stat(base).st_dev == full or _free(base) < MIN_FREE):
                     continue
                 os.mkdir(os.path.join(base, name), 0o700)
                 return os.path.join(base, name)
@@ -363,68 +330,69 @@ def _free(directory: str) -> int:
     return disk_usage(directory).free
 
 
-class _Growing:
-    """A file that grows, in the storage or, from some line on, as a part of it in the refuge."""
+class _FallbackAppender(Appender):
+    """Appends to a file of the storage or, during an outage, to a numbered part of it in the fallback."""
 
     def __init__(self, files: FallbackFiles, path: str) -> None:
         self._files = files
         self._path = path
-        self._there = files.inner.appender(path)
-        self._here: Appender | None = None
-        self._refuge: DirectoryFiles | None = None
+        self._appender = files.inner.appender(path)
+        self._part: Appender | None = None
+        self._fallback: DirectoryFiles | None = None
         self._is_closed = False
 
     def write(self, data: bytes) -> None:
         if self._is_closed:
             raise ValueError(f"{self._path} is closed")
-        if self._here is None and not self._files.is_away:  # the way of nearly all lines, without a detour
+        if self._part is None and not self._files.is_away:  # nearly always
             try:
-                self._there.write(data)
+                self._appender.write(data)
                 return
             except OSError as failure:
                 if not is_outage(failure):
                     raise
         self._files.append(self, data)
 
-    def write_there(self, data: bytes) -> None:
-        """Append in the storage."""
-        if self._here is not None:  # what was kept is in the storage by now, behind the last line that we wrote there
-            self._here.close()
-            self._here = None
-        self._there.write(data)
+    def write_to_storage(self, data: bytes) -> None:
+        """Append to the file."""
+        if self._part is not None:  # its part has been copied into the storage, after the last line written there
+            self._part.close()
+            self._part = None
+        self._appender.write(data)
 
-    def write_here(self, refuge: DirectoryFiles, data: bytes) -> None:
-        """Append in the refuge."""
-        if self._here is None or self._refuge is not refuge:
-            self._there.close()
-            self._there = self._files.inner.appender(self._path)
-            self._refuge, self._here = refuge, refuge.appender(self._files.free_part(self._path))
-        self._here.write(data)
+    def write_to_fallback(self, fallback: DirectoryFiles, data: bytes) -> None:
+        """Append to a part."""
+        if self._part is None or self._fallback is not fallback:
+            self._appender.close()
+            self._appender = self._files.inner.appender(self._path)
+            self._fallback, self._part = fallback, fallback.appender(self._files.free_part(self._path))
+        self._part.write(data)
 
     def close(self) -> None:
         self._is_closed = True
-        self._there.close()
-        if self._here is not None:
-            self._here.close()
+        self._appender.close()
+        if self._part is not None:
+            self._part.close()
 
 
-def bring_home(refuge: Files, files: Files, *, is_same: bool = False) -> tuple[list[str], list[str]]:
-    """Write what a refuge has into the storage.
+def copy_fallback(fallback: Files, files: Files, *, is_same: bool = False) -> tuple[list[str], list[str]]:
+    """Copy a fallback into a storage.
 
-    Of a trial that has been run again since, nothing is written. Of the ledger, only lines are added that are newer
-    than what it says.
+    Trials that have run again since are left out. Rows of the ledger are added if they are newer than its own.
 
     Args:
-        is_same: nobody else can have written there meanwhile.
+        fallback: The fallback.
+        files: The storage.
+        is_same: Whether no other process can have written these trials since.
 
     Returns:
-        What was written, and what was left out.
+        The paths that were copied, and those that were left out.
     """
     paths = sorted(
-        (stored.path for stored in refuge.walk("") if not is_temporary(stored.path.rpartition("/")[2])),
-        key=lambda path: (path.endswith("/" + layout.STATUS), path),  # what a state speaks of is there before it
+        (stored.path for stored in fallback.walk("") if not is_temporary(stored.path.rpartition("/")[2])),
+        key=lambda path: (path.endswith("/" + layout.STATUS), path),  # a status follows the files that it describes
     )
-    brought, left = [], []
+    copied, left = [], []
     is_other: dict[str, bool] = {}
     ledgers: dict[str, list[str]] = {}
     for path in paths:
@@ -435,35 +403,35 @@ def bring_home(refuge: Files, files: Files, *, is_same: bool = False) -> tuple[l
         if inner.startswith(f"{layout.TRIALS}/") and not is_same:
             trial = layout.join(folder, layout.trial(inner.split("/")[1]))
             if trial not in is_other:
-                is_other[trial] = _is_another_attempt(refuge, files, trial)
+                is_other[trial] = _is_another_attempt(fallback, files, trial)
             if is_other[trial]:
                 left.append(path)
                 continue
-        _copy(refuge, files, path)
-        brought.append(path)
+        _copy(fallback, files, path)
+        copied.append(path)
     for folder, pieces in ledgers.items():
-        rows = [row for piece in pieces for row in rows_in(refuge.read(piece), piece)]
-        _bring_ledger(rows, files, layout.join(folder, layout.LEDGER))
-        brought.append(layout.join(folder, layout.LEDGER))
-    return brought, left
+        rows = [row for piece in pieces for row in rows_in(fallback.read(piece), piece)]
+        _merge_ledger(rows, files, layout.join(folder, layout.LEDGER))
+        copied.append(layout.join(folder, layout.LEDGER))
+    return copied, left
 
 
 def _is_ledger(path: str) -> bool:
     return layout.whole(path).rpartition("/")[2] == layout.LEDGER and path.count("/") == 1
 
 
-def _copy(refuge: Files, files: Files, path: str) -> None:
-    local = refuge.local_path(path)
+def _copy(fallback: Files, files: Files, path: str) -> None:
+    local = fallback.local_path(path)
     if local is None:
-        files.write(path, refuge.read(path))
+        files.write(path, fallback.read(path))
         return
     with open(local, "rb") as file:
         files.write_from(path, file)
 
 
-def _is_another_attempt(refuge: Files, files: Files, trial: str) -> bool:
-    """Whether what a storage has of a trial is of another attempt than what the refuge has."""
-    ours, theirs = (_status(one, layout.join(trial, layout.STATUS)) for one in (refuge, files))
+def _is_another_attempt(fallback: Files, files: Files, trial: str) -> bool:
+    """Return whether the storage has another attempt of a trial than the fallback."""
+    ours, theirs = (_status(one, layout.join(trial, layout.STATUS)) for one in (fallback, files))
     if theirs is None:
         return False
     if ours is None:
@@ -479,7 +447,7 @@ def _status(files: Files, path: str) -> dict[str, Any] | None:
     return None
 
 
-def _bring_ledger(rows: list[dict[str, Any]], files: Files, path: str) -> None:
+def _merge_ledger(rows: list[dict[str, Any]], files: Files, path: str) -> None:
     there = read_rows(files, path)
     latest: dict[object, str] = {}
     for row in there:

@@ -22,7 +22,8 @@ from weakref import WeakKeyDictionary
 from machinable.errors import InvalidValue, NotAvailable, StorageUnavailable
 from machinable.serialization import Plain, dumps, loads
 from machinable.storage.credentials import censored, harmless, secrets_of, without_credentials
-from machinable.storage.files import Files, storage_below, temporary_beside, writing
+from machinable.storage.files import Files, writing
+from machinable.storage.temporary import temporary_beside
 
 if TYPE_CHECKING:
     from machinable.storage.s3 import ObjectStoreFiles
@@ -83,7 +84,7 @@ def leases_in(files: Files) -> Leases:
     """Return the leases of a storage."""
     if files.reach == "process":
         return MemoryLeases(files)
-    files = storage_below(files)
+    files = files.inner
     if files.local_path("") is not None:
         return DirectoryLeases(files)
     from machinable.storage.s3 import ObjectStoreFiles

@@ -14,18 +14,10 @@ from urllib.parse import urlsplit
 
 from machinable.errors import MachinableError, StorageUnavailable
 from machinable.storage.credentials import harmless, secrets_of, unavailable, without_credentials
-from machinable.storage.files import (
-    Appender,
-    Entry,
-    PartAppender,
-    Reach,
-    Stored,
-    Temporary,
-    checked,
-    error,
-    is_temporary,
-)
+from machinable.storage.files import Appender, Entry, FileInfo, Files, checked, path_error
 from machinable.storage.layout import join
+from machinable.storage.numbered_parts import PartAppender
+from machinable.storage.temporary import is_temporary
 
 __all__ = ["ObjectStoreFiles", "Version", "open_bucket"]
 
@@ -89,7 +81,7 @@ class Version(NamedTuple):
     age: float | None
 
 
-class ObjectStoreFiles:
+class ObjectStoreFiles(Files):
     """The objects of a bucket whose keys begin with a prefix. Threads may share it, processes open their own.
 
     A directory is there as long as an object is in it. One that is made on purpose gets an object
@@ -105,7 +97,7 @@ class ObjectStoreFiles:
         url: may have credentials, they are not shown. arguments: of each request that stores, such as `ACL`.
     """
 
-    reach: Reach = "anywhere"
+    reach = "anywhere"
     appends = False
 
     def __init__(self, client: Any, bucket: str, prefix: str, url: str, arguments: dict[str, Any]) -> None:
@@ -210,7 +202,7 @@ class ObjectStoreFiles:
                         raise
 
     def _no_file(self, path: str) -> OSError:
-        return error(errno.EISDIR if self.is_directory(path) else errno.ENOENT, path)
+        return path_error(errno.EISDIR if self.is_directory(path) else errno.ENOENT, path)
 
     def size(self, path: str) -> int:
         answer = self._head(path) if checked(path) else None
@@ -247,28 +239,20 @@ class ObjectStoreFiles:
             found.update((item["Prefix"][len(prefix) : -1], True) for item in page.get("CommonPrefixes", ()))
         return sorted(Entry(name, kind) for name, kind in found.items() if not _is_hidden(name))
 
-    def walk(self, path: str) -> Iterator[Stored]:
+    def walk(self, path: str) -> Iterator[FileInfo]:
         prefix = self._below(path)
         for page in self._pages(prefix):
             for item in page.get("Contents", ()):
                 name = item["Key"][len(prefix) :]
                 if _NO_NAMES.isdisjoint(name.split("/")) and not _is_hidden(name.rpartition("/")[2]):
-                    yield Stored(join(path, name), item["Size"], item["LastModified"].timestamp())
-
-    def temporaries(self, path: str, *, below: bool = False) -> list[Temporary]:
-        checked(path)
-        return []  # an object appears with the last byte of it
-
-    def local_path(self, path: str) -> str | None:
-        checked(path)
-        return None
+                    yield FileInfo(join(path, name), item["Size"], item["LastModified"].timestamp())
 
     # writing
 
     def write(self, path: str, data: bytes) -> None:
         key = self._key(path)
         if not path:
-            raise error(errno.EISDIR, path)
+            raise path_error(errno.EISDIR, path)
         self._refuse_other_kind(path)
         if len(data) <= _LARGEST:
             self._ask("put_object", Key=key, Body=data, **self._arguments)
@@ -281,7 +265,7 @@ class ObjectStoreFiles:
     def write_from(self, path: str, file: IO[bytes]) -> None:
         self._key(path)
         if not path:
-            raise error(errno.EISDIR, path)
+            raise path_error(errno.EISDIR, path)
         self._refuse_other_kind(path)
         self._upload(path, file)
 
@@ -299,10 +283,10 @@ class ObjectStoreFiles:
 
     def _refuse_other_kind(self, path: str) -> None:
         if self._kinds.get(path) and self.is_directory(path):
-            raise error(errno.EISDIR, path)
+            raise path_error(errno.EISDIR, path)
         for above in _above(path):
             if self._kinds.get(above) is False and self._head(above) is not None:
-                raise error(errno.ENOTDIR, path)
+                raise path_error(errno.ENOTDIR, path)
 
     def create(self, path: str, data: bytes, owner: str) -> bool:
         """Make a file, unless one is there: one caller wins.
@@ -397,16 +381,16 @@ class ObjectStoreFiles:
             return {key: int(file["ContentLength"])}
         found = {item["Key"]: item["Size"] for page in self._pages(f"{key}/") for item in page.get("Contents", ())}
         if not found:
-            raise error(errno.ENOENT, path)
+            raise path_error(errno.ENOENT, path)
         return found
 
     def move(self, path: str, to: str) -> None:
         checked(to, root=False)
         sizes = self._objects(path)
         if self.exists(to):
-            raise error(errno.EEXIST, to)
+            raise path_error(errno.EEXIST, to)
         if to.startswith(f"{path}/"):
-            raise error(errno.EINVAL, to)
+            raise path_error(errno.EINVAL, to)
         source, target = self._key(path), self._key(to)
 
         def copy(key: str) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 from machinable.errors import Damaged
 from machinable.serialization import Plain, decode, dumps
 from machinable.storage import layout
-from machinable.storage.files import Files, read_parts
+from machinable.storage.files import Files
+from machinable.storage.numbered_parts import read_parts
 
 __all__ = ["RowWriter", "TextWriter", "damaged_lines", "read_rows", "read_text", "rows_in"]
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from machinable.engines.processes.output import output_to
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 
 
 @pytest.fixture(params=["directory", "memory"])

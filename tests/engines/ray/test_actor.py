@@ -17,7 +17,7 @@ from machinable.engines.ray.actor import Agent, Setup, TrialRequest
 from machinable.engines.transfer import pack_folder
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.storage.code_snapshot import pack_into
-from machinable.storage.files import DirectoryFiles
+from machinable.storage.local import DirectoryFiles
 from tests.engines.works import trial
 
 

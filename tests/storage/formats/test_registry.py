@@ -23,8 +23,10 @@ from hypothesis import strategies as st
 
 from machinable.errors import BadName, Damaged, ImportFailed, InvalidType, NotAvailable, StorageError, WrongKind
 from machinable.serialization import canonical
-from machinable.storage.files import DirectoryFiles, Files, MemoryFiles
+from machinable.storage.files import Files
 from machinable.storage.formats.registry import check_directory, check_name, dump, known_extensions, load
+from machinable.storage.local import DirectoryFiles
+from machinable.storage.memory import MemoryFiles
 from machinable.storage.open import open_files
 
 MOMENT = datetime.datetime.fromisoformat("2026-01-31T09:15:02.000005")  # without a zone, on purpose

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
-from machinable.storage.files import make_directory
+from machinable.storage.local import make_directory
 
 __all__ = ["open_standard_streams", "output_to"]
 

@@ -150,7 +150,7 @@ class Agent:
         if isinstance(made, PortableWork):
             is_reached = made.is_reached()
             if not is_reached:
-                from machinable.storage.files import DirectoryFiles
+                from machinable.storage.local import DirectoryFiles
 
                 directory = os.path.join(self._root, f"spool-{work_id}")
                 os.makedirs(directory, exist_ok=True)

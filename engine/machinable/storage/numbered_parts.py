@@ -1,0 +1,134 @@
+"""Files that grow where files cannot: numbered parts, which readers join.
+
+`ledger.jsonl` is followed by `ledger.000001.jsonl`, `ledger.000002.jsonl` and so on. A storage that was copied from
+elsewhere may contain parts although its files can grow.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from machinable.storage import layout
+from machinable.storage.files import Appender, Files, checked
+
+__all__ = ["PartAppender", "last_part", "read_parts"]
+
+
+def read_parts(files: Files, path: str) -> list[bytes]:
+    """Return the pieces of a file that grew: the file itself, then its numbered parts; none if there are neither."""
+    pieces = []
+    if files.appends:
+        with suppress(FileNotFoundError):
+            pieces.append(files.read(path))
+        # Only a storage copied from elsewhere has parts here, and one look is cheaper than a listing.
+        if not files.exists(layout.part(path, 1)):
+            return pieces
+    folder, _, name = path.rpartition("/")
+    names = {entry.name for entry in files.entries(folder) if not entry.is_directory}
+    if not files.appends and name in names:
+        pieces.append(files.read(path))
+    parts = [n for n in names if layout.part_number(n) and layout.whole(n) == name]
+    return pieces + [files.read(layout.join(folder, n)) for n in sorted(parts, key=layout.part_number)]
+
+
+def last_part(names: Iterable[str], name: str) -> str:
+    """Return the last part of a file among the names of its directory; the file itself if there are none."""
+    parts = [one for one in names if layout.part_number(one) and layout.whole(one) == name]
+    return max(parts, key=layout.part_number, default=name)
+
+
+class PartAppender(Appender):
+    """Writes what is appended within an interval as one numbered part.
+
+    A part that could not be stored is retried with the next write, after the interval and when closing; the next of
+    these calls raises the error.
+    """
+
+    MAX_PENDING = 8 * 2**20  # bytes that wait for the end of the interval
+
+    def __init__(
+        self,
+        files: Files,
+        path: str,
+        interval: float = 10.0,
+        create: Callable[[str, bytes, str], bool] | None = None,
+    ) -> None:
+        """Append to a file.
+
+        Args:
+            files: The storage.
+            path: The file that the parts belong to.
+            interval: Seconds between two parts.
+            create: The `create` of the storage, if no existing part may be overwritten. The numbers of existing parts
+                are then looked up only once one is in the way.
+        """
+        self._files = files
+        self._path = checked(path, root=False)
+        self._interval = interval
+        self._create = create
+        self._owner = os.urandom(8).hex()
+        self._pending = bytearray()
+        self._number = 1 if create else 0  # of the next part, 0 if that is not known
+        self._timer: threading.Timer | None = None
+        self._has_failed = False
+        self._is_closed = False
+        self._lock = threading.RLock()
+
+    def write(self, data: bytes) -> None:
+        with self._lock:
+            if self._is_closed:
+                raise ValueError(f"{self._path} is closed")
+            self._pending += data
+            if self._has_failed or len(self._pending) >= self.MAX_PENDING:
+                self._flush()
+            else:
+                self._start_timer()
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._timer = threading.Timer(self._interval, self._interval_ended)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _interval_ended(self) -> None:
+        with self._lock:
+            self._timer = None
+            if self._is_closed:
+                return
+            try:
+                self._flush()
+            except Exception:  # the data is retried, and the next call raises the error
+                self._start_timer()
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        self._has_failed = True
+        if not self._number:
+            self._number = self._last() + 1
+        data = bytes(self._pending)
+        if self._create is None:
+            self._files.write(layout.part(self._path, self._number), data)
+        else:
+            while not self._create(layout.part(self._path, self._number), data, self._owner):
+                self._number = max(self._last(), self._number) + 1
+        self._number += 1
+        self._pending.clear()
+        self._has_failed = False
+
+    def _last(self) -> int:
+        """Return the number of the last part, which another process may have written."""
+        folder, _, name = self._path.rpartition("/")
+        names = [entry.name for entry in self._files.entries(folder)]
+        return max((layout.part_number(n) for n in names if layout.whole(n) == name), default=0)
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._flush()

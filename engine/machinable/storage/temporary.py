@@ -1,0 +1,105 @@
+"""Names of temporary files and of marks of processes, which say by themselves whether their process has ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import NamedTuple
+from zlib import crc32
+
+from machinable.serialization import Plain, dumps
+from machinable.storage.process_info import is_gone, this_process
+
+__all__ = [
+    "ABANDONED_AFTER",
+    "Temporary",
+    "is_abandoned",
+    "is_temporary",
+    "marked",
+    "marker_beside",
+    "temporary_beside",
+    "writer_here",
+]
+
+_TEMPORARY = ".machinable-writing-"
+_MARKER = ".machinable-running-"
+ABANDONED_AFTER = 3600.0  # seconds without a change after which a file of another host counts as abandoned
+
+
+class Temporary(NamedTuple):
+    """A temporary file or directory, or the mark of a process.
+
+    Attributes:
+        path: Its path.
+        size: Its bytes, 0 for a directory.
+        age: Seconds since it was changed, by the clock of this host.
+    """
+
+    path: str
+    size: int
+    age: float
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+
+def temporary_beside(path: str) -> str:
+    """Return a unique name for a temporary file next to `path`. It is short, as names may have 255 bytes."""
+    return f"{path[: path.rfind('/') + 1]}{_TEMPORARY}{_writer()}-{os.urandom(8).hex()}"
+
+
+def marker_beside(path: str) -> str:
+    """Return the name of a file next to `path` that marks this process as at work on `path`."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{_MARKER}{_writer()}-{name}"
+
+
+_known_writer = 0, ""
+
+
+def _writer() -> str:
+    """Return this process as it appears in names: `<host>-<pid>-<start>`, in hexadecimal digits."""
+    global _known_writer
+    pid, text = _known_writer
+    if pid != os.getpid():  # the first time, and after a fork
+        process = this_process()
+        pid, text = process["pid"], f"{_host_mark(process)}-{process['pid']:x}-{str(process['born']).encode().hex()}"
+        _known_writer = pid, text
+    return text
+
+
+def _host_mark(process: Mapping[str, Plain]) -> str:
+    return f"{crc32(dumps([process['host'], process['boot']]).encode()):08x}"
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether a name is that of a temporary file or of the mark of a process."""
+    return name.startswith((_TEMPORARY, _MARKER))
+
+
+def is_abandoned(found: Temporary) -> bool:
+    """Return whether the process that wrote a temporary file has ended without removing it.
+
+    Processes of this host are looked up. Files of other hosts are abandoned if they have not changed for an hour.
+    """
+    writer = writer_here(found)
+    return found.age >= ABANDONED_AFTER if writer is None else is_gone(writer)
+
+
+def writer_here(found: Temporary) -> Mapping[str, Plain] | None:
+    """Return the process that wrote a temporary file, see `this_process`; None for one of another host."""
+    parts = found.name.removeprefix(_TEMPORARY).removeprefix(_MARKER).split("-", 3)
+    process = this_process()
+    if len(parts) == 4 and parts[0] == _host_mark(process):
+        with suppress(ValueError):
+            return {**process, "pid": int(parts[1], 16), "born": bytes.fromhex(parts[2]).decode()}
+    return None
+
+
+def marked(name: str) -> str | None:
+    """Return the name that a mark is for; None if `name` is not a mark."""
+    parts = name.removeprefix(_MARKER).split("-", 3)
+    return parts[3] if name.startswith(_MARKER) and len(parts) == 4 else None
