@@ -39,7 +39,7 @@ ONLY_IMPORTERS = {
     "fs_s3fs": ["machinable.storage.pyfilesystem"],
     "ray": ["machinable.engines.ray.engine"],
 }
-HEAVY = ("boto3", "click", "fs", "git", "numpy", "pandas", "ray", "rich")
+HEAVY = ("boto3", "click", "fs", "git", "jinja2", "numpy", "pandas", "pydantic", "ray", "redis", "rich")
 
 
 class Import(NamedTuple):
