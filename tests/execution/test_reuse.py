@@ -276,7 +276,7 @@ def test_a_reused_trial_whose_source_was_removed_says_so(here: Path, tmp_path: P
         with pytest.raises(errors.NotStored) as caught:
             read()
         assert str(caught.value).splitlines() == [
-            f"the trial {trial.uid} of {second} was reused from {trial.source}, which is not there any more",
+            f"the trial {trial.uid} of {second} was reused from {trial.source}, which is gone",
             "  Run it again: execute(…, rerun='nums').",
         ]
 

@@ -143,7 +143,7 @@ def artifacts(folder: Path) -> dict[str, bytes]:
 
 def assert_same(trial: Trial, storage: Path, out: Path) -> None:
     """See that a trial of the exported folder has the rows, artifacts, result and description of the stored one."""
-    folder, uid = trial._folder.where(trial.uid)
+    folder, uid = trial._reader.locate(trial.uid)
     stored, again = storage / folder.name / "trials" / uid, out / "results" / "OY1p1o" / "trials" / trial.uid
     assert rows(again) == rows(stored)
     assert artifacts(again) == artifacts(stored)

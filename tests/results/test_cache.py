@@ -154,7 +154,7 @@ def test_what_was_kept_tells_the_same(
     with pytest.MonkeyPatch.context() as patch:
         directory = tmp_path_factory.mktemp("any")
         patch.setenv("XDG_CACHE_HOME", str(directory))
-        patch.setattr(cache_module, "SMALLEST", 0)
+        patch.setattr(cache_module, "MIN_SIZE", 0)
         files = DirectoryFiles(directory / "storage")
         stored(plan, ledger, files=files)
         for number, state in enumerate(("running", "failed")):
@@ -167,10 +167,10 @@ def test_what_was_kept_tells_the_same(
         again = Execution(files, FOLDER, clock=later)
 
         told = _told(again)
-        assert again._folder.plan.kept is not None and first._folder.plan.kept is None
+        assert again._reader.plan.cached is not None and first._reader.plan.cached is None
         assert told == expected
-        assert repr([trial._folder.events.get(trial.uid) for trial in again]) == repr(
-            [trial._folder.events.get(trial.uid) for trial in first]
+        assert repr([trial._reader.events.get(trial.uid) for trial in again]) == repr(
+            [trial._reader.events.get(trial.uid) for trial in first]
         )
         assert repr(again.plan) == repr(first.plan)
 
@@ -531,7 +531,7 @@ def test_what_nobody_has_read_for_the_longest_time_is_removed(
     (cache / "abandoned.columns.12-ab").write_bytes(b"x" * 1000)  # of a process that was killed
     os.utime(cache / "abandoned.columns.12-ab", (900, 900))
     (cache / "of others").write_bytes(b"x" * 1000)
-    monkeypatch.setattr(cache_module, "LARGEST", int(2.5 * paths[0].stat().st_size))
+    monkeypatch.setattr(cache_module, "MAX_SIZE", int(2.5 * paths[0].stat().st_size))
     read(storages[0])  # so that the second is the oldest
     stored(plan(), ledger(), files=storages[2])
 
@@ -546,7 +546,7 @@ def test_what_is_larger_than_the_whole_cache_is_not_kept(
     files: DirectoryFiles, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored(plan(), ledger(), files=files)
-    monkeypatch.setattr(cache_module, "LARGEST", 10_000)
+    monkeypatch.setattr(cache_module, "MAX_SIZE", 10_000)
 
     assert read(files).status == "finished"
     assert names(cache) == []

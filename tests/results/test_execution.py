@@ -240,7 +240,7 @@ def test_the_plan_is_made_from_what_is_stored(files: Files) -> None:
 def test_a_given_plan_is_the_plan() -> None:
     execution = stored([planned(0)])
 
-    assert Execution(execution._folder.files, FOLDER, plan=(SPEC,)).plan == (SPEC,)
+    assert Execution(execution._reader.files, FOLDER, plan=(SPEC,)).plan == (SPEC,)
 
 
 def test_a_notebook_shows_the_trials_and_escapes_them() -> None:

@@ -37,11 +37,11 @@ def level(number: int) -> dict[str, Any]:
     return {"REPEAT_SEED": 7, "REPEAT_TOTAL": 2, "REPEAT_NUMBER": number}
 
 
-@pytest.fixture(params=["read", "kept"])
+@pytest.fixture(params=["read", "cached"])
 def trials(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trials:
     """Two learning rates, twice each; the last one failed. And a loader, which is pending.
 
-    They are as the first reader has them, and as those after him who read what was kept.
+    They are as the first reader has them, and as later readers have them from the cache.
     """
     configs = [{"lr": lr, "data": {"name": "mnist", "batch": 32}, "layers": [1, 2]} for lr in (0.1, 0.01)]
     plan = [planned(i, configs[i % 2], flags=level(i // 2), tags={"model": "bm25"}) for i in range(4)]
@@ -49,13 +49,13 @@ def trials(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     ledger = [finished(i, loss=0.5 / (i + 1), _timestamp=1.0) for i in range(3)]
     files = DirectoryFiles(tmp_path)
     execution = stored(plan, [*ledger, failed(3, loss=9.0), {"event": "ended", "status": "failed"}], files=files)
-    if request.param == "kept":
+    if request.param == "cached":
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        monkeypatch.setattr(cache, "SMALLEST", 0)
+        monkeypatch.setattr(cache, "MIN_SIZE", 0)
         monkeypatch.setattr(cache, "SETTLED", -math.inf)  # the time of the test is another one than that of its files
         assert (len(execution.trials), execution.status) == (5, "failed")
         execution.refresh()
-        assert execution._folder.plan.kept is not None
+        assert execution._reader.plan.cached is not None
     return execution.trials
 
 

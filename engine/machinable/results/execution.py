@@ -1,4 +1,4 @@
-"""A stored execution: one plan carried out, with its trials and what came out of them."""
+"""A stored execution: a plan that was run, its trials and their results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from machinable.errors import InvalidType, NotStored, did_you_mean, near_names
 from machinable.results.query import states
-from machinable.results.reader import Folder, Rows
+from machinable.results.reader import ExecutionInfo, Reader, Rows
 from machinable.results.trial import Trial
 from machinable.results.trials import Trials
 from machinable.serialization import decode, encode, without_collections
@@ -29,16 +29,17 @@ _STATUS = (
 )
 
 
-class Execution:
-    """An execution in a storage: a folder that is read when something is asked for, and stays as read until `refresh`.
+class Execution(ExecutionInfo):
+    """An execution in a storage. It is read on demand, and remembered until `refresh`.
 
-    It is true when nothing failed, has the number of its trials as length, and `execution[uid]` is one of them.
+    It is true if no trial failed, its length is the number of trials, and `execution[uid]` is a trial.
 
     Args:
-        files: the storage. folder: the name of the execution's folder, such as `OY1p1o-2`.
-        plan: the plan, if it is at hand; by default it is made from what is stored.
-        trust: whether artifacts may be read that run code, as pickles do.
-        clock: the time, in seconds since the epoch.
+        files: The storage.
+        folder: The name of the folder, such as `OY1p1o-2`.
+        plan: The plan; by default it is read.
+        trust: Whether artifacts that run code, such as pickles, may be read.
+        clock: Returns the time in seconds since the epoch.
     """
 
     def __init__(
@@ -50,56 +51,17 @@ class Execution:
         trust: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._folder = Folder(files, folder, trust=trust, clock=clock)
+        super().__init__(Reader(files, folder, trust=trust, clock=clock))
         self._given_plan = plan
         self._trials: dict[str, Trial] | None = None
 
     @property
-    def data(self) -> Mapping[str, Any]:
-        """execution.json: task, engine, code, host, versions of Python and packages.
-
-        Raises:
-            NotStored: there is none. Damaged: it cannot be read. StorageError: it was written by a newer version.
-        """
-        return self._folder.data
-
-    @property
-    def id(self) -> str:
-        """The execution id, which stands for the seed."""
-        return self.data["id"]  # type: ignore[no-any-return]
-
-    @property
-    def seed(self) -> int:
-        """The execution seed."""
-        return self.data["seed"]  # type: ignore[no-any-return]
-
-    @property
-    def name(self) -> str | None:
-        """The name of the task."""
-        return self.data.get("name")
-
-    @property
-    def started(self) -> str:
-        """When it began (ISO-8601, UTC)."""
-        return self.data["started"]  # type: ignore[no-any-return]
-
-    @property
-    def run(self) -> int:
-        """How often the id had been used in this storage: 1, 2 for `OY1p1o-2`, …"""
-        return self.data["run"]  # type: ignore[no-any-return]
-
-    @property
-    def storage(self) -> str:
-        """The URL of the storage, without credentials."""
-        return self._folder.files.url
-
-    @property
     def plan(self) -> Sequence[TrialSpec]:
-        """What was to run. Made from a storage it has what is stored: no hidden keys, no resources, no origins."""
+        """The plan. If it was read, it lacks what is not stored: hidden keys, resources, origins."""
         if self._given_plan is None:
             from machinable.plan.spec import spec_from_data  # dataclasses cost 8 ms, and tables do without the plan
 
-            self._given_plan = tuple(spec_from_data(decode(row)) for row in self._folder.plan)
+            self._given_plan = tuple(spec_from_data(decode(row)) for row in self._reader.plan)
         return self._given_plan
 
     @property
@@ -110,20 +72,20 @@ class Execution:
     @property
     def _by_uid(self) -> dict[str, Trial]:
         if self._trials is None:
-            folder, rows = self._folder, self._folder.plan
+            reader, rows = self._reader, self._reader.plan
             with without_collections():
-                self._trials = {uid: Trial(folder, rows, at, uid, self) for at, uid in enumerate(rows.uids)}
+                self._trials = {uid: Trial(reader, rows, at, uid, self) for at, uid in enumerate(rows.uids)}
         return self._trials
 
     @property
     def code(self) -> bytes | None:
-        """The archive of the project's code; None if there was no code backup."""
-        return self._folder.content(layout.CODE)
+        """The archive with the code of the project; None if there is no code backup."""
+        return self._reader.content(layout.CODE)
 
     @property
     def code_diff(self) -> bytes | None:
-        """The changes that were not committed, as `git apply` takes them; None if there were none."""
-        return self._folder.content(layout.DIFF)
+        """The uncommitted changes in the format of `git apply`; None if there were none."""
+        return self._reader.content(layout.DIFF)
 
     @property
     def failures(self) -> Trials:
@@ -133,31 +95,21 @@ class Execution:
 
     @property
     def status(self) -> str:
-        """`running` if a trial is, else `failed` if one is or was blocked, `interrupted` if one is or is pending,
-        `partial` if one was skipped, else `finished`."""
+        """The state of the worst trial.
+
+        `running` if one is running, else `failed` if one failed or was blocked, `interrupted` if one was interrupted or
+        is pending, `partial` if one was skipped, else `finished`.
+        """
         found = set(states(list(self)))
         for state, those in _STATUS:
             if found & those:
                 return state
         return "finished" if found else "interrupted"
 
-    @property
-    def files(self) -> Files:
-        """The storage that it lies in."""
-        return self._folder.files
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether its ledger says that it is over. An execution whose process was killed never says so."""
-        return self._folder.has_ended
-
     def refresh(self) -> None:
-        """Forget what has been read, so that everything is as it is now; trials that were given out, too."""
-        self._folder.refresh()
+        """Forget what was read, so that it is read again, also by its trials."""
+        self._reader.refresh()
         self._trials = None
-
-    def __str__(self) -> str:
-        return self._folder.name
 
     def __repr__(self) -> str:
         return f"<Execution {self}: {len(self)} trial{'' if len(self) == 1 else 's'}, {self.status}>"
@@ -173,7 +125,7 @@ class Execution:
         return not self.failures
 
     def __len__(self) -> int:
-        return len(self._folder.plan)
+        return len(self._reader.plan)
 
     def __iter__(self) -> Iterator[Trial]:
         return iter(self._by_uid.values())
@@ -182,10 +134,10 @@ class Execution:
         return trial in self._by_uid if isinstance(trial, str) else trial in self._by_uid.values()
 
     def __getitem__(self, uid: str) -> Trial:
-        """The trial of that uid.
+        """Return the trial of a uid.
 
         Raises:
-            NotStored: there is none.
+            NotStored: There is none.
         """
         if not isinstance(uid, str):
             raise InvalidType(
@@ -205,12 +157,15 @@ class Execution:
 
 
 def trial_that_ended(files: Files, folder: str, spec: TrialSpec, event: Mapping[str, Any]) -> Trial:
-    """A trial that has ended just now, without a look at the plan and the ledger, which may be long.
+    """Return a trial that has just ended, without reading plan and ledger, which may be long.
 
     Args:
-        files, folder: the storage, and the folder of the execution. event: the line of the ledger.
+        files: The storage.
+        folder: The folder of the execution.
+        spec: What was planned.
+        event: Its last line in the ledger.
     """
     execution = Execution(files, folder, trust=True)
-    alone = Folder(files, folder, trust=True, clock=time.time)
-    alone.tell(spec.uid, dict(event))
+    alone = Reader(files, folder, trust=True, clock=time.time)
+    alone.assume(spec.uid, dict(event))
     return Trial(alone, Rows([encode(spec.as_data())]), 0, spec.uid, execution)

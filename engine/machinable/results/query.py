@@ -1,4 +1,4 @@
-"""Names of what can be known about a trial: `status`, `config.data.name`, `flags.REPEAT_NUMBER`, `records.loss.min`."""
+"""Fields of trials: `status`, `config.data.name`, `flags.REPEAT_NUMBER`, `records.loss.min`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from machinable.results.trial import Trial, column
 
 __all__ = ["MISSING", "Field", "default_fields", "find_field", "known_fields", "mean", "spread", "states"]
 
-MISSING: Any = object()  # the value of a field for a trial that does not have it
+MISSING: Any = object()  # the value of a field for a trial that lacks it
 
 
 class Field(NamedTuple):
-    """What can be asked of a trial.
+    """A fact about trials.
 
     Attributes:
-        of: gives the value of one trial. path: where it is found if it was kept by column, see `Folder.column`.
+        of: Returns the value of one trial.
+        path: Where it is in the cache; see `Reader.column`.
     """
 
     of: Callable[[Trial], Any]
     path: tuple[str, ...] | None = None
 
     def values(self, trials: Sequence[Trial]) -> list[Any]:
-        """The values of many trials."""
+        """Return the values of trials."""
         return list(map(self.of, trials)) if self.path is None else column(trials, self.path, MISSING, self.of)
 
 
@@ -46,10 +47,10 @@ _IN_COLUMNS = {"uid", "index", "seed", "component", "module", "identity", "statu
 
 
 def find_field(field: str) -> Field | None:
-    """The field of that name, None for a text that is none.
+    """Return the field of that name, None if the name is none.
 
-    `records.loss` and `records.loss.last` are that column of the last row, `first` of the first one; `min`, `max`,
-    `mean`, `std` and `count` are over all rows of the default scope.
+    `records.loss` and `records.loss.last` are a column of the last row, `first` of the first row; `min`, `max`, `mean`,
+    `std` and `count` are over all rows of the default scope.
     """
     if field in _SIMPLE:
         return Field(_SIMPLE[field], (field,) if field in _IN_COLUMNS else None)
@@ -68,7 +69,7 @@ def find_field(field: str) -> Field | None:
 
 
 def states(trials: Sequence[Trial]) -> list[str]:
-    """The status of each trial."""
+    """Return the status of each trial."""
     return Field(_SIMPLE["status"], ("status",)).values(trials)
 
 
@@ -94,18 +95,18 @@ def _numbers(values: Iterable[Any]) -> list[float]:
 
 
 def mean(numbers: Sequence[float]) -> float:
-    """The arithmetic mean of at least one number; infinities and NaN are kept."""
+    """Return the arithmetic mean of at least one number; infinities and NaN count."""
     try:
         middle = math.fsum(numbers) / len(numbers)
-    except (OverflowError, ValueError):  # it is beyond the largest number, or inf - inf
+    except (OverflowError, ValueError):  # beyond the largest number, or inf - inf
         middle = sum(map(float, numbers)) / len(numbers)
     if math.isnan(middle):
         return middle
-    return float(min(max(middle, min(numbers)), max(numbers)))  # rounded, the mean of equal numbers is another one
+    return float(min(max(middle, min(numbers)), max(numbers)))  # rounding could move the mean of equal numbers
 
 
 def spread(numbers: Sequence[float]) -> float:
-    """The standard deviation of a sample of at least two numbers (n - 1 in the denominator)."""
+    """Return the standard deviation of a sample of at least two numbers (n - 1 in the denominator)."""
     middle = mean(numbers)
     return math.sqrt(sum((number - middle) * (number - middle) for number in numbers) / (len(numbers) - 1))
 
@@ -141,7 +142,7 @@ _AGGREGATES: dict[str, Callable[[list[Any]], Any]] = {
 
 
 def known_fields(trials: Iterable[Trial]) -> list[str]:
-    """The names of all fields that at least one of the trials has."""
+    """Return the names of all fields that at least one trial has."""
     found: dict[str, None] = dict.fromkeys(_SIMPLE)
     for trial in trials:
         for part in _PARTS:
@@ -152,10 +153,10 @@ def known_fields(trials: Iterable[Trial]) -> list[str]:
 
 
 def default_fields(trials: Iterable[Trial]) -> list[str]:
-    """What tells trials apart, and what came out: the columns of a table for which none were chosen.
+    """Return the fields of a table for which none were chosen.
 
-    That is what differs between trials of one component as it was planned, the tags that do not repeat it, the numbers
-    of repetitions, and of the last rows what the components have written themselves.
+    These are the keys in which planned configurations of one component differ, tags that do not repeat them, the
+    numbers of repetitions, and the columns of the last rows that components have written.
     """
     configs: dict[str, list[Any]] = {}
     tags: dict[str, None] = {}
@@ -183,7 +184,7 @@ _LEVEL = re.compile(r"(\w+)_NUMBER((?:_[0-9]+)?)")
 
 
 def _differing(mappings: list[dict[str, Any]], path: str) -> Iterator[str]:
-    """The paths at which stored mappings differ."""
+    """Yield the paths at which stored mappings differ."""
     for key in dict.fromkeys(key for keys in dict.fromkeys(map(tuple, mappings)) for key in keys):
         values = [mapping.get(key, MISSING) for mapping in mappings]
         first = values[0]
@@ -197,7 +198,7 @@ def _differing(mappings: list[dict[str, Any]], path: str) -> Iterator[str]:
 
 
 def _is_mapping(value: Any) -> bool:
-    """True for a mapping that is none of the substitutions for tuples, dates and odd keys."""
+    """Return whether a value is a mapping, and no substitution for a tuple, a date or other keys."""
     return type(value) is dict and value.keys().isdisjoint(_MARKS)
 
 

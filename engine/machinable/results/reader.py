@@ -1,9 +1,9 @@
-"""What lies in the folder of an execution: read when it is asked for, and kept until `refresh`."""
+"""Read the files of an execution on demand, and remember them until `refresh`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from machinable.errors import Damaged, NotStored, StorageError
@@ -15,9 +15,9 @@ from machinable.storage.streams import read_rows
 if TYPE_CHECKING:
     from machinable.results import cache
 
-__all__ = ["ASK", "Folder", "Rows"]
+__all__ = ["UNKNOWN", "ExecutionInfo", "Reader", "Rows"]
 
-ASK: Any = object()  # in a column: what only the trial itself can tell
+UNKNOWN: Any = object()  # in a column: a value that is in the trial's own files
 
 _FACTS: tuple[tuple[str, type], ...] = (("id", str), ("seed", int), ("run", int), ("started", str))
 _PLANNED = {"index", "uid", "seed", "component", "module", "config", "flags"}
@@ -25,33 +25,33 @@ _EVENTS = frozenset({"started", "finished", "failed", "interrupted", "reused", "
 
 
 class Rows(Sequence[dict[str, Any]]):
-    """The lines of a plan as `json` reads them. Those that were kept by column are made when the first is asked for.
+    """The lines of a plan as `json` reads them; cached ones are built on first use.
 
     Attributes:
-        kept: where they are by column; None if they were read.
+        cached: Their columns in the cache; None if the plan was read.
     """
 
     def __init__(self, given: list[dict[str, Any]] | cache.CachedExecution) -> None:
         self._rows = given if isinstance(given, list) else None
-        self.kept = None if isinstance(given, list) else given
+        self.cached = None if isinstance(given, list) else given
 
     @property
     def uids(self) -> list[str]:
-        """The uids of all trials."""
-        if self._rows is None and self.kept is not None:
-            return self.kept.trials.find(("plan", "uid"), lambda uid, _: uid)
+        """Return the uids of all trials."""
+        if self._rows is None and self.cached is not None:
+            return self.cached.trials.find(("plan", "uid"), lambda uid, _: uid)
         return [row["uid"] for row in self._all]
 
     @property
     def _all(self) -> list[dict[str, Any]]:
         if self._rows is None:
-            assert self.kept is not None
+            assert self.cached is not None
             with without_collections():
-                self._rows = self.kept.plan()
+                self._rows = self.cached.plan()
         return self._rows
 
     def __len__(self) -> int:
-        return self.kept.trials.count if self.kept is not None else len(self._all)
+        return self.cached.trials.count if self.cached is not None else len(self._all)
 
     @overload
     def __getitem__(self, at: int) -> dict[str, Any]: ...
@@ -66,12 +66,14 @@ class Rows(Sequence[dict[str, Any]]):
         return iter(self._all)
 
 
-class Folder:
-    """The folder of one execution.
+class Reader:
+    """Read one execution.
 
     Args:
-        files: the storage. name: of the folder. trust: whether artifacts may be read that run code.
-        clock: the time, in seconds since the epoch.
+        files: The storage.
+        name: The folder of the execution.
+        trust: Whether artifacts that run code may be read.
+        clock: Returns the time in seconds since the epoch.
     """
 
     def __init__(self, files: Files, name: str, *, trust: bool, clock: Callable[[], float]) -> None:
@@ -82,11 +84,11 @@ class Folder:
         self.refresh()
 
     def refresh(self) -> None:
-        """Forget what has been read, so that it is read again."""
+        """Forget what was read, so that it is read again."""
         self._data: dict[str, Any] | None = None
-        self._state: cache.State | None = None
-        self._kept: cache.CachedExecution | None = None
-        self._has_looked = False
+        self._fingerprint: cache.Fingerprint | None = None
+        self._cached: cache.CachedExecution | None = None
+        self._has_tried_cache = False
         self._columns: dict[tuple[str, ...], list[Any]] = {}
         self._plan: Rows | None = None
         self._events: dict[str, dict[str, Any]] | None = None
@@ -94,14 +96,16 @@ class Folder:
         self._begun: set[str] | None = None
         self._ended: dict[str, dict[str, Any]] = {}
         self._described: dict[str, dict[str, Any]] = {}
-        self._beside: dict[str, Folder] = {}
+        self._sources: dict[str, Reader] = {}
 
     @property
     def data(self) -> dict[str, Any]:
-        """execution.json.
+        """The content of execution.json.
 
         Raises:
-            NotStored: there is none. StorageError: it was written by a newer version. Damaged: it cannot be read.
+            NotStored: There is none.
+            StorageError: A newer version has written it.
+            Damaged: It cannot be read.
         """
         if self._data is None:
             data = self._mapping(layout.EXECUTION)
@@ -129,38 +133,38 @@ class Folder:
         if wrong:
             raise Damaged(f"{place} lacks {', '.join(wrong)}", given=wrong, todo="Restore the file from a copy.")
 
-    def _find_kept(self) -> cache.CachedExecution | None:
-        if not self._has_looked:
+    def _from_cache(self) -> cache.CachedExecution | None:
+        if not self._has_tried_cache:
             from machinable.results import cache
 
-            self._has_looked = True
-            self._state = cache.state_of(self.files, self.name)
-            self._kept = None if self._state is None else cache.find(self._state)
-            if self._kept is not None:
-                self._state = None  # there is nothing to keep
-        return self._kept
+            self._has_tried_cache = True
+            self._fingerprint = cache.fingerprint(self.files, self.name)
+            self._cached = None if self._fingerprint is None else cache.load(self._fingerprint)
+            if self._cached is not None:
+                self._fingerprint = None  # there is nothing to cache
+        return self._cached
 
-    def _keep(self) -> None:
-        """Keep what was read for the next reader, if nothing has changed since, and could not without a trace."""
-        state, plan, events = self._state, self._plan, self._events
-        if state is None or plan is None or events is None:
+    def _cache(self) -> None:
+        """Cache what was read, if it has not changed since, and could not change unnoticed."""
+        before, plan, events = self._fingerprint, self._plan, self._events
+        if before is None or plan is None or events is None:
             return
         from machinable.results import cache
 
-        self._state = None
+        self._fingerprint = None
         wait = cache.SETTLED if self._last_event == "ended" else cache.QUIET
-        if self.clock() - state.changed >= wait and cache.state_of(self.files, self.name) == state:
+        if self.clock() - before.changed >= wait and cache.fingerprint(self.files, self.name) == before:
             with without_collections():
-                cache.keep(state, plan, events, self._last_event)
+                cache.save(before, plan, events, self._last_event)
 
     @property
     def plan(self) -> Rows:
-        """The lines of plan.jsonl as `json` reads them: `decode` what is taken out of them.
+        """The lines of plan.jsonl as `json` reads them; `decode` their values.
 
         Raises:
-            Damaged: a line is no trial.
+            Damaged: A line is no trial.
         """
-        if self._plan is None and (found := self._find_kept()) is not None:
+        if self._plan is None and (found := self._from_cache()) is not None:
             self._plan = Rows(found)
         elif self._plan is None:
             with without_collections():
@@ -174,11 +178,11 @@ class Folder:
                         todo="Restore the file from a copy.",
                     )
             self._plan = Rows(rows)
-            self._keep()
+            self._cache()
         return self._plan
 
     def _plan_rows(self) -> list[dict[str, Any]]:
-        # To decode all lines takes as long as to read them, and few of their values are ever looked at.
+        # To decode all lines takes as long as to read them, and few of their values are used.
         path = layout.join(self.name, layout.PLAN)
         try:
             data = self.files.read(path)  # written whole, on object stores too
@@ -197,10 +201,10 @@ class Folder:
         """The last line of the ledger about each trial, by uid.
 
         Raises:
-            Damaged: a line of the ledger is whole and cannot be read.
+            Damaged: A complete line of the ledger cannot be read.
         """
         if self._events is None:
-            found = self._find_kept()
+            found = self._from_cache()
             with without_collections():
                 if found is not None:
                     self._events = found.events()
@@ -208,53 +212,53 @@ class Folder:
                     rows = read_rows(self.files, layout.join(self.name, layout.LEDGER))
                     self._events = {row["uid"]: row for row in rows if row.get("event") in _EVENTS and "uid" in row}
                     self._last_event = rows[-1].get("event") if rows else None
-            self._keep()
+            self._cache()
         return self._events
 
     @property
     def has_ended(self) -> bool:
-        """Whether the ledger says that the execution is over, and not that it went on since."""
-        if (found := self._find_kept()) is not None:
+        """Whether the execution has ended and was not resumed since."""
+        if (found := self._from_cache()) is not None:
             return found.last == "ended"
         self.events  # noqa: B018 - the ledger is read
         return self._last_event == "ended"
 
-    def tell(self, uid: str, event: dict[str, Any]) -> None:
-        """Take that for the last line of the ledger about a trial, and do not read it."""
-        self._has_looked, self._events = True, {uid: event}
+    def assume(self, uid: str, event: dict[str, Any]) -> None:
+        """Use this as the last line of the ledger about a trial, and do not read the ledger."""
+        self._has_tried_cache, self._events = True, {uid: event}
 
-    def where(self, uid: str) -> tuple[Folder, str]:
-        """The folder and the uid in it where the files of a trial lie: here, or where it was reused from."""
+    def locate(self, uid: str) -> tuple[Reader, str]:
+        """Return the reader and the uid of a trial's files: its own, or those of the trial it was reused from."""
         source = self.events.get(uid, {}).get("source")
         if source is None:
             return self, uid
         name, _, other = source.partition("/")
-        if name not in self._beside:
-            self._beside[name] = _Source(self.files, name, trust=self.trust, clock=self.clock)
-        return self._beside[name], other
+        if name not in self._sources:
+            self._sources[name] = _Source(self.files, name, trust=self.trust, clock=self.clock)
+        return self._sources[name], other
 
     def has_begun(self, uid: str) -> bool:
-        """Whether a trial has been started, or left something behind."""
+        """Return whether a trial was started, or has a folder."""
         if uid in self.events:
             return True
-        if self._begun is None:  # one look for all trials
+        if self._begun is None:  # one listing for all trials
             folder = layout.join(self.name, layout.TRIALS)
             self._begun = {entry.name for entry in self.files.entries(folder) if entry.is_directory}
         return uid in self._begun
 
     def status(self, uid: str) -> dict[str, Any] | None:
-        """status.json of a trial, None if there is none; read again as long as it says "running".
+        """Return status.json of a trial, None if there is none; it is read again while it says "running".
 
         Raises:
-            Damaged: it cannot be read.
+            Damaged: It cannot be read.
         """
         if uid in self._ended:
             return self._ended[uid]
         if not self.has_begun(uid):
             return None
-        folder, other = self.where(uid)
-        if folder is not self:
-            return folder.status(other)
+        reader, other = self.locate(uid)
+        if reader is not self:
+            return reader.status(other)
         path = layout.status(uid)
         status = self._mapping(path)
         if status is not None:
@@ -265,15 +269,15 @@ class Folder:
         return status
 
     def described(self, uid: str) -> dict[str, Any] | None:
-        """trial.json of a trial, None if there is none yet.
+        """Return trial.json of a trial, None if there is none yet.
 
         Raises:
-            Damaged: it cannot be read.
+            Damaged: It cannot be read.
         """
         if uid not in self._described and self.has_begun(uid):
-            folder, other = self.where(uid)
-            if folder is not self:
-                return folder.described(other)
+            reader, other = self.locate(uid)
+            if reader is not self:
+                return reader.described(other)
             path = layout.trial_json(uid)
             found = self._mapping(path)
             if found is None:
@@ -301,7 +305,7 @@ class Folder:
         return found
 
     def content(self, path: str) -> bytes | None:
-        """A file of the execution, None if there is none."""
+        """Return a file of the execution, None if there is none."""
         try:
             return self.files.read(layout.join(self.name, path))
         except (FileNotFoundError, NotADirectoryError):
@@ -311,86 +315,153 @@ class Folder:
         return layout.join(self.files.url, self.name, path)
 
     def value(self, row: dict[str, Any], part: str, keys: tuple[str, ...], default: Any) -> Any:
-        """A value of a line of the plan, by its key path; `default` if it has none.
+        """Return a value of a line of the plan by its key path, `default` if it has none.
 
-        What a config method gives is not in the plan: it is looked up in trial.json, if there is one yet.
+        What a config method returns is not in the plan: it is in trial.json, if there is one yet.
         """
         found = _look_in(part, row.get(part, {}), keys)
         if part == "config" and (found is _CALL or _has_call(found)):
             described = self.described(row["uid"])
-            if described is not None:  # which is decoded
+            if described is not None:  # it is decoded
                 found = _look(described["config"], keys)
-                return default if found is _NOTHING or found is _CALL else as_plain(found, tuples=True)
+                return default if found is _MISSING or found is _CALL else as_plain(found, tuples=True)
         return _given(found, default)
 
     def column(self, rows: Rows, path: tuple[str, ...], default: Any) -> list[Any] | None:
-        """What all trials have there, in the order of their plan; None if these lines of it were not kept by column.
+        """Return a value of all trials, in the order of the plan; None if the plan is not cached.
 
         Args:
-            rows: the plan that the trials are of. default: where a trial has nothing there.
-            path: `("config", "data", "name")`, `("uid",)`, `("records", "loss")` for its last row, `("status",)`.
+            rows: The plan of the trials.
+            path: `("config", "data", "name")`, `("uid",)`, `("status",)`, or `("records", "loss")` for the last row.
+            default: The value for a trial that has none.
 
         Returns:
-            A value for each trial. `ASK` is what the plan and the ledger do not tell.
+            A value for each trial; `UNKNOWN` if plan and ledger do not have it.
         """
-        kept = rows.kept
-        if kept is None or rows is not self._plan or (kept.has_marks and path[0] in ("status", "records")):
+        cached = rows.cached
+        if cached is None or rows is not self._plan or (cached.has_marks and path[0] in ("status", "records")):
             return None
         found = self._columns.get(path)
         if found is None:
-            from machinable.results.cache import can_change
+            from machinable.results.cache import is_mutable
 
-            found = _column(kept, path, default)
-            if not can_change(found):
+            found = _column(cached, path, default)
+            if not is_mutable(found):
                 self._columns[path] = found
         return found
 
 
-def _column(kept: cache.CachedExecution, path: tuple[str, ...], default: Any) -> list[Any]:
+class ExecutionInfo:
+    """The facts about an execution that do not depend on its trials; see `Execution`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    @property
+    def status(self) -> str:
+        """The state of the worst trial."""
+        raise NotImplementedError
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The content of execution.json: task, engine, code, host, versions of Python and packages.
+
+        Raises:
+            NotStored: There is none.
+            Damaged: It cannot be read.
+            StorageError: A newer version has written it.
+        """
+        return self._reader.data
+
+    @property
+    def id(self) -> str:
+        """The execution id, which encodes the seed."""
+        return self.data["id"]  # type: ignore[no-any-return]
+
+    @property
+    def seed(self) -> int:
+        """The execution seed."""
+        return self.data["seed"]  # type: ignore[no-any-return]
+
+    @property
+    def name(self) -> str | None:
+        """The name of the task."""
+        return self.data.get("name")
+
+    @property
+    def started(self) -> str:
+        """The start (ISO-8601, UTC)."""
+        return self.data["started"]  # type: ignore[no-any-return]
+
+    @property
+    def run(self) -> int:
+        """The number of the run with this id in the storage: 1, 2 for `OY1p1o-2`, …"""
+        return self.data["run"]  # type: ignore[no-any-return]
+
+    @property
+    def storage(self) -> str:
+        """The URL of the storage, without credentials."""
+        return self._reader.files.url
+
+    @property
+    def files(self) -> Files:
+        """The storage."""
+        return self._reader.files
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its ledger says that it has ended. It never does if the process was killed."""
+        return self._reader.has_ended
+
+    def __str__(self) -> str:
+        return self._reader.name
+
+
+def _column(cached: cache.CachedExecution, path: tuple[str, ...], default: Any) -> list[Any]:
     part, *keys = path
     if not keys:
-        default = ASK
+        default = UNKNOWN
 
     def last_row(value: Any, left: tuple[str, ...]) -> Any:
-        # Of `record` and the column: the event has no row; its row is None or has no such column.
-        return value if not left else default if len(left) == 1 else ASK
+        # With `record` and the column left, the event has no row; with the column, the row is None or lacks it.
+        return value if not left else default if len(left) == 1 else UNKNOWN
 
     def state(value: Any, left: tuple[str, ...]) -> Any:
-        return ASK if left or value == "started" else value
+        return UNKNOWN if left or value == "started" else value
 
     def planned(value: Any, left: tuple[str, ...]) -> Any:
         found = _look(value, left)
-        return ASK if part == "config" and (found is _CALL or _has_call(found)) else _given(found, default)
+        return UNKNOWN if part == "config" and (found is _CALL or _has_call(found)) else _given(found, default)
 
     def tag(value: Any, left: tuple[str, ...]) -> Any:
         return default if left else _given(_look_in(part, value, tuple(keys)), default)
 
     if part == "records":
-        return kept.trials.find(("event", "record", *keys), last_row)
+        return cached.trials.find(("event", "record", *keys), last_row)
     if part == "status":
-        return kept.trials.find(("event", "event"), state)
+        return cached.trials.find(("event", "event"), state)
     if part == "tags":
-        return kept.trials.find(("plan", part), tag)
-    return kept.trials.find(("plan", *path), planned)
+        return cached.trials.find(("plan", part), tag)
+    return cached.trials.find(("plan", *path), planned)
 
 
-class _Source(Folder):
-    """The folder of an execution whose trials were reused: they have finished, so its ledger is not read for that."""
+class _Source(Reader):
+    """Read an execution whose trials were reused: they have finished, so its ledger is not needed."""
 
     def has_begun(self, uid: str) -> bool:
         return True
 
-    def where(self, uid: str) -> tuple[Folder, str]:
+    def locate(self, uid: str) -> tuple[Reader, str]:
         return self, uid
 
 
-_NOTHING: Any = object()
+_MISSING: Any = object()
 _CALL: Any = object()  # on the way to a value there is the call of a config method
 
 
 def _given(found: Any, default: Any) -> Any:
-    """What was found, to be given to somebody."""
-    if found is _NOTHING or found is _CALL:
+    """Return a value that was found, decoded."""
+    if found is _MISSING or found is _CALL:
         return default
     return decode(found) if type(found) is dict or type(found) is list else found
 
@@ -409,14 +480,14 @@ def _look(value: Any, keys: tuple[str, ...]) -> Any:
         elif kind is dict:
             whole = decode(value)
             if type(whole) is dict:
-                value = {str(k): v for k, v in whole.items()}.get(key, _NOTHING)
+                value = {str(k): v for k, v in whole.items()}.get(key, _MISSING)
             else:  # a tuple
                 value = _element(whole, key)
         elif kind is str and _has_call(value):
             return _CALL
         else:
             value = _element(value, key)
-        if value is _NOTHING:
+        if value is _MISSING:
             return value
     return value
 
@@ -424,7 +495,7 @@ def _look(value: Any, keys: tuple[str, ...]) -> Any:
 def _element(value: Any, key: str) -> Any:
     if isinstance(value, (list, tuple)) and key.isdecimal() and int(key) < len(value):
         return value[int(key)]
-    return _NOTHING
+    return _MISSING
 
 
 def _has_call(value: Any) -> bool:

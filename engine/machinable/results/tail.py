@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from machinable.results.execution import Execution
-from machinable.results.reader import Folder
+from machinable.results.reader import Reader
 from machinable.results.trial import LEASE
 from machinable.serialization import Plain, decode
 from machinable.storage import layout
@@ -52,7 +52,7 @@ class Follower:
     """
 
     def __init__(self, execution: Execution, uid: str | None = None, clock: Callable[[], float] = time.time) -> None:
-        self._folder = folder = execution._folder
+        self._reader = folder = execution._reader
         self._uid = uid
         self._clock = clock
         self._ledger = _Growing(folder.files, layout.join(folder.name, layout.LEDGER))
@@ -66,7 +66,7 @@ class Follower:
     @property
     def is_remote(self) -> bool:
         """Whether each look is a request to another host."""
-        return self._folder.files.reach == "anywhere"
+        return self._reader.files.reach == "anywhere"
 
     def has_ended(self, uid: str) -> bool:
         """Whether a trial is over, as far as the news said."""
@@ -113,7 +113,7 @@ class Follower:
 
     def _watch(self, uid: str) -> None:
         if uid not in self._watched and self._uid in (None, uid):
-            self._watched[uid] = _Watched(self._folder, uid, self._began.get(uid, 0.0))
+            self._watched[uid] = _Watched(self._reader, uid, self._began.get(uid, 0.0))
 
     def _is_alive(self) -> bool:
         """Whether a sign of life is younger than the time after which a trial counts as interrupted."""
@@ -122,7 +122,7 @@ class Follower:
             return True
         for uid, state in self.states.items():
             if state not in _ENDS:
-                status = self._folder.status(uid) or {}
+                status = self._reader.status(uid) or {}
                 self._last_sign = max(self._last_sign, _seconds(status.get("heartbeat")))
         return now - self._last_sign < LEASE
 
@@ -130,7 +130,7 @@ class Follower:
 class _Watched:
     """The files of a trial that grow."""
 
-    def __init__(self, folder: Folder, uid: str, began: float) -> None:
+    def __init__(self, folder: Reader, uid: str, began: float) -> None:
         self._uid = uid
         self._files = folder.files
         self._trial = layout.join(folder.name, layout.trial(uid))

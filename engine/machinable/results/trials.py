@@ -1,4 +1,4 @@
-"""Many trials, of one execution or of several: filtered, tabulated and summarised."""
+"""Filter, tabulate and summarise trials of one or several executions."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ from machinable.serialization import canonical
 __all__ = ["STATES", "Trials"]
 
 STATES = ("pending", "running", "finished", "reused", "failed", "interrupted", "blocked", "skipped")
-SHOWN = 40
-PRINTED = 8  # characters of an identity that people see
+MAX_LISTED = 40  # trials in a table
+MIN_PREFIX = 8  # characters of an identity, as many as are printed
 
 
 class Trials(Sequence[Trial]):
     """Trials in the order of their plans.
 
-    A *field* is a name of what can be known about a trial: `execution` (the folder's name), `name` (of the execution),
-    `uid`, `index`, `seed`, `component`, `module`, `identity`, `status`, `config.…`, `flags.…`, `tags.…`, and of its
-    records `records.loss.last` (or just `records.loss`), `first`, `min`, `max`, `mean`, `std`, `count`. All but the
-    latter six come from the plan and the ledger, without a look into the trials' folders.
+    A *field* names a fact about a trial: `execution` (the name of the folder), `name` (of the execution), `uid`,
+    `index`, `seed`, `component`, `module`, `identity`, `status`, `config.…`, `flags.…`, `tags.…`, and of its records
+    `records.loss.last` (or `records.loss`), `first`, `min`, `max`, `mean`, `std`, `count`. All but the last six are
+    read from plan and ledger, without opening the folders of the trials.
+
+    Args:
+        trials: The trials.
     """
 
     def __init__(self, trials: Iterable[Trial] = ()) -> None:
@@ -59,73 +62,73 @@ class Trials(Sequence[Trial]):
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         fields = default_fields(self._trials)
-        columns = Trials(self._trials[:SHOWN])._columns(fields, known=True)
+        columns = Trials(self._trials[:MAX_LISTED])._columns(fields, known=True)
         return fields, [[shown(value) for value in row] for row in zip(*columns.values(), strict=True)]
 
     def _more(self) -> list[str]:
-        return [f"… and {len(self) - SHOWN:,} more"] if len(self) > SHOWN else []
+        return [f"… and {len(self) - MAX_LISTED:,} more"] if len(self) > MAX_LISTED else []
 
     def where(self, **conditions: Any) -> Trials:
-        """Those trials that meet all conditions, such as `where(status="finished", **{"config.data.name": "mnist"})`.
+        """Return the trials that match, such as `where(status="finished", **{"config.data.name": "mnist"})`.
 
         Args:
-            conditions: by field, a value that it must equal, a list, set or tuple of allowed values, or a function
-                that is called with the value. `component` is the canonical name or the name that the task used; of an
-                `identity` its first 8 characters will do, as they are printed.
-                A trial that does not have a field does not meet its condition.
+            conditions: For each field a value, a list, set or tuple of allowed values, or a function that is called
+                with the value. `component` is the canonical name or the name in the task; of an `identity` the first 8
+                characters suffice. A trial that lacks a field does not match.
 
         Raises:
-            UnknownName: a field that not one of the trials has, a status that there is not.
+            UnknownName: No trial has such a field, or there is no such status.
         """
-        kept = self._trials
+        chosen = self._trials
         for name, expected in conditions.items():
-            field, test = self._field(name), _begins(expected) if name == "identity" else _test(expected)
+            field, test = self._field(name), _starts_with(expected) if name == "identity" else _test(expected)
             if name == "status":
                 _check_states(expected)
-            values = field.values(kept)
+            values = field.values(chosen)
             if all(value is MISSING for value in values):
                 self._check(name, field)
             meets = [value is not MISSING and test(value) for value in values]
             if name == "component" and not all(meets):
-                names = self._field("flags.NAME").values(kept)
+                names = self._field("flags.NAME").values(chosen)
                 meets = [
                     is_met or (value is not MISSING and test(value)) for is_met, value in zip(meets, names, strict=True)
                 ]
-            kept = list(compress(kept, meets))
-        return Trials(kept)
+            chosen = list(compress(chosen, meets))
+        return Trials(chosen)
 
     def rows(self, *fields: str) -> list[dict[str, Any]]:
-        """A mapping for each trial, from fields to values; None where a trial does not have a field.
+        """Return a mapping from fields to values for each trial; None where a trial lacks a field.
 
         Args:
-            fields: by default `execution`, `uid`, `component`, `status`, what differs in the configurations of a
-                component, the numbers of repetitions, and what the last rows hold.
+            fields: By default `execution`, `uid`, `component`, `status`, the keys in which configurations of a
+                component differ, the numbers of repetitions, and the columns of the last rows.
 
         Raises:
-            UnknownName: a field that not one of the trials has.
+            UnknownName: No trial has such a field.
         """
         columns = self._table(fields)
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
     def frame(self, *fields: str) -> Any:
-        """A pandas DataFrame with a row for each trial and a column for each field; see `rows`.
+        """Return a pandas DataFrame with a row for each trial and a column for each field; see `rows`.
 
         Raises:
-            UnknownName: a field that not one of the trials has. NotAvailable: pandas is not installed.
+            UnknownName: No trial has such a field.
+            NotAvailable: pandas is not installed.
         """
         return data_frame(self._table(fields))
 
     def summary(self, field: str, by: str | Iterable[str] | None = None) -> Summary:
-        """Number, mean, spread and 95 % interval of a field over the trials of each group that have finished,
-        reused ones too.
+        """Return count, mean, spread and 95 % interval of a field over the finished and reused trials of each group.
 
         Args:
-            field: numbers, such as `records.accuracy.last`.
-            by: the field or fields whose equal values make a group; None: all trials are one. Groups come in the order
-                of their first trials.
+            field: A field with numbers, such as `records.accuracy.last`.
+            by: The field or fields whose equal values make a group; None makes one group. Groups are in the order of
+                their first trials.
 
         Raises:
-            UnknownName: a field that not one of the trials has. InvalidType: a value is not a number.
+            UnknownName: No trial has such a field.
+            InvalidType: A value is not a number.
         """
         names = [by] if isinstance(by, str) else list(by or ())
         (values,) = self._columns([field]).values()
@@ -140,7 +143,7 @@ class Trials(Sequence[Trial]):
                     raise InvalidType(
                         f"{field} is {value!r} in the trial {trial.uid}, which is not a number",
                         given=value,
-                        todo="A summary is of numbers; what makes its groups goes to by=.",
+                        todo="Summarise a field with numbers; pass the fields that make groups as by=.",
                     )
                 numbers.append(value)
         rows = [
@@ -195,24 +198,24 @@ def _test(expected: Any) -> Callable[[Any], bool]:
     return lambda value: _same(value, expected)
 
 
-def _begins(expected: Any) -> Callable[[Any], bool]:
-    """Whether an identity begins with one of the texts; less than what is printed of one is no beginning."""
+def _starts_with(expected: Any) -> Callable[[Any], bool]:
+    """Test whether an identity starts with one of the texts, which have at least the characters that are printed."""
     if callable(expected):
         return _test(expected)
     allowed = list(expected) if isinstance(expected, _SEVERAL) else [expected]
-    beginnings = tuple(one for one in allowed if isinstance(one, str) and len(one) >= PRINTED)
-    return lambda value: bool(value.startswith(beginnings))
+    prefixes = tuple(one for one in allowed if isinstance(one, str) and len(one) >= MIN_PREFIX)
+    return lambda value: bool(value.startswith(prefixes))
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal as a person means it: 1 is 1.0 but not True, and NaN is NaN."""
+    """Compare values as people do: 1 is 1.0 but not True, and NaN is NaN."""
     if isinstance(one, bool) is not isinstance(other, bool):
         return False
     return bool(one == other) or bool(one != one and other != other)
 
 
 def _comparable(value: Any) -> Any:
-    """What is equal for the same values, and can be the key of a dict."""
+    """Return a hashable value that is equal for the same values."""
     if isinstance(value, bool) or value != value or isinstance(value, (list, tuple, dict)):
         return canonical(value), type(value).__name__
     return value
