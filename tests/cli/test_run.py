@@ -42,7 +42,7 @@ def test_results_go_to_stdout_and_progress_to_stderr(project: Path) -> None:
         "      machinable list --storage out",
     ]
     told = ran.stderr.splitlines()
-    assert told[0] == f"8gWVkz: 2 trials, kept in {project / 'out'}"
+    assert told[0] == f"8gWVkz: 2 trials, stored in {project / 'out'}"
     assert re.fullmatch(r"1/2 finished train \w{12} .* loss=1 note=ok", told[1])
     assert re.fullmatch(r"8gWVkz: finished after .*; 2 finished", told[-1])
     assert len(told) == 4
@@ -292,9 +292,9 @@ def test_what_failed_runs_again_and_all_else_stays(failed: Ran, run: Run, projec
 
     assert ran.code == 0
     told = ran.err.splitlines()
-    assert told[0] == f"8gWVkz: 3 trials, 1 of them done before, kept in {project / 'out'}"
+    assert told[0] == f"8gWVkz: 3 trials (1 already finished), stored in {project / 'out'}"
     assert [line.split()[:2] for line in told[1:3]] == [["2/3", "finished"], ["3/3", "finished"]]
-    assert re.fullmatch(r"8gWVkz: finished after .*; 1 done before, 2 finished", told[3])
+    assert re.fullmatch(r"8gWVkz: finished after .*; 1 already finished, 2 finished", told[3])
     assert ran.out.splitlines()[:2] == ["component  n     loss", "train      3  0.1 ± 0"]
     assert re.fullmatch(r"8gWVkz n  finished, 3 trials in .*", ran.out.splitlines()[3])
     assert statuses(run) == ["finished"] * 3

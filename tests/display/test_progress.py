@@ -106,10 +106,10 @@ def test_an_execution_that_goes_on_says_what_was_done_before() -> None:
     plain.on_event(ExecutionFinished("OY1p1o", TIME, "finished", 5, 0, 2.0))
 
     assert lines == [
-        "OY1p1o: 5 trials, 3 of them done before, kept in /s",
+        "OY1p1o: 5 trials (3 already finished), stored in /s",
         "4/5 finished train a 250 ms loss=1",
         "5/5 reused train b from Bo8Tk1/b",
-        "OY1p1o: finished after 2.00 s; 3 done before, 1 finished, 1 reused",
+        "OY1p1o: finished after 2.00 s; 3 already finished, 1 finished, 1 reused",
     ]
 
 
@@ -157,7 +157,7 @@ def test_the_live_display_goes_away_at_the_end() -> None:
         live.on_event(ExecutionFinished("OY1p1o", TIME, "finished", 1, 0, 0.25))
 
     lines = [line.strip() for line in stream.getvalue().splitlines() if line.strip()]
-    assert (lines[0], lines[-1]) == ("OY1p1o: 1 trial, kept in /s", "OY1p1o: finished after 250 ms; 1 finished")
+    assert (lines[0], lines[-1]) == ("OY1p1o: 1 trial, stored in /s", "OY1p1o: finished after 250 ms; 1 finished")
 
 
 def test_a_trial_that_says_how_far_it_is_is_shown_so() -> None:
@@ -199,5 +199,5 @@ def test_advice_is_written_once_when_an_execution_takes_long_and_notices_at_once
     for uid in ("a", "b"):
         plain.on_event(TrialFinished("OY1p1o", "", uid, 0, "train", 1, 1.0, None))
 
-    assert short == ["OY1p1o: 3 trials, kept in /s", "somebody else computes it"]
+    assert short == ["OY1p1o: 3 trials, stored in /s", "somebody else computes it"]
     assert [line.partition(" ")[0] for line in lines[2:]] == ["use", "1/3", "2/3"]

@@ -1,4 +1,4 @@
-"""What failed and why: errors of one kind together, with what their trials share and how to run them again."""
+"""Failures: errors of one kind together, with what their trials have in common and how to run them again."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from machinable.display.summary import short_names
-from machinable.display.tables import TRACEBACK, exact, headline, settings_text, shortened
+from machinable.display.tables import MAX_TRACEBACK, exact, headline, settings_text, shortened
 from machinable.serialization import canonical
 
 __all__ = ["Failed", "Kind", "failure_text", "kind_lines", "kinds_of"]
 
-SHOWN = 10  # kinds of errors
-CONDITIONS = 4  # that are told of a kind
+MAX_KINDS = 10  # kinds of errors that are shown
+MAX_CONDITIONS = 4  # of a kind
 
 Row = Mapping[str, Any]  # of a trial: `uid`, `component`, `status`, `config.…`, `flags.…`
-Again = Callable[[Row], "str | None"]  # the command that runs a trial again
+RerunCommand = Callable[[Row], "str | None"]  # the command that runs a trial again
 
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
-_WELL = ("finished", "reused")
+_SUCCESSFUL = ("finished", "reused")
 
 
 class Failed(NamedTuple):
@@ -30,12 +30,13 @@ class Failed(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """Failures whose errors differ in numbers only.
+    """Failures whose errors differ only in numbers.
 
     Attributes:
-        text: type and first line of the message, `…` for a number that differs.
-        conditions: what all of them meet and no other trial: `depth ≥ 12`, `rate=0.2`.
-        shared: what all of them share, and others too, but not all.
+        text: Type and first line of the message, with `…` for numbers that differ.
+        failed: The failed trials.
+        conditions: What holds for all of them and for no successful trial: `depth ≥ 12`, `rate=0.2`.
+        shared: Settings that all of them share, with some other trials but not all.
     """
 
     text: str
@@ -45,10 +46,11 @@ class Kind(NamedTuple):
 
 
 def kinds_of(failed: Sequence[Failed], rows: Sequence[Row]) -> list[Kind]:
-    """The failures by their errors, the most frequent first.
+    """Return the failures by kind, the most frequent first.
 
     Args:
-        failed: in the order of the plan. rows: all trials; fewer only mean that less is known to be shared.
+        failed: The failed trials in the order of the plan.
+        rows: All trials; with fewer, fewer conditions are found.
     """
     found: dict[tuple[str, str], list[Failed]] = {}
     for one in failed:
@@ -60,7 +62,7 @@ def kinds_of(failed: Sequence[Failed], rows: Sequence[Row]) -> list[Kind]:
 
 
 def _merged(texts: Sequence[str]) -> str:
-    """Texts that differ in numbers only, as one."""
+    """Return texts that differ only in numbers as one text."""
     first = texts[0]
     if all(text == first for text in texts):
         return first
@@ -70,16 +72,17 @@ def _merged(texts: Sequence[str]) -> str:
 
 
 def _shared(members: Sequence[Row], rows: Sequence[Row]) -> tuple[list[str], dict[str, Any]]:
-    """What tells the members from trials that ended well (if none did, failed otherwise), and what else they share."""
+    """Return what distinguishes the members from successful trials (or else other failures), and what they share."""
     if not rows:
         return [], {}
     uids = {row["uid"] for row in members}
     others = [row for row in rows if row["uid"] not in uids]
-    well = [row for row in others if row["status"] in _WELL] or [row for row in others if row["status"] == "failed"]
+    successful = [row for row in others if row["status"] in _SUCCESSFUL]
+    compared = successful or [row for row in others if row["status"] == "failed"]
     one_component = len({row["component"] for row in rows}) == 1
     fields = [key for key in members[0] if key.startswith(("config.", "flags.", "requires."))]
     names = short_names(fields)
-    if len(members) > 1:  # of one trial it is said anyhow
+    if len(members) > 1:  # a single trial is named anyway
         fields.insert(0, "component")
         names["component"] = "component"
     conditions: list[str] = []
@@ -87,12 +90,12 @@ def _shared(members: Sequence[Row], rows: Sequence[Row]) -> tuple[list[str], dic
     for field in fields:
         values = {canonical(row[field]): row[field] for row in members}
         if len(values) > 1:
-            conditions += _bound(names[field], list(values.values()), well, field)
+            conditions += _bound(names[field], list(values.values()), compared, field)
             continue
         ((text, value),) = values.items()
         if value is None and not one_component:
             continue  # a key that only other components have
-        if well and not any(canonical(row[field]) == text for row in well):
+        if compared and not any(canonical(row[field]) == text for row in compared):
             conditions.append(f"{names[field]}={exact(value)}")
         elif any(canonical(row[field]) != text for row in others):
             shared[names[field]] = value
@@ -100,7 +103,7 @@ def _shared(members: Sequence[Row], rows: Sequence[Row]) -> tuple[list[str], dic
 
 
 def _bound(name: str, values: Sequence[Any], others: Sequence[Row], field: str) -> list[str]:
-    """The bound beyond which all values lie and no other trial's; numbers of repetitions have no order."""
+    """Return the bound that separates all values from those of other trials; repetition numbers have no order."""
     theirs = [row[field] for row in others if row[field] is not None]
     if field.startswith("flags.") or not theirs or not all(map(_is_real, [*values, *theirs])):
         return []
@@ -114,37 +117,39 @@ def _is_real(value: Any) -> bool:
 
 
 def kind_lines(kind: Kind) -> list[str]:
-    """A kind for people: what it is, when it happens, and what else is shared."""
-    more = len(kind.conditions) - CONDITIONS
-    told = [*kind.conditions[:CONDITIONS], *([f"{more} more"] if more > 0 else [])]
-    when = f", {'all ' if len(kind.failed) > 1 else ''}with {', '.join(told)}" if told else ""
+    """Return a kind as text: the error, its conditions, and shared settings."""
+    more = len(kind.conditions) - MAX_CONDITIONS
+    listed = [*kind.conditions[:MAX_CONDITIONS], *([f"{more} more"] if more > 0 else [])]
+    when = f", {'all ' if len(kind.failed) > 1 else ''}with {', '.join(listed)}" if listed else ""
     shared = [f"  in common: {settings_text(kind.shared)}"] if kind.shared and not kind.conditions else []
     return [f"{kind.text}{when}", *shared]
 
 
-def _lines(kind: Kind, again: Again | None) -> list[str]:
+def _lines(kind: Kind, rerun_command: RerunCommand | None) -> list[str]:
     number, row = len(kind.failed), kind.failed[0].row
     text, *shared = kind_lines(kind)
     lines = [f"{number} trial{'' if number == 1 else 's'}: {text}", *shared]
     lines.append(f"  {'first: ' if number > 1 else ''}{row['component']} {row['uid']}")
-    command = again(row) if again else None
+    command = rerun_command(row) if rerun_command else None
     return [*lines, f"  again: {command}"] if command else lines
 
 
-def failure_text(failed: Sequence[Failed], rows: Sequence[Row], again: Again | None = None) -> str:
-    """What failed: the first traceback as the component left it, then the kinds of errors.
+def failure_text(failed: Sequence[Failed], rows: Sequence[Row], rerun_command: RerunCommand | None = None) -> str:
+    """Return the first traceback as the component raised it, then the kinds of errors.
 
     Args:
-        failed: in the order of the plan, at least one. rows: all trials. again: how to run a trial again.
+        failed: The failed trials in the order of the plan, at least one.
+        rows: All trials.
+        rerun_command: Returns the command that runs a trial again.
     """
     first = failed[0].error
-    lines = [shortened((first.get("traceback") or headline(first)).rstrip(), TRACEBACK), ""]
+    lines = [shortened((first.get("traceback") or headline(first)).rstrip(), MAX_TRACEBACK), ""]
     blocked = sum(row["status"] == "blocked" for row in rows)
     behind = f", {blocked} blocked" if blocked else ""
     lines.append(f"{len(failed)} of {len(rows)} trial{'' if len(rows) == 1 else 's'} failed{behind}")
     kinds = kinds_of(failed, rows)
-    for kind in kinds[:SHOWN]:
-        lines += [f"  {line}" for line in _lines(kind, again)]
-    if len(kinds) > SHOWN:
-        lines.append(f"  and {len(kinds) - SHOWN} other errors")
+    for kind in kinds[:MAX_KINDS]:
+        lines += [f"  {line}" for line in _lines(kind, rerun_command)]
+    if len(kinds) > MAX_KINDS:
+        lines.append(f"  and {len(kinds) - MAX_KINDS} other errors")
     return "\n".join(lines)

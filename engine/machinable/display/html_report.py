@@ -188,12 +188,12 @@ def _curves(lines: Sequence[Line], trials: Mapping[tuple[str, str], Trial]) -> d
                     drawn[group] = _group_name(line)
                     curves.setdefault((scope, column), []).append(Curve(points, group, f"{drawn[group]} {trial.uid}"))
     # The tables already show a column that has one value per trial.
-    shown = [key for key, several in curves.items() if any(len(curve.points) > 1 for curve in several)]
+    columns = [key for key, several in curves.items() if any(len(curve.points) > 1 for curve in several)]
     found: list[Chart] = [
         chart(column if scope == "default" else f"{scope}: {column}", axes[scope, column], curves[scope, column])
-        for scope, column in shown[:MAX_CHARTS]
+        for scope, column in columns[:MAX_CHARTS]
     ]
-    notes = [f"… and {counted(len(shown) - MAX_CHARTS, 'more column')}"] if len(shown) > MAX_CHARTS else []
+    notes = [f"… and {counted(len(columns) - MAX_CHARTS, 'more column')}"] if len(columns) > MAX_CHARTS else []
     if any(len(line.rows) > each for line in lines):
         notes.append(f"Only the first {counted(each, 'trial')} of each group {'is' if each == 1 else 'are'} drawn.")
     return {"charts": found, "legend": list(drawn.items()), "chart_notes": notes}

@@ -1,4 +1,4 @@
-"""Progress on a terminal: a few lines at its lower end that change, with all other output above them."""
+"""Progress on a terminal: a few changing lines at the bottom, with all other output above them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from machinable.events import Event, ExecutionFinished, ExecutionStarted, Listen
 
 __all__ = ["LiveProgress"]
 
-SHOWN = 4  # running trials
+MAX_RUNNING = 4  # running trials that are shown
 
 
 class LiveProgress(Listener):
-    """A listener, and a context in which the display is taken away again whatever happens.
+    """The display, and a context that always removes it at the end.
 
     Args:
-        progress: what it shows. stream: the terminal.
+        progress: What is shown.
+        stream: The terminal.
     """
 
     def __init__(self, progress: Progress, stream: TextIO) -> None:
         self._progress = progress
         self._console = Console(file=stream, highlight=False)
-        # What is printed must not tear the display; where stdout goes into a file it must stay what it is.
+        # Printed text must not break the display; if stdout is a file, the text must reach it unchanged.
         self._live = Live(
             console=self._console,
             get_renderable=self._render,
@@ -51,7 +52,7 @@ class LiveProgress(Listener):
         self._live.stop()
 
     def on_event(self, event: Event) -> None:
-        """Take an event in."""
+        """Receive an event."""
         self._progress.on_event(event)
         if isinstance(event, ExecutionStarted):
             self._console.print(Text(self._progress.headline()))
@@ -61,19 +62,19 @@ class LiveProgress(Listener):
             self._console.print(Text(self._progress.ending()))
 
     def on_progress(self, uid: str, i: int, total: int | None) -> None:
-        """Take in how far a trial says it is."""
+        """Receive the completed steps of a running trial."""
         self._progress.on_progress(uid, i, total)
 
     def on_record(self, uid: str, row: Mapping[str, Any]) -> None:
-        """Take in the last row of a trial that runs."""
+        """Receive the last row of a running trial."""
         self._progress.on_record(uid, row)
 
     def on_advice(self, text: str) -> None:
-        """Take in advice; it is shown below, as long as the execution runs."""
+        """Receive advice, which is shown while the execution runs."""
         self._progress.on_advice(text)
 
     def on_notice(self, text: str) -> None:
-        """Print what is to be known at once."""
+        """Print a notice above the display."""
         self._console.print(Text(text))
 
     def _render(self) -> RenderableType:
@@ -84,9 +85,9 @@ class LiveProgress(Listener):
         top.add_row(ProgressBar(progress.total or 1, progress.done, width=24, complete_style=style), progress.summary())
         lines: list[RenderableType] = [top]
         running = progress.now_running()
-        lines += [Text(f"  running {line}", overflow="ellipsis", no_wrap=True) for line in running[:SHOWN]]
-        if len(running) > SHOWN:
-            lines.append(Text(f"  and {len(running) - SHOWN} more"))
+        lines += [Text(f"  running {line}", overflow="ellipsis", no_wrap=True) for line in running[:MAX_RUNNING]]
+        if len(running) > MAX_RUNNING:
+            lines.append(Text(f"  and {len(running) - MAX_RUNNING} more"))
         if progress.last is not None:
             lines.append(Text(f"  last {ended_line(progress.last)}", overflow="ellipsis", no_wrap=True))
         if progress.advice:

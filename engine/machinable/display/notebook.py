@@ -1,7 +1,8 @@
-"""Progress in a notebook: one line below the cell that changes."""
+"""Progress in a notebook: one changing line below the cell."""
 
 from __future__ import annotations
 
+import html
 import sys
 import time
 from collections.abc import Callable
@@ -12,21 +13,21 @@ from machinable.events import Event, ExecutionFinished, ExecutionStarted, Listen
 
 __all__ = ["NotebookProgress", "notebook_listeners"]
 
-PAUSE = 0.2  # seconds between two changes
+REFRESH_INTERVAL = 0.2  # seconds
 
 
 def notebook_listeners() -> list[NotebookProgress]:
-    """The listener that a notebook needs; none elsewhere. IPython is never imported for that."""
+    """Return the listener for a notebook; none elsewhere. IPython is not imported to find out."""
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return [NotebookProgress()] if getattr(shell, "kernel", None) is not None else []
 
 
 class NotebookProgress(Listener):
-    """A listener that keeps one line of a notebook up to date."""
+    """Keep one line of a notebook up to date."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        from machinable.display.progress import Progress  # it is asked everywhere whether this is a notebook
+        from machinable.display.progress import Progress  # every execution asks for listeners
 
         self._progress = Progress()
         self._clock = clock
@@ -34,7 +35,7 @@ class NotebookProgress(Listener):
         self._handle: Any = None
 
     def on_event(self, event: Event) -> None:
-        """Take an event in."""
+        """Receive an event."""
         self._progress.on_event(event)
         if isinstance(event, ExecutionStarted):
             ipython: Any = import_module("IPython.display")
@@ -45,19 +46,17 @@ class NotebookProgress(Listener):
             self._refresh()
 
     def on_progress(self, uid: str, i: int, total: int | None) -> None:
-        """Take in how far a trial says it is."""
+        """Receive the completed steps of a running trial."""
         self._progress.on_progress(uid, i, total)
         self._refresh()
 
     def _refresh(self) -> None:
         now = self._clock()
         if now >= self._next:
-            self._next = now + PAUSE
+            self._next = now + REFRESH_INTERVAL
             self._handle.update(self._line(f"{self._progress.execution}: {self._progress.summary()}"))
 
     @staticmethod
     def _line(text: str) -> Any:
-        import html
-
         ipython: Any = import_module("IPython.display")
         return ipython.HTML(f"<code>{html.escape(text)}</code>")

@@ -1,4 +1,4 @@
-"""How far an execution is: what its events say, and lines of text about it."""
+"""The progress of an execution: what its events say, and lines of text about it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from machinable.display.tables import cell, headline
+from machinable.display.tables import cell, counted, headline
 from machinable.events import (
     Event,
     ExecutionFinished,
@@ -23,31 +23,36 @@ from machinable.units import format_duration
 
 __all__ = ["PlainProgress", "Progress", "is_memory", "measurements"]
 
-EACH = 20  # trials that end in a row and each get a line of their own; later ones as time goes by
-PAUSE = 1.0  # seconds between two lines then
-ADVICE = 10.0  # seconds after which an execution is worth advice on how to make it faster
+LINES_AT_ONCE = 20  # trials that get a line each when they end; then one line per interval
+LINE_INTERVAL = 1.0  # seconds
+ADVICE_AFTER = 10.0  # seconds until advice on how to run faster is worth reading
 
 
 def is_memory(storage: str) -> bool:
-    """Whether a storage ends with the process, so that nothing in it is kept."""
+    """Return whether a storage ends with the process, so that results in it are lost."""
     return storage.startswith(("mem:", "temp:"))
 
 
 def measurements(record: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a component has put into a row itself, without the columns that are always there."""
+    """Return what a component has recorded in a row, without the columns that every row has."""
     return {key: value for key, value in (record or {}).items() if not key.startswith("_")}
 
 
 class Progress(Listener):
-    """What the events of an execution have said so far. A listener; another thread may look at it meanwhile.
+    """What the events of an execution say so far. Other threads may read it at any time.
 
     Attributes:
-        execution: the folder's name, None before the start. storage: its URL. total: number of trials.
-        kept: how many had finished before, if it goes on. counts: trials that have ended, by how.
-        running: what runs: component by uid.
-        steps: how far those say they are: a number of steps, and of how many, by uid.
-        records: the last row of those, as far as there is one, by uid.
-        last: component, uid and measurements of the trial that has ended last. status: None until the end.
+        execution: The folder's name; None before the start.
+        storage: The URL of the storage.
+        total: The number of trials.
+        kept: How many trials had already finished, if the execution is resumed.
+        counts: The number of ended trials by status.
+        running: The components of running trials by uid.
+        steps: The completed steps of running trials, and of how many if known, by uid.
+        records: The last rows of running trials by uid.
+        last: The event of the trial that ended last.
+        status: The status of the execution; None until it ends.
+        seconds: How long the execution took.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -68,7 +73,7 @@ class Progress(Listener):
         self._advice: str | None = None
 
     def on_event(self, event: Event) -> None:
-        """Take an event in."""
+        """Receive an event."""
         with self._lock:
             if isinstance(event, ExecutionStarted):
                 self._began = self._clock()
@@ -90,33 +95,33 @@ class Progress(Listener):
                 self.last = event
 
     def on_progress(self, uid: str, i: int, total: int | None) -> None:
-        """Take in how far a trial says it is."""
+        """Receive the completed steps of a running trial."""
         with self._lock:
             if uid in self.running:
                 self.steps[uid] = i, total
 
     def on_record(self, uid: str, row: Mapping[str, Any]) -> None:
-        """Take in the last row of a trial that runs."""
+        """Receive the last row of a running trial."""
         with self._lock:
             if uid in self.running:
                 self.records[uid] = row
 
     def on_advice(self, text: str) -> None:
-        """Take in advice about the whole execution."""
+        """Receive advice."""
         self._advice = text
 
     @property
     def advice(self) -> str | None:
-        """The advice, once the execution has taken so long that it is worth reading."""
-        return self._advice if self._began and self._clock() - self._began >= ADVICE else None
+        """The advice, once the execution has run long enough for it to be worth reading."""
+        return self._advice if self._began and self._clock() - self._began >= ADVICE_AFTER else None
 
     @property
     def done(self) -> int:
-        """How many trials need nothing more; one that was interrupted does."""
+        """How many trials are done; an interrupted one is not."""
         return self.kept + sum(count for how, count in self.counts.items() if how != "interrupted")
 
     def now_running(self) -> list[str]:
-        """A line about each trial that runs, the oldest first: `train 9c2EapVGXnPH 3/10 loss=0.5`."""
+        """Return a line about each running trial, the oldest first: `train 9c2EapVGXnPH 3/10 loss=0.5`."""
         with self._lock:
             return [
                 f"{component} {uid}{steps_text(*self.steps[uid]) if uid in self.steps else ''}"
@@ -126,14 +131,14 @@ class Progress(Listener):
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest takes if it goes on like this; None if nobody can know yet."""
+        """How long the remaining trials take at the current rate; None if that is unknown."""
         ran = self.counts.get("finished", 0) + self.counts.get("failed", 0)  # the others take no time
         if not ran or self.status is not None:
             return None
         return (self._clock() - self._began) / ran * (self.total - self.done)
 
     def summary(self) -> str:
-        """One line: `3 of 6 done, 1 failed, 2 running, 12.3 s left`."""
+        """Return one line: `3 of 6 done, 1 failed, 2 running, 12.3 s left`."""
         parts = [f"{self.done} of {self.total} done"]
         parts += [f"{count} {how}" for how, count in self.counts.items() if how != "finished"]
         running = len(self.running)
@@ -146,31 +151,30 @@ class Progress(Listener):
         return ", ".join(parts)
 
     def headline(self) -> str:
-        """What begins, and where it is kept."""
-        trials = f"{self.total} trial{'' if self.total == 1 else 's'}"
-        before = f", {self.kept} of them done before" if self.kept else ""
-        place = "in memory" if is_memory(self.storage) else f"kept in {self.storage}"
-        return f"{self.execution}: {trials}{before}, {place}"
+        """Return the number of trials and where they are stored."""
+        before = f" ({self.kept} already finished)" if self.kept else ""
+        place = "in memory" if is_memory(self.storage) else f"stored in {self.storage}"
+        return f"{self.execution}: {counted(self.total, 'trial')}{before}, {place}"
 
     def ending(self) -> str:
-        """How it ended."""
-        parts = [f"{self.kept} done before"] if self.kept else []
-        counts = ", ".join(parts + [f"{count} {how}" for how, count in self.counts.items()]) or "nothing has run"
+        """Return how the execution ended."""
+        parts = [f"{self.kept} already finished"] if self.kept else []
+        counts = ", ".join(parts + [f"{count} {how}" for how, count in self.counts.items()]) or "no trials were run"
         return f"{self.execution}: {self.status} after {format_duration(self.seconds)}; {counts}"
 
 
 def steps_text(i: int, total: int | None) -> str:
-    """How far something is, to be put behind its name."""
+    """Return completed steps, to be appended to a name."""
     return f" {i}/{total}" if total is not None else f" step {i}"
 
 
 def record_text(record: Mapping[str, Any] | None) -> str:
-    """The measurements of a row, to be put behind a name."""
+    """Return the measurements of a row, to be appended to a name."""
     return "".join(f" {key}={cell(value)}" for key, value in measurements(record).items())
 
 
 def ended_line(event: TrialEvent) -> str:
-    """One line about a trial that has ended."""
+    """Return one line about a trial that has ended."""
     how = type(event).__name__.removeprefix("Trial").lower()
     parts = [how, event.component, event.uid]
     if isinstance(event, (TrialFinished, TrialFailed)):
@@ -180,7 +184,7 @@ def ended_line(event: TrialEvent) -> str:
     elif isinstance(event, TrialFailed):
         parts.append(headline(event.error))
         if event.will_retry:
-            parts.append(f"(attempt {event.attempt}, is tried again)")
+            parts.append(f"(attempt {event.attempt}, will be retried)")
     elif isinstance(event, TrialReused):
         parts.append(f"from {event.source}")
     elif because := getattr(event, "because", None):
@@ -189,12 +193,14 @@ def ended_line(event: TrialEvent) -> str:
 
 
 class PlainProgress(Listener):
-    """Progress in lines, for streams that are no terminal: a listener.
+    """Progress in lines, for streams that are not a terminal.
 
-    The first trials that end have a line each, later ones one a second, and the last one always.
+    The first trials have a line each when they end, then there is one line per second; the last trial always has one.
 
     Args:
-        write: is given each line. clock: seconds.
+        progress: Receives everything too.
+        write: Is called with each line.
+        clock: Returns seconds.
     """
 
     def __init__(self, progress: Progress, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic):
@@ -206,19 +212,19 @@ class PlainProgress(Listener):
         self._is_advised = False
 
     def on_progress(self, uid: str, i: int, total: int | None) -> None:
-        """Take in how far a trial says it is; lines are for what has ended."""
+        """Receive the completed steps of a running trial, which are not written."""
         self._progress.on_progress(uid, i, total)
 
     def on_advice(self, text: str) -> None:
-        """Take in advice; it is written with the first event that is late enough."""
+        """Receive advice, which is written with the first event that is late enough."""
         self._progress.on_advice(text)
 
     def on_notice(self, text: str) -> None:
-        """Write what is to be known at once."""
+        """Write a notice."""
         self._write(text)
 
     def on_event(self, event: Event) -> None:
-        """Take an event in, and write what is to be said about it."""
+        """Receive an event, and write a line about it."""
         self._progress.on_event(event)
         if not self._is_advised and (advice := self._progress.advice):
             self._is_advised = True
@@ -229,6 +235,6 @@ class PlainProgress(Listener):
             self._write(self._progress.ending())
         elif isinstance(event, TrialEvent) and not isinstance(event, TrialStarted):
             now, done = self._clock(), self._progress.done
-            if self._written < EACH or now - self._at >= PAUSE or done == self._progress.total:
+            if self._written < LINES_AT_ONCE or now - self._at >= LINE_INTERVAL or done == self._progress.total:
                 self._written, self._at = self._written + 1, now
                 self._write(f"{done}/{self._progress.total} {ended_line(event)}")

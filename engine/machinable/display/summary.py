@@ -1,21 +1,15 @@
-"""What came out of trials: groups of equal configuration with mean and deviation.
-
-Executions and trials side by side: a group of equal settings of each is one line.
-"""
+"""Results of trials: groups of equal settings with mean and deviation, of one execution or of several side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from machinable.display.tables import Table, exact
 from machinable.results.query import default_fields, mean, spread
 from machinable.results.trial import Trial
 from machinable.results.trials import Trials
 from machinable.serialization import Plain, canonical
-
-if TYPE_CHECKING:
-    from machinable.results.trials import Trials
 
 __all__ = [
     "Group",
@@ -31,65 +25,6 @@ __all__ = [
 ]
 
 
-class Side(NamedTuple):
-    """What is compared: trials of one execution, or one of them, whose uid it then has."""
-
-    execution: str
-    trial: str | None
-    trials: Sequence[Trial]
-
-
-class Line(NamedTuple):
-    """A group of one side, with the rows of its trials."""
-
-    side: Side
-    group: Group
-    rows: list[Row]
-
-    def as_data(self) -> dict[str, Plain]:
-        """The line for programs."""
-        uids = [row["uid"] for row in self.rows]
-        return {"execution": self.side.execution, "trial": self.side.trial} | self.group.as_data() | {"uids": uids}
-
-
-def side_by_side(sides: Sequence[Side], fields: Iterable[str] = ()) -> list[Line]:
-    """The groups of each side; settings that are the same in all of them are left out.
-
-    Args:
-        fields: what is compared, such as `records.loss.min`; by default what the last rows hold.
-
-    Raises:
-        UnknownName: a field that not one of the trials has.
-    """
-    trials = Trials({(side.execution, trial.uid): trial for side in sides for trial in side.trials}.values())
-    if not len(trials):
-        return []
-    names = default_fields(trials)
-    if chosen := list(dict.fromkeys(fields)):
-        trials.rows(*chosen)  # a field that no trial has is told
-        names = [name for name in names if not name.startswith("records.") and name not in chosen] + chosen
-    rows = {(row["execution"], row["uid"]): row for row in trials.rows(*names)}
-    found = []
-    for side in sides:
-        own: list[Row] = [rows[side.execution, trial.uid] for trial in side.trials]
-        settings: dict[str, list[Row]] = {}
-        for row in own:
-            settings.setdefault(canonical([row["component"], settings_of(row)]), []).append(row)
-        found += [Line(side, group, members) for group, members in zip(groups(own), settings.values(), strict=True)]
-    return found
-
-
-def side_table(lines: Sequence[Line]) -> Table:
-    """The lines as a table, each with its execution, and with the trial where one was chosen."""
-    table = group_table([line.group for line in lines])
-    has_trials = any(line.side.trial for line in lines)
-    rows = [
-        [line.side.execution, *([line.side.trial or ""] if has_trials else []), *row]
-        for line, row in zip(lines, table.rows, strict=True)
-    ]
-    return Table(["execution", *(["trial"] if has_trials else []), *table.headings], rows)
-
-
 Row = Mapping[str, Any]  # of a trial: `component`, `status`, `config.…`, `flags.…`, `records.…`
 
 
@@ -97,9 +32,11 @@ class Group(NamedTuple):
     """Trials of one component and configuration.
 
     Attributes:
-        settings: what differs between the groups. n: how many have a result, reused ones too.
-        ended: of the others, how many ended how.
-        figures: of each column of numbers mean and standard deviation, which one number does not have.
+        component: The component.
+        settings: The settings that differ between groups.
+        n: The number of trials that have a result, reused ones included.
+        ended: The number of other trials by status.
+        figures: Mean and standard deviation of each column of numbers; None for the deviation of one number.
     """
 
     component: str
@@ -109,7 +46,7 @@ class Group(NamedTuple):
     figures: dict[str, tuple[float, float | None]]
 
     def as_data(self) -> dict[str, Plain]:
-        """The group for programs."""
+        """Return the group for programs."""
         figures = {column: {"mean": middle, "std": deviation} for column, (middle, deviation) in self.figures.items()}
         return {
             "component": self.component,
@@ -121,42 +58,43 @@ class Group(NamedTuple):
 
 
 def rows_of(trials: Trials) -> list[dict[str, Any]]:
-    """The rows of trials with what tells them apart, and `requires.NAME` where they require different things."""
+    """Return the rows of trials with the settings that differ, and `requires.NAME` where requirements differ."""
     rows = trials.rows()
     needs = [trial.planned("requires") for trial in trials]
     by_component: dict[str, dict[str, set[str | None]]] = {}
-    called: dict[str, set[str]] = {}  # identities by component
+    identities: dict[str, set[str]] = {}  # by component
     for row, needed in zip(rows, needs, strict=True):
         for name, one in needed.items():
             by_component.setdefault(row["component"], {}).setdefault(name, set()).add(one["identity"])
-            called.setdefault(one["component"], set()).add(one["identity"])
+            identities.setdefault(one["component"], set()).add(one["identity"])
     differing = {name: None for names in by_component.values() for name, found in names.items() if len(found) > 1}
     if not differing:
         return rows
 
-    def shown(one: Mapping[str, str] | None) -> str | None:
+    def text(one: Mapping[str, str] | None) -> str | None:
         if one is None:
             return None
-        return one["component"] if len(called[one["component"]]) == 1 else f"{one['component']} {one['identity'][:8]}"
+        component = one["component"]
+        return component if len(identities[component]) == 1 else f"{component} {one['identity'][:8]}"
 
     result = []
     for row, needed in zip(rows, needs, strict=True):
-        facts = {f"requires.{name}": shown(needed.get(name)) for name in differing}
+        facts = {f"requires.{name}": text(needed.get(name)) for name in differing}
         figures = {key: row[key] for key in row if key.startswith("records.")}
         result.append({key: row[key] for key in row if key not in figures} | facts | figures)
     return result
 
 
 def settings_of(row: Row, part: str = "config") -> dict[str, Any]:
-    """The values of a row that belong to a part (`config`, `flags`, `records`), without its name."""
+    """Return the values of a row in a part (`config`, `flags`, `records`), without its name."""
     return {key[len(part) + 1 :]: value for key, value in row.items() if key.startswith(f"{part}.")}
 
 
 def groups(rows: Sequence[Row]) -> list[Group]:
-    """The groups in the order of their first trials."""
+    """Return the groups in the order of their first trials."""
     members: dict[str, list[Row]] = {}
     for row in rows:
-        members.setdefault(canonical([row["component"], _told_apart(row)]), []).append(row)
+        members.setdefault(canonical([row["component"], _group_settings(row)]), []).append(row)
     columns = [key for key in (rows[0] if rows else ()) if key.startswith("records.")]
     columns = [key for key in columns if all(row[key] is None or _is_number(row[key]) for row in rows)]
     result = []
@@ -171,12 +109,12 @@ def groups(rows: Sequence[Row]) -> list[Group]:
             numbers = [row[key] for row in finished if row[key] is not None]
             if numbers:
                 figures[key[len("records.") :]] = mean(numbers), spread(numbers) if len(numbers) > 1 else None
-        result.append(Group(group[0]["component"], _told_apart(group[0]), len(finished), ended, figures))
+        result.append(Group(group[0]["component"], _group_settings(group[0]), len(finished), ended, figures))
     return result
 
 
-def _told_apart(row: Row) -> dict[str, Any]:
-    """What makes a group: the configuration, and what is required."""
+def _group_settings(row: Row) -> dict[str, Any]:
+    """Return what the trials of a group share: the configuration and the requirements."""
     config, needed = settings_of(row), settings_of(row, "requires")
     return config | {name if name not in config else f"requires.{name}": value for name, value in needed.items()}
 
@@ -186,7 +124,7 @@ def _is_number(value: Any) -> bool:
 
 
 def group_table(found: Sequence[Group]) -> Table:
-    """The groups as a table: component, what differs, n, other ends, and the figures."""
+    """Return the groups as a table: component, settings that differ, n, other states, and figures."""
     settings = list(dict.fromkeys(key for group in found for key in group.settings))
     ended = list(dict.fromkeys(how for group in found for how in group.ended))
     columns = list(dict.fromkeys(column for group in found for column in group.figures))
@@ -208,8 +146,71 @@ def _figure(middle: float, deviation: float | None) -> str:
 
 
 def short_names(fields: Iterable[str]) -> dict[str, str]:
-    """For each field such as `config.rate` the shortest of its names that no other field has."""
+    """Return for each field such as `config.rate` its shortest name that no other field has."""
     fields = list(fields)
     short = {field: field.partition(".")[2] or field for field in fields}
     taken = list(short.values())
     return {field: name if taken.count(name) == 1 else field for field, name in short.items()}
+
+
+# --- side by side
+
+
+class Side(NamedTuple):
+    """What is compared: the trials of an execution, or one of them, named by its uid."""
+
+    execution: str
+    trial: str | None
+    trials: Sequence[Trial]
+
+
+class Line(NamedTuple):
+    """A group of one side, with the rows of its trials."""
+
+    side: Side
+    group: Group
+    rows: list[Row]
+
+    def as_data(self) -> dict[str, Plain]:
+        """Return the line for programs."""
+        uids = [row["uid"] for row in self.rows]
+        return {"execution": self.side.execution, "trial": self.side.trial} | self.group.as_data() | {"uids": uids}
+
+
+def side_by_side(sides: Sequence[Side], fields: Iterable[str] = ()) -> list[Line]:
+    """Return the groups of each side, with the settings that differ between them.
+
+    Args:
+        sides: What is compared.
+        fields: The fields to compare, such as `records.loss.min`. Default: the last rows.
+
+    Raises:
+        UnknownName: None of the trials has a field.
+    """
+    trials = Trials({(side.execution, trial.uid): trial for side in sides for trial in side.trials}.values())
+    if not len(trials):
+        return []
+    names = default_fields(trials)
+    if chosen := list(dict.fromkeys(fields)):
+        trials.rows(*chosen)  # raises where no trial has a field
+        names = [name for name in names if not name.startswith("records.") and name not in chosen] + chosen
+    rows = {(row["execution"], row["uid"]): row for row in trials.rows(*names)}
+    found = []
+    for side in sides:
+        own: list[Row] = [rows[side.execution, trial.uid] for trial in side.trials]
+        settings: dict[str, list[Row]] = {}
+        for row in own:
+            settings.setdefault(canonical([row["component"], settings_of(row)]), []).append(row)
+        found += [Line(side, group, members) for group, members in zip(groups(own), settings.values(), strict=True)]
+    return found
+
+
+def side_table(lines: Sequence[Line]) -> Table:
+    """Return the lines as a table, each with its execution, and with the trial if one was chosen."""
+    table = group_table([line.group for line in lines])
+    has_trials = any(line.side.trial for line in lines)
+    rows = [
+        [line.side.execution, *([line.side.trial or ""] if has_trials else []), *row]
+        for line, row in zip(lines, table.rows, strict=True)
+    ]
+    return Table(["execution", *(["trial"] if has_trials else []), *table.headings], rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from machinable.display.progress import is_memory
-from machinable.display.tables import TRACEBACK, shortened
+from machinable.display.tables import MAX_TRACEBACK, shortened
 from machinable.errors import TrialsFailed
 from machinable.execution.environment import command_line
 from machinable.plan.table import flatten
@@ -29,7 +29,7 @@ class ComponentError(Exception):
         self.traceback = traceback
 
     def __str__(self) -> str:
-        return "\n" + shortened(self.traceback.rstrip(), TRACEBACK)
+        return "\n" + shortened(self.traceback.rstrip(), MAX_TRACEBACK)
 
 
 def trials_failed(journal: Journal, execution: Execution) -> TrialsFailed:
