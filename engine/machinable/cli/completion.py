@@ -104,7 +104,7 @@ def _shell(name: str) -> ShellComplete:
 
 
 def complete(instruction: str) -> int:
-    """Write what can complete the last word, as the shell's script reads it.
+    """Write what can complete the word at the cursor, as the shell's script reads it.
 
     Args:
         instruction: `bash_complete`, `zsh_complete` or `fish_complete`.

@@ -41,7 +41,7 @@ def verify_command(identifiers: tuple[str, ...], storage: str | None, repair: bo
     with open_storage(storage) as opened:
         names = [str(opened[name]) for name in identifiers] or None
         files = opened.files
-        checked, faults = verify(files, names, told=progress)
+        checked, faults = verify(files, names, on_progress=progress)
         progress.end()
         repaired = [fault for fault in faults if repair and repair_fault(files, fault)]
         left = [fault for fault in faults if fault not in repaired]

@@ -67,24 +67,24 @@ class Checked(NamedTuple):
 class _Count:
     """Counts what several threads look at, and tells it."""
 
-    def __init__(self, told: Callable[[Checked], None] | None) -> None:
+    def __init__(self, on_progress: Callable[[Checked], None] | None) -> None:
         self.checked = Checked(0, 0, 0, 0)
-        self._told = told
+        self._on_progress = on_progress
         self._lock = Lock()
 
     def add(self, executions: int = 0, trials: int = 0, artifacts: int = 0, size: int = 0) -> None:
         with self._lock:
             new = zip(self.checked, (executions, trials, artifacts, size), strict=True)
             self.checked = Checked(*(before + more for before, more in new))
-            if self._told is not None and not artifacts:
-                self._told(self.checked)
+            if self._on_progress is not None and not artifacts:
+                self._on_progress(self.checked)
 
 
 def verify(
     files: Files,
     names: Iterable[str] | None = None,
     *,
-    told: Callable[[Checked], None] | None = None,
+    on_progress: Callable[[Checked], None] | None = None,
     clock: Callable[[], float] = time.time,
 ) -> tuple[Checked, list[Fault]]:
     """Look at everything that a storage says about itself. Nothing is changed.
@@ -93,9 +93,9 @@ def verify(
 
     Args:
         files: the storage. names: of executions; by default all, and what the storage has besides.
-        told: is told how far it is, after each trial. clock: seconds since the epoch.
+        on_progress: called after each trial with what has been checked. clock: seconds since the epoch.
     """
-    count = _Count(told)
+    count = _Count(on_progress)
     faults: list[Fault] = []
     there = [entry.name for entry in files.entries("") if entry.is_directory and is_folder_name(entry.name)]
     chosen = there if names is None else list(names)
