@@ -322,8 +322,10 @@ class RayEngine(Engine):
             if "RAY_AUTH_MODE" not in os.environ and is_here(place) and has_token():
                 # Clusters of this host ask for the token that one of them has left; others take no notice of it.
                 os.environ["RAY_AUTH_MODE"] = "token"
-                _read_authentication(ray)
-            probe(place, _authorization(ray))
+                _read_configuration(ray)
+            probe(place)
+            if not place.startswith("ray://"):
+                _check_cluster(ray, place)
         try:
             ray.init(**options)
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
@@ -371,7 +373,7 @@ class _Connection:
             del os.environ["RAY_AUTH_MODE"]
         else:
             os.environ["RAY_AUTH_MODE"] = self._authentication
-        _read_authentication(self._ray)
+        _read_configuration(self._ray)
 
 
 def shut_down(ray: Any) -> None:
@@ -507,14 +509,30 @@ def _place_of(address: str) -> str:
     return found
 
 
-def _read_authentication(ray: Any) -> None:
-    """Let Ray read RAY_AUTH_MODE: it has done so when it was imported."""
+def _read_configuration(ray: Any) -> None:
+    """Let Ray read variables such as RAY_AUTH_MODE again, which it does once when it is imported."""
     ray._raylet.Config.initialize("")
 
 
-def _authorization(ray: Any) -> str | None:
-    """What Ray shows to a cluster; None if it is nothing."""
-    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token" or not has_token():
-        return None
-    shown = ray._raylet.AuthenticationTokenLoader.instance().get_token_for_http_header()
-    return shown.get("authorization")  # type: ignore[no-any-return]
+# Seconds that Ray tries to reach a cluster; its defaults add up to more than a minute.
+_TIME_LIMITS = {"RAY_gcs_rpc_server_connect_timeout_s": "1", "RAY_py_gcs_connect_timeout_s": "3"}
+
+
+def _check_cluster(ray: Any, place: str) -> None:
+    """Check within seconds that a cluster answers and accepts this process.
+
+    Raises:
+        Refused: It does not, with Ray's reason.
+    """
+    before = {name: os.environ.get(name) for name in _TIME_LIMITS}
+    os.environ.update({name: value for name, value in _TIME_LIMITS.items() if before[name] is None})
+    try:
+        _read_configuration(ray)
+        ray._raylet.GcsClient(address=place)
+    except (OSError, RuntimeError, ray.exceptions.RayError) as error:
+        raise unreachable(place, error) from error
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+        _read_configuration(ray)
