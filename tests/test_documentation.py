@@ -551,6 +551,15 @@ def test_the_floors_are_those_of_the_package() -> None:
     assert shown == [floor for floor in (set(names) & there for names in FLOORS) if floor]
 
 
+def test_the_modules_that_the_architecture_names_exist() -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_/]+\.py)`", text)) - {"run.py", "numbers.py"}
+    missing = [
+        name for name in sorted(named) if not ((ROOT / "engine/machinable" / name).exists() or (ROOT / name).exists())
+    ]
+    assert missing == []
+
+
 # --- tables in which people look things up
 
 
