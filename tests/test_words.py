@@ -17,7 +17,7 @@ WORDS = (
     "comes? home",
     "errand",
     "everybody",
-    "last word",
+    "has the last word",
     "luggage",
     "meanwhile",
     "namesakes?",
