@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from machinable.plan.spec import ComponentSpec, MixinSpec, Outcome, Requirement, Retries, Target, TrialSpec
+from machinable.plan.spec import MAX_PICKLED, ComponentSpec, MixinSpec, Outcome, Requirement, Retries, Target, TrialSpec
 from machinable.plan.task import Task
 
 CHILD = ComponentSpec("kid", "kid", "~a", {"k": [1]}, Target("kid"), flags={"NAME": "kid"})
@@ -37,18 +37,35 @@ def test_it_arrives_as_it_was(value: Any) -> None:
     assert pickle.loads(pickle.dumps(value)) == value
 
 
-def test_trials_that_travel_together_share_their_definition() -> None:
-    first, second = pickle.loads(pickle.dumps([TRIAL, replace(TRIAL, index=2, attempt=3)]))
-
-    assert first.definition is second.definition
-    assert (second.index, second.attempt) == (2, 3)
-
-
-def test_trials_that_travel_alone_share_nothing() -> None:
-    first, second = (pickle.loads(pickle.dumps(TRIAL)) for _ in range(2))
+@pytest.mark.parametrize("together", [True, False])
+def test_trials_share_nothing_where_they_arrive(together: bool) -> None:
+    trials = [TRIAL, replace(TRIAL, index=2, attempt=3)]
+    first, second = pickle.loads(pickle.dumps(trials)) if together else (pickle.loads(pickle.dumps(t)) for t in trials)
     first.config["rate"].append(7)
 
-    assert second == TRIAL
+    assert second == trials[1]
+
+
+def test_what_trials_share_is_pickled_once() -> None:
+    counted: list[int] = []
+
+    class Counted(dict[str, Any]):
+        def __reduce__(self) -> tuple[Any, ...]:
+            counted.append(1)
+            return dict, (dict(self),)
+
+    first = TrialSpec(0, "0", 7, {}, replace(CHILD, config=Counted(rate=1)))
+    for index in range(3):
+        assert pickle.loads(pickle.dumps(replace(first, index=index))).config == {"rate": 1}
+
+    assert counted == [1]
+
+
+def test_trials_of_many_components_may_take_turns() -> None:
+    definitions = [replace(CHILD, config={"number": number}) for number in range(2 * MAX_PICKLED)]
+    trials = [TrialSpec(0, "0", 7, {}, definition) for _ in range(2) for definition in definitions]
+
+    assert [pickle.loads(pickle.dumps(trial)) for trial in trials] == trials
 
 
 def test_its_text_shows_no_secrets() -> None:
