@@ -39,7 +39,7 @@ def test_faults_are_listed_and_those_that_can_be_are_mended(
     assert (ran.code, ran.out.splitlines()) == (
         1,
         [
-            "OY1p1o/code.zip: execution.json has its digest, and it is not there",
+            "OY1p1o/code.zip: execution.json has its digest, and the file is missing",
             f"{records}: line 1 is no row",
         ],
     )

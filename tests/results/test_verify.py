@@ -93,7 +93,7 @@ FAULTS: dict[str, tuple[str, Any, str, str, str]] = {
         f"{TRIAL}/artifacts/a/x.json",
         None,
         "missing",
-        "the trial has written it, and it is not there",
+        "the trial has written it, and it is missing",
         "",
     ),
     "an artifact is shorter": (
@@ -189,7 +189,7 @@ def test_what_is_being_written_is_told_and_not_mended(tmp_path: Path) -> None:
     now = (tmp_path / TRIAL / "records/default.jsonl").stat().st_mtime
     (fault,) = checked(files, now + 50)
     assert (fault.message, fault.mend) == (
-        "line 1 is no row (somebody may be at work on it; it can be mended 60 s after its last change)",
+        "line 1 is no row (it may still be written; it can be repaired 60 s after its last change)",
         "",
     )
     assert not repair(files, fault)
@@ -209,8 +209,8 @@ def test_what_has_ended_is_mended_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (b'{"x": 0}\n{"x": 1', "its last row is not the one that the ledger has"),
-        (b"", "it has no rows, and the ledger has one"),
+        (b'{"x": 0}\n{"x": 1', "its last row is not the one in the ledger"),
+        (b"", "it has no rows, but the ledger has one"),
     ],
 )
 def test_rows_that_a_finished_trial_has_lost_are_told(files: Files, rows: bytes, message: str) -> None:
@@ -224,9 +224,9 @@ def test_the_code_must_be_the_one_that_was_stored(files: Files) -> None:
     whole(files)
     path = f"{FOLDER}/code.zip"
     write(files, f"{FOLDER}/execution.json", facts(code={"backup": digest(b"zip")}, trials=2))
-    assert checked(files) == [Fault("missing", path, "execution.json has its digest, and it is not there")]
+    assert checked(files) == [Fault("missing", path, "execution.json has its digest, and the file is missing")]
     write(files, path, b"other")
-    assert checked(files) == [Fault("changed", path, "it is not the one that was stored: its digest differs")]
+    assert checked(files) == [Fault("changed", path, "it is not the stored one: its digest differs")]
     write(files, path, b"zip")
     assert checked(files) == []
 

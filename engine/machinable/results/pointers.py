@@ -1,4 +1,4 @@
-"""Where the result of a computation lies: pointers from an identity to the trial that holds it."""
+"""Read pointers from the identity of a computation to the trial with its result."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ __all__ = ["Pointer", "changed_input", "find_pointer"]
 
 
 class Pointer(NamedTuple):
-    """Where a result lies, and what is known of it.
+    """The trial with a result.
 
     Attributes:
-        trial: that holds it, as `OY1p1o/9c2EapVGXnPH`. seconds, record: as in its ledger.
-        artifacts: their digests by name. inputs: the digests of what it read, by requirement and name.
-        source: the digest of the source file of its component, None if there was none.
+        trial: The trial, as `OY1p1o/9c2EapVGXnPH`.
+        seconds: How long it took.
+        record: The last row of its default scope.
+        artifacts: The digests of its artifacts, by name.
+        inputs: The digests of what it read, by requirement and name.
+        source: The digest of the source file of its component, None if there was none.
     """
 
     trial: str
@@ -32,10 +35,10 @@ class Pointer(NamedTuple):
 
 
 def find_pointer(files: Files, identity: str) -> Pointer | None:
-    """Where the result of an identity lies; None if there is none. One read.
+    """Return the pointer of an identity, None if there is none. It takes one read.
 
     Raises:
-        Damaged: there is something else in the place of its pointer.
+        Damaged: The file is no pointer.
     """
     path = layout.pointer(identity)
     try:
@@ -62,21 +65,22 @@ def find_pointer(files: Files, identity: str) -> Pointer | None:
         raise Damaged(
             f"{layout.join(files.url, path)} cannot be read: {error}",
             given=data[:200].decode("utf-8", "replace"),
-            todo="Remove it: then the result is computed again.",
+            todo="Remove it, so that the result is computed again.",
         ) from error
 
 
 def changed_input(read: Mapping[str, Mapping[str, str]], artifacts: Mapping[str, Mapping[str, str]]) -> str | None:
-    """The first artifact that was read and is another one now, as `data:x.npy`; None if all are the same.
+    """Return the first artifact that was read and has changed since, as `data:x.npy`; None if there is none.
 
     Args:
-        read: the digests of what was read, by requirement and name. artifacts: those that are there now.
+        read: The digests of what was read, by requirement and name.
+        artifacts: The present digests.
     """
     for name, digests in read.items():
-        there = artifacts.get(name)
-        if there is None:
+        present = artifacts.get(name)
+        if present is None:
             continue
         for artifact, digest in digests.items():
-            if there.get(artifact) != digest:
+            if present.get(artifact) != digest:
                 return f"{name}:{artifact}"
     return None

@@ -17,10 +17,12 @@ DEFAULT = "default"
 
 
 class Records(Sequence[Mapping[str, Any]]):
-    """The rows of one scope, read when they are first asked for. Each row is a mapping of columns to values.
+    """The rows of one scope, read on first use. Each row is a mapping from columns to values.
 
     Args:
-        files: the storage. path: the folder of the trial. scope: whose rows.
+        files: The storage.
+        path: The folder of the trial.
+        scope: The scope.
     """
 
     def __init__(self, files: Files, path: str, scope: str = DEFAULT) -> None:
@@ -34,7 +36,7 @@ class Records(Sequence[Mapping[str, Any]]):
         """All rows.
 
         Raises:
-            Damaged: a line is whole and no row.
+            Damaged: A complete line is no row.
         """
         if self._rows is None:
             self._rows = read_rows(self._files, layout.join(self._path, layout.scope_file(self.scope)))
@@ -66,10 +68,10 @@ class Records(Sequence[Mapping[str, Any]]):
         return list(dict.fromkeys(column for row in self.rows for column in row))
 
     def column(self, name: str) -> list[Any]:
-        """The values of one column, None in rows without it.
+        """Return the values of a column, None for rows without it.
 
         Raises:
-            UnknownName: there are rows, and none has such a column.
+            UnknownName: There are rows, and none has such a column.
         """
         values = [row.get(name) for row in self.rows]
         if values and not any(name in row for row in self.rows):
@@ -84,10 +86,10 @@ class Records(Sequence[Mapping[str, Any]]):
         return sorted(name for name in names if name)
 
     def __call__(self, scope: str) -> Records:
-        """The rows of another scope.
+        """Return the rows of another scope.
 
         Raises:
-            NotStored: the trial has no rows in such a scope.
+            NotStored: The trial has no rows in such a scope.
         """
         scopes = self.scopes
         if scope != DEFAULT and scope not in scopes:
@@ -101,7 +103,7 @@ class Records(Sequence[Mapping[str, Any]]):
         return Records(self._files, self._path, scope)
 
     def frame(self) -> Any:
-        """The rows as a pandas DataFrame; a value that a row lacks is missing there.
+        """Return the rows as a pandas DataFrame, with missing values where a row lacks a column.
 
         Raises:
             NotAvailable: pandas is not installed.

@@ -1,4 +1,4 @@
-"""What can be removed from a storage, who holds on to it, and how it is removed."""
+"""Find what can be removed from a storage, and remove it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ class Removal(NamedTuple):
     Attributes:
         kind: "temporary", "lease", "pointer" (to a result that is gone), "incomplete" (the beginning of an execution)
             or "execution".
-        path: in the storage. size: bytes, of a folder of all that is in it. reason: why it can go, or what it is.
-        holds: what else is lost or leads nowhere then.
+        path: The path in the storage.
+        size: Bytes, of a folder with its content.
+        reason: Why it can be removed, or what it is.
+        holds: What else would be lost.
+        pointers: The pointers that are removed with it.
     """
 
     kind: str
@@ -39,12 +42,12 @@ class Removal(NamedTuple):
     pointers: tuple[str, ...] = ()
 
     def as_data(self) -> dict[str, Plain]:
-        """The removal for programs."""
+        """Return the removal for programs."""
         return {"kind": self.kind, "path": self.path, "bytes": self.size, "reason": self.reason, "holds": [*self.holds]}
 
 
 def leftovers(files: Files, *, clock: Callable[[], float] = time.time) -> Iterator[Removal]:
-    """What processes have left that were killed, and what leads nowhere."""
+    """Yield what killed processes have left, and pointers to results that are gone."""
     for found in abandoned(files, ""):
         yield Removal("temporary", found.path, found.size, "a process was killed while it wrote this")
     for fault in verify_by_content(files):
@@ -62,12 +65,12 @@ def leftovers(files: Files, *, clock: Callable[[], float] = time.time) -> Iterat
         if files.exists(layout.join(folder, layout.EXECUTION)) or is_at_work(files, folder):
             continue
         size, changed = _measured(files, folder)
-        if changed is None or clock() - changed >= ABANDONED_AFTER:  # else it may be about to become an execution
+        if changed is None or clock() - changed >= ABANDONED_AFTER:  # otherwise an execution may be starting
             yield Removal("incomplete", folder, size, "a process was killed before it became an execution")
 
 
 def _measured(files: Files, folder: str) -> tuple[int, float | None]:
-    """The bytes of a folder, and when it was changed last; None if that is not known."""
+    """Return the bytes of a folder and the time of its last change, None if that is unknown."""
     size, changed = 0, []
     for stored in files.walk(folder):
         size += stored.size
@@ -80,7 +83,7 @@ def _measured(files: Files, folder: str) -> tuple[int, float | None]:
 
 
 def executions(files: Files, folders: Iterable[str]) -> Iterator[Removal]:
-    """Executions as a whole, with the results in them that others hold on to."""
+    """Yield whole executions, with the results that other executions use."""
     chosen = list(folders)
     pointers = _pointers(files)
     reused = _reused(files, chosen) if chosen else {}
@@ -97,7 +100,7 @@ def executions(files: Files, folders: Iterable[str]) -> Iterator[Removal]:
 
 
 def _pointers(files: Files) -> dict[str, str]:
-    """Where each pointer points to, as `OY1p1o/9c2EapVGXnPH`."""
+    """Return the trial of each pointer, as `OY1p1o/9c2EapVGXnPH`."""
     found = {}
     for stored in files.walk(layout.BY_CONTENT):
         if layout.pointer_identity(stored.path):
@@ -107,7 +110,7 @@ def _pointers(files: Files) -> dict[str, str]:
 
 
 def _reused(files: Files, chosen: Iterable[str]) -> dict[str, dict[str, list[str]]]:
-    """By chosen execution and other execution: the trials of the first that the second has reused."""
+    """Return the reused trials by chosen execution and by the execution that reused them."""
     wanted = set(chosen)
     found: dict[str, dict[str, list[str]]] = {}
     for entry in files.entries(""):
@@ -116,7 +119,7 @@ def _reused(files: Files, chosen: Iterable[str]) -> dict[str, dict[str, list[str
         try:
             rows = read_rows(files, layout.join(entry.name, layout.LEDGER))
         except MachinableError:
-            continue  # `verify` tells it
+            continue  # `verify` reports it
         for row in rows:
             source, _, uid = str(row.get("source") or "").partition("/")
             if row.get("event") == "reused" and source in wanted:
@@ -125,13 +128,13 @@ def _reused(files: Files, chosen: Iterable[str]) -> dict[str, dict[str, list[str
 
 
 def remove(files: Files, removal: Removal) -> bool:
-    """Remove it. False if it is gone already, or somebody has it by now.
+    """Remove something, and return whether it was there and is not in use by now.
 
-    An execution goes in this order: what points to it, then what makes it one, then the rest; so whenever that is cut
-    short, what is left is whole or is no execution any more.
+    Of an execution, pointers go first, then execution.json, then the rest: after an interruption it is either complete
+    or no execution.
 
     Raises:
-        StorageUnavailable: the storage cannot be written.
+        StorageUnavailable: The storage cannot be written.
     """
     with writing(files):
         return _remove(files, removal)

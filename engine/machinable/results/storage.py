@@ -1,4 +1,4 @@
-"""A storage: the executions that lie under a URL, to be read."""
+"""A storage: the executions under a URL."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from machinable.storage.open import open_files
 
 __all__ = ["Storage"]
 
-SHOWN = 20  # executions in a notebook; each is a look at its ledger
+MAX_LISTED = 20  # executions in a notebook; each takes reading its ledger
 
 
 class Storage:
-    """What is stored under a URL. Each look shows what is there now; nothing is made or changed.
+    """Read what is stored under a URL. It shows the present state and changes nothing.
 
     Args:
-        url: a path (relative to the working directory, `~` expands) or a URL of PyFilesystem.
-        trust: whether artifacts may be read that run code, as pickles do: only if you trust all who write there.
+        url: A path (relative to the working directory, `~` expands) or a URL of PyFilesystem.
+        trust: Whether artifacts that run code, such as pickles, may be read: only if you trust all who write there.
 
     Raises:
-        StorageUnavailable: there is no storage, or it cannot be read.
+        StorageUnavailable: There is no storage, or it cannot be read.
     """
 
     def __init__(self, url: str | os.PathLike[str], *, trust: bool = False) -> None:
@@ -38,12 +38,12 @@ class Storage:
 
     @property
     def url(self) -> str:
-        """Where it is, without credentials."""
+        """The URL, without credentials."""
         return self._files.url
 
     @property
     def files(self) -> Files:
-        """What lies there, as a tree of files."""
+        """The files of the storage."""
         return self._files
 
     @property
@@ -51,7 +51,8 @@ class Storage:
         """All executions, newest first.
 
         Raises:
-            Damaged: an execution.json cannot be read. StorageError: one was written by a newer version.
+            Damaged: An execution.json cannot be read.
+            StorageError: A newer version has written one.
         """
         return sorted(self._executions(), key=lambda execution: execution.started, reverse=True)
 
@@ -60,9 +61,9 @@ class Storage:
             if not entry.is_directory or not is_folder_name(entry.name):
                 continue
             execution = Execution(self._files, entry.name, trust=self._trust)
-            # Written last: a folder without it is about to become an execution, or never became one.
+            # Written last: without it, the execution is about to start, or never started.
             with suppress(NotStored):
-                execution.data  # noqa: B018 - read now, and told here if it is damaged
+                execution.data  # noqa: B018 - read now, so that a damaged one raises here
                 yield execution
 
     @property
@@ -71,10 +72,10 @@ class Storage:
         return Trials(trial for execution in self.executions for trial in execution)
 
     def __getitem__(self, name: str) -> Execution:
-        """The execution of that id, or that rerun of it: `OY1p1o`, `OY1p1o-2`.
+        """Return the execution of that name: `OY1p1o`, or `OY1p1o-2` for its second run.
 
         Raises:
-            NotStored: there is none.
+            NotStored: There is none.
         """
         if name in self:
             return Execution(self._files, name, trust=self._trust)
@@ -115,14 +116,14 @@ class Storage:
                 one.name or "",
                 ", ".join(dict.fromkeys(trial.component for trial in one.trials)),
             ]
-            for one in executions[:SHOWN]
+            for one in executions[:MAX_LISTED]
         ]
-        more = f"<p>… and {len(executions) - SHOWN:,} older</p>" if len(executions) > SHOWN else ""
+        more = f"<p>… and {len(executions) - MAX_LISTED:,} older</p>" if len(executions) > MAX_LISTED else ""
         headings = ["execution", "started (UTC)", "status", "trials", "name", "components"]
         return f"<p><code>{escape(self.url)}</code></p>{html_table(headings, rows)}{more}"
 
     def close(self) -> None:
-        """Let go of connections. Closing twice is fine."""
+        """Close connections. Closing twice is fine."""
         self._files.close()
 
     def __enter__(self) -> Storage:

@@ -1,4 +1,4 @@
-"""What repeated trials say together: mean, spread and confidence interval of a number, group by group."""
+"""Summarise repeated trials: mean, spread and confidence interval of a number in each group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from machinable.plan.table import text_table
 from machinable.results.query import mean, spread
-from machinable.results.tables import data_frame, html_table, shown
+from machinable.results.tables import data_frame, format_cell, html_table
 
 __all__ = ["Summary", "figures", "t_quantile"]
 
@@ -19,11 +19,12 @@ class Summary(Sequence[Mapping[str, Any]]):
 
     A row has the values of the group under the names of `by`, then `n` (finished trials with a value), their `mean`,
     their `spread` (standard deviation of the sample), the 95 % interval of the mean from `low` to `high` by Student's
-    t, and `failed`, the number of failed trials, which are not in `n`. What cannot be said is None: a mean of nothing,
-    a spread of one.
+    t, and `failed`, the number of failed trials, which are not in `n`. An undefined figure, such as the spread of one
+    value, is None.
 
     Attributes:
-        field: what was summarised. by: the fields that make the groups.
+        field: The field that is summarised.
+        by: The fields that make the groups.
     """
 
     def __init__(self, field: str, by: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -62,10 +63,10 @@ class Summary(Sequence[Mapping[str, Any]]):
         return [*self.by, "n", "mean", "spread", "low", "high", "failed"]
 
     def _cells(self) -> list[list[str]]:
-        return [[shown(row[heading]) for heading in self._headings] for row in self._rows]
+        return [[format_cell(row[heading]) for heading in self._headings] for row in self._rows]
 
     def frame(self) -> Any:
-        """The rows as a pandas DataFrame.
+        """Return the rows as a pandas DataFrame.
 
         Raises:
             NotAvailable: pandas is not installed.
@@ -73,12 +74,12 @@ class Summary(Sequence[Mapping[str, Any]]):
         return data_frame({heading: [row[heading] for row in self._rows] for heading in self._headings})
 
     def as_data(self) -> dict[str, Any]:
-        """The summary as plain data, for programs."""
+        """Return the summary for programs."""
         return {"field": self.field, "by": list(self.by), "rows": [dict(row) for row in self._rows]}
 
 
 def figures(numbers: Sequence[float], failed: int) -> dict[str, Any]:
-    """The figures of one group: those of its finished trials, and how many failed."""
+    """Return the figures of a group: of its finished trials, and how many failed."""
     n = len(numbers)
     middle = mean(numbers) if n else None
     deviation = spread(numbers) if n > 1 else None
@@ -90,17 +91,17 @@ def figures(numbers: Sequence[float], failed: int) -> dict[str, Any]:
 
 
 _NORMAL = 1.959963984540054  # the 97.5 % quantile of the normal distribution
-_MANY = 100  # degrees of freedom from which the expansion is as exact as the sum (10 digits)
+_LARGE = 100  # degrees of freedom from which on the expansion is as exact as the sum (10 digits)
 
 
 @lru_cache(maxsize=256)
 def t_quantile(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t for this many degrees of freedom, at least 1, to 9 digits.
+    """Return the 97.5 % quantile of Student's t for this many degrees of freedom, at least 1, to 9 digits.
 
     From M. Abramowitz and I. A. Stegun, Handbook of Mathematical Functions (1964): the finite sums 26.7.3 and 26.7.4
     for the probability, inverted by bisection; for many degrees of freedom the expansion 26.7.5 of the quantile.
     """
-    if freedom >= _MANY:
+    if freedom >= _LARGE:
         x = _NORMAL
         terms = (
             x,
@@ -121,7 +122,7 @@ def t_quantile(freedom: int) -> float:
 
 
 def _within(t: float, freedom: int) -> float:
-    """The probability that Student's t lies between -t and t."""
+    """Return the probability that Student's t lies between -t and t."""
     angle = math.atan(t / math.sqrt(freedom))
     sine, cosine = math.sin(angle), math.cos(angle)
     is_odd = freedom % 2 == 1

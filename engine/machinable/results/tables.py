@@ -1,4 +1,4 @@
-"""Tables of results: as text, for notebooks and as frames of pandas."""
+"""Format tables of results: as text, for notebooks, and as frames of pandas."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from machinable.errors import NotAvailable
 from machinable.serialization import dumps
 
-__all__ = ["data_frame", "html_table", "shown"]
+__all__ = ["data_frame", "format_cell", "html_table"]
 
-_WIDEST = 40
+_MAX_WIDTH = 40  # characters of a cell
 
 
 def data_frame(columns: Mapping[str, Sequence[Any]]) -> Any:
-    """A pandas DataFrame of named columns of the same length.
+    """Return a pandas DataFrame of named columns of the same length.
 
     Raises:
         NotAvailable: pandas is not installed.
@@ -28,18 +28,18 @@ def data_frame(columns: Mapping[str, Sequence[Any]]) -> Any:
     return pandas.DataFrame(dict(columns))
 
 
-def shown(value: Any) -> str:
-    """A value in a cell of a table for people: short, and empty for None."""
+def format_cell(value: Any) -> str:
+    """Return the short text of a value in a table; empty for None."""
     if value is None:
         return ""
     if type(value) is float:
         return f"{value:.6g}"
     text = value if isinstance(value, str) else dumps(value)
-    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
+    return text if len(text) <= _MAX_WIDTH else text[: _MAX_WIDTH - 1] + "…"
 
 
 def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The table for notebooks; cells are text and are escaped."""
+    """Return the HTML of a table for notebooks; cells are text and are escaped."""
     from html import escape
 
     head = "".join(f"<th>{escape(cell)}</th>" for cell in headings)

@@ -1,4 +1,4 @@
-"""What a running execution writes, as it arrives: rows, lines of logs and outputs, and what its ledger says."""
+"""Follow what a running execution writes: events, rows, and lines of logs and outputs."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ class News(NamedTuple):
     """Something that was written.
 
     Attributes:
-        time: when, in seconds since the epoch, as well as that is known. uid: of the trial, None for the execution.
-        kind: `event`: `data` is a line of the ledger; `row`: `data` is a row of the record `scope`;
-            `log`, `output`: `data` is a line.
+        time: When it was written, in seconds since the epoch; an estimate for lines without a time.
+        uid: The trial, None for the execution.
+        kind: `event`, `row`, `log` or `output`.
+        data: A line of the ledger, a row, or a line of text.
+        scope: The scope of a row.
     """
 
     time: float
@@ -41,23 +43,25 @@ class News(NamedTuple):
 
 
 class Follower:
-    """Follows an execution, or one of its trials.
+    """Follow an execution, or one of its trials.
 
     Args:
-        execution: which one. uid: of the trial to be followed; None: all that run. clock: seconds since the epoch.
+        execution: The execution.
+        uid: The trial; None follows all that run.
+        clock: Returns the time in seconds since the epoch.
 
     Attributes:
-        status: how the execution has ended, None while it goes on; `interrupted` when nothing was heard for 30 s.
-        states: what has become of the trials that were begun, by uid: `started`, or the event that ended them.
+        status: How the execution has ended, None while it runs; `interrupted` after 30 s without a heartbeat.
+        states: The state of each trial that was started, by uid: `started`, or the event that ended it.
     """
 
     def __init__(self, execution: Execution, uid: str | None = None, clock: Callable[[], float] = time.time) -> None:
-        self._reader = folder = execution._reader
+        self._reader = reader = execution._reader
         self._uid = uid
         self._clock = clock
-        self._ledger = _Growing(folder.files, layout.join(folder.name, layout.LEDGER))
+        self._ledger = _GrowingFile(reader.files, layout.join(reader.name, layout.LEDGER))
         self._watched: dict[str, _Watched] = {}
-        self._last_sign = _seconds(folder.data["started"])
+        self._last_heartbeat = _seconds(reader.data["started"])
         self._began: dict[str, float] = {}
         self._has_begun = False
         self.status: str | None = None
@@ -65,15 +69,15 @@ class Follower:
 
     @property
     def is_remote(self) -> bool:
-        """Whether each look is a request to another host."""
+        """Whether the storage is remote, so that each read is a request."""
         return self._reader.files.reach == "anywhere"
 
     def has_ended(self, uid: str) -> bool:
-        """Whether a trial is over, as far as the news said."""
+        """Return whether a trial has ended, by the events that were read."""
         return self.states.get(uid) in _ENDS
 
     def news(self) -> list[News]:
-        """What is new since the last time, in order of time; the first time all that the trials in question have."""
+        """Return what was written since the last call, ordered by time; the first call returns all there is."""
         found = list(self._events())
         if not self._has_begun:
             self._has_begun = True
@@ -95,7 +99,7 @@ class Follower:
     def _event(self, event: dict[str, Any]) -> Iterator[News]:
         kind, uid = event["event"], event.get("uid")
         at = _seconds(event.get("time"))
-        self._last_sign = max(self._last_sign, at)
+        self._last_heartbeat = max(self._last_heartbeat, at)
         self.status = event.get("status", "finished") if kind == "ended" else None
         if uid is not None:
             self.states[uid] = "started" if event.get("will_retry") else kind
@@ -106,7 +110,7 @@ class Follower:
             yield News(at, uid, "event", event)
 
     def _choose_first(self) -> None:
-        """Those that run; else the one that has ended last."""
+        """Watch the trials that run, or else the one that has ended last."""
         chosen = [uid for uid, state in self.states.items() if state not in _ENDS] or list(self.states)[-1:]
         for uid in [self._uid] if self._uid is not None else chosen:
             self._watch(uid)
@@ -116,39 +120,39 @@ class Follower:
             self._watched[uid] = _Watched(self._reader, uid, self._began.get(uid, 0.0))
 
     def _is_alive(self) -> bool:
-        """Whether a sign of life is younger than the time after which a trial counts as interrupted."""
+        """Return whether the last heartbeat or event is recent enough."""
         now = self._clock()
-        if now - self._last_sign < LEASE:
+        if now - self._last_heartbeat < LEASE:
             return True
         for uid, state in self.states.items():
             if state not in _ENDS:
                 status = self._reader.status(uid) or {}
-                self._last_sign = max(self._last_sign, _seconds(status.get("heartbeat")))
-        return now - self._last_sign < LEASE
+                self._last_heartbeat = max(self._last_heartbeat, _seconds(status.get("heartbeat")))
+        return now - self._last_heartbeat < LEASE
 
 
 class _Watched:
-    """The files of a trial that grow."""
+    """The growing files of a trial."""
 
-    def __init__(self, folder: Reader, uid: str, began: float) -> None:
+    def __init__(self, reader: Reader, uid: str, began: float) -> None:
         self._uid = uid
-        self._files = folder.files
-        self._trial = layout.join(folder.name, layout.trial(uid))
-        self._texts: dict[Kind, _Growing] = {
-            "log": _Growing(self._files, layout.join(self._trial, layout.LOG)),
-            "output": _Growing(self._files, layout.join(self._trial, layout.OUTPUT)),
+        self._files = reader.files
+        self._trial = layout.join(reader.name, layout.trial(uid))
+        self._texts: dict[Kind, _GrowingFile] = {
+            "log": _GrowingFile(self._files, layout.join(self._trial, layout.LOG)),
+            "output": _GrowingFile(self._files, layout.join(self._trial, layout.OUTPUT)),
         }
-        self._rows: dict[str, _Growing] = {}
+        self._rows: dict[str, _GrowingFile] = {}
         self._time = self._began = began
 
     def news(self, now: float, *, whole: bool) -> Iterator[News]:
-        """What is new; with `whole` the last lines count though they were not ended."""
+        """Yield what is new; with `whole` also last lines without an end."""
         yield from self._new_rows()
         for kind, growing in self._texts.items():
             for line in growing.lines(whole=whole):
                 text = line.decode("utf-8", "replace")
                 if kind == "log":
-                    at = _log_time(text)  # in whole seconds, so that it may seem older than the trial
+                    at = _log_time(text)  # in whole seconds, so it may precede the start of the trial
                     self._time = self._time if at is None else max(at, self._began)
                 yield News(self._time or now, self._uid, kind, text)
 
@@ -156,7 +160,7 @@ class _Watched:
         for entry in self._files.entries(layout.join(self._trial, layout.RECORDS)):
             scope = None if entry.is_directory else layout.scope_of(entry.name)
             if scope and scope not in self._rows:
-                self._rows[scope] = _Growing(self._files, layout.join(self._trial, layout.scope_file(scope)))
+                self._rows[scope] = _GrowingFile(self._files, layout.join(self._trial, layout.scope_file(scope)))
         for scope, growing in self._rows.items():
             for line in growing.lines():
                 with suppress(ValueError):
@@ -166,8 +170,8 @@ class _Watched:
                     yield News(self._time, self._uid, "row", row, scope)
 
 
-class _Growing:
-    """The new lines of a file that grows, or of its numbered parts. One that is begun anew is read from its start."""
+class _GrowingFile:
+    """Read the new lines of a growing file, or of its numbered parts. A replaced file is read from its start."""
 
     def __init__(self, files: Files, path: str) -> None:
         self._files = files
@@ -178,7 +182,7 @@ class _Growing:
         self._rest = b""
 
     def lines(self, *, whole: bool = False) -> list[bytes]:
-        """The lines that were ended since the last time, without their ends; with `whole` also one that was not."""
+        """Return the lines completed since the last call; with `whole` also an incomplete one."""
         data = self._rest + self._grown() + self._parts()
         *lines, self._rest = data.split(b"\n")
         if whole and self._rest:
@@ -191,12 +195,12 @@ class _Growing:
         try:
             if local is None:
                 content = self._files.read(self._path) if self._files.appends or not self._position else b""
-                self._begin_anew(self._inode, len(content) if content else self._position)
+                self._restart_if_replaced(self._inode, len(content) if content else self._position)
                 new = content[self._position :]
             else:
                 with open(local, "rb") as file:
                     found = os.fstat(file.fileno())
-                    self._begin_anew(found.st_ino, found.st_size)
+                    self._restart_if_replaced(found.st_ino, found.st_size)
                     file.seek(self._position)
                     new = file.read()
         except (FileNotFoundError, NotADirectoryError):
@@ -204,7 +208,7 @@ class _Growing:
         self._position += len(new)
         return new
 
-    def _begin_anew(self, inode: int, size: int) -> None:
+    def _restart_if_replaced(self, inode: int, size: int) -> None:
         if size < self._position or inode != self._inode:
             self._position, self._inode, self._rest = 0, inode, b""
 

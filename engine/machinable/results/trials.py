@@ -10,7 +10,7 @@ from machinable.errors import InvalidType, UnknownName
 from machinable.plan.table import text_table
 from machinable.results.query import MISSING, Field, default_fields, find_field, known_fields, states
 from machinable.results.summary import Summary, figures
-from machinable.results.tables import data_frame, html_table, shown
+from machinable.results.tables import data_frame, format_cell, html_table
 from machinable.results.trial import Trial
 from machinable.serialization import canonical
 
@@ -63,7 +63,7 @@ class Trials(Sequence[Trial]):
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         fields = default_fields(self._trials)
         columns = Trials(self._trials[:MAX_LISTED])._columns(fields, known=True)
-        return fields, [[shown(value) for value in row] for row in zip(*columns.values(), strict=True)]
+        return fields, [[format_cell(value) for value in row] for row in zip(*columns.values(), strict=True)]
 
     def _more(self) -> list[str]:
         return [f"… and {len(self) - MAX_LISTED:,} more"] if len(self) > MAX_LISTED else []

@@ -1,4 +1,4 @@
-"""Looks whether a storage is whole: what it says is there, is there, and what is there can be read."""
+"""Check that everything a storage has recorded exists and is readable, and repair what can be repaired."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ __all__ = ["Checked", "Fault", "repair", "unnoted", "verify", "verify_by_content
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-_PAPERS = (layout.EXECUTION, layout.STATUS, layout.TRIAL)
+_DESCRIPTIONS = (layout.EXECUTION, layout.STATUS, layout.TRIAL)
 _ENDS = {"finished", "failed", "interrupted"}
-QUIET = 2 * LEASE  # seconds without a change, after which a ledger that lacks something will not get it any more
-AT_ONCE = 16  # requests to a storage that is reached from anywhere
+QUIET = 2 * LEASE  # seconds without a change, after which nobody adds to a ledger any more
+MAX_REQUESTS = 16  # concurrent ones, to a remote storage
 
 
 class Fault(NamedTuple):
-    """Something that is not as it should be.
+    """Something that is wrong.
 
     Attributes:
-        kind: "damaged": a file cannot be read. "missing": something is said to be there. "changed": an artifact or the
-            code is another than the one that was stored. "unnoted": a trial has ended and the ledger does not know.
-            "dangling": what points to a result that is gone. "leftover": of a process that was killed.
-        path: in the storage. message: what is wrong, without the path.
-        mend: what `repair` does about it; "" if nothing can be done.
-        row: the line that the ledger lacks.
+        kind: "damaged": a file cannot be read. "missing": something recorded does not exist. "changed": an artifact or
+            the code is not the stored one. "unnoted": a trial has ended, and the ledger lacks that. "dangling": a
+            pointer to a result that is gone. "leftover": of a killed process.
+        path: The path in the storage.
+        message: What is wrong, without the path.
+        mend: What `repair` does about it; "" if nothing can be done.
+        row: The line that the ledger lacks.
     """
 
     kind: str
@@ -51,12 +52,12 @@ class Fault(NamedTuple):
     row: Mapping[str, Plain] | None = None
 
     def as_data(self) -> dict[str, Plain]:
-        """The fault for programs."""
+        """Return the fault for programs."""
         return {"kind": self.kind, "path": self.path, "message": self.message, "mend": self.mend or None}
 
 
 class Checked(NamedTuple):
-    """How much has been looked at."""
+    """How much was checked."""
 
     executions: int
     trials: int
@@ -65,7 +66,7 @@ class Checked(NamedTuple):
 
 
 class _Count:
-    """Counts what several threads look at, and tells it."""
+    """Count what several threads check, and report it."""
 
     def __init__(self, on_progress: Callable[[Checked], None] | None) -> None:
         self.checked = Checked(0, 0, 0, 0)
@@ -87,34 +88,39 @@ def verify(
     on_progress: Callable[[Checked], None] | None = None,
     clock: Callable[[], float] = time.time,
 ) -> tuple[Checked, list[Fault]]:
-    """Look at everything that a storage says about itself. Nothing is changed.
+    """Check everything that a storage has recorded. Nothing is changed.
 
     On an object store it lists each execution once and gets each object once.
 
     Args:
-        files: the storage. names: of executions; by default all, and what the storage has besides.
-        on_progress: called after each trial with what has been checked. clock: seconds since the epoch.
+        files: The storage.
+        names: The executions; by default all, and what else the storage has.
+        on_progress: Called after each trial with what has been checked.
+        clock: Returns the time in seconds since the epoch.
+
+    Returns:
+        How much was checked, and the faults.
     """
     count = _Count(on_progress)
     faults: list[Fault] = []
-    there = [entry.name for entry in files.entries("") if entry.is_directory and is_folder_name(entry.name)]
-    chosen = there if names is None else list(names)
+    existing = [entry.name for entry in files.entries("") if entry.is_directory and is_folder_name(entry.name)]
+    chosen = existing if names is None else list(names)
     for name in chosen:
         faults += _Execution(files, name, count, clock()).faults()
         count.add(executions=1)
     if names is None:
         faults += verify_by_content(files)
-        inside = set(there)
-        besides = [found for found in abandoned(files, "") if found.path.partition("/")[0] not in inside]
-        faults += map(_leftover, besides)
+        inside = set(existing)
+        outside = [found for found in abandoned(files, "") if found.path.partition("/")[0] not in inside]
+        faults += map(_leftover, outside)
     return count.checked, faults
 
 
 def unnoted(files: Files, name: str) -> list[Fault]:
-    """The trials of an execution that have ended without its ledger knowing, each a fault that `repair` can mend.
+    """Return the trials of an execution whose end its ledger lacks, as faults that `repair` can repair.
 
-    It does not wait for the execution to be quiet, so it is for an execution that nobody writes just now; if somebody
-    is at work on it all the same, there are none.
+    Use it for an execution that no process writes: it does not wait for recent changes to settle. It returns none while
+    a process is at work on the execution.
     """
     return _Execution(files, name, _Count(None), math.inf).unnoted()
 
@@ -128,15 +134,15 @@ def _stale(lease: str) -> Fault:
 
 
 def _left_alone(fault: Fault) -> Fault:
-    """A fault of something that may still be written."""
+    """Return a fault of something that may still be written: it is not repaired yet."""
     if not fault.mend:
         return fault
-    later = f"{fault.message} (somebody may be at work on it; it can be mended {QUIET:g} s after its last change)"
+    later = f"{fault.message} (it may still be written; it can be repaired {QUIET:g} s after its last change)"
     return fault._replace(message=later, mend="", row=None)
 
 
 class _Execution:
-    """One execution on its way through all questions."""
+    """Check one execution."""
 
     def __init__(self, files: Files, name: str, count: _Count, now: float) -> None:
         self.files = files
@@ -145,16 +151,16 @@ class _Execution:
         self.now = now
         self.sizes: dict[str, int] = {}
         self.last_change = 0.0
-        self.is_over = False  # nobody is at work on it any more, so that what is missing stays missing
-        self.has_ended = False  # that is the last line of its ledger
+        self.is_over = False  # no process writes it any more, so what is missing stays missing
+        self.has_ended = False  # by the last line of its ledger
         self.is_quiet = False
         self.events: dict[str, dict[str, Any]] = {}
 
-    def look(self) -> list[Fault]:
-        """Learn which files there are, what the ledger says, and whether that may still change.
+    def survey(self) -> list[Fault]:
+        """List the files, read the ledger, and find out whether they may still change.
 
         Returns:
-            What is wrong with the ledger and the lease.
+            The faults of the ledger and of the lease.
         """
         for stored in self.files.walk(self.name):
             path = stored.path[len(self.name) + 1 :]
@@ -175,17 +181,17 @@ class _Execution:
         return found
 
     def faults(self) -> list[Fault]:
-        """All that is wrong with it."""
-        noticed = self.look()
+        """Return all faults."""
+        ledger_faults = self.survey()
         if layout.EXECUTION not in self.sizes:
-            return []  # it is about to become an execution, or never became one
+            return []  # it is about to start, or never started
         found = [_leftover(one) for one in abandoned(self.files, self.name)]
         facts, damaged = self.mapping(layout.EXECUTION)
         found += damaged
         found += self.code_faults(facts or {})
         planned, damaged = self.plan(facts or {})
         found += damaged
-        found += noticed
+        found += ledger_faults
         trials: dict[str, list[str]] = {uid: [] for uid in (*planned, *self.events)}
         for path in self.sizes:
             if path.startswith(f"{layout.TRIALS}/"):
@@ -193,12 +199,12 @@ class _Execution:
         for faults in _mapped(self.trial_faults, trials.items(), self.files):
             found += faults
             self.count.add(trials=1)
-        # A file that is still being written would lose what is written while it is mended.
+        # Repairing a file that is being written would lose what is written at the same time.
         return found if self.is_over else list(map(_left_alone, found))
 
     def unnoted(self) -> list[Fault]:
-        """What its ledger lacks, without a look at anything else."""
-        self.look()
+        """Return only what its ledger lacks."""
+        self.survey()
         if not self.is_quiet:
             return []
         folders = (path.split("/")[1] for path in self.sizes if path.startswith(f"{layout.TRIALS}/"))
@@ -213,7 +219,7 @@ class _Execution:
         return self.ledger_faults(uid, self.mapping(layout.status(uid))[0], True)
 
     def lease_faults(self) -> list[Fault]:
-        """The lease of a process that carries the execution out, if it is gone."""
+        """Return the lease of the execution as a fault if its holder is gone."""
         if layout.EXECUTION_LEASE not in self.sizes:
             return []
         stale = list(stale_leases(self.files, [self.place(layout.EXECUTION_LEASE)]))
@@ -224,7 +230,7 @@ class _Execution:
         return layout.join(self.name, path)
 
     def mapping(self, path: str) -> tuple[dict[str, Any] | None, list[Fault]]:
-        """A file that holds a mapping, or what is wrong with it."""
+        """Return the mapping in a file, or its faults."""
         try:
             found = loads(self.files.read(self.place(path)))
             if type(found) is not dict:
@@ -241,9 +247,9 @@ class _Execution:
         if not said:
             return []
         if layout.CODE not in self.sizes:
-            return [Fault("missing", self.place(layout.CODE), "execution.json has its digest, and it is not there")]
+            return [Fault("missing", self.place(layout.CODE), "execution.json has its digest, and the file is missing")]
         if digest(self.files.read(self.place(layout.CODE))) != said:
-            return [Fault("changed", self.place(layout.CODE), "it is not the one that was stored: its digest differs")]
+            return [Fault("changed", self.place(layout.CODE), "it is not the stored one: its digest differs")]
         return []
 
     def plan(self, facts: Mapping[str, Any]) -> tuple[list[str], list[Fault]]:
@@ -259,7 +265,7 @@ class _Execution:
         return uids, []
 
     def row_faults(self, uid: str, paths: Iterable[str]) -> Iterator[Fault]:
-        """What is wrong with the rows of a trial, of which there are these files."""
+        """Yield the faults of the rows of a trial, given their files."""
         default, last, is_cut = layout.records(uid), None, False
         for path in sorted(paths, key=layout.part_number):
             if layout.DAMAGED_ENDING in path:
@@ -275,11 +281,11 @@ class _Execution:
         event = self.events.get(uid, {})
         said = event.get("record") if event.get("event") == "finished" else None
         if self.is_over and not is_cut and isinstance(said, dict) and (last is None or dumps(last) != dumps(said)):
-            message = "its last row is not the one that the ledger has"
-            yield Fault("changed", self.place(default), message if last else "it has no rows, and the ledger has one")
+            message = "its last row is not the one in the ledger"
+            yield Fault("changed", self.place(default), message if last else "it has no rows, but the ledger has one")
 
     def lines_of(self, path: str, data: bytes) -> Iterator[Fault]:
-        """What is wrong with the lines of a file."""
+        """Yield the faults of the lines of a file."""
         numbers = damaged_lines(data)
         if numbers:
             shown = ", ".join(map(str, numbers[:10])) + (" …" if numbers[10:] else "")
@@ -287,12 +293,12 @@ class _Execution:
             yield Fault("damaged", self.place(path), message, "put them aside")
 
     def note_events(self, data: bytes) -> None:
-        """Keep the last line of the ledger about each trial, of the lines that can be read."""
+        """Remember the last readable line of the ledger about each trial."""
         for line in data.split(b"\n"):
             try:
                 row = loads(line)
             except ValueError:
-                continue  # it is told by `lines_of`, or unfinished
+                continue  # `lines_of` reports it, or it is incomplete
             if type(row) is dict:
                 self.has_ended = row.get("event") == "ended"
                 if isinstance(row.get("uid"), str):
@@ -308,7 +314,7 @@ class _Execution:
             inner = path[len(folder) + 1 :].split("/")
             if inner[0] == layout.ATTEMPTS:
                 inner = inner[2:]
-            if len(inner) == 1 and inner[0] in _PAPERS:
+            if len(inner) == 1 and inner[0] in _DESCRIPTIONS:
                 facts, damaged = self.mapping(path)
                 found += damaged
                 if path == layout.status(uid):
@@ -323,10 +329,10 @@ class _Execution:
 
     def ledger_faults(self, uid: str, status: Mapping[str, Any] | None, has_folder: bool) -> list[Fault]:
         event = self.events.get(uid, {})
-        told = event.get("event")
-        if told == "finished" and not has_folder and not self.files.exists(self.place(layout.trial(uid))):
+        last = event.get("event")
+        if last == "finished" and not has_folder and not self.files.exists(self.place(layout.trial(uid))):
             return [Fault("missing", self.place(layout.trial(uid)), "the trial has finished, and its folder is gone")]
-        if told == "finished" and layout.status(uid) not in self.sizes and has_folder and self.is_over:
+        if last == "finished" and layout.status(uid) not in self.sizes and has_folder and self.is_over:
             return [
                 Fault(
                     "missing",
@@ -334,7 +340,7 @@ class _Execution:
                     "the trial has finished, and what it had written is not known any more",
                 )
             ]
-        if told == "finished" and status is not None and status.get("state") != "finished" and self.is_over:
+        if last == "finished" and status is not None and status.get("state") != "finished" and self.is_over:
             return [
                 Fault(
                     "changed",
@@ -342,12 +348,12 @@ class _Execution:
                     f"the ledger says that the trial has finished, and this says {status.get('state')}",
                 )
             ]
-        if told == "reused":
+        if last == "reused":
             return self.source_faults(str(event.get("source") or ""), uid)
-        if status is None or status.get("state") not in _ENDS or told not in (None, "started") or not self.is_quiet:
+        if status is None or status.get("state") not in _ENDS or last not in (None, "started") or not self.is_quiet:
             return []
-        if told == "started" and event.get("attempt") != status.get("attempt"):
-            return []  # what is there is of an attempt before
+        if last == "started" and event.get("attempt") != status.get("attempt"):
+            return []  # the files are of an earlier attempt
         row = self.row_of(uid, status)
         return [
             Fault(
@@ -360,7 +366,7 @@ class _Execution:
         ]
 
     def row_of(self, uid: str, status: Mapping[str, Any]) -> dict[str, Plain]:
-        """The line that the ledger would have about a trial."""
+        """Return the line about a trial that the ledger lacks."""
         row: dict[str, Plain] = {
             "event": status["state"],
             "uid": uid,
@@ -372,7 +378,7 @@ class _Execution:
         try:
             rows = read_rows(self.files, self.place(layout.records(uid)))
         except MachinableError:
-            rows = []  # told by `line_faults`
+            rows = []  # `row_faults` reports it
         row |= {"seconds": _seconds(status), "record": rows[-1] if rows else None}
         if row["event"] == "failed":
             error = status.get("error") or {}
@@ -383,10 +389,10 @@ class _Execution:
         folder, _, origin = source.partition("/")
         if self.files.exists(layout.join(folder, layout.status(origin))):
             return []
-        return [Fault("missing", self.place(layout.trial(uid)), f"the trial was taken from {source}, and that is gone")]
+        return [Fault("missing", self.place(layout.trial(uid)), f"the trial was reused from {source}, which is gone")]
 
     def size_now(self, path: str, expected: object) -> int | None:
-        """The size of a file: of one that is written while we look, what it is now."""
+        """Return the size of a file; unless it is the expected one, ask again, as it may have just been written."""
         size = self.sizes.get(path)
         if size is not None and size == expected:
             return size
@@ -396,7 +402,7 @@ class _Execution:
             return None
 
     def artifact_faults(self, uid: str, status: Mapping[str, Any]) -> list[Fault]:
-        """Artifacts that are not what the trial has written."""
+        """Return the artifacts that are not what the trial has written."""
         artifacts = status.get("artifacts")
         found = []
         for name, said in artifacts.items() if isinstance(artifacts, dict) else ():
@@ -405,7 +411,7 @@ class _Execution:
             size = self.size_now(path, facts.get("size"))
             self.count.add(artifacts=1, size=size or 0)
             if size is None:
-                found.append(Fault("missing", self.place(path), "the trial has written it, and it is not there"))
+                found.append(Fault("missing", self.place(path), "the trial has written it, and it is missing"))
                 continue
             expected = facts.get("size")
             if type(expected) is int and size != expected:
@@ -435,16 +441,16 @@ def _seconds(status: Mapping[str, Any]) -> float | None:
 
 
 def _mapped(act: Callable[[_T], _R], items: Iterable[_T], files: Files) -> Iterator[_R]:
-    """The results in order; where each question is a request, several at once."""
+    """Yield the results in order, from concurrent requests if the storage is remote."""
     if files.reach != "anywhere":
         yield from map(act, items)
         return
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(MAX_REQUESTS) as pool:
         yield from pool.map(act, items)
 
 
 def verify_by_content(files: Files) -> Iterator[Fault]:
-    """What is wrong with the pointers to results, and with leases."""
+    """Yield the faults of pointers to results and of leases."""
     paths = sorted(stored.path for stored in files.walk(layout.BY_CONTENT))
     pointers = [path for path in paths if layout.pointer_identity(path)]
     for fault in _mapped(partial(_pointer_fault, files), pointers, files):
@@ -463,7 +469,7 @@ def _pointer_fault(files: Files, path: str) -> Fault | None:
             raise ValueError(f"it has the identity {identity!r}")
         folder, _, uid = place.partition("/")
     except FileNotFoundError:
-        return None  # it was removed meanwhile
+        return None  # it has just been removed
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         return Fault("damaged", path, f"it cannot be read: {reason}", "put it aside")
@@ -472,20 +478,20 @@ def _pointer_fault(files: Files, path: str) -> Fault | None:
     except (FileNotFoundError, NotADirectoryError):
         return Fault("dangling", path, f"the result that it points to is gone: {place}", "remove it")
     except (ValueError, AttributeError):
-        return None  # told where that file is
+        return None  # reported with that file
     if state != "finished":
         return Fault("dangling", path, f"what it points to has not finished: {place}", "remove it")
     return None
 
 
 def repair(files: Files, fault: Fault) -> bool:
-    """Mend a fault without losing anything. False if that cannot be done, or is not needed any more.
+    """Repair a fault without losing data, and return whether that was possible and still necessary.
 
-    A line that the ledger lacks is written, what is damaged is put aside under a name that ends in `.damaged`, and
-    what is left over or leads nowhere is removed.
+    A line that the ledger lacks is written, damaged data is moved to a file whose name ends in `.damaged`, and
+    leftovers and dangling pointers are removed.
 
     Raises:
-        StorageUnavailable: the storage cannot be written.
+        StorageUnavailable: The storage cannot be written.
     """
     if not fault.mend:
         return False
