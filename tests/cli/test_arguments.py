@@ -12,7 +12,7 @@ import pytest
 
 import machinable as ml
 from machinable.cli.arguments import format_version, parse_version
-from machinable.cli.stored import rerun_command
+from machinable.cli.next_command import rerun_command
 from tests.cli.conftest import Run
 
 

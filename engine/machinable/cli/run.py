@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from machinable.cli.arguments import parse_version, portable_words
+from machinable.cli.next_command import command_on, is_required, rerun_command, seed_word
 from machinable.cli.output import execution_data, message, short_warnings, write_json
-from machinable.cli.stored import command_on, is_required, open_storage, rerun_command, seed_word
+from machinable.cli.stored import open_storage
 from machinable.display.failures import Failed, failure_text
 from machinable.display.progress import PlainProgress, Progress, is_memory
 from machinable.display.summary import group_table, groups, rows_of

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from machinable.cli.arguments import find_trial, parse_targets
 from machinable.cli.config import yaml_text
+from machinable.cli.next_command import rerun_command
 from machinable.cli.output import execution_data, message, trial_data, write_json
-from machinable.cli.stored import open_storage, rerun_command
+from machinable.cli.stored import open_storage
 from machinable.display.failures import Failed, failure_text
 from machinable.display.summary import group_table, groups, rows_of, short_names, side_by_side
 from machinable.display.tables import (

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import IO, Any
 
@@ -66,6 +65,7 @@ def _with_stand_in() -> Iterator[None]:
 
 
 def _stand_in() -> ModuleType:
+    from importlib.metadata import EntryPoint, entry_points  # 10 ms that only URLs of PyFilesystem need
     from pkgutil import extend_path
 
     def declare_namespace(name: str) -> None:
