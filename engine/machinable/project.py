@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from machinable.config.loader import FILE, Workspace, load
-from machinable.config.resolve import Resolved, resolve
+from machinable.config.resolve import resolve
+from machinable.config.resolved import Resolved
 from machinable.errors import InvalidType, MissingFile
 
 __all__ = ["Project"]

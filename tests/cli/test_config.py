@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from machinable.config.reader import Source, read
+from machinable.config.nodes import Source
+from machinable.config.reader import read
 from tests.cli.conftest import Run
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from machinable.config.reader import ProjectScope, Source, read
+from machinable.config.nodes import ProjectScope, Source
+from machinable.config.reader import read
 from machinable.errors import MalformedText
 from machinable.serialization import as_plain
 from tests.config.worlds import config, entry, errors, failure, resolved

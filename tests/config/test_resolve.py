@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from machinable.config.resolve import OriginLayer, Origins, resolve
+from machinable.config.resolve import resolve
+from machinable.config.resolved import OriginLayer, Origins
 from tests.config.worlds import entry, errors, failure, resolved, workspace
 
 TEXTS = {

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from machinable.config.loader import Workspace, load
-from machinable.config.resolve import Resolved, resolve
+from machinable.config.resolve import resolve
+from machinable.config.resolved import Resolved
 from machinable.errors import MachinableError, SeveralErrors
 
 Texts: TypeAlias = "str | Mapping[str, str]"  # machinable.yaml, or files by name

@@ -8,7 +8,8 @@ from contextlib import suppress
 from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from machinable.config.reader import Source, read
+from machinable.config.nodes import Source
+from machinable.config.reader import read
 from machinable.errors import InvalidValue, MachinableError, MalformedText
 from machinable.serialization import Plain, canonical, dumps
 

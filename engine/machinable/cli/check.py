@@ -14,7 +14,8 @@ import yaml
 from machinable.cli.config import version_names
 from machinable.cli.output import short_warnings, write_json
 from machinable.config.loader import FILE, Document
-from machinable.config.reader import MappingNode, SequenceNode, Source, read
+from machinable.config.nodes import MappingNode, SequenceNode, Source
+from machinable.config.reader import read
 from machinable.config.resolve import resolve
 from machinable.display.tables import counted
 from machinable.errors import ImportFailed, MachinableError, MissingFile, Place, SeveralErrors, near_names

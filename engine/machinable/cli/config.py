@@ -14,8 +14,9 @@ from machinable.cli.arguments import parse_version, portable_words
 from machinable.cli.output import message, write_json
 from machinable.config.declaration import Block, open_block
 from machinable.config.inheritance import base_of
+from machinable.config.nodes import as_written
 from machinable.config.registry import Entry
-from machinable.config.resolve import as_written, find_component
+from machinable.config.resolve import find_component
 from machinable.display.tables import Table, exact, write_table
 from machinable.errors import UsageError
 from machinable.plan.table import flatten
@@ -24,7 +25,7 @@ from machinable.serialization import Plain, canonical, is_hidden
 
 if TYPE_CHECKING:
     from machinable.config.loader import Workspace
-    from machinable.config.resolve import Resolved
+    from machinable.config.resolved import Resolved
 
 __all__ = [
     "MISSING",

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from machinable.cli.output import message
 from machinable.config.includes import ProjectReader
 from machinable.config.loader import FILE
-from machinable.config.reader import EnvValue, MappingNode, ProjectScope, SequenceNode
+from machinable.config.nodes import EnvValue, MappingNode, ProjectScope, SequenceNode
 from machinable.errors import (
     InvalidValue,
     MachinableError,

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from machinable.config.interpolation import Resolver
 from machinable.config.merge import expand_dots, merge
-from machinable.config.reader import MAX_DEPTH, UNREADABLE, MappingNode, Reference, described, type_name, unwrapped
+from machinable.config.nodes import MAX_DEPTH, UNREADABLE, MappingNode, Reference, described, type_name, unwrapped
 from machinable.errors import MachinableError, MalformedText, Place, SeveralErrors, UnknownName
 
 __all__ = [

@@ -6,7 +6,8 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from machinable.config.reader import Mark, ProjectScope, Source, Tree, read, read_json
+from machinable.config.nodes import Mark, ProjectScope, Source, Tree
+from machinable.config.reader import read, read_json
 from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors
 
 __all__ = ["ProjectFiles", "ProjectReader"]

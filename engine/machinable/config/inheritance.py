@@ -10,7 +10,7 @@ from msgspec import Struct
 from machinable.config.declaration import EMPTY, Body, reserved_form_problem
 from machinable.config.interpolation import Resolver
 from machinable.config.mixins import MixinUse, read_list
-from machinable.config.reader import Reference, unwrapped
+from machinable.config.nodes import Reference, unwrapped
 from machinable.config.registry import Entry
 
 if TYPE_CHECKING:

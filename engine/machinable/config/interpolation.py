@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from machinable.config import method_calls
 from machinable.config.merge import Overlay, merge
-from machinable.config.reader import MAX_DEPTH, MAX_VALUES, EnvValue, Reference, type_name, unwrapped
+from machinable.config.nodes import MAX_DEPTH, MAX_VALUES, EnvValue, Reference, type_name, unwrapped
 from machinable.errors import MachinableError, MalformedText, MissingIndex, MissingKey, did_you_mean, near_names
 from machinable.serialization import is_hidden
 

@@ -8,14 +8,7 @@ from typing import Any
 
 from machinable.config.declaration import EntryKey, is_reserved, parse_body, parse_key
 from machinable.config.includes import ProjectFiles, ProjectReader
-from machinable.config.reader import (
-    UNREADABLE,
-    MappingNode,
-    ProjectScope,
-    SequenceNode,
-    described,
-    unwrapped,
-)
+from machinable.config.nodes import UNREADABLE, MappingNode, ProjectScope, SequenceNode, described, unwrapped
 from machinable.config.registry import Entry, Registry
 from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors, UnknownName
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from machinable.config.reader import MappingNode, Reference
+from machinable.config.nodes import MappingNode, Reference
 from machinable.errors import MachinableError
 
 __all__ = ["NewKey", "Overlay", "close_names", "expand_dots", "merge", "new_keys"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from machinable.config.interpolation import Resolver
-from machinable.config.reader import EnvValue, Reference, SequenceNode, described, unwrapped
+from machinable.config.nodes import EnvValue, Reference, SequenceNode, described, unwrapped
 from machinable.config.registry import Entry
 from machinable.errors import ConfigurationError, MalformedText, Place, UnknownName
 

@@ -6,19 +6,29 @@ later steps merge copies of it.
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import yaml
 from yaml import nodes
-from yaml.constructor import SafeConstructor
 
-from machinable.errors import MachinableError, MalformedText, Place, SeveralErrors
-from machinable.serialization import is_hidden
+from machinable.config.nodes import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    UNREADABLE,
+    EnvValue,
+    MappingNode,
+    Mark,
+    Reference,
+    SequenceNode,
+    Source,
+    Tree,
+    described,
+)
+from machinable.config.scalars import TAG, InvalidScalar, construct, plain_value
+from machinable.errors import MachinableError, MalformedText, SeveralErrors
 
 try:
     from yaml.cyaml import CParser as _Parser  # type: ignore[attr-defined]
@@ -39,205 +49,14 @@ except ImportError:  # PyYAML built without libyaml: the same nodes, six times s
             """Do nothing: the C parser has this method."""
 
 
-__all__ = [
-    "MAX_DEPTH",
-    "MAX_VALUES",
-    "TYPED",
-    "UNREADABLE",
-    "EnvValue",
-    "Include",
-    "MappingNode",
-    "Mark",
-    "ProjectScope",
-    "Reference",
-    "SequenceNode",
-    "Source",
-    "Tree",
-    "as_written",
-    "described",
-    "read",
-    "read_json",
-    "type_name",
-    "unwrapped",
-    "without_hidden_values",
-]
+__all__ = ["Include", "read", "read_json"]
 
-Tree: TypeAlias = Any  # MappingNode | SequenceNode | scalar | Reference | EnvValue
-Mark: TypeAlias = Any  # a position of the YAML parser: line and column count from 0
-
-MAX_DEPTH = 200  # levels of nesting in a file; recursion this deep fits on the stack
-MAX_VALUES = 1_000_000  # values that aliases, includes and references may expand to
-TYPED = "<version>"  # file name for versions that were written in Python
-_TAG = "tag:yaml.org,2002:"
 _PLAIN, _QUOTED = "?", "!"  # tags that our resolver gives to scalars without an explicit one
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\})?", re.DOTALL)
 _WHOLE_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^}\n]*)?\}")
-_EXPONENT = re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+")
-_LINE = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")  # the line ends of the YAML parser
-_KEY = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|(?:\$\{[^}]*\}|[^:,{}\[\]]|:(?!\s|$))+")
-_NAME = r"[^\s:'\"{},\[\]]"
-_HIDDEN_VALUE = re.compile(
-    rf"((?:^|[\s{{,.'\"])_(?:{_NAME}{{0,80}}(?!_){_NAME})?(?:['\"]\s*:\s*|\s*:\s+))(\S.*)$", re.MULTILINE
-)
 
-
-class ProjectScope:
-    """The project that a file belongs to; `$.` references in the file start at its `root`."""
-
-    __slots__ = ("name", "root")
-
-    def __init__(self, name: str = "") -> None:
-        self.name = name
-        self.root: Tree = None
-
-
-class Source:
-    """A text and the file name that messages show for it."""
-
-    __slots__ = ("_lines", "file", "scope", "text")
-
-    def __init__(self, file: str, text: str, scope: ProjectScope | None = None) -> None:
-        self.file = file
-        self.text = text
-        self.scope = scope or ProjectScope()
-        self._lines: list[str] | None = None
-
-    def _line(self, number: int) -> str:
-        if self._lines is None:
-            self._lines = _LINE.split(self.text)
-        return self._lines[number] if number < len(self._lines) else ""
-
-    def place(self, mark: Mark) -> Place:
-        """Return the place of a mark, with its line; values of hidden keys are left out of the line."""
-        excerpt = without_hidden_values(self._line(mark.line))
-        return Place(self.file, mark.line + 1, mark.column + 1, excerpt)
-
-    def key_text(self, mark: Mark) -> str:
-        """Return the key at a mark as it is written, without quotes."""
-        found = _KEY.match(self._line(mark.line)[mark.column :])
-        text = found[0].strip() if found else ""
-        return text[1:-1] if text[:1] in ("'", '"') and text[-1:] == text[0] and len(text) > 1 else text
-
-    def place_of_index(self, position: int) -> Place:
-        """Return the place of the character at an index of the text."""
-        before = _LINE.split(self.text[:position])
-        return Place(self.file, len(before), len(before[-1]) + 1, self._line(len(before) - 1))
-
-
-class MappingNode(dict[Any, Any]):
-    """A mapping with the position of each key in `marks`."""
-
-    __slots__ = ("marks", "optional", "source")
-
-    def __init__(self, source: Source) -> None:
-        super().__init__()
-        self.source = source
-        self.marks: dict[Any, Mark] = {}
-        self.optional: set[str] = set()  # keys written as `name?`
-
-    def place(self, key: Any) -> Place:
-        """Return the place of a key."""
-        return self.source.place(self.marks[key])
-
-
-class SequenceNode(list[Any]):
-    """A list with the position of each element in `marks`."""
-
-    __slots__ = ("marks", "source")
-
-    def __init__(self, source: Source) -> None:
-        super().__init__()
-        self.source = source
-        self.marks: list[Mark] = []
-
-    def place(self, index: int) -> Place:
-        """Return the place of an element."""
-        return self.source.place(self.marks[index])
-
-
-class Reference:
-    """A reference to another value: text that begins with `$.` or `$self.`.
-
-    `text` has variables replaced; `written` is the text as it stands in the file.
-    """
-
-    __slots__ = ("mark", "source", "text", "written")
-
-    def __init__(self, text: str, written: str, source: Source, mark: Mark) -> None:
-        self.text = text
-        self.written = written
-        self.source = source
-        self.mark = mark
-
-    @property
-    def place(self) -> Place:
-        """The place of the reference."""
-        return self.source.place(self.mark)
-
-
-class EnvValue:
-    """A scalar that contains environment variables: its value, and the text as written."""
-
-    __slots__ = ("value", "written")
-
-    def __init__(self, value: Any, written: str) -> None:
-        self.value = value
-        self.written = written
-
-
-def without_hidden_values(text: str) -> str:
-    """Return the text with the values of hidden keys replaced by `…`."""
-    return _HIDDEN_VALUE.sub(r"\1…", text)
-
-
-UNREADABLE = EnvValue(None, "")  # in place of a value with an error, which is reported once
-
-
-def unwrapped(value: Tree) -> Tree:
-    """Return the value of an `EnvValue`, and any other value unchanged."""
-    return value.value if type(value) is EnvValue else value
-
-
-def as_written(node: Tree) -> str:
-    """Return a value as written in its file: references and variables unresolved, hidden values left out."""
-    if isinstance(node, (Reference, EnvValue)):
-        return node.written
-    if isinstance(node, dict):
-        return "{" + ", ".join(f"{k}: {'…' if is_hidden(k) else as_written(v)}" for k, v in node.items()) + "}"
-    if isinstance(node, list):
-        return "[" + ", ".join(as_written(item) for item in node) + "]"
-    return repr(node)
-
-
-def type_name(value: Tree) -> str:
-    """Return the type of a value in words. The value itself is not shown, because it may be a secret."""
-    value = unwrapped(value)
-    if isinstance(value, Reference):
-        return "a reference"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, (datetime.date, datetime.time)):
-        return "a date"
-    return "null" if value is None else {str: "a string", bool: "a boolean"}.get(type(value), "a number")
-
-
-def described(value: Tree) -> str:
-    """Return a short form of a value for messages, as written in its file."""
-    if isinstance(value, Reference):
-        return f"the reference {value.written!r}"
-    if isinstance(value, EnvValue):
-        return f"the string {value.written!r}"
-    if value is None or isinstance(value, (list, dict)):
-        return type_name(value)
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-Include: TypeAlias = Callable[
-    [str, str, Source, Mark], Tree
-]  # (path, path as written, source, mark) → value of the file
+# (path, path as written, source, mark) → value of the file
+Include: TypeAlias = Callable[[str, str, Source, Mark], Tree]
 
 
 class _Nodes(_Parser):
@@ -396,8 +215,8 @@ class _Reader:
             if "$" in text and self.environment is not None:
                 return self.with_dollar(node)
             if tag == _PLAIN:
-                value = _plain(text)
-                return self.fail(value.message(text), text) if type(value) is _Bad else value
+                value = plain_value(text)
+                return self.fail(value.message(text), text) if type(value) is InvalidScalar else value
             return text if tag == _QUOTED else self.tagged(node.tag, text, text)
         identity = id(node)
         if identity in self.done:
@@ -411,7 +230,7 @@ class _Reader:
             )
         if depth >= MAX_DEPTH:
             raise _too_deep(self.source, node.start_mark)
-        if node.tag != _QUOTED and node.tag != _TAG + ("map" if type(node) is nodes.MappingNode else "seq"):
+        if node.tag != _QUOTED and node.tag != TAG + ("map" if type(node) is nodes.MappingNode else "seq"):
             self.refuse_tag(node.tag)
         self.open.add(identity)
         self.path.append(self.key_of_value)
@@ -489,13 +308,13 @@ class _Reader:
                 return _NO_KEY
             text = with_variables
         value = (
-            _plain(text)
+            plain_value(text)
             if node.tag == _PLAIN
             else text
             if node.tag == _QUOTED
             else self.tagged(node.tag, text, written)
         )
-        if type(value) is _Bad:
+        if type(value) is InvalidScalar:
             value = self.fail(value.message(written), written)
         return _NO_KEY if value is UNREADABLE else value
 
@@ -513,11 +332,11 @@ class _Reader:
                 error.path = error.path or self.key_path()
                 self.errors.append(error)
                 return UNREADABLE
-        if tag in (_PLAIN, _QUOTED, _TAG + "str"):
+        if tag in (_PLAIN, _QUOTED, TAG + "str"):
             if written[:2] == "$." or written[:6] == "$self.":
                 return Reference(text, written, self.source, node.start_mark)
-            value = _plain(text) if tag == _PLAIN else text
-            if type(value) is _Bad:
+            value = plain_value(text) if tag == _PLAIN else text
+            if type(value) is InvalidScalar:
                 return self.fail(value.message(written), written)
         else:
             value = self.tagged(tag, text, written)
@@ -561,16 +380,16 @@ class _Reader:
 
     def tagged(self, tag: str, text: str, written: str) -> Any:
         """Return the value of a scalar with an explicit tag."""
-        kind = tag.removeprefix(_TAG)
+        kind = tag.removeprefix(TAG)
         if kind == "str":
             return text
-        if tag.startswith(_TAG) and kind in ("int", "float", "bool", "null", "timestamp"):
-            value = _construct(kind, text)
-            return self.fail(value.message(written), written) if type(value) is _Bad else value
+        if tag.startswith(TAG) and kind in ("int", "float", "bool", "null", "timestamp"):
+            value = construct(kind, text)
+            return self.fail(value.message(written), written) if type(value) is InvalidScalar else value
         return self.refuse_tag(tag)
 
     def refuse_tag(self, tag: str) -> EnvValue:
-        shown = tag.replace(_TAG, "!!")
+        shown = tag.replace(TAG, "!!")
         return self.fail(
             f"the tag {shown!r} is not allowed here",
             shown,
@@ -595,47 +414,7 @@ class _Reader:
         return UNREADABLE
 
 
-class _Bad:
-    """A scalar that looks like a number or a date but is not a valid one."""
-
-    __slots__ = ("kind", "reason", "text")
-
-    def __init__(self, kind: str, text: str, reason: str) -> None:
-        self.kind = kind
-        self.text = text
-        self.reason = reason
-
-    def message(self, written: str) -> str:
-        """Return what is wrong with it, without text that comes from the environment."""
-        shown = repr(written if len(written) < 60 else written[:57] + "...")
-        return f"{shown} is not a valid {self.kind}" + (f": {self.reason}" if written == self.text else "")
-
-
 _NO_KEY = object()
-_RESOLVERS = yaml.SafeLoader.yaml_implicit_resolvers
-_constructor = SafeConstructor()
-
-
-@lru_cache(maxsize=65536)
-def _plain(text: str) -> Any:
-    """Return the value of a scalar without quotes and tag. Values are immutable, so they can be cached."""
-    for tag, expression in _RESOLVERS.get(text[:1], ()):
-        if expression.match(text):
-            kind = tag.removeprefix(_TAG)
-            return _construct(kind, text) if kind not in ("merge", "value") else text
-    if _EXPONENT.fullmatch(text):
-        return _construct("float", text)
-    return text
-
-
-def _construct(kind: str, text: str) -> Any:
-    try:
-        if kind == "float" and _EXPONENT.fullmatch(text):
-            return float(text.replace("_", ""))
-        return getattr(_constructor, f"construct_yaml_{kind}")(nodes.ScalarNode(_TAG + kind, text))
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        name = {"int": "integer", "timestamp": "date"}.get(kind, kind)
-        return _Bad(name, text, str(error))
 
 
 def _mask(source: Source) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from machinable.config.reader import Mark, Source
+from machinable.config.nodes import Mark, Source
 from machinable.errors import MalformedText, Place
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from machinable.config.declaration import EMPTY, Block, Body, lay_block, open_block, parse_body
 from machinable.config.inheritance import ancestry
-from machinable.config.reader import MAX_DEPTH, TYPED, MappingNode, Source, described, read, without_hidden_values
+from machinable.config.nodes import MAX_DEPTH, TYPED, MappingNode, Source, described, without_hidden_values
+from machinable.config.reader import read
 from machinable.config.registry import Entry
 from machinable.errors import MachinableError, MalformedText, SeveralErrors, UnknownName, WrongType
 from machinable.serialization import as_plain, is_hidden

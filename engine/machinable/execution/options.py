@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from machinable.config.interpolation import Resolver
-from machinable.config.reader import MappingNode, Source, read
+from machinable.config.nodes import MappingNode, Source
+from machinable.config.reader import read
 from machinable.errors import (
     InvalidType,
     InvalidValue,

@@ -10,8 +10,8 @@ from hashlib import blake2b
 from itertools import zip_longest
 from typing import Any
 
-from machinable.config.reader import MappingNode
-from machinable.config.resolve import Resolved
+from machinable.config.nodes import MappingNode
+from machinable.config.resolved import Resolved
 from machinable.config.versions import elements_of
 from machinable.plan.request import Level
 from machinable.serialization import Plain, canonical, is_hidden

@@ -17,9 +17,10 @@ from msgspec.structs import replace
 from machinable import ids
 from machinable.config.inheritance import class_of
 from machinable.config.loader import Workspace
-from machinable.config.reader import MappingNode
+from machinable.config.nodes import MappingNode
 from machinable.config.registry import Entry
-from machinable.config.resolve import Origins, Resolved, find_component, resolve, undeclared
+from machinable.config.resolve import find_component, resolve, undeclared
+from machinable.config.resolved import Origins, Resolved
 from machinable.config.versions import elements_of, expand_lists
 from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors, UnknownName
 from machinable.plan.identity import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from machinable.config.resolve import Resolved
+from machinable.config.resolved import Resolved
 from machinable.errors import BadName, MachinableError, MalformedText, UnknownName, WrongType
 from machinable.plan.resources import parse_resources
 from machinable.plan.spec import Retries

@@ -1,0 +1,197 @@
+"""The nodes of a project file: values that know where they were written, and texts that describe them."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any, TypeAlias
+
+from machinable.errors import Place
+from machinable.serialization import is_hidden
+
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_VALUES",
+    "TYPED",
+    "UNREADABLE",
+    "EnvValue",
+    "MappingNode",
+    "Mark",
+    "ProjectScope",
+    "Reference",
+    "SequenceNode",
+    "Source",
+    "Tree",
+    "as_written",
+    "described",
+    "type_name",
+    "unwrapped",
+    "without_hidden_values",
+]
+
+Tree: TypeAlias = Any  # MappingNode | SequenceNode | scalar | Reference | EnvValue
+Mark: TypeAlias = Any  # a position of the YAML parser: line and column count from 0
+
+MAX_DEPTH = 200  # levels of nesting in a file; recursion this deep fits on the stack
+MAX_VALUES = 1_000_000  # values that aliases, includes and references may expand to
+TYPED = "<version>"  # file name for versions that were written in Python
+_LINE = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")  # the line ends of the YAML parser
+_KEY = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|(?:\$\{[^}]*\}|[^:,{}\[\]]|:(?!\s|$))+")
+_NAME = r"[^\s:'\"{},\[\]]"
+_HIDDEN_VALUE = re.compile(
+    rf"((?:^|[\s{{,.'\"])_(?:{_NAME}{{0,80}}(?!_){_NAME})?(?:['\"]\s*:\s*|\s*:\s+))(\S.*)$", re.MULTILINE
+)
+
+
+class ProjectScope:
+    """The project that a file belongs to; `$.` references in the file start at its `root`."""
+
+    __slots__ = ("name", "root")
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.root: Tree = None
+
+
+class Source:
+    """A text and the file name that messages show for it."""
+
+    __slots__ = ("_lines", "file", "scope", "text")
+
+    def __init__(self, file: str, text: str, scope: ProjectScope | None = None) -> None:
+        self.file = file
+        self.text = text
+        self.scope = scope or ProjectScope()
+        self._lines: list[str] | None = None
+
+    def _line(self, number: int) -> str:
+        if self._lines is None:
+            self._lines = _LINE.split(self.text)
+        return self._lines[number] if number < len(self._lines) else ""
+
+    def place(self, mark: Mark) -> Place:
+        """Return the place of a mark, with its line; values of hidden keys are left out of the line."""
+        excerpt = without_hidden_values(self._line(mark.line))
+        return Place(self.file, mark.line + 1, mark.column + 1, excerpt)
+
+    def key_text(self, mark: Mark) -> str:
+        """Return the key at a mark as it is written, without quotes."""
+        found = _KEY.match(self._line(mark.line)[mark.column :])
+        text = found[0].strip() if found else ""
+        return text[1:-1] if text[:1] in ("'", '"') and text[-1:] == text[0] and len(text) > 1 else text
+
+    def place_of_index(self, position: int) -> Place:
+        """Return the place of the character at an index of the text."""
+        before = _LINE.split(self.text[:position])
+        return Place(self.file, len(before), len(before[-1]) + 1, self._line(len(before) - 1))
+
+
+class MappingNode(dict[Any, Any]):
+    """A mapping with the position of each key in `marks`."""
+
+    __slots__ = ("marks", "optional", "source")
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.source = source
+        self.marks: dict[Any, Mark] = {}
+        self.optional: set[str] = set()  # keys written as `name?`
+
+    def place(self, key: Any) -> Place:
+        """Return the place of a key."""
+        return self.source.place(self.marks[key])
+
+
+class SequenceNode(list[Any]):
+    """A list with the position of each element in `marks`."""
+
+    __slots__ = ("marks", "source")
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.source = source
+        self.marks: list[Mark] = []
+
+    def place(self, index: int) -> Place:
+        """Return the place of an element."""
+        return self.source.place(self.marks[index])
+
+
+class Reference:
+    """A reference to another value: text that begins with `$.` or `$self.`.
+
+    `text` has variables replaced; `written` is the text as it stands in the file.
+    """
+
+    __slots__ = ("mark", "source", "text", "written")
+
+    def __init__(self, text: str, written: str, source: Source, mark: Mark) -> None:
+        self.text = text
+        self.written = written
+        self.source = source
+        self.mark = mark
+
+    @property
+    def place(self) -> Place:
+        """The place of the reference."""
+        return self.source.place(self.mark)
+
+
+class EnvValue:
+    """A scalar that contains environment variables: its value, and the text as written."""
+
+    __slots__ = ("value", "written")
+
+    def __init__(self, value: Any, written: str) -> None:
+        self.value = value
+        self.written = written
+
+
+def without_hidden_values(text: str) -> str:
+    """Return the text with the values of hidden keys replaced by `…`."""
+    return _HIDDEN_VALUE.sub(r"\1…", text)
+
+
+UNREADABLE = EnvValue(None, "")  # in place of a value with an error, which is reported once
+
+
+def unwrapped(value: Tree) -> Tree:
+    """Return the value of an `EnvValue`, and any other value unchanged."""
+    return value.value if type(value) is EnvValue else value
+
+
+def as_written(node: Tree) -> str:
+    """Return a value as written in its file: references and variables unresolved, hidden values left out."""
+    if isinstance(node, (Reference, EnvValue)):
+        return node.written
+    if isinstance(node, dict):
+        return "{" + ", ".join(f"{k}: {'…' if is_hidden(k) else as_written(v)}" for k, v in node.items()) + "}"
+    if isinstance(node, list):
+        return "[" + ", ".join(as_written(item) for item in node) + "]"
+    return repr(node)
+
+
+def type_name(value: Tree) -> str:
+    """Return the type of a value in words. The value itself is not shown, because it may be a secret."""
+    value = unwrapped(value)
+    if isinstance(value, Reference):
+        return "a reference"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, (datetime.date, datetime.time)):
+        return "a date"
+    return "null" if value is None else {str: "a string", bool: "a boolean"}.get(type(value), "a number")
+
+
+def described(value: Tree) -> str:
+    """Return a short form of a value for messages, as written in its file."""
+    if isinstance(value, Reference):
+        return f"the reference {value.written!r}"
+    if isinstance(value, EnvValue):
+        return f"the string {value.written!r}"
+    if value is None or isinstance(value, (list, dict)):
+        return type_name(value)
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,281 @@
+"""The configuration of one use of a component, and where each of its values was set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from machinable.config.declaration import Body
+from machinable.config.inheritance import ancestry
+from machinable.config.interpolation import Resolver
+from machinable.config.merge import Overlay
+from machinable.config.mixins import MixinUse
+from machinable.config.nodes import TYPED, MappingNode, Reference, SequenceNode, as_written, without_hidden_values
+from machinable.config.registry import Entry
+from machinable.config.versions import VersionLayer, visible
+from machinable.errors import MissingKey, Place, UnknownName
+from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
+
+__all__ = ["OriginLayer", "Origins", "Resolved", "place_in_file", "place_in_layer"]
+
+
+class OriginLayer(Struct, frozen=True):
+    """One layer that sets a value: its name, the place (None for versions from Python), and the value as written."""
+
+    layer: str
+    place: Place | None
+    text: str
+
+
+class Resolved:
+    """The configuration of one use of a component.
+
+    Attributes:
+        component: The canonical name.
+        module: The import path.
+        config: The configuration as plain data, including hidden keys.
+        reserved: The values of reserved keys (`_seed_`, …), resolved.
+        class_name: The value of `_class_`.
+        evaluate: Whether calls are evaluated.
+        elements: The elements of the version in order, as plain data.
+        versions: The elements that are text.
+        warnings: Possible mistakes.
+
+    It must not be changed: uses of one component share equal parts.
+    """
+
+    def __init__(
+        self,
+        entry: Entry,
+        uses: Sequence[MixinUse],
+        class_name: str | None,
+        bottom: Sequence[MixinUse],
+        layers: Sequence[VersionLayer | MixinUse],
+        values: Mapping[Any, Any],
+    ) -> None:
+        self.entry = entry
+        self.component = entry.name
+        self.module = entry.import_path
+        self.uses = tuple(uses)
+        self.class_name = class_name
+        self.evaluate = True
+        self.elements: Sequence[Any] = ()
+        self.versions: list[str] = []
+        self.warnings: list[str] = []
+        self.reserved: dict[str, Plain] = {}
+        self.config: dict[str, Plain] = {}
+        self._bottom = bottom
+        self._version_layers = layers
+        self._values = values
+        self.uses_environment = False
+        self._stored: dict[str, Plain] | None = None
+
+    @property
+    def mixins(self) -> list[dict[str, str]]:
+        """The mixins in list order: name, origin, and the attribute if given."""
+        return [
+            {"name": use.name, "origin": use.origin} | ({"attribute": use.attribute} if use.attribute else {})
+            for use in self.uses
+        ]
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether a version changes the declared configuration."""
+        return bool(self._version_layers)
+
+    @property
+    def stored(self) -> dict[str, Plain]:
+        """The configuration for printing and storing: without hidden keys, secrets as written. Must not be changed."""
+        if self._stored is None:
+            if self.uses_environment:
+                self._stored = Resolver(self._values, self.component).copy(stored=True)
+            else:
+                self._stored = without_hidden(self.config)
+        return self._stored
+
+    def to_dict(self, hidden: bool = True) -> dict[str, Plain]:
+        """Return the configuration as plain data, without reserved keys and version blocks.
+
+        Args:
+            hidden: Whether to include hidden keys. False returns what may be printed and stored.
+        """
+        return as_plain(self.config if hidden else self.stored)  # type: ignore[no-any-return]
+
+    def mixin_only_keys(self) -> frozenset[str]:
+        """Return the top-level keys that only mixins set."""
+        if not self.uses:
+            return frozenset()
+        added = {key for use in self.uses for one in ancestry(use.entry) for key in one.body.values}
+        own = {key for one in ancestry(self.entry) for key in one.body.values}
+        own |= {key for layer in self._version_layers if isinstance(layer, VersionLayer) for key in layer.body.values}
+        return frozenset(added - own)
+
+    def bodies(self) -> list[Mapping[Any, Any]]:
+        """Return the values of each layer, lowest first."""
+        return [body.values for _, body, _ in self._layers()]
+
+    def _layers(self) -> list[tuple[str, Body, Any]]:
+        result: list[tuple[str, Body, Any]] = []
+
+        def mixin(use: MixinUse) -> None:
+            result.extend((f"mixin {use.name}", one.body, None) for one in ancestry(use.entry))
+
+        for use in reversed(self._bottom):
+            mixin(use)
+        result.extend((one.name, one.body, None) for one in ancestry(self.entry))
+        for layer in self._version_layers:
+            if isinstance(layer, MixinUse):
+                mixin(layer)
+            else:
+                result.extend((layer.label, part, layer.given) for part in layer.body.parts)
+        return result
+
+    def explain(self, key: str) -> list[OriginLayer]:
+        """Return the layers that set a value, lowest first; the last one takes effect.
+
+        Args:
+            key: Dotted path; elements of a list as `[0]` or `.0`.
+
+        Raises:
+            MissingKey: The configuration has no such key.
+        """
+        parts = self._parts(key)
+        hidden = any(map(is_hidden, parts))
+        links = []
+        for label, body, _ in self._layers():
+            found = place_in_layer(body.values, parts)
+            if found is not None:
+                place, text = found
+                links.append(OriginLayer(label, place_in_file(place), "…" if hidden else text))
+        return links
+
+    def _parts(self, key: str) -> list[Any]:
+        """Return the keys and indices of a dotted path; a key may contain dots."""
+        texts = key.replace("[", ".").replace("]", "").split(".")
+        result: list[Any] = []
+        node: Any = self.config
+        position = 0
+        while position < len(texts):
+            if isinstance(node, dict):
+                names = {str(name): name for name in node}
+                end = next(
+                    (end for end in range(position + 1, len(texts) + 1) if ".".join(texts[position:end]) in names), 0
+                )
+                if not end:
+                    above = texts[:position]
+                    raise UnknownName(
+                        "key",
+                        ".".join(texts[: position + 1]),
+                        [".".join([*above, name]) for name in names],
+                        at=self.entry.place,
+                        path=self.component,
+                    )
+                result.append(names[".".join(texts[position:end])])
+                position = end
+            elif isinstance(node, list) and texts[position].isdecimal() and int(texts[position]) < len(node):
+                result.append(int(texts[position]))
+                position += 1
+            else:
+                raise MissingKey(
+                    f"no key {key!r}",
+                    at=self.entry.place,
+                    path=self.component,
+                    given=key,
+                    todo=f"The configuration ends at {'.'.join(texts[:position])!r}.",
+                )
+            node = node[result[-1]]
+        return result
+
+    def origin(self, key: str) -> str:
+        """Return where a value was set in the highest layer that has it, such as `machinable.yaml:12:7`.
+
+        For values from Python this is the version element, and for values copied by a reference the reference.
+
+        Raises:
+            MissingKey: The configuration has no such key.
+        """
+        parts = self._parts(key)
+        for _, body, given in reversed(self._layers()):
+            found = place_in_layer(body.values, parts)
+            if found is not None:
+                place = place_in_file(found[0])
+                if place is not None:
+                    return f"{place.file}:{place.line}:{place.column}"
+                return without_hidden_values(given) if isinstance(given, str) else visible(given)
+        raise MissingKey(f"no layer sets {key!r}", at=self.entry.place, path=self.component, given=key)
+
+    def reserved_place(self, key: str, *parts: str | int) -> Place | None:
+        """Return the place of a reserved key, or of a key below it, in the highest layer that has it.
+
+        None for values from Python, and for values copied by a reference.
+        """
+        for _, body, _ in reversed(self._layers()):
+            found = place_in_layer(body.reserved, [key, *parts])
+            if found is not None:
+                return place_in_file(found[0] if parts else body.place(key))
+        return None
+
+    def place(self, key: str) -> Place | None:
+        """Return the place that `origin` names, or None for values from Python."""
+        parts = self._parts(key)
+        for _, body, _ in reversed(self._layers()):
+            found = place_in_layer(body.values, parts)
+            if found is not None:
+                return place_in_file(found[0])
+        return None
+
+
+def place_in_file(place: Place | None) -> Place | None:
+    """Return the place, or None if it is in the text of a version."""
+    return place if place is not None and place.file != TYPED else None
+
+
+class Origins(Mapping[str, str]):
+    """A mapping from dotted paths to where they were set: computed on access, and pickled as a plain dict."""
+
+    __slots__ = ("_resolved",)
+
+    def __init__(self, resolved: Resolved) -> None:
+        self._resolved = resolved
+
+    def __getitem__(self, path: str) -> str:
+        return self._resolved.origin(path)
+
+    def __iter__(self) -> Iterator[str]:
+        config = self._resolved.config
+        waiting = [(str(key), value) for key, value in reversed(config.items()) if "." not in str(key)]
+        while waiting:
+            path, value = waiting.pop()
+            yield path
+            if isinstance(value, dict):
+                waiting += [(f"{path}.{key}", item) for key, item in reversed(value.items()) if "." not in str(key)]
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+def place_in_layer(values: Any, parts: Sequence[Any]) -> tuple[Place | None, str] | None:
+    """Return place and text of a value in a layer, or None if the layer does not set it."""
+    node = values
+    place: Place | None = None
+    for key in parts:
+        if isinstance(node, Overlay):
+            if key not in node.over:
+                place, node = node.reference.place, node.reference
+                break
+            node = node.over
+        if isinstance(node, Reference):
+            break
+        if isinstance(node, dict) and key in node:
+            place = node.place(key) if isinstance(node, MappingNode) and key in node.marks else None
+        elif isinstance(node, list) and type(key) is int and key < len(node):
+            place = node.place(key) if isinstance(node, SequenceNode) else place
+        else:
+            return None
+        node = node[key]
+    return place, as_written(node.reference if isinstance(node, Overlay) else node)
