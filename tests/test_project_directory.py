@@ -36,7 +36,7 @@ def test_a_directory_without_a_project_file_is_told_with_what_to_do(tmp_path: Pa
             Project(directory).resolve("c")
         assert isinstance(caught.value, MissingFile)
         assert str(caught.value) == (
-            f"no machinable.yaml in {directory}\n  Go to the directory of your project, or begin one: machinable init"
+            f"no machinable.yaml in {directory}\n  Go to the directory of your project, or create one: machinable init"
         )
 
 

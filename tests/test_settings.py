@@ -58,12 +58,12 @@ def test_a_storage_comes_with_or_without_a_backup(call: Any, project: dict[str, 
     ("options", "kind", "message"),
     [
         ({"limt": 1}, UnknownName, "Did you mean 'limit'?"),
-        ({"limit": "much"}, InvalidValue, "the limit of code_backup is 'much'"),
-        ({"limit": 0}, InvalidValue, "the limit of code_backup is 0"),
-        ({"limit": True}, InvalidValue, "the limit of code_backup is True"),
-        ({"limit": float("inf")}, InvalidValue, "the limit of code_backup is inf"),
-        ({"ignore": [3]}, InvalidType, r"what code_backup is to ignore is \[3\]"),
-        ({"scan": "no"}, InvalidType, "whether code_backup is to scan is True or False, not 'no'"),
+        ({"limit": "much"}, InvalidValue, "invalid limit of code_backup: 'much'"),
+        ({"limit": 0}, InvalidValue, "invalid limit of code_backup: 0"),
+        ({"limit": True}, InvalidValue, "invalid limit of code_backup: True"),
+        ({"limit": float("inf")}, InvalidValue, "invalid limit of code_backup: inf"),
+        ({"ignore": [3]}, InvalidType, r"`ignore` of code_backup takes a list of patterns, not \[3\]"),
+        ({"scan": "no"}, InvalidType, "`scan` of code_backup takes True or False, not 'no'"),
     ],
 )
 def test_options_of_a_backup_that_mean_nothing_are_refused(

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, told so that a person knows what to do next.
+"""The errors of machinable. Each says what was given, what was expected, where, and what to do next.
 
     MachinableError
     ├── ConfigurationError          machinable.yaml, a version, a setting                     exit code 2
@@ -21,7 +21,7 @@
     │   ├── CallFailed…             ArithmeticTypeError (TypeError), NumberTooLarge (OverflowError),
     │   └── EndlessCall             also RecursionError
     ├── StorageError                bytes with names                                          exit code 3
-    │   ├── StorageUnavailable      also OSError: not there, not writable, a file
+    │   ├── StorageUnavailable      also OSError: missing, not writable, a file
     │   ├── NotStored               also KeyError: no such execution or trial
     │   ├── MissingArtifact         also FileNotFoundError
     │   ├── ArtifactExists          also FileExistsError
@@ -31,7 +31,7 @@
     ├── Refused                     also RuntimeError: nothing was started                    exit code 3
     └── TrialsFailed                also RuntimeError: `execution` is attached                exit code 1
 
-Raise where the facts are, with the facts; the text is made when somebody reads it.
+Raise where the facts are, with the facts; the text is composed when it is read.
 """
 
 from __future__ import annotations
@@ -78,7 +78,14 @@ __all__ = [
 
 
 class Place(NamedTuple):
-    """Where something was written; lines and columns count from 1, and `excerpt` is that line of the file."""
+    """A position in a file.
+
+    Attributes:
+        file: The file.
+        line: The line, from 1.
+        column: The column, from 1.
+        excerpt: The text of the line.
+    """
 
     file: str
     line: int
@@ -90,7 +97,7 @@ class Place(NamedTuple):
 
 
 def near_names(given: object, known: Iterable[object], limit: int = 3) -> list[str]:
-    """Those of the known names that the given one was probably meant to be, the nearest first."""
+    """Return the known names that resemble the given one, nearest first."""
     from difflib import get_close_matches  # 4 ms, and only errors need it
 
     names = [str(name) for name in known]
@@ -101,7 +108,7 @@ def near_names(given: object, known: Iterable[object], limit: int = 3) -> list[s
 
 
 def did_you_mean(near: Iterable[str]) -> str:
-    """What offers near names."""
+    """Return the question that offers near names."""
     return f"Did you mean {' or '.join(map(repr, near))}?"
 
 
@@ -109,12 +116,13 @@ class MachinableError(Exception):
     """The root of all errors of machinable.
 
     Attributes:
-        message: one line that says what is wrong, with what was given.
-        at: the place the reader must look at, if it is a place in a file.
-        path: the key path down to it, dotted as in the file.
-        given, known: what was given, and what would have been valid.
-        details: further lines, printed below the place.
-        todo: what to do next.
+        message: One line that says what is wrong, with the value given.
+        at: The position in a file to look at, if there is one.
+        path: The key path, dotted as in the file.
+        given: The value given.
+        known: The valid values.
+        details: Further lines, printed below the position.
+        todo: What to do next.
     """
 
     exit_code = 2
@@ -140,7 +148,7 @@ class MachinableError(Exception):
         self.todo = todo
 
     def advice(self) -> str | None:
-        """What to do next, as a sentence, or None."""
+        """Return what to do next as a sentence, or None."""
         return self.todo
 
     def __str__(self) -> str:
@@ -150,7 +158,7 @@ class MachinableError(Exception):
         if self.at and self.at.excerpt.strip():
             number = str(self.at.line)
             excerpt = self.at.excerpt.rstrip()
-            start = max(0, self.at.column - 80)  # a line of a thousand characters is shown around its caret
+            start = max(0, self.at.column - 80)  # of a long line, the part around the caret
             shown = ("…" if start else "") + excerpt[start : start + 110] + ("…" if excerpt[start + 110 :] else "")
             indent = "".join("\t" if c == "\t" else " " for c in excerpt[start : self.at.column - 1])
             lines.append(f"    {number} | {shown}")
@@ -174,7 +182,7 @@ class MachinableError(Exception):
     __hash__ = Exception.__hash__
 
     def as_data(self) -> dict[str, Any]:
-        """The error as plain data, for `--json`."""
+        """Return the error as plain data, for `--json`."""
         return {
             "type": type(self).__name__,
             "message": self.message,
@@ -202,11 +210,11 @@ class ConfigurationError(MachinableError):
 
 
 class MalformedText(ConfigurationError, ValueError):
-    """A text that does not have the form it must have."""
+    """A text of the wrong form."""
 
 
 class UnknownName(ConfigurationError, KeyError):
-    """A name that nobody declared; offers the nearest ones, else all, else says that there are none."""
+    """A name that is not declared; offers the nearest names, else all, else says that there are none."""
 
     def __init__(
         self,
@@ -237,7 +245,7 @@ class UnknownName(ConfigurationError, KeyError):
 
 
 class MissingKey(ConfigurationError, KeyError):
-    """A reference to a key that is not there."""
+    """A reference to a missing key."""
 
 
 class MissingIndex(ConfigurationError, IndexError):
@@ -245,11 +253,11 @@ class MissingIndex(ConfigurationError, IndexError):
 
 
 class WrongType(ConfigurationError, TypeError):
-    """A value of a kind that is not allowed in its place."""
+    """A value of a type that is not allowed in its position."""
 
 
 class UndefinedName(ConfigurationError, NameError):
-    """A name in the arguments of a config method that means nothing there."""
+    """A name without a meaning in the arguments of a config method."""
 
 
 class MissingMember(ConfigurationError, AttributeError):
@@ -257,11 +265,11 @@ class MissingMember(ConfigurationError, AttributeError):
 
 
 class MissingFile(ConfigurationError, FileNotFoundError):
-    """A project file, an included file, a version file or an imported project that is not there."""
+    """A missing project file, included file, version file or imported project."""
 
 
 class ImportFailed(ConfigurationError, ImportError):
-    """A component's module that does not import; the original error is its cause."""
+    """A module of a component that cannot be imported; the original error is its cause."""
 
 
 class SeveralErrors(ConfigurationError, ValueError):
@@ -280,7 +288,7 @@ class SeveralErrors(ConfigurationError, ValueError):
 
     @staticmethod
     def raise_any(errors: Sequence[MachinableError]) -> None:
-        """Raise the only error as itself, several as one, none not at all."""
+        """Raise a single error as it is, and several as one; do nothing without errors."""
         if len(errors) == 1:
             raise errors[0]
         if errors:
@@ -300,7 +308,7 @@ class InvalidType(UsageError, TypeError):
 
 
 class NotAvailable(UsageError, AttributeError, RuntimeError):
-    """Something that is not there yet, or not here."""
+    """Something that does not exist yet, or not in this environment."""
 
 
 class AccessError(MachinableError):
@@ -318,7 +326,7 @@ class ArithmeticTypeError(AccessError, TypeError):
 
 
 class NumberTooLarge(AccessError, OverflowError):
-    """A power that would not end in the arguments of a config method."""
+    """A power in the arguments of a config method that is too large to compute."""
 
 
 class EndlessCall(AccessError, RecursionError):
@@ -326,17 +334,17 @@ class EndlessCall(AccessError, RecursionError):
 
 
 class StorageError(MachinableError):
-    """Something about stored bytes."""
+    """An error of stored data."""
 
     exit_code = 3
 
 
 class StorageUnavailable(StorageError, OSError):
-    """A storage that is not there, cannot be written, or is not a storage."""
+    """A storage that does not exist, cannot be written, or is not a storage."""
 
 
 class NotStored(StorageError, KeyError):
-    """No such execution, trial or record in a storage."""
+    """A missing execution, trial or record."""
 
 
 class MissingArtifact(StorageError, FileNotFoundError):
@@ -344,11 +352,11 @@ class MissingArtifact(StorageError, FileNotFoundError):
 
 
 class ArtifactExists(StorageError, FileExistsError):
-    """An artifact that would be overwritten without being asked to."""
+    """An artifact that exists and may not be overwritten."""
 
 
 class BadName(StorageError, ValueError):
-    """A name of an artifact that has no known extension or leaves its folder."""
+    """A name of an artifact without a known extension, or one that leaves its folder."""
 
 
 class WrongKind(StorageError, TypeError):
@@ -360,13 +368,18 @@ class Damaged(StorageError, ValueError):
 
 
 class Refused(MachinableError, RuntimeError):
-    """Nothing was started, because it could not have ended well."""
+    """Nothing was started, as it could not succeed."""
 
     exit_code = 3
 
 
 class TrialsFailed(MachinableError, RuntimeError):
-    """Trials of an execution failed; all others have run. `execution` is the execution, `executions` those that ran."""
+    """Trials of an execution failed; the others have run.
+
+    Attributes:
+        execution: The execution.
+        executions: All executions that ran.
+    """
 
     exit_code = 1
 

@@ -1,6 +1,6 @@
-"""Names and seeds: an execution's id encodes its seed, and a trial's seed and uid follow from both and its key.
+"""Ids and seeds: the id of an execution encodes its seed, from which the seeds and uids of its trials follow.
 
-So a trial keeps its seed whatever else is in the plan, and an id is all that is needed to draw the same numbers again.
+A trial has the same seed whatever else is in the plan, and the id suffices to draw the same numbers again.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ LENGTH = 6
 LOWEST = 62 ** (LENGTH - 1)
 HIGHEST = 62**LENGTH - 1
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
-_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]  # two digits at once take half the time
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]  # two digits at once halve the time
 _T = TypeVar("_T", int, str)
 _FOLDER = re.compile(r"([1-9A-Za-z][0-9A-Za-z]{5})(?:-(?!1\Z)([1-9][0-9]*))?", re.ASCII)
 
 
 def encode(number: int, length: int = LENGTH) -> str:
-    """The number in base 62, most significant digit first, zeros in front up to `length`."""
+    """Return the number in base 62, most significant digit first, padded with zeros to `length`."""
     pairs = []
     while number:
         number, pair = divmod(number, 62 * 62)
@@ -49,10 +49,10 @@ def encode(number: int, length: int = LENGTH) -> str:
 
 
 def decode(text: str) -> int:
-    """The seed that an execution id stands for: `OY1p1o` → 22490017876.
+    """Return the seed that an execution id stands for: `OY1p1o` → 22490017876.
 
     Raises:
-        InvalidValue: the text is not an id.
+        InvalidValue: The text is not an id.
     """
     identifier, run = parse_folder_name(text)
     if run != 1:
@@ -66,10 +66,10 @@ def decode(text: str) -> int:
 
 
 def parse_folder_name(text: str) -> tuple[str, int]:
-    """The id and the number of the run: `OY1p1o` → `("OY1p1o", 1)`, `OY1p1o-2` → `("OY1p1o", 2)`.
+    """Return the id and the run number in a folder name: `OY1p1o` → `("OY1p1o", 1)`, `OY1p1o-2` → `("OY1p1o", 2)`.
 
     Raises:
-        InvalidValue: the text is neither an id nor an id with a rerun suffix.
+        InvalidValue: The text is neither an id nor an id with a rerun suffix.
     """
     match = _FOLDER.fullmatch(text)
     if match is None:
@@ -83,24 +83,24 @@ def parse_folder_name(text: str) -> tuple[str, int]:
 
 
 def is_folder_name(text: str) -> bool:
-    """Whether the folder of an execution can have that name."""
+    """Return whether a name can be that of the folder of an execution."""
     return _FOLDER.fullmatch(text) is not None
 
 
 def folder_name(identifier: str, run: int) -> str:
-    """The name of an execution's folder: the id, from the second run on with a suffix."""
+    """Return the name of the folder of an execution: the id, with a suffix from the second run on."""
     return identifier if run == 1 else f"{identifier}-{run}"
 
 
 def seed_of(seed: object) -> int:
-    """The execution seed that `seed=` asks for.
+    """Return the seed of an execution for the argument `seed`.
 
     Args:
-        seed: None (drawn by the operating system), an int (mapped into the range of ids), an execution id.
+        seed: None (drawn by the operating system), an int (mapped into the range of ids), or an execution id.
 
     Raises:
-        InvalidValue: a text that is not an id.
-        InvalidType: a bool or anything else.
+        InvalidValue: A text is not an id.
+        InvalidType: The seed is a bool or of another type.
     """
     if seed is None:
         return random.SystemRandom().randint(LOWEST, HIGHEST)
@@ -114,10 +114,12 @@ def seed_of(seed: object) -> int:
 
 
 def seed_of_text(text: str) -> int | str:
-    """The seed that a text from a command line or a variable means: digits are a number, `id:…` and all else an id.
+    """Return the seed in a text of a command line or a variable: digits are a number, everything else is an id.
+
+    An id of digits only is written `id:…`.
 
     Raises:
-        InvalidValue: it is neither.
+        InvalidValue: The text is neither.
     """
     if re.fullmatch(r"[-+]?[0-9]+", text, re.ASCII):
         return int(text)
@@ -133,29 +135,29 @@ def seed_of_text(text: str) -> int | str:
 
 
 def _draw(head: str, tail: str) -> int:
-    digest = blake2b(f"{head}{tail}]".encode("ascii"), digest_size=16).digest()
-    return int.from_bytes(digest, "big")
+    hashed = blake2b(f"{head}{tail}]".encode("ascii"), digest_size=16).digest()
+    return int.from_bytes(hashed, "big")
 
 
 def level_seed(execution_seed: int, label: str) -> int:
-    """The seed that all trials of a level (of `repeat` or `split`) share, 31 bit."""
+    """Return the seed (31 bit) that all trials of a level of `repeat` or `split` share."""
     return _draw(canonical([execution_seed, "level", label])[:-1], "") % 2**31
 
 
 def seed_of_content(content: str) -> int:
-    """The seed of what is computed for whoever needs it (31 bit): the same in every execution."""
+    """Return the seed (31 bit) of a required component, which is the same in every execution."""
     return _draw(canonical(["seed", content])[:-1], "") % 2**31
 
 
 def assign(execution_seed: int, keys: Sequence[str], chosen: Sequence[int | None]) -> list[tuple[int, str]]:
-    """Seed (31 bit) and uid (12 characters) of each trial, unique in the plan and independent of its order.
+    """Return the seed (31 bit) and uid (12 characters) of each trial, unique in the plan and independent of its order.
 
-    Trials are taken in the order of their keys' canonical JSON; each gets the first draw that no earlier one has.
+    Trials draw in the order of their keys; each gets the first draw that no earlier one has.
 
     Args:
-        execution_seed: that of the plan.
-        keys: the canonical JSON of what tells the trials apart, all different.
-        chosen: seeds that were set by hand; they are used as they are and block nobody else's draw.
+        execution_seed: The seed of the execution.
+        keys: The canonical JSON that distinguishes the trials, all different.
+        chosen: Seeds set by the user; they are used as they are and do not affect other draws.
     """
     result: list[tuple[int, str]] = [(0, "")] * len(keys)
     seeds: set[int] = set()
@@ -166,7 +168,7 @@ def assign(execution_seed: int, keys: Sequence[str], chosen: Sequence[int | None
 
 
 def assign_one(execution_seed: int, key: str, chosen: int | None, seeds: set[int], uids: set[str]) -> tuple[int, str]:
-    """Seed and uid of one trial, see `assign`; those that others have are in the sets, to which its own are added."""
+    """Return the seed and uid of one trial, see `assign`; the sets hold those already taken, and its own are added."""
     if chosen is None:
         chosen = _first_free(execution_seed, "seed", key, seeds, lambda draw: draw % 2**31)
     return chosen, _first_free(execution_seed, "uid", key, uids, lambda draw: encode(draw % 62**12, 12))

@@ -1,4 +1,4 @@
-"""A project: a directory with a machinable.yaml. Reads its files and hands their text to the configuration."""
+"""A project: a directory with a machinable.yaml, whose files are read for the configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Project:
     """A directory with a machinable.yaml.
 
     Args:
-        path: the directory; default: the working directory.
+        path: The directory; the working directory by default.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -32,14 +32,15 @@ class Project:
 
     @property
     def name(self) -> str:
-        """The project's name: as declared, else that of its directory."""
+        """The declared name of the project, else that of its directory."""
         return self.workspace().main.name or os.path.basename(self.path) or "project"
 
     def workspace(self) -> Workspace:
-        """The parsed declarations; read again when a file or a variable that was used has changed.
+        """Return the parsed declarations; they are read again when a file or variable that was used has changed.
 
         Raises:
-            MissingFile: there is no machinable.yaml. ConfigurationError: something in it is wrong.
+            MissingFile: There is no machinable.yaml.
+            ConfigurationError: The file has an error.
         """
         if self._workspace is None or self._changed():
             self._workspace = None
@@ -52,7 +53,7 @@ class Project:
                     raise MissingFile(
                         f"no {FILE} in {self.path}",
                         given=self.path,
-                        todo="Go to the directory of your project, or begin one: machinable init",
+                        todo="Go to the directory of your project, or create one: machinable init",
                     ) from None
                 raise
         return self._workspace
@@ -61,22 +62,22 @@ class Project:
         return any(one is not None and one.changed() for one in (self._files, self._environment))
 
     def resolve(self, name: str, version: Any = None, task_versions: Sequence[Any] = ()) -> Resolved:
-        """The configuration of one use of a component.
+        """Return the configuration of one use of a component.
 
         Args:
-            name: any name that the component has.
-            version: None, "~name", "_mixin_", a mapping, YAML text, a file, or a tuple of such, merged left to right.
-            task_versions: versions of the task, below `version`, in order.
+            name: A name of the component.
+            version: None, "~name", "_mixin_", a mapping, YAML text, a file, or a tuple of these, merged left to right.
+            task_versions: Versions of the task, below `version`, in order.
 
         Raises:
-            ConfigurationError: the project or this use is wrong; the message says where and what to do.
-            InvalidType: a name that is no text.
+            ConfigurationError: The project or this use of the component has an error.
+            InvalidType: The name is not text.
         """
         if not isinstance(name, str):
             raise InvalidType(
-                f"a component is named by text, not by {name!r}",
+                f"the name of a component is text, not {name!r}",
                 given=name,
-                todo="Use the name that it has in machinable.yaml.",
+                todo="Use its name in machinable.yaml.",
             )
         if isinstance(task_versions, (str, Mapping)):
             raise InvalidType(
@@ -88,7 +89,7 @@ class Project:
 
 
 class _Directory:
-    """The files of a project, each remembered as it was when it was read."""
+    """The files of a project, with the state in which they were read."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -118,7 +119,7 @@ class _Directory:
 
 
 class _Environment(Mapping[str, str]):
-    """The environment's variables; remembers which were asked for."""
+    """The environment variables, with those that were read."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables

@@ -1,6 +1,7 @@
-"""Plain data: the values that configurations, rows and results are made of, and their one way into JSON.
+"""Plain data, of which configurations, rows and results consist, and its JSON.
 
-Plain are None, bool, int, float, text, dates and times, lists and mappings of such; tuples where a caller allows them.
+Plain are None, bool, int, float, text, dates and times, lists and mappings of these, and tuples where the caller
+allows them.
 Canonical JSON is that of Python's standard library with three substitutions, undone when reading:
 
     a tuple                                 {"__tuple__": [...]}
@@ -33,7 +34,7 @@ __all__ = [
     "without_hidden",
 ]
 
-Plain: TypeAlias = Any  # recursive types are beyond what the checker can follow here
+Plain: TypeAlias = Any  # mypy does not handle the recursive type
 
 _SCALARS = frozenset({type(None), bool, int, float, str})
 _DATES = (datetime.date, datetime.time)  # a datetime is a date
@@ -41,22 +42,22 @@ _MARKS = frozenset({"__tuple__", "__date__", "__map__"})
 
 
 def as_plain(value: Any, path: str = "", *, tuples: bool = False) -> Plain:
-    """The value as plain data that shares nothing mutable with it.
+    """Return the value as plain data that shares nothing mutable with it.
 
-    numpy scalars become numbers and arrays lists (numpy is not imported for that), subclasses of text and numbers
-    become what they derive from, tuples become lists unless `tuples`.
+    Scalars of numpy become numbers and arrays lists (without importing numpy), subclasses of text and numbers become
+    their base class, tuples become lists unless `tuples`.
 
     Args:
-        value: anything.
-        path: the key path of the value, for the error.
+        value: The value.
+        path: The key path of the value, for the error.
 
     Raises:
-        WrongType: something in it is not plain; the message names its key path.
+        WrongType: A part of it is not plain; the error has its key path.
     """
     kind = type(value)
     if kind in _SCALARS:
         return value
-    if kind is dict or isinstance(value, Mapping):  # an abstract class is slow to ask
+    if kind is dict or isinstance(value, Mapping):  # isinstance of an abstract class is slow
         return {_key(k, path): as_plain(value[k], _below(path, k), tuples=tuples) for k in value}
     if kind is list:
         return [as_plain(v, f"{path}[{i}]", tuples=tuples) for i, v in enumerate(value)]
@@ -79,7 +80,7 @@ def as_plain(value: Any, path: str = "", *, tuples: bool = False) -> Plain:
         f"{_short(value)} is not plain data",
         path=path or None,
         given=value,
-        todo="Plain are None, bool, int, float, text, dates, lists and mappings; numpy values turn into these.",
+        todo="Use None, bool, int, float, text, dates, lists or mappings; numpy values are converted.",
     )
 
 
@@ -100,13 +101,13 @@ def _below(path: str, key: object) -> str:
 def _short(value: object) -> str:
     try:
         text = repr(value)
-    except Exception:  # a broken __repr__ must not hide what the message is about
+    except Exception:  # a broken __repr__ must not hide the message
         text = "a value"
     return f"{text if len(text) <= 60 else text[:57] + '...'} of type {type(value).__name__}"
 
 
 def encode(value: Plain) -> Any:
-    """Plain data with the three substitutions, ready for `json`."""
+    """Return plain data with the three substitutions, ready for `json`."""
     kind = type(value)
     if kind in _SCALARS:
         return value
@@ -127,13 +128,13 @@ def encode(value: Plain) -> Any:
 
 
 def _encode_pairs(value: Mapping[Any, Any]) -> dict[str, Any]:
-    """A mapping with keys that are not text, or that could be taken for one of the substitutions."""
+    """Return the substitute of a mapping with keys that are not text, or that resembles a substitution."""
     pairs = [[encode(key), encode(item)] for key, item in value.items()]
     return {"__map__": sorted(pairs, key=lambda pair: _dump_sorted(pair[0]))}
 
 
 def decode(value: Any) -> Plain:
-    """What `encode` was given, from what `json` read."""
+    """Return plain data from the output of `encode`."""
     if type(value) is dict:
         if len(value) == 1:
             ((mark, inside),) = value.items()
@@ -161,7 +162,7 @@ _text = json.encoder.encode_basestring_ascii
 
 
 def _encoder(sort_keys: bool, between: str, after_key: str) -> Callable[[Any], str]:
-    """`json.JSONEncoder(…).encode` without what it does each time before it begins, which is half of the time."""
+    """Return `json.JSONEncoder(…).encode` without its preparations, which take half of the time."""
     make: Any = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return json.JSONEncoder(sort_keys=sort_keys, separators=(between, after_key), default=encode).encode
@@ -174,33 +175,33 @@ _dump = _encoder(False, ", ", ": ")
 
 
 def canonical(value: Plain) -> str:
-    """The one JSON text of a value: keys sorted, no blanks, ASCII. Identities and seeds are made from it."""
+    """Return the canonical JSON of a value: keys sorted, no blanks, ASCII. Identities and seeds depend on it."""
     if type(value) is str:
-        return _text(value)  # a third of what is asked for
+        return _text(value)  # a third of all calls
     return _dump_sorted(encode(value))
 
 
 def dumps(value: Plain) -> str:
-    """One line of JSON in the order of keys; `NaN` and infinities are written as Python's `json` does."""
+    """Return the value as one line of JSON with `NaN` and infinities as Python writes them."""
     return _dump(encode(value))
 
 
 def loads(text: str | bytes) -> Plain:
-    """What `dumps` wrote.
+    """Return the value that `dumps` wrote.
 
     Raises:
-        ValueError: the text is not JSON.
+        ValueError: The text is not JSON.
     """
     return decode(json.loads(text))
 
 
 def is_hidden(key: object) -> bool:
-    """True for a key that begins with an underscore and does not end with one: never printed, stored or compared."""
+    """Return whether a key is never printed, stored or compared: it begins but does not end with an underscore."""
     return type(key) is str and key[:1] == "_" and key[-1:] != "_"
 
 
 def without_hidden(value: Plain) -> Plain:
-    """The value without hidden keys, at any depth; the value itself if there are none."""
+    """Return the value without hidden keys at any depth; the value itself if there are none."""
     kind = type(value)
     if kind is dict:
         result = {
@@ -218,7 +219,7 @@ def without_hidden(value: Plain) -> Plain:
 
 @contextmanager
 def without_collections() -> Iterator[None]:
-    """Meanwhile nobody looks for circles in memory: where much plain data is made, that takes a fifth of the time."""
+    """Pause the garbage collector, which takes a fifth of the time while much plain data is created."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""What counts when something is said in several places: the call, the environment, the project, the user, or nobody."""
+"""Precedence of settings: the call, the environment, the project, the user, the default."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = [
     "StorageChoice",
     "choose",
     "is_development",
-    "keeps_cache",
     "storage_choice",
+    "uses_cache",
 ]
 
 _VARIABLES = {
@@ -28,7 +28,7 @@ _MODES = ("DEV", "DEFAULT", "DEBUG")
 
 
 class Choice(NamedTuple):
-    """A value and who said it: "call", "environment", "project", "user" or "default"."""
+    """A value and its source: "call", "environment", "project", "user" or "default"."""
 
     value: Any
     source: str
@@ -42,12 +42,15 @@ def choose(
     user: Mapping[str, Any],
     default: Any = None,
 ) -> Choice:
-    """The value that counts: the first of these that says something.
+    """Return the value of a setting from the first source that has one.
 
     Args:
-        name: of the setting, as in the `execution:` section.
-        call: None where the call says nothing. environment: variables; an empty one says nothing.
-        project: the `execution:` section. user: the user's settings file.
+        name: The name of the setting in the `execution:` section.
+        call: The argument of the call, or None.
+        environment: The environment variables; an empty one is ignored.
+        project: The `execution:` section.
+        user: The settings file of the user.
+        default: The value without any source.
     """
     if call is not None:
         return Choice(call, "call")
@@ -62,11 +65,12 @@ def choose(
 
 
 class CodeBackup(NamedTuple):
-    """How the code is backed up.
+    """Options of the code backup.
 
     Attributes:
-        limit: bytes that the files may have together. ignore: patterns as in `.gitignore` of what is left out.
-        scan: whether it is looked for secrets.
+        limit: The largest size of all files together, in bytes.
+        ignore: Patterns as in `.gitignore` of files to leave out.
+        scan: Whether to scan for secrets.
     """
 
     limit: int = 100 * 2**20
@@ -75,7 +79,13 @@ class CodeBackup(NamedTuple):
 
 
 class StorageChoice(NamedTuple):
-    """Where an execution is kept (None: nowhere), who said so, and how the code is backed up (None: not at all)."""
+    """The storage of an execution.
+
+    Attributes:
+        url: The storage; None for memory.
+        source: The source of the setting.
+        code_backup: Options of the code backup; None without a backup.
+    """
 
     url: str | None
     source: str
@@ -85,16 +95,19 @@ class StorageChoice(NamedTuple):
 def storage_choice(
     call: Any, environment: Mapping[str, str], project: Mapping[str, Any], user: Mapping[str, Any]
 ) -> StorageChoice:
-    """What a storage argument and everything behind it come to.
+    """Return the storage of an execution.
 
     Args:
-        call: None, a URL or path, or a mapping with `storage` and `code_backup`.
+        call: The argument of the call: None, a URL or path, or a mapping with `storage` and `code_backup`.
+        environment: The environment variables.
+        project: The `execution:` section.
+        user: The settings file of the user.
 
     Raises:
-        InvalidType, UnknownName: it is something else, or has other keys.
-        InvalidValue: `MACHINABLE_MODE` or `MACHINABLE_CACHE` has no meaning.
+        InvalidType, UnknownName: The argument is of another type, or has other keys.
+        InvalidValue: `MACHINABLE_MODE` or `MACHINABLE_CACHE` has an unknown value.
     """
-    keeps_cache(environment)  # else it would be told when the trials have run
+    uses_cache(environment)  # otherwise an invalid value would be reported only after the trials
     given = dict(call) if isinstance(call, Mapping) else {"storage": call}
     for key in given:
         if key not in ("storage", "code_backup"):
@@ -105,13 +118,13 @@ def storage_choice(
         url = url.__fspath__()
     if url is not None and not isinstance(url, str):
         raise InvalidType(
-            f"a storage is not {url!r}",
+            f"not a storage: {url!r}",
             given=url,
             todo="Give a path, a URL, or {'storage': URL, 'code_backup': False}.",
         )
     backup = choose("code_backup", given.get("code_backup"), {}, project, {}, True).value
     if backup is True and isinstance(project.get("code_backup"), Mapping):
-        backup = project["code_backup"]  # it is switched on, and how is said there
+        backup = project["code_backup"]  # switched on here, with the options of the project
     checked = _code_backup(backup)
     if is_development(environment):
         return StorageChoice(None, "environment", None)
@@ -135,25 +148,25 @@ def _code_backup(given: Any) -> CodeBackup | None:
     size = parse_size(limit) if isinstance(limit, str) else limit
     if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 < size < float("inf"):
         raise InvalidValue(
-            f"the limit of code_backup is {limit!r}", given=limit, todo="Write bytes, or a size such as 100MiB or 2GB."
+            f"invalid limit of code_backup: {limit!r}", given=limit, todo="Give bytes, or a size such as 100MiB or 2GB."
         )
     patterns = [ignore] if isinstance(ignore, str) else ignore
     if not isinstance(patterns, (list, tuple)) or any(not isinstance(one, str) for one in patterns):
         raise InvalidType(
-            f"what code_backup is to ignore is {ignore!r}",
+            f"`ignore` of code_backup takes a list of patterns, not {ignore!r}",
             given=ignore,
             todo="Write a list of patterns as in .gitignore: [data/, '*.ckpt'].",
         )
     if not isinstance(scan, bool):
-        raise InvalidType(f"whether code_backup is to scan is True or False, not {scan!r}", given=scan)
+        raise InvalidType(f"`scan` of code_backup takes True or False, not {scan!r}", given=scan)
     return CodeBackup(int(size), tuple(patterns), scan)
 
 
 def is_development(environment: Mapping[str, str]) -> bool:
-    """Whether `MACHINABLE_MODE` is DEV: memory for storage, and no backup of the code.
+    """Return whether `MACHINABLE_MODE` is DEV: results stay in memory and the code is not backed up.
 
     Raises:
-        InvalidValue: it is none of DEV, DEFAULT and DEBUG.
+        InvalidValue: The mode is none of DEV, DEFAULT and DEBUG.
     """
     mode = environment.get("MACHINABLE_MODE", "")
     if mode and mode.upper() not in _MODES:
@@ -161,20 +174,23 @@ def is_development(environment: Mapping[str, str]) -> bool:
             f"MACHINABLE_MODE is {mode!r}",
             given=mode,
             known=_MODES,
-            todo="It is DEV (nothing is kept), DEFAULT, DEBUG, or not set.",
+            todo="Set DEV (nothing is stored), DEFAULT or DEBUG, or leave it unset.",
         )
     return mode.upper() == "DEV"
 
 
-def keeps_cache(environment: Mapping[str, str]) -> bool:
-    """Whether what is read of large executions is kept for the next reader: not if `MACHINABLE_CACHE` is off.
+def uses_cache(environment: Mapping[str, str]) -> bool:
+    """Return whether readers cache large executions, which `MACHINABLE_CACHE=off` disables.
 
     Raises:
-        InvalidValue: it is neither on nor off.
+        InvalidValue: The value is neither on nor off.
     """
     wanted = environment.get("MACHINABLE_CACHE", "")
     if wanted.lower() not in ("", "on", "off"):
         raise InvalidValue(
-            f"MACHINABLE_CACHE is {wanted!r}", given=wanted, known=("on", "off"), todo="It is on, off, or not set."
+            f"MACHINABLE_CACHE is {wanted!r}",
+            given=wanted,
+            known=("on", "off"),
+            todo="Set on or off, or unset it.",
         )
     return wanted.lower() != "off"

@@ -204,7 +204,7 @@ def test_a_missing_project_says_how_to_begin_one(run: Run, project: Path) -> Non
     assert (ran.code, ran.out) == (2, "")
     assert (
         ran.err
-        == f"no machinable.yaml in {project}\n  Go to the directory of your project, or begin one: machinable init\n"
+        == f"no machinable.yaml in {project}\n  Go to the directory of your project, or create one: machinable init\n"
     )
 
 

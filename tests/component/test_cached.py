@@ -361,7 +361,7 @@ def test_a_kept_value_that_is_damaged_is_told(tmp_path: Path) -> None:
 
     class Reading(Terms):
         def on_execute(self) -> Any:
-            with pytest.raises(Damaged, match=r"'terms\.json' cannot be read"):
+            with pytest.raises(Damaged, match=r"cannot read 'terms\.json'"):
                 self.terms()
 
     result(Reading, files)

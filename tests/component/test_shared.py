@@ -170,7 +170,7 @@ def test_who_waits_says_so_in_its_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "keys", "kind", "message"),
     [
-        ("a", [], BadName, "'a' is no name of a directory\n  It ends with a slash: 'a/'"),
+        ("a", [], BadName, "'a' is not the name of a directory\n  Add a slash: 'a/'"),
         ("../", [], BadName, "'..' cannot be the name of an artifact"),
         (
             "a/",

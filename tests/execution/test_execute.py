@@ -101,7 +101,7 @@ def test_the_first_failure_can_stop_what_has_not_begun(here: Path) -> None:
         ("good", {"engine": {"slots": 2}}, ValueError, "has no `type`"),
         ("good", {"engine": 3}, TypeError, "3 is not an engine"),
         ("good", {"storage": {"url": "x"}}, KeyError, "no key of a storage named 'url'"),
-        ("good", {"storage": 3}, TypeError, "a storage is not 3"),
+        ("good", {"storage": 3}, TypeError, "not a storage: 3"),
         ("good", {"on_failure": "ignore"}, ValueError, "raise or continue or stop"),
         ("good", {"on_failur": "stop"}, TypeError, "Did you mean 'on_failure'?"),
         ("good", {"retries": -1}, ValueError, "not below zero"),

@@ -160,7 +160,7 @@ def test_a_whole_line_that_is_none_is_told_with_its_number(files: Files, name: s
     execution = stored([planned(0)], [finished(0)], files=files)
     files.write(f"{FOLDER}/{name}", files.read(f"{FOLDER}/{name}") + b"[1]\n")
 
-    with pytest.raises(Damaged, match=f"line 2 of .*{name} is no row"):
+    with pytest.raises(Damaged, match=f"line 2 of .*{name} is not a row"):
         _ = execution.status
 
 

@@ -88,11 +88,11 @@ def test_an_empty_directory_is_filled_and_another_one_left_alone(tmp_path: Path)
     data = archive(("x", b"1"))
     unpack(io.BytesIO(data), tmp_path / "empty")
     assert tree(tmp_path / "empty") == {"x": b"1"}
-    for name, reason in (("full", "is not empty"), ("file", "is no directory"), ("link", "is not empty")):
+    for name, reason in (("full", "is not empty"), ("file", "is not a directory"), ("link", "is not empty")):
         with pytest.raises(StorageUnavailable, match=reason):
             unpack(data, tmp_path / name)
     assert (tmp_path / "full/x").read_text() == "mine"
-    with pytest.raises(StorageUnavailable, match="cannot be written: "):
+    with pytest.raises(StorageUnavailable, match="cannot write to "):
         unpack(data, tmp_path / "file/x")
 
 
@@ -174,7 +174,7 @@ def test_what_is_neither_file_nor_link_is_refused(tmp_path: Path, kind: int) -> 
 
 def test_a_bomb_is_refused_by_what_it_says(tmp_path: Path) -> None:
     data = archive(("zeros", bytes(2**20)))
-    with pytest.raises(Damaged, match=r"it comes to 1\.0 MiB, and 100 KiB are what it may come to"):
+    with pytest.raises(Damaged, match=r"it has 1\.0 MiB, the limit is 100 KiB"):
         unpack(data, tmp_path / "x", limit=100 * 1024)
     assert os.listdir(tmp_path) == []
 
@@ -193,7 +193,7 @@ def test_what_is_no_archive_is_told(tmp_path: Path) -> None:
     with pytest.raises(Damaged) as caught:
         unpack(b"no archive", tmp_path / "x")
     assert str(caught.value) == (
-        "the code backup cannot be unpacked: File is not a zip file\n  Restore code.zip from a copy."
+        "cannot unpack the code backup: File is not a zip file\n  Restore code.zip from a copy."
     )
 
 

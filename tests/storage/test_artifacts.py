@@ -88,7 +88,7 @@ def test_what_runs_code_is_read_where_it_is_trusted(files: Files) -> None:
 def test_a_name_that_would_lie_elsewhere_on_this_host_is_not_fetched(tmp_path: Path) -> None:
     files = MemoryFiles()
     files.write("t/a\\..\\..\\x", b"1")
-    with pytest.raises(BadName, match="cannot be fetched"):
+    with pytest.raises(BadName, match="cannot fetch"):
         fetch(files, "t", str(tmp_path / "target"))
 
 

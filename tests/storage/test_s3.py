@@ -209,7 +209,7 @@ def test_more_than_fits_into_one_answer_is_there(files: ObjectStoreFiles, monkey
     files._client.meta.events.register(
         "provide-client-params.s3.ListObjectsV2", lambda params, **others: {**params, "MaxKeys": 2}
     )
-    monkeypatch.setattr(s3, "_AT_ONCE", 2)
+    monkeypatch.setattr(s3, "_MAX_DELETED", 2)
     names = ["a", *(f"a-{number}" for number in range(4)), "b"]
     for name in names:
         files.write(f"d/{name}/x", b"1")
@@ -224,7 +224,7 @@ def test_more_than_fits_into_one_answer_is_there(files: ObjectStoreFiles, monkey
 def test_what_is_too_large_for_a_request_is_stored_and_moved(
     files: ObjectStoreFiles, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "_LARGEST", 2**20)
+    monkeypatch.setattr(s3, "_MAX_REQUEST", 2**20)
     data = bytes(range(256)) * 2**15 + b"more than eight MiB"
     files.write("x", data)
     assert sorted({request.partition(" ")[0] for request in wire.taken()}) == ["POST", "PUT"]
@@ -596,7 +596,7 @@ def test_a_bucket_that_is_not_there_is_told(endpoint: str, wire: Wire) -> None:
     for create in (True, False):
         assert told(partial(open_files, url_of(endpoint, "buckets/x"), create=create)).splitlines() == [
             f"the storage {shown!r} cannot be used: there is no bucket 'buckets'",
-            "  Check its name and the endpoint, or make it: that is not done for you.",
+            "  Check its name and the endpoint, or create the bucket.",
         ]
 
 

@@ -151,7 +151,7 @@ def test_what_a_lost_power_supply_leaves_is_ignored(rest: bytes) -> None:
 def test_a_whole_line_that_is_no_row_is_damage(line: bytes) -> None:
     files = MemoryFiles()
     files.write("x.jsonl", b'{"a": 1}\n' + line + b'\n{"a": 2}\n')
-    with pytest.raises(Damaged, match=r"line 2 of mem:///x\.jsonl is no row"):
+    with pytest.raises(Damaged, match=r"line 2 of mem:///x\.jsonl is not a row"):
         read_rows(files, "x.jsonl")
 
 

@@ -424,14 +424,14 @@ class _Run:
 
     def _shipped(self, files: Files, folder: str) -> bytes:
         """The code that workers of other hosts import: what was backed up; without a backup, what would have been."""
-        from machinable.storage.archive import LARGEST  # 5 ms, and few hosts are others
+        from machinable.storage.archive import SIZE_LIMIT  # 5 ms, and few hosts are others
 
         backup = self.storage.code_backup
         if self.stored is None and backup is not None:
             return files.read(layout.join(folder, layout.CODE))
         archive, here = BytesIO(), files.local_path("")
         ignore = backup.ignore if backup is not None else ()
-        limit = backup.limit if backup is not None else LARGEST
+        limit = backup.limit if backup is not None else SIZE_LIMIT
         exclude = [here] if here else []
         pack_into(archive, self.plan.project, exclude=exclude, ignore=ignore, limit=limit, look_for_secrets=False)
         return archive.getvalue()

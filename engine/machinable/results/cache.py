@@ -33,7 +33,7 @@ from zlib import crc32
 import msgspec
 
 from machinable.serialization import decode, encode
-from machinable.settings import keeps_cache
+from machinable.settings import uses_cache
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
@@ -247,7 +247,7 @@ def fingerprint(files: Files, folder: str) -> Fingerprint | None:
     Small executions and other storages than local directories are not cached, nor if the user switches it off.
     """
     place = files.local_path(folder)
-    if type(files) is not DirectoryFiles or place is None or not keeps_cache(os.environ):
+    if type(files) is not DirectoryFiles or place is None or not uses_cache(os.environ):
         return None
     plan, ledger = os.path.join(place, layout.PLAN), os.path.join(place, layout.LEDGER)
     try:

@@ -1,4 +1,4 @@
-"""Unpacks a code backup, which somebody else may have made: nothing gets out of the directory that is given."""
+"""Unpacking code backups, which may come from others: no file leaves the given directory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from machinable.errors import BadName, Damaged, StorageError, StorageUnavailable
 from machinable.storage.temporary import temporary_beside
 from machinable.units import format_size
 
-__all__ = ["LARGEST", "MOST", "Unpacked", "unpack"]
+__all__ = ["MAX_FILES", "SIZE_LIMIT", "Unpacked", "unpack"]
 
-LARGEST = 4 * 2**30  # bytes that an archive may come to
-MOST = 200_000  # files that it may have
-RATIO = 1100  # times that deflate makes anything smaller at most, with its headers
-LONGEST_TARGET = 4096  # bytes that a link may lead to
-ROUNDS = 20  # of looking whether links lead out
+SIZE_LIMIT = 4 * 2**30  # bytes of all files together
+MAX_FILES = 200_000
+MAX_RATIO = 1100  # deflate, with its headers, makes files at most this many times smaller
+MAX_LINK = 4096  # bytes of the target of a link
+MAX_ROUNDS = 20  # of checking whether links lead out of the directory
 
-_UNREADABLE = (  # what the library raises for archives that are none
+_UNREADABLE = (  # what the library raises for damaged archives
     zipfile.BadZipFile,
     EOFError,
     NotImplementedError,
@@ -36,11 +36,12 @@ _UNREADABLE = (  # what the library raises for archives that are none
 
 
 class Unpacked(NamedTuple):
-    """What was unpacked.
+    """An unpacked archive.
 
     Attributes:
-        files, size: how many files, and their bytes together.
-        skipped: links that lead out of the directory, which were not made.
+        files: The number of files.
+        size: Their bytes together.
+        skipped: Links that would lead out of the directory.
     """
 
     files: int
@@ -48,20 +49,21 @@ class Unpacked(NamedTuple):
     skipped: tuple[str, ...]
 
 
-def unpack(data: bytes | IO[bytes], directory: str | os.PathLike[str], *, limit: int = LARGEST) -> Unpacked:
-    """Unpack the archive of a project's code. The directory appears when all is in it.
+def unpack(data: bytes | IO[bytes], directory: str | os.PathLike[str], *, limit: int = SIZE_LIMIT) -> Unpacked:
+    """Unpack the archive of a project's code. The directory appears once it is complete.
 
     Args:
-        data: the archive, as bytes or as a file. directory: where to; it must be empty, or not there.
-        limit: bytes that all files may have together.
+        data: The archive, as bytes or as a file.
+        directory: The target, which must be empty or missing.
+        limit: The largest size of all files together, in bytes.
 
     Returns:
-        What was unpacked. Links that lead out of the directory are left out: what they led to was never packed.
+        What was unpacked. Links that lead out of the directory are left out, as their targets are not in the archive.
 
     Raises:
-        StorageUnavailable: the directory is not empty, or cannot be written.
-        Damaged: it is no archive, a part of it is damaged, or it is larger than it says or than it may be.
-        BadName: a name in it leads out of the directory, or two are the same.
+        StorageUnavailable: The directory is not empty, or cannot be written.
+        Damaged: The data is not an archive, or damaged, or larger than it states or than the limit.
+        BadName: A name leads out of the directory, or occurs twice.
     """
     target = os.path.abspath(directory)
     _check_target(target)
@@ -78,16 +80,16 @@ def unpack(data: bytes | IO[bytes], directory: str | os.PathLike[str], *, limit:
 
 
 def _damaged(reason: str) -> Damaged:
-    return Damaged(f"the code backup cannot be unpacked: {reason}", given=reason, todo="Restore code.zip from a copy.")
+    return Damaged(f"cannot unpack the code backup: {reason}", given=reason, todo="Restore code.zip from a copy.")
 
 
 def _check_target(target: str) -> None:
     try:
         if os.path.lexists(target) and (not os.path.isdir(target) or os.path.islink(target) or os.listdir(target)):
             raise StorageUnavailable(
-                f"{target!r} is not empty" if os.path.isdir(target) else f"{target!r} is no directory",
+                f"{target!r} is not empty" if os.path.isdir(target) else f"{target!r} is not a directory",
                 given=target,
-                todo="Give a directory that is not there yet.",
+                todo="Give a new directory.",
             )
     except OSError as error:
         if isinstance(error, StorageError):
@@ -97,39 +99,39 @@ def _check_target(target: str) -> None:
 
 def _unwritable(target: str, error: OSError) -> StorageUnavailable:
     return StorageUnavailable(
-        f"{target!r} cannot be written: {error.strerror or error}",
+        f"cannot write to {target!r}: {error.strerror or error}",
         given=target,
         todo="Check its permissions and the free space, or give another directory.",
     )
 
 
 def _checked(entries: Sequence[zipfile.ZipInfo], limit: int) -> list[zipfile.ZipInfo]:
-    """The files and links of an archive, if it is safe to unpack them.
+    """Return the files and links of an archive after checking that they can be unpacked safely.
 
     Raises:
-        Damaged, BadName: it is not.
+        Damaged, BadName: They cannot.
     """
-    if len(entries) > MOST:
-        raise _damaged(f"it has {len(entries)} files, and {MOST} are what it may have")
+    if len(entries) > MAX_FILES:
+        raise _damaged(f"it has {len(entries)} files, the limit is {MAX_FILES}")
     total = sum(entry.file_size for entry in entries)
     if total > limit:
-        raise _damaged(f"it comes to {format_size(total)}, and {format_size(limit)} are what it may come to")
+        raise _damaged(f"it has {format_size(total)}, the limit is {format_size(limit)}")
     seen: dict[str, bool] = {}  # False for a file or link, True for a directory above one
     files = []
     for entry in entries:
-        if entry.file_size > max(entry.compress_size, 1) * RATIO:
-            raise _damaged(f"{entry.filename!r} says that it comes to {format_size(entry.file_size)}")
+        if entry.file_size > max(entry.compress_size, 1) * MAX_RATIO:
+            raise _damaged(f"{entry.filename!r} claims to have {format_size(entry.file_size)}")
         if entry.flag_bits & 1:
             raise _damaged(f"{entry.filename!r} is encrypted")
         is_directory = entry.filename.endswith("/")
         parts = _parts(entry.orig_filename)
         path = "/".join(parts)
         if seen.get(path, is_directory) is not is_directory or (path in seen and not is_directory):
-            raise _bad_name(entry.orig_filename, "it is there twice")
+            raise _bad_name(entry.orig_filename, "it occurs twice")
         seen[path] = is_directory
         for number in range(1, len(parts)):
             if not seen.setdefault("/".join(parts[:number]), True):
-                raise _bad_name(entry.orig_filename, "what it lies in is no directory")
+                raise _bad_name(entry.orig_filename, "its parent is not a directory")
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if not is_directory and kind not in (0, stat.S_IFREG, stat.S_IFLNK):
             raise _bad_name(entry.orig_filename, "it is neither a file nor a link")
@@ -149,7 +151,7 @@ def _bad_name(name: str, reason: str) -> BadName:
     return BadName(
         f"the code backup has the name {name!r}: {reason}",
         given=name,
-        todo="Nothing was unpacked. Somebody has made that archive, machinable has not.",
+        todo="Nothing was unpacked. The archive was not created by machinable.",
     )
 
 
@@ -173,7 +175,7 @@ def _unpacked(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo], targ
                 if mode & stat.S_IXUSR:
                     readable = os.stat(place).st_mode
                     os.chmod(place, stat.S_IMODE(readable | (readable & 0o444) >> 2))
-        # Links come last: nothing is ever written through one.
+        # Links come last, so that nothing is written through one.
         skipped = _make_links(temporary, links)
         with suppress(FileNotFoundError):
             os.rmdir(target)  # an empty one
@@ -190,32 +192,33 @@ def _unpacked(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo], targ
 
 
 def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: str) -> int:
-    """Write a file, but no more of it than the archive has said."""
+    """Write a file, up to the size that the archive states."""
     size = 0
     with archive.open(entry) as source, open(place, "xb") as file:
         while piece := source.read(2**20):
             size += len(piece)
             if size > entry.file_size:
-                raise _damaged(f"{entry.filename!r} is larger than it says")
+                raise _damaged(f"{entry.filename!r} is larger than stated")
             file.write(piece)
     if size != entry.file_size:
-        raise _damaged(f"{entry.filename!r} is shorter than it says")
+        raise _damaged(f"{entry.filename!r} is shorter than stated")
     return size
 
 
 def _target_of(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
-    if entry.file_size > LONGEST_TARGET:
-        raise _damaged(f"the link {entry.filename!r} is none")
+    if entry.file_size > MAX_LINK:
+        raise _damaged(f"the target of the link {entry.filename!r} is too long")
     leads = os.fsdecode(archive.read(entry))
     if not leads or "\0" in leads:
-        raise _damaged(f"the link {entry.filename!r} leads nowhere")
+        raise _damaged(f"the link {entry.filename!r} has no target")
     return leads
 
 
 def _make_links(root: str, links: Mapping[str, tuple[str, str]]) -> list[str]:
-    """Make links, and give the names of those that were not made, because they lead out of the directory.
+    """Create links, and return the names of those that would lead out of the directory.
 
-    What a link comes to depends on the others, so all are made before any is looked at, and again without those.
+    The target of a link may depend on other links. So all are created, and those that lead out are removed until none
+    does.
     """
     made: dict[str, str] = {}
     skipped: list[str] = []
@@ -223,7 +226,7 @@ def _make_links(root: str, links: Mapping[str, tuple[str, str]]) -> list[str]:
         os.symlink(leads, place)
         made[name] = place
     top = os.path.realpath(root)
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ROUNDS):
         out = [name for name, place in made.items() if not _is_within(os.path.realpath(place), top)]
         out += [name for name in made if os.path.isabs(links[name][1]) and name not in out]
         if not out:
@@ -231,7 +234,7 @@ def _make_links(root: str, links: Mapping[str, tuple[str, str]]) -> list[str]:
         for name in out:
             os.unlink(made.pop(name))
         skipped += out
-    raise _damaged("its links are a maze that leads out of the directory")
+    raise _damaged("its links lead out of the directory")
 
 
 def _is_within(path: str, top: str) -> bool:

@@ -1,4 +1,4 @@
-"""The artifacts of a trial, for whoever reads them: the trial itself, those that require it, and people later."""
+"""Reading the artifacts of a trial."""
 
 from __future__ import annotations
 
@@ -20,32 +20,39 @@ _NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class Artifacts:
-    """What lies in the folder of a trial's artifacts.
-
-    Args:
-        files: the storage. path: the folder. owner: who has written them, for messages: "this trial".
-        trust: whether artifacts may be read that run code then, as pickles do.
-    """
+    """The artifacts of a trial."""
 
     def __init__(self, files: Files, path: str, owner: str, *, trust: bool) -> None:
+        """Read artifacts from a folder.
+
+        Args:
+            files: The storage.
+            path: The folder.
+            owner: The trial as messages name it: "this trial".
+            trust: Whether to read artifacts that run code when they are read, such as pickles.
+        """
         self._files = files
         self._path = path
         self._owner = owner
         self._trust = trust
 
     def names(self) -> list[str]:
-        """All names, sorted; those in folders have a `/`."""
+        """Return all names, sorted; names in folders contain a `/`."""
         return sorted(names_below(self._files, self._path))
 
     def read(self, name: str, default: Any = NOTHING, *, load: Callable[[str], Any] | None = None) -> Any:
-        """An artifact as it was written, or the default if one is given and there is no such artifact.
+        """Return an artifact as it was written, or the default if one is given and there is no such artifact.
 
         Args:
-            load: what reads a model (`.zip`); by default what was named when it was written.
+            name: The name of the artifact.
+            default: The value without such an artifact.
+            load: The function that reads a model (`.zip`); by default the one named when it was written.
 
         Raises:
-            MissingArtifact: there is none. BadName: there can be none of that name. Damaged: it cannot be read.
-            StorageError: reading it runs code, and that is not trusted.
+            MissingArtifact: There is no such artifact.
+            BadName: The name is not that of an artifact.
+            Damaged: The artifact cannot be read.
+            StorageError: Reading the artifact runs code, and the storage is not trusted.
         """
         check_name(name)
         try:
@@ -57,10 +64,11 @@ class Artifacts:
         return _load(name, content, trust=self._trust, load=load)
 
     def content(self, name: str) -> bytes:
-        """The bytes of an artifact.
+        """Return the bytes of an artifact.
 
         Raises:
-            MissingArtifact: there is none. BadName: there can be none of that name.
+            MissingArtifact: There is no such artifact.
+            BadName: The name is not that of an artifact.
         """
         try:
             return self._files.read(join(self._path, checked(name, root=False)))
@@ -68,12 +76,13 @@ class Artifacts:
             raise self.missing(name) from None
 
     def local_path(self, name: str) -> str:
-        """A path on this host with an artifact, or with a directory of them for a name that ends in `/`.
+        """Return a path on this host with an artifact, or with a directory of them for a name that ends in `/`.
 
-        From a storage elsewhere it is fetched once, and removed when the process ends. Do not change what is there.
+        From a remote storage it is fetched once, and removed when the process ends. Do not change the files.
 
         Raises:
-            MissingArtifact: there is none. BadName: there can be none of that name.
+            MissingArtifact: There is no such artifact.
+            BadName: The name is not that of an artifact.
         """
         is_directory = name.endswith("/")
         place = join(self._path, checked(check_directory(name) if is_directory else name, root=False))
@@ -92,7 +101,7 @@ class Artifacts:
         return known[place]
 
     def missing(self, name: str) -> MissingArtifact:
-        """What is said about an artifact that is not there."""
+        """Return the error for a missing artifact."""
         known = self.names()
         if name.endswith("/"):
             folders = sorted({one[: i + 1] for one in known for i, c in enumerate(one) if c == "/"})
@@ -106,19 +115,19 @@ class Artifacts:
         )
 
 
-_load = load  # `read` has an argument of that name
+_load = load  # `read` has an argument of this name
 
 
 def names_below(files: Files, path: str) -> list[str]:
-    """The files in a folder and in all folders below, relative to it."""
+    """Return the paths of all files in a folder and below, relative to it."""
     return [found.path.removeprefix(path + "/") for found in files.walk(path)]
 
 
 def fetch(files: Files, path: str, target: str) -> None:
-    """Copy a file, or a folder with all that is in it, to a path on this host.
+    """Copy a file, or a folder with its content, to a path on this host.
 
     Raises:
-        BadName: the name of a file would lie elsewhere on this host.
+        BadName: The name of a file would leave the target.
     """
     if not files.is_directory(path):
         _copy(files, path, target)
@@ -126,7 +135,7 @@ def fetch(files: Files, path: str, target: str) -> None:
     os.makedirs(target, exist_ok=True)
     for name in names_below(files, path):
         if "\\" in name:
-            raise BadName(f"{name!r} in {path} cannot be fetched", given=name, todo="Give it a name without \\.")
+            raise BadName(f"cannot fetch {name!r} in {path}", given=name, todo="Use a name without \\.")
         place = os.path.join(target, *checked(name).split("/"))
         os.makedirs(os.path.dirname(place), exist_ok=True)
         _copy(files, join(path, name), place)
@@ -143,7 +152,7 @@ _fetched: WeakKeyDictionary[Files, dict[str, str]] = WeakKeyDictionary()
 
 @lru_cache(maxsize=1)
 def _fetched_to(process: int) -> str:
-    """Where this process keeps what it has fetched."""
+    """Return the directory of this process for fetched artifacts."""
     import atexit
     import tempfile
 
@@ -153,13 +162,13 @@ def _fetched_to(process: int) -> str:
 
 
 def _remove(directory: str, process: int) -> None:
-    if process == os.getpid():  # a forked process has inherited this, too
+    if process == os.getpid():  # not in a forked process
         import shutil
 
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def checkpoint_digests(status: Mapping[str, Any]) -> dict[str, str]:
-    """The digests of the checkpoints that a status.json tells of, by name; the names are relative to the artifacts."""
+    """Return the digests of the checkpoints in a status.json, by their names relative to the artifacts."""
     saved = (status.get("at_checkpoint") or {}).get("saved") or {}
     return {f"../{one['name']}": one["digest"] for one in saved.values() if one.get("digest")}

@@ -1,4 +1,4 @@
-"""What processes leave behind that were killed: temporary files, leases, and the beginnings of executions."""
+"""Files that killed processes leave behind: temporary files, marks of processes, and leases."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 
 from machinable.storage import layout
 from machinable.storage.files import Files, writing
+from machinable.storage.lock_backends import leases_in
+from machinable.storage.locks import LEASE, open_locks
 from machinable.storage.process_info import is_gone
 from machinable.storage.temporary import Temporary, is_abandoned, marked, marker_beside, writer_here
 
@@ -26,14 +28,14 @@ __all__ = [
 
 @contextmanager
 def at_work(files: Files, folder: str) -> Iterator[None]:
-    """Meanwhile others can tell that this process is at work on an execution.
+    """Mark this process as at work on an execution.
 
-    First it removes the temporary files of processes that were killed, see `tidy`, and those in this folder.
+    First the temporary files of killed processes are removed, see `tidy`, also those in this folder.
     """
     marker = None
     with writing(files):
         tidy(files)
-        if files.marks_processes:  # only there do killed processes leave files, and is a mark cheap
+        if files.marks_processes:
             sweep(files, folder)
             marker = marker_beside(folder)
             files.write(marker, b"")
@@ -41,35 +43,35 @@ def at_work(files: Files, folder: str) -> Iterator[None]:
         yield
     finally:
         if marker is not None:
-            with suppress(OSError):  # the storage may be read-only by now; the next one finds it
-                for found in _workers(files, folder):  # they are at work on nothing any more
+            with suppress(OSError):  # the storage may be read-only by now; the next process removes it
+                for found in _workers(files, folder):  # they have ended their work
                     _remove(files, found)
                 files.remove(marker)
 
 
 def mark_worker(files: Files, folder: str) -> Callable[[], None]:
-    """Let others see that this process is a worker of an execution, until that has ended, or this process has.
+    """Mark this process as a worker of an execution, until the execution or this process ends.
 
     Returns:
-        What takes it back when this process ends.
+        A function that removes the mark.
     """
     if not files.marks_processes:
         return lambda: None
     marker, process = marker_beside(layout.join(folder, layout.TRIALS)), os.getpid()
     files.write(marker, b"")
 
-    def take_back() -> None:
-        if os.getpid() == process:  # not in one that was forked
+    def remove_mark() -> None:
+        if os.getpid() == process:  # not in a forked process
             with suppress(OSError):
                 files.remove(marker)
 
-    return take_back
+    return remove_mark
 
 
 def workers_left(files: Files, folder: str) -> list[int]:
-    """The process ids of workers on this host that an execution has left, which was killed, and that are still there.
+    """Return the process ids of workers on this host that outlive a killed execution.
 
-    It must be known that nobody carries it out. Only a directory can tell; elsewhere there are none.
+    The caller knows that no process runs the execution. Only directories have marks of workers.
     """
     if not files.marks_processes:
         return []
@@ -84,22 +86,24 @@ def _workers(files: Files, folder: str) -> list[Temporary]:
 
 
 def is_at_work(files: Files, folder: str) -> bool:
-    """Whether a process on this host, or perhaps one on another, is at work on an execution. It is asked for with one
-    look into the storage; where that cannot tell, it is False."""
+    """Return whether a process of this host, or possibly of another one, is at work on an execution.
+
+    It takes one look into the storage. Where processes leave no marks, it is False.
+    """
     return any(marked(found.name) == folder and not is_abandoned(found) for found in files.temporaries(""))
 
 
 def tidy(files: Files) -> int:
-    """Remove what killed processes have left, as far as one look into the storage tells where. Gives its number.
+    """Remove the temporary files of killed processes, and return their number.
 
-    These are temporary files in the storage itself, and in the executions that they were at work on.
+    These are the files in the storage itself, and in the executions that its marks name.
     """
     removed = 0
     gone = [found for found in files.temporaries("") if is_abandoned(found)]
     for found in gone:
         folder = marked(found.name)
         if folder is not None:
-            if workers_left(files, folder):  # they still write there, so the next one is to look again
+            if workers_left(files, folder):  # they still write there; the mark stays for the next process
                 continue
             removed += sweep(files, folder) + sweep(files, layout.BY_CONTENT)
         removed += _remove(files, found)
@@ -107,27 +111,24 @@ def tidy(files: Files) -> int:
 
 
 def sweep(files: Files, path: str) -> int:
-    """Remove the temporary files of killed processes from a folder and all below. Gives their number."""
+    """Remove the temporary files of killed processes from a folder and below, and return their number."""
     return sum(_remove(files, found) for found in abandoned(files, path))
 
 
 def abandoned(files: Files, path: str) -> list[Temporary]:
-    """The temporary files of killed processes in a folder and all below."""
+    """Return the temporary files of killed processes in a folder and below."""
     return [found for found in files.temporaries(path, below=True) if is_abandoned(found)]
 
 
 def _remove(files: Files, found: Temporary) -> int:
-    with suppress(FileNotFoundError, PermissionError):  # somebody else was quicker; it is another user's
+    with suppress(FileNotFoundError, PermissionError):  # another process was faster; it belongs to another user
         files.remove(found.path)
         return 1
     return 0
 
 
 def stale_leases(files: Files, paths: Iterable[str]) -> Iterator[str]:
-    """Those leases whose holders are gone, or have given no sign of life for too long."""
-    from machinable.storage.lock_backends import leases_in
-    from machinable.storage.locks import LEASE
-
+    """Yield the leases whose holders have ended, or are overdue with their heartbeat."""
     leases = leases_in(files)
     try:
         for path in paths:
@@ -142,9 +143,7 @@ def stale_leases(files: Files, paths: Iterable[str]) -> Iterator[str]:
 
 
 def release(files: Files, path: str) -> bool:
-    """Remove a stale lease, as the next one would who wants it. False if somebody has it by now."""
-    from machinable.storage.locks import open_locks
-
+    """Remove a stale lease. Return False if it is held by now."""
     locks = open_locks(files)
     try:
         lease = locks.take(path)

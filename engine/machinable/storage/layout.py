@@ -1,6 +1,6 @@
-"""What files and folders are called: format 1 of a storage, and the only place that knows.
+"""The names of files and folders in a storage of format 1, which no other module knows.
 
-Unless told otherwise, paths are relative to the folder of an execution.
+Paths are relative to the folder of an execution unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PLAN = "plan.jsonl"
 LEDGER = "ledger.jsonl"
 CODE = "code.zip"
 DIFF = "code.diff"
-EXECUTION_LEASE = "execution.lease"  # there as long as it runs
+EXECUTION_LEASE = "execution.lease"  # exists while it runs
 TRIALS = "trials"
 
 # a trial, and a former attempt of it
@@ -34,67 +34,67 @@ ATTEMPTS = "attempts"
 BY_CONTENT = "by-content"
 POINTER_ENDING = ".json"
 LEASE_ENDING = ".lease"
-DAMAGED_ENDING = ".damaged"  # what a repair has put aside
+DAMAGED_ENDING = ".damaged"  # of files that a repair has replaced
 
 _ROWS = ".jsonl"
 _PART = re.compile(r"\.([0-9]{6,})(?=\.[^.]*\Z)")
 
 
 def join(*parts: str) -> str:
-    """One path of several; empty ones do not count."""
+    """Join paths, ignoring empty ones."""
     return "/".join(part for part in parts if part)
 
 
 def trial(uid: str) -> str:
-    """The folder of a trial: `trials/9c2EapVGXnPH`."""
+    """Return the folder of a trial: `trials/9c2EapVGXnPH`."""
     return f"{TRIALS}/{uid}"
 
 
 def trial_json(uid: str) -> str:
-    """What a trial is; written once, before it starts."""
+    """Return the path of the description of a trial, written once before it starts."""
     return f"{TRIALS}/{uid}/{TRIAL}"
 
 
 def status(uid: str) -> str:
-    """How far a trial is."""
+    """Return the path of the status of a trial."""
     return f"{TRIALS}/{uid}/{STATUS}"
 
 
 def log(uid: str) -> str:
-    """What a trial's logger wrote."""
+    """Return the path of the log of a trial."""
     return f"{TRIALS}/{uid}/{LOG}"
 
 
 def output(uid: str) -> str:
-    """What a trial wrote to stdout and stderr."""
+    """Return the path of what a trial wrote to stdout and stderr."""
     return f"{TRIALS}/{uid}/{OUTPUT}"
 
 
 def records(uid: str, scope: str = "default") -> str:
-    """The rows of one scope of a trial's record."""
+    """Return the path of the rows of one scope of the record of a trial."""
     return f"{TRIALS}/{uid}/{scope_file(scope)}"
 
 
 def artifact(uid: str, name: str) -> str:
-    """An artifact, by the name that the component used."""
+    """Return the path of an artifact with the name that the component used."""
     return f"{TRIALS}/{uid}/{ARTIFACTS}/{name}"
 
 
 def checkpoints(uid: str) -> str:
-    """The folder of a trial's checkpoints."""
+    """Return the folder of a trial's checkpoints."""
     return f"{TRIALS}/{uid}/{CHECKPOINTS}"
 
 
 def attempt(uid: str, number: int) -> str:
-    """The folder that keeps what a former attempt of a trial left, counted from 1."""
+    """Return the folder with the files of a previous attempt of a trial, counted from 1."""
     return f"{TRIALS}/{uid}/{ATTEMPTS}/{number}"
 
 
 def scope_file(scope: str) -> str:
-    """The rows of one scope, relative to the trial: `records/default.jsonl`.
+    """Return the path of the rows of one scope, relative to the trial: `records/default.jsonl`.
 
     Raises:
-        BadName: the scope cannot be the name of a file.
+        BadName: The scope cannot be the name of a file.
     """
     if not scope or scope[0] == "." or not {"/", "\\", "\0"}.isdisjoint(scope) or _PART.search(scope + _ROWS):
         raise BadName(
@@ -107,61 +107,61 @@ def scope_file(scope: str) -> str:
 
 
 def scope_of(name: str) -> str | None:
-    """The scope whose rows are in a file of `records`, or None for another file."""
+    """Return the scope whose rows are in a file of `records`, or None for another file."""
     return whole(name)[: -len(_ROWS)] if name.endswith(_ROWS) else None
 
 
 def part(path: str, number: int) -> str:
-    """The numbered part of a file that cannot grow: `ledger.jsonl`, 1 → `ledger.000001.jsonl`."""
+    """Return the numbered part of a file that cannot grow: `ledger.jsonl`, 1 → `ledger.000001.jsonl`."""
     stem, dot, extension = path.rpartition(".")
     return f"{stem}.{number:06d}{dot}{extension}"
 
 
 def part_number(path: str) -> int:
-    """The number of a part, 0 for a file that is none."""
+    """Return the number of a part, 0 for other files."""
     found = _PART.search(path)
     return int(found[1]) if found else 0
 
 
 def whole(path: str) -> str:
-    """The file that a part belongs to: `ledger.000001.jsonl` → `ledger.jsonl`. Other paths stay as they are."""
+    """Return the file that a part belongs to: `ledger.000001.jsonl` → `ledger.jsonl`. Other paths stay."""
     return _PART.sub("", path)
 
 
 def former(path: str, number: int) -> str:
-    """What a file was before an execution went on: `plan.jsonl`, 1 → `plan.1.jsonl`."""
+    """Return the path of a file before an execution was resumed: `plan.jsonl`, 1 → `plan.1.jsonl`."""
     stem, dot, extension = path.rpartition(".")
     return f"{stem}.{number}{dot}{extension}"
 
 
 def pointer(identity: str) -> str:
-    """What points from an identity to the trial with its result; relative to the storage."""
+    """Return the path of the pointer from an identity to the trial with its result, relative to the storage."""
     return f"{BY_CONTENT}/{identity[:2]}/{identity}{POINTER_ENDING}"
 
 
 def lease(identity: str) -> str:
-    """What says that somebody computes an identity now; relative to the storage."""
+    """Return the path of the lease of an identity, relative to the storage."""
     return f"{BY_CONTENT}/{identity[:2]}/{identity}{LEASE_ENDING}"
 
 
 def shared(key: str) -> str:
-    """The directory that trials share which agree in what the key stands for; relative to the storage."""
+    """Return the directory that trials with the same key share, relative to the storage."""
     return f"{BY_CONTENT}/{key[:2]}/{key}.shared"
 
 
 def cached(key: str, name: str) -> str:
-    """What a cached method gave, by the name of its artifact; relative to the storage."""
+    """Return the path of the result of a cached method, relative to the storage."""
     return f"{BY_CONTENT}/{key[:2]}/{key}.cached/{name}"
 
 
 def pointer_identity(path: str) -> str | None:
-    """The identity whose result a file of the storage points to; None for another file."""
+    """Return the identity whose result a file of the storage points to; None for another file."""
     identity = path.rpartition("/")[2].removesuffix(POINTER_ENDING)
     return identity if identity and path == pointer(identity) else None
 
 
 def is_lease(path: str) -> bool:
-    """Whether a file of the storage is the lease of a result or of an execution."""
+    """Return whether a file of the storage is the lease of a result or of an execution."""
     folder, _, name = path.rpartition("/")
     is_executions = bool(folder) and "/" not in folder and name == EXECUTION_LEASE
     return is_executions or path == lease(name.removesuffix(LEASE_ENDING))

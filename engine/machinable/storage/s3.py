@@ -1,4 +1,4 @@
-"""The objects of an S3 bucket as a tree of files, with one request for whatever one request can do."""
+"""The objects of an S3 bucket as a tree of files, with as few requests as possible."""
 
 from __future__ import annotations
 
@@ -22,29 +22,31 @@ from machinable.storage.temporary import is_temporary
 __all__ = ["ObjectStoreFiles", "Version", "open_bucket"]
 
 _MARKER = ".machinable-directory"
-_NO_NAMES = frozenset({"", ".", ".."})  # what other programs' keys can have between two slashes
-_LARGEST = 5 * 2**30  # bytes that one request stores or copies
-_AT_ONCE = 1000  # objects that one request removes
-_READS = 3  # of one object, when the connection breaks within
-_CONFLICTS = 10  # with others who store the same object at that moment
-_KNOWN = 10_000  # names of which this remembers what they are
-# To open a storage takes seconds, or fails. Later there are hours of work to lose: 8 attempts take about 45 s.
-_HASTY = {"connect_timeout": 3, "read_timeout": 10, "retries": {"mode": "standard", "total_max_attempts": 2}}
+_NO_NAMES = frozenset({"", ".", ".."})  # which keys of other programs may contain between slashes
+_MAX_REQUEST = 5 * 2**30  # bytes that one request stores or copies
+_MAX_DELETED = 1000  # objects that one request removes
+_READ_ATTEMPTS = 3  # for one object whose connection breaks
+_CONFLICTS = 10  # attempts while other processes store the same object
+_MAX_REMEMBERED = 10_000  # names
+# Opening a storage should fail within seconds. Later, hours of work may be lost: 8 attempts take about 45 s.
+_QUICK = {"connect_timeout": 3, "read_timeout": 10, "retries": {"mode": "standard", "total_max_attempts": 2}}
 _PATIENT = {"connect_timeout": 10, "read_timeout": 60, "retries": {"mode": "standard", "total_max_attempts": 8}}
 
-_connecting = threading.Lock()  # boto3 makes one client at a time
+_connecting = threading.Lock()  # boto3 creates one client at a time
 
 
 def open_bucket(filesystem: Any, url: str, *, must_exist: bool) -> ObjectStoreFiles:
-    """The files of the bucket and folder that an `fs_s3fs.S3FS` was opened for, with its credentials and settings.
+    """Open the bucket and folder of an `fs_s3fs.S3FS` with its credentials and settings.
 
-    Its setting `strict` changes nothing here, for it is about looks before a write, and there are none.
+    Its setting `strict` has no effect, as it concerns checks before a write, of which there are none here.
 
     Args:
-        url: may have credentials, they are not shown. must_exist: whether something must be there already.
+        filesystem: The `S3FS`, which is closed.
+        url: The URL. Credentials in it are never shown.
+        must_exist: Whether the folder must contain something.
 
     Raises:
-        StorageUnavailable: it does not answer, or nothing is there and something must be.
+        StorageUnavailable: The server does not answer, or the folder is empty and `must_exist`.
     """
 
     def connected(limits: dict[str, Any]) -> ObjectStoreFiles:
@@ -52,7 +54,7 @@ def open_bucket(filesystem: Any, url: str, *, must_exist: bool) -> ObjectStoreFi
             _client(filesystem, limits), filesystem._bucket_name, filesystem._prefix, url, filesystem.upload_args or {}
         )
 
-    with closing(filesystem), closing(connected(_HASTY)) as files:
+    with closing(filesystem), closing(connected(_QUICK)) as files:
         files.probe(must_exist=must_exist)
         return connected(_PATIENT)
 
@@ -74,7 +76,13 @@ def _client(filesystem: Any, limits: dict[str, Any]) -> Any:
 
 
 class Version(NamedTuple):
-    """What a file was when it was read; `age` is in seconds by the server's clock, None if it does not tell."""
+    """A version of a file.
+
+    Attributes:
+        data: The content.
+        etag: Identifies the version.
+        age: Seconds since it was stored, by the clock of the server; None if that is not known.
+    """
 
     data: bytes
     etag: str
@@ -84,30 +92,34 @@ class Version(NamedTuple):
 class ObjectStoreFiles(Files):
     """The objects of a bucket whose keys begin with a prefix. Threads may share it, processes open their own.
 
-    A directory is there as long as an object is in it. One that is made on purpose gets an object
-    `.machinable-directory`, stored on the condition that there is none: of all who try one wins, for two requests of
-    the winner, one to look whether there is something of that name and one to store. A server without conditional
-    requests is noticed, and told once in a warning; there it is look and store, and two may win.
+    A directory exists as long as it contains an object. `create_directory` stores an object `.machinable-directory` on
+    condition that none exists, so that one caller wins; the winner needs two requests, one to check that the name is
+    free and one to store. If the server has no conditional requests, a warning says so once, and two may win.
 
-    Objects `a` and `a/x` could both be there. To ask before each write would double the requests: it is refused
-    where this object has written the other itself.
-
-    Args:
-        client: of boto3. bucket: its name. prefix: of all keys, without a slash at its ends; "" for the whole bucket.
-        url: may have credentials, they are not shown. arguments: of each request that stores, such as `ACL`.
+    Objects `a` and `a/x` can both exist. A check before each write would double the requests, so such a write is only
+    refused if this instance has written the other object.
     """
 
     reach = "anywhere"
     appends = False
 
     def __init__(self, client: Any, bucket: str, prefix: str, url: str, arguments: dict[str, Any]) -> None:
+        """Use a client of boto3.
+
+        Args:
+            client: The client.
+            bucket: The name of the bucket.
+            prefix: The prefix of all keys without the last slash; "" for the whole bucket.
+            url: The URL. Credentials in it are never shown.
+            arguments: Arguments of each request that stores an object, such as `ACL`.
+        """
         self.url = without_credentials(url)
         self._secrets = secrets_of(url)
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._arguments = arguments
-        self._kinds: dict[str, bool] = {}  # what was written: True for a directory
+        self._kinds: dict[str, bool] = {}  # names written: True for a directory
         self._is_conditional: bool | None = None
         self._lock = threading.Lock()
 
@@ -132,12 +144,12 @@ class ObjectStoreFiles(Files):
                 problem,
                 self._secrets,
                 f"there is no bucket {self._bucket!r}",
-                "Check its name and the endpoint, or make it: that is not done for you.",
+                "Check its name and the endpoint, or create the bucket.",
             ) from harmless(problem, self._secrets)
         raise unavailable(self.url, problem, self._secrets) from harmless(problem, self._secrets)
 
     def _ask(self, operation: str, *, accept: Collection[int] = (), **arguments: Any) -> Any:
-        """The answer to a request; to one that failed, if its status is one of `accept`."""
+        """Return the response to a request, also to a failed one whose status is in `accept`."""
         from botocore.exceptions import ClientError
 
         with self._own_errors():
@@ -152,11 +164,11 @@ class ObjectStoreFiles(Files):
         return self._prefix + checked(path)
 
     def _below(self, path: str) -> str:
-        """What the keys of all objects in a directory begin with."""
+        """Return the prefix of the keys of all objects in a directory."""
         return f"{self._key(path)}/" if path else self._prefix
 
     def _pages(self, prefix: str, **arguments: Any) -> Iterator[Any]:
-        """What there is with such keys, sorted, up to 1000 objects at a time."""
+        """Yield the objects whose keys have a prefix, sorted, up to 1000 at a time."""
         token: dict[str, Any] = {}
         while True:
             page = self._ask("list_objects_v2", Prefix=prefix, **arguments, **token)
@@ -166,16 +178,16 @@ class ObjectStoreFiles(Files):
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
     def probe(self, *, must_exist: bool) -> None:
-        """Look once, for opening sends nothing.
+        """Send a first request, as opening sends none.
 
         Raises:
-            StorageUnavailable: it does not answer, or it is empty and `must_exist`.
+            StorageUnavailable: The server does not answer, or the folder is empty and `must_exist`.
         """
         if not self._has_objects("") and must_exist:
             raise StorageUnavailable(
                 f"there is no storage at {self.url!r}",
                 given=self.url,
-                todo="Give the URL that was the storage of an execution.",
+                todo="Give the storage URL of an execution.",
             )
 
     def _has_objects(self, path: str) -> bool:
@@ -197,8 +209,8 @@ class ObjectStoreFiles(Files):
                 try:
                     data: bytes = body.read()
                     return data
-                except BotoCoreError:  # boto3 itself tries again only until the answer has begun
-                    if attempt == _READS:
+                except BotoCoreError:  # boto3 retries only until the response begins
+                    if attempt == _READ_ATTEMPTS:
                         raise
 
     def _no_file(self, path: str) -> OSError:
@@ -211,7 +223,7 @@ class ObjectStoreFiles(Files):
         return int(answer["ContentLength"])
 
     def _head(self, path: str) -> Any:
-        """What is known about an object, or None if there is none."""
+        """Return the metadata of an object, or None if there is none."""
         answer = self._ask("head_object", accept=(404,), Key=self._key(path))
         return None if _status(answer) == 404 else answer
 
@@ -254,7 +266,7 @@ class ObjectStoreFiles(Files):
         if not path:
             raise path_error(errno.EISDIR, path)
         self._refuse_other_kind(path)
-        if len(data) <= _LARGEST:
+        if len(data) <= _MAX_REQUEST:
             self._ask("put_object", Key=key, Body=data, **self._arguments)
             self._remember(path)
         else:
@@ -270,12 +282,12 @@ class ObjectStoreFiles(Files):
         self._upload(path, file)
 
     def _upload(self, path: str, file: IO[bytes]) -> None:
-        with self._own_errors():  # for a large one several requests, and the object appears with the last one
+        with self._own_errors():  # several requests for a large file, which appears with the last one
             self._client.upload_fileobj(file, self._bucket, self._key(path), ExtraArgs=self._arguments or None)
         self._remember(path)
 
     def _remember(self, path: str) -> None:
-        if len(self._kinds) > _KNOWN:
+        if len(self._kinds) > _MAX_REMEMBERED:
             self._kinds.clear()
         self._kinds[path] = False
         for above in _above(path):
@@ -289,12 +301,6 @@ class ObjectStoreFiles(Files):
                 raise path_error(errno.ENOTDIR, path)
 
     def create(self, path: str, data: bytes, owner: str) -> bool:
-        """Make a file, unless one is there: one caller wins.
-
-        Args:
-            owner: a name that only this caller has. It replaces what it has made itself, for the answer to a request
-                may be lost, and only who asks again learns that it was carried out.
-        """
         key = self._key(path)
         request = {"Key": key, "Body": data, "Metadata": {"owner": owner}, **self._arguments}
         is_conditional = self._has_conditions()
@@ -308,7 +314,7 @@ class ObjectStoreFiles(Files):
         return True
 
     def read_version(self, path: str) -> Version | None:
-        """The content of a file, and what tells it from what is there later; None if there is no such file."""
+        """Return the current version of a file; None if there is no such file."""
         answer = self._ask("get_object", accept=(404,), Key=self._key(checked(path, root=False)))
         if _status(answer) == 404:
             return None
@@ -316,9 +322,9 @@ class ObjectStoreFiles(Files):
             return Version(body.read(), answer["ETag"], _age(answer))
 
     def replace_if(self, path: str, data: bytes, etag: str) -> bool:
-        """Replace a file if it is still the version that was read. False if it is another one, or gone.
+        """Replace a file unless it has changed or is gone, and return whether that was done.
 
-        The answer to a request may be lost, and that to the next one is then False, too.
+        If the response is lost, the repeated request returns False although the file was replaced.
         """
         request = {"Key": self._key(checked(path, root=False)), "Body": data, **self._arguments}
         if not self._has_conditions():
@@ -327,11 +333,11 @@ class ObjectStoreFiles(Files):
         return _status(self._ask("put_object", accept=(404, 409, 412), IfMatch=etag, **request)) == 200
 
     def discard(self, path: str) -> None:
-        """Remove a file if there is one."""
+        """Remove a file if it exists."""
         self._delete([self._key(checked(path, root=False))])
 
     def _put_new(self, request: dict[str, Any], *others: int) -> int:
-        """Store an object unless there is one of that key. Gives the status: 200, 412 if there is, or another."""
+        """Store an object unless its key exists, and return the status: 200, 412 if it exists, or another."""
         for _ in range(_CONFLICTS):
             status = _status(self._ask("put_object", accept=(409, 412, *others), IfNoneMatch="*", **request))
             if status != 409:
@@ -339,23 +345,23 @@ class ObjectStoreFiles(Files):
         return 412
 
     def _has_conditions(self) -> bool:
-        """Whether the server heeds conditions. Amazon's does; others are asked to store one object a second time."""
+        """Return whether the server supports conditions: Amazon does, others are tested by storing an object twice."""
         with self._lock:
             if self._is_conditional is None:
                 host = urlsplit(self._client.meta.endpoint_url).hostname or ""
                 self._is_conditional = host.endswith((".amazonaws.com", ".amazonaws.com.cn")) or self._refuses_again()
                 if not self._is_conditional:
                     warnings.warn(
-                        f"the server of {self.url} has no conditional requests: executions of the same id that begin "
-                        "at the same moment may get the same folder, and locks are advisory. Begin them one after the "
-                        "other, or name a lock server for what they share: `execution: {locks: redis://host:6379/0}`.",
+                        f"the server of {self.url} has no conditional requests: executions with the same id that start "
+                        "at the same moment may share a folder, and locks are advisory. Start them one after the "
+                        "other, or set a lock server: `execution: {locks: redis://host:6379/0}`.",
                         RuntimeWarning,
                         stacklevel=4,
                     )
             return self._is_conditional
 
     def _refuses_again(self) -> bool:
-        # A server may answer that it does not know conditions, or may store all the same.
+        # A server may refuse conditions, or ignore them.
         request = {"Key": self._prefix + _MARKER, "Body": b"", **self._arguments}
         return any(self._put_new(request, 400, 405, 501) == 412 for _ in range(2))
 
@@ -370,10 +376,10 @@ class ObjectStoreFiles(Files):
     # moving and removing
 
     def _objects(self, path: str) -> dict[str, int]:
-        """The sizes of a file or of all that is in a directory, by key.
+        """Return the sizes of a file or of all files in a directory, by key.
 
         Raises:
-            FileNotFoundError: there is neither.
+            FileNotFoundError: There is no such file or directory.
         """
         key = self._key(checked(path, root=False))
         file = self._head(path)
@@ -396,7 +402,7 @@ class ObjectStoreFiles(Files):
         def copy(key: str) -> None:
             place = {"Bucket": self._bucket, "Key": key}
             new = target + key[len(source) :]
-            if sizes[key] <= _LARGEST:
+            if sizes[key] <= _MAX_REQUEST:
                 self._ask("copy_object", CopySource=place, Key=new, **self._arguments)
             else:
                 with self._own_errors():
@@ -410,14 +416,14 @@ class ObjectStoreFiles(Files):
 
     def _delete(self, keys: list[str]) -> None:
         self._kinds.clear()
-        for first in range(0, len(keys), _AT_ONCE):
-            objects = [{"Key": key} for key in keys[first : first + _AT_ONCE]]
+        for first in range(0, len(keys), _MAX_DELETED):
+            objects = [{"Key": key} for key in keys[first : first + _MAX_DELETED]]
             answer = self._ask("delete_objects", Delete={"Objects": objects, "Quiet": True})
             for failed in answer.get("Errors", ()):
                 raise StorageUnavailable(
-                    f"{failed.get('Key')!r} in {self.url} cannot be removed: {failed.get('Message')}",
+                    f"cannot remove {failed.get('Key')!r} in {self.url}: {failed.get('Message')}",
                     given=self.url,
-                    todo="Check what the credentials permit, and try again.",
+                    todo="Check the permissions of the credentials, and try again.",
                 )
 
     def close(self) -> None:
@@ -430,7 +436,7 @@ def _for_each(act: Callable[[str], None], keys: Collection[str]) -> None:
 
 
 def _above(path: str) -> Iterator[str]:
-    """The directories that a path is in, the next one first."""
+    """Yield the directories that contain a path, innermost first."""
     while path := path.rpartition("/")[0]:
         yield path
 
@@ -444,13 +450,13 @@ def _status(answer: Any) -> int:
 
 
 def _age(answer: Any) -> float | None:
-    """The seconds since an object was stored, at least: the server's times are whole seconds."""
-    told = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
-    if told is None:
+    """Return the least number of seconds since an object was stored, as the server counts whole seconds."""
+    date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+    if date is None:
         return None
     from email.utils import parsedate_to_datetime
 
-    seconds: float = (parsedate_to_datetime(told) - answer["LastModified"]).total_seconds()
+    seconds: float = (parsedate_to_datetime(date) - answer["LastModified"]).total_seconds()
     return max(0.0, seconds - 1)
 
 

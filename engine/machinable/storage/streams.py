@@ -1,7 +1,4 @@
-"""Rows as lines of JSON, that grow one by one and survive a writer that is killed.
-
-Text that grows: a trial's log and its output.
-"""
+"""Files that grow and survive a killed writer: rows as lines of JSON, and the text of logs and output."""
 
 from __future__ import annotations
 
@@ -21,22 +18,24 @@ __all__ = ["RowWriter", "TextWriter", "damaged_lines", "read_rows", "read_text",
 
 
 class RowWriter:
-    """Appends rows to a file, which appears with the first one. Each row is visible when `append` returns, or on an
-    object store some seconds later."""
+    """Appends rows to a file, which appears with the first one.
+
+    A row is visible when `append` returns, in an object store some seconds later.
+    """
 
     def __init__(self, files: Files, path: str) -> None:
         self._appender = files.appender(path)
 
     def append(self, row: Mapping[str, Plain]) -> None:
-        """Append a row as one line. `NaN` and infinities are written as Python's `json` does.
+        """Append a row as one line, with `NaN` and infinities as Python writes them.
 
         Raises:
-            WrongType: a value is not plain data. Nothing has been written.
+            WrongType: A value is not plain data. Nothing is written.
         """
         self._appender.write(_line(row))
 
     def close(self) -> None:
-        """Make sure that all is stored. Closing twice is fine, appending afterwards a `ValueError`."""
+        """Store everything. Closing twice is fine, appending afterwards is a `ValueError`."""
         self._appender.close()
 
 
@@ -50,26 +49,26 @@ _TEXTS: dict[type, Callable[[Any], str]] = {
 
 
 def _line(row: Mapping[str, Plain]) -> bytes:
-    """What `dumps` writes, in three quarters of the time for what rows mostly are: finite numbers and short texts."""
+    """Return the row as `dumps` does, but in three quarters of the time for finite numbers and short texts."""
     try:
         line = ", ".join(
             [f"{encode_basestring_ascii(key)}: {_TEXTS[type(value)](value)}" for key, value in row.items()]
         )
     except (KeyError, TypeError):  # a value or a name of another type
         line = ""
-    # With one name it could be taken for a substitution; and Python writes NaN and infinities in another way.
+    # A row with one name may resemble a substitution, and Python writes NaN and infinities differently.
     if len(row) < 2 or not line or "nan" in line or "inf" in line:
         return f"{dumps(row)}\n".encode()
     return f"{{{line}}}\n".encode()
 
 
 def read_rows(files: Files, path: str) -> list[dict[str, Any]]:
-    """The rows, in the order of writing; none if there is no such file.
+    """Return the rows in the order of writing; none if there is no such file.
 
-    A line that its killed writer left unfinished is ignored.
+    A line that a killed writer left unfinished is ignored.
 
     Raises:
-        Damaged: a line is whole and no row.
+        Damaged: A complete line is not a row.
     """
     rows: list[dict[str, Any]] = []
     for piece in read_parts(files, path):
@@ -78,7 +77,7 @@ def read_rows(files: Files, path: str) -> list[dict[str, Any]]:
 
 
 def rows_in(data: bytes, place: str) -> list[dict[str, Any]]:
-    """The rows in a file of that name, see `read_rows`."""
+    """Return the rows in the content of a file, see `read_rows`."""
     try:
         rows = _rows_at_once(data)
     except ValueError:
@@ -87,10 +86,10 @@ def rows_in(data: bytes, place: str) -> list[dict[str, Any]]:
 
 
 def _rows_at_once(data: bytes) -> list[Any]:
-    """All lines with one call, which takes half the time of one for each.
+    """Parse all lines by one call, which takes half the time of one call for each.
 
     Raises:
-        ValueError: a line is no row, or unfinished.
+        ValueError: A line is not a row, or unfinished.
     """
     if not data:
         return []
@@ -111,7 +110,7 @@ def _row_by_row(data: bytes, place: str) -> list[Any]:
             if _is_unfinished(line):
                 continue
             raise Damaged(
-                f"line {number} of {place} is no row: {error}",
+                f"line {number} of {place} is not a row: {error}",
                 given=line[:200].decode("utf-8", "replace"),
                 todo="Restore the file from a copy, or remove that line.",
             ) from error
@@ -120,7 +119,7 @@ def _row_by_row(data: bytes, place: str) -> list[Any]:
 
 
 def damaged_lines(data: bytes) -> list[int]:
-    """The numbers, from 1, of the lines that are whole and no rows."""
+    """Return the numbers, from 1, of the complete lines that are not rows."""
     try:
         _rows_at_once(data)
         return []
@@ -140,7 +139,7 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 def _is_unfinished(line: bytes) -> bool:
-    """True for the beginning of a row: a bracket or a text is open. A lost power supply leaves zeros besides."""
+    """Return whether a line is the beginning of a row: a bracket or a text is open. A power failure adds zeros."""
     line = line.rstrip(b"\0")
     bare = _STRING.sub(b"", line)
     closed = bare.count(b"}") + bare.count(b"]")
@@ -148,22 +147,24 @@ def _is_unfinished(line: bytes) -> bool:
 
 
 class TextWriter:
-    """Appends text to a file, which appears with the first write. Each write is visible when it returns, or on an
-    object store some seconds later."""
+    """Appends text to a file, which appears with the first write.
+
+    Text is visible when `write` returns, in an object store some seconds later.
+    """
 
     def __init__(self, files: Files, path: str) -> None:
         self._appender = files.appender(path)
 
     def write(self, text: str) -> None:
-        """Append the text, best a whole line or several."""
-        # A log takes what no encoding has, e.g. the name of a file with broken bytes.
+        """Append text, preferably complete lines."""
+        # A log takes text without an encoding, e.g. the name of a file with invalid bytes.
         self._appender.write(text.encode("utf-8", "backslashreplace"))
 
     def close(self) -> None:
-        """Make sure that all is stored. Closing twice is fine, writing afterwards a `ValueError`."""
+        """Store everything. Closing twice is fine, writing afterwards is a `ValueError`."""
         self._appender.close()
 
 
 def read_text(files: Files, path: str) -> str:
-    """All that was written; "" if nothing was. A character that a killed writer left half is shown as `�`."""
+    """Return the text of a file, "" if there is none. A character that a killed writer left incomplete is `�`."""
     return b"".join(read_parts(files, path)).decode("utf-8", "replace")

@@ -349,7 +349,7 @@ TAKES = {
 def test_what_holds_itself_is_refused(name: str) -> None:
     data: list[Any] = []
     data.append(data)
-    with pytest.raises(WrongKind, match="not what is nested too deeply, or holds itself"):
+    with pytest.raises(WrongKind, match="not data that is nested too deeply, or contains itself"):
         dump(name, data)
 
 
@@ -383,13 +383,13 @@ def test_what_holds_itself_is_refused(name: str) -> None:
         (
             "x.xml",
             ElementTree.Element("a"),
-            "'x.xml' takes an ElementTree, not xml.etree.ElementTree.Element: ElementTree(element) makes one of it",
+            "'x.xml' takes an ElementTree, not xml.etree.ElementTree.Element: use ElementTree(element)",
         ),
         ("x.xml", ElementTree.ElementTree(), "'x.xml' takes an ElementTree, not one without a root"),
         (
             "x.zip",
             Model([1]),
-            "'x.zip' takes a model and what saves it, not tests.storage.formats.test_registry.Model alone: "
+            "'x.zip' takes a model and save=, not tests.storage.formats.test_registry.Model alone: "
             "write(name, model, save=Model.save, load=Model.load)",
         ),
     ],
@@ -425,7 +425,7 @@ class _Bomb:
 
 def test_a_pickle_is_only_read_where_it_is_trusted() -> None:
     for name in ("x.pkl", "x.p.gz"):
-        with pytest.raises(StorageError, match="runs what its author put there"):
+        with pytest.raises(StorageError, match="runs code of its author"):
             load(name, dump(name, _Bomb()), trust=False)
 
 
@@ -472,7 +472,7 @@ def test_yaml_makes_no_objects() -> None:
     ],
 )
 def test_damage_is_told_with_the_name(name: str, data: bytes) -> None:
-    with pytest.raises(Damaged, match=f"^'{name}' cannot be read: ."):
+    with pytest.raises(Damaged, match=f"^cannot read '{name}': ."):
         load(name, data, trust=True)
 
 
@@ -608,7 +608,7 @@ def test_figures_of_matplotlib_are_drawn_without_the_time(monkeypatch: pytest.Mo
     ids=["one", "growing", "a file", "a parameter", "from outside"],
 )
 def test_entities_of_a_file_are_refused(text: str) -> None:
-    with pytest.raises(Damaged, match=r"'x\.xml' cannot be read: it declares entities, which are not read"):
+    with pytest.raises(Damaged, match=r"cannot read 'x\.xml': it declares entities, which are not read"):
         load("x.xml", text.encode(), trust=True)
 
 
@@ -631,7 +631,7 @@ def test_a_class_that_has_inherited_its_loader_is_read_as_itself() -> None:
 def test_a_loader_runs_where_it_is_trusted_or_given() -> None:
     content = dump("x.zip", Model([1, 2]), **KEPT)
     with pytest.raises(
-        StorageError, match=r"tests\.storage\.formats\.test_registry:Model\.load reads(.|\n)*load=Model\.load"
+        StorageError, match=r"tests\.storage\.formats\.test_registry:Model\.load as(.|\n)*load=Model\.load"
     ):
         load("x.zip", content, trust=False)
     assert load("x.zip", content, trust=False, load=Model.load) == Model([1, 2])
@@ -640,14 +640,14 @@ def test_a_loader_runs_where_it_is_trusted_or_given() -> None:
 
 def test_without_a_loader_whoever_reads_says_it() -> None:
     content = dump("x.zip", Model([1, 2]), save=Model.save)
-    with pytest.raises(StorageError, match="was written without saying what reads it"):
+    with pytest.raises(StorageError, match="was written without load="):
         load("x.zip", content, trust=True)
     assert load("x.zip", content, trust=False, load=Model.load) == Model([1, 2])
 
 
 @pytest.mark.parametrize("loader", [lambda path: None, Model([1]).save, len.__call__], ids=["lambda", "method", "len"])
 def test_a_loader_that_cannot_be_imported_is_refused(loader: Any) -> None:
-    with pytest.raises(WrongKind, match="which has no importable name: leave it out, and give it to read"):
+    with pytest.raises(WrongKind, match="which cannot be imported by name: omit it, and pass it to read"):
         dump("x.zip", Model([1]), save=Model.save, load=loader)
 
 
@@ -657,7 +657,7 @@ def test_a_loader_that_is_not_installed_is_named() -> None:
     with ZipFile(buffer, "w") as archive:
         archive.writestr("machinable.json", '{"loader": "nowhere:Model.load"}')
         archive.writestr("model", old.read("model"))
-    with pytest.raises(StorageError, match=r"nowhere:Model\.load reads, which cannot be imported: No module named"):
+    with pytest.raises(StorageError, match=r"nowhere:Model\.load, which cannot be imported: No module named"):
         load("x.zip", buffer.getvalue(), trust=True)
 
 
@@ -672,7 +672,7 @@ def test_an_error_of_a_library_stays_its_own() -> None:
 
 
 def test_what_saves_nothing_or_links_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WrongKind, match="no file at the path that it gets"):
+    with pytest.raises(WrongKind, match="no file at or beside its path"):
         dump("x.zip", Model([1]), save=lambda model, path: None)
     with pytest.raises(WrongKind, match="a model with a link among its files: 'model'"):
         dump("x.zip", Model([1]), save=lambda model, path: os.symlink("/etc/passwd", path))
@@ -686,7 +686,7 @@ def test_save_and_load_are_for_models() -> None:
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "a\\..\\x", "C:/x", "./x", "a//x", "a/"], ids=str)
 def test_an_archive_whose_files_would_lie_elsewhere_is_refused(name: str) -> None:
-    with pytest.raises(Damaged, match="would not lie within"):
+    with pytest.raises(Damaged, match="would leave the directory"):
         load("x.zip", archive_of(ZipInfo(name)), trust=True, load=Model.load)
 
 
@@ -701,7 +701,7 @@ def archive_of(info: ZipInfo, data: bytes = b"x") -> bytes:
 def test_an_archive_with_a_link_or_that_would_fill_the_disk_is_refused() -> None:
     link = ZipInfo("model")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with pytest.raises(Damaged, match="'model' is a link or no file"):
+    with pytest.raises(Damaged, match="'model' is not a file"):
         load("x.zip", archive_of(link, b"/etc/passwd"), trust=True, load=Model.load)
     bomb = ZipInfo("model")
     bomb.compress_type = 8
@@ -713,7 +713,7 @@ def test_another_archive_is_no_model() -> None:
     buffer = BytesIO()
     with ZipFile(buffer, "w") as archive:
         archive.writestr("model", b"x")
-    with pytest.raises(Damaged, match=r"an archive of another kind, without machinable\.json"):
+    with pytest.raises(Damaged, match=r"another archive, without machinable\.json"):
         load("x.zip", buffer.getvalue(), trust=True, load=Model.load)
 
 
@@ -762,9 +762,9 @@ def test_another_package_can_bring_formats(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(WrongKind) as caught:
         dump("x.ini", [1])
     assert caught.value.message == "'x.ini' takes a mapping of text, not list: no mapping"
-    with pytest.raises(Damaged, match=r"'x\.ini' cannot be read"):
+    with pytest.raises(Damaged, match=r"cannot read 'x\.ini'"):
         load("x.ini", b"=", trust=True) and load("x.ini", b"none", trust=True)
-    with pytest.raises(StorageError, match="runs what its author put there"):
+    with pytest.raises(StorageError, match="runs code of its author"):
         load("x.run", b"", trust=False)
     assert load("x.run", b"1", trust=True) == b"1"
 
@@ -772,11 +772,11 @@ def test_another_package_can_bring_formats(tmp_path: Path, monkeypatch: pytest.M
 def test_a_format_of_another_package_that_is_broken_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, OTHER, "a = other_formats:nothing\nb = other_formats:partial\nc = other_formats:text")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(ImportFailed, match=r"the format \.a of other-formats cannot be imported"):
+    with pytest.raises(ImportFailed, match=r"cannot import the format \.a of other-formats"):
         dump("x.a", 1)
     with pytest.raises(InvalidType, match=r"the format \.b of other-formats has no dump and no load"):
         dump("x.b", 1)
-    with pytest.raises(InvalidType, match=r"dump of the format \.c of other-formats gave str, not bytes"):
+    with pytest.raises(InvalidType, match=r"dump of the format \.c of other-formats returned str, not bytes"):
         dump("x.c", 1)
 
 

@@ -1,1 +1,1 @@
-"""Kinds of data and the bytes that they become: one module for those that are alike."""
+"""Formats of artifacts, one module for each group of similar formats."""

@@ -1,4 +1,4 @@
-"""Arrays of numpy, alone and several by name. Nothing is ever unpickled."""
+"""Arrays of numpy, single and by name. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["ARRAY", "ARRAYS"]
 
 
 def _checked_array(data: Any, place: str = "") -> Any:
-    numpy = sys.modules.get("numpy")  # whoever has an array has imported it
+    numpy = sys.modules.get("numpy")  # imported if there is an array
     if numpy is None or not isinstance(data, numpy.ndarray):
         raise UnsupportedData(type_name(data) + place)
     if isinstance(data, numpy.ma.MaskedArray):
         raise UnsupportedData(f"a masked array{place}, whose mask would be lost")
     array = numpy.asarray(data)
     if array.dtype.hasobject:
-        raise UnsupportedData(f"an array of Python objects{place}, which only a pickle can keep")
+        raise UnsupportedData(f"an array of Python objects{place}, which only a pickle can store")
     return array
 
 
@@ -55,7 +55,7 @@ def _dump_arrays(data: Any) -> bytes:
         raise UnsupportedData(f"a mapping with the key {unnamed[0]!r}")
     arrays = {key: _dump_array(_checked_array(value, f" at {key}")) for key, value in data.items()}
     buffer = BytesIO()
-    with ZipFile(buffer, "w") as archive:  # numpy.savez cannot keep an array called "file"
+    with ZipFile(buffer, "w") as archive:  # numpy.savez cannot store an array called "file"
         for key, content in arrays.items():
             archive.writestr(ZipInfo(key + ".npy"), content)
     return buffer.getvalue()

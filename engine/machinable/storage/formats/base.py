@@ -1,4 +1,4 @@
-"""What a format is, and how it says that data do not fit."""
+"""The interface of a format."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ __all__ = ["Format", "UnsupportedData", "damaged", "plain_of", "type_name"]
 
 
 class Format(NamedTuple):
-    """How one kind of file is written and read.
+    """A format of files.
 
     Attributes:
-        takes: what data fit, for messages. dump, load: data to bytes and back; `dump` raises `UnsupportedData`.
-        runs_code: whether reading runs what the author of the bytes has put there.
+        takes: The data it takes, for messages.
+        dump: Turns data into bytes, or raises `UnsupportedData`.
+        load: Turns bytes into data.
+        runs_code: Whether reading a file runs code in it.
     """
 
     takes: str
@@ -26,27 +28,25 @@ class Format(NamedTuple):
 
 
 class UnsupportedData(Exception):
-    """Data that a format does not take; the text says what it got."""
+    """Data that a format does not take; the text describes the data."""
 
 
 def damaged(name: str, error: Exception) -> Damaged:
-    """What is said about a file that cannot be read."""
-    return Damaged(
-        f"{name!r} cannot be read: {error or type(error).__name__}", given=name, todo="Restore it from a copy."
-    )
+    """Return the error for a file that cannot be read."""
+    return Damaged(f"cannot read {name!r}: {error or type(error).__name__}", given=name, todo="Restore it from a copy.")
 
 
 def type_name(data: object) -> str:
-    """The name of a type, for messages."""
+    """Return the name of the type of data, for messages."""
     kind = type(data)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def plain_of(data: Any, path: str = "") -> Any:
-    """The data as plain data, with tuples.
+    """Return the data as plain data, with tuples.
 
     Raises:
-        Unfit: names what is not plain, and where it is.
+        UnsupportedData: A part of it is not plain; names its type and path.
     """
     try:
         return as_plain(data, path, tuples=True)

@@ -1,4 +1,4 @@
-"""Pictures: bytes as they are, and figures that know how to draw themselves, as those of matplotlib."""
+"""Pictures: bytes, and figures with a `savefig` such as those of matplotlib."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from machinable.storage.formats.base import Format, UnsupportedData, type_name
 
 __all__ = ["PDF", "PICTURE", "PNG", "SVG"]
 
-# What a figure would write besides: the time, so that no two files of the same picture were equal.
+# A figure would also write the time, so that files of the same picture would differ.
 _WITHOUT_TIME: dict[str, dict[str, Any]] = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
@@ -29,7 +29,7 @@ def _drawn(data: Any, extension: str) -> bytes:
         return buffer.getvalue()
     from importlib import import_module
 
-    # The ids in a drawing are random without that.
+    # Without it the ids in a drawing are random.
     with import_module("matplotlib").rc_context({"svg.hashsalt": "machinable"}):
         data.savefig(buffer, format=extension, metadata=_WITHOUT_TIME[extension])
     return buffer.getvalue()

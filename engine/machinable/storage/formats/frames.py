@@ -1,4 +1,4 @@
-"""DataFrames in the formats of Arrow, which keep the kind of each column."""
+"""DataFrames in the formats of Arrow, which preserve the type of each column."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ __all__ = ["FEATHER", "PARQUET", "import_pandas", "pandas_of"]
 
 
 def pandas_of(data: Any) -> Any:
-    """The module pandas if the data are a DataFrame of it, else None."""
-    pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
+    """Return the module pandas if the data is a DataFrame, else None."""
+    pandas = sys.modules.get("pandas")  # imported if there is a DataFrame
     return pandas if pandas is not None and isinstance(data, pandas.DataFrame) else None
 
 
 def import_pandas() -> Any:
-    """The module pandas.
+    """Return the module pandas.
 
     Raises:
-        NotAvailable: it is not installed.
+        NotAvailable: pandas is not installed.
     """
     try:
         import pandas
     except ImportError as error:
         raise NotAvailable(
-            "this table was written from a DataFrame", todo="Install what reads it: pip install pandas"
+            "this table was written from a DataFrame", todo="Install pandas to read it: pip install pandas"
         ) from error
     return pandas
 
@@ -55,7 +55,7 @@ def _dump_parquet(data: Any) -> bytes:
     try:
         content: bytes = frame.to_parquet(None, engine="pyarrow")
         return content
-    except Exception as error:  # columns of mixed kinds, names that occur twice, …
+    except Exception as error:  # columns of mixed types, names that occur twice, …
         raise UnsupportedData(f"this DataFrame: {error}") from error
 
 
@@ -73,7 +73,7 @@ def _dump_feather(data: Any) -> bytes:
     buffer = BytesIO()
     try:
         frame.to_feather(buffer)
-    except Exception as error:  # the same
+    except Exception as error:  # as above
         raise UnsupportedData(f"this DataFrame: {error}") from error
     return buffer.getvalue()
 

@@ -1,4 +1,4 @@
-"""Models that a library writes and reads itself: its files in an archive, with the name of what reads them."""
+"""Models that a library writes and reads: its files in an archive, with the name of the function that reads them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ __all__ = ["EXTENSION", "dump", "load"]
 
 EXTENSION = ".zip"
 _FACTS = "machinable.json"  # in the archive: {"loader": "module:name"}, or null
-_MODEL = "model"  # the path that `save` gets
-_GROWTH = 100  # times that the files may be larger than their archive
+_MODEL = "model"  # the path that is given to `save`
+_MAX_GROWTH = 100  # of the files against their archive
 
 
 def dump(data: Any, save: Callable[[Any, str], Any] | None, loader: Callable[[str], Any] | None) -> bytes:
-    """The files that `save(data, path)` writes at or beside that path.
+    """Return an archive of the files that `save(data, path)` writes at or beside a path.
 
     Args:
-        loader: what reads them, by the same path. None: whoever reads says it.
+        data: The model.
+        save: The function that writes it.
+        loader: The function that reads it from the same path; None if the reader gives it.
 
     Raises:
-        Unfit: `save` is missing or writes nothing, or `loader` cannot be imported.
+        UnsupportedData: `save` is missing or writes nothing, or `loader` cannot be imported.
     """
     from io import BytesIO
     from tempfile import TemporaryDirectory
@@ -41,14 +43,14 @@ def dump(data: Any, save: Callable[[Any, str], Any] | None, loader: Callable[[st
         save(data, os.path.join(directory, _MODEL))
         files = sorted(_files(directory))
         if not files:
-            raise UnsupportedData(f"what {save!r} writes: no file at the path that it gets, and none beside it")
-        with ZipFile(buffer, "w") as archive:  # not compressed: weights do not get smaller, and .gz does it
+            raise UnsupportedData(f"the output of {save!r}, which wrote no file at or beside its path")
+        with ZipFile(buffer, "w") as archive:  # not compressed: weights do not shrink, and .gz can compress
             archive.writestr(ZipInfo(_FACTS), dumps({"loader": name}))
             for path in files:
-                # The time of a file would make a difference between two equal models.
+                # Without the time of the file, equal models have equal bytes.
                 with (
                     open(os.path.join(directory, path), "rb") as file,
-                    archive.open(ZipInfo(path.replace(os.sep, "/")), "w", force_zip64=True) as member,
+                    archive.open(ZipInfo(path), "w", force_zip64=True) as member,
                 ):
                     while piece := file.read(2**20):
                         member.write(piece)
@@ -68,7 +70,7 @@ def _files(directory: str) -> list[str]:
 
 def _name_of(loader: Callable[[str], Any]) -> str:
     owner = getattr(loader, "__self__", None)
-    if isinstance(owner, type):  # a class method may be inherited, and means this class
+    if isinstance(owner, type):  # a class method may be inherited
         module, name = owner.__module__, f"{owner.__qualname__}.{getattr(loader, '__name__', '')}"
     else:
         module, name = getattr(loader, "__module__", None) or "", getattr(loader, "__qualname__", "")
@@ -77,7 +79,7 @@ def _name_of(loader: Callable[[str], Any]) -> str:
     except (ImportError, AttributeError, ValueError):
         is_found = False
     if not is_found:
-        raise UnsupportedData(f"load={loader!r}, which has no importable name: leave it out, and give it to read()")
+        raise UnsupportedData(f"load={loader!r}, which cannot be imported by name: omit it, and pass it to read()")
     return f"{module}:{name}"
 
 
@@ -90,15 +92,17 @@ def _imported(name: str) -> Any:
 
 
 def load(name: str, data: bytes, *, trust: bool, loader: Callable[[str], Any] | None) -> Any:
-    """What `loader` makes of the files.
+    """Return the model that `loader` reads.
 
     Args:
-        name: of the artifact, for messages. loader: default: the one that was named when it was written.
-        trust: whether that one may be imported and called.
+        name: The name of the artifact, for messages.
+        data: The archive.
+        trust: Whether the function named in the archive may be imported and called.
+        loader: The function that reads the model; by default the one named in the archive.
 
     Raises:
-        StorageError: no loader is known, or it may not be called. Damaged: the archive is not one of ours, or its
-            files would go elsewhere.
+        StorageError: No function is named, or it is not trusted.
+        Damaged: The archive is not that of a model, or its files would leave the directory.
     """
     from tempfile import TemporaryDirectory
 
@@ -112,14 +116,14 @@ def load(name: str, data: bytes, *, trust: bool, loader: Callable[[str], Any] | 
 
 
 def _unpack(data: bytes, directory: str) -> str | None:
-    """Put the files into a directory; gives the name of their loader."""
+    """Unpack the files into a directory, and return the name of their loader."""
     from io import BytesIO
     from zipfile import ZipFile
 
     with ZipFile(BytesIO(data)) as archive:
         infos = archive.infolist()
         if not infos or infos[0].filename != _FACTS:
-            raise ValueError(f"it is an archive of another kind, without {_FACTS}")
+            raise ValueError(f"it is another archive, without {_FACTS}")
         _check(infos, len(data))
         for info in infos[1:]:
             place = os.path.join(directory, *info.filename.split("/"))
@@ -136,32 +140,32 @@ def _check(infos: list[Any], size: int) -> None:
         path = info.filename
         is_outside = path.startswith("/") or "\\" in path or ":" in path.split("/")[0] or "\0" in path
         if is_outside or not {"", ".", ".."}.isdisjoint(path.split("/")):
-            raise ValueError(f"its member {path!r} would not lie within")
+            raise ValueError(f"its member {path!r} would leave the directory")
         if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
-            raise ValueError(f"its member {path!r} is a link or no file")
+            raise ValueError(f"its member {path!r} is not a file")
     total = sum(info.file_size for info in infos)
-    if total > _GROWTH * size:
+    if total > _MAX_GROWTH * size:
         raise ValueError(f"its {size} bytes would become {total}")
 
 
 def _named(name: str, loader: str | None, trust: bool) -> Callable[[str], Any]:
     if loader is None:
         raise StorageError(
-            f"{name!r} was written without saying what reads it", given=name, todo="Say it: read(name, load=Model.load)"
+            f"{name!r} was written without load=", given=name, todo="Pass it: read(name, load=Model.load)"
         )
     if not trust:
         raise StorageError(
-            f"{name!r} is a model that {loader} reads, and that would run because the file says so",
+            f"{name!r} is a model, and reading it would run {loader} as the file demands",
             given=name,
-            todo="Say what reads it: read(name, load=Model.load). If you trust whoever writes to this storage: "
+            todo="Pass the function: read(name, load=Model.load). If you trust all who write to this storage: "
             "Storage(url, trust=True)",
         )
     try:
         found: Callable[[str], Any] = _imported(loader)
     except (ImportError, AttributeError) as error:
         raise StorageError(
-            f"{name!r} is a model that {loader} reads, which cannot be imported: {error}",
+            f"{name!r} is a model for {loader}, which cannot be imported: {error}",
             given=name,
-            todo="Install what it belongs to, or say what reads it: read(name, load=Model.load)",
+            todo="Install its package, or pass another function: read(name, load=Model.load)",
         ) from error
     return found

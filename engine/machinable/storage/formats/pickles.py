@@ -1,4 +1,4 @@
-"""Anything, as Python itself keeps it."""
+"""Pickles, for any object."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def _dump_pickle(data: Any) -> bytes:
 
     try:
         return pickle.dumps(data, protocol=5)
-    except Exception as error:  # objects raise what they like
+    except Exception as error:  # objects may raise anything
         raise UnsupportedData(f"{type_name(data)}: {error}") from error
 
 
 def _load_pickle(data: bytes) -> Any:
     import pickle
 
-    return pickle.loads(data)  # noqa: S301 - `load` has asked whether the author is trusted
+    return pickle.loads(data)  # noqa: S301 - `load` checks that the author is trusted
 
 
 PICKLE = Format("what can be pickled", _dump_pickle, _load_pickle, runs_code=True)

@@ -1,8 +1,8 @@
-"""Data ↔ bytes, by the extension of a name: what was written comes back as the same kind.
+"""The format of an artifact by the extension of its name: data is read as the type that was written.
 
-`.gz` composes with every format: `scores.csv.gz`. Other packages bring further formats by the entry point
-`machinable.formats`: its name is the extension, and its object, a module for example, has `takes`, `dump` and `load`
-as `Format` has them.
+`.gz` works with every format: `scores.csv.gz`. Other packages add formats by entry points in the group
+`machinable.formats`: the name is the extension, and the object, e.g. a module, has `takes`, `dump` and `load` as
+`Format` has them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from machinable.storage.formats.base import Format, UnsupportedData, damaged, ty
 
 __all__ = ["Format", "check_directory", "check_name", "check_place", "dump", "known_extensions", "load"]
 
-# Imported when they are needed.
+# Imported when they are used.
 _FORMATS = {
     ".json": "text:JSON",
     ".yaml": "text:YAML",
@@ -46,10 +46,10 @@ _TODO = "Use a relative name with / between folders, such as 'plots/loss.json'."
 
 
 def check_name(name: str) -> str:
-    """The extension that decides how an artifact of that name is stored: `.csv`, `.csv.gz`.
+    """Return the extension that decides the format of an artifact: `.csv`, `.csv.gz`.
 
     Raises:
-        BadName: the name is empty, leaves the folder, is that of a directory, or has no known extension.
+        BadName: The name is empty, leaves the folder, is that of a directory, or has no known extension.
     """
     if not isinstance(name, str):
         raise InvalidType(f"the name of an artifact is text, not {type_name(name)}", given=name)
@@ -65,7 +65,7 @@ def check_name(name: str) -> str:
     if extension == ".gz":
         extension = _split(stem)[1] + extension
     bare = extension.removesuffix(".gz")
-    if bare not in _FORMATS and bare != models.EXTENSION and bare not in _brought():
+    if bare not in _FORMATS and bare != models.EXTENSION and bare not in _added():
         known = known_extensions()
         near = near_names(bare, known)
         raise BadName(
@@ -79,24 +79,24 @@ def check_name(name: str) -> str:
 
 
 def check_directory(name: str) -> str:
-    """The name of a directory of artifacts without the `/` at its end.
+    """Return the name of a directory of artifacts without the `/` at its end.
 
     Raises:
-        BadName: it has none, or leaves the folder.
+        BadName: The name has no slash at its end, or leaves the folder.
     """
     if not isinstance(name, str):
         raise InvalidType(f"the name of a directory is text, not {type_name(name)}", given=name)
     if not name.endswith("/"):
-        raise BadName(f"{name!r} is no name of a directory", given=name, todo=f"It ends with a slash: {name + '/'!r}")
+        raise BadName(f"{name!r} is not the name of a directory", given=name, todo=f"Add a slash: {name + '/'!r}")
     check_place(name[:-1])
     return name[:-1]
 
 
 def check_place(name: str) -> None:
-    """See that a name, with any extension or none, stays in the folder of artifacts.
+    """Check that a name, with or without an extension, stays in the folder of artifacts.
 
     Raises:
-        BadName: it does not, or it is empty.
+        BadName: The name leaves the folder, or is empty.
     """
     if not name:
         raise BadName("an artifact needs a name", given=name, todo=_TODO)
@@ -110,25 +110,28 @@ def check_place(name: str) -> None:
 
 
 def known_extensions() -> list[str]:
-    """All extensions that a name can have; each of them can be followed by `.gz`."""
-    return sorted({*_FORMATS, models.EXTENSION, *_brought()})
+    """Return all known extensions; each can be followed by `.gz`."""
+    return sorted({*_FORMATS, models.EXTENSION, *_added()})
 
 
 def dump(
     name: str, data: Any, *, save: Callable[[Any, str], Any] | None = None, load: Callable[[str], Any] | None = None
 ) -> bytes:
-    """The content of the file of that name.
+    """Return the content of the file of an artifact.
 
     Args:
-        save, load: for a model that a library writes and reads itself, in a name that ends with `.zip`.
+        name: The name of the artifact.
+        data: The data.
+        save: Writes a model with the means of its library, for names that end with `.zip`.
+        load: Reads such a model.
 
     Raises:
-        BadName: see `check_name`.
-        WrongKind: the format does not take such data; says what it takes and what it got.
+        BadName: See `check_name`.
+        WrongKind: The format does not take the data.
     """
     extension = check_name(name)
     bare = extension.removesuffix(".gz")
-    takes = "a model and what saves it"
+    takes = "a model and save="
     try:
         if bare == models.EXTENSION:
             content = models.dump(data, save, load)
@@ -139,7 +142,7 @@ def dump(
             try:
                 content = format.dump(data)
             except RecursionError as error:
-                raise UnsupportedData("what is nested too deeply, or holds itself") from error
+                raise UnsupportedData("data that is nested too deeply, or contains itself") from error
     except UnsupportedData as unfit:
         raise WrongKind(f"{name!r} takes {takes}, not {unfit}", given=str(unfit)) from unfit.__cause__
     if extension.endswith(".gz"):
@@ -150,18 +153,18 @@ def dump(
 
 
 def load(name: str, data: bytes, *, trust: bool, load: Callable[[str], Any] | None = None) -> Any:
-    """What `dump` got.
+    """Return the data of the file of an artifact.
 
     Args:
-        name: the name of the file.
-        data: its content.
-        trust: whether the file may be one that runs code when it is read, which a pickle does.
-        load: what reads a model; by default what was named when it was written, if that is trusted.
+        name: The name of the artifact.
+        data: The content of the file.
+        trust: Whether to read formats that run code, such as pickles.
+        load: Reads a model; by default the function named when it was written, if `trust`.
 
     Raises:
-        BadName: see `check_name`.
-        StorageError: such a file runs code, and `trust` is False.
-        Damaged: the content is not of this format.
+        BadName: See `check_name`.
+        StorageError: Reading the file runs code, and `trust` is False.
+        Damaged: The content has another format.
     """
     extension = check_name(name)
     bare = extension.removesuffix(".gz")
@@ -170,20 +173,20 @@ def load(name: str, data: bytes, *, trust: bool, load: Callable[[str], Any] | No
         format = _format(bare)
         if format.runs_code and not trust:
             raise StorageError(
-                f"reading {name!r} runs what its author put there",
+                f"reading {name!r} runs code of its author",
                 given=name,
-                todo="If you trust whoever writes to this storage: Storage(url, trust=True)",
+                todo="If you trust all who write to this storage: Storage(url, trust=True)",
             )
     try:
         if extension.endswith(".gz"):
             import gzip
 
-            data = gzip.decompress(data or b"?")  # nothing at all is no archive, though gzip takes it for one
+            data = gzip.decompress(data or b"?")  # gzip would accept an empty file
         if bare != models.EXTENSION:
             return format.load(data)
     except (NotAvailable, MemoryError):
         raise
-    except Exception as error:  # each library has its own
+    except Exception as error:  # each library has its own errors
         raise damaged(name, error) from error
     return models.load(name, data, trust=trust, loader=load)
 
@@ -202,17 +205,14 @@ def _split(name: str) -> tuple[str, str]:
 
 def _format(extension: str) -> Format:
     if extension not in _FORMATS:
-        return _bring(extension)
+        return _load_added(extension)
     module, _, attribute = _FORMATS[extension].partition(":")
     format: Format = getattr(import_module(f"machinable.storage.formats.{module}"), attribute)
     return format
 
 
-# --- formats of others
-
-
-def _brought() -> dict[str, Any]:
-    """The entry points of other packages, by extension. What is built in stays what it is."""
+def _added() -> dict[str, Any]:
+    """Return the entry points of other packages by extension. They cannot replace built-in formats."""
     from importlib.metadata import entry_points
 
     found = {"." + point.name.removeprefix(".").lower(): point for point in entry_points(group=_GROUP)}
@@ -220,23 +220,23 @@ def _brought() -> dict[str, Any]:
     return {extension: point for extension, point in found.items() if extension not in taken}
 
 
-def _bring(extension: str) -> Format:
-    point = _brought()[extension]
+def _load_added(extension: str) -> Format:
+    point = _added()[extension]
     package = point.dist.name if point.dist is not None else point.value
     try:
         given = point.load()
     except Exception as error:  # whatever a module raises
         raise ImportFailed(
-            f"the format {extension} of {package} cannot be imported: {error}",
+            f"cannot import the format {extension} of {package}: {error}",
             given=point.value,
-            todo=f"Mend or remove what is installed as {package}.",
+            todo=f"Repair or uninstall {package}.",
         ) from error
     missing = [name for name in ("takes", "dump", "load") if not hasattr(given, name)]
     if missing:
         raise InvalidType(
             f"the format {extension} of {package} has no {' and no '.join(missing)}",
             given=point.value,
-            todo="A format has `takes`, a text, and the functions `dump`, data to bytes, and `load`, bytes to data.",
+            todo="A format has the text `takes` and the functions `dump` (data to bytes) and `load` (bytes to data).",
         )
 
     def dump(data: Any) -> bytes:
@@ -245,7 +245,7 @@ def _bring(extension: str) -> Format:
         except (TypeError, ValueError) as error:
             raise UnsupportedData(f"{type_name(data)}: {error}") from error
         if not isinstance(content, bytes):
-            raise InvalidType(f"dump of the format {extension} of {package} gave {type_name(content)}, not bytes")
+            raise InvalidType(f"dump of the format {extension} of {package} returned {type_name(content)}, not bytes")
         return content
 
     return Format(str(given.takes), dump, given.load, bool(getattr(given, "runs_code", False)))

@@ -1,4 +1,4 @@
-"""Tables as text: what was a list of mappings comes back as that, and a DataFrame as a DataFrame."""
+"""Tables as text: a list of mappings is read as such, and a DataFrame as a DataFrame."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from machinable.storage.formats.frames import import_pandas, pandas_of
 
 __all__ = ["CSV", "TSV"]
 
-# Mappings end their lines with \r\n, as the standard of CSV says, and frames with \n, as pandas does: that tells them
-# apart when reading. Text is quoted and all else is not, so a text "1" is not a number later.
+# Lines of mappings end with \r\n, as in the standard of CSV, and those of frames with \n, as in pandas, which tells
+# them apart when reading. Only text is quoted, so a text "1" is not read as a number.
 
 
 def _dump_table(data: Any, separator: str) -> bytes:
@@ -57,7 +57,7 @@ def _dump_frame(frame: Any, separator: str, pandas: Any) -> bytes:
     index = frame.index
     is_default = isinstance(index, pandas.RangeIndex) and index.start == 0 and index.step == 1
     if index.nlevels > 1 or frame.columns.nlevels > 1 or index.name is not None or "" in frame.columns[:1]:
-        raise UnsupportedData("a DataFrame with a named or nested index, which columns cannot keep: use reset_index()")
+        raise UnsupportedData("a DataFrame with a named or nested index, which columns cannot store: use reset_index()")
     text: str = frame.to_csv(sep=separator, index=not is_default, lineterminator="\n", quoting=QUOTE_NONNUMERIC)
     return text.encode()
 
@@ -89,7 +89,7 @@ def _load_table(data: bytes, separator: str) -> Any:
 
 
 def _lines(text: str, separator: str) -> Iterator[tuple[list[tuple[str | None, str]], str]]:
-    """The cells of each line, (inside of the quotation marks, None) or (None, bare), and how the line ends."""
+    """Yield the cells of each line, (inside of the quotation marks, None) or (None, bare), and the end of the line."""
     field = _FIELDS[separator]
     cells: list[tuple[str | None, str]] = []
     position = 0
@@ -133,7 +133,7 @@ def _load_frame(text: str, separator: str) -> Any:
         return pandas.DataFrame()
     exact: dict[str, Any] = {"float_precision": "round_trip"}
     if tuple(map(int, pandas.__version__.split(".")[:2])) >= (3, 1):
-        exact = {}  # since then it is always so, and asking for it is deprecated
+        exact = {}  # this is the default since, and the argument is deprecated
     texts = _text_columns(text, separator)
     frame = pandas.read_csv(
         StringIO(text),
@@ -149,16 +149,16 @@ def _load_frame(text: str, separator: str) -> Any:
 
 
 _UNNAMED = "Unnamed: 0"  # what pandas calls a first column without a name
-_LOOKED_AT = 10_000  # rows; a column that has nothing up to there is what pandas takes it for
+_MAX_SAMPLED = 10_000  # rows; for a column that is empty up to there pandas decides
 
 
 def _text_columns(text: str, separator: str) -> list[str]:
-    """The columns whose first cell that is not empty is quoted."""
+    """Return the columns whose first cell that is not empty is quoted."""
     lines = _lines(text, separator)
     header, _ = next(lines)
     open_columns = {i: bare if quoted is None else _unquoted(quoted) for i, (quoted, bare) in enumerate(header)}
     found = []
-    for cells, _ in islice(lines, _LOOKED_AT):
+    for cells, _ in islice(lines, _MAX_SAMPLED):
         for i, (quoted, bare) in enumerate(cells):
             if (quoted or bare) and i in open_columns:
                 name = open_columns.pop(i)

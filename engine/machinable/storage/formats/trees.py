@@ -1,4 +1,4 @@
-"""XML: an `ElementTree`. Entities of a file's own are refused, for they can grow without bounds or read other files."""
+"""XML: an `ElementTree`. Entities are refused, as they can grow without bounds or read other files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def _dump_tree(data: Any) -> bytes:
     from xml.etree.ElementTree import ElementTree, iselement
 
     if not isinstance(data, ElementTree):
-        raise UnsupportedData(type_name(data) + (": ElementTree(element) makes one of it" if iselement(data) else ""))
+        raise UnsupportedData(type_name(data) + (": use ElementTree(element)" if iselement(data) else ""))
     if data.getroot() is None:
         raise UnsupportedData("one without a root")
     buffer = BytesIO()
     try:
         data.write(buffer, encoding="utf-8", xml_declaration=True)
         _load_tree(buffer.getvalue())
-    except Exception as error:  # values that are no text, characters that XML does not have, an element within itself
+    except Exception as error:  # values that are not text, characters that XML lacks, an element within itself
         raise UnsupportedData(f"this one: {error}") from error
     return buffer.getvalue()
 
