@@ -1,4 +1,4 @@
-"""Reads the test vectors of `tests/golden` and builds the small worlds that they describe."""
+"""Read the test vectors of `tests/golden` and build the projects that they describe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write(directory: Path, files: dict[str, str]) -> None:
 
 
 def decode(value: Any) -> Any:
-    """What an encoded value of a vector stands for."""
+    """Return the value that an encoded value of a vector stands for."""
     if isinstance(value, list):
         return [decode(item) for item in value]
     if not isinstance(value, dict):
@@ -41,7 +41,7 @@ def decode(value: Any) -> Any:
 
 
 def typed(value: Any) -> Any:
-    """The value with every scalar's type beside it, so that 1, 1.0 and True differ."""
+    """Return the value with the type of every scalar, so that 1, 1.0 and True differ."""
     if isinstance(value, dict):
         return {(type(key).__name__, key): typed(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The documentation is true: its code runs and prints what it says, its links lead somewhere, its tables are complete.
+"""The documentation is correct: its code runs and prints what it shows, its links work, its tables are complete.
 
 How a page is read:
 
@@ -89,8 +89,8 @@ def is_as_expected(shown: str, expected: str) -> bool:
     return re.fullmatch(pattern, shown.rstrip("\n") + "\n") is not None
 
 
-def settled(text: str) -> str:
-    """The text with one directory, one time, one duration, and columns that are two blanks apart."""
+def normalized(text: str) -> str:
+    """Return the text with one directory, one time, one duration, and columns separated by two spaces."""
     text = text.replace(os.getcwd(), "/home/ada/demo")
     text = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}", "2026-01-31 09:15:02", text)
     text = re.sub(r"\b[0-9]+(\.[0-9]+)? (µs|ms|s)\b", "1 ms", text)
@@ -98,14 +98,14 @@ def settled(text: str) -> str:
 
 
 def compare(shown: str, expected: str, place: str) -> None:
-    shown, expected = settled(shown), settled(expected)
+    shown, expected = normalized(shown), normalized(expected)
     if not is_as_expected(shown, expected):
         assert shown == expected, f"{place} shows something else"
         pytest.fail(f"{place} shows something else")
 
 
 class Reader:
-    """Goes through a page as a reader does who types all of it."""
+    """Run a page like a reader who types all of it."""
 
     def __init__(self, page: Path, directory: Path) -> None:
         self.page = page
@@ -189,7 +189,7 @@ class Reader:
         if words[0] == "machinable":
             shown, self.exit_code = typed(words[1:])
             return shown
-        assert words[0] in ("python", "cat", "ls", "mkdir"), f"{place}: what is {words[0]}?"
+        assert words[0] in ("python", "cat", "ls", "mkdir"), f"{place}: the command {words[0]} is not supported"
         program = [sys.executable] if words[0] == "python" else [words[0]]
         done = subprocess.run([*program, *words[1:]], capture_output=True, text=True, check=False, cwd=self.directory)
         self.exit_code = done.returncode
@@ -197,7 +197,7 @@ class Reader:
 
 
 def typed(arguments: list[str]) -> tuple[str, int]:
-    """What a command shows on both streams, and its exit code."""
+    """Return what a command shows on both streams, and its exit code."""
     from machinable.cli import main
 
     shown = io.StringIO()
@@ -216,7 +216,7 @@ def typed(arguments: list[str]) -> tuple[str, int]:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty directory to work in, with a home that has no settings."""
+    """Make an empty working directory and a home directory without settings."""
     directory = tmp_path / "demo"
     directory.mkdir()
     (tmp_path / "home").mkdir()
@@ -251,11 +251,11 @@ def test_a_reader_who_types_a_page_gets_what_it_shows(page: Path, desk: Path) ->
         "```console\nmachinable nonsense\n```",
         "```console\n$ machinable --version\n…\n$ echo $?\n1\n```",
         "```yaml\na: 1\n```",
-        "```text\nnobody printed this\n```",
+        "```text\nthis is not printed\n```",
         '```json\n{"a": }\n```',
     ],
 )
-def test_a_page_that_lies_is_found(lie: str, desk: Path) -> None:
+def test_a_page_with_errors_is_found(lie: str, desk: Path) -> None:
     page = desk / "page.md"
     page.write_text(lie + "\n", encoding="utf-8")
     with pytest.raises((AssertionError, pytest.fail.Exception, json.JSONDecodeError)):
@@ -327,7 +327,7 @@ class Field(NamedTuple):
 
 
 def sections_of(page: Path) -> dict[str, dict[str, Field]]:
-    """The tables of fields, by the heading above them."""
+    """Return the tables of fields, by the heading above them."""
     result: dict[str, dict[str, Field]] = {}
     heading = ""
     columns: list[str] = []
@@ -369,7 +369,7 @@ def fits(value: Any, field: Field) -> bool:
 
 
 def check(data: dict[str, Any], fields: dict[str, Field], seen: set[str], where: str, above: str = "") -> None:
-    """See that every field of an object is documented, with this type; notes which ones there were."""
+    """Check that every field of an object is documented with its type, and collect them in `seen`."""
     for name, value in data.items():
         path = above + name
         assert path in fields, f"{where} has the field {path}, which is not documented"
@@ -442,7 +442,7 @@ class Node(Component):
 
 @pytest.fixture
 def stored(desk: Path) -> list[Path]:
-    """The folders of executions in which everything happens that is documented."""
+    """Return the folders of executions in which everything that is documented happens."""
     (desk / "machinable.yaml").write_text(MACHINABLE_YAML)
     (desk / "node.py").write_text(NODE)
     (desk / "leaf.py").write_text("from machinable import Component\n\nclass Leaf(Component):\n    pass\n")

@@ -1,4 +1,4 @@
-"""Every error is one of ours and one of Python's, travels between processes, and tells what to do."""
+"""Every error is one of ours and one of Python's, can be pickled, and says what to do next."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
     assert [kind.__name__ for kind in KINDS if kind.__name__ not in errors.__doc__] == []
 
 
-def test_a_message_says_what_where_and_what_to_do() -> None:
+def test_a_message_says_what_is_wrong_where_and_what_to_do() -> None:
     assert str(example(UnknownName)) == (
         "machinable.yaml:10:5: no version named 'minst'\n"
         "  in optimization\n"
@@ -63,7 +63,7 @@ def test_a_message_says_what_where_and_what_to_do() -> None:
         ("x", [f"name{i}" for i in range(25)], "Known: " + ", ".join(f"name{i}" for i in range(20)) + " and 5 more"),
     ],
 )
-def test_an_unknown_name_offers_near_ones_else_all_else_says_that_there_are_none(
+def test_an_unknown_name_suggests_near_ones_else_lists_all_else_says_that_there_are_none(
     given: str, known: list[str], advice: str
 ) -> None:
     assert UnknownName("version", given, known).advice() == advice
@@ -80,7 +80,7 @@ def test_names_that_differ_in_case_only_are_near() -> None:
     assert near_names("ALEXNET", ["alexnet", "mnist"]) == ["alexnet"]
 
 
-def test_a_missing_key_behaves_as_pythons_own() -> None:
+def test_a_missing_key_behaves_like_pythons_own() -> None:
     class Reader:
         def __getattr__(self, name: str) -> object:
             raise errors.MissingAttribute(f"no {name}")

@@ -1,4 +1,4 @@
-"""The floor plan: imports point strictly downward, and heavy libraries are met in one place, late."""
+"""The layers: imports point strictly downward, and each heavy library is imported in one module, late."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FLOORS = (
     ("cli", "testing"),
 )
 FLOOR_OF = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
-# What starts the program or shows it to the outside: it may import everything and nothing may import it.
+# The entry points: they may import everything, and nothing may import them.
 FRONT_DOORS = {"machinable", "machinable.__main__"}
 ONLY_IMPORTERS = {
     "fs": ["machinable.storage.pyfilesystem"],
@@ -54,7 +54,7 @@ class Import(NamedTuple):
 
 
 def read_modules(source: Path) -> dict[str, str]:
-    """The text of every module, by its dotted name."""
+    """Return the text of every module, by its dotted name."""
     texts = {}
     for file in sorted(source.rglob("*.py")):
         parts = file.relative_to(source.parent).with_suffix("").parts
@@ -63,7 +63,7 @@ def read_modules(source: Path) -> dict[str, str]:
 
 
 def imports_of(module: str, text: str, modules: frozenset[str] | set[str], *, is_package: bool) -> Iterator[Import]:
-    """Every import in a module: at its top, in functions, for type checkers, and by literal name."""
+    """Yield every import of a module: at its top, in functions, for type checkers, and by literal name."""
     for node in ast.walk(ast.parse(text, filename=module)):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -96,7 +96,7 @@ def all_imports(texts: dict[str, str]) -> list[Import]:
 
 
 def faults(texts: dict[str, str]) -> list[str]:
-    """A sentence for each import that does not point down."""
+    """Return a sentence for each import that does not point downward."""
     sentences = []
     for found in all_imports(texts):
         if found.imported.partition(".")[0] != "machinable" or found.importer in FRONT_DOORS:
@@ -115,7 +115,7 @@ def faults(texts: dict[str, str]) -> list[str]:
 
 
 def cycle(texts: dict[str, str]) -> list[str]:
-    """Modules that import each other in a circle, the first one again at the end; empty if there is none."""
+    """Return modules that import each other in a cycle, the first one again at the end; empty if there is none."""
     below: dict[str, list[str]] = {module: [] for module in texts}
     for found in all_imports(texts):
         if found.imported in below and found.importer not in FRONT_DOORS:
@@ -128,16 +128,16 @@ def cycle(texts: dict[str, str]) -> list[str]:
         if module in done:
             return []
         for imported in below[module]:
-            if circle := follow(imported, [*path, module]):
-                return circle
+            if found := follow(imported, [*path, module]):
+                return found
         done.add(module)
         return []
 
     return next(filter(None, (follow(module, []) for module in texts)), [])
 
 
-def strangers(texts: dict[str, str]) -> list[str]:
-    """A sentence for each import of a library outside of the one module that may import it."""
+def misplaced(texts: dict[str, str]) -> list[str]:
+    """Return a sentence for each import of a library outside of the module that may import it."""
     return [
         f"{found}, which only {' and '.join(only)} may"
         for found in all_imports(texts)
@@ -162,14 +162,14 @@ def test_every_import_points_strictly_down(texts: dict[str, str]) -> None:
     assert not found, "\n".join(found)
 
 
-def test_no_modules_import_each_other_in_a_circle(texts: dict[str, str]) -> None:
-    circle = cycle(texts)
+def test_modules_do_not_import_each_other_in_a_cycle(texts: dict[str, str]) -> None:
+    found = cycle(texts)
 
-    assert not circle, " → ".join(circle)
+    assert not found, " → ".join(found)
 
 
 def test_fs_and_ray_are_imported_where_they_may_be(texts: dict[str, str]) -> None:
-    found = strangers(texts)
+    found = misplaced(texts)
 
     assert not found, "\n".join(found)
 
@@ -186,7 +186,7 @@ def test_fs_and_ray_are_imported_where_they_may_be(texts: dict[str, str]) -> Non
         "import importlib\nimportlib.import_module('machinable.results.storage')",
     ],
 )
-def test_an_import_from_above_is_found_however_it_is_written(statement: str) -> None:
+def test_an_import_from_above_is_found_in_every_form(statement: str) -> None:
     texts = {"machinable.plan.task": statement, "machinable.results": "", "machinable.results.storage": ""}
 
     (sentence,) = faults(texts)
@@ -215,7 +215,7 @@ def test_an_import_from_above_is_found_however_it_is_written(statement: str) -> 
         ),
     ],
 )
-def test_other_wrong_imports_are_told_in_a_sentence(statement: str, sentence: str) -> None:
+def test_other_wrong_imports_are_reported_in_a_sentence(statement: str, sentence: str) -> None:
     assert faults({"machinable.config.reader": statement}) == [sentence]
 
 
@@ -229,13 +229,13 @@ def test_other_wrong_imports_are_told_in_a_sentence(statement: str, sentence: st
         "import json, yaml",
     ],
 )
-def test_imports_from_below_and_of_the_own_package_are_fine(statement: str) -> None:
+def test_imports_from_below_and_of_the_same_package_are_allowed(statement: str) -> None:
     texts = {"machinable.config.reader": statement, "machinable.config.merge": "", "machinable.errors": ""}
 
     assert faults(texts) == []
 
 
-def test_a_circle_through_a_late_import_is_found() -> None:
+def test_a_cycle_through_a_late_import_is_found() -> None:
     texts = {
         "machinable.plan.task": "from machinable.plan.spec import TrialSpec",
         "machinable.plan.spec": "from machinable.plan import planner",
@@ -256,14 +256,14 @@ def test_a_library_in_the_wrong_module_is_found() -> None:
         "machinable.engines.ray.engine": "import ray",
     }
 
-    assert strangers(texts) == [
+    assert misplaced(texts) == [
         "machinable.storage.files (line 2) imports fs.errors, which only machinable.storage.pyfilesystem may"
     ]
 
 
 @pytest.fixture(scope="module")
 def loaded_by_import() -> set[str]:
-    """The top-level modules that are loaded after `import machinable`, in a process where warnings are errors."""
+    """Return the top-level modules loaded by `import machinable`, in a process where warnings are errors."""
     program = "import machinable, sys; print(*sorted(sys.modules))"
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],

@@ -41,7 +41,7 @@ def test_without_a_seed_every_execution_has_its_own() -> None:
     assert all(ids.LOWEST <= seed <= ids.HIGHEST for seed in drawn)
 
 
-def test_a_chosen_seed_takes_nobodys_place() -> None:
+def test_a_chosen_seed_does_not_change_other_trials() -> None:
     keys = [canonical({"k": i}) for i in range(3)]
     free = ids.assign(G, keys, [None] * 3)
     chosen = ids.assign(G, keys, [None, free[0][0], None])

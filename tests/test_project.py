@@ -82,7 +82,7 @@ def test_the_changelog_has_an_entry_for_the_current_version() -> None:
     assert re.search(rf"^## \[?{re.escape(version())}\b", changelog, flags=re.MULTILINE)
 
 
-def test_every_module_says_what_it_is_for() -> None:
+def test_every_module_has_a_docstring() -> None:
     silent = [
         name
         for name, text in files()

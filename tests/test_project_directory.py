@@ -30,7 +30,7 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def test_a_directory_without_a_project_file_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_a_directory_without_a_project_file_is_reported_with_what_to_do(tmp_path: Path) -> None:
     for directory in (tmp_path, tmp_path / "not there"):
         with pytest.raises(FileNotFoundError) as caught:
             Project(directory).resolve("c")
@@ -40,7 +40,7 @@ def test_a_directory_without_a_project_file_is_told_with_what_to_do(tmp_path: Pa
         )
 
 
-def test_a_project_is_the_working_directory_unless_told(
+def test_a_project_is_the_working_directory_by_default(
     tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("machinable.yaml", "components: [c: {a: 1}]\n")
@@ -60,7 +60,7 @@ def test_a_path_may_begin_at_home(tmp_path: Path, write: Write, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(("text", "name"), [("name: my.project\n", "my.project"), ("", "odd.dir")])
-def test_a_project_is_called_as_it_says_or_as_its_directory(tmp_path: Path, text: str, name: str) -> None:
+def test_a_project_has_its_declared_name_or_that_of_its_directory(tmp_path: Path, text: str, name: str) -> None:
     directory = tmp_path / "odd.dir"
     directory.mkdir()
     (directory / "machinable.yaml").write_text(text)

@@ -18,7 +18,7 @@ EVERYBODY: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("silent", range(5))
-def test_the_nearest_who_says_something_counts(silent: int) -> None:
+def test_the_nearest_setting_takes_precedence(silent: int) -> None:
     order = ["call", "environment", "project", "user", "default"]
     said = {
         name: value if order.index(name) >= silent else (None if name == "call" else {})

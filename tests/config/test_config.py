@@ -110,7 +110,7 @@ def test_a_missing_key_is_a_key_error_and_an_attribute_error_with_near_names() -
         del config["zzz"]
 
 
-def test_a_key_error_of_a_config_method_is_not_taken_for_a_missing_key() -> None:
+def test_a_key_error_of_a_config_method_is_not_mistaken_for_a_missing_key() -> None:
     config, _ = make({"x": "broken()"})
 
     for access in (config.get, config.setdefault, config.pop):
@@ -213,7 +213,7 @@ def test_a_call_that_needs_itself_shows_the_chain() -> None:
         config.own  # noqa: B018
 
 
-def test_the_same_call_in_two_threads_is_no_circle() -> None:
+def test_the_same_call_in_two_threads_is_not_a_cycle() -> None:
     inside, release = threading.Event(), threading.Event()
     config, methods = make({"x": "waits()"})
 
@@ -307,7 +307,7 @@ def test_without_methods_calls_are_text() -> None:
     )
 
 
-def test_the_origin_of_a_value_is_told_also_from_within() -> None:
+def test_the_origin_of_a_value_can_be_read_from_within() -> None:
     config, _ = make(origin={"a": "m.yaml:3:5", "nested": "m.yaml:4:5", "nested.n.v": "version"})
 
     assert (config.origin("a"), config.origin("nested.n.v"), config.nested.n.origin("v")) == (

@@ -1,4 +1,4 @@
-"""Whatever is written, a project resolves or is an error of ours that says where; nothing hangs, nothing overflows."""
+"""Any text resolves or is an error with a place; nothing hangs and nothing overflows."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def test_projects_that_start_from_each_other_in_many_ways_end() -> None:
     check(texts)
 
 
-def test_ten_thousand_mistakes_are_told_in_time() -> None:
+def test_ten_thousand_mistakes_are_reported_in_time() -> None:
     for text in [
         "components:\n" + "".join(f"  - c{i}^nope{i}: {{}}\n" for i in range(2000)),
         "components:\n" + "".join(f"  - a-{i}: {{_x_: ~}}\n" for i in range(2000)),

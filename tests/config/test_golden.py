@@ -1,4 +1,4 @@
-"""The configuration of every vector in `config_resolution.json` resolves as written there."""
+"""The configuration of every vector in `config_resolution.json` is the expected one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files in place of values."""
+"""Included files."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_json_is_read_as_json(text: str, expected: object) -> None:
         ('{"a": [1}', ("x.json:1:9", "this is not YAML: did not find expected ',' or ']'")),
     ],
 )
-def test_what_is_wrong_in_json_is_told(text: str, told: tuple[str, str]) -> None:
+def test_what_is_wrong_in_json_is_reported(text: str, told: tuple[str, str]) -> None:
     assert errors(files(entry("v: $/x.json"), x_json=text)) == [("MalformedText", *told)]
 
 
@@ -119,7 +119,7 @@ def test_what_is_wrong_in_json_is_told(text: str, told: tuple[str, str]) -> None
         ),
     ],
 )
-def test_what_is_wrong_with_an_include_is_told_where_it_stands(
+def test_what_is_wrong_with_an_include_is_reported_where_it_is_written(
     main: str, others: dict[str, str], expected: tuple[str, str, str]
 ) -> None:
     assert errors({"machinable.yaml": main} | others) == [expected]
@@ -140,7 +140,7 @@ def test_a_file_that_is_missing_hides_no_other_error_and_makes_none() -> None:
     ]
 
 
-def test_errors_of_several_files_are_told_together() -> None:
+def test_errors_of_several_files_are_reported_together() -> None:
     texts = {
         "machinable.yaml": entry("a: $/x.yaml\na: 1\nb: $/y.yaml"),
         "x.yaml": "k: ${NOT_SET}\n",

@@ -1,4 +1,4 @@
-"""Parents, and how what they say is merged."""
+"""Parents, and how entries are merged with them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ components:g:
         ("g.far", None, {"m": 1, "a": "base", "_h": 1, "d": {"x": 9, "y": 2}, "b": 2}),
     ],
 )
-def test_a_child_starts_from_all_that_its_parent_says(name: str, version: object, expected: dict[str, object]) -> None:
+def test_a_child_inherits_everything_from_its_parent(name: str, version: object, expected: dict[str, object]) -> None:
     assert config(FAMILY, name, version) == expected
 
 
@@ -76,7 +76,7 @@ def test_reserved_keys_are_inherited_and_merged() -> None:
     assert resolved(FAMILY, "last").reserved == {"_seed_": 5, "_results_": {"f": 1, "g": 2}}
 
 
-def test_the_class_is_taken_over_only_with_the_module() -> None:
+def test_the_class_is_inherited_only_with_the_module() -> None:
     names = {name: resolved(FAMILY, name).class_name for name in ("base", "child", "later")}
 
     assert names == {"base": "Base", "child": None, "later": None}
@@ -130,7 +130,7 @@ def test_blocks_that_are_references_merge_as_others(above: str, below: str, expe
     assert config(text, "c", "~v") == expected
 
 
-def test_a_block_that_cannot_be_read_matters_when_it_is_used() -> None:
+def test_a_block_with_errors_is_reported_when_it_is_used() -> None:
     text = "x: 5\ncomponents: [b: {~v: {a: 1}}, c^b: {k: 1, ~v: $.x, ~w: $.nope}]\n"
 
     assert config(text, "c", {"k": 2}) == {"k": 2}
@@ -140,7 +140,7 @@ def test_a_block_that_cannot_be_read_matters_when_it_is_used() -> None:
     assert errors(text, "c", "~w") == [("MissingKey", "machinable.yaml:2:56", "'$.nope': there is no key 'nope'")]
 
 
-def test_a_chain_of_ten_thousand_parents_is_no_trouble() -> None:
+def test_a_chain_of_ten_thousand_parents_is_supported() -> None:
     lines = (f"  - c{i}{f'^c{i - 1}' if i else ''}: {{k{i}: {i}, same: {i}, ~v: {{b{i}: 1}}}}\n" for i in range(10_000))
     found = resolved("components:\n" + "".join(lines), "c9999", "~v")
 

@@ -1,4 +1,4 @@
-"""What `$.path` and `$self.path` mean."""
+"""References: `$.path` and `$self.path`."""
 
 from __future__ import annotations
 
@@ -173,14 +173,16 @@ def test_a_reference_gives_what_it_means(reference: str, expected: object) -> No
         ("$self.~v", "MissingKey", "'$self.~v': there is no key '~v'", "Known here: batch, n, s, _h, w, r"),
     ],
 )
-def test_a_reference_to_nothing_is_told_with_what_is_near(reference: str, kind: str, message: str, advice: str) -> None:
+def test_a_reference_without_a_target_is_reported_with_near_names(
+    reference: str, kind: str, message: str, advice: str
+) -> None:
     error = failure(ROOT + entry(f"{SELF}_seed_: 1\n~v: {{}}\nr: {reference}"))
 
     assert (type(error).__name__, error.message, error.advice(), error.path) == (kind, message, advice, "c.r")
     assert str(error.at) == "machinable.yaml:20:10"
 
 
-def test_a_boolean_key_is_no_number() -> None:
+def test_a_boolean_key_is_not_a_number() -> None:
     assert errors("t: {true: x}\n" + entry("r: $.t[1]")) == [
         ("MissingKey", "machinable.yaml:4:10", "'$.t[1]': there is no key '1'")
     ]
@@ -295,7 +297,7 @@ def test_an_error_of_a_circle_reads_as_specified() -> None:
     ]
 
 
-def test_several_errors_of_references_are_told_together() -> None:
+def test_several_errors_of_references_are_reported_together() -> None:
     assert errors(entry("a: $.x\nb: [$self.a, $.y]\nd: $self.d")) == [
         ("MissingKey", "machinable.yaml:3:10", "'$.x': there is no key 'x'"),
         ("MissingKey", "machinable.yaml:4:20", "'$.y': there is no key 'y'"),
@@ -380,7 +382,7 @@ def test_a_version_may_put_a_value_in_place_of_a_secret() -> None:
 # Limits
 
 
-def test_a_chain_of_references_resolves_or_is_told() -> None:
+def test_a_chain_of_references_resolves_or_is_an_error() -> None:
     forwards = entry("\n".join(f"a{i}: $self.a{i + 1}" for i in range(5000)) + "\na5000: 1")
     backwards = entry("a0: 1\n" + "\n".join(f"a{i + 1}: $self.a{i}" for i in range(5000)))
 

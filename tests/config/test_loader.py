@@ -1,4 +1,4 @@
-"""The root, sections, entries, imported projects, and errors that are told together."""
+"""The root, sections, entries, imported projects, and errors that are reported together."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.config.worlds import config, errors, failure, resolved, workspace
         ("name: a.b_1\ncomponents: [c: {a: $.name}]\n", {"a": "a.b_1"}),
     ],
 )
-def test_a_root_is_read_as_it_says(text: str, expected: dict[str, object]) -> None:
+def test_the_root_is_read(text: str, expected: dict[str, object]) -> None:
     assert config(text) == expected
 
 
@@ -71,7 +71,7 @@ def test_a_root_is_read_as_it_says(text: str, expected: dict[str, object]) -> No
         ("+: {a: [x]}\n", ("MalformedText", "1:5", "the source of 'a' is not text but a list")),
     ],
 )
-def test_a_root_that_is_wrong_is_told(text: str, expected: tuple[str, str, str]) -> None:
+def test_errors_of_the_root_are_reported(text: str, expected: tuple[str, str, str]) -> None:
     kind, place, message = expected
 
     assert errors(text) == [(kind, f"machinable.yaml:{place}", message)]
@@ -112,7 +112,7 @@ def test_a_root_that_is_wrong_is_told(text: str, expected: tuple[str, str, str])
         "a:b",
     ],
 )
-def test_a_key_that_is_no_name_of_an_entry_is_refused(key: str) -> None:
+def test_a_key_that_is_not_a_valid_name_of_an_entry_is_refused(key: str) -> None:
     error = failure(f"components:\n  - b: {{}}\n  - '{key}': {{}}\n")
 
     assert (type(error).__name__, str(error.at)) == ("MalformedText", "machinable.yaml:3:5")
@@ -194,14 +194,14 @@ def test_an_imported_entry_need_not_be_declared_to_be_used() -> None:
     assert (found.component, found.module) == ("+.lib.models.net", "vendor.lib.models.net")
 
 
-def test_the_imported_entry_lies_below_parents() -> None:
+def test_the_imported_entry_is_merged_below_parents() -> None:
     text = "components:\n  - base: {width: 5, depth: 5}\n  - +.lib.net^base: {depth: 6}\n  - last^+.lib.net: {x: 1}\n"
 
     assert config(with_lib(text), "+.lib.models.net") == {"width": 5, "tone": "low", "double": 5, "depth": 6}
     assert config(with_lib(text), "last") == {"width": 3, "tone": "low", "double": 3, "x": 1}
 
 
-def test_an_entry_that_has_no_name_of_its_own_takes_that_of_an_imported_one_too() -> None:
+def test_an_entry_without_a_name_takes_that_of_an_imported_one() -> None:
     text = "components:\n  - +.lib.md.n=al: {width: 5}\n  - ^al: {depth: 6}\n  - early^al: {}\n"
     found = resolved(with_lib(text), "al")
 
@@ -253,7 +253,7 @@ def test_a_missing_project_is_one_error_with_the_command_to_run() -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [1\n", "- 1\n", "a: 1\na: 2\n"])
-def test_a_file_error_of_an_imported_project_is_told_alone(text: str) -> None:
+def test_a_file_error_of_an_imported_project_is_reported_alone(text: str) -> None:
     texts = {"machinable.yaml": "+: [lib]\ncomponents:\n  - c: {}\n", "vendor/lib/machinable.yaml": text}
 
     (found,) = errors(texts)
@@ -290,7 +290,7 @@ def test_an_entry_cannot_be_its_own_ancestor() -> None:
         ("+.libs.net", "no imported project named 'libs'", "'lib'"),
     ],
 )
-def test_an_unknown_name_of_another_project_is_told_with_the_nearest(key: str, message: str, advice: str) -> None:
+def test_an_unknown_name_of_another_project_is_reported_with_the_nearest(key: str, message: str, advice: str) -> None:
     error = failure(with_lib(f"components:\n  - {key}: {{}}\n"))
 
     assert (str(error.at), error.message) == ("machinable.yaml:3:5", message)
@@ -300,7 +300,7 @@ def test_an_unknown_name_of_another_project_is_told_with_the_nearest(key: str, m
 # Errors together
 
 
-def test_independent_errors_are_told_together() -> None:
+def test_independent_errors_are_reported_together() -> None:
     text = (
         "one: 1\none: ${NO}\nname: a-b\n_x_: 1\ncomponents:\n"
         "  - c^nope: {_foo_: 1, ~v: 5, on: 2}\n  - d: {~w: {_bar_: 1}}\n  - a b: {}\n"
@@ -320,7 +320,7 @@ def test_independent_errors_are_told_together() -> None:
     ]
 
 
-def test_an_error_of_one_use_spoils_no_other() -> None:
+def test_an_error_of_one_use_does_not_affect_others() -> None:
     text = (
         "components:\n  - a: {_mixins_: [nope]}\n  - b: {x: $.nope}\n"
         "  - d: {x: f(nope)}\n  - e: {~v: $.nope}\n  - c: {a: 1}\n"

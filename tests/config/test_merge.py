@@ -1,4 +1,4 @@
-"""Keys of a version that nobody knows."""
+"""Unknown keys of a version, and merging."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_component_without_keys_knows_none() -> None:
     assert config(TEXT, "empty", {"x": 1}) == {"x": 1}
 
 
-def test_a_new_key_of_a_version_file_is_told_where_it_stands() -> None:
+def test_a_new_key_of_a_version_file_is_reported_where_it_is_written() -> None:
     texts = {"machinable.yaml": STRICT, "v.yaml": "opt:\n  rl: 2\n"}
     error = failure(texts, version="v.yaml")
 

@@ -1,4 +1,4 @@
-"""How errors read, and what they never say."""
+"""The format of error messages, and what they never show."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ from tests.config.worlds import failure, resolved
         ),
     ],
 )
-def test_a_message_says_what_where_and_what_to_do(text: str, version: object, message: str) -> None:
+def test_a_message_says_what_is_wrong_where_and_what_to_do(text: str, version: object, message: str) -> None:
     name = "optimization" if "optim" in text else "c"
 
     assert str(failure(text, name, version)) == message
@@ -126,7 +126,7 @@ VALUES = {
         ("_t: 1", ({"_t": CANARY}, {"a": f"f({CANARY})", "_b": f"f({CANARY})"})),
     ],
 )
-def test_no_message_tells_a_value_from_the_environment_or_behind_a_hidden_key(text: str, version: object) -> None:
+def test_no_message_shows_a_value_from_the_environment_or_behind_a_hidden_key(text: str, version: object) -> None:
     lines = "".join(f"      {line}\n" for line in text.splitlines())
     texts = {
         "machinable.yaml": "t: ${PLAIN}\ncomponents:\n  - c:\n" + lines,
@@ -162,7 +162,7 @@ def test_no_message_tells_a_value_from_the_environment_or_behind_a_hidden_key(te
         "${PLAIN}",
     ],
 )
-def test_no_root_tells_a_value_from_the_environment(line: str) -> None:
+def test_no_root_shows_a_value_from_the_environment(line: str) -> None:
     error = failure(line + "\n", environment=VALUES)
 
     assert CANARY not in json.dumps(error.as_data()) + str(error)

@@ -1,4 +1,4 @@
-"""Calls of config methods as text: what is one, what its arguments mean, what is refused."""
+"""Calls of config methods: which texts are calls, how arguments are evaluated, what is an error."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_other_text_is_plain(text: str) -> None:
         ("[config.a, {'x': flags.SEED}]", [2, {"x": 57}]),
     ],
 )
-def test_an_argument_has_the_value_that_it_says(text: str, value: Any) -> None:
+def test_an_argument_is_evaluated(text: str, value: Any) -> None:
     ((given,), named) = arguments(text)
 
     assert (given, type(given), named) == (value, type(value), {})
@@ -115,7 +115,7 @@ def test_arguments_may_be_named_and_are_made_anew_for_every_call() -> None:
 
 
 @pytest.mark.parametrize("text", ["undefined", "config.a + other", "[nan]", "os.path", "__import__"])
-def test_another_name_is_a_name_error_with_what_there_is(text: str) -> None:
+def test_another_name_is_a_name_error_with_the_known_names(text: str) -> None:
     with pytest.raises(UndefinedName, match=r"is not defined in the call .*\n  Use config or flags, such as config\."):
         parse(f"f({text})")
 
@@ -208,7 +208,7 @@ def test_numpy_scalars_are_numbers() -> None:
         parse("f(config.many * 2)").evaluate(config, {})
 
 
-def test_a_missing_key_names_the_way_and_what_there_is() -> None:
+def test_a_missing_key_names_the_path_and_the_known_keys() -> None:
     with pytest.raises(MissingAttribute, match=r"config\.b has no key 'x', which the call .* uses\n  Known: c, keys"):
         arguments("config.b.x")
 
@@ -221,7 +221,7 @@ def test_an_index_beyond_the_end_is_an_index_error() -> None:
 @pytest.mark.parametrize(
     "text", ["config.a.real", "config.text.upper", "config.text[0]", "config.b.c.x", "config.a * 1 + config.text"]
 )
-def test_attributes_of_values_are_out_of_reach_and_no_value_is_shown(text: str) -> None:
+def test_attributes_of_values_cannot_be_read_and_no_value_is_shown(text: str) -> None:
     with pytest.raises(TypeError) as caught:
         arguments(text)
 
@@ -234,7 +234,7 @@ def test_a_dunder_is_only_a_key() -> None:
         arguments("config.__class__")
 
 
-def test_odd_escapes_in_texts_warn_nobody() -> None:
+def test_odd_escapes_in_texts_give_no_warning() -> None:
     assert parse(r"f('\d')").evaluate({}, {}) == ([r"\d"], {})
 
 

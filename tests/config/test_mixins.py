@@ -1,4 +1,4 @@
-"""What a component borrows."""
+"""Mixins of components."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ components:
         ("own", None, {"from": "main", "a": 1}, ["m", "+.lib.m"]),
     ],
 )
-def test_a_list_means_the_mixins_of_its_own_project(
+def test_a_list_refers_to_the_mixins_of_its_project(
     name: str, version: object, expected: dict[str, object], origins: list[str]
 ) -> None:
     found = resolved(LIB, name, version)
@@ -168,7 +168,9 @@ def test_a_list_means_the_mixins_of_its_own_project(
     ],
 )
 @pytest.mark.parametrize("way", ["entry", "block", "typed"])
-def test_a_list_that_cannot_be_read_is_told_where_it_stands(way: str, given: str, kind: str, message: str) -> None:
+def test_a_list_that_cannot_be_read_is_reported_where_it_is_written(
+    way: str, given: str, kind: str, message: str
+) -> None:
     mixins = "mixins: [a: {}]\n"
     if way == "entry":
         error = failure(f"{mixins}components:\n  - c: {{_mixins_: {given}}}\n")

@@ -1,4 +1,4 @@
-"""The text, our dialect of YAML, and variables of the environment."""
+"""Reading YAML: values, places, variables and errors."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def value(text: str) -> Any:
         ("!!map {a: 1}", {"a": 1}),
     ],
 )
-def test_a_scalar_is_what_the_dialect_says(text: str, expected: object) -> None:
+def test_a_scalar_has_the_value_of_yaml_with_our_differences(text: str, expected: object) -> None:
     assert typed(value(text)) == typed(expected)
 
 
@@ -154,7 +154,7 @@ def test_a_key_that_is_not_text_is_shown_as_typed(before: str, place: str, key: 
     assert error.advice() == f'Write it in quotes: "{shown}".'
 
 
-def test_every_key_that_is_not_text_is_told() -> None:
+def test_every_key_that_is_not_text_is_reported() -> None:
     assert errors(entry("on: 1\na: 2\n3: {}\n")) == [
         ("MalformedText", "machinable.yaml:3:7", "the key 'on' is not text"),
         ("MalformedText", "machinable.yaml:5:7", "the key '3' is not text"),
@@ -173,7 +173,7 @@ def test_below_the_top_any_scalar_is_a_key() -> None:
 
 
 @pytest.mark.parametrize("key", ["[1, 2]", "{a: 1}"])
-def test_a_list_or_a_mapping_is_no_key(key: str) -> None:
+def test_a_list_or_a_mapping_is_not_a_key(key: str) -> None:
     assert errors(entry(f"a: {{? {key} : 1}}")) == [
         ("MalformedText", "machinable.yaml:3:13", "a key is text or another scalar, not a list or a mapping")
     ]
@@ -213,7 +213,7 @@ def test_a_key_stands_once_in_a_mapping(text: str, place: str, key: str, first: 
         ("1\nc: {<<: {a: 1}, <<: []}", {"a": 1}),
     ],
 )
-def test_own_keys_win_over_merged_ones(text: str, expected: dict[str, object]) -> None:
+def test_own_keys_override_merged_ones(text: str, expected: dict[str, object]) -> None:
     assert config(entry(f"x: {text}"))["c"] == expected
 
 
@@ -259,7 +259,7 @@ def test_a_marked_key_is_called_by_its_name() -> None:
         ("a: ä\nb: " + "[" * 3000, "machinable.yaml:2:203: nested deeper than 200 levels"),
     ],
 )
-def test_what_is_not_yaml_is_told_with_its_place(text: str, message: str) -> None:
+def test_what_is_not_yaml_is_reported_with_its_place(text: str, message: str) -> None:
     assert str(failure(text)).splitlines()[0] == message
 
 
@@ -283,7 +283,7 @@ def test_a_project_file_is_a_mapping(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r", "\x85"])
-def test_lines_end_as_yaml_says(newline: str) -> None:
+def test_lines_end_as_in_yaml(newline: str) -> None:
     error = failure(newline.join(["components:", "  - c:", "      on: 1", ""]))
 
     assert str(error).splitlines()[:3] == [
@@ -428,7 +428,7 @@ def test_a_variable_that_cannot_be_replaced_is_an_error(text: str, message: str)
     assert (str(error.at), error.message, error.path) == ("machinable.yaml:4:7", message, "components[0].c.v")
 
 
-def test_a_variable_that_is_not_set_is_told_once() -> None:
+def test_a_variable_that_is_not_set_is_reported_once() -> None:
     text = "name: ${A}\n_evaluate_: ${A}\n+: ['${A}']\nexecution: {strict: ${A}}\nincludes: ${A}\nmixins: ${A}\n" + (
         "components:\n  - c: ${A}\n  - d: {_class_: ${A}, _seed_: ${A}, ~v: ${A}, <<: ${A}}\n  - ${A}\n  - ${A}: {}\n"
     )
@@ -444,7 +444,7 @@ def test_comments_and_versions_have_no_variables() -> None:
     assert config(entry("a: 1"), version={"b": "${X}"}) == {"a": 1, "b": "${X}"}
 
 
-def test_a_private_character_beside_a_variable_is_refused() -> None:
+def test_a_private_character_next_to_a_variable_is_refused() -> None:
     assert errors("a: ${N:-1}\nb: \U000f007b\n") == [
         ("MalformedText", "", "machinable.yaml: the private character U+F007B cannot be used here")
     ]

@@ -1,4 +1,4 @@
-"""Who is called what, and who is meant."""
+"""Names of entries, and how they are looked up."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_short_name_goes_before_a_group_alias() -> None:
     assert resolved(text, "a.x").to_dict() == {"is": "short"}
 
 
-def test_an_unknown_name_is_told_with_the_nearest() -> None:
+def test_an_unknown_name_is_reported_with_the_nearest() -> None:
     error = failure(GROUPS, "toll")
 
     assert str(error) == ("no component named 'toll'\n  searched in machinable.yaml\n  Did you mean 'tool'?")

@@ -1,4 +1,4 @@
-"""What a resolved use can tell."""
+"""The result of resolving one use of a component."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_key_that_is_not_there_has_no_origin(key: str, message: str) -> None:
     assert str(caught.value).startswith(f"machinable.yaml:17:5: {message}\n")
 
 
-def test_every_layer_that_set_a_value_is_told() -> None:
+def test_every_layer_that_sets_a_value_is_listed() -> None:
     found = resolved(TEXTS, "c", ("~v", {"data": {"size": 6}}, "data.size: 7", "~v"))
 
     assert [(link.layer, str(link.place or ""), link.text) for link in found.explain("data.size")] == [

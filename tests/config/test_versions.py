@@ -1,4 +1,4 @@
-"""Blocks, versions, and the order in which they count."""
+"""Versions, blocks, and the order of layers."""
 
 from __future__ import annotations
 
@@ -178,12 +178,12 @@ def test_a_version_may_be_a_file_of_the_project(version: object, expected: dict[
         ({"a": [1, b"x"]}, "WrongType", "b'x' of type bytes is not plain data"),
     ],
 )
-def test_what_is_no_version_is_told_at_the_declaration(version: object, kind: str, message: str) -> None:
+def test_what_is_not_a_version_is_reported_at_the_declaration(version: object, kind: str, message: str) -> None:
     assert errors(JOB, "job", version) == [(kind, "machinable.yaml:6:5", message)]
     assert errors(JOB, "job", task=[version]) == [(kind, "machinable.yaml:6:5", message)]
 
 
-def test_the_key_path_of_what_is_not_plain_is_told() -> None:
+def test_the_key_path_of_what_is_not_plain_is_reported() -> None:
     assert failure(JOB, "job", {"a": {"b": [1, object]}}).path == "a.b[1]"
 
 
@@ -194,7 +194,7 @@ def test_near_versions_are_offered() -> None:
     assert failure(JOB, "job", "_n_").advice() == "Did you mean '_m_'?"
 
 
-def test_what_is_wrong_in_a_text_is_told_with_its_place_in_the_text() -> None:
+def test_what_is_wrong_in_a_text_is_reported_with_its_place_in_the_text() -> None:
     error = failure(JOB, "job", "a: 1\nb: {c: 1,\n  c: !t 2}")
 
     assert error.details == (
@@ -219,7 +219,7 @@ def test_what_is_wrong_in_a_text_is_told_with_its_place_in_the_text() -> None:
         ("a: $/v.yaml", ("MalformedText", "v.yaml:1:1", "a file includes itself")),
     ],
 )
-def test_what_is_wrong_in_a_version_file_is_told_every_time(text: str, told: tuple[str, str, str]) -> None:
+def test_what_is_wrong_in_a_version_file_is_reported_every_time(text: str, told: tuple[str, str, str]) -> None:
     space = workspace(FILES | {"v.yaml": text})
 
     from machinable.config.resolve import resolve
@@ -291,7 +291,7 @@ def test_lists_stand_for_several_uses(version: object, uses: list[object]) -> No
 # The order of layers
 
 
-def test_every_layer_lies_above_those_before_it() -> None:
+def test_every_layer_overrides_those_before_it() -> None:
     texts = {
         "machinable.yaml": "+: [lib]\nmixins: [m1: {k: m1, a: 1}, m2: {k: m2, a: 2, b: 1}]\ncomponents:\n"
         "  - old: {k: old, d: 1, c: 2}\n  - mid^old: {k: mid, d: 2, e: 1}\n"
@@ -338,7 +338,7 @@ def test_a_version_that_is_used_twice_is_named_twice() -> None:
         ("_seeding_: [random.seed]\n_chdir_: true", None, {"_seeding_": ["random.seed"], "_chdir_": True}, True),
     ],
 )
-def test_reserved_keys_steer_and_are_no_configuration(
+def test_reserved_keys_are_settings_and_not_configuration(
     text: str, version: object, reserved: dict[str, object], evaluate: bool
 ) -> None:
     found = resolved("r: 9\n" + entry(text), version=version)
@@ -397,9 +397,7 @@ def test_the_class_is_known_before_values_are(root: str, text: str, name: str) -
         ),
     ],
 )
-def test_what_must_be_known_before_takes_references_to_root_material_only(
-    text: str, told: tuple[str, str, str]
-) -> None:
+def test_what_must_be_known_before_takes_references_to_the_root_only(text: str, told: tuple[str, str, str]) -> None:
     kind, place, message = told
 
     assert errors("x: 5\n" + entry(text)) == [(kind, f"machinable.yaml:{place}", message)]

@@ -1,4 +1,4 @@
-"""Small projects in memory, and what comes of them: a configuration, or errors as type, place and message."""
+"""Small projects in memory, and their result: a configuration, or errors as type, place and message."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def config(texts: Texts, name: str = "c", version: Any = None, **options: Any) -
 
 
 def entry(text: str) -> str:
-    """A project with one component `c` that has this below it."""
+    """Return a project with one component `c` with this configuration."""
     return "components:\n  - c:\n" + "".join(f"      {line}\n" for line in text.splitlines())
 
 
@@ -63,7 +63,7 @@ def failure(texts: Texts, name: str = "c", version: Any = None, **options: Any) 
 
 
 def told(error: MachinableError) -> Told:
-    """Type, place and message of an error, or of all that were found together."""
+    """Return type, place and message of an error, or of each error that was found."""
     errors = error.errors if isinstance(error, SeveralErrors) else (error,)
     return [(type(one).__name__, str(one.at or ""), one.message) for one in errors]
 
