@@ -7,15 +7,24 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "engine" / "machinable"
 WITHOUT_MODULE = ("examples/", "journeys/", "kits/")
-# Subjects that span several modules of a package.
+# Commands, and subjects that span several modules of a package.
 SUBJECTS = {
+    "cli/test_export.py",
+    "cli/test_reproduce.py",
+    "cli/test_restore.py",
     "component/test_golden.py",
     "config/test_fuzz.py",
     "config/test_golden.py",
     "config/test_messages.py",
+    "execution/test_busy.py",
     "execution/test_golden.py",
+    "execution/test_on_s3.py",
+    "execution/test_requirements.py",
+    "execution/test_workers.py",
     "plan/test_golden.py",
     "plan/test_seeds.py",
+    "results/test_written_by_trials.py",
+    "storage/test_gcs.py",
     "test_documentation.py",
     "test_floor_plan.py",
     "test_tree.py",
