@@ -1,11 +1,12 @@
-"""What can be heard while an execution runs: frozen events, handed to the listeners in the executing process."""
+"""The events of a running execution, and the listeners that receive them in the executing process."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from machinable.errors import InvalidType
 
@@ -29,18 +30,27 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Event:
-    """Something that happened: in which execution (its folder's name), and when (ISO-8601, UTC)."""
+class Event(Struct, frozen=True):
+    """Something that happened in an execution.
+
+    Attributes:
+        execution: Name of the execution's directory.
+        time: When it happened: ISO-8601, UTC.
+    """
 
     execution: str
     time: str
 
 
-@dataclass(frozen=True)
-class ExecutionStarted(Event):
-    """The first event. `storage` is the URL without credentials, `total` the number of trials, `kept` how many of
-    them had finished before, when an execution goes on."""
+class ExecutionStarted(Event, frozen=True):
+    """The first event.
+
+    Attributes:
+        seed: Seed of the execution.
+        storage: URL of the storage, without credentials.
+        total: Number of trials.
+        kept: Number of trials that had finished before an execution was resumed.
+    """
 
     seed: int
     storage: str
@@ -48,9 +58,15 @@ class ExecutionStarted(Event):
     kept: int = 0
 
 
-@dataclass(frozen=True)
-class TrialEvent(Event):
-    """Something that happened to one attempt of a trial."""
+class TrialEvent(Event, frozen=True):
+    """Something that happened to one attempt of a trial.
+
+    Attributes:
+        uid: Uid of the trial.
+        index: Its position in the plan.
+        component: Canonical name of its component.
+        attempt: Number of the attempt, from 1.
+    """
 
     uid: str
     index: int
@@ -58,60 +74,85 @@ class TrialEvent(Event):
     attempt: int
 
 
-@dataclass(frozen=True)
-class TrialStarted(TrialEvent):
+class TrialStarted(TrialEvent, frozen=True):
     """A trial was handed to a worker."""
 
 
-@dataclass(frozen=True)
-class TrialFinished(TrialEvent):
-    """A trial has ended well; `record` is the last row of its default scope, `seconds` how long it took."""
+class TrialFinished(TrialEvent, frozen=True):
+    """A trial has finished.
+
+    Attributes:
+        seconds: How long it took.
+        record: The last row of its default scope.
+    """
 
     seconds: float
     record: dict[str, Any] | None
 
 
-@dataclass(frozen=True)
-class TrialFailed(TrialEvent):
-    """A trial has ended with an error: a mapping with `type`, `message` and `traceback`."""
+class TrialFailed(TrialEvent, frozen=True):
+    """A trial has failed.
+
+    Attributes:
+        seconds: How long it took.
+        error: `type`, `message` and `traceback`.
+        will_retry: Whether another attempt follows.
+    """
 
     seconds: float
     error: dict[str, Any]
     will_retry: bool
 
 
-@dataclass(frozen=True)
-class TrialReused(TrialEvent):
-    """A trial did not run, for its result is there: `source` is where, as `OY1p1o/9c2EapVGXnPH`."""
+class TrialReused(TrialEvent, frozen=True):
+    """A trial did not run because its result exists.
+
+    Attributes:
+        source: Where its result is, as `OY1p1o/9c2EapVGXnPH`.
+    """
 
     source: str
 
 
-@dataclass(frozen=True)
-class TrialBlocked(TrialEvent):
-    """A trial did not run, for what it needs has failed: `because` names the culprit."""
+class TrialBlocked(TrialEvent, frozen=True):
+    """A trial did not run because a trial that it requires has failed.
+
+    Attributes:
+        because: The trial that failed.
+    """
 
     because: str
 
 
-@dataclass(frozen=True)
-class TrialSkipped(TrialEvent):
-    """A trial did not run, for somebody else computes it at the moment: `because` says who."""
+class TrialSkipped(TrialEvent, frozen=True):
+    """A trial did not run because another execution is computing it.
+
+    Attributes:
+        because: The execution that computes it.
+    """
 
     because: str
 
 
-@dataclass(frozen=True)
-class TrialInterrupted(TrialEvent):
-    """A trial was ended from outside before it was done."""
+class TrialInterrupted(TrialEvent, frozen=True):
+    """A trial was ended from outside before it finished.
+
+    Attributes:
+        because: Why it was ended.
+    """
 
     because: str
 
 
-@dataclass(frozen=True)
-class ExecutionFinished(Event):
-    """The last event: `status` of the execution, `seconds` from start to end, and numbers of trials: `finished` with
-    those that were reused, `failed` with those that were blocked."""
+class ExecutionFinished(Event, frozen=True):
+    """The last event.
+
+    Attributes:
+        status: Status of the execution.
+        finished: Number of trials that finished, reused ones included.
+        failed: Number of trials that failed, blocked ones included.
+        seconds: Duration of the execution.
+    """
 
     status: str
     finished: int
@@ -156,6 +197,9 @@ class FunctionListener(Listener):
 def checked_listeners(listeners: Iterable[Listener | Callable[[Event], None]]) -> tuple[Listener, ...]:
     """Return listeners, with functions wrapped, each known to take one event.
 
+    Args:
+        listeners: Listeners and functions of one event.
+
     Raises:
         InvalidType: One cannot be called with one argument; the message names it.
     """
@@ -178,20 +222,22 @@ def name_of(function: Any) -> str:
 
 
 def check_callback(function: Callable[..., Any], kind: str, argument: str) -> None:
-    """See that a function can be called with one argument.
+    """Check that a function can be called with one argument.
 
     Args:
-        kind: what it is called in messages: "listener". argument: what it is called with: "event".
+        function: The function.
+        kind: What messages call it: "listener".
+        argument: What messages call its argument: "event".
 
     Raises:
-        InvalidType: it cannot; the message names it.
+        InvalidType: It cannot; the message names it.
     """
     name = name_of(function)
     if not callable(function):
         raise InvalidType(f"the {kind} {name} cannot be called", todo=f"A {kind} is a function of one {argument}.")
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         raise InvalidType(
-            f"the {kind} {name} is a coroutine, which nobody would wait for",
+            f"the {kind} {name} is a coroutine function, which is never awaited",
             todo=f"A {kind} is a function of one {argument}, without async.",
         )
     try:
