@@ -232,14 +232,18 @@ def test_tune_refuses_and_says_what_to_do_instead(arguments: dict[str, Any]) -> 
     )
 
 
-def test_a_copy_has_requirements_of_its_own(directory: Path) -> None:
-    requires = {"c": ("c", {"y": [1]})}
-    task = ml.Task().component("a", requires=requires)
+def test_a_task_and_its_copy_keep_the_values_they_were_given(directory: Path) -> None:
+    version: dict[str, Any] = {"y": [1]}
+    flags = {"f": [1]}
+    task = ml.Task().component("c", version, requires={"c": ("c", version)}, flags=flags)
     copy = task.copy()
-    need = task.calls[0].requires["c"]
-    assert need is not None
-    need.version["y"].append(2)
-    assert [one.plan(directory)[0].config["y"] for one in (task, copy)] == [[1, 2], [1]]
+    version["y"].append(2)
+    flags["f"].append(2)
+    task.component("a")
+    for one in (task, copy):
+        assert [spec.config["y"] for spec in one.plan(directory)][:2] == [[1], [1]]
+        assert one.plan(directory)[1].flags["f"] == [1]
+    assert (len(task.plan(directory)), len(copy.plan(directory))) == (3, 2)
 
 
 class Changes(ml.Component):

@@ -249,7 +249,7 @@ class _Run:
         self.function = function
         self.listeners = listeners
         self.callbacks = tuple(task.callbacks)
-        live = live_code(task.wish)
+        live = live_code(task.request)
         plan = task.plan(project, seed)
         if not len(plan):
             raise InvalidValue("the task has no trials", given=repr(task), todo="Add one: .component(name).")

@@ -103,7 +103,7 @@ def plain_section(project: Project, task: Task | None) -> Mapping[str, Any]:
     try:
         workspace = project.workspace()
     except MissingFile:
-        if task is not None and any(isinstance(call.name, str) for call in task.calls):
+        if task is not None and any(isinstance(call.name, str) for call in task.components):
             raise
         return {}
     return Resolver(workspace.main.execution, "execution").copy()

@@ -13,7 +13,6 @@ from typing import Any
 from machinable.config.nodes import MappingNode
 from machinable.config.resolved import Resolved
 from machinable.config.versions import elements_of
-from machinable.plan.request import Level
 from machinable.serialization import Plain, canonical, is_hidden
 
 __all__ = [
@@ -43,14 +42,13 @@ def requirement_key(identity: str) -> str:
 
 
 def trial_keys(
-    parts: Sequence[KeyParts | str], rows: Sequence[tuple[int, tuple[int, ...]]], levels: Sequence[Level]
+    parts: Sequence[KeyParts | str], rows: Sequence[tuple[int, tuple[int, ...]]], labels: Sequence[str]
 ) -> Iterator[str]:
     """The key of every trial, put together from parts that are made once.
 
     Args:
         parts: of each use; the whole key of a requirement. rows: the use of each trial, and its number in each level.
     """
-    labels = [level.label for level in levels]
     level_texts: dict[tuple[int, ...], str] = {}
     counts: dict[tuple[KeyParts, str], int] = {}
     for use, numbers in rows:

@@ -14,7 +14,6 @@ from machinable.errors import Place
 from machinable.plan.identity import identity
 from machinable.plan.request import Level, TaskRequest
 from machinable.plan.spec import ComponentSpec, Requirement, TrialSpec
-from machinable.plan.stored import task_as_data
 from machinable.plan.table import cell, flatten, html_table, text_table
 from machinable.serialization import Plain, dumps
 
@@ -75,7 +74,7 @@ class Plan(Sequence[TrialSpec]):
     Attributes:
         id: the execution id. seed: the execution seed that it stands for. name: of the execution.
         project: the project's directory. project_name: its name.
-        wish: the task when it was planned. warnings: what may be a mistake.
+        request: the task when it was planned. warnings: what may be a mistake.
     """
 
     id: str
@@ -83,7 +82,7 @@ class Plan(Sequence[TrialSpec]):
     name: str | None
     project: str
     project_name: str
-    wish: TaskRequest
+    request: TaskRequest
     warnings: tuple[str, ...]
     uses: tuple[Use, ...]
     rows: tuple[Row, ...]
@@ -93,7 +92,7 @@ class Plan(Sequence[TrialSpec]):
     @cached_property
     def task(self) -> dict[str, Plain]:
         """The task as plain data, hidden keys left out."""
-        return task_as_data(self.wish)
+        return self.request.as_data()
 
     def __len__(self) -> int:
         return len(self.rows)

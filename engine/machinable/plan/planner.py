@@ -34,7 +34,7 @@ from machinable.plan.identity import (
     visible_elements,
 )
 from machinable.plan.plan import Needed, Plan, Row, Use
-from machinable.plan.request import Call, ChildCall, Named, RequirementCall, TaskRequest
+from machinable.plan.request import ChildRequest, ComponentRequest, Named, RequirementRequest, TaskRequest
 from machinable.plan.requirements import declared_requirements
 from machinable.plan.reserved_keys import steering
 from machinable.plan.spec import ComponentSpec, MixinSpec, Target
@@ -140,18 +140,18 @@ class Uses:
         warnings: what may be a mistake.
     """
 
-    def __init__(self, workspace: Workspace, wish: TaskRequest) -> None:
+    def __init__(self, workspace: Workspace, request: TaskRequest) -> None:
         self.uses: list[Use] = []
         self.keys: list[KeyParts | str] = []
         self.chosen: list[int | None] = []
         self._errors: dict[str, MachinableError] = {}
         self.warnings: list[str] = []
         self._workspace = workspace
-        self._task_versions = tuple(wish.versions)
+        self._task_versions = tuple(request.versions)
         self._entries: dict[Named, _Known] = {}
         self._declared: dict[int, Effective] = {}
         self._defaults = _Defaults(workspace)
-        self._calls: dict[_Key, tuple[RequirementCall, RequirementRef]] = {}
+        self._calls: dict[_Key, tuple[RequirementRequest, RequirementRef]] = {}
         self._required: dict[_Key, tuple[_Found, dict[str, RequirementRef | None]]] = {}
         self._made: dict[_Key, int] = {}
         self._by_identity: dict[str, int] = {}
@@ -163,7 +163,7 @@ class Uses:
         """What is wrong, each told once."""
         return list(self._errors.values())
 
-    def add(self, call: Call, version: Any, child_versions: Sequence[Any]) -> int:
+    def add(self, call: ComponentRequest, version: Any, child_versions: Sequence[Any]) -> int:
         """The number of a listed use; after an error the number means nothing."""
         found = self._resolve(call.name, version, self._task_versions)
         children = [
@@ -201,7 +201,7 @@ class Uses:
     def _use(
         self,
         found: _Found,
-        call: Call,
+        call: ComponentRequest,
         children: Sequence[ComponentSpec],
         effective_children: Sequence[Plain],
         requires: Mapping[str, Needed],
@@ -236,7 +236,7 @@ class Uses:
         )
         return Use(definition, requires, found.place)
 
-    def _definition(self, found: _Found, call: Call | ChildCall, **more: Any) -> ComponentSpec:
+    def _definition(self, found: _Found, call: ComponentRequest | ChildRequest, **more: Any) -> ComponentSpec:
         resolved = found.resolved
         flags = {**call.flags, "NAME": found.name, "MODULE": resolved.module}
         flags.pop("TUNING", None)  # set when the trial runs
@@ -261,7 +261,7 @@ class Uses:
 
     # what is required
 
-    def _needed(self, resolved: Resolved, call: Call) -> Mapping[str, Needed] | None:
+    def _needed(self, resolved: Resolved, call: ComponentRequest) -> Mapping[str, Needed] | None:
         """The requirements of a listed use, which are made for that; None after an error."""
         if resolved.reserved.get("_requires_") is None and not call.requires:
             return _NONE
@@ -273,7 +273,7 @@ class Uses:
         return self._connected(wanted)
 
     def _wanted(
-        self, resolved: Resolved, asked: Mapping[str, RequirementCall | None]
+        self, resolved: Resolved, asked: Mapping[str, RequirementRequest | None]
     ) -> dict[str, RequirementRef | None]:
         """What a use requires, by name: as declared, and over it what the task asks for; None for what is wrong."""
         given = resolved.reserved.get("_requires_")
@@ -323,7 +323,7 @@ class Uses:
             return
         call = self._calls[key][0]
         try:
-            use = self._use(found, Call(call.name), (), (), requires)
+            use = self._use(found, ComponentRequest(call.name), (), (), requires)
         except MachinableError as error:
             self._note(error)
             return
@@ -410,7 +410,7 @@ class Uses:
         for one in error.errors if isinstance(error, SeveralErrors) else (error,):
             self._errors.setdefault(str(one), one)
 
-    def _child(self, call: ChildCall, found: _Found) -> ComponentSpec:
+    def _child(self, call: ChildRequest, found: _Found) -> ComponentSpec:
         resolved = found.resolved
         if resolved.reserved.get("_requires_"):
             raise MalformedText(
@@ -505,13 +505,13 @@ class Arranged(NamedTuple):
 
     workspace: Workspace
     uses: Uses
-    listed: list[tuple[Call, Any, Sequence[Any]]]
+    listed: list[tuple[ComponentRequest, Any, Sequence[Any]]]
     per_round: list[int]
     rows: list[tuple[int, tuple[int, ...]]]
     keys: list[str]
 
 
-def arrange(wish: TaskRequest, project: Project) -> Arranged:
+def arrange(request: TaskRequest, project: Project) -> Arranged:
     """The uses and trials of a task in a project.
 
     Raises:
@@ -520,49 +520,56 @@ def arrange(wish: TaskRequest, project: Project) -> Arranged:
     try:
         workspace = project.workspace()
     except MissingFile:
-        if not wish.calls or any(isinstance(name, str) for name in wish.names()):
+        if not request.components or any(isinstance(name, str) for name in request.names()):
             raise
         workspace = Workspace.empty()  # classes and functions need no declarations
-    uses = Uses(workspace, wish)
-    listed: list[tuple[Call, Any, Sequence[Any]]] = []
-    for call in wish.calls:
+    uses = Uses(workspace, request)
+    listed: list[tuple[ComponentRequest, Any, Sequence[Any]]] = []
+    for call in request.components:
         child_versions = [expand_lists(child.version) for child in call.children]
         listed += [(call, version, inner) for version, *inner in product(expand_lists(call.version), *child_versions)]
     per_round = [uses.add(*one) for one in listed]
     SeveralErrors.raise_any(uses.errors)
-    rows = _rows(uses, per_round, wish)
-    return Arranged(workspace, uses, listed, per_round, rows, list(trial_keys(uses.keys, rows, wish.levels)))
+    rows = _rows(uses, per_round, request)
+    return Arranged(
+        workspace,
+        uses,
+        listed,
+        per_round,
+        rows,
+        list(trial_keys(uses.keys, rows, [level.label for level in request.levels])),
+    )
 
 
-def expand(wish: TaskRequest, project: Project | str | os.PathLike[str] | None, seed: object) -> Plan:
+def expand(request: TaskRequest, project: Project | str | os.PathLike[str] | None, seed: object) -> Plan:
     """The plan of a task; see `Task.plan`."""
     execution_seed = ids.seed_of(seed)
     where = project if isinstance(project, Project) else Project(project)
     with without_collections():
-        workspace, uses, _, _, rows, keys = arrange(wish, where)
+        workspace, uses, _, _, rows, keys = arrange(request, where)
         assigned = ids.assign(execution_seed, keys, [uses.chosen[use] for use, _ in rows])
     for text in uses.warnings:
         warnings.warn(text, UserWarning, stacklevel=3)
     return Plan(
         id=ids.encode(execution_seed),
         seed=execution_seed,
-        name=wish.name,
+        name=request.name,
         project=where.path,
         project_name=workspace.main.name or os.path.basename(where.path) or "project",
-        wish=wish,
+        request=request,
         warnings=tuple(uses.warnings),
         uses=tuple(uses.uses),
         rows=tuple(Row(use, numbers, *drawn) for (use, numbers), drawn in zip(rows, assigned, strict=True)),
-        levels=tuple(wish.levels),
-        level_seeds=tuple(ids.level_seed(execution_seed, level.label) for level in wish.levels),
+        levels=tuple(request.levels),
+        level_seeds=tuple(ids.level_seed(execution_seed, level.label) for level in request.levels),
     )
 
 
-def _rows(uses: Uses, per_round: list[int], wish: TaskRequest) -> list[tuple[int, tuple[int, ...]]]:
+def _rows(uses: Uses, per_round: list[int], request: TaskRequest) -> list[tuple[int, tuple[int, ...]]]:
     """The use of each trial and its number in each level; what is required stands before the first that needs it."""
     order = Order(lambda use: [needed.use for needed in uses.uses[use].requires.values()])
     rows: list[tuple[int, tuple[int, ...]]] = []
-    for numbers in product(*(range(level.total) for level in reversed(wish.levels))):
+    for numbers in product(*(range(level.total) for level in reversed(request.levels))):
         for use in per_round:
             if uses.uses[use].requires:
                 rows += [(needed, ()) for needed in order.visit(use) if needed != use]
@@ -570,6 +577,6 @@ def _rows(uses: Uses, per_round: list[int], wish: TaskRequest) -> list[tuple[int
     return rows
 
 
-def live_code(wish: TaskRequest) -> dict[Target, Any]:
+def live_code(request: TaskRequest) -> dict[Target, Any]:
     """The classes and functions that a task was given, by where they are to be found."""
-    return {target_of(name): name for name in wish.names() if not isinstance(name, str)}
+    return {target_of(name): name for name in request.names() if not isinstance(name, str)}

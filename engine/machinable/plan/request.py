@@ -1,58 +1,92 @@
-"""What a person asked for, frozen: calls of `component`, levels of `repeat` and `split`, versions for all."""
+"""What a task asks for, frozen: components, levels of `repeat` and `split`, versions for all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+
+from machinable.plan.identity import version_key
 from machinable.serialization import Plain
 
-__all__ = ["Call", "ChildCall", "Level", "Named", "RequirementCall", "TaskRequest"]
+__all__ = ["ChildRequest", "ComponentRequest", "Level", "Named", "RequirementRequest", "TaskRequest"]
 
 Named: TypeAlias = "str | type[Any] | Callable[..., Any]"  # how a component is given
 
 
-@dataclass(frozen=True)
-class ChildCall:
-    """One child as it was asked for; `version` may hold lists."""
+class ChildRequest(Struct, frozen=True):
+    """One child; `version` may hold lists."""
 
     name: Named
     version: Any = None
     checkpoint: str | None = None
-    flags: Mapping[str, Plain] = field(default_factory=dict)
+    flags: Mapping[str, Plain] = {}
+
+    def as_data(self) -> dict[str, Plain]:
+        """Return the child as it is stored in execution.json."""
+        return {
+            "component": _name_as_data(self.name),
+            "version": _version_as_data(self.version),
+            "checkpoint": self.checkpoint,
+            "flags": dict(self.flags),
+        }
 
 
-@dataclass(frozen=True)
-class RequirementCall:
-    """One requirement as it was asked for; `artifact` is the only one that is depended on, None for all of them."""
+class RequirementRequest(Struct, frozen=True):
+    """One requirement; `artifact` is the only one that is read, None for all of them."""
 
     name: Named
     version: Any = None
     artifact: str | None = None
 
+    def as_data(self) -> dict[str, Plain]:
+        """Return the requirement as it is stored in execution.json."""
+        return {
+            "component": _name_as_data(self.name),
+            "version": _version_as_data(self.version),
+            "artifact": self.artifact,
+        }
 
-@dataclass(frozen=True)
-class Call:
-    """One call of `Task.component`; `version` may hold lists. A requirement that is None takes back a declared one."""
+
+class ComponentRequest(Struct, frozen=True):
+    """One call of `Task.component`; `version` may hold lists. A requirement that is None removes a declared one."""
 
     name: Named
     version: Any = None
-    children: tuple[ChildCall, ...] = ()
+    children: tuple[ChildRequest, ...] = ()
     checkpoint: str | None = None
-    flags: Mapping[str, Plain] = field(default_factory=dict)
-    tags: Mapping[str, Plain] = field(default_factory=dict)
-    resources: Mapping[str, Plain] = field(default_factory=dict)
-    requires: Mapping[str, RequirementCall | None] = field(default_factory=dict)
+    flags: Mapping[str, Plain] = {}
+    tags: Mapping[str, Plain] = {}
+    resources: Mapping[str, Plain] = {}
+    requires: Mapping[str, RequirementRequest | None] = {}
+
+    def as_data(self) -> dict[str, Plain]:
+        """Return the call as it is stored in execution.json."""
+        return {
+            "component": _name_as_data(self.name),
+            "version": _version_as_data(self.version),
+            "children": [child.as_data() for child in self.children],
+            "requires": {name: needed and needed.as_data() for name, needed in self.requires.items()},
+            "flags": dict(self.flags),
+            "checkpoint": self.checkpoint,
+            "tags": dict(self.tags),
+            "resources": dict(self.resources),
+        }
 
 
-@dataclass(frozen=True)
-class Level:
-    """One call of `repeat` or `split`: its label (`REPEAT`, then `REPEAT_1`, …), and how often."""
+class Level(Struct, frozen=True):
+    """One call of `repeat` or `split`.
+
+    Attributes:
+        name: Name of the flags, such as `REPEAT`.
+        total: How often everything runs.
+        number: Number of the call, from 0.
+    """
 
     name: str
     total: int
-    number: int  # of the call, from 0
+    number: int
 
     @property
     def label(self) -> str:
@@ -60,25 +94,42 @@ class Level:
         return self.flag("")
 
     def flag(self, kind: str) -> str:
-        """The name of a flag of this level, such as `REPEAT_SEED_1`."""
+        """Return the name of a flag of this level, such as `REPEAT_SEED_1`."""
         return self.name + (f"_{kind}" if kind else "") + (f"_{self.number}" if self.number else "")
 
 
-@dataclass(frozen=True)
-class TaskRequest:
-    """A task at one moment."""
+class TaskRequest(Struct, frozen=True):
+    """All that a task asks for."""
 
-    calls: tuple[Call, ...] = ()
+    components: tuple[ComponentRequest, ...] = ()
     levels: tuple[Level, ...] = ()
     versions: tuple[Any, ...] = ()
     name: str | None = None
 
     def names(self) -> Iterator[Named]:
-        """How each component, child and requirement was given."""
-        for call in self.calls:
-            yield call.name
-            for child in call.children:
+        """Yield how each component, child and requirement was given."""
+        for component in self.components:
+            yield component.name
+            for child in component.children:
                 yield child.name
-            for need in call.requires.values():
-                if need is not None:
-                    yield need.name
+            for needed in component.requires.values():
+                if needed is not None:
+                    yield needed.name
+
+    def as_data(self) -> dict[str, Plain]:
+        """Return the task as it is stored in execution.json, without hidden keys."""
+        return {
+            "components": [component.as_data() for component in self.components],
+            "levels": [[level.name, level.total] for level in self.levels],
+            "versions": [_version_as_data(version) for version in self.versions],
+        }
+
+
+def _name_as_data(name: Named) -> str:
+    return name if isinstance(name, str) else f"{name.__module__}:{getattr(name, '__qualname__', name)}"
+
+
+def _version_as_data(version: Any) -> Plain:
+    if isinstance(version, (list, tuple)):
+        return type(version)(map(_version_as_data, version))
+    return version_key(version)

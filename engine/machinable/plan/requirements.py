@@ -7,7 +7,7 @@ from typing import Any
 
 from machinable.config.versions import elements_of
 from machinable.errors import BadName, MachinableError, MalformedText, WrongType
-from machinable.plan.request import RequirementCall
+from machinable.plan.request import RequirementRequest
 from machinable.storage.files import checked
 
 __all__ = ["asked_requirements", "declared_requirements"]
@@ -16,7 +16,7 @@ _DECLARED = "Write a component, [component, version, …], or component:artifact
 _ASKED = "Give a name, a tuple (name, version, …), 'name:artifact', or a Component subclass."
 
 
-def declared_requirements(value: Any, path: str, errors: dict[str, MachinableError]) -> dict[str, RequirementCall]:
+def declared_requirements(value: Any, path: str, errors: dict[str, MachinableError]) -> dict[str, RequirementRequest]:
     """What `_requires_` says, by name.
 
     Args:
@@ -38,7 +38,7 @@ def declared_requirements(value: Any, path: str, errors: dict[str, MachinableErr
     return result
 
 
-def asked_requirements(value: Any) -> dict[str, RequirementCall | None]:
+def asked_requirements(value: Any) -> dict[str, RequirementRequest | None]:
     """What the argument `requires` of a task says, by name; None takes back a declared requirement.
 
     Raises:
@@ -74,7 +74,9 @@ def _items(value: Any, path: str) -> Iterable[tuple[str, Any]]:
     return value.items()
 
 
-def _one(value: Any, path: str, sequence: type[list[Any]] | type[tuple[Any, ...]], todo: str) -> RequirementCall | None:
+def _one(
+    value: Any, path: str, sequence: type[list[Any]] | type[tuple[Any, ...]], todo: str
+) -> RequirementRequest | None:
     """A requirement; in a file several elements are a list, in Python a tuple, and code may stand for a name."""
     if value is None:
         return None
@@ -93,7 +95,7 @@ def _one(value: Any, path: str, sequence: type[list[Any]] | type[tuple[Any, ...]
         if not name or (colon and not _is_artifact(artifact)):
             raise MalformedText(f"{value!r} is no requirement", path=path, given=value, todo=todo)
     version = tuple(elements) if len(elements) > 1 else elements[0] if elements else None
-    return RequirementCall(name, version, artifact or None)
+    return RequirementRequest(name, version, artifact or None)
 
 
 def _is_artifact(name: str) -> bool:

@@ -15,7 +15,7 @@ from machinable.errors import ImportFailed, InvalidType, InvalidValue, MissingMe
 from machinable.events import check_callback
 from machinable.plan.plan import Plan
 from machinable.plan.planner import expand
-from machinable.plan.request import Call, ChildCall, Level, Named, RequirementCall, TaskRequest
+from machinable.plan.request import ChildRequest, ComponentRequest, Level, Named, TaskRequest
 from machinable.plan.requirements import asked_requirements
 from machinable.plan.resources import parse_resources
 from machinable.project import Project
@@ -35,7 +35,7 @@ class Task:
     """
 
     def __init__(self, component: Any = None, *, name: str | None = None) -> None:
-        self.calls: list[Call] = []
+        self.components: list[ComponentRequest] = []
         self.levels: list[Level] = []
         self.versions: list[Any] = []
         self.name: str | None = None
@@ -48,7 +48,7 @@ class Task:
             self.named(name)
 
     def __repr__(self) -> str:
-        shown = [getattr(call.name, "__name__", call.name) for call in self.calls]
+        shown = [getattr(call.name, "__name__", call.name) for call in self.components]
         levels = "".join(f" x{level.total}" for level in self.levels)
         return f"Task({', '.join(map(str, shown))}{levels})"
 
@@ -83,8 +83,8 @@ class Task:
         """
         name, version = _name_and_version(name, version, "component")
         parse_resources(resources, "resources")
-        self.calls.append(
-            Call(
+        self.components.append(
+            ComponentRequest(
                 name,
                 version,
                 tuple(_child(child) for child in _listed(children)),
@@ -147,30 +147,10 @@ class Task:
 
     def copy(self) -> Task:
         """Another task with the same wishes; changing one does not change the other."""
-        from copy import deepcopy
-
         task = Task(name=self.name)
-        task.calls = [
-            Call(
-                call.name,
-                deepcopy(call.version),
-                tuple(
-                    ChildCall(child.name, deepcopy(child.version), child.checkpoint, deepcopy(child.flags))
-                    for child in call.children
-                ),
-                call.checkpoint,
-                deepcopy(call.flags),
-                deepcopy(call.tags),
-                deepcopy(call.resources),
-                {
-                    name: need and RequirementCall(need.name, deepcopy(need.version), need.artifact)
-                    for name, need in call.requires.items()
-                },
-            )
-            for call in self.calls
-        ]
+        task.components = list(self.components)
         task.levels = list(self.levels)
-        task.versions = deepcopy(self.versions)
+        task.versions = list(self.versions)
         task.callbacks = list(self.callbacks)
         return task
 
@@ -184,12 +164,12 @@ class Task:
         Raises:
             ConfigurationError: the project or a configuration is wrong; everything that is wrong, together.
         """
-        return expand(self.wish, project, seed)
+        return expand(self.request, project, seed)
 
     @property
-    def wish(self) -> TaskRequest:
+    def request(self) -> TaskRequest:
         """What has been asked for so far, frozen."""
-        return TaskRequest(tuple(self.calls), tuple(self.levels), tuple(self.versions), self.name)
+        return TaskRequest(tuple(self.components), tuple(self.levels), tuple(self.versions), self.name)
 
     def _level(self, k: int, name: str, method: str) -> Task:
         if isinstance(k, bool) or not isinstance(k, int):
@@ -252,7 +232,7 @@ def _listed(children: Any) -> Sequence[Any]:
 _CHILD_KEYS = ("component", "version", "checkpoint", "flags")
 
 
-def _child(child: Any) -> ChildCall:
+def _child(child: Any) -> ChildRequest:
     if isinstance(child, Mapping):
         for key in child:
             if key not in _CHILD_KEYS:
@@ -266,7 +246,7 @@ def _child(child: Any) -> ChildCall:
         checkpoint = flags = None
     if not isinstance(name, (str, type)):
         raise InvalidType(f"a child is a component, not the function {name!r}", given=name)
-    return ChildCall(name, version, _checkpoint(checkpoint), _mapping(flags, "flags"))
+    return ChildRequest(name, version, _checkpoint(checkpoint), _mapping(flags, "flags"))
 
 
 def _checkpoint(checkpoint: Any) -> str | None:

@@ -8,7 +8,6 @@ import pytest
 
 import machinable as ml
 from machinable.errors import ImportFailed, MissingMember
-from machinable.plan.stored import task_as_data
 from machinable.plan.task import task_from_data
 from machinable.serialization import dumps, loads
 
@@ -30,7 +29,7 @@ def function() -> None: ...
 
 def again(task: ml.Task) -> ml.Task:
     """The task after its way through execution.json."""
-    return task_from_data(loads(dumps(task_as_data(task.wish))))
+    return task_from_data(loads(dumps(task.request.as_data())))
 
 
 @pytest.mark.parametrize(
@@ -50,20 +49,20 @@ def again(task: ml.Task) -> ml.Task:
 def test_a_stored_task_says_what_it_said(task: ml.Task, tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text(DECLARATIONS)
     restored = again(task)
-    assert task_as_data(restored.wish) == task_as_data(task.wish)
+    assert restored.request.as_data() == task.request.as_data()
     assert list(restored.plan(tmp_path, 1)) == list(task.plan(tmp_path, 1))
 
 
 def test_hidden_keys_are_not_stored() -> None:
     task = ml.Task().component(("data", {"_token": 1, "size": 2}), requires={"d": ("data", {"_token": 1, "size": 2})})
-    data = task_as_data(task.wish)["components"][0]
+    data = task.request.as_data()["components"][0]
     assert (data["version"], data["requires"]["d"]["version"]) == ({"size": 2}, {"size": 2})
 
 
 def test_a_task_that_an_older_version_stored_can_be_read() -> None:
-    data = task_as_data(ml.Task("a").wish)
+    data = ml.Task("a").request.as_data()
     del data["components"][0]["requires"]
-    assert task_as_data(task_from_data(data).wish) == task_as_data(ml.Task("a").wish)
+    assert task_from_data(data).request.as_data() == ml.Task("a").request.as_data()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ def test_a_task_that_an_older_version_stored_can_be_read() -> None:
     ],
 )
 def test_code_that_is_gone_is_told(name: str, kind: type[Exception], words: str) -> None:
-    data = task_as_data(ml.Task("a").wish)
+    data = ml.Task("a").request.as_data()
     data["components"][0]["component"] = name
     with pytest.raises(kind) as caught:
         task_from_data(data)
