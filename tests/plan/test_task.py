@@ -241,7 +241,7 @@ def test_a_task_and_its_copy_keep_the_values_they_were_given(directory: Path) ->
     flags["f"].append(2)
     task.component("a")
     for one in (task, copy):
-        assert [spec.config["y"] for spec in one.plan(directory)][:2] == [[1], [1]]
+        assert [spec.config["y"] for spec in one.plan(directory)[:2]] == [[1], [1]]
         assert one.plan(directory)[1].flags["f"] == [1]
     assert (len(task.plan(directory)), len(copy.plan(directory))) == (3, 2)
 
