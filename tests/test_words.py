@@ -53,15 +53,9 @@ FILES = sorted(
 NOT_YET = (
     "engine/machinable/component/",
     "engine/machinable/engines/",
-    "engine/machinable/errors.py",
     "engine/machinable/events.py",
     "engine/machinable/execution/",
-    "engine/machinable/ids.py",
     "engine/machinable/plan/",
-    "engine/machinable/results/",
-    "engine/machinable/serialization.py",
-    "engine/machinable/settings.py",
-    "engine/machinable/storage/",
     "engine/machinable/testing/",
     "engine/machinable/trial/",
 )

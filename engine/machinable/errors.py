@@ -173,7 +173,7 @@ class MachinableError(Exception):
         return _rebuild, (type(self), self._facts())
 
     def _facts(self) -> dict[str, Any]:
-        # ImportError has a `path` of its own, which is not in the dictionary.
+        # ImportError defines `path` itself, outside of the dictionary.
         return self.__dict__ | {"__args__": self.args, "path": self.path}
 
     def __eq__(self, other: object) -> bool:
@@ -233,6 +233,7 @@ class UnknownName(ConfigurationError, KeyError):
         self.kind = kind
 
     def advice(self) -> str | None:
+        """Suggest near names, else list known ones."""
         if self.todo:
             return self.todo
         if not self.known:
@@ -284,6 +285,7 @@ class SeveralErrors(ConfigurationError, ValueError):
         return "\n\n".join(str(error) for error in self.errors)
 
     def as_data(self) -> dict[str, Any]:
+        """Return the error as plain data, with all errors in it."""
         return super().as_data() | {"errors": [error.as_data() for error in self.errors]}
 
     @staticmethod

@@ -50,6 +50,7 @@ def as_plain(value: Any, path: str = "", *, tuples: bool = False) -> Plain:
     Args:
         value: The value.
         path: The key path of the value, for the error.
+        tuples: Whether to keep tuples.
 
     Raises:
         WrongType: A part of it is not plain; the error has its key path.

@@ -44,6 +44,8 @@ def rerun_command(execution: Execution, trial: Trial, storage: str | None) -> st
     runs everything that failed again.
 
     Args:
+        execution: The execution.
+        trial: One of its trials.
         storage: The storage as the command line names it; None if it need not be named.
 
     Returns:

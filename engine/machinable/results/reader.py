@@ -395,7 +395,7 @@ class ExecutionInfo:
 
     @property
     def run(self) -> int:
-        """The number of the run with this id in the storage: 1, 2 for `OY1p1o-2`, …"""
+        """The number of the run with this id in the storage: 1, or 2 for `OY1p1o-2`."""
         return self.data["run"]  # type: ignore[no-any-return]
 
     @property

@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 _DESCRIPTIONS = (layout.EXECUTION, layout.STATUS, layout.TRIAL)
 _ENDS = {"finished", "failed", "interrupted"}
-QUIET = 2 * LEASE  # seconds without a change, after which nobody adds to a ledger any more
+QUIET = 2 * LEASE  # seconds without a change, after which a ledger is no longer being written
 MAX_REQUESTS = 16  # concurrent ones, to a remote storage
 
 

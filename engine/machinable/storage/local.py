@@ -22,7 +22,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _GROWING = os.O_RDWR | os.O_CREAT | os.O_APPEND
 
 
-_SETTLED = 0.05  # seconds without a change after which nobody is writing a line any more
+_SETTLED = 0.05  # seconds without a change after which no line is being written
 
 
 class DirectoryFiles(Files):
