@@ -1,4 +1,4 @@
-"""A project in a directory of its own, and the command line inside this process."""
+"""A project in its own directory, and the command line inside this process."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Train(Component):
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a component, and nobody's settings."""
+    """A project with a component, without user settings."""
     for name in list(os.environ):
         if name.startswith("MACHINABLE_"):
             monkeypatch.delenv(name)

@@ -30,7 +30,7 @@ from tests.cli.conftest import Run
         ({"r": "$self.rate", "c": "double(2)"}, ["r=$self.rate", "c=double(2)"]),
     ],
 )
-def test_words_make_the_version_that_they_were_made_from(version: Any, words: list[str]) -> None:
+def test_words_and_versions_convert_into_each_other(version: Any, words: list[str]) -> None:
     assert format_version(version) == words
     assert parse_version(words) == version
 
@@ -46,7 +46,7 @@ def test_words_make_the_version_that_they_were_made_from(version: Any, words: li
         {"a=b": 1},
     ],
 )
-def test_what_no_words_make_has_none(version: Any) -> None:
+def test_versions_without_words_give_none(version: Any) -> None:
     assert format_version(version) is None
 
 
@@ -87,7 +87,7 @@ def executed(task: ml.Task, **options: object) -> ml.Execution:
         (lambda task: task.component("train", tags={"model": "a"}), "train"),
     ],
 )
-def test_the_last_trial_is_run_again_by_its_words(run: Run, build: Build, words: str) -> None:
+def test_the_rerun_command_runs_exactly_that_trial(run: Run, build: Build, words: str) -> None:
     execution = executed(build(ml.Task()))
     trial = execution.trials[-1]
 
@@ -119,20 +119,20 @@ def square(config: object) -> None:
         lambda task: task.component(square),
     ],
 )
-def test_what_no_words_say_goes_on(build: Build, project: Path) -> None:
+def test_trials_without_words_are_resumed(build: Build, project: Path) -> None:
     execution = executed(build(ml.Task()))
 
     assert rerun_command(execution, execution.trials[-1], "out") == "machinable resume OY1p1o --storage out"
     assert rerun_command(execution, execution.trials[-1], None) == "machinable resume OY1p1o"
 
 
-def test_an_id_of_digits_is_told_from_a_number(project: Path) -> None:
+def test_an_id_of_digits_is_marked_as_an_id(project: Path) -> None:
     execution = executed(ml.Task("train"), seed="123456")
 
     assert rerun_command(execution, execution.trials[0], None) == "machinable execute train --seed id:123456"
 
 
-def test_nothing_is_offered_that_would_not_work(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_command_is_offered_that_would_not_work(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_memory = executed(ml.Task().component("train").split(2), storage=None)
     monkeypatch.setattr(square, "__module__", "__main__")
     of_a_script = executed(ml.Task(square))

@@ -11,17 +11,17 @@ from tests.cli.conftest import Run
 MODULE = "from machinable import Component\n\n\nclass One(Component):\n    def config_rate(self):\n        return 1\n"
 
 
-def test_a_sound_project_has_one_line(run: Run) -> None:
+def test_a_valid_project_has_one_line(run: Run) -> None:
     ran = run("check")
 
     assert (ran.code, ran.out, ran.err) == (0, "2 components, 5 versions, 0 errors, 0 hints\n", "")
 
 
-def test_everything_that_is_wrong_is_told_at_once(run: Run, project: Path) -> None:
+def test_all_errors_are_reported_together(run: Run, project: Path) -> None:
     (project / "machinable.yaml").write_text(
         "components:\n"
         "  - a: {x: $self.y, ~v: {z: $.nowhere}}\n"
-        "  - b: {_mixins_: [nobody]}\n"
+        "  - b: {_mixins_: [unknown]}\n"
         "  - c: {call: rato()}\n"
         "  - d:\n"
         "  - e: {n: many, ~w: {n: 2}}\n"
@@ -51,7 +51,7 @@ def test_everything_that_is_wrong_is_told_at_once(run: Run, project: Path) -> No
     assert text.out.splitlines()[-1] == "5 components, 2 versions, 6 errors, 0 hints"
 
 
-def test_errors_of_the_file_are_told_with_hints(run: Run, project: Path) -> None:
+def test_errors_in_the_file_come_with_hints(run: Run, project: Path) -> None:
     (project / "machinable.yaml").write_text("components:\n  - a: {b: 1, b: 1:30}\n  - 3: {}\n")
 
     ran = run("check")
@@ -67,7 +67,7 @@ def test_errors_of_the_file_are_told_with_hints(run: Run, project: Path) -> None
     ]
 
 
-def test_what_is_rarely_meant_is_a_hint(run: Run, project: Path) -> None:
+def test_probable_mistakes_are_hints(run: Run, project: Path) -> None:
     (project / "part.yaml").write_text("n: 012\n")
     (project / "machinable.yaml").write_text(
         "components:\n"
@@ -116,7 +116,7 @@ def test_no_project_is_an_error(run: Run, project: Path, words: list[str]) -> No
     assert "machinable init" in ran.out + ran.err
 
 
-def test_what_modules_print_does_not_mix_with_the_findings(run: Run, project: Path) -> None:
+def test_output_of_modules_goes_to_stderr(run: Run, project: Path) -> None:
     (project / "train.py").write_text("print('imported')\n" + MODULE)
 
     ran = run("check", "--json")
@@ -124,7 +124,7 @@ def test_what_modules_print_does_not_mix_with_the_findings(run: Run, project: Pa
     assert (ran.data["errors"], ran.err) == ([], "imported\n")
 
 
-def test_a_section_that_is_misspelt_is_a_hint(run: Run, project: Path) -> None:
+def test_a_misspelt_section_is_a_hint(run: Run, project: Path) -> None:
     (project / "machinable.yaml").write_text("componets:\n  - walk: {a: 1}\nshared: {x: 1}\n")
     ran = run("check")
     assert (ran.code, ran.out.splitlines()[0]) == (

@@ -22,7 +22,7 @@ def table(text: str) -> list[list[str]]:
     return [line.split() for line in text.splitlines()]
 
 
-def test_executions_stand_side_by_side_with_what_differs_and_what_came_out(run: Run, stored: str) -> None:
+def test_executions_are_shown_side_by_side_with_settings_that_differ(run: Run, stored: str) -> None:
     ran = run("compare", "OY1p1o", "8gWVkz", "--storage", "out")
 
     assert (ran.code, ran.err) == (0, "")
@@ -33,7 +33,7 @@ def test_executions_stand_side_by_side_with_what_differs_and_what_came_out(run: 
     ]
 
 
-def test_trials_are_named_behind_the_execution(run: Run, stored: str) -> None:
+def test_a_trial_is_named_after_its_execution(run: Run, stored: str) -> None:
     first, second, _ = (trial["uid"] for trial in run("show", "OY1p1o", "--storage", "out", "--json").data["trials"])
 
     ran = run("compare", f"OY1p1o/{first[:6]}", f"OY1p1o/{second}", "8gWVkz", "--storage", "out")
@@ -42,13 +42,13 @@ def test_trials_are_named_behind_the_execution(run: Run, stored: str) -> None:
     assert [line[:2] for line in table(ran.out)[1:]] == [["OY1p1o", first], ["OY1p1o", second], ["8gWVkz", "train"]]
 
 
-def test_naming_one_twice_changes_nothing(run: Run, stored: str) -> None:
+def test_a_repeated_name_counts_once(run: Run, stored: str) -> None:
     assert (
         run("compare", "OY1p1o", "OY1p1o", "--storage", "out").out == run("compare", "OY1p1o", "--storage", "out").out
     )
 
 
-def test_what_is_compared_can_be_chosen(run: Run, stored: str) -> None:
+def test_the_compared_fields_can_be_chosen(run: Run, stored: str) -> None:
     ran = run("compare", "OY1p1o", "8gWVkz", "--field", "records.loss.count", "--storage", "out")
 
     assert table(ran.out)[0] == ["execution", "component", "rate", "half", "n", "failed", "loss.count"]
@@ -57,7 +57,7 @@ def test_what_is_compared_can_be_chosen(run: Run, stored: str) -> None:
     assert "no field named 'records.los'\n  Did you mean 'records.loss'" in wrong.err
 
 
-def test_the_groups_as_data(run: Run, stored: str) -> None:
+def test_json_has_the_groups(run: Run, stored: str) -> None:
     data = run("compare", "OY1p1o", "8gWVkz", "--storage", "out", "--json").data
 
     first, second = data["groups"]
@@ -75,7 +75,7 @@ def test_the_groups_as_data(run: Run, stored: str) -> None:
     assert second["records"]["loss"] == {"mean": 1.0, "std": None}
 
 
-def test_numbers_of_other_code_come_with_a_warning(run: Run, stored: str, project: Path) -> None:
+def test_different_code_is_reported(run: Run, stored: str, project: Path) -> None:
     (project / "train.py").write_text((project / "train.py").read_text() + "\n# changed\n")
     run("execute", "train", "--seed", "43", "--storage", "out", "--quiet")
 
@@ -84,7 +84,7 @@ def test_numbers_of_other_code_come_with_a_warning(run: Run, stored: str, projec
     assert ran.err == "JvrjPh ran with other code than OY1p1o: machinable diff OY1p1o JvrjPh\n"
 
 
-def test_what_is_not_stored_is_told(run: Run, stored: str) -> None:
+def test_an_unknown_execution_is_an_error(run: Run, stored: str) -> None:
     ran = run("compare", "OY1p1o", "OY1p1p", "--storage", "out")
 
     assert (ran.code, ran.out) == (3, "")
@@ -104,7 +104,7 @@ def differing(run: Run, project: Path) -> str:
     return str(project / "out")
 
 
-def test_only_what_differs_is_shown(run: Run, differing: str) -> None:
+def test_only_differences_are_shown(run: Run, differing: str) -> None:
     ran = run("diff", "OY1p1o", "8gWVkz", "--storage", "out")
 
     assert (ran.code, ran.err) == (0, "")
@@ -142,7 +142,7 @@ def test_equal_executions_do_not_differ(run: Run, differing: str) -> None:
     assert (ran.code, ran.out) == (0, "OY1p1o and OY1p1o-2 do not differ\n")
 
 
-def test_two_trials_of_one_execution(run: Run, differing: str) -> None:
+def test_two_trials_of_one_execution_can_be_compared(run: Run, differing: str) -> None:
     first, second = (trial["uid"] for trial in run("show", "OY1p1o", "--storage", "out", "--json").data["trials"])
 
     ran = run("diff", f"OY1p1o/{first}", f"OY1p1o/{second[:8]}", "--storage", "out")
@@ -152,7 +152,7 @@ def test_two_trials_of_one_execution(run: Run, differing: str) -> None:
     assert line.split()[:4] == ["train", first, "→", second]
 
 
-def test_all_differences_as_data(run: Run, differing: str) -> None:
+def test_json_has_all_differences(run: Run, differing: str) -> None:
     data = run("diff", "OY1p1o", "8gWVkz", "--storage", "out", "--json").data
 
     assert (data["first"], data["second"]) == ("OY1p1o", "8gWVkz")
@@ -169,7 +169,7 @@ def test_all_differences_as_data(run: Run, differing: str) -> None:
     assert (data["only_first"], len(data["only_second"]), data["same_results"]) == ([], 1, 0)
 
 
-def test_packages_hosts_and_commits_differ(run: Run, differing: str, project: Path) -> None:
+def test_different_packages_hosts_and_commits_are_shown(run: Run, differing: str, project: Path) -> None:
     path = project / "out" / "OY1p1o-2" / "execution.json"
     data = json.loads(path.read_text())
     data["packages"] = data["packages"] | {"numpy": "0.1", "added": "1.0"}

@@ -74,7 +74,7 @@ def test_the_last_word_is_completed(project: Path, words: list[str], expected: l
     assert found[: len(expected)] == expected if words == ["execute", ""] else found == expected
 
 
-@pytest.mark.parametrize("text", ["components: [", "components: [{a: {_mixins_: nobody}}]\n", None])
+@pytest.mark.parametrize("text", ["components: [", "components: [{a: {_mixins_: unknown}}]\n", None])
 def test_a_broken_project_completes_nothing_and_prints_nothing(
     project: Path, text: str | None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,7 +112,7 @@ def test_no_component_and_nothing_heavy_is_imported(project: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_is_printed_and_sound(run: Run, shell: str) -> None:
+def test_the_script_is_valid(run: Run, shell: str) -> None:
     ran = run("completion", shell)
 
     assert (ran.code, ran.err) == (0, "")
@@ -142,7 +142,7 @@ def path(tmp_path: Path) -> str:
         ("machinable execute train 'la", ["layers="]),
     ],
 )
-def test_bash_completes_what_was_typed(project: Path, path: str, run: Run, line: str, expected: list[str]) -> None:
+def test_bash_completes(project: Path, path: str, run: Run, line: str, expected: list[str]) -> None:
     script = run("completion", "bash").out + (
         "COMP_WORDBREAKS=$' \\t\\n\"\\'@><=;|&(:'\n"
         'COMP_LINE=$1 COMP_POINT=${#1}\n_machinable_completion\nprintf "%s\\n" "${COMPREPLY[@]}"\n'
@@ -169,7 +169,7 @@ def test_bash_completes_what_was_typed(project: Path, path: str, run: Run, line:
         ("machinable execute --storage ", ["files"]),
     ],
 )
-def test_zsh_completes_what_was_typed(project: Path, path: str, run: Run, line: str, expected: list[str]) -> None:
+def test_zsh_completes(project: Path, path: str, run: Run, line: str, expected: list[str]) -> None:
     script = (
         "compdef() { : }\n_files() { print files }\n"
         "compadd() { local name=${@[$#]}; (( ${#${(P)name}} )) && print -r -- $name ${(P)name} }\n"
@@ -194,7 +194,7 @@ def test_zsh_completes_what_was_typed(project: Path, path: str, run: Run, line: 
         ("machinable execute train la", ["layers="]),
     ],
 )
-def test_fish_completes_what_was_typed(project: Path, path: str, run: Run, line: str, expected: list[str]) -> None:
+def test_fish_completes(project: Path, path: str, run: Run, line: str, expected: list[str]) -> None:
     script = run("completion", "fish").out + "complete -C $argv[1]\n"
 
     ran = subprocess.run(
@@ -204,7 +204,9 @@ def test_fish_completes_what_was_typed(project: Path, path: str, run: Run, line:
     assert [reply.split("\t")[0] for reply in ran.stdout.splitlines()] == expected, ran.stderr
 
 
-def test_executions_and_trials_of_the_storage(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_executions_and_trials_of_the_storage_are_completed(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run("execute", "train", "--seed", "OY1p1o", "--storage", "out", "--quiet")
     run("execute", "train", "--seed", "42", "--storage", "out", "--quiet")
     (uid,) = [trial["uid"] for trial in run("show", "OY1p1o", "--storage", "out", "--json").data["trials"]]

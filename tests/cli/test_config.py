@@ -29,7 +29,7 @@ def test_the_configuration_is_yaml_without_hidden_keys(run: Run) -> None:
         ["nan=.nan"],
     ],
 )
-def test_what_is_printed_reads_back_as_the_same_values(run: Run, words: list[str]) -> None:
+def test_printed_yaml_reads_back_as_the_same_values(run: Run, words: list[str]) -> None:
     ran = run("config", "train", *words)
 
     again = read(Source("again", ran.out))
@@ -55,14 +55,14 @@ def test_explain_never_shows_a_secret(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert "s3cret" not in run("config", "train", "--json").out
 
 
-def test_explain_of_an_unknown_key_offers_near_ones(run: Run) -> None:
+def test_explain_suggests_keys_similar_to_an_unknown_one(run: Run) -> None:
     ran = run("config", "train", "--explain", "data.bacth")
 
     assert ran.code == 2
     assert "Did you mean 'data.batch' or" in ran.err
 
 
-def test_diff_shows_two_columns_of_what_differs(run: Run) -> None:
+def test_diff_shows_the_keys_that_differ_in_two_columns(run: Run) -> None:
     assert run("config", "train", "~deep", "--diff", "~fast", "data.batch=16").out == (
         "            @deep      @fast data.batch=16\n"
         "data.batch  8          16\n"
@@ -72,7 +72,7 @@ def test_diff_shows_two_columns_of_what_differs(run: Run) -> None:
     )
 
 
-def test_diff_alone_compares_with_what_is_declared(run: Run) -> None:
+def test_diff_alone_compares_with_the_declaration(run: Run) -> None:
     data = run("config", "train", "new=1", "--diff", "--json").data
 
     assert data == {
@@ -84,7 +84,7 @@ def test_diff_alone_compares_with_what_is_declared(run: Run) -> None:
     assert (same.code, same.out, same.err) == (0, "", "no difference between rate=0.1 and as declared\n")
 
 
-def test_json_has_all_that_is_known(run: Run) -> None:
+def test_json_has_the_whole_configuration(run: Run) -> None:
     assert run("config", "train", "@fast", "--json").data == {
         "component": "train",
         "module": "train",

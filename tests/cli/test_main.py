@@ -28,7 +28,7 @@ def test_help_names_every_command(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_there_and_explains_itself(run: Run, name: str) -> None:
+def test_every_command_has_help(run: Run, name: str) -> None:
     ran = run(name, "--help")
 
     assert (ran.code, ran.err) == (0, "")
@@ -71,16 +71,16 @@ def test_a_command_imports_only_what_it_needs(project: Path, words: list[str], f
     assert set(ran.stdout.splitlines()[-1].split()[1:]) - set(bare.stdout.split()) == set(), ran.stderr
 
 
-def test_a_module_runs_the_program(project: Path) -> None:
+def test_the_module_runs_the_program(project: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "machinable", "config", "nobody"],
+        [sys.executable, "-m", "machinable", "config", "unknown"],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": ENGINE},
     )
 
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.startswith("no component named 'nobody'\n")
+    assert ran.stderr.startswith("no component named 'unknown'\n")
 
 
 def test_an_unexpected_exception_keeps_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_text_that_the_terminal_cannot_show_is_escaped(project: Path) -> None:
     assert ran.stdout == b"base machinable.yaml:6:7 0.1 \\u2192 here 2\n"
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(project: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(project: Path) -> None:
     (project / "machinable.yaml").write_text("components:\n  - a: {x: " + "long " * 60000 + "}\n")
 
     ran = subprocess.run(
@@ -118,7 +118,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(project: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
-def test_closed_streams_are_no_error(project: Path, closed: str) -> None:
+def test_closed_streams_are_not_an_error(project: Path, closed: str) -> None:
     (project / "machinable.yaml").write_text("components:\n  - a:\n")
     (project / "a.py").write_text(
         "from machinable import Component\nclass A(Component):\n    def on_execute(self):\n        print('hello')\n"

@@ -35,7 +35,7 @@ def test_nothing_is_overwritten(run: Run, project: Path) -> None:
     assert {path.name: path.read_text() for path in project.iterdir()} == before
 
 
-def test_a_gitignore_that_is_there_stays(run: Run, project: Path) -> None:
+def test_an_existing_gitignore_is_left_unchanged(run: Run, project: Path) -> None:
     (project / "here").mkdir()
     (project / "here" / ".gitignore").write_text("mine\n")
 
@@ -46,7 +46,7 @@ def test_a_gitignore_that_is_there_stays(run: Run, project: Path) -> None:
     assert (project / "here" / ".gitignore").read_text() == "mine\n"
 
 
-def test_a_file_is_no_directory(run: Run, project: Path) -> None:
+def test_a_file_cannot_become_the_directory(run: Run, project: Path) -> None:
     ran = run("init", "train.py")
 
     assert (ran.code, ran.out) == (2, "")
@@ -86,7 +86,7 @@ def test_a_directory_is_linked_relative_to_the_project(run: Run, project: Path) 
     assert run("config", "+.lib.net").out.endswith("a: 1\n")
 
 
-def test_what_is_there_already_is_left_alone(run: Run, project: Path) -> None:
+def test_existing_entries_are_left_unchanged(run: Run, project: Path) -> None:
     library(project.parent / "lib")
     library(project / "vendor" / "lib", "components: [{own: {}}]\n")
     imports(project, "{lib: ../lib}")
@@ -97,7 +97,7 @@ def test_what_is_there_already_is_left_alone(run: Run, project: Path) -> None:
     assert not (project / "vendor" / "lib").is_symlink()
 
 
-def test_what_an_import_imports_is_fetched_too(run: Run, project: Path) -> None:
+def test_imports_of_imports_are_fetched_too(run: Run, project: Path) -> None:
     library(project.parent / "libs" / "one", "+: {two: ../two}\n")
     library(project.parent / "libs" / "two", "+: {one: ../one}\n")
     imports(project, "{one: ../libs/one}")
@@ -140,7 +140,7 @@ def test_a_password_in_a_url_is_not_shown(run: Run, project: Path) -> None:
     assert "s3cret" not in ran.err
 
 
-def test_the_settings_file_goes_before_the_project(run: Run, project: Path) -> None:
+def test_the_settings_file_takes_precedence_over_the_project(run: Run, project: Path) -> None:
     library(project.parent / "mine")
     (Path.home() / ".machinable").mkdir()
     (Path.home() / ".machinable" / "settings.yaml").write_text(f"imports: {{lib: {project.parent / 'mine'}}}\n")
@@ -164,7 +164,9 @@ def test_the_settings_file_goes_before_the_project(run: Run, project: Path) -> N
         ("3", [], "`+` takes a list of names"),
     ],
 )
-def test_what_cannot_be_fetched_is_told(run: Run, project: Path, text: str, words: list[str], message: str) -> None:
+def test_imports_that_cannot_be_fetched_are_errors(
+    run: Run, project: Path, text: str, words: list[str], message: str
+) -> None:
     imports(project, text)
 
     ran = run("vendor", "fetch", *words)
@@ -175,7 +177,7 @@ def test_what_cannot_be_fetched_is_told(run: Run, project: Path, text: str, word
     assert not (project / "vendor").exists() or os.listdir(project / "vendor") == []
 
 
-def test_a_link_that_leads_nowhere_is_told(run: Run, project: Path) -> None:
+def test_a_broken_link_is_an_error(run: Run, project: Path) -> None:
     library(project.parent / "lib")
     imports(project, "{lib: ../lib}")
     (project / "vendor").mkdir()
@@ -187,7 +189,7 @@ def test_a_link_that_leads_nowhere_is_told(run: Run, project: Path) -> None:
     assert "vendor/lib is a broken link to '../gone'" in ran.err
 
 
-def test_no_imports_are_nothing_to_do(run: Run) -> None:
+def test_a_project_without_imports_needs_nothing(run: Run) -> None:
     ran = run("vendor", "fetch")
 
     assert (ran.code, ran.err) == (0, "no projects are imported\n")

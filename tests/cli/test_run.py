@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# ruff: noqa: RUF001 - what is removed is told with a minus sign
+# ruff: noqa: RUF001 - removed trials have a minus sign
 import json
 import os
 import pty
@@ -21,7 +21,7 @@ ENGINE = str(Path(machinable.__file__).parents[1])
 
 
 def program(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
-    """The real program, in a process of its own."""
+    """The real program in its own process."""
     environment = os.environ | {"PYTHONPATH": ENGINE}
     return subprocess.run(
         [sys.executable, "-m", "machinable", *words], capture_output=True, text=True, env=environment, **options
@@ -41,14 +41,14 @@ def test_results_go_to_stdout_and_progress_to_stderr(project: Path) -> None:
         "next: machinable show 8gWVkz --storage out",
         "      machinable list --storage out",
     ]
-    told = ran.stderr.splitlines()
-    assert told[0] == f"8gWVkz: 2 trials, stored in {project / 'out'}"
-    assert re.fullmatch(r"1/2 finished train \w{12} .* loss=1 note=ok", told[1])
-    assert re.fullmatch(r"8gWVkz: finished after .*; 2 finished", told[-1])
-    assert len(told) == 4
+    lines = ran.stderr.splitlines()
+    assert lines[0] == f"8gWVkz: 2 trials, stored in {project / 'out'}"
+    assert re.fullmatch(r"1/2 finished train \w{12} .* loss=1 note=ok", lines[1])
+    assert re.fullmatch(r"8gWVkz: finished after .*; 2 finished", lines[-1])
+    assert len(lines) == 4
 
 
-def test_without_a_storage_it_says_that_nothing_was_kept(run: Run) -> None:
+def test_without_a_storage_it_says_that_nothing_was_saved(run: Run) -> None:
     ran = run("execute", "train", "--quiet")
 
     assert (ran.code, ran.err) == (0, "")
@@ -75,7 +75,7 @@ def test_a_failure_shows_its_traceback_first_and_how_to_run_it_again(project: Pa
     ]
 
 
-def test_the_command_to_run_it_again_runs_the_same_trial(run: Run) -> None:
+def test_the_rerun_command_runs_the_same_trial(run: Run) -> None:
     first = run("execute", "train", "fails=[2]", "--repeat", "5", "--json")
     (failed,) = [trial for trial in first.data["trials"] if trial["status"] == "failed"]
     seed = first.data["id"]
@@ -85,11 +85,11 @@ def test_the_command_to_run_it_again_runs_the_same_trial(run: Run) -> None:
     assert (again["uid"], again["seed"], again["status"]) == (failed["uid"], failed["seed"], "failed")
 
 
-def test_failures_are_no_error_with_continue(run: Run) -> None:
+def test_failures_exit_with_0_on_continue(run: Run) -> None:
     assert run("execute", "train", "fails=[0]", "--repeat", "2", "--on-failure", "continue").code == 0
 
 
-def test_json_is_one_document_whatever_components_print(run: Run) -> None:
+def test_json_is_one_document_even_if_components_print(run: Run) -> None:
     ran = run("execute", "train", "fails=[1]", "--repeat", "2", "--seed", "42", "--json", "--quiet")
 
     assert ran.code == 1
@@ -122,7 +122,7 @@ def test_dry_prints_the_plan_and_runs_nothing(run: Run, project: Path) -> None:
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_key_that_is_nearly_known_is_a_warning_in_one_line(run: Run) -> None:
+def test_a_key_similar_to_a_known_one_is_a_warning_in_one_line(run: Run) -> None:
     ran = run("execute", "train", "layer=[3]", "--quiet")
 
     assert ran.code == 0
@@ -166,7 +166,7 @@ def test_nan_is_a_result(run: Run, project: Path) -> None:
         (["frobnicate"], 2, "Known: init, execute"),
     ],
 )
-def test_bad_words_are_told_without_a_traceback(run: Run, words: list[str], code: int, message: str) -> None:
+def test_wrong_words_are_errors_without_a_traceback(run: Run, words: list[str], code: int, message: str) -> None:
     ran = run(*words)
 
     assert (ran.code, ran.out) == (code, "")
@@ -177,7 +177,7 @@ def test_bad_words_are_told_without_a_traceback(run: Run, words: list[str], code
     assert set(as_data.data) == {"error"}
 
 
-def test_a_module_that_does_not_import_is_told_with_its_line(run: Run, project: Path) -> None:
+def test_a_failing_import_is_reported_with_its_line(run: Run, project: Path) -> None:
     (project / "train.py").write_text("import machinable\n\nimport nowhere_at_all\n")
 
     ran = run("execute", "train")
@@ -187,7 +187,7 @@ def test_a_module_that_does_not_import_is_told_with_its_line(run: Run, project: 
     assert "train.py:3: import nowhere_at_all" in ran.err
 
 
-def test_a_file_that_is_not_yaml_is_told_with_its_place(run: Run, project: Path) -> None:
+def test_invalid_yaml_is_reported_with_its_place(run: Run, project: Path) -> None:
     (project / "machinable.yaml").write_text("components:\n  - a: {b: [}\n")
 
     ran = run("execute", "a")
@@ -196,7 +196,7 @@ def test_a_file_that_is_not_yaml_is_told_with_its_place(run: Run, project: Path)
     assert ran.err.startswith("machinable.yaml:2:13: this is not YAML")
 
 
-def test_a_missing_project_says_how_to_begin_one(run: Run, project: Path) -> None:
+def test_a_missing_project_says_how_to_create_one(run: Run, project: Path) -> None:
     (project / "machinable.yaml").unlink()
 
     ran = run("execute", "train")
@@ -208,7 +208,7 @@ def test_a_missing_project_says_how_to_begin_one(run: Run, project: Path) -> Non
     )
 
 
-def test_ctrl_c_says_where_the_execution_lies(project: Path) -> None:
+def test_ctrl_c_says_where_the_execution_is_stored(project: Path) -> None:
     (project / "train.py").write_text(
         "import sys\nfrom machinable import Component\n\n\nclass Train(Component):\n    def on_execute(self):\n"
         "        print('begun', flush=True)\n        sys.stdin.readline()\n"
@@ -225,16 +225,16 @@ def test_ctrl_c_says_where_the_execution_lies(project: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=30)
+    _, messages = process.communicate(timeout=30)
 
     assert process.returncode == 130
-    assert told == (
+    assert messages == (
         f"interrupted: 8gWVkz is stored in {project / 'out'}; 0 of 1 done, 1 interrupted\n"
         "next: machinable resume 8gWVkz --storage out\n"
     )
 
 
-def test_a_further_ctrl_c_while_python_ends_changes_nothing(project: Path) -> None:
+def test_another_ctrl_c_while_python_exits_changes_nothing(project: Path) -> None:
     (project / "train.py").write_text(
         "import atexit, os, signal\nfrom machinable import Component\n\n\nclass Train(Component):\n"
         "    def on_execute(self):\n        atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
@@ -249,7 +249,7 @@ def test_a_further_ctrl_c_while_python_ends_changes_nothing(project: Path) -> No
 
 
 @pytest.mark.parametrize("how", ["option", "engine", "environment"])
-def test_a_dry_run_shows_the_plan_however_it_is_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+def test_a_dry_run_shows_the_plan_however_it_is_requested(run: Run, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     words = {"option": ["--dry"], "engine": ["--engine", "dry"], "environment": []}[how]
     if how == "environment":
         monkeypatch.setenv("MACHINABLE_ENGINE", "dry")
@@ -283,7 +283,7 @@ def statuses(run: Run) -> list[str]:
     return [trial["status"] for trial in run("show", "8gWVkz", "--storage", "out", "--json").data["trials"]]
 
 
-def test_what_failed_runs_again_and_all_else_stays(failed: Ran, run: Run, project: Path) -> None:
+def test_resume_runs_only_failed_trials(failed: Ran, run: Run, project: Path) -> None:
     assert failed.code == 1
     assert "next: machinable show 8gWVkz --storage out\n      machinable resume 8gWVkz --storage out\n" in failed.out
     (project.parent / "repaired").touch()
@@ -291,25 +291,25 @@ def test_what_failed_runs_again_and_all_else_stays(failed: Ran, run: Run, projec
     ran = run("resume", "8gWVkz", "--storage", "out")
 
     assert ran.code == 0
-    told = ran.err.splitlines()
-    assert told[0] == f"8gWVkz: 3 trials (1 already finished), stored in {project / 'out'}"
-    assert [line.split()[:2] for line in told[1:3]] == [["2/3", "finished"], ["3/3", "finished"]]
-    assert re.fullmatch(r"8gWVkz: finished after .*; 1 already finished, 2 finished", told[3])
+    lines = ran.err.splitlines()
+    assert lines[0] == f"8gWVkz: 3 trials (1 already finished), stored in {project / 'out'}"
+    assert [line.split()[:2] for line in lines[1:3]] == [["2/3", "finished"], ["3/3", "finished"]]
+    assert re.fullmatch(r"8gWVkz: finished after .*; 1 already finished, 2 finished", lines[3])
     assert ran.out.splitlines()[:2] == ["component  n     loss", "train      3  0.1 ± 0"]
     assert re.fullmatch(r"8gWVkz n  finished, 3 trials in .*", ran.out.splitlines()[3])
     assert statuses(run) == ["finished"] * 3
 
 
-def test_what_fails_again_says_how_to_go_on(failed: Ran, run: Run) -> None:
+def test_a_repeated_failure_says_how_to_resume(failed: Ran, run: Run) -> None:
     ran = run("resume", "8gWVkz", "--storage", "out", "--quiet")
 
     assert ran.code == 1
-    told = ran.err.rstrip().splitlines()
-    assert told[-4:-2] == ["2 of 3 trials failed", "  2 trials: ValueError: no good"]
-    assert told[-1] == "    again: machinable execute train --repeat 2 --storage out --seed 8gWVkz"
+    lines = ran.err.rstrip().splitlines()
+    assert lines[-4:-2] == ["2 of 3 trials failed", "  2 trials: ValueError: no good"]
+    assert lines[-1] == "    again: machinable execute train --repeat 2 --storage out --seed 8gWVkz"
 
 
-def test_what_has_finished_is_left_alone(run: Run, project: Path) -> None:
+def test_finished_executions_are_left_unchanged(run: Run, project: Path) -> None:
     run("execute", "train", "--seed", "42", "--storage", "out", "--quiet")
     before = sorted((path, path.read_bytes()) for path in (project / "out").rglob("*") if path.is_file())
 
@@ -320,7 +320,7 @@ def test_what_has_finished_is_left_alone(run: Run, project: Path) -> None:
     assert sorted((path, path.read_bytes()) for path in (project / "out").rglob("*") if path.is_file()) == before
 
 
-def test_another_task_is_told_and_not_taken_without_being_asked_for(failed: Ran, run: Run, project: Path) -> None:
+def test_another_task_needs_confirmation(failed: Ran, run: Run, project: Path) -> None:
     words = ("resume", "8gWVkz", "train", "rate=0.5", "--repeat", "2", "--storage", "out")
 
     ran = run(*words)
@@ -335,7 +335,7 @@ def test_another_task_is_told_and_not_taken_without_being_asked_for(failed: Ran,
     assert run(*words, "--json").data["error"]["type"] == "Refused"
 
 
-def test_with_yes_another_task_counts(failed: Ran, run: Run, project: Path) -> None:
+def test_yes_replaces_the_task(failed: Ran, run: Run, project: Path) -> None:
     (project.parent / "repaired").touch()
 
     ran = run("resume", "8gWVkz", "train", "--repeat", "4", "--storage", "out", "--yes", "--json")
@@ -346,7 +346,7 @@ def test_with_yes_another_task_counts(failed: Ran, run: Run, project: Path) -> N
     assert [trial["status"] for trial in ran.data["trials"]] == ["finished"] * 4
 
 
-def test_the_same_task_needs_no_yes(failed: Ran, run: Run, project: Path) -> None:
+def test_the_same_task_needs_no_confirmation(failed: Ran, run: Run, project: Path) -> None:
     (project.parent / "repaired").touch()
 
     ran = run("resume", "8gWVkz", "train", "--repeat", "3", "--storage", "out", "--quiet")
@@ -355,7 +355,7 @@ def test_the_same_task_needs_no_yes(failed: Ran, run: Run, project: Path) -> Non
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 3)])
-def test_on_a_terminal_it_asks(failed: Ran, run: Run, project: Path, answer: str, code: int) -> None:
+def test_a_terminal_is_asked_for_confirmation(failed: Ran, run: Run, project: Path, answer: str, code: int) -> None:
     (project.parent / "repaired").touch()
     command = [sys.executable, "-m", "machinable", "resume", "8gWVkz", "train", "--storage", "out", "--quiet"]
     ours, theirs = pty.openpty()
@@ -370,19 +370,19 @@ def test_on_a_terminal_it_asks(failed: Ran, run: Run, project: Path, answer: str
             check=False,
             env=os.environ | {"PYTHONPATH": ENGINE, "TERM": "dumb"},
         )
-        told = os.read(ours, 10_000).decode()
+        shown = os.read(ours, 10_000).decode()
     finally:
         os.close(theirs)
         os.close(ours)
 
     assert done.returncode == code
-    assert "8gWVkz: +1 −3 =0: 1 added, 3 removed, 0 kept; 1 to run" in told
-    assert "Resume 8gWVkz with these trials? [y/N]:" in told
-    assert ("nothing was changed" in told) is (answer == "n")
+    assert "8gWVkz: +1 −3 =0: 1 added, 3 removed, 0 kept; 1 to run" in shown
+    assert "Resume 8gWVkz with these trials? [y/N]:" in shown
+    assert ("nothing was changed" in shown) is (answer == "n")
     assert len(statuses(run)) == (1 if answer == "y" else 3)
 
 
-def test_dry_says_what_would_run_and_what_stays(failed: Ran, run: Run) -> None:
+def test_dry_shows_what_would_run_and_what_stays(failed: Ran, run: Run) -> None:
     ran = run("resume", "8gWVkz", "--storage", "out", "--dry")
 
     assert ran.code == 0
@@ -405,7 +405,7 @@ def test_dry_says_what_would_run_and_what_stays(failed: Ran, run: Run) -> None:
         ([], 2, "Missing argument 'ID'"),
     ],
 )
-def test_bad_words_are_told(failed: Ran, run: Run, words: list[str], code: int, message: str) -> None:
+def test_wrong_words_are_errors(failed: Ran, run: Run, words: list[str], code: int, message: str) -> None:
     ran = run("resume", *words)
 
     assert (ran.code, ran.out) == (code, "")

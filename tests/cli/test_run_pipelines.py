@@ -51,7 +51,7 @@ def states(run: Run, *words: str, storage: str = "out") -> list[str]:
     return [one["status"] for one in run("execute", "net", "--storage", storage, "--json", *words).data["trials"]]
 
 
-def test_what_is_there_is_reused_unless_something_else_is_said(run: Run) -> None:
+def test_stored_results_are_reused_by_default(run: Run) -> None:
     assert states(run, "--seed", "42") == ["finished", "finished"]
     assert states(run) == ["reused", "finished"]
     assert states(run, "--reuse", "none") == ["finished", "finished"]
@@ -62,19 +62,19 @@ def test_what_is_there_is_reused_unless_something_else_is_said(run: Run) -> None
     assert states(run, "--reuse", "all", "--seed", "43") == ["reused", "reused"]
 
 
-def test_progress_and_results_tell_what_was_reused(run: Run) -> None:
+def test_progress_and_results_name_reused_trials(run: Run) -> None:
     run("execute", "net", "--seed", "42", "--storage", "out")
     ran = run("execute", "net", "--seed", "43", "--storage", "out")
 
-    told = ran.err.splitlines()
+    lines = ran.err.splitlines()
     source = "8gWVkz/" + run("show", "8gWVkz", "--storage", "out", "--json").data["trials"][0]["uid"]
-    assert told[1].startswith("1/2 reused part ")
-    assert told[1].endswith(f" from {source}")
-    assert told[3].endswith("; 1 reused, 1 finished")
+    assert lines[1].startswith("1/2 reused part ")
+    assert lines[1].endswith(f" from {source}")
+    assert lines[3].endswith("; 1 reused, 1 finished")
     assert ran.out.splitlines()[:3] == ["component  n  loss", "part       1", "net        1  0.25"]
 
 
-def test_dry_says_what_would_run_and_why(run: Run) -> None:
+def test_dry_shows_what_would_run_and_why(run: Run) -> None:
     run("execute", "net", "--seed", "42", "--storage", "out", "--quiet")
     words = ("execute", "net", "--storage", "out", "--dry", "--json")
 
@@ -88,30 +88,30 @@ def test_dry_says_what_would_run_and_why(run: Run) -> None:
     assert run(*words).data["trials"][0]["source"].startswith("8gWVkz/")
 
 
-def test_what_nobody_is_called_cannot_be_run_again(run: Run) -> None:
+def test_rerun_of_an_unknown_name_is_an_error(run: Run) -> None:
     ran = run("execute", "net", "--storage", "out", "--rerun", "prt")
 
     assert (ran.code, ran.out) == (2, "")
     assert "Did you mean 'part'?" in ran.err
 
 
-def test_what_needs_a_failure_is_blocked_and_that_is_a_failure(run: Run, project: Path) -> None:
+def test_trials_that_require_a_failed_one_are_blocked(run: Run, project: Path) -> None:
     (project / "machinable.yaml").write_text(YAML.replace("fails: false", "fails: true"))
 
     ran = run("execute", "net", "--storage", "out", "--seed", "42")
 
     assert ran.code == 1
-    told = ran.err.rstrip().splitlines()
-    assert told[2].startswith("2/2 blocked net ")
-    assert told[3].endswith("; 1 failed, 1 blocked")
-    assert told[-4:-2] == ["1 of 2 trials failed, 1 blocked", "  1 trial: ValueError: no parts"]
-    # No command runs a requirement alone: as a component of its own it is another trial.
-    assert told[-1] == "    again: machinable resume 8gWVkz --storage out"
+    lines = ran.err.rstrip().splitlines()
+    assert lines[2].startswith("2/2 blocked net ")
+    assert lines[3].endswith("; 1 failed, 1 blocked")
+    assert lines[-4:-2] == ["1 of 2 trials failed, 1 blocked", "  1 trial: ValueError: no parts"]
+    # No command runs a requirement alone: listed as a component it is another trial.
+    assert lines[-1] == "    again: machinable resume 8gWVkz --storage out"
     assert ran.out.splitlines()[1:3] == ["part       0       1        0", "net        0       0        1"]
     assert run("execute", "net", "--storage", "out", "--on-failure", "continue", "--quiet").code == 0
 
 
-def test_the_command_to_run_a_requirement_again_goes_on(run: Run, project: Path) -> None:
+def test_a_failed_requirement_is_resumed(run: Run, project: Path) -> None:
     (project / "part.py").write_text(
         PART.replace("self.config.fails", "not Path('../repaired').exists()").replace(
             "from machinable", "from pathlib import Path\n\nfrom machinable"
@@ -125,7 +125,7 @@ def test_the_command_to_run_a_requirement_again_goes_on(run: Run, project: Path)
     assert run(*again).code == 0
 
 
-def test_what_somebody_else_computes_can_be_left_out(run: Run, project: Path) -> None:
+def test_results_that_another_execution_computes_can_be_skipped(run: Run, project: Path) -> None:
     run("execute", "net", "--storage", "out", "--quiet")  # so that there is a storage
     identity = ml.Task("net").plan()[0].identity
     (project / "out" / layout.pointer(identity)).unlink()
@@ -151,7 +151,7 @@ def test_what_somebody_else_computes_can_be_left_out(run: Run, project: Path) ->
     assert failed.code != 0
 
 
-def test_attempts_and_time_can_be_given(run: Run, project: Path) -> None:
+def test_attempts_and_timeout_can_be_given(run: Run, project: Path) -> None:
     (project / "part.py").write_text(PART.replace("self.config.fails", "self.flags.ATTEMPT < 3"))
 
     ran = run("execute", "net", "--storage", "out", "--retries", "2", "--retry-delay", "0", "--timeout", "60")
@@ -162,7 +162,7 @@ def test_attempts_and_time_can_be_given(run: Run, project: Path) -> None:
     assert run("execute", "net", "--timeout", "0").code == 2
 
 
-def test_list_and_show_tell_of_what_did_not_run(run: Run, project: Path) -> None:
+def test_list_and_show_say_why_trials_did_not_run(run: Run, project: Path) -> None:
     run("execute", "net", "--seed", "42", "--storage", "out", "--quiet")
     run("execute", "net", "depth=8", "--seed", "43", "--storage", "out", "--quiet")
     listed = run("list", "--storage", "out")

@@ -66,14 +66,14 @@ def test_no_storage_at_all_says_how_to_name_one(run: Run) -> None:
         )
 
 
-def test_a_storage_that_is_not_there_is_not_made(run: Run, project: Path) -> None:
+def test_a_missing_storage_is_not_created(run: Run, project: Path) -> None:
     ran = run("list", "--storage", "nowhere", "--json")
 
     assert (ran.code, ran.data["error"]["type"]) == (3, "StorageUnavailable")
     assert not (project / "nowhere").exists()
 
 
-def test_a_storage_can_be_listed_where_there_is_no_project(run: Run, stored: str, project: Path) -> None:
+def test_a_storage_can_be_listed_without_a_project(run: Run, stored: str, project: Path) -> None:
     (project / "machinable.yaml").unlink()
 
     assert run("list", "--storage", stored).code == 0
@@ -138,7 +138,7 @@ def test_logs_and_outputs_are_shown_as_they_were_written(run: Run, stored: str) 
         (["show", "../out"], "there is no execution '../out'"),
     ],
 )
-def test_what_is_not_stored_is_told_with_near_names(run: Run, stored: str, words: list[str], message: str) -> None:
+def test_an_unknown_name_comes_with_similar_ones(run: Run, stored: str, words: list[str], message: str) -> None:
     ran = run(*words, "--storage", "out")
 
     assert (ran.code, ran.out) == (3, "")
@@ -163,7 +163,7 @@ def test_a_page_is_written(run: Run, reported: Path) -> None:
     assert "ValueError: no good" in text
 
 
-def test_what_is_there_is_replaced_only_if_that_is_said(run: Run, reported: Path) -> None:
+def test_an_existing_page_is_replaced_only_with_yes(run: Run, reported: Path) -> None:
     (reported / "page.html").write_text("precious")
 
     refused = run("report", "OY1p1o", "--to", "page.html", "--storage", "out")
@@ -176,7 +176,7 @@ def test_what_is_there_is_replaced_only_if_that_is_said(run: Run, reported: Path
     assert run("report", "OY1p1o", "--to", "out", "--yes", "--storage", "out").code == 3
 
 
-def test_one_trial_alone_and_to_stdout(run: Run, reported: Path) -> None:
+def test_one_trial_can_be_written_to_stdout(run: Run, reported: Path) -> None:
     first, second = (trial["uid"] for trial in run("show", "OY1p1o", "--storage", "out", "--json").data["trials"])
 
     ran = run("report", f"OY1p1o/{first}", "--to", "-", "--storage", "out")
@@ -186,7 +186,7 @@ def test_one_trial_alone_and_to_stdout(run: Run, reported: Path) -> None:
     assert list(reported.glob("*.html")) == []
 
 
-def test_the_same_as_data(run: Run, reported: Path) -> None:
+def test_json_has_the_data_of_the_page(run: Run, reported: Path) -> None:
     data = run("report", "OY1p1o", "8gWVkz", "--storage", "out", "--json").data
 
     assert [execution["execution"] for execution in data["executions"]] == ["OY1p1o", "8gWVkz"]
@@ -196,7 +196,7 @@ def test_the_same_as_data(run: Run, reported: Path) -> None:
     assert (both.code, both.data["error"]["type"]) == (2, "InvalidValue")
 
 
-def test_a_folder_that_is_not_there_is_told(run: Run, reported: Path) -> None:
+def test_a_missing_folder_is_an_error(run: Run, reported: Path) -> None:
     ran = run("report", "OY1p1o", "--to", "nowhere/page.html", "--storage", "out")
 
     assert ran.code == 2

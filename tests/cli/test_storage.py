@@ -18,7 +18,7 @@ def stored(run: Run, project: Path) -> Path:
     return project / "out"
 
 
-def test_a_storage_that_is_whole_is_told_so(run: Run, stored: Path) -> None:
+def test_a_storage_without_faults_has_one_line(run: Run, stored: Path) -> None:
     ran = run("verify", "--storage", "out")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith(f"no faults in {stored}: 1 execution, 2 trials")
@@ -26,9 +26,7 @@ def test_a_storage_that_is_whole_is_told_so(run: Run, stored: Path) -> None:
     assert (data["storage"], data["executions"], data["trials"], data["faults"]) == (str(stored), 1, 2, [])
 
 
-def test_faults_are_listed_and_those_that_can_be_are_mended(
-    run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_faults_are_listed_and_repaired_if_possible(run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("machinable.results.verify.QUIET", 0.0)
     trial = min((stored / "OY1p1o/trials").iterdir())
     (trial / "records/default.jsonl").write_text("x\n")
@@ -58,7 +56,7 @@ def test_faults_are_listed_and_those_that_can_be_are_mended(
     assert (ran.code, len(ran.out.splitlines())) == (1, 1)
 
 
-def test_a_repair_says_what_it_did(run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repairs_are_listed(run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("machinable.results.verify.QUIET", 0.0)
     ledger = stored / "OY1p1o/ledger.jsonl"
     rows = [json.loads(line) for line in ledger.read_text().splitlines()]
@@ -77,7 +75,7 @@ def test_a_repair_says_what_it_did(run: Run, stored: Path, monkeypatch: pytest.M
     assert run("verify", "--storage", "out").code == 0
 
 
-def test_an_execution_that_is_not_there_is_told(run: Run, stored: Path) -> None:
+def test_a_missing_execution_is_an_error(run: Run, stored: Path) -> None:
     assert "Did you mean 'OY1p1o'?" in run("verify", "OY1p1p", "--storage", "out").err
 
 
@@ -87,29 +85,29 @@ def outage(run: Run, project: Path) -> Path:
     return project / "out"
 
 
-def test_what_was_kept_elsewhere_is_brought_home(run: Run, outage: Path, tmp_path: Path) -> None:
+def test_rescued_results_are_copied_into_the_storage(run: Run, outage: Path, tmp_path: Path) -> None:
     (trial,) = (outage / "OY1p1o/trials").iterdir()
-    refuge = tmp_path / "machinable-rescued-OY1p1o-1"
-    kept = refuge / "OY1p1o/trials" / trial.name
-    (kept / "artifacts").mkdir(parents=True)
-    (kept / "artifacts/late.json").write_text("[1]\n")
-    (kept / "status.json").write_bytes((trial / "status.json").read_bytes())
+    fallback = tmp_path / "machinable-rescued-OY1p1o-1"
+    rescued = fallback / "OY1p1o/trials" / trial.name
+    (rescued / "artifacts").mkdir(parents=True)
+    (rescued / "artifacts/late.json").write_text("[1]\n")
+    (rescued / "status.json").write_bytes((trial / "status.json").read_bytes())
 
-    ran = run("rescue", str(refuge), "--storage", "out")
+    ran = run("rescue", str(fallback), "--storage", "out")
 
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out == f"copied 2 files to {outage}\n{refuge} can be deleted\n"
+    assert ran.out == f"copied 2 files to {outage}\n{fallback} can be deleted\n"
     assert (trial / "artifacts/late.json").read_text() == "[1]\n"
 
 
-def test_how_its_trials_ended_is_noted(run: Run, outage: Path, tmp_path: Path) -> None:
+def test_the_ledger_records_how_rescued_trials_ended(run: Run, outage: Path, tmp_path: Path) -> None:
     (trial,) = (outage / "OY1p1o/trials").iterdir()
     ledger = outage / "OY1p1o/ledger.jsonl"
     lines = ledger.read_text().splitlines(keepends=True)
     ledger.write_text(lines[0] + lines[-1])  # the storage could not take the line about the end of the trial
-    kept = tmp_path / "r/OY1p1o/trials" / trial.name
-    kept.mkdir(parents=True)
-    (trial / "status.json").rename(kept / "status.json")
+    rescued = tmp_path / "r/OY1p1o/trials" / trial.name
+    rescued.mkdir(parents=True)
+    (trial / "status.json").rename(rescued / "status.json")
 
     assert run("rescue", str(tmp_path / "r"), "--storage", "out").code == 0
 
@@ -117,7 +115,7 @@ def test_how_its_trials_ended_is_noted(run: Run, outage: Path, tmp_path: Path) -
     assert run("verify", "--storage", "out").code == 0
 
 
-def test_of_a_trial_that_has_run_again_everything_stays_where_it_is(run: Run, outage: Path, tmp_path: Path) -> None:
+def test_a_trial_that_has_run_again_is_skipped(run: Run, outage: Path, tmp_path: Path) -> None:
     (trial,) = (outage / "OY1p1o/trials").iterdir()
     path = f"OY1p1o/trials/{trial.name}/status.json"
     (tmp_path / "r" / path).parent.mkdir(parents=True)
@@ -132,7 +130,7 @@ def test_of_a_trial_that_has_run_again_everything_stays_where_it_is(run: Run, ou
     assert data == {"storage": str(outage), "directory": str(tmp_path / "r"), "brought": [], "left": [path]}
 
 
-def test_a_directory_that_is_not_there_is_told(run: Run, outage: Path) -> None:
+def test_a_missing_directory_is_an_error(run: Run, outage: Path) -> None:
     ran = run("rescue", "nowhere", "--storage", "out")
     assert (ran.code, ran.err.splitlines()[0]) == (3, f"there is no storage at '{outage.parent / 'nowhere'}'")
 
@@ -161,7 +159,7 @@ def leftovers(run: Run, project: Path) -> Path:
 LEFT = ["OY1p1o/.machinable-writing-0123", f"by-content/ab/{'ab' * 16}.json", "OY1p1o-2"]
 
 
-def test_what_is_left_over_is_shown_and_nothing_is_removed(run: Run, leftovers: Path) -> None:
+def test_leftovers_are_shown_and_not_deleted(run: Run, leftovers: Path) -> None:
     before = sorted(leftovers.rglob("*"))
     ran = run("clean", "--storage", "out")
     assert ran.code == 0
@@ -174,7 +172,7 @@ def test_what_is_left_over_is_shown_and_nothing_is_removed(run: Run, leftovers: 
     assert sorted(leftovers.rglob("*")) == before
 
 
-def test_with_yes_it_is_removed_and_all_else_stays(run: Run, leftovers: Path) -> None:
+def test_yes_deletes_only_leftovers(run: Run, leftovers: Path) -> None:
     before = set(leftovers.rglob("*"))
     data = run("clean", "--storage", "out", "--yes", "--json").data
     assert [removal["path"] for removal in data.pop("removals")] == LEFT
@@ -205,7 +203,7 @@ def executions(leftovers: Path) -> list[str]:
         (["--older-than", "0.0 w", "--failed"], ["OY1p1o"]),
     ],
 )
-def test_executions_are_removed_that_fit_all_that_is_said(
+def test_executions_that_match_all_conditions_are_deleted(
     run: Run, leftovers: Path, words: list[str], left: list[str]
 ) -> None:
     assert run("clean", *words, "--storage", "out").code == 0
@@ -215,7 +213,7 @@ def test_executions_are_removed_that_fit_all_that_is_said(
     assert sorted(path.name for path in leftovers.iterdir() if path.name != "by-content") == left
 
 
-def test_what_others_hold_is_told_and_goes_with_it(run: Run, leftovers: Path) -> None:
+def test_results_that_others_use_are_listed(run: Run, leftovers: Path) -> None:
     (uid,) = os.listdir(leftovers / "OY1p1o/trials")
     pointer = leftovers / f"by-content/cd/{'cd' * 16}.json"
     pointer.parent.mkdir()
@@ -235,7 +233,7 @@ def test_what_others_hold_is_told_and_goes_with_it(run: Run, leftovers: Path) ->
     assert (executions(leftovers), pointer.exists()) == (["8gWVkz"], False)
 
 
-def test_what_runs_is_not_removed(run: Run, leftovers: Path) -> None:
+def test_a_running_execution_is_not_deleted(run: Run, leftovers: Path) -> None:
     (trial,) = (leftovers / "OY1p1o/trials").iterdir()
     (leftovers / "OY1p1o/ledger.jsonl").unlink()
     status = json.loads((trial / "status.json").read_text())
@@ -246,19 +244,19 @@ def test_what_runs_is_not_removed(run: Run, leftovers: Path) -> None:
     assert executions(leftovers) == ["OY1p1o"]
 
 
-def test_a_folder_that_was_just_made_may_become_an_execution(run: Run, leftovers: Path) -> None:
+def test_a_new_folder_may_become_an_execution(run: Run, leftovers: Path) -> None:
     shutil.copytree(leftovers / "OY1p1o", leftovers / "OY1p1o-3")
     (leftovers / "OY1p1o-3/execution.json").unlink()
     run("clean", "--storage", "out", "--yes")
     assert (leftovers / "OY1p1o-3").exists()
 
 
-def test_an_age_that_is_none_is_refused(run: Run, leftovers: Path) -> None:
+def test_an_invalid_age_is_refused(run: Run, leftovers: Path) -> None:
     ran = run("clean", "--older-than", "soon", "--storage", "out")
     assert (ran.code, ran.err) == (2, "'soon' is not an age\n  Write a number with m, h, d or w: 12h, 30d.\n")
 
 
-def test_the_lease_of_a_killed_process_goes(run: Run, leftovers: Path) -> None:
+def test_the_lease_of_a_killed_process_is_deleted(run: Run, leftovers: Path) -> None:
     lease = leftovers / "8gWVkz/execution.lease"
     lease.write_text(json.dumps({"host": "elsewhere", "pid": 1, "lease": 30, "token": "x"}))
     os.utime(lease, (OLD, OLD))

@@ -36,7 +36,7 @@ def test_the_last_lines_of_the_trial_that_ran_last(run: Run, stored: list[str]) 
     assert lines[-1].startswith(f"train {stored[1]} failed ") and lines[-1].endswith(" ValueError: no good")
 
 
-def test_one_trial_and_a_number_of_lines(run: Run, stored: list[str]) -> None:
+def test_a_trial_and_a_number_of_lines_can_be_given(run: Run, stored: list[str]) -> None:
     ran = run("tail", "OY1p1o", "--trial", stored[0][:6], "-n", "1", "--storage", "out")
 
     (line,) = ran.out.splitlines()
@@ -44,7 +44,7 @@ def test_one_trial_and_a_number_of_lines(run: Run, stored: list[str]) -> None:
     assert run("tail", "OY1p1o", "-n", "0", "--storage", "out").out == ""
 
 
-def test_each_line_is_a_document(run: Run, stored: list[str]) -> None:
+def test_json_has_one_document_per_line(run: Run, stored: list[str]) -> None:
     ran = run("tail", "OY1p1o", "--storage", "out", "--json", "-n", "100")
 
     found = [json.loads(line) for line in ran.out.splitlines()]
@@ -79,7 +79,7 @@ def running(stored: list[str], project: Path) -> Write:
     return write
 
 
-def test_following_shows_what_arrives_until_the_end(
+def test_following_shows_new_lines_until_the_end(
     run: Run, stored: list[str], running: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uid = stored[1]
@@ -128,9 +128,7 @@ def test_following_one_trial_ends_with_it(
     assert (ran.out, ran.err) == ("finished 2.00 s\n", "OY1p1o: running; 2 finished\n")
 
 
-def test_who_presses_ctrl_c_has_seen_enough(
-    run: Run, stored: list[str], running: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_ends_following(run: Run, stored: list[str], running: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     def sleep(seconds: float) -> None:
         raise KeyboardInterrupt
 
@@ -139,6 +137,6 @@ def test_who_presses_ctrl_c_has_seen_enough(
     assert run("tail", "OY1p1o", "--follow", "--storage", "out").code == 130
 
 
-def test_what_is_not_stored_is_told(run: Run, stored: list[str]) -> None:
+def test_an_unknown_execution_is_an_error(run: Run, stored: list[str]) -> None:
     assert run("tail", "OY1p1p", "--storage", "out").code == 3
     assert run("tail", "OY1p1o", "--trial", "zzz", "--storage", "out", "--json").data["error"]["type"] == "NotStored"

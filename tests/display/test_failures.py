@@ -29,7 +29,7 @@ def conditions(rows: list[dict[str, Any]]) -> list[str]:
     return kind.conditions
 
 
-def test_failures_are_told_by_error_with_what_they_share_and_how_to_run_them_again() -> None:
+def test_failures_are_shown_by_error_with_what_they_share_and_how_to_run_them_again() -> None:
     rows = [
         row("a", **{"config.rate": 0.2}),
         row("b", "failed", **{"config.rate": 0.2}),
@@ -54,7 +54,7 @@ def test_failures_are_told_by_error_with_what_they_share_and_how_to_run_them_aga
     )
 
 
-def test_a_condition_that_only_failures_meet_stands_beside_their_error() -> None:
+def test_a_condition_that_only_failures_meet_is_shown_with_their_error() -> None:
     rows = rows_of("config.depth", [16, 12, 14], [4, 8, 11])
 
     text = failure_text([Failed(one, BAD) for one in rows[:3]], rows)
@@ -88,9 +88,7 @@ def test_a_condition_that_only_failures_meet_stands_beside_their_error() -> None
         ([2, 2], [], []),  # all failed
     ],
 )
-def test_bounds_and_values_are_told_where_they_are_true(
-    failed: list[Any], others: list[Any], expected: list[str]
-) -> None:
+def test_bounds_and_values_are_shown_where_they_hold(failed: list[Any], others: list[Any], expected: list[str]) -> None:
     assert conditions(rows_of("config.depth", failed, others)) == expected
 
 
@@ -99,14 +97,14 @@ def test_numbers_of_repetitions_have_no_bounds() -> None:
     assert conditions(rows_of("flags.REPEAT_NUMBER", [3, 3], [0, 1, 2])) == ["REPEAT_NUMBER=3"]
 
 
-def test_trials_that_failed_otherwise_contradict_nothing() -> None:
+def test_trials_with_another_error_contradict_nothing() -> None:
     rows = [*rows_of("config.depth", [12, 16], [1]), row("x", "failed", **{"config.depth": 20})]
     failed = [*(Failed(one, BAD) for one in rows[:2]), Failed(rows[3], {"type": "OSError", "message": "disk"})]
 
     assert [kind.conditions for kind in kinds_of(failed, rows)] == [["depth ≥ 12"], ["depth=20"]]
 
 
-def test_where_nothing_went_well_kinds_are_told_from_each_other() -> None:
+def test_without_successful_trials_kinds_are_distinguished_from_each_other() -> None:
     rows = rows_of("config.depth", [12, 16, 1], [])
     failed = [*(Failed(one, BAD) for one in rows[:2]), Failed(rows[2], {"type": "OSError", "message": "disk"})]
 
@@ -151,7 +149,7 @@ def test_many_conditions_are_counted() -> None:
         (["3", "3"], "E: 3"),
     ],
 )
-def test_errors_that_differ_in_numbers_are_one(messages: list[str], text: str) -> None:
+def test_errors_that_differ_only_in_numbers_are_one_kind(messages: list[str], text: str) -> None:
     rows = [row(str(i), "failed") for i in range(len(messages))]
     failed = [Failed(one, {"type": "E", "message": m}) for one, m in zip(rows, messages, strict=True)]
 

@@ -114,7 +114,7 @@ def test_each_column_of_numbers_is_a_chart_with_a_line_for_each_trial() -> None:
     assert "OY1p1o train rate=0.1" in found.sections["Curves"]
 
 
-def test_of_many_trials_some_of_each_group_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_trials_of_each_group_are_drawn_if_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("machinable.display.html_report.MAX_CURVES", 2)
 
     found = page(execution())
@@ -123,7 +123,7 @@ def test_of_many_trials_some_of_each_group_are_drawn(monkeypatch: pytest.MonkeyP
     assert "Only the first 1 trial of each group is drawn." in found.sections["Curves"]
 
 
-def test_nothing_that_was_named_can_run() -> None:
+def test_names_cannot_run_scripts() -> None:
     evil = '"><script>alert(1)</script>'
 
     text = report([execution(evil, evil)], [Side("OY1p1o", None, list(execution(evil, evil).trials))], evil)
@@ -163,7 +163,7 @@ def test_a_chart_without_finite_numbers_says_so() -> None:
     assert "no finite numbers" in page(found).sections["Curves"]
 
 
-def test_the_page_asks_for_nothing_else() -> None:
+def test_the_page_loads_nothing_else() -> None:
     text = report([execution()], [Side("OY1p1o", None, list(execution().trials))], "now")
 
     assert not re.search(r"(?:src|href)\s*=|@import|url\(|https?://", text)

@@ -45,7 +45,7 @@ def messages(tmp_path: Path) -> Iterator[list[dict[str, Any]]]:
 # The kernel's own libraries leave sockets to the garbage collector.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_execution_in_a_notebook_keeps_one_line_up_to_date(messages: list[dict[str, Any]]) -> None:
+def test_an_execution_in_a_notebook_updates_one_line(messages: list[dict[str, Any]]) -> None:
     assert [message["content"] for message in messages if message["msg_type"] == "error"] == []
     shown = [message["content"]["data"]["text/html"] for message in messages if message["msg_type"] == "display_data"]
     updates = [
@@ -58,7 +58,7 @@ def test_an_execution_in_a_notebook_keeps_one_line_up_to_date(messages: list[dic
     assert "OY1p1o" in result["text/html"]
 
 
-def test_elsewhere_nothing_is_shown_and_nothing_is_imported() -> None:
+def test_outside_notebooks_nothing_is_shown_or_imported() -> None:
     from machinable.display.notebook import notebook_listeners
 
     assert notebook_listeners() == []

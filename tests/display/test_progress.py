@@ -34,7 +34,7 @@ def began(total: int = 3, storage: str = "/s") -> Event:
 
 
 class Clock:
-    """A time that moves when it is told to."""
+    """A clock that is moved by hand."""
 
     now = 100.0
 
@@ -42,7 +42,7 @@ class Clock:
         return self.now
 
 
-def test_progress_counts_what_ends_and_says_how_long_it_takes() -> None:
+def test_progress_counts_ended_trials_and_estimates_the_time_left() -> None:
     clock = Clock()
     progress = Progress(clock)
     progress.on_event(began(4))
@@ -62,7 +62,7 @@ def test_progress_counts_what_ends_and_says_how_long_it_takes() -> None:
     assert progress.ending() == "OY1p1o: failed after 30.0 s; 1 finished, 1 failed"
 
 
-def test_a_trial_that_is_tried_again_has_not_ended() -> None:
+def test_a_retried_trial_has_not_ended() -> None:
     progress = Progress(Clock())
     progress.on_event(began(1))
     progress.on_event(trial(TrialStarted, "a"))
@@ -83,7 +83,7 @@ def test_an_interrupted_trial_is_not_done() -> None:
     assert progress.ending() == "OY1p1o: interrupted after 1.00 s; 1 finished, 1 interrupted"
 
 
-def test_what_did_not_run_is_done_and_says_nothing_about_the_time_left() -> None:
+def test_trials_that_did_not_run_are_done_and_do_not_count_for_the_time_left() -> None:
     clock = Clock()
     progress = Progress(clock)
     progress.on_event(began(6))
@@ -97,7 +97,7 @@ def test_what_did_not_run_is_done_and_says_nothing_about_the_time_left() -> None
     assert progress.summary() == "4 of 6 done, 1 reused, 1 failed, 1 blocked, 1 skipped, 20.0 s left"
 
 
-def test_an_execution_that_goes_on_says_what_was_done_before() -> None:
+def test_a_resumed_execution_says_how_many_trials_had_finished() -> None:
     lines: list[str] = []
     plain = PlainProgress(Progress(Clock()), lines.append, Clock())
     plain.on_event(ExecutionStarted("OY1p1o", TIME, 1, "/s", 5, 3))
@@ -113,7 +113,7 @@ def test_an_execution_that_goes_on_says_what_was_done_before() -> None:
     ]
 
 
-def test_lines_tell_each_trial() -> None:
+def test_each_trial_has_a_line() -> None:
     lines: list[str] = []
     plain = PlainProgress(Progress(Clock()), lines.append, Clock())
     plain.on_event(began(3, "mem://"))
@@ -132,7 +132,7 @@ def test_lines_tell_each_trial() -> None:
     ]
 
 
-def test_many_trials_are_told_one_a_second() -> None:
+def test_many_trials_have_one_line_per_second() -> None:
     clock = Clock()
     lines: list[str] = []
     plain = PlainProgress(Progress(clock), lines.append, clock)
@@ -145,7 +145,7 @@ def test_many_trials_are_told_one_a_second() -> None:
     assert lines[-1].startswith("10000/10000 ")
 
 
-def test_the_live_display_goes_away_at_the_end() -> None:
+def test_the_live_display_is_removed_at_the_end() -> None:
     pytest.importorskip("rich")
     from machinable.display.live import LiveProgress
 
@@ -160,7 +160,7 @@ def test_the_live_display_goes_away_at_the_end() -> None:
     assert (lines[0], lines[-1]) == ("OY1p1o: 1 trial, stored in /s", "OY1p1o: finished after 250 ms; 1 finished")
 
 
-def test_a_trial_that_says_how_far_it_is_is_shown_so() -> None:
+def test_completed_steps_are_shown() -> None:
     progress = Progress()
     progress.on_event(ExecutionStarted("OY1p1o", "", 1, "mem://", 1))
     progress.on_event(TrialStarted("OY1p1o", "", "b", 0, "train", 1))
@@ -173,7 +173,7 @@ def test_a_trial_that_says_how_far_it_is_is_shown_so() -> None:
     assert (progress.now_running(), progress.steps) == ([], {})
 
 
-def test_the_last_row_of_a_trial_that_runs_is_shown_until_it_ends() -> None:
+def test_the_last_row_of_a_running_trial_is_shown_until_it_ends() -> None:
     progress = Progress()
     progress.on_event(ExecutionStarted("OY1p1o", "", 1, "mem://", 1))
     progress.on_event(TrialStarted("OY1p1o", "", "b", 0, "train", 1))
@@ -187,17 +187,17 @@ def test_the_last_row_of_a_trial_that_runs_is_shown_until_it_ends() -> None:
     assert (progress.now_running(), progress.records) == ([], {})
 
 
-def test_advice_is_written_once_when_an_execution_takes_long_and_notices_at_once() -> None:
+def test_advice_is_written_once_in_a_long_execution_and_notices_at_once() -> None:
     now, lines = [0.0], []
     plain = PlainProgress(Progress(lambda: now[0]), lines.append, lambda: now[0])
     now[0] = 1.0
     plain.on_event(ExecutionStarted("OY1p1o", "", 1, "/s", 3))
     plain.on_advice("use more cores")
-    plain.on_notice("somebody else computes it")
+    plain.on_notice("another execution computes it")
     short = list(lines)
     now[0] = 20.0
     for uid in ("a", "b"):
         plain.on_event(TrialFinished("OY1p1o", "", uid, 0, "train", 1, 1.0, None))
 
-    assert short == ["OY1p1o: 3 trials, stored in /s", "somebody else computes it"]
+    assert short == ["OY1p1o: 3 trials, stored in /s", "another execution computes it"]
     assert [line.partition(" ")[0] for line in lines[2:]] == ["use", "1/3", "2/3"]

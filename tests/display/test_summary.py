@@ -65,7 +65,7 @@ def test_no_trials_make_an_empty_table() -> None:
     assert table_lines(group_table(groups([]))) == ["component  n"]
 
 
-def test_names_are_short_where_they_stay_different() -> None:
+def test_names_are_as_short_as_they_can_be_unique() -> None:
     assert short_names(["uid", "config.rate", "config.n", "records.n"]) == {
         "uid": "uid",
         "config.rate": "rate",

@@ -7,7 +7,7 @@ import io
 from machinable.display.tables import Table, cell, exact, settings_text, table_lines, table_of, write_table
 
 
-def test_columns_stand_under_each_other_and_numbers_to_the_right() -> None:
+def test_columns_are_aligned_and_numbers_to_the_right() -> None:
     table = table_of([{"name": "a", "n": 1, "x": 0.5}, {"name": "日本", "n": 100, "y": None}], {"n": "count"})
 
     assert table_lines(table) == [

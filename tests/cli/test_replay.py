@@ -1,8 +1,10 @@
-"""`machinable reproduce`."""
+"""`machinable reproduce` and `machinable restore`."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,7 @@ def stored(run: Run, project: Path) -> Path:
     return project
 
 
-def test_the_same_comes_out_of_what_is_stored(run: Run, stored: Path) -> None:
+def test_a_stored_execution_gives_identical_results(run: Run, stored: Path) -> None:
     before = sorted(path.name for path in stored.rglob("*"))
 
     ran = run("reproduce", "OY1p1o", "--storage", "out")
@@ -47,13 +49,13 @@ def test_the_same_comes_out_of_what_is_stored(run: Run, stored: Path) -> None:
     assert sorted(path.name for path in stored.rglob("*")) == before
 
 
-def test_without_progress_nothing_is_said_but_the_result(run: Run, stored: Path) -> None:
+def test_quiet_shows_only_the_result(run: Run, stored: Path) -> None:
     ran = run("reproduce", "OY1p1o", "--storage", "out", "--quiet")
 
     assert (ran.code, ran.err) == (0, "")
 
 
-def test_what_comes_out_differently_is_said(run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_differences_are_shown(run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRIFT", "1e-9")
     uids = [trial["uid"] for trial in run("show", "OY1p1o", "--storage", "out", "--json").data["trials"]]
 
@@ -71,7 +73,9 @@ def test_what_comes_out_differently_is_said(run: Run, stored: Path, monkeypatch:
     )  # as sums are rounded
 
 
-def test_within_the_tolerance_it_is_a_success(run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_differences_within_the_tolerance_are_a_success(
+    run: Run, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DRIFT", "1e-9")
 
     ran = run("reproduce", "OY1p1o", "--storage", "out", "--quiet", "--tolerance", "1e-6")
@@ -80,7 +84,7 @@ def test_within_the_tolerance_it_is_a_success(run: Run, stored: Path, monkeypatc
     assert ran.out.splitlines()[0] == "OY1p1o: equal within tolerance 1e-06"
 
 
-def test_one_trial_alone_has_the_flags_that_it_had(run: Run, stored: Path) -> None:
+def test_a_single_trial_has_its_original_flags(run: Run, stored: Path) -> None:
     uid = run("show", "OY1p1o", "--storage", "out", "--json").data["trials"][1]["uid"]
 
     ran = run("reproduce", "OY1p1o", "--trial", uid[:6], "--storage", "out", "--keep", "kept", "--quiet")
@@ -95,7 +99,7 @@ def test_one_trial_alone_has_the_flags_that_it_had(run: Run, stored: Path) -> No
     assert (stored / "kept" / "code" / "train.py").read_text() == NOISY
 
 
-def test_all_of_it_as_data(run: Run, stored: Path) -> None:
+def test_json_has_the_whole_comparison(run: Run, stored: Path) -> None:
     path = stored / "out" / "OY1p1o" / "execution.json"
     data = json.loads(path.read_text())
     data["packages"]["numpy"], data["python"] = "0.1", "3.9.0"
@@ -110,7 +114,7 @@ def test_all_of_it_as_data(run: Run, stored: Path) -> None:
     assert [(change["name"], change["before"]) for change in found["packages"]] == [("numpy", "0.1")]
 
 
-def test_other_packages_are_told_before_and_after(run: Run, stored: Path) -> None:
+def test_changed_packages_are_shown_before_and_after(run: Run, stored: Path) -> None:
     path = stored / "out" / "OY1p1o" / "execution.json"
     data = json.loads(path.read_text())
     data["packages"]["numpy"] = "0.1"
@@ -129,7 +133,7 @@ def test_a_trial_that_failed_fails_in_the_same_way(run: Run, project: Path) -> N
     assert run("reproduce", "OY1p1o", "--storage", "out", "--quiet").code == 0
 
 
-def test_without_a_code_backup_a_directory_can_be_named(run: Run, stored: Path) -> None:
+def test_a_directory_can_replace_a_missing_code_backup(run: Run, stored: Path) -> None:
     (stored / "out" / "OY1p1o" / "code.zip").unlink()
 
     refused = run("reproduce", "OY1p1o", "--storage", "out")
@@ -145,7 +149,7 @@ def test_without_a_code_backup_a_directory_can_be_named(run: Run, stored: Path) 
     assert run("reproduce", "OY1p1o", "--storage", "out", "--project", "nowhere").code == 2
 
 
-def test_code_that_does_not_run_is_told(run: Run, stored: Path) -> None:
+def test_code_that_does_not_run_is_an_error(run: Run, stored: Path) -> None:
     ran = run("reproduce", "OY1p1o", "--storage", "out", "--project", ".", "--quiet")
 
     assert ran.code == 2
@@ -153,7 +157,7 @@ def test_code_that_does_not_run_is_told(run: Run, stored: Path) -> None:
     assert "this is not what ran" in ran.err
 
 
-def test_trials_that_had_not_ended_are_left_out(run: Run, stored: Path) -> None:
+def test_unfinished_trials_are_skipped(run: Run, stored: Path) -> None:
     ledger = stored / "out" / "OY1p1o" / "ledger.jsonl"
     lines = ledger.read_text().splitlines(keepends=True)
     ledger.write_text("".join(lines[:2]))
@@ -171,7 +175,7 @@ def test_trials_that_had_not_ended_are_left_out(run: Run, stored: Path) -> None:
     assert "nothing to compare with (interrupted)" in refused.err
 
 
-def test_hidden_values_of_the_command_line_are_missing_and_that_is_said(run: Run, stored: Path) -> None:
+def test_missing_hidden_values_of_the_command_line_are_reported(run: Run, stored: Path) -> None:
     path = stored / "out" / "OY1p1o" / "execution.json"
     data = json.loads(path.read_text())
     data["host"]["command"] = "machinable execute train rate=0.1 _token=… data._key=… --seed OY1p1o"
@@ -184,7 +188,7 @@ def test_hidden_values_of_the_command_line_are_missing_and_that_is_said(run: Run
 
 
 @pytest.mark.parametrize("name", ["__main__:Train", "train:make.<locals>.Train", "train:<lambda>"])
-def test_code_that_is_in_no_module_is_refused(run: Run, stored: Path, name: str) -> None:
+def test_code_outside_modules_is_refused(run: Run, stored: Path, name: str) -> None:
     path = stored / "out" / "OY1p1o" / "execution.json"
     data = json.loads(path.read_text())
     data["task"]["components"][0]["component"] = name
@@ -196,7 +200,7 @@ def test_code_that_is_in_no_module_is_refused(run: Run, stored: Path, name: str)
     assert ran.err.startswith(f"OY1p1o ran code that is in no module: {name}\n")
 
 
-def test_wrong_arguments_are_told(run: Run, stored: Path) -> None:
+def test_wrong_arguments_are_errors(run: Run, stored: Path) -> None:
     (stored / "full").mkdir()
     (stored / "full" / "file").write_text("x")
 
@@ -205,3 +209,102 @@ def test_wrong_arguments_are_told(run: Run, stored: Path) -> None:
     assert "Give a number such as 1e-6." in run("reproduce", "OY1p1o", "--tolerance", "-1", "--storage", "out").err
     assert "is not empty" in run("reproduce", "OY1p1o", "--keep", "full", "--storage", "out").err
     assert (stored / "full" / "file").read_text() == "x"
+
+
+EXECUTE = ("execute", "train", "--seed", "OY1p1o", "--storage", "out", "--quiet")
+
+
+def test_the_code_is_restored_and_the_next_command_is_shown(run: Run, project: Path, tmp_path: Path) -> None:
+    run(*EXECUTE)
+    (project / "train.py").write_text("changed since")
+
+    ran = run("restore", "OY1p1o", str(tmp_path / "a copy"), "--storage", "out")
+
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert lines[0].startswith(f"the code of OY1p1o is in {tmp_path / 'a copy'}: 3 files, ")
+    assert lines[1:] == [
+        f"next: cd '{tmp_path / 'a copy'}'",
+        f"      machinable reproduce OY1p1o --storage {project / 'out'}",
+    ]
+    assert sorted(os.listdir(tmp_path / "a copy")) == ["base.py", "machinable.yaml", "train.py"]
+    assert "class Train" in (tmp_path / "a copy/train.py").read_text()
+
+
+def test_json_has_the_restored_files(run: Run, project: Path) -> None:
+    run(*EXECUTE)
+
+    data = run("restore", "OY1p1o", "copy", "--storage", "out", "--json").data
+
+    assert data.pop("code")["backup"].startswith("sha256:")
+    assert data.pop("bytes") == sum(path.stat().st_size for path in (project / "copy").iterdir())
+    assert data == {
+        "execution": "OY1p1o",
+        "directory": str(project / "copy"),
+        "files": 3,
+        "skipped": [],
+        "next": [f"cd {project / 'copy'}", f"machinable reproduce OY1p1o --storage {project / 'out'}"],
+    }
+
+
+def test_a_link_out_of_the_project_is_skipped(run: Run, project: Path, tmp_path: Path) -> None:
+    (project / "data").symlink_to(tmp_path)
+    run(*EXECUTE)
+
+    ran = run("restore", "OY1p1o", "copy", "--storage", "out")
+
+    assert (ran.code, ran.err) == (
+        0,
+        "skipped data: a link to something outside the project, which is not in the code backup\n",
+    )
+    assert not os.path.lexists(project / "copy/data")
+
+
+def test_a_directory_that_is_not_empty_is_left_unchanged(run: Run, project: Path) -> None:
+    run(*EXECUTE)
+    before = sorted(os.listdir(project))
+
+    ran = run("restore", "OY1p1o", ".", "--storage", "out")
+
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err == f"'{project}' is not empty\n  Give a directory that is not there yet.\n"
+    assert sorted(os.listdir(project)) == before
+
+
+def test_without_a_backup_the_commit_is_named(run: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "machinable.yaml").write_text(
+        (project / "machinable.yaml").read_text() + "execution: {code_backup: false}\n"
+    )
+    run(*EXECUTE)
+    ran = run("restore", "OY1p1o", "copy", "--storage", "out")
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err == (
+        "the execution OY1p1o has no code backup\n"
+        "  It ran without a backup, and its project was not in a git repository.\n"
+    )
+    for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@example.org", *command], check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    (project / "train.py").write_text((project / "train.py").read_text() + "\n")
+    run(*EXECUTE)
+    assert run("restore", "OY1p1o-2", "copy", "--storage", "out").err == (
+        "the execution OY1p1o-2 has no code backup\n"
+        f"  it ran with the commit {commit} on main, with uncommitted changes\n"
+        f"  Check out the commit: git checkout {commit}\n"
+    )
+    assert not (project / "copy").exists()
+
+
+def test_a_missing_or_changed_backup_is_an_error(run: Run, project: Path) -> None:
+    run(*EXECUTE)
+    archive = project / "out/OY1p1o/code.zip"
+    archive.write_bytes(archive.read_bytes() + b"x")
+    assert "the code backup of OY1p1o is not what was stored" in run("restore", "OY1p1o", "x", "--storage", "out").err
+    archive.unlink()
+    ran = run("restore", "OY1p1o", "x", "--storage", "out", "--json")
+    assert (ran.code, ran.data["error"]["type"], ran.data["error"]["message"]) == (
+        3,
+        "Damaged",
+        "the code backup of OY1p1o is missing",
+    )
+    assert not (project / "x").exists()

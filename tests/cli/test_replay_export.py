@@ -88,7 +88,7 @@ def outcome(trial: Path) -> dict[str, Any]:
     return {key: status[key] for key in ("state", "result", "error")}
 
 
-def test_the_folder_has_what_the_trials_need_and_no_more(run: Run, stored: Path) -> None:
+def test_the_folder_has_only_what_the_trials_need(run: Run, stored: Path) -> None:
     ran = run("export", "OY1p1o", "--storage", "out")
 
     assert (ran.code, ran.err) == (0, "hidden values are not stored, so the folder lacks them: _token\n")
@@ -113,7 +113,7 @@ def test_the_folder_has_what_the_trials_need_and_no_more(run: Run, stored: Path)
     assert "hush" not in "".join(path.read_text() for path in folder.rglob("*.json"))
 
 
-def test_its_numbers_are_those_that_are_stored(run: Run, stored: Path) -> None:
+def test_its_numbers_equal_the_stored_ones(run: Run, stored: Path) -> None:
     run("export", "OY1p1o", "--storage", "out")
 
     ran = repeat(stored / "export-OY1p1o")
@@ -147,7 +147,7 @@ def test_the_configuration_is_as_the_component_read_it(run: Run, stored: Path) -
     }
 
 
-def test_one_trial_alone(run: Run, stored: Path) -> None:
+def test_one_trial_can_be_chosen(run: Run, stored: Path) -> None:
     first, second = (trial["uid"] for trial in run("show", "OY1p1o", "--storage", "out", "--json").data["trials"])
 
     found = run("export", "OY1p1o", "--trial", second[:6], "--storage", "out", "--json").data
@@ -159,7 +159,7 @@ def test_one_trial_alone(run: Run, stored: Path) -> None:
     assert (unknown.returncode, unknown.stderr) == (2, f"no trial {first}; there are: {second}\n")
 
 
-def test_children_come_along(run: Run, stored: Path) -> None:
+def test_children_are_included(run: Run, stored: Path) -> None:
     (stored / "together.py").write_text(
         "import machinable as ml\n"
         "task = ml.Task().component('nets.dense', children=['encoder'])\n"
@@ -175,7 +175,7 @@ def test_children_come_along(run: Run, stored: Path) -> None:
     assert [row["size"] for row in again] == [20, 20, 20]
 
 
-def test_it_runs_where_machinable_is_installed_too(run: Run, stored: Path) -> None:
+def test_it_also_runs_where_machinable_is_installed(run: Run, stored: Path) -> None:
     run("export", "OY1p1o", "--storage", "out")
 
     ran = subprocess.run(
@@ -186,7 +186,7 @@ def test_it_runs_where_machinable_is_installed_too(run: Run, stored: Path) -> No
     assert sorted(path.name for path in (stored / "export-OY1p1o").iterdir())[-2:] == ["results", "run.py"]
 
 
-def test_a_failure_is_kept_and_ends_with_1(run: Run, stored: Path) -> None:
+def test_a_failure_is_stored_and_exits_with_1(run: Run, stored: Path) -> None:
     (stored / "encoder.py").write_text(
         "from machinable import Component\n\n\nclass Encoder(Component):\n"
         "    def config_size(self, n):\n        return n\n\n"
@@ -214,7 +214,7 @@ def test_nothing_is_overwritten(run: Run, stored: Path) -> None:
     assert list((stored / "export-OY1p1o").iterdir()) == []
 
 
-def test_code_that_is_not_in_the_backup_is_refused(run: Run, stored: Path) -> None:
+def test_code_outside_the_backup_is_refused(run: Run, stored: Path) -> None:
     (stored / "empty").mkdir()
     (stored / "empty" / "machinable.yaml").write_text(YAML)
 
