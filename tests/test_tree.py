@@ -9,9 +9,6 @@ PACKAGE = TESTS.parent / "engine" / "machinable"
 WITHOUT_MODULE = ("examples/", "journeys/", "kits/")
 # Commands, and subjects that span several modules of a package.
 SUBJECTS = {
-    "cli/test_export.py",
-    "cli/test_reproduce.py",
-    "cli/test_restore.py",
     "component/test_golden.py",
     "config/test_fuzz.py",
     "config/test_golden.py",
