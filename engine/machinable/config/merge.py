@@ -105,7 +105,7 @@ class NewKey(Struct, frozen=True):
         """Its dotted path."""
         return ".".join([*self.above, self.key])
 
-    def beside(self, name: str) -> str:
+    def sibling_path(self, name: str) -> str:
         """Return the dotted path of a sibling."""
         return ".".join([*self.above, name])
 

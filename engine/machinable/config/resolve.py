@@ -269,7 +269,7 @@ def _check_override(
                 UnknownName(
                     "key",
                     new.path,
-                    [new.beside(name) for name in new.siblings],
+                    [new.sibling_path(name) for name in new.siblings],
                     at=(place_in_file(found[0]) if found else None) or resolved.entry.place,
                     path=resolved.component,
                     details=[f"in the version {visible(layer.given)}, under `execution: {{strict: true}}`"],
@@ -278,7 +278,7 @@ def _check_override(
             continue
         close = close_names(new)
         if close:
-            names = " or ".join(repr(new.beside(name)) for name in close)
+            names = " or ".join(repr(new.sibling_path(name)) for name in close)
             resolved.warnings.append(
                 f"{new.path!r} is a new key of {resolved.component}: did you mean {names}? "
                 f"(declared at {resolved.entry.place})"
