@@ -116,7 +116,7 @@ def main() -> None:
                         assert trial.status == "finished"
 
         with (
-            patch("machinable.execution.execute.open_files", opening),
+            patch("machinable.execution.run.open_files", opening),
             patch("machinable.results.storage.open_files", opening),
         ):
             run("small", 1, 0)()  # do what is done once for a storage

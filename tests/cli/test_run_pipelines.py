@@ -81,8 +81,8 @@ def test_dry_shows_what_would_run_and_why(run: Run) -> None:
     def actions(*more: str) -> list[tuple[str, str]]:
         return [(trial["action"], trial["why"]) for trial in run(*words, *more).data["trials"]]
 
-    assert actions() == [("reuse", "its result is there"), ("run", "it is listed in the task")]
-    assert actions("--rerun", "part")[0] == ("run", "it is to be run again")
+    assert actions() == [("reuse", "its result exists"), ("run", "it is listed in the task")]
+    assert actions("--rerun", "part")[0] == ("run", "rerun was requested")
     assert actions("--reuse", "none")[0] == ("run", "nothing is reused")
     assert "(1 reuse, 1 run)" in run(*words[:-1]).out.splitlines()[0]
     assert run(*words).data["trials"][0]["source"].startswith("8gWVkz/")

@@ -10,7 +10,7 @@ import pytest
 
 from machinable.component.base import Component
 from machinable.engines.base import WorkerError
-from machinable.execution.attempts import outcome_without, write_end
+from machinable.execution.attempts import write_failure, write_end
 from machinable.storage.memory import MemoryFiles
 from machinable.trial.runner import run
 from tests.component.worlds import FOLDER, UID, spec
@@ -38,7 +38,7 @@ def status(files: MemoryFiles) -> dict[str, Any]:
 def test_why_it_failed_counts_and_not_that_it_was_interrupted_for_it(files: MemoryFiles) -> None:
     before = status(files)
 
-    outcome_without(files, FOLDER, spec(), WorkerError("the row has no column"))
+    write_failure(files, FOLDER, spec(), WorkerError("the row has no column"))
 
     after = status(files)
     assert (after["state"], after["error"]["type"]) == ("failed", "WorkerError")
@@ -50,11 +50,11 @@ def test_a_trial_without_an_outcome_took_from_its_start_until_that_was_noticed(f
     running = status(files) | {"state": "running", "started": "2026-01-31T09:15:02.120000+00:00", "finished": None}
     files.write(path, json.dumps(running).encode())
 
-    outcome = outcome_without(files, FOLDER, spec(), WorkerError("it was lost"))
+    outcome = write_failure(files, FOLDER, spec(), WorkerError("it was lost"))
 
     took = datetime.fromisoformat(status(files)["finished"]) - datetime(2026, 1, 31, 9, 15, 2, 120000, timezone.utc)
     assert outcome.seconds == took.total_seconds()
-    assert outcome_without(files, FOLDER, spec(), WorkerError("it was lost"), 2.5).seconds == 2.5
+    assert write_failure(files, FOLDER, spec(), WorkerError("it was lost"), 2.5).seconds == 2.5
 
 
 def test_what_a_trial_has_said_itself_stays(files: MemoryFiles) -> None:

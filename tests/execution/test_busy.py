@@ -82,8 +82,8 @@ def test_whoever_shows_progress_is_told_once_for_what_is_waited(here: Path, tmp_
     lease = held(locks)
     listener = Listener()
     execution, _ = computed(BOTH, tmp_path / "s", listeners=[listener])
-    told = [text for text in listener.told if text.startswith("nums")]
-    assert told == [f"nums {execution.trials[0].uid} is computed by {HOLDER}: waiting for that"]
+    told = [text for text in listener.told if text.startswith("waiting for Ho")]
+    assert told == [f"waiting for {HOLDER}, which is computing nums {execution.trials[0].uid}"]
 
 
 def test_a_listener_that_takes_a_notice_badly_stops_nothing(here: Path, tmp_path: Path, locks: Locks) -> None:
@@ -143,7 +143,7 @@ def test_fail_fails_it_with_the_name_of_the_holder(here: Path, tmp_path: Path, l
     execution, ran = computed(BOTH, tmp_path / "s", on_busy="fail", on_failure="continue", retries=3)
     assert ran == ["other"]
     assert events_of(execution) == [("nums", "failed"), ("train", "blocked"), ("other", "finished")]
-    assert dict(execution.trials[0].error or {}) == {"type": "Busy", "message": f"{HOLDER} computes it at the moment"}
+    assert dict(execution.trials[0].error or {}) == {"type": "Busy", "message": f"{HOLDER} is computing it"}
 
 
 def test_the_project_can_say_what_is_done_with_it(here: Path, tmp_path: Path, locks: Locks) -> None:
@@ -156,7 +156,7 @@ def test_dry_tells_of_it(here: Path, tmp_path: Path, locks: Locks) -> None:
     held(locks)
     _, found = rehearse(BOTH, stored(tmp_path / "s"))
     assert [(one.action, one.why) for one in found] == [
-        ("busy", f"{HOLDER} computes it"),
+        ("busy", f"{HOLDER} is computing it"),
         ("run", "it is listed in the task"),
         ("run", "it is listed in the task"),
     ]

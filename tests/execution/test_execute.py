@@ -63,7 +63,7 @@ def test_all_others_run_when_a_trial_fails_and_its_own_error_comes_first(here: P
         "1 of 2 trials of OY1p1o failed",
         "  RuntimeError: too deep",
         f"    trial {execution.trials[0].uid} (1 of 2), bad depth=12",
-        "  To run again only what has not finished: execute(task, storage, resume='OY1p1o'), "
+        "  To run only what has not finished: execute(task, storage, resume='OY1p1o'), "
         f"or machinable resume OY1p1o --storage {tmp_path / 's'}",
     ]
     cause = str(caught.value.__cause__)
@@ -106,17 +106,17 @@ def test_the_first_failure_can_stop_what_has_not_begun(here: Path) -> None:
         ("good", {"on_failur": "stop"}, TypeError, "Did you mean 'on_failure'?"),
         ("good", {"retries": -1}, ValueError, "not below zero"),
         ("good", {"retries": True}, TypeError, "a whole number"),
-        ("good", {"timeout": 0}, ValueError, "no time at all"),
+        ("good", {"timeout": 0}, ValueError, "timeout is 0 seconds"),
         ("good", {"listeners": print}, TypeError, "not a list of listeners"),
         ("good", {"listeners": [lambda: None]}, TypeError, "cannot take one event"),
-        (["good", "good"], {"seed": [1]}, ValueError, "1 seeds are given for 2 tasks"),
-        (["good", None], {}, ValueError, "number 1 of the list of tasks is None"),
+        (["good", "good"], {"seed": [1]}, ValueError, "1 seeds for 2 tasks"),
+        (["good", None], {}, ValueError, "item 1 of the list of tasks is None"),
         ("good", {"listeners": [asyncio.sleep]}, TypeError, "the listener sleep is a coroutine"),
         (ml.Task(int), {}, TypeError, "the class builtins:int is not a subclass of Component"),
         (ml.Task().component("good", children=[dict]), {}, TypeError, "not a subclass of Component"),
         ([ml.Task("good"), ml.Task("goood")], {}, KeyError, "goood"),
         (ml.Task().component("good", resources={"license": 1}), {}, RuntimeError, "Declare how much there is"),
-        (ml.Task().component("good", resources={"cpus": 10_000}), {}, RuntimeError, "asks for 10000 cpus"),
+        (ml.Task().component("good", resources={"cpus": 10_000}), {}, RuntimeError, "requests 10000 cpus"),
         (ml.Task().component("good", resources={"memory": "900TiB"}), {}, RuntimeError, "GiB of memory"),
     ],
 )
@@ -423,9 +423,9 @@ def test_a_seed_of_the_environment_is_a_number_or_an_id(
     [
         ("reuse: 1", "reuse is 1"),
         ("on_busy: sleep", "on_busy is 'sleep'"),
-        ("locks: 3", "`locks` is 3"),
+        ("locks: 3", "locks is 3"),
         ("lease: soon", "a duration is a number of seconds, not 'soon'"),
-        ("lease: 0.5", "a lease of 0.5 s is over at once"),
+        ("lease: 0.5", "a lease of 0.5 s is too short"),
         ("threads: 0", "`threads` is 0"),
     ],
 )
@@ -607,5 +607,5 @@ class Hosts(ml.Engine):
 def test_a_core_that_is_taken_without_a_word_is_missed_before_the_start(project: World) -> None:
     project("components:\n  - quiet:\n", quiet=QUIET)
 
-    with pytest.raises(errors.Refused, match="quiet takes 1 cpu, for it does not say how many, and no host has one"):
+    with pytest.raises(errors.Refused, match="quiet needs 1 cpu, the default, but no host has one"):
         ml.execute("quiet", engine=Hosts())

@@ -72,7 +72,7 @@ def test_the_command_exits_with_130(project: World, tmp_path: Path, engine: str,
 
     assert code == 130
     assert "Traceback" not in said
-    assert "interrupted: OY1p1o lies in" in said
+    assert "next: machinable resume OY1p1o" in said
 
 
 def press() -> None:
@@ -114,36 +114,36 @@ def test_one_that_is_still_held_back_at_the_end_is_raised_then() -> None:
 
 
 def test_further_ones_hurry_and_are_not_raised_before_the_end() -> None:
-    hurried: list[bool] = []
+    repeated: list[bool] = []
 
     def act(interrupts: Interrupts) -> None:
         try:
             with interrupts.allowed():
                 press()
         except KeyboardInterrupt:
-            hurried.append(interrupts.is_hurried)
+            repeated.append(interrupts.is_repeated)
             press()
-            hurried.append(interrupts.is_hurried)
+            repeated.append(interrupts.is_repeated)
             raise
 
     assert isinstance(caught(act), KeyboardInterrupt)
-    assert hurried == [False, True]
+    assert repeated == [False, True]
 
 
 def test_two_that_came_at_once_are_one_that_is_raised_and_one_that_hurries() -> None:
-    hurried: list[bool] = []
+    repeated: list[bool] = []
 
     def act(interrupts: Interrupts) -> None:
         press()
         press()
         try:
-            interrupts.answer()
+            interrupts.raise_pending()
         except KeyboardInterrupt:
-            hurried.append(interrupts.is_hurried)
+            repeated.append(interrupts.is_repeated)
             raise
 
     assert isinstance(caught(act), KeyboardInterrupt)
-    assert hurried == [True]
+    assert repeated == [True]
 
 
 def test_nothing_is_raised_within_a_wait_for_trials_elsewhere(monkeypatch: pytest.MonkeyPatch, project: World) -> None:

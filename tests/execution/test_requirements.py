@@ -1,4 +1,4 @@
-"""What requires what: the order of trials, failures that block, chains that are long."""
+"""What requires what: the queue of trials, failures that block, chains that are long."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 import machinable as ml
 from machinable import errors, events
-from machinable.execution.queue import Available, Blocked, Order
+from machinable.execution.queue import Available, Blocked, TrialQueue
 from machinable.plan.spec import ComponentSpec, Requirement, Target, TrialSpec
 from tests.conftest import World
 from tests.execution.fakes import Computing, computed, events_of, stored
@@ -167,29 +167,29 @@ def test_a_chain_of_5000_is_no_problem(project: World, tmp_path: Path) -> None:
     declared += [f"  - c{i}: {{_requires_: {{before: c{i - 1}}}}}" for i in range(1, 5000)]
     project("\n".join(declared) + "\n")
     plan = ml.Task("c4999").plan()
-    order = Order(plan)
+    queue = TrialQueue(plan)
     ran = []
-    while (spec := order.next(0.0)) is not None:
+    while (spec := queue.pop(0.0)) is not None:
         ran.append(spec.index)
-        order.settle(spec, Available(f"OY1p1o/{spec.uid}"))
+        queue.settle(spec, Available(f"OY1p1o/{spec.uid}"))
     assert ran == list(range(5000))
 
-    order = Order(plan)
-    first = order.next(0.0)
+    queue = TrialQueue(plan)
+    first = queue.pop(0.0)
     assert first is not None
-    waiting = order.next(0.0)
+    waiting = queue.pop(0.0)
     assert waiting is None  # everything waits for the first
-    order.settle(first, Blocked("blocked", "c0"))
+    queue.settle(first, Blocked("blocked", "c0"))
     blocked = 0
-    while (spec := order.next(0.0)) is not None:
-        obstacle = order.obstacle(spec)
+    while (spec := queue.pop(0.0)) is not None:
+        obstacle = queue.blocker(spec)
         assert obstacle == Blocked("blocked", "c0")
-        order.settle(spec, obstacle)
+        queue.settle(spec, obstacle)
         blocked += 1
     assert blocked == 4999
 
 
-# the order itself
+# the queue itself
 
 
 def trial(index: int, *requires: int, is_requirement: bool = True) -> TrialSpec:
@@ -203,9 +203,9 @@ def trial(index: int, *requires: int, is_requirement: bool = True) -> TrialSpec:
     )
 
 
-def handed_out(order: Order, now: float = 0.0) -> list[int]:
+def handed_out(queue: TrialQueue, now: float = 0.0) -> list[int]:
     found = []
-    while (spec := order.next(now)) is not None:
+    while (spec := queue.pop(now)) is not None:
         found.append(spec.index)
     return found
 
@@ -216,63 +216,63 @@ def plan() -> Sequence[TrialSpec]:
 
 
 def test_a_trial_comes_when_the_last_of_what_it_requires_is_settled(plan: Sequence[TrialSpec]) -> None:
-    order = Order(plan)
-    assert handed_out(order) == [0, 1, 3]
-    order.settle(plan[1], Available("p/1"))
-    assert handed_out(order) == []
-    order.settle(plan[0], Available("p/0"))
-    assert handed_out(order) == [2]
-    assert {name: needed.place for name, needed in order.placed(plan[2]).requires.items()} == {"0": "p/0", "1": "p/1"}
+    queue = TrialQueue(plan)
+    assert handed_out(queue) == [0, 1, 3]
+    queue.settle(plan[1], Available("p/1"))
+    assert handed_out(queue) == []
+    queue.settle(plan[0], Available("p/0"))
+    assert handed_out(queue) == [2]
+    assert {name: needed.place for name, needed in queue.located(plan[2]).requires.items()} == {"0": "p/0", "1": "p/1"}
 
 
 def test_it_comes_at_once_when_one_will_have_no_result(plan: Sequence[TrialSpec]) -> None:
-    order = Order(plan)
-    handed_out(order)
-    order.settle(plan[1], Blocked("skipped", "somebody"))
-    assert handed_out(order) == [2]
-    assert order.obstacle(plan[2]) == Blocked("skipped", "somebody")
-    order.settle(plan[0], Blocked("blocked", "c0 0"))
-    assert handed_out(order) == []  # not twice
-    assert order.obstacle(plan[2]) == Blocked("blocked", "c0 0")
+    queue = TrialQueue(plan)
+    handed_out(queue)
+    queue.settle(plan[1], Blocked("skipped", "somebody"))
+    assert handed_out(queue) == [2]
+    assert queue.blocker(plan[2]) == Blocked("skipped", "somebody")
+    queue.settle(plan[0], Blocked("blocked", "c0 0"))
+    assert handed_out(queue) == []  # not twice
+    assert queue.blocker(plan[2]) == Blocked("blocked", "c0 0")
 
 
 def test_what_is_done_does_not_come_and_its_result_counts(plan: Sequence[TrialSpec]) -> None:
-    order = Order(plan, {"0", "1"}, {"0": Available("p/0"), "1": Available("p/1")})
-    assert handed_out(order) == [2, 3]
+    queue = TrialQueue(plan, {"0", "1"}, {"0": Available("p/0"), "1": Available("p/1")})
+    assert handed_out(queue) == [2, 3]
 
 
 def test_what_waits_for_its_time_does_not_come_before(plan: Sequence[TrialSpec]) -> None:
-    order = Order(plan)
-    handed_out(order)
-    order.look_again(plan[0], 5.0)
-    order.try_again(plan[3], 7.0)
-    assert order.next_look == 5.0
-    assert handed_out(order, 4.0) == []
-    assert order.decided(lambda wanted: True, 6.9) is None
-    assert handed_out(order, 5.0) == [0]
-    assert order.decided(lambda wanted: False, 7.0) is None  # there is no room for it
-    assert order.decided(lambda wanted: True, 7.0) == plan[3]
-    assert order.next_look is None
+    queue = TrialQueue(plan)
+    handed_out(queue)
+    queue.look_again(plan[0], 5.0)
+    queue.retry(plan[3], 7.0)
+    assert queue.next_due == 5.0
+    assert handed_out(queue, 4.0) == []
+    assert queue.pop_decided(lambda wanted: True, 6.9) is None
+    assert handed_out(queue, 5.0) == [0]
+    assert queue.pop_decided(lambda wanted: False, 7.0) is None  # there is no room for it
+    assert queue.pop_decided(lambda wanted: True, 7.0) == plan[3]
+    assert queue.next_due is None
 
 
 def test_the_plan_is_not_searched_to_its_end_for_something_that_fits() -> None:
-    order = Order([trial(index) for index in range(500)])
+    queue = TrialQueue([trial(index) for index in range(500)])
     for _ in range(100):
-        spec = order.next(0.0)
+        spec = queue.pop(0.0)
         assert spec is not None
-        order.wait(spec)
-    assert order.next(0.0) is None
-    assert order.is_waiting
-    first = order.decided(lambda wanted: True, 0.0)
+        queue.hold(spec)
+    assert queue.pop(0.0) is None
+    assert queue.is_holding
+    first = queue.pop_decided(lambda wanted: True, 0.0)
     assert first is not None
     assert first.index == 0
 
 
 def test_a_plan_of_trials_without_requirements_is_not_held(here: Path, tmp_path: Path) -> None:
-    order = Order(ml.Task("other").repeat(1000).plan())
-    while (spec := order.next(0.0)) is not None:
-        order.settle(spec, Available("p"))
-    held = {name: len(value) for name, value in vars(order).items() if isinstance(value, (dict, list))}
+    queue = TrialQueue(ml.Task("other").repeat(1000).plan())
+    while (spec := queue.pop(0.0)) is not None:
+        queue.settle(spec, Available("p"))
+    held = {name: len(value) for name, value in vars(queue).items() if isinstance(value, (dict, list))}
     assert set(held.values()) == {0}
 
 

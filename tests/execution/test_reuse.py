@@ -101,7 +101,7 @@ def test_the_project_can_say_what_is_reused(here: Path, tmp_path: Path) -> None:
 def test_other_source_is_told_once_and_its_result_reused(here: Path, tmp_path: Path) -> None:
     first, _ = computed("train", tmp_path / "s")
     edit_nums(here)
-    with pytest.warns(UserWarning, match="^nums is reused from ") as told:
+    with pytest.warns(UserWarning, match="^reusing nums from ") as told:
         _, ran = computed("train", tmp_path / "s")
     assert ran == ["train"]
     (notice,) = [str(one.message) for one in told]
@@ -109,9 +109,9 @@ def test_other_source_is_told_once_and_its_result_reused(here: Path, tmp_path: P
     assert pointer is not None
     place = f"{first}/{first.trials[0].uid}"
     assert notice.startswith(
-        f"nums is reused from {place}, which was made by nums as of {pointer.source}; it is sha256:"
+        f"reusing nums from {place}, which nums as of {pointer.source} computed; it is sha256:"
     )
-    assert notice.endswith(" now. To run it again: rerun='nums', and always in such a case: reuse='same-code'")
+    assert notice.endswith(" now. To compute it again: rerun='nums'; to always do so: reuse='same-code'")
     assert "\n" not in notice
 
 
@@ -206,7 +206,7 @@ def test_a_rerun_that_fails_leaves_the_former_result(here: Path, tmp_path: Path)
         (
             {"rerun": "numbs"},
             errors.UnknownName,
-            "no component of the plan named 'numbs'\n  it was to be run again (rerun)\n  Did you mean 'nums'?",
+            "no component of the plan named 'numbs'\n  given as `rerun`\n  Did you mean 'nums'?",
         ),
         ({"rerun": ["nums", "x*"]}, errors.UnknownName, "no component of the plan named 'x*'"),
         ({"rerun": ""}, errors.UnknownName, "no component of the plan named ''"),
@@ -214,8 +214,8 @@ def test_a_rerun_that_fails_leaves_the_former_result(here: Path, tmp_path: Path)
         ({"rerun": [3]}, errors.InvalidType, "rerun is [3]"),
         ({"reuse": "al"}, errors.InvalidValue, "reuse is 'al'"),
         ({"reuse": 1}, errors.InvalidValue, "reuse is 1"),
-        ({"cascade": "no"}, errors.InvalidType, "cascade is True or False, not 'no'"),
-        ({"on_busy": "sleep"}, errors.InvalidValue, "on_busy is 'sleep'\n  It is wait or skip or fail."),
+        ({"cascade": "no"}, errors.InvalidType, "cascade is 'no'\n  Expected True or False."),
+        ({"on_busy": "sleep"}, errors.InvalidValue, "on_busy is 'sleep'\n  Expected wait or skip or fail."),
     ],
 )
 def test_what_has_no_meaning_is_refused_before_anything_is_written(
@@ -394,22 +394,22 @@ def actions(task: Any, directory: Path, **options: Any) -> list[tuple[str, str, 
 def test_dry_tells_of_each_trial_what_would_become_of_it(here: Path, tmp_path: Path) -> None:
     listed = ("train", "run", "it is listed in the task", None)
     assert actions("train", tmp_path / "s") == [
-        ("nums", "run", "it is not there yet", None),
-        ("double", "run", "it is not there yet", None),
+        ("nums", "run", "there is no result yet", None),
+        ("double", "run", "there is no result yet", None),
         listed,
     ]
     assert not (tmp_path / "s").exists()
     first, _ = computed("train", tmp_path / "s")
     nums, double = (f"{first}/{trial.uid}" for trial in first.trials[:2])
-    there = "its result is there"
+    there = "its result exists"
     assert actions("train", tmp_path / "s") == [
         ("nums", "reuse", there, nums),
         ("double", "reuse", there, double),
         listed,
     ]
     assert actions("train", tmp_path / "s", rerun="nums") == [
-        ("nums", "run", "it is to be run again", nums),
-        ("double", "reuse", "unless nums gives something else than before", double),
+        ("nums", "run", "rerun was requested", nums),
+        ("double", "reuse", "unless the result of nums changes", double),
         listed,
     ]
     assert actions("train", tmp_path / "s", reuse=False)[0] == ("nums", "run", "nothing is reused", nums)
@@ -422,7 +422,7 @@ def test_dry_tells_of_each_trial_what_would_become_of_it(here: Path, tmp_path: P
     assert actions("train", tmp_path / "s", cascade=False)[1] == (
         "double",
         "reuse",
-        "stale, for data:x has changed",
+        "stale, because data:x has changed",
         double,
     )
     before = sorted(path for path in tmp_path.rglob("*"))
@@ -432,7 +432,7 @@ def test_dry_tells_of_each_trial_what_would_become_of_it(here: Path, tmp_path: P
 
 def test_without_a_storage_nothing_is_known(here: Path) -> None:
     plan, found = rehearse("train")
-    assert found == [PlannedOutcome(spec.uid, "pending", "nothing is kept without a storage") for spec in plan]
+    assert found == [PlannedOutcome(spec.uid, "pending", "nothing is stored without a storage") for spec in plan]
 
 
 def test_dry_prints_it(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -443,7 +443,7 @@ def test_dry_prints_it(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"Plan {plan.id}: 3 trials (2 reuse, 1 run)"
     assert lines[1].endswith("action  why")
-    assert lines[2].endswith(f"reuse   {first}/{first.trials[0].uid}: its result is there")
+    assert lines[2].endswith(f"reuse   {first}/{first.trials[0].uid}: its result exists")
     assert lines[4].endswith("run     it is listed in the task")
 
 
@@ -467,7 +467,7 @@ POINTER = Pointer("OY1p1o/u", 1.0, None, {}, {"data": {"x": "1"}}, "sha256:then"
 
 
 @pytest.mark.parametrize(
-    ("rule", "pointer", "artifacts", "source", "action", "other"),
+    ("policy", "pointer", "artifacts", "source", "action", "other"),
     [
         (ReusePolicy(), None, {}, None, "run", None),
         (ReusePolicy(), POINTER, {"data": {"x": "1"}}, "sha256:then", "reuse", None),
@@ -487,16 +487,16 @@ POINTER = Pointer("OY1p1o/u", 1.0, None, {}, {"data": {"x": "1"}}, "sha256:then"
     ],
 )
 def test_what_becomes_of_a_trial(
-    rule: ReusePolicy,
+    policy: ReusePolicy,
     pointer: Pointer | None,
     artifacts: dict[str, dict[str, str]],
     source: str | None,
     action: str,
     other: str | None,
 ) -> None:
-    verdict = decide_reuse(SPEC, rule, pointer, artifacts, source)
-    assert (verdict.action, verdict.other_source) == (action, other)
-    assert (verdict.pointer is not None) == (action == "reuse")
+    decision = decide_reuse(SPEC, policy, pointer, artifacts, source)
+    assert (decision.action, decision.other_source) == (action, other)
+    assert decision.pointer is pointer
 
 
 def test_what_a_script_calls_main_is_not_shared() -> None:

@@ -177,9 +177,9 @@ def no_outcome() -> Future[Any]:
     ("given", "message"),
     [
         (lambda: 1 // 0, "integer division or modulo by zero"),
-        (lambda: "nothing", "the engine 'threads' gave 'nothing' in place of a future"),
-        (cancelled, "its engine has cancelled the trial"),
-        (no_outcome, "its engine gave {'state': 'finished'} in place of an outcome"),
+        (lambda: "nothing", "the engine 'threads' returned 'nothing' instead of a future"),
+        (cancelled, "the engine has cancelled the trial"),
+        (no_outcome, "the engine returned {'state': 'finished'} instead of an outcome"),
     ],
 )
 def test_what_an_engine_does_wrong_fails_a_trial_and_the_others_go_on(
@@ -202,7 +202,7 @@ def test_a_lost_trial_can_be_tried_again(project: World) -> None:
 
 def test_a_timeout_is_refused_where_trials_run_in_other_threads(project: World, tmp_path: Path) -> None:
     project("components:\n  - work: {}\n", work=MODULE)
-    with pytest.raises(errors.Refused, match="the engine 'threads' cannot end a trial whose time is over"):
+    with pytest.raises(errors.Refused, match="the engine 'threads' cannot end a trial that exceeds its timeout"):
         ml.execute("work", tmp_path / "s", engine=Threads(1), timeout=1)
     assert not (tmp_path / "s").exists()
 

@@ -342,8 +342,8 @@ def test_code_that_workers_cannot_import_is_refused_before_anything_is_written(w
     assert str(caught.value.errors[0]) == (
         "workers cannot import tests.execution.test_workers:"
         "test_code_that_workers_cannot_import_is_refused_before_anything_is_written.<locals>.Inner: "
-        "there is nothing or something else at that place\n"
-        "  Define it at the top of its module with `class` or `def`, and leave it its name; or use engine='local'."
+        "there is nothing or something else under that name\n"
+        "  Define it at the top level of its module with `class` or `def`, and do not rebind its name; or use engine='local'."
     )
     assert not (tmp_path / "stored").exists()
 

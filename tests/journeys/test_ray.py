@@ -193,7 +193,7 @@ class Writes(Component):
 @pytest.fixture
 def unreached(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the storage look like another one of the same name to workers, as on another host."""
-    monkeypatch.setattr("machinable.execution.execute.digest", lambda data: "that of another execution")
+    monkeypatch.setattr("machinable.execution.run.digest", lambda data: "that of another execution")
 
 
 def test_a_storage_that_workers_do_not_reach_gets_the_same(
@@ -403,9 +403,9 @@ NOTHING = "from machinable import Component\n\n\nclass Nothing(Component):\n    
 @pytest.mark.parametrize(
     ("resources", "message"),
     [
-        ("{cpus: 100}", "nothing asks for 100 cpus, there is 2 cpus"),
-        ("{license: 1}", "nothing asks for 1 license, and nothing here is called 'license'"),
-        ("{memory: 1000TiB}", r"nothing asks for 1.02e\+06 GiB of memory, there is .* GiB of memory"),
+        ("{cpus: 100}", "nothing requests 100 cpus, but there is only 2 cpus"),
+        ("{license: 1}", "nothing requests 1 license, but there is no resource 'license'"),
+        ("{memory: 1000TiB}", r"nothing requests 1.02e\+06 GiB of memory, but there is only .* GiB of memory"),
     ],
 )
 def test_what_no_host_has_is_refused_before_anything_is_written(

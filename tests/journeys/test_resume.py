@@ -414,7 +414,7 @@ def test_a_project_that_gives_other_trials_now_is_refused_rather_than_mixed(here
 
     uid = ml.Storage(str(storage))["OY1p1o"].trials[1].uid
     assert str(caught.value).splitlines() == [
-        "the project gives other trials than OY1p1o began with",
+        "the project gives other trials than OY1p1o started with",
         f"  work {uid}: lr 0.1 → 0.5",
         "  Bring it back to what it was (machinable restore OY1p1o DIR gives the former files), or give the task, then "
         "that is what counts: execute(task, resume='OY1p1o').",
@@ -498,7 +498,7 @@ def test_what_cannot_be_resumed_is_refused_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("damage", "kind", "words"),
     [
-        (lambda folder: (folder / "execution.json").unlink(), errors.NotStored, "OY1p1o in {storage} never began"),
+        (lambda folder: (folder / "execution.json").unlink(), errors.NotStored, "OY1p1o in {storage} never started"),
         (lambda folder: (folder / "execution.json").write_text("{"), errors.Damaged, "cannot be read"),
         (
             lambda folder: (folder / "execution.json").write_text('{"format": 2}'),

@@ -116,7 +116,7 @@ def _is_confirmed(identifier: str, found: Changes, yes: bool, as_json: bool) -> 
     """
     if yes or not (found.added or found.removed):
         return True
-    message(found.told_of(identifier))
+    message(found.summary(identifier))
     if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Refused(
             f"{identifier} would have other trials ({found}): confirmation needed, but stdin is not a terminal",

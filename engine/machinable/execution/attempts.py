@@ -1,4 +1,4 @@
-"""What attempts of a trial have left in its folder: read, completed where a worker could not, and set aside."""
+"""Read, complete and move aside what the attempts of a trial left in its directory."""
 
 from __future__ import annotations
 
@@ -17,19 +17,11 @@ from machinable.storage.cleanup import sweep
 from machinable.storage.files import Files
 from machinable.storage.streams import read_rows
 
-__all__ = [
-    "artifacts_in",
-    "inputs_in",
-    "outcome_left",
-    "outcome_without",
-    "set_aside",
-    "status_left",
-    "write_end",
-]
+__all__ = ["artifacts_in", "move_aside", "read_outcome", "read_status", "write_end", "write_failure"]
 
 
-def status_left(files: Files, folder: str, uid: str) -> dict[str, Any] | None:
-    """status.json of a trial; None if there is none, or nothing that can be read."""
+def read_status(files: Files, folder: str, uid: str) -> dict[str, Any] | None:
+    """Return status.json of a trial; None if it does not exist or cannot be read."""
     with suppress(FileNotFoundError, NotADirectoryError, ValueError):
         status = loads(files.read(layout.join(folder, layout.status(uid))))
         if isinstance(status, dict) and isinstance(status.get("state"), str):
@@ -37,9 +29,16 @@ def status_left(files: Files, folder: str, uid: str) -> dict[str, Any] | None:
     return None
 
 
-def outcome_left(files: Files, folder: str, uid: str, attempt: int | None = None) -> Outcome | None:
-    """How a trial ended whose files say that it has finished, with this attempt if one is given; else None."""
-    status = status_left(files, folder, uid)
+def read_outcome(files: Files, folder: str, uid: str, attempt: int | None = None) -> Outcome | None:
+    """Return the outcome of a trial that finished according to its files; None if it did not.
+
+    Args:
+        files: The storage.
+        folder: The directory of the execution.
+        uid: The trial's uid.
+        attempt: The attempt that must have finished; None for any.
+    """
+    status = read_status(files, folder, uid)
     if status is None or status["state"] != "finished":
         return None
     number = int(status.get("attempt") or 1)
@@ -54,12 +53,11 @@ def outcome_left(files: Files, folder: str, uid: str, attempt: int | None = None
         rows[-1] if rows else None,
         status.get("result"),
         artifacts=artifacts_in(status),
-        inputs=inputs_in(status),
+        inputs={name: dict(read) for name, read in (status.get("inputs") or {}).items()},
     )
 
 
 def _seconds_in(status: Mapping[str, Any]) -> float:
-    """How long the attempt took that a status.json tells of, as far as it does."""
     with suppress(KeyError, TypeError, ValueError):
         times = [datetime.fromisoformat(status[key]) for key in ("started", "finished")]
         return (times[1] - times[0]).total_seconds()
@@ -67,18 +65,16 @@ def _seconds_in(status: Mapping[str, Any]) -> float:
 
 
 def artifacts_in(status: Mapping[str, Any]) -> dict[str, str]:
-    """The digests of the artifacts and checkpoints that status.json tells of, by name."""
+    """Return the digests of the artifacts and checkpoints in a status.json, by name."""
     artifacts = {name: facts["digest"] for name, facts in (status.get("artifacts") or {}).items()}
     return artifacts | checkpoint_digests(status)
 
 
-def inputs_in(status: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """The digests of what the trial of a status.json has read, by requirement and name."""
-    return {name: dict(read) for name, read in (status.get("inputs") or {}).items()}
-
-
 def write_end(files: Files, folder: str, spec: TrialSpec, state: State, error: dict[str, str] | None) -> None:
-    """Write how a trial ended whose worker could not do it. That one was interrupted is not the reason if it failed."""
+    """Write the end of a trial whose worker could not write it.
+
+    What the worker wrote about the end stays, except that a failure replaces "interrupted".
+    """
     path = layout.join(folder, layout.status(spec.uid))
     status: dict[str, Any] = {"attempt": spec.attempt, "started": None, "host": None, "checkpoint": None}
     with suppress(FileNotFoundError, ValueError):
@@ -89,27 +85,29 @@ def write_end(files: Files, folder: str, spec: TrialSpec, state: State, error: d
     files.write(path, dumps(status).encode("ascii") + b"\n")
 
 
-def outcome_without(
-    files: Files, folder: str, spec: TrialSpec, problem: BaseException, seconds: float = 0.0
-) -> Outcome:
-    """Write down how a trial ended that gave no outcome.
+def write_failure(files: Files, folder: str, spec: TrialSpec, problem: BaseException, seconds: float = 0.0) -> Outcome:
+    """Write the end of a trial that has no outcome, and return it as a failure.
 
     Args:
-        seconds: that it took; 0 if it is not known, then it has taken until now.
+        files: The storage.
+        folder: The directory of the execution.
+        spec: The trial.
+        problem: Why there is no outcome.
+        seconds: The duration of the attempt; 0 to take it from its files.
     """
     text = "".join(traceback.format_exception(problem))
     error = {"type": type(problem).__name__, "message": str(problem), "traceback": text}
     sweep(files, layout.join(folder, layout.trial(spec.uid)))
     write_end(files, folder, spec, "failed", error)
-    seconds = seconds or _seconds_in(status_left(files, folder, spec.uid) or {})
+    seconds = seconds or _seconds_in(read_status(files, folder, spec.uid) or {})
     return Outcome(spec.uid, "failed", spec.attempt, seconds, error=error)
 
 
-def set_aside(files: Files, folder: str, uid: str, attempt: int) -> str:
-    """Let a further attempt begin with an empty folder: what the former one left goes to `attempts`.
+def move_aside(files: Files, folder: str, uid: str, attempt: int) -> str:
+    """Move what an attempt left to `attempts`, so that the next one starts in an empty directory.
 
     Returns:
-        Where that is now, in the storage.
+        Where it is now, in the storage.
     """
     trial = layout.join(folder, layout.trial(uid))
     aside = layout.join(folder, layout.attempt(uid, attempt))

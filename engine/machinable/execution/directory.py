@@ -1,14 +1,16 @@
-"""Makes the folder of an execution and writes what is known at its start."""
+"""Create the directory of an execution, and write what is known at its start."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
+
+from msgspec import Struct
 
 from machinable import ids
-from machinable.execution.environment import host, packages
+from machinable.execution.environment import host, now, packages
 from machinable.plan.plan import Plan
 from machinable.serialization import Plain, dumps
 from machinable.settings import CodeBackup
@@ -17,37 +19,39 @@ from machinable.storage.code_snapshot import code_diff, code_state, pack_into
 from machinable.storage.files import Files, writing
 from machinable.storage.hashing import stream_digest
 
-__all__ = ["Code", "backed_up", "begin", "plan_lines"]
+__all__ = ["ProjectCode", "create_execution", "plan_lines", "read_code"]
+
+MAX_IN_MEMORY = 8 * 2**20  # bytes of an archive; a larger one is a file while it is packed and stored
 
 
-class Code(NamedTuple):
-    """The state of the project's code: facts for execution.json, the archive and the diff, where they are wanted.
+class ProjectCode(Struct, frozen=True):
+    """The state of the project's code.
 
-    The archive is a temporary file that `begin` closes.
+    Attributes:
+        facts: What execution.json says about it.
+        archive: A temporary file with all files, if a backup is made; who writes it closes it.
+        diff: The uncommitted changes, if a backup is made.
     """
 
     facts: dict[str, Plain]
-    archive: IO[bytes] | None
-    diff: bytes | None
+    archive: IO[bytes] | None = None
+    diff: bytes | None = None
 
 
-IN_MEMORY = 8 * 2**20  # bytes of an archive; a larger one is a file while it is packed and stored
-
-
-def backed_up(project: str, files: Files, backup: CodeBackup | None) -> Code:
-    """The state of the code, with an archive of it if `backup`; never with the storage in it.
+def read_code(project: str, files: Files, backup: CodeBackup | None) -> ProjectCode:
+    """Return the state of the code; with `backup` also an archive of it, without the storage.
 
     Raises:
-        StorageError: a file of the project cannot be read, or the files are larger than they may be.
+        StorageError: A file of the project cannot be read, or the files exceed the size limit.
     """
     facts: dict[str, Plain] = {"commit": None, "branch": None, "dirty": None, "backup": None}
     facts.update(code_state(project) or {})
     if backup is None:
-        return Code(facts, None, None)
+        return ProjectCode(facts)
     from tempfile import SpooledTemporaryFile  # 10 ms with what it imports
 
     here = files.local_path("")
-    archive: IO[bytes] = SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  # whoever gets it closes it
+    archive: IO[bytes] = SpooledTemporaryFile(MAX_IN_MEMORY)  # noqa: SIM115  # the writer closes it
     try:
         pack_into(
             archive,
@@ -61,24 +65,28 @@ def backed_up(project: str, files: Files, backup: CodeBackup | None) -> Code:
     except BaseException:
         archive.close()
         raise
-    return Code(facts, archive, code_diff(project))
+    return ProjectCode(facts, archive, code_diff(project))
 
 
-def begin(
-    files: Files, plan: Plan, engine: dict[str, Plain], code: Code, started: str, function: str | None = None
-) -> tuple[str, int]:
-    """Makes the folder, exclusively, and writes execution.json, plan.jsonl and the code.
+def create_execution(
+    files: Files, plan: Plan, engine: Mapping[str, Plain], code: ProjectCode, function: str | None = None
+) -> str:
+    """Create a new directory and write execution.json, plan.jsonl and the code into it.
 
     Args:
-        function: `module:qualname` of the function that ran in place of every component.
+        files: The storage.
+        plan: The trials.
+        engine: What execution.json says about the engine.
+        code: The state of the code.
+        function: `module:qualname` of the function that runs in place of every component.
 
     Returns:
-        The folder's name, and the number of the run: 2 for `OY1p1o-2`.
+        The directory's name, as `OY1p1o` or, if that exists, `OY1p1o-2`.
 
     Raises:
-        StorageUnavailable: the storage cannot be written.
+        StorageUnavailable: The storage cannot be written.
     """
-    run = 1
+    run, started = 1, now()
     with writing(files, todo="Check its permissions and the free space, or give another storage."):
         while not files.create_directory(ids.folder_name(plan.id, run)):
             run += 1
@@ -108,18 +116,18 @@ def begin(
             "trials": len(plan),
             "platform": sys.platform,
         }
-        # Last, because a folder counts as an execution when this is there.
+        # Last, because a directory counts as an execution once this file exists.
         files.write(layout.join(folder, layout.EXECUTION), (dumps(facts) + "\n").encode("ascii"))
-    return folder, run
+    return folder
 
 
 def plan_lines(plan: Plan) -> Iterator[bytes]:
-    """The lines of plan.jsonl."""
+    """Yield the lines of plan.jsonl."""
     return (dumps(spec.as_data()).encode("ascii") + b"\n" for spec in plan)
 
 
 def _write_plan(files: Files, path: str, plan: Plan) -> None:
-    """The lines of plan.jsonl, some at a time: a plan of 100,000 trials does not fit into memory twice."""
+    """Write plan.jsonl in chunks: the lines of 100,000 trials would need as much memory as the plan again."""
     lines = plan_lines(plan)
     if not files.appends:
         files.write(path, b"".join(lines))

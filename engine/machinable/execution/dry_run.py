@@ -1,31 +1,35 @@
-"""What would become of each trial, and why, without running any."""
+"""Say what would become of each trial, and why, without running any."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
 
 from machinable.errors import Damaged
-from machinable.execution.reuse import Exclusion, Pointers, ReusePolicy, decide_reuse
+from machinable.execution.reuse import ReusePolicy, SharedResults
 from machinable.plan.plan import Plan
 from machinable.plan.spec import TrialSpec
 from machinable.plan.table import text_table
 
-__all__ = ["Action", "PlannedOutcome", "intentions", "intentions_text"]
+__all__ = ["Action", "PlannedOutcome", "outcomes_text", "plan_outcomes"]
 
 LISTED = "it is listed in the task"
 
 Action: TypeAlias = Literal["pending", "run", "reuse", "stale", "busy", "keep"]
 
 
-class PlannedOutcome(NamedTuple):
+class PlannedOutcome(Struct, frozen=True):
     """What would become of a trial.
 
     Attributes:
-        action: "run"; "reuse" a result; "stale": run, for what it read has changed; "busy": somebody computes it;
-            "keep": it has finished in the execution that goes on; "pending": nothing is known without a storage.
-        why: in words. source: where the result lies, as `OY1p1o/9c2EapVGXnPH`.
+        uid: The trial's uid.
+        action: "run"; "reuse" a result; "stale": run, because an input has changed; "busy": another execution is
+            computing it; "keep": it finished in the execution that is resumed; "pending": unknown without a storage.
+        why: The reason, as text.
+        source: Where its result is, as `OY1p1o/9c2EapVGXnPH`.
     """
 
     uid: str
@@ -34,78 +38,79 @@ class PlannedOutcome(NamedTuple):
     source: str | None = None
 
 
-def intentions(
+def plan_outcomes(
     plan: Plan,
-    pointers: Pointers | None,
-    rule: ReusePolicy,
-    exclusion: Exclusion | None = None,
-    keeps: Collection[str] = (),
+    policy: ReusePolicy,
+    shared: SharedResults | None,
+    finished: Collection[str] = (),
     *,
     has_storage: bool = True,
 ) -> list[PlannedOutcome]:
-    """What would become of the trials of a plan, in its order.
+    """Return what would become of the trials of a plan, in its order.
 
     Args:
-        pointers: those of the storage; None where nothing is shared. exclusion: tells who computes something.
-        keeps: uids of trials that have finished in the execution that goes on.
+        plan: The trials.
+        policy: Which results are reused.
+        shared: The results of the storage; None if there are none.
+        finished: The uids of trials that finished in the execution that is resumed.
+        has_storage: Whether a storage was chosen.
     """
     if not has_storage:
-        return [PlannedOutcome(row.uid, "pending", "nothing is kept without a storage") for row in plan.rows]
-    found: list[PlannedOutcome] = []
-    artifacts: dict[str, Mapping[str, str]] = {}  # of requirements whose results are there
-    running: dict[str, TrialSpec] = {}  # requirements that would run
+        return [PlannedOutcome(row.uid, "pending", "nothing is stored without a storage") for row in plan.rows]
+    outcomes: list[PlannedOutcome] = []
+    artifacts: dict[str, Mapping[str, str]] = {}  # of requirements whose results exist
+    running: dict[str, str] = {}  # the components of requirements that would run
     for spec in plan:
-        intention = _intention(spec, pointers, rule, exclusion, keeps, artifacts, running)
-        if spec.is_requirement and intention.action in ("run", "stale", "busy"):
-            running[spec.uid] = spec
-        found.append(intention)
-    return found
+        outcome = _outcome(spec, policy, shared, finished, artifacts, running)
+        if spec.is_requirement and outcome.action in ("run", "stale", "busy"):
+            running[spec.uid] = spec.component
+        outcomes.append(outcome)
+    return outcomes
 
 
-def _intention(
+def _outcome(
     spec: TrialSpec,
-    pointers: Pointers | None,
-    rule: ReusePolicy,
-    exclusion: Exclusion | None,
-    keeps: Collection[str],
+    policy: ReusePolicy,
+    shared: SharedResults | None,
+    finished: Collection[str],
     artifacts: dict[str, Mapping[str, str]],
-    running: Mapping[str, TrialSpec],
+    running: Mapping[str, str],
 ) -> PlannedOutcome:
-    if spec.uid in keeps:
+    if spec.uid in finished:
         return PlannedOutcome(spec.uid, "keep", "it has finished")
-    if pointers is None or not rule.shares(spec):
-        return PlannedOutcome(spec.uid, "run", "it is not there yet" if spec.is_requirement else LISTED)
+    if shared is None or not policy.shares(spec):
+        return PlannedOutcome(spec.uid, "run", "there is no result yet" if spec.is_requirement else LISTED)
+    inputs = {name: artifacts[needed.uid] for name, needed in spec.requires.items() if needed.uid in artifacts}
     try:
-        pointer = pointers.find(spec.identity)
+        decision = shared.decide(spec, inputs)
     except Damaged as error:
         return PlannedOutcome(spec.uid, "run", error.message)
-    read = {name: artifacts[needed.uid] for name, needed in spec.requires.items() if needed.uid in artifacts}
-    verdict = decide_reuse(spec, rule, pointer, read, pointers.source(spec))
-    if verdict.pointer is None:
-        holder = exclusion.holder(spec) if exclusion is not None else None
+    source = None if decision.pointer is None else decision.pointer.trial
+    if decision.pointer is None or decision.action != "reuse":
+        holder = shared.holder(spec)
         if holder is not None:
-            return PlannedOutcome(spec.uid, "busy", f"{holder} computes it")
-        return PlannedOutcome(spec.uid, verdict.action, verdict.why, pointer.trial if pointer is not None else None)
-    artifacts[spec.uid] = verdict.pointer.artifacts
-    why = verdict.why
-    unsure = [running[needed.uid].component for needed in spec.requires.values() if needed.uid in running]
-    if unsure and rule.cascade:
-        why = f"unless {unsure[0]} gives something else than before"
-    if verdict.other_source is not None:
-        why += "; it was made by other source"
-    return PlannedOutcome(spec.uid, "reuse", why, verdict.pointer.trial)
+            return PlannedOutcome(spec.uid, "busy", f"{holder} is computing it")
+        return PlannedOutcome(spec.uid, decision.action, decision.why, source)
+    artifacts[spec.uid] = decision.pointer.artifacts
+    why = decision.why
+    unsure = [running[needed.uid] for needed in spec.requires.values() if needed.uid in running]
+    if unsure and policy.cascade:
+        why = f"unless the result of {unsure[0]} changes"
+    if decision.other_source is not None:
+        why += "; it was computed by other source code"
+    return PlannedOutcome(spec.uid, "reuse", why, source)
 
 
-def intentions_text(plan: Plan, found: Sequence[PlannedOutcome]) -> str:
-    """The plan as text, with what would become of each trial; without that where all just run, or nobody knows."""
-    if all(one.action == "pending" or one.why == LISTED for one in found):
+def outcomes_text(plan: Plan, outcomes: Sequence[PlannedOutcome]) -> str:
+    """Return the plan as text with what would become of each trial, or just the plan if that says nothing more."""
+    if all(one.action == "pending" or one.why == LISTED for one in outcomes):
         return str(plan)
     headings, rows = plan.rows_for_people()
     rows = [
         [*row, one.action, f"{one.source}: {one.why}" if one.source else one.why]
-        for row, one in zip(rows, found, strict=True)
+        for row, one in zip(rows, outcomes, strict=True)
     ]
-    counts = ", ".join(f"{count} {action}" for action, count in Counter(one.action for one in found).items())
+    counts = ", ".join(f"{count} {action}" for action, count in Counter(one.action for one in outcomes).items())
     return "\n".join(
         [
             f"{plan.name or 'Plan'} {plan.id}: {len(plan)} trial{'' if len(plan) == 1 else 's'} ({counts})",

@@ -1,4 +1,4 @@
-"""What an execution remembers of where it ran: host, user, command, Python and the packages that are installed."""
+"""Describe where an execution runs: host, user, command and the installed packages."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from machinable.storage.process_info import this_process
 __all__ = ["command_line", "host", "now", "packages"]
 
 _DISTRIBUTION = re.compile(r"(.+?)-([^-]+)\.(?:dist|egg)-info")
-_INSIDE = re.compile(r"[/\\](?:site|dist)-packages[/\\].")
+_BUNDLED = re.compile(r"/(?:site|dist)-packages/.")
 _HIDDEN_OVERRIDE = re.compile(r"((?:[^=]*\.)?_[^=.]*[^=_.]\??=)(.*)", re.DOTALL)
 
 
 def now() -> str:
-    """The time, ISO-8601, UTC, microseconds."""
+    """Return the time in ISO-8601, UTC, with microseconds."""
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
 def host() -> dict[str, Plain]:
-    """The name of this host, of its user, and the command that was typed."""
+    """Return the names of this host and its user, and the command that was typed."""
     return {"name": this_process()["host"], "user": _user(), "command": command_line(sys.argv)}
 
 
@@ -43,7 +43,7 @@ def _user() -> str | None:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """A command as it can be typed again, without credentials and values behind hidden keys."""
+    """Return a command as it can be typed again, without credentials and without the values of hidden keys."""
     from shlex import join
 
     words = [os.path.basename(arguments[0]) if arguments else "", *arguments[1:]]
@@ -51,32 +51,34 @@ def command_line(arguments: Sequence[str]) -> str:
     for word in words:
         option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         value = without_credentials(value)
-        found = _HIDDEN_OVERRIDE.fullmatch(value)
-        shown.append(option + equals + (f"{found[1]}…" if found else value))
+        hidden = _HIDDEN_OVERRIDE.fullmatch(value)
+        shown.append(option + equals + (f"{hidden[1]}…" if hidden else value))
     return join(shown)
 
 
 def packages() -> dict[str, str]:
-    """The installed distributions and their versions, from the names of their folders: a millisecond for hundreds."""
-    # What a package brings for itself, as ray does when it is imported, is not installed.
-    places = [os.path.abspath(directory) for directory in sys.path if not _INSIDE.search(directory)]
-    return dict(_installed(tuple((place, _changed(place)) for place in places)))
+    """Return the installed distributions and their versions, by name.
+
+    They are read from the names of their directories, which takes a millisecond for hundreds.
+    """
+    # Directories that a package adds for itself when it is imported, as ray does, hold nothing that was installed.
+    directories = [os.path.abspath(directory) for directory in sys.path if not _BUNDLED.search(directory)]
+    return dict(_installed(tuple((directory, _modified(directory)) for directory in directories)))
 
 
-def _changed(directory: str) -> int | None:
-    with suppress(OSError):  # sys.path may name what is not there
+def _modified(directory: str) -> int | None:
+    with suppress(OSError):  # sys.path may name what does not exist
         return os.stat(directory).st_mtime_ns
     return None
 
 
 @lru_cache(maxsize=1)  # notebooks execute again and again
-def _installed(places: Sequence[tuple[str, int | None]]) -> dict[str, str]:
-    """The distributions in directories, which are given with the time when they were changed last."""
-    found: dict[str, str] = {}
-    for directory, _ in places:
-        with suppress(OSError):  # it may not be there
+def _installed(directories: Sequence[tuple[str, int | None]]) -> dict[str, str]:
+    installed: dict[str, str] = {}
+    for directory, _ in directories:
+        with suppress(OSError):
             for name in os.listdir(directory):
                 match = _DISTRIBUTION.fullmatch(name)
                 if match:
-                    found.setdefault(match[1].lower().replace("_", "-"), match[2])
-    return dict(sorted(found.items()))
+                    installed.setdefault(match[1].lower().replace("_", "-"), match[2])
+    return dict(sorted(installed.items()))

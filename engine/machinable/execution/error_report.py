@@ -1,4 +1,4 @@
-"""Tells what failed: the component's own error first, then which trials, with which settings, and what to do."""
+"""Report what failed: the component's own error first, then the trials, their settings, and what to do next."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from machinable.plan.table import flatten
 from machinable.serialization import dumps
 
 if TYPE_CHECKING:
-    from machinable.execution.ledger import Journal
+    from machinable.execution.ledger import Ledger
     from machinable.results.execution import Execution
 
 __all__ = ["ComponentError", "trials_failed"]
 
-SHOWN = 5  # kinds of errors
-COMPARED = 10_000  # trials of a plan in which what failed is compared with what did not
+MAX_KINDS = 5  # of errors that are listed
+MAX_COMPARED = 10_000  # trials of a plan whose failures are compared with the other trials
 
 
 class ComponentError(Exception):
-    """The traceback of a component, as it was where the component ran."""
+    """The error of a component, with its traceback from the process that ran it."""
 
     def __init__(self, traceback: str) -> None:
         super().__init__(traceback)
@@ -32,46 +32,46 @@ class ComponentError(Exception):
         return "\n" + shortened(self.traceback.rstrip(), MAX_TRACEBACK)
 
 
-def trials_failed(journal: Journal, execution: Execution) -> TrialsFailed:
-    """The error for an execution with failures; its cause is the first component's own."""
-    from machinable.display.failures import Failed, kind_lines, kinds_of  # few executions need them
+def trials_failed(ledger: Ledger, execution: Execution) -> TrialsFailed:
+    """Return the error for an execution with failures; its cause is the first component's error."""
+    from machinable.display.failures import Failed, kind_lines, kinds_of  # most executions do not fail
     from machinable.display.summary import rows_of
 
-    total, failed, blocked = journal.planned, journal.counts["failed"], journal.counts["blocked"]
-    rows = rows_of(execution.trials) if total <= COMPARED else []
+    total, failed, blocked = ledger.planned, ledger.counts["failed"], ledger.counts["blocked"]
+    rows = rows_of(execution.trials) if total <= MAX_COMPARED else []
     by_uid = {row["uid"]: row for row in rows}
-    specs = {spec.uid: spec for spec, _ in journal.failures}
+    specs = {spec.uid: spec for spec, _ in ledger.failures}
     kinds = kinds_of(
-        [Failed(by_uid.get(uid, {"uid": uid}), error) for uid, (_, error) in zip(specs, journal.failures, strict=True)],
+        [Failed(by_uid.get(uid, {"uid": uid}), error) for uid, (_, error) in zip(specs, ledger.failures, strict=True)],
         rows,
     )
     details = []
-    for kind in kinds[:SHOWN]:
+    for kind in kinds[:MAX_KINDS]:
         spec = specs[kind.failed[0].row["uid"]]
         text, *shared = kind_lines(kind)
         details += [f"{len(kind.failed)} trials: {text}" if len(kind.failed) > 1 else text, *shared]
         details.append(
             f"  trial {spec.uid} ({spec.index + 1} of {total}), {spec.component} {_settings(spec.stored)}".rstrip()
         )
-    if len(kinds) > SHOWN:
-        details.append(f"and {len(kinds) - SHOWN} other errors")
+    if len(kinds) > MAX_KINDS:
+        details.append(f"and {len(kinds) - MAX_KINDS} other errors")
     error = TrialsFailed(
         f"{failed} of {total} trial{'' if total == 1 else 's'} of {execution} failed"
         + (f" and blocked {blocked} other{'' if blocked == 1 else 's'}" if blocked else ""),
         details=details,
         execution=execution,
-        todo=_again(execution),
+        todo=_how_to_resume(execution),
     )
-    error.__cause__ = ComponentError(journal.failures[0][1].get("traceback") or journal.failures[0][1]["message"])
+    error.__cause__ = ComponentError(ledger.failures[0][1].get("traceback") or ledger.failures[0][1]["message"])
     return error
 
 
-def _again(execution: Execution) -> str | None:
-    """How to run again what failed; in memory there is nothing to go on with."""
+def _how_to_resume(execution: Execution) -> str | None:
+    """Return how to run the failed trials again; an execution in memory cannot be resumed."""
     if is_memory(execution.storage):
         return None
     command = command_line(["machinable", "resume", str(execution), "--storage", execution.storage])
-    return f"To run again only what has not finished: execute(task, storage, resume={str(execution)!r}), or {command}"
+    return f"To run only what has not finished: execute(task, storage, resume={str(execution)!r}), or {command}"
 
 
 def _settings(config: Any, limit: int = 100) -> str:

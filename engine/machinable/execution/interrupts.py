@@ -1,6 +1,6 @@
-"""Ctrl-C while an execution runs: raised where it can be answered, remembered everywhere else.
+"""Decide when signals may interrupt an execution: Ctrl-C, and the alarm that ends a trial of this process.
 
-Ends a trial of this process when its time is over, by an alarm signal.
+`Interrupts` delays SIGINT to points where it can be handled; `with_alarm` raises `TimeoutError` in a component.
 """
 
 from __future__ import annotations
@@ -19,22 +19,24 @@ from machinable.plan.spec import Outcome, TrialSpec
 
 __all__ = ["Interrupts", "check_alarm", "with_alarm"]
 
+INSIST_AFTER = 10.0  # seconds after which a further Ctrl-C is raised wherever we are
+
 
 def check_alarm() -> None:
-    """See that this thread can be woken.
+    """Check that this thread can receive an alarm signal.
 
     Raises:
-        Refused: this is not the main thread.
+        Refused: This is not the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         raise Refused(
-            "a timeout on `local` needs an alarm signal, which only the main thread of a Unix process can get",
+            "a timeout with the engine 'local' needs an alarm signal, which only the main thread can receive",
             todo="Use worker processes: engine='processes'.",
         )
 
 
 def with_alarm(work: Work, seconds: float) -> Callable[[TrialSpec], Outcome]:
-    """The work, with a `TimeoutError` raised in the component after so many seconds."""
+    """Return the work with a time limit: `TimeoutError` is raised in the component after `seconds`."""
 
     def ring(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"the trial took longer than {seconds:g} s")
@@ -51,23 +53,20 @@ def with_alarm(work: Work, seconds: float) -> Callable[[TrialSpec], Outcome]:
     return timed
 
 
-PATIENCE = 10.0  # seconds
-
-
 class Interrupts:
-    """Holds SIGINT back in its `with` block, so that what an execution writes down is written whole.
+    """Delay SIGINT within a `with` block, so that what an execution writes is written completely.
 
-    Only in `allowed()`, where components run or nothing is done but waiting, it becomes a `KeyboardInterrupt`, and
-    one that came before does so there at once. One that is still held back at the end of the block is raised then;
-    and whoever presses Ctrl-C again after having waited for `PATIENCE` is heard wherever we are, as in a storage that
-    does not answer. In other threads than the main one, and where somebody has another handler, nothing is changed.
+    It becomes a `KeyboardInterrupt` only in `allowed()`, where components run or the scheduler waits; one that came
+    earlier is raised on entering it, or at the end of the block. A further Ctrl-C after `INSIST_AFTER` is raised at
+    once, for instance where a storage does not answer. In other threads than the main one, and where another handler
+    is installed, nothing changes.
     """
 
     def __init__(self) -> None:
         self._count = 0
         self._raised = 0
         self._is_allowed = False
-        self._held_since = 0.0
+        self._pending_since = 0.0
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
@@ -87,40 +86,37 @@ class Interrupts:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._count == self._raised:
-            self._held_since = now
+            self._pending_since = now
         self._count += 1
-        if self._is_allowed or now - self._held_since > PATIENCE:
-            self._raise()
-
-    def _raise(self) -> None:
-        self._raised = self._count
-        raise KeyboardInterrupt
+        if self._is_allowed or now - self._pending_since > INSIST_AFTER:
+            self._raised = self._count
+            raise KeyboardInterrupt
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Meanwhile an interrupt is raised.
+        """Let interrupts be raised within the block.
 
         Raises:
-            KeyboardInterrupt: there was one before.
+            KeyboardInterrupt: One was pending.
         """
         try:
             self._is_allowed = True
-            self.answer()
+            self.raise_pending()
             yield
         finally:
             self._is_allowed = False
 
-    def answer(self) -> None:
-        """Raise what was held back.
+    def raise_pending(self) -> None:
+        """Raise an interrupt that was delayed.
 
         Raises:
-            KeyboardInterrupt: there was one.
+            KeyboardInterrupt: One was pending.
         """
         if self._count > self._raised:
-            self._raised += 1  # a further one that has come already hurries what follows
+            self._raised += 1  # one more that has come already shortens the shutdown
             raise KeyboardInterrupt
 
     @property
-    def is_hurried(self) -> bool:
-        """Whether there was another one after the last that was raised."""
+    def is_repeated(self) -> bool:
+        """Whether another interrupt followed the last one that was raised."""
         return self._count > self._raised

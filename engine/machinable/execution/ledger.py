@@ -1,4 +1,4 @@
-"""What happens to trials is written into the ledger, counted, and told to listeners, in this order."""
+"""Write what happens to trials into the ledger, count it, and notify listeners, in this order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from machinable.events import (
     Event,
@@ -14,6 +14,7 @@ from machinable.events import (
     ExecutionStarted,
     Listener,
     TrialBlocked,
+    TrialEvent,
     TrialFailed,
     TrialFinished,
     TrialInterrupted,
@@ -31,22 +32,26 @@ from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.streams import RowWriter
 
-__all__ = ["Failure", "Journal"]
+__all__ = ["Failure", "Ledger"]
 
-Failure = tuple[TrialSpec, dict[str, Any]]
-MAX_FAILURES = 1000  # of which more than the number is kept
+Failure: TypeAlias = tuple[TrialSpec, dict[str, Any]]
+MAX_FAILURES = 1000  # of further ones only the number is held
 
 
-class Journal:
-    """The ledger of one execution, and who is told.
+class Ledger:
+    """The ledger of one execution, with its counts and its audience.
 
     Args:
-        plan: what shall run. files, folder: the storage, and the folder of the execution.
-        listeners: are called with each event. callbacks: with each trial of the task that has finished.
+        plan: The trials.
+        files: The storage.
+        folder: The directory of the execution in it.
+        listeners: Receive each event.
+        callbacks: Receive each finished trial of the task.
 
     Attributes:
-        planned: how many trials there are. counts: how many of them ended in which state.
-        failures: the first of those that failed, with their errors.
+        planned: The number of trials.
+        counts: The number of trials by the state they ended in.
+        failures: The first trials that failed, with their errors.
     """
 
     def __init__(
@@ -65,13 +70,13 @@ class Journal:
         self._files = files
         self._listeners = listeners
         self._callbacks = callbacks
-        self._blamed: set[int] = set()
-        self._kept = 0
-        self._ledger = RowWriter(files, layout.join(folder, layout.LEDGER))
+        self._warned: set[int] = set()
+        self._finished_before = 0
+        self._rows = RowWriter(files, layout.join(folder, layout.LEDGER))
 
     @property
     def status(self) -> str:
-        """How the execution stands when nothing runs."""
+        """The status of the execution when no trial runs."""
         counts = self.counts
         if counts["failed"] or counts["blocked"]:
             return "failed"
@@ -79,136 +84,132 @@ class Journal:
             return "interrupted"
         return "partial" if counts["skipped"] else "finished"
 
+    # the execution
+
     def began(self) -> None:
-        """The execution begins, or goes on."""
-        self._tell(lambda: ExecutionStarted(self.folder, now(), self._seed, self._files.url, self.planned, self._kept))
+        """Announce that the execution starts or is resumed."""
+        self._notify(ExecutionStarted, now(), self._seed, self._files.url, self.planned, self._finished_before)
 
     def resumed(self, finished: int, facts: Mapping[str, Plain]) -> None:
-        """The execution goes on: how many trials have finished before, and what else is to be known."""
-        self._kept = self.counts["finished"] = finished
-        self._ledger.append({"event": "resumed", "time": now(), **facts})
+        """Record that the execution is resumed, with `finished` trials done before."""
+        self._finished_before = self.counts["finished"] = finished
+        self._rows.append({"event": "resumed", "time": now(), **facts})
 
     def ended(self, seconds: float) -> None:
-        """The execution is over; nothing is written afterwards."""
-        status = self.status
-        self._ledger.append({"event": "ended", "status": status, "time": now(), "seconds": seconds})
-        self._ledger.close()
+        """Record the end of the execution; nothing is written afterwards."""
+        status, time = self.status, now()
+        self._rows.append({"event": "ended", "status": status, "time": time, "seconds": seconds})
+        self._rows.close()
         finished = self.counts["finished"] + self.counts["reused"]
         failed = self.counts["failed"] + self.counts["blocked"]
-        self._tell(lambda: ExecutionFinished(self.folder, now(), status, finished, failed, seconds))
-
-    def started(self, spec: TrialSpec, **facts: Plain) -> None:
-        """An attempt is handed to the engine; with what else is to be known about it."""
-        self._ledger.append(self._row("started", spec, spec.attempt, **facts))
-        self._tell(lambda: TrialStarted(*self._about(spec)))
-
-    def finished(self, spec: TrialSpec, outcome: Outcome) -> None:
-        """A trial has ended well."""
-        self.counts["finished"] += 1
-        row = self._row("finished", spec, spec.attempt, seconds=outcome.seconds, record=outcome.record)
-        self._ledger.append(row)
-        self._tell(lambda: TrialFinished(*self._about(spec, row), outcome.seconds, outcome.record))
-        self._call_back(spec, row)
-
-    def stays(self) -> None:
-        """A trial that had finished before stays as it is, now that it is known what it requires."""
-        self.counts["finished"] += 1
+        self._notify(ExecutionFinished, time, status, finished, failed, seconds)
 
     def notice(self, text: str) -> bool:
-        """Tell a person something, by the listeners that take that. Whether there was one."""
-        is_told = False
-        for listener in self._listeners:
-            if listener.hears(Listener.on_notice):
-                is_told = True
-                try:
-                    listener.on_notice(text)
-                except Exception:
-                    self._warn(listener, "listener", "a notice")
-        return is_told
+        """Pass a message for the user to the listeners that take it; return whether there is one."""
+        listeners = [one for one in self._listeners if one.hears(Listener.on_notice)]
+        for listener in listeners:
+            try:
+                listener.on_notice(text)
+            except Exception:
+                self._warn(listener, "listener", "a notice")
+        return bool(listeners)
 
-    def told_late(self, spec: TrialSpec, outcome: Outcome) -> None:
-        """A trial had finished before, and its executing process was killed before it could say so."""
-        self._ledger.append(
-            self._row("finished", spec, outcome.attempt, seconds=outcome.seconds, record=outcome.record)
-        )
+    # its trials
 
-    def failed(self, spec: TrialSpec, outcome: Outcome, again: bool) -> None:
-        """An attempt has ended with an error, and whether there will be another one."""
+    def started(self, spec: TrialSpec) -> None:
+        """Record that an attempt is submitted to the engine."""
+        self._notify_trial(TrialStarted, spec, self._append("started", spec, attempt=spec.attempt))
+
+    def finished(self, spec: TrialSpec, outcome: Outcome) -> None:
+        """Record that a trial finished."""
+        self.counts["finished"] += 1
+        row = self._append("finished", spec, attempt=spec.attempt, seconds=outcome.seconds, record=outcome.record)
+        self._notify_trial(TrialFinished, spec, row, outcome.seconds, outcome.record)
+        self._call_back(spec, row)
+
+    def unchanged(self) -> None:
+        """Count a trial that finished before and stays valid, now that its requirements are known."""
+        self.counts["finished"] += 1
+
+    def finished_before(self, spec: TrialSpec, outcome: Outcome) -> None:
+        """Record a trial that finished before, whose execution was killed before it could record that."""
+        self._append("finished", spec, attempt=outcome.attempt, seconds=outcome.seconds, record=outcome.record)
+
+    def failed(self, spec: TrialSpec, outcome: Outcome, will_retry: bool) -> None:
+        """Record that an attempt failed."""
         error = outcome.error or {}
-        row = self._row(
+        row = self._append(
             "failed",
             spec,
-            spec.attempt,
+            attempt=spec.attempt,
             seconds=outcome.seconds,
             record=outcome.record,
-            will_retry=again,
+            will_retry=will_retry,
             error={"type": error["type"], "message": error["message"]},
         )
-        self._ledger.append(row)
-        if not again:
+        if not will_retry:
             self.counts["failed"] += 1
             if len(self.failures) < MAX_FAILURES:
                 self.failures.append((spec, error))
-        self._tell(lambda: TrialFailed(*self._about(spec, row), outcome.seconds, error, again))
+        self._notify_trial(TrialFailed, spec, row, outcome.seconds, error, will_retry)
 
     def interrupted(self, spec: TrialSpec) -> None:
-        """An attempt was ended from outside."""
+        """Record that an attempt was interrupted."""
         self.counts["interrupted"] += 1
-        row = self._row("interrupted", spec, spec.attempt)
-        self._ledger.append(row)
-        self._tell(lambda: TrialInterrupted(*self._about(spec, row), "KeyboardInterrupt"))
-
-    def paused(self, spec: TrialSpec) -> None:
-        """An attempt was set aside, to go on later."""
-        self._ledger.append(self._row("interrupted", spec, spec.attempt))
+        self._notify_trial(
+            TrialInterrupted, spec, self._append("interrupted", spec, attempt=spec.attempt), "KeyboardInterrupt"
+        )
 
     def lost(self, spec: TrialSpec) -> None:
-        """An attempt is over and the storage does not have it. The ledger says nothing: whether it has finished is told
-        by its files, when they come there."""
+        """Count an attempt whose files the storage does not have yet.
+
+        Nothing is recorded: the files say whether it finished, once they arrive.
+        """
         self.counts["interrupted"] += 1
-        self._tell(lambda: TrialInterrupted(*self._about(spec), "StorageUnavailable"))
+        self._notify_trial(TrialInterrupted, spec, {"time": now()}, "StorageUnavailable")
 
     def reused(self, spec: TrialSpec, source: str, seconds: float | None, record: Mapping[str, Plain] | None) -> None:
-        """A trial need not run, for its result is there."""
+        """Record that the stored result of a trial is reused."""
         self.counts["reused"] += 1
-        row = self._row("reused", spec, source=source, seconds=seconds, record=record)
-        self._ledger.append(row)
-        self._tell(lambda: TrialReused(*self._about(spec, row), source))
+        row = self._append("reused", spec, source=source, seconds=seconds, record=record)
+        self._notify_trial(TrialReused, spec, row, source)
         self._call_back(spec, row)
 
     def blocked(self, spec: TrialSpec, because: str) -> None:
-        """A trial cannot run, for something that it needs has failed."""
+        """Record that a trial cannot run, because a requirement failed."""
         self.counts["blocked"] += 1
-        row = self._row("blocked", spec, because=because)
-        self._ledger.append(row)
-        self._tell(lambda: TrialBlocked(*self._about(spec, row), because))
+        self._notify_trial(TrialBlocked, spec, self._append("blocked", spec, because=because), because)
 
     def skipped(self, spec: TrialSpec, because: str) -> None:
-        """A trial is left out, for somebody else computes it, or something that it needs."""
+        """Record that a trial is left out, because another execution computes it or a requirement of it."""
         self.counts["skipped"] += 1
-        row = self._row("skipped", spec, because=because)
-        self._ledger.append(row)
-        self._tell(lambda: TrialSkipped(*self._about(spec, row), because))
+        self._notify_trial(TrialSkipped, spec, self._append("skipped", spec, because=because), because)
 
-    def _row(self, event: str, spec: TrialSpec, attempt: int | None = None, **facts: Any) -> dict[str, Any]:
-        said = {"event": event, "uid": spec.uid}
-        return (said if attempt is None else {**said, "attempt": attempt}) | {"time": now(), **facts}
+    def _append(self, event: str, spec: TrialSpec, *, attempt: int | None = None, **facts: Any) -> dict[str, Any]:
+        row: dict[str, Any] = {"event": event, "uid": spec.uid}
+        if attempt is not None:
+            row["attempt"] = attempt
+        row["time"] = now()
+        row.update(facts)
+        self._rows.append(row)
+        return row
 
-    def _about(self, spec: TrialSpec, row: Mapping[str, Any] | None = None) -> tuple[str, str, str, int, str, int]:
-        return self.folder, row["time"] if row else now(), spec.uid, spec.index, spec.component, spec.attempt
+    def _notify_trial(self, kind: type[TrialEvent], spec: TrialSpec, row: Mapping[str, Any], *facts: Any) -> None:
+        if self._listeners:
+            self._notify(kind, row["time"], spec.uid, spec.index, spec.component, spec.attempt, *facts)
 
-    def _tell(self, make: Callable[[], Event]) -> None:
+    def _notify(self, kind: type[Event], *facts: Any) -> None:
         if not self._listeners:
             return
-        event = make()
+        event = kind(self.folder, *facts)
         for listener in self._listeners:
             try:
                 listener.on_event(event)
             except Exception:
-                self._warn(listener, "listener", type(event).__name__)
+                self._warn(listener, "listener", kind.__name__)
 
     def _call_back(self, spec: TrialSpec, row: Mapping[str, Any]) -> None:
-        """Hand a trial of the task to the functions of `Task.on_complete`."""
+        """Call the functions of `Task.on_complete` with a trial of the task."""
         if not self._callbacks or spec.is_requirement:
             return
         trial = trial_that_ended(self._files, self.folder, spec, row)
@@ -218,15 +219,14 @@ class Journal:
             except Exception:
                 self._warn(callback, "callback", f"the trial {spec.uid}")
 
-    def _warn(self, function: Any, what: str, where: str) -> None:
-        """Say once that a function of the user raised; it is called on, for the next time it may not."""
-        if id(function) in self._blamed:
+    def _warn(self, function: object, kind: str, where: str) -> None:
+        """Warn once that a function of the user raised; it is called again, as it may work the next time."""
+        if id(function) in self._warned:
             return
-        self._blamed.add(id(function))
-        name = name_of(function)
+        self._warned.add(id(function))
         warnings.warn(
-            f"the {what} {name} raised an exception at {where}; the execution goes on, and this is not told again\n"
-            f"{traceback.format_exc()}",
+            f"the {kind} {name_of(function)} raised an exception at {where}; the execution continues, and further "
+            f"exceptions of it are not reported\n{traceback.format_exc()}",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -1,14 +1,17 @@
-"""What the call, the environment, the project and the user say about an execution, checked.
+"""Read the options of an execution from the call, the environment, the project and the user's settings, in this order.
 
-The user's own settings: `~/.machinable/settings.yaml`.
+The result is one record of checked, plain values. The user's settings are in `~/.machinable/settings.yaml`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
 
+from msgspec import Struct
+
+from machinable import ids
 from machinable.config.interpolation import Resolver
 from machinable.config.nodes import MappingNode, Source
 from machinable.config.reader import read
@@ -21,33 +24,138 @@ from machinable.errors import (
     did_you_mean,
     near_names,
 )
-from machinable.execution.scheduler import OnBusy, OnFailure, Policy
+from machinable.events import Listener
 from machinable.plan.reserved_keys import checked_count, checked_seconds
 from machinable.plan.task import Task
 from machinable.project import Project
-from machinable.settings import StorageChoice, choose
+from machinable.settings import StorageChoice, choose, storage_choice
 from machinable.storage.locks import LEASE
 from machinable.storage.open import storage_url
 
-__all__ = [
-    "OPTIONS",
-    "check_options",
-    "locks_of",
-    "plain_section",
-    "policy_of",
-    "preferences",
-    "reuse_of",
-    "url_of",
-]
+__all__ = ["OPTIONS", "OnBusy", "OnFailure", "Options", "Policy", "check_options", "preferences", "read_options"]
 
-KEYS = ("imports", "storage", "engine")
+OnFailure: TypeAlias = Literal["raise", "continue", "stop"]
+OnBusy: TypeAlias = Literal["wait", "skip", "fail"]
+
+ON_FAILURE = ("raise", "continue", "stop")
+ON_BUSY = ("wait", "skip", "fail")
+OPTIONS = ("resume", "rerun", "cascade", "reuse", "on_busy", "on_failure", "retries", "retry_delay", "timeout")
+ARGUMENTS = ("task", "storage", "seed", "engine", "project", *OPTIONS, "listeners")
+PREFERENCES = ("imports", "storage", "engine")
+
+
+class Policy(Struct, frozen=True):
+    """What to do when a trial fails or another execution is computing its result.
+
+    Attributes:
+        on_failure: "stop" starts no trial after the first failure.
+        retries: The number of further attempts of a failed trial.
+        retry_delay: Seconds to wait before each retry.
+        timeout: Seconds that an attempt may take; None for no limit.
+        on_busy: What to do about results that another execution is computing.
+    """
+
+    on_failure: OnFailure = "raise"
+    retries: int = 0
+    retry_delay: float = 0.0
+    timeout: float | None = None
+    on_busy: OnBusy = "wait"
+
+
+class Options(Struct, frozen=True):
+    """How one task is executed.
+
+    Attributes:
+        project: The project that the task is planned in.
+        storage: The storage as it was chosen, and how the code is backed up.
+        url: The storage's URL as it is opened; that of memory where none was chosen.
+        seed: The seed as it was given; None for a new one.
+        engine: The engine as it was given.
+        policy: What to do about failures and busy results.
+        reuse: Which results are reused, as given; `reuse_policy` checks these three against the plan.
+        rerun: Which components run again.
+        cascade: Whether trials that depend on changed results run again.
+        locks: The URL of the lock server (None for the storage) and the seconds of a lease.
+        resources: The resources that the project declares for this host.
+        resume: The name of the execution to resume.
+        function: The function that runs in place of every component.
+        listeners: The listeners that are notified of events.
+    """
+
+    project: Project
+    storage: StorageChoice
+    url: str
+    seed: Any
+    engine: Any
+    policy: Policy
+    reuse: Any
+    rerun: Any
+    cascade: Any
+    locks: tuple[str | None, float]
+    resources: Mapping[str, object] | None
+    resume: str | None
+    function: Callable[..., Any] | None
+    listeners: tuple[Listener, ...]
+
+
+def read_options(
+    task: Task | None,
+    storage: Any,
+    seed: Any,
+    engine: Any,
+    project: Project,
+    call: Mapping[str, Any],
+    function: Callable[..., Any] | None = None,
+    listeners: tuple[Listener, ...] = (),
+) -> Options:
+    """Return the options that apply to a task.
+
+    Args:
+        task: The task; None if a stored one is resumed.
+        storage: The argument of `execute`, as the next ones; None where nothing was given.
+        seed: The seed.
+        engine: The engine.
+        project: The project.
+        call: The further arguments, see `OPTIONS`.
+        function: The function that runs in place of every component.
+        listeners: The checked listeners.
+
+    Raises:
+        ConfigurationError, UsageError: An option has a wrong type or value.
+    """
+    section = _execution_section(project, task)
+    user = preferences(os.environ)
+    chosen = storage_choice(storage, os.environ, section, user)
+    resume = call.get("resume")
+    if resume is None:  # a resumed execution has its seed already
+        choice = choose("seed", seed, os.environ, section, user)
+        seed = ids.seed_of_text(choice.value) if choice.source == "environment" else choice.value
+    rerun, cascade = call.get("rerun"), call.get("cascade")
+    base = project.path if chosen.source == "project" else None
+    return Options(
+        project=project,
+        storage=chosen,
+        url=storage_url(chosen.url, base) if chosen.url is not None else "mem://",
+        seed=seed,
+        engine=choose("engine", engine, os.environ, section, user, "local").value,
+        policy=_policy(call, section),
+        reuse=_choice("reuse", call, section, True),
+        rerun=() if rerun is None else rerun,
+        cascade=True if cascade is None else cascade,
+        locks=_locks(os.environ, section),
+        resources=section.get("resources"),
+        resume=resume,
+        function=function,
+        listeners=listeners,
+    )
 
 
 def preferences(environment: Mapping[str, str], home: str = "~") -> dict[str, Any]:
-    """The settings of the user; none if there is no file.
+    """Return the user's settings; none if there is no file.
 
     Raises:
-        MalformedText, UnknownName: the file is not YAML, no mapping, or has a key that means nothing.
+        MalformedText: The file is not YAML, or not a mapping.
+        UnknownName: The file has an unknown key.
     """
     path = os.path.join(os.path.expanduser(home), ".machinable", "settings.yaml")
     try:
@@ -59,34 +167,18 @@ def preferences(environment: Mapping[str, str], home: str = "~") -> dict[str, An
     if tree is None:
         return {}
     if not isinstance(tree, MappingNode):
-        raise MalformedText("~/.machinable/settings.yaml: the settings are a mapping", given=tree)
+        raise MalformedText("~/.machinable/settings.yaml: expected a mapping", given=tree)
     for key in tree:
-        if key not in KEYS:
-            raise UnknownName("setting", key, KEYS, at=tree.place(key))
+        if key not in PREFERENCES:
+            raise UnknownName("setting", key, PREFERENCES, at=tree.place(key))
     return Resolver(tree, "settings").copy()
 
 
-ON_FAILURE = ("raise", "continue", "stop")
-ON_BUSY = ("wait", "skip", "fail")
-OPTIONS = (
-    "resume",
-    "rerun",
-    "cascade",
-    "reuse",
-    "on_busy",
-    "on_failure",
-    "retries",
-    "retry_delay",
-    "timeout",
-)
-ARGUMENTS = ("task", "storage", "seed", "engine", "project", *OPTIONS, "listeners")
-
-
 def check_options(given: Mapping[str, Any]) -> None:
-    """See that `execute` takes all of these.
+    """Check that `execute` takes all of these arguments.
 
     Raises:
-        InvalidType: it does not take one.
+        InvalidType: It does not take one of them.
     """
     for name in given:
         if name not in OPTIONS:
@@ -98,8 +190,8 @@ def check_options(given: Mapping[str, Any]) -> None:
             )
 
 
-def plain_section(project: Project, task: Task | None) -> Mapping[str, Any]:
-    """The `execution:` section; classes and functions do without a project."""
+def _execution_section(project: Project, task: Task | None) -> Mapping[str, Any]:
+    """Return the `execution:` section; a task of classes and functions needs no project."""
     try:
         workspace = project.workspace()
     except MissingFile:
@@ -109,65 +201,38 @@ def plain_section(project: Project, task: Task | None) -> Mapping[str, Any]:
     return Resolver(workspace.main.execution, "execution").copy()
 
 
-def _said(name: str, call: Mapping[str, Any], section: Mapping[str, Any], default: Any) -> Any:
+def _choice(name: str, call: Mapping[str, Any], section: Mapping[str, Any], default: Any) -> Any:
     return choose(name, call.get(name), {}, section, {}, default).value
 
 
 def _one_of(name: str, value: Any, known: tuple[str, ...]) -> Any:
     if value not in known:
-        raise InvalidValue(f"{name} is {value!r}", given=value, known=known, todo=f"It is {' or '.join(known)}.")
+        raise InvalidValue(f"{name} is {value!r}", given=value, known=known, todo=f"Expected {' or '.join(known)}.")
     return value
 
 
-def policy_of(call: Mapping[str, Any], section: Mapping[str, Any]) -> Policy:
-    """What counts of the call and the `execution:` section when trials do not end well.
-
-    Raises:
-        InvalidValue, ConfigurationError: something has no meaning.
-    """
-    on_failure = _one_of("on_failure", _said("on_failure", call, section, "raise"), ON_FAILURE)
-    on_busy = _one_of("on_busy", _said("on_busy", call, section, "wait"), ON_BUSY)
-    timeout = _said("timeout", call, section, None)
+def _policy(call: Mapping[str, Any], section: Mapping[str, Any]) -> Policy:
+    on_failure: OnFailure = _one_of("on_failure", _choice("on_failure", call, section, "raise"), ON_FAILURE)
+    on_busy: OnBusy = _one_of("on_busy", _choice("on_busy", call, section, "wait"), ON_BUSY)
+    timeout = _choice("timeout", call, section, None)
     if timeout is not None and not checked_seconds(timeout, "timeout"):
-        raise InvalidValue("a timeout of 0 seconds leaves no time at all", given=timeout)
-    return Policy(
-        cast(OnFailure, on_failure),
-        checked_count(_said("retries", call, section, 0), "retries"),
-        checked_seconds(_said("retry_delay", call, section, 0.0), "retry_delay"),
-        timeout,
-        cast(OnBusy, on_busy),
-    )
+        raise InvalidValue(
+            "timeout is 0 seconds", given=timeout, todo="Give more than 0, or leave it out for no limit."
+        )
+    retries = checked_count(_choice("retries", call, section, 0), "retries")
+    delay = checked_seconds(_choice("retry_delay", call, section, 0.0), "retry_delay")
+    return Policy(on_failure, retries, delay, timeout, on_busy)
 
 
-def reuse_of(call: Mapping[str, Any], section: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    """What is said about `reuse`, `rerun` and `cascade`."""
-    rerun, cascade = call.get("rerun"), call.get("cascade")
-    return _said("reuse", call, section, True), () if rerun is None else rerun, True if cascade is None else cascade
-
-
-def locks_of(environment: Mapping[str, str], section: Mapping[str, Any]) -> tuple[str | None, float]:
-    """What `MACHINABLE_LOCKS` and the `execution:` section say about locks. Workers are given it, too: it is plain.
-
-    Returns:
-        The URL of the lock server, None for the storage; the seconds of a lease.
-
-    Raises:
-        InvalidType, ConfigurationError: something has no meaning.
-    """
+def _locks(environment: Mapping[str, str], section: Mapping[str, Any]) -> tuple[str | None, float]:
     url = choose("locks", None, environment, section, {}).value
-    if url == "storage":  # who says so in the environment asks no server that the project names
+    if url == "storage":  # set in the environment, it overrides the server that the project names
         url = None
     if url is not None and not isinstance(url, str):
         raise InvalidType(
-            f"`locks` is {url!r}", given=url, todo="It is the URL of a lock server, such as redis://host:6379/0."
+            f"locks is {url!r}", given=url, todo="Expected the URL of a lock server, such as redis://host:6379/0."
         )
-    lease = checked_seconds(_said("lease", {}, section, LEASE), "execution.lease")
+    lease = checked_seconds(_choice("lease", {}, section, LEASE), "execution.lease")
     if lease < 1:
-        raise InvalidValue(f"a lease of {lease:g} s is over at once", given=lease, todo="Give a second at least.")
+        raise InvalidValue(f"a lease of {lease:g} s is too short", given=lease, todo="Give at least one second.")
     return url, lease
-
-
-def url_of(project: Project, choice: StorageChoice) -> str:
-    """Where an execution is kept: the URL as it is opened."""
-    base = project.path if choice.source == "project" else None
-    return storage_url(choice.url, base) if choice.url is not None else "mem://"

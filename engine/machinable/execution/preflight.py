@@ -1,4 +1,4 @@
-"""What is checked before anything runs or is written: code, configurations, seeding; errors are told together."""
+"""Check the code, configurations and seeding of a plan before anything is written; report all errors together."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ __all__ = ["preflight"]
 
 
 def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., Any] | None = None) -> Plan:
-    """The plan with typed configurations coerced and every `on_submit` heard, if all of it can run.
+    """Return the plan with typed configurations coerced and all `on_submit` hooks applied, if all of it can run.
 
     Args:
-        plan: what shall run. live: classes and functions that are at hand.
-        function: runs in place of every component, whose modules are not imported then.
+        plan: The plan.
+        live: Classes and functions that need no import.
+        function: Runs in place of every component, whose modules are not imported then.
 
     Raises:
-        ConfigurationError: what is wrong; several errors as one.
+        ConfigurationError: Something is wrong; several errors as one.
     """
     errors: dict[str, MachinableError] = {}
 
-    def noted(error: MachinableError, at: Place | None) -> None:
+    def add(error: MachinableError, at: Place | None) -> None:
         for one in error.errors if isinstance(error, SeveralErrors) else (error,):
             one.at = one.at or at
             if isinstance(one, ImportFailed) and one.__cause__ is not None:
-                one.details = (*one.details, *_where_it_failed(one.__cause__, plan.project))
+                one.details = (*one.details, *_failed_line(one.__cause__, plan.project))
             errors.setdefault(str(one), one)
 
     if function is not None:
@@ -57,7 +58,7 @@ def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., An
                     use = use if definition is use.definition else structs.replace(use, definition=definition)
                 uses.append(use)
             except MachinableError as error:
-                noted(error, use.at)
+                add(error, use.at)
     SeveralErrors.raise_any(list(errors.values()))
     if all(new is old for new, old in zip(uses, plan.uses, strict=True)):
         return plan
@@ -105,20 +106,20 @@ def _checked_child(child: ComponentSpec, project: str, live: Mapping[Target, Any
 def _typed(
     code: type[Component], config: Mapping[str, Plain], stored: Mapping[str, Plain], mixin_only: frozenset[str]
 ) -> tuple[Mapping[str, Plain], Mapping[str, Plain]]:
-    """The configuration and what may be stored of it, as the component's `Config` wants them."""
+    """Return the configuration and its part that may be stored, as the component's `Config` declares them."""
     if getattr(code, "Config", None) is None:
         return config, stored
     from machinable.component.config_schema import typed_config  # most classes have none
 
     typed = typed_config(code, config, mixin_only, shown=stored)
-    return typed, _laid_over(stored, config, typed)
+    return typed, _stored_part(stored, config, typed)
 
 
-def _laid_over(stored: Any, before: Any, after: Any) -> Any:
-    """What may be stored of a coerced value: what was masked stays masked."""
+def _stored_part(stored: Any, before: Any, after: Any) -> Any:
+    """Return the part of a coerced value that may be stored: what was masked stays masked."""
     if isinstance(after, dict):
         return {
-            key: _laid_over(
+            key: _stored_part(
                 stored.get(key, after[key]) if isinstance(stored, Mapping) else after[key],
                 before.get(key) if isinstance(before, Mapping) else None,
                 after[key],
@@ -129,8 +130,8 @@ def _laid_over(stored: Any, before: Any, after: Any) -> Any:
     return after if stored == before or before is None else stored
 
 
-def _where_it_failed(error: BaseException, project: str) -> list[str]:
-    """The line of the project in which an import failed."""
+def _failed_line(error: BaseException, project: str) -> list[str]:
+    """Return the line of the project in which an import failed."""
     frames = [(frame.filename, frame.lineno, frame.line) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
         frames.append((error.filename, error.lineno, error.text))

@@ -1,7 +1,7 @@
-"""Which trial comes next: the plan in order, each after what it requires, and those that have to wait for something.
+"""Decide which trial comes next: the plan in order, each trial after what it requires.
 
-Nothing here reads, writes or waits. A plan is walked through once and never held: of a trial that waits for what it
-requires its number is kept.
+Nothing here reads, writes or sleeps. The plan is iterated once and never held in memory: of a trial that waits for
+requirements only the index is stored.
 """
 
 from __future__ import annotations
@@ -9,41 +9,40 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from machinable.plan.spec import TrialSpec
 
-__all__ = ["Available", "Blocked", "Order"]
+__all__ = ["Available", "Blocked", "TrialQueue"]
 
-MOST_WAITING = 100  # trials that want more than is free; smaller ones overtake, but the plan is not searched to its end
+MAX_HELD = 100  # trials that need more than is free; smaller ones overtake, but the plan is not searched to its end
 
 Fits = Callable[[Mapping[str, float]], bool]
 
 
-@dataclass(frozen=True)
-class Available:
-    """Where the result of a requirement lies (`OY1p1o/9c2EapVGXnPH`), and the digests of its artifacts by name."""
+class Available(Struct, frozen=True):
+    """The result of a requirement: where it is (`OY1p1o/9c2EapVGXnPH`), and its artifacts' digests by name."""
 
     place: str
-    artifacts: Mapping[str, str] = field(default_factory=dict)
+    artifacts: Mapping[str, str] = {}
 
 
-class Blocked(NamedTuple):
-    """Why a requirement will have no result: it is "blocked" or "skipped" what needs it, because of something."""
+class Blocked(Struct, frozen=True, order=True):
+    """The reason why a requirement has no result: what needs it is "blocked" or "skipped", because of something."""
 
     state: str
     because: str
 
 
-class Order:
-    """Hands out the trials of a plan.
+class TrialQueue:
+    """Hand out the trials of a plan.
 
     Args:
-        plan: all trials; what a trial requires stands before it.
-        done: uids that are not to be run. results: of requirements that are there already, by uid.
+        plan: All trials; requirements come before the trials that need them.
+        done: The uids that do not run.
+        results: The results of requirements that exist already, by uid.
     """
 
     def __init__(
@@ -53,104 +52,101 @@ class Order:
         self._planned: Iterator[TrialSpec] = iter(plan)
         self._done = done
         self._settled: dict[str, Available | Blocked] = dict(results or {})
-        self._ready: list[int] = []  # a heap of places in the plan
-        self._missing: dict[int, int] = {}  # how many requirements a trial still waits for
+        self._ready: list[int] = []  # a heap of plan indices
+        self._missing: dict[int, int] = {}  # the number of requirements that a trial still waits for
         self._needed_by: dict[str, list[int]] = {}
-        self._again: list[tuple[float, int, TrialSpec]] = []  # a heap: when, place in the plan, what
-        self._busy: list[tuple[float, int]] = []  # a heap: when to look again, place in the plan
-        self._waiting: deque[TrialSpec] = deque()
+        self._retries: list[tuple[float, int, TrialSpec]] = []  # a heap: due time, plan index, trial
+        self._busy: list[tuple[float, int]] = []  # a heap: due time, plan index
+        self._held: deque[TrialSpec] = deque()  # trials that wait for free resources
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether there are trials that wait for free capacity."""
-        return bool(self._waiting)
+    def is_holding(self) -> bool:
+        """Whether trials wait for free resources."""
+        return bool(self._held)
 
     @property
-    def next_look(self) -> float | None:
-        """When something that waits for its time is due next; None if nothing does."""
-        return min((heap[0][0] for heap in (self._again, self._busy) if heap), default=None)
+    def next_due(self) -> float | None:
+        """The time at which the next retry or look at a busy result is due; None if there is none."""
+        return min((heap[0][0] for heap in (self._retries, self._busy) if heap), default=None)
 
     # what comes next
 
-    def decided(self, fits: Fits, now: float) -> TrialSpec | None:
-        """A trial that is known to be run: tried again, or one that waited for capacity which is free now."""
-        if self._again and self._again[0][0] <= now and fits(self._again[0][2].resources):
-            return heapq.heappop(self._again)[2]
-        for index, held in enumerate(self._waiting):
+    def pop_decided(self, fits: Fits, now: float) -> TrialSpec | None:
+        """Return a trial that is known to run: a retry that is due, or one held back whose resources are free now."""
+        if self._retries and self._retries[0][0] <= now and fits(self._retries[0][2].resources):
+            return heapq.heappop(self._retries)[2]
+        for index, held in enumerate(self._held):
             if fits(held.resources):
-                del self._waiting[index]
+                del self._held[index]
                 return held
         return None
 
-    def next(self, now: float) -> TrialSpec | None:
-        """A trial for which all that it requires is settled; None if there is none at the moment."""
-        if len(self._waiting) >= MOST_WAITING:
+    def pop(self, now: float) -> TrialSpec | None:
+        """Return a trial whose requirements are all settled; None if there is none at the moment."""
+        if len(self._held) >= MAX_HELD:
             return None
         if self._ready:
             return self._plan[heapq.heappop(self._ready)]
         for spec in self._planned:
-            if spec.uid in self._done or (spec.requires and self._hold(spec)):
+            if spec.uid in self._done or (spec.requires and self._must_wait(spec)):
                 continue
             return spec
         if self._busy and self._busy[0][0] <= now:
             return self._plan[heapq.heappop(self._busy)[1]]
         return None
 
-    def _hold(self, spec: TrialSpec) -> bool:
-        """Keep a trial until all that it requires is settled. False if it is."""
-        wanted = {needed.uid for needed in spec.requires.values() if needed.uid not in self._settled}
-        if not wanted or self.obstacle(spec) is not None:
+    def _must_wait(self, spec: TrialSpec) -> bool:
+        missing = {needed.uid for needed in spec.requires.values() if needed.uid not in self._settled}
+        if not missing or self.blocker(spec) is not None:
             return False
-        self._missing[spec.index] = len(wanted)
-        for uid in wanted:
+        self._missing[spec.index] = len(missing)
+        for uid in missing:
             self._needed_by.setdefault(uid, []).append(spec.index)
         return True
 
-    # what becomes of them
+    # what becomes of a trial
 
-    def wait(self, spec: TrialSpec) -> None:
-        """It wants more than is free."""
-        self._waiting.append(spec)
+    def hold(self, spec: TrialSpec) -> None:
+        """Hold back a trial that needs more resources than are free."""
+        self._held.append(spec)
 
-    def try_again(self, spec: TrialSpec, due: float) -> None:
-        """Its next attempt is at that time or later."""
-        heapq.heappush(self._again, (due, spec.index, spec))
+    def retry(self, spec: TrialSpec, due: float) -> None:
+        """Schedule the next attempt of a trial, at `due` or later."""
+        heapq.heappush(self._retries, (due, spec.index, spec))
 
     def look_again(self, spec: TrialSpec, due: float) -> None:
-        """Somebody else computes it; it is to be looked at again at that time."""
+        """Return a trial at `due` again, because another execution is computing it."""
         heapq.heappush(self._busy, (due, spec.index))
 
     def settle(self, spec: TrialSpec, result: Available | Blocked) -> None:
-        """A requirement has its result, or will not have one: what waited for that comes next."""
+        """Release the trials that wait for a requirement, which now has its result or never will."""
         if not spec.is_requirement:
             return
         self._settled[spec.uid] = result
         for index in self._needed_by.pop(spec.uid, ()):
             missing = self._missing.get(index)
             if missing is None:
-                continue  # another obstacle has let it go
+                continue  # released already by a requirement that is blocked
             if missing == 1 or isinstance(result, Blocked):
                 del self._missing[index]
                 heapq.heappush(self._ready, index)
             else:
                 self._missing[index] = missing - 1
 
-    def obstacle(self, spec: TrialSpec) -> Blocked | None:
-        """Why a trial cannot run; a failure counts more than what was left out."""
-        found = [self._settled.get(needed.uid) for needed in spec.requires.values()]
-        obstacles = [one for one in found if isinstance(one, Blocked)]
-        return min(obstacles, default=None)  # "blocked" < "skipped"
+    def blocker(self, spec: TrialSpec) -> Blocked | None:
+        """Return why a trial cannot run, if it cannot; a failure comes before something skipped."""
+        settled = (self._settled.get(needed.uid) for needed in spec.requires.values())
+        return min((one for one in settled if isinstance(one, Blocked)), default=None)  # "blocked" < "skipped"
 
     def results(self, spec: TrialSpec) -> dict[str, Available]:
-        """The results of what a trial requires, by the names that it uses."""
-        found = {name: self._settled[needed.uid] for name, needed in spec.requires.items()}
-        return {name: one for name, one in found.items() if isinstance(one, Available)}
+        """Return the results that a trial requires, by the names it uses for them."""
+        settled = {name: self._settled[needed.uid] for name, needed in spec.requires.items()}
+        return {name: one for name, one in settled.items() if isinstance(one, Available)}
 
-    def placed(self, spec: TrialSpec) -> TrialSpec:
-        """The trial, told where the results of what it requires lie."""
+    def located(self, spec: TrialSpec) -> TrialSpec:
+        """Return the trial with the places of the results that it requires filled in."""
         if not spec.requires:
             return spec
         results = self.results(spec)
-        return replace(
-            spec, requires={name: replace(needed, place=results[name].place) for name, needed in spec.requires.items()}
-        )
+        requires = {name: replace(needed, place=results[name].place) for name, needed in spec.requires.items()}
+        return replace(spec, requires=requires)

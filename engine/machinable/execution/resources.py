@@ -1,4 +1,4 @@
-"""What this host has to give to trials, and what is taken from it at the moment."""
+"""Count the resources that there are for trials, and those that running trials occupy."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Capacity", "capacity_of", "host_capacity"]
 
 
 def host_capacity(declared: Mapping[str, object] | None) -> dict[str, float]:
-    """What there is: cores, GPUs and bytes of memory of this host, with what the project declares laid over.
+    """Return the cores, GPUs and bytes of memory of this host, with what the project declares instead.
 
     Args:
         declared: `execution: {resources: …}`.
     """
-    there = {"cpus": float(cores()), "gpus": float(_gpus()), "memory": float(memory())}
-    return there | parse_resources(declared, "execution.resources")
+    present = {"cpus": float(cores()), "gpus": float(_gpus()), "memory": float(memory())}
+    return present | parse_resources(declared, "execution.resources")
 
 
 def _gpus() -> int:
@@ -32,21 +32,21 @@ def _gpus() -> int:
 
 
 class Capacity:
-    """Keeps account of what running trials take.
+    """The resources of this host, and how much of them is free.
 
     Args:
-        total: what there is, by name.
+        total: The amounts that there are, by name.
     """
 
     def __init__(self, total: Mapping[str, float]) -> None:
         self._total = dict(total)
         self._free = dict(total)
 
-    def refuse(self, plan: Plan) -> None:
-        """See that every trial could run alone.
+    def check(self, plan: Plan) -> None:
+        """Check that every trial could run alone.
 
         Raises:
-            Refused: one asks for more than there is, or for something that is not there at all.
+            Refused: One requests more than there is, or a resource that does not exist.
         """
         errors: dict[str, MachinableError] = {}
         for use in plan.uses:
@@ -54,7 +54,7 @@ class Capacity:
                 if name not in self._total:
                     near = near_names(name, self._total)
                     error = Refused(
-                        f"{use.component} asks for {_shown(name, amount)}, and nothing here is called {name!r}",
+                        f"{use.component} requests {_text(name, amount)}, but there is no resource {name!r}",
                         at=use.at,
                         given=name,
                         known=self._total,
@@ -62,10 +62,11 @@ class Capacity:
                     )
                 elif amount > self._total[name]:
                     error = Refused(
-                        f"{use.component} asks for {_shown(name, amount)}, there is {_shown(name, self._total[name])}",
+                        f"{use.component} requests {_text(name, amount)}, "
+                        f"but there is only {_text(name, self._total[name])}",
                         at=use.at,
                         given=amount,
-                        todo="Ask for less, or run it where there is more.",
+                        todo="Request less, or run it where there is more.",
                     )
                 else:
                     continue
@@ -73,29 +74,29 @@ class Capacity:
         SeveralErrors.raise_any(list(errors.values()))
 
     def undeclared(self, name: str, amount: float) -> str:
-        """What to do about a name that nothing has."""
+        """Return what to do about a resource that does not exist."""
         return f"Declare how much there is: `execution: {{resources: {{{name}: {_number(amount)}}}}}`."
 
     def fits(self, wanted: Mapping[str, float]) -> bool:
-        """Whether there is enough free at the moment."""
+        """Return whether enough is free at the moment."""
         return all(self._free[name] >= amount for name, amount in wanted.items())
 
     def take(self, wanted: Mapping[str, float]) -> None:
-        """Count something as taken."""
+        """Occupy resources."""
         for name, amount in wanted.items():
             self._free[name] -= amount
 
     def give_back(self, wanted: Mapping[str, float]) -> None:
-        """Count something as free again."""
+        """Free resources."""
         for name, amount in wanted.items():
             self._free[name] += amount
 
 
 class ClusterResources(Capacity):
-    """What the hosts of an engine have that keeps account of it by itself. What fits on none of them is refused.
+    """The resources of the hosts of an engine that assigns them itself; here they are only checked.
 
     Args:
-        hosts: what each of them has, by name.
+        hosts: The amounts of each host, by name.
     """
 
     def __init__(self, hosts: Sequence[Mapping[str, float]]) -> None:
@@ -103,51 +104,52 @@ class ClusterResources(Capacity):
         super().__init__({name: max(host.get(name, 0.0) for host in hosts) for name in names})
         self._hosts = hosts
 
-    def refuse(self, plan: Plan) -> None:
-        """See that every trial could run alone on one host."""
-        super().refuse(plan)
+    def check(self, plan: Plan) -> None:
+        """Check that every trial could run alone on one host."""
+        super().check(plan)
         for use in plan.uses:
             if "cpus" not in use.definition.resources and all(host.get("cpus", 1.0) < 1 for host in self._hosts):
                 raise Refused(
-                    f"{use.component} takes 1 cpu, for it does not say how many, and no host has one",
+                    f"{use.component} needs 1 cpu, the default, but no host has one",
                     at=use.at,
                     given=dict(use.definition.resources),
-                    todo="Give a host cpus, or say that none is needed: `_resources_: {cpus: 0}`.",
+                    todo="Add a host with cpus, or request none: `_resources_: {cpus: 0}`.",
                 )
             wanted = use.definition.resources.items()
             if not any(all(host.get(name, 0.0) >= amount for name, amount in wanted) for host in self._hosts):
                 raise Refused(
-                    f"{use.component} asks for {' and '.join(_shown(name, amount) for name, amount in wanted)}, "
-                    "and no host has all of it",
+                    f"{use.component} requests {' and '.join(_text(name, amount) for name, amount in wanted)}, "
+                    "but no host has all of it",
                     at=use.at,
                     given=dict(wanted),
-                    todo="Ask for less, or add a host that has it.",
+                    todo="Request less, or add a host that has it.",
                 )
 
     def undeclared(self, name: str, amount: float) -> str:
-        """Hosts have what they were started with; declared is what those have that the engine starts by itself."""
+        """Return what to do: resources are declared only for hosts that the engine starts itself."""
         there = ", ".join(sorted(self._total))
-        return f"The hosts have: {there}. Where the engine starts its own: {super().undeclared(name, amount)}"
+        return f"The hosts have: {there}. For hosts that the engine starts itself: {super().undeclared(name, amount)}"
 
     def fits(self, wanted: Mapping[str, float]) -> bool:
-        """Others decide."""
+        """Return True: the engine decides."""
         return True
 
     def take(self, wanted: Mapping[str, float]) -> None:
-        """Others keep account."""
+        """Do nothing: the engine counts."""
 
     def give_back(self, wanted: Mapping[str, float]) -> None:
-        """Others keep account."""
+        """Do nothing: the engine counts."""
 
 
 def capacity_of(engine: Engine, declared: Mapping[str, object] | None) -> Capacity:
-    """What there is for the trials of an engine.
+    """Return the resources for the trials of an engine.
 
     Args:
+        engine: The engine.
         declared: `execution: {resources: …}`.
 
     Raises:
-        Refused: the hosts of the engine cannot be reached.
+        Refused: The engine's hosts cannot be reached.
     """
     hosts = engine.hosts(parse_resources(declared, "execution.resources"))
     return Capacity(host_capacity(declared)) if hosts is None else ClusterResources(hosts)
@@ -157,5 +159,5 @@ def _number(amount: float) -> str:
     return f"{amount:g}"
 
 
-def _shown(name: str, amount: float) -> str:
+def _text(name: str, amount: float) -> str:
     return f"{amount / 1024**3:.3g} GiB of memory" if name == "memory" else f"{_number(amount)} {name}"

@@ -1,16 +1,19 @@
-"""What was computed once: pointers from an identity to the trial that holds its result, and when they count.
+"""Decide which results are reused, and share them between executions: one computes what several need.
 
-Sees to it that of several executions that want the same result one computes it.
+A result is found by the identity of its trial. While an execution computes it, it holds the lease of that identity.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal, NamedTuple, TypeAlias
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
 
-from machinable.errors import InvalidType, InvalidValue, UnknownName
+from msgspec import Struct
+
+from machinable.errors import Damaged, InvalidType, InvalidValue, UnknownName
 from machinable.execution.environment import now
 from machinable.execution.queue import Available
 from machinable.plan.plan import Plan
@@ -21,61 +24,69 @@ from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.locks import Lease, Locks
 
-__all__ = ["Exclusion", "Mode", "Pointers", "ReuseDecision", "ReusePolicy", "decide_reuse", "described", "rule_of"]
+__all__ = [
+    "Reuse",
+    "ReuseDecision",
+    "ReusePolicy",
+    "SharedResults",
+    "decide_reuse",
+    "holder_text",
+    "reuse_policy",
+]
 
-Mode: TypeAlias = Literal[True, False, "all", "same-code"]
+Reuse: TypeAlias = Literal[True, False, "all", "same-code"]
 MODES = (True, False, "all", "same-code")
 
 
-@dataclass(frozen=True)
-class ReusePolicy:
-    """Which results count.
+class ReusePolicy(Struct, frozen=True):
+    """Which results are reused.
 
     Attributes:
-        mode: True: those of requirements; "all": those of listed trials too; "same-code": those of requirements that
-            were made by the source that is there now; False: none.
-        rerun: patterns of components that run in any case. cascade: whether what read something that has changed
-            since runs again.
+        mode: True: results of requirements; "all": also those of listed components; "same-code": those of
+            requirements that the present source computed; False: none.
+        rerun: Patterns of components that run in any case.
+        cascade: Whether a trial runs again when an input has changed since its result was computed.
     """
 
-    mode: Mode = True
+    mode: Reuse = True
     rerun: tuple[str, ...] = ()
     cascade: bool = True
-    _known: dict[tuple[str, str], bool] = field(default_factory=dict, compare=False, repr=False)
 
     def shares(self, spec: TrialSpec) -> bool:
-        """Whether the result of a trial is for others, too. What a script calls `__main__` is another thing there."""
+        """Return whether other executions may use the result of a trial."""
+        # `__main__` is a different module in every script.
         return (spec.is_requirement or self.mode == "all") and spec.target.module != "__main__"
 
-    def reruns(self, spec: TrialSpec) -> bool:
-        """Whether a trial is to be run though its result is there."""
-        return self.names(spec.component, str(spec.flags.get("NAME", spec.component)))
+    def reruns(self, component: str, name: str) -> bool:
+        """Return whether a component runs in any case, by its canonical name or the one that the task uses."""
+        return bool(self.rerun) and _matches(self.rerun, component, name)
 
-    def names(self, component: str, used_as: str) -> bool:
-        """Whether a component, by its canonical name or the one that is used, is to be run in any case."""
-        if not self.rerun:
-            return False
-        names = component, used_as
-        if names not in self._known:
-            self._known[names] = any(fnmatchcase(name, pattern) for pattern in self.rerun for name in names)
-        return self._known[names]
+    def reruns_trial(self, spec: TrialSpec) -> bool:
+        """Return whether a trial runs in any case."""
+        return bool(self.rerun) and self.reruns(spec.component, str(spec.flags.get("NAME", spec.component)))
 
 
-def rule_of(mode: Any, rerun: Any, cascade: Any, plan: Plan) -> ReusePolicy:
-    """The rule that arguments ask for.
+@lru_cache(maxsize=1024)  # a plan has many trials of few components
+def _matches(patterns: tuple[str, ...], component: str, name: str) -> bool:
+    return any(fnmatchcase(one, pattern) for pattern in patterns for one in (component, name))
+
+
+def reuse_policy(mode: Any, rerun: Any, cascade: Any, plan: Plan) -> ReusePolicy:
+    """Return the policy for three arguments of `execute`.
 
     Raises:
-        InvalidValue, InvalidType: they have no meaning. UnknownName: `rerun` names nothing in the plan.
+        InvalidValue, InvalidType: One has a wrong value or type.
+        UnknownName: `rerun` matches no component of the plan.
     """
     if not any(mode is one or (mode == one and isinstance(mode, str)) for one in MODES):
         raise InvalidValue(
             f"reuse is {mode!r}",
             given=mode,
             known=("True", "False", "all", "same-code"),
-            todo="It is True (requirements), 'same-code', 'all' or False.",
+            todo="Expected True (requirements), 'same-code', 'all' or False.",
         )
     if not isinstance(cascade, bool):
-        raise InvalidType(f"cascade is True or False, not {cascade!r}", given=cascade)
+        raise InvalidType(f"cascade is {cascade!r}", given=cascade, todo="Expected True or False.")
     patterns = ("*",) if rerun is True else (rerun,) if isinstance(rerun, str) else rerun
     if patterns is None or patterns is False:
         patterns = ()
@@ -83,84 +94,132 @@ def rule_of(mode: Any, rerun: Any, cascade: Any, plan: Plan) -> ReusePolicy:
         raise InvalidType(
             f"rerun is {rerun!r}",
             given=rerun,
-            todo="Give the name of a component, a pattern such as 'net.*', a list of these, or True for all.",
+            todo="Expected the name of a component, a pattern such as 'net.*', a list of these, or True for all.",
         )
     known = list(dict.fromkeys(name for use in plan.uses for name in (use.component, use.name)))
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
-            raise UnknownName("component of the plan", pattern, known, details=["it was to be run again (rerun)"])
+            raise UnknownName("component of the plan", pattern, known, details=["given as `rerun`"])
     return ReusePolicy(mode, tuple(patterns), cascade)
 
 
-class ReuseDecision(NamedTuple):
-    """What becomes of a trial and why: it is to "run", its result is to be "reuse"d, or is "stale" and so runs."""
+class ReuseDecision(Struct, frozen=True):
+    """What to do about a trial, and why.
+
+    Attributes:
+        action: "run" it, "reuse" its result, or run it because its result is "stale".
+        why: The reason, as text.
+        pointer: To the stored result, if there is one.
+        other_source: The digest of the present source, if the result was computed by another one.
+    """
 
     action: Literal["run", "reuse", "stale"]
     why: str
     pointer: Pointer | None = None
-    other_source: str | None = None  # the digest of the source that is there now, if another one made the result
+    other_source: str | None = None
 
 
 def decide_reuse(
     spec: TrialSpec,
-    rule: ReusePolicy,
+    policy: ReusePolicy,
     pointer: Pointer | None,
     artifacts: Mapping[str, Mapping[str, str]],
     source: str | None,
 ) -> ReuseDecision:
-    """What becomes of a trial whose result may be shared.
+    """Decide whether to run a trial or to reuse its result.
 
     Args:
-        pointer: to a result, if there is one. artifacts: those of its requirements as they are now, by name.
-        source: the digest of the component's source as it is now.
+        spec: The trial.
+        policy: Which results are reused.
+        pointer: To the stored result, if there is one.
+        artifacts: The digests of its requirements' present artifacts, by the names it uses for them.
+        source: The digest of its component's present source.
     """
-    if rule.mode is False:
-        return ReuseDecision("run", "nothing is reused")
-    if rule.reruns(spec):
-        return ReuseDecision("run", "it is to be run again")
+    if policy.mode is False:
+        return ReuseDecision("run", "nothing is reused", pointer)
+    if policy.reruns_trial(spec):
+        return ReuseDecision("run", "rerun was requested", pointer)
     if pointer is None:
         return ReuseDecision("run", "there is no result yet")
     is_other = source is not None and pointer.source is not None and pointer.source != source
-    if is_other and rule.mode == "same-code":
-        return ReuseDecision("run", f"its result {pointer.trial} was made by other source")
+    if is_other and policy.mode == "same-code":
+        return ReuseDecision("run", f"its result {pointer.trial} was computed by other source code", pointer)
     changed = changed_input(pointer.inputs, artifacts)
-    if changed is not None and rule.cascade:
-        return ReuseDecision("stale", f"{changed} has changed since {pointer.trial}")
-    why = f"stale, for {changed} has changed" if changed is not None else "its result is there"
+    if changed is not None and policy.cascade:
+        return ReuseDecision("stale", f"{changed} has changed since {pointer.trial}", pointer)
+    why = f"stale, because {changed} has changed" if changed is not None else "its result exists"
     return ReuseDecision("reuse", why, pointer, source if is_other else None)
 
 
-class Pointers:
-    """The pointers of a storage.
+class SharedResults:
+    """The results that an execution shares with others.
 
     Args:
-        files: the storage. sources: the digest of a module's source by its import path.
+        files: The storage.
+        policy: Which results are reused.
+        sources: The digests of the components' present source, by module.
+        locks: The locks of the storage.
+        folder: The directory of the execution; "" to look only.
     """
 
-    def __init__(self, files: Files, sources: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, files: Files, policy: ReusePolicy, sources: Mapping[str, str | None], locks: Locks, folder: str = ""
+    ) -> None:
         self._files = files
+        self._policy = policy
         self._sources = sources
-
-    def source(self, spec: TrialSpec) -> str | None:
-        """The digest of the source of a trial's component."""
-        return self._sources.get(spec.module)
+        self._locks = locks
+        self._folder = folder
+        self._leases: dict[str, Lease] = {}
+        self._warned: set[tuple[str, str | None]] = set()
 
     def find(self, identity: str) -> Pointer | None:
-        """Where the result of an identity lies, if there is one.
+        """Return the pointer to the result of an identity, if there is one.
 
         Raises:
-            Damaged: there is something else in the place of its pointer.
+            Damaged: Its file cannot be read.
         """
         pointer = find_pointer(self._files, identity)
         if pointer is None or not self._files.appends:
             return pointer
         folder, _, uid = pointer.trial.partition("/")
-        # Somebody may have removed the execution by hand. Where a look is a request, this shows when it is read.
+        # The execution may have been deleted by hand. Where each look is a request, reading it will show that.
         return pointer if self._files.exists(layout.join(folder, layout.status(uid))) else None
 
-    def write(self, spec: TrialSpec, folder: str, outcome: Outcome) -> Available:
-        """Point to the result of a trial that has finished: from now on it exists."""
-        place = f"{folder}/{spec.uid}"
+    def decide(self, spec: TrialSpec, artifacts: Mapping[str, Mapping[str, str]]) -> ReuseDecision:
+        """Decide whether to run a trial or to reuse its result, see `decide_reuse`.
+
+        Raises:
+            Damaged: The pointer to its result cannot be read.
+        """
+        return decide_reuse(spec, self._policy, self.find(spec.identity), artifacts, self._sources.get(spec.module))
+
+    def reusable(self, spec: TrialSpec, artifacts: Mapping[str, Mapping[str, str]]) -> Pointer | None:
+        """Return the pointer to the result of a trial if it is reused; warn about results of other source code."""
+        if self._policy.mode is False or self._policy.reruns_trial(spec):
+            return None  # without a look into the storage
+        try:
+            decision = self.decide(spec, artifacts)
+        except Damaged as error:
+            warnings.warn(f"{error.message}; {spec.component} runs again", RuntimeWarning, stacklevel=2)
+            return None
+        pointer = decision.pointer
+        if pointer is None or decision.action != "reuse":
+            return None
+        if decision.other_source is not None and (spec.module, pointer.source) not in self._warned:
+            self._warned.add((spec.module, pointer.source))
+            warnings.warn(
+                f"reusing {spec.component} from {pointer.trial}, which {spec.module} as of {pointer.source} "
+                f"computed; it is {decision.other_source} now. To compute it again: rerun={spec.component!r}; "
+                "to always do so: reuse='same-code'",
+                UserWarning,
+                stacklevel=2,
+            )
+        return pointer
+
+    def publish(self, spec: TrialSpec, outcome: Outcome) -> Available:
+        """Write the pointer to the result of a trial that finished, which makes it available to others."""
+        place = f"{self._folder}/{spec.uid}"
         row = {
             "format": layout.FORMAT,
             "identity": spec.identity,
@@ -178,54 +237,41 @@ class Pointers:
         self._files.write(layout.pointer(spec.identity), dumps(row).encode() + b"\n")
         return Available(place, outcome.artifacts)
 
+    # leases
 
-class Exclusion:
-    """The leases that an execution holds while it computes what others may want, too.
-
-    Args:
-        locks: of the storage; None where there is nothing to share. folder: of the execution.
-    """
-
-    def __init__(self, locks: Locks | None, folder: str) -> None:
-        self._locks = locks
-        self._folder = folder
-        self._held: dict[str, Lease] = {}
-
-    def has(self, spec: TrialSpec) -> bool:
-        """Whether we have the lease of a trial."""
-        return self._locks is None or spec.uid in self._held
+    def holds(self, spec: TrialSpec) -> bool:
+        """Return whether this execution holds the lease of a trial."""
+        return spec.uid in self._leases
 
     def take(self, spec: TrialSpec) -> bool:
-        """Take the lease of a trial. False while somebody else has it."""
-        if self._locks is None:
-            return True
+        """Take the lease of a trial; return False if another execution holds it."""
         lease = self._locks.take(layout.lease(spec.identity), {"execution": self._folder, "uid": spec.uid})
         if lease is None:
             return False
-        self._held[spec.uid] = lease
+        self._leases[spec.uid] = lease
         return True
 
+    def holder(self, spec: TrialSpec) -> str | None:
+        """Return who computes a trial, as text; None if no execution does."""
+        facts = self._locks.holder(layout.lease(spec.identity))
+        return None if facts is None else holder_text(facts)
+
     def release(self, spec: TrialSpec) -> None:
-        """Give the lease of a trial back, if we have it."""
-        lease = self._held.pop(spec.uid, None)
+        """Release the lease of a trial, if it is held."""
+        lease = self._leases.pop(spec.uid, None)
         if lease is not None:
             lease.release()
 
-    def holder(self, spec: TrialSpec) -> str | None:
-        """Who computes a trial, in words; None if nobody."""
-        facts = self._locks.holder(layout.lease(spec.identity)) if self._locks is not None else None
-        return described(facts) if facts is not None else None
-
     def close(self) -> None:
-        """Give back what is held."""
-        for lease in self._held.values():
+        """Release all leases."""
+        for lease in self._leases.values():
             lease.release()
-        self._held.clear()
+        self._leases.clear()
 
 
-def described(facts: Mapping[str, Any]) -> str:
-    """The holder of a lease in words: `OY1p1o on node7 (process 4711)`."""
-    text = str(facts.get("execution") or "somebody")
+def holder_text(facts: Mapping[str, Any]) -> str:
+    """Return the holder of a lease as text: `OY1p1o on node7 (process 4711)`."""
+    text = str(facts.get("execution") or "another execution")
     if facts.get("host"):
         text += f" on {facts['host']}"
     return f"{text} (process {facts['pid']})" if facts.get("pid") else text

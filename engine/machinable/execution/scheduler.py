@@ -1,305 +1,272 @@
-"""Hands the trials of a plan to an engine: what comes next, retries, time, capacity, and how it ends."""
+"""Run the trials of a plan on an engine: what starts when, retries, time limits, and how it all ends."""
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Future, wait
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext, suppress
 from queue import Empty, SimpleQueue
-from typing import Literal, NamedTuple, TypeAlias
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from machinable.engines.base import Engine, Work, WorkerLost
-from machinable.errors import Damaged
-from machinable.execution.attempts import outcome_left, outcome_without, set_aside, write_end
+from machinable.execution.attempts import move_aside, read_outcome, write_end, write_failure
 from machinable.execution.interrupts import Interrupts
-from machinable.execution.ledger import Journal
-from machinable.execution.queue import Available, Blocked, Order
+from machinable.execution.ledger import Ledger
+from machinable.execution.options import Policy
+from machinable.execution.queue import Available, Blocked, TrialQueue
 from machinable.execution.resources import Capacity
-from machinable.execution.reuse import Exclusion, Pointers, ReuseDecision, ReusePolicy, decide_reuse
+from machinable.execution.reuse import ReusePolicy, SharedResults
 from machinable.plan.plan import Plan
 from machinable.plan.spec import Outcome, Retries, TrialSpec
 from machinable.results.pointers import Pointer, changed_input
 from machinable.storage.files import Files
+from machinable.storage.locks import Lease
 
-__all__ = ["Completed", "OnBusy", "OnFailure", "Policy", "PreviousAttempt", "Scheduler"]
+__all__ = ["Completed", "PreviousAttempt", "Run", "Scheduler"]
 
-OnFailure: TypeAlias = Literal["raise", "continue", "stop"]
-OnBusy: TypeAlias = Literal["wait", "skip", "fail"]
-GRACE = 5.0  # seconds that workers get to write down that they were interrupted
-ANSWER = 0.1  # seconds until an interrupt is answered, at most, while trials run elsewhere
-LOOK = 1.0  # seconds between two looks whether somebody else has computed something
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What happens when a trial does not end well, and which results count.
-
-    Attributes:
-        on_failure: "stop" starts no further trial. retries: further attempts of a failed trial.
-        retry_delay: seconds before one. timeout: seconds that an attempt may take, or None.
-        on_busy: what becomes of a trial that somebody else computes.
-    """
-
-    on_failure: OnFailure = "raise"
-    retries: int = 0
-    retry_delay: float = 0.0
-    timeout: float | None = None
-    on_busy: OnBusy = "wait"
+INTERRUPT_TIMEOUT = 5.0  # seconds in which workers write down that they were interrupted
+RESPONSE_TIME = 0.1  # seconds until an interrupt is answered, at most, while trials run elsewhere
+BUSY_INTERVAL = 1.0  # seconds between two looks whether another execution has computed a result
 
 
-class PreviousAttempt(NamedTuple):
-    """The last attempt of a trial in an execution that goes on, and the checkpoint to go on from, if there is one."""
+class PreviousAttempt(Struct, frozen=True):
+    """The last attempt of a trial before the execution was resumed, and whether it left a checkpoint."""
 
     attempt: int
-    checkpoint: str | None = None
+    has_checkpoint: bool = False
 
 
-@dataclass(frozen=True)
-class Completed:
-    """What an execution that goes on has already.
+class Completed(Struct, frozen=True):
+    """What a resumed execution has already.
 
     Attributes:
-        uids: of trials that stay as they are. results: of those that are requirements.
-        former: the last attempts of the others, as far as there were any.
-        doubtful: how those have finished that stay if what they require gives the same as before.
+        uids: The trials that stay as they are.
+        results: The results of those among them that are requirements.
+        attempts: The last attempts of the others, where there were any.
+        doubtful: The outcomes of trials that stay if their requirements give the same results as before.
     """
 
     uids: frozenset[str] = frozenset()
-    results: Mapping[str, Available] = field(default_factory=dict)
-    former: Mapping[str, PreviousAttempt] = field(default_factory=dict)
-    doubtful: Mapping[str, Outcome] = field(default_factory=dict)
+    results: Mapping[str, Available] = {}
+    attempts: Mapping[str, PreviousAttempt] = {}
+    doubtful: Mapping[str, Outcome] = {}
+
+
+class Run(Struct, frozen=True):
+    """An execution that has begun: its directory exists, and says what will run.
+
+    Attributes:
+        plan: The trials.
+        files: The storage, with a fallback where work could be lost.
+        folder: The directory of the execution in it.
+        ledger: Records what happens.
+        policy: What to do about failures and busy results.
+        reuse: Which results are reused.
+        shared: The results shared with other executions; None if there are none.
+        capacity: The resources for trials.
+        completed: What a resumed execution has already.
+        lease: Keeps others from resuming it; None in memory.
+        fallback: The name of the local directory that takes files while the storage is unavailable; "" for none.
+    """
+
+    plan: Plan
+    files: Files
+    folder: str
+    ledger: Ledger
+    policy: Policy
+    reuse: ReusePolicy
+    shared: SharedResults | None
+    capacity: Capacity
+    completed: Completed
+    lease: Lease | None
+    fallback: str
 
 
 class Scheduler:
-    """Carries out one plan in its folder.
+    """Run the trials of one execution.
 
     Args:
-        plan: what shall run. engine: where. work: what is done for a trial. files, folder: where it is kept.
-        journal: writes down what happens. policy: for failures. capacity: what there is for trials.
-        interrupts: when Ctrl-C is heard. rule: which results count. pointers: to them; None: none are shared.
-        exclusion: keeps others from computing the same. done: what needs no running.
+        run: The execution.
+        engine: Where trials run.
+        work: What an engine does for a trial.
+        interrupts: Decides when Ctrl-C is raised.
 
     Attributes:
-        outage: why nothing was started any more, if that is because the storage could not be written.
+        outage: Why no further trial was started, if the storage could not be written.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        engine: Engine,
-        work: Work,
-        files: Files,
-        folder: str,
-        journal: Journal,
-        policy: Policy,
-        capacity: Capacity,
-        interrupts: Interrupts,
-        rule: ReusePolicy,
-        pointers: Pointers | None,
-        exclusion: Exclusion,
-        done: Completed,
-    ) -> None:
-        self.plan = plan
-        self.engine = engine
-        self.folder = folder
-        self.journal = journal
-        self._work = work
-        self._files = files
-        self._policy = policy
-        self._capacity = capacity
-        self._interrupts = interrupts
-        self._rule = rule
-        self._pointers = pointers
-        self._exclusion = exclusion
-        self._former = done.former
-        self._doubtful = done.doubtful
-        self._order = Order(plan, done.uids, done.results)
-        self._running: dict[Future[Outcome], tuple[TrialSpec, float]] = {}  # with the time by which it must have ended
-        self._done: SimpleQueue[Future[Outcome]] = SimpleQueue()  # what ended elsewhere, be it known or not
-        self._lost: Counter[str] = Counter()  # attempts of each trial whose worker was lost through no fault of its own
-        self._noticed: set[tuple[str, str | None]] = set()
-        self._waited_for: set[str] = set()
+    def __init__(self, run: Run, engine: Engine, work: Work, interrupts: Interrupts) -> None:
         self.outage = ""
+        self._files = run.files
+        self._folder = run.folder
+        self._ledger = run.ledger
+        self._policy = run.policy
+        self._reuse = run.reuse
+        self._shared = run.shared
+        self._capacity = run.capacity
+        self._completed = run.completed
+        self._engine = engine
+        self._work = work
+        self._interrupts = interrupts
+        self._queue = TrialQueue(run.plan, run.completed.uids, run.completed.results)
+        self._running: dict[Future[Outcome], tuple[TrialSpec, float]] = {}  # with their deadlines
+        self._done: SimpleQueue[Future[Outcome]] = SimpleQueue()  # those that ended while other trials were handled
+        self._lost: Counter[str] = Counter()  # by trial, the attempts whose worker was lost, which do not count
+        self._waited_for: set[str] = set()
 
     def run(self) -> None:
-        """Run all trials that are to be run.
+        """Run all trials.
 
         Raises:
-            KeyboardInterrupt: no trial was started after it, and everything is written; a second one cuts that short.
+            KeyboardInterrupt: It was interrupted. Everything is written by now; a second interrupt shortens that.
         """
         began = time.perf_counter()
-        self.journal.began()
+        self._ledger.began()
         interrupt: KeyboardInterrupt | None = None
         try:
-            self._run_all()
+            while True:
+                while (spec := self._next()) is not None:
+                    self._start(spec)
+                if not self._wait():
+                    break
         except KeyboardInterrupt as error:
             interrupt = error
             self._interrupt_running()
         finally:
-            self._exclusion.close()
-        self.journal.ended(time.perf_counter() - began)
+            if self._shared is not None:
+                self._shared.close()
+        self._ledger.ended(time.perf_counter() - began)
         if interrupt is not None:
             raise interrupt
 
-    @property
-    def _is_stopped(self) -> bool:
+    def _must_stop(self) -> bool:
         files = self._files
         if not self.outage and files.is_away and not files.flush_fallback():
             self.outage = (
-                f"the storage {files.url} could not be written for a while: nothing was started any more\n"
-                f"  Go on with: machinable resume {self.folder} --storage {files.url}"
+                f"the storage {files.url} could not be written for a while: no further trials were started\n"
+                f"  To resume: machinable resume {self._folder} --storage {files.url}"
             )
-        return bool(self.outage) or (self._policy.on_failure == "stop" and self.journal.counts["failed"] > 0)
+        return bool(self.outage) or (self._policy.on_failure == "stop" and self._ledger.counts["failed"] > 0)
 
-    def _run_all(self) -> None:
-        while True:
-            if not self._is_stopped:
-                self._start_what_fits()
-            elif not self._running:
-                return
-            due = self._order.next_look
-            if self._running:
-                self._wait()
-            elif due is not None:
-                with self._interrupts.allowed():
-                    time.sleep(max(0.0, due - time.monotonic()))
-            elif not self._order.is_waiting:
-                return
+    # what starts next
 
-    @property
-    def _room(self) -> int:
-        """How many trials may be submitted. None waits there that a failure would stop, or whose time counts."""
-        if self._policy.on_failure == "stop" or self._policy.timeout is not None:
-            return self.engine.slots
-        return self.engine.slots + self.engine.prefetch
-
-    # starting
-
-    def _start_what_fits(self) -> None:
-        """Start trials while there are places for them: what was decided on before first, then the plan in order."""
-        while len(self._running) < self._room and not self._is_stopped:
-            self._interrupts.answer()
+    def _next(self) -> TrialSpec | None:
+        """Return a trial that can start now, and settle those that come before it and need not run."""
+        while len(self._running) < self._max_submitted() and not self._must_stop():
+            self._interrupts.raise_pending()
             now = time.monotonic()
-            spec = self._order.decided(self._capacity.fits, now)
+            spec = self._queue.pop_decided(self._capacity.fits, now)
             if spec is None:
-                spec = self._order.next(now)
+                spec = self._queue.pop(now)
                 if spec is None:
-                    return
-                if self._needs_no_running(spec):
+                    return None
+                if self._settles_without_running(spec):
                     continue
-                spec = self._order.placed(spec)
+                spec = self._queue.located(spec)
                 if not self._capacity.fits(spec.resources):
-                    self._order.wait(spec)
+                    self._queue.hold(spec)
                     continue
-            if self._has_lease(spec):
-                self._start(spec)
+            if self._claims(spec):
+                return spec
+        return None
 
-    def _needs_no_running(self, spec: TrialSpec) -> bool:
-        """Whether a trial is settled without being run: it cannot, or its result is there."""
-        obstacle = self._order.obstacle(spec) if spec.requires else None
-        if obstacle is not None:
-            tell = self.journal.blocked if obstacle.state == "blocked" else self.journal.skipped
-            tell(spec, obstacle.because)
-            self._order.settle(spec, obstacle)
+    def _max_submitted(self) -> int:
+        """Return how many trials may be submitted; those that a failure stops or a timeout ends wait here."""
+        if self._policy.on_failure == "stop" or self._policy.timeout is not None:
+            return self._engine.slots
+        return self._engine.slots + self._engine.prefetch
+
+    def _settles_without_running(self, spec: TrialSpec) -> bool:
+        blocker = self._queue.blocker(spec) if spec.requires else None
+        if blocker is not None:
+            record = self._ledger.blocked if blocker.state == "blocked" else self._ledger.skipped
+            record(spec, blocker.because)
+            self._queue.settle(spec, blocker)
             return True
-        left = self._doubtful.get(spec.uid)
-        if left is not None and changed_input(left.inputs, self._artifacts(spec)) is None:
-            self.journal.stays()
-            self._order.settle(spec, Available(f"{self.folder}/{spec.uid}", left.artifacts))
+        outcome = self._completed.doubtful.get(spec.uid)
+        if outcome is not None and changed_input(outcome.inputs, self._input_artifacts(spec)) is None:
+            self._ledger.unchanged()
+            self._queue.settle(spec, Available(f"{self._folder}/{spec.uid}", outcome.artifacts))
             return True
-        if self._pointers is None or not self._rule.shares(spec):
+        shared = self._sharing(spec)
+        pointer = None if shared is None else shared.reusable(spec, self._input_artifacts(spec))
+        if pointer is None:
             return False
-        verdict = self._verdict(spec)
-        if verdict.pointer is None:
-            return False
-        self._reuse(spec, verdict.pointer, verdict.other_source)
+        self._settle_reused(spec, pointer)
         return True
 
-    def _verdict(self, spec: TrialSpec) -> ReuseDecision:
-        assert self._pointers is not None
-        pointer = None
-        if self._rule.mode is not False and not self._rule.reruns(spec):
-            try:
-                pointer = self._pointers.find(spec.identity)
-            except Damaged as error:
-                warnings.warn(f"{error.message}; {spec.component} runs again", RuntimeWarning, stacklevel=2)
-        return decide_reuse(spec, self._rule, pointer, self._artifacts(spec), self._pointers.source(spec))
+    def _sharing(self, spec: TrialSpec) -> SharedResults | None:
+        """Return the shared results if those of a trial are among them."""
+        return self._shared if self._shared is not None and self._reuse.shares(spec) else None
 
-    def _artifacts(self, spec: TrialSpec) -> dict[str, Mapping[str, str]]:
-        """The digests of the artifacts of what a trial requires, by the names that it uses."""
-        return {name: result.artifacts for name, result in self._order.results(spec).items()}
+    def _input_artifacts(self, spec: TrialSpec) -> dict[str, Mapping[str, str]]:
+        return {name: result.artifacts for name, result in self._queue.results(spec).items()}
 
-    def _reuse(self, spec: TrialSpec, pointer: Pointer, other_source: str | None) -> None:
-        if other_source is not None and (spec.module, pointer.source) not in self._noticed:
-            self._noticed.add((spec.module, pointer.source))
-            warnings.warn(
-                f"{spec.component} is reused from {pointer.trial}, which was made by {spec.module} as of "
-                f"{pointer.source}; it is {other_source} now. To run it again: rerun={spec.component!r}, "
-                "and always in such a case: reuse='same-code'",
-                UserWarning,
-                stacklevel=2,
-            )
-        self.journal.reused(spec, pointer.trial, pointer.seconds, pointer.record)
-        self._order.settle(spec, Available(pointer.trial, pointer.artifacts))
+    def _settle_reused(self, spec: TrialSpec, pointer: Pointer) -> None:
+        self._ledger.reused(spec, pointer.trial, pointer.seconds, pointer.record)
+        self._queue.settle(spec, Available(pointer.trial, pointer.artifacts))
 
-    def _has_lease(self, spec: TrialSpec) -> bool:
-        """Whether nobody else computes the same; if somebody does, what becomes of the trial."""
-        if self._pointers is None or not self._rule.shares(spec) or self._exclusion.has(spec):
+    def _claims(self, spec: TrialSpec) -> bool:
+        """Return whether this execution is the one to compute a trial; if not, handle it as the policy says."""
+        shared = self._sharing(spec)
+        if shared is None or shared.holds(spec):
             return True
-        if self._exclusion.take(spec):
-            verdict = self._verdict(spec)  # whoever had the lease a moment ago may have left a result
-            if verdict.pointer is None:
+        if shared.take(spec):
+            pointer = shared.reusable(spec, self._input_artifacts(spec))  # the previous holder may have finished it
+            if pointer is None:
                 return True
-            self._exclusion.release(spec)
-            self._reuse(spec, verdict.pointer, verdict.other_source)
+            shared.release(spec)
+            self._settle_reused(spec, pointer)
             return False
-        holder = self._exclusion.holder(spec) or "somebody else"
+        holder = shared.holder(spec) or "another execution"
         if self._policy.on_busy == "wait":
             if spec.uid not in self._waited_for:
                 self._waited_for.add(spec.uid)
-                self.journal.notice(f"{spec.component} {spec.uid} is computed by {holder}: waiting for that")
-            self._order.look_again(spec, time.monotonic() + LOOK)
-            return False
-        if self._policy.on_busy == "skip":
-            self.journal.skipped(spec, holder)
-            self._order.settle(spec, Blocked("skipped", holder))
+                self._ledger.notice(f"waiting for {holder}, which is computing {spec.component} {spec.uid}")
+            self._queue.look_again(spec, time.monotonic() + BUSY_INTERVAL)
+        elif self._policy.on_busy == "skip":
+            self._ledger.skipped(spec, holder)
+            self._queue.settle(spec, Blocked("skipped", holder))
         else:
-            message = f"{holder} computes it at the moment"
+            message = f"{holder} is computing it"
             error = {"type": "Busy", "message": message, "traceback": f"Busy: {message}"}
-            self._failed(spec, Outcome(spec.uid, "failed", spec.attempt, 0.0, error=error), again=False)
+            self._give_up(spec, Outcome(spec.uid, "failed", spec.attempt, 0.0, error=error))
         return False
 
+    # starting
+
     def _start(self, spec: TrialSpec) -> None:
-        if spec.attempt == 1 and spec.uid in self._former:
-            spec = self._going_on(spec, self._former[spec.uid])
-        elif spec.attempt > 1:
-            set_aside(self._files, self.folder, spec.uid, spec.attempt - 1)
+        previous = self._completed.attempts.get(spec.uid)
+        if spec.attempt > 1:
+            move_aside(self._files, self._folder, spec.uid, spec.attempt - 1)
+        elif previous is not None:
+            aside = move_aside(self._files, self._folder, spec.uid, previous.attempt)
+            spec = replace(
+                spec, attempt=previous.attempt + 1, resume_from=aside if previous.has_checkpoint else spec.resume_from
+            )
         self._capacity.take(spec.resources)
-        self.journal.started(spec)
+        self._ledger.started(spec)
         timeout = self._policy.timeout
         deadline = time.monotonic() + timeout if timeout else float("inf")
         future: Future[Outcome] | None = None
+        # With an engine of this process the trial may run right here.
+        within: AbstractContextManager[None] = nullcontext()
+        if self._engine.reach == "process":
+            within = self._interrupts.allowed()
         try:
-            if self.engine.reach == "process":  # the trial may run right here
-                with self._interrupts.allowed():
-                    future = self._submit(spec)
-            else:
-                future = self._submit(spec)
+            with within:
+                future = self._engine.submit(self._work, spec)
+            if not isinstance(future, Future):
+                raise TypeError(f"the engine {self._engine.name!r} returned {future!r} instead of a future")
+        except Exception as error:
+            future = Future()
+            future.set_exception(error)
         except KeyboardInterrupt:
-            if future is None:
-                future = Future()
-                left = outcome_left(self._files, self.folder, spec.uid, spec.attempt)
-                if left is not None:  # it came when the trial was over
-                    future.set_result(left)
-                else:
-                    future.set_exception(KeyboardInterrupt())
-            self._running[future] = spec, deadline
+            self._running[future or self._interrupted(spec)] = spec, deadline
             raise
         self._running[future] = spec, deadline
         if future.done():
@@ -307,35 +274,38 @@ class Scheduler:
         else:
             future.add_done_callback(self._done.put)
 
-    def _submit(self, spec: TrialSpec) -> Future[Outcome]:
-        """Give a trial to the engine. What goes wrong there is told like an error of the trial."""
-        try:
-            future: object = self.engine.submit(self._work, spec)
-            if isinstance(future, Future):
-                return future
-            raise TypeError(f"the engine {self.engine.name!r} gave {future!r} in place of a future")
-        except Exception as error:
-            failed: Future[Outcome] = Future()
-            failed.set_exception(error)
-            return failed
+    def _interrupted(self, spec: TrialSpec) -> Future[Outcome]:
+        future: Future[Outcome] = Future()
+        outcome = read_outcome(self._files, self._folder, spec.uid, spec.attempt)
+        if outcome is not None:  # the interrupt came after the trial had finished
+            future.set_result(outcome)
+        else:
+            future.set_exception(KeyboardInterrupt())
+        return future
 
-    def _going_on(self, spec: TrialSpec, former: PreviousAttempt) -> TrialSpec:
-        """The next attempt of a trial in an execution that goes on: from its checkpoint, if there is one."""
-        aside = set_aside(self._files, self.folder, spec.uid, former.attempt)
-        spec = replace(spec, attempt=former.attempt + 1)
-        return spec if former.checkpoint is None else replace(spec, resume_from=aside)
+    # waiting
 
-    # waiting and ending
+    def _wait(self) -> bool:
+        """Wait for what comes next: the end of a trial, a deadline, or a due time; return False if nothing does."""
+        due = self._queue.next_due
+        if self._running:
+            self._wait_for_trials(due)
+        elif self._must_stop():
+            return False
+        elif due is not None:
+            with self._interrupts.allowed():
+                time.sleep(max(0.0, due - time.monotonic()))
+        else:
+            return self._queue.is_holding
+        return True
 
-    def _wait(self) -> None:
-        """Wait until a trial has ended, has no time left, or there is something to be looked at again."""
+    def _wait_for_trials(self, due: float | None) -> None:
         until = min(deadline for _, deadline in self._running.values())
-        due = self._order.next_look
-        if due is not None and len(self._running) < self.engine.slots:
+        if due is not None and len(self._running) < self._engine.slots:
             until = min(until, due)
         while True:
-            done = self._ended_within(max(0.0, min(ANSWER, until - time.monotonic())))
-            self._interrupts.answer()  # between two waits, so that nothing gets lost within
+            done = self._take_done(max(0.0, min(RESPONSE_TIME, until - time.monotonic())))
+            self._interrupts.raise_pending()  # between two waits, so that nothing gets lost
             if done or time.monotonic() >= until:
                 break
         for future in done:
@@ -343,13 +313,13 @@ class Scheduler:
         if not done:
             late = [future for future in self._running if self._deadline(future) <= time.monotonic()]
             for future in late:
-                self.engine.end(future)
+                self._engine.end(future)
             for future in late:
                 wait([future])
-                self._ended(future, late=True)
+                self._ended(future, is_late=True)
 
-    def _ended_within(self, seconds: float) -> list[Future[Outcome]]:
-        """The trials that have ended; it waits for the first of them."""
+    def _take_done(self, seconds: float) -> list[Future[Outcome]]:
+        """Return the trials that have ended, and wait up to some seconds for the first."""
         done = []
         with suppress(Empty):
             done.append(self._done.get(timeout=seconds))
@@ -358,99 +328,106 @@ class Scheduler:
         return [future for future in done if future in self._running]
 
     def _deadline(self, future: Future[Outcome]) -> float:
-        """By when a trial must have ended. Where it has to wait for a host, the time counts once it has begun."""
+        """Return the deadline of a trial; where it waits for a worker, the time counts from its start there."""
         spec, deadline = self._running[future]
         timeout = self._policy.timeout
-        if timeout is None or not self.engine.queues:
+        if timeout is None or not self._engine.queues:
             return deadline
-        began = self.engine.began(future)
+        began = self._engine.began(future)
         deadline = (time.monotonic() if began is None else began) + timeout
         self._running[future] = spec, deadline
         return deadline
 
-    def _ended(self, future: Future[Outcome], late: bool = False) -> None:
+    # ending
+
+    def _ended(self, future: Future[Outcome], is_late: bool = False) -> None:
         spec, _ = self._running[future]
-        outcome = self._outcome(spec, future, late)
-        if outcome is None:
-            raise KeyboardInterrupt
-        del self._running[future]
-        self._capacity.give_back(spec.resources)
-        if outcome.state == "interrupted" and outcome.error is not None:  # it is over, and not in the storage
-            self.outage = self.outage or outcome.error["message"]
-            self.journal.lost(spec)
-            self._exclusion.release(spec)
-            return
-        if outcome.error is None:
-            self._finished(spec, outcome)
-            return
-        rule = spec.definition.retries or Retries(self._policy.retries, self._policy.retry_delay)
-        earlier = self._former[spec.uid].attempt if spec.uid in self._former else 0
-        lost = self._lost[spec.uid]  # attempts that do not count, since they did not fail by themselves
-        again = spec.attempt - earlier - lost <= rule.count and (not rule.on or outcome.error["type"] in rule.on)
-        problem = _problem_of(future)
-        is_lost = not late and isinstance(problem, WorkerLost) and lost < problem.again
-        if is_lost:
-            again, self._lost[spec.uid] = True, lost + 1
-        if again:
-            due = time.monotonic() + (0.0 if is_lost else rule.delay)
-            next_one = replace(spec, attempt=spec.attempt + 1, resume_from=None)
-            self._order.try_again(next_one, due)
-        self._failed(spec, outcome, again)
-
-    def _finished(self, spec: TrialSpec, outcome: Outcome) -> None:
-        result = Available(f"{self.folder}/{spec.uid}", outcome.artifacts)
-        if self._pointers is not None and self._rule.shares(spec):
-            result = self._pointers.write(spec, self.folder, outcome)
-        self.journal.finished(spec, outcome)
-        self._exclusion.release(spec)
-        self._order.settle(spec, result)
-
-    def _failed(self, spec: TrialSpec, outcome: Outcome, again: bool) -> None:
-        self.journal.failed(spec, outcome, again)
-        if not again:
-            self._exclusion.release(spec)
-            self._order.settle(spec, Blocked("blocked", f"{spec.component} {spec.uid}"))
-
-    def _outcome(self, spec: TrialSpec, future: Future[Outcome], late: bool) -> Outcome | None:
-        """How a trial ended; None if it was interrupted."""
         problem = _problem_of(future)
         if isinstance(problem, KeyboardInterrupt):
+            raise KeyboardInterrupt
+        outcome = future.result() if problem is None else self._outcome_after(problem, spec, is_late)
+        del self._running[future]
+        self._capacity.give_back(spec.resources)
+        if outcome.error is None:
+            self._finished(spec, outcome)
+        elif outcome.state == "interrupted":  # it has ended, but its files are not in the storage
+            self.outage = self.outage or outcome.error["message"]
+            self._ledger.lost(spec)
+            self._release(spec)
+        elif (due := self._retry_due(spec, outcome.error, None if is_late else problem)) is not None:
+            self._queue.retry(replace(spec, attempt=spec.attempt + 1, resume_from=None), due)
+            self._ledger.failed(spec, outcome, will_retry=True)
+        else:
+            self._give_up(spec, outcome)
+
+    def _outcome_after(self, problem: BaseException, spec: TrialSpec, is_late: bool) -> Outcome:
+        """Return how a trial ended that the engine has no outcome of."""
+        if is_late or isinstance(problem, WorkerLost):
+            outcome = read_outcome(self._files, self._folder, spec.uid, spec.attempt)
+            if outcome is not None:  # the worker was lost after the trial had finished
+                return outcome
+        seconds = 0.0
+        if is_late:
+            seconds = self._policy.timeout or 0.0
+            problem = TimeoutError(f"the trial took longer than {seconds:g} s")
+        return write_failure(self._files, self._folder, spec, problem, seconds)
+
+    def _retry_due(self, spec: TrialSpec, error: Mapping[str, str], problem: BaseException | None) -> float | None:
+        """Return when to retry a trial that failed; None for never."""
+        lost = self._lost[spec.uid]
+        if isinstance(problem, WorkerLost) and lost < problem.again:
+            self._lost[spec.uid] += 1
+            return time.monotonic()
+        retries = spec.definition.retries or Retries(self._policy.retries, self._policy.retry_delay)
+        previous = self._completed.attempts.get(spec.uid)
+        attempts = spec.attempt - lost - (previous.attempt if previous is not None else 0)
+        if attempts > retries.count or (retries.on and error["type"] not in retries.on):
             return None
-        if problem is None:
-            return future.result()
-        if late or isinstance(problem, WorkerLost):
-            left = outcome_left(self._files, self.folder, spec.uid, spec.attempt)
-            if left is not None:  # the worker was lost when the trial was over
-                return left
-        if late:
-            problem = TimeoutError(f"the trial took longer than {self._policy.timeout:g} s")
-        return outcome_without(self._files, self.folder, spec, problem, self._policy.timeout or 0.0 if late else 0.0)
+        return time.monotonic() + retries.delay
+
+    def _finished(self, spec: TrialSpec, outcome: Outcome) -> None:
+        result = Available(f"{self._folder}/{spec.uid}", outcome.artifacts)
+        shared = self._sharing(spec)
+        if shared is not None:
+            result = shared.publish(spec, outcome)
+        self._ledger.finished(spec, outcome)
+        self._release(spec)
+        self._queue.settle(spec, result)
+
+    def _give_up(self, spec: TrialSpec, outcome: Outcome) -> None:
+        self._ledger.failed(spec, outcome, will_retry=False)
+        self._release(spec)
+        self._queue.settle(spec, Blocked("blocked", f"{spec.component} {spec.uid}"))
+
+    def _release(self, spec: TrialSpec) -> None:
+        if self._shared is not None:
+            self._shared.release(spec)
 
     def _interrupt_running(self) -> None:
-        """End what runs, and write that it was interrupted."""
-        with suppress(KeyboardInterrupt):  # a further one: at once
-            if self._running and self.engine.can_interrupt:
-                self.engine.interrupt()
-                until = time.monotonic() + GRACE
+        """Interrupt the running trials, and record that."""
+        with suppress(KeyboardInterrupt):  # at once if interrupted again
+            if self._running and self._engine.can_interrupt:
+                self._engine.interrupt()
+                until = time.monotonic() + INTERRUPT_TIMEOUT
                 pending = set(self._running)
-                while pending and time.monotonic() < until and not self._interrupts.is_hurried:
-                    pending = wait(pending, timeout=0.1).not_done
+                while pending and time.monotonic() < until and not self._interrupts.is_repeated:
+                    pending = wait(pending, timeout=RESPONSE_TIME).not_done
         for future, (spec, _) in list(self._running.items()):
             if future.done() and _problem_of(future) is None:
                 self._ended(future)
                 continue
             if not future.done():
-                self.engine.end(future)
-            write_end(self._files, self.folder, spec, "interrupted", None)
-            self.journal.interrupted(spec)
+                self._engine.end(future)
+            write_end(self._files, self._folder, spec, "interrupted", None)
+            self._ledger.interrupted(spec)
         self._running.clear()
 
 
 def _problem_of(future: Future[Outcome]) -> BaseException | None:
-    """Why an engine has no outcome of a trial that is over; None if it has one."""
+    """Return why an engine has no outcome of a trial that has ended; None if it has one."""
     if future.cancelled():
-        return WorkerLost("its engine has cancelled the trial")
+        return WorkerLost("the engine has cancelled the trial")
     problem = future.exception()
     if problem is None and not isinstance(future.result(), Outcome):
-        return TypeError(f"its engine gave {future.result()!r} in place of an outcome")
+        return TypeError(f"the engine returned {future.result()!r} instead of an outcome")
     return problem

@@ -1,4 +1,4 @@
-"""Brings to workers what they need, and home what they write, where they cannot reach the storage."""
+"""Move the files of trials between the storage and workers that do not reach it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ __all__ = ["Staging", "StorageTransfer", "folders_behind"]
 
 
 class Staging(Engine):
-    """An engine in front of another one, whose workers write into a temporary directory of this host.
+    """An engine that wraps another one, whose workers write into a temporary directory of this host.
 
-    The folder of each trial is moved from there into the storage before its future is done, also if its worker was
+    The directory of each trial is moved from there into the storage before its future is done, also if its worker was
     lost.
 
     Args:
-        engine: where the trials run. files: the storage. folder: of the execution.
+        engine: The engine that runs the trials.
+        files: The storage.
+        folder: The directory of the execution.
 
     Attributes:
-        directory: what workers take for the storage.
+        directory: The directory that workers use as the storage.
     """
 
     def __init__(self, engine: Engine, files: Files, folder: str) -> None:
@@ -41,18 +43,18 @@ class Staging(Engine):
         self._engine = engine
         self._files = files
         self._folder = folder
-        self._spooled = DirectoryFiles(self.directory)
+        self._staged = DirectoryFiles(self.directory)
         self._inner: dict[Future[Outcome], Future[Outcome]] = {}
-        self._fetched: set[str] = set()  # folders that trials read, which are there
+        self._fetched: set[str] = set()  # directories that trials read
 
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
-        """Start a trial. Its folder is in the storage when the future is done."""
+        """Start a trial. Its directory is in the storage when the future is done."""
         outer: Future[Outcome] = Future()
         try:
             for path in folders_needed(spec):
                 for folder in folders_behind(self._files, path):
                     if folder not in self._fetched:
-                        unpack_folder(self._spooled, pack_folder(self._files, folder))
+                        unpack_folder(self._staged, pack_folder(self._files, folder))
                         self._fetched.add(folder)
         except Exception as error:
             outer.set_exception(error)
@@ -63,18 +65,18 @@ class Staging(Engine):
         return outer
 
     def began(self, future: Future[Outcome]) -> float | None:
-        """Return when a trial began in the engine behind."""
+        """Return when a trial began in the wrapped engine."""
         inner = self._inner.get(future)
         return None if inner is None else self._engine.began(inner)
 
     @property
     def can_end(self) -> bool:
-        """Whether the engine behind ends trials."""
+        """Whether the wrapped engine ends trials."""
         return self._engine.can_end
 
     @property
     def can_interrupt(self) -> bool:
-        """Whether the engine behind interrupts trials."""
+        """Whether the wrapped engine interrupts trials."""
         return self._engine.can_interrupt
 
     def interrupt(self) -> None:
@@ -89,15 +91,15 @@ class Staging(Engine):
             wait([future])
 
     def close(self) -> None:
-        """Remove the directory. The engine is not closed."""
+        """Remove the directory. The wrapped engine stays open."""
         self._scratch.close()
 
     def _ended(self, spec: TrialSpec, outer: Future[Outcome], inner: Future[Outcome]) -> None:
         problem: BaseException | None = None
         try:
             problem = inner.exception()
-            self._bring(layout.join(self._folder, layout.trial(spec.uid)))
-        except BaseException as error:  # a thread of the engine's runs this: whoever waits must hear of it
+            self._collect(layout.join(self._folder, layout.trial(spec.uid)))
+        except BaseException as error:  # this runs in a thread of the engine: pass it to the one that waits
             problem = problem or error
         self._inner.pop(outer, None)
         if problem is None:
@@ -105,10 +107,10 @@ class Staging(Engine):
         else:
             outer.set_exception(problem)
 
-    def _bring(self, path: str) -> None:
-        if self._spooled.is_directory(path):
-            unpack_folder(self._files, pack_folder(self._spooled, path))
-            self._spooled.remove(path)
+    def _collect(self, path: str) -> None:
+        if self._staged.is_directory(path):
+            unpack_folder(self._files, pack_folder(self._staged, path))
+            self._staged.remove(path)
 
 
 class StorageTransfer:
@@ -118,31 +120,31 @@ class StorageTransfer:
         self._files = files
 
     def fetch(self, path: str) -> bytes:
-        """What a trial needs that reads a folder or an artifact."""
+        """Return what a trial needs that reads a directory or an artifact, as an archive."""
         return pack_folder(self._files, *folders_behind(self._files, path))
 
     def store(self, archive: bytes) -> None:
-        """Put a folder back to its place."""
+        """Write the directory in an archive to its place."""
         unpack_folder(self._files, archive)
 
 
 def folders_behind(files: Files, path: str) -> list[str]:
-    """The folders that a trial needs that reads a folder or an artifact.
+    """Return the directories that a trial needs that reads a directory or an artifact.
 
-    With the folder of a trial those of all that this required, in turn: a component that lives on may read them.
+    With the directory of a trial come those of its requirements, recursively: a required component may read them.
     """
-    paths, found = [path], []
+    paths, folders = [path], []
     for one in paths:
         folder, is_artifact, _ = one.partition(f"/{layout.ARTIFACTS}/")
-        found.append(folder)
+        folders.append(folder)
         if not is_artifact and layout.ATTEMPTS not in folder.split("/"):
             paths += [behind for behind in _required_by(files, folder) if behind not in paths]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(folders))
 
 
 def _required_by(files: Files, folder: str) -> list[str]:
     try:
-        described = loads(files.read(layout.join(folder, layout.TRIAL)))
+        facts = loads(files.read(layout.join(folder, layout.TRIAL)))
     except (FileNotFoundError, NotADirectoryError):
-        return []  # who reads it is told
-    return paths_required(Requirement(**needed) for needed in described.get("requires", {}).values())
+        return []  # reading it will raise
+    return paths_required(Requirement(**needed) for needed in facts.get("requires", {}).values())

@@ -1,4 +1,4 @@
-"""The work on one trial, as an engine is given it: here, or in a worker that finds storage and code by itself."""
+"""Run one trial for an engine: in this process, or in a worker that opens the storage and imports the code itself."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from msgspec import structs
+from msgspec import Struct
+from msgspec.structs import replace
 
 from machinable.component.imports import Code, importing, load_component
 from machinable.engines.base import OnProgress, PortableWork, reports
@@ -31,8 +31,8 @@ from machinable.trial.runner import run
 from machinable.trial.tracebacks import shipped
 
 __all__ = [
+    "ImportedFunction",
     "InProcessTask",
-    "Place",
     "WorkerTask",
     "check_importable",
     "folders_needed",
@@ -41,94 +41,107 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
 class InProcessTask:
-    """Runs a trial in this process, with the storage and the code that are at hand.
+    """Run trials in this process, with the storage and the code that are loaded.
 
-    Attributes:
-        files, folder: the storage, and the folder of the execution. project: the project's directory.
-        live: classes and functions that need no import. function: runs in place of every component.
-        on_progress: is told how far a trial says it is. locks: see `run`.
+    Args:
+        files: The storage.
+        folder: The directory of the execution.
+        project: The project's directory.
+        live: Classes and functions that need no import.
+        function: Runs in place of every component.
+        capture: "tee": output goes to the trial's directory and to the terminal; "keep": to the directory only.
+        on_progress: Receives the progress of trials.
+        locks: See `machinable.trial.runner.run`.
     """
 
-    files: Files
-    folder: str
-    project: str
-    live: Mapping[Target, Any] = field(default_factory=dict)
-    function: Any = None
-    capture: Literal["tee", "keep"] | None = "tee"
-    on_progress: OnProgress | None = None
-    locks: tuple[str | None, float] | None = field(default=None, repr=False)  # a URL may have a password
-    limit: ThreadLimit = field(default_factory=ThreadLimit)
-
-    def close(self) -> None:
-        """Let this process compute with as many threads as before."""
-        self.limit.close()
+    def __init__(
+        self,
+        files: Files,
+        folder: str,
+        project: str,
+        live: Mapping[Target, Any],
+        function: Callable[..., Any] | None = None,
+        capture: Literal["tee", "keep"] | None = "tee",
+        on_progress: OnProgress | None = None,
+        locks: tuple[str | None, float] | None = None,
+    ) -> None:
+        self.files = files
+        self.folder = folder
+        self._options: dict[str, Any] = {
+            "project": project,
+            "live": live,
+            "code": function,
+            "capture": capture,
+            "locks": locks,
+            "stored_trial": _stored_trial,
+        }
+        self._on_progress = on_progress
+        self._threads = ThreadLimit()
 
     def __call__(self, spec: TrialSpec) -> Outcome:
-        """How one attempt of the trial ended."""
-        self.limit.hold(spec.threads)
-        with _working_directory_kept():
-            outcome = run(
-                spec,
-                self.files,
-                self.folder,
-                project=self.project,
-                attempt=spec.attempt,
-                capture=self.capture,
-                code=self.function,
-                live=self.live,
-                progress=partial(self.on_progress, spec.uid) if self.on_progress is not None else None,
-                locks=self.locks,
-                stored_trial=_stored_trial,
-            )
+        """Run one attempt of a trial."""
+        self._threads.hold(spec.threads)
+        progress = partial(self._on_progress, spec.uid) if self._on_progress is not None else None
+        with _working_directory_restored():
+            outcome = run(spec, self.files, self.folder, attempt=spec.attempt, progress=progress, **self._options)
         return _stored(self.files, outcome)
+
+    def close(self) -> None:
+        """Restore the number of threads that this process computes with."""
+        self._threads.close()
 
 
 @contextmanager
-def _working_directory_kept() -> Iterator[None]:
-    """A trial that changes the working directory changes it for itself, here as in a worker."""
+def _working_directory_restored() -> Iterator[None]:
+    """Restore the working directory after a trial, which may change it, here as in a worker."""
     try:
         before = os.getcwd()
-    except FileNotFoundError:  # somebody has removed it
+    except FileNotFoundError:  # it was deleted
         yield
         return
     try:
         yield
     finally:
-        with suppress(OSError):  # the trial may have removed one of the two
+        with suppress(OSError):  # the trial may have deleted one of the two
             os.chdir(before)
 
 
-@dataclass(frozen=True)
-class WorkerTask(PortableWork):
-    """Runs a trial in a worker, which gets this as plain data.
+class WorkerTask(Struct, PortableWork, frozen=True):
+    """Run trials in a worker, which receives this as plain data.
 
     Attributes:
-        url: of the storage, as it is opened. folder: of the execution. project: the project's directory.
-        function: where the function is that runs in place of every component. locks: see `run`.
-        reach: from where the storage is reached. mark: the digest of execution.json, by which it is known.
-        original: the project's directory where it was planned, if this one is a copy.
-        refuge: the name of the directory for what the storage does not take; "" for none.
+        url: The storage's URL.
+        folder: The directory of the execution.
+        project: The project's directory.
+        function: The function that runs in place of every component.
+        locks: See `machinable.trial.runner.run`.
+        reach: From where the storage can be opened.
+        mark: The digest of execution.json, which identifies the storage.
+        original: The project's directory where the plan was made, if this one is a copy.
+        fallback: The name of the local directory that takes files while the storage is unavailable; "" for none.
     """
 
     url: str
     folder: str
     project: str
-    function: Place | None = None
-    locks: tuple[str | None, float] | None = field(default=None, repr=False)
+    function: ImportedFunction | None = None
+    locks: tuple[str | None, float] | None = None
     reach: Reach = "host"
     mark: str = ""
     original: str | None = None
-    refuge: str = ""
+    fallback: str = ""
+
+    def __repr__(self) -> str:  # without the lock server's URL, which may have a password
+        return f"<WorkerTask {self.folder}>"
 
     def begin(self) -> None:
-        """A worker will do this from now on. Whoever finds the execution killed can see that the worker is there."""
-        with suppress(OSError, MachinableError):  # its first trial meets it again
+        """Leave a marker that this worker runs, for those who resume the execution after it was killed."""
+        with suppress(OSError, MachinableError):  # the first trial raises it again
             atexit.register(mark_worker(_opened(self.url), self.folder))
 
     def is_reached(self) -> bool:
-        """Whether the storage is reached from here, and not another one that lies at the same place of its host."""
+        """Return whether this process reaches the storage, and not another one at the same place of its own host."""
         if self.reach == "host":
             with suppress(Exception):
                 execution = _opened(self.url, create=False).read(layout.join(self.folder, layout.EXECUTION))
@@ -137,27 +150,27 @@ class WorkerTask(PortableWork):
         return self.reach == "anywhere"
 
     def moved(self, project: str, url: str | None) -> WorkerTask:
-        """The same where the project lies in another directory, and in another storage if one is given."""
+        """Return the same work for another directory of the project, and for another storage if a URL is given."""
         original = None if project == self.project else self.project
         return replace(self, project=project, original=original, url=self.url if url is None else url)
 
     def home(self, spec: TrialSpec) -> str:
-        """The folder that a trial writes."""
+        """Return the directory that a trial writes."""
         return layout.join(self.folder, layout.trial(spec.uid))
 
     def needs(self, spec: TrialSpec) -> list[str]:
-        """The folders that it reads besides: its requirements, and what it goes on from."""
+        """Return the directories that a trial reads: its requirements, and the attempt that it resumes."""
         return folders_needed(spec)
 
     def __call__(self, spec: TrialSpec) -> Outcome:
-        """How one attempt of the trial ended."""
+        """Run one attempt of a trial."""
         if self.original is not None:
             shipped[:] = [(self.project, self.original)]
         if self.function is not None:
-            spec = structs.replace(spec, definition=structs.replace(spec.definition, target=self.function.target))
+            spec = replace(spec, definition=replace(spec.definition, target=self.function.target))
         files = _opened(self.url)
-        if self.refuge:
-            files = FallbackFiles(files, self.refuge)
+        if self.fallback:
+            files = FallbackFiles(files, self.fallback)
         output = layout.join(self.folder, layout.output(spec.uid))
         with output_to(files, output):
             code = self._imported(spec)
@@ -176,10 +189,10 @@ class WorkerTask(PortableWork):
         return _stored(files, outcome)
 
     def _imported(self, spec: TrialSpec) -> Code | None:
-        """The code of the trial. What modules do when they are imported is not the trial's and is not put back."""
+        """Import the code of a trial, and keep what that does to the process: it is not undone after the trial."""
         code: Any = None
         before = len(sys.modules)
-        with suppress(Exception, SystemExit):  # `run` meets it again, and writes it down
+        with suppress(Exception, SystemExit):  # `run` raises it again, and records it
             with importing(self.project):
                 code = load_component(spec.target, self.project)
                 for child in spec.children if self.function is None else ():
@@ -192,39 +205,39 @@ class WorkerTask(PortableWork):
 
 
 def folders_needed(spec: TrialSpec) -> list[str]:
-    """The folders of a storage that a trial reads besides its own; an artifact in one that it reads nothing else of."""
-    found = [] if spec.resume_from is None else [spec.resume_from]
-    return list(dict.fromkeys(found + paths_required(spec.requires.values())))
+    """Return what a trial reads besides its own directory: directories, or single artifacts in them."""
+    resumed = [] if spec.resume_from is None else [spec.resume_from]
+    return list(dict.fromkeys(resumed + paths_required(spec.requires.values())))
 
 
 def paths_required(requirements: Iterable[Requirement]) -> list[str]:
-    """Where the results of requirements lie, as far as they are there: folders, or artifacts in them."""
-    found = []
+    """Return where the results of requirements are, where that is known: directories, or artifacts in them."""
+    paths = []
     for needed in requirements:
         if needed.place is not None:
             folder, _, uid = needed.place.rpartition("/")
             inside = layout.trial(uid) if needed.artifact is None else layout.artifact(uid, needed.artifact)
-            found.append(layout.join(folder, inside))
-    return found
+            paths.append(layout.join(folder, inside))
+    return paths
 
 
 def _stored(files: Files, outcome: Outcome) -> Outcome:
-    """How a trial ended, if what it wrote is in the storage: otherwise nobody can say that it has."""
+    """Return an outcome if the files of the trial are in the storage, otherwise that it was interrupted."""
     if files.flush_fallback():
         return outcome
     error = files.outage()
-    told = {"type": type(error).__name__, "message": str(error), "traceback": str(error)}
-    return structs.replace(outcome, state="interrupted", error=told)
+    facts = {"type": type(error).__name__, "message": str(error), "traceback": str(error)}
+    return replace(outcome, state="interrupted", error=facts)
 
 
 _open: dict[str, Files] = {}
 
 
 def _opened(url: str, create: bool | None = None) -> Files:
-    """The storage; a worker opens it once.
+    """Open a storage once per worker.
 
-    A directory is there since the execution began, and is not asked whether it can be written: what it does not take
-    at the moment is kept elsewhere.
+    A directory has existed since the execution began. It is not checked for write access, because the fallback takes
+    what it cannot take at the moment.
     """
     if create is None:
         create = "://" in url
@@ -235,44 +248,44 @@ def _opened(url: str, create: bool | None = None) -> Files:
 
 
 def _stored_trial(files: Files, place: str) -> Any:
-    """The trial at a place such as `OY1p1o/9c2EapVGXnPH`, which has finished.
+    """Return the trial at a place such as `OY1p1o/9c2EapVGXnPH`, which has finished.
 
-    Plan and ledger of its execution are not looked at: they may be long, and stay where the storage is.
+    The plan and the ledger of its execution are not read: they may be long, and workers may not reach them.
     """
-    from machinable.results.execution import trial_that_ended  # few trials look at what they require like people do
+    from machinable.results.execution import trial_that_ended  # few trials read their requirements as users do
 
     folder, _, uid = place.rpartition("/")
     try:
         row = loads(files.read(layout.join(folder, layout.trial_json(uid))))
     except (FileNotFoundError, NotADirectoryError):
-        raise NotStored(f"the trial {place} is not there any more", given=place) from None
+        raise NotStored(f"the trial {place} no longer exists", given=place) from None
     return trial_that_ended(files, folder, spec_from_data(row), {"event": "finished", "uid": uid})
 
 
-class Place(NamedTuple):
-    """Where workers find a function: what is there, below so many wrappers (1 if a decorator has replaced it)."""
+class ImportedFunction(Struct, frozen=True):
+    """Where workers import a function: below so many wrappers of the object at `target` (1 for a decorator)."""
 
     target: Target
     wrappers: int
 
 
-def check_importable(live: Mapping[Target, Any], function: Callable[..., Any] | None) -> Place | None:
-    """See that workers find the classes and functions of a task, or the function that runs in place of all.
+def check_importable(live: Mapping[Target, Any], function: Callable[..., Any] | None) -> ImportedFunction | None:
+    """Check that workers can import the classes and functions of a task, or the function that runs in place of all.
 
     Returns:
-        Where that function is.
+        Where they import that function.
 
     Raises:
-        Refused: something cannot be found; several are reported together.
+        Refused: Something cannot be imported; several errors are reported together.
     """
     if function is not None:
         target = Target(function.__module__, getattr(function, "__qualname__", repr(function)), "function")
-        return Place(target, importable(target, function))
+        return ImportedFunction(target, importable(target, function))
     errors: list[MachinableError] = []
     for target, code in live.items():
         try:
             if importable(target, code):
-                raise _refused(target, "a decorator has replaced it there", "Give what its decorator has made of it")
+                raise _refused(target, "a decorator has replaced it there", "Give the decorated object")
         except MachinableError as error:
             errors.append(error)
     SeveralErrors.raise_any(errors)
@@ -280,17 +293,17 @@ def check_importable(live: Mapping[Target, Any], function: Callable[..., Any] | 
 
 
 def importable(target: Target, code: Any) -> int:
-    """See that a worker finds a class or a function by its module and name.
+    """Check that a worker can import a class or a function by its module and name.
 
     Returns:
-        Below how many wrappers it is there.
+        The number of wrappers around it there.
 
     Raises:
-        Refused: it cannot be found so.
+        Refused: It cannot be imported.
     """
     if target.module == "__main__":
         file = getattr(sys.modules["__main__"], "__file__", None)
-        where = os.path.basename(file) if file else "what was typed"
+        where = os.path.basename(file) if file else "the interactive session"
         raise _refused(
             target,
             f"it is defined in {where}, which runs as __main__",
@@ -307,8 +320,8 @@ def importable(target: Target, code: Any) -> int:
     if found is None:
         raise _refused(
             target,
-            "there is nothing or something else at that place",
-            "Define it at the top of its module with `class` or `def`, and leave it its name",
+            "there is nothing or something else under that name",
+            "Define it at the top level of its module with `class` or `def`, and do not rebind its name",
         )
     if getattr(module, "__spec__", None) is None:
         raise _refused(target, "its module was not imported from a file", "Put it into a module of the project")

@@ -150,7 +150,7 @@ def test_idle_cores_are_told_with_how_to_use_them(slots: int, threads: int, ther
 
 def test_listeners_that_take_advice_are_told_about_idle_cores(project: World, monkeypatch: pytest.MonkeyPatch) -> None:
     project("components: [asks: ]\n", asks=ASKS)
-    monkeypatch.setattr("machinable.execution.execute.cores", lambda: 3)
+    monkeypatch.setattr("machinable.execution.run.cores", lambda: 3)
     told: list[str] = []
 
     class Listener(events.Listener):
