@@ -10,7 +10,7 @@ import pytest
 
 from machinable.component.base import Component
 from machinable.engines.base import WorkerError
-from machinable.execution.attempts import write_failure, write_end
+from machinable.execution.attempts import write_end, write_failure
 from machinable.storage.memory import MemoryFiles
 from machinable.trial.runner import run
 from tests.component.worlds import FOLDER, UID, spec

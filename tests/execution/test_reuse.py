@@ -108,9 +108,7 @@ def test_other_source_is_told_once_and_its_result_reused(here: Path, tmp_path: P
     pointer = find_pointer(DirectoryFiles(tmp_path / "s"), first.trials[0].identity)
     assert pointer is not None
     place = f"{first}/{first.trials[0].uid}"
-    assert notice.startswith(
-        f"reusing nums from {place}, which nums as of {pointer.source} computed; it is sha256:"
-    )
+    assert notice.startswith(f"reusing nums from {place}, which nums as of {pointer.source} computed; it is sha256:")
     assert notice.endswith(" now. To compute it again: rerun='nums'; to always do so: reuse='same-code'")
     assert "\n" not in notice
 

@@ -343,7 +343,8 @@ def test_code_that_workers_cannot_import_is_refused_before_anything_is_written(w
         "workers cannot import tests.execution.test_workers:"
         "test_code_that_workers_cannot_import_is_refused_before_anything_is_written.<locals>.Inner: "
         "there is nothing or something else under that name\n"
-        "  Define it at the top level of its module with `class` or `def`, and do not rebind its name; or use engine='local'."
+        "  Define it at the top level of its module with `class` or `def`, and do not rebind its name; "
+        "or use engine='local'."
     )
     assert not (tmp_path / "stored").exists()
 

@@ -416,8 +416,8 @@ def test_a_project_that_gives_other_trials_now_is_refused_rather_than_mixed(here
     assert str(caught.value).splitlines() == [
         "the project gives other trials than OY1p1o started with",
         f"  work {uid}: lr 0.1 → 0.5",
-        "  Bring it back to what it was (machinable restore OY1p1o DIR gives the former files), or give the task, then "
-        "that is what counts: execute(task, resume='OY1p1o').",
+        "  Restore the project (machinable restore OY1p1o DIR writes the files as they were), or give the task, which then "
+        "replaces the stored one: execute(task, resume='OY1p1o').",
     ]
     assert {path: path.read_bytes() for path in storage.rglob("*") if path.is_file()} == before
 
@@ -471,11 +471,11 @@ def test_a_trial_that_runs_on_another_host_is_refused(here: Path, tmp_path: Path
         ("OY1p1x", {}, errors.NotStored, "Did you mean 'OY1p1o'?"),
         ("OY1p1o-2", {}, errors.NotStored, "Did you mean 'OY1p1o'?"),
         ("nothing", {}, errors.InvalidValue, "'nothing' is not an execution id"),
-        (5, {}, errors.InvalidType, "resume takes the id of an execution, not 5"),
-        ("OY1p1o", {"storage": None}, errors.InvalidValue, "without the storage that it lies in"),
+        (5, {}, errors.InvalidType, "resume is 5"),
+        ("OY1p1o", {"storage": None}, errors.InvalidValue, "cannot resume OY1p1o without its storage"),
         ("OY1p1o", {"seed": 3}, errors.InvalidValue, "Leave out the seed."),
         ("OY1p1o", {"storage": "nowhere"}, errors.StorageUnavailable, "there is no storage at"),
-        ("OY1p1o", {"task": ["work", "work"]}, errors.InvalidValue, "not with a list"),
+        ("OY1p1o", {"task": ["work", "work"]}, errors.InvalidValue, "resume takes one task, not a list"),
         ("OY1p1o", {"rerun": "wrok"}, errors.UnknownName, "Did you mean 'work'?"),
         ("OY1p1o", {"engine": "lokal"}, errors.UnknownName, "Did you mean 'local'?"),
     ],
@@ -535,7 +535,7 @@ def test_changed_code_is_reported_and_stored(here: Path, tmp_path: Path) -> None
     ml.execute(task(2), str(storage), "OY1p1o", on_failure="continue")
     (here / "extra.py").write_text("x = 1\n")
 
-    with pytest.warns(UserWarning, match="the code of OY1p1o has changed since it began"):
+    with pytest.warns(UserWarning, match="the code of OY1p1o has changed since it started"):
         ml.execute(storage=str(storage), resume="OY1p1o")
 
     folder = storage / "OY1p1o"

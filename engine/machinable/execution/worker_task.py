@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -60,7 +61,7 @@ class InProcessTask:
         files: Files,
         folder: str,
         project: str,
-        live: Mapping[Target, Any],
+        live: Mapping[Target, Any] = MappingProxyType({}),
         function: Callable[..., Any] | None = None,
         capture: Literal["tee", "keep"] | None = "tee",
         on_progress: OnProgress | None = None,
