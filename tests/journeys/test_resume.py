@@ -416,8 +416,8 @@ def test_a_project_that_gives_other_trials_now_is_refused_rather_than_mixed(here
     assert str(caught.value).splitlines() == [
         "the project gives other trials than OY1p1o started with",
         f"  work {uid}: lr 0.1 → 0.5",
-        "  Restore the project (machinable restore OY1p1o DIR writes the files as they were), or give the task, which then "
-        "replaces the stored one: execute(task, resume='OY1p1o').",
+        "  Restore the project (machinable restore OY1p1o DIR writes the files as they were), or give the task, which "
+        "then replaces the stored one: execute(task, resume='OY1p1o').",
     ]
     assert {path: path.read_bytes() for path in storage.rglob("*") if path.is_file()} == before
 
