@@ -347,7 +347,7 @@ def _progress_listener(listeners: tuple[Listener, ...]) -> OnProgress | None:
 
 def _code_to_ship(checked: Checked, run: Run) -> bytes:
     """Return the code that workers on other hosts import: the backup, or what a backup would have in it."""
-    from machinable.storage.archive import LARGEST  # 5 ms, and few hosts are others
+    from machinable.storage.archive import SIZE_LIMIT  # 5 ms, and few hosts are others
 
     backup = checked.options.storage.code_backup
     if checked.stored is None and backup is not None:
@@ -358,7 +358,7 @@ def _code_to_ship(checked: Checked, run: Run) -> bytes:
         run.plan.project,
         exclude=[here] if here else [],
         ignore=backup.ignore if backup is not None else (),
-        limit=backup.limit if backup is not None else LARGEST,
+        limit=backup.limit if backup is not None else SIZE_LIMIT,
         look_for_secrets=False,
     )
     return archive.getvalue()
