@@ -113,7 +113,7 @@ def prepare(task: Task | None, options: Options) -> Checked:
         seed = stored.id
         task = stored_task(stored) if task is None else task
     assert task is not None
-    live = live_code(task.wish)
+    live = live_code(task.request)
     plan = task.plan(options.project, seed)
     if not len(plan):
         raise InvalidValue("the task has no trials", given=repr(task), todo="Add one: .component(name).")
