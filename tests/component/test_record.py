@@ -18,8 +18,8 @@ from tests.component.worlds import World
 TIMES = ["_timestamp", "_seconds_taken", "_total_seconds_taken"]
 
 
-class CachedExecution:
-    """Rows in a list, which can refuse."""
+class Rows:
+    """Rows in a list, which can be made to fail."""
 
     def __init__(self) -> None:
         self.rows: list[Any] = []
@@ -50,16 +50,16 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 
 @pytest.fixture
-def kept() -> dict[str, CachedExecution]:
+def kept() -> dict[str, Rows]:
     return {}
 
 
 @pytest.fixture
-def record(kept: dict[str, CachedExecution], time: Time) -> Record:
-    return Record(lambda scope: kept.setdefault(scope, CachedExecution()), Clock())
+def record(kept: dict[str, Rows], time: Time) -> Record:
+    return Record(lambda scope: kept.setdefault(scope, Rows()), Clock())
 
 
-def test_a_row_has_its_columns_then_the_times(record: Record, kept: dict[str, CachedExecution], time: Time) -> None:
+def test_a_row_has_its_columns_then_the_times(record: Record, kept: dict[str, Rows], time: Time) -> None:
     time.now += 2
     record.update({"b": 2}, a=1)
     first = record.save()
@@ -84,7 +84,7 @@ def test_a_row_has_its_columns_then_the_times(record: Record, kept: dict[str, Ca
 
 def test_the_first_row_is_timed_from_the_phase_and_the_rest_from_the_same_beginning(time: Time) -> None:
     clock = Clock()
-    record = Record(lambda scope: CachedExecution(), clock)
+    record = Record(lambda scope: Rows(), clock)
     time.now += 5
     clock.begin()
     time.now += 1
@@ -96,7 +96,7 @@ def test_the_first_row_is_timed_from_the_phase_and_the_rest_from_the_same_beginn
     assert record.save() == {"x": 2, "_timestamp": 1769850902.125, "_seconds_taken": 1.0, "_total_seconds_taken": 2.0}
 
 
-def test_an_empty_row_is_stored_only_if_forced(record: Record, kept: dict[str, CachedExecution]) -> None:
+def test_an_empty_row_is_stored_only_if_forced(record: Record, kept: dict[str, Rows]) -> None:
     assert record.save() is None
     assert kept == {}
     record["x"] = 1
@@ -162,7 +162,7 @@ def test_columns_that_are_written_by_save_cannot_be_set(record: Record) -> None:
         record["_timestamp"] = 1
 
 
-def test_a_row_that_could_not_be_stored_is_still_there(record: Record, kept: dict[str, CachedExecution]) -> None:
+def test_a_row_that_could_not_be_stored_is_still_there(record: Record, kept: dict[str, Rows]) -> None:
     record["x"] = 1
     record.save()
     kept["default"].refuses = True
@@ -175,7 +175,7 @@ def test_a_row_that_could_not_be_stored_is_still_there(record: Record, kept: dic
     assert [row["x"] for row in kept["default"].rows] == [1, 2]
 
 
-def test_scopes_are_records_of_their_own(record: Record, kept: dict[str, CachedExecution]) -> None:
+def test_scopes_are_records_of_their_own(record: Record, kept: dict[str, Rows]) -> None:
     validation = record.scope("validation")
     validation["x"] = 1
     record["x"] = 2

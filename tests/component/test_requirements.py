@@ -324,7 +324,7 @@ def test_nothing_at_all_to_read_is_told() -> None:
 def test_a_result_that_is_gone_or_not_there_yet_is_told() -> None:
     files = MemoryFiles()
     gone = Requirement("data", "gone", "i", place=f"{FOLDER}/gone")
-    assert "is not there any more" in refusal(files, lambda c: c.requires.d.config, {"d": gone}, NotStored)
+    assert "no longer exists" in refusal(files, lambda c: c.requires.d.config, {"d": gone}, NotStored)
     waiting = Requirement("data", "waiting", "i")
     assert "has no result yet" in refusal(files, lambda c: c.requires.d.read("x.json"), {"d": waiting}, NotAvailable)
 

@@ -63,7 +63,7 @@ def speaking(body: Any) -> type[Component]:
 @pytest.mark.parametrize(
     ("body", "kind", "words"),
     [
-        (lambda submission: None, TypeError, "on_submit of Speaking is no class method"),
+        (lambda submission: None, TypeError, "on_submit of Speaking is not a class method"),
         (classmethod(lambda cls, submission: 1 / 0), ValueError, "on_submit of Speaking raised ZeroDivisionError"),
         (classmethod(lambda cls, s: s.environment.update({"A=B": "x"})), ValueError, "'A=B' cannot be the name"),
         (classmethod(lambda cls, s: s.environment.update({"A": [1]})), TypeError, "the variable A is text, not list"),

@@ -1,4 +1,4 @@
-"""Methods that are computed once: `@ml.cached("terms.npy")`."""
+"""Compute methods once: `@ml.cached("terms.npy")`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ _R = TypeVar("_R")
 def cached(
     name: str, *, save: Callable[[Any, str], Any] | None = None, load: Callable[[str], Any] | None = None
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Let a method of a component or mixin run once, and keep what it returns in the storage.
+    """Run a method of a component or mixin once and store what it returns.
 
-    Every later call, in whatever trial, process or execution of that storage, gives the kept value, if the component,
-    its configuration and all else of its identity but the seed are the same, and the arguments of the method. Who
-    calls it while another computes it waits. What the method says is not looked at: rename it when it changes.
+    Every later call, in any trial, process or execution of that storage, returns the stored value if the arguments
+    and the identity of the component except its seed are the same. A call waits while another trial computes the
+    value. The code of the method is not compared: rename the method when it changes.
 
     Args:
-        name: what the value is stored as; its extension says how, see `Store.write`.
-        save, load: for a model, as in `Store.write`.
+        name: the name of the stored value; its extension is the format, see `Store.write`.
+        save: writes a model, as in `Store.write`.
+        load: reads a model, as in `Store.write`.
 
     Raises:
         BadName: the name has no known extension or leaves its folder.
@@ -78,7 +79,7 @@ def cached(
 
 
 def content_of(component: Component) -> Plain:
-    """What decides a component but for its seed. A child lives in its node, so what decides that counts, too."""
+    """Return the identity of a component without its seed; that of a child includes its node."""
     part: Part = component.__dict__["__machinable__"]
     spec = part.spec
     if component.node is None:
@@ -87,7 +88,7 @@ def content_of(component: Component) -> Plain:
 
 
 def _arguments(parameters: Signature, label: str, args: Any, kwargs: Any) -> Plain:
-    """The arguments by name, with defaults: two ways to write one call are one."""
+    """Return the arguments by name, with defaults, so that two ways to write one call are equal."""
     bound = parameters.bind(*args, **kwargs)
     bound.apply_defaults()
     _, *pairs = bound.arguments.items()

@@ -1,4 +1,4 @@
-"""A folder of a trial as a directory of this host, for libraries that insist on a path."""
+"""A folder of a trial as a local directory, for libraries that need a path."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["LocalFolder"]
 
 
 class LocalFolder:
-    """A folder of a storage; on a storage without local paths a temporary copy of it, which `sync` brings home.
+    """A folder of a storage; for a remote storage a temporary copy, whose changes `sync` stores.
 
     Attributes:
-        digests: of the files that `sync` has stored, with their sizes.
+        digests: digest and size of the files that `sync` has stored, by name.
     """
 
     def __init__(self, files: Files, path: str) -> None:
@@ -29,11 +29,11 @@ class LocalFolder:
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody was given the directory, and may have changed what is in it."""
+        """Whether the directory was handed out, so that any file in it may have changed."""
         return self._local is not None
 
     def open(self) -> str:
-        """The directory; it is made if it is not there."""
+        """Return the directory; create it if it does not exist."""
         if self._local is None:
             local = self._files.local_path(self._path)
             if local is not None:
@@ -49,20 +49,20 @@ class LocalFolder:
         return self._local
 
     def wrote(self, name: str, data: bytes) -> None:
-        """Tell that a file was written to the storage, so that an open copy has it too."""
+        """Add a file that was written to the storage to an open copy."""
         self.digests.pop(name, None)
         if self._is_copy and self._local is not None:
             self._fetch(self._local, name, data)
 
     def removed(self, name: str) -> None:
-        """Tell that a file was removed from the storage, so that an open copy has it no more."""
+        """Remove a file that was removed from the storage from an open copy."""
         self.digests.pop(name, None)
         if self._is_copy and self._local is not None and self._seen.pop(name, None) is not None:
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(self._local, name))
 
     def has(self, name: str) -> bool:
-        """True if a copy has had a file of that name when it was last synchronised."""
+        """Return whether a copy had a file of that name when it was last synchronized."""
         return name in self._seen
 
     def _fetch(self, local: str, name: str, data: bytes) -> None:
@@ -73,7 +73,7 @@ class LocalFolder:
         self._seen[name] = _state(place)
 
     def sync(self) -> list[str]:
-        """Store what was changed in a copy since the last time. Gives the names of what was removed from it."""
+        """Store the changes of a copy since the last call; return the names of the files that were removed."""
         if not self._is_copy or self._local is None:
             return []
         here = {}
@@ -99,7 +99,7 @@ class LocalFolder:
         return removed
 
     def close(self) -> None:
-        """Store what was changed and remove the copy; a directory that stayed empty is removed too."""
+        """Store changes and remove the copy; remove a directory that stayed empty too."""
         if self._local is None:
             return
         local, is_copy = self._local, self._is_copy

@@ -1,4 +1,4 @@
-"""Mixins in action: `self._name_` calls the methods of a mixin class with the component as `self`."""
+"""Bind mixins to components: `self._name_` calls the methods of a mixin class with the component as `self`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _NOTHING: Any = object()
 class Binding:
     """A mixin class bound to a component.
 
-    Methods and properties get the component as `self`, class methods the mixin class; what else is in the class is
-    given as it is. Assignments land on the component.
+    Methods and properties get the component as `self`, class methods the mixin class; other members are returned
+    unchanged. Assignments set attributes of the component.
     """
 
     __slots__ = ("__class", "__component")
@@ -73,7 +73,7 @@ def _member(mixin: type, name: str) -> Any:
 
 @contextmanager
 def _active(binding: Binding, component: Component) -> Iterator[None]:
-    """`component.__mixin__` is the binding meanwhile, and what it was before afterwards."""
+    """Set `component.__mixin__` to the binding within the block."""
     before = component.__dict__.get("__mixin__", _NOTHING)
     component.__dict__["__mixin__"] = binding
     try:
@@ -109,7 +109,7 @@ def _called(
 
 
 def _driven(generator: Generator[Any, Any, Any], binding: Binding, component: Component) -> Generator[Any, Any, Any]:
-    """The generator, with the mixin active whenever its own code runs, and only then."""
+    """Drive a generator, with the mixin active only while its code runs."""
     step, value = generator.send, None
     try:
         while True:

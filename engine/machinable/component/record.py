@@ -5,28 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter, time
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from machinable.errors import InvalidType, InvalidValue, MissingAttribute, did_you_mean, near_names
 from machinable.serialization import Plain, as_plain
 
-__all__ = ["Clock", "Record", "Restored", "Rows"]
+if TYPE_CHECKING:
+    from machinable.storage.streams import RowWriter
+
+__all__ = ["Clock", "Record", "Restored"]
 
 _SCALARS = frozenset({float, int, str, bool, type(None)})
 _OWN_COLUMNS = frozenset({"_iteration", "_timestamp", "_seconds_taken", "_total_seconds_taken"})
 _SHORTEST = 1e-9  # seconds: a time of 0 makes rates infinite
-PAUSE = 0.1  # seconds between two rows that are told; nobody looks more often
-
-
-class Rows(Protocol):
-    """Where rows are stored."""
-
-    def append(self, row: Mapping[str, Plain]) -> None: ...
-    def close(self) -> None: ...
+REPORT_INTERVAL = 0.1  # seconds between two reported rows; displays refresh less often
 
 
 class Clock:
-    """When the current phase of a trial began, on `time.perf_counter`."""
+    """The beginning of the current phase of a trial, on `time.perf_counter`."""
 
     __slots__ = ("beginning",)
 
@@ -34,12 +32,12 @@ class Clock:
         self.beginning = perf_counter()
 
     def begin(self) -> None:
-        """From now on, first rows are timed from now."""
+        """Start the phase now: the first row of a scope is timed from here."""
         self.beginning = perf_counter()
 
 
-class Restored(NamedTuple):
-    """What a scope has from a former attempt: how many rows, how many seconds they took, and the last of them."""
+class Restored(Struct, frozen=True):
+    """The rows that a scope has from a previous attempt: their number, their seconds and the last one."""
 
     rows: int = 0
     seconds: float = 0.0
@@ -47,7 +45,7 @@ class Restored(NamedTuple):
 
     @classmethod
     def of(cls, rows: Sequence[dict[str, Plain]]) -> Restored:
-        """That of these rows."""
+        """Summarize these rows."""
         return cls(len(rows), rows[-1]["_total_seconds_taken"], rows[-1]) if rows else cls()
 
 
@@ -55,39 +53,42 @@ _NOTHING = Restored()
 
 
 class Record:
-    """The row that is being filled, of one scope.
+    """The row of one scope that is being filled.
 
     Args:
-        open_rows: opens the rows of a scope for writing. clock: when times begin. scope: the name of this scope.
-        restored: what scopes have already.
-        tell: is given the numbers and texts of rows that are saved in this scope; not of each if they come too fast.
+        open_rows: opens the rows of a scope for writing.
+        clock: the beginning of the current phase.
+        scope: the name of this scope.
+        restored: what scopes have from a previous attempt.
+        on_row: receives the numbers and texts of saved rows of this scope, at most one row per `REPORT_INTERVAL`.
     """
 
     def __init__(
         self,
-        open_rows: Callable[[str], Rows],
+        open_rows: Callable[[str], RowWriter],
         clock: Clock,
         scope: str = "default",
         restored: Mapping[str, Restored] = MappingProxyType({}),
-        tell: Callable[[dict[str, Plain]], None] | None = None,
+        on_row: Callable[[dict[str, Plain]], None] | None = None,
     ) -> None:
-        self._tell = tell
-        self._tell_from = 0.0
+        self._on_row = on_row
+        self._next_report = 0.0
         self._open_rows = open_rows
         self._clock = clock
         self._scope = scope
         self._scopes: dict[str, Record] = {scope: self}
-        self._rows: Rows | None = None
+        self._rows: RowWriter | None = None
         self._row: dict[str, Plain] = {}
         self._restored = restored
-        self._count, self._earlier, self.last = restored.get(scope, _NOTHING)
+        earlier = restored.get(scope, _NOTHING)
+        self._count, self._earlier, self.last = earlier.rows, earlier.seconds, earlier.last
         self._has_begun = False
         self._beginning = 0.0
         self._previous = 0.0
 
     def __setitem__(self, column: str, value: Any) -> None:
         if type(value) in _SCALARS and type(column) is str and column[:1] != "_":
-            self._row[column] = value  # the way of nearly all values, without a call
+            self._row[column] = value  # nearly all values, without a call
         else:
             self._row[column] = _checked(column, value)
 
@@ -123,7 +124,7 @@ class Record:
         return f"<record {self._scope}: {self._row!r}>"
 
     def update(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), **more: Any) -> None:
-        """Fill several columns. If one of the values is refused, none is set."""
+        """Fill several columns; if one of the values is refused, none."""
         filled = dict(values, **more)
         for column, value in filled.items():
             if type(value) not in _SCALARS or type(column) is not str or column[:1] == "_":
@@ -131,10 +132,11 @@ class Record:
         self._row.update(filled)
 
     def save(self, echo: bool = False, force: bool = False) -> dict[str, Plain] | None:
-        """Store the row and begin the next.
+        """Store the row and begin the next one.
 
         Args:
-            echo: print it. force: store it though it is empty.
+            echo: print it as well.
+            force: store it even if it is empty.
 
         Returns:
             The row with its times, or None if there was nothing to store.
@@ -171,15 +173,15 @@ class Record:
         self._previous = now
         self._row = {}
         self.last = row
-        if self._tell is not None and now >= self._tell_from:
-            self._tell_from = now + PAUSE
-            self._tell({column: value for column, value in row.items() if type(value) in _SCALARS})
+        if self._on_row is not None and now >= self._next_report:
+            self._next_report = now + REPORT_INTERVAL
+            self._on_row({column: value for column, value in row.items() if type(value) in _SCALARS})
         if echo:
             print(" ".join(f"{column}={value}" for column, value in row.items()))
         return row.copy()
 
     def scope(self, name: str) -> Record:
-        """The record of that name; its rows are separate from all others."""
+        """Return the record of that name, whose rows are separate from all others."""
         if not isinstance(name, str):
             raise InvalidType(
                 f"{name!r} is not the name of a scope", given=name, todo="A scope has a text as its name."
@@ -192,10 +194,10 @@ class Record:
         return self._scopes[name]
 
     def timing(self, mode: str = "iteration") -> float:
-        """Seconds, never 0.
+        """Return a time in seconds, never 0.
 
         Args:
-            mode: "iteration": since the previous row; "total": since the beginning; "avg": per row.
+            mode: "iteration" (since the previous row), "total" (since the beginning) or "avg" (per row).
 
         Raises:
             InvalidValue: another mode.
@@ -221,11 +223,11 @@ class Record:
         return max(seconds, _SHORTEST)
 
     def unsaved(self) -> list[str]:
-        """The scopes with a row that was not saved."""
+        """Return the scopes with a row that was not saved."""
         return [name for name, record in self._scopes.items() if record._row]
 
     def counts(self) -> dict[str, int]:
-        """How many rows each scope has."""
+        """Return the number of rows of each scope."""
         counts = {name: there.rows for name, there in self._restored.items()}
         counts.update({name: record._count for name, record in self._scopes.items()})
         return {name: count for name, count in counts.items() if count}
@@ -238,10 +240,12 @@ class Record:
 
 
 def _checked(column: object, value: Any) -> Plain:
-    """The value as plain data.
+    """Return the value as plain data.
 
     Raises:
-        WrongType: it is not plain; the message names the column. InvalidType, InvalidValue: this is no column.
+        WrongType: it is not plain; the message names the column.
+        InvalidType: the column is not text.
+        InvalidValue: the column is reserved.
     """
     if type(column) is not str:
         raise InvalidType(f"{column!r} is not the name of a column", given=column, todo="Columns have texts as names.")

@@ -1,12 +1,12 @@
-"""What a trial requires: `self.requires.data.read("x.npy")` is an artifact of another trial that has finished."""
+"""Read the results that a trial requires: `self.requires.data.read("x.npy")` is an artifact of a finished trial."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
-from machinable.component.base import Component
+from machinable.component.base import Component, TrialContext
 from machinable.config.config import Config
 from machinable.errors import (
     InvalidType,
@@ -29,26 +29,16 @@ from machinable.storage.hashing import digest, tree_digest
 __all__ = ["Required", "Requires"]
 
 
-class Around(Protocol):
-    """What the trial that requires something lends."""
-
-    def stored_trial(self, place: str) -> Any:
-        """The trial at that place, with its rows, for people."""
-
-    def instance(self, required: Required) -> Component:
-        """A component as it was in its trial, with its configuration, created in this process."""
-
-
 class Requires(Mapping[str, "Required"]):
     """The requirements of a trial by name, as items and as attributes.
 
     Attributes:
-        inputs: the digests of what has been read of each, by name.
+        inputs: the digests of what was read of each requirement, by its name.
     """
 
-    def __init__(self, requirements: Mapping[str, Requirement], files: Files, around: Around) -> None:
+    def __init__(self, requirements: Mapping[str, Requirement], files: Files, context: TrialContext) -> None:
         self.inputs: dict[str, dict[str, str]] = {}
-        self._around = around
+        self._context = context
         self._files = files
         self._requirements = requirements
         self._opened: dict[str, Required] = {}
@@ -67,7 +57,7 @@ class Requires(Mapping[str, "Required"]):
                     else f"Required: {', '.join(self._requirements) or 'nothing at all'}",
                 )
             read = self.inputs.setdefault(name, {})
-            found = Required(name, self._requirements[name], self._files, self._around, read)
+            found = Required(name, self._requirements[name], self._files, self._context, read)
             self._opened[name] = found
         return found
 
@@ -87,18 +77,23 @@ class Requires(Mapping[str, "Required"]):
 
 
 class Required:
-    """The finished outputs of one requirement.
+    """The results of one requirement.
 
     Args:
-        name: what the trial calls it. requirement: which it is. files: the storage. around: the trial that reads it.
-        read: takes the digests of what is read, by name.
+        name: its name in the trial.
+        requirement: the requirement.
+        files: the storage.
+        context: the context of the trial that reads it.
+        read: receives the digests of what is read, by name.
     """
 
-    def __init__(self, name: str, requirement: Requirement, files: Files, around: Around, read: dict[str, str]) -> None:
+    def __init__(
+        self, name: str, requirement: Requirement, files: Files, context: TrialContext, read: dict[str, str]
+    ) -> None:
         self.name = name
         self.requirement = requirement
         self.files = files
-        self._around = around
+        self._context = context
         self._read = read
         self._is_loaded = False
 
@@ -107,7 +102,7 @@ class Required:
 
     @property
     def label(self) -> str:
-        """How messages call it."""
+        """The name in messages."""
         return f"the requirement {self.name!r} ({self.requirement.component}, {self.requirement.place})"
 
     @cached_property
@@ -133,27 +128,29 @@ class Required:
             return loads(self.files.read(layout.join(self.folder, name)))  # type: ignore[no-any-return]
         except (FileNotFoundError, NotADirectoryError):
             raise NotStored(
-                f"{self.label} is not there any more",
+                f"{self.label} no longer exists",
                 given=self.requirement.place,
                 todo=f"Execute it again: rerun={self.requirement.component!r}.",
             ) from None
 
     @cached_property
     def _artifacts(self) -> Artifacts:
-        # Whoever writes into the storage of this execution is trusted with it.
+        # An execution trusts its storage.
         return Artifacts(self.files, layout.join(self.folder, layout.ARTIFACTS), self.label, trust=True)
 
-    # what it has written
+    # artifacts
 
     def read(self, name: str | None = None, *, load: Callable[[str], Any] | None = None) -> Any:
-        """An artifact as it was written.
+        """Return an artifact as it was written.
 
         Args:
-            name: None: the only one. load: what reads a model (`.zip`); by default what was named when it was written.
+            name: its name; None: the only one.
+            load: reads a model (`.zip`); default: the function that was named when it was written.
 
         Raises:
-            MissingArtifact: there is none of that name, or no single one. BadName: there can be none of that name.
-            NotAvailable: another artifact is all that is depended on.
+            MissingArtifact: there is none of that name, or there are several and no name was given.
+            BadName: the name is not one of an artifact.
+            NotAvailable: the trial depends on another artifact only.
         """
         name = self._only() if name is None else self._allowed(name)
         check_name(name)
@@ -162,7 +159,7 @@ class Required:
         return _load(name, content, trust=True, load=load)
 
     def names(self) -> list[str]:
-        """The names of its artifacts, sorted."""
+        """Return the names of its artifacts, sorted."""
         return self._artifacts.names()
 
     def _only(self) -> str:
@@ -196,14 +193,18 @@ class Required:
             )
 
     def frame(self, name: str | None = None, columns: Sequence[str] | None = None) -> Any:
-        """A table as a pandas DataFrame.
+        """Return a table as a pandas DataFrame.
 
         Args:
-            name: of the artifact; None: the only one. columns: exactly these, in this order; None: all.
+            name: the name of the artifact; None: the only one.
+            columns: exactly these columns, in this order; None: all.
 
         Raises:
-            MissingArtifact, BadName, NotAvailable: as `read`. WrongKind: it is no table, or lacks a column.
-            InvalidType: the columns are no list.
+            MissingArtifact: as for `read`.
+            BadName: as for `read`.
+            NotAvailable: as for `read`; or pandas is not installed.
+            WrongKind: it is not a table, or lacks a column.
+            InvalidType: the columns are not a list.
         """
         if isinstance(columns, str):
             raise InvalidType(
@@ -240,12 +241,17 @@ class Required:
         return data[list(columns)]
 
     def path(self, name: str | None = None) -> str:
-        """A path on this host with an artifact, or with a directory of them for a name that ends in `/`.
+        """Return a local path of an artifact, or of a directory of artifacts for a name that ends in `/`.
 
-        From a storage elsewhere it is fetched, once in a trial. Do not change what is there.
+        It is fetched from a remote storage once in a trial. Do not change it.
+
+        Args:
+            name: the name of the artifact; None: the only one.
 
         Raises:
-            MissingArtifact, BadName, NotAvailable: as `read`.
+            MissingArtifact: as for `read`.
+            BadName: as for `read`.
+            NotAvailable: as for `read`.
         """
         name = self._only() if name is None else self._allowed(name)
         place = self._artifacts.local_path(name)
@@ -256,36 +262,36 @@ class Required:
                 self._read[one] = said["digest"] if said else digest(self._artifacts.content(one))
         return place
 
-    # what it is
+    # its trial
 
     @property
     def config(self) -> Config:
-        """Its configuration, as it was stored."""
+        """The stored configuration of its trial."""
         return Config(self.description["config"])
 
     @property
     def trial(self) -> Any:
-        """The stored trial; what is read through it is not noted as an input."""
+        """The stored trial; what is read through it is not recorded as an input."""
         self._whole("trial")
-        return self._around.stored_trial(f"{self.requirement.place}")
+        return self._context.stored_trial(f"{self.requirement.place}")
 
     @property
     def records(self) -> Any:
-        """The rows that it has saved; `records("validation")` are those of another scope."""
+        """The rows of its trial; `records("validation")` are those of another scope."""
         self._whole("records")
-        return self._around.stored_trial(f"{self.requirement.place}").records
+        return self._context.stored_trial(f"{self.requirement.place}").records
 
-    # what it was
+    # its component
 
     @cached_property
     def _instance(self) -> Component:
-        return self._around.instance(self)
+        return self._context.required_component(self)
 
     @property
     def component(self) -> Any:
-        """The component itself, in this process: created with the same configuration, then after `on_load()`.
+        """The component, created in this process with the same configuration, after `on_load()`.
 
-        By default that restores its last checkpoint. There is one for each requirement of a trial.
+        By default `on_load` restores its last checkpoint. Each requirement of a trial has one component.
         """
         self._whole("component")
         if not self._is_loaded:
@@ -294,12 +300,12 @@ class Required:
         return self._instance
 
     def load_into(self, into: Any) -> Any:
-        """Let the component bring its trained state into an object that is not its own: `on_load(into=…)`."""
+        """Let the component load its state into another object: `on_load(into=…)`."""
         self._whole("component")
         return self._instance.on_load(into=into)
 
     def last_checkpoint(self) -> str | None:
-        """A path on this host with the last checkpoint that the component has saved, None if there is none."""
+        """Return a local path of the last checkpoint that the component saved, None if there is none."""
         saved = (self.status.get("at_checkpoint") or {}).get("saved") or {}
         name = saved["node"]["name"] if "node" in saved else self.status.get("checkpoint")
         if name is None or name.partition("/")[0] != layout.CHECKPOINTS:

@@ -1,4 +1,4 @@
-"""What trials share through their storage, one at a time: directories, and values that are computed once."""
+"""Share data between trials through their storage: directories, one trial at a time, and values computed once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["SharedData", "SharedDirectory"]
 
 
 class SharedDirectory(str):
-    """The path of a directory that is ours until the trial ends, or until the end of a `with` block."""
+    """The path of a directory that is locked until the trial ends, or until the end of a `with` block."""
 
     __slots__ = ("_end",)
     _end: Callable[[], None]
@@ -42,12 +42,16 @@ class SharedDirectory(str):
 
 
 class SharedData:
-    """What one trial shares with others.
+    """The data that one trial shares with others.
 
     Args:
-        spec: the trial. files, folder: the storage, and the folder of the execution.
-        config: gives the configuration as it is stored. log: gives the trial's logger.
-        server: of locks; None: they lie in the storage. lease: see `open_locks`.
+        spec: the trial.
+        files: the storage.
+        folder: the folder of the execution in it.
+        config: returns the configuration as it is stored.
+        log: returns the trial's logger.
+        server: the server of locks; None: locks are files of the storage.
+        lease: see `open_locks`.
     """
 
     def __init__(
@@ -70,7 +74,12 @@ class SharedData:
         self._directories: dict[str, tuple[SharedDirectory, LocalFolder, Lease]] = {}
 
     def directory(self, name: str, keys: Sequence[str]) -> SharedDirectory:
-        """The directory for these values of the configuration, as soon as no other trial has it."""
+        """Return the directory for these values of the configuration, as soon as no other trial has it.
+
+        Args:
+            name: the name of the directory.
+            keys: keys of the configuration, dotted.
+        """
         if isinstance(keys, str):
             raise InvalidType(f"keys is the text {keys!r}", given=keys, todo=f"Give a list: keys=[{keys!r}].")
         config = self._config()
@@ -92,19 +101,19 @@ class SharedData:
             except BaseException:
                 lease.release()
                 raise
-            self._directories[key] = SharedDirectory(path, lambda: self._give_back(key)), folder, lease
+            self._directories[key] = SharedDirectory(path, lambda: self._release(key)), folder, lease
         return self._directories[key][0]
 
-    def _give_back(self, key: str) -> None:
-        if key not in self._directories:  # it was given back by another block
+    def _release(self, key: str) -> None:
+        if key not in self._directories:  # another block has released it
             return
         path, folder, lease = self._directories.pop(key)
         try:
             if self._files.local_path("") is None and not lease.is_held:
                 raise StorageError(
-                    f"what was changed in the shared directory {str(path)!r} was not stored: the trial could not say "
-                    "for too long that it is still there, so another one may have it",
-                    todo="It is still in that directory. Set a longer time: `execution: {lease: 300}`.",
+                    f"the changes in the shared directory {str(path)!r} were not stored: the lease was not renewed in "
+                    "time, so another trial may have it",
+                    todo="They are still in that directory. Set a longer lease: `execution: {lease: 300}`.",
                 )
             folder.close()
         finally:
@@ -118,11 +127,14 @@ class SharedData:
         compute: Callable[[], bytes],
         loader: Callable[[str], Any] | None = None,
     ) -> Any:
-        """What is stored for a key, computed by the first who wants it.
+        """Return the value that is stored for a key; compute it if there is none.
 
         Args:
-            key: what decides the value. name: of the artifact. what: is computed, for the log.
-            compute: gives the content of the file. loader: reads a model.
+            key: everything that decides the value.
+            name: the name of the artifact.
+            what: a description for the log.
+            compute: returns the content of the file.
+            loader: reads a model.
         """
         digest = _key({"kind": "cached", "key": key})
         path = layout.cached(digest, name)
@@ -133,11 +145,11 @@ class SharedData:
                 content = self._files.read(path)
             else:
                 with lease:
-                    content = self._read(path)  # somebody else may have been quicker
+                    content = self._read(path)  # another trial may have been faster
                     if content is None:
                         content = compute()
                         self._files.write(path, content)
-        # Whoever writes into a storage is trusted by its executions.
+        # Executions trust their storage.
         return load(name, content, trust=True, load=loader)
 
     def _read(self, path: str) -> bytes | None:
@@ -157,13 +169,13 @@ class SharedData:
         return self._locks.wait(layout.lease(key), self._holder, unless, waiting)
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Release all directories."""
         try:
             errors = []
             for key in list(self._directories):
                 try:
-                    self._give_back(key)
-                except Exception as error:  # the others are given back all the same
+                    self._release(key)
+                except Exception as error:  # release the others all the same
                     errors.append(error)
             if errors:
                 raise errors[0]
@@ -194,7 +206,7 @@ def _value(config: Mapping[str, Plain], path: str) -> Plain:
 
 
 def _comparable(value: Plain) -> Plain:
-    """1 and 1.0 are one value, in whatever way they were written."""
+    """Return the value with whole floats as integers: 1 and 1.0 are one value."""
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         return int(value)
     if isinstance(value, Mapping):

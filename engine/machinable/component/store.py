@@ -1,4 +1,4 @@
-"""What a trial keeps by name: `self.store.write("weights.npz", …)`, in the format that the name's extension says."""
+"""Artifacts by name: `self.store.write("weights.npz", …)`, in the format of the name's extension."""
 
 from __future__ import annotations
 
@@ -27,19 +27,21 @@ class Store:
     """The artifacts of one trial.
 
     Args:
-        files: the storage. path: the folder of the artifacts. local: the same as a local directory.
-        is_new: nothing can be there that this object has not written, which spares a storage from being asked.
-        commons: makes what is shared with other trials.
+        files: the storage.
+        path: the folder of the artifacts.
+        local: the same folder as a local directory.
+        is_new: whether only this object has written there, which saves requests to the storage.
+        shared_data: opens the data that is shared with other trials.
     """
 
     def __init__(
-        self, files: Files, path: str, local: LocalFolder, is_new: bool, commons: Callable[[], SharedData]
+        self, files: Files, path: str, local: LocalFolder, is_new: bool, shared_data: Callable[[], SharedData]
     ) -> None:
         self._files = files
         self._path = path
         self._local = local
         self._asks = files.appends or not is_new
-        self._commons = commons
+        self._shared_data = shared_data
         # A trial trusts what it has written itself.
         self._artifacts = Artifacts(files, path, "this trial", trust=True)
         self._written: dict[str, tuple[str, int]] = {}
@@ -53,15 +55,21 @@ class Store:
         save: Callable[[Any, str], Any] | None = None,
         load: Callable[[str], Any] | None = None,
     ) -> None:
-        """Keep data under a name; the last extension decides how.
+        """Store data under a name, in the format of its last extension.
 
         Args:
-            save, load: for a model that a library writes and reads itself, under a name that ends with `.zip`:
-                `save(data, path)` writes files at or beside that path, `load(path)` reads them.
+            name: the name, with `/` for folders.
+            data: the data.
+            overwrite: replace an artifact of that name.
+            save: writes a model to files at or beside the path of `save(data, path)`, for names that end in `.zip`.
+            load: reads that model: `load(path)`.
 
         Raises:
-            BadName: the name has no known extension or leaves the folder. WrongKind: the format takes no such data.
-            ArtifactExists: the name is taken, and `overwrite` is False. Nothing has been written in all these cases.
+            BadName: the name has no known extension or leaves the folder.
+            WrongKind: the format takes no such data.
+            ArtifactExists: the name is taken, and `overwrite` is False.
+
+        After an error nothing has been written.
         """
         content = dump(name, data, save=save, load=load)
         self._sync()
@@ -106,22 +114,25 @@ class Store:
         return self._asks and self._files.exists(path) and not self._files.is_directory(path)
 
     def read(self, name: str, default: Any = NOTHING, *, load: Callable[[str], Any] | None = None) -> Any:
-        """What was written, as the same kind, or the default if one is given and there is no such artifact.
+        """Return an artifact as it was written.
 
         Args:
-            load: what reads a model (`.zip`); by default what was named when it was written.
+            name: its name.
+            default: returned if there is no such artifact.
+            load: reads a model (`.zip`); default: the function that was named when it was written.
 
         Raises:
-            MissingArtifact: there is no such artifact. BadName: there can be none of that name.
+            MissingArtifact: there is no such artifact, and no default.
+            BadName: the name is not one of an artifact.
         """
         self._sync()
         return self._artifacts.read(name, default, load=load)
 
     def path(self, name: str) -> str:
-        """A local path for an artifact, there already or not; what is written to it is kept.
+        """Return a local path for an artifact, existing or not; a file written to it is stored.
 
         Args:
-            name: with any extension; a name that ends in `/` is a directory, which is made.
+            name: with any extension; a name that ends in `/` is a directory, which is created.
         """
         text = name.removesuffix("/")
         check_place(text)
@@ -131,10 +142,14 @@ class Store:
 
     @contextmanager
     def directory(self, name: str, overwrite: bool = False) -> Iterator[str]:
-        """A new local directory, which is kept under a name that ends in `/` when the block ends well: `with
-        self.store.directory("model/") as path:`. All of it appears at once, or nothing.
+        """Yield a new local directory that is stored when the block ends without an error.
 
-        On a storage elsewhere its files appear one after the other; if one cannot be stored, the others are removed.
+        Example: `with self.store.directory("model/") as path:`. All of it appears at once, or nothing. On a remote
+        storage its files appear one after the other; if one cannot be stored, the others are removed.
+
+        Args:
+            name: a name that ends in `/`.
+            overwrite: replace a directory of that name.
 
         Raises:
             BadName: the name has no `/` at its end, or leaves the folder.
@@ -165,7 +180,7 @@ class Store:
 
             rmtree(temporary, ignore_errors=True)
             if local is not None:
-                with suppress(OSError):  # that is where the trial's other files are, too
+                with suppress(OSError):  # the trial has other files there
                     os.rmdir(os.path.dirname(temporary))
 
     def _refuse_taken_directory(self, name: str, place: str, overwrite: bool) -> None:
@@ -207,35 +222,38 @@ class Store:
                 self._files.remove(join(self._path, name))
 
     def has(self, name: str) -> bool:
-        """Whether there is an artifact of that name, or a folder of them for a name that ends in `/`."""
+        """Return whether there is an artifact of that name, or a folder of artifacts for a name that ends in `/`."""
         self._sync()
         if name.endswith("/"):
             return any(one.startswith(name) for one in self._names())
         return self._is_file(name)
 
     def _names(self) -> list[str]:
-        """The names of all artifacts."""
+        """Return the names of all artifacts."""
         return names_below(self._files, self._path) if self._asks else [*self._written, *self._local.digests]
 
     def shared(self, name: str, keys: Sequence[str]) -> SharedDirectory:
-        """A local directory that all trials share whose component and these keys of the configuration agree, one at a
-        time: others wait until the trial has ended, or until the `with` block ends, if there is one.
+        """Return a local directory that is shared by trials with the same component and values of these keys.
+
+        One trial has it at a time: others wait until this one ends, or until its `with` block ends, if there is one.
 
         Args:
-            name: with a `/` at its end; each one is a directory of its own. keys: dotted, as in `data.name`.
+            name: a name that ends in `/`; each name is a separate directory.
+            keys: keys of the configuration, dotted as in `data.name`.
 
         Returns:
-            The path. On a storage elsewhere what is there is fetched, and what was changed is stored when others may
-            have it.
+            The path. From a remote storage the content is fetched, and changes are stored before another trial gets
+            the directory.
 
         Raises:
-            BadName: the name has no `/` at its end, or leaves the folder. MissingKey: the configuration has no such
-            key. StorageUnavailable: nobody can be asked whether another trial has it.
+            BadName: the name has no `/` at its end, or leaves the folder.
+            MissingKey: the configuration has no such key.
+            StorageUnavailable: the server of locks cannot be reached.
         """
-        return self._commons().directory(check_directory(name), keys)
+        return self._shared_data().directory(check_directory(name), keys)
 
     def digests(self) -> dict[str, dict[str, Plain]]:
-        """`{"digest": "sha256:…", "size": n}` of each artifact that is there now, by its name."""
+        """Return `{"digest": "sha256:…", "size": n}` of each artifact that exists now, by name."""
         self._sync()
         return {
             name: {"digest": found[0], "size": found[1]}
@@ -247,7 +265,7 @@ class Store:
         path = join(self._path, name)
         local = self._files.local_path(path)
         if local is not None and (self._local.is_open or name not in self._written):
-            try:  # somebody had the directory, and may have changed it in any way
+            try:  # the component had the directory, and may have changed any file
                 with open(local, "rb") as file:
                     return stream_digest(file), file.tell()
             except FileNotFoundError:
@@ -259,11 +277,11 @@ class Store:
 
 
 def _exchange(new: str, place: str, temporary: str) -> None:
-    """Put a directory into its place, and what was there, if anything was, into the temporary one."""
+    """Move a directory into its place, and what was there into the temporary directory."""
     os.makedirs(os.path.dirname(place), exist_ok=True)
     if os.path.lexists(place):
         os.rename(place, os.path.join(temporary, ".former"))
-    if next(_files_in(new), None) is not None:  # an empty one is none where only files are kept
+    if next(_files_in(new), None) is not None:  # storages hold files only, so an empty directory does not exist
         os.rename(new, place)
 
 

@@ -1,4 +1,4 @@
-"""The last word about trials before they run: `on_submit` of a component and of what it is made of."""
+"""Apply `on_submit` of a component, its mixins and its children before its trials run."""
 
 from __future__ import annotations
 
@@ -18,9 +18,15 @@ __all__ = ["parts_of", "submitted"]
 
 
 def parts_of(code: Code, mixins: Sequence[MixinSpec], children: Sequence[Code], project: str | None) -> list[type[Any]]:
-    """The classes whose `on_submit` counts: of the children, the mixins, and last the component.
+    """Return the classes whose `on_submit` applies: those of the children, the mixins, and last the component.
 
-    A mixin whose module has no class, or does not import, has none; whoever uses it is told.
+    A mixin that does not load is skipped; using it raises the error.
+
+    Args:
+        code: the component.
+        mixins: its mixins.
+        children: the code of its children.
+        project: the project directory.
     """
     found: list[type[Any]] = [part for part in (code, *children) if isinstance(part, type)][::-1]
     own = found.pop()
@@ -31,32 +37,39 @@ def parts_of(code: Code, mixins: Sequence[MixinSpec], children: Sequence[Code], 
 
 
 def submitted(terms: Terms, component: str, config: Mapping[str, Plain], parts: Sequence[type[Any]]) -> Terms:
-    """What trials run with when everybody has said their word; one function that several parts share says it once.
+    """Apply all `on_submit` hooks, the component's last; one hook that several classes share runs once.
 
     Args:
-        terms: as they are declared. component, config: of the trials. parts: classes, of which the last has the last
-            word.
+        terms: environment and resources as declared.
+        component: the canonical name of the component.
+        config: its configuration.
+        parts: the classes, the component last.
+
+    Returns:
+        Environment and resources of the trials.
 
     Raises:
-        InvalidType, InvalidValue: an `on_submit` is no class method, or it raised something.
-        WrongType, MalformedText: it left something that is no environment or no resources.
+        InvalidType: an `on_submit` is not a class method.
+        InvalidValue: an `on_submit` raised an exception.
+        WrongType: it set something that is not an environment or not resources.
+        MalformedText: it set a text that is not a valid resource.
     """
-    speakers: dict[Any, type[Any]] = {}
-    for part in reversed(parts):  # whoever is nearest to the component speaks for all that share it
+    hooks: dict[Any, type[Any]] = {}
+    for part in reversed(parts):  # the class nearest to the component stands for all that share a hook
         bound: Any = part.on_submit
         function = getattr(bound, "__func__", None)
         if function is None or not _is_of(bound, part):
             raise InvalidType(
-                f"on_submit of {part.__qualname__} is no class method",
+                f"on_submit of {part.__qualname__} is not a class method",
                 given=part.__qualname__,
                 todo="Write @classmethod above it.",
             )
-        if function not in _SILENT:
-            speakers.setdefault(function, part)
-    if not speakers:
+        if function not in _DEFAULTS:
+            hooks.setdefault(function, part)
+    if not hooks:
         return terms
     submission = Submission(dict(terms.environment), dict(terms.resources), component, as_plain(config))
-    for part in reversed(speakers.values()):
+    for part in reversed(hooks.values()):
         try:
             part.on_submit(submission)
         except MachinableError:
@@ -75,4 +88,4 @@ def _is_of(bound: Any, part: type[Any]) -> bool:
     return getattr(bound, "__self__", None) is part
 
 
-_SILENT = frozenset({Component.on_submit.__func__, Mixin.on_submit.__func__})  # type: ignore[attr-defined]
+_DEFAULTS = frozenset({Component.on_submit.__func__, Mixin.on_submit.__func__})  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from machinable.component.base import Component, Part, TrialContext
 from machinable.component.imports import Code, load_mixin
-from machinable.component.requirements import Around, Required, Requires
+from machinable.component.requirements import Required, Requires
 from machinable.errors import InvalidType, MissingArtifact, NotAvailable
 from machinable.plan.spec import Requirement, Target, spec_from_data
 from machinable.trial.children import construct, create
@@ -24,7 +24,7 @@ _NOTHING: Any = object()
 
 
 def load_instance(
-    required: Required, outer: TrialContext, around: Around, find: Callable[[Target], Code], project: str | None
+    required: Required, outer: TrialContext, around: TrialContext, find: Callable[[Target], Code], project: str | None
 ) -> Component:
     """The component of a requirement, constructed and created as its trial did it; `on_load` is not called yet.
 
@@ -56,7 +56,7 @@ def load_instance(
 class FinishedTrialContext:
     """What such a component finds in `self`: what its trial has left, and the log of the one that requires it."""
 
-    def __init__(self, required: Required, outer: TrialContext, around: Around) -> None:
+    def __init__(self, required: Required, outer: TrialContext, around: TrialContext) -> None:
         self._required = required
         self._outer = outer
         self._around = around
@@ -98,6 +98,12 @@ class FinishedTrialContext:
 
     def save_checkpoint(self, component: Component, path: str | None, timestep: int | None) -> Any:
         raise _refused("self.save_checkpoint()")
+
+    def stored_trial(self, place: str) -> Any:
+        return self._around.stored_trial(place)
+
+    def required_component(self, required: Any) -> Component:
+        return self._around.required_component(required)
 
     def last_checkpoint(self) -> str | None:
         path = self._required.last_checkpoint()

@@ -422,7 +422,7 @@ class _Trial:
         if self._record is None:
             restored = self._resumed.rows if self._resumed is not None else {}
             tell = None if self._progress is None else self._tell_row
-            self._record = Record(self._rows, self._clock, restored=restored, tell=tell)
+            self._record = Record(self._rows, self._clock, restored=restored, on_row=tell)
         return self._record
 
     def _tell_row(self, row: dict[str, Plain]) -> None:
@@ -472,7 +472,7 @@ class _Trial:
             )
         return self._stored_trial(self._files, place)
 
-    def instance(self, required: Required) -> Component:
+    def required_component(self, required: Required) -> Component:
         from machinable.trial.required_component import load_instance  # few trials need one
 
         return load_instance(required, self, self, self._code, self._project)
