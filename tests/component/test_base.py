@@ -40,7 +40,7 @@ def test_what_is_asked_for_too_early_says_from_when_it_is_there() -> None:
     World(Early, spec({"a": 1}, tags={"t": 1}))
 
     assert said == [
-        f"self.{name} is not there yet\n  It can be used from {event} on."
+        f"self.{name} does not exist yet\n  It is available from {event} on."
         for name, event in [
             ("config", "on_after_init"),
             ("flags", "on_after_init"),
@@ -55,9 +55,9 @@ def test_what_is_asked_for_too_early_says_from_when_it_is_there() -> None:
 
 
 def test_a_component_outside_of_a_trial_says_so() -> None:
-    with pytest.raises(NotAvailable, match=r"self\.config is only there while a trial runs\n  Execute the component"):
+    with pytest.raises(NotAvailable, match=r"self\.config exists only while a trial runs\n  Execute the component"):
         Component().config  # noqa: B018
-    with pytest.raises(AttributeError, match=r"self\.__mixin__ is only there while a method of a mixin runs"):
+    with pytest.raises(AttributeError, match=r"self\.__mixin__ exists only while a method of a mixin runs"):
         Component().__mixin__  # noqa: B018
     assert not hasattr(Component(), "record")
     assert isinstance(copy.copy(Component()), Component)

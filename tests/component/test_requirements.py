@@ -239,7 +239,7 @@ def test_rows_and_the_trial_are_those_that_people_see(files: Files) -> None:
         stored_trial=stored_trial,
     )  # type: ignore[attr-defined]
     assert (read.found, asked) == (("rows", "rows"), [(files, f"{FOLDER}/{NEEDED}")] * 2)  # type: ignore[attr-defined]
-    assert "cannot be looked at here" in refusal(
+    assert "cannot be read here" in refusal(
         files, lambda c: c.requires.data.trial, {"data": required(files, uid="x")}, NotAvailable
     )
 
@@ -393,11 +393,11 @@ def test_what_a_component_whose_trial_is_over_cannot_do_is_told() -> None:
 
     world = reading(files, read, requires)
     assert world.found == [  # type: ignore[attr-defined]
-        "self.record is not there for a component whose trial is over",
-        "self.directory is not there for a component whose trial is over",
-        "self.store.write is not there for a component whose trial is over",
-        "self.save_checkpoint() is not there for a component whose trial is over",
-        "Data does not say how its state gets into another object",
+        "self.record is not available in a component whose trial has finished",
+        "self.directory is not available in a component whose trial has finished",
+        "self.store.write is not available in a component whose trial has finished",
+        "self.save_checkpoint() is not available in a component whose trial has finished",
+        "Data does not define how to load its state into another object",
         "on_load is for components that another one requires",
     ]
     log = world.text("log.txt")
@@ -450,7 +450,7 @@ def test_a_function_does_not_live_on() -> None:
     run(needed, files, FOLDER, capture=None)
     requirement = Requirement("f", "f", "i", place=f"{FOLDER}/f", spec=needed)
     told = refusal(files, lambda c: c.requires.f.component, {"f": requirement}, TypeError)
-    assert told.startswith("f is a function, which does not live on")
+    assert told.startswith("f is a function, so there is no component")
 
 
 def test_functions_get_their_requirements() -> None:

@@ -44,8 +44,8 @@ def result(code: type[Component], files: Files, **config: Any) -> Any:
     return ended.result
 
 
-def commons_of(component: Component) -> SharedData:
-    found: SharedData = component.__dict__["__machinable__"].trial.commons
+def shared_data_of(component: Component) -> SharedData:
+    found: SharedData = component.__dict__["__machinable__"].context.shared_data
     return found
 
 
@@ -81,7 +81,7 @@ def test_it_is_ours_until_the_trial_ends(files: Files) -> None:
         def on_execute(self) -> object:
             path = self.store.shared("a/", keys=[])
             assert self.store.shared("a/", keys=[]) == path
-            (lease,) = [lease for *_, lease in commons_of(self)._directories.values()]
+            (lease,) = [lease for *_, lease in shared_data_of(self)._directories.values()]
             assert open_locks(files).take(lease.path) is None
             assert (open_locks(files).holder(lease.path) or {})["execution"] == "OY1p1o"
             return lease.path
@@ -96,7 +96,7 @@ def test_in_a_with_block_it_is_ours_until_that_ends(files: Files) -> None:
     class Early(Component):
         def on_execute(self) -> object:
             with self.store.shared("a/", keys=[]) as path:
-                (lease,) = [lease for *_, lease in commons_of(self)._directories.values()]
+                (lease,) = [lease for *_, lease in shared_data_of(self)._directories.values()]
                 Path(path, "x").write_text("1")
                 again = self.store.shared("a/", keys=[])
             assert not lease.is_held
@@ -206,14 +206,14 @@ def test_who_could_not_say_that_it_is_there_does_not_overwrite_what_others_have(
     class Late(Component):
         def on_execute(self) -> None:
             with self.store.shared("a/", keys=[]) as path:
-                (lease,) = [lease for *_, lease in commons_of(self)._directories.values()]
+                (lease,) = [lease for *_, lease in shared_data_of(self)._directories.values()]
                 Path(path, "x").write_text("1")
                 lease._last -= 1000
             raise AssertionError("not reached")
 
     error = World(Late, files=files).ended.error or {}
-    assert error["message"].startswith("what was changed in the shared directory '")
-    assert "It is still in that directory" in error["message"]
+    assert error["message"].startswith("the changes in the shared directory '")
+    assert "They are still in that directory" in error["message"]
     assert left(files) == []
     files.close()
 
@@ -232,7 +232,7 @@ def test_a_directory_that_cannot_be_fetched_is_not_held(monkeypatch: pytest.Monk
         def on_execute(self) -> object:
             with suppress(OSError):
                 self.store.shared("notes/", keys=["lr"])
-            assert commons_of(self)._directories == {}
+            assert shared_data_of(self)._directories == {}
             monkeypatch.undo()
             with self.store.shared("notes/", keys=["lr"]) as path:
                 return os.listdir(path)
@@ -251,7 +251,7 @@ def test_locks_can_be_those_of_a_server(tmp_path: Path) -> None:
     class Holding(Component):
         def on_execute(self) -> object:
             Path(self.store.shared("a/", keys=[]), "x").write_text("1")
-            (lease,) = [lease for *_, lease in commons_of(self)._directories.values()]
+            (lease,) = [lease for *_, lease in shared_data_of(self)._directories.values()]
             assert left(files) == ["x"]  # and no lease
             with redis_locks.take("other") or pytest.fail("taken"):
                 return redis_locks.take(lease.path)

@@ -34,13 +34,13 @@ class Counting(MemoryFiles):
         return super().exists(path)
 
 
-def no_commons() -> Any:
+def no_shared_data() -> Any:
     raise AssertionError("nothing is shared here")
 
 
 def make(files: Files, is_new: bool = True) -> tuple[Store, LocalFolder]:
     local = LocalFolder(files, "t/artifacts")
-    return Store(files, "t/artifacts", local, is_new, no_commons), local
+    return Store(files, "t/artifacts", local, is_new, no_shared_data), local
 
 
 @pytest.fixture(params=["memory", "directory", "objects", "s3"])

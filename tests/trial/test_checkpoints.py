@@ -1,18 +1,23 @@
-"""States that are saved and restored."""
+"""Checkpoints are saved and restored, and an attempt that continues from one ends as an uninterrupted one."""
 
 from __future__ import annotations
 
+import json
 import os
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
+from msgspec.structs import replace
 
 from machinable.component.base import Component
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
-from tests.component.worlds import World, child, messages, spec
+from machinable.trial.runner import run
+from tests.component.worlds import FOLDER, UID, World, child, messages, spec
 
 
 @pytest.fixture(params=["memory", "directory"])
@@ -133,3 +138,256 @@ def world_status(files: Files) -> Any:
     import json
 
     return json.loads(files.read("OY1p1o/trials/9JkiDky8G5m7/status.json"))["checkpoint"]
+
+
+PATH = f"{FOLDER}/trials/{UID}"
+OWN = ("_timestamp", "_seconds_taken", "_total_seconds_taken")
+
+
+class Killed(BaseException):
+    """The process is gone: nothing after it is written."""
+
+
+def killed(component: type[Component], files: Files, trial: Any) -> str:
+    """Run until the component raises `Killed`; gives the folder to which the attempt is then set aside."""
+    outcome = run(trial, files, FOLDER, code=component, capture=None)
+    assert outcome.error is not None, "it was not killed"
+    assert outcome.error["type"] == "Killed", outcome.error["traceback"]
+    aside = f"{PATH}/attempts/1"
+    for entry in files.entries(PATH):
+        files.move(f"{PATH}/{entry.name}", f"{aside}/{entry.name}")
+    return aside
+
+
+def resumed(component: type[Component], files: Files, trial: Any, aside: str) -> World:
+    return World(component, replace(trial, resume_from=aside, attempt=2), files, attempt=2)
+
+
+def facts(world: World, scopes: tuple[str, ...] = ("default",)) -> Any:
+    """What can be compared: rows without times, artifacts and checkpoints."""
+    rows = {
+        scope: [{key: value for key, value in row.items() if key not in OWN} for row in world.rows(scope)]
+        for scope in scopes
+    }
+    names = sorted(world.names("artifacts") + world.names("checkpoints"))
+    return rows, {name: world.text(name) for name in names}, world.ended.result
+
+
+class Walk(Component):
+    """Draws, writes and saves in iterations."""
+
+    stops_at = 6
+    kill: Any = None  # (iteration, where)
+
+    def on_create(self) -> None:
+        self.total = 0.0
+        random.random()
+
+    def at(self, iteration: int, where: str) -> None:
+        if type(self).kill == (iteration, where):
+            raise Killed
+
+    def on_before_execute_iteration(self, iteration: int) -> None:
+        if self.flags.get("saves") == "before":
+            self.save_checkpoint()
+        self.at(iteration, "before")
+
+    def on_execute_iteration(self, iteration: int) -> Any:
+        self.total += random.random() + float(numpy.random.rand())
+        self.record["total"] = self.total
+        self.record.scope("even")["i"] = iteration
+        if iteration % 2 == 0:
+            self.record.scope("even").save()
+        self.store.write(f"{iteration}.json", self.total)
+        self.at(iteration, "early")
+        if self.flags.get("saves", "within") == "within" and iteration % 2:
+            self.save_checkpoint()
+        self.at(iteration, "late")
+        return StopIteration if iteration == self.stops_at else None
+
+    def on_after_execute_iteration(self, iteration: int) -> None:
+        if self.flags.get("saves") == "after":
+            self.save_checkpoint()
+        self.at(iteration, "after")
+
+    def on_after_execute(self) -> None:
+        self.at(0, "end")
+
+    def on_save(self, path: str, timestep: int) -> str:
+        name = f"{timestep}.json"
+        Path(path, name).write_text(json.dumps(self.total))
+        return name
+
+    def on_restore(self, path: str) -> None:
+        self.total = json.loads(Path(path).read_text())
+
+
+def killed_at(cls: type[Walk], *kill: Any) -> type[Walk]:
+    return type("KilledWalk", (cls,), {"kill": kill})
+
+
+@pytest.mark.parametrize("saves", ["within", "before", "after"])
+@pytest.mark.parametrize("kill", [(4, "before"), (4, "early"), (5, "early"), (5, "late"), (5, "after"), (0, "end")])
+def test_a_resumed_trial_equals_an_uninterrupted_one(files: Files, saves: str, kill: tuple[int, str]) -> None:
+    trial = spec(flags={"SEED": 7, "saves": saves}, seed=7)
+    whole = World(Walk, trial, MemoryFiles())
+    assert whole.ended.error is None, whole.ended.error
+    aside = killed(killed_at(Walk, *kill), files, trial)
+    rest = resumed(Walk, files, trial, aside)
+    assert rest.ended.error is None, rest.ended.error
+    assert facts(rest, ("default", "even")) == facts(whole, ("default", "even"))
+    assert rest.ended.artifacts == whole.ended.artifacts
+    assert rest.ended.record is not None
+    assert {**rest.ended.record, **dict.fromkeys(OWN)} == {**whole.ended.record, **dict.fromkeys(OWN)}  # type: ignore[dict-item]
+    assert "starts again" not in rest.text("log.txt")
+
+
+def test_times_go_on(files: Files) -> None:
+    trial = spec()
+    aside = killed(killed_at(Walk, 5, "after"), files, trial)
+    totals = [row["_total_seconds_taken"] for row in resumed(Walk, files, trial, aside).rows()]
+    assert totals == sorted(totals)
+    assert len(totals) == 7
+
+
+def test_a_kill_between_a_save_and_the_end_of_its_iteration_goes_on_from_the_save_before(files: Files) -> None:
+    trial = spec()
+    aside = killed(killed_at(Walk, 5, "late"), files, trial)
+    status = json.loads(files.read(f"{aside}/status.json"))
+    at = status["at_checkpoint"]
+    assert (status["checkpoint"], at["saved"]["node"]["name"]) == ("checkpoints/2.json", "checkpoints/1.json")
+    assert (at["iteration"], at["is_last"], at["rows"]) == (4, False, {"default": 4, "even": 2})
+    assert sorted(at["artifacts"]) == ["0.json", "1.json", "2.json", "3.json"]
+    world = resumed(Walk, files, trial, aside)
+    assert messages(world.text("log.txt"))[0] == f"INFO continues from {aside}"
+    digest = world.ended.artifacts["../checkpoints/2.json"]
+    saved = {"name": "checkpoints/2.json", "saves": 3, "digest": digest}
+    assert world.json("status.json")["at_checkpoint"] == {"saved": {"node": saved}}
+
+
+class Piece(Component):
+    def on_create(self) -> None:
+        self.steps = 0
+
+    def on_save(self, path: str, timestep: int) -> str:
+        Path(path, f"part-{timestep}").write_text(str(self.steps))
+        return f"part-{timestep}"
+
+    def on_restore(self, path: str) -> None:
+        self.steps = int(Path(path).read_text())
+
+
+class Whole(Component):
+    kill = False
+
+    def on_create(self, part: Any) -> None:
+        self.part, self.steps = part, 0
+
+    def on_execute(self) -> list[int]:
+        while self.steps < 5:
+            self.steps += 1
+            self.part.steps += 10
+            self.record["x"] = random.random()
+            self.record.save()
+            self.save_checkpoint()
+            self.part.save_checkpoint()
+            if self.kill and self.steps == 3:
+                self.record["x"] = -1
+                self.record.save()
+                self.store.write("late.txt", "not at the checkpoint")
+                raise Killed
+        return [self.steps, self.part.steps]
+
+    def on_save(self, path: str, timestep: int) -> None:
+        Path(path, "whole").write_text(str(self.steps))
+
+    def on_restore(self, path: str) -> None:
+        self.steps = int(Path(path, "whole").read_text())
+
+
+def test_loops_and_children_go_on_where_they_were(files: Files) -> None:
+    trial = spec(children=(child("part", Piece),))
+    whole = World(Whole, trial, MemoryFiles())
+    aside = killed(type("Dies", (Whole,), {"kill": True}), files, trial)
+    rest = resumed(Whole, files, trial, aside)
+    assert rest.ended.error is None, rest.ended.error
+    assert (rest.ended.result, facts(rest)) == ([5, 50], facts(whole))
+
+
+def test_a_checkpoint_elsewhere_is_restored_from_there(tmp_path: Path) -> None:
+    class ClusterResources(Component):
+        kill = False
+
+        def on_create(self) -> None:
+            self.n = 0
+
+        def on_execute(self) -> int:
+            self.n += 1
+            self.save_checkpoint(str(tmp_path / "state"))
+            if self.kill:
+                raise Killed
+            return self.n
+
+        def on_save(self, path: str, timestep: int) -> None:
+            Path(path).write_text(str(self.n))
+
+        def on_restore(self, path: str) -> None:
+            self.n = int(Path(path).read_text())
+
+    files = MemoryFiles()
+    aside = killed(type("Dies", (ClusterResources,), {"kill": True}), files, spec())
+    assert resumed(ClusterResources, files, spec(), aside).ended.result == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (
+            lambda files, aside: files.write(f"{aside}/artifacts/1.json", b"0"),
+            "the artifact '1.json' was changed after the checkpoint",
+        ),
+        (
+            lambda files, aside: files.remove(f"{aside}/artifacts/1.json"),
+            f"{PATH}/attempts/1/artifacts/1.json no longer exists",
+        ),
+        (
+            lambda files, aside: files.write(f"{aside}/checkpoints/1.json", b"9.5"),
+            "the checkpoint checkpoints/1.json was changed after it was saved",
+        ),
+        (lambda files, aside: files.remove(f"{aside}/checkpoints/1.json"), "the checkpoint checkpoints/1.json"),
+        (
+            lambda files, aside: files.write(f"{aside}/records/default.jsonl", b"{}\n"),
+            "the record 'default' had 4 rows, and 1 are left",
+        ),
+        (lambda files, aside: files.remove(f"{aside}/status.json"), "FileNotFoundError"),
+        (lambda files, aside: files.write(f"{aside}/status.json", b"{"), "JSONDecodeError"),
+        (lambda files, aside: files.write(f"{aside}/status.json", b'{"at_checkpoint": null}'), "it has no checkpoint"),
+    ],
+    ids=[
+        "artifact changed",
+        "artifact gone",
+        "checkpoint changed",
+        "checkpoint gone",
+        "rows gone",
+        "no status",
+        "damaged status",
+        "no checkpoint",
+    ],
+)
+def test_what_is_not_there_any_more_makes_it_begin_again(files: Files, spoil: Any, why: str) -> None:
+    trial = spec(flags={"SEED": 7}, seed=7)
+    whole = World(Walk, trial, MemoryFiles())
+    aside = killed(killed_at(Walk, 4, "early"), files, trial)
+    spoil(files, aside)
+    rest = resumed(Walk, files, trial, aside)
+    assert (rest.ended.error, facts(rest)) == (None, facts(whole))
+    assert messages(rest.text("log.txt"))[0].startswith(
+        f"WARNING cannot continue from the previous attempt, so it starts again: {why}"
+    )
+
+
+def test_a_further_attempt_without_a_checkpoint_begins_empty(files: Files) -> None:
+    aside = killed(killed_at(Walk, 0, "early"), files, spec())
+    rest = resumed(Walk, files, spec(), aside)
+    assert (rest.ended.error, len(rest.rows())) == (None, 7)
+    assert "it has no checkpoint" in rest.text("log.txt")

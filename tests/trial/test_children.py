@@ -110,15 +110,15 @@ def test_what_a_signature_does_not_name_is_constructed_only() -> None:
     [
         (
             "def on_create(self, first, second): pass",
-            "Node.on_create wants a child as 'second', but there are 1 children",
+            "Node.on_create takes a child as 'second', but there are 1 children",
         ),
         (
             "def on_create(self, *children): pass",
-            "Node.on_create takes *children, so it cannot be told which children it wants",
+            "Node.on_create takes *children, which does not name the children it takes",
         ),
         (
             "def on_create(self, first, **more): pass",
-            "Node.on_create takes **more, so it cannot be told which children it wants",
+            "Node.on_create takes **more, which does not name the children it takes",
         ),
     ],
 )
@@ -138,7 +138,7 @@ def test_a_child_that_wants_children_is_found_before_anything_is_created() -> No
 
     kind, message = error_of(Node, children=(child("kid", Kid, {"name": "a"}), child("greedy", Greedy)))
 
-    assert (kind, message) == ("InvalidType", "Greedy.on_create wants a child as 'first', but there are 0 children")
+    assert (kind, message) == ("InvalidType", "Greedy.on_create takes a child as 'first', but there are 0 children")
     assert LOG == []
 
 

@@ -1,21 +1,24 @@
-"""Seeded generators: those of a list, those that are imported, and those that are imported later."""
+"""Random number generators are seeded, and their states saved and restored."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import random
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from machinable.component.base import Component
 from machinable.errors import ImportFailed, InvalidType, SeveralErrors, UnknownName
 from machinable.trial import seeding
-from machinable.trial.seeding import Seeding, check_seeding
+from machinable.trial.seeding import Seeding, check_seeding, restore, states
 from tests.component.worlds import World, spec
 
 EVERYBODY = ["random.seed", "numpy.random.seed", "torch.manual_seed", "tensorflow.random.set_seed"]
@@ -192,3 +195,47 @@ def test_a_trial_does_not_import_numpy_for_its_seed() -> None:
     )
 
     assert (result.stdout, result.stderr) == ("True\nFalse\n", "")
+
+
+def draws() -> list[float]:
+    return [random.random(), random.gauss(0, 1), float(numpy.random.rand()), float(numpy.random.randn())]
+
+
+def test_generators_go_on_where_they_were() -> None:
+    random.gauss(0, 1)  # keeps a second number for later, and so does numpy
+    numpy.random.randn()
+    stored = json.loads(json.dumps(states(57)))
+    first = draws()
+    draws()
+    restore(stored, 57)
+    assert draws() == first
+
+
+def test_what_nobody_has_used_since_it_was_seeded_is_not_kept() -> None:
+    random.seed(57)
+    numpy.random.seed(57)
+    stored = states(57)
+    first = draws()
+    assert list(stored) == ["random"]
+    assert list(states(57)) == ["random", "numpy.random"]
+    restore(stored, 57)
+    assert draws() == first
+
+
+def test_another_generator_of_numpy_is_left_alone() -> None:
+    before = numpy.random.get_bit_generator()
+    numpy.random.set_bit_generator(numpy.random.PCG64(1))
+    try:
+        assert list(states(57)) == ["random"]
+    finally:
+        numpy.random.set_bit_generator(before)
+
+
+def test_nothing_is_imported_for_it() -> None:
+    script = (
+        "import sys; from machinable.trial.seeding import restore, states\n"
+        "found = states(57); restore(found, 57)\n"
+        "print(list(found), 'numpy' in sys.modules, 'torch' in sys.modules)"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert printed.stdout == "['random'] False False\n"

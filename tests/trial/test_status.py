@@ -1,13 +1,22 @@
-"""Signs of life."""
+"""The status files of a trial and their heartbeat."""
 
 from __future__ import annotations
 
+import json
 import os
 import threading
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 
-from machinable.trial.status import Heartbeat
+from machinable.component.base import Component
+from machinable.storage.memory import MemoryFiles
+from machinable.trial import status
+from machinable.trial.seeding import Seeding
+from machinable.trial.status import Heartbeat, StatusFiles
+from tests.component.worlds import UID, World, child, spec
 
 
 def test_functions_are_called_again_and_again_from_one_thread() -> None:
@@ -55,3 +64,250 @@ def test_a_forked_process_has_a_timer_of_its_own() -> None:
         os._exit(0 if called.wait(10) else 1)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+class Kid(Component):
+    pass
+
+
+class Noting(MemoryFiles):
+    """Notes every write."""
+
+    def __init__(self, appends: bool = True) -> None:
+        super().__init__()
+        self.appends = appends
+        self.writes: list[tuple[str, Any]] = []
+        self.refuses = False
+
+    def write(self, path: str, data: bytes) -> None:
+        if self.refuses:
+            raise OSError("not reachable")
+        self.writes.append((path.rpartition("/")[2], json.loads(data)))
+        super().write(path, data)
+
+
+class Beats:
+    """The timer, moved by hand."""
+
+    def __init__(self) -> None:
+        self.beats: list[Callable[[], None]] = []
+
+    def add(self, beat: Callable[[], None]) -> None:
+        self.beats.append(beat)
+
+    def remove(self, beat: Callable[[], None]) -> None:
+        if beat in self.beats:
+            self.beats.remove(beat)
+
+
+@pytest.fixture
+def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
+    beats = Beats()
+    monkeypatch.setattr(status, "heartbeat", beats)
+    return beats
+
+
+def make(files: Noting) -> tuple[StatusFiles, list[Exception]]:
+    trouble: list[Exception] = []
+    return StatusFiles(spec({"a": 1}), files, "t", 1, trouble.append), trouble
+
+
+def test_a_trial_writes_three_times(beats: Beats) -> None:
+    files = Noting()
+    before = datetime.now(timezone.utc)
+    World(Component, spec({"a": 1}), files)
+    (first, running), (second, trial), (third, finished) = files.writes
+
+    assert (first, second, third) == ("status.json", "trial.json", "status.json")
+    assert list(running) == [
+        "state",
+        "attempt",
+        "started",
+        "heartbeat",
+        "finished",
+        "host",
+        "threads",
+        "result",
+        "error",
+        "checkpoint",
+        "at_checkpoint",
+        "artifacts",
+        "inputs",
+    ]
+    assert (running["state"], running["attempt"], running["finished"]) == ("running", 1, None)
+    assert running["host"] == {"name": os.uname().nodename, "pid": os.getpid()}
+    assert finished | {"state": "running", "finished": None, "heartbeat": running["heartbeat"]} == running
+    assert before <= datetime.fromisoformat(finished["started"]) <= datetime.fromisoformat(finished["finished"])
+    assert finished["started"].endswith("+00:00") and len(finished["started"]) == len(
+        "2026-01-31T09:15:02.120000+00:00"
+    )
+    assert (finished["state"], trial["uid"], beats.beats) == ("finished", UID, [])
+
+
+def test_the_description_is_the_line_of_the_plan_with_calls_evaluated_and_hidden_keys_left_out() -> None:
+    class Work(Component):
+        def config_rate(self, x: float) -> float:
+            return x * 10
+
+        def config_table(self) -> object:
+            return {"k": (1, 2), "_hidden": 1}
+
+    config = {"lr": "rate(config._base)", "_base": 2, "t": "table()", "login": {"password": "s3cret"}}
+    stored = {"lr": "rate(config._base)", "t": "table()", "login": {"password": "${TOKEN}"}}
+    trial = spec(
+        config,
+        stored=stored,
+        version=("~small", {"lr": 1}),
+        tags={"x": 1},
+        identity="ab12",
+        evaluate=False,
+        children=(child("kid", Kid, {"k": "f(1)", "_h": 2}),),
+    )
+    world = World(Work, trial)
+
+    assert world.json("trial.json") == json.loads(
+        json.dumps(
+            trial.as_data()
+            | {
+                "config": {"lr": 20, "t": {"k": {"__tuple__": [1, 2]}}, "login": {"password": "${TOKEN}"}},
+                "version": {"__tuple__": ["~small", {"lr": 1}]},
+                "seeding": list(Seeding(None, 0).predicted()),
+            }
+        )
+    )
+    assert world.json("trial.json")["children"][0]["config"] == {"k": "f(1)"}
+
+
+def test_a_call_that_needs_more_than_a_constructed_component_is_tried_again_before_the_work(beats: Beats) -> None:
+    class Work(Component):
+        def on_create(self) -> None:
+            self.size = 3
+
+        def config_size(self) -> int:
+            return self.size
+
+        def config_never(self) -> object:
+            return object()
+
+        def on_before_execute(self) -> None:
+            assert json.loads(files.read(f"OY1p1o/trials/{UID}/trial.json"))["config"]["size"] == "size()"
+
+    files = Noting()
+    world = World(Work, spec({"size": "size()", "never": "never()", "a": 1}), files)
+
+    assert world.json("trial.json")["config"] == {"size": 3, "never": "never()", "a": 1}
+    (line,) = world.text("log.txt").splitlines()
+    assert line[20:].startswith("WARNING never is stored as text: WrongType: <object object at")
+    assert [name for name, _ in files.writes] == ["status.json", "trial.json", "trial.json", "status.json"]
+
+
+def test_a_trial_that_cannot_be_loaded_is_described_as_planned() -> None:
+    world = World(None, spec({"a": "f(1)", "_h": 1}))
+
+    assert world.ended.error is not None and world.ended.error["type"] == "ImportFailed"
+    assert (world.json("trial.json")["config"], world.json("status.json")["state"]) == ({"a": "f(1)"}, "failed")
+
+
+def test_where_every_write_is_a_request_a_short_trial_writes_at_its_end(beats: Beats) -> None:
+    class Work(Component):
+        def on_execute(self) -> None:
+            assert files.writes == []
+            self.save_checkpoint("x")
+
+        def on_save(self, path: str, timestep: int) -> None: ...
+
+    files = Noting(appends=False)
+    World(Work, spec({"a": 1}), files)
+
+    assert [(name, data.get("state")) for name, data in files.writes if name != "log.000001.txt"] == [
+        ("trial.json", None),
+        ("status.json", "finished"),
+    ]
+
+
+def test_a_long_trial_shows_itself_with_its_first_heartbeat(beats: Beats) -> None:
+    class Work(Component):
+        def on_execute(self) -> None:
+            (beat,) = beats.beats
+            beat()
+            beat()
+
+    files = Noting(appends=False)
+    World(Work, spec({"a": 1}), files)
+    names = [name for name, _ in files.writes]
+
+    assert names == ["trial.json", "status.json", "status.json", "status.json"]
+    assert [data["state"] for name, data in files.writes if name == "status.json"] == ["running", "running", "finished"]
+    assert files.writes[2][1]["heartbeat"] > files.writes[1][1]["heartbeat"]
+
+
+def test_a_heartbeat_that_cannot_be_written_is_told_and_the_next_one_tried(beats: Beats) -> None:
+    files = Noting()
+    papers_, trouble = make(files)
+    papers_.open()
+    (beat,) = beats.beats
+    files.refuses = True
+    beat()
+    files.refuses = False
+    beat()
+
+    assert [str(error) for error in trouble] == ["not reachable"]
+    assert len(files.writes) == 3  # running, then description and heartbeat
+
+
+def test_no_heartbeat_comes_after_the_end(beats: Beats) -> None:
+    files = Noting()
+    papers_, _ = make(files)
+    papers_.open()
+    (beat,) = beats.beats
+    papers_.close("finished", 5, None, ())
+    written = list(files.writes)
+    beat()
+
+    assert (files.writes, written[-1][1]["state"], written[-1][1]["result"]) == (written, "finished", 5)
+
+
+def test_the_last_checkpoint_is_noted_at_once(beats: Beats) -> None:
+    files = Noting()
+    papers_, _ = make(files)
+    papers_.saved("checkpoints/3", {"saved": {}, "rows": {"default": 2}})
+    papers_.saved("checkpoints/4", None)
+
+    assert [(status["checkpoint"], status["at_checkpoint"]["rows"], status["state"]) for _, status in files.writes] == [
+        ("checkpoints/3", {"default": 2}, "running"),
+        ("checkpoints/4", {"default": 2}, "running"),
+    ]
+
+
+def test_what_was_there_at_a_checkpoint_is_forgotten_when_nobody_goes_on_from_it(beats: Beats) -> None:
+    files = Noting()
+    facts = {"saved": {"node": {"name": "checkpoints/3", "saves": 1, "digest": "sha256:1"}}, "rows": {"default": 2}}
+    for state in ("failed", "finished"):
+        papers_, _ = make(files)
+        papers_.saved("checkpoints/3", facts)
+        papers_.close(state, None, None, ())  # type: ignore[arg-type]
+        assert papers_.digests == {"../checkpoints/3": "sha256:1"}
+
+    ended = [status["at_checkpoint"] for name, status in files.writes if status.get("finished")]
+    assert ended == [facts, {"saved": facts["saved"]}]
+
+
+def test_a_storage_that_is_lost_at_the_end_fails_the_trial() -> None:
+    class Work(Component):
+        def on_finish(self, result: object, success: bool) -> None:
+            files.refuses = True
+
+    files = Noting()
+    world = World(Work, files=files)
+
+    assert world.ended.error is not None
+    assert (world.ended.state, world.ended.error["message"]) == ("failed", "not reachable")
+
+
+def test_a_storage_that_is_lost_at_the_start_fails_the_trial() -> None:
+    files = Noting()
+    files.refuses = True
+    world = World(Component, files=files)
+
+    assert world.ended.error is not None
+    assert (world.ended.state, world.ended.error["type"]) == ("failed", "OSError")

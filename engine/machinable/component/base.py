@@ -1,13 +1,10 @@
-"""What users derive from: `Component`, with its events and what it finds in `self`, and `Mixin`.
-
-What can be said about trials before they are handed to an engine.
-"""
+"""What users derive from: `Component`, with its events and what it finds in `self`, and `Mixin`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from machinable.errors import NotAvailable
 from machinable.serialization import Plain
@@ -19,20 +16,20 @@ if TYPE_CHECKING:
     from machinable.component.shared import SharedData
     from machinable.component.store import Store
     from machinable.config.config import Config
-    from machinable.plan.spec import ComponentSpec
+    from machinable.plan.spec import ComponentSpec, Target
 
-__all__ = ["Component", "Mixin", "Part", "Submission", "Terms", "TrialContext", "overrides"]
+__all__ = ["Component", "ComponentState", "Context", "Mixin", "Submission", "Terms", "overrides", "state_of"]
 
 
 @dataclass
 class Submission:
-    """What can be changed about the trials of a component before they run.
+    """What `on_submit` can change about the trials of a component before they run.
 
     Attributes:
-        environment: variables that are set while one runs; None removes what is declared.
-        resources: what each of them occupies, as `_resources_`.
-        component: canonical name. config: the configuration, calls of config methods as text; changing it changes
-            nothing.
+        environment: variables that are set while a trial runs; None removes a declared one.
+        resources: what each trial occupies, as `_resources_`.
+        component: the canonical name. Read-only.
+        config: the configuration, with calls of config methods as text. A copy.
     """
 
     environment: dict[str, Any]
@@ -42,77 +39,100 @@ class Submission:
 
 
 class Terms(NamedTuple):
-    """What trials run with."""
+    """Environment and resources of trials."""
 
     environment: Mapping[str, str]
     resources: Mapping[str, float]
 
 
-class TrialContext(Protocol):
-    """What a trial offers to its components."""
+class Context:
+    """What a component finds in `self` from the trial that it lives in.
 
-    @property
-    def log(self) -> logging.Logger: ...
-    @property
-    def record(self) -> Record: ...
-    @property
-    def store(self) -> Store: ...
-    @property
-    def requires(self) -> Mapping[str, Any]: ...
-    @property
-    def directory(self) -> str: ...
-    @property
-    def commons(self) -> SharedData: ...
-
-    def create(self, component: Component) -> None: ...
-    def set_seed(self, seed: int | None) -> None: ...
-    def progress(self, i: int, total: int | None) -> None: ...
-    def save_checkpoint(self, component: Component, path: str | None, timestep: int | None) -> Any: ...
-    def last_checkpoint(self) -> str | None: ...
-    def stored_trial(self, place: str) -> Any: ...
-    def required_component(self, required: Any) -> Component: ...
-
-
-class Part:
-    """A component's place in its trial.
-
-    Attributes:
-        spec: what the component was made from.
-        mixins: makes the binding of each mixin, by attribute. is_started: whether the trial lends what it offers.
-        is_created: whether its create phase is over. saves: how many checkpoints it has saved.
+    Each attribute is made when a component asks for it first.
     """
 
-    __slots__ = ("is_child", "is_created", "is_started", "mixins", "saves", "spec", "trial")
+    if TYPE_CHECKING:
 
-    def __init__(self, trial: TrialContext, spec: ComponentSpec, *, is_child: bool) -> None:
-        self.trial = trial
+        @property
+        def log(self) -> logging.Logger: ...
+        @property
+        def record(self) -> Record: ...
+        @property
+        def store(self) -> Store: ...
+        @property
+        def requires(self) -> Mapping[str, Any]: ...
+        @property
+        def directory(self) -> str: ...
+        @property
+        def shared_data(self) -> SharedData: ...
+
+        project: str | None
+
+        def load(self, target: Target) -> Any: ...
+        def create(self, component: Component) -> None: ...
+        def set_seed(self, seed: int | None) -> None: ...
+        def report_progress(self, i: int, total: int | None) -> None: ...
+        def save_checkpoint(self, component: Component, path: str | None, timestep: int | None) -> Any: ...
+        def stored_trial(self, place: str) -> Any: ...
+        def required_component(self, required: Any) -> Component: ...
+
+    def last_checkpoint(self) -> str | None:
+        """Return the path of the last checkpoint of a trial that has finished."""
+        raise NotAvailable(
+            "on_load is for components that another one requires",
+            todo="In the trial itself, use restore_checkpoint(path).",
+        )
+
+
+class ComponentState:
+    """What is known about a component in its trial.
+
+    Attributes:
+        context: the trial.
+        spec: the specification of the component.
+        is_child: whether it is a child.
+        mixins: make the binding of each mixin, by attribute.
+        is_started: whether the component finds in `self` what the trial offers.
+        is_created: whether its create phase is over.
+        saves: the number of checkpoints it has saved.
+    """
+
+    __slots__ = ("context", "is_child", "is_created", "is_started", "mixins", "saves", "spec")
+
+    def __init__(self, context: Context, spec: ComponentSpec, *, is_child: bool) -> None:
+        self.context = context
         self.spec = spec
         self.is_child = is_child
         self.mixins: Mapping[str, Callable[[Component], Any]] = {}
-        self.is_started = is_child  # children are constructed when the trial has started
+        self.is_started = is_child  # children are constructed after the start of the trial
         self.is_created = False
         self.saves = 0
 
 
-_LENT = frozenset({"log", "record", "store", "requires", "directory"})
-_FROM = {
+_FROM_CONTEXT = frozenset({"log", "record", "store", "requires", "directory"})
+_AVAILABLE_FROM = {
     "config": "on_after_init",
     "flags": "on_after_init",
     "tags": "on_after_init",
     "node": "on_after_init",
     "children": "on_init_child",
-} | dict.fromkeys(_LENT, "on_start")
+} | dict.fromkeys(_FROM_CONTEXT, "on_start")
 
 
 class Component:
-    """A unit of work: override the events that you need; one run of it is a trial.
+    """A unit of work: override the events that you need. One run of it is a trial.
 
     Attributes:
-        config: the configuration, a mapping with attribute access. flags: how this trial stands in its plan.
-        log: a logger. record: the row of measurements. store: what is kept by name. directory: a local directory whose
-            files are kept. requires: the results that this trial needs.
-        children: the components that live in this one, None if they were refused. node: the component this one lives
-            in, or None. tags: notes of the task.
+        config: the configuration, a mapping with attribute access.
+        flags: the position of this trial in its plan, and other facts about it.
+        log: a logger, which writes `log.txt`.
+        record: the current row of measurements.
+        store: artifacts by name.
+        directory: a local directory whose files are stored as artifacts.
+        requires: the results that this trial requires.
+        children: the components inside this one; None if `on_init_children` refused them.
+        node: the component around this one, or None.
+        tags: notes of the task.
     """
 
     config: Config
@@ -127,187 +147,202 @@ class Component:
     tags: Mapping[str, Any]
 
     def __getattr__(self, name: str) -> Any:
-        part: Part | None = self.__dict__.get("__machinable__")
-        if part is not None:
-            if name in _LENT and part.is_started:
-                value = self.__dict__[name] = getattr(part.trial, name)
+        state: ComponentState | None = self.__dict__.get("__machinable__")
+        if state is not None:
+            if name in _FROM_CONTEXT and state.is_started:
+                value = self.__dict__[name] = getattr(state.context, name)
                 return value
-            if name in part.mixins:
-                value = self.__dict__[name] = part.mixins[name](self)
+            if name in state.mixins:
+                value = self.__dict__[name] = state.mixins[name](self)
                 return value
-        if name in _FROM:
+        if name in _AVAILABLE_FROM:
+            if state is None:
+                raise NotAvailable(
+                    f"self.{name} exists only while a trial runs", given=name, todo="Execute the component in a task."
+                )
             raise NotAvailable(
-                f"self.{name} is not there yet" if part else f"self.{name} is only there while a trial runs",
+                f"self.{name} does not exist yet",
                 given=name,
-                todo=f"It can be used from {_FROM[name]} on." if part else "Execute the component in a task.",
+                todo=f"It is available from {_AVAILABLE_FROM[name]} on.",
             )
         if name == "__mixin__":
-            raise NotAvailable("self.__mixin__ is only there while a method of a mixin runs", given=name)
-        # The usual error; where a property has failed, its own.
+            raise NotAvailable("self.__mixin__ exists only while a method of a mixin runs", given=name)
+        # The usual error; or that of a property that has failed.
         return object.__getattribute__(self, name)
 
-    # what a component can do
+    # methods
 
     def create(self) -> None:
-        """Create this child now: for a child that `on_create` got under a name with a leading underscore."""
-        part: Part | None = self.__dict__.get("__machinable__")
-        if part is None or not part.is_child:
+        """Create this child now, if `on_create` received it under a name with a leading underscore."""
+        state: ComponentState | None = self.__dict__.get("__machinable__")
+        if state is None or not state.is_child:
             raise NotAvailable("create() is for children", todo="The component itself is created by its trial.")
-        part.trial.create(self)
+        state.context.create(self)
 
     def set_seed(self, seed: int | None = None) -> None:
         """Seed the random number generators again, by default with the trial's seed."""
-        self._trial("set_seed").set_seed(seed)
+        self._context("set_seed").set_seed(seed)
 
     def progress(self, i: int, total: int | None = None) -> None:
-        """Tell how far this trial is: `i` steps of `total`, if that is known."""
-        self._trial("progress").progress(i, total)
+        """Report the progress of this trial.
+
+        Args:
+            i: the number of steps that are done.
+            total: the number of all steps, if known.
+        """
+        self._context("progress").report_progress(i, total)
 
     def save_checkpoint(self, path: str | None = None, timestep: int | None = None) -> Any:
         """Let `on_save` store the state.
 
         Args:
-            path: where to; default: a local directory whose content becomes the trial's checkpoints.
-            timestep: default: how many checkpoints this component has saved.
+            path: where to; default: a local directory that becomes the checkpoints of the trial.
+            timestep: default: the number of checkpoints that this component has saved.
 
         Returns:
-            The name of what was saved, or False for nothing saved.
+            The name of the checkpoint, or False if nothing was saved.
         """
-        return self._trial("save_checkpoint").save_checkpoint(self, path, timestep)
+        return self._context("save_checkpoint").save_checkpoint(self, path, timestep)
 
     def restore_checkpoint(self, path: str) -> None:
-        """Let `on_restore` read the state that is stored there."""
-        trial = self._trial("restore_checkpoint")
+        """Let `on_restore` read the state that is stored at a path."""
+        context = self._context("restore_checkpoint")
         self.on_restore(path)
-        trial.log.info("restored from the checkpoint %s", path)
+        context.log.info("restored from the checkpoint %s", path)
 
-    def _trial(self, name: str) -> TrialContext:
-        part: Part | None = self.__dict__.get("__machinable__")
-        if part is None or not part.is_started:
+    def _context(self, name: str) -> Context:
+        state: ComponentState | None = self.__dict__.get("__machinable__")
+        if state is None or not state.is_started:
             raise NotAvailable(f"self.{name}() can be used from on_start on", given=name)
-        return part.trial
+        return state.context
 
     # events, in order
 
     def on_before_init(self, config: dict[str, Any], flags: dict[str, Any], node: Component | None) -> None:
-        """Before the component has anything."""
+        """Run before the component has any attributes."""
 
     def on_init(self, config: dict[str, Any], flags: dict[str, Any], node: Component | None) -> None:
-        """The component is constructed. `config` and `flags` are copies; `node` is the parent of a child, or None."""
+        """Construct the component. `config` and `flags` are copies; `node` is the parent of a child, or None."""
 
     def on_after_init(self) -> None:
-        """`self.config`, `self.flags` and the mixins are there from now on."""
+        """Run when `self.config`, `self.flags` and the mixins are available."""
 
     def on_start(self) -> None:
-        """The trial starts. `self.log`, `self.record`, `self.store` and `self.requires` are there from now on."""
+        """Run when the trial starts: `self.log`, `self.record`, `self.store` and `self.requires` are available."""
 
     def on_init_children(self, specs: list[Any]) -> Any:
-        """Before children are constructed. Return False to have none."""
+        """Run before children are constructed. Return False to have none."""
 
     def on_init_child(self, spec: Any, index: int) -> Any:
-        """Before a child is constructed. Return False to leave it out."""
+        """Run before a child is constructed. Return False to leave it out."""
 
     def on_after_init_child(self, child: Any, index: int) -> None:
-        """A child is constructed."""
+        """Run after a child is constructed."""
 
     def on_after_init_children(self, children: list[Any]) -> None:
-        """All children are constructed."""
+        """Run after all children are constructed."""
 
     def on_seeding(self) -> Any:
-        """Before random number generators are seeded. Return False if you have done it yourself."""
+        """Run before random number generators are seeded. Return False if you seed them yourself."""
 
     def on_before_create(self) -> None:
-        """Before the component and its children are created; generators are seeded."""
+        """Run before the component and its children are created; generators are seeded."""
 
     def on_create(self, *children: Any, **more: Any) -> None:
         """Build what the component needs.
 
-        Override it with parameters to get children by position: `on_create(self, encoder, _decoder)`. A first one
-        called `node` gets the parent, and a child under a name with a leading underscore is not created yet.
+        Override it with parameters to receive children by position: `on_create(self, encoder, _decoder)`. A first
+        parameter `node` receives the parent. A child under a name with a leading underscore is not created yet.
         """
 
     def on_restore(self, path: str) -> None:
-        """Read the state that `on_save` has stored."""
+        """Read the state that `on_save` stored."""
 
     def on_after_create(self) -> None:
-        """The component is created."""
+        """Run after the component is created."""
 
     def on_before_execute(self) -> None:
-        """Before the work."""
+        """Run before the work."""
 
     def on_execute(self) -> Any:
-        """The work. What it returns is the trial's result."""
+        """Do the work. The return value is the result of the trial."""
 
     def on_before_execute_iteration(self, iteration: int) -> None:
-        """Before an iteration."""
+        """Run before an iteration."""
 
     def on_execute_iteration(self, iteration: int) -> Any:
-        """One step of the work, from 0 on, until StopIteration is returned or raised. Only if overridden."""
+        """Do one step of the work, counted from 0, until StopIteration is returned or raised. Only if overridden."""
 
     def on_after_execute_iteration(self, iteration: int) -> Any:
-        """After an iteration; then the row is saved, unless this returns False."""
+        """Run after an iteration; then the row is saved, unless this returns False."""
 
     def on_after_execute(self) -> None:
-        """After the work."""
+        """Run after the work."""
 
     def on_save(self, path: str, timestep: int) -> Any:
-        """Store the state; return the name of what was saved, None for `path` or False for nothing saved."""
+        """Store the state; return the name of the checkpoint, None for `path`, or False if nothing was saved."""
         return False
 
     def on_load(self, into: Any = None) -> Any:
-        """Another trial requires this component and wants it as it was when its own trial had ended.
+        """Load the state of the finished trial for another trial that requires this component.
 
-        It is created with the same configuration; `self.store` reads what its trial has written. By default its last
-        checkpoint is restored.
+        The component is created with the same configuration; `self.store` reads what its trial wrote. By default its
+        last checkpoint is restored.
 
         Args:
-            into: an object to bring the state into, in place of this one.
+            into: an object to load the state into, in place of this one.
         """
         if into is not None:
             raise NotAvailable(
-                f"{type(self).__name__} does not say how its state gets into another object",
+                f"{type(self).__name__} does not define how to load its state into another object",
                 given=into,
                 todo="Override on_load(self, into=None) in it.",
             )
-        path = self._trial("on_load").last_checkpoint()
+        path = self._context("on_load").last_checkpoint()
         if path is not None:
             self.restore_checkpoint(path)
 
     @classmethod
     def on_submit(cls, submission: Submission) -> None:
-        """A trial of this component is about to be handed to an engine: change its environment or its resources."""
+        """Change the environment or the resources of trials of this component before they are submitted."""
 
     def on_before_destroy(self) -> None:
-        """Before the component and its children are taken apart."""
+        """Run before the component and its children are destroyed."""
 
     def on_destroy(self) -> None:
-        """Take apart what `on_create` has built."""
+        """Take apart what `on_create` built."""
 
     def on_after_destroy(self) -> None:
-        """The component is taken apart."""
+        """Run after the component is destroyed."""
 
     def on_success(self, result: Any) -> None:
-        """All went well."""
+        """Run after success."""
 
     def on_failure(self, exception: BaseException) -> None:
-        """Something failed; nothing but `on_finish` follows."""
+        """Run after a failure; only `on_finish` follows."""
 
     def on_finish(self, result: Any, success: bool) -> None:
-        """The last event, whatever happened: release what must be released."""
+        """Run last, after success and failure: release what must be released."""
 
 
 class Mixin:
-    """Methods that a component borrows: in them, `self` is the component, and `self.__mixin__` the mixin."""
+    """Methods for components: in them, `self` is the component and `self.__mixin__` the mixin."""
 
     @classmethod
     def on_submit(cls, submission: Submission) -> None:
-        """As `Component.on_submit`, for trials of components that have this mixin."""
+        """Do as `Component.on_submit`, for trials of components that have this mixin."""
 
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
 
 
+def state_of(component: Component) -> ComponentState:
+    """Return what is known about a component in its trial."""
+    state: ComponentState = component.__dict__["__machinable__"]
+    return state
+
+
 def overrides(cls: type[Component], event: str) -> bool:
-    """True if a class has an event of its own."""
+    """Return whether a class overrides an event."""
     return getattr(cls, event) is not getattr(Component, event)

@@ -7,7 +7,7 @@ from functools import wraps
 from inspect import Signature, isgeneratorfunction, signature
 from typing import Any, ParamSpec, TypeVar
 
-from machinable.component.base import Component, Part
+from machinable.component.base import Component, state_of
 from machinable.errors import InvalidType, MachinableError, NotAvailable, WrongKind, WrongType
 from machinable.serialization import Plain, as_plain
 from machinable.storage.formats.registry import check_name, dump
@@ -52,12 +52,12 @@ def cached(
         @wraps(method)
         def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             component: Any = args[0] if args else None
-            part = component.__dict__.get("__machinable__") if isinstance(component, Component) else None
-            if part is None or not part.is_started:
+            state = component.__dict__.get("__machinable__") if isinstance(component, Component) else None
+            if state is None or not state.is_started:
                 raise NotAvailable(
-                    f"{label} is cached, so it can be used " + ("from on_start on" if part else "while a trial runs"),
+                    f"{label} is cached, so it can be used " + ("from on_start on" if state else "while a trial runs"),
                     given=label,
-                    todo=None if part else "Execute the component in a task.",
+                    todo=None if state else "Execute the component in a task.",
                 )
             arguments = _arguments(parameters, label, args, kwargs)
             key = [content_of(component), f"{method.__module__}:{label}", name, arguments]
@@ -70,7 +70,7 @@ def cached(
                     what = f"what {label} returned cannot be cached: {error.message}"
                     raise WrongKind(what, given=error.given) from error
 
-            value: _R = part.trial.commons.value(key, name, f"what {label} returns", compute, load)
+            value: _R = state.context.shared_data.value(key, name, f"what {label} returns", compute, load)
             return value
 
         return call
@@ -80,8 +80,7 @@ def cached(
 
 def content_of(component: Component) -> Plain:
     """Return the identity of a component without its seed; that of a child includes its node."""
-    part: Part = component.__dict__["__machinable__"]
-    spec = part.spec
+    spec = state_of(component).spec
     if component.node is None:
         return spec.content or [spec.component, spec.module, spec.stored]
     return [content_of(component.node), spec.component, spec.module, spec.stored, dict(spec.flags)]

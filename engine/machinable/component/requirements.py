@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from machinable.component.base import Component, TrialContext
+from machinable.component.base import Component, Context
 from machinable.config.config import Config
 from machinable.errors import (
     InvalidType,
@@ -36,7 +36,7 @@ class Requires(Mapping[str, "Required"]):
         inputs: the digests of what was read of each requirement, by its name.
     """
 
-    def __init__(self, requirements: Mapping[str, Requirement], files: Files, context: TrialContext) -> None:
+    def __init__(self, requirements: Mapping[str, Requirement], files: Files, context: Context) -> None:
         self.inputs: dict[str, dict[str, str]] = {}
         self._context = context
         self._files = files
@@ -88,7 +88,7 @@ class Required:
     """
 
     def __init__(
-        self, name: str, requirement: Requirement, files: Files, context: TrialContext, read: dict[str, str]
+        self, name: str, requirement: Requirement, files: Files, context: Context, read: dict[str, str]
     ) -> None:
         self.name = name
         self.requirement = requirement

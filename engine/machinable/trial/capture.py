@@ -1,4 +1,4 @@
-"""What a trial prints: its stdout and stderr go to a file and, if wanted, to where they went before."""
+"""Capture what a trial prints: stdout and stderr go to a file and optionally to the console as before."""
 
 from __future__ import annotations
 
@@ -6,26 +6,23 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Capture", "Sink", "Tee"]
+if TYPE_CHECKING:
+    from machinable.storage.streams import TextWriter
 
-
-class Sink(Protocol):
-    """A text that grows."""
-
-    def write(self, text: str) -> None: ...
-    def close(self) -> None: ...
+__all__ = ["Capture", "Tee"]
 
 
 class Capture:
-    """Replaces `sys.stdout` and `sys.stderr` while it is entered, and puts back what was there, whatever happens.
+    """Replace `sys.stdout` and `sys.stderr` within a block.
 
     Args:
-        sink: where all text goes to. passes: whether it also goes to where it went before.
+        sink: receives all text.
+        passes: whether the original streams receive it, too.
     """
 
-    def __init__(self, sink: Sink, passes: bool) -> None:
+    def __init__(self, sink: TextWriter, passes: bool) -> None:
         self._sink = sink
         self._passes = passes
 
@@ -46,15 +43,21 @@ class Capture:
 
 
 class Tee:
-    """A text stream that writes to two places; whatever else it is asked for is that of the original stream.
+    """A text stream that writes to two places; all other attributes are those of the original stream.
 
-    Text is kept until its line ends or the stream is flushed, so that lines of stdout and stderr stay whole. If the
-    original takes nothing any more, such as a pipe whose reader has left, no trial fails for that: its text is kept.
+    Text is buffered until its line ends or the stream is flushed, so that lines of stdout and stderr stay whole. A
+    trial does not fail when the original stream is broken, such as a pipe without reader: its text goes to the sink.
+
+    Args:
+        stream: the original stream.
+        sink: receives all text.
+        passes: whether the original stream receives it, too.
+        lock: shared by the streams that write to one sink.
     """
 
-    def __init__(self, stream: Any, sink: Sink, passes: bool, lock: threading.Lock) -> None:
+    def __init__(self, stream: Any, sink: TextWriter, passes: bool, lock: threading.Lock) -> None:
         self._stream = stream
-        self._sink: Sink | None = sink
+        self._sink: TextWriter | None = sink
         self._passes = passes
         self._lock = lock
         self._line = ""
@@ -62,14 +65,14 @@ class Tee:
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        self._keep(text)
+        self._buffer(text)
         if self._stream is not None and (self._passes or self._sink is None):
-            with self._as_far_as_it_goes():
+            with self._broken_pipe_ignored():
                 self._stream.write(text)
         return len(text)
 
     @contextmanager
-    def _as_far_as_it_goes(self) -> Iterator[None]:
+    def _broken_pipe_ignored(self) -> Iterator[None]:
         try:
             yield
         except OSError:
@@ -77,7 +80,7 @@ class Tee:
                 raise
             self._passes = False
 
-    def _keep(self, text: str) -> None:
+    def _buffer(self, text: str) -> None:
         with self._lock:
             if self._sink is None:
                 return
@@ -95,7 +98,7 @@ class Tee:
     def flush(self) -> None:
         self._flush()
         if self._stream is not None:
-            with self._as_far_as_it_goes():
+            with self._broken_pipe_ignored():
                 self._stream.flush()
 
     def _flush(self) -> None:
@@ -105,11 +108,11 @@ class Tee:
                 self._line = ""
 
     def close(self) -> None:
-        """The original stream is not the component's to close: the next trial, and the report, still need it."""
+        """Flush only: the original stream is used after the trial."""
         self.flush()
 
     def detach(self) -> None:
-        """From now on this is only another name of the original stream: somebody may still hold it."""
+        """Stop writing to the sink: from now on a reference to this stream is one to the original stream."""
         try:
             self._flush()
         finally:
@@ -117,7 +120,7 @@ class Tee:
 
     @property
     def buffer(self) -> Any:
-        """The stream of bytes below."""
+        """The underlying stream of bytes."""
         return _Bytes(self)
 
     def __getattr__(self, name: str) -> Any:
@@ -131,9 +134,9 @@ class _Bytes:
     def write(self, data: Any) -> int:
         data = bytes(data)
         tee = self._tee
-        tee._keep(data.decode("utf-8", "backslashreplace"))
+        tee._buffer(data.decode("utf-8", "backslashreplace"))
         if tee._stream is not None and (tee._passes or tee._sink is None):
-            with tee._as_far_as_it_goes():
+            with tee._broken_pipe_ignored():
                 tee._stream.flush()
                 tee._stream.buffer.write(data)
         return len(data)

@@ -1,19 +1,21 @@
-"""Children: constructed for their node, handed to its `on_create` by the signature, created and destroyed with it."""
+"""Construct, create and destroy components and their children; pass children to `on_create` by its signature."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from inspect import Parameter, signature
-from typing import Any, NamedTuple
+from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
-from machinable.component.base import Component, Mixin, Part, overrides
+from machinable.component.base import Component, ComponentState, Context, overrides, state_of
+from machinable.component.imports import load_mixin
 from machinable.component.mixins import Binding
 from machinable.config.config import Config
 from machinable.errors import InvalidType
-from machinable.plan.spec import ComponentSpec
+from machinable.plan.spec import ComponentSpec, MixinSpec
 from machinable.serialization import as_plain
 
 __all__ = ["bind", "child_specs", "connect", "construct", "create", "destroy"]
@@ -21,26 +23,32 @@ __all__ = ["bind", "child_specs", "connect", "construct", "create", "destroy"]
 
 def construct(
     cls: type[Component],
-    part: Part,
+    context: Context,
     spec: ComponentSpec,
     flags: Mapping[str, Any],
-    node: Component | None,
     *,
-    mixins: Mapping[str, Callable[[], type[Mixin]]],
     tags: Mapping[str, Any],
+    node: Component | None = None,
     calls: bool = True,
 ) -> Component:
-    """A component after its three construct events.
+    """Construct a component and call its three construct events.
 
     Args:
-        part: its place in the trial. flags: those it gets. node: its parent, if it is a child.
-        mixins: what imports the mixin classes, by attribute. calls: whether config methods are called.
+        cls: its class.
+        context: its trial.
+        spec: its specification.
+        flags: its flags.
+        tags: notes of the task.
+        node: its parent, if it is a child.
+        calls: whether its configuration may call its methods.
     """
+    state = ComponentState(context, spec, is_child=node is not None)
+    flags = {**flags, "TUNING": False, "CHILD_ALIAS": {}}
     component = cls.__new__(cls)
-    component.__dict__["__machinable__"] = part
-    component.__init__()  # type: ignore[misc]  # what it uses too early can tell, now that its place is known
+    component.__dict__["__machinable__"] = state
+    component.__init__()  # type: ignore[misc]  # after the state, for errors about attributes that are used too early
     for event in ("on_before_init", "on_init"):
-        if overrides(cls, event):  # copies cost, so only those pay who look at them
+        if overrides(cls, event):  # copies take time, so they are made for an event that reads them
             copies = as_plain(spec.config, tuples=True), as_plain(flags, tuples=True)
             getattr(component, event)(*copies, node)
     component.flags = Config(flags)
@@ -56,17 +64,17 @@ def construct(
     if node is not None:
         component.children = []  # children have none
     component.tags = dict(tags)
-    part.mixins = {attribute: partial(_bound, load) for attribute, load in mixins.items()}
+    state.mixins = {mixin.attribute: partial(_bind_mixin, mixin, context.project) for mixin in spec.mixins}
     component.on_after_init()
     return component
 
 
-def _bound(load: Callable[[], type[Mixin]], component: Component) -> Binding:
-    return Binding(load(), component)
+def _bind_mixin(mixin: MixinSpec, project: str | None, component: Component) -> Binding:
+    return Binding(load_mixin(mixin, project), component)
 
 
 def child_specs(specs: Sequence[ComponentSpec]) -> list[ComponentSpec]:
-    """Specifications to hand out: what is done to them never reaches another trial."""
+    """Return copies of specifications: changes to them do not reach other trials."""
     return [
         replace(spec, config=as_plain(spec.config, tuples=True), flags=as_plain(spec.flags, tuples=True))
         for spec in specs
@@ -74,7 +82,7 @@ def child_specs(specs: Sequence[ComponentSpec]) -> list[ComponentSpec]:
 
 
 def connect(node: Component) -> None:
-    """Make node and children known to each other under the names that they give as `attribute_`."""
+    """Set the attributes of node and children that refer to each other, named by their `attribute_`."""
     own_name = getattr(type(node), "attribute_", None)
     for index, child in enumerate(node.children):
         name = getattr(type(child), "attribute_", None)
@@ -85,8 +93,8 @@ def connect(node: Component) -> None:
             setattr(child, own_name, node)
 
 
-class _Signature(NamedTuple):
-    wants_node: bool
+class _Signature(Struct, frozen=True):
+    takes_node: bool
     parameters: tuple[Parameter, ...]
 
 
@@ -96,16 +104,16 @@ def _signature(function: Callable[..., Any], owner: str) -> _Signature:
     for parameter in parameters:
         if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
             raise InvalidType(
-                f"{owner}.on_create takes {str(parameter).split(':')[0]}, so it cannot be told which children it wants",
+                f"{owner}.on_create takes {str(parameter).split(':')[0]}, which does not name the children it takes",
                 given=parameter.name,
                 todo="Name one parameter for each child.",
             )
-    wants_node = bool(parameters) and parameters[0].name == "node"
-    return _Signature(wants_node, tuple(parameters[wants_node:]))
+    takes_node = bool(parameters) and parameters[0].name == "node"
+    return _Signature(takes_node, tuple(parameters[takes_node:]))
 
 
-class Arguments(NamedTuple):
-    """What `on_create` is called with, and which children are created before it."""
+class Arguments(Struct, frozen=True):
+    """The arguments of `on_create`, and the children that are created before it."""
 
     args: list[Any]
     kwargs: dict[str, Any]
@@ -113,24 +121,26 @@ class Arguments(NamedTuple):
 
 
 def bind(component: Component) -> Arguments:
-    """The arguments of `on_create`: the parent for a first parameter `node`, then the children by position.
+    """Return the arguments of `on_create`: the parent for a first parameter `node`, then the children by position.
+
+    Args:
+        component: the component.
 
     Raises:
         InvalidType: a parameter without default has no child, or there is `*args` or `**kwargs`.
     """
     cls = type(component)
     children: list[Component] = component.children or []
-    wants_node, parameters = (
-        _signature(cls.on_create, cls.__qualname__) if overrides(cls, "on_create") else _Signature(False, ())
-    )
-    result = Arguments([component.node] if wants_node else [], {}, [])
+    found = _signature(cls.on_create, cls.__qualname__) if overrides(cls, "on_create") else _Signature(False, ())
+    parameters = found.parameters
+    result = Arguments([component.node] if found.takes_node else [], {}, [])
     if not parameters:
         result.created_before.extend(children)
     for index, parameter in enumerate(parameters):
         if index >= len(children):
             if parameter.default is Parameter.empty:
                 raise InvalidType(
-                    f"{cls.__qualname__}.on_create wants a child as {parameter.name!r}, but there are {len(children)}"
+                    f"{cls.__qualname__}.on_create takes a child as {parameter.name!r}, but there are {len(children)}"
                     " children",
                     given=parameter.name,
                     todo="Give the component more children in the task, or give the parameter a default.",
@@ -148,13 +158,13 @@ def bind(component: Component) -> Arguments:
 
 
 def create(component: Component) -> None:
-    """The create phase of a component and of those children that are created before it. Once."""
-    part: Part = component.__dict__["__machinable__"]
-    if part.is_created:
+    """Create a component, once, and before it the children that `on_create` receives as created."""
+    state = state_of(component)
+    if state.is_created:
         return
     arguments = bind(component)
     for child in arguments.created_before:
-        bind(child)  # what cannot be called is found before anything is created
+        bind(child)  # raises before anything is created
     component.on_before_create()
     for child in arguments.created_before:
         create(child)
@@ -163,14 +173,14 @@ def create(component: Component) -> None:
     if checkpoint is not None:
         component.restore_checkpoint(checkpoint)
     component.on_after_create()
-    part.is_created = True
+    state.is_created = True
 
 
 def destroy(component: Component) -> None:
-    """The destroy phase of a component and of those children that were created."""
+    """Destroy a component and those of its children that were created."""
     component.on_before_destroy()
     for child in component.children or ():
-        if child.__dict__["__machinable__"].is_created:
+        if state_of(child).is_created:
             destroy(child)
     component.on_destroy()
     component.on_after_destroy()

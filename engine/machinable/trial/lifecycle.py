@@ -1,6 +1,6 @@
-"""The life of a component, from `on_start` to `on_after_destroy`: the events in order.
+"""Call the events of a component in order, from `on_start` to `on_finish`.
 
-Processes that a trial forks end where its own code ends: only one process can go on with the trial.
+Processes that a trial forks end where the code of its component ends: only one process continues the trial.
 """
 
 from __future__ import annotations
@@ -8,66 +8,63 @@ from __future__ import annotations
 import os
 import sys
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
-from machinable.component.base import Component, TrialContext, overrides
-from machinable.plan.spec import ComponentSpec
+from machinable.component.base import Component, overrides
 from machinable.trial.children import connect, create, destroy
+from machinable.trial.context import TrialContext
+from machinable.trial.tracebacks import error_data
 
-__all__ = ["Course", "ReturnsOnce", "live"]
-
-
-class Course(TrialContext, Protocol):
-    """What happens around the events of a trial."""
-
-    def child_specs(self) -> list[ComponentSpec]:
-        """Specifications of the children, to hand out."""
-
-    def construct_child(self, spec: ComponentSpec, node: Component) -> Component:
-        """A child after its construct events."""
-
-    def seed(self) -> None:
-        """Seed the random number generators."""
-
-    def begin_execution(self) -> None:
-        """The execute phase begins: first rows are timed from now."""
-
-    def before_work(self) -> None:
-        """The last act before `on_execute`."""
-
-    def first_iteration(self) -> tuple[int, bool] | None:
-        """With which iteration to begin, and whether it has begun already; None if the last one is over."""
-
-    @property
-    def checkpoints(self) -> Iterations: ...
+__all__ = ["exit_forked_children", "run_component"]
 
 
-class Iterations(Protocol):
-    """Is told which iteration runs."""
+def run_component(context: TrialContext, cls: type[Component]) -> Any:
+    """Construct a component and call all its events.
 
-    def before(self) -> None: ...
-    def within(self, iteration: int) -> None: ...
-    def after(self, iteration: int, is_last: bool) -> None: ...
+    Args:
+        context: the trial.
+        cls: the component.
 
-
-def live(node: Component, course: Course) -> Any:
-    """Everything between construct and end; the result is what `on_execute` gives."""
-    node.on_start()
-    _make_children(node, course)
-    if node.on_seeding() is not False:
-        course.seed()
-    create(node)
-    course.begin_execution()
-    node.on_before_execute()
-    course.before_work()
-    result = _execute(node, course)
-    node.on_after_execute()
-    destroy(node)
+    Returns:
+        What `on_execute` returns.
+    """
+    node = context.construct_node(cls)
+    try:
+        context.start(node)
+        node.on_start()
+        _make_children(node, context)
+        if node.on_seeding() is not False:
+            context.seeding.apply()
+        create(node)
+        context.clock.begin()
+        node.on_before_execute()
+        context.before_execute(node)
+        try:
+            with exit_forked_children():
+                result = node.on_execute()
+        except StopIteration:
+            result = None
+            context.log.warning("on_execute raised StopIteration: its result is None")
+        if overrides(cls, "on_execute_iteration"):
+            _iterate(node, context)
+        node.on_after_execute()
+        destroy(node)
+        context.check_results()
+        node.on_success(result)
+    except BaseException as error:
+        _log_errors(context, node, "on_failure", error)
+        _log_errors(context, node, "on_finish", None, False)
+        raise
+    try:
+        node.on_finish(result, True)
+    except BaseException as error:
+        _log_errors(context, node, "on_failure", error)
+        raise
     return result
 
 
-def _make_children(node: Component, course: Course) -> None:
-    specs = course.child_specs()
+def _make_children(node: Component, context: TrialContext) -> None:
+    specs = context.child_specs()
     if node.on_init_children(specs) is False:
         node.children = None
         return
@@ -77,28 +74,19 @@ def _make_children(node: Component, course: Course) -> None:
         index = len(children)
         if node.on_init_child(spec, index) is False:
             continue
-        child = course.construct_child(spec, node)
+        child = context.construct_child(spec, node)
         children.append(child)
         node.on_after_init_child(child, index)
     connect(node)
     node.on_after_init_children(children)
 
 
-def _execute(node: Component, course: Course) -> Any:
-    try:
-        with ReturnsOnce():
-            result = node.on_execute()
-    except StopIteration:
-        result = None
-        course.log.warning("on_execute raised StopIteration: it has ended with the result None")
-    if overrides(type(node), "on_execute_iteration"):
-        first = course.first_iteration()
-        if first is not None:
-            _iterate(node, *first, course.checkpoints)
-    return result
-
-
-def _iterate(node: Component, iteration: int, has_begun: bool, checkpoints: Iterations) -> None:
+def _iterate(node: Component, context: TrialContext) -> None:
+    first = context.first_iteration()
+    if first is None:
+        return
+    iteration, has_begun = first
+    checkpoints = context.checkpoints
     while True:
         node.flags["ITERATION"] = iteration
         checkpoints.before()
@@ -107,7 +95,7 @@ def _iterate(node: Component, iteration: int, has_begun: bool, checkpoints: Iter
         checkpoints.within(iteration)
         has_begun = False
         try:
-            with ReturnsOnce():
+            with exit_forked_children():
                 answer = node.on_execute_iteration(iteration)
             is_last = answer is StopIteration or isinstance(answer, StopIteration)
         except StopIteration:
@@ -121,10 +109,20 @@ def _iterate(node: Component, iteration: int, has_begun: bool, checkpoints: Iter
         iteration += 1
 
 
-class ReturnsOnce:
-    """Only the process that enters a block leaves it. One that was forked within ends there, as a program would.
+def _log_errors(context: TrialContext, node: Component, event: str, *arguments: Any) -> None:
+    """Call an event after a failure; further errors are logged only."""
+    try:
+        getattr(node, event)(*arguments)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            context.ending.interrupt = error
+        context.log.error("%s raised an exception\n%s", event, error_data(error)["traceback"])
 
-    That is with the traceback and code 1 after an exception, with the code of a `SystemExit`, and else with 0.
+
+class exit_forked_children:  # noqa: N801 - reads as the function that it is at its uses
+    """End processes that were forked within a block where the block ends, as programs end.
+
+    Their exit code is 0, that of a `SystemExit`, or 1 after another exception, whose traceback they print.
     """
 
     def __enter__(self) -> None:
@@ -135,16 +133,16 @@ class ReturnsOnce:
     ) -> None:
         if os.getpid() == self._process:
             return
-        code = 1  # if not even that can be told
+        code = 1
         try:
-            code = _code(error)
+            code = _exit_code(error)
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
-            os._exit(code)  # what waits to be done at the end of the program is the other one's business
+            os._exit(code)  # exit handlers belong to the process of the trial
 
 
-def _code(error: BaseException | None) -> int:
+def _exit_code(error: BaseException | None) -> int:
     if error is None:
         return 0
     if isinstance(error, SystemExit):

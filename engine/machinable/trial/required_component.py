@@ -1,4 +1,4 @@
-"""Components that live on in a trial that requires them: they read what their own trial has left."""
+"""Create the components of finished trials again, in a trial that requires them: they read what their trial wrote."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from machinable.component.base import Component, Part, TrialContext
-from machinable.component.imports import Code, load_mixin
+from machinable.component.base import Component, Context, state_of
 from machinable.component.requirements import Required, Requires
 from machinable.errors import InvalidType, MissingArtifact, NotAvailable
 from machinable.plan.spec import Requirement, Target, spec_from_data
@@ -18,108 +17,125 @@ if TYPE_CHECKING:
 
     from machinable.component.shared import SharedData
 
-__all__ = ["load_instance"]
+__all__ = ["load_required_component"]
 
 _NOTHING: Any = object()
 
 
-def load_instance(
-    required: Required, outer: TrialContext, around: TrialContext, find: Callable[[Target], Code], project: str | None
-) -> Component:
-    """The component of a requirement, constructed and created as its trial did it; `on_load` is not called yet.
+def load_required_component(required: Required, context: Context) -> Component:
+    """Construct and create the component of a requirement as its trial did; `on_load` is not called yet.
 
     Args:
-        outer: the trial that requires it. around: what that trial lends to requirements. find: finds code.
-        project: the project's directory.
+        required: the requirement.
+        context: the trial that requires it.
 
     Raises:
         InvalidType: it is a function.
     """
     spec = required.requirement.spec or spec_from_data(required.description)
-    code = find(spec.target)
+    code = context.load(spec.target)
     if not isinstance(code, type):
         raise InvalidType(
-            f"{spec.component} is a function, which does not live on",
+            f"{spec.component} is a function, so there is no component",
             given=spec.component,
-            todo="Read what it has written, or make it a class.",
+            todo="Read what it wrote, or make it a class.",
         )
-    part = Part(FinishedTrialContext(required, outer, around), spec.definition, is_child=False)
-    flags = {**spec.flags, "ATTEMPT": required.status["attempt"], "TUNING": False, "CHILD_ALIAS": {}}
-    mixins = {mixin.attribute: (lambda mixin=mixin: load_mixin(mixin, project)) for mixin in spec.definition.mixins}
-    component = construct(code, part, spec.definition, flags, None, mixins=mixins, tags=spec.tags)
+    flags = {**spec.flags, "ATTEMPT": required.status["attempt"]}
+    component = construct(code, FinishedTrialContext(required, context), spec.definition, flags, tags=spec.tags)
     component.children = []  # requirements have none
-    part.is_started = True
+    state_of(component).is_started = True
     create(component)
     return component
 
 
-class FinishedTrialContext:
-    """What such a component finds in `self`: what its trial has left, and the log of the one that requires it."""
+class FinishedTrialContext(Context):
+    """What the component of a finished trial finds in `self`: what its trial wrote, and the log of the current trial.
 
-    def __init__(self, required: Required, outer: TrialContext, around: TrialContext) -> None:
+    Args:
+        required: the finished trial.
+        outer: the trial that requires it.
+    """
+
+    def __init__(self, required: Required, outer: Context) -> None:
+        self.project = outer.project
         self._required = required
         self._outer = outer
-        self._around = around
 
     @property
     def log(self) -> logging.Logger:
+        """The logger of the current trial."""
         return self._outer.log
 
     @property
-    def commons(self) -> SharedData:
-        return self._outer.commons
+    def shared_data(self) -> SharedData:
+        """The data that the current trial shares with others."""
+        return self._outer.shared_data
 
     @cached_property
     def store(self) -> Any:
-        return _RequiredContext(self._required)
+        """The artifacts of the finished trial."""
+        return _FinishedStore(self._required)
 
     @cached_property
     def requires(self) -> Mapping[str, Any]:
+        """The results that the finished trial required."""
         needs = self._required.description["requires"]
         found = {name: Requirement(**needed) for name, needed in needs.items()}
-        return Requires(found, self._required.files, self._around)
+        return Requires(found, self._required.files, self)
 
     @property
     def record(self) -> Any:
+        """Refused: the rows of a finished trial do not change."""
         raise _refused("self.record")
 
     @property
     def directory(self) -> str:
+        """Refused: the artifacts of a finished trial do not change."""
         raise _refused("self.directory")
 
+    def load(self, target: Target) -> Any:
+        """Return the class or function of a component."""
+        return self._outer.load(target)
+
     def create(self, component: Component) -> None:
+        """Create a child."""
         create(component)
 
     def set_seed(self, seed: int | None) -> None:
+        """Seed the random number generators of the current trial."""
         self._outer.set_seed(seed)
 
-    def progress(self, i: int, total: int | None) -> None:
-        self._outer.progress(i, total)
+    def report_progress(self, i: int, total: int | None) -> None:
+        """Report progress as that of the current trial."""
+        self._outer.report_progress(i, total)
 
     def save_checkpoint(self, component: Component, path: str | None, timestep: int | None) -> Any:
+        """Refuse: the checkpoints of a finished trial do not change."""
         raise _refused("self.save_checkpoint()")
 
-    def stored_trial(self, place: str) -> Any:
-        return self._around.stored_trial(place)
-
-    def required_component(self, required: Any) -> Component:
-        return self._around.required_component(required)
-
     def last_checkpoint(self) -> str | None:
+        """Return the path of the last checkpoint of the finished trial."""
         path = self._required.last_checkpoint()
         if path is None:
             self.log.warning("%s has saved no checkpoint: it is as on_create left it", self._required.label)
         return path
 
+    def stored_trial(self, place: str) -> Any:
+        """Return the finished trial at a place in the storage."""
+        return self._outer.stored_trial(place)
 
-class _RequiredContext:
-    """The artifacts of a trial that is over."""
+    def required_component(self, required: Required) -> Component:
+        """Return the component of a requirement of the finished trial."""
+        return self._outer.required_component(required)
+
+
+class _FinishedStore:
+    """The artifacts of a finished trial: those methods of `Store` that read."""
 
     def __init__(self, required: Required) -> None:
         self._required = required
 
     def read(self, name: str, default: Any = _NOTHING, *, load: Callable[[str], Any] | None = None) -> Any:
-        """As `Store.read`."""
         try:
             return self._required.read(name, load=load)
         except MissingArtifact:
@@ -128,11 +144,9 @@ class _RequiredContext:
             return default
 
     def path(self, name: str) -> str:
-        """As `Store.path`, of what is there."""
         return self._required.path(name)
 
     def has(self, name: str) -> bool:
-        """As `Store.has`."""
         names = self._required.names()
         return any(one.startswith(name) for one in names) if name.endswith("/") else name in names
 
@@ -142,7 +156,7 @@ class _RequiredContext:
 
 def _refused(what: str) -> NotAvailable:
     return NotAvailable(
-        f"{what} is not there for a component whose trial is over",
+        f"{what} is not available in a component whose trial has finished",
         given=what,
-        todo="What it has written can be read: self.store.read(name), .path(name), .has(name).",
+        todo="What it wrote can be read: self.store.read(name), .path(name), .has(name).",
     )

@@ -1,6 +1,6 @@
-"""Seeds random number generators: those of a list, or those that are imported, now or while the trial runs.
+"""Seed random number generators, those of a list or all known ones; save and restore their states.
 
-Random number generators as they are at one moment: kept with a checkpoint, put back when a trial goes on from it.
+Libraries that are imported while the trial runs are seeded then. States are stored with checkpoints.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 from machinable.errors import ImportFailed, InvalidType, MachinableError, SeveralErrors, UnknownName
 from machinable.serialization import Plain
 
-__all__ = ["DEFAULT", "Seeding", "check_seeding", "put_back", "states"]
+__all__ = ["DEFAULT", "Seeding", "check_seeding", "restore", "states"]
 
-# By module; jax has no generator of its own that could be seeded: its keys are made from flags.SEED.
+# By module. jax has no global generator: its keys are made from flags.SEED.
 DEFAULT = {
     "random": "seed",
     "numpy.random": "seed",
@@ -30,10 +30,16 @@ _NUMPY_LIMIT = 2**32  # numpy takes no seed beyond; a chosen seed may be larger
 
 
 def check_seeding(names: Sequence[str]) -> None:
-    """See that every dotted name of a `_seeding_` list can be called; a trailing `?` makes it optional.
+    """Check that every name of a `_seeding_` list is a function; a trailing `?` makes it optional.
+
+    Args:
+        names: dotted names of functions.
 
     Raises:
-        UnknownName, ImportFailed, InvalidType: one cannot; several are reported together.
+        UnknownName: a module has no such function.
+        ImportFailed: a module does not import.
+        InvalidType: the name is not that of a function.
+        SeveralErrors: several of these.
     """
     errors: list[MachinableError] = []
     for name in names:
@@ -45,7 +51,7 @@ def check_seeding(names: Sequence[str]) -> None:
 
 
 def _function(name: str) -> Callable[[int], Any] | None:
-    """What a dotted name means; None for an optional one that is not there."""
+    """Return the function of a dotted name; None for an optional one that does not exist."""
     try:
         found = _resolve(name.removesuffix("?"))
     except MachinableError:
@@ -91,15 +97,15 @@ def _failed(name: str, error: BaseException) -> ImportFailed:
 
 
 class Seeding:
-    """Seeds generators during one trial.
+    """Seed random number generators during one trial.
 
     Args:
-        names: dotted callables; None: those of `DEFAULT`, of which none is imported for that.
+        names: dotted names of functions; None: those of `DEFAULT`, whose modules are not imported for it.
         seed: the trial's seed.
 
     Attributes:
-        applied: the dotted names of what has got the seed, or gets it as soon as it is imported. It does not depend on
-            what else this process has imported, so it is the same wherever the trial runs.
+        applied: dotted names of the functions that were called with the seed, or will be when their module is imported.
+            Independent of the imports of this process, so that it is the same on every machine.
     """
 
     def __init__(self, names: Sequence[str] | None, seed: int) -> None:
@@ -109,13 +115,13 @@ class Seeding:
         self.applied: list[str] = []
 
     def predicted(self) -> list[str]:
-        """What will be applied, if nobody refuses."""
+        """Return the names that `apply` will seed."""
         if self._names is not None:
             return [name.removesuffix("?") for name in self._names if _function(name) is not None]
         return [f"{module}.{function}" for module, function in DEFAULT.items()]
 
     def apply(self, seed: int | None = None) -> None:
-        """Seed now, by default with the trial's seed; what is imported later gets the seed used last."""
+        """Seed now, by default with the trial's seed; modules that are imported later get the last seed."""
         self._current = self._seed if seed is None else seed
         self.applied = self.predicted()
         if self._names is not None:
@@ -142,18 +148,18 @@ class Seeding:
         found: Any = sys.modules.get(name)
         for part in DEFAULT[name].split("."):
             found = getattr(found, part, None)
-        if callable(found):  # something else may bear that name
+        if callable(found):  # another module may have that name
             found(self._current % _NUMPY_LIMIT if name == "numpy.random" else self._current)
 
     def close(self) -> None:
-        """Do not watch imports any longer."""
+        """Stop watching imports."""
         if self._watcher is not None and self._watcher in sys.meta_path:
             sys.meta_path.remove(self._watcher)
         self._watcher = None
 
 
 class _Watcher:
-    """Finds modules as all others do, and tells when one of some names has been imported."""
+    """Find modules as the other finders do, and call a function when one of some names is imported."""
 
     def __init__(self, names: Sequence[str], imported: Callable[[str], None]) -> None:
         self._names = frozenset(names)
@@ -173,7 +179,7 @@ class _Watcher:
 
 
 class _Loader:
-    """The loader of a module, which steps aside before the module runs and tells when it has."""
+    """Load a module with its own loader, then call a function."""
 
     def __init__(self, loader: Any, imported: Callable[[str], None]) -> None:
         self._loader = loader
@@ -194,11 +200,11 @@ class _Loader:
 
 
 def states(seed: int) -> dict[str, Plain]:
-    """The states of the generators of `random` and, if they are imported, of numpy and torch, as plain data.
+    """Return the states of the generators of `random` and, if imported, of numpy and torch, as plain data.
 
     Args:
-        seed: that of the trial. numpy is left out as long as it is as this seed has left it: whether somebody else has
-            imported it must not show in what a trial stores.
+        seed: the seed of the trial. The state of numpy right after this seed is left out: what a trial stores does not
+            depend on whether another one has imported numpy.
     """
     import random
 
@@ -207,17 +213,22 @@ def states(seed: int) -> dict[str, Plain]:
     numpy, torch = _imported("numpy.random", "get_state"), _imported("torch", "get_rng_state")
     if numpy is not None:
         state = numpy.get_state(legacy=False)
-        if state["bit_generator"] == "MT19937":  # nobody has put another one in its place
-            said = _of_numpy(state)
-            if said != _of_numpy(numpy.RandomState(seed % _NUMPY_LIMIT).get_state(legacy=False)):
-                found["numpy.random"] = said
+        if state["bit_generator"] == "MT19937":  # it was not replaced
+            plain = _of_numpy(state)
+            if plain != _of_numpy(numpy.RandomState(seed % _NUMPY_LIMIT).get_state(legacy=False)):
+                found["numpy.random"] = plain
     if torch is not None:
         found["torch"] = base64.b64encode(bytes(torch.get_rng_state().tolist())).decode("ascii")
     return found
 
 
-def put_back(found: Mapping[str, Plain], seed: int) -> None:
-    """Set the generators to the states that `states` gave, with the same seed."""
+def restore(found: Mapping[str, Plain], seed: int) -> None:
+    """Set the generators to the states that `states` returned.
+
+    Args:
+        found: the states.
+        seed: the seed of the trial.
+    """
     import random
 
     version, numbers, gauss = found["random"]
@@ -230,7 +241,7 @@ def put_back(found: Mapping[str, Plain], seed: int) -> None:
     elif (imported := _imported("numpy.random", "seed")) is not None:
         imported.seed(seed % _NUMPY_LIMIT)
     if "torch" in found:
-        torch: Any = importlib.import_module("torch")  # which need not be installed where this is checked
+        torch: Any = importlib.import_module("torch")  # not installed where types are checked
         state = list(base64.b64decode(found["torch"]))
         torch.set_rng_state(torch.tensor(state, dtype=torch.uint8))
 

@@ -1,6 +1,6 @@
-"""What a trial writes about itself: `trial.json` says what it is, `status.json` how far it is.
+"""Write what a trial is to `trial.json`, and its state to `status.json`, with a regular heartbeat.
 
-Signs of life: one timer for all trials of this process, so that a trial whose process was killed is recognised.
+The heartbeat shows whether the process of a trial still runs.
 """
 
 from __future__ import annotations
@@ -25,19 +25,23 @@ __all__ = ["INTERVAL", "Heartbeat", "StatusFiles", "heartbeat"]
 class StatusFiles:
     """The two files of one attempt.
 
-    Where files cannot grow, every write is a request: there they are written with the first heartbeat or at the end.
+    On an object store, where every write is a request, they are written with the first heartbeat or at the end.
 
     Args:
-        path: the trial's folder. trouble: is told about a heartbeat that could not be written.
+        spec: the trial.
+        files: the storage.
+        path: the trial's folder.
+        attempt: the number of the attempt.
+        on_error: receives the error of a heartbeat that could not be written.
     """
 
     def __init__(
-        self, spec: TrialSpec, files: Files, path: str, attempt: int, trouble: Callable[[Exception], None]
+        self, spec: TrialSpec, files: Files, path: str, attempt: int, on_error: Callable[[Exception], None]
     ) -> None:
         self._spec = spec
         self._files = files
         self._path = path
-        self._stderr = trouble
+        self._on_error = on_error
         self._lock = threading.RLock()
         self._is_over = False
         self._config: Mapping[str, Plain] = spec.stored
@@ -61,20 +65,30 @@ class StatusFiles:
         }
 
     def open(self) -> None:
-        """The trial runs, from now on with a heartbeat."""
+        """Write that the trial runs, and start its heartbeat."""
         if self._files.appends:
             self._write_status()
         heartbeat.add(self._beat)
 
     def describe(self, config: Mapping[str, Plain], seeding: Sequence[str]) -> None:
-        """What the trial is: its configuration as it may be stored, and which generators are seeded."""
+        """Write what the trial is.
+
+        Args:
+            config: its configuration as it may be stored.
+            seeding: the names of the functions that seed.
+        """
         with self._lock:
             self._config, self._seeding, self._is_described = config, seeding, False
             if self._files.appends:
                 self._write_description()
 
     def saved(self, checkpoint: str, facts: Mapping[str, Plain] | None) -> None:
-        """A checkpoint of that name was saved. `facts` are what a trial needs to go on from it, None for no news."""
+        """Write the name of the last checkpoint.
+
+        Args:
+            checkpoint: its name.
+            facts: what an attempt needs to continue from it; None leaves these unchanged.
+        """
         with self._lock:
             self._status["checkpoint"] = checkpoint
             if facts is not None:
@@ -91,10 +105,15 @@ class StatusFiles:
         artifacts: Mapping[str, Plain] = MappingProxyType({}),
         inputs: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     ) -> None:
-        """The trial is over. Closing again says the last word.
+        """Write that the trial is over, and stop its heartbeat. Closing again overwrites.
 
         Args:
-            artifacts: digest and size of each. inputs: the digests of what it has read, by requirement and name.
+            state: how it ended.
+            result: what its component returned.
+            error: `type`, `message` and `traceback` of its error.
+            seeding: the names of the functions that seeded.
+            artifacts: digest and size of each artifact.
+            inputs: the digests of what it read, by requirement and name.
         """
         heartbeat.remove(self._beat)
         with self._lock:
@@ -109,13 +128,13 @@ class StatusFiles:
                 "inputs": {name: dict(read) for name, read in inputs.items()},
             }
             facts = self._status["at_checkpoint"]
-            if state == "finished" and facts is not None:  # nobody goes on from there
+            if state == "finished" and facts is not None:  # there is nothing to continue
                 self._status["at_checkpoint"] = {"saved": facts["saved"]}
             self._write_status()
 
     @property
     def digests(self) -> dict[str, str]:
-        """The digests of what the trial has written, artifacts and checkpoints."""
+        """The digests of what the trial wrote, artifacts and checkpoints."""
         artifacts = {name: facts["digest"] for name, facts in self._status["artifacts"].items()}
         return artifacts | checkpoint_digests(self._status)
 
@@ -127,8 +146,8 @@ class StatusFiles:
                 self._write_description()
                 self._status["heartbeat"] = _now()
                 self._write_status()
-            except Exception as error:  # the next one may reach the storage again
-                self._stderr(error)
+            except Exception as error:  # the storage may be reached again by the next one
+                self._on_error(error)
 
     def _write_status(self) -> None:
         self._files.write(layout.join(self._path, layout.STATUS), dumps(self._status).encode() + b"\n")
@@ -153,7 +172,7 @@ INTERVAL = 15.0  # seconds
 
 
 class Heartbeat:
-    """Calls functions regularly, from a thread of its own that starts with the first of them.
+    """Call functions regularly, from one thread, which starts with the first of them.
 
     Args:
         interval: seconds between two calls of the same function.
@@ -166,22 +185,22 @@ class Heartbeat:
         self._lock = threading.Lock()
 
     def add(self, beat: Callable[[], None]) -> None:
-        """Call the function from now on, first when the interval has passed. It must not raise."""
+        """Call a function regularly, first after one interval. It must not raise."""
         self._due[beat] = [time.monotonic() + self._interval]
-        if self._thread is None or not self._thread.is_alive():  # dead in a forked process
+        if self._thread is None or not self._thread.is_alive():  # a forked process has no thread
             with self._lock:
                 if self._thread is None or not self._thread.is_alive():
                     self._thread = threading.Thread(target=self._run, name="machinable-heartbeat", daemon=True)
                     self._thread.start()
 
     def remove(self, beat: Callable[[], None]) -> None:
-        """Do not call the function again; a call that is under way may still end."""
+        """Stop calling a function; a call that has begun may still end."""
         self._due.pop(beat, None)
 
     def _run(self) -> None:
         while True:
             now = time.monotonic()
-            next_due = now + self._interval  # what is added meanwhile is due later than this
+            next_due = now + self._interval  # functions that are added while this runs are due later
             for beat, due in list(self._due.items()):
                 if due[0] <= now:
                     due[0] = now + self._interval

@@ -1,27 +1,31 @@
-"""Errors as data: an exception stays in its process, its type, message and traceback travel and are stored."""
+"""Turn exceptions into plain data, which is stored and sent between processes: type, message and traceback."""
 
 from __future__ import annotations
 
 import os
 
-__all__ = ["error_data", "shipped"]
+__all__ = ["error_data", "first_line", "shipped"]
 
-# Where a copy of the project's code runs: its directory, and that of the project. Errors tell of the latter.
+# Directories of copies of the project, and the directory of the project, which messages name instead.
 shipped: list[tuple[str, str]] = []
 
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def error_data(error: BaseException) -> dict[str, str]:
-    """Type, message and traceback of an exception, whatever its `__str__` does.
+    """Return type, message and traceback of an exception.
 
-    The traceback shows the user's frames: ours and those of Python's import are left out, also in causes.
+    The traceback shows frames of the user's code: those of this package and of Python's import system are left out,
+    also in causes.
+
+    Args:
+        error: the exception, whose `__str__` may raise.
     """
     from traceback import StackSummary, TracebackException  # 5 ms with what it imports, and only failures need it
 
     try:
         message = str(error)
-    except BaseException as broken:  # a __str__ may do anything, and there is an error to tell already
+    except BaseException as broken:  # a __str__ may raise anything, and the original error counts
         message = f"<no message: its __str__ raised {type(broken).__name__}>"
     try:
         summary = TracebackException.from_exception(error)
@@ -41,6 +45,11 @@ def error_data(error: BaseException) -> dict[str, str]:
         message = message.replace(copy + os.sep, original + os.sep)
         text = text.replace(copy + os.sep, original + os.sep)
     return {"type": type(error).__name__, "message": message, "traceback": text}
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of the message of an exception."""
+    return error_data(error)["message"].partition("\n")[0]
 
 
 def _is_internal(file: str) -> bool:
