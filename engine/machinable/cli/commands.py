@@ -18,7 +18,7 @@ COMMANDS = {
     "diff": "Show how two executions or trials differ.",
     "report": "Write an HTML report about executions.",
     "reproduce": "Run a stored execution again and compare the results.",
-    "export": "Write a folder that repeats trials without machinable.",
+    "export": "Write a folder that runs trials without an installed machinable.",
     "restore": "Unpack the code that an execution ran with.",
     "verify": "Check that everything recorded exists and is readable.",
     "rescue": "Copy rescued results into the storage.",

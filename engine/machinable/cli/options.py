@@ -326,7 +326,7 @@ _command(
 _command(
     "export",
     "replay:export_command",
-    "Write a folder that repeats the trials of ID without machinable, with the same random numbers.",
+    "Write a folder that runs the trials of ID without an installed machinable, with the same random numbers.",
     _ID,
     _STORAGE,
     _TRIALS,

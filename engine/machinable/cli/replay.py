@@ -120,7 +120,7 @@ def export_command(
     project: str | None,
     as_json: bool,
 ) -> None:
-    """Write a folder that repeats trials without machinable."""
+    """Write a folder that runs trials without an installed machinable."""
     with open_storage(storage) as opened:
         execution = opened[identifier]
         chosen = [find_trial(execution, uid).uid for uid in uids] or None

@@ -13,10 +13,13 @@ from machinable.events import (
     ExecutionFinished,
     ExecutionStarted,
     Listener,
+    TrialBlocked,
     TrialEvent,
     TrialFailed,
     TrialFinished,
+    TrialInterrupted,
     TrialReused,
+    TrialSkipped,
     TrialStarted,
 )
 from machinable.units import format_duration
@@ -187,8 +190,8 @@ def ended_line(event: TrialEvent) -> str:
             parts.append(f"(attempt {event.attempt}, will be retried)")
     elif isinstance(event, TrialReused):
         parts.append(f"from {event.source}")
-    elif because := getattr(event, "because", None):
-        parts.append(f"because of {because}")
+    elif isinstance(event, (TrialBlocked, TrialSkipped, TrialInterrupted)):
+        parts.append(f"because of {event.because}")
     return " ".join(part for part in parts if part)
 
 

@@ -7,7 +7,9 @@ import re
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
+
+import msgspec
 
 from machinable.serialization import dumps
 
@@ -85,7 +87,7 @@ def shortened(text: str, most: int) -> str:
 _NUMBER = re.compile(r"[-+]?(?:[0-9.]+(?:e[-+]?[0-9]+)?|nan|inf)(?: ± .*)?(?: ?[sx%])?")
 
 
-class Table(NamedTuple):
+class Table(msgspec.Struct, frozen=True):
     """Headings and rows of cells, as many in each row as there are headings."""
 
     headings: Sequence[str]
