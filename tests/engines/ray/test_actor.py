@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from machinable.engines.base import PortableWork
-from machinable.engines.ray.actor import Agent, Setup, TrialRequest
+from machinable.engines.ray.actor import Setup, TrialActor, TrialRequest
 from machinable.engines.transfer import pack_folder
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.storage.code_snapshot import pack_into
@@ -45,16 +46,27 @@ class Reads(PortableWork):
         return Outcome(spec.uid, "finished", 1, 0.0, result=read)
 
 
+class Sleeps(PortableWork):
+    """Takes so many seconds."""
+
+    def moved(self, project: str, url: str | None) -> Sleeps:
+        return self
+
+    def __call__(self, spec: TrialSpec) -> Outcome:
+        time.sleep(spec.config["seconds"])
+        return Outcome(spec.uid, "finished", 1, 0.0)
+
+
 @pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrialActor]:
     monkeypatch.chdir(tmp_path)
-    made = Agent(Setup.here(str(tmp_path), tells=False), None)
+    made = TrialActor(Setup.here(str(tmp_path), tells=False), None)
     yield made
     made.close()
     os.chdir(tmp_path)
 
 
-def test_a_trial_waits_for_the_folders_that_a_former_call_brings(agent: Agent, tmp_path: Path) -> None:
+def test_a_trial_waits_for_the_folders_that_a_former_call_brings(agent: TrialActor, tmp_path: Path) -> None:
     there = DirectoryFiles(tmp_path / "there")
     there.write("data/a", b"what it reads")
     agent.look(0, pickle.dumps(Reads()))
@@ -73,6 +85,18 @@ def test_a_trial_waits_for_the_folders_that_a_former_call_brings(agent: Agent, t
     assert all(b"what it reads" in reply.outcome for reply in replies)
 
 
+def test_trials_that_wait_behind_a_long_one_are_handed_back(agent: TrialActor) -> None:
+    agent.look(0, pickle.dumps(Sleeps()))
+    agent.exchange([TrialRequest(0, pickle.dumps(trial(0, seconds=0)), 1, "")], 1, 60.0)  # the worker has started
+    requests = [TrialRequest(number, pickle.dumps(trial(number, seconds=1)), 1, "") for number in (1, 2, 3)]
+
+    handed_back = agent.exchange(requests, 1, 0.0)
+    ended = agent.exchange([], 1, 0.0)
+
+    assert [(reply.kind, reply.number) for reply in handed_back] == [("returned", 2), ("returned", 3)]
+    assert [(reply.kind, reply.number) for reply in ended] == [("outcome", 1)]
+
+
 def test_code_comes_from_what_was_shipped_wherever_the_project_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +109,7 @@ def test_code_comes_from_what_was_shipped_wherever_the_project_lies(
     pack_into(archive, str(project), ignore=["left_out.py", ".venv"], look_for_secrets=False)
     monkeypatch.chdir(project)
     monkeypatch.setattr("sys.path", [str(environment), str(project), str(project / "lib")])  # as Ray's workers have it
-    made = Agent(Setup.here(str(project), tells=False), archive.getvalue())
+    made = TrialActor(Setup.here(str(project), tells=False), archive.getvalue())
     try:
         code = Path(made._engine.origin.path[1])
         assert made._engine.origin.path == [str(environment), str(code), str(code / "lib")]

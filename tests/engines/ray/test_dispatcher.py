@@ -11,6 +11,7 @@ from queue import Queue
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from machinable.engines.base import PortableWork, WorkerError, WorkerLost
 from machinable.engines.ray.actor import Reply, TrialRequest
@@ -61,7 +62,7 @@ class World:
     """Hires agents, and keeps what they are asked for."""
 
     def __init__(self) -> None:
-        names = ("look", "exchange", "withdraw", "interrupt", "end")
+        names = ("look", "exchange", "interrupt", "end")
         self.calls: dict[str, Queue[Call]] = {name: Queue() for name in names}
         self.agents: list[FakeAgent] = []
         self.most = 1
@@ -122,8 +123,8 @@ class World:
 
 
 def finished(errand: TrialRequest, seconds: float = 1.0) -> Reply:
-    uid = pickle.loads(errand.spec).uid
-    return Reply("outcome", errand.number, dumps({"outcome": vars(Outcome(uid, "finished", 1, seconds))}).encode())
+    outcome = Outcome(pickle.loads(errand.spec).uid, "finished", 1, seconds)
+    return Reply("outcome", errand.number, dumps({"outcome": structs.asdict(outcome)}).encode())
 
 
 @pytest.fixture
@@ -219,7 +220,6 @@ def test_the_next_trial_is_at_hand_unless_trials_take_long(
 def test_short_trials_are_shared_out_evenly(
     world: World, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("machinable.engines.ray.dispatcher.LONG", 1000.0)  # nothing is taken back
     learn(world, dispatcher, 0.001)
     world.most = 2
     for number in range(1, 3):
@@ -259,9 +259,7 @@ def test_what_waits_behind_a_trial_that_turns_out_long_is_given_to_others(world:
     while len(given) < 2:
         given += world.given()  # the first may go alone
     world.most = 2
-    withdrawal = world.next("withdraw")
-    assert withdrawal.agent is first
-    withdrawal.future.set_result([errand.number for errand in given[1:]])
+    world.answer(*(Reply("returned", errand.number) for errand in given[1:]))
     second = world.ready()
 
     assert second is not first
@@ -367,7 +365,7 @@ def test_a_trial_that_waits_can_be_ended(world: World, dispatcher: Dispatcher) -
 def test_an_agent_that_does_not_end_a_trial_is_ended_itself(
     world: World, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("machinable.engines.ray.dispatcher.PATIENCE", 0.01)
+    monkeypatch.setattr("machinable.engines.ray.dispatcher.SHUTDOWN_TIMEOUT", 0.01)
     future = submit(dispatcher, 0)
     agent = world.ready()
     world.given()

@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -17,11 +18,12 @@ from machinable.engines.base import PortableWork, WorkerLost
 from machinable.engines.processes.pool import Origin, ProcessesEngine, Scratch
 from machinable.engines.transfer import pack_folder, unpack_folder
 
-__all__ = ["LARGE", "Agent", "OtherVersion", "Reply", "Setup", "TrialRequest"]
+__all__ = ["LARGE", "OtherVersion", "Reply", "Setup", "TrialActor", "TrialRequest"]
 
+LONG = 0.1  # seconds after which trials that wait behind the running one are handed back
 LARGE = 2**20  # bytes from which on something travels on its own
 
-Kind: TypeAlias = Literal["outcome", "error", "interrupted", "lost", "progress"]
+Kind: TypeAlias = Literal["outcome", "error", "interrupted", "lost", "progress", "returned"]
 
 
 class Setup(NamedTuple):
@@ -98,7 +100,7 @@ class OtherVersion(RuntimeError):
     """Another version of machinable is installed where an agent is."""
 
 
-class Agent:
+class TrialActor:
     """Keeps a worker process busy. Its methods are called at the same time by several threads.
 
     Args:
@@ -137,10 +139,11 @@ class Agent:
             self._engine.on_progress = self._progress
         self._changed = threading.Condition()
         self._replies: deque[Reply] = deque()
-        self._told: dict[tuple[str, bool], Reply] = {}  # the last progress of each trial, and its last row
+        self._progress_replies: dict[tuple[str, bool], Reply] = {}  # the last progress of each trial, and its last row
         self._wanted = 1
         self._folders = 0  # that have come
         self._running: dict[int, Future[bytes]] = {}
+        self._since = 0.0  # when the trial that runs began, by `time.monotonic`
 
     def look(self, work_id: int, work: bytes) -> bool:
         """Take what is to be done for the trials that follow; gives whether the storage is reached from here."""
@@ -160,7 +163,7 @@ class Agent:
         return is_reached
 
     def exchange(
-        self, errands: Sequence[TrialRequest], number: int, patience: float, folders: int = 0, *luggage: bytes
+        self, requests: Sequence[TrialRequest], number: int, patience: float, folders: int = 0, *bundle: bytes
     ) -> list[Reply]:
         """Take trials on, with the folders that they read, and give what there is to say.
 
@@ -170,37 +173,47 @@ class Agent:
             folders: how many have been sent so far, with these. Calls run at the same time, and what comes later may
                 read what an earlier one brings.
         """
-        for archive in luggage:
+        for archive in bundle:
             unpack_folder(self._spool, archive)
         with self._changed:
-            self._folders += len(luggage)
+            self._folders += len(bundle)
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._folders >= folders)
-        for errand in errands:
-            future = self._engine.pass_on(self._work, errand.spec, errand.threads)
-            self._running[errand.number] = future
-            future.add_done_callback(partial(self._ended, errand))
+            if not self._running:
+                self._since = time.monotonic()
+        for request in requests:
+            future = self._engine.pass_on(self._work, request.spec, request.threads)
+            self._running[request.number] = future
+            future.add_done_callback(partial(self._ended, request))
+        with self._changed:
+            self._changed.notify_all()  # whoever collects replies may have to hand some back
         return self._collected(number, patience) if number else []
 
     def _collected(self, number: int, patience: float) -> list[Reply]:
         with self._changed:
             self._wanted = 1
-            self._changed.wait_for(lambda: self._replies or self._told)
-            if not self._told and len(self._replies) < number:
+            while not (self._replies or self._progress_replies):
+                self._changed.wait(self._seconds_to_hand_back())
+                self._hand_back()
+            self._hand_back()
+            if not self._progress_replies and len(self._replies) < number:
                 self._wanted = number
                 self._changed.wait_for(lambda: len(self._replies) >= number, patience)
-            replies = [*self._told.values(), *self._replies]
-            self._told.clear()
+            replies = [*self._progress_replies.values(), *self._replies]
+            self._progress_replies.clear()
             self._replies.clear()
         return replies
 
-    def withdraw(self) -> list[int]:
-        """Give back the trials that have not begun."""
-        futures = set(self._engine.withdraw())
-        numbers = [number for number, future in list(self._running.items()) if future in futures]
-        for number in numbers:
-            del self._running[number]
-        return numbers
+    def _seconds_to_hand_back(self) -> float | None:
+        return max(0.0, self._since + LONG - time.monotonic()) if len(self._running) > 1 else None
+
+    def _hand_back(self) -> None:
+        """Return the trials that wait behind one that takes long, so that other actors can run them."""
+        if self._seconds_to_hand_back() == 0.0:
+            futures = set(self._engine.withdraw())
+            for number in [number for number, future in list(self._running.items()) if future in futures]:
+                del self._running[number]
+                self._replies.append(Reply("returned", number))
 
     def interrupt(self) -> None:
         """Raise `KeyboardInterrupt` in the trial that runs; the others do not begin."""
@@ -234,13 +247,14 @@ class Agent:
                 found.append(entry)
         return found
 
-    def _ended(self, errand: TrialRequest, future: Future[bytes]) -> None:
+    def _ended(self, request: TrialRequest, future: Future[bytes]) -> None:
         """A trial has ended: a thread of the engine's tells."""
-        number = errand.number
+        number = request.number
         self._running.pop(number, None)
+        self._since = time.monotonic()
         problem = future.exception()
         try:
-            archive = None if self._spool is None else self._packed(errand.home)
+            archive = None if self._spool is None else self._packed(request.home)
             if problem is None:
                 reply = Reply("outcome", number, self._large(future.result()), archive)
             elif isinstance(problem, KeyboardInterrupt):
@@ -272,5 +286,5 @@ class Agent:
 
     def _progress(self, uid: str, i: Any, total: int | None) -> None:
         with self._changed:
-            self._told[uid, isinstance(i, dict)] = Reply("progress", progress=(uid, i, total))
+            self._progress_replies[uid, isinstance(i, dict)] = Reply("progress", progress=(uid, i, total))
             self._changed.notify_all()

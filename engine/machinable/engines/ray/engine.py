@@ -17,7 +17,7 @@ from inspect import signature
 from typing import Any, NamedTuple
 
 from machinable.engines.base import Engine, Reach, Work
-from machinable.engines.ray.actor import Agent, OtherVersion, Setup
+from machinable.engines.ray.actor import OtherVersion, Setup, TrialActor
 from machinable.engines.ray.addresses import check_address, has_token, is_here, probe, unreachable
 from machinable.engines.ray.dispatcher import Dispatcher, TrialFuture
 from machinable.errors import ImportFailed, InvalidValue, Refused, did_you_mean, near_names
@@ -180,7 +180,7 @@ class RayEngine(Engine):
         # Threads: a method that waits for replies, and others that are called meanwhile.
         options = {**needs.options(), "max_concurrency": 8, "max_restarts": 0, "max_task_retries": 0}
         if self._actors is None:
-            self._actors = self._ray.remote(RayAgent)
+            self._actors = self._ray.remote(RayTrialActor)
         actor = self._actors.options(**options).remote(self._setup, self._shipped[1])
         return _Handle(self._ray, actor)
 
@@ -385,7 +385,7 @@ def shut_down(ray: Any) -> None:
         gc.collect()
 
 
-class RayAgent(Agent):
+class RayTrialActor(TrialActor):
     """An agent that is a Ray actor."""
 
     def keep(self, data: bytes) -> Any:
