@@ -85,7 +85,7 @@ class ClosesOnce(LocalEngine):
     ],
 )
 def test_a_wrong_engine_is_found_out(wrong: Callable[[], Any], test: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kit, "PATIENCE", 0.1)
+    monkeypatch.setattr(kit, "RESULT_TIMEOUT", 0.1)
 
     with pytest.raises((AssertionError, LateError, RuntimeError)):
         getattr(EngineConformance(), f"test_{test}")(wrong())

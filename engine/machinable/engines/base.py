@@ -1,6 +1,6 @@
-"""What an engine is: a place where trials run. Order, retries, reuse and progress are the scheduler's business.
+"""What an engine is, what it runs, and how a running trial reports progress.
 
-What a trial in a worker tells about itself before it has ended.
+An engine runs trials; order, retries, reuse and limits belong to the scheduler.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ __all__ = [
 # uid; steps that are done, of how many; in place of a number of steps the row that was saved last
 OnProgress: TypeAlias = Callable[[str, "int | dict[str, Plain]", "int | None"], None]
 
-PAUSE = 0.1  # seconds between two reports of a worker; nobody looks more often
+REPORT_INTERVAL = 0.1  # seconds between two reports of progress; displays refresh no faster
 
 
 class Reports:
-    """The way from a trial to whoever shows progress: `send` is set where there is somebody at the other end."""
+    """Send the progress of running trials to the executing process. `send` is None where nothing listens."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.send: OnProgress | None = None
@@ -43,7 +43,7 @@ class Reports:
         self._next = 0.0
 
     def progress(self, uid: str, i: int | dict[str, Plain], total: int | None) -> None:
-        """Tell how far a trial is; steps that come too fast are left out, but not the last one."""
+        """Report progress. Reports that follow too fast are dropped, except the last one."""
         if self.send is None:
             return
         if isinstance(i, dict):
@@ -51,7 +51,7 @@ class Reports:
             return
         now = self._clock()
         if now >= self._next or i == total:
-            self._next = now + PAUSE
+            self._next = now + REPORT_INTERVAL
             self.send(uid, i, total)
 
 
@@ -80,11 +80,11 @@ class PortableWork:
         """Return the same work for another directory of the project, and for another storage if a URL is given."""
         raise NotImplementedError
 
-    def home(self, spec: TrialSpec) -> str:
+    def folder_of(self, spec: TrialSpec) -> str:
         """Return the folder that a trial writes, in the storage."""
         raise NotImplementedError
 
-    def needs(self, spec: TrialSpec) -> Sequence[str]:
+    def folders_needed(self, spec: TrialSpec) -> Sequence[str]:
         """Return the folders that a trial reads besides its own."""
         return ()
 

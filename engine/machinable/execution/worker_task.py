@@ -155,11 +155,11 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         original = None if project == self.project else self.project
         return replace(self, project=project, original=original, url=self.url if url is None else url)
 
-    def home(self, spec: TrialSpec) -> str:
+    def folder_of(self, spec: TrialSpec) -> str:
         """Return the directory that a trial writes."""
         return layout.join(self.folder, layout.trial(spec.uid))
 
-    def needs(self, spec: TrialSpec) -> list[str]:
+    def folders_needed(self, spec: TrialSpec) -> list[str]:
         """Return the directories that a trial reads: its requirements, and the attempt that it resumes."""
         return folders_needed(spec)
 

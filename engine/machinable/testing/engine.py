@@ -35,9 +35,9 @@ from machinable.plan.spec import ComponentSpec, Outcome, Target, TrialSpec
 from machinable.plan.task import Task
 from machinable.serialization import loads
 
-__all__ = ["PATIENCE", "EngineConformance", "contents"]
+__all__ = ["RESULT_TIMEOUT", "EngineConformance", "contents"]
 
-PATIENCE = 60.0  # seconds after which a future counts as forgotten
+RESULT_TIMEOUT = 60.0  # seconds after which a future counts as forgotten
 
 _PLAIN: dict[str, Any] = {
     "text": "ünï \udc80",
@@ -100,20 +100,20 @@ def interrupted(spec: TrialSpec) -> Outcome:
 
 
 def waits(spec: TrialSpec) -> Outcome:
-    """Says that it has begun, and takes until somebody lets it go."""
+    """Connect when it begins, and wait for a byte."""
     with socket.create_connection(("127.0.0.1", spec.config["port"])) as connection:
         connection.recv(1)
     return Outcome(spec.uid, "finished", 1, 0.0)
 
 
 def steps(spec: TrialSpec) -> Outcome:
-    """Tells how far it is."""
+    """Report progress."""
     reports.progress(spec.uid, 3, 3)
     return Outcome(spec.uid, "finished", 1, 0.0)
 
 
 def process(spec: TrialSpec) -> Outcome:
-    """Tells where it runs."""
+    """Return the process in which it runs."""
     return Outcome(spec.uid, "finished", 1, 0.0, result=os.getpid())
 
 
@@ -156,7 +156,7 @@ class EngineConformance:
     def test_a_specification_arrives_and_its_outcome_comes_back_whole(self, engine: Engine) -> None:
         spec = replace(trial(7, **_PLAIN), attempt=3)
 
-        outcome = engine.submit(answer, spec).result(PATIENCE)
+        outcome = engine.submit(answer, spec).result(RESULT_TIMEOUT)
 
         assert outcome == Outcome(
             "000000000007",
@@ -168,7 +168,7 @@ class EngineConformance:
         )
 
     def test_not_a_number_comes_back(self, engine: Engine) -> None:
-        result = engine.submit(answer, trial(x=math.nan)).result(PATIENCE).result
+        result = engine.submit(answer, trial(x=math.nan)).result(RESULT_TIMEOUT).result
 
         assert math.isnan(result["config"]["x"])
 
@@ -177,13 +177,13 @@ class EngineConformance:
         for number in range(5 * engine.slots + 1):
             if len(running) == engine.slots:
                 first = min(running)
-                assert running.pop(first).result(PATIENCE).result["number"] == first
+                assert running.pop(first).result(RESULT_TIMEOUT).result["number"] == first
             running[number] = engine.submit(answer, trial(number))
         for number, future in running.items():
-            assert future.result(PATIENCE).result["number"] == number
+            assert future.result(RESULT_TIMEOUT).result["number"] == number
 
     def test_a_failed_trial_is_an_outcome(self, engine: Engine) -> None:
-        outcome = engine.submit(failed, trial()).result(PATIENCE)
+        outcome = engine.submit(failed, trial()).result(RESULT_TIMEOUT)
 
         assert outcome == Outcome(
             "000000000000", "failed", 1, 0.5, error={"type": "E", "message": "m\nm", "traceback": "t" * 1_000_000}
@@ -192,27 +192,27 @@ class EngineConformance:
     def test_large_specifications_and_outcomes_pass(self, engine: Engine) -> None:
         text = "y" * 3_000_000
 
-        assert engine.submit(answer, trial(text=text)).result(PATIENCE).result["config"] == {"text": text}
-        assert len(engine.submit(much, trial()).result(PATIENCE).result) == 5_000_000
+        assert engine.submit(answer, trial(text=text)).result(RESULT_TIMEOUT).result["config"] == {"text": text}
+        assert len(engine.submit(much, trial()).result(RESULT_TIMEOUT).result) == 5_000_000
 
     def test_an_exception_of_the_work_is_told_and_the_next_trial_runs(self, engine: Engine) -> None:
-        problem = engine.submit(raises, trial()).exception(PATIENCE)
+        problem = engine.submit(raises, trial()).exception(RESULT_TIMEOUT)
 
         assert isinstance(problem, Exception)
         assert "awkward 1 2" in str(problem)
-        assert engine.submit(answer, trial(1)).result(PATIENCE).result["number"] == 1
+        assert engine.submit(answer, trial(1)).result(RESULT_TIMEOUT).result["number"] == 1
 
     def test_an_interrupt_by_the_work_is_an_interrupt_here(self, engine: Engine) -> None:
         try:
-            problem = engine.submit(interrupted, trial()).exception(PATIENCE)
+            problem = engine.submit(interrupted, trial()).exception(RESULT_TIMEOUT)
         except KeyboardInterrupt as error:
             problem = error
 
         assert isinstance(problem, KeyboardInterrupt)
-        assert engine.submit(answer, trial(1)).result(PATIENCE).result["number"] == 1
+        assert engine.submit(answer, trial(1)).result(RESULT_TIMEOUT).result["number"] == 1
 
     def test_workers_are_where_it_says(self, engine: Engine) -> None:
-        here = engine.submit(process, trial()).result(PATIENCE).result == os.getpid()
+        here = engine.submit(process, trial()).result(RESULT_TIMEOUT).result == os.getpid()
 
         assert here == (engine.reach == "process")
 
@@ -223,30 +223,30 @@ class EngineConformance:
 
             assert future.done()
             assert isinstance(future.exception(), Exception)
-        assert engine.submit(answer, trial(1)).result(PATIENCE).result["number"] == 1
+        assert engine.submit(answer, trial(1)).result(RESULT_TIMEOUT).result["number"] == 1
 
     def test_a_trial_can_be_interrupted_and_the_next_one_runs(self, engine: Engine) -> None:
         _skip_unless(engine.can_interrupt, "it does not interrupt trials")
         with _begun(engine) as future:
             engine.interrupt()
 
-            assert isinstance(future.exception(PATIENCE), KeyboardInterrupt)
-        assert engine.submit(answer, trial(1)).result(PATIENCE).result["number"] == 1
+            assert isinstance(future.exception(RESULT_TIMEOUT), KeyboardInterrupt)
+        assert engine.submit(answer, trial(1)).result(RESULT_TIMEOUT).result["number"] == 1
 
     def test_how_far_a_trial_is_can_be_heard(self, engine: Engine) -> None:
-        _skip_unless(engine.tells_progress, "it does not tell progress")
+        _skip_unless(engine.tells_progress, "it does not report progress")
         engine.close()  # workers that are there need not know of it
-        told: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
-        engine.on_progress = lambda *facts: told.put(facts)
+        heard: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
+        engine.on_progress = lambda *facts: heard.put(facts)
         try:
-            engine.submit(steps, trial(1)).result(PATIENCE)
+            engine.submit(steps, trial(1)).result(RESULT_TIMEOUT)
 
-            assert told.get(timeout=PATIENCE) == ("000000000001", 3, 3)
+            assert heard.get(timeout=RESULT_TIMEOUT) == ("000000000001", 3, 3)
         finally:
             engine.on_progress = None
 
     def test_closing_twice_is_fine(self, engine: Engine) -> None:
-        engine.submit(answer, trial()).result(PATIENCE)
+        engine.submit(answer, trial()).result(RESULT_TIMEOUT)
         engine.close()
         engine.close()
 
@@ -281,7 +281,7 @@ def _skip_unless(can: bool, reason: str) -> None:
 def _begun(engine: Engine) -> Iterator[Future[Outcome]]:
     """A trial that has begun, and takes until the end of the block."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(PATIENCE)
+        server.settimeout(RESULT_TIMEOUT)
         future = engine.submit(waits, trial(port=server.getsockname()[1]))
         connection, _ = server.accept()
         with connection:

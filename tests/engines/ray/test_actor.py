@@ -35,10 +35,10 @@ class Reads(PortableWork):
         assert url is not None
         return Reads(url)
 
-    def home(self, spec: TrialSpec) -> str:
+    def folder_of(self, spec: TrialSpec) -> str:
         return f"trials/{spec.uid}"
 
-    def needs(self, spec: TrialSpec) -> list[str]:
+    def folders_needed(self, spec: TrialSpec) -> list[str]:
         return ["data"]
 
     def __call__(self, spec: TrialSpec) -> Outcome:
@@ -60,7 +60,7 @@ class Sleeps(PortableWork):
 @pytest.fixture
 def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrialActor]:
     monkeypatch.chdir(tmp_path)
-    made = TrialActor(Setup.here(str(tmp_path), tells=False), None)
+    made = TrialActor(Setup.here(str(tmp_path), is_heard=False), None)
     yield made
     made.close()
     os.chdir(tmp_path)
@@ -109,7 +109,7 @@ def test_code_comes_from_what_was_shipped_wherever_the_project_lies(
     pack_into(archive, str(project), ignore=["left_out.py", ".venv"], look_for_secrets=False)
     monkeypatch.chdir(project)
     monkeypatch.setattr("sys.path", [str(environment), str(project), str(project / "lib")])  # as Ray's workers have it
-    made = TrialActor(Setup.here(str(project), tells=False), archive.getvalue())
+    made = TrialActor(Setup.here(str(project), is_heard=False), archive.getvalue())
     try:
         code = Path(made._engine.origin.path[1])
         assert made._engine.origin.path == [str(environment), str(code), str(code / "lib")]

@@ -154,10 +154,10 @@ class Work(PortableWork):
     def moved(self, project: str, url: str | None) -> Work:
         return self
 
-    def home(self, spec: TrialSpec) -> str:
+    def folder_of(self, spec: TrialSpec) -> str:
         return "home"
 
-    def needs(self, spec: TrialSpec) -> list[str]:
+    def folders_needed(self, spec: TrialSpec) -> list[str]:
         return self.folders
 
 

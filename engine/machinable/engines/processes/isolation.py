@@ -74,13 +74,13 @@ class SavedProcessState:
         self._warnings.__enter__()
 
     def restore(self) -> None:
-        """Put everything back. Modules that were imported meanwhile stay, and warnings are told again."""
+        """Restore everything. Imported modules stay, and warnings are shown again."""
         if _raw_environment() != self._raw_environment:
             for name in os.environ.keys() - self._environment.keys():
                 del os.environ[name]
             os.environ.update(self._environment)
         if self._directory is not None:
-            with suppress(FileNotFoundError):  # somebody has removed it meanwhile
+            with suppress(FileNotFoundError):  # it was removed
                 os.chdir(self._directory)
         sys.path, path = self._path[0], self._path[1]
         sys.path[:] = path
@@ -98,7 +98,7 @@ class SavedProcessState:
 
 
 class _Limits:
-    """What the system lets this process do, as far as it can be put back: who lowers a hard limit cannot raise it."""
+    """Limits of the system that can be restored; a hard limit cannot be raised again."""
 
     def __init__(self) -> None:
         self._before = [(number, limits) for number in _LIMITS if (limits := _limits(number)) is not None]
@@ -126,7 +126,7 @@ def _limits(number: int) -> tuple[int, int] | None:
 
 
 class _Settings:
-    """Settings of Python, and of libraries as far as they are loaded."""
+    """Settings of Python and of loaded libraries."""
 
     def __init__(self) -> None:
         self._recursion = sys.getrecursionlimit()
@@ -181,7 +181,7 @@ class _Settings:
 
 
 def _raw_environment() -> dict[Any, Any]:
-    """The environment as it is kept, which is compared without decoding it."""
+    """The environment as bytes, which are compared without decoding them."""
     return dict(vars(os.environ)["_data"])
 
 
@@ -192,7 +192,7 @@ def _directory() -> str | None:
 
 
 def _loggers() -> dict[str, Any] | None:
-    """The state of all loggers; None as long as nobody has loaded `logging`."""
+    """The state of all loggers; None while `logging` is not imported."""
     logging = sys.modules.get("logging")
     if logging is None:
         return None

@@ -62,7 +62,7 @@ class _Standard(io.FileIO):
 
 @contextmanager
 def output_to(files: Files, path: str) -> Iterator[None]:
-    """Meanwhile everything printed goes to a file of a storage, which is there only if something was.
+    """Redirect everything printed to a file of a storage, which is created with the first output.
 
     Raises:
         OSError: the file cannot be written.
@@ -130,7 +130,7 @@ class _Copied:
 
     def _copy_regularly(self) -> None:
         while not self._is_over.wait(self._interval):
-            with suppress(Exception):  # the appender keeps it, and closing tells
+            with suppress(Exception):  # the appender retries, and closing it raises
                 self._copy()
 
     def _copy(self) -> None:
@@ -155,9 +155,9 @@ def _redirected(file: int) -> Iterator[None]:
         try:
             _flush(streams)
         finally:
-            for kept, standard in zip(before, (1, 2), strict=True):
-                os.dup2(kept, standard)
-                os.close(kept)
+            for saved, standard in zip(before, (1, 2), strict=True):
+                os.dup2(saved, standard)
+                os.close(saved)
 
 
 def _flush(streams: Any) -> None:

@@ -1,7 +1,4 @@
-"""The engine of worker processes on this host: several trials at a time, each in a process of its own.
-
-Temporary directories that do not stay when whoever has made them was killed.
-"""
+"""Run several trials at a time on this host, each in a worker process that stays for the next one."""
 
 from __future__ import annotations
 
@@ -32,14 +29,14 @@ from machinable.storage.process_info import cores
 __all__ = ["Origin", "ProcessesEngine", "Scratch", "read_outcome"]
 
 PREFIX = "machinable-scratch-"
-YOUNG = 60.0  # seconds in which a directory may not be held yet by whoever has just made it
+YOUNG = 60.0  # seconds in which a new directory may not be locked yet
 
 
 class Scratch:
-    """A temporary directory of this process. To make one removes those that were left by processes that are gone.
+    """A temporary directory of this process. Making one removes those that killed processes have left.
 
     Attributes:
-        path: where it is.
+        path: Where it is.
     """
 
     def __init__(self) -> None:
@@ -63,7 +60,7 @@ def _sweep(directory: str) -> None:
     from shutil import rmtree
 
     for entry in os.scandir(directory):
-        with suppress(OSError):  # somebody else is faster, or it is not ours
+        with suppress(OSError):  # another process removes it, or it belongs to another user
             if not entry.name.startswith(PREFIX) or not entry.is_dir(follow_symlinks=False):
                 continue
             if time.time() - entry.stat(follow_symlinks=False).st_mtime < YOUNG:
@@ -85,8 +82,8 @@ def _held(path: str) -> int | None:
     return hold
 
 
-PATIENCE = 2.0  # seconds that an idle worker gets to end when it is asked to
-SHORT = 0.2  # seconds below which a trial is worth to have the next one ready for its worker
+SHUTDOWN_TIMEOUT = 2.0  # seconds for an idle worker to end
+SHORT = 0.2  # seconds below which a worker gets its next trial before it has finished the current one
 
 
 class ProcessesEngine(Engine):
@@ -141,7 +138,7 @@ class ProcessesEngine(Engine):
         return future
 
     def pass_on(self, work: bytes, spec: bytes, threads: int) -> Future[bytes]:
-        """Do the same for somebody who has pickled both already; `read_outcome` reads what comes of it."""
+        """Start a trial of which work and specification are pickled already; `read_outcome` reads its result."""
         future: Future[Any] = Future()
         with self._lock:
             self._queue.append(_Job(future, work, spec, threads, bytes))
@@ -149,7 +146,7 @@ class ProcessesEngine(Engine):
         return future
 
     def interrupt(self) -> None:
-        """Raise `KeyboardInterrupt` in all trials that run; those that wait do not begin. The futures tell the end."""
+        """Raise `KeyboardInterrupt` in all running trials; waiting ones do not begin."""
         with self._lock:
             waiting, self._queue = list(self._queue), deque()
             for worker in self._workers:
@@ -191,12 +188,12 @@ class ProcessesEngine(Engine):
                     worker.end("the engine was closed")
         for job in waiting:
             job.future.set_exception(WorkerLost("the engine was closed before the trial began"))
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + SHUTDOWN_TIMEOUT
         for worker in [*workers, *self._leaving]:
             worker.join(until)
 
     def _dispatch(self) -> None:
-        """Give what waits to workers, as far as there are any."""
+        """Give waiting trials to idle workers."""
         while True:
             with self._lock:
                 if not self._queue:
@@ -240,7 +237,7 @@ class ProcessesEngine(Engine):
         self._leaving.append(worker)
 
     def _answered(self, worker: _Worker, reply: bytes) -> None:
-        """A worker has ended its trial, or tells how far it is."""
+        """Process a message: a worker has ended its trial, or reports progress."""
         if reply.startswith(_PROGRESS):
             if self.on_progress is not None:
                 self.on_progress(*loads(reply)["progress"])
@@ -255,7 +252,7 @@ class ProcessesEngine(Engine):
             else:
                 self._idle.append(worker)
         assert job is not None
-        # The next trial first: whoever waits for this one does not delay it.
+        # The next trial first, so that callbacks of this one do not delay it.
         self._dispatch()
         if reply.startswith(_OUTCOME):
             try:
@@ -372,12 +369,12 @@ class _Worker:
         self.is_interrupted = False
 
     def send(self, job: _Job) -> None:
-        """Give it a trial. If it has ended meanwhile, the thread that listens tells."""
+        """Send a trial. If the process has ended, the listening thread reports that."""
         work, self._work = (None if job.work is self._work else job.work), job.work
         self.write(pickle.dumps((work, job.spec)))
 
     def write(self, message: bytes) -> None:
-        """Send it a message. If it has ended meanwhile, the thread that listens tells."""
+        """Send a message. If the process has ended, the listening thread reports that."""
         with self._sending, suppress(OSError, ValueError):
             write_message(self._commands.fileno(), message)
 
@@ -411,7 +408,7 @@ class _Worker:
 
     def _kill(self) -> None:
         if self._process.returncode is not None:
-            return  # its process id may belong to somebody else
+            return  # another process may have its id now
         with suppress(ProcessLookupError, PermissionError):  # only zombies are left of the group
             os.killpg(self._process.pid, signal.SIGKILL)
 
@@ -430,19 +427,19 @@ class _Worker:
                 return None
         body = read_message(self._replies)
         if body is None or not body.startswith((_OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED)):
-            return None  # somebody else has written into the pipe: this worker cannot be understood any more
+            return None  # something else has written into the pipe: messages cannot be told apart any more
         return body
 
     def _has_exited(self) -> bool:
         """Whether the process has ended; it stays a zombie, so that its id is not given to another one."""
         if self._process.returncode is None and hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
-            with suppress(ChildProcessError):  # somebody else has waited for it
+            with suppress(ChildProcessError):  # other code has waited for it
                 return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
         return self._process.poll() is not None
 
     def _reap(self) -> tuple[str, int | None]:
-        """See that the process has ended; gives how, and the return code if nobody here has ended it."""
-        until = time.monotonic() + PATIENCE
+        """Wait for the end of the process, or kill it; return how it ended, and its return code unless it was killed here."""
+        until = time.monotonic() + SHUTDOWN_TIMEOUT
         while not self._has_exited() and time.monotonic() < until:
             time.sleep(0.001)  # it has closed the pipe, so it is about to end
         has_exited = self._has_exited()

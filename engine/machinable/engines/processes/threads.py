@@ -27,7 +27,7 @@ _LOADERS = ("numpy", "torch", "tensorflow", "jaxlib", "mkl", "faiss", "lightgbm"
 class ThreadLimit:
     """Holds this process to a number of threads, until it is closed.
 
-    What is loaded meanwhile finds the number in the environment; what is loaded already is told by threadpoolctl.
+    Libraries loaded later read the number from the environment; threadpoolctl sets it in those loaded already.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class ThreadLimit:
                 pool.set_num_threads(threads)
 
     def close(self) -> None:
-        """Let the process compute as it did before; what was loaded meanwhile as if it had been loaded now."""
+        """Restore the former numbers of threads, also in libraries that were loaded since."""
         if self._threads is None:
             return
         for name, value in self._environment.items():
@@ -92,7 +92,7 @@ class ThreadsNotSet(RuntimeWarning):
 
 
 def idle_notice(slots: int, threads: int, there: int) -> str | None:
-    """What to tell when an execution leaves cores without work, with how to change that; None if it does not.
+    """Return advice if an execution leaves cores idle; None if it does not.
 
     Args:
         slots: how many trials run at a time. threads: with how many each computes. there: cores.

@@ -68,7 +68,7 @@ def main(parent: int, grace: float = GRACE) -> None:
     open_standard_streams()
     _prepare_for_crashes()
     worker = _Worker(replies, parent)
-    reports.send = worker.tell_progress
+    reports.send = worker.report
     signal.signal(signal.SIGINT, worker.on_interrupt)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the thread that has started this process may hear of nothing
     surroundings = SavedProcessState.current = SavedProcessState()
@@ -79,7 +79,7 @@ def main(parent: int, grace: float = GRACE) -> None:
             reply = worker.reply(message)
             if reply is None:
                 break
-            worker.tell(reply)
+            worker.send(reply)
             surroundings.restore()  # while the parent looks for the next trial
     except BrokenPipeError:
         pass  # the parent is gone
@@ -89,7 +89,7 @@ def main(parent: int, grace: float = GRACE) -> None:
 def _prepare_for_crashes() -> None:
     import faulthandler
 
-    faulthandler.enable(2)  # where native code crashed is told in the trial's output
+    faulthandler.enable(2)  # writes where native code crashed into the trial's output
 
 
 def _leave() -> None:
@@ -110,15 +110,15 @@ class _Worker:
         self._work: Work | None = None
         self._is_running = False
 
-    def tell(self, message: str) -> None:
+    def send(self, message: str) -> None:
         """Send a message to the parent; threads of a trial may do so, too."""
         with self._telling:
             write_message(self._replies, message.encode("ascii"))
 
-    def tell_progress(self, uid: str, i: int | dict[str, Plain], total: int | None) -> None:
+    def report(self, uid: str, i: int | dict[str, Plain], total: int | None) -> None:
         """Send how far a trial is."""
         with suppress(BrokenPipeError):  # the parent is gone, and `watch` is about to interrupt the trial
-            self.tell(dumps({"progress": [uid, i, total]}))
+            self.send(dumps({"progress": [uid, i, total]}))
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._is_running:  # one that comes too late has nothing to interrupt
@@ -170,7 +170,7 @@ class _Worker:
 
 
 def _wait_for_hang_up(pipe: int, seconds: float = 1.0) -> None:
-    """Wait until nobody can write into a pipe any more, but not longer: who writes may have lent it to others."""
+    """Wait until the writing end of a pipe is closed, but not longer: other processes may hold it, too."""
     poll = select.poll()
     poll.register(pipe, 0)
     if poll.poll(seconds * 1000):

@@ -27,12 +27,12 @@ Kind: TypeAlias = Literal["outcome", "error", "interrupted", "lost", "progress",
 
 
 class Setup(NamedTuple):
-    """How the process that executes imports and finds its files, as far as that can be had elsewhere.
+    """How the executing process imports and finds its files, as far as that works on other hosts.
 
     Attributes:
         project, directory: absolute paths of the project and of the working directory.
         host: what `host_of` gives for the working directory.
-        path, arguments, flags: see `Origin`. tells: whether somebody wants to hear about progress.
+        path, arguments, flags: see `Origin`. is_heard: Whether anything receives progress.
         version: of machinable.
     """
 
@@ -42,15 +42,15 @@ class Setup(NamedTuple):
     path: Sequence[str]
     arguments: Sequence[str]
     flags: Sequence[str]
-    tells: bool
+    is_heard: bool
     version: str
 
     @classmethod
-    def here(cls, project: str, tells: bool) -> Setup:
+    def here(cls, project: str, is_heard: bool) -> Setup:
         """Those of this process."""
         origin, directory = Origin.here(), os.getcwd()
         arguments = list(origin.arguments)
-        return cls(project, directory, host_of(directory), origin.path, arguments, origin.flags, tells, _version())
+        return cls(project, directory, host_of(directory), origin.path, arguments, origin.flags, is_heard, _version())
 
 
 def _version() -> str:
@@ -58,7 +58,7 @@ def _version() -> str:
 
 
 def host_of(directory: str) -> tuple[Any, ...]:
-    """What tells a directory of this host from one of the same name elsewhere."""
+    """Return what identifies a directory together with its host."""
     found = os.stat(directory)
     started = b""
     with suppress(OSError), open("/proc/sys/kernel/random/boot_id", "rb") as file:
@@ -67,19 +67,19 @@ def host_of(directory: str) -> tuple[Any, ...]:
 
 
 class TrialRequest(NamedTuple):
-    """A trial on its way to an agent: pickled, with a number by which it is spoken of.
+    """A trial for an actor: pickled, with a number that identifies it.
 
-    `home` is the folder that it writes.
+    `folder` is the one that it writes.
     """
 
     number: int
     spec: bytes
     threads: int
-    home: str
+    folder: str
 
 
 class Reply(NamedTuple):
-    """What an agent says about a trial.
+    """What an actor reports about a trial.
 
     Attributes:
         outcome: for `read_outcome`, or what stands for it if it is large.
@@ -97,7 +97,7 @@ class Reply(NamedTuple):
 
 
 class OtherVersion(RuntimeError):
-    """Another version of machinable is installed where an agent is."""
+    """Another version of machinable is installed on the host of an actor."""
 
 
 class TrialActor:
@@ -131,11 +131,11 @@ class TrialActor:
             is_same = False
         os.chdir(setup.directory if is_same else self._project if code is not None else self._root)
         self._work = b""
-        self._spool: Any = None  # where trials write, if that is not the storage
+        self._staging: Any = None  # where trials write, if that is not the storage
         self._engine = ProcessesEngine(1)
-        # A worker that outlives its agent would write beside the one that gets the trial next.
+        # A worker that outlives its actor would write beside the one that gets the trial next.
         self._engine.origin = Origin(self._path(), setup.arguments, setup.flags, grace=0.0)
-        if setup.tells:
+        if setup.is_heard:
             self._engine.on_progress = self._progress
         self._changed = threading.Condition()
         self._replies: deque[Reply] = deque()
@@ -149,32 +149,32 @@ class TrialActor:
         """Take what is to be done for the trials that follow; gives whether the storage is reached from here."""
         made = pickle.loads(work)  # noqa: S301  # made by the process that executes
         is_reached = True
-        self._spool = None
+        self._staging = None
         if isinstance(made, PortableWork):
             is_reached = made.is_reached()
             if not is_reached:
                 from machinable.storage.local import DirectoryFiles
 
-                directory = os.path.join(self._root, f"spool-{work_id}")
+                directory = os.path.join(self._root, f"staging-{work_id}")
                 os.makedirs(directory, exist_ok=True)
-                self._spool = DirectoryFiles(directory)
-            made = made.moved(self._project, None if is_reached else self._spool.url)
+                self._staging = DirectoryFiles(directory)
+            made = made.moved(self._project, None if is_reached else self._staging.url)
         self._work = pickle.dumps(made)
         return is_reached
 
     def exchange(
-        self, requests: Sequence[TrialRequest], number: int, patience: float, folders: int = 0, *bundle: bytes
+        self, requests: Sequence[TrialRequest], number: int, window: float, folders: int = 0, *bundle: bytes
     ) -> list[Reply]:
         """Take trials on, with the folders that they read, and give what there is to say.
 
         Args:
             number: with 0 it returns at once and says nothing. Otherwise it waits for the first reply, and then a
-                little, for `patience`, until there are so many.
+                little, for `window` seconds, until there are so many.
             folders: how many have been sent so far, with these. Calls run at the same time, and what comes later may
                 read what an earlier one brings.
         """
         for archive in bundle:
-            unpack_folder(self._spool, archive)
+            unpack_folder(self._staging, archive)
         with self._changed:
             self._folders += len(bundle)
             self._changed.notify_all()
@@ -186,10 +186,10 @@ class TrialActor:
             self._running[request.number] = future
             future.add_done_callback(partial(self._ended, request))
         with self._changed:
-            self._changed.notify_all()  # whoever collects replies may have to hand some back
-        return self._collected(number, patience) if number else []
+            self._changed.notify_all()  # the thread that collects replies may have to hand some back
+        return self._collected(number, window) if number else []
 
-    def _collected(self, number: int, patience: float) -> list[Reply]:
+    def _collected(self, number: int, window: float) -> list[Reply]:
         with self._changed:
             self._wanted = 1
             while not (self._replies or self._progress_replies):
@@ -198,7 +198,7 @@ class TrialActor:
             self._hand_back()
             if not self._progress_replies and len(self._replies) < number:
                 self._wanted = number
-                self._changed.wait_for(lambda: len(self._replies) >= number, patience)
+                self._changed.wait_for(lambda: len(self._replies) >= number, window)
             replies = [*self._progress_replies.values(), *self._replies]
             self._progress_replies.clear()
             self._replies.clear()
@@ -248,13 +248,13 @@ class TrialActor:
         return found
 
     def _ended(self, request: TrialRequest, future: Future[bytes]) -> None:
-        """A trial has ended: a thread of the engine's tells."""
+        """Reply that a trial has ended; called by a thread of the engine."""
         number = request.number
         self._running.pop(number, None)
         self._since = time.monotonic()
         problem = future.exception()
         try:
-            archive = None if self._spool is None else self._packed(request.home)
+            archive = None if self._staging is None else self._packed(request.folder)
             if problem is None:
                 reply = Reply("outcome", number, self._large(future.result()), archive)
             elif isinstance(problem, KeyboardInterrupt):
@@ -270,9 +270,9 @@ class TrialActor:
         self._say(reply)
 
     def _packed(self, path: str) -> Any:
-        archive = pack_folder(self._spool, path)
-        if self._spool.is_directory(path):
-            self._spool.remove(path)
+        archive = pack_folder(self._staging, path)
+        if self._staging.is_directory(path):
+            self._staging.remove(path)
         return self._large(archive)
 
     def _large(self, data: bytes) -> Any:

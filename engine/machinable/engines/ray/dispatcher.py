@@ -87,7 +87,7 @@ class _Job:
         self.request = request
         self.folders = folders
         self.future = TrialFuture()
-        self.ended_by: BaseException | None = None  # why it shall not run any more
+        self.ended_by: BaseException | None = None  # set when it must not run any more
 
     def begin(self) -> None:
         """Mark that it does not wait any more."""
@@ -172,7 +172,7 @@ class Dispatcher:
         Args:
             work: What runs the trial.
             spec: The trial.
-            needs: What tells actors that can run it from others.
+            needs: What an actor must hold to run it.
 
         Returns:
             A `TrialFuture`.
@@ -181,7 +181,9 @@ class Dispatcher:
             self._works[len(self._works)] = pickle.dumps(work)
             self._work = work
         self._number += 1
-        folder, folders = (work.home(spec), work.needs(spec)) if isinstance(work, PortableWork) else ("", ())
+        folder, folders = (
+            (work.folder_of(spec), work.folders_needed(spec)) if isinstance(work, PortableWork) else ("", ())
+        )
         request = TrialRequest(self._number, pickle.dumps(spec), spec.threads, folder)
         job = _Job(needs, len(self._works) - 1, request, folders)
         self._jobs[job.future] = job

@@ -1,4 +1,4 @@
-"""The engine of a Ray cluster: one that is there already, or one of its own for as long as it is needed."""
+"""Run trials on a Ray cluster: a running one, or a temporary one."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ class RayEngine(Engine):
     """Runs trials on the hosts of a Ray cluster, each in a worker process as on `processes`.
 
     A cluster that this process is connected to already is used, and stays connected. Else it is the one at the address,
-    or at that of the environment variable RAY_ADDRESS. Without either it is one of its own, without a dashboard, which
+    or at that of the environment variable RAY_ADDRESS. Without either it is a temporary one without a dashboard, which
     ends when the engine is closed.
 
     Args:
-        address: `host:port`, `auto` for one on this host, `local` for one of its own in any case.
+        address: `host:port`, `auto` for one on this host, `local` for a temporary one in any case.
         options: of `ray.init`, such as `num_cpus`.
     """
 
@@ -91,7 +91,7 @@ class RayEngine(Engine):
         self._digest = b""
         self._code = 0
         self._setup: Setup | None = None
-        self._actors: Any = None  # the class of agents, which Ray takes its time to look at
+        self._actors: Any = None  # the class of actors, which Ray takes a while to inspect
 
     # what the scheduler knows
 
@@ -112,7 +112,7 @@ class RayEngine(Engine):
         """The resources of each host of the cluster.
 
         Args:
-            declared: what a cluster of its own has, other than Ray finds out.
+            declared: What a temporary cluster has, in place of what Ray finds out.
 
         Raises:
             Refused: there is no cluster at that address, or it does not take this process.
@@ -149,7 +149,7 @@ class RayEngine(Engine):
         return future.began if isinstance(future, TrialFuture) else None
 
     def interrupt(self) -> None:
-        """Raise `KeyboardInterrupt` in all trials that run; those that wait do not begin. The futures tell the end."""
+        """Raise `KeyboardInterrupt` in all running trials; waiting ones do not begin."""
         if self._dispatcher is not None:
             self._dispatcher.interrupt()
 
@@ -159,7 +159,7 @@ class RayEngine(Engine):
             self._dispatcher.end(future)
 
     def close(self) -> None:
-        """Let go of all workers, and end the cluster if it is one of its own. A later `submit` starts anew."""
+        """Release all workers, and end the cluster if it is a temporary one. A later `submit` starts again."""
         if self._dispatcher is not None:
             self._dispatcher.close()
             self._dispatcher = None
@@ -173,11 +173,11 @@ class RayEngine(Engine):
     # what the dispatcher knows
 
     def hire(self, needs: Hashable) -> _Handle:
-        """An agent that occupies so much of a host. Ray decides where and when."""
+        """Start an actor that holds these resources of a host. Ray decides where and when."""
         assert isinstance(needs, Needs)
         if self._setup is None:
             self._setup = Setup.here(self._shipped[0], self.on_progress is not None)
-        # Threads: a method that waits for replies, and others that are called meanwhile.
+        # Threads: one method waits for replies while others are called.
         options = {**needs.options(), "max_concurrency": 8, "max_restarts": 0, "max_task_retries": 0}
         if self._actors is None:
             self._actors = self._ray.remote(RayTrialActor)
@@ -195,7 +195,7 @@ class RayEngine(Engine):
         return max(1, fitting)
 
     def why(self, error: BaseException) -> str | None:
-        """How an agent was lost; None if it is there."""
+        """Return how an actor was lost; None if it is there."""
         exceptions = self._ray.exceptions
         lost = (
             exceptions.RayActorError,
@@ -209,9 +209,9 @@ class RayEngine(Engine):
         text = str(error)
         _, found, reason = text.partition("The actor is dead because ")
         reason = re.split(r" Some common causes include|\n", reason if found else text.strip())[0].strip()
-        _, other, told = text.rpartition(f"{OtherVersion.__name__}: ")
+        _, other, version_error = text.rpartition(f"{OtherVersion.__name__}: ")
         if other:
-            return told.strip()
+            return version_error.strip()
         if "No module named 'machinable" in text:
             return "machinable is not installed there: every host of the cluster needs the same version of it"
         if "creation task" in text:
@@ -233,11 +233,11 @@ class RayEngine(Engine):
             self.on_notice(text)
 
     def keep(self, data: bytes) -> Any:
-        """Put something where all hosts can fetch it."""
+        """Put data into the object store, from which all hosts can fetch it."""
         return self._ray.put(data)
 
     def fetch(self, kept: Any) -> Future[bytes]:
-        """Get what an agent has put there."""
+        """Get what an actor has put into the object store."""
         future: Future[bytes] = kept.future()
         return future
 
@@ -386,7 +386,7 @@ def shut_down(ray: Any) -> None:
 
 
 class RayTrialActor(TrialActor):
-    """An agent that is a Ray actor."""
+    """The actor with the object store of Ray."""
 
     def keep(self, data: bytes) -> Any:
         """Put something where the process that executes can fetch it."""
@@ -435,7 +435,7 @@ def _import_ray() -> Any:
 
 @contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
-    """Meanwhile a variable has that value, unless it has another one already."""
+    """Set a variable in a block, unless it is set already."""
     before = os.environ.get(name)
     os.environ.setdefault(name, value)
     try:
@@ -446,7 +446,7 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 
 def _own_resources(declared: Mapping[str, float]) -> dict[str, Any]:
-    """What the project declares, as options of a cluster of its own."""
+    """Return what the project declares, as options of a temporary cluster."""
     others = dict(declared)
     options: dict[str, Any] = {}
     for ours, theirs in (("cpus", "num_cpus"), ("gpus", "num_gpus"), ("memory", "_memory")):
