@@ -438,7 +438,7 @@ class _Worker:
         return self._process.poll() is not None
 
     def _reap(self) -> tuple[str, int | None]:
-        """Wait for the end of the process, or kill it; return how it ended, and its return code unless it was killed here."""
+        """Wait for the end of the process, or kill it; return how it ended, and its code unless it was killed here."""
         until = time.monotonic() + SHUTDOWN_TIMEOUT
         while not self._has_exited() and time.monotonic() < until:
             time.sleep(0.001)  # it has closed the pipe, so it is about to end
