@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from machinable.errors import InvalidType, InvalidValue, UnknownName
-from machinable.settings import CodeBackup, choose, is_development, storage_choice
+from machinable.settings import CodeBackup, StorageChoice, choose, is_development, storage_choice
 
 EVERYBODY: dict[str, Any] = {
     "call": "call",
@@ -25,7 +25,7 @@ def test_the_nearest_setting_takes_precedence(silent: int) -> None:
         for name, value in EVERYBODY.items()
     }
     choice = choose("engine", said["call"], said["environment"], said["project"], said["user"], "default")
-    assert choice == (order[silent], order[silent])
+    assert (choice.value, choice.source) == (order[silent], order[silent])
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_the_nearest_setting_takes_precedence(silent: int) -> None:
     ],
 )
 def test_a_storage_comes_with_or_without_a_backup(call: Any, project: dict[str, Any], expected: Any) -> None:
-    assert storage_choice(call, {}, project, {}) == expected
+    assert storage_choice(call, {}, project, {}) == StorageChoice(*expected)
 
 
 @pytest.mark.parametrize(

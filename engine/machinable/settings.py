@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct, structs
 
 from machinable.errors import InvalidType, InvalidValue, UnknownName
 from machinable.units import parse_size
@@ -27,7 +29,7 @@ _VARIABLES = {
 _MODES = ("DEV", "DEFAULT", "DEBUG")
 
 
-class Choice(NamedTuple):
+class Choice(Struct, frozen=True):
     """A value and its source: "call", "environment", "project", "user" or "default"."""
 
     value: Any
@@ -64,7 +66,7 @@ def choose(
     return Choice(default, "default")
 
 
-class CodeBackup(NamedTuple):
+class CodeBackup(Struct, frozen=True):
     """Options of the code backup.
 
     Attributes:
@@ -78,7 +80,7 @@ class CodeBackup(NamedTuple):
     scan: bool = True
 
 
-class StorageChoice(NamedTuple):
+class StorageChoice(Struct, frozen=True):
     """The storage of an execution.
 
     Attributes:
@@ -141,9 +143,9 @@ def _code_backup(given: Any) -> CodeBackup | None:
             todo="Options are a mapping with `limit`, `ignore` and `scan`.",
         )
     for key in given:
-        if key not in CodeBackup._fields:
-            raise UnknownName("option of code_backup", key, CodeBackup._fields)
-    options = CodeBackup()._asdict() | {key: value for key, value in given.items() if value is not None}
+        if key not in CodeBackup.__struct_fields__:
+            raise UnknownName("option of code_backup", key, CodeBackup.__struct_fields__)
+    options = structs.asdict(CodeBackup()) | {key: value for key, value in given.items() if value is not None}
     limit, ignore, scan = options["limit"], options["ignore"], options["scan"]
     size = parse_size(limit) if isinstance(limit, str) else limit
     if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 < size < float("inf"):

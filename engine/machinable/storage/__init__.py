@@ -1,1 +1,1 @@
-"""Bytes with names: where executions are kept, and how. It knows no task and no component."""
+"""Storages of executions: trees of files, locks, formats and code snapshots, without tasks or components."""

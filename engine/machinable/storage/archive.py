@@ -9,7 +9,9 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import IO, NamedTuple
+from typing import IO
+
+from msgspec import Struct
 
 from machinable.errors import BadName, Damaged, StorageError, StorageUnavailable
 from machinable.storage.temporary import temporary_beside
@@ -35,7 +37,7 @@ _UNREADABLE = (  # what the library raises for damaged archives
 )
 
 
-class Unpacked(NamedTuple):
+class Unpacked(Struct, frozen=True):
     """An unpacked archive.
 
     Attributes:

@@ -134,8 +134,8 @@ def stale_leases(files: Files, paths: Iterable[str]) -> Iterator[str]:
         for path in paths:
             found = leases.find(path)
             if found is not None:
-                said = found.facts.get("lease")
-                seconds = said if isinstance(said, (int, float)) else LEASE
+                stated = found.facts.get("lease")
+                seconds = stated if isinstance(stated, (int, float)) else LEASE
                 if is_gone(found.facts) or (found.age is not None and found.age >= seconds):
                     yield path
     finally:

@@ -12,7 +12,9 @@ import subprocess
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
-from typing import IO, Any, NamedTuple, NoReturn
+from typing import IO, Any, NoReturn
+
+from msgspec import Struct
 
 from machinable.errors import StorageError
 from machinable.storage import layout
@@ -396,7 +398,7 @@ MAX_SCANNED = 2**20  # bytes of a file; larger ones are data
 MAX_LINE = 2000  # bytes of a line; longer ones are data
 
 
-class Finding(NamedTuple):
+class Finding(Struct, frozen=True):
     """A possible secret, without the secret itself.
 
     Attributes:

@@ -10,7 +10,9 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Literal, NamedTuple, TypeAlias
+from typing import IO, Literal, TypeAlias
+
+from msgspec import Struct
 
 from machinable.errors import BadName, StorageError, StorageUnavailable
 from machinable.storage.temporary import Temporary
@@ -22,14 +24,14 @@ Reach: TypeAlias = Literal["process", "host", "anywhere"]
 _RELATIVE = frozenset({"", ".", ".."})
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True, order=True):
     """A name in a directory."""
 
     name: str
     is_directory: bool
 
 
-class FileInfo(NamedTuple):
+class FileInfo(Struct, frozen=True):
     """A file in a storage.
 
     Attributes:

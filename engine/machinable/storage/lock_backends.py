@@ -15,9 +15,11 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
+
+from msgspec import Struct
 
 from machinable.errors import InvalidValue, NotAvailable, StorageUnavailable
 from machinable.serialization import Plain, dumps, loads
@@ -43,7 +45,7 @@ __all__ = [
 Facts: TypeAlias = Mapping[str, Plain]
 
 
-class HeldLease(NamedTuple):
+class HeldLease(Struct, frozen=True):
     """A lease that is held.
 
     Attributes:
@@ -165,7 +167,7 @@ FILE_LOCK_TIMEOUT = 5.0  # seconds for changes of a lease file by other processe
 _POLL_INTERVAL = 0.002
 
 
-class _LeaseFile(NamedTuple):
+class _LeaseFile(Struct, frozen=True):
     data: bytes
     modified: int  # ns
 
@@ -356,7 +358,7 @@ class ObjectStoreLeases(Leases):
 
     def find(self, path: str) -> HeldLease | None:
         there = self._files.read_version(path)
-        return there and HeldLease(_decoded(there.data), there.etag, there.age)
+        return HeldLease(_decoded(there.data), there.etag, there.age) if there is not None else None
 
 
 class FileLeases(Leases):

@@ -164,8 +164,8 @@ class Locks:
     def _is_over(self, path: str, found: HeldLease) -> bool:
         if is_gone(found.facts):
             return True
-        said = found.facts.get("lease")
-        seconds = said if isinstance(said, (int, float)) else self._seconds
+        stated = found.facts.get("lease")
+        seconds = stated if isinstance(stated, (int, float)) else self._seconds
         if found.age is not None:
             return found.age >= seconds
         mark, since = self._seen.get(path, (None, 0.0))

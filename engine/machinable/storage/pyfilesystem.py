@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 import threading
@@ -147,7 +146,7 @@ def open_filesystem(url: str, scheme: str, rest: str, *, create: bool) -> Files:
         raise
     except Exception as failure:  # openers are of many authors
         problem = failure
-    if problem is not None:  # outside of `except`, so that an error that tells the secret is not attached
+    if problem is not None:  # outside of `except`, so that an error with a secret is not attached
         raise unavailable(shown, problem, secrets) from harmless(problem, secrets)
     try:
         files.probe(must_exist=must_exist)
@@ -207,6 +206,8 @@ def _credential(text: str) -> Any:
     Raises:
         ValueError: The text is neither a key nor the path of one. It is not shown.
     """
+    import json
+
     try:
         if not text.startswith("{"):
             with open(os.path.expanduser(text), encoding="utf-8") as file:

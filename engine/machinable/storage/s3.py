@@ -9,8 +9,10 @@ import warnings
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from machinable.errors import MachinableError, StorageUnavailable
 from machinable.storage.credentials import harmless, secrets_of, unavailable, without_credentials
@@ -75,7 +77,7 @@ def _client(filesystem: Any, limits: dict[str, Any]) -> Any:
         )
 
 
-class Version(NamedTuple):
+class Version(Struct, frozen=True):
     """A version of a file.
 
     Attributes:

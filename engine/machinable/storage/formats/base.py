@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from machinable.errors import Damaged, WrongType
 from machinable.serialization import as_plain
@@ -11,7 +13,7 @@ from machinable.serialization import as_plain
 __all__ = ["Format", "UnsupportedData", "damaged", "plain_of", "type_name"]
 
 
-class Format(NamedTuple):
+class Format(Struct, frozen=True):
     """A format of files.
 
     Attributes:
