@@ -49,13 +49,13 @@ class FilesConformance:
     def test_all_files_below_are_found(self, files: Files) -> None:
         for number, name in enumerate(("x", "a/y", "a/b/c/z", "ä b/%41")):
             files.write(name, b"1" * number)
-        assert sorted((path, size) for path, size, _ in files.walk("")) == [
+        assert sorted((found.path, found.size) for found in files.walk("")) == [
             ("a/b/c/z", 2),
             ("a/y", 1),
             ("x", 0),
             ("ä b/%41", 3),
         ]
-        assert sorted(path for path, _, _ in files.walk("a")) == ["a/b/c/z", "a/y"]
+        assert sorted(found.path for found in files.walk("a")) == ["a/b/c/z", "a/y"]
         assert list(files.walk("none")) == list(files.walk("a/b/none")) == []
         with pytest.raises(BadName):
             list(files.walk("../x"))

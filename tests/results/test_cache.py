@@ -473,7 +473,7 @@ def test_another_word_for_the_switch_is_told(files: DirectoryFiles, monkeypatch:
 
     with pytest.raises(InvalidValue) as told:
         read(files)
-    assert str(told.value) == "MACHINABLE_CACHE is 'no'\n  It is on, off, or not set."
+    assert str(told.value) == "MACHINABLE_CACHE is 'no'\n  Set on or off, or unset it."
     with pytest.raises(InvalidValue, match="MACHINABLE_CACHE"):  # before anything runs
         storage_choice(None, os.environ, {}, {})
 

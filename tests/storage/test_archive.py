@@ -75,7 +75,7 @@ def test_files_get_the_modes_of_this_user(tmp_path: Path) -> None:
 
 
 def test_an_empty_archive_is_an_empty_directory(tmp_path: Path) -> None:
-    assert unpack(archive(), tmp_path / "x") == (0, 0, ())
+    assert unpack(archive(), tmp_path / "x") == Unpacked(0, 0, ())
     assert (tmp_path / "x").is_dir()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from machinable.errors import StorageUnavailable
 from machinable.storage.cleanup import at_work, is_at_work, sweep, tidy, workers_left
+from machinable.storage.files import Entry
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
 from machinable.storage.temporary import Temporary, is_abandoned, is_temporary, temporary_beside
@@ -51,7 +52,7 @@ def test_the_next_one_at_work_removes_what_a_killed_one_has_left(tmp_path: Path)
         assert writer.wait() == -signal.SIGKILL
     assert len(left(tmp_path)) == 5
     files = DirectoryFiles(tmp_path)
-    assert files.entries("") == [("OY1p1o", True), ("by-content", True)]
+    assert files.entries("") == [Entry("OY1p1o", True), Entry("by-content", True)]
 
     with at_work(files, "8gWVkz"):
         (marker,) = left(tmp_path)

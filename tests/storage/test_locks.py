@@ -210,7 +210,7 @@ def test_what_is_stored_is_documented(directory: World) -> None:
     lease = directory.locks().take(PATH, {"execution": "OY1p1o", "uid": "9c2EapVGXnPH"})
     stored = json.loads(directory.files.read(PATH))
     text = (Path(__file__).parents[2] / "docs" / "storage-format.md").read_text(encoding="utf-8")
-    table = text.partition("| in a lease |")[2].partition("\n\n")[0]
+    table = text.partition("| field of a lease |")[2].partition("\n\n")[0]
     assert lease is not None
     assert [*stored, "renewals"] == re.findall(r"^\| `([a-z]+)` \|", table, re.MULTILINE)
 
