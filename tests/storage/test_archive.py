@@ -189,7 +189,7 @@ def test_a_bomb_that_lies_about_its_size_is_noticed(tmp_path: Path, said: int) -
     assert os.listdir(tmp_path) == []
 
 
-def test_what_is_no_archive_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_archive_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(Damaged) as caught:
         unpack(b"no archive", tmp_path / "x")
     assert str(caught.value) == (

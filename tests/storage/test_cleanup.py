@@ -117,7 +117,7 @@ class Unwritable(DirectoryFiles):
         super().write(path, data)
 
 
-def test_a_storage_in_which_nobody_can_be_at_work_says_so(tmp_path: Path) -> None:
+def test_a_storage_that_takes_no_mark_is_an_error(tmp_path: Path) -> None:
     told = pytest.raises(StorageUnavailable, match=r"cannot write to the storage .*: Permission denied")
     with told, at_work(Unwritable(tmp_path), "OY1p1o"):
         raise AssertionError("it was at work")
@@ -155,7 +155,7 @@ def test_of_unknown_writers_only_old_files_are_removed(tmp_path: Path) -> None:
     assert left(tmp_path) == [new, f"OY1p1o/{new}"]
 
 
-def test_a_name_tells_its_writer() -> None:
+def test_a_name_contains_its_writer() -> None:
     own = temporary_beside("a/b")
     assert own.startswith("a/.machinable-writing-") and len(own) < 120
     host, pid, born, _ = own.removeprefix("a/.machinable-writing-").split("-")

@@ -84,7 +84,7 @@ def test_files_that_were_deleted_or_are_no_files_are_left_out(repository: Path) 
     assert names(pack(repository)) == [".gitignore", "nets/dense.py"]
 
 
-def test_links_are_kept_as_links(repository: Path, tmp_path: Path) -> None:
+def test_links_stay_links(repository: Path, tmp_path: Path) -> None:
     write(tmp_path, "outside/secret.txt", text="secret")
     (repository / "dangling").symlink_to("nowhere")
     (repository / "folder").symlink_to(tmp_path / "outside")

@@ -97,13 +97,13 @@ def shelter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
-class TestRefugeFilesAreFiles(FilesConformance):
+class TestFallbackFilesAreFiles(FilesConformance):
     @pytest.fixture
     def files(self, tmp_path: Path) -> Files:
         return FallbackFiles(Breaking(tmp_path / "stored"), fallback_name("OY1p1o"))
 
 
-class TestRefugeFilesWithPartsAreFiles(FilesConformance):
+class TestFallbackFilesWithPartsAreFiles(FilesConformance):
     is_exclusive = True
 
     @pytest.fixture
@@ -171,7 +171,7 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Fallbac
     return storage, files
 
 
-def test_all_that_was_written_can_be_read_meanwhile(broken: tuple[Any, FallbackFiles], shelter: Path) -> None:
+def test_everything_written_during_an_outage_can_be_read(broken: tuple[Any, FallbackFiles], shelter: Path) -> None:
     _, files = broken
     assert files.is_away
     assert files.directory is not None and Path(files.directory).parent == shelter
@@ -179,7 +179,9 @@ def test_all_that_was_written_can_be_read_meanwhile(broken: tuple[Any, FallbackF
     assert told(files) == expected()
 
 
-def test_it_comes_home_when_the_storage_can_be_written_again(broken: tuple[Any, FallbackFiles], shelter: Path) -> None:
+def test_a_fallback_is_flushed_when_the_storage_can_be_written_again(
+    broken: tuple[Any, FallbackFiles], shelter: Path
+) -> None:
     storage, files = broken
     assert not files.flush_fallback()
     assert files.is_away
@@ -203,7 +205,7 @@ def test_a_copy_over_the_storage_is_enough(broken: tuple[Any, FallbackFiles], tm
     assert told(copy) == expected()
 
 
-def test_what_is_written_after_coming_home_follows_what_came(tmp_path: Path) -> None:
+def test_writes_after_a_flush_follow_what_was_flushed(tmp_path: Path) -> None:
     storage = Breaking(tmp_path / "stored")
     files = FallbackFiles(storage, fallback_name("OY1p1o"))
     rows = RowWriter(files, "OY1p1o/trials/x/records/default.jsonl")
@@ -220,7 +222,7 @@ def test_what_is_written_after_coming_home_follows_what_came(tmp_path: Path) -> 
     assert read_rows(storage, "OY1p1o/trials/x/records/default.jsonl") == [{"row": number} for number in range(9)]
 
 
-def test_a_half_written_line_is_kept_as_a_whole(tmp_path: Path) -> None:
+def test_a_half_written_line_stays_whole(tmp_path: Path) -> None:
     storage = Breaking(tmp_path / "stored")
     files = FallbackFiles(storage, fallback_name("OY1p1o"))
     rows = RowWriter(files, "r.jsonl")
@@ -248,7 +250,7 @@ def test_a_half_written_line_is_kept_as_a_whole(tmp_path: Path) -> None:
         (OSError("text"), False),
     ],
 )
-def test_an_outage_is_told_from_a_name_that_is_wrong(tmp_path: Path, failure: OSError, expected: bool) -> None:
+def test_an_outage_is_distinguished_from_a_wrong_name(tmp_path: Path, failure: OSError, expected: bool) -> None:
     storage = Breaking(tmp_path / "stored")
     storage.failure = failure
     files = FallbackFiles(storage, fallback_name("OY1p1o"))
@@ -263,7 +265,7 @@ def test_an_outage_is_told_from_a_name_that_is_wrong(tmp_path: Path, failure: OS
         assert not files.is_away
 
 
-def test_after_an_outage_nobody_waits_for_the_storage_again(tmp_path: Path) -> None:
+def test_after_an_outage_writes_do_not_wait_for_the_storage(tmp_path: Path) -> None:
     storage = Breaking(tmp_path / "stored")
     storage.failure = FULL
     files = FallbackFiles(storage, fallback_name("OY1p1o"))
@@ -283,7 +285,7 @@ def test_where_warnings_are_errors_nothing_is_lost_either(tmp_path: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:cannot write to the storage")
-def test_how_it_comes_home_can_be_typed_as_it_is_told(tmp_path: Path) -> None:
+def test_the_command_in_the_error_can_be_typed(tmp_path: Path) -> None:
     storage = Breaking(tmp_path / "my results & more")
     storage.failure = FULL
     files = FallbackFiles(storage, fallback_name("OY1p1o"))
@@ -291,7 +293,7 @@ def test_how_it_comes_home_can_be_typed_as_it_is_told(tmp_path: Path) -> None:
     assert (files.outage().todo or "").endswith(f" --storage '{tmp_path}/my results & more'")
 
 
-def test_the_error_says_where_everything_is_and_how_it_comes_home(broken: tuple[Any, FallbackFiles]) -> None:
+def test_the_error_names_the_fallback_and_how_to_flush_it(broken: tuple[Any, FallbackFiles]) -> None:
     storage, files = broken
     reason = (
         storage.failure.strerror or "no answer" if storage.appends else "the storage 's3://b' cannot be used: no answer"
@@ -315,7 +317,7 @@ def test_without_any_place_it_is_an_error_at_once(tmp_path: Path, monkeypatch: p
         FallbackFiles(storage, fallback_name("OY1p1o")).write("x", b"")
 
 
-def test_a_refuge_is_made_where_there_is_room_if_possible(
+def test_a_fallback_is_created_where_there_is_free_space(
     tmp_path: Path, shelter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path / "other"
@@ -330,7 +332,7 @@ def test_a_refuge_is_made_where_there_is_room_if_possible(
     assert files.directory is not None and Path(files.directory).parent == other
 
 
-def test_processes_of_one_execution_share_a_refuge(tmp_path: Path, shelter: Path) -> None:
+def test_processes_of_one_execution_share_a_fallback(tmp_path: Path, shelter: Path) -> None:
     name = fallback_name("OY1p1o")
     for number in range(2):
         storage = Breaking(tmp_path / "stored")
@@ -374,7 +376,7 @@ def test_copying_a_fallback_twice_changes_nothing(broken: tuple[Any, FallbackFil
 
 
 @pytest.mark.parametrize("path", ["OY1p1o/ledger.jsonl", "OY1p1o/trials/x/records/default.jsonl"])
-def test_parts_of_the_refuge_go_on_after_those_of_the_storage(path: str) -> None:
+def test_parts_of_the_fallback_follow_those_of_the_storage(path: str) -> None:
     storage = BreakingParts()
     files = FallbackFiles(storage, fallback_name("OY1p1o"))
     for number in range(1, 4):

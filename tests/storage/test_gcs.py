@@ -71,7 +71,7 @@ class Work(Component):
 
 @pytest.mark.filterwarnings("ignore:locks in gs")
 @pytest.mark.parametrize("engine", ["local", "processes:1"])
-def test_an_execution_is_kept_and_read_back(project: World, engine: str) -> None:
+def test_an_execution_is_stored_and_read_back(project: World, engine: str) -> None:
     project("components:\n  - work:\n", work=WORK)
     url = f"gs://bucket/a folder/{next(_numbers)}"
     ml.execute(ml.Task("work").repeat(2), url, seed="OY1p1o", engine=engine)
@@ -83,7 +83,7 @@ def test_an_execution_is_kept_and_read_back(project: World, engine: str) -> None
         assert storage.url == url
 
 
-def test_what_is_not_there_is_told() -> None:
+def test_a_missing_storage_is_an_error() -> None:
     with pytest.raises(StorageUnavailable, match="there is no storage at 'gs://bucket/nowhere'"):
         open_files("gs://bucket/nowhere", create=False)
     with pytest.raises(StorageUnavailable, match="the storage 'gs://no-bucket/x' cannot be used"):
@@ -93,7 +93,7 @@ def test_what_is_not_there_is_told() -> None:
 
 
 @pytest.mark.parametrize("text", ["{canary", "[1]", "/no/such/canary", '{"type": "canary"}'])
-def test_a_credential_that_is_none_is_told_without_it(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_an_invalid_credential_is_an_error_that_does_not_contain_it(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("GCS_CREDENTIAL", text)
     with pytest.raises(StorageUnavailable) as caught:
         open_files("gs://bucket/x", create=True)

@@ -64,7 +64,7 @@ def test_a_part_knows_its_number_and_its_whole(path: str, number: int, part: str
     assert (layout.part_number(path), layout.whole(path)) == (0, path)
 
 
-def test_scopes_are_told_from_the_names_of_their_files() -> None:
+def test_scopes_are_read_from_the_names_of_their_files() -> None:
     for scope in ("default", "with space", "ü", "a.b", "top-5!"):
         path = layout.scope_file(scope)
         assert layout.scope_of(path.removeprefix("records/")) == scope

@@ -169,7 +169,7 @@ def left(files: Files, below: str = "") -> list[str]:
     return found
 
 
-def test_of_many_who_ask_at_once_one_gets_it(world: World) -> None:
+def test_one_of_many_concurrent_callers_gets_a_lease(world: World) -> None:
     many = [world.locks() for _ in range(8)]
     for _ in range(5):
         (lease,) = race(many)
@@ -191,7 +191,7 @@ def test_what_was_given_back_can_be_had_again_and_leaves_no_file(world: World) -
     assert [path for path in left(world.files) if not path.startswith(".machinable")] == []
 
 
-def test_others_are_told_who_has_it_and_no_more(world: World) -> None:
+def test_others_see_the_facts_of_the_holder_only(world: World) -> None:
     locks = world.locks()
     assert locks.holder(PATH) is None
     locks.take(PATH, {"execution": "OY1p1o", "uid": "9c2EapVGXnPH"})
@@ -232,7 +232,7 @@ def test_a_path_stays_in_the_storage(world: World) -> None:
             act("../x.lease")
 
 
-def test_who_waits_gets_it_when_it_is_given_back(world: World) -> None:
+def test_a_waiting_caller_gets_a_released_lease(world: World) -> None:
     lease = world.locks().take(PATH, {"execution": "OY1p1o"})
     assert lease is not None
     told: list[Any] = []
@@ -246,7 +246,7 @@ def test_who_waits_gets_it_when_it_is_given_back(world: World) -> None:
     assert told == ["OY1p1o"]
 
 
-def test_who_waits_stops_when_it_is_not_needed_any_more(world: World) -> None:
+def test_waiting_ends_when_the_lease_is_not_needed_any_more(world: World) -> None:
     world.locks().take(PATH)
     answers = iter([False, False, True])
     assert world.locks().wait(PATH, unless=lambda: next(answers)) is None
@@ -285,7 +285,7 @@ def test_a_killed_holder_of_this_host_is_taken_over_at_once(shared: World, is_re
         holder.stdin.close()
 
 
-def test_of_many_who_find_the_holder_gone_one_gets_it(world: World, dead: dict[str, Any]) -> None:
+def test_one_of_many_callers_takes_over_from_an_ended_holder(world: World, dead: dict[str, Any]) -> None:
     many = [world.locks() for _ in range(8)]
     for _ in range(5):
         world.leave(**dead)
@@ -302,7 +302,7 @@ def test_a_process_with_the_number_of_the_holder_is_not_the_holder(world: World)
 @pytest.mark.parametrize(
     "facts", [{"host": "elsewhere"}, {"boot": "before"}], ids=["another host", "another start of this host"]
 )
-def test_who_cannot_be_looked_for_is_waited_for(world: World, dead: dict[str, Any], facts: dict[str, Any]) -> None:
+def test_a_holder_on_another_host_is_waited_for(world: World, dead: dict[str, Any], facts: dict[str, Any]) -> None:
     world.leave(**dead | facts)
     assert world.locks().take(PATH) is None
 
@@ -350,7 +350,7 @@ def test_a_lease_is_renewed_by_itself(world: World) -> None:
     assert locks.holder(PATH) is None
 
 
-def test_who_was_taken_over_notices_and_leaves_it_to_the_other(world: World) -> None:
+def test_a_former_holder_notices_and_leaves_the_lease_to_the_new_one(world: World) -> None:
     locks = world.locks()
     lease = taken(locks)
     world.leave(host="elsewhere", execution="OY1p1o")
@@ -361,7 +361,7 @@ def test_who_was_taken_over_notices_and_leaves_it_to_the_other(world: World) -> 
     assert (locks.holder(PATH) or {})["execution"] == "OY1p1o"
 
 
-def test_who_was_taken_over_without_noticing_leaves_it_to_the_other_too(world: World) -> None:
+def test_a_former_holder_that_has_not_noticed_leaves_the_lease_too(world: World) -> None:
     locks = world.locks()
     lease = taken(locks)
     lease._last -= 1000
@@ -408,7 +408,7 @@ def test_where_nothing_can_be_written_no_lease_can_be_taken(tmp_path: Path, monk
     )
 
 
-def test_a_lease_that_cannot_be_given_back_is_told(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_that_cannot_be_released_is_a_warning(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
     lease = taken(directory.locks())
 
     def fail(*arguments: Any) -> None:
@@ -482,7 +482,7 @@ def test_what_a_process_leaves_that_was_killed_while_it_took_a_lease_does_no_har
 # --- where little can be relied on
 
 
-def test_where_nothing_is_exclusive_locks_are_advisory_and_that_is_told_once() -> None:
+def test_where_nothing_is_exclusive_locks_are_advisory_with_one_warning() -> None:
     files = Anywhere()
     one, other = Locks(FileLeases(files)), Locks(FileLeases(files))
     with pytest.warns(RuntimeWarning, match=f"locks in {files.url} are advisory"):
@@ -522,7 +522,7 @@ def test_without_a_clock_of_the_storage_it_counts_how_long_nothing_has_changed(
     assert holder.take(PATH) is None
 
 
-def test_a_file_system_without_locks_is_told_and_used(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_used_with_a_warning(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -580,7 +580,7 @@ def test_on_an_object_store_a_lease_costs_two_requests(worlds: Callable[[str], W
     assert asked == ["put_object", "delete_objects"]
 
 
-def test_who_has_not_heard_that_it_has_taken_over_learns_it(worlds: Callable[[str], World]) -> None:
+def test_a_takeover_whose_answer_was_lost_is_noticed(worlds: Callable[[str], World]) -> None:
     world = worlds("s3")
     world.leave(host="elsewhere", lease=0.0)
     locks = world.locks()
@@ -609,7 +609,7 @@ def test_a_lock_server_that_does_not_answer_is_named_without_its_password() -> N
     assert PASSWORD not in str(caught.value) + repr(caught.value) + repr(caught.value.__cause__)
 
 
-def test_a_wrong_password_is_told_without_it(redis: RedisServer) -> None:
+def test_a_wrong_password_is_an_error_that_does_not_contain_it(redis: RedisServer) -> None:
     with pytest.raises(StorageUnavailable) as caught:
         open_locks(MemoryFiles(), redis.url.replace(PASSWORD, "wrong-canary"))
     assert f"the lock server at 127.0.0.1:{redis.port} cannot be used" in str(caught.value)
@@ -623,14 +623,14 @@ def test_what_is_no_lock_server_is_refused(url: str) -> None:
         open_locks(MemoryFiles(), url)
 
 
-def test_without_the_client_of_redis_it_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_redis_client_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(NotAvailable, match=r"pip install 'machinable-engine\[redis\]'") as caught:
         open_locks(MemoryFiles(), f"redis://:{PASSWORD}@127.0.0.1:6379/0")
     assert PASSWORD not in str(caught.value)
 
 
-def test_a_lock_server_that_is_lost_is_told(tmp_path: Path) -> None:
+def test_a_lost_lock_server_is_an_error(tmp_path: Path) -> None:
     pytest.importorskip("redis")
     if not is_installed():
         pytest.skip("there is no redis-server here")

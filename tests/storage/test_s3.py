@@ -454,7 +454,7 @@ def answer_lost_once(others: Any) -> Callable[[Any], Any]:
     return answer
 
 
-def test_who_has_not_heard_that_it_was_first_learns_it(files: ObjectStoreFiles, wire: Wire, others: Any) -> None:
+def test_a_win_whose_answer_was_lost_is_noticed(files: ObjectStoreFiles, wire: Wire, others: Any) -> None:
     wire.answer = answer_lost_once(others)
     assert files.create("x", b"1", "me")
     assert not files.create("x", b"2", "you")
@@ -505,7 +505,7 @@ def _refusing(request: Any) -> Any:
 
 
 @pytest.mark.parametrize("answer", [_forgetting, _refusing])
-def test_a_server_without_conditions_is_told_once_and_used(
+def test_a_server_without_conditions_is_used_with_one_warning(
     files: ObjectStoreFiles, wire: Wire, answer: Callable[[Any], Any]
 ) -> None:
     wire.answer = answer
@@ -539,7 +539,7 @@ def test_amazon_is_not_asked_whether_it_knows_conditions(wire: Wire) -> None:
     files.close()
 
 
-def test_conflicts_with_somebody_who_is_about_to_win_are_lost(files: ObjectStoreFiles, wire: Wire) -> None:
+def test_conflicts_with_a_process_about_to_win_are_lost(files: ObjectStoreFiles, wire: Wire) -> None:
     files._is_conditional = True
     wire.answer = lambda request: (
         refusal(409, "ConditionalRequestConflict")(request) if request.method == "PUT" else None
@@ -591,7 +591,7 @@ def told(act: Callable[[], Any]) -> str:
     return str(caught.value)
 
 
-def test_a_bucket_that_is_not_there_is_told(endpoint: str, wire: Wire) -> None:
+def test_a_missing_bucket_is_an_error(endpoint: str, wire: Wire) -> None:
     shown = f"s3://buckets/x?endpoint_url={quote(endpoint, safe='')}"
     for create in (True, False):
         assert told(partial(open_files, url_of(endpoint, "buckets/x"), create=create)).splitlines() == [
@@ -600,7 +600,7 @@ def test_a_bucket_that_is_not_there_is_told(endpoint: str, wire: Wire) -> None:
         ]
 
 
-def test_an_endpoint_that_is_not_there_is_told_after_one_more_attempt(wire: Wire) -> None:
+def test_a_missing_endpoint_is_an_error_after_one_retry(wire: Wire) -> None:
     import socket
 
     with socket.socket() as nobody:
@@ -620,11 +620,13 @@ def test_an_endpoint_that_is_not_there_is_told_after_one_more_attempt(wire: Wire
         ("results/../x", "contains back-references"),
     ],
 )
-def test_a_url_that_cannot_be_used_is_told(place: str, message: str, wire: Wire) -> None:
+def test_a_url_that_cannot_be_used_is_an_error(place: str, message: str, wire: Wire) -> None:
     assert message in told(lambda: open_files(f"s3://{KEY}:{quote(SECRET, safe='')}@{place}", create=True))
 
 
-def test_credentials_that_do_not_suffice_are_told_without_them(url: str, files: ObjectStoreFiles, wire: Wire) -> None:
+def test_insufficient_credentials_are_an_error_that_does_not_contain_them(
+    url: str, files: ObjectStoreFiles, wire: Wire
+) -> None:
     wire.answer = refusal(403, "InvalidAccessKeyId", f"There is no {KEY} with {SECRET}.")
     acts: list[Callable[[], Any]] = [
         lambda: open_files(url, create=True),
@@ -645,7 +647,7 @@ def test_credentials_that_do_not_suffice_are_told_without_them(url: str, files: 
     assert "There is no … with …." in told(lambda: files.read("x"))
 
 
-def test_missing_credentials_are_told(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_an_error(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     assert "Unable to locate credentials" in told(lambda: open_files("s3://results/x", create=True))
 
@@ -665,7 +667,7 @@ def test_no_credentials_are_stored(here: Path, url: str, others: Any, capfd: pyt
         assert secret.encode() not in bodies
 
 
-def test_objects_that_cannot_be_removed_are_told(files: ObjectStoreFiles, wire: Wire) -> None:
+def test_objects_that_cannot_be_removed_are_an_error(files: ObjectStoreFiles, wire: Wire) -> None:
     files.write("a/x", b"1")
     failed = "<Error><Key>a/x</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
     partly = reply(200, f"<DeleteResult>{failed}</DeleteResult>")

@@ -321,7 +321,7 @@ def test_tables_of_other_programs_are_read() -> None:
     assert _same(load("x.tsv", b"id\tname\n1\tx\n", trust=False), frame)
 
 
-def test_an_index_that_says_something_is_kept_or_refused() -> None:
+def test_an_index_with_a_meaning_is_stored_or_refused() -> None:
     frame = _frame().describe()
     assert _same(load("x.csv", dump("x.csv", frame), trust=False), frame)
     for index in (
@@ -471,7 +471,7 @@ def test_yaml_makes_no_objects() -> None:
         ("x.bin.gz", b""),
     ],
 )
-def test_damage_is_told_with_the_name(name: str, data: bytes) -> None:
+def test_damage_is_an_error_with_the_name(name: str, data: bytes) -> None:
     with pytest.raises(Damaged, match=f"^cannot read '{name}': ."):
         load(name, data, trust=True)
 
@@ -516,7 +516,7 @@ KNOWN = (
 
 
 @pytest.mark.parametrize("name", ["x", "x.", "x.exe", ".json", "x.gz", ".json.gz", "json", "x.json.gz.gz", "a.json/x"])
-def test_an_unknown_extension_is_told_with_all_known_ones(name: str) -> None:
+def test_the_error_of_an_unknown_extension_lists_the_known_ones(name: str) -> None:
     with pytest.raises(BadName) as caught:
         check_name(name)
     assert KNOWN in str(caught.value)
@@ -558,7 +558,7 @@ def test_frames_that_would_not_come_back_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["x.parquet", "x.feather"])
-def test_without_arrow_it_is_told_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_arrow_the_error_says_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyarrow")
     frame = _frame()
     content = dump(name, frame)
@@ -638,7 +638,7 @@ def test_a_loader_runs_where_it_is_trusted_or_given() -> None:
     assert load("x.zip", content, trust=True, load=Special.load) == Special([1, 2])
 
 
-def test_without_a_loader_whoever_reads_says_it() -> None:
+def test_without_a_loader_the_reader_passes_one() -> None:
     content = dump("x.zip", Model([1, 2]), save=Model.save)
     with pytest.raises(StorageError, match="was written without load="):
         load("x.zip", content, trust=True)
