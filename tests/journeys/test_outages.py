@@ -170,8 +170,8 @@ def test_trials_that_an_outage_kept_from_starting_are_listed_with_the_command_to
         run(ml.Task("work").repeat(4), storage, engine=Breaks(), listeners=[mend])
 
     assert str(caught.value) == (
-        f"the storage {storage} could not be written for a while: nothing was started any more\n"
-        f"  Go on with: machinable resume OY1p1o --storage {storage}"
+        f"the storage {storage} could not be written for a while: no further trials were started\n"
+        f"  To resume: machinable resume OY1p1o --storage {storage}"
     )
     stored = ml.Storage(str(storage))["OY1p1o"]
     assert [trial.status for trial in stored.trials] == ["finished", "finished", "pending", "pending"]

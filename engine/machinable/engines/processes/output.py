@@ -8,25 +8,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any
 
+from machinable.storage.files import Appender, Files
 from machinable.storage.local import make_directory
 
 __all__ = ["open_standard_streams", "output_to"]
-
-
-class Appender(Protocol):
-    """A file that grows."""
-
-    def write(self, data: bytes) -> None: ...
-    def close(self) -> None: ...
-
-
-class Files(Protocol):
-    """What is needed of a storage."""
-
-    def local_path(self, path: str) -> str | None: ...
-    def appender(self, path: str) -> Appender: ...
 
 
 def open_standard_streams() -> None:
