@@ -1,4 +1,4 @@
-"""Storages in Google Cloud: they behave as others do, and credentials are found where people have them."""
+"""Storages in Google Cloud: they behave like others, and credentials are found in the usual places."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 import json
 import traceback
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from machinable.storage.files import Files
 from machinable.storage.open import open_files
 from tests.kits.storage import AWKWARD, FilesConformance
 
-pytest.importorskip("fs_gcsfs")
-pytest.importorskip("gcp_storage_emulator")
+for name in ("fs_gcsfs", "gcp_storage_emulator"):
+    if find_spec(name) is None:
+        pytest.skip(f"{name} is not installed", allow_module_level=True)
 
 from tests.kits.gcs_server import gcs_server
 
