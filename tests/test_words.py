@@ -51,13 +51,10 @@ FILES = sorted(
     if file.suffix in ("", ".html", ".md", ".py", ".yaml")
 )
 NOT_YET = (
-    "engine/machinable/component/",
     "engine/machinable/engines/",
-    "engine/machinable/events.py",
     "engine/machinable/execution/",
     "engine/machinable/plan/",
     "engine/machinable/testing/",
-    "engine/machinable/trial/",
 )
 
 

@@ -1,1 +1,1 @@
-"""Sets of tests that every implementation of a protocol must pass."""
+"""Conformance tests of engines and storages, and servers for tests."""

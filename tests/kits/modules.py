@@ -1,4 +1,4 @@
-"""Components that do not end by themselves: what becomes of them must be the same on every engine."""
+"""Components that do not end by themselves, for tests of every engine."""
 
 from __future__ import annotations
 

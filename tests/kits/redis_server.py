@@ -1,4 +1,4 @@
-"""A Redis server in a process of its own, for tests. It keeps nothing."""
+"""A Redis server for tests, in a separate process and without persistence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PASSWORD = "canary-of-the-tests"
 
 
 class RedisServer(NamedTuple):
-    """A server that runs."""
+    """A running server."""
 
     port: int
     process: subprocess.Popen[str]
@@ -32,7 +32,7 @@ def is_installed() -> bool:
 
 @contextmanager
 def redis_server(directory: Path) -> Iterator[RedisServer]:
-    """An empty server, which ends with the block."""
+    """Start an empty server; it stops with the block."""
     for _ in range(20):  # another program may take the port first
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -1,7 +1,7 @@
-"""An S3 server in a process of its own, for tests: moto's, one request at a time.
+"""An S3 server for tests: moto's, in a separate process, one request at a time.
 
-moto looks whether there is an object and stores one in two steps, so of several conditional requests at the same
-moment more than one may win. S3 itself decides that at one place; a lock around the server does the same.
+moto checks whether an object exists and stores it in two steps, so several concurrent conditional requests may succeed.
+S3 does this atomically; a lock around the server has the same effect.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Silent(WSGIRequestHandler):
 server = make_server("127.0.0.1", 0, one_at_a_time, threaded=True, request_handler=Silent)
 Thread(target=server.serve_forever, daemon=True).start()
 print(server.port, flush=True)
-sys.stdin.read()  # until nobody is there any more
+sys.stdin.read()  # until the test process closes the pipe
 """
 
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """The URL of an empty server, which ends with the block."""
+    """Start an empty server, and return its URL; the server stops with the block."""
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([sys.executable, "-c", _PROGRAM], text=True, **pipes) as server:
         assert server.stdout is not None
@@ -57,7 +57,7 @@ def s3_server() -> Iterator[str]:
 
 @contextmanager
 def s3_folders(bucket: str = "folders") -> Iterator[Callable[[], str]]:
-    """What gives the URL of a new folder each time, on a server that ends with the block."""
+    """Return a function that returns the URL of a new folder, on a server that stops with the block."""
     import boto3
 
     with s3_server() as endpoint:

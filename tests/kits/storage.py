@@ -1,4 +1,4 @@
-"""What any `Files` must do. An implementation is done when a subclass with its own fixture `files` is green."""
+"""Conformance tests of storages: derive from `FilesConformance` and define a fixture `files`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FilesConformance:
 
     @pytest.fixture(autouse=True)
     def fast_switches(self) -> Iterator[None]:
-        """Threads change places as often as they can, so that a race happens if it can."""
+        """Switch threads as often as possible, so that races happen."""
         before = sys.getswitchinterval()
         sys.setswitchinterval(1e-6)
         yield
@@ -68,7 +68,7 @@ class FilesConformance:
         assert files.temporaries("none", below=True) == []
 
     def test_what_grows_goes_on_after_the_parts_that_are_there(self, files: Files) -> None:
-        """Parts come from a storage whose files cannot grow."""
+        """Read numbered parts, which come from a storage that cannot append."""
         for number in (1, 3, 2):
             files.write(f"r.{number:06d}.jsonl", b"%d\n" % number)
         appender = files.appender("r.jsonl")

@@ -1,4 +1,4 @@
-"""The kit for engines, held against our own."""
+"""Conformance of the engines `local` and `processes`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kit for engines, held against Ray."""
+"""Conformance of the engine `ray`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from machinable.testing.engine import EngineConformance
 
 @pytest.fixture(scope="module")
 def shared(ray_cluster: None) -> Iterator[RayEngine]:
-    """Workers take a second to start, so all tests have the same ones."""
+    """Return one engine for all tests, because workers take a second to start."""
     engine = RayEngine()
     yield engine
     engine.close()

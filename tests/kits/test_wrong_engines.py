@@ -1,4 +1,4 @@
-"""The kit for engines, held against engines that are wrong: it must notice."""
+"""The conformance tests fail for engines with errors."""
 
 from __future__ import annotations
 
