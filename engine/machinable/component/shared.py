@@ -30,6 +30,7 @@ class SharedDirectory(str):
     _end: Callable[[], None]
 
     def __new__(cls, path: str, end: Callable[[], None]) -> SharedDirectory:
+        """Create the path of a directory that `end` releases."""
         directory = super().__new__(cls, path)
         directory._end = end
         return directory

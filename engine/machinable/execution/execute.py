@@ -60,6 +60,7 @@ def execute(task: Any = None, storage: Any = None, seed: Any = None, engine: Any
         storage: A path, a URL, or `{"storage": …, "code_backup": False}`. By default results stay in memory.
         seed: None, an integer, or an execution id; for a list of tasks also a list with one seed each.
         engine: "local" (default), "dry", a mapping `{"type": …}`, or an engine.
+        options: The following keyword arguments.
         project: A `Project` or its path; by default the working directory.
         resume: The id of a stored execution to resume in its own directory; what has finished stays. Without a task
             the stored one is resumed, with a task that one replaces it.

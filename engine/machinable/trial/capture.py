@@ -63,6 +63,7 @@ class Tee:
         self._line = ""
 
     def write(self, text: str) -> int:
+        """Write text to the log of the output, and pass it on."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         self._buffer(text)
@@ -92,10 +93,12 @@ class Tee:
                 self._line += text
 
     def writelines(self, lines: Any) -> None:
+        """Write lines."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
+        """Flush this stream and the one that text is passed on to."""
         self._flush()
         if self._stream is not None:
             with self._broken_pipe_ignored():

@@ -27,12 +27,14 @@ class LogHandler(logging.Handler):
         self.formatter.converter = time.gmtime
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write a record as a line."""
         try:
             self._sink.write(self.format(record) + "\n")
         except Exception:  # as logging handles all errors of its handlers
             self.handleError(record)
 
     def close(self) -> None:
+        """Close the sink."""
         self._sink.close()
         super().close()
 
