@@ -267,7 +267,7 @@ def test_a_directory_that_is_not_empty_is_left_unchanged(run: Run, project: Path
     ran = run("restore", "OY1p1o", ".", "--storage", "out")
 
     assert (ran.code, ran.out) == (3, "")
-    assert ran.err == f"'{project}' is not empty\n  Give a directory that is not there yet.\n"
+    assert ran.err == f"'{project}' is not empty\n  Give a new directory.\n"
     assert sorted(os.listdir(project)) == before
 
 
