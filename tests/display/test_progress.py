@@ -1,11 +1,8 @@
-"""Progress: what is known from events, in lines and on a terminal."""
+"""Progress: what events say, as lines."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
-
-import pytest
 
 from machinable.display.progress import PlainProgress, Progress
 from machinable.events import (
@@ -143,21 +140,6 @@ def test_many_trials_have_one_line_per_second() -> None:
 
     assert len(lines) == 1 + 20 + 9 + 1
     assert lines[-1].startswith("10000/10000 ")
-
-
-def test_the_live_display_is_removed_at_the_end() -> None:
-    pytest.importorskip("rich")
-    from machinable.display.live import LiveProgress
-
-    stream = io.StringIO()
-    with LiveProgress(Progress(Clock()), stream) as live:
-        live.on_event(began(1))
-        live.on_event(trial(TrialStarted, "a"))
-        live.on_event(trial(TrialFinished, "a", 0.25, {"loss": 0.5}))
-        live.on_event(ExecutionFinished("OY1p1o", TIME, "finished", 1, 0, 0.25))
-
-    lines = [line.strip() for line in stream.getvalue().splitlines() if line.strip()]
-    assert (lines[0], lines[-1]) == ("OY1p1o: 1 trial, stored in /s", "OY1p1o: finished after 250 ms; 1 finished")
 
 
 def test_completed_steps_are_shown() -> None:
