@@ -13,6 +13,7 @@ from machinable.cli.next_command import rerun_command
 from machinable.cli.output import execution_data, message, trial_data, write_json
 from machinable.cli.stored import open_storage
 from machinable.display.failures import Failed, failure_text
+from machinable.display.html_report import report
 from machinable.display.summary import group_table, groups, rows_of, short_names, side_by_side
 from machinable.display.tables import (
     Table,
@@ -326,8 +327,6 @@ def report_command(
         path = file or f"report-{executions[0]}.html"
         if path != "-":
             _check_free(path, yes)
-        from machinable.display.html_report import report  # imports jinja2
-
         text = report(executions, sides, f"{_time_text(now())} UTC")
     if path == "-":
         sys.stdout.write(text)

@@ -37,7 +37,7 @@ def open_storage(given: str | None) -> Storage:
     if chosen.url is None:
         raise InvalidValue(
             "no storage is named",
-            details=["MACHINABLE_MODE is DEV, which keeps nothing"] if chosen.source == "environment" else [],
+            details=["MACHINABLE_MODE is DEV, which stores nothing"] if chosen.source == "environment" else [],
             todo="Name one: --storage DIRECTORY, MACHINABLE_STORAGE=DIRECTORY, "
             "or `execution: {storage: DIRECTORY}` in machinable.yaml.",
         )
