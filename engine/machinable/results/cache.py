@@ -27,10 +27,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from stat import S_ISDIR
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
-
-import msgspec
 
 from machinable.serialization import decode, encode
 from machinable.settings import uses_cache
@@ -197,7 +195,7 @@ def _copy(value: Any) -> Any:
 # --- files
 
 
-class Fingerprint(msgspec.Struct, frozen=True):
+class Fingerprint(NamedTuple):  # reading tables does without msgspec, whose import takes 8 ms
     """Which content of which files was read.
 
     Attributes:
@@ -211,7 +209,7 @@ class Fingerprint(msgspec.Struct, frozen=True):
     changed: float
 
 
-class CachedExecution(msgspec.Struct, frozen=True):
+class CachedExecution(NamedTuple):
     """The content of plan and ledger.
 
     Attributes:

@@ -59,7 +59,7 @@ class Execution(ExecutionInfo):
     def plan(self) -> Sequence[TrialSpec]:
         """The plan. If it was read, it lacks what is not stored: hidden keys, resources, origins."""
         if self._given_plan is None:
-            from machinable.plan.spec import spec_from_data  # dataclasses cost 8 ms, and tables do without the plan
+            from machinable.plan.spec import spec_from_data  # tables do without the plan
 
             self._given_plan = tuple(spec_from_data(decode(row)) for row in self._reader.plan)
         return self._given_plan
