@@ -21,7 +21,7 @@ for name in ("fs_gcsfs", "gcp_storage_emulator"):
     if find_spec(name) is None:
         pytest.skip(f"{name} is not installed", allow_module_level=True)
 
-from tests.kits.gcs_server import gcs_server
+from tests.kits.gcs_server import gcs_server  # noqa: E402 - it needs what was looked for above
 
 World = Callable[..., Path]
 
