@@ -516,5 +516,5 @@ def test_an_input_that_is_gone_has_changed() -> None:
 def test_a_pointer_that_is_none_is_damaged(text: str) -> None:
     files = MemoryFiles()
     files.write(layout.pointer("ab" * 16), text.encode())
-    with pytest.raises(errors.Damaged, match="Remove it: then the result is computed again"):
+    with pytest.raises(errors.Damaged, match="Remove it, so that the result is computed again"):
         find_pointer(files, "ab" * 16)
