@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, overload
 
-from machinable.display.notebook import notebook_listeners
 from machinable.errors import InvalidType, InvalidValue, TrialsFailed
 from machinable.events import Event, Listener, checked_listeners
 from machinable.execution.dry_run import PlannedOutcome
@@ -118,7 +118,11 @@ def _execute(
 ) -> Any:
     check_options(options)
     project = project if isinstance(project, Project) else Project(project)
-    audience = (*checked_listeners(listeners), *notebook_listeners())
+    audience = checked_listeners(listeners)
+    if "IPython" in sys.modules:
+        from machinable.display.notebook import notebook_listeners  # 2 ms, and most processes are no notebooks
+
+        audience = (*audience, *notebook_listeners())
     is_list = isinstance(task, list)
     tasks = _tasks(task, options.get("resume"))
     seeds = _seeds(seed, len(tasks), is_list)

@@ -25,7 +25,6 @@ from machinable.errors import InvalidValue, Refused, StorageUnavailable
 from machinable.events import Listener
 from machinable.execution.directory import ProjectCode, create_execution, read_code
 from machinable.execution.dry_run import PlannedOutcome, outcomes_text, plan_outcomes
-from machinable.execution.error_report import trials_failed
 from machinable.execution.interrupts import Interrupts, check_alarm, with_alarm
 from machinable.execution.ledger import Ledger
 from machinable.execution.options import Options
@@ -33,7 +32,6 @@ from machinable.execution.preflight import preflight
 from machinable.execution.resources import Capacity, capacity_of
 from machinable.execution.reuse import ReusePolicy, SharedResults, reuse_policy
 from machinable.execution.scheduler import Completed, Run, Scheduler
-from machinable.execution.transfer import Staging, StorageTransfer
 from machinable.execution.worker_task import ImportedFunction, InProcessTask, WorkerTask, check_importable
 from machinable.plan.plan import Plan
 from machinable.plan.planner import live_code
@@ -297,6 +295,8 @@ def worker_task(checked: Checked, run: Run) -> Iterator[tuple[Work, Engine]]:
             locks=options.locks,
         )
     else:
+        from machinable.execution.transfer import Staging, StorageTransfer  # 3 ms with what runs worker processes
+
         engine.on_progress = on_progress
         task = WorkerTask(options.url, folder, plan.project, checked.function, options.locks, fallback=run.fallback)
         if engine.ships:
@@ -394,6 +394,8 @@ def finish(run: Run, outage: str) -> Execution:
         raise outage_of(outage, run.files.url)
     execution = Execution(run.files, run.folder, plan=run.plan, trust=True)
     if run.ledger.failures and run.policy.on_failure != "continue":
+        from machinable.execution.error_report import trials_failed  # 2 ms, and most executions do not fail
+
         raise trials_failed(run.ledger, execution)
     return execution
 

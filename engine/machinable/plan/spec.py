@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -269,6 +268,8 @@ _pickled: dict[int, tuple[ComponentSpec, bytes]] = {}  # by id: the definition i
 
 def _pickled_definition(definition: ComponentSpec) -> bytes:
     """Pickle what trials share once: with 400 keys it takes 40 ms, most of them for their origins."""
+    import pickle  # 2 ms, and only for engines with workers
+
     known = _pickled.get(id(definition))
     if known is None:
         if len(_pickled) >= MAX_PICKLED:
@@ -279,6 +280,8 @@ def _pickled_definition(definition: ComponentSpec) -> bytes:
 
 def _unpickled_trial(definition: bytes, index: int, uid: str, seed: int, flags: Any, *rest: Any) -> TrialSpec:
     # Each trial gets a definition of its own: what it does to its configuration never reaches another one.
+    import pickle
+
     return TrialSpec(index, uid, seed, flags, pickle.loads(definition), *rest)  # noqa: S301  # made above
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import subprocess
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
@@ -380,6 +379,8 @@ def _git(directory: str | os.PathLike[str], *command: str) -> bytes | None:
     """Return what a git command prints; None if the directory is in no repository, or git is not installed."""
     if _top(directory) is None:
         return None
+    import subprocess  # 3 ms, and only for a repository
+
     # Reading must not change the project, not even the index of git. GitPython would take 58 ms to import.
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "LANGUAGE": "C"}
     try:

@@ -16,7 +16,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from msgspec import Struct
@@ -489,6 +488,8 @@ class RedisLeases(Leases):
         self._client = client
         self._shown = without_credentials(url)
         self._secrets = secrets_of(url)
+        from urllib.parse import urlsplit  # 3 ms with `ipaddress`, and only for a lock server
+
         parts = urlsplit(url)
         self._place = parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
         # A directory can have several names on one host.
