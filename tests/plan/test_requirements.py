@@ -315,7 +315,7 @@ def refused(directory: Path, *call: Any, **more: Any) -> MachinableError:
     return caught.value
 
 
-def test_a_circle_is_printed(tmp_path: Path) -> None:
+def test_a_cycle_is_printed(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text(
         "components:\n  - a: {x: 0, _requires_: {one: b}}\n  - b: {_requires_: {two: [a, {x: 1}]}}\n"
         "  - self: {_requires_: {me: self}}\n"
@@ -331,7 +331,7 @@ machinable.yaml:2:28: a component requires itself: a → b → a
                                    ^
   a._requires_.one = b   machinable.yaml:2:28
   b._requires_.two = a   machinable.yaml:3:22
-  Take one of them out."""
+  Remove one of these requirements."""
     )
     assert "requires itself: self → self" in str(refused(tmp_path, "self"))
 
@@ -482,7 +482,7 @@ no component named 'dta'
 def test_a_child_requires_nothing_of_its_own(directory: Path) -> None:
     error = refused(directory, "fold", children=["left"])
     assert (error.message, str(error.at), error.path) == (
-        "the child left requires other components, which only the component it lives in can",
+        "the child left requires other components, which only its parent can",
         "machinable.yaml:18:12",
         "left._requires_",
     )

@@ -15,7 +15,7 @@ from machinable.plan.spec import Retries
 from machinable.serialization import Plain
 from machinable.storage.formats.registry import check_place
 
-__all__ = ["checked_count", "checked_seconds", "parse_environment", "parse_retries", "steering"]
+__all__ = ["checked_count", "checked_seconds", "parse_environment", "parse_retries", "reserved_fields"]
 
 
 def parse_retries(value: Any, path: str) -> Retries | None:
@@ -70,7 +70,7 @@ def checked_seconds(value: Any, path: str) -> float:
 T = TypeVar("T")
 
 
-def steering(resolved: Resolved, resources: Mapping[str, Plain]) -> dict[str, Any]:
+def reserved_fields(resolved: Resolved, resources: Mapping[str, Plain]) -> dict[str, Any]:
     """The fields of a trial that its reserved keys decide.
 
     Args:

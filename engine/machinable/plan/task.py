@@ -14,7 +14,7 @@ from machinable.config.versions import elements_of, expand_lists
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, MissingMember, Refused, UnknownName
 from machinable.events import check_callback
 from machinable.plan.plan import Plan
-from machinable.plan.planner import expand
+from machinable.plan.planner import make_plan
 from machinable.plan.request import ChildRequest, ComponentRequest, Level, Named, TaskRequest
 from machinable.plan.requirements import asked_requirements
 from machinable.plan.resources import parse_resources
@@ -164,7 +164,7 @@ class Task:
         Raises:
             ConfigurationError: the project or a configuration is wrong; everything that is wrong, together.
         """
-        return expand(self.request, project, seed)
+        return make_plan(self.request, project, seed)
 
     @property
     def request(self) -> TaskRequest:
