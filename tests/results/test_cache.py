@@ -1,4 +1,4 @@
-"""What was read of a large execution is kept for the next reader, who is told the same as if nothing were kept."""
+"""Large executions are cached for the next reader, which gets the same answers as without a cache."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MANY = 700  # trials, so that the plan is large enough
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where it is kept."""
+    """The directory of the cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "machinable"
 
@@ -45,7 +45,7 @@ def files(tmp_path: Path) -> DirectoryFiles:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that are read in storages."""
+    """The names of the files that were read in storages."""
     names: list[str] = []
     read = DirectoryFiles.read
 
@@ -67,12 +67,12 @@ def ledger() -> list[dict[str, Any]]:
 
 
 def later() -> float:
-    """A time at which nothing has been changed just now."""
+    """Return a time at which no file has just changed."""
     return time.time() + 100
 
 
 def read(files: DirectoryFiles, clock: Callable[[], float] = later) -> Execution:
-    """The execution for a reader who has asked it something."""
+    """Open an execution and read it."""
     execution = Execution(files, FOLDER, clock=clock)
     assert len(execution.trials.rows("status")) == len(execution)
     return execution
@@ -99,7 +99,7 @@ def test_the_next_reader_reads_neither_plan_nor_ledger(files: DirectoryFiles, se
     assert len(names(cache)) == 1
 
 
-def test_a_storage_with_many_executions_keeps_each(files: DirectoryFiles, cache: Path, seen: list[str]) -> None:
+def test_each_execution_of_a_storage_is_cached(files: DirectoryFiles, cache: Path, seen: list[str]) -> None:
     for folder in (FOLDER, "OY1p1o-2"):
         stored(plan(), ledger(), files=files, folder=folder, started=ago(len(folder)))
     for path in Path(files.url).glob("*/*.jsonl"):
@@ -147,7 +147,7 @@ def executions(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, An
 
 @settings(deadline=None)
 @given(executions())
-def test_what_was_kept_tells_the_same(
+def test_cached_executions_give_the_same_answers(
     tmp_path_factory: pytest.TempPathFactory, execution: tuple[list[dict[str, Any]], list[dict[str, Any]]]
 ) -> None:
     plan, ledger = execution
@@ -163,20 +163,20 @@ def test_what_was_kept_tells_the_same(
             write(files, f"{FOLDER}/trials/{uid(number)}/trial.json", described)
             write(files, f"{FOLDER}/trials/{uid(number)}/records/default.jsonl", lines([{"loss": number}]))
         first = Execution(files, FOLDER, clock=later)
-        expected = _told(first)
+        expected = _answers(first)
         again = Execution(files, FOLDER, clock=later)
 
-        told = _told(again)
+        answers = _answers(again)
         assert again._reader.plan.cached is not None and first._reader.plan.cached is None
-        assert told == expected
+        assert answers == expected
         assert repr([trial._reader.events.get(trial.uid) for trial in again]) == repr(
             [trial._reader.events.get(trial.uid) for trial in first]
         )
         assert repr(again.plan) == repr(first.plan)
 
 
-def _told(execution: Execution) -> str:
-    """What all fields say, first of all trials at once and then of each trial by itself."""
+def _answers(execution: Execution) -> str:
+    """Return the values of all fields, of all trials at once and of each trial."""
     trials = execution.trials
     summary = [repr(trials), execution.status, execution.has_ended, [trial.uid for trial in execution.failures]]
     fields = {*known_fields(trials), *ASKED}
@@ -196,7 +196,7 @@ def test_dates_in_rows_are_dates_again(files: DirectoryFiles) -> None:
         assert trials[3].last_row == {"when": when, "pair": [(1, 2)]}
 
 
-def test_what_the_ledger_does_not_tell_is_asked_each_time(files: DirectoryFiles) -> None:
+def test_what_the_ledger_lacks_is_read_each_time(files: DirectoryFiles) -> None:
     stored(plan(), [started(0), started(1), *ledger()[2:]], files=files)
     write(files, f"{FOLDER}/trials/{uid(0)}/status.json", status("running", heartbeat=ago(0)))
     write(files, f"{FOLDER}/trials/{uid(1)}/status.json", status("failed"))
@@ -208,7 +208,7 @@ def test_what_the_ledger_does_not_tell_is_asked_each_time(files: DirectoryFiles)
     assert repr(execution.trials) == f"<Trials: {MANY - 2} finished, 1 failed, 1 interrupted>"
 
 
-# --- nothing that has changed is taken for what it was
+# --- changed files are read again
 
 
 def lose_line(path: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_ledger_that_has_changed_is_read(files: DirectoryFiles, change: Callab
 
     change(Path(files.url, FOLDER, "ledger.jsonl"))
 
-    fresh = Execution(files, FOLDER, clock=lambda: 0.0)  # keeps nothing
+    fresh = Execution(files, FOLDER, clock=lambda: 0.0)  # caches nothing
     expected = [trial.status for trial in fresh.trials]
     assert set(expected) != {"finished"}
     for _ in range(2):
@@ -290,7 +290,7 @@ def test_a_plan_that_was_replaced_is_read(files: DirectoryFiles) -> None:
     assert [row["config.rate"] for row in trials.rows("config.rate")] == [i % 3 / 10 for i in range(MANY)]
 
 
-def test_what_changes_while_it_is_read_is_not_kept(files: DirectoryFiles, cache: Path) -> None:
+def test_files_that_change_while_they_are_read_are_not_cached(files: DirectoryFiles, cache: Path) -> None:
     stored(plan(), ledger(), files=files)
     execution = Execution(files, FOLDER, clock=later)
     trials = execution.trials  # the plan is read
@@ -301,7 +301,7 @@ def test_what_changes_while_it_is_read_is_not_kept(files: DirectoryFiles, cache:
     assert names(cache) == []
 
 
-def test_what_has_just_been_written_is_not_kept(files: DirectoryFiles, cache: Path) -> None:
+def test_files_that_have_just_been_written_are_not_cached(files: DirectoryFiles, cache: Path) -> None:
     stored(plan(), ledger(), files=files)
     changed = os.stat(files.local_path(f"{FOLDER}/ledger.jsonl") or "").st_ctime
 
@@ -311,7 +311,7 @@ def test_what_has_just_been_written_is_not_kept(files: DirectoryFiles, cache: Pa
     assert len(names(cache)) == 1
 
 
-def test_what_still_runs_is_not_kept_each_time(files: DirectoryFiles, cache: Path) -> None:
+def test_an_execution_that_runs_is_not_cached_each_time(files: DirectoryFiles, cache: Path) -> None:
     stored(plan(), ledger()[:-1], files=files)  # its process was killed, or is at work
     changed = os.stat(files.local_path(f"{FOLDER}/ledger.jsonl") or "").st_ctime
 
@@ -331,7 +331,7 @@ def test_an_execution_of_the_same_name_elsewhere_is_another_one(tmp_path: Path, 
     assert len(names(cache)) == 2
 
 
-# --- what lies in the cache is only taken if it is whole and fits
+# --- damaged and foreign files are ignored
 
 
 def cut(data: bytes) -> bytes:
@@ -357,7 +357,7 @@ def flip(data: bytes) -> bytes:
     ],
     ids=["cut", "a changed bit", "empty", "zeros", "longer", "a newer file", "lines", "another version of machinable"],
 )
-def test_what_is_not_whole_or_of_another_version_is_replaced(
+def test_damaged_files_and_those_of_another_version_are_replaced(
     files: DirectoryFiles, cache: Path, seen: list[str], spoil: Callable[[bytes], bytes]
 ) -> None:
     stored(plan(), ledger(), files=files)
@@ -372,7 +372,7 @@ def test_what_is_not_whole_or_of_another_version_is_replaced(
     assert seen.count("plan.jsonl") == 2
 
 
-def test_what_belongs_to_another_execution_is_not_taken(tmp_path: Path, cache: Path) -> None:
+def test_the_file_of_another_execution_is_ignored(tmp_path: Path, cache: Path) -> None:
     one, other = DirectoryFiles(tmp_path / "one"), DirectoryFiles(tmp_path / "other")
     stored(plan(), ledger(), files=one)
     read(one)
@@ -417,10 +417,12 @@ def test_a_link_is_not_followed(files: DirectoryFiles, cache: Path, tmp_path: Pa
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-# --- where nothing can be kept, nothing is
+# --- where nothing can be cached, nothing is
 
 
-def test_it_lies_in_the_home_directory(files: DirectoryFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_in_the_home_directory(
+    files: DirectoryFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stored(plan(), ledger(), files=files)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # means nothing
@@ -433,7 +435,7 @@ def test_it_lies_in_the_home_directory(files: DirectoryFiles, tmp_path: Path, mo
     assert len(list((tmp_path / "home" / ".cache" / "machinable").iterdir())) == 1
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(files: DirectoryFiles, cache: Path, seen: list[str]) -> None:
+def test_a_cache_that_cannot_be_written_is_not_needed(files: DirectoryFiles, cache: Path, seen: list[str]) -> None:
     stored(plan(), ledger(), files=files)
     cache.parent.write_text("a file in its place")
 
@@ -467,25 +469,25 @@ def test_it_can_be_switched_off(
     assert seen.count("plan.jsonl") == 2
 
 
-def test_another_word_for_the_switch_is_told(files: DirectoryFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_word_for_the_switch_is_answers(files: DirectoryFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     stored([planned(0)], [finished(0)], files=files)
     monkeypatch.setenv("MACHINABLE_CACHE", "no")
 
-    with pytest.raises(InvalidValue) as told:
+    with pytest.raises(InvalidValue) as caught:
         read(files)
-    assert str(told.value) == "MACHINABLE_CACHE is 'no'\n  Set on or off, or unset it."
+    assert str(caught.value) == "MACHINABLE_CACHE is 'no'\n  Set on or off, or unset it."
     with pytest.raises(InvalidValue, match="MACHINABLE_CACHE"):  # before anything runs
         storage_choice(None, os.environ, {}, {})
 
 
-def test_few_trials_are_not_kept(files: DirectoryFiles, cache: Path) -> None:
+def test_small_executions_are_not_cached(files: DirectoryFiles, cache: Path) -> None:
     stored(plan()[:50], ledger(), files=files)
 
     assert read(files).status == "finished"
     assert names(cache) == []
 
 
-def test_a_storage_in_memory_is_not_kept(cache: Path) -> None:
+def test_a_storage_in_memory_is_not_cached(cache: Path) -> None:
     files = MemoryFiles()
     stored(plan(), ledger(), files=files)
 
@@ -517,9 +519,7 @@ def test_readers_do_not_disturb_each_other(files: DirectoryFiles, cache: Path) -
     assert [path.suffix for path in cache.iterdir()] == [".columns"]
 
 
-def test_what_nobody_has_read_for_the_longest_time_is_removed(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_least_recently_read_file_is_removed(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storages = [DirectoryFiles(tmp_path / name) for name in "abc"]
     paths = []
     for age, files in enumerate(storages[:2]):
@@ -528,7 +528,7 @@ def test_what_nobody_has_read_for_the_longest_time_is_removed(
         (path,) = set(cache.iterdir()) - set(paths)
         os.utime(path, (1000 + age, 1000 + age))
         paths.append(path)
-    (cache / "abandoned.columns.12-ab").write_bytes(b"x" * 1000)  # of a process that was killed
+    (cache / "abandoned.columns.12-ab").write_bytes(b"x" * 1000)  # of a killed process
     os.utime(cache / "abandoned.columns.12-ab", (900, 900))
     (cache / "of others").write_bytes(b"x" * 1000)
     monkeypatch.setattr(cache_module, "MAX_SIZE", int(2.5 * paths[0].stat().st_size))
@@ -542,7 +542,7 @@ def test_what_nobody_has_read_for_the_longest_time_is_removed(
     assert len(left - {paths[0], cache / "of others"}) == 1
 
 
-def test_what_is_larger_than_the_whole_cache_is_not_kept(
+def test_an_execution_larger_than_the_cache_is_not_cached(
     files: DirectoryFiles, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored(plan(), ledger(), files=files)

@@ -1,4 +1,4 @@
-"""Values column by column: they come back as they were, and to look at a few of them says what to look at all says."""
+"""Packed values come back unchanged, and a lookup by column gives the same as one by value."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ ALIKE = st.lists(st.fixed_dictionaries({"a": SCALARS, "b": VALUES}), max_size=5)
 
 
 def packed(values: list[Any]) -> tuple[Columns, list[int]]:
-    """The values as they are after a way through a file, and the lines that are asked for, as they come."""
+    """Return values that were written and read, and the numbers of the lines that are read, as they come."""
     lines: dict[bytes, int] = {}
     shape = json.loads(json.dumps(pack(values, lines)))
-    kept, asked = [json.loads(line) for line in lines], []
+    stored, asked = [json.loads(line) for line in lines], []
 
     def line(number: int) -> list[Any]:
         asked.append(number)
-        return kept[number]  # type: ignore[no-any-return]
+        return stored[number]  # type: ignore[no-any-return]
 
     return Columns(len(values), shape, line), asked
 
@@ -55,17 +55,17 @@ def test_values_come_back_as_they_were(values: list[Any]) -> None:
 
 @settings(deadline=None)
 @given(st.lists(VALUES) | ALIKE, st.lists(KEYS, max_size=3).map(tuple))
-def test_what_is_found_is_what_each_value_has(values: list[Any], keys: tuple[str, ...]) -> None:
+def test_a_lookup_finds_what_each_value_has(values: list[Any], keys: tuple[str, ...]) -> None:
     found = packed(values)[0].find(keys, below)
     assert json.dumps(found) == json.dumps([below(value, keys) for value in values])
 
 
-def test_what_only_looks_equal_is_kept_apart() -> None:
+def test_values_that_only_look_equal_stay_different() -> None:
     values = [0.0, -0.0, 0, False, float("nan"), float("inf"), 1, 1.0, True, "1", [0.0], [-0.0], [0], [False]] * 20
     assert repr(packed(values)[0].values()) == repr(values)
 
 
-def test_no_two_values_share_what_can_be_changed() -> None:
+def test_no_two_values_share_a_mutable_part() -> None:
     columns, _ = packed([{"a": [1, {"b": 2}]}] * 40)
 
     one, *others = columns.find(("a",), below)
@@ -78,14 +78,14 @@ def test_no_two_values_share_what_can_be_changed() -> None:
     assert columns.values()[0] == rows[0]
 
 
-def test_a_question_reads_only_the_lines_it_is_about() -> None:
+def test_a_lookup_reads_only_the_lines_it_needs() -> None:
     columns, asked = packed([{"a": {"b": number, "c": str(number)}, "d": number / 7} for number in range(100)])
 
     assert columns.find(("a", "c"), below) == [str(number) for number in range(100)]
     assert len(asked) == 1
 
 
-def test_what_is_equal_is_looked_at_once() -> None:
+def test_equal_values_are_looked_up_once() -> None:
     columns, _ = packed([{"a": "x"}, {"a": "y"}] * 50)
     seen: list[Any] = []
 
@@ -97,7 +97,7 @@ def test_what_is_equal_is_looked_at_once() -> None:
     assert seen == ["x", "y"]
 
 
-def test_mappings_that_are_all_different_are_kept_as_they_are() -> None:
+def test_mappings_that_all_differ_are_stored_unchanged() -> None:
     values = [{str(number): number} for number in range(100)]
     lines: dict[bytes, int] = {}
 

@@ -44,7 +44,7 @@ def test_an_execution_tells_its_facts(files: Files) -> None:
     assert (str(execution), repr(execution)) == ("OY1p1o-2", "<Execution OY1p1o-2: 1 trial, finished>")
 
 
-def told(event: str, index: int) -> dict[str, Any]:
+def noted(event: str, index: int) -> dict[str, Any]:
     facts = {"source": f"OY1p1o-2/{uid(7)}"} if event == "reused" else {"because": "net 9c2EapVGXnPH"}
     return {"event": event, "uid": uid(index), "time": time(), **facts}
 
@@ -60,12 +60,12 @@ def told(event: str, index: int) -> dict[str, Any]:
         ([failed(0), failed(0, attempt=2), finished(0, attempt=3), finished(1), finished(2)], "finished"),
         ([], "interrupted"),
         (None, "interrupted"),
-        ([finished(0), told("reused", 1), told("reused", 2)], "finished"),
-        ([finished(0), told("reused", 1)], "interrupted"),
-        ([finished(0), told("skipped", 1), told("reused", 2)], "partial"),
-        ([told("skipped", 0), told("skipped", 1), told("skipped", 2)], "partial"),
-        ([finished(0), told("skipped", 1)], "interrupted"),
-        ([finished(0), told("blocked", 1), told("skipped", 2)], "failed"),
+        ([finished(0), noted("reused", 1), noted("reused", 2)], "finished"),
+        ([finished(0), noted("reused", 1)], "interrupted"),
+        ([finished(0), noted("skipped", 1), noted("reused", 2)], "partial"),
+        ([noted("skipped", 0), noted("skipped", 1), noted("skipped", 2)], "partial"),
+        ([finished(0), noted("skipped", 1)], "interrupted"),
+        ([finished(0), noted("blocked", 1), noted("skipped", 2)], "failed"),
     ],
 )
 def test_the_status_follows_from_those_of_the_trials(files: Files, ledger: Any, expected: str) -> None:
@@ -73,7 +73,7 @@ def test_the_status_follows_from_those_of_the_trials(files: Files, ledger: Any, 
 
 
 def test_a_trial_says_why_it_did_not_run(files: Files) -> None:
-    ledger = [told("blocked", 0), told("skipped", 1), told("reused", 2)]
+    ledger = [noted("blocked", 0), noted("skipped", 1), noted("reused", 2)]
     trials = stored([planned(0), planned(1), planned(2)], ledger, files=files).trials
     assert [(trial.status, trial.because, trial.source) for trial in trials] == [
         ("blocked", "net 9c2EapVGXnPH", None),

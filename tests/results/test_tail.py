@@ -50,7 +50,7 @@ def world(files: Files, number: int = 1) -> Execution:
     return execution
 
 
-def tell(files: Files, *events: dict[str, Any]) -> None:
+def append_events(files: Files, *events: dict[str, Any]) -> None:
     ledger = RowWriter(files, "OY1p1o/ledger.jsonl")
     for event in events:
         ledger.append(event)
@@ -73,7 +73,7 @@ def test_rows_lines_and_events_come_once_each_in_order_of_time(files: Files) -> 
     output = TextWriter(files, f"OY1p1o/trials/{uid(0)}/output.log")
     assert follower.news() == []
 
-    tell(files, started(0))
+    append_events(files, started(0))
     rows.append({"loss": 0.5, "_timestamp": NOW - 20})
     log.write("2026-01-31 09:14:52 INFO begun\n")  # ten seconds before NOW
     first = follower.news()
@@ -82,7 +82,7 @@ def test_rows_lines_and_events_come_once_each_in_order_of_time(files: Files) -> 
     second = follower.news()
     output.write("ne\n")
     third = follower.news()
-    tell(files, finished(0), ended())
+    append_events(files, finished(0), ended())
 
     assert shown(first) == [
         ("event", "started"),
@@ -98,11 +98,11 @@ def test_rows_lines_and_events_come_once_each_in_order_of_time(files: Files) -> 
 
 def test_a_trial_that_has_ended_is_read_to_its_end_and_then_no_more(files: Files) -> None:
     world(files, 2)
-    tell(files, started(0))
+    append_events(files, started(0))
     follower = Follower(Execution(files, "OY1p1o"), clock=Clock())
     follower.news()
     TextWriter(files, f"OY1p1o/trials/{uid(0)}/output.log").write("no end of line")
-    tell(files, finished(0), started(1))
+    append_events(files, finished(0), started(1))
     TextWriter(files, f"OY1p1o/trials/{uid(1)}/output.log").write("the next\n")
 
     news = follower.news()
@@ -119,7 +119,7 @@ def test_of_an_execution_that_is_over_the_last_trial_is_shown(files: Files) -> N
     world(files, 2)
     for index in (0, 1):
         TextWriter(files, f"OY1p1o/trials/{uid(index)}/output.log").write(f"trial {index}\n")
-    tell(files, started(0), finished(0), started(1), failed(1), ended("failed"))
+    append_events(files, started(0), finished(0), started(1), failed(1), ended("failed"))
     follower = Follower(Execution(files, "OY1p1o"), clock=Clock())
 
     news = follower.news()
@@ -132,15 +132,15 @@ def test_one_trial_can_be_followed_alone(files: Files) -> None:
     world(files, 2)
     for index in (0, 1):
         TextWriter(files, f"OY1p1o/trials/{uid(index)}/output.log").write(f"trial {index}\n")
-    tell(files, started(0), started(1))
+    append_events(files, started(0), started(1))
     follower = Follower(Execution(files, "OY1p1o"), uid(0), clock=Clock())
 
     assert shown(follower.news()) == [("event", "started"), ("output", "trial 0")]
     assert not follower.has_ended(uid(0))
-    tell(files, failed(0) | {"will_retry": True})
+    append_events(files, failed(0) | {"will_retry": True})
     follower.news()
     assert not follower.has_ended(uid(0))
-    tell(files, failed(0))
+    append_events(files, failed(0))
     follower.news()
     assert follower.has_ended(uid(0))
 
@@ -149,7 +149,7 @@ def test_a_further_attempt_begins_its_files_anew(tmp_path: Path) -> None:
     files = DirectoryFiles(tmp_path)
     world(files)
     folder = f"OY1p1o/trials/{uid(0)}"
-    tell(files, started(0))
+    append_events(files, started(0))
     RowWriter(files, f"{folder}/records/default.jsonl").append({"loss": 1, "_timestamp": NOW})
     follower = Follower(Execution(files, "OY1p1o"), clock=Clock())
     follower.news()
@@ -181,7 +181,7 @@ def test_numbered_parts_are_followed_where_files_cannot_grow() -> None:
 
 def test_an_execution_whose_process_was_killed_ends_when_nothing_was_heard_for_30_seconds(files: Files) -> None:
     world(files)
-    tell(files, started(0))
+    append_events(files, started(0))
     clock = Clock()
     follower = Follower(Execution(files, "OY1p1o"), clock=clock)
     follower.news()
@@ -194,14 +194,16 @@ def test_an_execution_whose_process_was_killed_ends_when_nothing_was_heard_for_3
 
 def test_an_execution_that_goes_on_is_not_over(files: Files) -> None:
     world(files)
-    tell(
+    append_events(
         files, started(0), {"event": "interrupted", "uid": uid(0), "attempt": 1, "time": time(1)}, ended("interrupted")
     )
     follower = Follower(Execution(files, "OY1p1o"), clock=Clock())
     follower.news()
     assert follower.status == "interrupted"
 
-    tell(files, {"event": "resumed", "added": 0, "removed": 0, "kept": 0, "time": time()}, started(0, attempt=2))
+    append_events(
+        files, {"event": "resumed", "added": 0, "removed": 0, "kept": 0, "time": time()}, started(0, attempt=2)
+    )
     follower.news()
 
     assert follower.status is None

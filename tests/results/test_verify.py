@@ -17,7 +17,7 @@ from machinable.storage.locks import open_locks
 from machinable.storage.memory import MemoryFiles
 from tests.results.worlds import FOLDER, NOW, facts, finished, lines, planned, started, status, stored, time, uid, write
 
-LATER = NOW + 1e9  # by then nobody is at work any more
+LATER = NOW + 1e9  # by then no process is at work
 IDENTITY = "ab" * 16
 
 
@@ -279,7 +279,7 @@ def test_what_a_ledger_lacks_is_told_at_once_and_by_a_look_at_little_else(tmp_pa
     (expected,) = [fault for fault in checked(files) if fault.kind == "unnoted"]
 
     with open_locks(files).take(f"{FOLDER}/execution.lease", holder={}) or pytest.fail("not taken"):
-        assert unnoted(files, FOLDER) == []  # whoever is at work notes it
+        assert unnoted(files, FOLDER) == []  # the process at work notes it
     asked.clear()
     assert unnoted(files, FOLDER) == [expected]
     assert asked == [f"{FOLDER}/ledger.jsonl", f"{FOLDER}/trials/{uid(1)}/status.json"]
@@ -354,7 +354,7 @@ def test_a_killed_execution_leaves_its_lease(tmp_path: Path) -> None:
     assert held is not None
     facts = json.loads((tmp_path / held.path).read_text())
     write(files, f"{TRIAL}/records/default.jsonl", b"x\n")
-    assert [(fault.kind, fault.mend) for fault in checked(files)] == [("damaged", "")]  # somebody is at work
+    assert [(fault.kind, fault.mend) for fault in checked(files)] == [("damaged", "")]  # a process is at work
     locks.close()
     write(files, f"{FOLDER}/execution.lease", facts | {"pid": 2**22 + 1, "token": "x"})
     faults = checked(files)
