@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from machinable.plan.table import flatten
+from machinable.results.lookup import MISSING
 from machinable.results.trial import Trial, column
 
 __all__ = ["MISSING", "Field", "default_fields", "find_field", "known_fields", "mean", "spread", "states"]
-
-MISSING: Any = object()  # the value of a field for a trial that lacks it
 
 
 class Field(NamedTuple):

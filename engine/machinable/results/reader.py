@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from machinable.errors import Damaged, NotStored, StorageError
-from machinable.serialization import as_plain, decode, encode, loads, without_collections
+from machinable.results.lookup import CALL, MISSING, column, has_call, look, look_in, value_or
+from machinable.serialization import as_plain, encode, loads, without_collections
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.streams import read_rows
@@ -15,9 +16,8 @@ from machinable.storage.streams import read_rows
 if TYPE_CHECKING:
     from machinable.results import cache
 
-__all__ = ["UNKNOWN", "ExecutionInfo", "Reader", "Rows"]
+__all__ = ["ExecutionInfo", "Reader", "Rows"]
 
-UNKNOWN: Any = object()  # in a column: a value that is in the trial's own files
 
 _FACTS: tuple[tuple[str, type], ...] = (("id", str), ("seed", int), ("run", int), ("started", str))
 _PLANNED = {"index", "uid", "seed", "component", "module", "config", "flags"}
@@ -319,13 +319,13 @@ class Reader:
 
         What a config method returns is not in the plan: it is in trial.json, if there is one yet.
         """
-        found = _look_in(part, row.get(part, {}), keys)
-        if part == "config" and (found is _CALL or _has_call(found)):
+        found = look_in(part, row.get(part, {}), keys)
+        if part == "config" and (found is CALL or has_call(found)):
             described = self.described(row["uid"])
             if described is not None:  # it is decoded
-                found = _look(described["config"], keys)
-                return default if found is _MISSING or found is _CALL else as_plain(found, tuples=True)
-        return _given(found, default)
+                found = look(described["config"], keys)
+                return default if found is MISSING or found is CALL else as_plain(found, tuples=True)
+        return value_or(found, default)
 
     def column(self, rows: Rows, path: tuple[str, ...], default: Any) -> list[Any] | None:
         """Return a value of all trials, in the order of the plan; None if the plan is not cached.
@@ -345,7 +345,7 @@ class Reader:
         if found is None:
             from machinable.results.cache import is_mutable
 
-            found = _column(cached, path, default)
+            found = column(cached, path, default)
             if not is_mutable(found):
                 self._columns[path] = found
         return found
@@ -417,34 +417,6 @@ class ExecutionInfo:
         return self._reader.name
 
 
-def _column(cached: cache.CachedExecution, path: tuple[str, ...], default: Any) -> list[Any]:
-    part, *keys = path
-    if not keys:
-        default = UNKNOWN
-
-    def last_row(value: Any, left: tuple[str, ...]) -> Any:
-        # With `record` and the column left, the event has no row; with the column, the row is None or lacks it.
-        return value if not left else default if len(left) == 1 else UNKNOWN
-
-    def state(value: Any, left: tuple[str, ...]) -> Any:
-        return UNKNOWN if left or value == "started" else value
-
-    def planned(value: Any, left: tuple[str, ...]) -> Any:
-        found = _look(value, left)
-        return UNKNOWN if part == "config" and (found is _CALL or _has_call(found)) else _given(found, default)
-
-    def tag(value: Any, left: tuple[str, ...]) -> Any:
-        return default if left else _given(_look_in(part, value, tuple(keys)), default)
-
-    if part == "records":
-        return cached.trials.find(("event", "record", *keys), last_row)
-    if part == "status":
-        return cached.trials.find(("event", "event"), state)
-    if part == "tags":
-        return cached.trials.find(("plan", part), tag)
-    return cached.trials.find(("plan", *path), planned)
-
-
 class _Source(Reader):
     """Read an execution whose trials were reused: they have finished, so its ledger is not needed."""
 
@@ -453,59 +425,3 @@ class _Source(Reader):
 
     def locate(self, uid: str) -> tuple[Reader, str]:
         return self, uid
-
-
-_MISSING: Any = object()
-_CALL: Any = object()  # on the way to a value there is the call of a config method
-
-
-def _given(found: Any, default: Any) -> Any:
-    """Return a value that was found, decoded."""
-    if found is _MISSING or found is _CALL:
-        return default
-    return decode(found) if type(found) is dict or type(found) is list else found
-
-
-def _look_in(part: str, values: dict[str, Any], keys: tuple[str, ...]) -> Any:
-    if part == "tags" and (name := ".".join(keys)) in values:  # tags are not nested: `data.noise` is one name
-        keys = (name,)
-    return _look(values, keys)
-
-
-def _look(value: Any, keys: tuple[str, ...]) -> Any:
-    for key in keys:
-        kind = type(value)
-        if kind is dict and key in value:
-            value = value[key]
-        elif kind is dict:
-            whole = decode(value)
-            if type(whole) is dict:
-                value = {str(k): v for k, v in whole.items()}.get(key, _MISSING)
-            else:  # a tuple
-                value = _element(whole, key)
-        elif kind is str and _has_call(value):
-            return _CALL
-        else:
-            value = _element(value, key)
-        if value is _MISSING:
-            return value
-    return value
-
-
-def _element(value: Any, key: str) -> Any:
-    if isinstance(value, (list, tuple)) and key.isdecimal() and int(key) < len(value):
-        return value[int(key)]
-    return _MISSING
-
-
-def _has_call(value: Any) -> bool:
-    kind = type(value)
-    if kind is str:
-        if value[-1:] != ")":
-            return False
-        from machinable.config.method_calls import is_call  # most plans have no calls, and its parser is not needed
-
-        return is_call(value)
-    if kind is dict:
-        return any(map(_has_call, value.values()))
-    return kind is list and any(map(_has_call, value))

@@ -9,8 +9,9 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from machinable.errors import Damaged, NotStored
+from machinable.results.lookup import UNKNOWN
 from machinable.results.pointers import changed_input, find_pointer
-from machinable.results.reader import UNKNOWN, ExecutionInfo, Reader, Rows
+from machinable.results.reader import ExecutionInfo, Reader, Rows
 from machinable.results.records import Records
 from machinable.serialization import Plain, decode
 from machinable.storage import layout
