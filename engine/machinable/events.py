@@ -248,4 +248,4 @@ def check_callback(function: Callable[..., Any], kind: str, argument: str) -> No
             todo=f"A {kind} is called as {kind}({argument}).",
         ) from None
     except ValueError:
-        return  # a builtin without a signature, such as print of old Pythons: only calling it can tell
+        return  # a builtin without a signature, such as print of old Pythons: only a call would show it

@@ -105,7 +105,7 @@ def outcomes_text(plan: Plan, outcomes: Sequence[PlannedOutcome]) -> str:
     """Return the plan as text with what would become of each trial, or just the plan if that says nothing more."""
     if all(one.action == "pending" or one.why == LISTED for one in outcomes):
         return str(plan)
-    headings, rows = plan.rows_for_people()
+    headings, rows = plan.table()
     rows = [
         [*row, one.action, f"{one.source}: {one.why}" if one.source else one.why]
         for row, one in zip(rows, outcomes, strict=True)

@@ -1,1 +1,1 @@
-"""What shall run, frozen: from a task to its trials."""
+"""From a task to its trials: what runs, as frozen plain data."""

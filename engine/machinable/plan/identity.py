@@ -1,6 +1,7 @@
-"""What makes two computations the same: one hash over everything that decides a result, and nothing else.
+"""Identities and keys: what makes two computations the same, and what distinguishes the trials of a plan.
 
-What tells trials apart, and so decides their seeds and uids: the key of each trial, as canonical JSON.
+An identity is a hash over everything that decides a result, and nothing else. The key of a trial is canonical JSON; it
+decides the seed and the uid.
 """
 
 from __future__ import annotations
@@ -27,27 +28,35 @@ __all__ = [
     "visible_elements",
 ]
 
-KeyParts = tuple[str, str]  # of a listed component's key: what stands before the levels and the ordinal, and behind
+KeyParts = tuple[str, str]  # of the key of a listed component: before the levels and the ordinal, and after them
 
 
 def key_parts(component: str, version: Plain, children: Sequence[Plain]) -> KeyParts:
-    """The parts of a key that all repetitions share. `children`: component and version of each."""
+    """Return the parts of a key that all repetitions share.
+
+    Args:
+        component: Canonical name.
+        version: As `version_key` gives it.
+        children: Component and version of each child.
+    """
     head = f'{{"children":{canonical(children) if children else "[]"},"component":{canonical(component)},'
     return head, f'"version":{canonical(version)}}}'
 
 
 def requirement_key(identity: str) -> str:
-    """The key of a requirement: what it computes, whoever needs it."""
+    """Return the key of a requirement: what it computes, whichever trial needs it."""
     return canonical({"requirement": identity})
 
 
 def trial_keys(
     parts: Sequence[KeyParts | str], rows: Sequence[tuple[int, tuple[int, ...]]], labels: Sequence[str]
 ) -> Iterator[str]:
-    """The key of every trial, put together from parts that are made once.
+    """Yield the key of every trial, joined from parts that are made once.
 
     Args:
-        parts: of each use; the whole key of a requirement. rows: the use of each trial, and its number in each level.
+        parts: The parts of each use, or the whole key of a requirement.
+        rows: The use of each trial, and its number in each level.
+        labels: The labels of the levels.
     """
     level_texts: dict[tuple[int, ...], str] = {}
     counts: dict[tuple[KeyParts, str], int] = {}
@@ -66,12 +75,12 @@ def trial_keys(
 
 
 def version_key(versions: Any) -> Plain:
-    """The versions of a trial as its key has them: elements as written, without what changes nothing or is hidden."""
+    """Return versions as a key has them: elements as written, without hidden keys and those that change nothing."""
     return visible_elements(elements_of(versions))
 
 
 def visible_elements(given: Sequence[Plain]) -> Plain:
-    """The same for versions that were taken apart already."""
+    """Return the same for versions that are split into elements."""
     elements = []
     for element in given:
         if type(element) is dict:  # elements are plain
@@ -90,16 +99,16 @@ _NOTHING: Any = object()
 
 
 def _visible(value: Plain, dotted: bool = False) -> Plain:
-    """The value without hidden keys, and without the mappings that this empties."""
+    """Return a value without hidden keys, and without the mappings that are empty then."""
     if type(value) is dict:
-        kept = {}
+        visible = {}
         for key, item in value.items():
             if is_hidden(key) or (dotted and type(key) is str and any(map(is_hidden, key.split(".")))):
                 continue
             item = _visible(item, dotted and type(key) is str and key.startswith("~"))
             if item is not _NOTHING:
-                kept[key] = item
-        return kept if kept or not value else _NOTHING
+                visible[key] = item
+        return visible if visible or not value else _NOTHING
     if isinstance(value, list):
         return [item for item in map(_visible, value) if item is not _NOTHING]
     return value
@@ -115,14 +124,16 @@ def content(
     checkpoint: str | None,
     requirements: Mapping[str, Plain],
 ) -> str:
-    """What a computation is, but for its seed: 32 hexadecimal digits.
+    """Return the identity of a computation without its seed: 32 hexadecimal digits.
 
     Args:
-        component, module: canonical name and import path: equal class names in two modules are different things.
-        configuration: the effective one, from `Effective`.
+        component: Canonical name.
+        module: Import path: equal class names in two modules are different computations.
+        configuration: The effective one, from `Effective`.
         children: `[component, module, effective configuration]` of each, in order.
-        flags: those of the user. checkpoint: its text.
-        requirements: name → identity, or `[identity, artifact]` where only one artifact is depended on.
+        flags: Flags of the user.
+        checkpoint: The checkpoint to start from.
+        requirements: name → identity, or `[identity, artifact]` where only one artifact is read.
     """
     return _digest(
         checkpoint=canonical(checkpoint) if checkpoint is not None else "null",
@@ -137,21 +148,26 @@ def content(
 
 
 def identity(content: str, seed: int | None) -> str:
-    """The identity of a computation: its content and the seed of a listed trial, or one that was chosen."""
+    """Return the identity of a computation.
+
+    Args:
+        content: What `content` gives.
+        seed: The seed of a listed trial, or one that was chosen; None for a requirement without one.
+    """
     return _digest(content=canonical(content), kind='"trial"', seed="null" if seed is None else str(seed))
 
 
 def _digest(**parts: str) -> str:
-    """That of the canonical JSON of a mapping whose values are canonical JSON; given in the order of the keys."""
+    """Return the hash of a mapping as canonical JSON; the values are canonical JSON, and the keys are in order."""
     text = ",".join([f'"{name}":{part}' for name, part in parts.items()])
     return blake2b(f"{{{text}}}".encode("ascii"), digest_size=16).hexdigest()
 
 
 class Effective:
-    """Knows what a component declares, and so which part of a configuration decides a result.
+    """Finds the part of a configuration that decides a result, from what the component declares.
 
     Args:
-        declared: the component without a version.
+        declared: The component without a version.
     """
 
     def __init__(self, declared: Resolved) -> None:
@@ -161,15 +177,15 @@ class Effective:
             _collect_optional(values, (), self._optional)
 
     def of(self, resolved: Resolved) -> Plain:
-        """The effective configuration of one use.
+        """Return the effective configuration of one use.
 
-        Hidden keys are left out, and keys declared as `name?` that have their declared value; a whole number is a
-        float where the declared default is one; a secret stands as it was written. So two spellings are equal.
+        Hidden keys are left out, and keys declared as `name?` that have their declared value; a whole number becomes a
+        float where the declared default is one; a secret stays as it was written. So two spellings are equal.
         """
         return _effective(resolved.stored, self._default, self._optional, ())
 
     def changed(self, resolved: Resolved) -> dict[str, Plain]:
-        """The values that a version has changed or added, by their dotted paths."""
+        """Return the values that a version has changed or added, by their dotted paths."""
         found: dict[str, Plain] = {}
         _changed(resolved.stored, self._default, "", found)
         return found
@@ -221,7 +237,7 @@ _REFINED = (dict, int, list)
 
 
 def _as_float(number: int) -> int | float:
-    """A whole number as a float, unless that would be another number."""
+    """Return a whole number as a float, unless that would be another number."""
     try:
         return float(number) if float(number) == number else number
     except OverflowError:

@@ -1,4 +1,4 @@
-"""The plan: everything that shall run, frozen; what is printed is what is executed."""
+"""The plan: all trials of a task in a project, frozen. What is printed is what is executed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from machinable.serialization import Plain, dumps
 __all__ = ["Needed", "Plan", "Row", "Use"]
 
 
-SHOWN = 40  # trials of a plan that is printed
-SHORT = 8  # characters of an identity that is printed
+MAX_PRINTED = 40  # trials of a plan
+IDENTITY_LENGTH = 8  # characters of an identity that is printed
 
 
 class Needed(Struct, frozen=True):
-    """A requirement of a use: the number of its use, its identity, and the only artifact that is depended on."""
+    """A requirement of a use: the number of its use, its identity, and the only artifact that is read."""
 
     use: int
     identity: str
@@ -69,12 +69,20 @@ class Row(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Plan(Sequence[TrialSpec]):
-    """What a task means in a project. A sequence of `TrialSpec`s, made when they are asked for.
+    """The trials of a task in a project: a sequence of `TrialSpec`s, which are made on access.
 
     Attributes:
-        id: the execution id. seed: the execution seed that it stands for. name: of the execution.
-        project: the project's directory. project_name: its name.
-        request: the task when it was planned. warnings: what may be a mistake.
+        id: Id of the execution.
+        seed: The execution seed, of which the id is the text.
+        name: Name of the execution.
+        project: The project's directory.
+        project_name: The project's name.
+        request: The task as it was planned.
+        warnings: Possible mistakes.
+        uses: The components, listed and required.
+        rows: The trials.
+        levels: The levels of `repeat` and `split`.
+        level_seeds: The seed of each level.
     """
 
     id: str
@@ -137,14 +145,14 @@ class Plan(Sequence[TrialSpec]):
         return [(level.flag("SEED"), level.flag("TOTAL"), level.flag("NUMBER")) for level in self.levels]
 
     def identity(self, index: int) -> str:
-        """The identity of a trial's computation."""
+        """Return the identity of a trial."""
         row = self.rows[index]
         use = self.uses[row.use]
         return use.identity or identity(use.definition.content, row.seed)
 
     @cached_property
     def _requirements(self) -> dict[int, Mapping[str, Requirement]]:
-        """What each use requires, by its number; those of its trials share it."""
+        """The requirements of each use, by its number; its trials share them."""
         found: dict[int, TrialSpec] = {}
         for index, row in enumerate(self.rows):
             if self.uses[row.use].identity:
@@ -170,21 +178,21 @@ class Plan(Sequence[TrialSpec]):
 
     def __str__(self) -> str:
         lines = [f"{self.name or 'Plan'} {self.id}: {len(self)} trial{'' if len(self) == 1 else 's'}"]
-        lines += text_table(*self.rows_for_people(SHOWN))
-        if len(self) > SHOWN:
-            lines.append(f"… and {len(self) - SHOWN:,} more")
+        lines += text_table(*self.table(MAX_PRINTED))
+        if len(self) > MAX_PRINTED:
+            lines.append(f"… and {len(self) - MAX_PRINTED:,} more")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         from html import escape  # its table of characters takes a millisecond
 
         title = f"<p><b>{escape(self.name or 'Plan')}</b> <code>{self.id}</code>, {len(self)} trials</p>"
-        more = f"<p>… and {len(self) - SHOWN:,} more</p>" if len(self) > SHOWN else ""
-        return title + html_table(*self.rows_for_people(SHOWN)) + more
+        more = f"<p>… and {len(self) - MAX_PRINTED:,} more</p>" if len(self) > MAX_PRINTED else ""
+        return title + html_table(*self.table(MAX_PRINTED)) + more
 
-    def rows_for_people(self, limit: int | None = None) -> tuple[list[str], list[list[str]]]:
-        """Headings and cells of a table: which trial, and only those values that differ between trials."""
-        differing = self.differing()
+    def table(self, limit: int | None = None) -> tuple[list[str], list[list[str]]]:
+        """Return headings and rows of a table of the first trials, with the values that differ between trials."""
+        differing = self._differing()
         required = {row.uid: index for index, row in enumerate(self.rows) if self.uses[row.use].identity}
         headings = ["#", "uid", "component", *[level.label.lower() for level in self.levels], *differing]
         if required:
@@ -206,12 +214,12 @@ class Plan(Sequence[TrialSpec]):
             ]
             if required:
                 needed = (f"{name} #{required[one.uid]}" for name, one in spec.requires.items())
-                row[3:3] = [cell(", ".join(needed)), spec.identity[:SHORT]]
+                row[3:3] = [cell(", ".join(needed)), spec.identity[:IDENTITY_LENGTH]]
             rows.append(row)
         return headings, rows
 
-    def differing(self) -> list[str]:
-        """The dotted paths whose values differ between trials of one component, in the order of the configuration."""
+    def _differing(self) -> list[str]:
+        """Return the paths whose values differ between trials of one component, in the order of the configuration."""
         first: dict[str, dict[str, Any]] = {}
         found: dict[str, None] = {}
         for use in self.uses:
@@ -228,7 +236,7 @@ class Plan(Sequence[TrialSpec]):
         return list(found)
 
     def as_data(self) -> dict[str, Plain]:
-        """The plan as plain data, for programs."""
+        """Return the plan as plain data, for programs."""
         return {
             "id": self.id,
             "seed": self.seed,

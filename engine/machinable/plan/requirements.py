@@ -1,4 +1,4 @@
-"""Requirements as people write them: `data: numbers`, `[net, ~small, {layers: 3}]`, `fold:topics.tsv`."""
+"""Requirements as they are written: `data: numbers`, `[net, ~small, {layers: 3}]`, `fold:topics.tsv`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ _ASKED = "Give a name, a tuple (name, version, …), 'name:artifact', or a Compo
 
 
 def declared_requirements(value: Any, path: str, errors: dict[str, MachinableError]) -> dict[str, RequirementRequest]:
-    """What `_requires_` says, by name.
+    """Return what `_requires_` says, by name.
 
     Args:
-        value: resolved. path: where it stands, for messages.
-        errors: takes what is wrong with single ones, by name; those are left out.
+        value: The resolved value.
+        path: Where it is, for messages.
+        errors: Receives the errors of single requirements, by name; those are left out.
 
     Raises:
-        WrongType, MalformedText: the whole says something else.
+        WrongType: The whole is not a mapping or a list.
+        MalformedText: A requirement has an invalid name.
     """
     result = {}
     for name, one in _items(value, path):
@@ -39,10 +41,14 @@ def declared_requirements(value: Any, path: str, errors: dict[str, MachinableErr
 
 
 def asked_requirements(value: Any) -> dict[str, RequirementRequest | None]:
-    """What the argument `requires` of a task says, by name; None takes back a declared requirement.
+    """Return what the argument `requires` of a task says, by name; None removes a declared requirement.
+
+    Args:
+        value: The argument.
 
     Raises:
-        WrongType, MalformedText: it says something else.
+        WrongType: It, or a requirement in it, has another type.
+        MalformedText: A requirement cannot be parsed, or has an invalid name.
     """
     return {name: _one(one, f"requires.{name}", tuple, _ASKED) for name, one in _items(value, "requires")}
 
@@ -77,7 +83,7 @@ def _items(value: Any, path: str) -> Iterable[tuple[str, Any]]:
 def _one(
     value: Any, path: str, sequence: type[list[Any]] | type[tuple[Any, ...]], todo: str
 ) -> RequirementRequest | None:
-    """A requirement; in a file several elements are a list, in Python a tuple, and code may stand for a name."""
+    """Return a requirement: in a file its elements are a list, in Python a tuple, where code may replace a name."""
     if value is None:
         return None
     name, *versions = value if isinstance(value, sequence) and value else (value,)

@@ -1,7 +1,4 @@
-"""What the reserved keys of a component say about running it: resources, retries, environment, promised results.
-
-How often a component is tried again: `_retries_: 3`, or `{count: 3, delay: 10, on: [TimeoutError]}`.
-"""
+"""The reserved keys that say how a component runs: `_resources_`, `_retries_`, `_environment_`, `_results_`."""
 
 from __future__ import annotations
 
@@ -19,10 +16,16 @@ __all__ = ["checked_count", "checked_seconds", "parse_environment", "parse_retri
 
 
 def parse_retries(value: Any, path: str) -> Retries | None:
-    """The rule that `_retries_` states; None where it says nothing.
+    """Return what `_retries_` says: `3`, or `{count: 3, delay: 10, on: [TimeoutError]}`.
+
+    Args:
+        value: The value; None for a component without the key.
+        path: Where it is, for messages.
 
     Raises:
-        WrongType, MalformedText, UnknownName: it says something else.
+        WrongType: The value, or a part of it, has another type.
+        MalformedText: A number is below zero.
+        UnknownName: It has another part.
     """
     if value is None:
         return None
@@ -42,10 +45,15 @@ def parse_retries(value: Any, path: str) -> Retries | None:
 
 
 def checked_count(value: Any, path: str) -> int:
-    """A number of retries, 0 or more.
+    """Return a number of retries, 0 or more.
+
+    Args:
+        value: The number.
+        path: Where it is, for messages.
 
     Raises:
-        WrongType, MalformedText: it is none.
+        WrongType: It is not a whole number.
+        MalformedText: It is below zero.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise WrongType(f"a number of retries is a whole number, not {value!r}", path=path, given=value)
@@ -55,10 +63,15 @@ def checked_count(value: Any, path: str) -> int:
 
 
 def checked_seconds(value: Any, path: str) -> float:
-    """A duration in seconds, 0 or more.
+    """Return a duration in seconds, 0 or more.
+
+    Args:
+        value: The number.
+        path: Where it is, for messages.
 
     Raises:
-        WrongType, MalformedText: it is none.
+        WrongType: It is not a number.
+        MalformedText: It is below zero or infinite.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise WrongType(f"a duration is a number of seconds, not {value!r}", path=path, given=value)
@@ -71,19 +84,20 @@ T = TypeVar("T")
 
 
 def reserved_fields(resolved: Resolved, resources: Mapping[str, Plain]) -> dict[str, Any]:
-    """The fields of a trial that its reserved keys decide.
+    """Return the fields of a `ComponentSpec` that its reserved keys decide.
 
     Args:
-        resources: those of the task, laid over the declared ones.
+        resolved: The component.
+        resources: Resources that the task asks for, merged over the declared ones.
 
     Raises:
-        ConfigurationError: one of the keys says something else than it may.
+        ConfigurationError: One of the keys is wrong.
     """
     reserved, name = resolved.reserved, resolved.component
     if not reserved and not resources:
         return {"resources": {}, "retries": None, "environment": {}, "results": ()}
 
-    def said(key: str, parse: Callable[[Any, str], T]) -> T:
+    def declared(key: str, parse: Callable[[Any, str], T]) -> T:
         try:
             return parse(reserved.get(key), f"{name}.{key}")
         except MachinableError as error:
@@ -92,30 +106,32 @@ def reserved_fields(resolved: Resolved, resources: Mapping[str, Plain]) -> dict[
             raise
 
     asked = parse_resources(resources, "resources")
-    declared = said("_resources_", parse_resources)
+    amounts = declared("_resources_", parse_resources)
     return {
-        # An amount of 0 takes a declared one back.
-        "resources": {kind: amount for kind, amount in declared.items() if kind not in resources} | asked,
-        "retries": said("_retries_", parse_retries),
-        "environment": said("_environment_", parse_environment),
-        "results": said("_results_", _results),
+        # An amount of 0 removes a declared one.
+        "resources": {kind: amount for kind, amount in amounts.items() if kind not in resources} | asked,
+        "retries": declared("_retries_", parse_retries),
+        "environment": declared("_environment_", parse_environment),
+        "results": declared("_results_", _results),
     }
 
 
 def parse_environment(value: Any, path: str) -> dict[str, str]:
-    """Variables by name, as texts; one that is null is left out.
+    """Return environment variables by name, as text, without those that are None.
 
     Args:
-        value: null or a mapping. path: where it stands, for messages.
+        value: None or a mapping.
+        path: Where it is, for messages.
 
     Raises:
-        WrongType, MalformedText: it is something else.
+        WrongType: It is not a mapping, or a value is not text or a number.
+        MalformedText: A name or a value cannot be that of an environment variable.
     """
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         raise WrongType(f"an environment is a mapping, not {value!r}", path=path, given=value)
-    found = {}
+    variables = {}
     for key, text in value.items():
         if not isinstance(key, str) or not key or "=" in key or "\0" in key:
             raise MalformedText(f"{key!r} cannot be the name of an environment variable", path=path, given=key)
@@ -129,8 +145,8 @@ def parse_environment(value: Any, path: str) -> dict[str, str]:
             )
         if "\0" in str(text):
             raise MalformedText(f"the variable {key} holds a null character", path=f"{path}.{key}")
-        found[key] = str(text)
-    return found
+        variables[key] = str(text)
+    return variables
 
 
 def _results(value: Any, path: str) -> tuple[str, ...]:

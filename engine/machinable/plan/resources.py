@@ -1,4 +1,4 @@
-"""What a trial occupies while it runs: `cpus`, `gpus`, `memory`, and whatever else a project has to share."""
+"""What a trial occupies while it runs: `cpus`, `gpus`, `memory`, and other names that a project defines."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ __all__ = ["parse_resources", "threads_of"]
 
 
 def parse_resources(value: Any, path: str) -> dict[str, float]:
-    """Resources by name; `memory` in bytes, from numbers or texts such as `4GiB` and `500MB`.
+    """Return resources by name, `memory` in bytes, from numbers or texts such as `4GiB` and `500MB`.
 
     Args:
-        value: null or a mapping. path: where it stands, for messages.
+        value: None or a mapping.
+        path: Where it is, for messages.
 
     Raises:
-        WrongType: it is no mapping, or an amount is no number. MalformedText: one below zero, a size that is none.
+        WrongType: It is not a mapping, or an amount is not a number.
+        MalformedText: An amount is below zero, or a size cannot be parsed.
     """
     if value is None:
         return {}
@@ -48,5 +50,5 @@ def parse_resources(value: Any, path: str) -> dict[str, float]:
 
 
 def threads_of(resources: Mapping[str, float], default: int) -> int:
-    """With how many threads a trial computes: as many as it has cpus, at least one; without cpus the default."""
+    """Return the number of threads of a trial: as many as it has cpus, and at least one; without cpus the default."""
     return max(1, int(resources.get("cpus", default)))

@@ -279,7 +279,7 @@ def _pickled_definition(definition: ComponentSpec) -> bytes:
 
 
 def _unpickled_trial(definition: bytes, index: int, uid: str, seed: int, flags: Any, *rest: Any) -> TrialSpec:
-    # Each trial gets a definition of its own: what it does to its configuration never reaches another one.
+    # Each trial gets a copy of the definition: what it does to its configuration never reaches another trial.
     import pickle
 
     return TrialSpec(index, uid, seed, flags, pickle.loads(definition), *rest)  # noqa: S301  # made above

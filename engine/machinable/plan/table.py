@@ -1,4 +1,4 @@
-"""Tables of text and HTML for what is planned."""
+"""Tables as text and HTML."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ __all__ = ["cell", "flatten", "html_table", "text_table"]
 
 
 def flatten(value: Any, path: str = "") -> dict[str, Any]:
-    """The leaves of nested mappings by their dotted paths; an empty mapping is a leaf."""
+    """Return the leaves of nested mappings by their dotted paths; an empty mapping is a leaf."""
     if isinstance(value, Mapping) and value:
-        found: dict[str, Any] = {}
+        leaves: dict[str, Any] = {}
         for key, item in value.items():
-            found.update(flatten(item, f"{path}.{key}" if path else str(key)))
-        return found
+            leaves.update(flatten(item, f"{path}.{key}" if path else str(key)))
+        return leaves
     return {path: value} if path else {}
 
 
 def cell(value: Any, width: int = 30) -> str:
-    """A value as it fits into a table."""
+    """Return a value as text that fits into a table."""
     text = value if isinstance(value, str) else dumps(value)
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the columns under each other."""
+    """Return the lines of a table with aligned columns."""
     widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
     return [
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
@@ -36,7 +36,7 @@ def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
 
 
 def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The table for a notebook."""
+    """Return the table as HTML for a notebook."""
     from html import escape  # its table of characters takes a millisecond
 
     head = "".join(f"<th>{escape(text)}</th>" for text in headings)

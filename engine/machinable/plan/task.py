@@ -1,7 +1,4 @@
-"""The task: a builder in which a person says what shall run.
-
-A task as plain data, as it stands in execution.json.
-"""
+"""The task: a builder that says what to run."""
 
 from __future__ import annotations
 
@@ -25,13 +22,13 @@ __all__ = ["Task", "task_from_data"]
 
 
 class Task:
-    """What shall run: components, how often, with which versions.
+    """What to run: components, how often, and with which versions.
 
     Every method changes this task and returns it, so that chains and statements both work.
 
     Args:
-        component: as the first argument of `component`; or a task, of which this becomes a copy.
-        name: of the execution.
+        component: As the first argument of `component`; or a task to copy.
+        name: Name of the execution.
     """
 
     def __init__(self, component: Any = None, *, name: str | None = None) -> None:
@@ -48,9 +45,9 @@ class Task:
             self.named(name)
 
     def __repr__(self) -> str:
-        shown = [getattr(call.name, "__name__", call.name) for call in self.components]
+        names = [getattr(call.name, "__name__", call.name) for call in self.components]
         levels = "".join(f" x{level.total}" for level in self.levels)
-        return f"Task({', '.join(map(str, shown))}{levels})"
+        return f"Task({', '.join(map(str, names))}{levels})"
 
     def component(
         self,
@@ -64,22 +61,24 @@ class Task:
         checkpoint: str | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> Task:
-        """Adds a component; a list of versions gives one trial for each.
+        """Add a component. A list of versions gives one trial for each.
 
         Args:
-            name: a declared name, a tuple `(name, version, …)`, a `Component` subclass, or a function.
+            name: A declared name, a tuple `(name, version, …)`, a `Component` subclass, or a function.
             version: None, "~name", "_mixin_", a mapping, YAML text, a file, a tuple (merged), a list (one trial each).
-            children: a child or a list of them: names, tuples, classes, mappings with `component`.
-            requires: other components whose finished outputs each trial reads, laid over `_requires_` by name: a
-                mapping to names, tuples, "name:artifact", classes, or None to take one back. In place of a mapping, a
-                list gives the names "0", "1", ….
-            resources: what each trial occupies, such as `{"cpus": 2, "memory": "4GiB"}`; laid over `_resources_`.
-            flags: read by the component as `self.flags`.
-            checkpoint: text; leads to `on_restore` and is the flag `CHECKPOINT`.
-            tags: shown in tables and reports, never part of what tells trials apart.
+            children: A child or a list of them: names, tuples, classes, mappings with `component`.
+            requires: Other components whose outputs each trial reads, merged over `_requires_` by name: a mapping to
+                names, tuples, "name:artifact", classes, or None to remove one. A list gives the names "0", "1", ….
+            resources: What each trial occupies, such as `{"cpus": 2, "memory": "4GiB"}`; merged over `_resources_`.
+            flags: Values that the component reads as `self.flags`.
+            checkpoint: Text that `on_restore` receives; also the flag `CHECKPOINT`.
+            tags: Notes for tables and reports. They do not distinguish trials.
 
         Raises:
-            InvalidType, InvalidValue, WrongType, MalformedText: an argument of another form.
+            InvalidType: An argument has another type.
+            InvalidValue: A name is empty.
+            WrongType: A version, a requirement or a resource has another type.
+            MalformedText: A version, a requirement or a resource cannot be parsed.
         """
         name, version = _name_and_version(name, version, "component")
         parse_resources(resources, "resources")
@@ -98,15 +97,41 @@ class Task:
         return self
 
     def repeat(self, k: int, name: str = "REPEAT") -> Task:
-        """Runs the whole plan `k` times, each time with other seeds; the flags say which time it is."""
+        """Run the whole plan `k` times, each time with other seeds.
+
+        Args:
+            k: How often.
+            name: Prefix of the flags that say which repetition it is, such as `REPEAT_NUMBER`.
+
+        Raises:
+            InvalidType: An argument has another type.
+            InvalidValue: `k` is below 1, or `name` is not an identifier.
+        """
         return self._level(k, name, "repeat")
 
     def split(self, k: int, name: str = "SPLIT") -> Task:
-        """As `repeat`, for the parts of something, such as the folds of a cross-validation."""
+        """Do the same as `repeat` for the parts of something, such as the folds of a cross-validation.
+
+        Args:
+            k: Number of parts.
+            name: Prefix of the flags that say which part it is, such as `SPLIT_NUMBER`.
+
+        Raises:
+            InvalidType: An argument has another type.
+            InvalidValue: `k` is below 1, or `name` is not an identifier.
+        """
         return self._level(k, name, "split")
 
     def version(self, version: Any) -> Task:
-        """Lays a version over every component and child of this task, below their own; calls accumulate."""
+        """Merge a version over every component and child of this task, below their own. Calls accumulate.
+
+        Args:
+            version: As in `component`, but not a list.
+
+        Raises:
+            InvalidType: It is a list.
+            WrongType: It contains a value that is not plain data.
+        """
         if _has_list(version):
             raise InvalidType(
                 "Task.version takes one version, not a list",
@@ -114,14 +139,18 @@ class Task:
                 todo="Give the list to a component: .component(name, [a, b]).",
             )
         elements_of(version)
-        self.versions.append(_as_now(version))
+        self.versions.append(_copied(version))
         return self
 
     def tune(self, *args: Any, **kwargs: Any) -> Task:
-        """Refuse: there are no searches at the moment.
+        """Refuse, because searches are not available at the moment.
+
+        Args:
+            args: Ignored.
+            kwargs: Ignored.
 
         Raises:
-            Refused: always.
+            Refused: Always.
         """
         raise Refused(
             "Task.tune: searches by Ray Tune were removed, and searches on every engine are not there yet",
@@ -129,24 +158,34 @@ class Task:
         )
 
     def on_complete(self, callback: Callable[[Any], Any]) -> Task:
-        """Calls `callback(trial)` for each of this task's own trials when it has finished, reused ones too.
+        """Call a function with each listed trial that has finished, also with reused ones.
+
+        Args:
+            callback: A function of one trial.
 
         Raises:
-            InvalidType: it cannot be called with one argument.
+            InvalidType: It cannot be called with one argument.
         """
         check_callback(callback, "callback", "trial")
         self.callbacks.append(callback)
         return self
 
     def named(self, name: str) -> Task:
-        """Names the execution."""
+        """Name the execution.
+
+        Args:
+            name: The name.
+
+        Raises:
+            InvalidType: It is not text.
+        """
         if not isinstance(name, str):
             raise InvalidType(f"a task's name is text, not {name!r}", given=name)
         self.name = name
         return self
 
     def copy(self) -> Task:
-        """Another task with the same wishes; changing one does not change the other."""
+        """Return a copy: changing one task does not change the other."""
         task = Task(name=self.name)
         task.components = list(self.components)
         task.levels = list(self.levels)
@@ -155,20 +194,23 @@ class Task:
         return task
 
     def plan(self, project: Project | str | os.PathLike[str] | None = None, seed: object = None) -> Plan:
-        """What this task means in a project, frozen; nothing is imported or written.
+        """Return the trials of this task in a project. Nothing is imported or written.
 
         Args:
-            project: a `Project` or a path; default: the working directory.
+            project: A `Project` or a path; default: the working directory.
             seed: None, an int, or an execution id.
 
+        Returns:
+            The plan, frozen: what `execute` runs.
+
         Raises:
-            ConfigurationError: the project or a configuration is wrong; everything that is wrong, together.
+            ConfigurationError: The project or a configuration has errors; several are raised as one.
         """
         return make_plan(self.request, project, seed)
 
     @property
     def request(self) -> TaskRequest:
-        """What has been asked for so far, frozen."""
+        """All that this task asks for by now, frozen."""
         return TaskRequest(tuple(self.components), tuple(self.levels), tuple(self.versions), self.name)
 
     def _level(self, k: int, name: str, method: str) -> Task:
@@ -212,15 +254,15 @@ def _name_and_version(name: Any, version: Any, what: str) -> tuple[Named, Any]:
         raise InvalidValue(f"an empty text names no {what}")
     for one in expand_lists(version):
         elements_of(one)
-    return name, _as_now(version)
+    return name, _copied(version)
 
 
-def _as_now(version: Any) -> Any:
-    """The version in containers of its own: one that is changed later, as in a loop, means what it meant."""
+def _copied(version: Any) -> Any:
+    """Return a copy of the containers of a version, so that later changes, as in a loop, do not affect the task."""
     kind = type(version)
     if kind is dict:
-        return {key: _as_now(value) for key, value in version.items()}
-    return kind(map(_as_now, version)) if kind is list or kind is tuple else version
+        return {key: _copied(value) for key, value in version.items()}
+    return kind(map(_copied, version)) if kind is list or kind is tuple else version
 
 
 def _listed(children: Any) -> Sequence[Any]:
@@ -273,13 +315,17 @@ def _has_list(version: Any) -> bool:
 
 
 def task_from_data(data: Mapping[str, Plain]) -> Task:
-    """The task that was stored as `data`, the value of `task` in execution.json.
+    """Return the task that was stored as `data`, the value of `task` in execution.json.
 
-    Classes and functions are imported now, from where `sys.path` says. What was left out is gone: hidden keys, which
+    Classes and functions are imported now, as `sys.path` says. What is not stored is missing: hidden keys, which
     the project has again.
 
+    Args:
+        data: The stored task.
+
     Raises:
-        ImportFailed, MissingMember: a class or a function cannot be found.
+        ImportFailed: The module of a class or a function cannot be imported.
+        MissingMember: A class or a function is not in its module any more.
     """
     task = Task()
     for call in data["components"]:
@@ -318,7 +364,7 @@ def _requirement(need: Mapping[str, Plain] | None) -> Any:
 
 
 def _from_text(text: str) -> Named:
-    """A declared name as it is; for `module:qualname` the class or function of that name."""
+    """Return a declared name as it is, and for `module:qualname` the class or function of that name."""
     module, colon, path = text.partition(":")
     if not colon:
         return text
