@@ -381,7 +381,7 @@ def test_errors_of_requirements_are_told_with_all_others_and_their_places(tmp_pa
     assert (
         str(caught.value)
         == """\
-machinable.yaml:7:9: {'data': 1} is no requirement
+machinable.yaml:7:9: {'data': 1} is not a requirement
   in work._requires_.three
     7 |         three: {data: 1}
                 ^
@@ -420,15 +420,15 @@ no component named 'missing'
         ("{1: data}", TypeError, "the name of a requirement is text, not 1"),
         ("{_x: data}", ValueError, "a requirement cannot be called '_x'"),
         ("{'': data}", ValueError, "a requirement cannot be called ''"),
-        ("{x: []}", TypeError, "[] is no requirement"),
-        ("{x: 3}", TypeError, "3 is no requirement"),
-        ("{x: [3, ~a]}", TypeError, "[3, '~a'] is no requirement"),
+        ("{x: []}", TypeError, "[] is not a requirement"),
+        ("{x: 3}", TypeError, "3 is not a requirement"),
+        ("{x: [3, ~a]}", TypeError, "[3, '~a'] is not a requirement"),
         ("{x: [data, [~a, {y: 1}]]}", TypeError, "expected one version, not the list"),
         ("{x: [data, 3]}", TypeError, "3 of type int is not a version"),
-        ("{x: 'data:'}", ValueError, "'data:' is no requirement"),
-        ("{x: ':a'}", ValueError, "':a' is no requirement"),
-        ("{x: 'data:../a'}", ValueError, "'data:../a' is no requirement"),
-        ("{x: 'data:/a'}", ValueError, "'data:/a' is no requirement"),
+        ("{x: 'data:'}", ValueError, "'data:' is not a requirement"),
+        ("{x: ':a'}", ValueError, "':a' is not a requirement"),
+        ("{x: 'data:../a'}", ValueError, "'data:../a' is not a requirement"),
+        ("{x: 'data:/a'}", ValueError, "'data:/a' is not a requirement"),
         ("{x: $.nothing}", KeyError, "'$.nothing'"),
     ],
 )
@@ -450,11 +450,11 @@ def test_what_is_no_requirement_is_refused_in_a_file(
         ("data", TypeError, "or a list, not 'data'", "requires"),
         (("data", "fold"), TypeError, "or a list, not ('data', 'fold')", "requires"),
         ({1: "data"}, TypeError, "the name of a requirement is text, not 1", "requires"),
-        ({"x": ["data", "~small"]}, TypeError, "['data', '~small'] is no requirement", "requires.x"),
-        ({"x": ()}, TypeError, "() is no requirement", "requires.x"),
+        ({"x": ["data", "~small"]}, TypeError, "['data', '~small'] is not a requirement", "requires.x"),
+        ({"x": ()}, TypeError, "() is not a requirement", "requires.x"),
         ({"x": ("data", [1])}, TypeError, "expected one version", "requires.x"),
         ({"x": ("data", {"a": {"b": object()}})}, TypeError, "is not plain data", "requires.x.a.b"),
-        ({"x": ""}, ValueError, "'' is no requirement", "requires.x"),
+        ({"x": ""}, ValueError, "'' is not a requirement", "requires.x"),
     ],
 )
 def test_what_is_no_requirement_is_refused_when_it_is_said(

@@ -14,14 +14,14 @@ from machinable.plan.task import Task
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ("_retries_: -1", "a number of retries is not below zero: -1"),
+        ("_retries_: -1", "a number of retries cannot be negative: -1"),
         ("_retries_: {cuont: 1}", "no part of `_retries_` named 'cuont'"),
         ("_environment_: {A: [1]}", "the variable A is text, not list"),
         ('_environment_: {A: "x\\0y"}', "the variable A holds a null character"),
-        ("_resources_: {memory: 4GX}", "'4GX' is no size of memory"),
-        ("_results_: {a: 1}", "promised results are names of artifacts, not {'a': 1}"),
-        ("_results_: [../w.npz]", "'../w.npz' is promised and can never be written"),
-        ("_results_: [a.json, '/']", "'/' is promised and can never be written"),
+        ("_resources_: {memory: 4GX}", "'4GX' is not a size of memory"),
+        ("_results_: {a: 1}", "`_results_` takes names of artifacts, not {'a': 1}"),
+        ("_results_: [../w.npz]", "'../w.npz' cannot be the name of a promised artifact"),
+        ("_results_: [a.json, '/']", "'/' cannot be the name of a promised artifact"),
     ],
 )
 def test_what_it_cannot_say_is_refused_with_its_place(tmp_path: Path, said: str, message: str) -> None:
@@ -42,7 +42,7 @@ def test_any_name_that_stays_in_the_folder_can_be_promised(tmp_path: Path) -> No
 
 def test_a_promise_said_in_a_task_is_told_with_its_component(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text("components:\n  - a: {size: 1}\n")
-    with pytest.raises(MachinableError, match=r"machinable.yaml:2:5: .* can never be written"):
+    with pytest.raises(MachinableError, match=r"machinable.yaml:2:5: .* cannot be the name of a promised artifact"):
         Task(("a", {"_results_": ["../x.json"]})).plan(tmp_path)
 
 

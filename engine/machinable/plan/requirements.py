@@ -75,7 +75,7 @@ def _items(value: Any, path: str) -> Iterable[tuple[str, Any]]:
                 f"a requirement cannot be called {name!r}",
                 path=path,
                 given=name,
-                todo="Take a name that does not begin with an underscore.",
+                todo="Use a name that does not begin with an underscore.",
             )
     return value.items()
 
@@ -89,7 +89,7 @@ def _one(
     name, *versions = value if isinstance(value, sequence) and value else (value,)
     is_code = sequence is tuple and (isinstance(name, type) or callable(name))
     if not isinstance(name, str) and not is_code:
-        raise WrongType(f"{value!r} is no requirement", path=path, given=value, todo=todo)
+        raise WrongType(f"{value!r} is not a requirement", path=path, given=value, todo=todo)
     try:
         elements = [element for version in versions for element in elements_of(version)]
     except MachinableError as error:
@@ -99,7 +99,7 @@ def _one(
     if isinstance(name, str):
         name, colon, artifact = name.partition(":")
         if not name or (colon and not _is_artifact(artifact)):
-            raise MalformedText(f"{value!r} is no requirement", path=path, given=value, todo=todo)
+            raise MalformedText(f"{value!r} is not a requirement", path=path, given=value, todo=todo)
     version = tuple(elements) if len(elements) > 1 else elements[0] if elements else None
     return RequirementRequest(name, version, artifact or None)
 

@@ -58,7 +58,7 @@ def checked_count(value: Any, path: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise WrongType(f"a number of retries is a whole number, not {value!r}", path=path, given=value)
     if value < 0:
-        raise MalformedText(f"a number of retries is not below zero: {value}", path=path, given=value)
+        raise MalformedText(f"a number of retries cannot be negative: {value}", path=path, given=value)
     return value
 
 
@@ -76,7 +76,7 @@ def checked_seconds(value: Any, path: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise WrongType(f"a duration is a number of seconds, not {value!r}", path=path, given=value)
     if not 0 <= value < float("inf"):
-        raise MalformedText(f"a duration is not below zero, nor endless: {value!r}", path=path, given=value)
+        raise MalformedText(f"a duration cannot be negative or infinite: {value!r}", path=path, given=value)
     return float(value)
 
 
@@ -152,13 +152,13 @@ def parse_environment(value: Any, path: str) -> dict[str, str]:
 def _results(value: Any, path: str) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise WrongType(f"promised results are names of artifacts, not {value!r}", path=path, given=value)
+        raise WrongType(f"`_results_` takes names of artifacts, not {value!r}", path=path, given=value)
     for name in names:
         try:
             check_place(name.removesuffix("/"))  # what is written by path() may have any extension
         except BadName as error:
             raise MalformedText(
-                f"{name!r} is promised and can never be written: {error.message}",
+                f"{name!r} cannot be the name of a promised artifact: {error.message}",
                 path=path,
                 given=name,
                 details=error.details,

@@ -32,7 +32,7 @@ def parse_resources(value: Any, path: str) -> dict[str, float]:
             size = parse_size(amount)
             if size is None:
                 raise MalformedText(
-                    f"{amount!r} is no size of memory",
+                    f"{amount!r} is not a size of memory",
                     path=f"{path}.{name}",
                     given=amount,
                     todo="Write bytes or a size such as 4GiB or 500MB.",
@@ -42,7 +42,7 @@ def parse_resources(value: Any, path: str) -> dict[str, float]:
             raise WrongType(f"an amount of {name} is a number, not {amount!r}", path=f"{path}.{name}", given=amount)
         if not 0 <= amount < float("inf"):
             raise MalformedText(
-                f"an amount of {name} is not below zero, nor endless: {amount!r}", path=f"{path}.{name}", given=amount
+                f"an amount of {name} cannot be negative or infinite: {amount!r}", path=f"{path}.{name}", given=amount
             )
         if amount:
             result[str(name)] = amount

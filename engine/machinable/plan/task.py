@@ -225,7 +225,7 @@ class Task:
         level = Level(name, k, len(self.levels))
         if level.flag("SEED") == "GLOBAL_SEED":
             raise InvalidValue(
-                f"a {method} called {name!r} would hide the flag GLOBAL_SEED", given=name, todo="Take another name."
+                f"a {method} called {name!r} would hide the flag GLOBAL_SEED", given=name, todo="Use another name."
             )
         self.levels.append(level)
         return self
@@ -234,24 +234,24 @@ class Task:
 def _name_and_version(name: Any, version: Any, what: str) -> tuple[Named, Any]:
     if isinstance(name, tuple):
         if not name:
-            raise InvalidValue(f"an empty tuple names no {what}", todo="Write (name, version, …).")
+            raise InvalidValue(f"an empty tuple is not a {what}", todo="Write (name, version, …).")
         name, *versions = name
         if versions:
             if version is not None:
                 raise InvalidType(
-                    f"the {what} {name!r} has a version in its tuple and another one beside it",
+                    f"the {what} {name!r} has a version in its tuple and another one as an argument",
                     given=version,
                     todo="Put both into the tuple: (name, version, version).",
                 )
             version = versions[0] if len(versions) == 1 else tuple(versions)
     if not (isinstance(name, (str, type)) or callable(name)):
         raise InvalidType(
-            f"{name!r} names no {what}",
+            f"{name!r} is not a {what}",
             given=name,
             todo="Give a declared name, a tuple (name, version, …), a Component subclass or a function.",
         )
     if name == "":
-        raise InvalidValue(f"an empty text names no {what}")
+        raise InvalidValue(f"the name of a {what} is empty")
     for one in expand_lists(version):
         elements_of(one)
     return name, _copied(version)
@@ -379,7 +379,7 @@ def _from_text(text: str) -> Named:
     for name in path.split("."):
         if not hasattr(found, name):
             raise MissingMember(
-                f"there is no {path!r} in the module {module!r} any more",
+                f"there is no {path!r} in the module {module!r}",
                 given=text,
                 known=[],
                 todo="The task was made with this class or function: restore it, or give the task again.",
