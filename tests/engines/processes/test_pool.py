@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from pathlib import Path
@@ -14,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from machinable.engines.base import WorkerError, WorkerLost
-from machinable.engines.processes.pool import ProcessesEngine
+from machinable.engines.processes.pool import PREFIX, ProcessesEngine, Scratch
 from machinable.engines.processes.threads import VARIABLES
 from machinable.errors import InvalidType, InvalidValue
 from machinable.testing.engine import failed
 from tests.engines import works
 from tests.engines.works import trial
 
-PATIENCE = 60.0
+RESULT_TIMEOUT = 60.0
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_the_default_number_of_workers_is_that_of_usable_cores() -> None:
 def test_the_next_trials_may_wait_for_their_workers_while_trials_are_short(two: ProcessesEngine) -> None:
     ahead = [two.prefetch]
     for work in (works.pid, failed, works.pid):  # the second says that it took half a second
-        two.submit(work, trial()).result(PATIENCE)
+        two.submit(work, trial()).result(RESULT_TIMEOUT)
         ahead.append(two.prefetch)
 
     assert ahead == [0, 2, 0, 2]
@@ -96,7 +97,7 @@ def test_no_worker_is_started_before_there_is_a_trial(engine: ProcessesEngine) -
 
 
 def test_a_worker_stays_for_the_next_trial(engine: ProcessesEngine) -> None:
-    pids = {engine.submit(works.pid, trial(n)).result(PATIENCE).result for n in range(3)}
+    pids = {engine.submit(works.pid, trial(n)).result(RESULT_TIMEOUT).result for n in range(3)}
 
     assert len(pids) == 1
 
@@ -105,20 +106,20 @@ def test_trials_run_at_the_same_time(two: ProcessesEngine, pipe: Pipes) -> None:
     path = pipe()
     futures = [two.submit(works.meet, trial(n, pipe=path, first=not n)) for n in range(2)]
 
-    assert [future.result(PATIENCE).result for future in futures] == ["said", "hello"]
+    assert [future.result(RESULT_TIMEOUT).result for future in futures] == ["said", "hello"]
 
 
 def test_what_is_submitted_beyond_the_slots_waits_in_order(two: ProcessesEngine) -> None:
     futures = [two.submit(works.pid, trial(n)) for n in range(20)]
 
-    outcomes = [future.result(PATIENCE) for future in futures]
+    outcomes = [future.result(RESULT_TIMEOUT) for future in futures]
     assert [outcome.uid for outcome in outcomes] == [f"{n:012d}" for n in range(20)]
     assert len({outcome.result for outcome in outcomes}) <= 2
 
 
 def test_a_worker_is_replaced_after_so_many_trials() -> None:
     engine = ProcessesEngine(1, recycle=2)
-    pids = [engine.submit(works.pid, trial(n)).result(PATIENCE).result for n in range(5)]
+    pids = [engine.submit(works.pid, trial(n)).result(RESULT_TIMEOUT).result for n in range(5)]
     engine.close()
 
     assert [pids[0] == pids[1], pids[1] == pids[2], pids[2] == pids[3], pids[3] == pids[4]] == [
@@ -131,7 +132,7 @@ def test_a_worker_is_replaced_after_so_many_trials() -> None:
 
 def test_a_worker_computes_with_as_many_threads_as_its_trial_has_cpus(engine: ProcessesEngine) -> None:
     def ask(cpus: float | None) -> list[str]:
-        return engine.submit(works.threads, trial(cpus=cpus, names=list(VARIABLES))).result(PATIENCE).result
+        return engine.submit(works.threads, trial(cpus=cpus, names=list(VARIABLES))).result(RESULT_TIMEOUT).result
 
     default, two, more, half = ask(None), ask(2), ask(2.5), ask(0.5)
 
@@ -148,13 +149,13 @@ def test_a_killed_worker_costs_one_trial(two: ProcessesEngine, pipe: Pipes) -> N
         pid = int(held.readline())
         survivor = read(second)
         os.kill(pid, signal.SIGKILL)
-        problem = killed.exception(PATIENCE)
+        problem = killed.exception(RESULT_TIMEOUT)
         assert held.read() == ""
 
     assert isinstance(problem, WorkerLost)
     assert str(problem) == f"the worker process {pid} was lost: it was killed by SIGKILL (out of memory?)"
     assert not other.done()
-    assert two.submit(works.pid, trial(2)).result(PATIENCE).result not in (pid, survivor)
+    assert two.submit(works.pid, trial(2)).result(RESULT_TIMEOUT).result not in (pid, survivor)
 
 
 @pytest.mark.parametrize(
@@ -169,17 +170,17 @@ def test_a_killed_worker_costs_one_trial(two: ProcessesEngine, pipe: Pipes) -> N
 def test_the_way_a_worker_is_lost_is_told(engine: ProcessesEngine, work: Callable[..., object], how: str) -> None:
     future = engine.submit(work, trial())  # type: ignore[arg-type]
     following = engine.submit(works.pid, trial(1))
-    problem = future.exception(PATIENCE)
+    problem = future.exception(RESULT_TIMEOUT)
 
     assert isinstance(problem, WorkerLost)
     assert str(problem).endswith(f" was lost: {how}")
-    assert following.result(PATIENCE).uid == "000000000001"
+    assert following.result(RESULT_TIMEOUT).uid == "000000000001"
 
 
 def test_why_a_worker_cannot_start_is_told(engine: ProcessesEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
 
-    problem = engine.submit(works.pid, trial()).exception(PATIENCE)
+    problem = engine.submit(works.pid, trial()).exception(RESULT_TIMEOUT)
 
     assert isinstance(problem, WorkerLost)
     assert "it exited with code 1" in str(problem)
@@ -191,7 +192,7 @@ def test_without_an_interpreter_the_trial_is_lost_and_no_worker_counted(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
 
-    problem = engine.submit(works.pid, trial()).exception(PATIENCE)
+    problem = engine.submit(works.pid, trial()).exception(RESULT_TIMEOUT)
 
     assert isinstance(problem, WorkerLost)
     assert "no worker process could be started" in str(problem)
@@ -199,21 +200,21 @@ def test_without_an_interpreter_the_trial_is_lost_and_no_worker_counted(
 
 
 def test_work_that_cannot_be_sent_is_refused_and_the_next_trial_runs(engine: ProcessesEngine) -> None:
-    problem = engine.submit(lambda spec: works.pid(spec), trial()).exception(PATIENCE)
+    problem = engine.submit(lambda spec: works.pid(spec), trial()).exception(RESULT_TIMEOUT)
 
     assert isinstance(problem, (pickle.PicklingError, AttributeError))
-    assert engine.submit(works.pid, trial()).result(PATIENCE)
+    assert engine.submit(works.pid, trial()).result(RESULT_TIMEOUT)
 
 
 def test_work_without_an_outcome_is_an_error(engine: ProcessesEngine) -> None:
-    problem = engine.submit(works.no_outcome, trial()).exception(PATIENCE)
+    problem = engine.submit(works.no_outcome, trial()).exception(RESULT_TIMEOUT)
 
     assert isinstance(problem, WorkerError)
     assert "TypeError: the work on a trial gave None in place of an Outcome" in str(problem)
 
 
 def test_workers_have_a_session_of_their_own_so_that_ctrl_c_reaches_the_parent_only(engine: ProcessesEngine) -> None:
-    assert engine.submit(works.session, trial()).result(PATIENCE).result is True
+    assert engine.submit(works.session, trial()).result(RESULT_TIMEOUT).result is True
 
 
 def test_an_interrupt_reaches_trials_that_run_and_those_that_wait_and_keeps_the_worker(
@@ -226,16 +227,16 @@ def test_an_interrupt_reaches_trials_that_run_and_those_that_wait_and_keeps_the_
 
     engine.interrupt()
 
-    assert [type(f.exception(PATIENCE)) for f in (running, waiting)] == [KeyboardInterrupt] * 2
-    assert engine.submit(works.pid, trial(2)).result(PATIENCE).result == pid
+    assert [type(f.exception(RESULT_TIMEOUT)) for f in (running, waiting)] == [KeyboardInterrupt] * 2
+    assert engine.submit(works.pid, trial(2)).result(RESULT_TIMEOUT).result == pid
 
 
 def test_an_interrupt_of_an_idle_worker_does_nothing(engine: ProcessesEngine) -> None:
-    pid = engine.submit(works.pid, trial()).result(PATIENCE).result
+    pid = engine.submit(works.pid, trial()).result(RESULT_TIMEOUT).result
     engine.interrupt()
     os.kill(pid, signal.SIGINT)
 
-    assert engine.submit(works.pid, trial()).result(PATIENCE).result == pid
+    assert engine.submit(works.pid, trial()).result(RESULT_TIMEOUT).result == pid
 
 
 def test_ending_a_trial_ends_its_worker_and_the_programs_it_has_started(two: ProcessesEngine, pipe: Pipes) -> None:
@@ -269,7 +270,7 @@ def test_closing_ends_idle_workers_and_kills_busy_ones(two: ProcessesEngine, pip
     with_idle = two.submit(works.announced, trial(0, pipe=first))
     with open(first) as idle:
         with_idle_pid = int(idle.readline())
-        assert with_idle.result(PATIENCE).result == with_idle_pid
+        assert with_idle.result(RESULT_TIMEOUT).result == with_idle_pid
         busy = two.submit(works.endless, trial(1, pipe=second))
         other = two.submit(works.endless, trial(2, pipe=second))
         with open(second) as running:
@@ -282,7 +283,7 @@ def test_closing_ends_idle_workers_and_kills_busy_ones(two: ProcessesEngine, pip
     assert [str(f.exception(0)).partition(": ")[2] for f in (busy, other)] == ["the engine was closed"] * 2
     assert str(waiting.exception(0)) == "the engine was closed before the trial began"
     assert two._workers == []
-    assert two.submit(works.pid, trial()).result(PATIENCE)  # and it can be used again
+    assert two.submit(works.pid, trial()).result(RESULT_TIMEOUT)  # and it can be used again
 
 
 def test_a_worker_that_does_not_end_when_it_is_replaced_is_killed_in_the_end(pipe: Pipes) -> None:
@@ -291,7 +292,7 @@ def test_a_worker_that_does_not_end_when_it_is_replaced_is_killed_in_the_end(pip
     engine.submit(works.never_leaves, trial(pipe=path))
     with open(path) as held:
         held.readline()
-        engine.submit(works.pid, trial(1)).result(PATIENCE)
+        engine.submit(works.pid, trial(1)).result(RESULT_TIMEOUT)
         engine.close()
         assert held.read() == ""
 
@@ -339,9 +340,9 @@ def test_nothing_of_a_trial_leaks_into_the_next(
     engine: ProcessesEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KEPT", "kept")
-    before = engine.submit(works.surroundings, trial()).result(PATIENCE).result
-    engine.submit(works.change_everything, trial(directory=str(tmp_path))).result(PATIENCE)
-    after = engine.submit(works.surroundings, trial()).result(PATIENCE).result
+    before = engine.submit(works.surroundings, trial()).result(RESULT_TIMEOUT).result
+    engine.submit(works.change_everything, trial(directory=str(tmp_path))).result(RESULT_TIMEOUT)
+    after = engine.submit(works.surroundings, trial()).result(RESULT_TIMEOUT).result
 
     before["loggers"]["new"][2] = ["NullHandler"]  # what libraries give to theirs when they are imported
     assert after == before
@@ -351,19 +352,81 @@ def test_nothing_of_a_trial_leaks_into_the_next(
 def test_settings_of_python_and_libraries_are_those_of_before(is_loaded: bool, engine: ProcessesEngine) -> None:
     other = ProcessesEngine(1)
     try:
-        fresh = other.submit(works.settings, trial()).result(PATIENCE).result
+        fresh = other.submit(works.settings, trial()).result(RESULT_TIMEOUT).result
     finally:
         other.close()
     if is_loaded:
-        engine.submit(works.settings, trial()).result(PATIENCE)
+        engine.submit(works.settings, trial()).result(RESULT_TIMEOUT)
 
-    engine.submit(works.change_settings, trial()).result(PATIENCE)
+    engine.submit(works.change_settings, trial()).result(RESULT_TIMEOUT)
 
-    assert engine.submit(works.settings, trial()).result(PATIENCE).result == fresh
+    assert engine.submit(works.settings, trial()).result(RESULT_TIMEOUT).result == fresh
 
 
 def test_all_futures_end_when_workers_are_killed_one_after_the_other(two: ProcessesEngine) -> None:
     futures = [two.submit(works.exits if n % 3 == 0 else works.pid, trial(n)) for n in range(12)]
-    wait(futures, timeout=PATIENCE)
+    wait(futures, timeout=RESULT_TIMEOUT)
 
     assert [type(f.exception(0)) for f in futures] == [WorkerLost if n % 3 == 0 else type(None) for n in range(12)]
+
+
+# temporary directories
+
+KILLED = """
+import os
+import signal
+from machinable.engines.processes.pool import Scratch
+
+scratch = Scratch()
+os.mkdir(os.path.join(scratch.path, "inside"))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def made_long_ago(path: Path) -> None:
+    os.utime(path, (0, 0))
+
+
+def test_it_is_there_until_it_is_closed(temporary: Path) -> None:
+    scratch = Scratch()
+    (Path(scratch.path) / "deep").mkdir()
+    assert [str(path) for path in temporary.iterdir()] == [scratch.path]
+
+    scratch.close()
+    scratch.close()
+
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_a_killed_process_has_left_is_removed_and_nothing_else(temporary: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED], env={**os.environ, "TMPDIR": str(temporary)}, timeout=60)
+    (left,) = temporary.iterdir()
+    held = Scratch()
+    (temporary / f"{PREFIX}young").mkdir()
+    (temporary / f"{PREFIX}file").write_text("")
+    (temporary / "others").mkdir()
+    (temporary / f"{PREFIX}link").symlink_to(temporary / "others")
+    for path in temporary.iterdir():
+        if path.name != f"{PREFIX}young" and not path.is_symlink():
+            made_long_ago(path)
+
+    last = Scratch()
+
+    assert done.returncode == -signal.SIGKILL
+    assert not left.exists()
+    assert {path.name for path in temporary.iterdir()} == {
+        Path(held.path).name,
+        Path(last.path).name,
+        f"{PREFIX}young",
+        f"{PREFIX}file",
+        "others",
+        f"{PREFIX}link",
+    }
+    held.close()
+    last.close()

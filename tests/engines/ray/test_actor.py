@@ -58,7 +58,7 @@ class Sleeps(PortableWork):
 
 
 @pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrialActor]:
+def actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrialActor]:
     monkeypatch.chdir(tmp_path)
     made = TrialActor(Setup.here(str(tmp_path), is_heard=False), None)
     yield made
@@ -66,32 +66,32 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrialActo
     os.chdir(tmp_path)
 
 
-def test_a_trial_waits_for_the_folders_that_a_former_call_brings(agent: TrialActor, tmp_path: Path) -> None:
+def test_a_trial_waits_for_the_folders_that_a_former_call_brings(actor: TrialActor, tmp_path: Path) -> None:
     there = DirectoryFiles(tmp_path / "there")
     there.write("data/a", b"what it reads")
-    agent.look(0, pickle.dumps(Reads()))
-    errands = [
+    actor.look(0, pickle.dumps(Reads()))
+    requests = [
         TrialRequest(number, pickle.dumps(trial(number, reads=number > 0)), 1, f"{number}") for number in range(3)
     ]
     replies: list[Any] = []
 
-    later = threading.Thread(target=lambda: replies.extend(agent.exchange([errands[2]], 2, 60.0, 1)))
+    later = threading.Thread(target=lambda: replies.extend(actor.exchange([requests[2]], 2, 60.0, 1)))
     later.start()  # it comes first
-    assert [reply.number for reply in agent.exchange([errands[0]], 1, 0.0, 0)] == [0]  # time enough for it to begin
-    agent.exchange([errands[1]], 0, 0.0, 1, pack_folder(there, "data"))
+    assert [reply.number for reply in actor.exchange([requests[0]], 1, 0.0, 0)] == [0]  # time enough for it to begin
+    actor.exchange([requests[1]], 0, 0.0, 1, pack_folder(there, "data"))
     later.join(60)
 
     assert {reply.number: reply.kind for reply in replies} == {1: "outcome", 2: "outcome"}
     assert all(b"what it reads" in reply.outcome for reply in replies)
 
 
-def test_trials_that_wait_behind_a_long_one_are_handed_back(agent: TrialActor) -> None:
-    agent.look(0, pickle.dumps(Sleeps()))
-    agent.exchange([TrialRequest(0, pickle.dumps(trial(0, seconds=0)), 1, "")], 1, 60.0)  # the worker has started
+def test_trials_that_wait_behind_a_long_one_are_handed_back(actor: TrialActor) -> None:
+    actor.look(0, pickle.dumps(Sleeps()))
+    actor.exchange([TrialRequest(0, pickle.dumps(trial(0, seconds=0)), 1, "")], 1, 60.0)  # the worker has started
     requests = [TrialRequest(number, pickle.dumps(trial(number, seconds=1)), 1, "") for number in (1, 2, 3)]
 
-    handed_back = agent.exchange(requests, 1, 0.0)
-    ended = agent.exchange([], 1, 0.0)
+    handed_back = actor.exchange(requests, 1, 0.0)
+    ended = actor.exchange([], 1, 0.0)
 
     assert [(reply.kind, reply.number) for reply in handed_back] == [("returned", 2), ("returned", 3)]
     assert [(reply.kind, reply.number) for reply in ended] == [("outcome", 1)]

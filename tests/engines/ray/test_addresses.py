@@ -37,7 +37,7 @@ def test_addresses_are(address: str) -> None:
 def test_this_host_is_known() -> None:
     assert is_here("127.0.0.1:1")
     assert is_here("ray://localhost:1")
-    assert not is_here("192.0.2.254:1")  # an address of nobody
+    assert not is_here("192.0.2.254:1")  # reserved for documentation
 
 
 def test_a_token_comes_from_a_variable_or_from_home(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
