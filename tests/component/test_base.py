@@ -17,7 +17,7 @@ class Kid(Component):
         self.seen = [self.log is self.node.log, self.record is self.node.record, self.store is self.node.store]  # type: ignore[union-attr]
 
 
-def test_what_is_asked_for_too_early_says_from_when_it_is_there() -> None:
+def test_an_attribute_that_is_used_too_early_names_the_event_from_which_it_exists() -> None:
     said: list[str] = []
 
     class Early(Component):
@@ -63,7 +63,7 @@ def test_a_component_outside_of_a_trial_says_so() -> None:
     assert isinstance(copy.copy(Component()), Component)
 
 
-def test_what_nobody_has_is_the_usual_error_and_a_failing_property_shows_its_own() -> None:
+def test_an_unknown_attribute_is_the_usual_error_and_a_failing_property_shows_its_own() -> None:
     class Odd(Component):
         @property
         def broken(self) -> int:
@@ -106,7 +106,7 @@ def test_what_happens_in_the_construct_events_stays_there() -> None:
     assert (config, trial.flags["SEED"]) == ({"a": {"b": [1]}}, 1884819273)
 
 
-def test_flags_tell_how_the_trial_runs_with_those_of_the_user_first() -> None:
+def test_flags_describe_the_trial_with_those_of_the_user_first() -> None:
     class Flags(Component):
         def on_execute(self) -> object:
             return self.flags.to_dict()
@@ -152,7 +152,7 @@ def test_requires_is_an_empty_mapping_for_a_trial_that_needs_nothing() -> None:
     assert World(Needs).ended.result == [0, []]
 
 
-def test_progress_is_told_to_who_runs_the_trial() -> None:
+def test_progress_is_reported_to_the_caller_of_run() -> None:
     class Steps(Component):
         def on_execute(self) -> None:
             self.progress(1, 2)

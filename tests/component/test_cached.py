@@ -181,7 +181,7 @@ def load(path: str) -> list[int]:
     return [int(Path(path).read_text())]
 
 
-def test_a_model_is_kept_as_its_library_writes_it(files: Files) -> None:
+def test_a_model_is_stored_as_its_library_writes_it(files: Files) -> None:
     class Trained(Component):
         @cached("model.zip", save=save, load=load)
         def model(self) -> list[int]:
@@ -304,7 +304,7 @@ def test_outside_of_a_trial_there_is_nowhere_to_keep_it() -> None:
     assert ran == [(3, 1)]
 
 
-def test_what_cannot_be_kept_is_found_where_it_is_written() -> None:
+def test_a_method_that_cannot_be_cached_is_refused_where_it_is_defined() -> None:
     with pytest.raises(BadName, match=r"no format is known for 'terms\.nyp'"):
         cached("terms.nyp")
     with pytest.raises(BadName, match="is the name of a directory"):
@@ -321,7 +321,7 @@ def test_what_cannot_be_kept_is_found_where_it_is_written() -> None:
         cached("x.json")(property(lambda self: 1))  # type: ignore[arg-type]
 
 
-def test_a_value_that_does_not_fit_is_refused_and_nothing_is_kept(files: Files) -> None:
+def test_a_value_that_does_not_fit_is_refused_and_nothing_is_stored(files: Files) -> None:
     class Wrong(Component):
         @cached("x.txt")
         def x(self) -> Any:
@@ -353,7 +353,7 @@ def test_a_method_that_fails_keeps_nothing_and_runs_again(files: Files) -> None:
     assert left(files) == ["x.json"]
 
 
-def test_a_kept_value_that_is_damaged_is_told(tmp_path: Path) -> None:
+def test_a_stored_value_that_is_damaged_is_an_error(tmp_path: Path) -> None:
     files = DirectoryFiles(tmp_path)
     result(Terms, files)
     (value,) = files.walk("by-content")

@@ -164,7 +164,7 @@ def test_a_value_of_another_kind_is_a_type_error_with_its_path(config: dict[str,
     assert errors_of(config) == [(WrongType, message)]
 
 
-def test_what_is_wrong_is_told_together() -> None:
+def test_all_errors_are_reported_together() -> None:
     assert errors_of({"rate": "x", "limit": []}) == [
         (MissingKey, f"size has no value, and {__name__}.Work.Config needs one"),
         (WrongType, "rate is 'x', but it must be a float"),

@@ -95,7 +95,7 @@ def test_the_one_class_of_a_module_is_its_component(write: Callable[..., str]) -
         ("def x(:\n", None, ImportFailed, "the module 'shelf' does not import: SyntaxError"),
     ],
 )
-def test_what_cannot_be_found_is_told(
+def test_code_that_cannot_be_found_is_an_error(
     text: str, name: str | None, kind: type[Exception], message: str, write: Callable[..., str]
 ) -> None:
     project = write({"shelf": text})

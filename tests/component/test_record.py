@@ -162,7 +162,7 @@ def test_columns_that_are_written_by_save_cannot_be_set(record: Record) -> None:
         record["_timestamp"] = 1
 
 
-def test_a_row_that_could_not_be_stored_is_still_there(record: Record, kept: dict[str, Rows]) -> None:
+def test_a_row_that_could_not_be_stored_can_be_saved_again(record: Record, kept: dict[str, Rows]) -> None:
     record["x"] = 1
     record.save()
     kept["default"].refuses = True
@@ -175,7 +175,7 @@ def test_a_row_that_could_not_be_stored_is_still_there(record: Record, kept: dic
     assert [row["x"] for row in kept["default"].rows] == [1, 2]
 
 
-def test_scopes_are_records_of_their_own(record: Record, kept: dict[str, Rows]) -> None:
+def test_scopes_are_separate_records(record: Record, kept: dict[str, Rows]) -> None:
     validation = record.scope("validation")
     validation["x"] = 1
     record["x"] = 2
@@ -205,7 +205,7 @@ def rows_of(scope: str) -> RowWriter:
     return RowWriter(MemoryFiles(), scope_file(scope))
 
 
-def test_timing_tells_seconds_and_never_none(record: Record, time: Time) -> None:
+def test_timing_returns_seconds_and_never_zero(record: Record, time: Time) -> None:
     assert (record.timing(), record.timing("total"), record.timing("avg")) == (1e-9, 1e-9, 1e-9)
     time.now += 2
     record["x"] = 1

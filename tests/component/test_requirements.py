@@ -161,7 +161,7 @@ def test_what_was_read_is_noted_with_its_digest(files: Files) -> None:
     assert (world.ended.inputs, world.json("status.json")["inputs"]) == (inputs, inputs)
 
 
-def test_a_trial_tells_what_it_has_written(files: Files) -> None:
+def test_a_trial_stores_the_digests_of_what_it_wrote(files: Files) -> None:
     needed = spec({"size": 3}, target=target(Data))
     outcome = run(needed, files, FOLDER, capture=None)
     written = json.loads(files.read(f"{FOLDER}/trials/{needed.uid}/status.json"))["artifacts"]
@@ -222,7 +222,7 @@ def test_the_configuration_is_that_of_its_trial(files: Files) -> None:
     assert (config, config.size) == ({"size": 3}, 3)
 
 
-def test_rows_and_the_trial_are_those_that_people_see(files: Files) -> None:
+def test_rows_and_the_trial_are_those_of_the_storage(files: Files) -> None:
     asked = []
 
     class Stored:
@@ -288,7 +288,7 @@ def test_rows_and_the_trial_are_those_that_people_see(files: Files) -> None:
         (lambda r: r.part.load_into(1), NotAvailable, "only 't.csv' is depended on, not its component"),
     ],
 )
-def test_what_cannot_be_read_is_told(read: Any, kind: type[Exception], message: str) -> None:
+def test_what_cannot_be_read_is_an_error(read: Any, kind: type[Exception], message: str) -> None:
     files = MemoryFiles()
     data = required(files)
     requires = {"data": data, "one": required(files, One, "one000000000"), "part": replace(data, artifact="t.csv")}
@@ -315,13 +315,13 @@ def test_a_part_is_what_read_without_a_name_means(files: Files) -> None:
     assert list(world.ended.inputs["dir"]) == ["d/deep/f.bin", "d/g.bin"]
 
 
-def test_nothing_at_all_to_read_is_told() -> None:
+def test_nothing_at_all_to_read_is_an_error() -> None:
     files = MemoryFiles()
     told = refusal(files, lambda c: c.requires.n.read(), {"n": required(files, Nothing, "n")}, MissingArtifact)
     assert told == "the requirement 'n' (data, OY1p1o/n) has no artifacts, not a single one\n  Let it write one."
 
 
-def test_a_result_that_is_gone_or_not_there_yet_is_told() -> None:
+def test_a_result_that_is_gone_or_does_not_exist_yet_is_an_error() -> None:
     files = MemoryFiles()
     gone = Requirement("data", "gone", "i", place=f"{FOLDER}/gone")
     assert "no longer exists" in refusal(files, lambda c: c.requires.d.config, {"d": gone}, NotStored)
@@ -369,7 +369,7 @@ def test_a_component_can_say_how_it_is_loaded_and_into_what() -> None:
     assert result(files, read, {"data": required(files, Loads)}) == ("loaded", [state], state)
 
 
-def test_what_a_component_whose_trial_is_over_cannot_do_is_told() -> None:
+def test_a_component_of_a_finished_trial_refuses_to_write() -> None:
     files = MemoryFiles()
     requires = {"data": required(files), "n": required(files, Nothing, "n")}
 
@@ -444,7 +444,7 @@ def test_a_live_component_has_its_mixins_and_config_methods(tmp_path: Path) -> N
 def a_function() -> None: ...
 
 
-def test_a_function_does_not_live_on() -> None:
+def test_a_required_function_has_no_component() -> None:
     files = MemoryFiles()
     needed = spec(uid="f", component="f", target=Target(__name__, "a_function", "function"))
     run(needed, files, FOLDER, capture=None)

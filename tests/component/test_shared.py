@@ -121,7 +121,7 @@ def test_the_path_is_text() -> None:
     assert isinstance(path, str)
 
 
-def test_what_a_failed_trial_has_changed_is_kept_too(files: Files) -> None:
+def test_changes_of_a_failed_trial_are_stored_too(files: Files) -> None:
     class Failing(Component):
         def on_execute(self) -> None:
             Path(self.store.shared("a/", keys=[]), "x").write_text("1")
@@ -200,7 +200,7 @@ def test_what_cannot_be_shared_is_refused(name: str, keys: Any, kind: type[Excep
     assert left(files) == []
 
 
-def test_who_could_not_say_that_it_is_there_does_not_overwrite_what_others_have(s3_folder: Callable[[], str]) -> None:
+def test_a_trial_that_lost_its_lease_does_not_overwrite_the_changes_of_others(s3_folder: Callable[[], str]) -> None:
     files = open_files(s3_folder(), create=True)
 
     class Late(Component):

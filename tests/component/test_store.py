@@ -92,7 +92,7 @@ def test_a_file_and_a_folder_cannot_have_the_same_name(files: Files) -> None:
     assert store.read("a.json") == 1
 
 
-def test_a_model_is_kept_as_its_library_writes_it(files: Files) -> None:
+def test_a_model_is_stored_as_its_library_writes_it(files: Files) -> None:
     store, _ = make(files)
     store.write("model.zip", [1, 2], save=save, load=load)
 
@@ -159,7 +159,7 @@ def test_a_new_trial_on_an_object_store_asks_for_nothing_before_it_writes() -> N
         store.write("deep/a.json", 1)
 
 
-def test_a_path_is_local_and_what_is_written_there_is_kept(files: Files) -> None:
+def test_a_path_is_local_and_what_is_written_there_is_stored(files: Files) -> None:
     store, local = make(files)
     store.write("a.txt", "one")
     assert Path(store.path("a.txt")).read_text() == "one"
@@ -188,7 +188,7 @@ def test_what_is_removed_from_the_local_directory_is_removed(files: Files) -> No
     assert not files.exists("t/artifacts/a.txt")
 
 
-def test_a_directory_that_stays_empty_is_not_kept(files: Files) -> None:
+def test_a_directory_that_stays_empty_is_not_stored(files: Files) -> None:
     _, local = make(files)
     assert os.path.isdir(local.open())
     assert local.open() == local.open()
@@ -226,7 +226,7 @@ def fill(path: str, **names: str) -> None:
         place.write_text(text)
 
 
-def test_a_directory_is_kept_when_its_block_ends(files: Files) -> None:
+def test_a_directory_is_stored_when_its_block_ends(files: Files) -> None:
     store, local = make(files)
     with store.directory("deep/model/") as path:
         fill(path, config="{}", parts__one="1", parts__two="2")
@@ -351,7 +351,7 @@ def test_a_directory_is_not_read_as_a_whole(files: Files) -> None:
 # --- digests
 
 
-def test_digests_are_those_of_what_is_there_at_the_end(files: Files) -> None:
+def test_digests_are_those_of_the_files_at_the_end(files: Files) -> None:
     store, local = make(files)
     store.write("a.txt", "one")
     store.write("b.txt", "two")
@@ -405,7 +405,7 @@ def test_digests_of_a_new_trial_on_an_object_store_cost_nothing() -> None:
 # --- in a trial
 
 
-def test_a_promised_directory_is_there_or_the_trial_fails(files: Files) -> None:
+def test_a_promised_directory_exists_or_the_trial_fails(files: Files) -> None:
     class Keeping(Component):
         def on_execute(self) -> None:
             with self.store.directory("model/") as path:

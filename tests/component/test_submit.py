@@ -52,7 +52,7 @@ def test_one_that_several_parts_share_is_heard_once() -> None:
     assert submitted(BEFORE, "c", {}, [Java, Kotlin, Silent]).environment["JAVA"] == "Kotlin"
 
 
-def test_nothing_changes_where_nobody_speaks() -> None:
+def test_nothing_changes_without_hooks() -> None:
     assert submitted(BEFORE, "c", {}, [Mixin, Silent]) is BEFORE
 
 
@@ -71,7 +71,7 @@ def speaking(body: Any) -> type[Component]:
         (classmethod(lambda cls, s: setattr(s, "environment", 3)), TypeError, "an environment is a mapping, not 3"),
     ],
 )
-def test_what_goes_wrong_is_told_before_anything_runs(body: Any, kind: type[Exception], words: str) -> None:
+def test_errors_of_hooks_are_raised_before_anything_runs(body: Any, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind) as caught:
         submitted(BEFORE, "c", {}, [speaking(body)])
     assert isinstance(caught.value, MachinableError)

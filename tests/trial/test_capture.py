@@ -59,7 +59,7 @@ def test_a_flush_does_not_wait_for_the_end_of_the_line(monkeypatch: pytest.Monke
         assert sink.writes == ["10%\r"]
 
 
-def test_kept_output_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_that_is_only_captured_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     streams = replaced(monkeypatch)
     sink = Sink()
     with Capture(sink, passes=False):
@@ -114,7 +114,7 @@ def test_the_streams_come_back_whatever_happens(ends_badly: bool, monkeypatch: p
     assert (streams[0].getvalue(), sink.writes) == ("late\n", [])
 
 
-def test_without_streams_output_is_kept_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_is_captured_without_streams_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     sink = Sink()
     with Capture(sink, passes=True):

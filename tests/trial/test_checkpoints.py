@@ -84,7 +84,7 @@ def test_a_path_of_ones_own_is_handed_on_as_it_is(files: Files, tmp_path: Path) 
     assert "checkpoints" not in world.names()
 
 
-def test_a_name_outside_of_the_folder_is_kept_and_another_answer_is_refused(files: Files) -> None:
+def test_a_name_outside_of_the_folder_is_stored_and_another_answer_is_refused(files: Files) -> None:
     class ClusterResources(Component):
         answer: Any = "/elsewhere/x"
 
@@ -250,7 +250,7 @@ def test_times_go_on(files: Files) -> None:
     assert len(totals) == 7
 
 
-def test_a_kill_between_a_save_and_the_end_of_its_iteration_goes_on_from_the_save_before(files: Files) -> None:
+def test_after_a_kill_between_a_save_and_the_end_of_its_iteration_the_save_before_counts(files: Files) -> None:
     trial = spec()
     aside = killed(killed_at(Walk, 5, "late"), files, trial)
     status = json.loads(files.read(f"{aside}/status.json"))
@@ -374,7 +374,7 @@ def test_a_checkpoint_elsewhere_is_restored_from_there(tmp_path: Path) -> None:
         "no checkpoint",
     ],
 )
-def test_what_is_not_there_any_more_makes_it_begin_again(files: Files, spoil: Any, why: str) -> None:
+def test_an_attempt_starts_again_if_a_file_has_changed_since_the_checkpoint(files: Files, spoil: Any, why: str) -> None:
     trial = spec(flags={"SEED": 7}, seed=7)
     whole = World(Walk, trial, MemoryFiles())
     aside = killed(killed_at(Walk, 4, "early"), files, trial)

@@ -122,7 +122,7 @@ def test_what_a_signature_does_not_name_is_constructed_only() -> None:
         ),
     ],
 )
-def test_a_signature_that_cannot_be_served_is_a_type_error_naming_the_parameter(source: str, message: str) -> None:
+def test_a_signature_without_matching_children_is_a_type_error_naming_the_parameter(source: str, message: str) -> None:
     namespace: dict[str, Any] = {"on_before_create": lambda self: LOG.append("never")}
     exec(source, namespace)
     node = type("Node", (Component,), {k: v for k, v in namespace.items() if k.startswith("on_")})
@@ -131,7 +131,7 @@ def test_a_signature_that_cannot_be_served_is_a_type_error_naming_the_parameter(
     assert LOG == []
 
 
-def test_a_child_that_wants_children_is_found_before_anything_is_created() -> None:
+def test_a_child_that_takes_children_is_refused_before_anything_is_created() -> None:
     class Node(Component):
         def on_before_create(self) -> None:
             LOG.append("never")
@@ -166,7 +166,7 @@ def test_a_name_that_the_node_has_already_stays_its_own() -> None:
     assert World(Node, spec(children=(child("named", Named),))).ended.result == ["mine", {}]
 
 
-def test_children_can_be_left_out_and_indices_count_those_that_are_kept() -> None:
+def test_children_can_be_left_out_and_indices_count_the_others() -> None:
     class Node(Component):
         def on_init_child(self, spec: Any, index: int) -> object:
             LOG.append((spec.config["name"], index))

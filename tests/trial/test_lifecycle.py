@@ -272,7 +272,7 @@ def test_stop_iteration_anywhere_else_is_a_failure() -> None:
         (float("inf"), float("inf")),
     ],
 )
-def test_a_plain_result_is_kept(result: object, kept: object) -> None:
+def test_a_plain_result_is_stored(result: object, kept: object) -> None:
     cls = type("Gives", (Component,), {"on_execute": lambda self: result})
 
     assert World(cls).ended.result == kept

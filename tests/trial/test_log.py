@@ -50,7 +50,7 @@ def test_a_line_has_time_level_and_text(monkeypatch: pytest.MonkeyPatch) -> None
     assert sink.text == "2026-01-31 09:15:02 INFO text 1\n2026-01-31 09:15:02 WARNING two\nlines\n"
 
 
-def test_nobody_else_hears_it_and_logging_does_not_keep_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_logger_is_not_registered_and_does_not_propagate(caplog: pytest.LogCaptureFixture) -> None:
     logger = make_logger("machinable.only-here", Sink())
     logger.error("x")
 

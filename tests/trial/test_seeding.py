@@ -211,7 +211,7 @@ def test_generators_go_on_where_they_were() -> None:
     assert draws() == first
 
 
-def test_what_nobody_has_used_since_it_was_seeded_is_not_kept() -> None:
+def test_states_that_are_unused_since_seeding_are_not_stored() -> None:
     random.seed(57)
     numpy.random.seed(57)
     stored = states(57)

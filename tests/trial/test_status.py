@@ -43,7 +43,7 @@ def test_functions_are_called_again_and_again_from_one_thread() -> None:
     assert (thread.daemon, thread.name) == (True, "machinable-heartbeat")
 
 
-def test_no_thread_starts_before_somebody_needs_it() -> None:
+def test_no_thread_starts_before_it_is_needed() -> None:
     before = threading.active_count()
     heartbeat = Heartbeat(interval=60)
     assert threading.active_count() == before
@@ -241,7 +241,7 @@ def test_a_long_trial_shows_itself_with_its_first_heartbeat(beats: Beats) -> Non
     assert files.writes[2][1]["heartbeat"] > files.writes[1][1]["heartbeat"]
 
 
-def test_a_heartbeat_that_cannot_be_written_is_told_and_the_next_one_tried(beats: Beats) -> None:
+def test_a_heartbeat_that_cannot_be_written_is_reported_and_the_next_one_tried(beats: Beats) -> None:
     files = Noting()
     papers_, trouble = make(files)
     papers_.open()
@@ -279,7 +279,7 @@ def test_the_last_checkpoint_is_noted_at_once(beats: Beats) -> None:
     ]
 
 
-def test_what_was_there_at_a_checkpoint_is_forgotten_when_nobody_goes_on_from_it(beats: Beats) -> None:
+def test_the_facts_of_a_checkpoint_are_removed_when_nothing_can_continue_from_it(beats: Beats) -> None:
     files = Noting()
     facts = {"saved": {"node": {"name": "checkpoints/3", "saves": 1, "digest": "sha256:1"}}, "rows": {"default": 2}}
     for state in ("failed", "finished"):

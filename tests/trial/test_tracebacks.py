@@ -49,7 +49,7 @@ class NoArguments(Exception):
         (SystemExit(), ""),
     ],
 )
-def test_odd_errors_are_told_all_the_same(error: BaseException, message: str) -> None:
+def test_odd_errors_are_described_too(error: BaseException, message: str) -> None:
     data = error_data(error)
 
     assert (data["type"], data["message"]) == (type(error).__name__, message)
@@ -71,7 +71,7 @@ def test_our_own_frames_are_left_out_and_those_of_the_user_stay() -> None:
     assert "view.py" not in trace and "calls.py" not in trace
 
 
-def test_causes_and_groups_are_told_with_their_own_frames() -> None:
+def test_causes_and_groups_are_described_with_their_own_frames() -> None:
     def first() -> None:
         Config({})["missing"]
 
@@ -98,7 +98,7 @@ def test_a_failed_trial_shows_the_frames_of_its_component_only() -> None:
     assert error["traceback"].count("  File ") == 1 and "in on_execute" in error["traceback"]
 
 
-def test_a_deep_recursion_is_told_briefly() -> None:
+def test_a_deep_recursion_is_described_briefly() -> None:
     class Deep(Component):
         def on_execute(self) -> object:
             return self.on_execute()
