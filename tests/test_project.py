@@ -1,107 +1,183 @@
-"""The project itself: public names, version, words that do not belong into files."""
+"""A project on disk: what it reads, and when it reads again."""
 
 from __future__ import annotations
 
-import ast
-import re
-import sys
-from collections.abc import Iterator
+import os
+from collections.abc import Callable
 from pathlib import Path
 
-import machinable
+import pytest
 
-ROOT = Path(__file__).parents[1]
-PUBLIC = {
-    "Component",
-    "Engine",
-    "Execution",
-    "Mixin",
-    "Plan",
-    "Project",
-    "Storage",
-    "Task",
-    "__version__",
-    "cached",
-    "errors",
-    "execute",
-}
-NOT_OURS = {
-    ".git",
-    ".hypothesis",
-    ".mypy_cache",
-    ".pytest_cache",
-    ".ruff_cache",
-    ".venv",
-    "__pycache__",
-    "build",
-    "dist",
-    "results",
-    "site",
-    "venv",
-}
+from machinable.errors import InvalidType, MachinableError, MissingFile
+from machinable.project import Project
+
+Write = Callable[[str, str], None]
 
 
-def files() -> Iterator[tuple[str, str]]:
-    """Name and text of every text file of the project."""
-    for path in sorted(ROOT.rglob("*")):
-        name = path.relative_to(ROOT)
-        if path.is_file() and NOT_OURS.isdisjoint(name.parts):
-            try:
-                yield name.as_posix(), path.read_text(encoding="utf-8")
-            except UnicodeDecodeError:
-                assert path.suffix in {".npz", ".png"}, f"{name} is neither UTF-8 nor a known binary format"
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a file of the project, never with the times of an earlier version."""
+    count = 0
+
+    def write(name: str, text: str) -> None:
+        nonlocal count
+        count += 1
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        os.utime(path, ns=(count * 10**9, count * 10**9))
+
+    return write
 
 
-def lines_with(pattern: str) -> list[str]:
-    search = re.compile(pattern).search
-    return [
-        f"{name}:{number}: {line.strip()}"
-        for name, text in files()
-        for number, line in enumerate(text.splitlines(), 1)
-        if search(line)
-    ]
+def test_a_directory_without_a_project_file_is_reported_with_what_to_do(tmp_path: Path) -> None:
+    for directory in (tmp_path, tmp_path / "not there"):
+        with pytest.raises(FileNotFoundError) as caught:
+            Project(directory).resolve("c")
+        assert isinstance(caught.value, MissingFile)
+        assert str(caught.value) == (
+            f"no machinable.yaml in {directory}\n  Go to the directory of your project, or create one: machinable init"
+        )
 
 
-def version() -> str:
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    (found,) = re.findall(r'^version = "(.+)"$', text, flags=re.MULTILINE)
-    return found
+def test_a_project_is_the_working_directory_by_default(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("machinable.yaml", "components: [c: {a: 1}]\n")
+    monkeypatch.chdir(tmp_path)
+    project = Project()
+    monkeypatch.chdir("/")
+
+    assert project.resolve("c").to_dict() == {"a": 1}
+    assert repr(project) == f"Project({str(tmp_path)!r})"
 
 
-def test_the_public_names_that_can_be_reached_are_those_that_are_listed() -> None:
-    assert sorted(machinable.__all__) == sorted(name for name in PUBLIC if hasattr(machinable, name))
+def test_a_path_may_begin_at_home(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("odd näme, with ${X}/machinable.yaml", "components: [c: {a: 1}]\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert Project("~/odd näme, with ${X}").resolve("c").to_dict() == {"a": 1}
 
 
-def test_the_package_and_the_distribution_have_the_same_version() -> None:
-    assert machinable.__version__ == version()
+@pytest.mark.parametrize(("text", "name"), [("name: my.project\n", "my.project"), ("", "odd.dir")])
+def test_a_project_has_its_declared_name_or_that_of_its_directory(tmp_path: Path, text: str, name: str) -> None:
+    directory = tmp_path / "odd.dir"
+    directory.mkdir()
+    (directory / "machinable.yaml").write_text(text)
+
+    assert Project(directory).name == name
 
 
-def test_the_changelog_has_an_entry_for_the_current_version() -> None:
-    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path, write: Write) -> None:
+    write("machinable.yaml", "+: [lib]\ncomponents: [c: {a: $/p/x.yaml}, d^+.lib.e: {}]\n")
+    write("p/x.yaml", "1")
+    write("vendor/lib/machinable.yaml", "components: [e: {a: 1}]\n")
+    project = Project(tmp_path)
+    first = project.workspace()
+    assert project.resolve("c").to_dict() == {"a": 1}
+    assert project.workspace() is first
 
-    assert re.search(rf"^## \[?{re.escape(version())}\b", changelog, flags=re.MULTILINE)
-
-
-def test_every_module_has_a_docstring() -> None:
-    silent = [
-        name
-        for name, text in files()
-        if name.endswith(".py")
-        and name.startswith(("engine/", "examples/"))
-        and not (ast.get_docstring(ast.parse(text)) or "").strip()
-    ]
-
-    assert silent == []
-
-
-def test_no_work_is_left_open_in_a_file() -> None:
-    assert lines_with(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b") == []
+    write("p/x.yaml", "2")
+    assert project.resolve("c").to_dict() == {"a": 2}
+    write("vendor/lib/machinable.yaml", "components: [e: {a: 3}]\n")
+    assert project.resolve("d").to_dict() == {"a": 3}
+    write("machinable.yaml", "components: [c: {a: 4}]\n")
+    assert project.resolve("c").to_dict() == {"a": 4}
 
 
-def test_no_file_knows_the_machine_it_was_written_on() -> None:
-    homes = {ROOT, ROOT.parent, Path.home(), Path(sys.prefix)}
-    # Folders that every machine has, and that documentation may well mention.
-    own = {path.as_posix() for path in homes} - {"/", "/data", "/home", "/tmp", "/usr", "/usr/local"}
-    pattern = r"(?<![\w.}\])/-])(" + "|".join(map(re.escape, sorted(own))) + ")/"
+def test_a_version_file_is_read_again_when_it_has_changed(tmp_path: Path, write: Write) -> None:
+    write("machinable.yaml", "components: [c: {a: 0}]\n")
+    project = Project(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        project.resolve("c", "v.yaml")
+    write("v.yaml", "a: 1")
+    assert project.resolve("c", "v.yaml").to_dict() == {"a": 1}
+    write("v.yaml", "a: [")
+    with pytest.raises(ValueError, match="not YAML"):
+        project.resolve("c", "v.yaml")
+    write("v.yaml", "a: 2")
+    assert project.resolve("c", "v.yaml").to_dict() == {"a": 2}
 
-    assert lines_with(pattern) == []
+
+def test_a_project_is_read_again_after_an_error(tmp_path: Path, write: Write) -> None:
+    project = Project(tmp_path)
+    write("machinable.yaml", "+: [lib]\ncomponents: [c^+.lib.d: {}]\n")
+    with pytest.raises(FileNotFoundError, match="machinable vendor fetch lib"):
+        project.resolve("c")
+    write("vendor/lib/machinable.yaml", "components: [d: {a: 1}]\n")
+
+    assert project.resolve("c").to_dict() == {"a": 1}
+
+
+def test_a_variable_that_has_changed_is_seen(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("machinable.yaml", "components: [c: {a: '${TEST_OF_A_PROJECT:-unset}'}]\n")
+    project = Project(tmp_path)
+    monkeypatch.delenv("TEST_OF_A_PROJECT", raising=False)
+    assert project.resolve("c").to_dict() == {"a": "unset"}
+    monkeypatch.setenv("TEST_OF_A_PROJECT", "5")
+    assert project.resolve("c").to_dict() == {"a": "5"}
+    first = project.workspace()
+    monkeypatch.setenv("TEST_OF_ANOTHER", "5")
+    assert project.workspace() is first
+
+
+def test_a_vendored_project_may_be_a_link(tmp_path: Path, write: Write) -> None:
+    write("elsewhere/machinable.yaml", "components: [d: {a: $/part.yaml}]\n")
+    write("elsewhere/part.yaml", "1")
+    write("project/machinable.yaml", "+: {lib: ../elsewhere}\ncomponents: [c^+.lib.d: {}]\n")
+    (tmp_path / "project/vendor").mkdir()
+    (tmp_path / "project/vendor/lib").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+
+    assert Project(tmp_path / "project").resolve("c").to_dict() == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe", "the project file 'machinable.yaml' cannot be read: it is not UTF-8"),
+        (None, "the project file 'machinable.yaml' cannot be read: Is a directory"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is None:
+        (tmp_path / "machinable.yaml").mkdir()
+    else:
+        (tmp_path / "machinable.yaml").write_bytes(content)
+
+    with pytest.raises(MachinableError) as caught:
+        Project(tmp_path).resolve("c")
+    assert caught.value.message == message
+
+
+def test_a_byte_order_mark_means_nothing(tmp_path: Path) -> None:
+    (tmp_path / "machinable.yaml").write_bytes("components: [c: {ä: 1}]\n".encode("utf-8-sig"))
+
+    assert Project(tmp_path).resolve("c").to_dict() == {"ä": 1}
+
+
+@pytest.mark.parametrize(
+    "path", ["$/\0.yaml", "$/" + "a" * 5000 + ".yaml", "$/\udc80.yaml", "$/machinable.yaml/x.yaml"]
+)
+def test_an_odd_name_of_a_file_is_an_error_of_ours(tmp_path: Path, write: Write, path: str) -> None:
+    write("machinable.yaml", "components: [c: {a: 1}]\n")
+
+    with pytest.raises(MachinableError) as caught:
+        Project(tmp_path).resolve("c", path)
+    assert str(caught.value.at) == "machinable.yaml:1:14"
+
+
+def test_a_circle_of_links_ends(tmp_path: Path, write: Write) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    write("x.yaml", "$/loop/x.yaml")
+    write("machinable.yaml", "components: [c: {a: $/x.yaml}]\n")
+
+    with pytest.raises(ValueError, match=r"(cannot be read|include each other)"):
+        Project(tmp_path).resolve("c")
+
+
+@pytest.mark.parametrize(("name", "versions"), [(5, ()), (None, ()), ("c", "~v"), ("c", {"a": 1})])
+def test_arguments_of_the_wrong_type_are_refused(tmp_path: Path, write: Write, name: object, versions: object) -> None:
+    write("machinable.yaml", "components: [c: {}]\n")
+
+    with pytest.raises(InvalidType):
+        Project(tmp_path).resolve(name, None, versions)  # type: ignore[arg-type]

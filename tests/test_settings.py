@@ -35,7 +35,7 @@ def test_the_nearest_setting_takes_precedence(silent: int) -> None:
         ("here", {}, ("here", "call", CodeBackup())),
         ("here", {"code_backup": False}, ("here", "call", None)),
         ({"storage": "here", "code_backup": True}, {"code_backup": False}, ("here", "call", CodeBackup())),
-        ({"code_backup": False}, {"storage": "kept"}, ("kept", "project", None)),
+        ({"code_backup": False}, {"storage": "stored"}, ("stored", "project", None)),
         ("here", {"code_backup": {"ignore": "data/"}}, ("here", "call", CodeBackup(ignore=("data/",)))),
         (
             {"storage": "here", "code_backup": True},

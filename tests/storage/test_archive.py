@@ -1,4 +1,4 @@
-"""Unpacking a code backup: all of it or nothing, and nothing outside of the directory, whoever made the archive."""
+"""A code backup is unpacked completely or not at all, and never outside of the directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading what a trial has kept, in its own process, in another one, and from a storage elsewhere."""
+"""Reading artifacts of a trial in its process, in another one, and from a remote storage."""
 
 from __future__ import annotations
 

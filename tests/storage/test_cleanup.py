@@ -118,8 +118,8 @@ class Unwritable(DirectoryFiles):
 
 
 def test_a_storage_that_takes_no_mark_is_an_error(tmp_path: Path) -> None:
-    told = pytest.raises(StorageUnavailable, match=r"cannot write to the storage .*: Permission denied")
-    with told, at_work(Unwritable(tmp_path), "OY1p1o"):
+    refused = pytest.raises(StorageUnavailable, match=r"cannot write to the storage .*: Permission denied")
+    with refused, at_work(Unwritable(tmp_path), "OY1p1o"):
         raise AssertionError("it was at work")
 
 

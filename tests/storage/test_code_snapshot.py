@@ -23,7 +23,7 @@ from machinable.storage.hashing import digest, stream_digest
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """git as nobody has configured it."""
+    """Use git without a configuration."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     for who in ("AUTHOR", "COMMITTER"):
@@ -520,7 +520,7 @@ def test_a_digest_names_its_kind() -> None:
     assert digest(b"abc") == stream_digest(file) == "sha256:" + hashlib.sha256(b"abc").hexdigest()
 
 
-# --- what is too large, and what should be told to nobody
+# --- size limit and secrets
 
 
 def packed(root: Path, **options: Any) -> list[str]:

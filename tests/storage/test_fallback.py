@@ -1,4 +1,4 @@
-"""When a storage cannot be written any more, what is written is kept, and comes home later as if nothing had been."""
+"""During an outage of a storage, writes go to a fallback, and are copied into the storage later."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def at_work(files: Files, breaks: Callable[[], None]) -> None:
         writer.close()
 
 
-def told(files: Files) -> dict[str, Any]:
+def contents(files: Files) -> dict[str, Any]:
     """What a reader sees."""
     trial = "OY1p1o/trials/x"
     return {
@@ -152,7 +152,7 @@ def told(files: Files) -> dict[str, Any]:
 def expected() -> dict[str, Any]:
     files = MemoryFiles()
     at_work(files, lambda: None)
-    return told(files)
+    return contents(files)
 
 
 KINDS: list[Any] = [(Breaking, FULL), (Breaking, OSError(errno.EROFS, "Read-only file system")), (BreakingParts, GONE)]
@@ -176,7 +176,7 @@ def test_everything_written_during_an_outage_can_be_read(broken: tuple[Any, Fall
     assert files.is_away
     assert files.directory is not None and Path(files.directory).parent == shelter
     assert os.stat(files.directory).st_mode & 0o777 == 0o700
-    assert told(files) == expected()
+    assert contents(files) == expected()
 
 
 def test_a_fallback_is_flushed_when_the_storage_can_be_written_again(
@@ -187,22 +187,22 @@ def test_a_fallback_is_flushed_when_the_storage_can_be_written_again(
     assert files.is_away
     storage.failure = None
     assert files.flush_fallback()
-    assert told(storage) == told(files) == expected()
+    assert contents(storage) == contents(files) == expected()
     assert (files.is_away, list(shelter.iterdir())) == (False, [])
     assert files.flush_fallback()
 
 
 def test_a_copy_over_the_storage_is_enough(broken: tuple[Any, FallbackFiles], tmp_path: Path) -> None:
     storage, files = broken
-    home = tmp_path / "home"
+    target = tmp_path / "target"
     for stored in storage.walk(""):
-        (home / stored.path).parent.mkdir(parents=True, exist_ok=True)
-        (home / stored.path).write_bytes(storage.read(stored.path))
+        (target / stored.path).parent.mkdir(parents=True, exist_ok=True)
+        (target / stored.path).write_bytes(storage.read(stored.path))
     assert files.directory is not None
-    shutil.copytree(files.directory, home, dirs_exist_ok=True)
-    copy = DirectoryFiles(home)
+    shutil.copytree(files.directory, target, dirs_exist_ok=True)
+    copy = DirectoryFiles(target)
     copy.appends = storage.appends
-    assert told(copy) == expected()
+    assert contents(copy) == expected()
 
 
 def test_writes_after_a_flush_follow_what_was_flushed(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_processes_of_one_execution_share_a_fallback(tmp_path: Path, shelter: Pa
     assert sorted(path.name for path in shelter.rglob("*")) == ["0", "1", name]
 
 
-# --- bringing home later
+# --- copying later
 
 
 def test_of_a_trial_that_has_run_again_nothing_is_copied(broken: tuple[Any, FallbackFiles]) -> None:
@@ -372,7 +372,7 @@ def test_copying_a_fallback_twice_changes_nothing(broken: tuple[Any, FallbackFil
     assert files.directory is not None
     for _ in range(2):
         assert copy_fallback(DirectoryFiles(files.directory), storage)[1] == []
-        assert told(storage) == expected()
+        assert contents(storage) == expected()
 
 
 @pytest.mark.parametrize("path", ["OY1p1o/ledger.jsonl", "OY1p1o/trials/x/records/default.jsonl"])

@@ -76,7 +76,7 @@ class World(NamedTuple):
         return locks
 
     def leave(self, **facts: Any) -> None:
-        """A lease of somebody else."""
+        """Leave a lease of another process."""
         held = {**this_process(), "lease": 30.0, "time": "?", "token": os.urandom(4).hex(), **facts}
         if self.server is not None:
             import redis as client
@@ -235,15 +235,15 @@ def test_a_path_stays_in_the_storage(world: World) -> None:
 def test_a_waiting_caller_gets_a_released_lease(world: World) -> None:
     lease = world.locks().take(PATH, {"execution": "OY1p1o"})
     assert lease is not None
-    told: list[Any] = []
+    holders: list[Any] = []
 
     def waiting(facts: Any) -> None:
-        told.append(facts["execution"])
+        holders.append(facts["execution"])
         lease.release()
 
     got = world.locks().wait(PATH, waiting=waiting)
     assert got is not None and got.is_held
-    assert told == ["OY1p1o"]
+    assert holders == ["OY1p1o"]
 
 
 def test_waiting_ends_when_the_lease_is_not_needed_any_more(world: World) -> None:
@@ -599,7 +599,7 @@ def test_a_lock_server_that_does_not_answer_is_named_without_its_password() -> N
     pytest.importorskip("redis")
     import socket
 
-    with socket.socket() as free:  # nobody listens at a port that is bound only
+    with socket.socket() as free:  # a port that is bound only does not answer
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         with pytest.raises(StorageUnavailable) as caught:

@@ -30,7 +30,7 @@ def test_parts_from_an_object_store_are_joined_in_any_storage(tmp_path: Path) ->
 
 class TestPartAppender:
     class Store(MemoryFiles):
-        """Fails as long as it shall, and says when a part was asked for."""
+        """Fail on request, and announce each request for a part."""
 
         appends = False
 

@@ -60,10 +60,10 @@ def test_no_secret_is_in_an_error_of_an_opener_or_behind_it() -> None:
     url = "s3://" + ":".join(("KEYID", "SECRET")) + "@"  # a traceback shows this line, too
     with pytest.raises(StorageUnavailable) as caught:
         open_files(url, create=True)  # the opener's own error has the URL in it
-    told = "".join(traceback.format_exception(caught.value))
-    assert "invalid bucket name" in told
-    assert "SECRET" not in told
-    assert "KEYID" not in told
+    text = "".join(traceback.format_exception(caught.value))
+    assert "invalid bucket name" in text
+    assert "SECRET" not in text
+    assert "KEYID" not in text
     assert caught.value.__cause__ is caught.value.__context__ is None
 
 

@@ -290,7 +290,7 @@ def test_a_small_trial_is_stored_with_two_requests(here: Path, url: str, wire: W
         "PUT OY1p1o/.machinable-directory",
         "PUT OY1p1o/plan.jsonl",
         "PUT OY1p1o/execution.json",
-        "PUT OY1p1o/execution.lease",  # nobody goes on with it meanwhile
+        "PUT OY1p1o/execution.lease",  # no other process resumes it
         *(f"PUT OY1p1o/trials/{t.uid}/{name}" for t in execution for name in ("trial.json", "status.json")),
         "PUT OY1p1o/ledger.000001.jsonl",
         "DELETE",  # of the lease
@@ -407,7 +407,7 @@ import os, sys
 from machinable.storage.open import open_files
 from machinable.storage.pyfilesystem import import_fs
 import_fs(), open_files(sys.argv[1], create=True).close()  # imported once
-ready, go, told = os.pipe(), os.pipe(), os.pipe()
+ready, go, results = os.pipe(), os.pipe(), os.pipe()
 children = []
 for number in range(16):
     child = os.fork()
@@ -417,15 +417,15 @@ for number in range(16):
         os.write(ready[1], b".")
         os.read(go[0], 1)
         wins = [str(name) for name in range(3) if files.create_directory(f"race/{name}")]
-        os.write(told[1], "".join(wins).encode())
+        os.write(results[1], "".join(wins).encode())
         os._exit(0)
     children.append(child)
 for child in children:
     assert os.read(ready[0], 1)
 os.close(go[0]), os.close(go[1])
 assert [os.waitpid(child, 0)[1] for child in children] == [0] * 16
-os.close(told[1])
-print(os.read(told[0], 1000).decode())
+os.close(results[1])
+print(os.read(results[0], 1000).decode())
 """
 
 
@@ -581,8 +581,8 @@ def test_an_answer_that_breaks_off_is_asked_for_again(files: ObjectStoreFiles, w
         files.read("x")
 
 
-def told(act: Callable[[], Any]) -> str:
-    """What an error tells, with all behind it: no secret."""
+def error_text(act: Callable[[], Any]) -> str:
+    """Return the text of an error with all causes, after checking that it contains no secret."""
     with pytest.raises(StorageUnavailable) as caught:
         act()
     whole = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
@@ -594,7 +594,7 @@ def told(act: Callable[[], Any]) -> str:
 def test_a_missing_bucket_is_an_error(endpoint: str, wire: Wire) -> None:
     shown = f"s3://buckets/x?endpoint_url={quote(endpoint, safe='')}"
     for create in (True, False):
-        assert told(partial(open_files, url_of(endpoint, "buckets/x"), create=create)).splitlines() == [
+        assert error_text(partial(open_files, url_of(endpoint, "buckets/x"), create=create)).splitlines() == [
             f"the storage {shown!r} cannot be used: there is no bucket 'buckets'",
             "  Check its name and the endpoint, or create the bucket.",
         ]
@@ -603,10 +603,10 @@ def test_a_missing_bucket_is_an_error(endpoint: str, wire: Wire) -> None:
 def test_a_missing_endpoint_is_an_error_after_one_retry(wire: Wire) -> None:
     import socket
 
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        place = url_of(f"http://127.0.0.1:{nobody.getsockname()[1]}", "results/x")
-        assert "Could not connect to the endpoint URL" in told(lambda: open_files(place, create=True))
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        place = url_of(f"http://127.0.0.1:{closed.getsockname()[1]}", "results/x")
+        assert "Could not connect to the endpoint URL" in error_text(lambda: open_files(place, create=True))
     assert wire.taken() == ["LIST"] * 2
 
 
@@ -621,7 +621,7 @@ def test_a_missing_endpoint_is_an_error_after_one_retry(wire: Wire) -> None:
     ],
 )
 def test_a_url_that_cannot_be_used_is_an_error(place: str, message: str, wire: Wire) -> None:
-    assert message in told(lambda: open_files(f"s3://{KEY}:{quote(SECRET, safe='')}@{place}", create=True))
+    assert message in error_text(lambda: open_files(f"s3://{KEY}:{quote(SECRET, safe='')}@{place}", create=True))
 
 
 def test_insufficient_credentials_are_an_error_that_does_not_contain_them(
@@ -642,14 +642,14 @@ def test_insufficient_credentials_are_an_error_that_does_not_contain_them(
         lambda: files.move("x", "y"),
     ]
     for act in acts:
-        assert "cannot be used: " in told(act)
-    assert "(InvalidAccessKeyId)" in told(lambda: files.read("x"))
-    assert "There is no … with …." in told(lambda: files.read("x"))
+        assert "cannot be used: " in error_text(act)
+    assert "(InvalidAccessKeyId)" in error_text(lambda: files.read("x"))
+    assert "There is no … with …." in error_text(lambda: files.read("x"))
 
 
 def test_missing_credentials_are_an_error(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    assert "Unable to locate credentials" in told(lambda: open_files("s3://results/x", create=True))
+    assert "Unable to locate credentials" in error_text(lambda: open_files("s3://results/x", create=True))
 
 
 def test_no_credentials_are_stored(here: Path, url: str, others: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -672,7 +672,7 @@ def test_objects_that_cannot_be_removed_are_an_error(files: ObjectStoreFiles, wi
     failed = "<Error><Key>a/x</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
     partly = reply(200, f"<DeleteResult>{failed}</DeleteResult>")
     wire.answer = lambda request: partly(request) if request.url.endswith("?delete") else None
-    assert "'a/x' in s3://results/" in told(lambda: files.remove("a"))
+    assert "'a/x' in s3://results/" in error_text(lambda: files.remove("a"))
 
 
 # --- settings

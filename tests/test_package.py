@@ -1,0 +1,107 @@
+"""The project itself: public names, version, words that do not belong into files."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import machinable
+
+ROOT = Path(__file__).parents[1]
+PUBLIC = {
+    "Component",
+    "Engine",
+    "Execution",
+    "Mixin",
+    "Plan",
+    "Project",
+    "Storage",
+    "Task",
+    "__version__",
+    "cached",
+    "errors",
+    "execute",
+}
+NOT_OURS = {
+    ".git",
+    ".hypothesis",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".venv",
+    "__pycache__",
+    "build",
+    "dist",
+    "results",
+    "site",
+    "venv",
+}
+
+
+def files() -> Iterator[tuple[str, str]]:
+    """Name and text of every text file of the project."""
+    for path in sorted(ROOT.rglob("*")):
+        name = path.relative_to(ROOT)
+        if path.is_file() and NOT_OURS.isdisjoint(name.parts):
+            try:
+                yield name.as_posix(), path.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                assert path.suffix in {".npz", ".png"}, f"{name} is neither UTF-8 nor a known binary format"
+
+
+def lines_with(pattern: str) -> list[str]:
+    search = re.compile(pattern).search
+    return [
+        f"{name}:{number}: {line.strip()}"
+        for name, text in files()
+        for number, line in enumerate(text.splitlines(), 1)
+        if search(line)
+    ]
+
+
+def version() -> str:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (found,) = re.findall(r'^version = "(.+)"$', text, flags=re.MULTILINE)
+    return found
+
+
+def test_the_public_names_that_can_be_reached_are_those_that_are_listed() -> None:
+    assert sorted(machinable.__all__) == sorted(name for name in PUBLIC if hasattr(machinable, name))
+
+
+def test_the_package_and_the_distribution_have_the_same_version() -> None:
+    assert machinable.__version__ == version()
+
+
+def test_the_changelog_has_an_entry_for_the_current_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+    assert re.search(rf"^## \[?{re.escape(version())}\b", changelog, flags=re.MULTILINE)
+
+
+def test_every_module_has_a_docstring() -> None:
+    silent = [
+        name
+        for name, text in files()
+        if name.endswith(".py")
+        and name.startswith(("engine/", "examples/"))
+        and not (ast.get_docstring(ast.parse(text)) or "").strip()
+    ]
+
+    assert silent == []
+
+
+def test_no_work_is_left_open_in_a_file() -> None:
+    assert lines_with(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b") == []
+
+
+def test_no_file_knows_the_machine_it_was_written_on() -> None:
+    homes = {ROOT, ROOT.parent, Path.home(), Path(sys.prefix)}
+    # Folders that every machine has, and that documentation may well mention.
+    own = {path.as_posix() for path in homes} - {"/", "/data", "/home", "/tmp", "/usr", "/usr/local"}
+    pattern = r"(?<![\w.}\])/-])(" + "|".join(map(re.escape, sorted(own))) + ")/"
+
+    assert lines_with(pattern) == []
