@@ -323,7 +323,7 @@ def _shadowed_file(name: str, project: str | None) -> str | None:
 
     That is a module of Python, or one that was loaded from elsewhere.
     """
-    if project is None or "." in name:
+    if project is None or "." in name or name == "__main__":
         return None
     file = os.path.join(project, f"{name}.py")
     loaded = getattr(sys.modules.get(name), "__file__", None)
