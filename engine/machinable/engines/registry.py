@@ -1,4 +1,4 @@
-"""Engines by name; an engine's module is imported when it is asked for."""
+"""Find engines by name, and import the module of an engine on first use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GROUP = "machinable.engines"  # of entry points, by which other packages add the
 
 
 def make(engine: Any) -> Engine:
-    """The engine that was asked for.
+    """Return an engine for what was given.
 
     Args:
         engine: a name, `name:argument`, a mapping `{"type": name, option: value}`, an engine, or its class.
@@ -88,7 +88,7 @@ def _factory(name: str) -> Callable[..., Any]:
 
 
 def _added() -> dict[str, EntryPoint]:
-    """The engines of other packages. Looking for them takes some milliseconds, so known names come without."""
+    """Return the engines of other packages. This takes some milliseconds, which known names do not need."""
     from importlib.metadata import entry_points
 
     return {point.name: point for point in entry_points(group=GROUP)}

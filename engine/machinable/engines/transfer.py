@@ -1,4 +1,4 @@
-"""Folders of a storage as archives, for workers that do not reach it."""
+"""Pack folders of a storage into archives, for workers that do not reach it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Found(NamedTuple):
 
 
 def pack_folder(files: Files, *paths: str) -> bytes:
-    """Folders with all that is in them, under their paths in the storage. What is not there is left out."""
+    """Return an archive of folders under their paths in the storage. Missing ones are left out."""
     from zipfile import ZIP_STORED, ZipFile  # 10 ms, and most storages are reached
 
     buffer = BytesIO()
@@ -33,7 +33,7 @@ def pack_folder(files: Files, *paths: str) -> bytes:
 
 
 def unpack_folder(files: Files, data: bytes) -> None:
-    """Put what `pack_folder` has made into another storage, under the same path."""
+    """Write an archive of `pack_folder` into another storage, under the same paths."""
     from zipfile import ZipFile
 
     with ZipFile(BytesIO(data)) as archive:

@@ -72,7 +72,7 @@ def _sweep(directory: str) -> None:
 
 
 def _held(path: str) -> int | None:
-    """Hold a directory as long as this process lives; None if another one does, or that is not possible here."""
+    """Lock a directory for the lifetime of this process; None if another process holds it."""
     hold = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,7 +87,7 @@ SHORT = 0.2  # seconds below which a worker gets its next trial before it has fi
 
 
 class ProcessesEngine(Engine):
-    """Runs trials in workers that stay for the next one.
+    """Run trials in workers that stay for the next one.
 
     Workers are new interpreters, so threads, GPUs and locks of this process are none of their business, and scripts
     need no `if __name__ == "__main__"`.
@@ -218,7 +218,7 @@ class ProcessesEngine(Engine):
                 worker.send(job)
 
     def _worker_for(self, threads: int) -> _Worker | None:
-        """An idle worker that computes with so many threads; None if all places are taken."""
+        """Return an idle or new worker with this number of threads; None if all slots are taken."""
         for worker in self._idle:
             if worker.threads == threads:
                 self._idle.remove(worker)
@@ -268,7 +268,7 @@ class ProcessesEngine(Engine):
             job.future.set_exception(KeyboardInterrupt())
 
     def _left(self, worker: _Worker, how: str, code: int | None) -> None:
-        """A worker process has ended."""
+        """Process that a worker process has ended."""
         with self._lock:
             job, worker.job = worker.job, None
             for workers in (self._workers, self._idle, self._leaving):
@@ -285,12 +285,12 @@ _OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED = (
 
 
 def read_outcome(reply: bytes) -> Outcome:
-    """The outcome that a worker has sent."""
+    """Return the outcome that a worker has sent."""
     return Outcome(**loads(reply)["outcome"])
 
 
 class Origin(NamedTuple):
-    """What workers have from the process that wants them: where it imports from, and how its interpreter was started.
+    """What workers take over from the process that starts them: where it imports from, and its interpreter's flags.
 
     `grace` is how many seconds they get to end in order when their parent was killed.
     """
@@ -302,13 +302,13 @@ class Origin(NamedTuple):
 
     @classmethod
     def here(cls) -> Origin:
-        """Those of this process."""
+        """Return those of this process."""
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         return cls([os.path.abspath(directory) for directory in sys.path], sys.argv, flags)
 
 
 class _Job(NamedTuple):
-    """A trial on its way: work and specification are pickled."""
+    """A trial that has not ended, with pickled work and specification."""
 
     future: Future[Any]
     work: bytes
@@ -360,11 +360,11 @@ class _Worker:
 
     @property
     def is_ending(self) -> bool:
-        """True when it gets no further trial."""
+        """Whether it gets no further trial."""
         return bool(self._reason)
 
     def take(self, job: _Job) -> None:
-        """From now on it is busy with that."""
+        """Mark it as busy with a trial."""
         self.job = job
         self.is_interrupted = False
 
@@ -398,7 +398,7 @@ class _Worker:
             self._commands.close()
 
     def join(self, until: float) -> None:
-        """Wait for its end, and from that time on do not wait any longer but kill it."""
+        """Wait for its end until a time, then kill it."""
         if self._thread is threading.current_thread():
             return
         self._thread.join(max(0.0, until - time.monotonic()))
@@ -421,7 +421,7 @@ class _Worker:
         left(self, how, code)
 
     def _next_reply(self) -> bytes | None:
-        """What it says, or None if it has ended."""
+        """Return its next message; None if it has ended."""
         while not _is_readable(self._replies.fileno()):
             if self._has_exited():  # a process that it has forked holds the pipe open
                 return None
@@ -431,7 +431,7 @@ class _Worker:
         return body
 
     def _has_exited(self) -> bool:
-        """Whether the process has ended; it stays a zombie, so that its id is not given to another one."""
+        """Return whether the process has ended; it stays a zombie, so that its id is not given to another one."""
         if self._process.returncode is None and hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
             with suppress(ChildProcessError):  # other code has waited for it
                 return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
@@ -459,7 +459,7 @@ class _Worker:
 
 
 def _described(code: int) -> str:
-    """What a return code means."""
+    """Return what a return code means."""
     if code >= 0:
         return f"it exited with code {code}"
     try:
@@ -490,7 +490,7 @@ def _start(threads: int, trouble: BinaryIO, origin: Origin) -> subprocess.Popen[
 
 
 def _scratch() -> BinaryIO:
-    """A file without a name, for what a worker says before it is ready."""
+    """Return a file without a name, for what a worker prints before it is ready."""
     if hasattr(os, "memfd_create"):  # Linux
         return open(os.memfd_create("machinable-worker"), "w+b", buffering=0)
     from tempfile import TemporaryFile

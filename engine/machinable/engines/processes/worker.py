@@ -1,4 +1,4 @@
-"""The program of a worker process: it takes trials from its parent one by one, and answers with how they ended.
+"""The program of a worker process: it receives trials from its parent one by one, and answers with their outcomes.
 
 Messages have their length before them. To the worker they are pickles, made by the parent; what comes back is JSON,
 because it is made where the user's code runs.
@@ -33,7 +33,7 @@ _LENGTH = struct.Struct(">Q")
 
 
 def read_message(file: BinaryIO) -> bytes | None:
-    """The next message, or None if the other side has ended, be it in the middle of one."""
+    """Return the next message; None if the other side has ended, also in the middle of one."""
     head = file.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
@@ -54,7 +54,7 @@ def write_message(file: int, body: bytes) -> None:
 
 
 def main(parent: int, grace: float = GRACE) -> None:
-    """Work until the parent closes the pipe; it does not return.
+    """Run trials until the parent closes the pipe; does not return.
 
     Args:
         parent: the process id of the parent. grace: seconds to end in order when the parent is gone.
@@ -116,7 +116,7 @@ class _Worker:
             write_message(self._replies, message.encode("ascii"))
 
     def report(self, uid: str, i: int | dict[str, Plain], total: int | None) -> None:
-        """Send how far a trial is."""
+        """Send progress of a trial."""
         with suppress(BrokenPipeError):  # the parent is gone, and `watch` is about to interrupt the trial
             self.send(dumps({"progress": [uid, i, total]}))
 
@@ -125,7 +125,7 @@ class _Worker:
             raise KeyboardInterrupt
 
     def reply(self, message: bytes) -> str | None:
-        """How the trial of a message ended, as JSON; None if the parent was killed: the trial is another's."""
+        """Return the outcome of a trial as JSON; None if the parent was killed, as another process runs the trial then."""
         outcome: str | None = dumps({"interrupted": True})
         try:
             self._is_running = True
@@ -156,7 +156,7 @@ class _Worker:
         return dumps({"outcome": asdict(outcome)})
 
     def watch(self, commands: int, parent: int, grace: float) -> None:
-        """End when the parent has ended without a word: it was killed."""
+        """End when the parent was killed."""
         while os.getppid() == parent:
             _wait_for_hang_up(commands)
         if grace:

@@ -1,4 +1,4 @@
-"""What stands for an engine on another host: it has one worker process there, which it gives trials one by one."""
+"""The actor on another host: it has one worker process there, which runs its trials one after the other."""
 
 from __future__ import annotations
 
@@ -30,10 +30,14 @@ class Setup(NamedTuple):
     """How the executing process imports and finds its files, as far as that works on other hosts.
 
     Attributes:
-        project, directory: absolute paths of the project and of the working directory.
-        host: what `host_of` gives for the working directory.
-        path, arguments, flags: see `Origin`. is_heard: Whether anything receives progress.
-        version: of machinable.
+        project: The absolute path of the project.
+        directory: The absolute path of the working directory.
+        host: What `host_of` returns for the working directory.
+        path: See `Origin`.
+        arguments: See `Origin`.
+        flags: See `Origin`.
+        is_heard: Whether anything receives progress.
+        version: The version of machinable.
     """
 
     project: str
@@ -47,7 +51,7 @@ class Setup(NamedTuple):
 
     @classmethod
     def here(cls, project: str, is_heard: bool) -> Setup:
-        """Those of this process."""
+        """Return those of this process."""
         origin, directory = Origin.here(), os.getcwd()
         arguments = list(origin.arguments)
         return cls(project, directory, host_of(directory), origin.path, arguments, origin.flags, is_heard, _version())
@@ -67,9 +71,13 @@ def host_of(directory: str) -> tuple[Any, ...]:
 
 
 class TrialRequest(NamedTuple):
-    """A trial for an actor: pickled, with a number that identifies it.
+    """A trial for an actor.
 
-    `folder` is the one that it writes.
+    Attributes:
+        number: Identifies it.
+        spec: The specification, pickled.
+        threads: With how many threads it computes.
+        folder: The folder that it writes.
     """
 
     number: int
@@ -82,9 +90,13 @@ class Reply(NamedTuple):
     """What an actor reports about a trial.
 
     Attributes:
-        outcome: for `read_outcome`, or what stands for it if it is large.
-        archive: the folder it wrote, if it has to travel.
-        text: what went wrong, or how. code: of a worker that was lost.
+        kind: What has become of it; "returned" if it has not begun and another actor may run it.
+        number: That of the request.
+        outcome: For `read_outcome`, or a reference to it if it is large.
+        archive: The folder that it wrote, if this host does not reach the storage.
+        text: What went wrong.
+        code: The return code of a worker that was lost.
+        progress: For `on_progress`.
     """
 
     kind: Kind
@@ -101,7 +113,7 @@ class OtherVersion(RuntimeError):
 
 
 class TrialActor:
-    """Keeps a worker process busy. Its methods are called at the same time by several threads.
+    """Run trials in a worker process. Several threads call the methods at the same time.
 
     Args:
         setup: of the process that executes. code: an archive of its project, or None.
@@ -146,7 +158,7 @@ class TrialActor:
         self._since = 0.0  # when the trial that runs began, by `time.monotonic`
 
     def look(self, work_id: int, work: bytes) -> bool:
-        """Take what is to be done for the trials that follow; gives whether the storage is reached from here."""
+        """Take the work of the trials that follow; return whether this host reaches the storage."""
         made = pickle.loads(work)  # noqa: S301  # made by the process that executes
         is_reached = True
         self._staging = None
@@ -165,13 +177,18 @@ class TrialActor:
     def exchange(
         self, requests: Sequence[TrialRequest], number: int, window: float, folders: int = 0, *bundle: bytes
     ) -> list[Reply]:
-        """Take trials on, with the folders that they read, and give what there is to say.
+        """Start trials, and collect replies about all trials.
 
         Args:
-            number: with 0 it returns at once and says nothing. Otherwise it waits for the first reply, and then a
-                little, for `window` seconds, until there are so many.
-            folders: how many have been sent so far, with these. Calls run at the same time, and what comes later may
-                read what an earlier one brings.
+            requests: The trials.
+            number: How many replies are wanted; 0 returns at once without any.
+            window: Seconds to wait for further replies after the first one.
+            folders: How many folders have been sent so far, with these. Calls run at the same time, and a later trial
+                may read what an earlier call brings.
+            bundle: Archives of the folders that the trials read.
+
+        Returns:
+            The replies since the last call.
         """
         for archive in bundle:
             unpack_folder(self._staging, archive)
@@ -226,17 +243,17 @@ class TrialActor:
             self._engine.end(future)
 
     def close(self) -> None:
-        """End the worker process, and leave nothing behind."""
+        """End the worker process, and remove all files."""
         self._engine.close()
         os.chdir("/")
         self._scratch.close()
 
     def keep(self, data: bytes) -> Any:
-        """Something large, to be fetched on its own."""
+        """Return a reference to something large, to be fetched separately."""
         return data
 
     def _path(self) -> list[str]:
-        """Where to import from: as the process that executes, but the project's code is what was shipped."""
+        """Return where to import from: as in the executing process, but with the shipped code of the project."""
         found = []
         for entry in [*self._setup.path, *filter(None, sys.path)]:  # Ray has put the project into this one, too
             inside = os.path.relpath(entry, self._setup.project)

@@ -30,7 +30,7 @@ FRESH = 5.0  # seconds after which the hosts of a cluster are counted again
 
 
 class Needs(NamedTuple):
-    """What a trial occupies, as Ray calls it; `code` counts what was shipped."""
+    """What a trial occupies, by Ray's names; `code` counts the shipped projects."""
 
     cpus: float
     gpus: float
@@ -40,19 +40,19 @@ class Needs(NamedTuple):
 
     @classmethod
     def of(cls, resources: Mapping[str, float], code: int) -> Needs:
-        """Those of a trial; it takes one core if it does not say how many. Ray has no 2.5 cores: these are 3."""
+        """Return those of a trial, by default one core. Ray has no 2.5 cores: these are 3."""
         whole = {name: amount if amount <= 1 else float(math.ceil(amount)) for name, amount in resources.items()}
         memory = math.ceil(whole.pop("memory", 0))
         cpus, gpus = whole.pop("cpus", 1.0), whole.pop("gpus", 0.0)
         return cls(cpus, gpus, memory, tuple(sorted(whole.items())), code)
 
     def wanted(self) -> dict[str, float]:
-        """By the names that a place has them."""
+        """Return them by the names that hosts use."""
         found = {"cpus": self.cpus, "gpus": self.gpus, "memory": float(self.memory), **dict(self.others)}
         return {name: amount for name, amount in found.items() if amount}
 
     def options(self) -> dict[str, Any]:
-        """By the names of Ray's options."""
+        """Return them as options of an actor."""
         options: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": self.gpus}
         if self.memory:
             options["memory"] = self.memory
@@ -62,7 +62,7 @@ class Needs(NamedTuple):
 
 
 class RayEngine(Engine):
-    """Runs trials on the hosts of a Ray cluster, each in a worker process as on `processes`.
+    """Run trials on the hosts of a Ray cluster, each in a worker process as on `processes`.
 
     A cluster that this process is connected to already is used, and stays connected. Else it is the one at the address,
     or at that of the environment variable RAY_ADDRESS. Without either it is a temporary one without a dashboard, which
@@ -109,7 +109,7 @@ class RayEngine(Engine):
         return 0 if self._dispatcher is None else self._dispatcher.prefetch
 
     def hosts(self, declared: Mapping[str, float]) -> Sequence[Mapping[str, float]]:
-        """The resources of each host of the cluster.
+        """Return the resources of each host of the cluster.
 
         Args:
             declared: What a temporary cluster has, in place of what Ray finds out.
@@ -185,7 +185,7 @@ class RayEngine(Engine):
         return _Handle(self._ray, actor)
 
     def limit(self, needs: Hashable) -> int:
-        """For how many such trials at a time the cluster is large enough; at least one."""
+        """Return how many such trials fit into the cluster at a time; at least one."""
         assert isinstance(needs, Needs)
         wanted = needs.wanted()
         fitting = 0
@@ -219,7 +219,7 @@ class RayEngine(Engine):
         return reason or type(error).__name__
 
     def shortage(self, needs: Hashable) -> str:
-        """What workers for such trials wait for."""
+        """Return what workers for such trials wait for."""
         assert isinstance(needs, Needs)
         free, there = _as_place(self._ray.available_resources()), _as_place(self._ray.cluster_resources())
         lacks = [
@@ -290,7 +290,7 @@ class RayEngine(Engine):
         self._ray = ray
 
     def _check_connected(self, ray: Any) -> None:
-        """What was asked for must be what this process is connected to."""
+        """Check that the engine asks for the cluster that this process is connected to."""
         current = ray.get_runtime_context().gcs_address
         if self.address == "local" and not _is_of_this_process(ray):
             raise Refused(
@@ -345,7 +345,7 @@ class RayEngine(Engine):
 
 
 class _Connection:
-    """A cluster that this process has connected to, for engines: it ends with the last of them."""
+    """A connection to a cluster that engines share: it ends with the last of them."""
 
     current: _Connection | None = None
 
@@ -356,7 +356,7 @@ class _Connection:
         self._authentication = authentication  # Ray changes it for the whole process
 
     def leave(self, engine: RayEngine) -> None:
-        """One engine needs it no more."""
+        """Release it for one engine."""
         self.engines.remove(engine)
         if self.engines:
             return
@@ -389,7 +389,7 @@ class RayTrialActor(TrialActor):
     """The actor with the object store of Ray."""
 
     def keep(self, data: bytes) -> Any:
-        """Put something where the process that executes can fetch it."""
+        """Put data into the object store."""
         import ray
 
         return ray.put(data)
@@ -403,7 +403,7 @@ class _Handle:
         self._actor = actor
 
     def call(self, method: str, *arguments: Any) -> Future[Any]:
-        """Let it do something."""
+        """Call a method of the actor."""
         future: Future[Any] = getattr(self._actor, method).remote(*arguments).future()
         return future
 
@@ -414,7 +414,7 @@ class _Handle:
 
 
 def _import_ray() -> Any:
-    """Ray, if it is there and new enough."""
+    """Import Ray, if it is installed and new enough."""
     todo = f"Install it: pip install 'ray>={'.'.join(map(str, OLDEST))}'"
     # Under `uv run` Ray would start its workers by `uv run`, too, in a copy of the working directory.
     with _environment("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0"):
@@ -456,7 +456,7 @@ def _own_resources(declared: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _as_place(resources: Mapping[str, float]) -> dict[str, float]:
-    """The resources of a node, as they are called in `_resources_`."""
+    """Return the resources of a node by the names of `_resources_`."""
     place = {
         "cpus": resources.get("CPU", 0.0),
         "gpus": resources.get("GPU", 0.0),
@@ -467,7 +467,7 @@ def _as_place(resources: Mapping[str, float]) -> dict[str, float]:
 
 
 def _check_options(ray: Any, options: Mapping[str, Any]) -> None:
-    """See that Ray knows the names; those that begin with `_` are known to itself only."""
+    """Check that Ray knows the options; those that begin with `_` are private."""
     known = signature(ray.init).parameters
     for name in options:
         if name not in known and not name.startswith("_"):
@@ -486,13 +486,13 @@ def _unknown_option(ray: Any, name: str) -> InvalidValue:
 
 
 def _is_of_this_process(ray: Any) -> bool:
-    """Whether the cluster that this process is connected to was started by it."""
+    """Return whether this process has started the cluster that it is connected to."""
     node = getattr(ray._private.worker, "_global_node", None)
     return node is not None and bool(node.is_head())
 
 
 def _place_of(address: str) -> str:
-    """Where the cluster is that Ray would take.
+    """Return the address that Ray would take.
 
     Raises:
         Refused: there is none on this host.
