@@ -125,7 +125,7 @@ class _Worker:
             raise KeyboardInterrupt
 
     def reply(self, message: bytes) -> str | None:
-        """Return the outcome of a trial as JSON; None if the parent was killed, as another process runs the trial then."""
+        """Return the outcome of a trial as JSON; None if the parent was killed and another process runs it."""
         outcome: str | None = dumps({"interrupted": True})
         try:
             self._is_running = True
