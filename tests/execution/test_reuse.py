@@ -14,7 +14,7 @@ from msgspec.structs import replace
 import machinable as ml
 from machinable import errors, events
 from machinable.execution.dry_run import PlannedOutcome
-from machinable.execution.execute import rehearse
+from machinable.execution.execute import dry_run
 from machinable.execution.reuse import ReusePolicy, decide_reuse
 from machinable.plan.spec import ComponentSpec, Target, TrialSpec
 from machinable.results.pointers import Pointer, changed_input, find_pointer
@@ -385,7 +385,7 @@ def test_a_callback_that_raises_costs_a_warning_and_nothing_else(here: Path, tmp
 
 
 def actions(task: Any, directory: Path, **options: Any) -> list[tuple[str, str, str, str | None]]:
-    plan, found = rehearse(task, stored(directory), **options)
+    plan, found = dry_run(task, stored(directory), **options)
     return [(spec.component, one.action, one.why, one.source) for spec, one in zip(plan, found, strict=True)]
 
 
@@ -429,7 +429,7 @@ def test_dry_tells_of_each_trial_what_would_become_of_it(here: Path, tmp_path: P
 
 
 def test_without_a_storage_nothing_is_known(here: Path) -> None:
-    plan, found = rehearse("train")
+    plan, found = dry_run("train")
     assert found == [PlannedOutcome(spec.uid, "pending", "nothing is stored without a storage") for spec in plan]
 
 

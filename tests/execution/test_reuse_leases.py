@@ -14,7 +14,7 @@ import pytest
 
 import machinable as ml
 from machinable import errors, events
-from machinable.execution.execute import rehearse
+from machinable.execution.execute import dry_run
 from machinable.plan.spec import TrialSpec
 from machinable.storage import layout
 from machinable.storage.local import DirectoryFiles
@@ -154,7 +154,7 @@ def test_the_project_can_say_what_is_done_with_it(here: Path, tmp_path: Path, lo
 
 def test_dry_tells_of_it(here: Path, tmp_path: Path, locks: Locks) -> None:
     held(locks)
-    _, found = rehearse(BOTH, stored(tmp_path / "s"))
+    _, found = dry_run(BOTH, stored(tmp_path / "s"))
     assert [(one.action, one.why) for one in found] == [
         ("busy", f"{HOLDER} is computing it"),
         ("run", "it is listed in the task"),

@@ -20,7 +20,7 @@ from machinable.display.tables import counted, is_terminal, write_table
 from machinable.engines import registry
 from machinable.errors import InvalidValue, Refused, TrialsFailed, UnknownName
 from machinable.execution.environment import command_line
-from machinable.execution.execute import changes, execute, rehearse
+from machinable.execution.execute import changes, dry_run, execute
 from machinable.ids import seed_of_text
 from machinable.plan.task import Task
 from machinable.results.execution import Execution
@@ -160,8 +160,8 @@ def _run(
     arguments = {"storage": storage, **_given(options), **arguments}
     if dry and as_json:
         with short_warnings(), _stdout_for(as_json):
-            rehearsed = rehearse(**arguments)
-        write_json(_plan_data(*rehearsed))
+            planned = dry_run(**arguments)
+        write_json(_plan_data(*planned))
         return 0
     progress = Progress()
     failure: TrialsFailed | None = None
@@ -177,7 +177,7 @@ def _run(
         return _report_interrupt(progress, storage, as_json)
     if not isinstance(result, Execution):  # the project or the user chose the dry engine, which printed the plan
         if as_json:
-            write_json(_plan_data(*rehearse(**arguments)))
+            write_json(_plan_data(*dry_run(**arguments)))
         return 0
     if as_json:
         data = execution_data(result) | {"groups": [group.as_data() for group in groups(rows_of(result.trials))]}

@@ -23,7 +23,7 @@ from machinable.project import Project
 if TYPE_CHECKING:
     from machinable.execution.resume import Changes
 
-__all__ = ["changes", "execute", "rehearse"]
+__all__ = ["changes", "dry_run", "execute"]
 
 
 @overload
@@ -207,7 +207,7 @@ def changes(
     return checked.stored.changes
 
 
-def rehearse(task: Any, storage: Any = None, seed: Any = None, **options: Any) -> tuple[Plan, list[PlannedOutcome]]:
+def dry_run(task: Any, storage: Any = None, seed: Any = None, **options: Any) -> tuple[Plan, list[PlannedOutcome]]:
     """Return what `execute` would do: the plan, and what would become of each trial. Nothing is run or written.
 
     Args:
