@@ -175,7 +175,6 @@ def test_a_name_contains_its_writer() -> None:
         assert is_abandoned(Temporary(name, 0, 3600.0)) is (name not in (own, alive)), name
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forked processes")
 def test_a_forked_process_has_a_name_of_its_own(tmp_path: Path) -> None:
     mine = temporary_beside("x").split("-")[3]
     read, write = os.pipe()

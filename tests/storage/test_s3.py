@@ -429,11 +429,33 @@ print(os.read(results[0], 1000).decode())
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="sixteen processes cost too much where they cannot be forked")
 def test_one_of_sixteen_processes_makes_a_directory(url: str) -> None:
     done = subprocess.run([sys.executable, "-c", _RACE, url], capture_output=True, text=True)
     assert done.stderr == ""
     assert sorted(done.stdout.strip()) == ["0", "1", "2"]
+
+
+_WITHOUT_SETUPTOOLS = """
+import sys
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("pkg_resources", "setuptools"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Nothing())
+from machinable.storage.open import open_files
+files = open_files(sys.argv[1], create=True)
+files.write("a/x", b"1")
+assert files.read("a/x") == b"1"
+assert not {"pkg_resources", "setuptools"} & set(sys.modules)
+print(type(files).__name__)
+"""
+
+
+def test_s3_is_opened_without_setuptools(url: str) -> None:
+    done = subprocess.run([sys.executable, "-c", _WITHOUT_SETUPTOOLS, url], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("ObjectStoreFiles\n", "")
 
 
 def answer_lost_once(others: Any) -> Callable[[Any], Any]:

@@ -52,7 +52,6 @@ def test_no_thread_starts_before_it_is_needed() -> None:
     assert threading.active_count() == before + 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # a fork with threads, which is the point
 def test_a_forked_process_has_a_timer_of_its_own() -> None:
     heartbeat = Heartbeat(interval=0.01)
