@@ -30,6 +30,7 @@ from stat import S_ISDIR
 from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
+from machinable.results.lookup import CALL, UNKNOWN, has_call, is_mutable, look, look_in, value_or
 from machinable.serialization import decode, encode
 from machinable.settings import uses_cache
 from machinable.storage import layout
@@ -43,7 +44,6 @@ __all__ = [
     "Look",
     "Shape",
     "fingerprint",
-    "is_mutable",
     "load",
     "pack",
     "save",
@@ -60,7 +60,6 @@ Shape: TypeAlias = Mapping[str, Any]
 Look: TypeAlias = Callable[[Any, tuple[str, ...]], Any]  # takes a value and the keys that are left
 
 _MAX_PARTS = 64  # types of values in one place; with more, each would be a column of few
-_MUTABLE = frozenset({dict, list, tuple})
 
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -181,11 +180,6 @@ class Columns:
         return [next(parts[number]) for number in which]
 
 
-def is_mutable(values: Sequence[Any]) -> bool:
-    """Return whether some of the values are mutable."""
-    return not _MUTABLE.isdisjoint(map(type, values))
-
-
 def _copy(value: Any) -> Any:
     if type(value) is dict:
         return {key: _copy(item) for key, item in value.items()}
@@ -233,6 +227,34 @@ class CachedExecution(NamedTuple):
         """Return the last event of each trial, by uid."""
         events = [event for event in self._part("event") if event is not None] + self.others
         return {event["uid"]: decode(event) if self.has_marks else event for event in events}
+
+    def column(self, path: tuple[str, ...], default: Any) -> list[Any]:
+        """Return a value of all trials of a cached execution; see `Reader.column`."""
+        part, *keys = path
+        if not keys:
+            default = UNKNOWN
+
+        def last_row(value: Any, left: tuple[str, ...]) -> Any:
+            # With `record` and the column left, the event has no row; with the column, the row is None or lacks it.
+            return value if not left else default if len(left) == 1 else UNKNOWN
+
+        def state(value: Any, left: tuple[str, ...]) -> Any:
+            return UNKNOWN if left or value == "started" else value
+
+        def planned(value: Any, left: tuple[str, ...]) -> Any:
+            found = look(value, left)
+            return UNKNOWN if part == "config" and (found is CALL or has_call(found)) else value_or(found, default)
+
+        def tag(value: Any, left: tuple[str, ...]) -> Any:
+            return default if left else value_or(look_in(part, value, tuple(keys)), default)
+
+        if part == "records":
+            return self.trials.find(("event", "record", *keys), last_row)
+        if part == "status":
+            return self.trials.find(("event", "event"), state)
+        if part == "tags":
+            return self.trials.find(("plan", part), tag)
+        return self.trials.find(("plan", *path), planned)
 
     def _part(self, name: str) -> list[Any]:
         part = self.trials.under(name)

@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from machinable.serialization import decode
 
-if TYPE_CHECKING:
-    from machinable.results.cache import CachedExecution
-
-__all__ = ["CALL", "MISSING", "UNKNOWN", "column", "has_call", "look", "look_in", "value_or"]
+__all__ = ["CALL", "MISSING", "UNKNOWN", "has_call", "is_mutable", "look", "look_in", "value_or"]
 
 UNKNOWN: Any = object()  # in a column: a value that is in the trial's own files
 MISSING: Any = object()  # where there is no value
 CALL: Any = object()  # on the way to a value there is the call of a config method
 
 
-def column(cached: CachedExecution, path: tuple[str, ...], default: Any) -> list[Any]:
-    """Return a value of all trials of a cached execution; see `Reader.column`."""
-    part, *keys = path
-    if not keys:
-        default = UNKNOWN
-
-    def last_row(value: Any, left: tuple[str, ...]) -> Any:
-        # With `record` and the column left, the event has no row; with the column, the row is None or lacks it.
-        return value if not left else default if len(left) == 1 else UNKNOWN
-
-    def state(value: Any, left: tuple[str, ...]) -> Any:
-        return UNKNOWN if left or value == "started" else value
-
-    def planned(value: Any, left: tuple[str, ...]) -> Any:
-        found = look(value, left)
-        return UNKNOWN if part == "config" and (found is CALL or has_call(found)) else value_or(found, default)
-
-    def tag(value: Any, left: tuple[str, ...]) -> Any:
-        return default if left else value_or(look_in(part, value, tuple(keys)), default)
-
-    if part == "records":
-        return cached.trials.find(("event", "record", *keys), last_row)
-    if part == "status":
-        return cached.trials.find(("event", "event"), state)
-    if part == "tags":
-        return cached.trials.find(("plan", part), tag)
-    return cached.trials.find(("plan", *path), planned)
+_MUTABLE = frozenset({dict, list, tuple})
 
 
 def value_or(found: Any, default: Any) -> Any:
@@ -98,3 +70,8 @@ def has_call(value: Any) -> bool:
     if kind is dict:
         return any(map(has_call, value.values()))
     return kind is list and any(map(has_call, value))
+
+
+def is_mutable(values: Sequence[Any]) -> bool:
+    """Return whether some of the values are mutable."""
+    return not _MUTABLE.isdisjoint(map(type, values))

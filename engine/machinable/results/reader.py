@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from machinable.errors import Damaged, NotStored, StorageError
-from machinable.results.lookup import CALL, MISSING, column, has_call, look, look_in, value_or
+from machinable.results.lookup import CALL, MISSING, has_call, is_mutable, look, look_in, value_or
 from machinable.serialization import as_plain, encode, loads, without_collections
 from machinable.storage import layout
 from machinable.storage.files import Files
@@ -135,7 +135,7 @@ class Reader:
 
     def _from_cache(self) -> cache.CachedExecution | None:
         if not self._has_tried_cache:
-            from machinable.results import cache
+            from machinable.results import cache  # 2 ms, and a trial that has just ended is read without it
 
             self._has_tried_cache = True
             self._fingerprint = cache.fingerprint(self.files, self.name)
@@ -343,9 +343,7 @@ class Reader:
             return None
         found = self._columns.get(path)
         if found is None:
-            from machinable.results.cache import is_mutable
-
-            found = column(cached, path, default)
+            found = cached.column(path, default)
             if not is_mutable(found):
                 self._columns[path] = found
         return found
