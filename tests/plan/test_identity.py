@@ -27,7 +27,7 @@ def identity(directory: Path, *call: Any, **more: Any) -> str:
 
 
 def test_an_identity_is_pinned(directory: Path) -> None:
-    """If this changes, nobody's stored results are found again."""
+    """If this changes, no stored result is found again."""
     plan = Task("a").plan(directory, "OY1p1o")
     assert (plan.uses[0].definition.content, plan[0].identity) == (
         "74d5d038df5e8a9a94a6c7feff1638b1",

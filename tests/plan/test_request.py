@@ -73,7 +73,7 @@ def test_a_task_that_an_older_version_stored_can_be_read() -> None:
         (f"{__name__}:<lambda>", MissingMember, "there is no '<lambda>' in the module"),
     ],
 )
-def test_code_that_is_gone_is_told(name: str, kind: type[Exception], words: str) -> None:
+def test_code_that_is_gone_is_reported(name: str, kind: type[Exception], words: str) -> None:
     data = ml.Task("a").request.as_data()
     data["components"][0]["component"] = name
     with pytest.raises(kind) as caught:

@@ -231,7 +231,7 @@ def test_equal_names_in_two_modules_are_two_requirements(tmp_path: Path) -> None
 
 
 def test_the_identity_of_a_requirement_is_pinned(directory: Path) -> None:
-    """If this changes, nobody's stored results are found again."""
+    """If this changes, no stored result is found again."""
     found = plan(directory, "train")
     assert [spec.identity for spec in found] == [
         "43ecd3c8c5b988df7e9cf19f66beb319",
@@ -268,7 +268,7 @@ def test_what_is_required_changes_no_other_seed_or_uid(directory: Path) -> None:
     assert facts == {(spec.component, spec.seed, spec.uid) for spec in alone if not spec.is_requirement}
 
 
-# how it is told
+# messages
 
 
 def test_a_plan_shows_who_requires_what(directory: Path) -> None:
@@ -364,7 +364,7 @@ def test_a_chain_of_five_thousand_works(tmp_path: Path) -> None:
     assert len(message) < 200
 
 
-def test_errors_of_requirements_are_told_with_all_others_and_their_places(tmp_path: Path) -> None:
+def test_errors_of_requirements_are_reported_with_all_others_and_their_places(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text(
         "components:\n"
         "  - data: {size: 1, ~small: {size: 0}}\n"
@@ -467,7 +467,7 @@ def test_what_is_no_requirement_is_refused_when_it_is_said(
     assert caught.value.path == path
 
 
-def test_unknown_names_in_a_task_are_told_with_near_ones(directory: Path) -> None:
+def test_unknown_names_in_a_task_are_reported_with_near_ones(directory: Path) -> None:
     assert (
         str(refused(directory, "fold", requires={"d": "dta"}))
         == """\

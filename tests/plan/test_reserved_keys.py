@@ -1,4 +1,4 @@
-"""What reserved keys say about running a component; what they cannot say is told with its place."""
+"""What reserved keys say about running a component; what they cannot say is reported with its place."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def test_what_it_cannot_say_is_refused_with_its_place(tmp_path: Path, said: str,
     (tmp_path / "machinable.yaml").write_text(f"components:\n  - a:\n      size: 1\n      {said}\n")
     with pytest.raises(MachinableError) as refused:
         Task("a").plan(tmp_path)
-    told = str(refused.value)
+    text = str(refused.value)
     assert (
-        str(tmp_path / "machinable.yaml") + ":4:7: " in told or "machinable.yaml:4:7: " in told,
-        message in told,
-    ) == (True, True), told
+        str(tmp_path / "machinable.yaml") + ":4:7: " in text or "machinable.yaml:4:7: " in text,
+        message in text,
+    ) == (True, True), text
 
 
 def test_any_name_that_stays_in_the_folder_can_be_promised(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_any_name_that_stays_in_the_folder_can_be_promised(tmp_path: Path) -> No
     assert Task("a").plan(tmp_path)[0].definition.results == ("w.npz", "model/", "deep/model.ckpt")
 
 
-def test_a_promise_said_in_a_task_is_told_with_its_component(tmp_path: Path) -> None:
+def test_a_promise_said_in_a_task_is_reported_with_its_component(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text("components:\n  - a: {size: 1}\n")
     with pytest.raises(MachinableError, match=r"machinable.yaml:2:5: .* cannot be the name of a promised artifact"):
         Task(("a", {"_results_": ["../x.json"]})).plan(tmp_path)

@@ -159,7 +159,7 @@ def test_user_flags_come_first_and_ours_win(directory: Path) -> None:
     assert spec.flags["SEED"] == spec.seed != 2
 
 
-def test_errors_of_all_components_are_told_together(directory: Path) -> None:
+def test_errors_of_all_components_are_reported_together(directory: Path) -> None:
     with pytest.raises(ValueError, match="no component named 'b'") as caught:
         ml.Task().component("b").component("a", "~w").plan(directory)
     assert "no version named '~w'" in str(caught.value)
