@@ -104,7 +104,7 @@ def test_the_first_failure_can_stop_what_has_not_begun(here: Path) -> None:
         ("good", {"storage": 3}, TypeError, "not a storage: 3"),
         ("good", {"on_failure": "ignore"}, ValueError, "raise or continue or stop"),
         ("good", {"on_failur": "stop"}, TypeError, "Did you mean 'on_failure'?"),
-        ("good", {"retries": -1}, ValueError, "not below zero"),
+        ("good", {"retries": -1}, ValueError, "cannot be negative"),
         ("good", {"retries": True}, TypeError, "a whole number"),
         ("good", {"timeout": 0}, ValueError, "timeout is 0 seconds"),
         ("good", {"listeners": print}, TypeError, "not a list of listeners"),

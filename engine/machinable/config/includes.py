@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from machinable.config.nodes import Mark, ProjectScope, Source, Tree
-from machinable.config.reader import read, read_json
 from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors
 
 __all__ = ["ProjectFiles", "ProjectReader"]
@@ -96,6 +95,8 @@ class ProjectReader:
                 reason = "it is not a valid file name"
             message = f"the {kind} {shown!r} cannot be read: {reason}"
             raise MalformedText(message, at=wanted_at, given=shown, todo=todo) from None
+        from machinable.config.reader import read, read_json  # 15 ms with yaml, and tasks of classes need none
+
         self._open.append(path)
         try:
             read_text = read_json if path.endswith(".json") else read

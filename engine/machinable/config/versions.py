@@ -12,7 +12,6 @@ from msgspec import Struct
 from machinable.config.declaration import EMPTY, Block, Body, lay_block, open_block, parse_body
 from machinable.config.inheritance import ancestry
 from machinable.config.nodes import MAX_DEPTH, TYPED, MappingNode, Source, described, without_hidden_values
-from machinable.config.reader import read
 from machinable.config.registry import Entry
 from machinable.errors import MachinableError, MalformedText, SeveralErrors, UnknownName, WrongType
 from machinable.serialization import as_plain, is_hidden
@@ -191,6 +190,8 @@ def _text_step(workspace: Workspace, entry: Entry, element: str, spaced: bool) -
             )
         tree = workspace.library.read_alone(path, workspace.main.scope, kind="version file", todo=todo)
     else:
+        from machinable.config.reader import read  # 15 ms with yaml, and tasks of classes need none
+
         label = "here"
         try:
             tree = read(Source(TYPED, element))

@@ -14,7 +14,6 @@ from msgspec import Struct
 from machinable import ids
 from machinable.config.interpolation import Resolver
 from machinable.config.nodes import MappingNode, Source
-from machinable.config.reader import read
 from machinable.errors import (
     InvalidType,
     InvalidValue,
@@ -163,6 +162,8 @@ def preferences(environment: Mapping[str, str], home: str = "~") -> dict[str, An
             text = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    from machinable.config.reader import read  # 15 ms with yaml, and few users have settings
+
     tree = read(Source("~/.machinable/settings.yaml", text), environment=environment)
     if tree is None:
         return {}
