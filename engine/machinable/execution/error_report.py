@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from machinable.display.failures import Failed, kind_lines, kinds_of
 from machinable.display.progress import is_memory
+from machinable.display.summary import rows_of
 from machinable.display.tables import MAX_TRACEBACK, shortened
 from machinable.errors import TrialsFailed
 from machinable.execution.environment import command_line
+from machinable.execution.ledger import Ledger
 from machinable.plan.table import flatten
+from machinable.results.execution import Execution
 from machinable.serialization import dumps
-
-if TYPE_CHECKING:
-    from machinable.execution.ledger import Ledger
-    from machinable.results.execution import Execution
 
 __all__ = ["ComponentError", "trials_failed"]
 
@@ -34,9 +34,6 @@ class ComponentError(Exception):
 
 def trials_failed(ledger: Ledger, execution: Execution) -> TrialsFailed:
     """Return the error for an execution with failures; its cause is the first component's error."""
-    from machinable.display.failures import Failed, kind_lines, kinds_of  # most executions do not fail
-    from machinable.display.summary import rows_of
-
     total, failed, blocked = ledger.planned, ledger.counts["failed"], ledger.counts["blocked"]
     rows = rows_of(execution.trials) if total <= MAX_COMPARED else []
     by_uid = {row["uid"]: row for row in rows}
