@@ -20,6 +20,7 @@ SUBJECTS = {
     "storage/test_gcs.py",
     "test_documentation.py",
     "test_floor_plan.py",
+    "test_package.py",
     "test_tree.py",
     "test_words.py",
 }

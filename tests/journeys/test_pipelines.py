@@ -133,7 +133,7 @@ def test_without_a_storage_it_runs_all_the_same(here: Path) -> None:
 def test_a_change_of_the_data_reaches_what_read_it_and_nothing_else(here: Path, tmp_path: Path) -> None:
     run("report", tmp_path / "s")
     edit(here, "nums", NUMS.replace('"numbers"', '"other words"'))
-    with pytest.warns(UserWarning, match="nums is reused from OY1p1o/"):
+    with pytest.warns(UserWarning, match="reusing nums from OY1p1o/"):
         assert states(run("report", tmp_path / "s"))[0] == ("nums", "reused")
     changed = run("report", tmp_path / "s", rerun="nums")  # no trial read about.txt
     assert states(changed)[:3] == [("nums", "finished"), ("split", "reused"), ("model", "reused")]

@@ -461,7 +461,9 @@ def test_a_private_cluster_is_separate_from_running_ones(ray_cluster: None, monk
     registry.make("ray:local").hosts({})  # this process has
 
     monkeypatch.setattr("ray._private.worker._global_node", None)
-    with pytest.raises(Refused, match=r"is connected to the Ray cluster at .*, and the engine asks for one of its own"):
+    with pytest.raises(
+        Refused, match=r"is connected to the Ray cluster at .*, but the engine starts a private cluster"
+    ):
         registry.make("ray:local").hosts({})
 
 

@@ -22,7 +22,7 @@ class LocalEngine(Engine):
     runs_on_submit = True
 
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
-        """The outcome is there when this returns."""
+        """Run the trial now; the future is done when this returns."""
         future: Future[Outcome] = Future()
         try:
             future.set_result(work(spec))
@@ -41,7 +41,7 @@ class DryEngine(Engine):
     is_dry = True
 
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
-        """The trial is pending for good."""
+        """Return an outcome that leaves the trial pending."""
         future: Future[Outcome] = Future()
         future.set_result(Outcome(spec.uid, "pending", 0, 0.0))
         return future

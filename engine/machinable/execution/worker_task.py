@@ -142,7 +142,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
             atexit.register(mark_worker(_opened(self.url), self.folder))
 
     def is_reached(self) -> bool:
-        """Return whether this process reaches the storage, and not another one at the same place of its own host."""
+        """Return whether this process reaches the storage, and not another one at the same place on another host."""
         if self.reach == "host":
             with suppress(Exception):
                 execution = _opened(self.url, create=False).read(layout.join(self.folder, layout.EXECUTION))

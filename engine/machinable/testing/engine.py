@@ -52,7 +52,7 @@ _PLAIN: dict[str, Any] = {
 
 
 def trial(number: int = 0, **config: Any) -> TrialSpec:
-    """A trial that is not part of any plan."""
+    """Return a trial that is not part of any plan."""
     return TrialSpec(
         index=number,
         uid=f"{number:012d}",
@@ -66,18 +66,18 @@ def trial(number: int = 0, **config: Any) -> TrialSpec:
 
 
 def answer(spec: TrialSpec) -> Outcome:
-    """Gives back what it was given."""
+    """Return what it was given."""
     facts = {"number": spec.index, "config": spec.config, "version": spec.version, "module": spec.target.module}
     return Outcome(spec.uid, "finished", spec.attempt, 0.25, record={"loss": 0.5}, result=facts)
 
 
 def much(spec: TrialSpec) -> Outcome:
-    """Gives back more than fits into a pipe."""
+    """Return more than fits into a pipe."""
     return Outcome(spec.uid, "finished", 1, 0.0, result="x" * 5_000_000)
 
 
 def failed(spec: TrialSpec) -> Outcome:
-    """A trial that failed, as data."""
+    """Return an outcome that failed."""
     return Outcome(spec.uid, "failed", 1, 0.5, error={"type": "E", "message": "m\nm", "traceback": "t" * 1_000_000})
 
 
@@ -90,7 +90,7 @@ class Awkward(Exception):
 
 
 def raises(spec: TrialSpec) -> Outcome:
-    """Does not even give an outcome."""
+    """Raise in place of returning an outcome."""
     raise Awkward(1, two=2)
 
 
@@ -144,7 +144,7 @@ class EngineConformance:
 
     @pytest.fixture
     def engine(self) -> Iterator[Engine]:
-        """The engine to be tested."""
+        """Return the engine to test."""
         raise NotImplementedError("give the class a fixture named `engine`")
 
     def test_it_says_what_it_is(self, engine: Engine) -> None:
@@ -279,7 +279,7 @@ def _skip_unless(can: bool, reason: str) -> None:
 
 @contextmanager
 def _begun(engine: Engine) -> Iterator[Future[Outcome]]:
-    """A trial that has begun, and takes until the end of the block."""
+    """Run a trial that lasts until the end of the block."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(RESULT_TIMEOUT)
         future = engine.submit(waits, trial(port=server.getsockname()[1]))

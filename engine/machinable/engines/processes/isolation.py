@@ -48,8 +48,10 @@ _PRINTING: dict[str, Any] = {
 
 
 class SavedProcessState:
-    """What a process has one of, and trials change: the environment, working directory, import path, warnings, loggers,
-    signal handlers and timers, limits of the system, and settings of Python and numpy.
+    """The state of a process that trials can change.
+
+    That is the environment, working directory, import path, warnings, loggers, signal handlers and timers, limits of
+    the system, and settings of Python and numpy.
 
     `SavedProcessState.current` is what a worker goes back to after each trial.
     """
@@ -119,7 +121,7 @@ class _Limits:
 
 
 def _limits(number: int) -> tuple[int, int] | None:
-    """The soft and the hard limit of that number."""
+    """Return the soft and the hard limit of that resource."""
     with suppress(ValueError, OSError):  # this system has no such limit
         return resource.getrlimit(number)
     return None
@@ -181,7 +183,7 @@ class _Settings:
 
 
 def _raw_environment() -> dict[Any, Any]:
-    """The environment as bytes, which are compared without decoding them."""
+    """Return the environment as bytes, which are compared without decoding them."""
     return dict(vars(os.environ)["_data"])
 
 
@@ -192,7 +194,7 @@ def _directory() -> str | None:
 
 
 def _loggers() -> dict[str, Any] | None:
-    """The state of all loggers; None while `logging` is not imported."""
+    """Return the state of all loggers; None while `logging` is not imported."""
     logging = sys.modules.get("logging")
     if logging is None:
         return None

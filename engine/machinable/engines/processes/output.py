@@ -75,7 +75,7 @@ def output_to(files: Files, path: str) -> Iterator[None]:
 
 
 def _opened(path: str) -> int | None:
-    """A file that grows, or None if the disk has no room for it."""
+    """Open a file that grows; return None if the disk has no room for it."""
     try:
         make_directory(os.path.dirname(path))
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)

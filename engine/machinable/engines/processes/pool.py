@@ -427,7 +427,7 @@ class _Worker:
                 return None
         body = read_message(self._replies)
         if body is None or not body.startswith((_OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED)):
-            return None  # something else has written into the pipe: messages cannot be told apart any more
+            return None  # something else has written into the pipe: messages can no longer be separated
         return body
 
     def _has_exited(self) -> bool:

@@ -72,7 +72,7 @@ def _is_loaded() -> bool:
 
 
 def _pools() -> list[Any]:
-    """The thread pools of this process."""
+    """Return the thread pools of this process."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
@@ -95,7 +95,9 @@ def idle_notice(slots: int, threads: int, there: int) -> str | None:
     """Return advice if an execution leaves cores idle; None if it does not.
 
     Args:
-        slots: how many trials run at a time. threads: with how many each computes. there: cores.
+        slots: How many trials run at a time.
+        threads: With how many threads each of them computes.
+        there: How many cores there are.
     """
     busy = slots * threads
     if busy >= there:

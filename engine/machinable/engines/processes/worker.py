@@ -54,10 +54,11 @@ def write_message(file: int, body: bytes) -> None:
 
 
 def main(parent: int, grace: float = GRACE) -> None:
-    """Run trials until the parent closes the pipe; does not return.
+    """Run trials until the parent closes the pipe; do not return.
 
     Args:
-        parent: the process id of the parent. grace: seconds to end in order when the parent is gone.
+        parent: Process id of the parent.
+        grace: Seconds to end in order after the parent is gone.
     """
     commands = os.fdopen(os.dup(0), "rb")
     replies = os.dup(1)

@@ -27,7 +27,7 @@ Kind: TypeAlias = Literal["outcome", "error", "interrupted", "lost", "progress",
 
 
 class Setup(NamedTuple):
-    """How the executing process imports and finds its files, as far as that works on other hosts.
+    """How the executing process imports and finds its files, where that works on other hosts.
 
     Attributes:
         project: The absolute path of the project.

@@ -294,7 +294,7 @@ class RayEngine(Engine):
         current = ray.get_runtime_context().gcs_address
         if self.address == "local" and not _is_of_this_process(ray):
             raise Refused(
-                f"this process is connected to the Ray cluster at {current}, and the engine asks for one of its own",
+                f"this process is connected to the Ray cluster at {current}, but the engine starts a private cluster",
                 given=self.address,
                 todo="Call ray.shutdown() before, or use engine='ray' for the one that is there.",
             )
