@@ -92,7 +92,10 @@ def test_the_folder_has_only_what_the_trials_need(run: Run, stored: Path) -> Non
     ran = run("export", "OY1p1o", "--storage", "out")
 
     assert (ran.code, ran.err) == (0, "hidden values are not stored, so the folder lacks them: _token\n")
-    assert ran.out == "wrote export-OY1p1o: 2 trials, 6 files of code\nnext: cd export-OY1p1o && python run.py\n"
+    assert ran.out == (
+        "wrote export-OY1p1o: 2 trials, 6 files of code\n"
+        "next: cd export-OY1p1o && python -m pip install -r requirements.txt && python run.py\n"
+    )
     folder = stored / "export-OY1p1o"
     code = sorted(str(path.relative_to(folder / "code")) for path in (folder / "code").rglob("*.py"))
     assert code == [

@@ -36,7 +36,7 @@ def test_no_storage_at_all_says_how_to_name_one(run: Run) -> None:
         ran = run(*words)
         assert (ran.code, ran.out) == (2, "")
         assert ran.err == (
-            "no storage is named\n  Name one: --storage DIRECTORY, MACHINABLE_STORAGE=DIRECTORY, "
+            "no storage is given\n  Name one: --storage DIRECTORY, MACHINABLE_STORAGE=DIRECTORY, "
             "or `execution: {storage: DIRECTORY}` in machinable.yaml.\n"
         )
 

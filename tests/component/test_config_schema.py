@@ -198,6 +198,16 @@ def test_calls_have_no_value_yet_and_pass() -> None:
     assert errors_of({"size": "base(2)", "rate": []}) == [(WrongType, "rate is [], but it must be a float")]
 
 
+def test_an_annotation_that_is_not_defined_is_named() -> None:
+    class Odd(Component):
+        @dataclass
+        class Config:
+            a: Undefined = 1  # noqa: F821
+
+    with pytest.raises(InvalidType, match=r"has an annotation that cannot be used: name 'Undefined' is not defined\n"):
+        typed({"a": 1}, Odd)
+
+
 def test_a_config_class_must_be_one_of_the_two_kinds() -> None:
     class Odd(Component):
         class Config:

@@ -227,7 +227,7 @@ def test_tune_refuses_and_says_what_to_do_instead(arguments: dict[str, Any]) -> 
     with pytest.raises(Refused) as caught:
         ml.Task("a").tune(**arguments)
     assert str(caught.value) == (
-        "Task.tune: searches by Ray Tune were removed, and searches on every engine are not there yet\n"
+        "Task.tune is not available: searches by Ray Tune were removed, and nothing replaces them yet\n"
         "  List what to try as versions: .component(name, [{'lr': 0.1}, {'lr': 0.01}])."
     )
 

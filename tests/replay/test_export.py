@@ -256,7 +256,7 @@ def test_what_writes_yaml_needs_pyyaml(project: Path, tmp_path: Path) -> None:
     out = exported(str(tmp_path / "stored"), tmp_path)
 
     names = [line.partition("==")[0] for line in (out / "requirements.txt").read_text().splitlines()]
-    assert names == ["msgspec", "pyyaml"]
+    assert names == ["msgspec", "threadpoolctl", "pyyaml"]
     assert run_alone(out, packages=("msgspec", "yaml")).returncode == 0
     assert_same(execution.trials[0], tmp_path / "stored", out)
 

@@ -132,7 +132,7 @@ def export_command(
     for note in found.notes:
         message(note)
     print(f"wrote {target}: {counted(len(found.trials), 'trial')}, {counted(len(found.modules), 'file')} of code")
-    print(f"next: {command_line(['cd', target])} && python run.py")
+    print(f"next: {command_line(['cd', target])} && python -m pip install -r requirements.txt && python run.py")
 
 
 # --- restore

@@ -36,7 +36,7 @@ def open_storage(given: str | None) -> Storage:
     chosen = storage_choice(None, os.environ, section, user)
     if chosen.url is None:
         raise InvalidValue(
-            "no storage is named",
+            "no storage is given",
             details=["MACHINABLE_MODE is DEV, which stores nothing"] if chosen.source == "environment" else [],
             todo="Name one: --storage DIRECTORY, MACHINABLE_STORAGE=DIRECTORY, "
             "or `execution: {storage: DIRECTORY}` in machinable.yaml.",

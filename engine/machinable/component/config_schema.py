@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import operator
 import os
 import re
 import types
@@ -17,6 +18,7 @@ from typing import Any
 
 import pydantic
 import pydantic.dataclasses
+import pydantic.errors
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, to_jsonable_python
 
@@ -139,9 +141,24 @@ class _Check:
             for location, errors in found.items():
                 if not any(other != location and other[: len(location)] == location for other in found):
                     self._note(kind, value, keys, location, errors)
+        except pydantic.errors.PydanticUserError as error:
+            raise self._unusable(kind, error) from None
         except Exception as error:  # __post_init__ may raise anything
             self._refused(keys, error)
         return value
+
+    def _unusable(self, kind: Any, error: pydantic.errors.PydanticUserError) -> InvalidType:
+        """Return the error of a schema that pydantic cannot use, mostly because an annotation is not defined."""
+        reason = error.message.partition("\n")[0]
+        try:
+            typing.get_type_hints(kind, include_extras=True)
+        except NameError as undefined:
+            reason = str(undefined)
+        return InvalidType(
+            f"{self.label} has an annotation that cannot be used: {reason}",
+            given=self.label,
+            todo="Import or define the type in the module of the component.",
+        )
 
     def partly(self, kind: Any, value: Any, keys: Keys) -> Any:
         """Validate each part for itself, where the values of calls are not known yet."""
@@ -254,7 +271,8 @@ def _declared(schema: Any) -> dict[str, Any]:
     declared = {}
     for name, field in _fields(schema).items():
         kind: Any = field.annotation
-        declared[name] = typing.Annotated[(kind, *field.metadata)] if field.metadata else kind
+        constrained = (kind, *field.metadata)
+        declared[name] = operator.getitem(typing.Annotated, constrained) if field.metadata else kind
         if field.alias is not None:
             declared[field.alias] = declared[name]
     return declared

@@ -112,7 +112,8 @@ def stored_execution(url: str, name: Any, seed: Any) -> Execution:
         raise InvalidValue(
             f"cannot resume {name} without its storage",
             given=name,
-            todo="Name the storage: execute(resume=…, storage=DIRECTORY).",
+            todo=f"Name the storage: execute(resume={name!r}, storage=DIRECTORY), "
+            f"or machinable resume {name} --storage DIRECTORY.",
         )
     if seed is not None and ids.seed_of(seed) != ids.decode(identifier):
         raise InvalidValue(f"{name} has another seed than {seed!r}", given=seed, todo="Leave out the seed.")

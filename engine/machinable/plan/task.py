@@ -153,7 +153,7 @@ class Task:
             Refused: Always.
         """
         raise Refused(
-            "Task.tune: searches by Ray Tune were removed, and searches on every engine are not there yet",
+            "Task.tune is not available: searches by Ray Tune were removed, and nothing replaces them yet",
             todo="List what to try as versions: .component(name, [{'lr': 0.1}, {'lr': 0.01}]).",
         )
 

@@ -164,10 +164,10 @@ def _modules(facts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _own_requirements(trials: Iterable[Trial]) -> list[str]:
-    """Return what this package needs to run the trials: PyYAML only where they write YAML."""
+    """Return what this package needs to run the trials as before: PyYAML only where they write YAML."""
     from importlib.metadata import version
 
-    names = ["msgspec"]
+    names = ["msgspec", "threadpoolctl"]
     if any(name.lower().removesuffix(".gz").endswith((".yaml", ".yml")) for trial in trials for name in _files(trial)):
         names.append("pyyaml")
     return [f"{name}=={version(name)}" for name in names]
