@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from msgspec import Struct, structs
+from typing import Any, NamedTuple
 
 from machinable.errors import InvalidType, InvalidValue, UnknownName
 from machinable.units import parse_size
@@ -29,7 +27,7 @@ _VARIABLES = {
 _MODES = ("DEV", "DEFAULT", "DEBUG")
 
 
-class Choice(Struct, frozen=True):
+class Choice(NamedTuple):
     """A value and its source: "call", "environment", "project", "user" or "default"."""
 
     value: Any
@@ -66,7 +64,7 @@ def choose(
     return Choice(default, "default")
 
 
-class CodeBackup(Struct, frozen=True):
+class CodeBackup(NamedTuple):
     """Options of the code backup.
 
     Attributes:
@@ -80,7 +78,7 @@ class CodeBackup(Struct, frozen=True):
     scan: bool = True
 
 
-class StorageChoice(Struct, frozen=True):
+class StorageChoice(NamedTuple):
     """The storage of an execution.
 
     Attributes:
@@ -143,9 +141,9 @@ def _code_backup(given: Any) -> CodeBackup | None:
             todo="Options are a mapping with `limit`, `ignore` and `scan`.",
         )
     for key in given:
-        if key not in CodeBackup.__struct_fields__:
-            raise UnknownName("option of code_backup", key, CodeBackup.__struct_fields__)
-    options = structs.asdict(CodeBackup()) | {key: value for key, value in given.items() if value is not None}
+        if key not in CodeBackup._fields:
+            raise UnknownName("option of code_backup", key, CodeBackup._fields)
+    options = CodeBackup()._asdict() | {key: value for key, value in given.items() if value is not None}
     limit, ignore, scan = options["limit"], options["ignore"], options["scan"]
     size = parse_size(limit) if isinstance(limit, str) else limit
     if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 < size < float("inf"):

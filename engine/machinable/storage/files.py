@@ -10,9 +10,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Literal, TypeAlias
-
-from msgspec import Struct
+from typing import IO, Literal, NamedTuple, TypeAlias
 
 from machinable.errors import BadName, StorageError, StorageUnavailable
 from machinable.storage.temporary import Temporary
@@ -24,14 +22,14 @@ Reach: TypeAlias = Literal["process", "host", "anywhere"]
 _RELATIVE = frozenset({"", ".", ".."})
 
 
-class Entry(Struct, frozen=True, order=True):
+class Entry(NamedTuple):
     """A name in a directory."""
 
     name: str
     is_directory: bool
 
 
-class FileInfo(Struct, frozen=True):
+class FileInfo(NamedTuple):
     """A file in a storage.
 
     Attributes:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import NamedTuple
 from zlib import crc32
-
-from msgspec import Struct
 
 from machinable.serialization import Plain, dumps
 from machinable.storage.process_info import is_gone, this_process
@@ -28,7 +27,7 @@ _MARKER = ".machinable-running-"
 ABANDONED_AFTER = 3600.0  # seconds without a change after which a file of another host counts as abandoned
 
 
-class Temporary(Struct, frozen=True, order=True):
+class Temporary(NamedTuple):
     """A temporary file or directory, or the mark of a process.
 
     Attributes:
