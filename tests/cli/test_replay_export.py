@@ -201,7 +201,7 @@ def test_a_failure_is_stored_and_exits_with_1(run: Run, stored: Path) -> None:
     ran = repeat(stored / "export-8gWVkz")
 
     assert ran.returncode == 1
-    assert ran.stderr.endswith("ValueError: no good\n")
+    assert "\nValueError: no good\n" in ran.stderr
     (trial,) = (stored / "export-8gWVkz" / "results" / "8gWVkz" / "trials").iterdir()
     failed = outcome(trial)
     assert (failed["state"], failed["error"]["type"], failed["error"]["message"]) == ("failed", "ValueError", "no good")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from machinable.errors import NotStored, Refused
 from machinable.replay.export import export
 from machinable.results.storage import Storage
 from machinable.results.trial import Trial
+from machinable.results.verify import verify
 from tests.replay.alone import run_alone
 
 TIMES = ("_timestamp", "_seconds_taken", "_total_seconds_taken")
@@ -163,7 +165,47 @@ def test_all_trials_give_the_same_bytes(project: Path, tmp_path: Path) -> None:
     assert len(execution) == 5 and execution.trials[0].component == "data"
     for trial in execution:
         assert_same(trial, tmp_path / "stored", out)
-    assert ran.stderr.splitlines() == [f"{trial.component} {trial.uid}" for trial in execution]
+
+
+def test_a_run_shows_progress_results_and_where_they_are(project: Path, tmp_path: Path) -> None:
+    execution = ml.execute(task({"base": 2}), str(tmp_path / "stored"), "OY1p1o", project=project)
+    out = exported(str(tmp_path / "stored"), tmp_path)
+
+    shown = re.sub(r"[\d.]+ m?s\b", "TIME", run_alone(out).stderr).splitlines()
+
+    data, first, second = execution
+    row, other = (f"loss={trial.last_row['loss']:.6g} data={trial.last_row['data']:.6g}" for trial in (first, second))
+    assert shown == [
+        f"OY1p1o: 3 trials, stored in {out}/results",
+        f"1/3 finished data {data.uid} TIME total=4",
+        f"2/3 finished net {first.uid} TIME {row}",
+        f'  result: {{"seed": {first.seed}, "rate": 1.0}}',
+        f"3/3 finished net {second.uid} TIME {other}",
+        f'  result: {{"seed": {second.seed}, "rate": 1.0}}',
+        "OY1p1o: finished after TIME; 3 finished",
+        f'To read the results in Python, in {out}: machinable.Storage("results")["OY1p1o"]',
+    ]
+
+
+def test_the_results_are_a_storage(project: Path, tmp_path: Path) -> None:
+    given = task({"fails": True}, {"base": 2})
+    execution = ml.execute(given, str(tmp_path / "stored"), "OY1p1o", project=project, on_failure="continue")
+    out = exported(str(tmp_path / "stored"), tmp_path)
+    run_alone(out)
+    run_alone(out, execution.trials[2].uid)
+
+    with Storage(str(out / "results")) as storage:
+        again = storage["OY1p1o"]
+        assert again.has_ended
+        assert (again.id, again.seed, again.data["task"]) == (execution.id, execution.seed, execution.data["task"])
+        for found, stored in zip(again, execution, strict=True):
+            assert (found.uid, found.status) == (stored.uid, stored.status)
+            assert (found.config, found.result, found.planned("requires")) == (
+                stored.config,
+                stored.result,
+                stored.planned("requires"),
+            )
+        assert verify(storage.files)[1] == []
 
 
 def test_a_requirement_that_was_reused_is_computed_again(project: Path, tmp_path: Path) -> None:
@@ -192,7 +234,7 @@ def test_a_failure_ends_with_1_and_the_others_run(project: Path, tmp_path: Path)
     ran = run_alone(out := exported(str(tmp_path / "stored"), tmp_path))
 
     assert ran.returncode == 1
-    assert ran.stderr.count("ValueError: no good\n") == 2
+    assert ran.stderr.count("\nValueError: no good\n") == 2
     assert [trial.status for trial in execution] == ["finished", "failed", "finished", "failed", "finished"]
     for trial in execution:
         assert_same(trial, tmp_path / "stored", out)

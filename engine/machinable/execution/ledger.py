@@ -24,7 +24,6 @@ from machinable.events import (
     name_of,
 )
 from machinable.execution.environment import now
-from machinable.plan.plan import Plan
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.results.execution import trial_that_ended
 from machinable.serialization import Plain
@@ -42,7 +41,8 @@ class Ledger:
     """The ledger of one execution, with its counts and its audience.
 
     Args:
-        plan: The trials.
+        planned: The number of trials.
+        seed: The seed of the execution.
         files: The storage.
         folder: The directory of the execution in it.
         listeners: Receive each event.
@@ -56,17 +56,18 @@ class Ledger:
 
     def __init__(
         self,
-        plan: Plan,
+        planned: int,
+        seed: int,
         files: Files,
         folder: str,
         listeners: Sequence[Listener] = (),
         callbacks: Sequence[Callable[[Any], Any]] = (),
     ) -> None:
-        self.planned = len(plan)
+        self.planned = planned
         self.folder = folder
         self.counts: Counter[str] = Counter()
         self.failures: list[Failure] = []
-        self._seed = plan.seed
+        self._seed = seed
         self._files = files
         self._listeners = listeners
         self._callbacks = callbacks

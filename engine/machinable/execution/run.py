@@ -253,7 +253,7 @@ def _begun(checked: Checked, files: Files, locks: Locks, folder: str, lease: Lea
         plan=plan,
         files=files,
         folder=folder,
-        ledger=Ledger(plan, files, folder, options.listeners, checked.callbacks),
+        ledger=Ledger(len(plan), plan.seed, files, folder, options.listeners, checked.callbacks),
         policy=options.policy,
         reuse=checked.reuse,
         shared=SharedResults(files, checked.reuse, _sources(checked), locks, folder) if checked.shares else None,

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import machinable.errors
 from machinable.errors import ArtifactExists, Refused, StorageUnavailable
 from machinable.plan.table import flatten
-from machinable.replay.rerun import request_about, submit
+from machinable.replay.rerun import PACKAGE, request_about, submit, with_required
 from machinable.replay.restore_code import CodeVersion, code_versions, refuse_unreachable, restore
 from machinable.replay.source_files import SourceFiles, find_source_files
 from machinable.results.execution import Execution
@@ -24,15 +23,14 @@ from machinable.storage.temporary import temporary_beside
 
 __all__ = ["Exported", "export"]
 
-PACKAGE = os.path.dirname(os.path.abspath(machinable.errors.__file__))
 OWN = ("index", "uid", "seed", "flags", "tags", "requires")  # of a reused trial, not of the one it was taken from
 LEFT_OUT = ("__main__.py", "__pycache__", "cli", "testing")  # of the package: no trial needs it
 
 RUN = '''\
 """Repeat the trials of {execution}, in their order: python run.py [UID…]
 
-config.json describes the trials, code/ has their code. Results go to
-results/{execution}/trials/<uid>/: rows to records/, files to artifacts/, state and result to status.json. {python}
+config.json describes the trials, and code/ contains their code. Results are written to the storage results/: in
+{execution}/trials/<uid>/, rows to records/, files to artifacts/, state and result to status.json. {python}
 
 Install first what the trials import: python -m pip install -r requirements.txt
 """
@@ -101,8 +99,9 @@ def export(
     target = os.path.abspath(os.path.expanduser(to))
     if os.path.lexists(target):
         raise ArtifactExists(f"{to} exists already", given=to, todo="Name a folder that does not exist: --to DIR.")
-    wanted = execution.trials if uids is None else [execution[uid] for uid in uids]
-    trials = _with_required(execution, wanted)
+    wanted = [trial.uid for trial in execution] if uids is None else uids
+    chosen = with_required(wanted, lambda uid: [one["uid"] for one in execution[uid].planned("requires").values()])
+    trials = [trial for trial in execution if trial.uid in chosen]
     refuse_unreachable(execution)
     code, *others = [CodeVersion(None, trials)] if project is not None else code_versions(execution, trials)
     if others:
@@ -127,18 +126,6 @@ def export(
         requirements = list(dict.fromkeys(requirements))
         _write(target, source, execution, facts, found, requirements)
     return Exported(target, names, found.files, requirements, [*notes, *_notes(facts, described, found)])
-
-
-def _with_required(execution: Execution, wanted: Sequence[Trial]) -> list[Trial]:
-    """Return the trials, and those that they require, in the order of the plan."""
-    waiting = [trial.uid for trial in wanted]
-    chosen: set[str] = set()
-    while waiting:
-        trial = execution[waiting.pop()]
-        if trial.uid not in chosen:
-            chosen.add(trial.uid)
-            waiting += [required["uid"] for required in trial.planned("requires").values()]
-    return [trial for trial in execution.trials if trial.uid in chosen]
 
 
 def _facts(trial: Trial, code: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,14 +214,10 @@ def _write(
 ) -> None:
     """Write the folder under a temporary name, and rename it when it is complete."""
     temporary = temporary_beside(target)
-    data = execution.data
-    config = {
-        "execution": str(execution),
-        "seed": execution.seed,
-        "python": data.get("python"),
-        "function": data.get("function"),
-        "trials": facts,
-    }
+    data = {**execution.data, "code": {**(execution.data.get("code") or {}), "backup": None}}
+    for local in ("host", "packages"):  # of the host that it ran on, not for those who get the folder
+        data.pop(local, None)
+    config = {"folder": str(execution), "execution": data, "trials": facts}
     python = f"They ran with Python {data['python']}." if data.get("python") else ""
     texts = {
         "config.json": json.dumps(encode(config), indent=1) + "\n",

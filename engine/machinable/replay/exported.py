@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import platform
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from inspect import unwrap
 from typing import Any
 
 from msgspec.structs import replace
 
 from machinable.component.imports import importing, load_component
+from machinable.display.progress import PlainProgress, Progress
+from machinable.display.tables import cell
+from machinable.execution.environment import host, now, packages
+from machinable.execution.ledger import Ledger
 from machinable.execution.worker_task import InProcessTask
 from machinable.plan.spec import MixinSpec, Target, TrialSpec, spec_from_data
-from machinable.serialization import decode
+from machinable.serialization import decode, dumps
 from machinable.storage import layout
+from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
 
-__all__ = ["load_function", "main", "specs_of"]
+__all__ = ["load_function", "main"]
+
+INTERRUPTED = 130  # exit code
 
 
 def main(directory: str, arguments: Sequence[str]) -> int:
@@ -30,12 +39,14 @@ def main(directory: str, arguments: Sequence[str]) -> int:
         arguments: The uids of trials; none means all.
 
     Returns:
-        The exit code: 0, 1 if a trial failed, 2 if nothing could be run.
+        The exit code: 0, 1 if a trial failed, 2 if nothing could be run, 130 if it was interrupted.
     """
     with open(os.path.join(directory, "config.json"), encoding="utf-8") as file:
         facts = decode(json.load(file))
-    folder = facts["execution"]
-    specs = specs_of(facts["trials"], folder)
+    data, folder = facts["execution"], facts["folder"]
+    specs: dict[str, TrialSpec] = {}
+    for trial in facts["trials"]:  # what a trial requires comes before it
+        specs[trial["uid"]] = _spec(trial, specs, folder)
     if unknown := [uid for uid in arguments if uid not in specs]:
         print(f"no trial {unknown[0]}; there are: {', '.join(specs)}", file=sys.stderr)
         return 2
@@ -44,21 +55,57 @@ def main(directory: str, arguments: Sequence[str]) -> int:
     if missing:
         print(f"set these environment variables, as the trials had them: {', '.join(missing)}", file=sys.stderr)
         return 2
-    project, results = os.path.join(directory, "code"), os.path.join(directory, "results")
+    project, files = os.path.join(directory, "code"), DirectoryFiles(os.path.join(directory, "results"))
     # A value that trials share is computed by the first of them, with its random numbers.
-    shutil.rmtree(os.path.join(results, layout.BY_CONTENT), ignore_errors=True)
-    function = None if facts["function"] is None else load_function(facts["function"], project)
-    work = InProcessTask(DirectoryFiles(results), folder, project, function=function)
-    has_failed = False
-    for spec in chosen:
-        print(f"{spec.component} {spec.uid}", file=sys.stderr, flush=True)
-        shutil.rmtree(os.path.join(results, folder, layout.trial(spec.uid)), ignore_errors=True)
-        outcome = work(spec)
-        if outcome.error is not None:
-            has_failed = True
-            print(outcome.error["traceback"].rstrip("\n"), file=sys.stderr, flush=True)
+    _remove(files, layout.BY_CONTENT)
+    _begin(files, folder, data, specs.values())
+    ledger = Ledger(len(chosen), data["seed"], files, folder, [PlainProgress(Progress(), _show)])
+    function = None if data["function"] is None else load_function(data["function"], project)
+    work = InProcessTask(files, folder, project, function=function)
+    began = time.perf_counter()
+    ledger.began()
+    try:
+        for spec in chosen:
+            _remove(files, layout.join(folder, layout.trial(spec.uid)))
+            ledger.started(spec)
+            outcome = work(spec)
+            if outcome.error is None:
+                ledger.finished(spec, outcome)
+                if outcome.result is not None:
+                    _show(f"  result: {cell(outcome.result)}")
+            else:
+                ledger.failed(spec, outcome, will_retry=False)
+                _show(outcome.error["traceback"].rstrip("\n"))
+    except KeyboardInterrupt:
+        ledger.interrupted(spec)
     work.close()
-    return 1 if has_failed else 0
+    ledger.ended(time.perf_counter() - began)
+    _show(f'To read the results in Python, in {directory}: machinable.Storage("results")["{folder}"]')
+    return {"finished": 0, "failed": 1}.get(ledger.status, INTERRUPTED)
+
+
+def _begin(files: Files, folder: str, data: Mapping[str, Any], specs: Collection[TrialSpec]) -> None:
+    """Write what makes the results an execution of a storage, the first time."""
+    path = layout.join(folder, layout.EXECUTION)
+    if files.exists(path):
+        return
+    rows = [
+        replace(spec, requires={name: replace(one, place=None) for name, one in spec.requires.items()}).as_data()
+        for spec in specs
+    ]
+    here = {"python": platform.python_version(), "platform": sys.platform, "packages": packages(), "host": host()}
+    facts = {**data, **here, "started": now(), "engine": {"type": "local", "slots": 1}, "trials": len(rows)}
+    files.write(layout.join(folder, layout.PLAN), "".join(f"{dumps(row)}\n" for row in rows).encode("ascii"))
+    files.write(path, f"{dumps(facts)}\n".encode("ascii"))
+
+
+def _remove(files: Files, path: str) -> None:
+    with suppress(FileNotFoundError):
+        files.remove(path)
+
+
+def _show(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def load_function(name: str, project: str) -> Any:
@@ -66,19 +113,6 @@ def load_function(name: str, project: str) -> Any:
     module, _, qualname = name.partition(":")
     with importing(project):
         return unwrap(load_component(Target(module, qualname, "function"), project))
-
-
-def specs_of(trials: Sequence[Mapping[str, Any]], folder: str) -> dict[str, TrialSpec]:
-    """Return the specifications of exported trials by uid.
-
-    Args:
-        trials: What config.json says about each of them; what a trial requires comes before it.
-        folder: Where results lie in the storage.
-    """
-    specs: dict[str, TrialSpec] = {}
-    for facts in trials:
-        specs[facts["uid"]] = _spec(facts, specs, folder)
-    return specs
 
 
 def _spec(facts: Mapping[str, Any], others: Mapping[str, TrialSpec], folder: str) -> TrialSpec:

@@ -7,23 +7,31 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import msgspec
 
 import machinable.errors
 from machinable.component.imports import importing
-from machinable.errors import MachinableError, Refused
+from machinable.display.progress import PlainProgress, Progress
+from machinable.errors import MachinableError, NotStored, Refused
+from machinable.events import Event, ExecutionStarted
+from machinable.execution.execute import execute
+from machinable.plan.plan import Plan
 from machinable.plan.spec import ComponentSpec, TrialSpec
 from machinable.plan.table import flatten
 from machinable.plan.task import Task, task_from_data
 from machinable.replay.exported import load_function
-from machinable.replay.partial_plan import TaskSubset
 from machinable.results.execution import Execution
 from machinable.serialization import Plain, decode, encode
 
-__all__ = ["Request", "main", "request_about", "submit"]
+__all__ = ["PACKAGE", "Request", "TaskSubset", "main", "request_about", "submit", "with_required"]
+
+PACKAGE = os.path.dirname(os.path.abspath(machinable.errors.__file__))
+# The storage of the other process is temporary: it needs no lock server, which may be out of reach.
+_ENVIRONMENT = {"MACHINABLE_LOCKS": "storage", "PYTHONUNBUFFERED": "1"}
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -34,7 +42,7 @@ class Request(msgspec.Struct, frozen=True):
         task: The stored task.
         function: Where the function is that runs in place of every component, as `module:qualname`.
         name: The name of the execution.
-        seed: The id of the execution, which stands for its seed.
+        seed: The id of the execution, which encodes its seed.
         uids: The trials; None means all.
         project: The directory with the restored code.
         storage: The directory for results.
@@ -62,29 +70,23 @@ def request_about(
     return Request(action, data["task"], data.get("function"), execution.name, execution.id, uids, project, **options)
 
 
-# The storage of the other process is its own: it needs no lock server, which may be out of reach.
-_ENVIRONMENT = {"MACHINABLE_LOCKS": "storage", "PYTHONUNBUFFERED": "1"}
-
-
 def submit(request: Request, directory: str) -> Any:
     """Start the other process, and return its answer: the name of the execution, or descriptions of trials.
 
-    With `show_progress`, what it writes to stderr is written to stderr here.
+    With `show_progress`, its stderr is copied to stderr.
 
     Args:
         request: What it does.
         directory: Where request and answer are exchanged.
 
     Raises:
-        MachinableError: The other process raised it.
-        Refused: The other process ended without an answer.
+        Refused: The other process raised an error, whose exit code it has, or ended without an answer.
     """
     paths = [os.path.join(directory, name) for name in ("request.json", "answer.json")]
     with open(paths[0], "w", encoding="ascii") as file:
         json.dump(encode(msgspec.structs.asdict(request)), file)
-    package = os.path.dirname(os.path.dirname(os.path.abspath(machinable.errors.__file__)))
     program = (  # the project comes first only while its own modules are imported
-        f"import sys; sys.path[:] = [*filter(None, sys.path), {package!r}]; "
+        f"import sys; sys.path[:] = [*filter(None, sys.path), {os.path.dirname(PACKAGE)!r}]; "
         "from machinable.replay.rerun import main; main(*sys.argv[1:])"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MACHINABLE_")}
@@ -118,18 +120,10 @@ def submit(request: Request, directory: str) -> Any:
         answer = decode(json.load(file))
     os.unlink(paths[1])
     if "error" in answer:
-        raise _error(answer["error"])
+        error = Refused("the stored task cannot be run again", details=answer["error"].splitlines())
+        error.exit_code = answer["exit_code"]
+        raise error
     return answer["answer"]
-
-
-def _error(facts: Mapping[str, Any]) -> MachinableError:
-    kind: type[MachinableError] = getattr(machinable.errors, facts["kind"], MachinableError)
-    plain = MachinableError.__init__  # further attributes are not in the answer
-    kind = next(base for base in kind.__mro__ if issubclass(base, MachinableError) and base.__init__ is plain)
-    error = kind.__new__(kind)  # an error that is one of Python, too, takes other arguments
-    MachinableError.__init__(error, "the stored task cannot be run again", details=facts["lines"])
-    error.exit_code = facts["exit_code"]
-    return error
 
 
 # --- in the other process
@@ -142,13 +136,7 @@ def main(request_file: str, answer_file: str) -> None:
     try:
         answer: dict[str, Any] = {"answer": {"run": _run, "describe": _describe}[request.action](request)}
     except MachinableError as error:
-        answer = {
-            "error": {
-                "kind": type(error).__name__,
-                "lines": str(error).splitlines(),
-                "exit_code": error.exit_code,
-            }
-        }
+        answer = {"error": str(error), "exit_code": error.exit_code}
     temporary = f"{answer_file}.writing"
     with open(temporary, "w", encoding="ascii") as file:
         json.dump(encode(answer), file)
@@ -164,10 +152,6 @@ def _task(request: Request) -> Task:
 
 
 def _run(request: Request) -> str:
-    from machinable.display.progress import PlainProgress, Progress  # to describe trials needs none of these
-    from machinable.events import Event, ExecutionStarted
-    from machinable.execution.execute import execute
-
     progress = Progress()
     shown = PlainProgress(progress, lambda line: print(line, file=sys.stderr, flush=True))
 
@@ -220,3 +204,56 @@ def _class_of(spec: ComponentSpec) -> dict[str, Any]:
         "evaluate": spec.evaluate,
         "hidden": [key for key in flatten(spec.config) if key not in stored],
     }
+
+
+# --- some trials of a plan
+
+
+def with_required(uids: Iterable[str], required_by: Callable[[str], Iterable[str]]) -> set[str]:
+    """Return the uids of trials and of all that they require, directly or indirectly."""
+    waiting, chosen = list(uids), set[str]()
+    while waiting:
+        uid = waiting.pop()
+        if uid not in chosen:
+            chosen.add(uid)
+            waiting += required_by(uid)
+    return chosen
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PlanSubset(Plan):
+    """A plan that iterates over some of its trials; an index counts all of them."""
+
+    uids: Collection[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    def __iter__(self) -> Iterator[TrialSpec]:
+        return (self._spec(index) for index, row in enumerate(self.rows) if row.uid in self.uids)
+
+
+class TaskSubset(Task):
+    """A task of which only some trials run; their flags are those of the whole plan."""
+
+    def __init__(self, task: Task, uids: Sequence[str]) -> None:
+        super().__init__(task)
+        self._uids = uids
+
+    def plan(self, project: Any = None, seed: object = None) -> Plan:
+        """Plan the whole task, and return the plan with only these trials and what they require.
+
+        Raises:
+            NotStored: The plan lacks one of them.
+        """
+        plan = super().plan(project, seed)
+        specs = {spec.uid: spec for spec in plan}
+        for uid in self._uids:
+            if uid not in specs:
+                raise NotStored(
+                    f"the trial {uid} is not in the plan that the restored code makes of the task",
+                    given=uid,
+                    todo="The code, or the version of machinable, makes another plan than the stored one.",
+                )
+        uids = with_required(self._uids, lambda uid: [needed.uid for needed in specs[uid].requires.values()])
+        return PlanSubset(**{field.name: getattr(plan, field.name) for field in fields(plan)}, uids=uids)
