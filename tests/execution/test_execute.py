@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import sys
@@ -303,6 +304,33 @@ def test_all_tasks_run_before_a_failure_is_raised(here: Path) -> None:
     with pytest.raises(errors.TrialsFailed) as caught:
         ml.execute(["bad", "good"])
     assert [execution.status for execution in caught.value.executions] == ["failed", "finished"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "options", "line"),
+    [
+        (Terminal(), {}, "OY1p1o: 2 trials, finished, stored in {storage}\n"),
+        (Terminal(), {"listeners": [lambda event: None]}, ""),
+        (io.StringIO(), {}, ""),
+    ],
+    ids=["on a terminal", "with a listener", "into a file"],
+)
+def test_a_script_on_a_terminal_shows_the_id(
+    here: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stream: io.StringIO,
+    options: dict[str, Any],
+    line: str,
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    ml.execute(ml.Task("good").repeat(2), tmp_path / "s", seed="OY1p1o", **options)
+    assert stream.getvalue() == line.format(storage=tmp_path / "s")
 
 
 def test_dry_prints_the_plan_and_writes_nothing(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

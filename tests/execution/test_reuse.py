@@ -13,8 +13,7 @@ from msgspec.structs import replace
 
 import machinable as ml
 from machinable import errors, events
-from machinable.execution.dry_run import PlannedOutcome
-from machinable.execution.execute import dry_run
+from machinable.execution.dry_run import PlannedOutcome, dry_run
 from machinable.execution.reuse import ReusePolicy, decide_reuse
 from machinable.plan.spec import ComponentSpec, Target, TrialSpec
 from machinable.results.pointers import Pointer, changed_input, find_pointer
@@ -479,9 +478,8 @@ POINTER = Pointer("OY1p1o/u", 1.0, None, {}, {"data": {"x": "1"}}, "sha256:then"
         (ReusePolicy("same-code"), POINTER._replace(source=None), {}, "sha256:now", "reuse", None),
         (ReusePolicy("same-code"), POINTER, {}, None, "reuse", None),
         (ReusePolicy(False), POINTER, {}, None, "run", None),
-        (ReusePolicy(rerun=("net",)), POINTER, {}, None, "run", None),
-        (ReusePolicy(rerun=("my.*",)), POINTER, {}, None, "run", None),
-        (ReusePolicy(rerun=("Net",)), POINTER, {}, None, "reuse", None),
+        (ReusePolicy(rerun=frozenset({"net"})), POINTER, {}, None, "run", None),
+        (ReusePolicy(rerun=frozenset({"Net"})), POINTER, {}, None, "reuse", None),
     ],
 )
 def test_what_becomes_of_a_trial(

@@ -14,7 +14,7 @@ import pytest
 
 import machinable as ml
 from machinable import errors, events
-from machinable.execution.execute import dry_run
+from machinable.execution.dry_run import dry_run
 from machinable.plan.spec import TrialSpec
 from machinable.storage import layout
 from machinable.storage.local import DirectoryFiles

@@ -15,7 +15,7 @@ import pytest
 
 import machinable as ml
 from machinable import errors, events
-from machinable.execution.execute import changes
+from machinable.execution.dry_run import changes
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.locks import open_locks
 from tests.conftest import World

@@ -19,8 +19,9 @@ from machinable.display.summary import group_table, groups, rows_of
 from machinable.display.tables import counted, is_terminal, write_table
 from machinable.engines import registry
 from machinable.errors import InvalidValue, Refused, TrialsFailed, UnknownName
+from machinable.execution.dry_run import changes, dry_run
 from machinable.execution.environment import command_line
-from machinable.execution.execute import changes, dry_run, execute
+from machinable.execution.execute import execute
 from machinable.ids import seed_of_text
 from machinable.plan.task import Task
 from machinable.results.execution import Execution

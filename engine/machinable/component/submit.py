@@ -9,8 +9,7 @@ from typing import Any
 from machinable.component.base import Component, Mixin, Submission, Terms
 from machinable.component.imports import Code, load_mixin
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, MachinableError, MalformedText, MissingMember
-from machinable.plan.reserved_keys import parse_environment
-from machinable.plan.resources import parse_resources
+from machinable.plan.reserved_keys import parse_environment, parse_resources
 from machinable.plan.spec import MixinSpec
 from machinable.serialization import Plain, as_plain
 

@@ -8,7 +8,10 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
+
 from machinable.execution.environment import now
+from machinable.execution.queue import Available
 from machinable.plan.spec import Outcome, State, TrialSpec
 from machinable.serialization import dumps, loads
 from machinable.storage import layout
@@ -17,7 +20,39 @@ from machinable.storage.cleanup import sweep
 from machinable.storage.files import Files
 from machinable.storage.streams import read_rows
 
-__all__ = ["artifacts_in", "move_aside", "read_outcome", "read_status", "write_end", "write_failure"]
+__all__ = [
+    "Completed",
+    "PreviousAttempt",
+    "artifacts_in",
+    "move_aside",
+    "read_outcome",
+    "read_status",
+    "write_end",
+    "write_failure",
+]
+
+
+class PreviousAttempt(Struct, frozen=True):
+    """The last attempt of a trial before the execution was resumed, and whether it left a checkpoint."""
+
+    attempt: int
+    has_checkpoint: bool = False
+
+
+class Completed(Struct, frozen=True):
+    """What a resumed execution has already.
+
+    Attributes:
+        uids: The trials that stay as they are.
+        results: The results of those among them that are requirements.
+        attempts: The last attempts of the others, where there were any.
+        doubtful: The outcomes of trials that stay if their requirements give the same results as before.
+    """
+
+    uids: frozenset[str] = frozenset()
+    results: Mapping[str, Available] = {}
+    attempts: Mapping[str, PreviousAttempt] = {}
+    doubtful: Mapping[str, Outcome] = {}
 
 
 def read_status(files: Files, folder: str, uid: str) -> dict[str, Any] | None:

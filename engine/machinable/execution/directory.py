@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import IO, Any
 
 from msgspec import Struct
 
 from machinable import ids
+from machinable.engines.base import Engine
 from machinable.execution.environment import host, now, packages
 from machinable.plan.plan import Plan
 from machinable.serialization import Plain, dumps
@@ -19,7 +20,7 @@ from machinable.storage.code_snapshot import code_diff, code_state, pack_into
 from machinable.storage.files import Files, writing
 from machinable.storage.hashing import stream_digest
 
-__all__ = ["ProjectCode", "create_execution", "plan_lines", "read_code"]
+__all__ = ["ProjectCode", "create_execution", "engine_facts", "pack_project", "plan_lines", "read_code"]
 
 MAX_IN_MEMORY = 8 * 2**20  # bytes of an archive; a larger one is a file while it is packed and stored
 
@@ -50,17 +51,9 @@ def read_code(project: str, files: Files, backup: CodeBackup | None) -> ProjectC
         return ProjectCode(facts)
     from tempfile import SpooledTemporaryFile  # 10 ms with what it imports
 
-    here = files.local_path("")
     archive: IO[bytes] = SpooledTemporaryFile(MAX_IN_MEMORY)  # noqa: SIM115  # the writer closes it
     try:
-        pack_into(
-            archive,
-            project,
-            exclude=[here] if here else [],
-            ignore=backup.ignore,
-            limit=backup.limit,
-            look_for_secrets=backup.scan,
-        )
+        pack_project(archive, project, files, backup)
         facts["backup"] = stream_digest(archive)
     except BaseException:
         archive.close()
@@ -68,15 +61,25 @@ def read_code(project: str, files: Files, backup: CodeBackup | None) -> ProjectC
     return ProjectCode(facts, archive, code_diff(project))
 
 
-def create_execution(
-    files: Files, plan: Plan, engine: Mapping[str, Plain], code: ProjectCode, function: str | None = None
-) -> str:
+def pack_project(archive: IO[bytes], project: str, files: Files, backup: CodeBackup) -> None:
+    """Write an archive of the project's files without the storage."""
+    here = files.local_path("")
+    exclude = [here] if here else []
+    pack_into(archive, project, exclude=exclude, ignore=backup.ignore, limit=backup.limit, look_for_secrets=backup.scan)
+
+
+def engine_facts(engine: Engine) -> dict[str, Plain]:
+    """Return what execution.json and the ledger say about an engine."""
+    return {"type": engine.name, "slots": engine.slots}
+
+
+def create_execution(files: Files, plan: Plan, engine: Engine, code: ProjectCode, function: str | None = None) -> str:
     """Create a new directory and write execution.json, plan.jsonl and the code into it.
 
     Args:
         files: The storage.
         plan: The trials.
-        engine: What execution.json says about the engine.
+        engine: Where the trials run.
         code: The state of the code.
         function: `module:qualname` of the function that runs in place of every component.
 
@@ -97,7 +100,14 @@ def create_execution(
                 files.write_from(layout.join(folder, layout.CODE), archive)
         if code.diff is not None:
             files.write(layout.join(folder, layout.DIFF), code.diff)
-        _write_plan(files, layout.join(folder, layout.PLAN), plan)
+        lines, path = plan_lines(plan), layout.join(folder, layout.PLAN)
+        if files.appends:  # in chunks: the lines of 100,000 trials would need as much memory as the plan again
+            appender = files.appender(path)
+            while chunk := b"".join(islice(lines, 1000)):
+                appender.write(chunk)
+            appender.close()
+        else:
+            files.write(path, b"".join(lines))
         facts: dict[str, Any] = {
             "format": layout.FORMAT,
             "id": plan.id,
@@ -107,7 +117,7 @@ def create_execution(
             "started": started,
             "task": plan.task,
             "function": function,
-            "engine": engine,
+            "engine": engine_facts(engine),
             "project": plan.project_name,
             "code": code.facts,
             "host": host(),
@@ -124,15 +134,3 @@ def create_execution(
 def plan_lines(plan: Plan) -> Iterator[bytes]:
     """Yield the lines of plan.jsonl."""
     return (dumps(spec.as_data()).encode("ascii") + b"\n" for spec in plan)
-
-
-def _write_plan(files: Files, path: str, plan: Plan) -> None:
-    """Write plan.jsonl in chunks: the lines of 100,000 trials would need as much memory as the plan again."""
-    lines = plan_lines(plan)
-    if not files.appends:
-        files.write(path, b"".join(lines))
-        return
-    appender = files.appender(path)
-    while chunk := b"".join(islice(lines, 1000)):
-        appender.write(chunk)
-    appender.close()

@@ -1,20 +1,32 @@
-"""Say what would become of each trial, and why, without running any."""
+"""Say what an execution would do, without running or writing anything."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, TypeAlias
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from machinable.errors import Damaged
+from machinable.errors import Damaged, StorageUnavailable
+from machinable.execution.options import check_options, read_options
+from machinable.execution.preflight import Checked, prepare
 from machinable.execution.reuse import ReusePolicy, SharedResults
 from machinable.plan.plan import Plan
 from machinable.plan.spec import TrialSpec
 from machinable.plan.table import text_table
+from machinable.plan.task import Task
+from machinable.project import Project
+from machinable.storage.files import Files
+from machinable.storage.locks import open_locks
+from machinable.storage.open import open_files
 
-__all__ = ["Action", "PlannedOutcome", "outcomes_text", "plan_outcomes"]
+if TYPE_CHECKING:
+    from machinable.execution.resume import Changes
+
+__all__ = ["Action", "PlannedOutcome", "changes", "dry_run", "outcomes_of", "outcomes_text"]
 
 LISTED = "it is listed in the task"
 
@@ -38,30 +50,71 @@ class PlannedOutcome(Struct, frozen=True):
     source: str | None = None
 
 
-def plan_outcomes(
-    plan: Plan,
-    policy: ReusePolicy,
-    shared: SharedResults | None,
-    finished: Collection[str] = (),
-    *,
-    has_storage: bool = True,
-) -> list[PlannedOutcome]:
-    """Return what would become of the trials of a plan, in its order.
+def dry_run(
+    task: Any, storage: Any = None, seed: Any = None, project: Any = None, **options: Any
+) -> tuple[Plan, list[PlannedOutcome]]:
+    """Return the plan of what `execute` would do with these arguments, and what would become of each trial.
 
-    Args:
-        plan: The trials.
-        policy: Which results are reused.
-        shared: The results of the storage; None if there are none.
-        finished: The uids of trials that finished in the execution that is resumed.
-        has_storage: Whether a storage was chosen.
+    Raises:
+        ConfigurationError, UsageError, StorageError, Refused: As `execute`, before anything is started.
     """
-    if not has_storage:
+    check_options(options)
+    checked = _prepared(task, storage, seed, project, options)
+    return checked.plan, outcomes_of(checked)
+
+
+def changes(resume: str, task: Any = None, storage: Any = None, *, project: Any = None) -> Changes:
+    """Return what `execute(task, storage, resume=…)` would add to, remove from and keep of a stored execution.
+
+    Raises:
+        ConfigurationError, UsageError, StorageError, Refused: As `execute`, before anything is started.
+    """
+    checked = _prepared(task, storage, None, project, {"resume": resume})
+    assert checked.stored is not None
+    return checked.stored.changes
+
+
+def _prepared(task: Any, storage: Any, seed: Any, project: Any, options: dict[str, Any]) -> Checked:
+    project = project if isinstance(project, Project) else Project(project)
+    task = task if task is None or isinstance(task, Task) else Task(task)
+    return prepare(task, read_options(task, storage, seed, "dry", project, options))
+
+
+def outcomes_of(checked: Checked) -> list[PlannedOutcome]:
+    """Return what would become of each trial, in the order of the plan."""
+    plan, reuse, options, stored = checked.plan, checked.reuse, checked.options, checked.stored
+    if options.storage.url is None:
         return [PlannedOutcome(row.uid, "pending", "nothing is stored without a storage") for row in plan.rows]
+    files = _existing_storage(options.url) if stored is None else stored.stored.files
+    if files is None:  # it would be created
+        return _outcomes(plan, reuse, None, ())
+    with closing(open_locks(files, *options.locks)) as locks:
+        finished = frozenset() if stored is None else stored.unchanged
+        return _outcomes(plan, reuse, checked.shared_results(files, locks), finished)
+
+
+def _existing_storage(url: str) -> Files | None:
+    try:
+        return open_files(url, create=False)
+    except StorageUnavailable:
+        if "://" in url or os.path.lexists(url):
+            raise
+        return None
+
+
+def _outcomes(
+    plan: Plan, policy: ReusePolicy, shared: SharedResults | None, finished: Collection[str]
+) -> list[PlannedOutcome]:
     outcomes: list[PlannedOutcome] = []
     artifacts: dict[str, Mapping[str, str]] = {}  # of requirements whose results exist
     running: dict[str, str] = {}  # the components of requirements that would run
     for spec in plan:
-        outcome = _outcome(spec, policy, shared, finished, artifacts, running)
+        if spec.uid in finished:
+            outcome = PlannedOutcome(spec.uid, "keep", "it has finished")
+        elif shared is None or not policy.shares(spec):
+            outcome = PlannedOutcome(spec.uid, "run", "there is no result yet" if spec.is_requirement else LISTED)
+        else:
+            outcome = _outcome(spec, policy, shared, artifacts, running)
         if spec.is_requirement and outcome.action in ("run", "stale", "busy"):
             running[spec.uid] = spec.component
         outcomes.append(outcome)
@@ -71,15 +124,10 @@ def plan_outcomes(
 def _outcome(
     spec: TrialSpec,
     policy: ReusePolicy,
-    shared: SharedResults | None,
-    finished: Collection[str],
+    shared: SharedResults,
     artifacts: dict[str, Mapping[str, str]],
     running: Mapping[str, str],
 ) -> PlannedOutcome:
-    if spec.uid in finished:
-        return PlannedOutcome(spec.uid, "keep", "it has finished")
-    if shared is None or not policy.shares(spec):
-        return PlannedOutcome(spec.uid, "run", "there is no result yet" if spec.is_requirement else LISTED)
     inputs = {name: artifacts[needed.uid] for name, needed in spec.requires.items() if needed.uid in artifacts}
     try:
         decision = shared.decide(spec, inputs)
@@ -111,9 +159,5 @@ def outcomes_text(plan: Plan, outcomes: Sequence[PlannedOutcome]) -> str:
         for row, one in zip(rows, outcomes, strict=True)
     ]
     counts = ", ".join(f"{count} {action}" for action, count in Counter(one.action for one in outcomes).items())
-    return "\n".join(
-        [
-            f"{plan.name or 'Plan'} {plan.id}: {len(plan)} trial{'' if len(plan) == 1 else 's'} ({counts})",
-            *text_table([*headings, "action", "why"], rows),
-        ]
-    )
+    title = f"{plan.name or 'Plan'} {plan.id}: {len(plan)} trial{'' if len(plan) == 1 else 's'} ({counts})"
+    return "\n".join([title, *text_table([*headings, "action", "why"], rows)])

@@ -1,4 +1,4 @@
-"""`execute`: run a task or a list of tasks, as a call or as a decorator, and the same as a dry run."""
+"""`execute`: run a task or a list of tasks, as a call or as a decorator."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 from machinable.errors import InvalidType, InvalidValue, TrialsFailed
 from machinable.events import Event, Listener, checked_listeners
-from machinable.execution.dry_run import PlannedOutcome
 from machinable.execution.interrupts import Interrupts
 from machinable.execution.options import OnBusy, OnFailure, check_options, read_options
+from machinable.execution.preflight import Checked, prepare
 from machinable.execution.reuse import Reuse
-from machinable.execution.run import Checked, execute_checked, outcomes_of, prepare
-from machinable.plan.plan import Plan
+from machinable.execution.run import execute_checked
 from machinable.plan.task import Task
 from machinable.project import Project
 
-if TYPE_CHECKING:
-    from machinable.execution.resume import Changes
-
-__all__ = ["changes", "dry_run", "execute"]
+__all__ = ["execute"]
 
 
 @overload
@@ -123,9 +119,12 @@ def _execute(
         from machinable.display.notebook import notebook_listeners  # 2 ms, and most processes are no notebooks
 
         audience = (*audience, *notebook_listeners())
-    is_list = isinstance(task, list)
     tasks = _tasks(task, options.get("resume"))
-    seeds = _seeds(seed, len(tasks), is_list)
+    seeds = seed if isinstance(task, list) and isinstance(seed, (list, tuple)) else [seed] * len(tasks)
+    if len(seeds) != len(tasks):
+        raise InvalidValue(
+            f"{len(seeds)} seeds for {len(tasks)} tasks", given=seed, todo="Give one seed for each task."
+        )
     done: list[Any] = []
     failed: list[TrialsFailed] = []
     batch: list[Checked] = []
@@ -139,7 +138,7 @@ def _execute(
                 try:
                     done.append(execute_checked(checked, interrupts))
                 except TrialsFailed as error:
-                    if not is_list:
+                    if not isinstance(task, list):
                         raise
                     done.append(error.execution)
                     failed.append(error)
@@ -150,33 +149,21 @@ def _execute(
             checked.engine.close()
     if failed:
         raise _all_failures(failed, done)
-    return done if is_list else done[0]
+    return done if isinstance(task, list) else done[0]
 
 
 def _tasks(task: Any, resume: object) -> list[Task | None]:
     if task is None and resume is None:
         raise InvalidValue("there is nothing to execute", todo="Give a task: execute(Task().component(name)).")
-    if not isinstance(task, list):
-        return [_task(task)]
-    if resume is not None:
-        raise InvalidValue("resume takes one task, not a list", given=task)
-    if not task:
-        raise InvalidValue("there is nothing to execute: the list of tasks is empty")
-    if None in task:
-        raise InvalidValue(f"item {task.index(None)} of the list of tasks is None", given=task)
-    return [_task(one) for one in task]
-
-
-def _task(task: Any) -> Task | None:
-    return task if task is None or isinstance(task, Task) else Task(task)
-
-
-def _seeds(seed: Any, count: int, is_list: bool) -> list[Any]:
-    if not is_list or not isinstance(seed, (list, tuple)):
-        return [seed] * count
-    if len(seed) != count:
-        raise InvalidValue(f"{len(seed)} seeds for {count} tasks", given=seed, todo="Give one seed for each task.")
-    return list(seed)
+    tasks = task if isinstance(task, list) else [task]
+    if isinstance(task, list):
+        if resume is not None:
+            raise InvalidValue("resume takes one task, not a list", given=task)
+        if not task:
+            raise InvalidValue("there is nothing to execute: the list of tasks is empty")
+        if None in task:
+            raise InvalidValue(f"item {task.index(None)} of the list of tasks is None", given=task)
+    return [one if one is None or isinstance(one, Task) else Task(one) for one in tasks]
 
 
 def _all_failures(failed: Sequence[TrialsFailed], executions: Sequence[Any]) -> TrialsFailed:
@@ -190,42 +177,3 @@ def _all_failures(failed: Sequence[TrialsFailed], executions: Sequence[Any]) -> 
     )
     error.__cause__ = first.__cause__
     return error
-
-
-def changes(
-    resume: str, task: Any = None, storage: Any = None, *, project: Project | str | os.PathLike[str] | None = None
-) -> Changes:
-    """Return what `execute(task, storage, resume=…)` would add to, remove from and keep of a stored execution.
-
-    Nothing is written or run.
-
-    Raises:
-        ConfigurationError, UsageError, StorageError, Refused: As `execute`, before anything is started.
-    """
-    checked = _dry(task, storage, None, project, {"resume": resume})
-    assert checked.stored is not None
-    return checked.stored.changes
-
-
-def dry_run(task: Any, storage: Any = None, seed: Any = None, **options: Any) -> tuple[Plan, list[PlannedOutcome]]:
-    """Return what `execute` would do: the plan, and what would become of each trial. Nothing is run or written.
-
-    Args:
-        task: One task, as for `execute`.
-        storage: As for `execute`.
-        seed: As for `execute`.
-        options: As for `execute`.
-
-    Raises:
-        ConfigurationError, UsageError, StorageError, Refused: As `execute`, before anything is started.
-    """
-    project = options.pop("project", None)
-    check_options(options)
-    checked = _dry(task, storage, seed, project, options)
-    return checked.plan, outcomes_of(checked)
-
-
-def _dry(task: Any, storage: Any, seed: Any, project: Any, options: dict[str, Any]) -> Checked:
-    project = project if isinstance(project, Project) else Project(project)
-    one = _task(task)
-    return prepare(one, read_options(one, storage, seed, "dry", project, options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 import warnings
 from collections import Counter
@@ -24,6 +25,7 @@ from machinable.events import (
     name_of,
 )
 from machinable.execution.environment import now
+from machinable.execution.queue import Blocked
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.results.execution import trial_that_ended
 from machinable.serialization import Plain
@@ -105,15 +107,16 @@ class Ledger:
         failed = self.counts["failed"] + self.counts["blocked"]
         self._notify(ExecutionFinished, time, status, finished, failed, seconds)
 
-    def notice(self, text: str) -> bool:
-        """Pass a message for the user to the listeners that take it; return whether there is one."""
+    def notice(self, text: str) -> None:
+        """Pass a message to the listeners; print it if none takes it, because waiting looks like hanging."""
         listeners = [one for one in self._listeners if one.hears(Listener.on_notice)]
         for listener in listeners:
             try:
                 listener.on_notice(text)
             except Exception:
                 self._warn(listener, "listener", "a notice")
-        return bool(listeners)
+        if not listeners:
+            print(text, file=sys.stderr)
 
     # its trials
 
@@ -154,20 +157,15 @@ class Ledger:
                 self.failures.append((spec, error))
         self._notify_trial(TrialFailed, spec, row, outcome.seconds, error, will_retry)
 
-    def interrupted(self, spec: TrialSpec) -> None:
-        """Record that an attempt was interrupted."""
-        self.counts["interrupted"] += 1
-        self._notify_trial(
-            TrialInterrupted, spec, self._append("interrupted", spec, attempt=spec.attempt), "KeyboardInterrupt"
-        )
+    def interrupted(self, spec: TrialSpec, because: str) -> None:
+        """Record that an attempt was interrupted.
 
-    def lost(self, spec: TrialSpec) -> None:
-        """Count an attempt whose files the storage does not have yet.
-
-        Nothing is recorded: the files say whether it finished, once they arrive.
+        Nothing is written where the storage is not available: the files say whether it finished, once they arrive.
         """
         self.counts["interrupted"] += 1
-        self._notify_trial(TrialInterrupted, spec, {"time": now()}, "StorageUnavailable")
+        is_lost = because == "StorageUnavailable"
+        row = {"time": now()} if is_lost else self._append("interrupted", spec, attempt=spec.attempt)
+        self._notify_trial(TrialInterrupted, spec, row, because)
 
     def reused(self, spec: TrialSpec, source: str, seconds: float | None, record: Mapping[str, Plain] | None) -> None:
         """Record that the stored result of a trial is reused."""
@@ -176,15 +174,11 @@ class Ledger:
         self._notify_trial(TrialReused, spec, row, source)
         self._call_back(spec, row)
 
-    def blocked(self, spec: TrialSpec, because: str) -> None:
-        """Record that a trial cannot run, because a requirement failed."""
-        self.counts["blocked"] += 1
-        self._notify_trial(TrialBlocked, spec, self._append("blocked", spec, because=because), because)
-
-    def skipped(self, spec: TrialSpec, because: str) -> None:
-        """Record that a trial is left out, because another execution computes it or a requirement of it."""
-        self.counts["skipped"] += 1
-        self._notify_trial(TrialSkipped, spec, self._append("skipped", spec, because=because), because)
+    def blocked(self, spec: TrialSpec, blocker: Blocked) -> None:
+        """Record that a trial does not run, because a requirement failed, or another execution computes it or one."""
+        self.counts[blocker.state] += 1
+        row = self._append(blocker.state, spec, because=blocker.because)
+        self._notify_trial(TrialBlocked if blocker.state == "blocked" else TrialSkipped, spec, row, blocker.because)
 
     def _append(self, event: str, spec: TrialSpec, *, attempt: int | None = None, **facts: Any) -> dict[str, Any]:
         row: dict[str, Any] = {"event": event, "uid": spec.uid}

@@ -1,4 +1,4 @@
-"""Check the code, configurations and seeding of a plan before anything is written; report all errors together."""
+"""Plan a task and check that it can run, before anything is written; errors are reported together."""
 
 from __future__ import annotations
 
@@ -6,24 +6,124 @@ import os
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from machinable.component.base import Component, Terms
-from machinable.component.imports import check_calls, check_function, importing, load_component
+from machinable.component.imports import check_calls, check_function, importing, load_component, source_digest
 from machinable.component.submit import parts_of, submitted
-from machinable.errors import ImportFailed, InvalidType, MachinableError, Place, SeveralErrors
+from machinable.engines import registry
+from machinable.engines.base import Engine
+from machinable.errors import ImportFailed, InvalidType, InvalidValue, MachinableError, Place, Refused, SeveralErrors
+from machinable.execution.interrupts import check_alarm
+from machinable.execution.options import Options
+from machinable.execution.resources import Capacity, capacity_of
+from machinable.execution.reuse import ReusePolicy, SharedResults, reuse_policy
+from machinable.execution.worker_task import ImportedFunction, check_importable
 from machinable.plan.plan import Plan
+from machinable.plan.planner import live_code
 from machinable.plan.spec import ComponentSpec, Target
-from machinable.serialization import Plain, is_hidden
+from machinable.plan.task import Task
+from machinable.serialization import is_hidden
+from machinable.storage.files import Files
+from machinable.storage.locks import Locks
 from machinable.trial.seeding import check_seeding
 
-__all__ = ["preflight"]
+if TYPE_CHECKING:
+    from machinable.execution.resume import Comparison
+
+__all__ = ["Checked", "preflight", "prepare"]
+
+
+class Checked(Struct, frozen=True):
+    """A task that can run: planned, imported, and with the engine that has the resources for it.
+
+    Attributes:
+        options: How it is executed.
+        plan: Its trials.
+        callbacks: Receive each finished trial.
+        live: Classes and functions of the task that need no import.
+        function: Where workers import the function that runs in place of every component.
+        reuse: Which results are reused.
+        engine: Where the trials run.
+        capacity: The resources for them.
+        stored: How the plan compares with the execution that it resumes; None for a new execution.
+    """
+
+    options: Options
+    plan: Plan
+    callbacks: tuple[Callable[[Any], Any], ...]
+    live: Mapping[Target, Any]
+    function: ImportedFunction | None
+    reuse: ReusePolicy
+    engine: Engine
+    capacity: Capacity
+    stored: Comparison | None
+
+    def shared_results(self, files: Files, locks: Locks, folder: str = "") -> SharedResults | None:
+        """Return the results that are shared with other executions; None if there are none."""
+        uses = self.plan.uses
+        # One function for all components computes something else than they do.
+        if self.options.function is not None or not (self.reuse.mode == "all" or any(use.requires for use in uses)):
+            return None
+        targets = {use.definition.module: use.definition.target for use in uses}
+        is_loaded = self.engine.reach == "process"
+        sources = {  # now, because the files may be edited while trials run
+            module: source_digest(target, self.plan.project, as_loaded=is_loaded) for module, target in targets.items()
+        }
+        return SharedResults(files, self.reuse, sources, locks, folder)
+
+
+def prepare(task: Task | None, options: Options) -> Checked:
+    """Plan a task, and check that it can run.
+
+    Args:
+        task: The task; None for the one of the execution that is resumed.
+        options: How it is executed.
+
+    Raises:
+        ConfigurationError, UsageError: The task, the project or an option is wrong.
+        NotStored, StorageError: The execution to resume cannot be read.
+        Refused: A trial cannot run here.
+    """
+    stored = comparison = None
+    is_stored_task, seed = task is None, options.seed
+    if options.resume is not None:
+        from machinable.execution.resume import compare, stored_execution, stored_task  # most executions are new
+
+        stored = stored_execution(options.url, options.resume, seed)
+        seed = stored.id
+        task = stored_task(stored) if task is None else task
+    assert task is not None
+    live = live_code(task.request)
+    plan = task.plan(options.project, seed)
+    if not len(plan):
+        raise InvalidValue("the task has no trials", given=repr(task), todo="Add one: .component(name).")
+    reuse = reuse_policy(options.reuse, options.rerun, options.cascade, plan)
+    plan = preflight(plan, live, options.function)
+    if stored is not None:
+        comparison = compare(stored, plan, reuse, is_stored_task=is_stored_task)
+    engine = registry.make(options.engine)
+    try:
+        if options.policy.timeout is not None and not engine.can_end:
+            if not engine.runs_on_submit:  # it may run trials in other threads
+                raise Refused(
+                    f"the engine {engine.name!r} cannot end a trial that exceeds its timeout",
+                    todo="Leave out the timeout, or use engine='processes'.",
+                )
+            check_alarm()
+        function = None if engine.reach == "process" else check_importable(live, options.function)
+        capacity = capacity_of(engine, options.resources)
+        capacity.check(plan)
+    except BaseException:
+        engine.close()  # it may have started a cluster to see what there is
+        raise
+    return Checked(options, plan, tuple(task.callbacks), live, function, reuse, engine, capacity, comparison)
 
 
 def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., Any] | None = None) -> Plan:
-    """Return the plan with typed configurations coerced and all `on_submit` hooks applied, if all of it can run.
+    """Return the plan with typed configurations coerced and all `on_submit` hooks applied, if its code can run.
 
     Args:
         plan: The plan.
@@ -31,7 +131,7 @@ def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., An
         function: Runs in place of every component, whose modules are not imported then.
 
     Raises:
-        ConfigurationError: Something is wrong; several errors as one.
+        ConfigurationError: Something is wrong; several errors are raised as one.
     """
     errors: dict[str, MachinableError] = {}
 
@@ -45,74 +145,52 @@ def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., An
     if function is not None:
         check_function(function)
     uses = []
-    checked: set[tuple[str, ...]] = set()
+    seedings: set[tuple[str, ...]] = set()
     with importing(plan.project):
         for use in plan.uses:
             try:
                 seeding = use.definition.seeding
-                if seeding is not None and seeding not in checked:
-                    checked.add(seeding)
+                if seeding is not None and seeding not in seedings:
+                    seedings.add(seeding)
                     check_seeding(seeding)
-                if function is None:
-                    definition = _checked(use.definition, plan.project, live)
-                    use = use if definition is use.definition else structs.replace(use, definition=definition)
-                uses.append(use)
+                definition = _checked(use.definition, plan.project, live) if function is None else use.definition
+                uses.append(use if definition is use.definition else structs.replace(use, definition=definition))
             except MachinableError as error:
                 add(error, use.at)
     SeveralErrors.raise_any(list(errors.values()))
-    if all(new is old for new, old in zip(uses, plan.uses, strict=True)):
-        return plan
-    return replace(plan, uses=tuple(uses))
+    is_same = all(new is old for new, old in zip(uses, plan.uses, strict=True))
+    return plan if is_same else replace(plan, uses=tuple(uses))
 
 
-def _checked(use: ComponentSpec, project: str, live: Mapping[Target, Any]) -> ComponentSpec:
-    code = _code(use.target, project, live)
-    if not (isinstance(code, type) and issubclass(code, Component)):
+def _checked(part: ComponentSpec, project: str, live: Mapping[Target, Any], *, is_child: bool = False) -> ComponentSpec:
+    """Return a component or a child as its code changes it."""
+    code = live.get(part.target) or load_component(part.target, project)
+    if not isinstance(code, type):
         check_function(code)
-        return use
-    config, stored = _typed(code, use.config, use.stored, use.mixin_only)
-    check_calls(code, config)
-    children = tuple(_checked_child(child, project, live) for child in use.children)
-    inside = [live.get(child.target) or load_component(child.target, project) for child in children]
-    before = Terms(use.environment, use.resources)
-    terms = submitted(before, use.component, config, parts_of(code, use.mixins, inside, project))
-    if (
-        terms is before
-        and config is use.config
-        and all(new is old for new, old in zip(children, use.children, strict=True))
-    ):
-        return use
-    return structs.replace(use, config=config, stored=stored, children=children, **terms._asdict())
-
-
-def _code(target: Target, project: str, live: Mapping[Target, Any]) -> Any:
-    code = live.get(target) or load_component(target, project)
-    if isinstance(code, type) and not issubclass(code, Component):
+        return part
+    if not issubclass(code, Component):
         raise InvalidType(
-            f"the class {target.module}:{target.name} is not a subclass of Component",
-            given=target.name,
+            f"the class {part.target.module}:{part.target.name} is not a subclass of Component",
+            given=part.target.name,
             todo="Derive it from machinable.Component, or give a function.",
         )
-    return code
+    changed: dict[str, Any] = {}
+    config = part.config
+    if getattr(code, "Config", None) is not None:
+        from machinable.component.config_schema import typed_config  # most classes have none
 
-
-def _checked_child(child: ComponentSpec, project: str, live: Mapping[Target, Any]) -> ComponentSpec:
-    code = _code(child.target, project, live)
-    config, stored = _typed(code, child.config, child.stored, child.mixin_only)
+        config = typed_config(code, part.config, part.mixin_only, shown=part.stored)
+        changed.update(config=config, stored=_stored_part(part.stored, part.config, config))
     check_calls(code, config)
-    return child if config is child.config else structs.replace(child, config=config, stored=stored)
-
-
-def _typed(
-    code: type[Component], config: Mapping[str, Plain], stored: Mapping[str, Plain], mixin_only: frozenset[str]
-) -> tuple[Mapping[str, Plain], Mapping[str, Plain]]:
-    """Return the configuration and its part that may be stored, as the component's `Config` declares them."""
-    if getattr(code, "Config", None) is None:
-        return config, stored
-    from machinable.component.config_schema import typed_config  # most classes have none
-
-    typed = typed_config(code, config, mixin_only, shown=stored)
-    return typed, _stored_part(stored, config, typed)
+    if part.children:
+        changed["children"] = tuple(_checked(child, project, live, is_child=True) for child in part.children)
+    if not is_child:
+        inside = [live.get(child.target) or load_component(child.target, project) for child in part.children]
+        before = Terms(part.environment, part.resources)
+        terms = submitted(before, part.component, config, parts_of(code, part.mixins, inside, project))
+        if terms is not before:
+            changed.update(terms._asdict())
+    return structs.replace(part, **changed) if changed else part
 
 
 def _stored_part(stored: Any, before: Any, after: Any) -> Any:
@@ -136,7 +214,4 @@ def _failed_line(error: BaseException, project: str) -> list[str]:
     if isinstance(error, SyntaxError) and error.filename:
         frames.append((error.filename, error.lineno, error.text))
     own = [frame for frame in frames if frame[0].startswith(project + os.sep)]
-    if not own:
-        return []
-    file, line, text = own[-1]
-    return [f"{os.path.relpath(file, project)}:{line}: {(text or '').strip()}"]
+    return [f"{os.path.relpath(file, project)}:{line}: {(text or '').strip()}" for file, line, text in own[-1:]]

@@ -3,83 +3,74 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from machinable.engines.base import Engine
 from machinable.errors import MachinableError, Refused, SeveralErrors, did_you_mean, near_names
-from machinable.plan.plan import Plan
-from machinable.plan.resources import parse_resources
+from machinable.plan.plan import Plan, Use
+from machinable.plan.reserved_keys import parse_resources
 from machinable.storage.process_info import cores, memory
 
-__all__ = ["Capacity", "capacity_of", "host_capacity"]
-
-
-def host_capacity(declared: Mapping[str, object] | None) -> dict[str, float]:
-    """Return the cores, GPUs and bytes of memory of this host, with what the project declares instead.
-
-    Args:
-        declared: `execution: {resources: …}`.
-    """
-    present = {"cpus": float(cores()), "gpus": float(_gpus()), "memory": float(memory())}
-    return present | parse_resources(declared, "execution.resources")
-
-
-def _gpus() -> int:
-    try:
-        return len(os.listdir("/proc/driver/nvidia/gpus"))
-    except OSError:
-        return 0
+__all__ = ["Capacity", "capacity_of"]
 
 
 class Capacity:
-    """The resources of this host, and how much of them is free.
+    """The resources of the hosts, and how much of them is free.
 
     Args:
-        total: The amounts that there are, by name.
+        hosts: The amounts of each host, by name.
+        is_assigned: Whether the engine assigns them itself; here they are only checked then.
     """
 
-    def __init__(self, total: Mapping[str, float]) -> None:
-        self._total = dict(total)
-        self._free = dict(total)
+    def __init__(self, hosts: Sequence[Mapping[str, float]], *, is_assigned: bool = False) -> None:
+        self._hosts = hosts
+        self._is_assigned = is_assigned
+        self._total = {name: max(host.get(name, 0.0) for host in hosts) for one in hosts for name in one}
+        self._free = dict(self._total)
 
     def check(self, plan: Plan) -> None:
         """Check that every trial could run alone.
 
         Raises:
-            Refused: One requests more than there is, or a resource that does not exist.
+            Refused: One requests more than one host has, or a resource that does not exist.
         """
         errors: dict[str, MachinableError] = {}
+
+        def add(use: Use, text: str, given: object, todo: str, known: Iterable[str] = ()) -> None:
+            error = Refused(f"{use.component} {text}", at=use.at, given=given, known=known, todo=todo)
+            errors.setdefault(str(error), error)
+
         for use in plan.uses:
-            for name, amount in use.definition.resources.items():
-                if name not in self._total:
+            wanted = use.definition.resources
+            exceeds = False
+            for name, amount in wanted.items():
+                total = self._total.get(name)
+                exceeds = exceeds or total is None or amount > total
+                if total is None:
                     near = near_names(name, self._total)
-                    error = Refused(
-                        f"{use.component} requests {_text(name, amount)}, but there is no resource {name!r}",
-                        at=use.at,
-                        given=name,
-                        known=self._total,
-                        todo=did_you_mean(near) if near else self.undeclared(name, amount),
-                    )
-                elif amount > self._total[name]:
-                    error = Refused(
-                        f"{use.component} requests {_text(name, amount)}, "
-                        f"but there is only {_text(name, self._total[name])}",
-                        at=use.at,
-                        given=amount,
-                        todo="Request less, or run it where there is more.",
-                    )
-                else:
-                    continue
-                errors.setdefault(str(error), error)
+                    todo = did_you_mean(near) if near else self._undeclared(name, amount)
+                    text = f"requests {_text(name, amount)}, but there is no resource {name!r}"
+                    add(use, text, name, todo, self._total)
+                elif amount > total:
+                    text = f"requests {_text(name, amount)}, but there is only {_text(name, total)}"
+                    add(use, text, amount, "Request less, or run it where there is more.")
+            if not exceeds and not any(_fits(wanted, host) for host in self._hosts):
+                text = f"requests {' and '.join(_text(*one) for one in wanted.items())}, but no host has all of it"
+                add(use, text, dict(wanted), "Request less, or add a host that has it.")
+            if self._is_assigned and "cpus" not in wanted and all(host.get("cpus", 1.0) < 1 for host in self._hosts):
+                todo = "Add a host with cpus, or request none: `_resources_: {cpus: 0}`."
+                add(use, "needs 1 cpu, the default, but no host has one", dict(wanted), todo)
         SeveralErrors.raise_any(list(errors.values()))
 
-    def undeclared(self, name: str, amount: float) -> str:
-        """Return what to do about a resource that does not exist."""
-        return f"Declare how much there is: `execution: {{resources: {{{name}: {_number(amount)}}}}}`."
+    def _undeclared(self, name: str, amount: float) -> str:
+        declare = f"Declare how much there is: `execution: {{resources: {{{name}: {amount:g}}}}}`."
+        if not self._is_assigned:
+            return declare
+        return f"The hosts have: {', '.join(sorted(self._total))}. For hosts that the engine starts itself: {declare}"
 
     def fits(self, wanted: Mapping[str, float]) -> bool:
-        """Return whether enough is free at the moment."""
-        return all(self._free[name] >= amount for name, amount in wanted.items())
+        """Return whether enough is free at the moment; True where the engine decides that."""
+        return self._is_assigned or _fits(wanted, self._free)
 
     def take(self, wanted: Mapping[str, float]) -> None:
         """Occupy resources."""
@@ -92,57 +83,8 @@ class Capacity:
             self._free[name] += amount
 
 
-class ClusterResources(Capacity):
-    """The resources of the hosts of an engine that assigns them itself; here they are only checked.
-
-    Args:
-        hosts: The amounts of each host, by name.
-    """
-
-    def __init__(self, hosts: Sequence[Mapping[str, float]]) -> None:
-        names = {name for host in hosts for name in host}
-        super().__init__({name: max(host.get(name, 0.0) for host in hosts) for name in names})
-        self._hosts = hosts
-
-    def check(self, plan: Plan) -> None:
-        """Check that every trial could run alone on one host."""
-        super().check(plan)
-        for use in plan.uses:
-            if "cpus" not in use.definition.resources and all(host.get("cpus", 1.0) < 1 for host in self._hosts):
-                raise Refused(
-                    f"{use.component} needs 1 cpu, the default, but no host has one",
-                    at=use.at,
-                    given=dict(use.definition.resources),
-                    todo="Add a host with cpus, or request none: `_resources_: {cpus: 0}`.",
-                )
-            wanted = use.definition.resources.items()
-            if not any(all(host.get(name, 0.0) >= amount for name, amount in wanted) for host in self._hosts):
-                raise Refused(
-                    f"{use.component} requests {' and '.join(_text(name, amount) for name, amount in wanted)}, "
-                    "but no host has all of it",
-                    at=use.at,
-                    given=dict(wanted),
-                    todo="Request less, or add a host that has it.",
-                )
-
-    def undeclared(self, name: str, amount: float) -> str:
-        """Return what to do: resources are declared only for hosts that the engine starts itself."""
-        there = ", ".join(sorted(self._total))
-        return f"The hosts have: {there}. For hosts that the engine starts itself: {super().undeclared(name, amount)}"
-
-    def fits(self, wanted: Mapping[str, float]) -> bool:
-        """Return True: the engine decides."""
-        return True
-
-    def take(self, wanted: Mapping[str, float]) -> None:
-        """Do nothing: the engine counts."""
-
-    def give_back(self, wanted: Mapping[str, float]) -> None:
-        """Do nothing: the engine counts."""
-
-
 def capacity_of(engine: Engine, declared: Mapping[str, object] | None) -> Capacity:
-    """Return the resources for the trials of an engine.
+    """Return the resources for the trials of an engine: those of its hosts, or the cores, GPUs and memory of this one.
 
     Args:
         engine: The engine.
@@ -151,13 +93,18 @@ def capacity_of(engine: Engine, declared: Mapping[str, object] | None) -> Capaci
     Raises:
         Refused: The engine's hosts cannot be reached.
     """
-    hosts = engine.hosts(parse_resources(declared, "execution.resources"))
-    return Capacity(host_capacity(declared)) if hosts is None else ClusterResources(hosts)
+    amounts = parse_resources(declared, "execution.resources")
+    hosts = engine.hosts(amounts)
+    if hosts is not None:
+        return Capacity(hosts, is_assigned=True)
+    nvidia = "/proc/driver/nvidia/gpus"
+    gpus = len(os.listdir(nvidia)) if os.path.isdir(nvidia) else 0
+    return Capacity([{"cpus": float(cores()), "gpus": float(gpus), "memory": float(memory()), **amounts}])
 
 
-def _number(amount: float) -> str:
-    return f"{amount:g}"
+def _fits(wanted: Mapping[str, float], there: Mapping[str, float]) -> bool:
+    return all(there.get(name, 0.0) >= amount for name, amount in wanted.items())
 
 
 def _text(name: str, amount: float) -> str:
-    return f"{amount / 1024**3:.3g} GiB of memory" if name == "memory" else f"{_number(amount)} {name}"
+    return f"{amount / 1024**3:.3g} GiB of memory" if name == "memory" else f"{amount:g} {name}"

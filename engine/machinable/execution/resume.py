@@ -12,14 +12,14 @@ from typing import Any
 from msgspec import Struct
 
 from machinable import ids
+from machinable.engines.base import Engine
 from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, Refused
-from machinable.execution.attempts import artifacts_in, read_outcome, read_status
-from machinable.execution.directory import ProjectCode, plan_lines
+from machinable.execution.attempts import Completed, PreviousAttempt, artifacts_in, read_outcome, read_status
+from machinable.execution.directory import ProjectCode, engine_facts, plan_lines
 from machinable.execution.environment import host
 from machinable.execution.ledger import Ledger
 from machinable.execution.queue import Available
 from machinable.execution.reuse import ReusePolicy, SharedResults, holder_text
-from machinable.execution.scheduler import Completed, PreviousAttempt
 from machinable.plan.plan import Plan
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.plan.table import cell, flatten
@@ -27,7 +27,7 @@ from machinable.plan.task import Task, task_from_data
 from machinable.results.execution import Execution
 from machinable.results.storage import Storage
 from machinable.results.trial import LEASE, Trial
-from machinable.serialization import Plain, decode, dumps
+from machinable.serialization import decode, dumps
 from machinable.storage import layout
 from machinable.storage.cleanup import workers_left
 from machinable.storage.files import Files, writing
@@ -74,6 +74,7 @@ class Comparison(Struct, frozen=True):
 
     Attributes:
         stored: The stored execution.
+        is_stored_task: Whether the plan is of the stored task, so that only the project can have changed it.
         changes: What the plan changes.
         changed: The uids of trials whose identity is another one now.
         unchanged: The uids of trials that have finished and stay.
@@ -81,6 +82,7 @@ class Comparison(Struct, frozen=True):
     """
 
     stored: Execution
+    is_stored_task: bool
     changes: Changes
     changed: frozenset[str]
     unchanged: frozenset[str]
@@ -94,12 +96,7 @@ class Comparison(Struct, frozen=True):
 
 
 def stored_execution(url: str, name: Any, seed: Any) -> Execution:
-    """Open the execution to resume.
-
-    Args:
-        url: The storage's URL.
-        name: The name of its directory, as `OY1p1o-2`.
-        seed: The seed that was given as well; None for none.
+    """Open the execution to resume, with the name of its directory and the seed that was given as well.
 
     Raises:
         InvalidType, InvalidValue: The name is not an id, there is no storage, or the seed is another one.
@@ -145,13 +142,7 @@ def stored_task(execution: Execution) -> Task:
 
 
 def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_task: bool) -> Comparison:
-    """Compare a plan with the stored execution that it resumes.
-
-    Args:
-        stored: The stored execution.
-        plan: The plan.
-        policy: Says which components run again.
-        is_stored_task: Whether the plan is of the stored task, so that only the project can have changed it.
+    """Compare a plan with the stored execution that it resumes; the policy says which components run again.
 
     Raises:
         Refused: The project gives the stored task other trials than before.
@@ -162,8 +153,13 @@ def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_tas
     if is_stored_task:
         changed = _refuse_other_trials(stored, trials, plan, planned, changed)
     finished = {
-        uid for uid in planned if uid in trials and uid not in changed and trials[uid].status in _STAYS
-    } - _reruns(plan, policy)
+        row.uid
+        for row in plan.rows
+        if row.uid in trials
+        and row.uid not in changed
+        and trials[row.uid].status in _STAYS
+        and not policy.reruns(plan.uses[row.use].definition)
+    }
     doubtful = _doubtful(plan, policy, finished)
     new = [uid for uid in planned if uid not in trials or uid in changed]
     changes = Changes(
@@ -172,14 +168,7 @@ def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_tas
         tuple(uid for uid in planned if uid in trials and uid not in changed),
         tuple(uid for uid in planned if uid not in finished),
     )
-    return Comparison(stored, changes, frozenset(changed), frozenset(finished - doubtful), doubtful)
-
-
-def _reruns(plan: Plan, policy: ReusePolicy) -> set[str]:
-    if not policy.rerun:
-        return set()
-    uses = plan.uses
-    return {row.uid for row in plan.rows if policy.reruns(uses[row.use].component, uses[row.use].name)}
+    return Comparison(stored, is_stored_task, changes, frozenset(changed), frozenset(finished - doubtful), doubtful)
 
 
 def _doubtful(plan: Plan, policy: ReusePolicy, finished: set[str]) -> frozenset[str]:
@@ -331,13 +320,10 @@ def write_resumption(
     plan: Plan,
     ledger: Ledger,
     shared: SharedResults | None,
-    engine: Mapping[str, Plain],
+    engine: Engine,
     code: ProjectCode,
 ) -> Completed:
-    """Write into the directory of an execution that it is resumed, with which plan and code.
-
-    Returns:
-        What it has already.
+    """Write into the directory of an execution that it is resumed, with which plan and code; return what it has.
 
     Raises:
         StorageUnavailable: The storage cannot be written.
@@ -358,7 +344,7 @@ def write_resumption(
                 "added": len(changes.added),
                 "removed": len(changes.removed),
                 "kept": len(changes.kept),
-                "engine": dict(engine),
+                "engine": engine_facts(engine),
                 "code": code.facts,
                 "host": host(),
             },

@@ -8,7 +8,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
@@ -17,7 +16,7 @@ from machinable.errors import Damaged, InvalidType, InvalidValue, UnknownName
 from machinable.execution.environment import now
 from machinable.execution.queue import Available
 from machinable.plan.plan import Plan
-from machinable.plan.spec import Outcome, TrialSpec
+from machinable.plan.spec import ComponentSpec, Outcome, TrialSpec
 from machinable.results.pointers import Pointer, changed_input, find_pointer
 from machinable.serialization import dumps
 from machinable.storage import layout
@@ -44,12 +43,12 @@ class ReusePolicy(Struct, frozen=True):
     Attributes:
         mode: True: results of requirements; "all": also those of listed components; "same-code": those of
             requirements that the present source computed; False: none.
-        rerun: Patterns of components that run in any case.
+        rerun: Components that run in any case, by their canonical name or the one that the task uses.
         cascade: Whether a trial runs again when an input has changed since its result was computed.
     """
 
     mode: Reuse = True
-    rerun: tuple[str, ...] = ()
+    rerun: frozenset[str] = frozenset()
     cascade: bool = True
 
     def shares(self, spec: TrialSpec) -> bool:
@@ -57,18 +56,9 @@ class ReusePolicy(Struct, frozen=True):
         # `__main__` is a different module in every script.
         return (spec.is_requirement or self.mode == "all") and spec.target.module != "__main__"
 
-    def reruns(self, component: str, name: str) -> bool:
-        """Return whether a component runs in any case, by its canonical name or the one that the task uses."""
-        return bool(self.rerun) and _matches(self.rerun, component, name)
-
-    def reruns_trial(self, spec: TrialSpec) -> bool:
-        """Return whether a trial runs in any case."""
-        return bool(self.rerun) and self.reruns(spec.component, str(spec.flags.get("NAME", spec.component)))
-
-
-@lru_cache(maxsize=1024)  # a plan has many trials of few components
-def _matches(patterns: tuple[str, ...], component: str, name: str) -> bool:
-    return any(fnmatchcase(one, pattern) for pattern in patterns for one in (component, name))
+    def reruns(self, definition: ComponentSpec) -> bool:
+        """Return whether a component runs in any case."""
+        return definition.component in self.rerun or definition.flags.get("NAME") in self.rerun
 
 
 def reuse_policy(mode: Any, rerun: Any, cascade: Any, plan: Plan) -> ReusePolicy:
@@ -97,10 +87,13 @@ def reuse_policy(mode: Any, rerun: Any, cascade: Any, plan: Plan) -> ReusePolicy
             todo="Expected the name of a component, a pattern such as 'net.*', a list of these, or True for all.",
         )
     known = list(dict.fromkeys(name for use in plan.uses for name in (use.component, use.name)))
+    rerun = set()
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in known):
+        found = [name for name in known if fnmatchcase(name, pattern)]
+        if not found:
             raise UnknownName("component of the plan", pattern, known, details=["given as `rerun`"])
-    return ReusePolicy(mode, tuple(patterns), cascade)
+        rerun.update(found)
+    return ReusePolicy(mode, frozenset(rerun), cascade)
 
 
 class ReuseDecision(Struct, frozen=True):
@@ -137,7 +130,7 @@ def decide_reuse(
     """
     if policy.mode is False:
         return ReuseDecision("run", "nothing is reused", pointer)
-    if policy.reruns_trial(spec):
+    if policy.reruns(spec.definition):
         return ReuseDecision("run", "rerun was requested", pointer)
     if pointer is None:
         return ReuseDecision("run", "there is no result yet")
@@ -196,7 +189,7 @@ class SharedResults:
 
     def reusable(self, spec: TrialSpec, artifacts: Mapping[str, Mapping[str, str]]) -> Pointer | None:
         """Return the pointer to the result of a trial if it is reused; warn about results of other source code."""
-        if self._policy.mode is False or self._policy.reruns_trial(spec):
+        if self._policy.mode is False or self._policy.reruns(spec.definition):
             return None  # without a look into the storage
         try:
             decision = self.decide(spec, artifacts)

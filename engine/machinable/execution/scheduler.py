@@ -13,77 +13,46 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from machinable.engines.base import Engine, Work, WorkerLost
-from machinable.execution.attempts import move_aside, read_outcome, write_end, write_failure
+from machinable.execution.attempts import Completed, move_aside, read_outcome, write_end, write_failure
 from machinable.execution.interrupts import Interrupts
 from machinable.execution.ledger import Ledger
-from machinable.execution.options import Policy
+from machinable.execution.preflight import Checked
 from machinable.execution.queue import Available, Blocked, TrialQueue
-from machinable.execution.resources import Capacity
-from machinable.execution.reuse import ReusePolicy, SharedResults
-from machinable.plan.plan import Plan
+from machinable.execution.reuse import SharedResults
 from machinable.plan.spec import Outcome, Retries, TrialSpec
 from machinable.results.pointers import Pointer, changed_input
 from machinable.storage.files import Files
 from machinable.storage.locks import Lease
 
-__all__ = ["Completed", "PreviousAttempt", "Run", "Scheduler"]
+__all__ = ["Run", "Scheduler"]
 
 INTERRUPT_TIMEOUT = 5.0  # seconds in which workers write down that they were interrupted
 RESPONSE_TIME = 0.1  # seconds until an interrupt is answered, at most, while trials run elsewhere
 BUSY_INTERVAL = 1.0  # seconds between two looks whether another execution has computed a result
 
 
-class PreviousAttempt(Struct, frozen=True):
-    """The last attempt of a trial before the execution was resumed, and whether it left a checkpoint."""
-
-    attempt: int
-    has_checkpoint: bool = False
-
-
-class Completed(Struct, frozen=True):
-    """What a resumed execution has already.
-
-    Attributes:
-        uids: The trials that stay as they are.
-        results: The results of those among them that are requirements.
-        attempts: The last attempts of the others, where there were any.
-        doubtful: The outcomes of trials that stay if their requirements give the same results as before.
-    """
-
-    uids: frozenset[str] = frozenset()
-    results: Mapping[str, Available] = {}
-    attempts: Mapping[str, PreviousAttempt] = {}
-    doubtful: Mapping[str, Outcome] = {}
-
-
 class Run(Struct, frozen=True):
     """An execution that has begun: its directory exists, and says what will run.
 
     Attributes:
-        plan: The trials.
+        checked: What runs, and how.
         files: The storage, with a fallback where work could be lost.
         folder: The directory of the execution in it.
         ledger: Records what happens.
-        policy: What to do about failures and busy results.
-        reuse: Which results are reused.
         shared: The results shared with other executions; None if there are none.
-        capacity: The resources for trials.
-        completed: What a resumed execution has already.
         lease: Keeps others from resuming it; None in memory.
         fallback: The name of the local directory that takes files while the storage is unavailable; "" for none.
+        completed: What a resumed execution has already.
     """
 
-    plan: Plan
+    checked: Checked
     files: Files
     folder: str
     ledger: Ledger
-    policy: Policy
-    reuse: ReusePolicy
     shared: SharedResults | None
-    capacity: Capacity
-    completed: Completed
     lease: Lease | None
     fallback: str
+    completed: Completed = Completed()
 
 
 class Scheduler:
@@ -104,15 +73,15 @@ class Scheduler:
         self._files = run.files
         self._folder = run.folder
         self._ledger = run.ledger
-        self._policy = run.policy
-        self._reuse = run.reuse
+        self._policy = run.checked.options.policy
+        self._reuse = run.checked.reuse
         self._shared = run.shared
-        self._capacity = run.capacity
+        self._capacity = run.checked.capacity
         self._completed = run.completed
         self._engine = engine
         self._work = work
         self._interrupts = interrupts
-        self._queue = TrialQueue(run.plan, run.completed.uids, run.completed.results)
+        self._queue = TrialQueue(run.checked.plan, run.completed.uids, run.completed.results)
         self._running: dict[Future[Outcome], tuple[TrialSpec, float]] = {}  # with their deadlines
         self._done: SimpleQueue[Future[Outcome]] = SimpleQueue()  # those that ended while other trials were handled
         self._lost: Counter[str] = Counter()  # by trial, the attempts whose worker was lost, which do not count
@@ -183,9 +152,7 @@ class Scheduler:
     def _settles_without_running(self, spec: TrialSpec) -> bool:
         blocker = self._queue.blocker(spec) if spec.requires else None
         if blocker is not None:
-            record = self._ledger.blocked if blocker.state == "blocked" else self._ledger.skipped
-            record(spec, blocker.because)
-            self._queue.settle(spec, blocker)
+            self._settle_blocked(spec, blocker)
             return True
         outcome = self._completed.doubtful.get(spec.uid)
         if outcome is not None and changed_input(outcome.inputs, self._input_artifacts(spec)) is None:
@@ -205,6 +172,10 @@ class Scheduler:
 
     def _input_artifacts(self, spec: TrialSpec) -> dict[str, Mapping[str, str]]:
         return {name: result.artifacts for name, result in self._queue.results(spec).items()}
+
+    def _settle_blocked(self, spec: TrialSpec, blocker: Blocked) -> None:
+        self._ledger.blocked(spec, blocker)
+        self._queue.settle(spec, blocker)
 
     def _settle_reused(self, spec: TrialSpec, pointer: Pointer) -> None:
         self._ledger.reused(spec, pointer.trial, pointer.seconds, pointer.record)
@@ -229,8 +200,7 @@ class Scheduler:
                 self._ledger.notice(f"waiting for {holder}, which is computing {spec.component} {spec.uid}")
             self._queue.look_again(spec, time.monotonic() + BUSY_INTERVAL)
         elif self._policy.on_busy == "skip":
-            self._ledger.skipped(spec, holder)
-            self._queue.settle(spec, Blocked("skipped", holder))
+            self._settle_blocked(spec, Blocked("skipped", holder))
         else:
             message = f"{holder} is computing it"
             error = {"type": "Busy", "message": message, "traceback": f"Busy: {message}"}
@@ -352,7 +322,7 @@ class Scheduler:
             self._finished(spec, outcome)
         elif outcome.state == "interrupted":  # it has ended, but its files are not in the storage
             self.outage = self.outage or outcome.error["message"]
-            self._ledger.lost(spec)
+            self._ledger.interrupted(spec, "StorageUnavailable")
             self._release(spec)
         elif (due := self._retry_due(spec, outcome.error, None if is_late else problem)) is not None:
             self._queue.retry(replace(spec, attempt=spec.attempt + 1, resume_from=None), due)
@@ -419,7 +389,7 @@ class Scheduler:
             if not future.done():
                 self._engine.end(future)
             write_end(self._files, self._folder, spec, "interrupted", None)
-            self._ledger.interrupted(spec)
+            self._ledger.interrupted(spec, "KeyboardInterrupt")
         self._running.clear()
 
 

@@ -51,9 +51,9 @@ class InProcessTask:
         project: The project's directory.
         live: Classes and functions that need no import.
         function: Runs in place of every component.
-        capture: "tee": output goes to the trial's directory and to the terminal; "keep": to the directory only.
         on_progress: Receives the progress of trials.
         locks: See `machinable.trial.runner.run`.
+        capture: "tee": output goes to the trial's directory and to the terminal; "keep": to the directory only.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class InProcessTask:
         project: str,
         live: Mapping[Target, Any] = MappingProxyType({}),
         function: Callable[..., Any] | None = None,
-        capture: Literal["tee", "keep"] | None = "tee",
         on_progress: OnProgress | None = None,
         locks: tuple[str | None, float] | None = None,
+        capture: Literal["tee", "keep"] | None = "tee",
     ) -> None:
         self.files = files
         self.folder = folder

@@ -7,12 +7,57 @@ from typing import Any, TypeVar
 
 from machinable.config.resolved import Resolved
 from machinable.errors import BadName, MachinableError, MalformedText, UnknownName, WrongType
-from machinable.plan.resources import parse_resources
 from machinable.plan.spec import Retries
 from machinable.serialization import Plain
 from machinable.storage.formats.registry import check_place
+from machinable.units import parse_size
 
-__all__ = ["checked_count", "checked_seconds", "parse_environment", "parse_retries", "reserved_fields"]
+__all__ = [
+    "checked_count",
+    "checked_seconds",
+    "parse_environment",
+    "parse_resources",
+    "parse_retries",
+    "reserved_fields",
+]
+
+
+def parse_resources(value: Any, path: str) -> dict[str, float]:
+    """Return resources by name, `memory` in bytes, from numbers or texts such as `4GiB` and `500MB`.
+
+    Args:
+        value: None or a mapping.
+        path: Where it is, for messages.
+
+    Raises:
+        WrongType: It is not a mapping, or an amount is not a number.
+        MalformedText: An amount is below zero, or a size cannot be parsed.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise WrongType(f"resources are a mapping, not {value!r}", path=path, given=value, todo="Write {cpus: 2}.")
+    result = {}
+    for name, amount in value.items():
+        if name == "memory" and isinstance(amount, str):
+            size = parse_size(amount)
+            if size is None:
+                raise MalformedText(
+                    f"{amount!r} is not a size of memory",
+                    path=f"{path}.{name}",
+                    given=amount,
+                    todo="Write bytes or a size such as 4GiB or 500MB.",
+                )
+            amount = size
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+            raise WrongType(f"an amount of {name} is a number, not {amount!r}", path=f"{path}.{name}", given=amount)
+        if not 0 <= amount < float("inf"):
+            raise MalformedText(
+                f"an amount of {name} cannot be negative or infinite: {amount!r}", path=f"{path}.{name}", given=amount
+            )
+        if amount:
+            result[str(name)] = amount
+    return result
 
 
 def parse_retries(value: Any, path: str) -> Retries | None:

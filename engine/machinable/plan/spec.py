@@ -7,7 +7,6 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from machinable.plan.resources import threads_of
 from machinable.serialization import Plain
 
 __all__ = [
@@ -103,6 +102,11 @@ class ComponentSpec(Struct, frozen=True):
     tags: Mapping[str, Plain] = {}
     content: str = ""
     is_requirement: bool = False
+
+    @property
+    def threads(self) -> int:
+        """Number of threads of a trial: as many as it requests cpus, and at least one; without cpus the default."""
+        return max(1, int(self.resources.get("cpus", self.default_threads)))
 
     def __repr__(self) -> str:  # without configuration and environment, which may hold secrets
         return f"<ComponentSpec {self.component} {self.version!r}>"
@@ -223,8 +227,8 @@ class TrialSpec(Struct, frozen=True):
 
     @property
     def threads(self) -> int:
-        """Number of threads that it computes with: as many as it requests cpus, and at least one."""
-        return threads_of(self.definition.resources, self.definition.default_threads)
+        """Number of threads that it computes with."""
+        return self.definition.threads
 
     @property
     def is_requirement(self) -> bool:
