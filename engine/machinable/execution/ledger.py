@@ -157,7 +157,7 @@ class Ledger:
                 self.failures.append((spec, error))
         self._notify_trial(TrialFailed, spec, row, outcome.seconds, error, will_retry)
 
-    def interrupted(self, spec: TrialSpec, because: str) -> None:
+    def interrupted(self, spec: TrialSpec, because: str = "KeyboardInterrupt") -> None:
         """Record that an attempt was interrupted.
 
         Nothing is written where the storage is not available: the files say whether it finished, once they arrive.

@@ -389,7 +389,7 @@ class Scheduler:
             if not future.done():
                 self._engine.end(future)
             write_end(self._files, self._folder, spec, "interrupted", None)
-            self._ledger.interrupted(spec, "KeyboardInterrupt")
+            self._ledger.interrupted(spec)
         self._running.clear()
 
 
