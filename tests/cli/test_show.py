@@ -77,6 +77,7 @@ def test_show_one_trial_by_the_beginning_of_its_uid(run: Run, stored: str) -> No
     assert "\nconfig\n  data:\n    name: mnist\n    batch: 8\n  rate: 0.5\n" in ran.out
     assert "\nrecords default: 1 row\nloss  note\n   1  ok\n" in ran.out
     assert ran.out.endswith("\nfiles\n  model.json\n")
+    assert run("show", f"OY1p1o/{uid[:6]}", "--storage", "out").out == ran.out
     data = run("show", "OY1p1o", "--storage", "out", "--trial", uid, "--json").data
     assert (data["files"], data["records"]["default"][0]["loss"]) == (["model.json"], 1.0)
 
@@ -97,7 +98,9 @@ def test_logs_and_outputs_are_shown_as_they_were_written(run: Run, stored: str) 
         (["show", "OY1p1p"], "Did you mean 'OY1p1o'?"),
         (["show", "OY1p1o", "--trial", "zzz"], "the execution OY1p1o has no trial 'zzz'"),
         (["show", "OY1p1o", "--trial", ""], "the execution OY1p1o has no trial ''"),
-        (["show", "../out"], "there is no execution '../out'"),
+        (["show", "OY1p1o/zzz"], "the execution OY1p1o has no trial 'zzz'"),
+        (["tail", "OY1p1o/zzz"], "the execution OY1p1o has no trial 'zzz'"),
+        (["show", "../out"], "there is no execution '..'"),
     ],
 )
 def test_an_unknown_name_comes_with_similar_ones(run: Run, stored: str, words: list[str], message: str) -> None:

@@ -146,15 +146,15 @@ class Target(NamedTuple):
         return str(self.execution) if self.trial is None else f"{self.execution}/{self.trial.uid}"
 
 
-def parse_target(storage: Storage, text: str) -> Target:
-    """Return what an `ID` or `ID/UID` names.
+def parse_target(storage: Storage, text: str, uid: str | None = None) -> Target:
+    """Return what an `ID` or `ID/UID` names, or the trial of an `ID` with that uid.
 
     Raises:
         NotStored: There is no such execution, or it has no such trial.
     """
-    name, slash, uid = text.partition("/")
+    name, slash, rest = (text if uid is None else f"{text}/{uid}").partition("/")
     execution = storage[name]
-    return Target(execution, find_trial(execution, uid) if slash else None)
+    return Target(execution, find_trial(execution, rest) if slash else None)
 
 
 def parse_targets(storage: Storage, texts: Iterable[str]) -> list[Target]:

@@ -50,6 +50,7 @@ def _argument(name: str, complete: str | None = None, **settings: Any) -> click.
 _COMPONENT = _argument("component", "components")
 _VERSIONS = _argument("versions", "versions_and_keys", nargs=-1, metavar="[~VERSION | @VERSION | KEY=VALUE]…")
 _ID = _argument("identifier", "executions", metavar="ID")
+_TARGET = _argument("identifier", "targets", metavar="ID[/TRIAL]")
 _IDS = _argument("identifiers", "targets", nargs=-1, required=True, metavar="ID[/TRIAL]…")
 _ANY_IDS = _argument("identifiers", "executions", nargs=-1, metavar="[ID]…")
 _STORAGE = _option(
@@ -240,7 +241,7 @@ _command(
     "show",
     "show:show_command",
     "Show the execution ID or one of its trials.",
-    _ID,
+    _TARGET,
     _STORAGE,
     _TRIAL,
     _option("--log", is_flag=True, help="Show what the logger wrote."),
@@ -251,7 +252,7 @@ _command(
     "tail",
     "tail:tail_command",
     "Show the latest rows, log lines, output and events of the running trials of ID, or of the one that ran last.",
-    _ID,
+    _TARGET,
     _STORAGE,
     _TRIAL,
     _option("-n", "number", type=click.IntRange(min=0), default=10, metavar="N", help="Show the last N lines (10)."),

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from machinable.cli.arguments import find_trial, parse_targets
+from machinable.cli.arguments import parse_target, parse_targets
 from machinable.cli.config import yaml_text
 from machinable.cli.next_command import rerun_command
 from machinable.cli.output import execution_data, message, trial_data, write_json
@@ -104,18 +104,18 @@ def _time_text(time: str | None) -> str:
 def show_command(identifier: str, storage: str | None, uid: str | None, log: bool, output: bool, as_json: bool) -> None:
     """Show an execution or one of its trials."""
     with open_storage(storage) as opened:
-        execution = opened[identifier]
-        trials = [find_trial(execution, uid)] if uid is not None else list(execution.trials)
+        target = parse_target(opened, identifier, uid)
+        execution, trial = target
         if log or output:
-            _show_texts(trials, log, output, as_json)
-        elif uid is None and as_json:
+            _show_texts(target.trials, log, output, as_json)
+        elif trial is None and as_json:
             write_json(execution_data(execution) | {"data": execution.data})
-        elif uid is None:
+        elif trial is None:
             _show_execution(execution, storage)
         elif as_json:
-            write_json(_full_trial_data(execution, trials[0]))
+            write_json(_full_trial_data(execution, trial))
         else:
-            _show_trial(execution, trials[0])
+            _show_trial(execution, trial)
 
 
 def _full_trial_data(execution: Execution, trial: Trial) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from machinable.cli.arguments import find_trial
+from machinable.cli.arguments import parse_target
 from machinable.cli.output import message, write_json
 from machinable.cli.stored import open_storage
 from machinable.display.progress import measurements
@@ -29,9 +29,8 @@ def tail_command(
 ) -> None:
     """Show the latest rows, log lines, output and events of an execution."""
     with open_storage(storage) as opened:
-        execution = opened[identifier]
-        chosen = None if uid is None else find_trial(execution, uid).uid
-        follow(execution, chosen, number, as_json, follows)
+        execution, trial = parse_target(opened, identifier, uid)
+        follow(execution, None if trial is None else trial.uid, number, as_json, follows)
 
 
 def follow(execution: Execution, uid: str | None, number: int, as_json: bool, follows: bool) -> None:
