@@ -497,10 +497,10 @@ def test_what_becomes_of_a_trial(
 
 def test_what_a_script_calls_main_is_not_shared() -> None:
 
-    assert ReusePolicy().shares(SPEC)
-    assert not ReusePolicy().shares(_with(target=Target("__main__", "Net", "class")))
-    assert not ReusePolicy().shares(_with(is_requirement=False))
-    assert ReusePolicy("all").shares(_with(is_requirement=False))
+    assert ReusePolicy().shares(SPEC.definition)
+    assert not ReusePolicy().shares(_with(target=Target("__main__", "Net", "class")).definition)
+    assert not ReusePolicy().shares(_with(is_requirement=False).definition)
+    assert ReusePolicy("all").shares(_with(is_requirement=False).definition)
 
 
 def test_an_input_that_is_gone_has_changed() -> None:

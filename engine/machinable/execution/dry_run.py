@@ -111,7 +111,7 @@ def _outcomes(
     for spec in plan:
         if spec.uid in finished:
             outcome = PlannedOutcome(spec.uid, "keep", "it has finished")
-        elif shared is None or not policy.shares(spec):
+        elif shared is None or not policy.shares(spec.definition):
             outcome = PlannedOutcome(spec.uid, "run", "there is no result yet" if spec.is_requirement else LISTED)
         else:
             outcome = _outcome(spec, policy, shared, artifacts, running)

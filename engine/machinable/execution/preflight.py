@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, structs
 
 from machinable.component.base import Component, Terms
-from machinable.component.imports import check_calls, check_function, importing, load_component, source_digest
+from machinable.component.imports import check_calls, check_function, importing, load_component
 from machinable.component.submit import parts_of, submitted
 from machinable.engines import registry
 from machinable.engines.base import Engine
@@ -61,18 +61,10 @@ class Checked(Struct, frozen=True):
     capacity: Capacity
     stored: Comparison | None
 
-    def shared_results(self, files: Files, locks: Locks, folder: str = "") -> SharedResults | None:
-        """Return the results that are shared with other executions; None if there are none."""
-        uses = self.plan.uses
-        # One function for all components computes something else than they do.
-        if self.options.function is not None or not (self.reuse.mode == "all" or any(use.requires for use in uses)):
-            return None
-        targets = {use.definition.module: use.definition.target for use in uses}
+    def shared_results(self, files: Files, locks: Locks, folder: str = "") -> SharedResults:
+        """Return the results that are shared with other executions."""
         is_loaded = self.engine.reach == "process"
-        sources = {  # now, because the files may be edited while trials run
-            module: source_digest(target, self.plan.project, as_loaded=is_loaded) for module, target in targets.items()
-        }
-        return SharedResults(files, self.reuse, sources, locks, folder)
+        return SharedResults(files, self.reuse, self.plan, locks, folder, is_loaded=is_loaded)
 
 
 def prepare(task: Task | None, options: Options) -> Checked:
@@ -100,7 +92,7 @@ def prepare(task: Task | None, options: Options) -> Checked:
     plan = task.plan(options.project, seed)
     if not len(plan):
         raise InvalidValue("the task has no trials", given=repr(task), todo="Add one: .component(name).")
-    reuse = reuse_policy(options.reuse, options.rerun, options.cascade, plan)
+    reuse = reuse_policy(options, plan)
     plan = preflight(plan, live, options.function)
     if stored is not None:
         comparison = compare(stored, plan, reuse, is_stored_task=is_stored_task)

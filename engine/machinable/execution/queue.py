@@ -138,8 +138,11 @@ class TrialQueue:
         settled = (self._settled.get(needed.uid) for needed in spec.requires.values())
         return min((one for one in settled if isinstance(one, Blocked)), default=None)  # "blocked" < "skipped"
 
-    def results(self, spec: TrialSpec) -> dict[str, Available]:
-        """Return the results that a trial requires, by the names it uses for them."""
+    def inputs(self, spec: TrialSpec) -> dict[str, Mapping[str, str]]:
+        """Return the digests of the artifacts that a trial requires, by the names it uses for the requirements."""
+        return {name: result.artifacts for name, result in self._results(spec).items()}
+
+    def _results(self, spec: TrialSpec) -> dict[str, Available]:
         settled = {name: self._settled[needed.uid] for name, needed in spec.requires.items()}
         return {name: one for name, one in settled.items() if isinstance(one, Available)}
 
@@ -147,6 +150,6 @@ class TrialQueue:
         """Return the trial with the places of the results that it requires filled in."""
         if not spec.requires:
             return spec
-        results = self.results(spec)
+        results = self._results(spec)
         requires = {name: replace(needed, place=results[name].place) for name, needed in spec.requires.items()}
         return replace(spec, requires=requires)

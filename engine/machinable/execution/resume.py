@@ -319,7 +319,7 @@ def write_resumption(
     comparison: Comparison,
     plan: Plan,
     ledger: Ledger,
-    shared: SharedResults | None,
+    shared: SharedResults,
     engine: Engine,
     code: ProjectCode,
 ) -> Completed:
@@ -377,7 +377,7 @@ def _free_name(stored: Execution, name: str) -> str:
     return path
 
 
-def _completed(comparison: Comparison, plan: Plan, ledger: Ledger, shared: SharedResults | None) -> Completed:
+def _completed(comparison: Comparison, plan: Plan, ledger: Ledger, shared: SharedResults) -> Completed:
     stored = comparison.stored
     files, folder = stored.files, str(stored)
     results: dict[str, Available] = {}
@@ -408,7 +408,7 @@ def _completed(comparison: Comparison, plan: Plan, ledger: Ledger, shared: Share
         spec = plan[index]
         if is_requirement:
             results[row.uid] = Available(f"{folder}/{row.uid}", outcome.artifacts)
-            if shared is not None and shared.find(spec.identity) is None:
+            if shared.find(spec.identity) is None:
                 shared.publish(spec, outcome)
         if not is_recorded:
             ledger.finished_before(spec, outcome)

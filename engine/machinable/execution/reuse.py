@@ -12,8 +12,10 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
+from machinable.component.imports import source_digest
 from machinable.errors import Damaged, InvalidType, InvalidValue, UnknownName
 from machinable.execution.environment import now
+from machinable.execution.options import Options
 from machinable.execution.queue import Available
 from machinable.plan.plan import Plan
 from machinable.plan.spec import ComponentSpec, Outcome, TrialSpec
@@ -45,29 +47,34 @@ class ReusePolicy(Struct, frozen=True):
             requirements that the present source computed; False: none.
         rerun: Components that run in any case, by their canonical name or the one that the task uses.
         cascade: Whether a trial runs again when an input has changed since its result was computed.
+        is_shared: Whether results are shared with other executions; one function for all components computes something
+            else than they do.
     """
 
     mode: Reuse = True
     rerun: frozenset[str] = frozenset()
     cascade: bool = True
+    is_shared: bool = True
 
-    def shares(self, spec: TrialSpec) -> bool:
-        """Return whether other executions may use the result of a trial."""
-        # `__main__` is a different module in every script.
-        return (spec.is_requirement or self.mode == "all") and spec.target.module != "__main__"
+    def shares(self, definition: ComponentSpec) -> bool:
+        """Return whether other executions may use the results of a component."""
+        if not self.is_shared or definition.target.module == "__main__":  # a different module in every script
+            return False
+        return definition.is_requirement or self.mode == "all"
 
     def reruns(self, definition: ComponentSpec) -> bool:
         """Return whether a component runs in any case."""
         return definition.component in self.rerun or definition.flags.get("NAME") in self.rerun
 
 
-def reuse_policy(mode: Any, rerun: Any, cascade: Any, plan: Plan) -> ReusePolicy:
-    """Return the policy for three arguments of `execute`.
+def reuse_policy(options: Options, plan: Plan) -> ReusePolicy:
+    """Return the policy of an execution.
 
     Raises:
         InvalidValue, InvalidType: One has a wrong value or type.
         UnknownName: `rerun` matches no component of the plan.
     """
+    mode, rerun, cascade = options.reuse, options.rerun, options.cascade
     if not any(mode is one or (mode == one and isinstance(mode, str)) for one in MODES):
         raise InvalidValue(
             f"reuse is {mode!r}",
@@ -87,13 +94,13 @@ def reuse_policy(mode: Any, rerun: Any, cascade: Any, plan: Plan) -> ReusePolicy
             todo="Expected the name of a component, a pattern such as 'net.*', a list of these, or True for all.",
         )
     known = list(dict.fromkeys(name for use in plan.uses for name in (use.component, use.name)))
-    rerun = set()
+    matched: set[str] = set()
     for pattern in patterns:
         found = [name for name in known if fnmatchcase(name, pattern)]
         if not found:
             raise UnknownName("component of the plan", pattern, known, details=["given as `rerun`"])
-        rerun.update(found)
-    return ReusePolicy(mode, frozenset(rerun), cascade)
+        matched.update(found)
+    return ReusePolicy(mode, frozenset(matched), cascade, is_shared=options.function is None)
 
 
 class ReuseDecision(Struct, frozen=True):
@@ -150,21 +157,26 @@ class SharedResults:
     Args:
         files: The storage.
         policy: Which results are reused.
-        sources: The digests of the components' present source, by module.
+        plan: The trials.
         locks: The locks of the storage.
         folder: The directory of the execution; "" to look only.
+        is_loaded: Whether trials run with the code that is loaded in this process.
     """
 
     def __init__(
-        self, files: Files, policy: ReusePolicy, sources: Mapping[str, str | None], locks: Locks, folder: str = ""
+        self, files: Files, policy: ReusePolicy, plan: Plan, locks: Locks, folder: str = "", *, is_loaded: bool = False
     ) -> None:
         self._files = files
         self._policy = policy
-        self._sources = sources
         self._locks = locks
         self._folder = folder
         self._leases: dict[str, Lease] = {}
         self._warned: set[tuple[str, str | None]] = set()
+        shared = [use.definition for use in plan.uses if policy.shares(use.definition)]
+        targets = {definition.module: definition.target for definition in shared}
+        self._sources = {  # now, because the files may be edited while trials run
+            module: source_digest(target, plan.project, as_loaded=is_loaded) for module, target in targets.items()
+        }
 
     def find(self, identity: str) -> Pointer | None:
         """Return the pointer to the result of an identity, if there is one.
@@ -189,7 +201,8 @@ class SharedResults:
 
     def reusable(self, spec: TrialSpec, artifacts: Mapping[str, Mapping[str, str]]) -> Pointer | None:
         """Return the pointer to the result of a trial if it is reused; warn about results of other source code."""
-        if self._policy.mode is False or self._policy.reruns(spec.definition):
+        policy, definition = self._policy, spec.definition
+        if not policy.shares(definition) or policy.mode is False or policy.reruns(definition):
             return None  # without a look into the storage
         try:
             decision = self.decide(spec, artifacts)
@@ -211,8 +224,10 @@ class SharedResults:
         return pointer
 
     def publish(self, spec: TrialSpec, outcome: Outcome) -> Available:
-        """Write the pointer to the result of a trial that finished, which makes it available to others."""
+        """Return the result of a trial that finished, and make it available to others by writing the pointer to it."""
         place = f"{self._folder}/{spec.uid}"
+        if not self._policy.shares(spec.definition):
+            return Available(place, outcome.artifacts)
         row = {
             "format": layout.FORMAT,
             "identity": spec.identity,
@@ -232,17 +247,23 @@ class SharedResults:
 
     # leases
 
-    def holds(self, spec: TrialSpec) -> bool:
-        """Return whether this execution holds the lease of a trial."""
-        return spec.uid in self._leases
+    def claim(self, spec: TrialSpec, artifacts: Mapping[str, Mapping[str, str]]) -> Pointer | str | None:
+        """Take the lease of a trial that is to run.
 
-    def take(self, spec: TrialSpec) -> bool:
-        """Take the lease of a trial; return False if another execution holds it."""
+        Returns:
+            None if it is held now; the pointer to the result if another execution has just computed it; otherwise which
+            one is computing it.
+        """
+        if not self._policy.shares(spec.definition) or spec.uid in self._leases:
+            return None
         lease = self._locks.take(layout.lease(spec.identity), {"execution": self._folder, "uid": spec.uid})
         if lease is None:
-            return False
+            return self.holder(spec) or "another execution"
         self._leases[spec.uid] = lease
-        return True
+        pointer = self.reusable(spec, artifacts)
+        if pointer is not None:
+            self.release(spec)
+        return pointer
 
     def holder(self, spec: TrialSpec) -> str | None:
         """Return who computes a trial, as text; None if no execution does."""
@@ -257,9 +278,8 @@ class SharedResults:
 
     def close(self) -> None:
         """Release all leases."""
-        for lease in self._leases.values():
-            lease.release()
-        self._leases.clear()
+        while self._leases:
+            self._leases.popitem()[1].release()
 
 
 def holder_text(facts: Mapping[str, Any]) -> str:

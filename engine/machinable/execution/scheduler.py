@@ -39,7 +39,7 @@ class Run(Struct, frozen=True):
         files: The storage, with a fallback where work could be lost.
         folder: The directory of the execution in it.
         ledger: Records what happens.
-        shared: The results shared with other executions; None if there are none.
+        shared: The results that it shares with other executions.
         lease: Keeps others from resuming it; None in memory.
         fallback: The name of the local directory that takes files while the storage is unavailable; "" for none.
         completed: What a resumed execution has already.
@@ -49,7 +49,7 @@ class Run(Struct, frozen=True):
     files: Files
     folder: str
     ledger: Ledger
-    shared: SharedResults | None
+    shared: SharedResults
     lease: Lease | None
     fallback: str
     completed: Completed = Completed()
@@ -70,11 +70,9 @@ class Scheduler:
 
     def __init__(self, run: Run, engine: Engine, work: Work, interrupts: Interrupts) -> None:
         self.outage = ""
-        self._files = run.files
-        self._folder = run.folder
+        self._files, self._folder = run.files, run.folder
         self._ledger = run.ledger
         self._policy = run.checked.options.policy
-        self._reuse = run.checked.reuse
         self._shared = run.shared
         self._capacity = run.checked.capacity
         self._completed = run.completed
@@ -106,8 +104,7 @@ class Scheduler:
             interrupt = error
             self._interrupt_running()
         finally:
-            if self._shared is not None:
-                self._shared.close()
+            self._shared.close()
         self._ledger.ended(time.perf_counter() - began)
         if interrupt is not None:
             raise interrupt
@@ -125,7 +122,10 @@ class Scheduler:
 
     def _next(self) -> TrialSpec | None:
         """Return a trial that can start now, and settle those that come before it and need not run."""
-        while len(self._running) < self._max_submitted() and not self._must_stop():
+        # Trials that a failure stops or a timeout ends wait here.
+        waits_here = self._policy.on_failure == "stop" or self._policy.timeout is not None
+        limit = self._engine.slots + (0 if waits_here else self._engine.prefetch)
+        while len(self._running) < limit and not self._must_stop():
             self._interrupts.raise_pending()
             now = time.monotonic()
             spec = self._queue.pop_decided(self._capacity.fits, now)
@@ -143,35 +143,20 @@ class Scheduler:
                 return spec
         return None
 
-    def _max_submitted(self) -> int:
-        """Return how many trials may be submitted; those that a failure stops or a timeout ends wait here."""
-        if self._policy.on_failure == "stop" or self._policy.timeout is not None:
-            return self._engine.slots
-        return self._engine.slots + self._engine.prefetch
-
     def _settles_without_running(self, spec: TrialSpec) -> bool:
         blocker = self._queue.blocker(spec) if spec.requires else None
         if blocker is not None:
             self._settle_blocked(spec, blocker)
             return True
         outcome = self._completed.doubtful.get(spec.uid)
-        if outcome is not None and changed_input(outcome.inputs, self._input_artifacts(spec)) is None:
+        if outcome is not None and changed_input(outcome.inputs, self._queue.inputs(spec)) is None:
             self._ledger.unchanged()
             self._queue.settle(spec, Available(f"{self._folder}/{spec.uid}", outcome.artifacts))
             return True
-        shared = self._sharing(spec)
-        pointer = None if shared is None else shared.reusable(spec, self._input_artifacts(spec))
-        if pointer is None:
-            return False
-        self._settle_reused(spec, pointer)
-        return True
-
-    def _sharing(self, spec: TrialSpec) -> SharedResults | None:
-        """Return the shared results if those of a trial are among them."""
-        return self._shared if self._shared is not None and self._reuse.shares(spec) else None
-
-    def _input_artifacts(self, spec: TrialSpec) -> dict[str, Mapping[str, str]]:
-        return {name: result.artifacts for name, result in self._queue.results(spec).items()}
+        pointer = self._shared.reusable(spec, self._queue.inputs(spec))
+        if pointer is not None:
+            self._settle_reused(spec, pointer)
+        return pointer is not None
 
     def _settle_blocked(self, spec: TrialSpec, blocker: Blocked) -> None:
         self._ledger.blocked(spec, blocker)
@@ -183,26 +168,20 @@ class Scheduler:
 
     def _claims(self, spec: TrialSpec) -> bool:
         """Return whether this execution is the one to compute a trial; if not, handle it as the policy says."""
-        shared = self._sharing(spec)
-        if shared is None or shared.holds(spec):
+        claimed = self._shared.claim(spec, self._queue.inputs(spec))
+        if claimed is None:
             return True
-        if shared.take(spec):
-            pointer = shared.reusable(spec, self._input_artifacts(spec))  # the previous holder may have finished it
-            if pointer is None:
-                return True
-            shared.release(spec)
-            self._settle_reused(spec, pointer)
-            return False
-        holder = shared.holder(spec) or "another execution"
-        if self._policy.on_busy == "wait":
+        if isinstance(claimed, Pointer):
+            self._settle_reused(spec, claimed)
+        elif self._policy.on_busy == "wait":
             if spec.uid not in self._waited_for:
                 self._waited_for.add(spec.uid)
-                self._ledger.notice(f"waiting for {holder}, which is computing {spec.component} {spec.uid}")
+                self._ledger.notice(f"waiting for {claimed}, which is computing {spec.component} {spec.uid}")
             self._queue.look_again(spec, time.monotonic() + BUSY_INTERVAL)
         elif self._policy.on_busy == "skip":
-            self._settle_blocked(spec, Blocked("skipped", holder))
+            self._settle_blocked(spec, Blocked("skipped", claimed))
         else:
-            message = f"{holder} is computing it"
+            message = f"{claimed} is computing it"
             error = {"type": "Busy", "message": message, "traceback": f"Busy: {message}"}
             self._give_up(spec, Outcome(spec.uid, "failed", spec.attempt, 0.0, error=error))
         return False
@@ -273,13 +252,18 @@ class Scheduler:
         until = min(deadline for _, deadline in self._running.values())
         if due is not None and len(self._running) < self._engine.slots:
             until = min(until, due)
-        while True:
-            done = self._take_done(max(0.0, min(RESPONSE_TIME, until - time.monotonic())))
+        done: list[Future[Outcome]] = []
+        while not done:
+            with suppress(Empty):
+                done.append(self._done.get(timeout=max(0.0, min(RESPONSE_TIME, until - time.monotonic()))))
+                while True:
+                    done.append(self._done.get_nowait())
             self._interrupts.raise_pending()  # between two waits, so that nothing gets lost
-            if done or time.monotonic() >= until:
+            if time.monotonic() >= until:
                 break
         for future in done:
-            self._ended(future)
+            if future in self._running:
+                self._ended(future)
         if not done:
             late = [future for future in self._running if self._deadline(future) <= time.monotonic()]
             for future in late:
@@ -288,24 +272,14 @@ class Scheduler:
                 wait([future])
                 self._ended(future, is_late=True)
 
-    def _take_done(self, seconds: float) -> list[Future[Outcome]]:
-        """Return the trials that have ended, and wait up to some seconds for the first."""
-        done = []
-        with suppress(Empty):
-            done.append(self._done.get(timeout=seconds))
-            while True:
-                done.append(self._done.get_nowait())
-        return [future for future in done if future in self._running]
-
     def _deadline(self, future: Future[Outcome]) -> float:
         """Return the deadline of a trial; where it waits for a worker, the time counts from its start there."""
         spec, deadline = self._running[future]
         timeout = self._policy.timeout
-        if timeout is None or not self._engine.queues:
-            return deadline
-        began = self._engine.began(future)
-        deadline = (time.monotonic() if began is None else began) + timeout
-        self._running[future] = spec, deadline
+        if timeout is not None and self._engine.queues:
+            began = self._engine.began(future)
+            deadline = (time.monotonic() if began is None else began) + timeout
+            self._running[future] = spec, deadline
         return deadline
 
     # ending
@@ -323,7 +297,7 @@ class Scheduler:
         elif outcome.state == "interrupted":  # it has ended, but its files are not in the storage
             self.outage = self.outage or outcome.error["message"]
             self._ledger.interrupted(spec, "StorageUnavailable")
-            self._release(spec)
+            self._shared.release(spec)
         elif (due := self._retry_due(spec, outcome.error, None if is_late else problem)) is not None:
             self._queue.retry(replace(spec, attempt=spec.attempt + 1, resume_from=None), due)
             self._ledger.failed(spec, outcome, will_retry=True)
@@ -356,22 +330,15 @@ class Scheduler:
         return time.monotonic() + retries.delay
 
     def _finished(self, spec: TrialSpec, outcome: Outcome) -> None:
-        result = Available(f"{self._folder}/{spec.uid}", outcome.artifacts)
-        shared = self._sharing(spec)
-        if shared is not None:
-            result = shared.publish(spec, outcome)
+        result = self._shared.publish(spec, outcome)
         self._ledger.finished(spec, outcome)
-        self._release(spec)
+        self._shared.release(spec)
         self._queue.settle(spec, result)
 
     def _give_up(self, spec: TrialSpec, outcome: Outcome) -> None:
         self._ledger.failed(spec, outcome, will_retry=False)
-        self._release(spec)
+        self._shared.release(spec)
         self._queue.settle(spec, Blocked("blocked", f"{spec.component} {spec.uid}"))
-
-    def _release(self, spec: TrialSpec) -> None:
-        if self._shared is not None:
-            self._shared.release(spec)
 
     def _interrupt_running(self) -> None:
         """Interrupt the running trials, and record that."""
