@@ -223,25 +223,18 @@ def test_the_configuration_is_that_of_its_trial(files: Files) -> None:
 
 
 def test_rows_and_the_trial_are_those_of_the_storage(files: Files) -> None:
-    asked = []
+    def read(component: Any) -> Any:
+        data = component.requires.data
+        return (
+            data.trial.uid,
+            data.trial.status,
+            [row["loss"] for rows in (data.trial.records, data.records) for row in rows],
+        )
 
-    class Stored:
-        records = "rows"
+    assert result(files, read, {"data": required(files)}) == (NEEDED, "finished", [0.5, 0.5])
 
-    def stored_trial(where: Files, place: str) -> Stored:
-        asked.append((where, place))
-        return Stored()
-
-    read = reading(
-        files,
-        lambda c: (c.requires.data.trial.records, c.requires.data.records),
-        {"data": required(files)},
-        stored_trial=stored_trial,
-    )  # type: ignore[attr-defined]
-    assert (read.found, asked) == (("rows", "rows"), [(files, f"{FOLDER}/{NEEDED}")] * 2)  # type: ignore[attr-defined]
-    assert "cannot be read here" in refusal(
-        files, lambda c: c.requires.data.trial, {"data": required(files, uid="x")}, NotAvailable
-    )
+    absent = Requirement("data", "x", "identity", place=f"{FOLDER}/absent")
+    assert "no longer exists" in refusal(files, lambda c: c.requires.data.trial, {"data": absent}, NotStored)
 
 
 @pytest.mark.parametrize(

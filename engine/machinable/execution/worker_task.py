@@ -19,9 +19,8 @@ from machinable.engines.base import OnProgress, PortableWork, reports
 from machinable.engines.processes.isolation import SavedProcessState
 from machinable.engines.processes.output import output_to
 from machinable.engines.processes.threads import ThreadLimit
-from machinable.errors import MachinableError, NotStored, Refused, SeveralErrors
-from machinable.plan.spec import Outcome, Requirement, Target, TrialSpec, spec_from_data
-from machinable.serialization import loads
+from machinable.errors import MachinableError, Refused, SeveralErrors
+from machinable.plan.spec import Outcome, Requirement, Target, TrialSpec
 from machinable.storage import layout
 from machinable.storage.cleanup import mark_worker
 from machinable.storage.fallback import FallbackFiles
@@ -75,7 +74,6 @@ class InProcessTask:
             "code": function,
             "capture": capture,
             "locks": locks,
-            "stored_trial": _stored_trial,
         }
         self._on_progress = on_progress
         self._threads = ThreadLimit()
@@ -185,7 +183,6 @@ class WorkerTask(Struct, PortableWork, frozen=True):
                 code=code,
                 progress=partial(reports.progress, spec.uid),
                 locks=self.locks,
-                stored_trial=_stored_trial,
             )
         return _stored(files, outcome)
 
@@ -246,21 +243,6 @@ def _opened(url: str, create: bool | None = None) -> Files:
         files = _open[url] = open_files(url, create=create)
         atexit.register(files.close)
     return _open[url]
-
-
-def _stored_trial(files: Files, place: str) -> Any:
-    """Return the trial at a place such as `OY1p1o/9c2EapVGXnPH`, which has finished.
-
-    The plan and the ledger of its execution are not read: they may be long, and workers may not reach them.
-    """
-    from machinable.results.execution import trial_that_ended  # few trials read their requirements as users do
-
-    folder, _, uid = place.rpartition("/")
-    try:
-        row = loads(files.read(layout.join(folder, layout.trial_json(uid))))
-    except (FileNotFoundError, NotADirectoryError):
-        raise NotStored(f"the trial {place} no longer exists", given=place) from None
-    return trial_that_ended(files, folder, spec_from_data(row), {"event": "finished", "uid": uid})
 
 
 class ImportedFunction(Struct, frozen=True):

@@ -11,9 +11,9 @@ from machinable.component.imports import Code, load_component
 from machinable.component.local_dir import LocalFolder
 from machinable.component.record import Clock, Record
 from machinable.config.config import evaluate_stored
-from machinable.errors import InvalidType, MissingArtifact, NotAvailable
-from machinable.plan.spec import ComponentSpec, Target, TrialSpec
-from machinable.serialization import Plain
+from machinable.errors import InvalidType, MissingArtifact, NotStored
+from machinable.plan.spec import ComponentSpec, Target, TrialSpec, spec_from_data
+from machinable.serialization import Plain, loads
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.streams import RowWriter, TextWriter
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from machinable.component.requirements import Required, Requires
     from machinable.component.shared import SharedData
     from machinable.component.store import Store
+    from machinable.results.trial import Trial
 
 __all__ = ["Ending", "Progress", "TrialContext"]
 
@@ -70,7 +71,6 @@ class TrialContext(Context):
         live: classes and functions that need no import.
         progress: receives steps and rows, see `run`.
         locks: see `run`.
-        stored_trial: see `run`.
     """
 
     def __init__(
@@ -83,7 +83,6 @@ class TrialContext(Context):
         live: Mapping[Target, Code],
         progress: Progress | None,
         locks: tuple[str | None, float] | None,
-        stored_trial: Callable[[Files, str], Any] | None,
     ) -> None:
         self.spec = spec
         self.files = files
@@ -102,7 +101,6 @@ class TrialContext(Context):
         self._live = live
         self._progress = progress
         self._locks = locks
-        self._read_trial = stored_trial
         self._config: Mapping[str, Plain] = spec.stored
         self._unevaluated: dict[str, Exception] = {}
         self._resumed: Resumed | None = None
@@ -186,15 +184,19 @@ class TrialContext(Context):
             self.log.info("saved the checkpoint %s", name)
         return saved
 
-    def stored_trial(self, place: str) -> Any:
-        """Return the finished trial at a place in the storage, with its rows."""
-        if self._read_trial is None:
-            raise NotAvailable(
-                "stored trials cannot be read here",
-                given=place,
-                todo="Read its artifacts: .read(name), .frame(name), .path(name).",
-            )
-        return self._read_trial(self.files, place)
+    def stored_trial(self, place: str) -> Trial:
+        """Return the finished trial at a place in the storage such as `OY1p1o/9c2EapVGXnPH`.
+
+        The plan and the ledger of its execution are not read: they may be long, and workers may not reach them.
+        """
+        from machinable.results.execution import trial_that_ended  # few trials read their requirements as users do
+
+        folder, _, uid = place.rpartition("/")
+        try:
+            row = loads(self.files.read(layout.join(folder, layout.trial_json(uid))))
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotStored(f"the trial {place} no longer exists", given=place) from None
+        return trial_that_ended(self.files, folder, spec_from_data(row), {"event": "finished", "uid": uid})
 
     def required_component(self, required: Required) -> Component:
         """Return the component of a requirement, created in this process."""

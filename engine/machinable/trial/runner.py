@@ -39,7 +39,6 @@ def run(
     live: Mapping[Target, Code] = MappingProxyType({}),
     progress: Progress | None = None,
     locks: tuple[str | None, float] | None = None,
-    stored_trial: Callable[[Files, str], Any] | None = None,
 ) -> Outcome:
     """Run one attempt of a trial; with `spec.resume_from` continue from the last checkpoint of a previous attempt.
 
@@ -55,8 +54,6 @@ def run(
         live: classes and functions that need no import.
         progress: receives the number of steps that the component reports and of how many, or its last row and None.
         locks: the URL of the lock server (None: locks are files of the storage) and the seconds of a lease.
-        stored_trial: returns the trial at a place such as `OY1p1o/9c2EapVGXnPH`, for components that read the rows of
-            what they require.
 
     Returns:
         How the attempt ended. Exceptions of the component, `SystemExit` too, are part of it as data.
@@ -65,7 +62,7 @@ def run(
         KeyboardInterrupt: the trial was interrupted, which its folder records.
     """
     began = time.perf_counter()
-    context = TrialContext(spec, files, folder, project, attempt, live, progress, locks, stored_trial)
+    context = TrialContext(spec, files, folder, project, attempt, live, progress, locks)
     try:
         context.status.open()
         with _captured(context, capture), importing(project), _environment(spec.definition.environment):
