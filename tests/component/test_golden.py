@@ -13,12 +13,12 @@ import pytest
 
 import machinable
 from machinable.component.base import Component, Mixin
-from machinable.component.imports import check_calls, check_function, importing, load_component
+from machinable.component.imports import check_calls, importing, load_component
 from machinable.plan.spec import Outcome
 from machinable.plan.task import Task
 from machinable.storage.memory import MemoryFiles
 from machinable.storage.streams import read_rows
-from machinable.trial.runner import run
+from machinable.trial.runner import check_function, run
 from tests import golden_cases
 from tests.golden_cases import decode, typed
 

@@ -14,7 +14,6 @@ import pytest
 from machinable.component.base import Component
 from machinable.component.imports import (
     check_calls,
-    check_function,
     import_module,
     importing,
     load_component,
@@ -174,40 +173,6 @@ def test_every_method_that_is_called_must_be_there() -> None:
     )
     with pytest.raises(SeveralErrors):
         check_calls(Methods, {"a": "x()", "b": "y()"})
-
-
-def takes_all(config, flags, children, requires, tags, log, record, store, component, more=3): ...  # type: ignore[no-untyped-def]
-
-
-def test_a_function_takes_what_a_component_has_by_name() -> None:
-    assert check_function(takes_all) == (
-        "config",
-        "flags",
-        "children",
-        "requires",
-        "tags",
-        "log",
-        "record",
-        "store",
-        "component",
-    )
-    assert check_function(lambda: None) == ()
-    assert check_function(lambda *, store, flags: None) == ("store", "flags")
-
-
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        (lambda config, banana: None, "has the parameter banana, for which there is no value"),
-        (lambda confg: None, "Did you mean 'config'?"),
-        (lambda *args: None, r"has the parameter \*args"),
-        (lambda **config: None, r"has the parameter \*\*config"),
-        (lambda config, /: None, "takes config by position only"),
-    ],
-)
-def test_a_function_with_another_parameter_is_a_type_error(function: Any, message: str) -> None:
-    with pytest.raises(InvalidType, match=message):
-        check_function(function)
 
 
 def test_modules_of_any_former_project_make_way_for_those_of_this_one(tmp_path: Path) -> None:

@@ -1,16 +1,21 @@
-"""Where a trial's output goes, and that it comes back."""
+"""What a trial prints, logs and raises, as text."""
 
 from __future__ import annotations
 
 import io
+import logging
 import os
+import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 
 import pytest
 
 from machinable.component.base import Component
-from machinable.trial.capture import Capture
+from machinable.config.config import Config
+from machinable.trial.capture import Capture, error_data, make_logger
 from tests.component.worlds import World
 
 
@@ -18,6 +23,10 @@ class Sink:
     def __init__(self) -> None:
         self.writes: list[str] = []
         self.is_closed = False
+
+    @property
+    def text(self) -> str:
+        return "".join(self.writes)
 
     def write(self, text: str) -> None:
         assert not self.is_closed
@@ -173,3 +182,150 @@ def test_a_program_that_a_component_starts_writes_to_the_original_stream(capfd: 
 
     assert world.ended.error is None
     assert capfd.readouterr().out == "from below\n"
+
+
+@pytest.fixture
+def far_from_greenwich() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "America/New_York")
+        getattr(time, "tzset", int)()
+        yield
+    getattr(time, "tzset", int)()
+
+
+@pytest.mark.usefixtures("far_from_greenwich")
+def test_a_line_has_time_level_and_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 1769850902_120_000_000)
+    monkeypatch.setattr(time, "time", lambda: 1769850902.12)
+    sink = Sink()
+    logger = make_logger("x", sink)
+    logger.info("text %d", 1)
+    logger.debug("not this")
+    logger.warning("two\nlines")
+
+    assert sink.text == "2026-01-31 09:15:02 INFO text 1\n2026-01-31 09:15:02 WARNING two\nlines\n"
+
+
+def test_a_logger_is_not_registered_and_does_not_propagate(caplog: pytest.LogCaptureFixture) -> None:
+    logger = make_logger("machinable.only-here", Sink())
+    logger.error("x")
+
+    assert (caplog.records, logger.propagate, logger.level) == ([], False, logging.INFO)
+    assert "machinable.only-here" not in logging.Logger.manager.loggerDict
+
+
+def test_components_and_mixins_log_into_the_folder_of_the_trial() -> None:
+    class Logs(Component):
+        def on_start(self) -> None:
+            self.log.info("started")
+
+        def on_execute(self) -> None:
+            try:
+                raise ValueError("no")
+            except ValueError:
+                self.log.exception("caught")
+
+    text = World(Logs).text("log.txt")
+
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO started", text.splitlines()[0])
+    assert text.splitlines()[1].endswith(" ERROR caught") and text.endswith("ValueError: no\n")
+    assert "log.txt" not in World(Component).names()
+
+
+def raised(make: object) -> BaseException:
+    try:
+        make()  # type: ignore[operator]
+    except BaseException as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def test_an_error_is_its_type_message_and_traceback() -> None:
+    def fails() -> None:
+        raise ValueError("no\nreally")
+
+    data = error_data(raised(fails))
+
+    assert (data["type"], data["message"], set(data)) == ("ValueError", "no\nreally", {"type", "message", "traceback"})
+    assert data["traceback"].startswith("Traceback (most recent call last):\n")
+    assert data["traceback"].endswith('    raise ValueError("no\\nreally")\nValueError: no\nreally\n')
+
+
+class NoText(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("worse")
+
+
+class NoArguments(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        self.text = f"{one} {two}"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (NoText(), "<no message: its __str__ raised SystemExit>"),
+        (NoArguments(1, 2), "(1, 2)"),
+        (KeyError("x"), "'x'"),
+        (RuntimeError("\udc80"), "\udc80"),
+        (SystemExit(), ""),
+    ],
+)
+def test_odd_errors_are_described_too(error: BaseException, message: str) -> None:
+    data = error_data(error)
+
+    assert (data["type"], data["message"]) == (type(error).__name__, message)
+    assert type(error).__name__ in data["traceback"]
+
+
+def test_our_own_frames_are_left_out_and_those_of_the_user_stay() -> None:
+    class Methods:
+        def rate(self) -> int:
+            raise ValueError("inside the method")
+
+    config = Config({"x": "rate()"}, methods=lambda name: getattr(Methods(), name))
+
+    def reads() -> None:
+        config.x  # noqa: B018
+
+    trace = error_data(raised(reads))["traceback"]
+    assert "in reads" in trace and "in rate" in trace
+    assert "config.py" not in trace and "method_calls.py" not in trace
+
+
+def test_causes_and_groups_are_described_with_their_own_frames() -> None:
+    def first() -> None:
+        Config({})["missing"]
+
+    def second() -> None:
+        try:
+            first()
+        except KeyError as error:
+            raise RuntimeError("second") from error
+
+    trace = error_data(raised(second))["traceback"]
+    assert (
+        "in first" in trace and "direct cause" in trace and "RuntimeError: second" in trace and "config.py" not in trace
+    )
+
+
+def test_a_failed_trial_shows_the_frames_of_its_component_only() -> None:
+    class Fails(Component):
+        def on_execute(self) -> None:
+            self.store.write("a.unknown", 1)
+
+    error = World(Fails).ended.error
+
+    assert error is not None and error["type"] == "BadName"
+    assert error["traceback"].count("  File ") == 1 and "in on_execute" in error["traceback"]
+
+
+def test_a_deep_recursion_is_described_briefly() -> None:
+    class Deep(Component):
+        def on_execute(self) -> object:
+            return self.on_execute()
+
+    error = World(Deep).ended.error
+
+    assert error is not None and error["type"] == "RecursionError"
+    assert "more times" in error["traceback"] and len(error["traceback"]) < 5000

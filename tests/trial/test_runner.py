@@ -14,10 +14,12 @@ import pytest
 
 from machinable.component.base import Component
 from machinable.component.local_dir import LocalFolder
+from machinable.errors import InvalidType
 from machinable.plan.spec import Outcome, Target
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
 from machinable.trial import runner
+from machinable.trial.runner import check_function
 from tests.component.worlds import FOLDER, UID, World, child, spec
 
 
@@ -228,3 +230,37 @@ def test_a_trial_that_needs_nothing_imports_nothing_heavy(tmp_path: Path) -> Non
 
     assert (result.stdout, result.stderr) == ("finished\n[]\n", "")
     assert sorted(p.name for p in (tmp_path / FOLDER / "trials" / "x").iterdir()) == ["status.json", "trial.json"]
+
+
+def takes_all(config, flags, children, requires, tags, log, record, store, component, more=3): ...  # type: ignore[no-untyped-def]
+
+
+def test_a_function_takes_what_a_component_has_by_name() -> None:
+    assert check_function(takes_all) == [
+        "config",
+        "flags",
+        "children",
+        "requires",
+        "tags",
+        "log",
+        "record",
+        "store",
+        "component",
+    ]
+    assert check_function(lambda: None) == []
+    assert check_function(lambda *, store, flags: None) == ["store", "flags"]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda config, banana: None, "has the parameter banana, for which there is no value"),
+        (lambda confg: None, "Did you mean 'config'?"),
+        (lambda *args: None, r"has the parameter \*args"),
+        (lambda **config: None, r"has the parameter \*\*config"),
+        (lambda config, /: None, "takes config by position only"),
+    ],
+)
+def test_a_function_with_another_parameter_is_a_type_error(function: Any, message: str) -> None:
+    with pytest.raises(InvalidType, match=message):
+        check_function(function)

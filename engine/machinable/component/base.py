@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from machinable.component.shared import SharedData
     from machinable.component.store import Store
     from machinable.config.config import Config
-    from machinable.plan.spec import ComponentSpec, Target
+    from machinable.plan.spec import ComponentSpec, Target, TrialSpec
 
 __all__ = ["Component", "ComponentState", "Context", "Mixin", "Submission", "Terms", "overrides", "state_of"]
 
@@ -66,7 +66,9 @@ class Context:
         @property
         def shared_data(self) -> SharedData: ...  # noqa: D102
 
+        spec: TrialSpec
         project: str | None
+        attempt: int
 
         def load(self, target: Target) -> Any: ...  # noqa: D102
         def create(self, component: Component) -> None: ...  # noqa: D102

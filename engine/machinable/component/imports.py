@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
-from inspect import Parameter, signature
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -32,10 +31,8 @@ from machinable.errors import (
 from machinable.plan.spec import MixinSpec, Target
 
 __all__ = [
-    "FUNCTION_PARAMETERS",
     "Code",
     "check_calls",
-    "check_function",
     "import_module",
     "importing",
     "load_component",
@@ -44,7 +41,6 @@ __all__ = [
 ]
 
 Code: TypeAlias = type[Component] | Callable[..., Any]
-FUNCTION_PARAMETERS = ("config", "flags", "children", "requires", "tags", "log", "record", "store", "component")
 
 _found: dict[tuple[str, str | None, str], tuple[ModuleType, Any]] = {}
 _digests: dict[str, tuple[ModuleType, str | None]] = {}
@@ -282,40 +278,6 @@ def check_calls(cls: type[Component], config: Mapping[str, Any]) -> None:
             todo = f"Did you mean {near[0].removeprefix('config_')}(…)?" if near else f"Define {method} in the class."
             errors.append(MissingMember(what, path=path, given=method, known=known, todo=todo))
     SeveralErrors.raise_any(errors)
-
-
-def check_function(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the parameters that a function gets when it is a component.
-
-    Args:
-        function: the function.
-
-    Raises:
-        InvalidType: it has a parameter that nothing is given for, or it cannot be called by names.
-    """
-    name = getattr(function, "__qualname__", repr(function))
-    given = []
-    for parameter in signature(function).parameters.values():
-        variable = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
-        if parameter.name in FUNCTION_PARAMETERS and not variable:
-            if parameter.kind is Parameter.POSITIONAL_ONLY:
-                raise InvalidType(
-                    f"the function {name} takes {parameter.name} by position only",
-                    given=parameter.name,
-                    todo="Leave out the / in its parameters.",
-                )
-            given.append(parameter.name)
-        elif variable or parameter.default is Parameter.empty:
-            near = near_names(parameter.name, FUNCTION_PARAMETERS)
-            raise InvalidType(
-                f"the function {name} has the parameter {str(parameter).split(':')[0]}, for which there is no value",
-                given=parameter.name,
-                known=FUNCTION_PARAMETERS,
-                todo=did_you_mean(near)
-                if near
-                else f"A component's function takes any of {', '.join(FUNCTION_PARAMETERS)}; others need a default.",
-            )
-    return tuple(given)
 
 
 def _shadowed_file(name: str, project: str | None) -> str | None:

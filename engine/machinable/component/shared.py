@@ -46,13 +46,13 @@ class SharedData:
     """The data that one trial shares with others.
 
     Args:
-        spec: the trial.
-        files: the storage.
-        folder: the folder of the execution in it.
-        config: returns the configuration as it is stored.
-        log: returns the trial's logger.
-        server: the server of locks; None: locks are files of the storage.
-        lease: see `open_locks`.
+        spec: The trial.
+        files: The storage.
+        folder: The folder of the execution in it.
+        config: Returns the configuration as it is stored.
+        log: Returns the trial's logger.
+        server: The server of locks; None: locks are files of the storage.
+        lease: See `open_locks`.
     """
 
     def __init__(
@@ -67,10 +67,11 @@ class SharedData:
     ) -> None:
         self._spec = spec
         self._files = files
-        self._holder: dict[str, Plain] = {"execution": folder, "uid": spec.uid}
+        self._folder = folder
         self._config = config
         self._log = log
-        self._choice = server, lease
+        self._server = server
+        self._lease = lease
         self._locks: Locks | None = None
         self._directories: dict[str, tuple[SharedDirectory, LocalFolder, Lease]] = {}
 
@@ -83,14 +84,13 @@ class SharedData:
         """
         if isinstance(keys, str):
             raise InvalidType(f"keys is the text {keys!r}", given=keys, todo=f"Give a list: keys=[{keys!r}].")
-        config = self._config()
         key = _key(
             {
                 "kind": "shared",
                 "name": name,
                 "component": self._spec.component,
                 "module": self._spec.module,
-                "config": {path: _value(config, path) for path in keys},
+                "config": {path: _value(self._config(), path) for path in keys},
             }
         )
         if key not in self._directories:
@@ -161,13 +161,14 @@ class SharedData:
 
     def _wait(self, key: str, what: str, unless: Callable[[], bool] = lambda: False) -> Lease | None:
         if self._locks is None:
-            self._locks = open_locks(self._files, *self._choice)
+            self._locks = open_locks(self._files, self._server, self._lease)
 
         def waiting(holder: Mapping[str, Plain]) -> None:
             who = ", ".join(f"{name} {value}" for name, value in holder.items() if name not in ("time", "heartbeat"))
             self._log().info("waiting for %s, which another trial has: %s", what, who or "unknown")
 
-        return self._locks.wait(layout.lease(key), self._holder, unless, waiting)
+        holder = {"execution": self._folder, "uid": self._spec.uid}
+        return self._locks.wait(layout.lease(key), holder, unless, waiting)
 
     def close(self) -> None:
         """Release all directories."""

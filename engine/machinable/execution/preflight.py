@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, structs
 
 from machinable.component.base import Component, Terms
-from machinable.component.imports import check_calls, check_function, importing, load_component
+from machinable.component.imports import check_calls, importing, load_component
 from machinable.component.submit import parts_of, submitted
 from machinable.engines import registry
 from machinable.engines.base import Engine
@@ -28,6 +28,7 @@ from machinable.plan.task import Task
 from machinable.serialization import is_hidden
 from machinable.storage.files import Files
 from machinable.storage.locks import Locks
+from machinable.trial.runner import check_function
 from machinable.trial.seeding import check_seeding
 
 if TYPE_CHECKING:

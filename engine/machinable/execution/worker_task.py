@@ -27,8 +27,8 @@ from machinable.storage.fallback import FallbackFiles
 from machinable.storage.files import Files, Reach
 from machinable.storage.hashing import digest
 from machinable.storage.open import open_files
+from machinable.trial.capture import shipped
 from machinable.trial.runner import run
-from machinable.trial.tracebacks import shipped
 
 __all__ = [
     "ImportedFunction",

@@ -1,17 +1,75 @@
-"""Capture what a trial prints: stdout and stderr go to a file and optionally to the console as before."""
+"""What a trial prints, logs and raises, as text: its output, its log and its error."""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import logging
+
     from machinable.storage.streams import TextWriter
 
-__all__ = ["Capture", "Tee"]
+__all__ = ["Capture", "Tee", "error_data", "first_line", "make_logger", "shipped"]
+
+# Directories of copies of the project, and the directory of the project, which messages name instead.
+shipped: list[tuple[str, str]] = []
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+def make_logger(name: str, sink: TextWriter) -> logging.Logger:
+    """Return a logger that writes lines such as `2026-01-31 09:15:02 INFO text`, in UTC as all stored times.
+
+    It is not registered in `logging`, so that it ends with its trial.
+    """
+    import logging  # 5 ms, and most trials log nothing
+
+    logger = logging.Logger(name, logging.INFO)
+    logger.propagate = False
+    handler = logging.StreamHandler(sink)
+    handler.formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+    handler.formatter.converter = time.gmtime
+    logger.addHandler(handler)
+    return logger
+
+
+def error_data(error: BaseException) -> dict[str, str]:
+    """Return type, message and traceback of an exception, whose `__str__` may raise.
+
+    The traceback shows frames of the user's code: those of this package and of Python's import system are left out,
+    also in causes.
+    """
+    from traceback import StackSummary, TracebackException  # 5 ms with what it imports, and only failures need it
+
+    try:
+        message = str(error)
+    except BaseException as broken:  # a __str__ may raise anything, and the original error counts
+        message = f"<no message: its __str__ raised {type(broken).__name__}>"
+    try:
+        summary = TracebackException.from_exception(error)
+        parts = [summary]
+        for part in parts:
+            frames = [frame for frame in part.stack if not frame.filename.startswith((_OURS, "<frozen importlib"))]
+            part.stack = StackSummary.from_list(frames)
+            parts += [p for p in (part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())) if p]
+        text = "".join(summary.format())
+    except BaseException as broken:  # e.g. an exception whose attributes raise
+        text = f"<no traceback: {type(broken).__name__}>"
+    for copy, original in shipped:
+        message = message.replace(copy + os.sep, original + os.sep)
+        text = text.replace(copy + os.sep, original + os.sep)
+    return {"type": type(error).__name__, "message": message, "traceback": text}
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of the message of an exception."""
+    return error_data(error)["message"].partition("\n")[0]
 
 
 class Capture:

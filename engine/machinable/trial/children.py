@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from inspect import Parameter, signature
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from machinable.component.base import Component, ComponentState, Context, overrides, state_of
@@ -18,32 +17,24 @@ from machinable.errors import InvalidType
 from machinable.plan.spec import ComponentSpec, MixinSpec
 from machinable.serialization import as_plain
 
-__all__ = ["bind", "child_specs", "connect", "construct", "create", "destroy"]
+__all__ = ["child_specs", "connect", "construct", "create", "destroy"]
 
 
 def construct(
-    cls: type[Component],
-    context: Context,
-    spec: ComponentSpec,
-    flags: Mapping[str, Any],
-    *,
-    tags: Mapping[str, Any],
-    node: Component | None = None,
-    calls: bool = True,
+    cls: type[Component], context: Context, child: ComponentSpec | None = None, node: Component | None = None
 ) -> Component:
-    """Construct a component and call its three construct events.
+    """Construct the component of a trial or a child of it, and call its three construct events.
 
     Args:
-        cls: its class.
-        context: its trial.
-        spec: its specification.
-        flags: its flags.
-        tags: notes of the task.
-        node: its parent, if it is a child.
-        calls: whether its configuration may call its methods.
+        cls: Its class.
+        context: Its trial.
+        child: The specification of a child.
+        node: The parent of a child.
     """
+    spec = child or context.spec.definition
+    own_flags = child.flags if child is not None else {**context.spec.flags, "ATTEMPT": context.attempt}
+    flags = {**own_flags, "TUNING": False, "CHILD_ALIAS": {}}
     state = ComponentState(context, spec, is_child=node is not None)
-    flags = {**flags, "TUNING": False, "CHILD_ALIAS": {}}
     component = cls.__new__(cls)
     component.__dict__["__machinable__"] = state
     component.__init__()  # type: ignore[misc]  # after the state, for errors about attributes that are used too early
@@ -54,7 +45,8 @@ def construct(
     component.flags = Config(flags)
     component.config = Config(
         spec.config,
-        methods=(lambda name: getattr(component, f"config_{name}")) if calls else None,
+        # A function stands in place of a component: calls of config methods stay text.
+        methods=None if cls is Component else lambda name: getattr(component, f"config_{name}"),
         flags=component.flags,
         evaluate=spec.evaluate,
         origin=spec.origins,
@@ -63,7 +55,7 @@ def construct(
     component.node = node
     if node is not None:
         component.children = []  # children have none
-    component.tags = dict(tags)
+    component.tags = dict(context.spec.tags)
     state.mixins = {mixin.attribute: partial(_bind_mixin, mixin, context.project) for mixin in spec.mixins}
     component.on_after_init()
     return component
@@ -93,13 +85,13 @@ def connect(node: Component) -> None:
             setattr(child, own_name, node)
 
 
-class _Signature(Struct, frozen=True):
-    takes_node: bool
-    parameters: tuple[Parameter, ...]
-
-
 @lru_cache(maxsize=512)
-def _signature(function: Callable[..., Any], owner: str) -> _Signature:
+def _parameters(function: Callable[..., Any], owner: str) -> list[Parameter]:
+    """Return the parameters of an `on_create`.
+
+    Raises:
+        InvalidType: There is `*args` or `**kwargs`.
+    """
     _, *parameters = signature(function).parameters.values()
     for parameter in parameters:
         if parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
@@ -108,53 +100,42 @@ def _signature(function: Callable[..., Any], owner: str) -> _Signature:
                 given=parameter.name,
                 todo="Name one parameter for each child.",
             )
-    takes_node = bool(parameters) and parameters[0].name == "node"
-    return _Signature(takes_node, tuple(parameters[takes_node:]))
+    return parameters
 
 
-class Arguments(Struct, frozen=True):
-    """The arguments of `on_create`, and the children that are created before it."""
+def _bind(component: Component) -> tuple[list[Any], dict[str, Any], list[Component]]:
+    """Return the arguments of `on_create`, and the children that are created before it.
 
-    args: list[Any]
-    kwargs: dict[str, Any]
-    created_before: list[Component]
-
-
-def bind(component: Component) -> Arguments:
-    """Return the arguments of `on_create`: the parent for a first parameter `node`, then the children by position.
-
-    Args:
-        component: the component.
+    The arguments are the parent for a first parameter `node`, then the children by position.
 
     Raises:
-        InvalidType: a parameter without default has no child, or there is `*args` or `**kwargs`.
+        InvalidType: A parameter without default has no child, or there is `*args` or `**kwargs`.
     """
     cls = type(component)
     children: list[Component] = component.children or []
-    found = _signature(cls.on_create, cls.__qualname__) if overrides(cls, "on_create") else _Signature(False, ())
-    parameters = found.parameters
-    result = Arguments([component.node] if found.takes_node else [], {}, [])
-    if not parameters:
-        result.created_before.extend(children)
+    parameters = _parameters(cls.on_create, cls.__qualname__) if overrides(cls, "on_create") else []
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    if parameters and parameters[0].name == "node":
+        args, parameters = [component.node], parameters[1:]
+    created_before = [] if parameters else children
     for index, parameter in enumerate(parameters):
-        if index >= len(children):
-            if parameter.default is Parameter.empty:
-                raise InvalidType(
-                    f"{cls.__qualname__}.on_create takes a child as {parameter.name!r}, but there are {len(children)}"
-                    " children",
-                    given=parameter.name,
-                    todo="Give the component more children in the task, or give the parameter a default.",
-                )
-            continue
-        child = children[index]
-        if parameter.kind is Parameter.KEYWORD_ONLY:
-            result.kwargs[parameter.name] = child
-        else:
-            result.args.append(child)
-        component.flags["CHILD_ALIAS"][parameter.name.lstrip("_")] = index
-        if not parameter.name.startswith("_"):
-            result.created_before.append(child)
-    return result
+        name = parameter.name
+        if index < len(children):
+            if parameter.kind is Parameter.KEYWORD_ONLY:
+                kwargs[name] = children[index]
+            else:
+                args.append(children[index])
+            component.flags["CHILD_ALIAS"][name.lstrip("_")] = index
+            if not name.startswith("_"):
+                created_before.append(children[index])
+        elif parameter.default is Parameter.empty:
+            raise InvalidType(
+                f"{cls.__qualname__}.on_create takes a child as {name!r}, but there are {len(children)} children",
+                given=name,
+                todo="Give the component more children in the task, or give the parameter a default.",
+            )
+    return args, kwargs, created_before
 
 
 def create(component: Component) -> None:
@@ -162,13 +143,13 @@ def create(component: Component) -> None:
     state = state_of(component)
     if state.is_created:
         return
-    arguments = bind(component)
-    for child in arguments.created_before:
-        bind(child)  # raises before anything is created
+    args, kwargs, created_before = _bind(component)
+    for child in created_before:
+        _bind(child)  # raises before anything is created
     component.on_before_create()
-    for child in arguments.created_before:
+    for child in created_before:
         create(child)
-    component.on_create(*arguments.args, **arguments.kwargs)
+    component.on_create(*args, **kwargs)
     checkpoint = component.flags.get("CHECKPOINT")
     if checkpoint is not None:
         component.restore_checkpoint(checkpoint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from machinable.component.base import Component, Context, state_of
@@ -11,18 +12,18 @@ from machinable.component.imports import Code, load_component
 from machinable.component.local_dir import LocalFolder
 from machinable.component.record import Clock, Record
 from machinable.config.config import evaluate_stored
-from machinable.errors import InvalidType, MissingArtifact, NotStored
-from machinable.plan.spec import ComponentSpec, Target, TrialSpec, spec_from_data
+from machinable.errors import MissingArtifact, NotStored
+from machinable.plan.spec import Target, TrialSpec, spec_from_data
 from machinable.serialization import Plain, loads
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.streams import RowWriter, TextWriter
 from machinable.trial import seeding
-from machinable.trial.checkpoints import NODE, Checkpoints, Resumed, resume
-from machinable.trial.children import child_specs, construct, create
+from machinable.trial.capture import first_line, make_logger
+from machinable.trial.checkpoints import Checkpoints, Resumed, resume
+from machinable.trial.children import create
 from machinable.trial.seeding import Seeding
 from machinable.trial.status import StatusFiles
-from machinable.trial.tracebacks import first_line
 
 if TYPE_CHECKING:
     import logging
@@ -32,45 +33,28 @@ if TYPE_CHECKING:
     from machinable.component.store import Store
     from machinable.results.trial import Trial
 
-__all__ = ["Ending", "Progress", "TrialContext"]
+__all__ = ["Progress", "TrialContext"]
 
 Progress: TypeAlias = Callable[["int | dict[str, Plain]", "int | None"], None]
-
-
-class Ending:
-    """How an attempt ends: the result, or the first error.
-
-    Attributes:
-        result: what the component returned, as plain data.
-        failure: the first error.
-        interrupt: the last interrupt, whatever failed before.
-    """
-
-    def __init__(self) -> None:
-        self.result: Plain = None
-        self.failure: BaseException | None = None
-        self.interrupt: KeyboardInterrupt | None = None
-
-    def add(self, error: BaseException) -> None:
-        """Note an error."""
-        if isinstance(error, KeyboardInterrupt):
-            self.interrupt = error
-        if self.failure is None:
-            self.failure = error
 
 
 class TrialContext(Context):
     """One attempt of a trial, for its components.
 
     Args:
-        spec: the trial.
-        files: the storage.
-        folder: the folder of the execution in it.
-        project: the project directory.
-        attempt: the number of the attempt.
-        live: classes and functions that need no import.
-        progress: receives steps and rows, see `run`.
-        locks: see `run`.
+        spec: The trial.
+        files: The storage.
+        folder: The folder of the execution in it.
+        project: The project directory.
+        attempt: The number of the attempt.
+        live: Classes and functions that need no import.
+        progress: Receives steps and rows, see `run`.
+        locks: See `run`.
+
+    Attributes:
+        failure: The first error.
+        interrupt: The last interrupt, whatever failed before.
+        artifacts: Digest and size of each artifact, known once the context is closed.
     """
 
     def __init__(
@@ -89,12 +73,13 @@ class TrialContext(Context):
         self.path = path = layout.join(folder, layout.trial(spec.uid))
         self.project = project
         self.attempt = attempt
-        self.ending = Ending()
+        self.failure: BaseException | None = None
+        self.interrupt: KeyboardInterrupt | None = None
+        self.artifacts: dict[str, dict[str, Plain]] = {}
         self.clock = Clock()
         self.seeding = Seeding(spec.definition.seeding, spec.seed)
         self.status = StatusFiles(spec, files, path, attempt, self._heartbeat_failed)
-        self.written: dict[str, dict[str, Plain]] = {}
-        self._artifacts = LocalFolder(files, layout.join(path, layout.ARTIFACTS))
+        self._local = LocalFolder(files, layout.join(path, layout.ARTIFACTS))
         self._checkpoint_folder = LocalFolder(files, layout.join(path, layout.CHECKPOINTS))
         self.checkpoints = Checkpoints(self._checkpoint_folder, self._snapshot, self.status.saved)
         self._folder = folder
@@ -105,75 +90,72 @@ class TrialContext(Context):
         self._unevaluated: dict[str, Exception] = {}
         self._resumed: Resumed | None = None
         self._log: logging.Logger | None = None
+        self._log_file: TextWriter | None = None
         self._log_lock = threading.Lock()
-        self._record: Record | None = None
-        self._store: Store | None = None
-        self._shared_data: SharedData | None = None
-        self._requires: Requires | None = None
 
-    # what components find in `self`
+    def fail(self, error: BaseException) -> None:
+        """Note an error, with which the attempt ends."""
+        if isinstance(error, KeyboardInterrupt):
+            self.interrupt = error
+        if self.failure is None:
+            self.failure = error
+
+    # what components find in `self`; what many trials do not use is imported and opened when it is used first
 
     @property
     def log(self) -> logging.Logger:
         """The logger, which writes `log.txt`."""
         with self._log_lock:  # the heartbeat may be the first to log
             if self._log is None:
-                from machinable.trial.log import make_logger  # logging costs 5 ms, and many trials log nothing
-
-                writer = TextWriter(self.files, layout.join(self.path, layout.LOG))
-                self._log = make_logger(f"machinable.{self.spec.uid}", writer)
+                self._log_file = TextWriter(self.files, layout.join(self.path, layout.LOG))
+                self._log = make_logger(f"machinable.{self.spec.uid}", self._log_file)
             return self._log
 
-    @property
+    @cached_property
     def record(self) -> Record:
         """The rows of measurements."""
-        if self._record is None:
-            rows = self._resumed.rows if self._resumed is not None else {}
-            on_row = self._report_row if self._progress is not None else None
-            self._record = Record(self._open_rows, self.clock, restored=rows, on_row=on_row)
-        return self._record
+        return Record(
+            lambda scope: RowWriter(self.files, layout.join(self.path, layout.scope_file(scope))),
+            self.clock,
+            restored=self._resumed.rows if self._resumed is not None else {},
+            on_row=(lambda row: self.report_progress(row, None)) if self._progress is not None else None,
+        )
 
-    @property
+    @cached_property
     def store(self) -> Store:
         """The artifacts."""
-        if self._store is None:
-            from machinable.component.store import Store  # many trials store nothing
+        from machinable.component.store import Store
 
-            is_new = self.attempt == 1 and self.spec.resume_from is None
-            path = layout.join(self.path, layout.ARTIFACTS)
-            self._store = Store(self.files, path, self._artifacts, is_new, lambda: self.shared_data)
-        return self._store
+        is_new = self.attempt == 1 and self.spec.resume_from is None
+        path = layout.join(self.path, layout.ARTIFACTS)
+        return Store(self.files, path, self._local, is_new, lambda: self.shared_data)
 
-    @property
+    @cached_property
     def shared_data(self) -> SharedData:
         """The data that is shared with other trials."""
-        if self._shared_data is None:
-            from machinable.component.shared import SharedData  # few trials share anything
+        from machinable.component.shared import SharedData
 
-            config, log = (lambda: self._config), (lambda: self.log)
-            self._shared_data = SharedData(self.spec, self.files, self._folder, config, log, *(self._locks or ()))
-        return self._shared_data
+        config, log = (lambda: self._config), (lambda: self.log)
+        return SharedData(self.spec, self.files, self._folder, config, log, *(self._locks or ()))
 
-    @property
+    @cached_property
     def requires(self) -> Requires:
         """The results that the trial requires."""
-        if self._requires is None:
-            from machinable.component.requirements import Requires  # many trials require nothing
+        from machinable.component.requirements import Requires
 
-            self._requires = Requires(self.spec.requires, self.files, self)
-        return self._requires
+        return Requires(self.spec.requires, self.files, self)
 
     @property
     def directory(self) -> str:
         """The artifacts as a local directory."""
-        return self._artifacts.open()
+        return self._local.open()
 
     def set_seed(self, seed: int | None) -> None:
         """Seed the random number generators; None: with the trial's seed."""
         self.seeding.apply(seed)
 
-    def report_progress(self, i: int, total: int | None) -> None:
-        """Report the progress of the component."""
+    def report_progress(self, i: int | dict[str, Plain], total: int | None) -> None:
+        """Report steps that the component has done, or its last row."""
         if self._progress is not None:
             self._progress(i, total)
 
@@ -189,7 +171,7 @@ class TrialContext(Context):
 
         The plan and the ledger of its execution are not read: they may be long, and workers may not reach them.
         """
-        from machinable.results.execution import trial_that_ended  # few trials read their requirements as users do
+        from machinable.results.execution import trial_that_ended
 
         folder, _, uid = place.rpartition("/")
         try:
@@ -200,11 +182,9 @@ class TrialContext(Context):
 
     def required_component(self, required: Required) -> Component:
         """Return the component of a requirement, created in this process."""
-        from machinable.trial.required_component import load_required_component  # few trials need one
+        from machinable.trial.required_component import load_required_component
 
         return load_required_component(required, self)
-
-    # components
 
     def load(self, target: Target) -> Code:
         """Return the class or function of a component."""
@@ -213,39 +193,6 @@ class TrialContext(Context):
     def create(self, component: Component) -> None:
         """Create a child."""
         create(component)
-
-    def construct_node(self, cls: type[Component], *, calls: bool = True) -> Component:
-        """Construct the component of the trial.
-
-        Args:
-            cls: its class.
-            calls: whether its configuration may call its methods.
-        """
-        flags = {**self.spec.flags, "ATTEMPT": self.attempt}
-        node = construct(cls, self, self.spec.definition, flags, tags=self.spec.tags, calls=calls)
-        self._restore_checkpoint_of(node, NODE)
-        return node
-
-    def child_specs(self) -> list[ComponentSpec]:
-        """Return copies of the specifications of the children, which events may change."""
-        return child_specs(self.spec.children)
-
-    def construct_child(self, spec: ComponentSpec, node: Component) -> Component:
-        """Construct the next child of a component."""
-        cls = self.load(spec.target)
-        if not isinstance(cls, type):
-            raise InvalidType(
-                f"the child {spec.component} is a function", given=spec.component, todo="A child is a class."
-            )
-        child = construct(cls, self, spec, spec.flags, tags=self.spec.tags, node=node)
-        self._restore_checkpoint_of(child, str(len(node.children)))
-        return child
-
-    def _restore_checkpoint_of(self, component: Component, name: str) -> None:
-        """Let a component restore its checkpoint of a previous attempt when it is created."""
-        if self._resumed is not None and name in self._resumed.paths:
-            component.flags["CHECKPOINT"] = self._resumed.paths[name]
-            state_of(component).saves = self._resumed.facts["saved"][name]["saves"]
 
     # steps of the attempt
 
@@ -264,14 +211,14 @@ class TrialContext(Context):
         self.record  # noqa: B018 - its rows exist, even if it is never used
         self.log.info("continues from %s", previous)
 
-    def start(self, node: Component) -> None:
-        """Write the description of the trial, and let the component find in `self` what the trial offers."""
-        self.describe(node)
-        state_of(node).is_started = True
-        self.clock.begin()
+    def resume_component(self, component: Component, name: str) -> None:
+        """Let a component restore its checkpoint of a previous attempt, if it has one, when it is created."""
+        if self._resumed is not None and name in self._resumed.paths:
+            component.flags["CHECKPOINT"] = self._resumed.paths[name]
+            state_of(component).saves = self._resumed.facts["saved"][name]["saves"]
 
     def describe(self, node: Component | None = None) -> None:
-        """Write `trial.json`, with the values of config methods that can be evaluated already."""
+        """Write `trial.json`, with the values of config methods of a component that can be evaluated already."""
         if node is not None:
             self._config, self._unevaluated = evaluate_stored(node.config, self.spec.stored)
         self.status.describe(self._config, self.seeding.predicted())
@@ -287,7 +234,7 @@ class TrialContext(Context):
         for path, error in self._unevaluated.items():
             self.log.warning("%s is stored as text: %s: %s", path, type(error).__name__, first_line(error))
         if len(self._unevaluated) < len(failed):
-            self.status.describe(self._config, self.seeding.predicted())
+            self.describe()
 
     def first_iteration(self) -> tuple[int, bool] | None:
         """Return the first iteration and whether it has begun in a previous attempt; None if the last one is over."""
@@ -301,7 +248,7 @@ class TrialContext(Context):
         """Check that every promised artifact exists.
 
         Raises:
-            MissingArtifact: one does not.
+            MissingArtifact: One does not.
         """
         missing = [name for name in self.spec.definition.results if not self.store.has(name)]
         if missing:
@@ -312,19 +259,9 @@ class TrialContext(Context):
                 todo="Write it with self.store.write, or remove it from `_results_`.",
             )
 
-    def unsaved_rows(self) -> list[str]:
-        """Return the scopes of the record with a row that was not saved."""
-        return self._record.unsaved() if self._record is not None else []
-
-    def last_row(self) -> dict[str, Plain] | None:
-        """Return the last row of the record."""
-        return self._record.last if self._record is not None else None
-
-    def inputs(self) -> dict[str, dict[str, str]]:
-        """Return the digests of what was read of requirements, by their names."""
-        if self._requires is None:
-            return {}
-        return {name: read for name, read in self._requires.inputs.items() if read}
+    def used(self, name: str) -> Any:
+        """Return `record`, `store`, `shared_data` or `requires` if the trial has used it, otherwise None."""
+        return self.__dict__.get(name)
 
     def close(self) -> None:
         """Release everything; an error of one does not keep the others from closing."""
@@ -332,42 +269,32 @@ class TrialContext(Context):
             try:
                 close()
             except BaseException as error:
-                self.ending.add(error)
+                self.fail(error)
 
     def _closings(self) -> Iterator[Callable[[], object]]:
         yield self.seeding.close
-        if self._shared_data is not None:
-            yield self._shared_data.close
-        yield self._note_artifacts
-        yield self._artifacts.close
+        if self.used("shared_data"):
+            yield self.shared_data.close
+        yield lambda: self.artifacts.update(self._artifact_digests())
+        yield self._local.close
         yield self._checkpoint_folder.close
-        if self._record is not None:
-            yield self._record.close
-        if self._log is not None:
+        if self.used("record"):
+            yield self.record.close
+        if self._log is not None and self._log_file is not None:
             yield from [handler.close for handler in self._log.handlers]
-
-    def _note_artifacts(self) -> None:
-        self.written = self._artifact_digests()
+            yield self._log_file.close
 
     def _artifact_digests(self) -> dict[str, dict[str, Plain]]:
-        if self._store is None and not self._artifacts.is_open and self._resumed is None:
-            return {}
-        return self.store.digests()
+        is_unused = not self.used("store") and not self._local.is_open and self._resumed is None
+        return {} if is_unused else self.store.digests()
 
     def _snapshot(self) -> dict[str, Plain]:
         """Return what exists beside a checkpoint now, which an attempt that continues from it begins with."""
         return {
-            "rows": self._record.counts() if self._record is not None else {},
+            "rows": self.record.counts() if self.used("record") else {},
             "artifacts": {name: facts["digest"] for name, facts in self._artifact_digests().items()},
             "generators": seeding.states(self.spec.seed),
         }
 
     def _heartbeat_failed(self, error: Exception) -> None:
         self.log.warning("the heartbeat could not be written: %s", first_line(error))
-
-    def _report_row(self, row: dict[str, Plain]) -> None:
-        if self._progress is not None:
-            self._progress(row, None)
-
-    def _open_rows(self, scope: str) -> RowWriter:
-        return RowWriter(self.files, layout.join(self.path, layout.scope_file(scope)))

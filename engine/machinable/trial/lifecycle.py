@@ -10,10 +10,12 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from machinable.component.base import Component, overrides
-from machinable.trial.children import connect, create, destroy
+from machinable.component.base import Component, overrides, state_of
+from machinable.errors import InvalidType
+from machinable.trial.capture import error_data
+from machinable.trial.checkpoints import NODE
+from machinable.trial.children import child_specs, connect, construct, create, destroy
 from machinable.trial.context import TrialContext
-from machinable.trial.tracebacks import error_data
 
 __all__ = ["exit_forked_children", "run_component"]
 
@@ -22,15 +24,18 @@ def run_component(context: TrialContext, cls: type[Component]) -> Any:
     """Construct a component and call all its events.
 
     Args:
-        context: the trial.
-        cls: the component.
+        context: The trial.
+        cls: The component.
 
     Returns:
         What `on_execute` returns.
     """
-    node = context.construct_node(cls)
+    node = construct(cls, context)
+    context.resume_component(node, NODE)
     try:
-        context.start(node)
+        context.describe(node)
+        state_of(node).is_started = True
+        context.clock.begin()
         node.on_start()
         _make_children(node, context)
         if node.on_seeding() is not False:
@@ -64,7 +69,7 @@ def run_component(context: TrialContext, cls: type[Component]) -> Any:
 
 
 def _make_children(node: Component, context: TrialContext) -> None:
-    specs = context.child_specs()
+    specs = child_specs(context.spec.children)
     if node.on_init_children(specs) is False:
         node.children = None
         return
@@ -74,7 +79,13 @@ def _make_children(node: Component, context: TrialContext) -> None:
         index = len(children)
         if node.on_init_child(spec, index) is False:
             continue
-        child = context.construct_child(spec, node)
+        cls = context.load(spec.target)
+        if not isinstance(cls, type):
+            raise InvalidType(
+                f"the child {spec.component} is a function", given=spec.component, todo="A child is a class."
+            )
+        child = construct(cls, context, spec, node)
+        context.resume_component(child, str(index))
         children.append(child)
         node.on_after_init_child(child, index)
     connect(node)
@@ -87,12 +98,13 @@ def _iterate(node: Component, context: TrialContext) -> None:
         return
     iteration, has_begun = first
     checkpoints = context.checkpoints
-    while True:
+    is_last = False
+    while not is_last:
         node.flags["ITERATION"] = iteration
-        checkpoints.before()
+        checkpoints.is_iterating = True
         if not has_begun:
             node.on_before_execute_iteration(iteration)
-        checkpoints.within(iteration)
+        checkpoints.settle(iteration, has_begun=True)
         has_begun = False
         try:
             with exit_forked_children():
@@ -103,10 +115,9 @@ def _iterate(node: Component, context: TrialContext) -> None:
         else:
             if node.on_after_execute_iteration(iteration) is not False:
                 node.record.save_iteration(iteration)
-        checkpoints.after(iteration, is_last)
-        if is_last:
-            return
+        checkpoints.is_iterating = False
         iteration += 1
+        checkpoints.settle(iteration, is_last=is_last)
 
 
 def _log_errors(context: TrialContext, node: Component, event: str, *arguments: Any) -> None:
@@ -115,7 +126,7 @@ def _log_errors(context: TrialContext, node: Component, event: str, *arguments: 
         getattr(node, event)(*arguments)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
-            context.ending.interrupt = error
+            context.interrupt = error
         context.log.error("%s raised an exception\n%s", event, error_data(error)["traceback"])
 
 
@@ -133,22 +144,16 @@ class exit_forked_children:  # noqa: N801 - reads as the function that it is at 
     ) -> None:
         if os.getpid() == self._process:
             return
-        code = 1
+        code = 0 if error is None else 1
         try:
-            code = _exit_code(error)
+            if isinstance(error, SystemExit):
+                if error.code is None or isinstance(error.code, int):
+                    code = (error.code or 0) & 0xFF
+                else:
+                    print(error.code, file=sys.stderr)
+            elif error is not None:
+                sys.excepthook(type(error), error, error.__traceback__)
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
             os._exit(code)  # exit handlers belong to the process of the trial
-
-
-def _exit_code(error: BaseException | None) -> int:
-    if error is None:
-        return 0
-    if isinstance(error, SystemExit):
-        if error.code is None or isinstance(error.code, int):
-            return (error.code or 0) & 0xFF
-        print(error.code, file=sys.stderr)
-    else:
-        sys.excepthook(type(error), error, error.__traceback__)
-    return 1

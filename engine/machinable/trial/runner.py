@@ -6,25 +6,26 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from inspect import Parameter, signature
 from types import MappingProxyType
 from typing import Any, Literal
 
 from machinable.component.base import Component, state_of
-from machinable.component.imports import Code, check_function, importing
-from machinable.errors import WrongType
+from machinable.component.imports import Code, importing
+from machinable.errors import InvalidType, WrongType, did_you_mean, near_names
 from machinable.plan.spec import Outcome, State, Target, TrialSpec
 from machinable.serialization import Plain, as_plain
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.streams import TextWriter
-from machinable.trial.capture import Capture
+from machinable.trial.capture import Capture, error_data, first_line
+from machinable.trial.children import child_specs, construct
 from machinable.trial.context import Progress, TrialContext
 from machinable.trial.lifecycle import exit_forked_children, run_component
-from machinable.trial.tracebacks import error_data, first_line
 
-__all__ = ["Progress", "run"]
+__all__ = ["FUNCTION_PARAMETERS", "Progress", "check_function", "run"]
 
-_NOTHING: AbstractContextManager[Any] = nullcontext()
+FUNCTION_PARAMETERS = ("config", "flags", "children", "requires", "tags", "log", "record", "store", "component")
 
 
 def run(
@@ -43,60 +44,101 @@ def run(
     """Run one attempt of a trial; with `spec.resume_from` continue from the last checkpoint of a previous attempt.
 
     Args:
-        spec: the trial.
-        files: the storage.
-        folder: the folder of the execution in it.
-        project: the absolute path of the project, which is first in `sys.path` while the trial runs.
-        attempt: the number of the attempt, from 1.
+        spec: The trial.
+        files: The storage.
+        folder: The folder of the execution in it.
+        project: The absolute path of the project, which is first in `sys.path` while the trial runs.
+        attempt: The number of the attempt, from 1.
         capture: "tee" writes output to the folder of the trial and to the console, "keep" to the folder only, None
             leaves it alone.
-        code: the class or function to run in place of `spec.target`.
-        live: classes and functions that need no import.
-        progress: receives the number of steps that the component reports and of how many, or its last row and None.
-        locks: the URL of the lock server (None: locks are files of the storage) and the seconds of a lease.
+        code: The class or function to run in place of `spec.target`.
+        live: Classes and functions that need no import.
+        progress: Receives the number of steps that the component reports and of how many, or its last row and None.
+        locks: The URL of the lock server (None: locks are files of the storage) and the seconds of a lease.
 
     Returns:
         How the attempt ended. Exceptions of the component, `SystemExit` too, are part of it as data.
 
     Raises:
-        KeyboardInterrupt: the trial was interrupted, which its folder records.
+        KeyboardInterrupt: The trial was interrupted, which its folder records.
     """
     began = time.perf_counter()
     context = TrialContext(spec, files, folder, project, attempt, live, progress, locks)
+    result: Plain = None
     try:
         context.status.open()
         with _captured(context, capture), importing(project), _environment(spec.definition.environment):
             try:
-                with _working_directory(context) if spec.definition.change_directory else _NOTHING:
+                with _working_directory(context):
                     context.resume()
                     with exit_forked_children():
                         code = code or context.load(spec.target)
                         if isinstance(code, type):
-                            result = run_component(context, code)
+                            returned = run_component(context, code)
                         else:
-                            result = _run_function(context, code)
-                        context.ending.result = _plain(context, result)
+                            returned = _run_function(context, code)
+                    result = _plain(context, returned)
             except BaseException as error:  # before closing, because the first error counts
-                context.ending.add(error)
+                context.fail(error)
             finally:
                 context.close()
     except BaseException as error:
-        context.ending.add(error)
-    return _finish(context, began)
+        context.fail(error)
+    for _ in range(3):  # retry finalization if interrupted again
+        try:
+            outcome = _store_ending(context, result, began)
+            break
+        except KeyboardInterrupt as again:
+            context.interrupt = again
+    if context.interrupt is not None:
+        raise context.interrupt
+    return outcome
 
 
 def _run_function(context: TrialContext, function: Callable[..., Any]) -> Any:
     """Call a function that stands in place of a component; there are no events."""
     names = check_function(function)
-    component = context.construct_node(Component, calls=False)
-    component.children = context.child_specs()
+    component = construct(Component, context)
+    component.children = child_specs(context.spec.children)
     state_of(component).is_started = True
     context.describe()
     context.seeding.apply()
     context.clock.begin()
-    arguments = {name: component if name == "component" else getattr(component, name) for name in names}
-    with exit_forked_children():
-        return function(**arguments)
+    return function(**{name: component if name == "component" else getattr(component, name) for name in names})
+
+
+def check_function(function: Callable[..., Any]) -> list[str]:
+    """Return the parameters that a function gets when it is a component.
+
+    Args:
+        function: The function.
+
+    Raises:
+        InvalidType: It has a parameter that nothing is given for, or it cannot be called by names.
+    """
+    name = getattr(function, "__qualname__", repr(function))
+    given = []
+    for parameter in signature(function).parameters.values():
+        variable = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        if parameter.name in FUNCTION_PARAMETERS and not variable:
+            if parameter.kind is Parameter.POSITIONAL_ONLY:
+                raise InvalidType(
+                    f"the function {name} takes {parameter.name} by position only",
+                    given=parameter.name,
+                    todo="Remove the / from its parameters.",
+                )
+            given.append(parameter.name)
+        elif variable or parameter.default is Parameter.empty:
+            near = near_names(parameter.name, FUNCTION_PARAMETERS)
+            raise InvalidType(
+                f"the function {name} has the parameter {str(parameter).split(':')[0]}, for which there is no value",
+                given=parameter.name,
+                known=FUNCTION_PARAMETERS,
+                todo=did_you_mean(near)
+                if near
+                else f"A component's function takes any of {', '.join(FUNCTION_PARAMETERS)}; others need a default.",
+            )
+    return given
 
 
 def _plain(context: TrialContext, result: Any) -> Plain:
@@ -106,50 +148,38 @@ def _plain(context: TrialContext, result: Any) -> Plain:
         plain = None if result is None else as_plain(result, "result", tuples=True)
     except (WrongType, RecursionError) as error:
         context.log.warning("the result is dropped: %s", first_line(error))
-    for scope in context.unsaved_rows():
-        context.log.warning("a row of the record %r was not saved and is dropped", scope)
+    if record := context.used("record"):
+        for scope in record.unsaved():
+            context.log.warning("a row of the record %r was not saved and is dropped", scope)
     return plain
 
 
-def _finish(context: TrialContext, began: float) -> Outcome:
-    ending = context.ending
-    for _ in range(3):  # retry finalization if interrupted again
-        try:
-            outcome = _store_ending(context, began)
-            break
-        except KeyboardInterrupt as again:
-            ending.interrupt = again
-    if ending.interrupt is not None:
-        raise ending.interrupt
-    return outcome
-
-
-def _store_ending(context: TrialContext, began: float) -> Outcome:
-    ending = context.ending
-    if ending.failure is not None or ending.interrupt is not None:
-        ending.result = None
-    error = None if ending.failure is None else error_data(ending.failure)
-    state: State = "finished" if error is None else "failed"
-    inputs = context.inputs()
+def _store_ending(context: TrialContext, result: Plain, began: float) -> Outcome:
+    state: State = "finished" if context.failure is None else "failed"
+    error = None if context.failure is None else error_data(context.failure)
+    if context.failure is not None or context.interrupt is not None:
+        result = None
+    requires, record = context.used("requires"), context.used("record")
+    inputs = {name: read for name, read in requires.inputs.items() if read} if requires else {}
     try:
         context.status.close(
-            "interrupted" if ending.interrupt is not None else state,
-            ending.result,
+            "interrupted" if context.interrupt is not None else state,
+            result,
             error,
             context.seeding.applied,
-            context.written,
+            context.artifacts,
             inputs,
         )
     except Exception as lost:  # without a stored state the trial has not finished
-        state, ending.result = "failed", None
+        state, result = "failed", None
         error = error or error_data(lost)
     return Outcome(
         context.spec.uid,
         state,
         context.attempt,
         time.perf_counter() - began,
-        context.last_row(),
-        ending.result,
+        record.last if record else None,
+        result,
         error,
         artifacts=context.status.digests,
         inputs=inputs,
@@ -158,16 +188,12 @@ def _store_ending(context: TrialContext, began: float) -> Outcome:
 
 def _captured(context: TrialContext, capture: Literal["tee", "keep"] | None) -> AbstractContextManager[Any]:
     if capture is None:
-        return _NOTHING
+        return nullcontext()
     return Capture(TextWriter(context.files, layout.join(context.path, layout.OUTPUT)), capture == "tee")
 
 
-def _environment(variables: Mapping[str, str]) -> AbstractContextManager[None]:
-    return _variables_set(variables) if variables else _NOTHING
-
-
 @contextmanager
-def _variables_set(variables: Mapping[str, str]) -> Iterator[None]:
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -182,6 +208,10 @@ def _variables_set(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _working_directory(context: TrialContext) -> Iterator[None]:
+    """Run in the trial's local directory, if its component says so."""
+    if not context.spec.definition.change_directory:
+        yield
+        return
     before = os.getcwd()
     os.chdir(context.directory)
     try:

@@ -180,13 +180,13 @@ class Heartbeat:
 
     def __init__(self, interval: float = INTERVAL) -> None:
         self._interval = interval
-        self._due: dict[Callable[[], None], list[float]] = {}
+        self._beats: dict[Callable[[], None], None] = {}
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def add(self, beat: Callable[[], None]) -> None:
-        """Call a function regularly, first after one interval. It must not raise."""
-        self._due[beat] = [time.monotonic() + self._interval]
+        """Call a function regularly, first within one interval. It must not raise."""
+        self._beats[beat] = None
         if self._thread is None or not self._thread.is_alive():  # a forked process has no thread
             with self._lock:
                 if self._thread is None or not self._thread.is_alive():
@@ -195,18 +195,16 @@ class Heartbeat:
 
     def remove(self, beat: Callable[[], None]) -> None:
         """Stop calling a function; a call that has begun may still end."""
-        self._due.pop(beat, None)
+        self._beats.pop(beat, None)
 
     def _run(self) -> None:
+        pause = self._interval
         while True:
-            now = time.monotonic()
-            next_due = now + self._interval  # functions that are added while this runs are due later
-            for beat, due in list(self._due.items()):
-                if due[0] <= now:
-                    due[0] = now + self._interval
-                    beat()
-                next_due = min(next_due, due[0])
-            time.sleep(max(0.0, next_due - time.monotonic()))
+            time.sleep(pause)
+            began = time.monotonic()
+            for beat in list(self._beats):
+                beat()
+            pause = max(0.0, began + self._interval - time.monotonic())
 
 
 heartbeat = Heartbeat()
