@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:De
 
 
 class Anywhere(MemoryFiles):
-    """Files that several hosts reach, and of which none can be made exclusively."""
+    """Files that several hosts reach, without exclusive operations."""
 
     reach = "anywhere"
     url = "anywhere://"
@@ -528,9 +528,9 @@ def test_a_file_system_without_locks_is_used_with_a_warning(directory: World, mo
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     lease = taken(directory.locks())
+    assert directory.locks().take(PATH) is None
     with pytest.warns(RuntimeWarning, match="are advisory"):
-        assert directory.locks().take(PATH) is None
-    lease.release()
+        lease.release()
     assert directory.locks().take(PATH) is not None
 
 
@@ -546,7 +546,7 @@ def test_a_file_system_without_links_will_do(directory: World, monkeypatch: pyte
 
 
 def test_waiting_for_the_lock_of_a_lease_file_ends(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory.leave(host="elsewhere", lease=0.0)
+    directory.leave(host="elsewhere", lease=0.0, token="x")
     monkeypatch.setattr(lock_backends, "FILE_LOCK_TIMEOUT", 0.05)
     with open(Path(directory.storage, PATH)) as file:
         fcntl.flock(file, fcntl.LOCK_EX)

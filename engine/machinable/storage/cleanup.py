@@ -133,11 +133,8 @@ def stale_leases(files: Files, paths: Iterable[str]) -> Iterator[str]:
     try:
         for path in paths:
             found = leases.find(path)
-            if found is not None:
-                stated = found.facts.get("lease")
-                seconds = stated if isinstance(stated, (int, float)) else LEASE
-                if is_gone(found.facts) or (found.age is not None and found.age >= seconds):
-                    yield path
+            if found is not None and found.has_expired(LEASE):
+                yield path
     finally:
         leases.close()
 

@@ -14,8 +14,8 @@ from types import MappingProxyType, TracebackType
 from machinable.errors import StorageUnavailable
 from machinable.serialization import Plain, as_plain
 from machinable.storage.files import Files, checked
-from machinable.storage.lock_backends import HeldLease, Leases, leases_in, open_redis
-from machinable.storage.process_info import is_gone, this_process
+from machinable.storage.lock_backends import HeldLease, Leases, RedisLeases, leases_in
+from machinable.storage.process_info import this_process
 
 __all__ = ["LEASE", "Lease", "Locks", "open_locks"]
 
@@ -38,9 +38,7 @@ def open_locks(files: Files, url: str | None = None, lease: float = LEASE) -> Lo
         InvalidValue: `url` is not the URL of a lock server.
         NotAvailable: The client of the lock server is not installed.
     """
-    if url is None:
-        return Locks(leases_in(files), lease)
-    return Locks(open_redis(url, files.url), lease)
+    return Locks(leases_in(files) if url is None else RedisLeases(url, files.url), lease)
 
 
 class Locks:
@@ -162,17 +160,13 @@ class Locks:
         self._leases.close()
 
     def _is_over(self, path: str, found: HeldLease) -> bool:
-        if is_gone(found.facts):
-            return True
-        stated = found.facts.get("lease")
-        seconds = stated if isinstance(stated, (int, float)) else self._seconds
-        if found.age is not None:
-            return found.age >= seconds
+        if found.age is not None or found.has_expired(self._seconds):
+            return found.has_expired(self._seconds)
         mark, since = self._seen.get(path, (None, 0.0))
         if mark != found.mark:
             self._seen[path] = found.mark, time.monotonic()
             return False
-        return time.monotonic() - since >= seconds
+        return time.monotonic() - since >= found.seconds(self._seconds)
 
     def _renew_all(self) -> None:
         """Write heartbeats until these locks are closed."""
