@@ -15,7 +15,7 @@ import pytest
 
 from machinable.errors import BadName, Damaged, StorageError, StorageUnavailable
 from machinable.storage.archive import Unpacked, unpack
-from machinable.storage.code_snapshot import pack
+from tests.storage.test_code_snapshot import pack
 
 FILE, LINK = stat.S_IFREG | 0o644, stat.S_IFLNK | 0o777
 
@@ -86,7 +86,7 @@ def test_an_empty_directory_is_filled_and_another_one_left_alone(tmp_path: Path)
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to("empty")
     data = archive(("x", b"1"))
-    unpack(io.BytesIO(data), tmp_path / "empty")
+    unpack(data, tmp_path / "empty")
     assert tree(tmp_path / "empty") == {"x": b"1"}
     for name, reason in (("full", "is not empty"), ("file", "is not a directory"), ("link", "is not empty")):
         with pytest.raises(StorageUnavailable, match=reason):

@@ -17,7 +17,7 @@ import pytest
 
 import machinable as ml
 from machinable.errors import StorageError
-from machinable.storage.code_snapshot import code_diff, code_state, pack, pack_into
+from machinable.storage.code_snapshot import code_diff, code_state, pack_into
 from machinable.storage.hashing import digest, stream_digest
 
 
@@ -58,6 +58,12 @@ def names(archive: bytes) -> list[str]:
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
         assert opened.testzip() is None
         return opened.namelist()
+
+
+def pack(root: Path, **options: Any) -> bytes:
+    file = io.BytesIO()
+    pack_into(file, root, **options)
+    return file.getvalue()
 
 
 COMMITTED = [".gitignore", "nets/dense.py", "train.py"]
@@ -234,30 +240,32 @@ def test_without_a_repository_there_is_no_state(tmp_path: Path, make: str) -> No
 
 _WITHOUT_A_PROGRAM = """
 import sys
-from machinable.storage.code_snapshot import code_diff, code_state, pack
+from machinable.storage.code_snapshot import code_diff, code_state, pack_into
 assert "git" not in sys.modules
 assert code_state(sys.argv[1]) is None
 assert code_diff(sys.argv[1]) is None
-sys.stdout.buffer.write(pack(sys.argv[1]))
+with open(sys.argv[2], "wb") as file:
+    pack_into(file, sys.argv[1])
 """
 
 
 def test_without_a_git_program_the_ignore_files_count(repository: Path, tmp_path: Path) -> None:
     write(repository, "new.py", "x.ckpt")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", _WITHOUT_A_PROGRAM, str(repository)],
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", _WITHOUT_A_PROGRAM, str(repository), str(tmp_path / "code.zip")],
         env={**os.environ, "PATH": str(tmp_path / "nothing")},
         capture_output=True,
         check=True,
     )
-    assert names(done.stdout) == [".gitignore", "nets/dense.py", "new.py", "train.py"]
-    assert done.stdout == pack(repository)
+    archive = (tmp_path / "code.zip").read_bytes()
+    assert names(archive) == [".gitignore", "nets/dense.py", "new.py", "train.py"]
+    assert archive == pack(repository)
 
 
 def test_neither_gitpython_nor_pathspec_is_imported(repository: Path) -> None:
     code = (
-        "import sys; from machinable.storage.code_snapshot import code_state, pack\n"
-        "code_state(sys.argv[1]), pack(sys.argv[1])\n"
+        "import io, sys; from machinable.storage.code_snapshot import code_state, pack_into\n"
+        "code_state(sys.argv[1]), pack_into(io.BytesIO(), sys.argv[1])\n"
         "assert not {'git', 'pathspec', 'fs', 'numpy'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code, str(repository)], check=True)
@@ -288,7 +296,6 @@ PATTERNS = [
     "  ",
     "**/n/**/m",
     "q/**/**/r",
-    "[[:digit:]].f",
     "s*p",
     "!folder/inside",
     "un[closed",
@@ -340,8 +347,6 @@ PATHS = [
     "q/r",
     "q/1/r",
     "q/1/2/r",
-    "1.f",
-    "x.f",
     "stop",
     "s/p",
     "un[closed",
@@ -357,7 +362,7 @@ PATHS = [
     "1/2/one",
 ]
 SETS = [
-    PATTERNS[:28],
+    PATTERNS[:27],
     ["*", "!*/", "!*.py", "!keep.tmp"],
     ["/*", "!/a/", "!/sub/", "/sub/*", "!/sub/top"],
     ["**"],
@@ -477,7 +482,7 @@ def test_storages_are_left_out(project: Path, tmp_path: Path) -> None:
 
 
 def test_a_storage_around_the_project_leaves_out_its_executions_only(project: Path) -> None:
-    write(project, "OY1p1o/execution.json", "OY1p1o/trials/x/log.txt", "by-content/ab/x.json")
+    write(project, "OY1p1o/execution.json", "OY1p1o/plan.jsonl", "OY1p1o/trials/x/log.txt", "by-content/ab/x.json")
     assert names(pack(project, exclude=[project])) == COMMITTED
     assert names(pack(project / "nets", exclude=[project])) == ["dense.py"]
 
@@ -523,12 +528,6 @@ def test_a_digest_names_its_kind() -> None:
 # --- size limit and secrets
 
 
-def packed(root: Path, **options: Any) -> list[str]:
-    file = io.BytesIO()
-    pack_into(file, root, **options)
-    return names(file.getvalue())
-
-
 @pytest.mark.parametrize(
     ("ignore", "left"),
     [
@@ -541,7 +540,7 @@ def packed(root: Path, **options: Any) -> list[str]:
     ],
 )
 def test_ignored_files_are_left_out_tracked_or_not(project: Path, ignore: list[str], left: list[str]) -> None:
-    assert packed(project, ignore=ignore) == left
+    assert names(pack(project, ignore=ignore)) == left
 
 
 def test_a_project_that_is_too_large_is_refused_with_its_largest_files(project: Path) -> None:
@@ -560,28 +559,28 @@ def test_a_project_that_is_too_large_is_refused_with_its_largest_files(project: 
         "{limit: 1GiB}, or disable the backup by {code_backup: false}."
     )
     assert file.getvalue() == b""
-    assert packed(project, limit=12_000, ignore=["/data/1*"]) != []
+    assert names(pack(project, limit=12_000, ignore=["/data/1*"])) != []
 
 
 def test_secrets_are_packed_and_one_warning_names_their_places(project: Path) -> None:
     write(project, ".env", text="A=1\n")
     write(project, "keys.py", text="\n" + "# comment\n" * 3 + "token = 'gh" + "p_" + "a1" * 18 + "'\n")
     with pytest.warns(UserWarning, match="secret") as caught:
-        assert ".env" in packed(project)
+        assert ".env" in names(pack(project))
     assert [str(one.message) for one in caught] == [
         "the code backup contains possible secrets: .env (settings of an environment), "
         "keys.py:5 a token of GitHub. Exclude files in .gitignore or by "
         "`execution: {code_backup: {ignore: [FILE]}}`, mark a false alarm by `not a secret` in its line, or disable "
         "the scan by {scan: false}."
     ]
-    packed(project, look_for_secrets=False)
-    packed(project, ignore=[".env", "keys.py"])
+    names(pack(project, look_for_secrets=False))
+    names(pack(project, ignore=[".env", "keys.py"]))
 
 
 def test_of_many_secrets_the_first_five_are_named(project: Path) -> None:
     write(project, *(f"{number}/.env" for number in range(9)))
     with pytest.warns(UserWarning, match=r"0/\.env .*4/\.env \(settings of an environment\) and 4 more\. "):
-        packed(project)
+        names(pack(project))
 
 
 @pytest.mark.parametrize("in_git", [True, False])

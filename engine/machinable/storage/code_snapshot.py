@@ -10,17 +10,14 @@ import re
 import stat
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from io import BytesIO
 from typing import IO, Any, NoReturn
-
-from msgspec import Struct
 
 from machinable.errors import StorageError
 from machinable.storage import layout
 from machinable.storage.temporary import is_temporary
 from machinable.units import format_size
 
-__all__ = ["SIZE_LIMIT", "Finding", "code_diff", "code_state", "pack", "pack_into", "scan"]
+__all__ = ["SIZE_LIMIT", "code_diff", "code_state", "pack_into", "scan"]
 
 SIZE_LIMIT = 100 * 2**20  # bytes of the files of a project, together
 MAX_LISTED = 5  # findings named in the warning
@@ -58,13 +55,6 @@ def code_diff(directory: str | os.PathLike[str]) -> bytes | None:
     return _git(directory, "diff", *plain, "--submodule=short", "--src-prefix=a/", "--dst-prefix=b/", "HEAD") or None
 
 
-def pack(directory: str | os.PathLike[str], *, exclude: Sequence[str | os.PathLike[str]] = ()) -> bytes:
-    """Return the archive that `pack_into` writes by default."""
-    buffer = BytesIO()
-    pack_into(buffer, directory, exclude=exclude)
-    return buffer.getvalue()
-
-
 def pack_into(
     file: IO[bytes],
     directory: str | os.PathLike[str],
@@ -85,7 +75,7 @@ def pack_into(
     Args:
         file: The file to write to.
         directory: The project.
-        exclude: Storages, as absolute paths. One that contains the project excludes its executions.
+        exclude: Storages, as absolute paths. Of one that contains the project, only executions are left out.
         ignore: Patterns as in `.gitignore` of files to leave out, tracked or not.
         limit: The largest size of all files together, in bytes.
         look_for_secrets: Whether to scan for secrets.
@@ -101,12 +91,10 @@ def pack_into(
     names = sorted(
         name
         for name in _listed(root, storages, rules)
-        if not _is_stored(root, os.path.join(root, name), storages)
-        and not _is_left_out(name, rules)
-        and not any(map(is_temporary, name.split(os.sep)))
+        if not _is_left_out(name, rules) and not any(map(is_temporary, name.split(os.sep)))
     )
     _check_sizes(root, names, limit)
-    findings: list[Finding] = []
+    findings: list[str] = []
     with ZipFile(file, "w", ZIP_DEFLATED) as archive:
         for name in names:
             found = _read(os.path.join(root, name))
@@ -147,10 +135,10 @@ def _check_sizes(root: str, names: Sequence[str], limit: int) -> None:
         )
 
 
-def _warn(findings: Sequence[Finding]) -> None:
+def _warn(findings: Sequence[str]) -> None:
     more = f" and {len(findings) - MAX_LISTED} more" if len(findings) > MAX_LISTED else ""
     warnings.warn(
-        f"the code backup contains possible secrets: {', '.join(map(str, findings[:MAX_LISTED]))}{more}. "
+        f"the code backup contains possible secrets: {', '.join(findings[:MAX_LISTED])}{more}. "
         "Exclude files in .gitignore or by `execution: {code_backup: {ignore: [FILE]}}`, mark a false alarm by "
         "`not a secret` in its line, or disable the scan by {scan: false}.",
         UserWarning,
@@ -174,22 +162,6 @@ def _read(path: str) -> tuple[int, bytes] | None:
         _unreadable(error)
 
 
-def _is_stored(root: str, path: str, storages: Sequence[str]) -> bool:
-    """Return whether a path belongs to a storage, rather than to the project in `root`."""
-    for storage in storages:
-        if root == storage:
-            top = os.path.relpath(path, root).split(os.sep)[0]
-            if top == layout.BY_CONTENT or os.path.isfile(os.path.join(root, top, layout.EXECUTION)):
-                return True
-        elif _is_below(path, storage) and not _is_below(root, storage):
-            return True
-    return False
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(os.path.join(folder, ""))
-
-
 # --- which files
 
 
@@ -210,16 +182,6 @@ _CACHES = frozenset(
     }
 )
 _COMPILED = (".pyc", ".pyo")
-_CLASSES = {  # in the patterns of git, which pathspec does not know
-    "alpha": "a-zA-Z",
-    "digit": "0-9",
-    "alnum": "a-zA-Z0-9",
-    "lower": "a-z",
-    "upper": "A-Z",
-    "space": r"\s",
-    "xdigit": "0-9a-fA-F",
-    "punct": r"!-/:-@\[-`{-~",
-}
 
 
 def _listed(root: str, storages: Sequence[str], rules: Sequence[_IgnoreRules] = ()) -> set[str]:
@@ -251,8 +213,8 @@ def _listed_by_git(root: str, storages: Sequence[str]) -> set[str] | None:
         return None
     patterns = [*sorted(_VERSION_CONTROL | _CACHES), *(f"*{ending}" for ending in _COMPILED)]
     # git must not walk through a storage with a million files to find what is dropped afterwards.
-    below = [os.path.relpath(s, top) for s in storages if s != root and _is_below(s, top)]
-    patterns += ["/" + re.sub(r"([\\*?\[ ])", r"\\\1", path) for path in below]
+    below = [storage[len(top) :] for storage in storages if storage != root and storage.startswith(f"{top}/")]
+    patterns += [re.sub(r"([\\*?\[ ])", r"\\\1", path) for path in below]
     skipped = [f"--exclude={pattern}" for pattern in patterns]
     out = _git(root, "ls-files", "--cached", "--others", "--exclude-standard", *skipped, "-z")
     if out is None:
@@ -288,7 +250,7 @@ def _walk(root: str, storages: Sequence[str], others: Sequence[_IgnoreRules] = (
             and name not in _CACHES
             and not _is_ignored(os.path.join(here, name), True, rules[here])
             and not _is_environment(os.path.join(folder, name))
-            and not _is_stored(root, os.path.join(folder, name), storages)
+            and os.path.join(folder, name) not in storages
         ]
         if stored := {name for name in folders if _is_execution(os.path.join(folder, name))}:
             folders[:] = [name for name in folders if name not in stored and name != layout.BY_CONTENT]
@@ -340,7 +302,7 @@ def _checked_line(line: str) -> str | None:
     """Return a line as pathspec understands it; None if git ignores it."""
     from pathspec import GitIgnoreSpec
 
-    line = re.sub(r"\[:(\w+):\]", lambda found: _CLASSES.get(found[1], ""), line.removesuffix("\r"))
+    line = line.removesuffix("\r")
     try:
         GitIgnoreSpec.from_lines([line])
     except (ValueError, re.error):
@@ -355,8 +317,9 @@ def _read_rules(folder: str, here: str) -> _IgnoreRules:
 
 def _is_left_out(name: str, rules: Sequence[_IgnoreRules]) -> bool:
     """Return whether a file, or a folder that contains it, is excluded."""
-    above = [folder for folder in _folders(name) if folder and folder != name]
-    return bool(rules) and (_is_ignored(name, False, rules) or any(_is_ignored(f, True, rules) for f in above))
+    return bool(rules) and (
+        _is_ignored(name, False, rules) or any(_is_ignored(folder, True, rules) for folder in _folders(name) if folder)
+    )
 
 
 def _is_ignored(path: str, is_folder: bool, rules: Sequence[_IgnoreRules]) -> bool:
@@ -398,35 +361,11 @@ def _git(directory: str | os.PathLike[str], *command: str) -> bytes | None:
 MAX_SCANNED = 2**20  # bytes of a file; larger ones are data
 MAX_LINE = 2000  # bytes of a line; longer ones are data
 
-
-class Finding(Struct, frozen=True):
-    """A possible secret, without the secret itself.
-
-    Attributes:
-        file: The name of the file.
-        line: Its line, from 1, or 0 for the file as a whole.
-        kind: What it looks like.
-    """
-
-    file: str
-    line: int
-    kind: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line} {self.kind}" if self.line else f"{self.file} {self.kind}"
-
-
-_FILES = (
-    r"(?P<settings>\.env(?:\.(?!example|sample|template|dist|defaults?)[\w.-]+)?)"
-    r"|(?P<private_key>id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?)"
-    r"|(?P<passwords>\.netrc|_netrc|\.pgpass|\.htpasswd|\.git-credentials|\.pypirc)"
-)
-_OF_FILES = {
-    "settings": "(settings of an environment)",
-    "private_key": "(a private key)",
-    "passwords": "(passwords)",
+_FILES = {
+    r"\.env(?:\.(?!example|sample|template|dist|defaults?)[\w.-]+)?": "(settings of an environment)",
+    r"id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?": "(a private key)",
+    r"\.netrc|_netrc|\.pgpass|\.htpasswd|\.git-credentials|\.pypirc": "(passwords)",
 }
-
 # Patterns are text here and compiled when they are first used: an execution without a backup saves 2 ms.
 # Kind, texts of which a file must contain one (such a search is fast), and the pattern of the secret.
 _TEXTS = (
@@ -460,8 +399,8 @@ _ALLOWED = rb"gitleaks:allow|pragma: allowlist secret|not a secret"
 _PLACEHOLDER = rb"(?i)example|placeholder|dummy|change|your|xxx|\*\*\*|\.\.\.|test|redacted|none|null|todo"
 
 
-def scan(name: str, content: bytes) -> Iterator[Finding]:
-    """Yield the possible secrets of a file.
+def scan(name: str, content: bytes) -> Iterator[str]:
+    """Yield the places and kinds of possible secrets in a file, without the secrets: `keys.py:5 a token of GitHub`.
 
     Lines with `gitleaks:allow`, `pragma: allowlist secret` or `not a secret` are skipped. Only the names of large and
     binary files count.
@@ -470,10 +409,10 @@ def scan(name: str, content: bytes) -> Iterator[Finding]:
         name: The name of the file, with / between folders.
         content: The content of the file.
     """
-    found = re.fullmatch(_FILES, name.rpartition("/")[2])
-    if found and content.strip():
-        yield Finding(name, 0, _OF_FILES[found.lastgroup or ""])
-        return
+    for names, kind in _FILES.items():
+        if re.fullmatch(names, name.rpartition("/")[2]) and content.strip():
+            yield f"{name} {kind}"
+            return
     if len(content) > MAX_SCANNED or b"\0" in content[:8192]:
         return
     seen = set()
@@ -483,10 +422,10 @@ def scan(name: str, content: bytes) -> Iterator[Finding]:
         for number, line in _lines(content, pattern, content):
             if number not in seen and not re.search(_ALLOWED, line):
                 seen.add(number)
-                yield Finding(name, number, kind)
+                yield f"{name}:{number} {kind}"
     for number, line in _lines(content.lower(), _WORDS, content):
         if number not in seen and len(line) <= MAX_LINE and _is_assigned(line):
-            yield Finding(name, number, "a value that is called a secret")
+            yield f"{name}:{number} a value that is called a secret"
 
 
 def _lines(searched: bytes, pattern: bytes, content: bytes) -> Iterator[tuple[int, bytes]]:
