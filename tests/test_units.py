@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from machinable.units import format_duration, format_size, parse_size
+from machinable.units import format_duration, format_size, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,23 @@ def test_sizes_are_read_as_people_write_them(text: str, size: float | None) -> N
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1s", 1),
+        ("500ms", 0.5),
+        ("1.5 min", 90),
+        ("30m", 1800),
+        (" 2h ", 7200),
+        ("1d", 86_400),
+        ("1w", 604_800),
+        ("5", None),
+        ("2 hours", None),
+        ("-1s", None),
+        ("", None),
+    ],
+)
+def test_durations_are_read_as_people_write_them(text: str, seconds: float | None) -> None:
+    assert parse_duration(text) == seconds

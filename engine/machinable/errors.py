@@ -36,6 +36,9 @@ Raise where the facts are, with the facts; the text is composed when it is read.
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -74,7 +77,10 @@ __all__ = [
     "WrongType",
     "did_you_mean",
     "near_names",
+    "warn",
 ]
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 class Place(NamedTuple):
@@ -110,6 +116,19 @@ def near_names(given: object, known: Iterable[object], limit: int = 3) -> list[s
 def did_you_mean(near: Iterable[str]) -> str:
     """Return the question that offers near names."""
     return f"Did you mean {' or '.join(map(repr, near))}?"
+
+
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """Issue a warning that names the line of the user's code that called this package.
+
+    A command, which no code of the user calls, issues it from the package `cli`.
+    """
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        if frame.f_code.co_filename.startswith(f"{_PACKAGE}cli{os.sep}"):
+            break
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
 
 
 class MachinableError(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["format_duration", "format_size", "parse_size"]
+__all__ = ["format_duration", "format_size", "parse_duration", "parse_size"]
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
 _FACTORS = {
@@ -12,6 +12,9 @@ _FACTORS = {
     **{f"{c}i": 1024 ** (i + 1) for i, c in enumerate("kmgt")},
     **{c: 1000 ** (i + 1) for i, c in enumerate("kmgt")},
 }
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|m|h|d|w)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 
 def format_size(size: float) -> str:
@@ -27,6 +30,12 @@ def parse_size(text: str) -> float | None:
     """Return the bytes of a size such as `4GiB` or `500MB`; None for other texts."""
     match = _SIZE.fullmatch(text.strip())
     return float(match[1]) * _FACTORS[(match[2] or "").lower()] if match else None
+
+
+def parse_duration(text: str) -> float | None:
+    """Return the seconds of a duration with a unit, such as `500ms`, `1.5 s` or `2h`; None for other texts."""
+    match = _DURATION.fullmatch(text.strip())
+    return float(match[1]) * _SECONDS[match[2]] if match else None
 
 
 def format_duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from machinable.cli.arguments import format_version, parse_version
+from machinable.errors import InvalidValue
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,9 @@ def test_words_and_versions_convert_into_each_other(version: Any, words: list[st
 )
 def test_versions_without_words_give_none(version: Any) -> None:
     assert format_version(version) is None
+
+
+def test_a_key_without_a_value_is_refused() -> None:
+    with pytest.raises(InvalidValue) as caught:
+        parse_version(["rate="])
+    assert str(caught.value) == """rate= has no value\n  Write rate=null for null, rate='""' for empty text."""

@@ -127,7 +127,8 @@ def test_a_key_similar_to_a_known_one_is_a_warning_in_one_line(run: Run) -> None
 
     assert ran.code == 0
     assert ran.err == (
-        "warning: 'layer' is a new key of train: did you mean 'layers'? (declared at machinable.yaml:11:5)\n"
+        "warning: train has no key 'layer', so it is added. Did you mean 'layers'? "
+        "(train is declared at machinable.yaml:11:5)\n"
     )
 
 

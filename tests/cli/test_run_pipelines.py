@@ -162,6 +162,16 @@ def test_attempts_and_timeout_can_be_given(run: Run, project: Path) -> None:
     assert run("execute", "net", "--timeout", "0").code == 2
 
 
+@pytest.mark.parametrize("delay", ["0.001", "1ms", "0 s"])
+def test_durations_are_seconds_or_have_a_unit(run: Run, project: Path, delay: str) -> None:
+    ran = run("execute", "net", "--storage", "out", "--retries", "0", "--retry-delay", delay, "--timeout", "2h")
+
+    assert "Usage" not in ran.err
+    ran = run("execute", "net", "--timeout", "soon")
+    assert ran.code == 2
+    assert "'soon' is not a duration; write seconds, or a number with ms, s, m, h or d: 90, 500ms, 2h" in ran.err
+
+
 def test_list_and_show_say_why_trials_did_not_run(run: Run, project: Path) -> None:
     run("execute", "net", "--seed", "42", "--storage", "out", "--quiet")
     run("execute", "net", "depth=8", "--seed", "43", "--storage", "out", "--quiet")

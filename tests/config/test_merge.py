@@ -94,7 +94,8 @@ def test_a_new_key_with_a_close_name_gives_a_warning(version: object, warned: li
     found = resolved(TEXT, version=version)
 
     assert found.warnings == [
-        f"{key!r} is a new key of c: did you mean {near}? (declared at machinable.yaml:7:5)" for key, near in warned
+        f"c has no key {key!r}, so it is added. Did you mean {near}? (c is declared at machinable.yaml:7:5)"
+        for key, near in warned
     ]
 
 

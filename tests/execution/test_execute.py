@@ -159,8 +159,9 @@ def test_a_storage_that_is_a_file_is_refused_and_left_alone(here: Path, tmp_path
 
 def test_a_near_miss_of_a_key_is_a_warning_that_names_the_key(here: Path) -> None:
     (here / "machinable.yaml").write_text("components:\n  - good: {x: 1, epochs: 10}\n")
-    with pytest.warns(UserWarning, match="'epoch' is a new key of good: did you mean 'epochs'"):
+    with pytest.warns(UserWarning, match="good has no key 'epoch', so it is added. Did you mean 'epochs'?") as warned:
         ml.execute(("good", {"epoch": 5}))
+    assert warned[0].filename == __file__  # not in this package, which the user has not written
 
 
 def test_listeners_hear_everything_once_and_in_order(here: Path) -> None:
@@ -589,7 +590,11 @@ QUIET = "from machinable import Component\n\n\nclass Quiet(Component):\n    pass
 
 
 class Waits(LocalEngine):
-    """Has something to say before its trials run."""
+    """An engine with messages for the user, before and after the execution begins."""
+
+    def hosts(self, declared: Any) -> None:
+        assert self.on_notice is not None
+        self.on_notice("starting a cluster")
 
     def submit(self, work: Any, spec: Any) -> Any:
         assert self.on_notice is not None
@@ -597,7 +602,7 @@ class Waits(LocalEngine):
         return super().submit(work, spec)
 
 
-def test_what_an_engine_has_to_say_is_told_to_listeners_that_take_it_and_else_to_stderr(
+def test_messages_of_an_engine_reach_listeners_and_otherwise_stderr_once_trials_wait(
     project: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project("components:\n  - quiet:\n", quiet=QUIET)
@@ -611,7 +616,7 @@ def test_what_an_engine_has_to_say_is_told_to_listeners_that_take_it_and_else_to
     assert capsys.readouterr().err == "waiting for workers\n"
 
     ml.execute("quiet", engine=Waits(), listeners=[Listens()])
-    assert (told, capsys.readouterr().err) == (["waiting for workers"], "")
+    assert (told, capsys.readouterr().err) == (["starting a cluster", "waiting for workers"], "")
 
 
 class Hosts(ml.Engine):

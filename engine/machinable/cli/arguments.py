@@ -72,6 +72,10 @@ def parse_version(words: Sequence[str]) -> Any:
 
 
 def _parse_value(key: str, text: str) -> Any:
+    if not text.strip():  # YAML would read null, but usually a variable of the shell is empty
+        raise InvalidValue(
+            f"{key}= has no value", given=text, todo=f"Write {key}=null for null, {key}='\"\"' for empty text."
+        )
     try:
         return read(Source(key, text))
     except MalformedText as error:

@@ -14,6 +14,7 @@ import click
 
 from machinable.cli.commands import COMMANDS, help_text
 from machinable.errors import did_you_mean, near_names
+from machinable.units import parse_duration
 
 __all__ = ["program"]
 
@@ -33,6 +34,26 @@ def _not_an_option(context: click.Context, option: click.Parameter, value: str |
     if value is not None and value.startswith("--"):
         raise click.BadParameter(f"{value!r} is an option; a directory of that name is ./{value}")
     return value
+
+
+def _duration(text: str) -> float:
+    """Return the seconds of a duration; a number without a unit is seconds."""
+    seconds = parse_duration(text)
+    if seconds is not None:
+        return seconds
+    try:
+        return float(text)
+    except ValueError:
+        expected = "write seconds, or a number with ms, s, m, h or d: 90, 500ms, 2h"
+        raise click.BadParameter(f"{text!r} is not a duration; {expected}") from None
+
+
+def _age(text: str) -> float:
+    """Return the seconds of an age, which needs a unit."""
+    seconds = parse_duration(text)
+    if seconds is None:
+        raise click.BadParameter(f"{text!r} is not an age; write a number with m, h, d or w: 12h, 30d")
+    return seconds
 
 
 def _option(*names: str, complete: str | None = None, **settings: Any) -> click.Option:
@@ -99,8 +120,13 @@ _RUNNING = (
         help="What to do about results that another execution is computing. Default: wait.",
     ),
     _option("--retries", type=int, metavar="N", help="How often to retry a failed trial."),
-    _option("--retry-delay", type=float, metavar="S", help="Seconds to wait before each retry."),
-    _option("--timeout", type=float, metavar="S", help="Seconds that an attempt may take."),
+    _option(
+        "--retry-delay",
+        type=_duration,
+        metavar="T",
+        help="How long to wait before each retry: seconds, or 500ms, 2m.",
+    ),
+    _option("--timeout", type=_duration, metavar="T", help="How long an attempt may take: seconds, or 500ms, 30m, 2h."),
     _option(
         "--on-failure",
         type=click.Choice(["raise", "continue", "stop"]),
@@ -379,7 +405,12 @@ _command(
     _STORAGE,
     _option("--failed", is_flag=True, help="Select failed executions."),
     _option("--interrupted", is_flag=True, help="Select interrupted executions."),
-    _option("--older-than", metavar="AGE", help="Select executions that started longer ago than 12h, 30d, 8w."),
+    _option(
+        "--older-than",
+        type=_age,
+        metavar="AGE",
+        help="Select executions that started longer ago than 12h, 30d, 8w.",
+    ),
     _option("--yes", is_flag=True, help="Delete; without it, only show."),
     _JSON,
 )

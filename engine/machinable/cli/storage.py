@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from datetime import datetime
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from machinable.cli.output import message, write_json
 from machinable.cli.stored import open_storage
 from machinable.display.tables import counted, is_terminal
-from machinable.errors import InvalidValue, Refused
+from machinable.errors import Refused
 from machinable.results.remove import executions, leftovers, remove
 from machinable.results.verify import repair as repair_fault
 from machinable.results.verify import unnoted, verify
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from machinable.results.verify import Checked, Fault
 
 __all__ = ["clean_command", "rescue_command", "verify_command"]
-
-_AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(m|h|d|w)")
-_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
 # --- verify
@@ -134,15 +130,16 @@ def clean_command(
     storage: str | None,
     failed: bool,
     interrupted: bool,
-    older_than: str | None,
+    older_than: float | None,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Show what can be deleted from a storage, or delete it."""
-    age = None if older_than is None else _parse_age(older_than)
     states = {state for state, selected in (("failed", failed), ("interrupted", interrupted)) if selected}
     with open_storage(storage) as opened:
-        selected = _select(opened, identifiers, states, age) if identifiers or states or age is not None else []
+        selected = []
+        if identifiers or states or older_than is not None:
+            selected = _select(opened, identifiers, states, older_than)
         files = opened.files
         removals = [*leftovers(files), *executions(files, selected)]
         if yes:
@@ -158,13 +155,6 @@ def clean_command(
         )
     else:
         _report_removals(opened.url, removals, yes)
-
-
-def _parse_age(text: str) -> float:
-    match = _AGE.fullmatch(text.strip())
-    if match is None:
-        raise InvalidValue(f"{text!r} is not an age", given=text, todo="Write a number with m, h, d or w: 12h, 30d.")
-    return float(match[1]) * _SECONDS[match[2]]
 
 
 def _select(storage: Storage, names: tuple[str, ...], states: set[str], age: float | None) -> list[str]:

@@ -23,6 +23,7 @@ from machinable.errors import (
     MissingKey,
     SeveralErrors,
     UnknownName,
+    did_you_mean,
 )
 from machinable.serialization import Plain, is_hidden, without_hidden
 
@@ -263,14 +264,15 @@ def _check_override(
 ) -> list[ConfigurationError]:
     errors: list[ConfigurationError] = []
     for new in new_keys(layer.body.values, below, blocks, resolver.container):
+        found = place_in_layer(layer.body.values, [*new.above, new.key])
+        place = place_in_file(found[0]) if found else None
         if workspace.strict:
-            found = place_in_layer(layer.body.values, [*new.above, new.key])
             errors.append(
                 UnknownName(
                     "key",
                     new.path,
                     [new.sibling_path(name) for name in new.siblings],
-                    at=(place_in_file(found[0]) if found else None) or resolved.entry.place,
+                    at=place or resolved.entry.place,
                     path=resolved.component,
                     details=[f"in the version {visible(layer.given)}, under `execution: {{strict: true}}`"],
                 )
@@ -278,9 +280,9 @@ def _check_override(
             continue
         close = close_names(new)
         if close:
-            names = " or ".join(repr(new.sibling_path(name)) for name in close)
+            where = f"at {place}" if place else f"{resolved.component} is declared at {resolved.entry.place}"
             resolved.warnings.append(
-                f"{new.path!r} is a new key of {resolved.component}: did you mean {names}? "
-                f"(declared at {resolved.entry.place})"
+                f"{resolved.component} has no key {new.path!r}, so it is added. "
+                f"{did_you_mean(map(new.sibling_path, close))} ({where})"
             )
     return errors

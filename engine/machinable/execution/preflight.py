@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
@@ -16,6 +17,7 @@ from machinable.component.submit import parts_of, submitted
 from machinable.engines import registry
 from machinable.engines.base import Engine
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, MachinableError, Place, Refused, SeveralErrors
+from machinable.events import Listener
 from machinable.execution.interrupts import check_alarm
 from machinable.execution.options import Options
 from machinable.execution.resources import Capacity, capacity_of
@@ -98,6 +100,7 @@ def prepare(task: Task | None, options: Options) -> Checked:
     if stored is not None:
         comparison = compare(stored, plan, reuse, is_stored_task=is_stored_task)
     engine = registry.make(options.engine)
+    engine.on_notice = partial(_announce, options.listeners)
     try:
         if options.policy.timeout is not None and not engine.can_end:
             if not engine.runs_on_submit:  # it may run trials in other threads
@@ -113,6 +116,12 @@ def prepare(task: Task | None, options: Options) -> Checked:
         engine.close()  # it may have started a cluster to see what there is
         raise
     return Checked(options, plan, tuple(task.callbacks), live, function, reuse, engine, capacity, comparison)
+
+
+def _announce(listeners: tuple[Listener, ...], text: str) -> None:
+    """Pass a message of the engine to the listeners before there is an execution."""
+    for listener in listeners:
+        listener.on_notice(text)
 
 
 def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., Any] | None = None) -> Plan:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -19,7 +18,7 @@ from machinable.config.registry import Entry
 from machinable.config.resolve import find_component, resolve, undeclared
 from machinable.config.resolved import Origins, Resolved
 from machinable.config.versions import elements_of, expand_lists
-from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors, UnknownName
+from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors, UnknownName, warn
 from machinable.plan.graph import DependencyOrder
 from machinable.plan.identity import (
     Effective,
@@ -61,7 +60,7 @@ def make_plan(request: TaskRequest, project: Project | str | os.PathLike[str] | 
         keys = trial_keys(planner.keys, rows, [level.label for level in request.levels])
         assigned = ids.assign(execution_seed, list(keys), [planner.chosen[use] for use, _ in rows])
     for text in planner.warnings:
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warn(text)
     return Plan(
         id=ids.encode(execution_seed),
         seed=execution_seed,

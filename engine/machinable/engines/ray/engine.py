@@ -8,6 +8,7 @@ import importlib
 import math
 import os
 import re
+import sys
 import time
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -261,10 +262,12 @@ class RayEngine(Engine):
     def _connect(self) -> None:
         if self._ray is not None:
             return
-        ray = _import_ray()
         if self.address is not None:
             check_address(self.address)
         address = self.address or os.environ.get("RAY_ADDRESS") or "local"
+        if "ray" not in sys.modules:  # importing and starting it takes seconds
+            self._notice("starting Ray…" if address == "local" else f"connecting to the Ray cluster at {address}…")
+        ray = _import_ray()
         _check_options(ray, self._options)
         connection = _Connection.current
         if connection is None and ray.is_initialized():
