@@ -24,7 +24,7 @@ def test_the_configuration_is_yaml_without_hidden_keys(run: Run) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["text='1e-3'", "number=1e-3", "large=1e300", "none=", "word='yes'", "date=2020-01-31", "zero='012'"],
+        ["text='1e-3'", "number=1e-3", "large=1e300", "none=null", "word='yes'", "date=2020-01-31", "zero='012'"],
         ["text='a: b'", 'lines="a\\nb"', "tilde='~'", "empty={}", "list=[]", "nested=[{a: [1]}, x]", "umlaut=ä"],
         ["nan=.nan"],
     ],
