@@ -13,7 +13,8 @@ import pytest
 
 import machinable
 from machinable.component.base import Component, Mixin
-from machinable.component.imports import check_calls, importing, load_component
+from machinable.component.imports import importing, load_component
+from machinable.component.submit import check_calls
 from machinable.plan.spec import Outcome
 from machinable.plan.task import Task
 from machinable.storage.memory import MemoryFiles

@@ -11,16 +11,14 @@ from typing import Any
 
 import pytest
 
-from machinable.component.base import Component
 from machinable.component.imports import (
-    check_calls,
     import_module,
     importing,
     load_component,
     load_mixin,
     source_digest,
 )
-from machinable.errors import ImportFailed, InvalidType, MalformedText, MissingMember, SeveralErrors
+from machinable.errors import ImportFailed, InvalidType, MalformedText, MissingMember
 from machinable.plan.spec import MixinSpec, Target
 from machinable.storage.hashing import digest
 from tests.conftest import World
@@ -157,22 +155,6 @@ def test_overlapping_imports_leave_python_as_it_was(write: Callable[..., str]) -
     assert sys.dont_write_bytecode and sys.path[0] == project
     second.__exit__(None, None, None)
     assert (sys.dont_write_bytecode, project in sys.path) == (before, False)
-
-
-class Methods(Component):
-    def config_rate(self, x: float) -> float:
-        return x
-
-
-def test_every_method_that_is_called_must_be_there() -> None:
-    check_calls(Methods, {"a": "rate(1)", "b": [{"c": "rate(2)"}]})
-    with pytest.raises(MissingMember) as caught:
-        check_calls(Methods, {"b": [{"c": "rte(2)"}]})
-    assert str(caught.value) == (
-        f"{__name__}.Methods has no method config_rte, which 'rte(2)' calls\n  in b[0].c\n  Did you mean rate(…)?"
-    )
-    with pytest.raises(SeveralErrors):
-        check_calls(Methods, {"a": "x()", "b": "y()"})
 
 
 def test_modules_of_any_former_project_make_way_for_those_of_this_one(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`on_submit`: the last word about environment and resources."""
+"""What is checked and changed before trials run: config methods, and `on_submit`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import machinable as ml
-from machinable.component.base import Component, Mixin, Submission, Terms
-from machinable.component.submit import parts_of, submitted
-from machinable.errors import MachinableError
+from machinable.component.base import Component, Mixin, Submission
+from machinable.component.submit import apply_on_submit, check_calls
+from machinable.errors import MachinableError, MissingMember, SeveralErrors
 from machinable.plan.spec import MixinSpec
+from tests.component.worlds import spec
 
-BEFORE = Terms({"HOME": "/x", "OLD": "1"}, {"cpus": 1})
+BEFORE = spec().definition
+
+
+def applied(cls: type[Component], *mixins: str, config: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the hooks of a component with mixins of this module make of an environment and resources."""
+    specs = tuple(MixinSpec(f"_{name.lower()}_", __name__, name) for name in mixins)
+    before = replace(BEFORE, environment={"HOME": "/x", "OLD": "1"}, resources={"cpus": 1}, mixins=specs)
+    return apply_on_submit(before, config or {}, cls, (), "/nowhere")
 
 
 class Silent(Component):
@@ -30,10 +39,14 @@ class Kotlin(Java):
     pass
 
 
+class Quiet(Mixin):
+    pass
+
+
 class Greedy(Component):
     @classmethod
     def on_submit(cls, submission: Submission) -> None:
-        assert submission.component == "greedy"
+        assert submission.component == "work"
         submission.resources["memory"] = f"{submission.config['size']}GiB"
         submission.resources["cpus"] += 1
         submission.environment |= {"JAVA": submission.environment.get("JAVA", "") + "!", "OLD": None, "N": 4}
@@ -42,18 +55,20 @@ class Greedy(Component):
 
 def test_components_and_mixins_change_what_trials_run_with() -> None:
     config = {"size": 2}
-    terms = submitted(BEFORE, "greedy", config, [Java, Greedy])
-    assert terms == Terms({"HOME": "/x", "JAVA": "Java!", "N": "4"}, {"cpus": 2, "memory": 2 * 2**30})
-    assert (config, BEFORE) == ({"size": 2}, Terms({"HOME": "/x", "OLD": "1"}, {"cpus": 1}))
+    assert applied(Greedy, "Java", config=config) == {
+        "environment": {"HOME": "/x", "JAVA": "Java!", "N": "4"},
+        "resources": {"cpus": 2, "memory": 2 * 2**30},
+    }
+    assert config == {"size": 2}
 
 
-def test_one_that_several_parts_share_is_heard_once() -> None:
-    assert submitted(BEFORE, "c", {}, [Kotlin, Java, Silent]).environment["JAVA"] == "Java"
-    assert submitted(BEFORE, "c", {}, [Java, Kotlin, Silent]).environment["JAVA"] == "Kotlin"
+def test_a_hook_that_several_classes_share_is_called_once() -> None:
+    assert applied(Silent, "Java", "Kotlin")["environment"]["JAVA"] == "Java"
+    assert applied(Silent, "Kotlin", "Java")["environment"]["JAVA"] == "Kotlin"
 
 
 def test_nothing_changes_without_hooks() -> None:
-    assert submitted(BEFORE, "c", {}, [Mixin, Silent]) is BEFORE
+    assert applied(Silent, "Quiet") == {}
 
 
 def speaking(body: Any) -> type[Component]:
@@ -73,18 +88,29 @@ def speaking(body: Any) -> type[Component]:
 )
 def test_errors_of_hooks_are_raised_before_anything_runs(body: Any, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind) as caught:
-        submitted(BEFORE, "c", {}, [speaking(body)])
+        applied(speaking(body))
     assert isinstance(caught.value, MachinableError)
     assert words in str(caught.value)
 
 
-def test_the_component_has_the_last_word_and_mixins_without_a_class_have_none(tmp_path: Path) -> None:
-    (tmp_path / "speaking_mixin.py").write_text("from machinable import Mixin\nclass Loud(Mixin):\n    pass\n")
+def test_the_hook_of_the_component_is_last_and_mixins_that_do_not_load_are_skipped(tmp_path: Path) -> None:
+    (tmp_path / "speaking_mixin.py").write_text(
+        "from machinable import Mixin\nclass Loud(Mixin):\n    @classmethod\n    def on_submit(cls, submission):\n"
+        "        submission.environment['SAID'] = submission.environment.get('SAID', '') + 'loud '\n"
+    )
     (tmp_path / "empty_mixin.py").write_text("X = 1\n")
     (tmp_path / "broken_mixin.py").write_text("1 / 0\n")
-    mixins = [MixinSpec("_a_", name) for name in ("speaking_mixin", "empty_mixin", "broken_mixin", "missing_mixin")]
-    parts = parts_of(Greedy, mixins, [Silent, print], str(tmp_path))
-    assert [part.__name__ for part in parts] == ["Silent", "Loud", "Greedy"]
+    names = ("speaking_mixin", "empty_mixin", "broken_mixin", "missing_mixin")
+    before = replace(BEFORE, mixins=tuple(MixinSpec("_a_", name) for name in names))
+
+    def says(word: str) -> type[Component]:
+        def on_submit(cls: Any, submission: Submission) -> None:
+            submission.environment["SAID"] = submission.environment.get("SAID", "") + f"{word} "
+
+        return speaking(classmethod(on_submit))
+
+    changed = apply_on_submit(before, {}, says("own"), [says("child"), print], str(tmp_path))
+    assert changed["environment"] == {"SAID": "child loud own "}
 
 
 def test_trials_run_with_it(tmp_path: Path) -> None:
@@ -108,3 +134,19 @@ def test_trials_run_with_it(tmp_path: Path) -> None:
     execution = ml.execute(ml.Task("work_of_submit").repeat(2), project=tmp_path)
     assert [trial.result for trial in execution.trials] == ["needed", "declared, submitted", "declared, submitted"]
     assert [trial.threads for trial in execution.trials] == [1, 2, 2]
+
+
+class Methods(Component):
+    def config_rate(self, x: float) -> float:
+        return x
+
+
+def test_every_method_that_is_called_must_be_there() -> None:
+    check_calls(Methods, {"a": "rate(1)", "b": [{"c": "rate(2)"}]})
+    with pytest.raises(MissingMember) as caught:
+        check_calls(Methods, {"b": [{"c": "rte(2)"}]})
+    assert str(caught.value) == (
+        f"{__name__}.Methods has no method config_rte, which 'rte(2)' calls\n  in b[0].c\n  Did you mean rate(…)?"
+    )
+    with pytest.raises(SeveralErrors):
+        check_calls(Methods, {"a": "x()", "b": "y()"})

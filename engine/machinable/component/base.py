@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from machinable.errors import NotAvailable
 from machinable.serialization import Plain
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from machinable.config.config import Config
     from machinable.plan.spec import ComponentSpec, Target, TrialSpec
 
-__all__ = ["Component", "ComponentState", "Context", "Mixin", "Submission", "Terms", "overrides", "state_of"]
+__all__ = ["Component", "ComponentState", "Context", "Mixin", "Submission", "overrides", "state_of"]
 
 
 @dataclass
@@ -36,13 +36,6 @@ class Submission:
     resources: dict[str, Any]
     component: str
     config: dict[str, Plain]
-
-
-class Terms(NamedTuple):
-    """Environment and resources of trials."""
-
-    environment: Mapping[str, str]
-    resources: Mapping[str, float]
 
 
 class Context:

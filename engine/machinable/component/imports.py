@@ -10,61 +10,41 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import module_from_spec, spec_from_file_location
+from functools import lru_cache
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from types import ModuleType
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from machinable.component.base import Component, Mixin
-from machinable.config.method_calls import calls_in, parse
-from machinable.errors import (
-    ImportFailed,
-    InvalidType,
-    MachinableError,
-    MalformedText,
-    MissingMember,
-    SeveralErrors,
-    did_you_mean,
-    near_names,
-)
+from machinable.errors import ImportFailed, InvalidType, MalformedText, MissingMember, did_you_mean, near_names
 from machinable.plan.spec import MixinSpec, Target
+from machinable.storage.hashing import file_digest
 
-__all__ = [
-    "Code",
-    "check_calls",
-    "import_module",
-    "importing",
-    "load_component",
-    "load_mixin",
-    "source_digest",
-]
+__all__ = ["Code", "import_module", "importing", "load_component", "load_mixin", "source_digest"]
 
 Code: TypeAlias = type[Component] | Callable[..., Any]
 
-_found: dict[tuple[str, str | None, str], tuple[ModuleType, Any]] = {}
-_digests: dict[str, tuple[ModuleType, str | None]] = {}
 _lock = threading.Lock()
-_depth = 0
+_depth = 0  # of blocks of `importing`
 _bytecode_before = False
-_last_project: str | None = None
-_projects: set[str] = set()
+_projects: list[str] = []  # whose modules may be imported, the current one last
+_digests: WeakKeyDictionary[ModuleType, str | None] = WeakKeyDictionary()
 
 
 @contextmanager
 def importing(project: str | None) -> Iterator[None]:
     """Let imports within the block look into the project directory first, and write no bytecode."""
-    global _depth, _bytecode_before, _last_project
+    global _depth, _bytecode_before
     with _lock:
         if _depth == 0:
             _bytecode_before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         _depth += 1
         if project is not None:
-            if _last_project != project:
-                _forget_modules(_projects - {project}, project)
-                _projects.add(project)
-                _last_project = project
-                _import_standard_modules(project)
+            if project not in _projects[-1:]:
+                _switch_to(project)
             sys.path.insert(0, project)
     try:
         yield
@@ -77,38 +57,59 @@ def importing(project: str | None) -> Iterator[None]:
                 sys.dont_write_bytecode = _bytecode_before
 
 
-def _forget_modules(former: set[str], project: str) -> None:
-    """Remove the modules of other projects from `sys.modules` whose names this project uses."""
-    if not former:
-        return
-    from importlib.machinery import PathFinder
+def _switch_to(project: str) -> None:
+    """Let modules of other projects make way for those of this one, and prepare those with the names of Python's."""
+    if project in _projects:
+        _projects.remove(project)
+    if _projects:
+        importlib.invalidate_caches()  # imports much, so not for the first project
+    try:
+        names = [entry.removesuffix(".py") for entry in os.listdir(project)]
+    except OSError:
+        names = []
+    for name in names:
+        if name in sys.modules and _directory(sys.modules[name]) in _projects:
+            for inner in [one for one in sys.modules if f"{one}.".startswith(f"{name}.")]:
+                del sys.modules[inner]
+        if name in sys.stdlib_module_names and name not in sys.modules:
+            try:
+                with open(os.path.join(project, f"{name}.py"), "rb") as source:
+                    is_component = b"machinable" in source.read()
+            except OSError:
+                continue
+            if is_component:  # a module of another kind may be there to replace Python's
+                _import_standard_module(name, project)
+    _projects.append(project)
 
-    importlib.invalidate_caches()
-    taken = set()
-    for name, module in list(sys.modules.items()):
-        root = name.partition(".")[0]
-        if root in taken:
-            continue
-        places = [getattr(module, "__file__", None) or "", *(getattr(module, "__path__", None) or ())]
-        if any(place.startswith(tuple(one + os.sep for one in former)) for place in places) and not any(
-            place.startswith(project + os.sep) for place in places
-        ):
-            spec = PathFinder.find_spec(root, [project])
-            if spec is not None:
-                taken.add(root)
-    for name in [name for name in sys.modules if name.partition(".")[0] in taken]:
-        del sys.modules[name]
+
+def _directory(module: ModuleType) -> str | None:
+    """Return the directory in which a top-level module was found; None for one that is not from a file."""
+    path = getattr(module, "__path__", None)
+    place = getattr(module, "__file__", None) if path is None else next(iter(path), None)
+    return place and os.path.dirname(place)
+
+
+def _import_standard_module(name: str, project: str) -> None:
+    """Import a module of Python: libraries need it, and would find the project's, whose directory is first."""
+    before = sys.path[:]
+    sys.path[:] = [place for place in before if os.path.abspath(place) != project]
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        pass  # this Python comes without it
+    finally:
+        sys.path[:] = before
 
 
 def import_module(name: str, project: str | None = None) -> ModuleType:
     """Import a module of the project, or of the environment.
 
     Args:
-        name: its import path.
-        project: the project directory.
+        name: Its import path.
+        project: The project directory.
 
     Raises:
-        ImportFailed: it does not import; the original error is its cause.
+        ImportFailed: It does not import; the original error is its cause.
     """
     try:
         with importing(project):
@@ -127,182 +128,18 @@ def import_module(name: str, project: str | None = None) -> ModuleType:
         ) from error
 
 
-def load_component(target: Target, project: str | None) -> Code:
-    """Return the class or function of a component.
-
-    Args:
-        target: where it is defined.
-        project: the project directory.
-
-    Raises:
-        ImportFailed: its module does not import.
-        MissingMember: there is no such class or function in it.
-        MalformedText: several classes match.
-        InvalidType: what has that name is neither a component nor a function.
-    """
-    with importing(project):
-        found = _remembered(target.module, target.name, target.kind, project)
-        if found is None:
-            module = import_module(target.module, project)
-            if target.kind == "component":
-                found = _class_of(module, target.name, Component)
-            else:
-                found = _object_of(module, target.name or "")
-                if target.kind == "class" and not (isinstance(found, type) and issubclass(found, Component)):
-                    raise InvalidType(
-                        f"{target.module}:{target.name} is not a subclass of Component", given=target.name
-                    )
-                if target.kind == "function" and not callable(found):
-                    raise InvalidType(f"{target.module}:{target.name} cannot be called", given=target.name)
-            _found[target.module, target.name, target.kind] = module, found
-        return found  # type: ignore[no-any-return]
-
-
-def load_mixin(mixin: MixinSpec, project: str | None) -> type[Mixin]:
-    """Return the class of a mixin; raise errors as `load_component` does."""
-    with importing(project):
-        found = _remembered(mixin.module, mixin.class_name, "mixin", project)
-        if found is None:
-            module = import_module(mixin.module, project)
-            found = _class_of(module, mixin.class_name, Mixin)
-            _found[mixin.module, mixin.class_name, "mixin"] = module, found
-        return found  # type: ignore[no-any-return]
-
-
-def source_digest(target: Target, project: str | None, *, as_loaded: bool = False) -> str | None:
-    """Return the digest of the source file of a component's module, `sha256:…`; None if there is none.
-
-    A module that is not imported yet is found without importing it; the packages around it are imported.
-
-    Args:
-        target: where the component is defined.
-        project: the project directory.
-        as_loaded: return the digest of the first call since the module was imported: an edit changes nothing in a
-            process that has imported it.
-    """
-    from hashlib import sha256
-    from importlib.util import find_spec
-
-    file = _shadowed_file(target.module, project)
-    module = sys.modules.get(target.module if file is None else _alias(target.module))
-    known, found = _digests.get(target.module, (None, None))
-    if as_loaded and known is module and module is not None:
-        return found
-    if file is None:
-        with importing(project):
-            try:
-                spec = module.__spec__ if module is not None else find_spec(target.module)
-            except (ImportError, ValueError):  # a package above it is not there
-                return None
-        file = getattr(module, "__file__", None) or (spec.origin if spec is not None and spec.has_location else None)
-    try:
-        with open(file or "", "rb") as source:
-            digest = f"sha256:{sha256(source.read()).hexdigest()}"
-    except OSError:
-        digest = None
-    if module is not None and known is not module:
-        _digests[target.module] = module, digest
-    return digest
-
-
-def _remembered(module: str, name: str | None, kind: str, project: str | None) -> Any:
-    known, found = _found.get((module, name, kind), (None, None))
-    if known is None or sys.modules.get(known.__name__) is not known:
-        return None
-    return found if known.__name__ == module or known.__file__ == _shadowed_file(module, project) else None
-
-
-def _class_of(module: ModuleType, name: str | None, base: type) -> type:
-    members = vars(module)
-    if name is not None:
-        found = members.get(name)
-        if isinstance(found, type) and issubclass(found, base) and found is not base:
-            return found
-        known = [n for n, member in members.items() if isinstance(member, type) and issubclass(member, base)]
-        raise _missing(module, f"no subclass of {base.__name__} called {name!r}", name, known)
-    own = {
-        member
-        for member in members.values()
-        if isinstance(member, type) and issubclass(member, base) and member.__module__ == module.__name__
-    }
-    candidates = sorted(
-        (cls for cls in own if not any(other is not cls and issubclass(other, cls) for other in own)),
-        key=lambda cls: cls.__qualname__,
-    )
-    if not candidates:
-        raise _missing(module, f"no subclass of {base.__name__}", None, ())
-    if len(candidates) > 1:
-        names = ", ".join(cls.__qualname__ for cls in candidates)
-        raise MalformedText(
-            f"the module {module.__name__!r} has several subclasses of {base.__name__}: {names}",
-            given=module.__name__,
-            known=[cls.__qualname__ for cls in candidates],
-            todo=f"Name one: _class_: {candidates[0].__qualname__}",
-        )
-    return candidates[0]
-
-
-def _object_of(module: ModuleType, path: str) -> Any:
-    found: Any = module
-    for name in path.split("."):
-        if not hasattr(found, name):
-            raise _missing(module, f"nothing called {path!r}", name, [n for n in dir(found) if n[:1] != "_"])
-        found = getattr(found, name)
-    return found
-
-
-def _missing(module: ModuleType, what: str, given: str | None, known: Any) -> MissingMember:
-    near = near_names(given, known) if given is not None else []
-    place = getattr(module, "__file__", None)
-    todo = did_you_mean(near) if near else f"Define it in {place}." if place else None
-    return MissingMember(f"the module {module.__name__!r} has {what}", given=given, known=known, todo=todo)
-
-
-def check_calls(cls: type[Component], config: Mapping[str, Any]) -> None:
-    """Check that a class has every config method that a configuration calls.
-
-    Args:
-        cls: the component.
-        config: its configuration.
-
-    Raises:
-        MissingMember: it lacks one; several are reported together.
-    """
-    errors: list[MachinableError] = []
-    for path, text in calls_in(config):
-        method = f"config_{parse(text).name}"
-        if not callable(getattr(cls, method, None)):
-            known = [name for name in dir(cls) if name.startswith("config_")]
-            near = near_names(method, known)
-            what = f"{cls.__module__}.{cls.__qualname__} has no method {method}, which {text!r} calls"
-            todo = f"Did you mean {near[0].removeprefix('config_')}(…)?" if near else f"Define {method} in the class."
-            errors.append(MissingMember(what, path=path, given=method, known=known, todo=todo))
-    SeveralErrors.raise_any(errors)
-
-
 def _shadowed_file(name: str, project: str | None) -> str | None:
-    """Return the project's file of a module whose name belongs to another module; None for all other names.
-
-    That is a module of Python, or one that was loaded from elsewhere.
-    """
+    """Return the project's file of a module if its name belongs to a module of Python, or to one loaded elsewhere."""
     if project is None or "." in name or name == "__main__":
         return None
+    module = sys.modules.get(name)
+    directory = None if module is None else _directory(module)
     file = os.path.join(project, f"{name}.py")
-    loaded = getattr(sys.modules.get(name), "__file__", None)
-    if loaded in (file, os.path.join(project, name, "__init__.py")):
+    if directory == project or (directory is None and name not in sys.stdlib_module_names) or not os.path.isfile(file):
         return None
-    if loaded is None and name not in sys.stdlib_module_names:
-        return None
-    if not os.path.isfile(file) or (loaded is not None and _is_same_file(loaded, file)):
-        return None
-    return file
-
-
-def _is_same_file(one: str, other: str) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False
+    loaded = getattr(module, "__file__", None)
+    is_linked = loaded is not None and os.path.exists(loaded) and os.path.samefile(loaded, file)
+    return None if is_linked else file
 
 
 def _alias(name: str) -> str:
@@ -329,29 +166,99 @@ def _import_shadowed(name: str, file: str) -> ModuleType:
     return module
 
 
-def _import_standard_modules(project: str) -> None:
-    """Import the modules of Python that have the name of a component of the project.
+def load_component(target: Target, project: str | None) -> Code:
+    """Return the class or function of a component.
 
-    Libraries need them, and would find the project's when they look into its directory first.
+    Args:
+        target: Where it is defined.
+        project: The project directory.
+
+    Raises:
+        ImportFailed: Its module does not import.
+        MissingMember: There is no such class or function in it.
+        MalformedText: Several classes match.
+        InvalidType: What has that name is neither a component nor a function.
     """
+    module = import_module(target.module, project)
+    if target.kind == "component":
+        return _class_of(module, target.name, Component)
+    found: Any = module
+    for name in (target.name or "").split("."):
+        if not hasattr(found, name):
+            known = [each for each in dir(found) if each[:1] != "_"]
+            raise _missing(module, f"nothing called {target.name!r}", name, known)
+        found = getattr(found, name)
+    if target.kind == "class" and not (isinstance(found, type) and issubclass(found, Component)):
+        raise InvalidType(f"{target.module}:{target.name} is not a subclass of Component", given=target.name)
+    if target.kind == "function" and not callable(found):
+        raise InvalidType(f"{target.module}:{target.name} cannot be called", given=target.name)
+    return found  # type: ignore[no-any-return]
+
+
+def load_mixin(mixin: MixinSpec, project: str | None) -> type[Mixin]:
+    """Return the class of a mixin; raise errors as `load_component` does."""
+    return _class_of(import_module(mixin.module, project), mixin.class_name, Mixin)
+
+
+@lru_cache(maxsize=512)
+def _class_of(module: ModuleType, name: str | None, base: type) -> type[Any]:
+    classes = {
+        key: member
+        for key, member in vars(module).items()
+        if isinstance(member, type) and issubclass(member, base) and member is not base
+    }
+    if name is not None:
+        if name not in classes:
+            raise _missing(module, f"no subclass of {base.__name__} called {name!r}", name, classes)
+        return classes[name]
+    own = {cls for cls in classes.values() if cls.__module__ == module.__name__}
+    found = [cls for cls in own if not any(other is not cls and issubclass(other, cls) for other in own)]
+    if not found:
+        raise _missing(module, f"no subclass of {base.__name__}", None, ())
+    if len(found) > 1:
+        names = sorted(cls.__qualname__ for cls in found)
+        raise MalformedText(
+            f"the module {module.__name__!r} has several subclasses of {base.__name__}: {', '.join(names)}",
+            given=module.__name__,
+            known=names,
+            todo=f"Name one: _class_: {names[0]}",
+        )
+    return found[0]
+
+
+def _missing(module: ModuleType, what: str, given: str | None, known: Any) -> MissingMember:
+    near = near_names(given, known) if given is not None else []
+    place = getattr(module, "__file__", None)
+    todo = did_you_mean(near) if near else f"Define it in {place}." if place else None
+    return MissingMember(f"the module {module.__name__!r} has {what}", given=given, known=known, todo=todo)
+
+
+def source_digest(target: Target, project: str | None, *, as_loaded: bool = False) -> str | None:
+    """Return the digest of the source file of a component's module, `sha256:…`; None if there is none.
+
+    A module that is not imported yet is found without importing it; the packages around it are imported.
+
+    Args:
+        target: Where the component is defined.
+        project: The project directory.
+        as_loaded: Return the digest of the first call since the module was imported: an edit changes nothing in a
+            process that has imported it.
+    """
+    file = _shadowed_file(target.module, project)
+    module = sys.modules.get(target.module if file is None else _alias(target.module))
+    if as_loaded and module is not None and module in _digests:
+        return _digests[module]
+    if file is None:
+        with importing(project):
+            try:
+                spec = module.__spec__ if module is not None else find_spec(target.module)
+            except (ImportError, ValueError):  # a package above it is not there
+                return None
+        file = getattr(module, "__file__", None) or (spec.origin if spec is not None and spec.has_location else None)
     try:
-        names = [entry[:-3] for entry in os.listdir(project) if entry.endswith(".py")]
+        digest = file and file_digest(file)
     except OSError:
-        return
-    for name in names:
-        if name in sys.stdlib_module_names and name not in sys.modules:
-            with open(os.path.join(project, f"{name}.py"), "rb") as source:
-                is_component = b"machinable" in source.read()
-            if is_component:  # a module of another kind may be there to replace Python's
-                _import_standard_module(name, project)
-
-
-def _import_standard_module(name: str, project: str) -> None:
-    before = sys.path[:]
-    sys.path[:] = [place for place in before if os.path.abspath(place) != project]
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        pass  # this Python comes without it
-    finally:
-        sys.path[:] = before
+        digest = None
+    if module is not None:
+        _digests.setdefault(module, digest)
+    return digest

@@ -1,4 +1,4 @@
-"""Apply `on_submit` of a component, its mixins and its children before its trials run."""
+"""Check config methods of components and apply `on_submit`, before trials run."""
 
 from __future__ import annotations
 
@@ -6,68 +6,84 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from machinable.component.base import Component, Mixin, Submission, Terms
+from machinable.component.base import Component, Mixin, Submission
 from machinable.component.imports import Code, load_mixin
-from machinable.errors import ImportFailed, InvalidType, InvalidValue, MachinableError, MalformedText, MissingMember
+from machinable.config.method_calls import calls_in, parse
+from machinable.errors import (
+    ImportFailed,
+    InvalidType,
+    InvalidValue,
+    MachinableError,
+    MalformedText,
+    MissingMember,
+    SeveralErrors,
+    near_names,
+)
 from machinable.plan.reserved_keys import parse_environment, parse_resources
-from machinable.plan.spec import MixinSpec
+from machinable.plan.spec import ComponentSpec
 from machinable.serialization import Plain, as_plain
 
-__all__ = ["parts_of", "submitted"]
+__all__ = ["apply_on_submit", "check_calls"]
 
 
-def parts_of(code: Code, mixins: Sequence[MixinSpec], children: Sequence[Code], project: str | None) -> list[type[Any]]:
-    """Return the classes whose `on_submit` applies: those of the children, the mixins, and last the component.
-
-    A mixin that does not load is skipped; using it raises the error.
-
-    Args:
-        code: the component.
-        mixins: its mixins.
-        children: the code of its children.
-        project: the project directory.
-    """
-    found: list[type[Any]] = [part for part in (code, *children) if isinstance(part, type)][::-1]
-    own = found.pop()
-    for mixin in reversed(mixins):
-        with suppress(ImportFailed, MissingMember, MalformedText):
-            found.append(load_mixin(mixin, project))
-    return [*found, own]
-
-
-def submitted(terms: Terms, component: str, config: Mapping[str, Plain], parts: Sequence[type[Any]]) -> Terms:
-    """Apply all `on_submit` hooks, the component's last; one hook that several classes share runs once.
-
-    Args:
-        terms: environment and resources as declared.
-        component: the canonical name of the component.
-        config: its configuration.
-        parts: the classes, the component last.
-
-    Returns:
-        Environment and resources of the trials.
+def check_calls(cls: type[Component], config: Mapping[str, Any]) -> None:
+    """Check that a component has every config method that its configuration calls.
 
     Raises:
-        InvalidType: an `on_submit` is not a class method.
-        InvalidValue: an `on_submit` raised an exception.
-        WrongType: it set something that is not an environment or not resources.
-        MalformedText: it set a text that is not a valid resource.
+        MissingMember: It lacks one; several are reported together.
     """
+    errors: list[MachinableError] = []
+    for path, text in calls_in(config):
+        method = f"config_{parse(text).name}"
+        if not callable(getattr(cls, method, None)):
+            known = [name for name in dir(cls) if name.startswith("config_")]
+            near = near_names(method, known)
+            what = f"{cls.__module__}.{cls.__qualname__} has no method {method}, which {text!r} calls"
+            todo = f"Did you mean {near[0].removeprefix('config_')}(…)?" if near else f"Define {method} in the class."
+            errors.append(MissingMember(what, path=path, given=method, known=known, todo=todo))
+    SeveralErrors.raise_any(errors)
+
+
+def apply_on_submit(
+    spec: ComponentSpec, config: Mapping[str, Plain], cls: type[Component], children: Sequence[Code], project: str
+) -> dict[str, Any]:
+    """Return the environment and the resources that `on_submit` hooks set; nothing if there are no hooks.
+
+    The hooks of the children are called first, then those of the mixins, and the component's last. A hook that several
+    of them share is called once. A mixin that does not load is skipped, because using it raises the error.
+
+    Args:
+        spec: The component.
+        config: Its configuration.
+        cls: Its class.
+        children: The code of its children.
+        project: The project directory.
+
+    Raises:
+        InvalidType: An `on_submit` is not a class method.
+        InvalidValue: An `on_submit` raised an exception.
+        WrongType: It set something that is not an environment or not resources.
+        MalformedText: It set a text that is not a valid resource.
+    """
+    parts: list[type[Any]] = [cls]
+    for mixin in spec.mixins:
+        with suppress(ImportFailed, MissingMember, MalformedText):
+            parts.append(load_mixin(mixin, project))
     hooks: dict[Any, type[Any]] = {}
-    for part in reversed(parts):  # the class nearest to the component stands for all that share a hook
+    parts += [child for child in children if isinstance(child, type)]
+    for part in parts:
         bound: Any = part.on_submit
-        function = getattr(bound, "__func__", None)
-        if function is None or not _is_of(bound, part):
+        if getattr(bound, "__self__", None) is not part:
             raise InvalidType(
                 f"on_submit of {part.__qualname__} is not a class method",
                 given=part.__qualname__,
                 todo="Write @classmethod above it.",
             )
-        if function not in _DEFAULTS:
-            hooks.setdefault(function, part)
+        if bound.__func__ not in _DEFAULTS:
+            hooks.setdefault(bound.__func__, part)
     if not hooks:
-        return terms
-    submission = Submission(dict(terms.environment), dict(terms.resources), component, as_plain(config))
+        return {}
+    submission = Submission(dict(spec.environment), dict(spec.resources), spec.component, as_plain(config))
     for part in reversed(hooks.values()):
         try:
             part.on_submit(submission)
@@ -75,16 +91,13 @@ def submitted(terms: Terms, component: str, config: Mapping[str, Plain], parts: 
             raise
         except Exception as error:
             raise InvalidValue(
-                f"on_submit of {part.__qualname__} raised {type(error).__name__}: {error}", path=component
+                f"on_submit of {part.__qualname__} raised {type(error).__name__}: {error}", path=spec.component
             ) from error
-    return Terms(
-        parse_environment(submission.environment, f"{component}: submission.environment"),
-        parse_resources(submission.resources, f"{component}: submission.resources"),
-    )
-
-
-def _is_of(bound: Any, part: type[Any]) -> bool:
-    return getattr(bound, "__self__", None) is part
+    place = f"{spec.component}: submission"
+    return {
+        "environment": parse_environment(submission.environment, f"{place}.environment"),
+        "resources": parse_resources(submission.resources, f"{place}.resources"),
+    }
 
 
 _DEFAULTS = frozenset({Component.on_submit.__func__, Mixin.on_submit.__func__})  # type: ignore[attr-defined]

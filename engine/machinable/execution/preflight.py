@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
-from machinable.component.base import Component, Terms
-from machinable.component.imports import check_calls, importing, load_component
-from machinable.component.submit import parts_of, submitted
+from machinable.component.base import Component
+from machinable.component.imports import importing, load_component
+from machinable.component.submit import apply_on_submit, check_calls
 from machinable.engines import registry
 from machinable.engines.base import Engine
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, MachinableError, Place, Refused, SeveralErrors
@@ -188,10 +188,7 @@ def _checked(part: ComponentSpec, project: str, live: Mapping[Target, Any], *, i
         changed["children"] = tuple(_checked(child, project, live, is_child=True) for child in part.children)
     if not is_child:
         inside = [live.get(child.target) or load_component(child.target, project) for child in part.children]
-        before = Terms(part.environment, part.resources)
-        terms = submitted(before, part.component, config, parts_of(code, part.mixins, inside, project))
-        if terms is not before:
-            changed.update(terms._asdict())
+        changed.update(apply_on_submit(part, config, code, inside, project))
     return structs.replace(part, **changed) if changed else part
 
 
