@@ -65,14 +65,7 @@ def read_status(files: Files, folder: str, uid: str) -> dict[str, Any] | None:
 
 
 def read_outcome(files: Files, folder: str, uid: str, attempt: int | None = None) -> Outcome | None:
-    """Return the outcome of a trial that finished according to its files; None if it did not.
-
-    Args:
-        files: The storage.
-        folder: The directory of the execution.
-        uid: The trial's uid.
-        attempt: The attempt that must have finished; None for any.
-    """
+    """Return the outcome of a trial if it finished according to its files, in this attempt or (None) in any."""
     status = read_status(files, folder, uid)
     if status is None or status["state"] != "finished":
         return None
@@ -121,14 +114,9 @@ def write_end(files: Files, folder: str, spec: TrialSpec, state: State, error: d
 
 
 def write_failure(files: Files, folder: str, spec: TrialSpec, problem: BaseException, seconds: float = 0.0) -> Outcome:
-    """Write the end of a trial that has no outcome, and return it as a failure.
+    """Write the end of a trial that has no outcome because of a problem, and return it as a failure.
 
-    Args:
-        files: The storage.
-        folder: The directory of the execution.
-        spec: The trial.
-        problem: Why there is no outcome.
-        seconds: The duration of the attempt; 0 to take it from its files.
+    Without a duration in seconds, it is taken from its files.
     """
     text = "".join(traceback.format_exception(problem))
     error = {"type": type(problem).__name__, "message": str(problem), "traceback": text}
@@ -139,11 +127,7 @@ def write_failure(files: Files, folder: str, spec: TrialSpec, problem: BaseExcep
 
 
 def move_aside(files: Files, folder: str, uid: str, attempt: int) -> str:
-    """Move what an attempt left to `attempts`, so that the next one starts in an empty directory.
-
-    Returns:
-        Where it is now, in the storage.
-    """
+    """Move what an attempt left to `attempts`, so that the next one starts in an empty directory; return its path."""
     trial = layout.join(folder, layout.trial(uid))
     aside = layout.join(folder, layout.attempt(uid, attempt))
     for entry in files.entries(trial):

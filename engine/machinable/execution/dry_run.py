@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from msgspec import Struct
 
 from machinable.errors import Damaged, StorageUnavailable
-from machinable.execution.options import check_options, read_options
+from machinable.execution.options import read_options
 from machinable.execution.preflight import Checked, prepare
 from machinable.execution.reuse import ReusePolicy, SharedResults
 from machinable.plan.plan import Plan
@@ -58,7 +58,6 @@ def dry_run(
     Raises:
         ConfigurationError, UsageError, StorageError, Refused: As `execute`, before anything is started.
     """
-    check_options(options)
     checked = _prepared(task, storage, seed, project, options)
     return checked.plan, outcomes_of(checked)
 

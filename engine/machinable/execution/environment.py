@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from functools import lru_cache
+from getpass import getuser
 
 from machinable.serialization import Plain
 from machinable.storage.open import without_credentials
@@ -29,17 +29,10 @@ def now() -> str:
 
 def host() -> dict[str, Plain]:
     """Return the names of this host and its user, and the command that was typed."""
-    return {"name": this_process()["host"], "user": _user(), "command": command_line(sys.argv)}
-
-
-def _user() -> str | None:
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        if os.environ.get(name):
-            return os.environ[name]
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return None  # a container without an entry for its user
+    user = None
+    with suppress(KeyError, OSError):  # a container without an entry for its user
+        user = getuser()
+    return {"name": this_process()["host"], "user": user, "command": command_line(sys.argv)}
 
 
 def command_line(arguments: Sequence[str]) -> str:
@@ -61,19 +54,17 @@ def packages() -> dict[str, str]:
 
     They are read from the names of their directories, which takes a millisecond for hundreds.
     """
-    # Directories that a package adds for itself when it is imported, as ray does, hold nothing that was installed.
-    directories = [os.path.abspath(directory) for directory in sys.path if not _BUNDLED.search(directory)]
-    return dict(_installed(tuple((directory, _modified(directory)) for directory in directories)))
-
-
-def _modified(directory: str) -> int | None:
-    with suppress(OSError):  # sys.path may name what does not exist
-        return os.stat(directory).st_mtime_ns
-    return None
+    changed: list[tuple[str, int]] = []
+    for directory in map(os.path.abspath, sys.path):
+        # What a package adds to sys.path when it is imported, as ray does, has nothing in it that was installed.
+        if not _BUNDLED.search(directory):
+            with suppress(OSError):  # sys.path may name what does not exist
+                changed.append((directory, os.stat(directory).st_mtime_ns))
+    return dict(_installed(tuple(changed)))
 
 
 @lru_cache(maxsize=1)  # notebooks execute again and again
-def _installed(directories: Sequence[tuple[str, int | None]]) -> dict[str, str]:
+def _installed(directories: Sequence[tuple[str, int]]) -> dict[str, str]:
     installed: dict[str, str] = {}
     for directory, _ in directories:
         with suppress(OSError):

@@ -42,6 +42,10 @@ def trials_failed(ledger: Ledger, execution: Execution) -> TrialsFailed:
         [Failed(by_uid.get(uid, {"uid": uid}), error) for uid, (_, error) in zip(specs, ledger.failures, strict=True)],
         rows,
     )
+    todo = None
+    if not is_memory(execution.storage):  # an execution in memory cannot be resumed
+        command = command_line(["machinable", "resume", str(execution), "--storage", execution.storage])
+        todo = f"To run only what has not finished: execute(task, storage, resume={str(execution)!r}), or {command}"
     details = []
     for kind in kinds[:MAX_KINDS]:
         spec = specs[kind.failed[0].row["uid"]]
@@ -57,18 +61,10 @@ def trials_failed(ledger: Ledger, execution: Execution) -> TrialsFailed:
         + (f" and blocked {blocked} other{'' if blocked == 1 else 's'}" if blocked else ""),
         details=details,
         execution=execution,
-        todo=_how_to_resume(execution),
+        todo=todo,
     )
     error.__cause__ = ComponentError(ledger.failures[0][1].get("traceback") or ledger.failures[0][1]["message"])
     return error
-
-
-def _how_to_resume(execution: Execution) -> str | None:
-    """Return how to run the failed trials again; an execution in memory cannot be resumed."""
-    if is_memory(execution.storage):
-        return None
-    command = command_line(["machinable", "resume", str(execution), "--storage", execution.storage])
-    return f"To run only what has not finished: execute(task, storage, resume={str(execution)!r}), or {command}"
 
 
 def _settings(config: Any, limit: int = 100) -> str:

@@ -12,7 +12,7 @@ from typing import Any, overload
 from machinable.errors import InvalidType, InvalidValue, TrialsFailed
 from machinable.events import Event, Listener, checked_listeners
 from machinable.execution.interrupts import Interrupts
-from machinable.execution.options import OnBusy, OnFailure, check_options, read_options
+from machinable.execution.options import OnBusy, OnFailure, read_options
 from machinable.execution.preflight import Checked, prepare
 from machinable.execution.reuse import Reuse
 from machinable.execution.run import execute_checked
@@ -112,7 +112,6 @@ def _execute(
     listeners: Sequence[Listener | Callable[[Event], None]] = (),
     **options: Any,
 ) -> Any:
-    check_options(options)
     project = project if isinstance(project, Project) else Project(project)
     audience = checked_listeners(listeners)
     if "IPython" in sys.modules:

@@ -14,25 +14,11 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from machinable.engines.base import Work
-from machinable.errors import Refused
 from machinable.plan.spec import Outcome, TrialSpec
 
-__all__ = ["Interrupts", "check_alarm", "with_alarm"]
+__all__ = ["Interrupts", "with_alarm"]
 
 INSIST_AFTER = 10.0  # seconds after which a further Ctrl-C is raised wherever we are
-
-
-def check_alarm() -> None:
-    """Check that this thread can receive an alarm signal.
-
-    Raises:
-        Refused: This is not the main thread.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        raise Refused(
-            "a timeout with the engine 'local' needs an alarm signal, which only the main thread can receive",
-            todo="Use worker processes: engine='processes'.",
-        )
 
 
 def with_alarm(work: Work, seconds: float) -> Callable[[TrialSpec], Outcome]:

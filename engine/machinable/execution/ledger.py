@@ -131,10 +131,6 @@ class Ledger:
         self._notify_trial(TrialFinished, spec, row, outcome.seconds, outcome.record)
         self._call_back(spec, row)
 
-    def unchanged(self) -> None:
-        """Count a trial that finished before and stays valid, now that its requirements are known."""
-        self.counts["finished"] += 1
-
     def finished_before(self, spec: TrialSpec, outcome: Outcome) -> None:
         """Record a trial that finished before, whose execution was killed before it could record that."""
         self._append("finished", spec, attempt=outcome.attempt, seconds=outcome.seconds, record=outcome.record)

@@ -1,13 +1,13 @@
 """Read the options of an execution from the call, the environment, the project and the user's settings, in this order.
 
-The result is one record of checked, plain values. The user's settings are in `~/.machinable/settings.yaml`.
+The user's settings are in `~/.machinable/settings.yaml`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
@@ -31,13 +31,11 @@ from machinable.settings import StorageChoice, choose, storage_choice
 from machinable.storage.locks import LEASE
 from machinable.storage.open import storage_url
 
-__all__ = ["OPTIONS", "OnBusy", "OnFailure", "Options", "Policy", "check_options", "preferences", "read_options"]
+__all__ = ["OPTIONS", "OnBusy", "OnFailure", "Options", "Policy", "preferences", "read_options"]
 
 OnFailure: TypeAlias = Literal["raise", "continue", "stop"]
 OnBusy: TypeAlias = Literal["wait", "skip", "fail"]
 
-ON_FAILURE = ("raise", "continue", "stop")
-ON_BUSY = ("wait", "skip", "fail")
 OPTIONS = ("resume", "rerun", "cascade", "reuse", "on_busy", "on_failure", "retries", "retry_delay", "timeout")
 ARGUMENTS = ("task", "storage", "seed", "engine", "project", *OPTIONS, "listeners")
 PREFERENCES = ("imports", "storage", "engine")
@@ -54,11 +52,11 @@ class Policy(Struct, frozen=True):
         on_busy: What to do about results that another execution is computing.
     """
 
-    on_failure: OnFailure = "raise"
-    retries: int = 0
-    retry_delay: float = 0.0
-    timeout: float | None = None
-    on_busy: OnBusy = "wait"
+    on_failure: OnFailure
+    retries: int
+    retry_delay: float
+    timeout: float | None
+    on_busy: OnBusy
 
 
 class Options(Struct, frozen=True):
@@ -107,30 +105,33 @@ def read_options(
     function: Callable[..., Any] | None = None,
     listeners: tuple[Listener, ...] = (),
 ) -> Options:
-    """Return the options that apply to a task.
-
-    Args:
-        task: The task; None if a stored one is resumed.
-        storage: The argument of `execute`, as the next ones; None where nothing was given.
-        seed: The seed.
-        engine: The engine.
-        project: The project.
-        call: The further arguments, see `OPTIONS`.
-        function: The function that runs in place of every component.
-        listeners: The checked listeners.
+    """Return the options that apply to a task; `call` has the further arguments of `execute`, see `OPTIONS`.
 
     Raises:
         ConfigurationError, UsageError: An option has a wrong type or value.
     """
-    section = _execution_section(project, task)
+    for name in call:
+        if name not in OPTIONS:
+            raise InvalidType(
+                f"execute takes no argument {name!r}",
+                given=name,
+                known=ARGUMENTS,
+                todo=did_you_mean(near) if (near := near_names(name, ARGUMENTS)) else None,
+            )
+    section: Mapping[str, Any] = {}
+    try:
+        section = Resolver(project.workspace().main.execution, "execution").copy()
+    except MissingFile:  # classes and functions need no project
+        if task is not None and any(isinstance(one.name, str) for one in task.components):
+            raise
     user = preferences(os.environ)
     chosen = storage_choice(storage, os.environ, section, user)
+    base = project.path if chosen.source == "project" else None
     resume = call.get("resume")
     if resume is None:  # a resumed execution has its seed already
         choice = choose("seed", seed, os.environ, section, user)
         seed = ids.seed_of_text(choice.value) if choice.source == "environment" else choice.value
-    rerun, cascade = call.get("rerun"), call.get("cascade")
-    base = project.path if chosen.source == "project" else None
+    cascade = call.get("cascade")
     return Options(
         project=project,
         storage=chosen,
@@ -139,9 +140,9 @@ def read_options(
         engine=choose("engine", engine, os.environ, section, user, "local").value,
         policy=_policy(call, section),
         reuse=_choice("reuse", call, section, True),
-        rerun=() if rerun is None else rerun,
+        rerun=call.get("rerun"),
         cascade=True if cascade is None else cascade,
-        locks=_locks(os.environ, section),
+        locks=_locks(section),
         resources=section.get("resources"),
         resume=resume,
         function=function,
@@ -175,46 +176,16 @@ def preferences(environment: Mapping[str, str], home: str = "~") -> dict[str, An
     return Resolver(tree, "settings").copy()
 
 
-def check_options(given: Mapping[str, Any]) -> None:
-    """Check that `execute` takes all of these arguments.
-
-    Raises:
-        InvalidType: It does not take one of them.
-    """
-    for name in given:
-        if name not in OPTIONS:
-            raise InvalidType(
-                f"execute takes no argument {name!r}",
-                given=name,
-                known=ARGUMENTS,
-                todo=did_you_mean(near) if (near := near_names(name, ARGUMENTS)) else None,
-            )
-
-
-def _execution_section(project: Project, task: Task | None) -> Mapping[str, Any]:
-    """Return the `execution:` section; a task of classes and functions needs no project."""
-    try:
-        workspace = project.workspace()
-    except MissingFile:
-        if task is not None and any(isinstance(call.name, str) for call in task.components):
-            raise
-        return {}
-    return Resolver(workspace.main.execution, "execution").copy()
-
-
 def _choice(name: str, call: Mapping[str, Any], section: Mapping[str, Any], default: Any) -> Any:
     return choose(name, call.get(name), {}, section, {}, default).value
 
 
-def _one_of(name: str, value: Any, known: tuple[str, ...]) -> Any:
-    if value not in known:
-        raise InvalidValue(f"{name} is {value!r}", given=value, known=known, todo=f"Expected {' or '.join(known)}.")
-    return value
-
-
 def _policy(call: Mapping[str, Any], section: Mapping[str, Any]) -> Policy:
-    on_failure: OnFailure = _one_of("on_failure", _choice("on_failure", call, section, "raise"), ON_FAILURE)
-    on_busy: OnBusy = _one_of("on_busy", _choice("on_busy", call, section, "wait"), ON_BUSY)
+    on_failure = _choice("on_failure", call, section, "raise")
+    on_busy = _choice("on_busy", call, section, "wait")
+    for name, value, known in (("on_failure", on_failure, get_args(OnFailure)), ("on_busy", on_busy, get_args(OnBusy))):
+        if value not in known:
+            raise InvalidValue(f"{name} is {value!r}", given=value, known=known, todo=f"Expected {' or '.join(known)}.")
     timeout = _choice("timeout", call, section, None)
     if timeout is not None and not checked_seconds(timeout, "timeout"):
         raise InvalidValue(
@@ -225,8 +196,8 @@ def _policy(call: Mapping[str, Any], section: Mapping[str, Any]) -> Policy:
     return Policy(on_failure, retries, delay, timeout, on_busy)
 
 
-def _locks(environment: Mapping[str, str], section: Mapping[str, Any]) -> tuple[str | None, float]:
-    url = choose("locks", None, environment, section, {}).value
+def _locks(section: Mapping[str, Any]) -> tuple[str | None, float]:
+    url = choose("locks", None, os.environ, section, {}).value
     if url == "storage":  # set in the environment, it overrides the server that the project names
         url = None
     if url is not None and not isinstance(url, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,7 +19,6 @@ from machinable.engines import registry
 from machinable.engines.base import Engine
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, MachinableError, Place, Refused, SeveralErrors
 from machinable.events import Listener
-from machinable.execution.interrupts import check_alarm
 from machinable.execution.options import Options
 from machinable.execution.resources import Capacity, capacity_of
 from machinable.execution.reuse import ReusePolicy, SharedResults, reuse_policy
@@ -108,7 +108,12 @@ def prepare(task: Task | None, options: Options) -> Checked:
                     f"the engine {engine.name!r} cannot end a trial that exceeds its timeout",
                     todo="Leave out the timeout, or use engine='processes'.",
                 )
-            check_alarm()
+            if threading.current_thread() is not threading.main_thread():
+                raise Refused(
+                    f"a timeout with the engine {engine.name!r} needs an alarm signal, which only the main thread can "
+                    "receive",
+                    todo="Use worker processes: engine='processes'.",
+                )
         function = None if engine.reach == "process" else check_importable(live, options.function)
         capacity = capacity_of(engine, options.resources)
         capacity.check(plan)

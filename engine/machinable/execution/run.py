@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from machinable.engines.base import Engine, OnProgress, Work
+from machinable.engines.base import OnProgress, Work
 from machinable.engines.processes.threads import idle_notice
 from machinable.errors import Refused
 from machinable.events import Listener
@@ -32,6 +32,9 @@ from machinable.storage.hashing import digest
 from machinable.storage.locks import Lease, Locks, open_locks
 from machinable.storage.open import open_files
 from machinable.storage.process_info import cores
+
+if TYPE_CHECKING:
+    from machinable.execution.transfer import Staging
 
 __all__ = ["execute_checked"]
 
@@ -60,9 +63,9 @@ def execute_checked(checked: Checked, interrupts: Interrupts) -> Execution | Pla
         files, locks = open_storage(checked)
     with closing(locks):
         run = (begin if stored is None else resume)(checked, files, locks, interrupts)
-        with worker_task(run) as (work, engine):
+        with worker_task(run) as (work, staging):
             _advise(checked)
-            scheduler = Scheduler(run, engine, work, interrupts)
+            scheduler = Scheduler(run, work, staging, interrupts)
             try:
                 with at_work(files, run.folder):
                     scheduler.run()
@@ -130,8 +133,8 @@ def _begun(checked: Checked, files: Files, locks: Locks, folder: str, lease: Lea
 
 
 @contextmanager
-def worker_task(run: Run) -> Iterator[tuple[Work, Engine]]:
-    """Give what an engine does for a trial, and the engine: with staging where workers do not reach the storage.
+def worker_task(run: Run) -> Iterator[tuple[Work, Staging | None]]:
+    """Give what an engine does for a trial, and the staging for workers that do not reach the storage.
 
     Afterwards nothing of it is in use, and the execution can be resumed.
     """
@@ -162,12 +165,12 @@ def worker_task(run: Run) -> Iterator[tuple[Work, Engine]]:
             mark = digest(files.read(layout.join(folder, layout.EXECUTION)))
             work = replace(work, reach=files.reach, mark=mark)
         elif files.reach == "process":
-            engine = staging = Staging(engine, files, folder)
+            staging = Staging(files, folder)
             work = replace(work, url=staging.directory)
-    if options.policy.timeout is not None and not run.checked.engine.can_end:
+    if options.policy.timeout is not None and not engine.can_end:
         work = with_alarm(work, options.policy.timeout)
     try:
-        yield work, engine
+        yield work, staging
     finally:
         for one in (staging, in_process):
             if one is not None:

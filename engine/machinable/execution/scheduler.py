@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from machinable.engines.base import Engine, Work, WorkerLost
+from machinable.engines.base import Work, WorkerLost
 from machinable.execution.attempts import Completed, move_aside, read_outcome, write_end, write_failure
 from machinable.execution.interrupts import Interrupts
 from machinable.execution.ledger import Ledger
@@ -23,6 +24,9 @@ from machinable.plan.spec import Outcome, Retries, TrialSpec
 from machinable.results.pointers import Pointer, changed_input
 from machinable.storage.files import Files
 from machinable.storage.locks import Lease
+
+if TYPE_CHECKING:
+    from machinable.execution.transfer import Staging  # loads what runs worker processes
 
 __all__ = ["Run", "Scheduler"]
 
@@ -60,15 +64,15 @@ class Scheduler:
 
     Args:
         run: The execution.
-        engine: Where trials run.
         work: What an engine does for a trial.
+        staging: Where workers write that do not reach the storage.
         interrupts: Decides when Ctrl-C is raised.
 
     Attributes:
         outage: Why no further trial was started, if the storage could not be written.
     """
 
-    def __init__(self, run: Run, engine: Engine, work: Work, interrupts: Interrupts) -> None:
+    def __init__(self, run: Run, work: Work, staging: Staging | None, interrupts: Interrupts) -> None:
         self.outage = ""
         self._files, self._folder = run.files, run.folder
         self._ledger = run.ledger
@@ -76,8 +80,9 @@ class Scheduler:
         self._shared = run.shared
         self._capacity = run.checked.capacity
         self._completed = run.completed
-        self._engine = engine
+        self._engine = run.checked.engine
         self._work = work
+        self._staging = staging
         self._interrupts = interrupts
         self._queue = TrialQueue(run.checked.plan, run.completed.uids, run.completed.results)
         self._running: dict[Future[Outcome], tuple[TrialSpec, float]] = {}  # with their deadlines
@@ -150,7 +155,7 @@ class Scheduler:
             return True
         outcome = self._completed.doubtful.get(spec.uid)
         if outcome is not None and changed_input(outcome.inputs, self._queue.inputs(spec)) is None:
-            self._ledger.unchanged()
+            self._ledger.counts["finished"] += 1
             self._queue.settle(spec, Available(f"{self._folder}/{spec.uid}", outcome.artifacts))
             return True
         pointer = self._shared.reusable(spec, self._queue.inputs(spec))
@@ -207,6 +212,8 @@ class Scheduler:
         if self._engine.reach == "process":
             within = self._interrupts.allowed()
         try:
+            if self._staging is not None:
+                self._staging.fetch(spec)
             with within:
                 future = self._engine.submit(self._work, spec)
             if not isinstance(future, Future):
@@ -286,7 +293,7 @@ class Scheduler:
 
     def _ended(self, future: Future[Outcome], is_late: bool = False) -> None:
         spec, _ = self._running[future]
-        problem = _problem_of(future)
+        problem = self._collected(spec) or _problem_of(future)
         if isinstance(problem, KeyboardInterrupt):
             raise KeyboardInterrupt
         outcome = future.result() if problem is None else self._outcome_after(problem, spec, is_late)
@@ -303,6 +310,15 @@ class Scheduler:
             self._ledger.failed(spec, outcome, will_retry=True)
         else:
             self._give_up(spec, outcome)
+
+    def _collected(self, spec: TrialSpec) -> Exception | None:
+        """Move what a worker wrote into the storage that it does not reach; return why this failed, if it did."""
+        try:
+            if self._staging is not None:
+                self._staging.collect(spec)
+        except Exception as error:
+            return error
+        return None
 
     def _outcome_after(self, problem: BaseException, spec: TrialSpec, is_late: bool) -> Outcome:
         """Return how a trial ended that the engine has no outcome of."""
@@ -355,6 +371,7 @@ class Scheduler:
                 continue
             if not future.done():
                 self._engine.end(future)
+            self._collected(spec)
             write_end(self._files, self._folder, spec, "interrupted", None)
             self._ledger.interrupted(spec)
         self._running.clear()

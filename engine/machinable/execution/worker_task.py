@@ -30,15 +30,7 @@ from machinable.storage.open import open_files
 from machinable.trial.capture import shipped
 from machinable.trial.runner import run
 
-__all__ = [
-    "ImportedFunction",
-    "InProcessTask",
-    "WorkerTask",
-    "check_importable",
-    "folders_needed",
-    "importable",
-    "paths_required",
-]
+__all__ = ["ImportedFunction", "InProcessTask", "WorkerTask", "check_importable", "folders_needed", "paths_required"]
 
 
 class InProcessTask:
@@ -68,22 +60,25 @@ class InProcessTask:
     ) -> None:
         self.files = files
         self.folder = folder
-        self._options: dict[str, Any] = {
-            "project": project,
-            "live": live,
-            "code": function,
-            "capture": capture,
-            "locks": locks,
-        }
         self._on_progress = on_progress
         self._threads = ThreadLimit()
+        self._run = partial(
+            run,
+            files=files,
+            folder=folder,
+            project=project,
+            live=live,
+            code=function,
+            capture=capture,
+            locks=locks,
+        )
 
     def __call__(self, spec: TrialSpec) -> Outcome:
         """Run one attempt of a trial."""
         self._threads.hold(spec.threads)
         progress = partial(self._on_progress, spec.uid) if self._on_progress is not None else None
         with _working_directory_restored():
-            outcome = run(spec, self.files, self.folder, attempt=spec.attempt, progress=progress, **self._options)
+            outcome = self._run(spec, attempt=spec.attempt, progress=progress)
         return _stored(self.files, outcome)
 
     def close(self) -> None:
@@ -94,16 +89,15 @@ class InProcessTask:
 @contextmanager
 def _working_directory_restored() -> Iterator[None]:
     """Restore the working directory after a trial, which may change it, here as in a worker."""
-    try:
+    before = None
+    with suppress(FileNotFoundError):  # it was deleted
         before = os.getcwd()
-    except FileNotFoundError:  # it was deleted
-        yield
-        return
     try:
         yield
     finally:
         with suppress(OSError):  # the trial may have deleted one of the two
-            os.chdir(before)
+            if before is not None:
+                os.chdir(before)
 
 
 class WorkerTask(Struct, PortableWork, frozen=True):
@@ -263,11 +257,11 @@ def check_importable(live: Mapping[Target, Any], function: Callable[..., Any] | 
     """
     if function is not None:
         target = Target(function.__module__, getattr(function, "__qualname__", repr(function)), "function")
-        return ImportedFunction(target, importable(target, function))
+        return ImportedFunction(target, _wrappers(target, function))
     errors: list[MachinableError] = []
     for target, code in live.items():
         try:
-            if importable(target, code):
+            if _wrappers(target, code):
                 raise _refused(target, "a decorator has replaced it there", "Give the decorated object")
         except MachinableError as error:
             errors.append(error)
@@ -275,14 +269,11 @@ def check_importable(live: Mapping[Target, Any], function: Callable[..., Any] | 
     return None
 
 
-def importable(target: Target, code: Any) -> int:
-    """Check that a worker can import a class or a function by its module and name.
-
-    Returns:
-        The number of wrappers around it there.
+def _wrappers(target: Target, code: Any) -> int:
+    """Return how many wrappers are around a class or a function where workers import it.
 
     Raises:
-        Refused: It cannot be imported.
+        Refused: They cannot import it.
     """
     if target.module == "__main__":
         file = getattr(sys.modules["__main__"], "__file__", None)
