@@ -43,7 +43,7 @@ def test_all_errors_are_reported_together(run: Run, project: Path) -> None:
         ("UnknownName", "machinable.yaml:3:20"),
         ("MissingMember", "machinable.yaml:4:5"),
         ("ImportFailed", "machinable.yaml:5:5"),
-        ("WrongType", "machinable.yaml:6:5"),
+        ("WrongType", "machinable.yaml:6:9"),
     ]
     assert (ran.data["components"], ran.data["versions"], ran.data["hints"]) == (5, 2, [])
     text = run("check")

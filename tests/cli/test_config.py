@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,57 @@ def test_no_module_is_imported(run: Run, project: Path) -> None:
     (project / "train.py").write_text("raise RuntimeError('imported')\n")
 
     assert run("config", "train").code == 0
+
+
+TYPED = """\
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from machinable import Component
+
+print("imported")
+
+
+class Train(Component):
+    @dataclass
+    class Config:
+        data: dict
+        rate: float
+        half: float
+        layers: tuple[int, ...]
+        folder: Path = Path("a//b")
+"""
+
+
+def test_values_are_shown_as_a_config_class_makes_them(run: Run, project: Path) -> None:
+    (project / "train.py").write_text(TYPED)
+
+    ran = run("config", "train", "rate='2'")
+
+    assert ran.out.splitlines()[-5:] == ["  batch: 8", "rate: 2.0", "layers: [1, 2]", "half: 2.0", "folder: a/b"]
+    assert run("config", "train", "--json").data["config"]["folder"] == "a/b"
+
+
+def test_a_config_class_in_a_module_that_the_component_imports_from_is_found(run: Run, project: Path) -> None:
+    (project / "shared.py").write_text(TYPED)
+    (project / "train.py").write_text("from shared import Train as Base\n\n\nclass Train(Base):\n    pass\n")
+
+    assert run("config", "train").out.splitlines()[-1] == "folder: a/b"
+
+
+def test_values_that_a_config_class_refuses_are_shown_as_written_with_a_warning(run: Run, project: Path) -> None:
+    (project / "train.py").write_text(TYPED)
+
+    ran = run("config", "train", "rate=fast")
+
+    assert (ran.code, "rate: fast" in ran.out) == (0, True)
+    assert "without `class Config`:\ncommand line:1:1: rate is 'fast', but it must be a float\n" in ran.err
+
+    del sys.modules["train"]
+    (project / "train.py").write_text("import nothing_of_this_name\n" + TYPED)
+    ran = run("config", "train")
+    assert (ran.code, "rate: 0.1" in ran.out) == (0, True)
+    assert "the module 'train' does not import" in ran.err
 
 
 def test_versions_lists_what_each_version_changes(run: Run) -> None:

@@ -413,3 +413,20 @@ def test_wrong_words_are_errors(failed: Ran, run: Run, words: list[str], code: i
     assert message in ran.err
     as_data = run("resume", *words, "--json")
     assert (as_data.code, set(json.loads(as_data.out))) == (code, {"error"})
+
+
+def test_an_error_in_a_value_from_the_command_line_names_the_command_line(run: Run, project: Path) -> None:
+    code = "from dataclasses import dataclass\n" + (project / "train.py").read_text()
+    schema = "class Train(Component):\n    @dataclass\n    class Config:\n        data: dict\n        rate: float\n"
+    schema += "        half: float\n        layers: list\n"
+    (project / "train.py").write_text(code.replace("class Train(Component):\n", schema))
+
+    ran = run("execute", "train", "_key=s3cret", "data.batch=2", "rate=fast")
+
+    assert ran.code == 2
+    assert ran.err == (
+        "command line:1:21: rate is 'fast', but it must be a float\n  in rate\n"
+        "    1 | _key=… data.batch=2 rate=fast\n                            ^\n  says train.Train.Config\n\n"
+        "machinable.yaml:13:7: half is 'fast', but it must be a float\n  in half\n"
+        "    13 |       half: $self.rate\n               ^\n  says train.Train.Config\n"
+    )

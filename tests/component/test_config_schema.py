@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import datetime
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
 import pytest
 from annotated_types import Gt
 
+import machinable as ml
 from machinable.component.base import Component
-from machinable.component.config_schema import typed_config
+from machinable.component.config_schema import declared_values, typed_config
 from machinable.errors import (
     InvalidType,
     MachinableError,
@@ -75,7 +77,7 @@ DEFAULTS = {
 
 
 def typed(config: dict[str, Any], cls: type[Component] = Work, **more: Any) -> dict[str, Any]:
-    return typed_config(cls, config, **more)
+    return typed_config(cls, config, **more)[0]
 
 
 def errors_of(
@@ -85,12 +87,6 @@ def errors_of(
         typed(config, cls, **more)
     errors = caught.value.errors if isinstance(caught.value, SeveralErrors) else [caught.value]
     return [(type(error), str(error).splitlines()[0]) for error in errors]
-
-
-def test_without_a_config_class_nothing_changes() -> None:
-    config = {"a": 1, "_h": {"b": 2}}
-
-    assert typed(config, Component) == config
 
 
 def test_values_are_coerced_and_defaults_filled_in() -> None:
@@ -181,7 +177,7 @@ def test_a_class_may_say_no_for_reasons_of_its_own() -> None:
 def test_no_message_shows_what_may_not_be_shown() -> None:
     config = {"size": "s3cret", "rate": "s3cret", "_x": "s3cret"}
 
-    assert errors_of(config, shown={"rate": "${TOKEN}"}) == [
+    assert errors_of(config, stored={"rate": "${TOKEN}"}) == [
         (WrongType, "size is '…', but it must be an int"),
         (WrongType, "rate is '${TOKEN}', but it must be a float"),
     ]
@@ -369,3 +365,216 @@ def test_a_validator_of_a_whole_model_does_not_print_the_configuration() -> None
     assert errors_of({"password": "s3cret"}, Guarded) == [
         (MalformedText, f"{Guarded.__module__}.{Guarded.__qualname__}.Config refuses the configuration: no way")
     ]
+
+
+@dataclass
+class NoRate:
+    rate: float = None  # type: ignore[assignment]
+
+
+def seconds(text: str) -> int:
+    return int(text.removesuffix("s"))
+
+
+@pytest.mark.parametrize(
+    ("default", "message"),
+    [
+        ("c", "the default of value is 'c', but it must be 'a' or 'b' or Optimizer"),
+        (Optimizer(name="x"), "the default of value.name is 'x', but it must be 'sgd' or 'adam'"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_default_that_is_not_of_the_declared_type_is_reported(default: Any, message: str) -> None:
+    class Odd(Component):
+        class Config(pydantic.BaseModel):
+            value: Literal["a", "b"] | Optimizer = default
+
+    with pytest.raises(WrongType) as caught:
+        typed({}, Odd)
+    assert caught.value.message == message
+
+
+def test_the_default_of_a_nested_schema_is_checked_where_it_is_declared() -> None:
+    class Odd(Component):
+        @dataclass
+        class Config:
+            inner: NoRate = field(default_factory=NoRate)
+
+    with pytest.raises(WrongType) as caught:
+        typed({}, Odd)
+    assert caught.value.message == "the default of inner.rate is None, but it must be a float"
+    assert caught.value.at is not None and caught.value.at.excerpt.strip().startswith("rate: float = None")
+    assert typed({"inner": {"rate": 1}}, Odd) == {"inner": {"rate": 1.0}}
+
+
+def test_defaults_may_be_calls_and_values_that_a_validator_expects_otherwise() -> None:
+    class Odd(Component):
+        class Config(pydantic.BaseModel):
+            size: int = "base(2)"  # type: ignore[assignment]
+            wait: Annotated[int, pydantic.BeforeValidator(seconds)] = 3
+
+    assert typed({}, Odd) == {"size": "base(2)", "wait": 3}
+
+
+def test_an_annotation_that_is_not_a_type_is_named_with_its_place() -> None:
+    class Odd(Component):
+        @dataclass
+        class Config:
+            size: int = 1
+            learning_rate: 3 = 2  # type: ignore[valid-type]
+
+    with pytest.raises(InvalidType) as caught:
+        typed({}, Odd)
+    assert (caught.value.message.partition("Config ")[2], caught.value.path) == (
+        "has an annotation that cannot be used: 3 is not a type",
+        "learning_rate",
+    )
+    assert caught.value.at is not None
+    assert caught.value.at.excerpt.strip().startswith("learning_rate: 3 = 2")
+
+
+# what components read
+
+
+class Size(enum.IntEnum):
+    SMALL = 1
+
+
+class Pair(enum.Enum):
+    ONES = (1, 1)
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Declared(Component):
+    class Config(pydantic.BaseModel):
+        path: Path = Path("x")
+        wait: datetime.timedelta = datetime.timedelta(minutes=1)
+        moment: datetime.datetime | None = None
+        price: Decimal = Decimal("1.50")
+        color: Color = Color.RED
+        size: Size = Size.SMALL
+        pair: Pair = Pair.ONES
+        token: pydantic.SecretStr = pydantic.SecretStr("s3cret")
+        shape: tuple[int, ...] = (1, 2)
+        mixed: tuple[Inner, Path] = (Inner(), Path("y"))
+        tags: frozenset[str] = frozenset("ab")
+        point: Point = Point(1, 2)
+        folders: dict[str, list[Path]] = {"a": [Path("b")]}
+        either: Path | int = 3
+        rate: float = 1
+        doubled: Annotated[int, pydantic.AfterValidator(lambda number: number * 2)] = 1
+
+
+def test_components_read_values_of_the_declared_types() -> None:
+    config, stored = typed_config(Declared, {"doubled": 4, "_hidden": 1})
+    values = declared_values(Declared, config)
+
+    assert values.pop("token").get_secret_value() == "s3cret"
+    assert values == {
+        "path": Path("x"),
+        "wait": datetime.timedelta(minutes=1),
+        "moment": None,
+        "price": Decimal("1.50"),
+        "color": Color.RED,
+        "size": Size.SMALL,
+        "pair": Pair.ONES,
+        "shape": (1, 2),
+        "mixed": ({"lr": 0.1}, Path("y")),
+        "tags": frozenset("ab"),
+        "point": Point(1, 2),
+        "folders": {"a": [Path("b")]},
+        "either": 3,
+        "rate": 1.0,
+        "doubled": 8,  # validators run once
+        "_hidden": 1,
+    }
+    assert (type(values["rate"]), type(values["size"]), type(values["point"])) == (float, Size, Point)
+    assert (config["token"], stored["token"], config["pair"], stored["wait"]) == (
+        "s3cret",
+        "**********",
+        [1, 1],
+        "PT1M",
+    )
+
+
+def test_calls_and_values_that_do_not_convert_back_stay_as_they_are() -> None:
+    config = {"path": "where()", "shape": ["rate(1)", 2], "tags": ["name()"], "price": "odd"}
+
+    assert declared_values(Declared, config) == {
+        "path": "where()",
+        "shape": ("rate(1)", 2),
+        "tags": ["name()"],
+        "price": "odd",
+    }
+
+
+def test_a_secret_is_in_no_message() -> None:
+    class Guarded(Component):
+        class Config(pydantic.BaseModel):
+            token: Annotated[pydantic.SecretStr, pydantic.Field(min_length=8)]
+
+    assert errors_of({"token": "s3cret"}, Guarded) == [
+        (MalformedText, "token is '…', but it must have at least 8 items after validation, not 6")
+    ]
+
+
+TYPED = """
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import SecretStr
+
+import machinable as ml
+
+
+@dataclass
+class Inner:
+    path: Path = Path("in")
+
+
+class Typed(ml.Component):
+    @dataclass
+    class Config:
+        path: Path
+        token: SecretStr
+        shape: tuple[int, ...] = (1, 2)
+        inner: Inner = field(default_factory=Inner)
+        out: Path | None = None
+
+    def config_out(self):
+        return self.config.path / "out"
+
+    def on_init(self, config, flags, node):
+        self.given = config["path"]
+
+    def on_execute(self):
+        config = self.config
+        assert config is self.config
+        print(self.given.name, config.path.name, config["inner"].path.name, config.inner["path"].name, config.shape)
+        print(config.out.name, config.token.get_secret_value(), config)
+        config.inner.path = "else"
+        config["shape"] += (3,)
+        return config.to_dict()
+"""
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+def test_every_engine_gives_components_the_declared_values(
+    project: Callable[..., Path], engine: str, tmp_path: Path
+) -> None:
+    project("components: [typed: {path: a/b, token: s3cret, out: out(), _note: 1}]", typed=TYPED)
+
+    (trial,) = ml.execute("typed", engine=engine, storage=str(tmp_path / "results")).trials
+
+    stored = {"path": "a/b", "token": "**********", "shape": [1, 2], "inner": {"path": "in"}, "out": "a/b/out"}
+    assert trial.result == stored | {"shape": [1, 2, 3], "inner": {"path": "else"}, "_note": 1}
+    assert trial.config == stored
+    first, second = trial.output.splitlines()
+    assert first == "b b in in (1, 2)"
+    assert second == (
+        "out s3cret {'path': PosixPath('a/b'), 'token': SecretStr('**********'), 'out': 'out()', 'shape': (1, 2), "
+        "'inner': {'path': PosixPath('in')}}"
+    )

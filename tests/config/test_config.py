@@ -6,6 +6,7 @@ import copy
 import pickle
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -362,3 +363,36 @@ def test_what_is_stored_has_calls_evaluated_where_that_gives_plain_data() -> Non
     methods.calls.clear()
     again, failed = evaluate_stored(config, stored, failed)
     assert (again, set(failed), methods.calls) == (stored, {"bad", "odd"}, ["broken", "thing"])
+
+
+def test_conversion_happens_once_on_the_first_access_and_plain_values_stay_available() -> None:
+    conversions = []
+
+    def convert(data: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[Any], Any]]:
+        conversions.append(data)
+        return data | {"path": Path(data["path"]), "items": tuple(data["items"])}, str
+
+    data = {"path": "a/b", "items": ["rate(1)", {"x": 1}], "text": "rate(2)"}
+    config, _ = make(data, convert=convert)
+    assert conversions == []
+
+    assert (config.path, config["items"][1].x, config["items"][0]) == (Path("a/b"), 1, 10)
+    assert config.to_dict() == {"path": "a/b", "items": ["10", {"x": "1"}], "text": "20"}
+    assert config.to_dict(evaluate=False)["items"] == ["rate(1)", {"x": "1"}]
+    for other in (copy.deepcopy(config), config.copy(), pickle.loads(pickle.dumps(config))):
+        assert other == config and other.to_dict() == config.to_dict()
+    assert conversions == [data]
+
+
+def test_what_a_config_method_returns_is_stored_in_its_plain_form() -> None:
+    config, methods = make({"where": "where()"}, convert=lambda data: (data, str))
+    methods.where = lambda: Path("a")  # type: ignore[attr-defined]
+
+    assert evaluate_stored(config, {"where": "where()"}) == ({"where": "a"}, {})
+    assert config.where == Path("a")
+
+
+def test_printing_shows_no_secret_in_a_tuple_or_a_set() -> None:
+    config = Config({"pair": ("s3cret", 1), "tags": {"s3cret"}}, stored={"pair": ["${TOKEN}", 1], "tags": ["${TOKEN}"]})
+
+    assert repr(config) == "{'pair': ('${TOKEN}', 1), 'tags': ['${TOKEN}']}"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from machinable.config.nodes import Source
 from machinable.config.reader import read
-from machinable.errors import InvalidValue, MachinableError, MalformedText
-from machinable.serialization import Plain, canonical, dumps
+from machinable.errors import InvalidValue, MachinableError, MalformedText, Place, SeveralErrors
+from machinable.serialization import Plain, canonical, dumps, is_hidden
 
 if TYPE_CHECKING:
     from machinable.display.summary import Side
@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from machinable.results.storage import Storage
     from machinable.results.trial import Trial
 
-__all__ = ["Target", "find_trial", "format_version", "parse_target", "parse_targets", "parse_version", "portable_words"]
+__all__ = [
+    "Target",
+    "find_trial",
+    "format_version",
+    "parse_target",
+    "parse_targets",
+    "parse_version",
+    "placed_on_command_line",
+    "portable_words",
+]
 
 _MIXIN = re.compile(r"_\S+_")
 _FILES = (".yaml", ".yml", ".json")
@@ -85,6 +94,37 @@ def _parse_value(key: str, text: str) -> Any:
             details=[f"given {text!r}", *error.details],
             todo=f"For text, write {key}='\"…\"'.",
         ) from None
+
+
+@contextmanager
+def placed_on_command_line(words: Sequence[str]) -> Iterator[None]:
+    """Let errors about values that `words` set name the command line as their place."""
+    try:
+        yield
+    except MachinableError as error:
+        for one in error.errors if isinstance(error, SeveralErrors) else (error,):
+            _place_on_command_line(one, words)
+        raise
+
+
+def _place_on_command_line(error: MachinableError, words: Sequence[str]) -> None:
+    details = [line for line in error.details if not line.startswith("in the version {")]
+    if len(details) == len(error.details):
+        return
+    column = 1
+    shown = [_without_hidden_value(word) for word in words]
+    for word in shown:
+        key = word.partition("=")[0]
+        if any(f"{path}.".startswith(f"{key}.") for path in (error.path, error.given)):
+            error.at = Place("command line", 1, column, " ".join(shown))
+            error.details = tuple(details)
+            return
+        column += len(word) + 1
+
+
+def _without_hidden_value(word: str) -> str:
+    key, equals, _ = word.partition("=")
+    return f"{key}=…" if equals and any(map(is_hidden, key.split("."))) else word
 
 
 def portable_words(words: Sequence[str]) -> list[str]:

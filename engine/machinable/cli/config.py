@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from machinable.cli.arguments import parse_version, portable_words
-from machinable.cli.output import message, write_json
+from machinable.cli.arguments import parse_version, placed_on_command_line, portable_words
+from machinable.cli.output import message, short_warnings, write_json
 from machinable.config.declaration import Block, open_block
 from machinable.config.inheritance import base_of
 from machinable.config.nodes import as_written
 from machinable.config.registry import Entry
 from machinable.config.resolve import find_component
 from machinable.display.tables import Table, exact, write_table
-from machinable.errors import UsageError
+from machinable.errors import MachinableError, UsageError
 from machinable.plan.table import flatten
 from machinable.project import Project
 from machinable.serialization import Plain, canonical, is_hidden
@@ -40,6 +42,8 @@ __all__ = [
 MISSING: Any = object()
 MAX_VERSIONS = 1000  # blocks that refer to each other can make a number without end
 MAX_DEPTH = 8  # of nested versions; a block that refers to the one around it would have no end
+_SCHEMA = re.compile(r"^\s+(?:class\s+)?Config\b\s*[(:=]", re.MULTILINE)
+_FROM = re.compile(r"^from\s+(\.?)([\w.]+)\s+import\b", re.MULTILINE)
 
 
 def config_command(
@@ -63,27 +67,74 @@ def config_command(
                 "module": resolved.module,
                 "versions": resolved.versions,
                 "mixins": resolved.mixins,
-                "config": resolved.stored,
+                "config": _typed(project, resolved, versions),
                 "warnings": resolved.warnings,
             }
         )
     else:
-        _show(resolved, portable_words(versions))
+        _show(resolved, _typed(project, resolved, versions), portable_words(versions))
 
 
 def _resolve(project: Project, component: str, words: Sequence[str]) -> Resolved:
-    resolved = project.resolve(component, parse_version(words))
+    with placed_on_command_line(words):
+        resolved = project.resolve(component, parse_version(words))
     for text in resolved.warnings:
         message(f"warning: {text}")
     return resolved
 
 
-def _show(resolved: Resolved, words: Sequence[str]) -> None:
+def _typed(project: Project, resolved: Resolved, words: Sequence[str]) -> Mapping[str, Plain]:
+    """Return the configuration as the `class Config` of the component makes it, where there is one and it imports."""
+    if not _may_have_schema(project.path, resolved.module):
+        return resolved.stored
+    from machinable.component.imports import importing, load_component  # most components are not imported here
+    from machinable.plan.spec import Target
+
+    try:
+        with short_warnings(), redirect_stdout(sys.stderr), importing(project.path), placed_on_command_line(words):
+            code: Any = load_component(Target(resolved.module, resolved.class_name), project.path)
+            if getattr(code, "Config", None) is None:
+                return resolved.stored
+            from machinable.component.config_schema import typed_config  # imports pydantic
+
+            try:
+                return typed_config(code, resolved.config, resolved.stored, resolved.mixin_only_keys())[1]
+            except MachinableError as error:
+                resolved.locate(error)
+                raise
+    except MachinableError as error:
+        resolved.warnings.append(f"the values are shown as written, without `class Config`:\n{error}")
+        message(f"warning: {resolved.warnings[-1]}")
+        return resolved.stored
+
+
+def _may_have_schema(project: str, module: str) -> bool:
+    """Return whether the module of a component, or one that it imports from, seems to declare a `class Config`."""
+    path = os.path.join(project, *module.split("."))
+    text = _module_text(path)
+    texts = [text]
+    for is_relative, name in _FROM.findall(text):
+        folder = os.path.dirname(path) if is_relative else project
+        texts.append(_module_text(os.path.join(folder, *name.split("."))))
+    return any(map(_SCHEMA.search, texts))
+
+
+def _module_text(path: str) -> str:
+    for file in (f"{path}.py", os.path.join(path, "__init__.py")):
+        try:
+            with open(file, encoding="utf-8", errors="replace") as source:
+                return source.read()
+        except OSError:
+            continue
+    return ""
+
+
+def _show(resolved: Resolved, config: Mapping[str, Plain], words: Sequence[str]) -> None:
     print(f"# {' '.join([resolved.component, *words])}")
     print(f"# module: {resolved.module}")
     if resolved.mixins:
         print(f"# mixins: {', '.join(_mixin_text(mixin) for mixin in resolved.mixins)}")
-    sys.stdout.write(yaml_text(resolved.stored))
+    sys.stdout.write(yaml_text(config))
 
 
 def _mixin_text(mixin: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from machinable.cli.arguments import parse_version, portable_words
+from machinable.cli.arguments import parse_version, placed_on_command_line, portable_words
 from machinable.cli.next_command import command_on, is_required, rerun_command, seed_word
 from machinable.cli.output import execution_data, message, short_warnings, write_json
 from machinable.cli.stored import open_storage
@@ -64,7 +64,8 @@ def execute_command(
         repeated = ["--repeat", str(number + 1)] if isinstance(number, int) else []
         return command_line([*words, *repeated, *chosen, "--seed", seed_word(execution.id)])
 
-    return _run({"task": task, "seed": None if seed is None else seed_of_text(seed)}, retry_command, **options)
+    with placed_on_command_line(versions):
+        return _run({"task": task, "seed": None if seed is None else seed_of_text(seed)}, retry_command, **options)
 
 
 def resume_command(
@@ -79,7 +80,7 @@ def resume_command(
     storage = options["storage"]
     task = _resumed_task(identifier, component, versions, repeat, storage)
     if task is not None and not options["dry"]:
-        with short_warnings():
+        with short_warnings(), placed_on_command_line(versions):
             found = changes(identifier, task, storage)
         if not _is_confirmed(identifier, found, yes, options["as_json"]):
             message("nothing was changed")
@@ -88,7 +89,8 @@ def resume_command(
     def retry_command(execution: Execution, trial: Trial) -> str | None:
         return rerun_command(execution, trial, storage)
 
-    return _run({"task": task, "resume": identifier}, retry_command, **options)
+    with placed_on_command_line(versions):
+        return _run({"task": task, "resume": identifier}, retry_command, **options)
 
 
 def _resumed_task(

@@ -1,4 +1,4 @@
-"""Typed configurations: a nested `class Config` checks and completes the configuration before anything runs.
+"""Typed configurations: a nested `class Config` checks, completes and converts the configuration of a component.
 
 Pydantic checks the values, of dataclasses too. Imported only for components that have a `class Config`.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 import operator
 import os
 import re
 import types
 import typing
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache, partial
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 import pydantic
 import pydantic.dataclasses
 import pydantic.errors
+import pydantic.warnings
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, to_jsonable_python
 
@@ -29,16 +32,20 @@ from machinable.errors import (
     MachinableError,
     MalformedText,
     MissingKey,
+    Place,
     SeveralErrors,
     UnknownName,
     WrongType,
 )
 from machinable.serialization import Plain, as_plain, is_hidden
 
-__all__ = ["typed_config"]
+__all__ = ["declared_values", "plain_form", "typed_config"]
 
 _CONFIG = pydantic.ConfigDict(arbitrary_types_allowed=True)
 _WRONG_TYPES = {"enum", "literal_error", "none_required", "is_instance_of", "int_from_float"}  # and *_type, *_parsing
+_RAISED = ("value_error", "assertion_error")  # by a validator
+_SECRETS = (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret)
+_UNUSABLE = (pydantic.errors.PydanticUserError, pydantic.warnings.ArbitraryTypeWarning)  # an annotation
 
 Keys: typing.TypeAlias = tuple["str | int", ...]
 
@@ -46,43 +53,111 @@ Keys: typing.TypeAlias = tuple["str | int", ...]
 def typed_config(
     cls: type[Component],
     config: Mapping[str, Plain],
+    stored: Mapping[str, Plain] | None = None,
     mixin_only: Collection[str] = (),
-    shown: Mapping[str, Plain] | None = None,
-) -> dict[str, Plain]:
-    """Return the configuration as the nested `class Config` of a component declares it; without one, unchanged.
+) -> tuple[dict[str, Plain], dict[str, Plain]]:
+    """Return the configuration as the nested `class Config` of a component declares it, and its part to be stored.
 
-    Values are coerced and defaults filled in. Hidden keys need no declaration, and calls of config methods are not
-    checked: they have no value yet.
+    Values are coerced and defaults filled in; the result is plain data. Hidden keys need no declaration, and calls of
+    config methods are not checked: they have no value yet.
 
     Args:
         cls: the component.
         config: its configuration.
+        stored: the part of the configuration that may be stored and shown; default: all of it.
         mixin_only: keys that only mixins bring; those that `Config` does not declare are left out.
-        shown: the part of the configuration that messages may show; default: all of it.
 
     Raises:
         UnknownName: `Config` does not declare a key.
         MissingKey: a key without default has no value.
-        WrongType: a value has another type.
+        WrongType: a value or a default has another type.
         MalformedText: a value violates a constraint or is refused by a validator.
+        InvalidType: `Config` is neither a dataclass nor a pydantic model, or an annotation is not a type.
         SeveralErrors: several of these.
     """
-    schema = getattr(cls, "Config", None)
-    if schema is None:
-        return dict(config)
+    stored = config if stored is None else stored
+    schema: Any = getattr(cls, "Config", None)
     label = f"{cls.__module__}.{cls.__qualname__}.Config"
     if not _is_schema(schema):
         raise InvalidType(
             f"{label} is neither a dataclass nor a pydantic model", given=label, todo="Put @dataclass above it."
         )
-    check = _Check(label, config if shown is None else shown, coerces_bool=_is_model(schema))
-    declared = _declared(schema)
-    given = {key: value for key, value in config.items() if key in declared or key not in mixin_only}
-    values = check.declared_only(schema, given, ())
-    typed = check.validate(schema, values, ()) if not _has_calls(values) else check.partly(schema, values, ())
+    check = _Check(label, stored, coerces_bool=_is_model(schema))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pydantic.warnings.ArbitraryTypeWarning)
+        try:
+            declared = _declared(schema)
+            given = {key: value for key, value in config.items() if key in declared or key not in mixin_only}
+            values = check.declared_only(schema, given, ())
+            result = check.partly(schema, values, ())
+        except _UNUSABLE as error:
+            raise _unusable_annotation(schema, label, error) from None
     SeveralErrors.raise_any(check.errors)
-    result: dict[str, Plain] = _with_hidden(_plain(typed), config)
+    typed = _in_order(_with_hidden(_plain(result, reveal=True), config), config)
+    return typed, _stored_part(stored, config, typed, _with_hidden(_plain(result), config))
+
+
+def _in_order(result: dict[str, Plain], config: Mapping[str, Plain]) -> dict[str, Plain]:
+    """Return the keys that were given first, in their order."""
     return {key: result[key] for key in [*(k for k in config if k in result), *(k for k in result if k not in config)]}
+
+
+def _stored_part(stored: Any, before: Any, after: Any, masked: Any) -> Any:
+    """Return the part of a coerced value that may be stored: what was masked stays masked, and so do secrets."""
+    if isinstance(after, dict):
+        return {
+            key: _stored_part(
+                stored.get(key, after[key]) if isinstance(stored, Mapping) else after[key],
+                before.get(key) if isinstance(before, Mapping) else None,
+                after[key],
+                masked[key],
+            )
+            for key in after
+            if not is_hidden(key)
+        }
+    return masked if stored == before or before is None else stored
+
+
+def declared_values(cls: type[Component], config: Mapping[str, Plain]) -> dict[str, Any]:
+    """Return a configuration from `typed_config` with the values that the nested `class Config` declares.
+
+    Text becomes a `Path`, a member of an enum, a `SecretStr`; a list becomes a tuple or a set. Mappings stay mappings,
+    so that hidden keys and calls of config methods have a place in them. Validators do not run again.
+
+    Args:
+        cls: the component.
+        config: the configuration, as it is stored.
+    """
+    schema: Any = getattr(cls, "Config", None)
+    result: dict[str, Any] = _as_declared(schema, config)
+    return result
+
+
+def _as_declared(kind: Any, value: Any) -> Any:
+    if isinstance(value, str) and is_call(value):
+        return value
+    alternatives = tuple(_alternatives(kind))
+    for one in alternatives:
+        if one is type(value):
+            if one is not dict and one is not list:
+                return value
+        elif _is_class(one) and issubclass(one, enum.Enum):
+            for member in one:
+                if (plain := _plain(member)) == value and type(plain) is type(value):
+                    return member
+    if isinstance(value, Mapping):
+        _, kind_of = _inside(kind, value)
+        return {key: _as_declared(kind_of(key), item) for key, item in value.items()}
+    if isinstance(value, list) and not any(_is_class(one) and hasattr(one, "_make") for one in alternatives):
+        _, kind_of = _inside(kind, value)
+        items = [_as_declared(kind_of(index), item) for index, item in enumerate(value)]
+        origins = [typing.get_origin(one) or one for one in alternatives]
+        collection = next((one for one in origins if one in (tuple, set, frozenset)), list)
+        return items if collection is not tuple and _has_calls(value) else collection(items)
+    try:
+        return _adapter(operator.getitem(typing.Union, alternatives)).validate_python([value])[0]
+    except pydantic.ValidationError:
+        return value  # it has a plain form that the type does not take
 
 
 class _Check:
@@ -114,6 +189,8 @@ class _Check:
                     path = _path((*keys, key))
                     known = _declared(schema)
                     self.errors.append(UnknownName("key", key, known, path=path, details=[f"says {self.label}"]))
+            if _is_schema(schema):
+                self.check_defaults(schema, value, keys)
             return result
         if isinstance(value, list):
             _, kind_of = _inside(kind, value)
@@ -126,6 +203,40 @@ class _Check:
         if isinstance(value, str):
             return _enum_member(kind, value)
         return value
+
+    def check_defaults(self, schema: Any, given: Collection[str], keys: Keys) -> None:
+        """Note the defaults of fields without a value that are not of the declared type."""
+        for name, field in _fields(schema).items():
+            if name in given or field.alias in given:
+                continue
+            if _is_schema(field.default_factory):
+                self.check_defaults(field.default_factory, (), (*keys, name))
+            elif not field.is_required() and field.default_factory is None:
+                self._check_default(schema, name, field.default, (*keys, name))
+
+    def _check_default(self, schema: Any, name: str, default: Any, keys: Keys) -> None:
+        nested: Any = type(default)
+        if _is_schema(nested):
+            for inner in _fields(nested):
+                self._check_default(nested, inner, getattr(default, inner), (*keys, inner))
+            return
+        if isinstance(default, str) and is_call(default):
+            return
+        kind = _declared(schema)[name]
+        try:
+            _adapter(kind).validate_python([default])
+        except pydantic.ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            if first["type"] in _RAISED:
+                return  # of a validator, which expects the value as it is given
+            path = _path(keys)
+            refused, reason = _reason(kind, first)
+            what = f"the default of {path} is {default!r}, but {reason}"
+            self.errors.append(refused(what, at=_place_of(schema, name), path=path, details=[f"says {self.label}"]))
+        except _UNUSABLE:
+            raise
+        except Exception:  # as above
+            return
 
     def validate(self, kind: Any, value: Any, keys: Keys) -> Any:
         """Return the value as the declared type, or note its errors."""
@@ -141,31 +252,18 @@ class _Check:
             for location, errors in found.items():
                 if not any(other != location and other[: len(location)] == location for other in found):
                     self._note(kind, value, keys, location, errors)
-        except pydantic.errors.PydanticUserError as error:
-            raise self._unusable(kind, error) from None
+        except _UNUSABLE:
+            raise
         except Exception as error:  # __post_init__ may raise anything
             self._refused(keys, error)
         return value
 
-    def _unusable(self, kind: Any, error: pydantic.errors.PydanticUserError) -> InvalidType:
-        """Return the error of a schema that pydantic cannot use, mostly because an annotation is not defined."""
-        reason = error.message.partition("\n")[0]
-        try:
-            typing.get_type_hints(kind, include_extras=True)
-        except NameError as undefined:
-            reason = str(undefined)
-        return InvalidType(
-            f"{self.label} has an annotation that cannot be used: {reason}",
-            given=self.label,
-            todo="Import or define the type in the module of the component.",
-        )
-
     def partly(self, kind: Any, value: Any, keys: Keys) -> Any:
-        """Validate each part for itself, where the values of calls are not known yet."""
+        """Validate a value; with calls in it, whose values are not known yet, each part for itself."""
         if isinstance(value, str) and is_call(value):
             return value
         if not _has_calls(value):
-            return _plain_field(self.validate(kind, value, keys))
+            return self.validate(kind, value, keys)
         schema, kind_of = _inside(kind, value)
         if isinstance(value, list):
             return [self.partly(kind_of(i), item, (*keys, i)) for i, item in enumerate(value)]
@@ -192,17 +290,15 @@ class _Check:
         for key in location:
             declared = _inside(declared, value)[1](key)
             value = value[key] if isinstance(value, Mapping) and key in value else _item(value, key)
-        if len(errors) > 1 or first["type"] == "missing" or _is_wrong_type(first["type"]):
-            self._refuse(WrongType, place, f"it must be {_expected(declared)}")
-        elif "error" in first.get("ctx", {}) and (not location or isinstance(value, Mapping)):
+        if first["type"] not in _RAISED or len(errors) > 1:
+            refused, reason = _reason(declared, first, several=len(errors) > 1)
+            self._refuse(refused, place, reason, declared)
+        elif not location or isinstance(value, Mapping):
             self._refused(place, first["ctx"]["error"])
-        elif "error" in first.get("ctx", {}):
-            self._refuse(MalformedText, place, str(first["ctx"]["error"]))
         else:
-            text = re.sub(r"^\w+ should ", "it must ", first["msg"])
-            self._refuse(MalformedText, place, text)
+            self._refuse(MalformedText, place, str(first["ctx"]["error"]), declared)
 
-    def _refuse(self, error: type[MachinableError], keys: Keys, reason: str) -> None:
+    def _refuse(self, error: type[MachinableError], keys: Keys, reason: str, declared: Any = None) -> None:
         given: Any = self._shown
         for key in keys:
             try:
@@ -210,6 +306,8 @@ class _Check:
             except (LookupError, TypeError):  # hidden
                 given = "…"
                 break
+        if any(_is_class(one) and issubclass(one, _SECRETS) for one in _alternatives(declared)):
+            given = "…"
         path = _path(keys)
         self.errors.append(error(f"{path} is {given!r}, but {reason}", path=path, details=[f"says {self.label}"]))
 
@@ -221,6 +319,50 @@ class _Check:
     def _missing(self, keys: Keys) -> None:
         path = _path(keys)
         self.errors.append(MissingKey(f"{path} has no value, and {self.label} needs one", path=path, given=path))
+
+
+def _reason(kind: Any, error: ErrorDetails, *, several: bool = False) -> tuple[type[MachinableError], str]:
+    """Return the error of a value that pydantic refuses, and what the value must be."""
+    if several or error["type"] == "missing" or error["type"] in _WRONG_TYPES:
+        return WrongType, f"it must be {_expected(kind)}"
+    if error["type"].endswith(("_type", "_parsing")):
+        return WrongType, f"it must be {_expected(kind)}"
+    return MalformedText, re.sub(r"^\w+ should ", "it must ", error["msg"])
+
+
+def _unusable_annotation(schema: Any, label: str, error: Exception) -> InvalidType:
+    """Return the error of a schema that pydantic cannot use: an annotation is not defined, or is not a type."""
+    facts: dict[str, Any] = {"given": label, "todo": "Import or define the type in the module of the component."}
+    reason = str(error).partition("\n")[0]
+    for name, annotation in inspect.get_annotations(schema).items():
+        holder = types.SimpleNamespace(__annotations__={name: annotation})
+        try:
+            hints = typing.get_type_hints(
+                holder, vars(inspect.getmodule(schema) or types), vars(schema), include_extras=True
+            )
+            _adapter(hints[name])
+            continue
+        except NameError as undefined:
+            reason = str(undefined)
+        except Exception:  # pydantic's, or Python's of a text that is not a type
+            reason = f"{annotation} is not a type"
+            facts["todo"] = f"Annotate it with a type, such as `{name}: float`, and write a default behind `=`."
+        facts |= {"path": name, "at": _place_of(schema, name)}
+        break
+    return InvalidType(f"{label} has an annotation that cannot be used: {reason}", **facts)
+
+
+def _place_of(schema: Any, name: str) -> Place | None:
+    """Return where a field is declared in its file."""
+    try:
+        lines, start = inspect.getsourcelines(schema)
+        file = os.path.relpath(inspect.getsourcefile(schema) or "")
+    except (OSError, TypeError, ValueError):  # a class from a notebook
+        return None
+    for number, line in enumerate(lines, start):
+        if match := re.match(rf"\s*(?={re.escape(name)}\s*:)", line):
+            return Place(os.path.abspath(file) if file.startswith("..") else file, number, match.end() + 1, line)
+    return None
 
 
 # types
@@ -351,10 +493,6 @@ def _location(value: Any, location: tuple[str | int, ...]) -> Keys:
     return tuple(keys)
 
 
-def _is_wrong_type(error: str) -> bool:
-    return error in _WRONG_TYPES or error.endswith(("_type", "_parsing"))
-
-
 def _name(kind: Any) -> str:
     alternatives = list(_alternatives(kind))
     if len(alternatives) > 1:
@@ -384,36 +522,33 @@ def _has_calls(value: Any) -> bool:
     return next(calls_in(value), None) is not None
 
 
-def _plain(value: Any) -> Any:
+def plain_form(value: Any) -> Any:
+    """Return the plain form of a value, in which it is stored; secrets are masked."""
+    return _plain(value)
+
+
+def _plain(value: Any, *, reveal: bool = False) -> Any:
+    plain = partial(_plain, reveal=reveal)
+    if isinstance(value, _SECRETS):
+        return plain(value.get_secret_value()) if reveal else str(value)
     if isinstance(value, pydantic.BaseModel):
-        return {
-            name: _plain_field(item, partial(_json_field, value, name)) for name, item in value.model_dump().items()
-        }
+        return {name: plain(item) for name, item in value.model_dump(warnings=False).items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain_field(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, enum.Enum):
-        return _plain(value.value)
+        return plain(value.value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, Mapping):
-        return {_plain(key): _plain(item) for key, item in value.items()}
+        return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return list(map(plain, value))
     if isinstance(value, (set, frozenset)):
-        return sorted((_plain(item) for item in value), key=repr)
-    return as_plain(value)
-
-
-def _plain_field(value: Any, as_json: Callable[[], Any] | None = None) -> Any:
-    """Return plain data; what has no plain form in Python, such as a Decimal, has one in JSON."""
+        return sorted(map(plain, value), key=repr)
     try:
-        return _plain(value)
-    except WrongType:
-        return as_plain(as_json() if as_json is not None else to_jsonable_python(value, fallback=lambda one: one))
-
-
-def _json_field(model: pydantic.BaseModel, name: str) -> Any:
-    return model.model_dump(mode="json", include={name})[name]
+        return as_plain(value)
+    except WrongType:  # what has no plain form in Python, such as a Decimal, has one in JSON
+        return as_plain(to_jsonable_python(value, fallback=lambda one: one))
 
 
 def _with_hidden(result: Any, given: Any) -> Any:

@@ -13,36 +13,43 @@ from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
 __all__ = ["Config", "Deferred", "evaluate_stored"]
 
 Methods: TypeAlias = Callable[[str], Callable[..., Any]]
+ToPlain: TypeAlias = Callable[[Any], Any]
+Convert: TypeAlias = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], ToPlain]]
 OriginSource: TypeAlias = Callable[[str], str] | Mapping[str, str]
 
 _MISSING: Any = object()
+_SEQUENCES = (list, tuple)
 _running = threading.local()  # `.chain`: the calls being evaluated in this thread, outermost first
+_converting = threading.RLock()
 
 
 class _SharedState:
     """State that all parts of one configuration share."""
 
-    __slots__ = ("evaluate", "flags", "methods", "origin", "remembered", "root", "stored")
+    __slots__ = ("evaluate", "flags", "methods", "origin", "remembered", "root", "stored", "to_plain", "unconverted")
 
     def __init__(
         self,
-        methods: Methods | None,
-        flags: Any,
-        evaluate: bool,
-        origin: OriginSource | None,
-        stored: Mapping[str, Plain],
+        methods: Methods | None = None,
+        flags: Any = None,
+        evaluate: bool = True,
+        origin: OriginSource | None = None,
+        stored: Mapping[str, Plain] | None = None,
+        to_plain: ToPlain | None = None,
     ) -> None:
         self.methods = methods
         self.flags = flags
         self.evaluate = evaluate
         self.origin = origin
-        self.stored = stored
+        self.stored = stored or {}
+        self.to_plain = to_plain
         self.root: Any = None
         self.remembered: dict[str, Any] | None = None  # values of calls, pickled with the configuration
+        self.unconverted: tuple[Convert, Mapping[str, Any]] | None = None  # until the first access
 
 
 # For results of config methods: text in them that looks like a call is not evaluated.
-_INERT = _SharedState(None, None, True, None, {})
+_INERT = _SharedState()
 
 
 class Config(MutableMapping[str, Any]):
@@ -57,6 +64,8 @@ class Config(MutableMapping[str, Any]):
         evaluate: Whether to evaluate calls on access. If not, an access returns a `Deferred`.
         origin: Where values were set: a function of a dotted key path, or a mapping from such paths.
         stored: The data as it may be printed; by default everything but hidden keys.
+        convert: Return the data with the values that a component reads, such as a `Path` for text, and the function
+            that makes such values plain again. It is called on the first access.
     """
 
     __slots__ = ("__data", "__path", "__scope")
@@ -73,17 +82,32 @@ class Config(MutableMapping[str, Any]):
         evaluate: bool = True,
         origin: OriginSource | None = None,
         stored: Mapping[str, Plain] | None = None,
+        convert: Convert | None = None,
     ) -> None:
-        scope = _SharedState(methods, flags, evaluate, origin, stored or {})
+        scope = _SharedState(methods, flags, evaluate, origin, stored)
         scope.root = self
-        _fill(self, data, scope, "")
+        if convert is None:
+            _fill(self, data, scope, "")
+        else:  # `__getattr__` fills the empty slot
+            scope.unconverted = convert, data
+            object.__setattr__(self, "_Config__scope", scope)
+
+    def __converted(self) -> dict[str, Any]:
+        scope = self.__scope
+        with _converting:
+            if scope.unconverted is not None:
+                convert, data = scope.unconverted
+                values, scope.to_plain = convert(data)
+                _fill(self, values, scope, "")
+                scope.unconverted = None
+        return self.__data
 
     def __getitem__(self, key: str) -> Any:
         value = self.__data.get(key, _MISSING)
         if value is _MISSING:
             raise self.__missing(key)
         kind = type(value)
-        if kind is str or kind is list:
+        if kind is str or kind in _SEQUENCES:
             return _read(value, self.__scope, _below(self.__path, key))
         return value
 
@@ -131,7 +155,7 @@ class Config(MutableMapping[str, Any]):
         self.__data.clear()
 
     def __getattr__(self, name: str) -> Any:
-        return self[name]
+        return self.__converted() if name == "_Config__data" else self[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name[:2] == "__" and name[-2:] == "__":
@@ -154,7 +178,7 @@ class Config(MutableMapping[str, Any]):
         return MissingAttribute(f"{where} has no key {key!r}", given=key, known=map(str, self.__data), todo=advice)
 
     def to_dict(self, evaluate: bool = True, hidden: bool = True) -> dict[str, Any]:
-        """Return the configuration as a plain dict of plain dicts.
+        """Return the configuration as a plain dict of plain dicts, with values as they are stored.
 
         Args:
             evaluate: Whether to evaluate calls of config methods, even if `_evaluate_` is false, or leave them as text.
@@ -197,22 +221,24 @@ class Config(MutableMapping[str, Any]):
 
     def __copied(self, leaf: Callable[[Any], Any]) -> Config:
         mine = self.__scope
-        scope = _SharedState(mine.methods, mine.flags, mine.evaluate, mine.origin, mine.stored)
+        values = {key: _mapped(value, leaf) for key, value in self.__data.items()}
+        scope = _SharedState(mine.methods, mine.flags, mine.evaluate, mine.origin, mine.stored, mine.to_plain)
         scope.remembered = mine.remembered
         copied = Config.__new__(Config)
         scope.root = copied if mine.root is self else mine.root
-        return _fill(copied, {key: _mapped(value, leaf) for key, value in self.__data.items()}, scope, self.__path)
+        return _fill(copied, values, scope, self.__path)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The component is not pickled, so the current values of its methods are.
         scope = self.__scope
+        data = {key: _mapped(value, lambda leaf: leaf) for key, value in self.__data.items()}
         remembered = scope.remembered
         if scope.methods is not None:
             remembered = {}
             _remember(self.__data, scope, self.__path, remembered)
         origin = scope.origin if isinstance(scope.origin, Mapping) else None
-        data = {key: _mapped(value, lambda leaf: leaf) for key, value in self.__data.items()}
-        return _restore, (data, remembered, scope.flags, scope.evaluate, origin, dict(scope.stored), self.__path)
+        state = scope.flags, scope.evaluate, origin, dict(scope.stored), scope.to_plain
+        return _restore, (data, self.__path, remembered, state)
 
     def __repr__(self) -> str:
         stored: Any = self.__scope.stored
@@ -262,7 +288,8 @@ def evaluate_stored(
         kind = type(value)
         if kind is str and scope.methods is not None and is_call(value) and (only is None or path in only):
             try:
-                result = _plain(_call(value, scope, path), _INERT, path, True, True)
+                _data(config)  # converts the configuration, whose scope knows then how to make values plain
+                result = _plain(value, scope, path, True, True)
                 return without_hidden(as_plain(result, path, tuples=True))
             except Exception as error:  # a method may raise anything; the caller reports it
                 failed[path] = error
@@ -296,8 +323,8 @@ def _own(value: Any, scope: _SharedState, path: str) -> Any:
     kind = type(value)
     if kind is str or kind is int or kind is float or kind is bool or value is None:
         return value
-    if kind is list:
-        return [_own(item, scope, f"{path}[{index}]") for index, item in enumerate(value)]
+    if kind in _SEQUENCES:
+        return kind([_own(item, scope, f"{path}[{index}]") for index, item in enumerate(value)])
     if kind is Config:
         return _fill(Config.__new__(Config), _data(value), scope, path)
     if isinstance(value, Mapping):
@@ -309,13 +336,13 @@ def _mapped(value: Any, leaf: Callable[[Any], Any]) -> Any:
     """Return a held value as plain dicts and lists, not evaluated, with `leaf` applied to other values."""
     if type(value) is Config:
         return {key: _mapped(item, leaf) for key, item in _data(value).items()}
-    if type(value) is list:
-        return [_mapped(item, leaf) for item in value]
+    if type(value) in _SEQUENCES:
+        return type(value)([_mapped(item, leaf) for item in value])
     return leaf(value)
 
 
 def _read(value: Any, scope: _SharedState, path: str) -> Any:
-    """Return a held string or list as an access returns it, with calls evaluated."""
+    """Return a held string, list or tuple as an access returns it, with calls evaluated."""
     if type(value) is str:
         if value[-1:] != ")" or not _has_methods(scope) or not is_call(value):
             return value
@@ -323,10 +350,11 @@ def _read(value: Any, scope: _SharedState, path: str) -> Any:
             return _call(value, scope, path)
         return Deferred(value, scope, path)
     if _has_methods(scope) and _has_call(value):
-        return [
-            _read(item, scope, f"{path}[{index}]") if type(item) is str or type(item) is list else item
+        items = [
+            _read(item, scope, f"{path}[{index}]") if type(item) is str or type(item) in _SEQUENCES else item
             for index, item in enumerate(value)
         ]
+        return type(value)(items)
     return value  # the list itself, so that it can be appended to
 
 
@@ -335,7 +363,7 @@ def _has_methods(scope: _SharedState) -> bool:
 
 
 def _has_call(value: Any) -> bool:
-    return is_call(value) if type(value) is str else type(value) is list and any(map(_has_call, value))
+    return is_call(value) if type(value) is str else type(value) in _SEQUENCES and any(map(_has_call, value))
 
 
 def _call(text: str, scope: _SharedState, path: str) -> Any:
@@ -372,13 +400,15 @@ def _plain(value: Any, scope: _SharedState, path: str, evaluate: bool, hidden: b
     kind = type(value)
     if kind is str:
         if evaluate and value[-1:] == ")" and _has_methods(scope) and is_call(value):
-            return _plain(_call(value, scope, path), _INERT, path, evaluate, hidden)
+            result = _plain(_call(value, scope, path), _INERT, path, evaluate, hidden)
+            return result if scope.to_plain is None else scope.to_plain(result)
         return value
     if kind is Config:
         return value.to_dict(evaluate=evaluate, hidden=hidden)
-    if kind is list:
-        return [_plain(item, scope, f"{path}[{index}]", evaluate, hidden) for index, item in enumerate(value)]
-    return value
+    if kind in _SEQUENCES:
+        items = [_plain(item, scope, f"{path}[{index}]", evaluate, hidden) for index, item in enumerate(value)]
+        return items if scope.to_plain is not None else kind(items)
+    return value if scope.to_plain is None else scope.to_plain(value)
 
 
 def _remember(value: Any, scope: _SharedState, path: str, into: dict[str, Any]) -> None:
@@ -387,7 +417,7 @@ def _remember(value: Any, scope: _SharedState, path: str, into: dict[str, Any]) 
             _remember(item, scope, _below(path, key), into)
     elif type(value) is Config:
         _remember(_data(value), scope, path, into)
-    elif type(value) is list:
+    elif type(value) in _SEQUENCES:
         for index, item in enumerate(value):
             _remember(item, scope, f"{path}[{index}]", into)
     elif type(value) is str and is_call(value):
@@ -397,16 +427,8 @@ def _remember(value: Any, scope: _SharedState, path: str, into: dict[str, Any]) 
             return
 
 
-def _restore(
-    data: dict[str, Any],
-    remembered: dict[str, Any] | None,
-    flags: Any,
-    evaluate: bool,
-    origin: OriginSource | None,
-    stored: dict[str, Plain],
-    path: str,
-) -> Config:
-    scope = _SharedState(None, flags, evaluate, origin, stored)
+def _restore(data: dict[str, Any], path: str, remembered: dict[str, Any] | None, state: tuple[Any, ...]) -> Config:
+    scope = _SharedState(None, *state)
     scope.remembered = remembered
     scope.root = config = Config.__new__(Config)
     return _fill(config, data, scope, path)
@@ -428,6 +450,6 @@ def _printable(value: Any, stored: Any) -> Any:
         return {
             key: _printable(item, _stored_below(stored, str(key))) for key, item in value.items() if not is_hidden(key)
         }
-    if type(value) is list:
-        return [_printable(item, _stored_below(stored, str(index))) for index, item in enumerate(value)]
-    return stored if type(stored) is str and "${" in stored else value
+    if type(value) in _SEQUENCES:
+        return type(value)([_printable(item, _stored_below(stored, str(index))) for index, item in enumerate(value)])
+    return stored if type(stored) in (str, list) and "${" in str(stored) else value  # a list: of the items of a set

@@ -15,7 +15,7 @@ from machinable.config.mixins import MixinUse
 from machinable.config.nodes import TYPED, MappingNode, Reference, SequenceNode, as_written, without_hidden_values
 from machinable.config.registry import Entry
 from machinable.config.versions import VersionLayer, visible
-from machinable.errors import MissingKey, Place, UnknownName
+from machinable.errors import MachinableError, MissingKey, Place, SeveralErrors, UnknownName
 from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
 
 __all__ = ["OriginLayer", "Origins", "Resolved", "place_in_file", "place_in_layer"]
@@ -226,6 +226,20 @@ class Resolved:
                 return place_in_file(found[0])
         return None
 
+    def locate(self, error: MachinableError) -> None:
+        """Let errors about values, by their `path`, name the places of these values, or the versions that set them."""
+        for one in error.errors if isinstance(error, SeveralErrors) else (error,):
+            path = "" if one.at else one.path or ""
+            while path:
+                try:
+                    one.at = self.place(path)
+                    if one.at is None:
+                        one.details = (*one.details, f"in the version {self.origin(path)}")
+                    break
+                except (UnknownName, MissingKey):  # without a value: where the value around it is
+                    path = path.rpartition(".")[0]
+            one.at = one.at or self.entry.place
+
 
 def place_in_file(place: Place | None) -> Place | None:
     """Return the place, or None if it is in the text of a version."""
@@ -254,6 +268,10 @@ class Origins(Mapping[str, str]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def locate(self, error: MachinableError) -> None:
+        """Let errors about values name the places of these values, as `Resolved.locate` does."""
+        self._resolved.locate(error)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)

@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 from machinable.component.base import Component
 from machinable.component.imports import importing, load_component
 from machinable.component.submit import apply_on_submit, check_calls
+from machinable.config.resolved import Origins
 from machinable.engines import registry
 from machinable.engines.base import Engine
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, MachinableError, Place, Refused, SeveralErrors
@@ -27,7 +28,6 @@ from machinable.plan.plan import Plan
 from machinable.plan.planner import live_code
 from machinable.plan.spec import ComponentSpec, Target
 from machinable.plan.task import Task
-from machinable.serialization import is_hidden
 from machinable.storage.files import Files
 from machinable.storage.locks import Locks
 from machinable.trial.runner import check_function
@@ -186,8 +186,13 @@ def _checked(part: ComponentSpec, project: str, live: Mapping[Target, Any], *, i
     if getattr(code, "Config", None) is not None:
         from machinable.component.config_schema import typed_config  # most classes have none
 
-        config = typed_config(code, part.config, part.mixin_only, shown=part.stored)
-        changed.update(config=config, stored=_stored_part(part.stored, part.config, config))
+        try:
+            config, changed["stored"] = typed_config(code, part.config, part.stored, part.mixin_only)
+        except MachinableError as error:
+            if isinstance(part.origins, Origins):
+                part.origins.locate(error)
+            raise
+        changed["config"] = config
     check_calls(code, config)
     if part.children:
         changed["children"] = tuple(_checked(child, project, live, is_child=True) for child in part.children)
@@ -195,21 +200,6 @@ def _checked(part: ComponentSpec, project: str, live: Mapping[Target, Any], *, i
         inside = [live.get(child.target) or load_component(child.target, project) for child in part.children]
         changed.update(apply_on_submit(part, config, code, inside, project))
     return structs.replace(part, **changed) if changed else part
-
-
-def _stored_part(stored: Any, before: Any, after: Any) -> Any:
-    """Return the part of a coerced value that may be stored: what was masked stays masked."""
-    if isinstance(after, dict):
-        return {
-            key: _stored_part(
-                stored.get(key, after[key]) if isinstance(stored, Mapping) else after[key],
-                before.get(key) if isinstance(before, Mapping) else None,
-                after[key],
-            )
-            for key in after
-            if not is_hidden(key)
-        }
-    return after if stored == before or before is None else stored
 
 
 def _failed_line(error: BaseException, project: str) -> list[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -24,6 +26,7 @@ from machinable.storage.temporary import temporary_beside
 __all__ = ["Exported", "export"]
 
 OWN = ("index", "uid", "seed", "flags", "tags", "requires")  # of a reused trial, not of the one it was taken from
+_SCHEMA = re.compile(rb"^\s+(?:class\s+)?Config\b\s*[(:=]", re.MULTILINE)
 LEFT_OUT = ("__main__.py", "__pycache__", "cli", "testing")  # of the package: no trial needs it
 
 RUN = '''\
@@ -122,7 +125,10 @@ def export(
                 given=found.missing,
                 todo="What belongs to an installed package can only be repeated with it.",
             )
-        requirements = [*_own_requirements(trials), *_requirements(found, execution.data.get("packages") or {})]
+        requirements = [
+            *_own_requirements(trials, source, found.files),
+            *_requirements(found, execution.data.get("packages") or {}),
+        ]
         requirements = list(dict.fromkeys(requirements))
         _write(target, source, execution, facts, found, requirements)
     return Exported(target, names, found.files, requirements, [*notes, *_notes(facts, described, found)])
@@ -150,13 +156,15 @@ def _modules(facts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             yield from (module for _, module, _ in one["mixins"])
 
 
-def _own_requirements(trials: Iterable[Trial]) -> list[str]:
-    """Return what this package needs to run the trials as before: PyYAML only where they write YAML."""
+def _own_requirements(trials: Iterable[Trial], source: str, files: Iterable[str]) -> list[str]:
+    """Return what this package needs to run the trials: PyYAML where they write YAML, pydantic for `class Config`."""
     from importlib.metadata import version
 
     names = ["msgspec", "threadpoolctl"]
     if any(name.lower().removesuffix(".gz").endswith((".yaml", ".yml")) for trial in trials for name in _files(trial)):
         names.append("pyyaml")
+    if any(_SCHEMA.search(Path(source, file).read_bytes()) for file in files if file.endswith(".py")):
+        names.append("pydantic")
     return [f"{name}=={version(name)}" for name in names]
 
 

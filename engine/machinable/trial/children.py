@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from inspect import Parameter, signature
 from typing import Any
@@ -35,13 +35,14 @@ def construct(
     own_flags = child.flags if child is not None else {**context.spec.flags, "ATTEMPT": context.attempt}
     flags = {**own_flags, "TUNING": False, "CHILD_ALIAS": {}}
     state = ComponentState(context, spec, is_child=node is not None)
+    convert = partial(_as_declared, cls) if getattr(cls, "Config", None) is not None else None
     component = cls.__new__(cls)
     component.__dict__["__machinable__"] = state
     component.__init__()  # type: ignore[misc]  # after the state, for errors about attributes that are used too early
     for event in ("on_before_init", "on_init"):
         if overrides(cls, event):  # copies take time, so they are made for an event that reads them
-            copies = as_plain(spec.config, tuples=True), as_plain(flags, tuples=True)
-            getattr(component, event)(*copies, node)
+            config = as_plain(spec.config, tuples=True) if convert is None else convert(spec.config)[0]
+            getattr(component, event)(config, as_plain(flags, tuples=True), node)
     component.flags = Config(flags)
     component.config = Config(
         spec.config,
@@ -51,6 +52,7 @@ def construct(
         evaluate=spec.evaluate,
         origin=spec.origins,
         stored=spec.stored,
+        convert=convert,
     )
     component.node = node
     if node is not None:
@@ -59,6 +61,13 @@ def construct(
     state.mixins = {mixin.attribute: partial(_bind_mixin, mixin, context.project) for mixin in spec.mixins}
     component.on_after_init()
     return component
+
+
+def _as_declared(cls: type[Component], config: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[Any], Any]]:
+    """Return a configuration with the values that a `class Config` declares, and the function that undoes it."""
+    from machinable.component.config_schema import declared_values, plain_form  # pydantic, and most classes have none
+
+    return declared_values(cls, config), plain_form
 
 
 def _bind_mixin(mixin: MixinSpec, project: str | None, component: Component) -> Binding:
