@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from machinable.errors import Damaged, NotStored, StorageError
+from machinable.ids import is_folder_name
 from machinable.results.lookup import CALL, MISSING, has_call, is_mutable, look, look_in, value_or
 from machinable.serialization import as_plain, encode, loads, without_collections
 from machinable.storage import layout
@@ -16,8 +17,7 @@ from machinable.storage.streams import read_rows
 if TYPE_CHECKING:
     from machinable.results import cache
 
-__all__ = ["ExecutionInfo", "Reader", "Rows"]
-
+__all__ = ["ExecutionInfo", "Reader", "Rows", "execution_folders"]
 
 _FACTS: tuple[tuple[str, type], ...] = (("id", str), ("seed", int), ("run", int), ("started", str))
 _PLANNED = {"index", "uid", "seed", "component", "module", "config", "flags"}
@@ -347,6 +347,11 @@ class Reader:
             if not is_mutable(found):
                 self._columns[path] = found
         return found
+
+
+def execution_folders(files: Files) -> list[str]:
+    """Return the folders in a storage that can be executions."""
+    return [entry.name for entry in files.entries("") if entry.is_directory and is_folder_name(entry.name)]
 
 
 class ExecutionInfo:

@@ -6,14 +6,15 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import NamedTuple
 
 from machinable.errors import MachinableError
-from machinable.ids import is_folder_name
-from machinable.results.verify import Fault, repair, verify_by_content
+from machinable.results.reader import execution_folders
+from machinable.results.verify import stale_lease, verify_by_content
 from machinable.serialization import Plain, loads
 from machinable.storage import layout
-from machinable.storage.cleanup import abandoned, is_at_work, stale_leases
+from machinable.storage.cleanup import abandoned, is_at_work, release, stale_leases
 from machinable.storage.files import Files, writing
 from machinable.storage.streams import read_rows
 from machinable.storage.temporary import ABANDONED_AFTER
@@ -50,17 +51,13 @@ def leftovers(files: Files, *, clock: Callable[[], float] = time.time) -> Iterat
     """Yield what killed processes have left, and pointers to results that are gone."""
     for found in abandoned(files, ""):
         yield Removal("temporary", found.path, found.size, "a process was killed while it wrote this")
-    for fault in verify_by_content(files):
-        if fault.kind in ("leftover", "dangling"):
-            kind = "pointer" if fault.kind == "dangling" else "lease"
-            size = 0
-            with suppress(FileNotFoundError):
-                size = files.size(fault.path)
-            yield Removal(kind, fault.path, size, fault.message)
-    folders = [entry.name for entry in files.entries("") if entry.is_directory and is_folder_name(entry.name)]
+    folders = execution_folders(files)
     leases = [layout.join(folder, layout.EXECUTION_LEASE) for folder in folders]
-    for path in stale_leases(files, leases):
-        yield Removal("lease", path, files.size(path), "its holder is gone")
+    for fault in chain(verify_by_content(files), map(stale_lease, stale_leases(files, leases))):
+        if fault.kind in ("leftover", "dangling"):
+            with suppress(FileNotFoundError):  # it has just been removed
+                kind = "pointer" if fault.kind == "dangling" else "lease"
+                yield Removal(kind, fault.path, files.size(fault.path), fault.message)
     for folder in folders:
         if files.exists(layout.join(folder, layout.EXECUTION)) or is_at_work(files, folder):
             continue
@@ -85,45 +82,40 @@ def _measured(files: Files, folder: str) -> tuple[int, float | None]:
 def executions(files: Files, folders: Iterable[str]) -> Iterator[Removal]:
     """Yield whole executions, with the results that other executions use."""
     chosen = list(folders)
-    pointers = _pointers(files)
-    reused = _reused(files, chosen) if chosen else {}
+    if not chosen:
+        return
+    pointers: dict[str, str] = {}  # to the trials that have the results, as `OY1p1o/9c2EapVGXnPH`
+    for stored in files.walk(layout.BY_CONTENT):
+        if layout.pointer_identity(stored.path):
+            with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+                pointers[stored.path] = str(loads(files.read(stored.path))["trial"])
+    reused = _reused(files, chosen)
     for folder in chosen:
         size, _ = _measured(files, folder)
         own = sorted(path for path, source in pointers.items() if source.partition("/")[0] == folder)
         holds = []
         if own:
             holds.append(f"{len(own)} result{'s' if own[1:] else ''} that later executions would reuse")
-        holds += [f"what {other} has reused: {', '.join(uids)}" for other, uids in reused.get(folder, {}).items()]
+        holds += [f"what {other} has reused: {', '.join(uids)}" for other, uids in reused[folder].items()]
         count = sum(entry.is_directory for entry in files.entries(layout.join(folder, layout.TRIALS)))
         reason = f"an execution, {count} trial{'' if count == 1 else 's'} begun"
         yield Removal("execution", folder, size, reason, tuple(holds), tuple(own))
 
 
-def _pointers(files: Files) -> dict[str, str]:
-    """Return the trial of each pointer, as `OY1p1o/9c2EapVGXnPH`."""
-    found = {}
-    for stored in files.walk(layout.BY_CONTENT):
-        if layout.pointer_identity(stored.path):
-            with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-                found[stored.path] = str(loads(files.read(stored.path))["trial"])
-    return found
-
-
-def _reused(files: Files, chosen: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+def _reused(files: Files, chosen: list[str]) -> dict[str, dict[str, list[str]]]:
     """Return the reused trials by chosen execution and by the execution that reused them."""
-    wanted = set(chosen)
-    found: dict[str, dict[str, list[str]]] = {}
-    for entry in files.entries(""):
-        if not entry.is_directory or not is_folder_name(entry.name) or entry.name in wanted:
+    found: dict[str, dict[str, list[str]]] = {folder: {} for folder in chosen}
+    for other in execution_folders(files):
+        if other in found:
             continue
         try:
-            rows = read_rows(files, layout.join(entry.name, layout.LEDGER))
+            rows = read_rows(files, layout.join(other, layout.LEDGER))
         except MachinableError:
             continue  # `verify` reports it
         for row in rows:
             source, _, uid = str(row.get("source") or "").partition("/")
-            if row.get("event") == "reused" and source in wanted:
-                found.setdefault(source, {}).setdefault(entry.name, []).append(uid)
+            if row.get("event") == "reused" and source in found:
+                found[source].setdefault(other, []).append(uid)
     return found
 
 
@@ -137,20 +129,16 @@ def remove(files: Files, removal: Removal) -> bool:
         StorageUnavailable: The storage cannot be written.
     """
     with writing(files):
-        return _remove(files, removal)
-
-
-def _remove(files: Files, removal: Removal) -> bool:
-    if removal.kind == "lease":
-        return repair(files, Fault("leftover", removal.path, "", "remove it"))
-    for path in removal.pointers:
-        with suppress(FileNotFoundError):
-            files.remove(path)
-    if removal.kind == "execution":
-        with suppress(FileNotFoundError):
-            files.remove(layout.join(removal.path, layout.EXECUTION))
-    try:
-        files.remove(removal.path)
-    except FileNotFoundError:
-        return False
-    return True
+        if removal.kind == "lease":
+            return release(files, removal.path)
+        first = [*removal.pointers]
+        if removal.kind == "execution":
+            first.append(layout.join(removal.path, layout.EXECUTION))
+        for path in first:
+            with suppress(FileNotFoundError):
+                files.remove(path)
+        try:
+            files.remove(removal.path)
+        except FileNotFoundError:
+            return False
+        return True

@@ -10,6 +10,7 @@ from types import TracebackType
 from machinable.errors import NotStored, did_you_mean, near_names
 from machinable.ids import is_folder_name
 from machinable.results.execution import Execution
+from machinable.results.reader import execution_folders
 from machinable.results.tables import html_table
 from machinable.results.trials import Trials
 from machinable.storage import layout
@@ -57,10 +58,8 @@ class Storage:
         return sorted(self._executions(), key=lambda execution: execution.started, reverse=True)
 
     def _executions(self) -> Iterator[Execution]:
-        for entry in self._files.entries(""):
-            if not entry.is_directory or not is_folder_name(entry.name):
-                continue
-            execution = Execution(self._files, entry.name, trust=self._trust)
+        for folder in execution_folders(self._files):
+            execution = Execution(self._files, folder, trust=self._trust)
             # Written last: without it, the execution is about to start, or never started.
             with suppress(NotStored):
                 execution.data  # noqa: B018 - read now, so that a damaged one raises here
