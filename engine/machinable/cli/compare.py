@@ -13,10 +13,10 @@ from machinable.cli.output import message, write_json
 from machinable.cli.stored import open_storage
 from machinable.display.summary import side_by_side, side_table
 from machinable.display.tables import Table, exact, printable, write_table
-from machinable.results.code_diff import code_changes
 from machinable.results.diff import (
     Change,
     Matched,
+    code_changes,
     code_facts_changes,
     compare,
     environment_changes,
@@ -26,8 +26,7 @@ from machinable.results.diff import (
 from machinable.serialization import canonical
 
 if TYPE_CHECKING:
-    from machinable.results.code_diff import FileChange
-    from machinable.results.diff import Difference
+    from machinable.results.diff import Difference, FileChange
     from machinable.results.trial import Trial
 
 __all__ = ["compare_command", "diff_command"]

@@ -6,27 +6,30 @@ matched first. Executions differ in what they ran in: versions, host, platform, 
 
 from __future__ import annotations
 
+import io
 import math
 import sys
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from difflib import unified_diff
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from machinable.errors import MachinableError
+from machinable.errors import Damaged, MachinableError
 from machinable.results.trial import Trial
 from machinable.serialization import Plain, canonical, dumps
 from machinable.storage.formats.registry import load
 
 __all__ = [
-    "TIMES",
     "Change",
     "Difference",
+    "FileChange",
     "Matched",
     "Verdict",
+    "code_changes",
     "code_facts_changes",
     "compare",
-    "differences",
     "environment_changes",
     "match",
     "package_changes",
@@ -35,11 +38,12 @@ __all__ = [
 
 Verdict: TypeAlias = Literal["identical", "equal within tolerance", "different"]
 
-TIMES = frozenset({"_timestamp", "_seconds_taken", "_total_seconds_taken"})  # columns that always differ
+_TIMES = frozenset({"_timestamp", "_seconds_taken", "_total_seconds_taken"})  # columns that always differ
 
 _MISSING: Any = object()
 _NUMBERS = "iufc"  # kinds of arrays
 _MAX_WIDTH = 60  # characters of a value
+MAX_SIZE = 2**20  # bytes of a file of code that is compared line by line
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -89,20 +93,17 @@ def compare(one: Trial, other: Trial, tolerance: float = 0.0) -> list[Difference
         other: The trial it is compared with.
         tolerance: How far numbers may be apart, absolute up to 1 and relative beyond.
     """
-    return list(differences(one, other, tolerance))
-
-
-def differences(one: Trial, other: Trial, tolerance: float = 0.0) -> Iterator[Difference]:
-    """Yield the differences one by one; see `compare`."""
+    found = []
     states = [_ended(trial.status) for trial in (one, other)]
     if states[0] != states[1]:
-        yield Difference("status", "", f"{states[0]} → {states[1]}", math.inf, False)
+        found.append(Difference("status", "", f"{states[0]} → {states[1]}", math.inf, False))
     errors = [_headline(trial.error) if trial.status == "failed" else None for trial in (one, other)]
     if errors[0] != errors[1]:
-        yield Difference("error", "", f"{errors[0] or 'none'} → {errors[1] or 'none'}", math.inf, False)
-    yield from _values("result", "", [(one.result, other.result)], tolerance, "")
-    yield from _records(one, other, tolerance)
-    yield from _artifacts(one, other, tolerance)
+        found.append(Difference("error", "", f"{errors[0] or 'none'} → {errors[1] or 'none'}", math.inf, False))
+    found += _values("result", "", [(one.result, other.result)], tolerance, "")
+    found += _records(one, other, tolerance)
+    found += _artifacts(one, other, tolerance)
+    return found
 
 
 def _ended(status: str) -> str:
@@ -119,62 +120,50 @@ def _headline(error: Mapping[str, str] | None) -> str | None:
 # --- values
 
 
-class _Distance:
-    """The largest distance of values, and their first difference."""
+def _unequal(one: Any, other: Any) -> Iterator[tuple[str, Any, Any, float]]:
+    """Yield the path, both sides and the distance of each value that differs in two values of any depth."""
+    waiting = [("", one, other)]
+    while waiting:
+        path, one, other = waiting.pop()
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            keys = reversed(dict.fromkeys([*one, *other]))
+            waiting += [
+                (f"{path}.{key}" if path else str(key), one.get(key, _MISSING), other.get(key, _MISSING))
+                for key in keys
+            ]
+        elif isinstance(one, (list, tuple)) and type(one) is type(other) and len(one) == len(other):
+            waiting += [(f"{path}[{i}]", one[i], other[i]) for i in reversed(range(len(one)))]
+        elif _is_array(one) and _is_array(other):
+            yield from _unequal_arrays(path, one, other)
+        elif not _is_same(one, other):
+            yield path, one, other, _distance(one, other)
 
-    def __init__(self) -> None:
-        self.largest = 0.0
-        self.first: tuple[str, Any, Any] | None = None
 
-    def note(self, path: str, one: Any, other: Any, far: float) -> None:
-        if self.first is None:
-            self.first = path, one, other
-        self.largest = max(self.largest, far)
-
-    def measure(self, one: Any, other: Any, path: str = "") -> None:
-        """Compare two values of any depth."""
-        waiting = [(path, one, other)]
-        while waiting:
-            path, one, other = waiting.pop()
-            if isinstance(one, Mapping) and isinstance(other, Mapping):
-                keys = list(dict.fromkeys([*one, *other]))
-                keys.reverse()
-                waiting += [(_below(path, k), one.get(k, _MISSING), other.get(k, _MISSING)) for k in keys]
-            elif isinstance(one, (list, tuple)) and type(one) is type(other) and len(one) == len(other):
-                waiting += [(f"{path}[{i}]", one[i], other[i]) for i in reversed(range(len(one)))]
-            elif _is_array(one) and _is_array(other):
-                self._arrays(path, one, other)
-            elif not _is_same(one, other):
-                self.note(path, one, other, _apart(one, other))
-
-    def _arrays(self, path: str, one: Any, other: Any) -> None:
-        if one.shape != other.shape:
-            self.note(path, f"shape {one.shape}", f"shape {other.shape}", math.inf)
+def _unequal_arrays(path: str, one: Any, other: Any) -> Iterator[tuple[str, Any, Any, float]]:
+    if one.shape != other.shape:
+        yield path, f"shape {one.shape}", f"shape {other.shape}", math.inf
+        return
+    kinds = one.dtype.kind + other.dtype.kind
+    are_numbers = set(kinds) <= set(_NUMBERS)
+    if one.dtype != other.dtype:
+        yield path, str(one.dtype), str(other.dtype), 0.0 if are_numbers else math.inf
+        if not are_numbers:
             return
-        are_numbers = set(one.dtype.kind + other.dtype.kind) <= set(_NUMBERS)
-        if one.dtype != other.dtype:
-            self.note(path, str(one.dtype), str(other.dtype), 0.0 if are_numbers else math.inf)
-            if not are_numbers:
-                return
-        import numpy
+    import numpy
 
-        is_different = one != other
-        far: Any = math.inf
-        if are_numbers:
-            is_different &= ~((one != one) & (other != other))  # NaN is NaN
-            kind = complex if "c" in one.dtype.kind + other.dtype.kind else numpy.longdouble
-            a, b = one.astype(kind)[is_different], other.astype(kind)[is_different]
-            with numpy.errstate(invalid="ignore", over="ignore"):
-                far = numpy.abs(a - b) / numpy.maximum(1.0, numpy.maximum(numpy.abs(a), numpy.abs(b)))
-            far = float(numpy.where(numpy.isfinite(far), far, math.inf).max(initial=0.0))
-        places = numpy.argwhere(is_different)
-        if len(places):
-            place = tuple(map(int, places[0]))
-            self.note(f"{path}[{', '.join(map(str, place))}]", one[place].item(), other[place].item(), far)
-
-
-def _below(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)
+    is_different = one != other
+    far: Any = math.inf
+    if are_numbers:
+        is_different &= ~((one != one) & (other != other))  # NaN is NaN
+        kind = complex if "c" in kinds else numpy.longdouble
+        a, b = one.astype(kind)[is_different], other.astype(kind)[is_different]
+        with numpy.errstate(invalid="ignore", over="ignore"):
+            far = numpy.abs(a - b) / numpy.maximum(1.0, numpy.maximum(numpy.abs(a), numpy.abs(b)))
+        far = float(numpy.where(numpy.isfinite(far), far, math.inf).max(initial=0.0))
+    places = numpy.argwhere(is_different)
+    if len(places):
+        place = tuple(map(int, places[0]))
+        yield f"{path}[{', '.join(map(str, place))}]", one[place].item(), other[place].item(), far
 
 
 def _is_array(value: Any) -> bool:
@@ -191,7 +180,7 @@ def _is_same(one: Any, other: Any) -> bool:
         return False
 
 
-def _apart(one: Any, other: Any) -> float:
+def _distance(one: Any, other: Any) -> float:
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (one, other))
     if not numbers:
         return math.inf
@@ -217,26 +206,23 @@ def _values(
     """Yield the difference of pairs, such as the values of a column, if there is one."""
     largest, count, first = 0.0, 0, ""
     for index, (one, other) in enumerate(pairs):
-        distance = _Distance()
-        distance.measure(one, other)
-        if distance.first is None:
+        unequal = list(_unequal(one, other))
+        if not unequal:
             continue
         count += 1
-        largest = max(largest, distance.largest)
+        largest = max(largest, *(far for *_, far in unequal))
         if not first:
-            path, before, after = distance.first
-            where = f"{unit} {index}{f' {path}' if path else ''}: " if unit else f"{path}: " if path else ""
-            first = f"{where}{_format(before)} → {_format(after)}"
+            path, before, after, _ = unequal[0]
+            where = " ".join(filter(None, (f"{unit} {index}" if unit else "", path)))
+            first = f"{where}: " if where else ""
+            first += f"{_format(before)} → {_format(after)}"
     if not count:
         return
     many = f"{count} of {len(pairs)} {unit}s, first in " if unit else ""
-    yield Difference(part, name, f"{many}{first}{_by(largest)}", largest, largest <= tolerance)
-
-
-def _by(largest: float) -> str:
-    if largest == 0.0:
-        return " (equal as numbers)"
-    return f" (at most {largest:.2g} apart)" if math.isfinite(largest) else ""
+    apart = (
+        " (equal as numbers)" if not largest else f" (at most {largest:.2g} apart)" if math.isfinite(largest) else ""
+    )
+    yield Difference(part, name, f"{many}{first}{apart}", largest, largest <= tolerance)
 
 
 # --- records
@@ -254,7 +240,7 @@ def _records(one: Trial, other: Trial, tolerance: float) -> Iterator[Difference]
         both = list(zip(*rows, strict=False))
         columns = dict.fromkeys(column for pair in both for row in pair for column in row)
         for column in columns:
-            if column not in TIMES:
+            if column not in _TIMES:
                 pairs = [(a.get(column, _MISSING), b.get(column, _MISSING)) for a, b in both]
                 yield from _values("records", f"{scope}.{column}", pairs, tolerance, "row")
 
@@ -277,7 +263,7 @@ def _artifacts(one: Trial, other: Trial, tolerance: float) -> Iterator[Differenc
 def _artifact(name: str, contents: tuple[bytes, bytes], tolerance: float) -> Difference:
     """Compare different bytes by value, if the format has values."""
     try:
-        values = [_comparable(_load(name, content)) for content in contents]
+        values = [_comparable(load(name, content, trust=False)) for content in contents]
     except (MachinableError, ImportError):  # unknown format, one that runs code, damaged: only bytes can be compared
         values = []
     if values and not any(isinstance(value, (str, bytes)) for value in values):
@@ -285,10 +271,6 @@ def _artifact(name: str, contents: tuple[bytes, bytes], tolerance: float) -> Dif
         return found[0] if found else Difference("artifacts", name, "other bytes, equal values", 0.0, True)
     sizes = " → ".join(f"{len(content):,}" for content in contents)
     return Difference("artifacts", name, f"other bytes ({sizes})", math.inf, False)
-
-
-def _load(name: str, content: bytes) -> Any:
-    return load(name, content, trust=False)
 
 
 def _comparable(value: Any) -> Any:
@@ -320,7 +302,7 @@ def match(one: Iterable[Trial], other: Iterable[Trial]) -> Matched:
     first, second = list(one), list(other)
     partners: dict[int, Trial] = {}
     taken: set[int] = set()
-    for key in (_uid, _request, _repetition, _component):
+    for key in _KEYS:
         waiting: dict[Hashable, list[Trial]] = {}
         for trial in second:
             if id(trial) not in taken:
@@ -340,10 +322,6 @@ def match(one: Iterable[Trial], other: Iterable[Trial]) -> Matched:
     )
 
 
-def _uid(trial: Trial) -> Hashable:
-    return trial.uid
-
-
 def _numbers(trial: Trial) -> tuple[tuple[str, int], ...]:
     """Return the numbers of the repetitions."""
     flags = trial.planned("flags")
@@ -351,19 +329,15 @@ def _numbers(trial: Trial) -> tuple[tuple[str, int], ...]:
     return tuple((name, flags[name]) for name in names)
 
 
-def _request(trial: Trial) -> Hashable:
-    return trial.component, canonical(trial.version), _numbers(trial)
+_KEYS: tuple[Callable[[Trial], Hashable], ...] = (
+    lambda trial: trial.uid,
+    lambda trial: (trial.component, canonical(trial.version), _numbers(trial)),
+    lambda trial: (trial.component, _numbers(trial)),
+    lambda trial: trial.component,
+)
 
 
-def _repetition(trial: Trial) -> Hashable:
-    return trial.component, _numbers(trial)
-
-
-def _component(trial: Trial) -> Hashable:
-    return trial.component
-
-
-# --- surroundings
+# --- environment and code
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -378,37 +352,36 @@ class Change(msgspec.Struct, frozen=True):
         return msgspec.structs.asdict(self)
 
 
-_FACTS = (
-    ("python", ("python",)),
-    ("platform", ("platform",)),
-    ("machine", ("machine",)),
-    ("engine", ("engine", "type")),
-    ("host", ("host", "name")),
-    ("user", ("host", "user")),
-)
-_CODE = (
-    ("commit", ("code", "commit")),
-    ("branch", ("code", "branch")),
-    ("uncommitted changes", ("code", "dirty")),
-    ("backup", ("code", "backup")),
-)
+_ENVIRONMENT = {
+    "python": ("python",),
+    "platform": ("platform",),
+    "machine": ("machine",),
+    "engine": ("engine", "type"),
+    "host": ("host", "name"),
+    "user": ("host", "user"),
+}
+_CODE = {
+    "commit": ("code", "commit"),
+    "branch": ("code", "branch"),
+    "uncommitted changes": ("code", "dirty"),
+    "backup": ("code", "backup"),
+}
 
 
 def environment_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """Return what differs around the code of two executions, given their execution.json, except for packages."""
-    return _changes(_FACTS, before, after)
+    return _changes(*({name: _at(data, keys) for name, keys in _ENVIRONMENT.items()} for data in (before, after)))
 
 
 def code_facts_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """Return what differs in the facts about the code of two executions: commit, branch, digest of the backup."""
-    return _changes(_CODE, before, after)
+    return _changes(*({name: _at(data, keys) for name, keys in _CODE.items()} for data in (before, after)))
 
 
-def _changes(
-    facts: tuple[tuple[str, tuple[str, ...]], ...], before: Mapping[str, Any], after: Mapping[str, Any]
-) -> list[Change]:
-    found = [Change(name, _at(before, keys), _at(after, keys)) for name, keys in facts]
-    return [change for change in found if change.before != change.after]
+def package_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """Return the packages with another version, missing and new ones, given two execution.json."""
+    one, other = (data.get("packages") or {} for data in (before, after))
+    return sorted(_changes(one, other), key=lambda change: change.name)
 
 
 def _at(data: Mapping[str, Any], keys: tuple[str, ...]) -> Plain:
@@ -418,8 +391,73 @@ def _at(data: Mapping[str, Any], keys: tuple[str, ...]) -> Plain:
     return value
 
 
-def package_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """Return the packages with another version, missing and new ones, given two execution.json."""
-    one, other = (data.get("packages") or {} for data in (before, after))
-    names = sorted({*one, *other})
-    return [Change(name, one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)]
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    found = [Change(name, before.get(name), after.get(name)) for name in dict.fromkeys([*before, *after])]
+    return [change for change in found if change.before != change.after]
+
+
+class FileChange(msgspec.Struct, frozen=True):
+    """A file that differs.
+
+    Attributes:
+        name: The path in the project.
+        how: `changed`, `new` or `missing`.
+        lines: A unified diff without line breaks; None if the file is no text or too large.
+    """
+
+    name: str
+    how: str
+    lines: list[str] | None
+
+    def as_data(self) -> dict[str, Plain]:
+        """Return the change for programs."""
+        return msgspec.structs.asdict(self)
+
+
+def code_changes(before: bytes, after: bytes) -> list[FileChange]:
+    """Return the files that differ between two code backups, by name.
+
+    Raises:
+        Damaged: One of them cannot be read.
+    """
+    if before == after:
+        return []
+    one, other = _open(before), _open(after)
+    changes = []
+    for name in sorted({*one.NameToInfo, *other.NameToInfo}):
+        old, new = one.NameToInfo.get(name), other.NameToInfo.get(name)
+        if old and new and _identity(old) == _identity(new):
+            continue
+        texts = _text(one, old), _text(other, new)
+        lines = None
+        if texts[0] is not None and texts[1] is not None:
+            lines = list(unified_diff(texts[0].splitlines(), texts[1].splitlines(), name, name, lineterm=""))
+        changes.append(FileChange(name, "new" if old is None else "missing" if new is None else "changed", lines))
+    return changes
+
+
+def _open(archive: bytes) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(io.BytesIO(archive))
+    except zipfile.BadZipFile as error:
+        raise Damaged(f"a code backup cannot be read: {error}", todo="Restore code.zip from a copy.") from error
+
+
+def _identity(file: zipfile.ZipInfo) -> tuple[int, int, int]:
+    return file.CRC, file.file_size, file.external_attr
+
+
+def _text(archive: zipfile.ZipFile, file: zipfile.ZipInfo | None) -> str | None:
+    """Return the content of a text file, None for any other file; without a file it is empty."""
+    if file is None:
+        return ""
+    if file.file_size > MAX_SIZE:
+        return None
+    try:
+        text = archive.read(file).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        message = f"{file.filename} in a code backup cannot be read: {error}"
+        raise Damaged(message, given=file.filename) from error
+    return None if "\0" in text else text
