@@ -26,6 +26,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
+from itertools import accumulate
 from stat import S_ISDIR
 from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
@@ -38,15 +39,12 @@ from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
 
 __all__ = [
+    "Cache",
     "CachedExecution",
     "Columns",
-    "Fingerprint",
     "Look",
     "Shape",
-    "fingerprint",
-    "load",
     "pack",
-    "save",
 ]
 
 MIN_SIZE = 256 * 2**10  # bytes of a plan from which on a cache saves more than it costs
@@ -189,20 +187,6 @@ def _copy(value: Any) -> Any:
 # --- files
 
 
-class Fingerprint(NamedTuple):  # reading tables does without msgspec, whose import takes 8 ms
-    """Which content of which files was read.
-
-    Attributes:
-        directory: The directory of the execution.
-        files: The name, inode, size and times of each file.
-        changed: The time of the last change, in seconds since the epoch.
-    """
-
-    directory: str
-    files: list[list[Any]]
-    changed: float
-
-
 class CachedExecution(NamedTuple):
     """The content of plan and ledger.
 
@@ -261,7 +245,75 @@ class CachedExecution(NamedTuple):
         return [] if part is None else part.values()
 
 
-def fingerprint(files: Files, folder: str) -> Fingerprint | None:
+class Cache:
+    """The cached content of one execution, and what can be cached of it.
+
+    Attributes:
+        found: The cached content; None if there is none, or if the files have changed since.
+    """
+
+    def __init__(self, files: Files, folder: str) -> None:
+        self._files = files
+        self._folder = folder
+        self._before = _fingerprint(files, folder)  # None if there is nothing to cache
+        self.found = None if self._before is None else _load(self._before)
+        if self.found is not None:
+            self._before = None
+
+    def save(
+        self, plan: list[dict[str, Any]], events: Mapping[str, Mapping[str, Any]], last: str | None, now: float
+    ) -> None:
+        """Cache what was read, if it has not changed since, could not change unnoticed, and the cache can be written.
+
+        Args:
+            plan: The lines of the plan, as `json` reads them.
+            events: The last event of each trial.
+            last: The last event of the execution.
+            now: The time in seconds since the epoch.
+        """
+        before, self._before = self._before, None
+        if before is None or now - before.changed < (SETTLED if last == "ended" else QUIET):
+            return
+        path = _path(before.directory, create=True)
+        if path is None or _fingerprint(self._files, self._folder) != before:
+            return
+        lines: dict[bytes, int] = {}
+        encoded = {uid: encode(event) for uid, event in events.items()}
+        shape = pack([{"plan": row, "event": encoded.get(row["uid"])} for row in plan], lines)
+        planned = {row["uid"] for row in plan}
+        about = {
+            "directory": before.directory,
+            "files": before.files,
+            "count": len(plan),
+            "shape": shape,
+            "ends": list(accumulate(len(line) + 1 for line in lines)),
+            "others": [event for uid, event in encoded.items() if uid not in planned],
+            "last": last,
+            "has_marks": encoded != events,
+        }
+        rest = b"\n".join([json.dumps(about).encode(), *lines, b""])
+        data = _first(rest) + b"\n" + rest
+        if len(data) <= MAX_SIZE:
+            with suppress(OSError):  # no space or no permission: the next reader reads plan and ledger, too
+                _write(path, data)
+                _shrink(os.path.dirname(path), path)
+
+
+class _Fingerprint(NamedTuple):  # reading tables does without msgspec, whose import takes 8 ms
+    """Which content of which files was read.
+
+    Attributes:
+        directory: The directory of the execution.
+        files: The name, inode, size and times of each file.
+        changed: The time of the last change, in seconds since the epoch.
+    """
+
+    directory: str
+    files: list[list[Any]]
+    changed: float
+
+
+def _fingerprint(files: Files, folder: str) -> _Fingerprint | None:
     """Return the present fingerprint of an execution; None if it is not cached.
 
     Small executions and other storages than local directories are not cached, nor if the user switches it off.
@@ -269,41 +321,33 @@ def fingerprint(files: Files, folder: str) -> Fingerprint | None:
     place = files.local_path(folder)
     if type(files) is not DirectoryFiles or place is None or not uses_cache(os.environ):
         return None
-    plan, ledger = os.path.join(place, layout.PLAN), os.path.join(place, layout.LEDGER)
+    paths = [os.path.join(place, layout.PLAN), os.path.join(place, layout.LEDGER)]
     try:
-        if os.stat(plan).st_size < MIN_SIZE:
+        if os.stat(paths[0]).st_size < MIN_SIZE:
             return None
-        paths = [plan, ledger]
-        if os.path.exists(layout.part(ledger, 1)):
-            names = os.listdir(place)
-            paths += [os.path.join(place, name) for name in sorted(names) if _is_part(name)]
-        found = [_stat(path) for path in paths]
+        if os.path.exists(layout.part(paths[1], 1)):
+            parts = (name for name in os.listdir(place) if layout.part_number(name))
+            paths += sorted(os.path.join(place, name) for name in parts if layout.whole(name) == layout.LEDGER)
+        found = []
+        for path in paths:
+            # A network file system may return old facts about a path, but not about a file that was just opened.
+            with open(path, "rb", buffering=0) as file:
+                found.append(os.fstat(file.fileno()))
     except OSError:  # reading the files raises the error
         return None
-    changed = max(max(facts.st_mtime, facts.st_ctime) for facts in found)
-    return Fingerprint(
+    return _Fingerprint(
         place,
         [
             [os.path.basename(path), facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
             for path, facts in zip(paths, found, strict=True)
         ],
-        changed,
+        max(max(facts.st_mtime, facts.st_ctime) for facts in found),
     )
 
 
-def _is_part(name: str) -> bool:
-    return bool(layout.part_number(name)) and layout.whole(name) == layout.LEDGER
-
-
-def _stat(path: str) -> os.stat_result:
-    # A network file system may return old facts about a path, but not about a file that was just opened.
-    with open(path, "rb", buffering=0) as file:
-        return os.fstat(file.fileno())
-
-
-def load(current: Fingerprint) -> CachedExecution | None:
+def _load(current: _Fingerprint) -> CachedExecution | None:
     """Return what is cached of an execution; None if nothing with this fingerprint is."""
-    path = _path(current)
+    path = _path(current.directory)
     if path is None:
         return None
     try:
@@ -322,50 +366,6 @@ def load(current: Fingerprint) -> CachedExecution | None:
         os.utime(path)  # the least recently read file is removed first
     trials = Columns(facts["count"], facts["shape"], _Lines(columns, facts["ends"]).__getitem__)
     return CachedExecution(trials, facts["others"], facts["last"], facts["has_marks"])
-
-
-def save(
-    current: Fingerprint,
-    plan: Sequence[Mapping[str, Any]],
-    events: Mapping[str, Mapping[str, Any]],
-    last: str | None,
-) -> None:
-    """Cache an execution, if the cache can be written.
-
-    Args:
-        current: The fingerprint of the files that were read.
-        plan: The lines of the plan, as `json` reads them.
-        events: The last event of each trial.
-        last: The last event of the execution.
-    """
-    path = _path(current, create=True)
-    if path is None:
-        return
-    lines: dict[bytes, int] = {}
-    encoded = {uid: encode(event) for uid, event in events.items()}
-    shape = pack([{"plan": row, "event": encoded.get(row["uid"])} for row in plan], lines)
-    planned = {row["uid"] for row in plan}
-    ends, end = [], 0
-    for line in lines:
-        end += len(line) + 1
-        ends.append(end)
-    about = {
-        "directory": current.directory,
-        "files": current.files,
-        "count": len(plan),
-        "shape": shape,
-        "ends": ends,
-        "others": [event for uid, event in encoded.items() if uid not in planned],
-        "last": last,
-        "has_marks": encoded != events,
-    }
-    rest = b"\n".join([json.dumps(about).encode(), *lines, b""])
-    data = _first(rest) + b"\n" + rest
-    if len(data) > MAX_SIZE:
-        return
-    with suppress(OSError):  # no space or no permission: the next reader reads plan and ledger, too
-        _write(path, data)
-        _shrink(os.path.dirname(path), path)
 
 
 def _first(rest: bytes) -> bytes:
@@ -387,7 +387,7 @@ class _Lines(dict[int, list[Any]]):
         return line  # type: ignore[no-any-return]
 
 
-def _path(current: Fingerprint, *, create: bool = False) -> str | None:
+def _path(place: str, *, create: bool = False) -> str | None:
     """Return the file of an execution; None if there is no directory that only its user can write."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):  # as the standard demands
@@ -404,7 +404,7 @@ def _path(current: Fingerprint, *, create: bool = False) -> str | None:
         return None
     if not S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
         return None  # others could decide what is read
-    return os.path.join(directory, sha256(os.fsencode(current.directory)).hexdigest()[:32] + _ENDING)
+    return os.path.join(directory, sha256(os.fsencode(place)).hexdigest()[:32] + _ENDING)
 
 
 def _write(path: str, data: bytes) -> None:

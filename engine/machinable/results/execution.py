@@ -61,7 +61,7 @@ class Execution(ExecutionInfo):
         if self._given_plan is None:
             from machinable.plan.spec import spec_from_data  # tables do without the plan
 
-            self._given_plan = tuple(spec_from_data(decode(row)) for row in self._reader.plan)
+            self._given_plan = tuple(spec_from_data(decode(row)) for row in self._reader.plan.all)
         return self._given_plan
 
     @property

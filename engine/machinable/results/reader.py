@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from machinable.errors import Damaged, NotStored, StorageError
 from machinable.ids import is_folder_name
 from machinable.results.lookup import CALL, MISSING, has_call, is_mutable, look, look_in, value_or
-from machinable.serialization import as_plain, encode, loads, without_collections
+from machinable.serialization import as_plain, loads, without_collections
 from machinable.storage import layout
 from machinable.storage.files import Files
-from machinable.storage.streams import read_rows
+from machinable.storage.streams import read_rows, rows_in
 
 if TYPE_CHECKING:
     from machinable.results import cache
@@ -24,7 +23,7 @@ _PLANNED = {"index", "uid", "seed", "component", "module", "config", "flags"}
 _EVENTS = frozenset({"started", "finished", "failed", "interrupted", "reused", "blocked", "skipped"})
 
 
-class Rows(Sequence[dict[str, Any]]):
+class Rows:
     """The lines of a plan as `json` reads them; cached ones are built on first use.
 
     Attributes:
@@ -37,13 +36,14 @@ class Rows(Sequence[dict[str, Any]]):
 
     @property
     def uids(self) -> list[str]:
-        """Return the uids of all trials."""
+        """The uids of all trials."""
         if self._rows is None and self.cached is not None:
             return self.cached.trials.find(("plan", "uid"), lambda uid, _: uid)
-        return [row["uid"] for row in self._all]
+        return [row["uid"] for row in self.all]
 
     @property
-    def _all(self) -> list[dict[str, Any]]:
+    def all(self) -> list[dict[str, Any]]:
+        """All lines."""
         if self._rows is None:
             assert self.cached is not None
             with without_collections():
@@ -51,19 +51,7 @@ class Rows(Sequence[dict[str, Any]]):
         return self._rows
 
     def __len__(self) -> int:
-        return self.cached.trials.count if self.cached is not None else len(self._all)
-
-    @overload
-    def __getitem__(self, at: int) -> dict[str, Any]: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> list[dict[str, Any]]: ...
-
-    def __getitem__(self, at: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        return self._all[at]
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self._all)
+        return self.cached.trials.count if self.cached is not None else len(self.all)
 
 
 class Reader:
@@ -81,14 +69,13 @@ class Reader:
         self.name = name
         self.trust = trust
         self.clock = clock
+        self._is_given = False  # what the ledger says
         self.refresh()
 
     def refresh(self) -> None:
         """Forget what was read, so that it is read again."""
         self._data: dict[str, Any] | None = None
-        self._fingerprint: cache.Fingerprint | None = None
-        self._cached: cache.CachedExecution | None = None
-        self._has_tried_cache = False
+        self._cache: cache.Cache | None = None
         self._columns: dict[tuple[str, ...], list[Any]] = {}
         self._plan: Rows | None = None
         self._events: dict[str, dict[str, Any]] | None = None
@@ -115,51 +102,41 @@ class Reader:
                     given=self.name,
                     todo=f"The folder of an execution has a file {layout.EXECUTION}.",
                 )
-            self._check(data)
+            number = data.get("format")
+            if type(number) is not int or number < 1:
+                raise self.damaged(layout.EXECUTION, "does not say its format", number)
+            if number > layout.FORMAT:
+                raise StorageError(
+                    f"{self._place(layout.EXECUTION)} has format {number}; this version of machinable reads format "
+                    f"{layout.FORMAT}",
+                    given=number,
+                    todo="Read it with a newer version: pip install --upgrade machinable-engine",
+                )
+            wrong = [key for key, kind in _FACTS if type(data.get(key)) is not kind]
+            if wrong:
+                raise self.damaged(layout.EXECUTION, f"lacks {', '.join(wrong)}", wrong)
             self._data = data
         return self._data
 
-    def _check(self, data: dict[str, Any]) -> None:
-        place, number = self._place(layout.EXECUTION), data.get("format")
-        if type(number) is not int or number < 1:
-            raise Damaged(f"{place} does not say its format", given=number, todo="Restore the file from a copy.")
-        if number > layout.FORMAT:
-            raise StorageError(
-                f"{place} has format {number}; this version of machinable reads format {layout.FORMAT}",
-                given=number,
-                todo="Read it with a newer version: pip install --upgrade machinable-engine",
-            )
-        wrong = [key for key, kind in _FACTS if type(data.get(key)) is not kind]
-        if wrong:
-            raise Damaged(f"{place} lacks {', '.join(wrong)}", given=wrong, todo="Restore the file from a copy.")
+    def damaged(self, path: str, fault: str, given: object = None) -> Damaged:
+        """Return the error of a file that machinable did not write like this."""
+        return Damaged(f"{self._place(path)} {fault}", given=given, todo="Restore the file from a copy.")
 
     def _from_cache(self) -> cache.CachedExecution | None:
-        if not self._has_tried_cache:
-            from machinable.results import cache  # 2 ms, and a trial that has just ended is read without it
+        if self._cache is None and not self._is_given:
+            from machinable.results.cache import Cache  # 2 ms, and a trial that has just ended is read without it
 
-            self._has_tried_cache = True
-            self._fingerprint = cache.fingerprint(self.files, self.name)
-            self._cached = None if self._fingerprint is None else cache.load(self._fingerprint)
-            if self._cached is not None:
-                self._fingerprint = None  # there is nothing to cache
-        return self._cached
+            self._cache = Cache(self.files, self.name)
+        return None if self._cache is None else self._cache.found
 
-    def _cache(self) -> None:
-        """Cache what was read, if it has not changed since, and could not change unnoticed."""
-        before, plan, events = self._fingerprint, self._plan, self._events
-        if before is None or plan is None or events is None:
-            return
-        from machinable.results import cache
-
-        self._fingerprint = None
-        wait = cache.SETTLED if self._last_event == "ended" else cache.QUIET
-        if self.clock() - before.changed >= wait and cache.fingerprint(self.files, self.name) == before:
+    def _save_to_cache(self) -> None:
+        if self._cache is not None and self._plan is not None and self._events is not None:
             with without_collections():
-                cache.save(before, plan, events, self._last_event)
+                self._cache.save(self._plan.all, self._events, self._last_event, self.clock())
 
     @property
     def plan(self) -> Rows:
-        """The lines of plan.jsonl as `json` reads them; `decode` their values.
+        """The lines of plan.jsonl.
 
         Raises:
             Damaged: A line is no trial.
@@ -167,34 +144,21 @@ class Reader:
         if self._plan is None and (found := self._from_cache()) is not None:
             self._plan = Rows(found)
         elif self._plan is None:
+            place = self._place(layout.PLAN)
             with without_collections():
-                rows = self._plan_rows()
+                # To decode all lines takes as long as to read them, and few of their values are used.
+                rows = rows_in(self.content(layout.PLAN) or b"", place, decoded=False)
             for number, row in enumerate(rows, start=1):
                 if not row.keys() >= _PLANNED:
                     missing = ", ".join(sorted(_PLANNED - row.keys()))
                     raise Damaged(
-                        f"line {number} of {self._place(layout.PLAN)} is no trial: it lacks {missing}",
+                        f"line {number} of {place} is no trial: it lacks {missing}",
                         given=missing,
                         todo="Restore the file from a copy.",
                     )
             self._plan = Rows(rows)
-            self._cache()
+            self._save_to_cache()
         return self._plan
-
-    def _plan_rows(self) -> list[dict[str, Any]]:
-        # To decode all lines takes as long as to read them, and few of their values are used.
-        path = layout.join(self.name, layout.PLAN)
-        try:
-            data = self.files.read(path)  # written whole, on object stores too
-        except FileNotFoundError:
-            data = b""
-        try:
-            rows = json.loads(b"[" + data.removesuffix(b"\n").replace(b"\n", b",") + b"]")
-        except ValueError:
-            rows = None
-        if rows is not None and len(rows) == data.count(b"\n") and all(type(row) is dict for row in rows):
-            return rows  # type: ignore[no-any-return]
-        return [encode(row) for row in read_rows(self.files, path)]  # the last line is torn, or something is wrong
 
     @property
     def events(self) -> dict[str, dict[str, Any]]:
@@ -212,7 +176,7 @@ class Reader:
                     rows = read_rows(self.files, layout.join(self.name, layout.LEDGER))
                     self._events = {row["uid"]: row for row in rows if row.get("event") in _EVENTS and "uid" in row}
                     self._last_event = rows[-1].get("event") if rows else None
-            self._cache()
+            self._save_to_cache()
         return self._events
 
     @property
@@ -225,7 +189,7 @@ class Reader:
 
     def assume(self, uid: str, event: dict[str, Any]) -> None:
         """Use this as the last line of the ledger about a trial, and do not read the ledger."""
-        self._has_tried_cache, self._events = True, {uid: event}
+        self._is_given, self._events = True, {uid: event}
 
     def locate(self, uid: str) -> tuple[Reader, str]:
         """Return the reader and the uid of a trial's files: its own, or those of the trial it was reused from."""
@@ -263,7 +227,7 @@ class Reader:
         status = self._mapping(path)
         if status is not None:
             if type(status.get("state")) is not str:
-                raise Damaged(f"{self._place(path)} does not say a state", todo="Restore the file from a copy.")
+                raise self.damaged(path, "does not say a state")
             if status["state"] != "running":
                 self._ended[uid] = status
         return status
@@ -283,25 +247,21 @@ class Reader:
             if found is None:
                 return None
             if type(found.get("config")) is not dict:
-                raise Damaged(f"{self._place(path)} has no configuration", todo="Restore the file from a copy.")
+                raise self.damaged(path, "has no configuration")
             self._described[uid] = found
         return self._described.get(uid)
 
     def _mapping(self, path: str) -> dict[str, Any] | None:
-        try:
-            data = self.files.read(layout.join(self.name, path))
-        except (FileNotFoundError, NotADirectoryError):
+        data = self.content(path)
+        if data is None:
             return None
         try:
             found = loads(data)
             if type(found) is not dict:
                 raise ValueError(f"it holds {type(found).__name__}, not a mapping")
         except ValueError as error:
-            raise Damaged(
-                f"{self._place(path)} cannot be read: {error}",
-                given=data[:200].decode("utf-8", "replace"),
-                todo="Restore the file from a copy.",
-            ) from error
+            given = data[:200].decode("utf-8", "replace")
+            raise self.damaged(path, f"cannot be read: {error}", given) from error
         return found
 
     def content(self, path: str) -> bytes | None:

@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import Damaged, NotStored
+from machinable.errors import NotStored
 from machinable.results.lookup import UNKNOWN
 from machinable.results.pointers import changed_input, find_pointer
 from machinable.results.reader import ExecutionInfo, Reader, Rows
@@ -50,7 +50,7 @@ class Trial:
 
     @property
     def _row(self) -> dict[str, Any]:
-        return self._rows[self._at]
+        return self._rows.all[self._at]
 
     # what was planned
 
@@ -136,10 +136,8 @@ class Trial:
         try:
             return datetime.fromisoformat(status[key]).timestamp()
         except (KeyError, TypeError, ValueError) as error:
-            place = layout.join(self._reader.files.url, self._reader.name, layout.status(self.uid))
-            raise Damaged(
-                f"{place} has no {key} that is a time", given=status.get(key), todo="Restore the file from a copy."
-            ) from error
+            fault = f"has no {key} that is a time"
+            raise self._reader.damaged(layout.status(self.uid), fault, status.get(key)) from error
 
     def _fact(self, key: str) -> Any:
         status = self._reader.status(self.uid)

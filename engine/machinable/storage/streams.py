@@ -76,13 +76,13 @@ def read_rows(files: Files, path: str) -> list[dict[str, Any]]:
     return rows
 
 
-def rows_in(data: bytes, place: str) -> list[dict[str, Any]]:
-    """Return the rows in the content of a file, see `read_rows`."""
+def rows_in(data: bytes, place: str, *, decoded: bool = True) -> list[dict[str, Any]]:
+    """Return the rows in the content of a file, see `read_rows`; if not `decoded`, as `json` reads them."""
     try:
         rows = _rows_at_once(data)
     except ValueError:
         rows = _row_by_row(data, place)
-    return [decode(row) for row in rows] if b'{"__' in data else rows
+    return [decode(row) for row in rows] if decoded and b'{"__' in data else rows
 
 
 def _rows_at_once(data: bytes) -> list[Any]:
