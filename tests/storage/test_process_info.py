@@ -40,9 +40,11 @@ def test_psutil_finds_start_times_where_there_is_no_proc() -> None:
         assert process_info._start_by_psutil(process.pid) is None
 
 
-def test_start_times_may_differ_by_as_much_as_a_clock_is_corrected() -> None:
-    assert not process_info._differ("1000.5", "1030.25")
-    assert process_info._differ("1000.5", "1100.25")
+def test_start_times_may_differ_by_as_much_as_a_clock_is_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
+    me = this_process()
+    monkeypatch.setattr(process_info, "_start", lambda pid: "1000.5")
+    assert not is_gone(me | {"born": "1030.25"})
+    assert is_gone(me | {"born": "1100.25"})
 
 
 def test_the_cores_and_memory_of_this_host_are_counted() -> None:

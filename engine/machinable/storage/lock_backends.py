@@ -1,6 +1,6 @@
 """Backends of leases, each with one winner among all that want a lease.
 
-Leases are files beside the results, objects of an object store, entries of this process, or keys on a Redis server.
+Leases are files beside the results, objects of an object store, or keys on a Redis server.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
 
@@ -150,41 +149,6 @@ def _decoded(data: bytes) -> Facts:
     except ValueError:  # its writer was killed, or another program wrote it
         return {}
     return facts if type(facts) is dict else {}
-
-
-class MemoryLeases(Leases):
-    """Leases shared by the threads of this process."""
-
-    _all: ClassVar[WeakKeyDictionary[Files, dict[str, tuple[Facts, float]]]] = WeakKeyDictionary()
-    _lock = threading.Lock()
-
-    def __init__(self, files: Files) -> None:
-        with self._lock:
-            self._leases = self._all.setdefault(files, {})
-
-    def find(self, path: str) -> HeldLease | None:
-        with self._lock:
-            found = self._leases.get(path)
-        return None if found is None else HeldLease(found[0], found, time.monotonic() - found[1])
-
-    def _create(self, path: str, facts: Facts) -> bool:
-        return self._change(path, None, facts)
-
-    def _replace(self, path: str, facts: Facts, mark: object) -> bool:
-        return self._change(path, mark, facts)
-
-    def _remove(self, path: str, mark: object) -> None:
-        self._change(path, mark, None)
-
-    def _change(self, path: str, mark: object, facts: Facts | None) -> bool:
-        with self._lock:
-            if self._leases.get(path) is not mark:
-                return False
-            if facts is None:
-                del self._leases[path]
-            else:
-                self._leases[path] = facts, time.monotonic()
-            return True
 
 
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
@@ -356,7 +320,8 @@ class FileLeases(Leases):
         return HeldLease(_decoded(data), data, None)
 
     def _create(self, path: str, facts: Facts) -> bool:
-        _advise(self._files)
+        if self._files.reach != "process":
+            _advise(self._files)
         return not self._files.exists(path) and self._replace(path, facts, None)
 
     def _replace(self, path: str, facts: Facts, mark: object) -> bool:
@@ -366,6 +331,24 @@ class FileLeases(Leases):
     def _remove(self, path: str, mark: object) -> None:
         with suppress(FileNotFoundError):
             self._files.remove(path)
+
+
+class MemoryLeases(FileLeases):
+    """Leases as files in memory, which threads of this process share."""
+
+    _lock = threading.Lock()
+
+    def take(self, path: str, facts: Facts, is_over: Callable[[HeldLease], bool]) -> bool:
+        with self._lock:
+            return super().take(path, facts, is_over)
+
+    def renew(self, path: str, facts: Facts) -> bool:
+        with self._lock:
+            return super().renew(path, facts)
+
+    def remove(self, path: str, facts: Facts, is_fresh: bool) -> None:
+        with self._lock:
+            super().remove(path, facts, is_fresh)
 
 
 _advised: set[str] = set()

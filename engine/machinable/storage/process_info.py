@@ -1,9 +1,10 @@
-"""This process and its host: how other processes recognise them, and what there is to compute with."""
+"""This process and its host: how other processes recognize them, and what there is to compute with."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 
 from machinable.serialization import Plain
@@ -22,16 +23,22 @@ def this_process() -> dict[str, Plain]:
         when the process started, which tells it from a later one with the same id. The last two are "" where the
         system does not say.
     """
-    pid = os.getpid()
-    return {"host": _host(), "boot": _boot(), "pid": pid, "born": _own_start(pid)}
+    return dict(_described(os.getpid()))
+
+
+@lru_cache(maxsize=1)
+def _described(pid: int) -> dict[str, Plain]:
+    boot = ""
+    # Containers may share the name of their host, and each numbers its processes separately.
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        boot = f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+    return {"host": os.uname().nodename, "boot": boot, "pid": pid, "born": _start(pid) or ""}
 
 
 def is_gone(process: Mapping[str, Plain]) -> bool:
     """Return whether a process, as described by `this_process`, has ended; False if it runs or that is not known."""
-    pid = process.get("pid")
-    if type(pid) is not int or pid <= 0:
-        return False
-    if (process.get("host"), process.get("boot")) != (_host(), _boot()):
+    pid, here = process.get("pid"), _described(os.getpid())
+    if type(pid) is not int or pid <= 0 or any(process.get(key) != here[key] for key in ("host", "boot")):
         return False
     try:
         os.kill(pid, 0)
@@ -40,45 +47,16 @@ def is_gone(process: Mapping[str, Plain]) -> bool:
     except PermissionError:  # it belongs to another user
         pass
     start = _start(pid)
-    return start is None or _differ(start, process.get("born"))
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # macOS has no affinity
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def memory() -> int:
-    """Return the bytes of memory of this host."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-@lru_cache(maxsize=1)
-def _host() -> str:
-    return os.uname().nodename
-
-
-@lru_cache(maxsize=1)
-def _boot() -> str:
-    # Containers may share the name of their host, and each numbers its processes on its own.
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-@lru_cache(maxsize=1)
-def _own_start(pid: int) -> str:
-    return _start(pid) or ""
+        return start is None or abs(float(start) - float(str(process.get("born")))) > TOLERANCE
+    except ValueError:  # one of the two is unknown
+        return False
 
 
 def _start(pid: int) -> str | None:
     """Return when a process started; "" if the system does not say, None if the process has ended."""
     try:
-        # By hand, as each execution asks for it and psutil takes 20 ms to import.
+        # Without psutil, as each execution asks for it and psutil takes 20 ms to import.
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             facts = file.read().rpartition(")")[2].split()  # the name, in parentheses, can contain anything
         return None if facts[0] in "ZX" else facts[19]  # a zombie has ended, its parent has not asked yet
@@ -98,9 +76,13 @@ def _start_by_psutil(pid: int) -> str | None:
         return ""
 
 
-def _differ(start: str, recorded: Plain) -> bool:
-    """Return whether two start times are those of different processes."""
-    try:
-        return abs(float(start) - float(str(recorded))) > TOLERANCE
-    except ValueError:  # one is unknown
-        return False
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # macOS has no affinity
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory() -> int:
+    """Return the bytes of memory of this host."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
