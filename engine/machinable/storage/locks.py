@@ -45,15 +45,13 @@ class Locks:
     """Takes leases and holds them until they are released: one thread writes their heartbeats.
 
     Threads may share it. In a forked process it starts again, without the leases of its parent.
+
+    Args:
+        leases: The backend.
+        seconds: Seconds without a heartbeat after which a lease is over.
     """
 
     def __init__(self, leases: Leases, seconds: float = LEASE) -> None:
-        """Use a backend.
-
-        Args:
-            leases: The backend.
-            seconds: Seconds without a heartbeat after which a lease is over.
-        """
         self._leases = leases
         self._seconds = seconds
         self._interval = seconds / 3  # between two heartbeats
@@ -63,9 +61,9 @@ class Locks:
 
     def _begin(self) -> None:
         self._held: set[Lease] = set()
-        self._changed = threading.Condition()
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._is_closed = False
 
     def take(self, path: str, holder: Mapping[str, Plain] = MappingProxyType({})) -> Lease | None:
         """Take the lease of a path.
@@ -81,7 +79,7 @@ class Locks:
             StorageUnavailable, OSError: The storage or the lock server does not answer.
             ValueError: These locks are closed.
         """
-        if self._is_closed:
+        if self._closed.is_set():
             raise ValueError(f"{path}: these locks are closed")
         facts = {
             **as_plain(holder),
@@ -95,12 +93,11 @@ class Locks:
             return None
         self._seen.pop(path, None)
         lease = Lease(self, path, facts, asked)
-        with self._changed:
+        with self._lock:
             self._held.add(lease)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._renew_all, name="machinable-leases", daemon=True)
                 self._thread.start()
-            self._changed.notify()
         return lease
 
     def wait(
@@ -149,11 +146,10 @@ class Locks:
 
     def close(self) -> None:
         """Release all leases and close connections. Closing twice is fine."""
-        for lease in list(self._held):
+        for lease in self._held.copy():
             lease.release()
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify()
+        with self._lock:
+            self._closed.set()
             thread = self._thread
         if thread is not None:
             thread.join()
@@ -170,26 +166,9 @@ class Locks:
 
     def _renew_all(self) -> None:
         """Write heartbeats until these locks are closed."""
-        due = time.monotonic() + self._interval
-        while True:
-            with self._changed:
-                if self._is_closed:
-                    return
-                if not self._held:
-                    self._changed.wait()
-                    due = time.monotonic() + self._interval
-                    continue
-                if (left := due - time.monotonic()) > 0:
-                    self._changed.wait(left)
-                    continue
-                held = list(self._held)
-            due = time.monotonic() + self._interval
-            for lease in held:
+        while not self._closed.wait(self._interval):
+            for lease in self._held.copy():
                 lease._renew()
-
-    def _forget(self, lease: Lease) -> None:
-        with self._changed:
-            self._held.discard(lease)
 
 
 _INTERNAL = frozenset({"token", "lease", "boot", "born", "renewals"})
@@ -220,9 +199,6 @@ class Lease:
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
-    def __repr__(self) -> str:
-        return f"<Lease {self.path}: {'held' if self.is_held else 'not held'}>"
-
     @property
     def is_held(self) -> bool:
         """Whether it is held: not released, taken over, overdue for a heartbeat, or in a forked process."""
@@ -236,7 +212,7 @@ class Lease:
         """
         if os.getpid() != self._pid:  # it belongs to the parent
             return
-        self._locks._forget(self)
+        self._locks._held.discard(self)
         with self._lock:
             if self._is_over:
                 return
@@ -264,8 +240,7 @@ class Lease:
                 self._last = asked
             else:
                 self._is_over = True
-        if not is_ours:
-            self._locks._forget(self)
+                self._locks._held.discard(self)
 
     def __enter__(self) -> Lease:
         return self
