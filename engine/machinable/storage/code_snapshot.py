@@ -10,6 +10,7 @@ import re
 import stat
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import IO, Any, NoReturn
 
 from machinable.errors import StorageError
@@ -97,31 +98,35 @@ def pack_into(
     findings: list[str] = []
     with ZipFile(file, "w", ZIP_DEFLATED) as archive:
         for name in names:
-            found = _read(os.path.join(root, name))
-            if found is not None:
-                mode, content = found
-                shown = os.fsencode(name).decode("utf-8", "backslashreplace").replace(os.sep, "/")
-                if look_for_secrets and stat.S_ISREG(mode):
-                    findings += scan(shown, content)
-                # Names in a zip are Unicode, and its times begin in 1980.
-                info = ZipInfo(shown, (1980, 1, 1, 0, 0, 0))
-                info.create_system = 3
-                info.external_attr = mode << 16
-                info.compress_type = ZIP_DEFLATED
-                archive.writestr(info, content)
+            if (found := _read(os.path.join(root, name))) is None:
+                continue
+            mode, content = found
+            shown = os.fsencode(name).decode("utf-8", "backslashreplace")  # names in a zip are Unicode
+            if look_for_secrets and stat.S_ISREG(mode):
+                findings += scan(shown, content)
+            info = ZipInfo(shown)  # of 1980, the first year of its times
+            info.create_system = 3
+            info.external_attr = mode << 16
+            info.compress_type = ZIP_DEFLATED
+            archive.writestr(info, content)
     if findings:
-        _warn(findings)
+        more = f" and {len(findings) - MAX_LISTED} more" if len(findings) > MAX_LISTED else ""
+        warnings.warn(
+            f"the code backup contains possible secrets: {', '.join(findings[:MAX_LISTED])}{more}. "
+            "Exclude files in .gitignore or by `execution: {code_backup: {ignore: [FILE]}}`, mark a false alarm by "
+            "`not a secret` in its line, or disable the scan by {scan: false}.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _check_sizes(root: str, names: Sequence[str], limit: int) -> None:
     sizes = {}
     for name in names:
-        try:
+        with suppress(OSError):  # reading it raises the error
             found = os.lstat(os.path.join(root, name))
-        except OSError:
-            continue  # reading it raises the error
-        if stat.S_ISREG(found.st_mode):
-            sizes[name] = found.st_size
+            if stat.S_ISREG(found.st_mode):
+                sizes[name] = found.st_size
     total = sum(sizes.values())
     if total > limit:
         largest = sorted(sizes, key=lambda name: (-sizes[name], name))[:10]
@@ -133,17 +138,6 @@ def _check_sizes(root: str, names: Sequence[str], limit: int) -> None:
             todo="Exclude data in .gitignore or by `execution: {code_backup: {ignore: [data/]}}`, raise the limit by "
             "{limit: 1GiB}, or disable the backup by {code_backup: false}.",
         )
-
-
-def _warn(findings: Sequence[str]) -> None:
-    more = f" and {len(findings) - MAX_LISTED} more" if len(findings) > MAX_LISTED else ""
-    warnings.warn(
-        f"the code backup contains possible secrets: {', '.join(findings[:MAX_LISTED])}{more}. "
-        "Exclude files in .gitignore or by `execution: {code_backup: {ignore: [FILE]}}`, mark a false alarm by "
-        "`not a secret` in its line, or disable the scan by {scan: false}.",
-        UserWarning,
-        stacklevel=4,
-    )
 
 
 def _read(path: str) -> tuple[int, bytes] | None:
@@ -163,7 +157,6 @@ def _read(path: str) -> tuple[int, bytes] | None:
 
 
 # --- which files
-
 
 _VERSION_CONTROL = frozenset({".git", ".hg", ".svn", ".bzr", "_darcs", "CVS", ".jj"})
 _CACHES = frozenset(
@@ -240,7 +233,9 @@ def _walk(root: str, storages: Sequence[str], others: Sequence[_IgnoreRules] = (
         here = "" if here == os.curdir else here
         rules[here] = rules[os.path.dirname(here)] if here else list(others)
         if ".gitignore" in files:
-            rules[here] = [*rules[here], _read_rules(folder, here)]
+            path = os.path.join(folder, ".gitignore")
+            with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+                rules[here] = [*rules[here], _IgnoreRules(here, file.read().split("\n"))]
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         folders[:] = [
             name
@@ -287,32 +282,19 @@ class _IgnoreRules:
         from pathspec import GitIgnoreSpec, PathSpec  # 25 ms, and in a repository git itself reads the files
 
         self.folder = folder
-        self._files = GitIgnoreSpec.from_lines(filter(None, map(_checked_line, lines)))
+        patterns: list[Any] = []
+        for line in lines:
+            with suppress(ValueError, re.error):  # git ignores it, too
+                patterns += GitIgnoreSpec.from_lines([line]).patterns
+        self._files = GitIgnoreSpec(patterns)
         # GitIgnoreSpec is made for files: it prefers rules for them. For a folder, the last rule that matches wins.
-        self._folders = PathSpec(self._files.patterns)
+        self._folders = PathSpec(patterns)
 
     def include(self, path: str, is_folder: bool) -> bool | None:
         """Return whether the rules exclude (True) or include (False) a path; None if they do not say."""
         path = os.path.relpath(path, self.folder or os.curdir)
         found = self._folders.check_file(path + "/") if is_folder else self._files.check_file(path)
         return found.include
-
-
-def _checked_line(line: str) -> str | None:
-    """Return a line as pathspec understands it; None if git ignores it."""
-    from pathspec import GitIgnoreSpec
-
-    line = line.removesuffix("\r")
-    try:
-        GitIgnoreSpec.from_lines([line])
-    except (ValueError, re.error):
-        return None
-    return line
-
-
-def _read_rules(folder: str, here: str) -> _IgnoreRules:
-    with open(os.path.join(folder, ".gitignore"), encoding="utf-8-sig", errors="surrogateescape") as file:
-        return _IgnoreRules(here, file.read().split("\n"))
 
 
 def _is_left_out(name: str, rules: Sequence[_IgnoreRules]) -> bool:
