@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from machinable.errors import ArtifactExists, Refused, StorageUnavailable
 from machinable.plan.table import flatten
-from machinable.replay.rerun import PACKAGE, request_about, submit, with_required
-from machinable.replay.restore_code import CodeVersion, code_versions, refuse_unreachable, restore
+from machinable.replay.rerun import PACKAGE, submit, with_required
+from machinable.replay.restore_code import code_versions, refuse_unreachable, restore
 from machinable.replay.source_files import SourceFiles, find_source_files
 from machinable.results.execution import Execution
 from machinable.results.storage import Storage
@@ -106,17 +106,18 @@ def export(
     chosen = with_required(wanted, lambda uid: [one["uid"] for one in execution[uid].planned("requires").values()])
     trials = [trial for trial in execution if trial.uid in chosen]
     refuse_unreachable(execution)
-    code, *others = [CodeVersion(None, trials)] if project is not None else code_versions(execution, trials)
+    codes = code_versions(execution, trials) if project is None else {None: trials}
+    (file, _), *others = codes.items()
     if others:
         raise Refused(
             f"{execution} was resumed with other code, so that its trials cannot share one folder",
             given=str(execution),
-            todo="Export those that began with it: " + " ".join(f"--trial {trial.uid}" for trial in others[0].trials),
+            todo="Export those that began with it: " + " ".join(f"--trial {trial.uid}" for trial in others[0][1]),
         )
     with TemporaryDirectory(prefix="machinable-export-") as directory:
-        source, notes = restore(execution, code, project, os.path.join(directory, "code"))
+        source, notes = restore(execution, file, project, os.path.join(directory, "code"))
         names = [trial.uid for trial in trials]
-        described: Mapping[str, Any] = submit(request_about(execution, "describe", names, source), directory)
+        described: Mapping[str, Any] = submit(execution, "describe", names, source, directory)
         facts = [_facts(trial, described[trial.uid]) for trial in trials]
         found = find_source_files(source, _modules(facts))
         if found.missing:
@@ -161,15 +162,11 @@ def _own_requirements(trials: Iterable[Trial], source: str, files: Iterable[str]
     from importlib.metadata import version
 
     names = ["msgspec", "threadpoolctl"]
-    if any(name.lower().removesuffix(".gz").endswith((".yaml", ".yml")) for trial in trials for name in _files(trial)):
+    if any(name.lower().removesuffix(".gz").endswith((".yaml", ".yml")) for trial in trials for name in trial.files):
         names.append("pyyaml")
     if any(_SCHEMA.search(Path(source, file).read_bytes()) for file in files if file.endswith(".py")):
         names.append("pydantic")
     return [f"{name}=={version(name)}" for name in names]
-
-
-def _files(trial: Trial) -> list[str]:
-    return trial.files if trial.status in ("finished", "reused", "failed") else []
 
 
 def _requirements(found: SourceFiles, packages: Mapping[str, str]) -> list[str]:
@@ -242,13 +239,9 @@ def _write(
             with open(os.path.join(temporary, name), "w", encoding="utf-8") as stream:
                 stream.write(text)
         os.rename(temporary, target)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise StorageUnavailable(
-            f"{target} cannot be written: {error.strerror or error}",
-            given=target,
-            todo="Name another folder: --to DIR.",
-        ) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            reason = f"{target} cannot be written: {error.strerror or error}"
+            raise StorageUnavailable(reason, given=target, todo="Name another folder: --to DIR.") from error
         raise

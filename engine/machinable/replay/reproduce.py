@@ -17,8 +17,8 @@ import msgspec
 from machinable.engines.registry import KNOWN
 from machinable.errors import InvalidValue, Refused
 from machinable.execution.environment import host, packages
-from machinable.replay.rerun import request_about, submit
-from machinable.replay.restore_code import CodeVersion, code_versions, refuse_unreachable, restore
+from machinable.replay.rerun import submit
+from machinable.replay.restore_code import code_versions, refuse_unreachable, restore
 from machinable.results.diff import (
     Change,
     Difference,
@@ -141,31 +141,31 @@ def reproduce(
     execution = storage[identifier]
     trials = _ended(execution, uids)
     refuse_unreachable(execution)
-    codes = [CodeVersion(None, trials)] if project is not None else code_versions(execution, trials)
-    notes = list(_notes(execution, trials, codes))
+    codes = code_versions(execution, trials) if project is None else {None: trials}
+    notes = list(_notes(execution, trials, len(codes)))
     with _directory(keep) as directory, ExitStack() as opened:
         sources = []
-        for number, code in enumerate(codes, start=1):
-            source, missing = restore(execution, code, project, os.path.join(directory, _numbered("code", number)))
+        for number, file in enumerate(codes, start=1):
+            source, missing = restore(execution, file, project, os.path.join(directory, _numbered("code", number)))
             sources.append(source)
             notes += missing
         if notify is not None:
             for line in [*notes, *_known_changes(execution.data)]:
                 notify(line)
         repeated = []
-        for number, (code, source) in enumerate(zip(codes, sources, strict=True), start=1):
+        for number, (members, source) in enumerate(zip(codes.values(), sources, strict=True), start=1):
             url = os.path.join(directory, _numbered("storage", number))
-            request = request_about(
+            folder: str = submit(
                 execution,
                 "run",
-                None if len(code.trials) == len(execution) else [trial.uid for trial in code.trials],
+                None if len(members) == len(execution) else [trial.uid for trial in members],
                 source,
+                directory,
                 storage=url,
                 engine=_engine(execution.data) if engine is None else engine,
                 show_progress=notify is not None,
             )
-            folder: str = submit(request, directory)
-            repeated.append((code.trials, opened.enter_context(Storage(url))[folder]))
+            repeated.append((members, opened.enter_context(Storage(url))[folder]))
         return _compared(execution, repeated, tolerance, notes, project, keep)
 
 
@@ -189,9 +189,9 @@ def _ended(execution: Execution, uids: Sequence[str] | None) -> list[Trial]:
 _HIDDEN = re.compile(r"(?:^|\s|')([^\s=']*(?:^|\.|(?<=['\s]))_[^\s=']*[^_\s=']\??)=…")
 
 
-def _notes(execution: Execution, trials: Sequence[Trial], codes: Sequence[CodeVersion]) -> Iterator[str]:
+def _notes(execution: Execution, trials: Sequence[Trial], codes: int) -> Iterator[str]:
     """Yield what cannot be restored or compared."""
-    if len(codes) > 1:
+    if codes > 1:
         yield f"{execution} was resumed with other code; each trial runs again with the code that it ran with"
     command = (execution.data.get("host") or {}).get("command") or ""
     for name in _HIDDEN.findall(command):

@@ -27,7 +27,7 @@ from machinable.replay.exported import load_function
 from machinable.results.execution import Execution
 from machinable.serialization import Plain, decode, encode
 
-__all__ = ["PACKAGE", "Request", "TaskSubset", "main", "request_about", "submit", "with_required"]
+__all__ = ["PACKAGE", "TaskSubset", "main", "submit", "with_required"]
 
 PACKAGE = os.path.dirname(os.path.abspath(machinable.errors.__file__))
 # The storage of the other process is temporary: it needs no lock server, which may be out of reach.
@@ -62,26 +62,26 @@ class Request(msgspec.Struct, frozen=True):
     show_progress: bool = False
 
 
-def request_about(
-    execution: Execution, action: str, uids: Sequence[str] | None, project: str, **options: Any
-) -> Request:
-    """Return a request about a stored execution; see `Request`."""
-    data = execution.data
-    return Request(action, data["task"], data.get("function"), execution.name, execution.id, uids, project, **options)
-
-
-def submit(request: Request, directory: str) -> Any:
+def submit(
+    execution: Execution, action: str, uids: Sequence[str] | None, project: str, directory: str, **options: Any
+) -> Any:
     """Start the other process, and return its answer: the name of the execution, or descriptions of trials.
 
     With `show_progress`, its stderr is copied to stderr.
 
     Args:
-        request: What it does.
+        execution: The stored execution.
+        action: What the process does; see `Request`, also for the following.
+        uids: The trials.
+        project: The directory with the restored code.
         directory: Where request and answer are exchanged.
+        **options: Further attributes of the request.
 
     Raises:
         Refused: The other process raised an error, whose exit code it has, or ended without an answer.
     """
+    task, function = execution.data["task"], execution.data.get("function")
+    request = Request(action, task, function, execution.name, execution.id, uids, project, **options)
     paths = [os.path.join(directory, name) for name in ("request.json", "answer.json")]
     with open(paths[0], "w", encoding="ascii") as file:
         json.dump(encode(msgspec.structs.asdict(request)), file)

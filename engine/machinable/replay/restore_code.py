@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from machinable.errors import MissingFile, Refused
 from machinable.results.execution import Execution
 from machinable.results.trial import Trial
@@ -16,23 +14,14 @@ from machinable.storage.archive import unpack
 from machinable.storage.hashing import digest
 from machinable.storage.streams import read_rows
 
-__all__ = ["CodeVersion", "code_versions", "refuse_unreachable", "restore"]
+__all__ = ["code_versions", "refuse_unreachable", "restore"]
 
 
-class CodeVersion(msgspec.Struct, frozen=True):
-    """Code that trials ran with.
-
-    Attributes:
-        file: The code backup, None if there is none.
-        trials: The trials.
-    """
-
-    file: str | None
-    trials: list[Trial]
-
-
-def code_versions(execution: Execution, trials: Sequence[Trial]) -> list[CodeVersion]:
+def code_versions(execution: Execution, trials: Sequence[Trial]) -> dict[str | None, list[Trial]]:
     """Group trials by the code they ran with: an execution that was resumed with other code has several backups.
+
+    Returns:
+        The trials by the file of the backup, which is None if there is none.
 
     Raises:
         Refused: A backup is gone.
@@ -48,7 +37,7 @@ def code_versions(execution: Execution, trials: Sequence[Trial]) -> list[CodeVer
     groups: dict[str | None, list[Trial]] = {}
     for trial in trials:
         groups.setdefault(backups.get(trial.uid, first), []).append(trial)
-    return [CodeVersion(_file_of(execution, backup, first), members) for backup, members in groups.items()]
+    return {_file_of(execution, backup, first): members for backup, members in groups.items()}
 
 
 def _file_of(execution: Execution, wanted: str | None, first: str | None) -> str | None:
@@ -67,12 +56,12 @@ def _file_of(execution: Execution, wanted: str | None, first: str | None) -> str
     )
 
 
-def restore(execution: Execution, code: CodeVersion, project: str | None, directory: str) -> tuple[str, list[str]]:
+def restore(execution: Execution, file: str | None, project: str | None, directory: str) -> tuple[str, list[str]]:
     """Unpack the code of an execution, or take that of a given directory.
 
     Args:
         execution: The stored execution.
-        code: Which of its code.
+        file: The code backup; see `code_versions`.
         project: A directory that has the code, in place of the code backup.
         directory: Where the backup is unpacked.
 
@@ -89,7 +78,7 @@ def restore(execution: Execution, code: CodeVersion, project: str | None, direct
         if not os.path.isdir(path):
             raise MissingFile(f"there is no directory {path}", given=project, todo="Name the directory of the code.")
         return path, []
-    if code.file is None:
+    if file is None:
         commit = (execution.data.get("code") or {}).get("commit")
         raise Refused(
             f"{execution} has no code backup, so its code cannot be restored",
@@ -98,7 +87,7 @@ def restore(execution: Execution, code: CodeVersion, project: str | None, direct
             if commit
             else "Name a directory with that code: --project DIRECTORY",
         )
-    archive = execution.files.read(layout.join(str(execution), code.file))
+    archive = execution.files.read(layout.join(str(execution), file))
     skipped = unpack(archive, directory).skipped
     return directory, [f"the link {name} leads out of the project and was not restored" for name in skipped]
 
