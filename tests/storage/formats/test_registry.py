@@ -349,7 +349,7 @@ TAKES = {
 def test_what_holds_itself_is_refused(name: str) -> None:
     data: list[Any] = []
     data.append(data)
-    with pytest.raises(WrongKind, match="not data that is nested too deeply, or contains itself"):
+    with pytest.raises(WrongKind, match="not this list: maximum recursion depth exceeded"):
         dump(name, data)
 
 
@@ -362,7 +362,12 @@ def test_what_holds_itself_is_refused(name: str) -> None:
         ("x.jsonl", {"a": 1}, "'x.jsonl' takes a list of %PLAIN, not dict"),
         ("x.jsonl", [1, b""], "'x.jsonl' takes a list of %PLAIN, not bytes at [1]"),
         ("x.txt", b"x", "'x.txt' takes text, not bytes"),
-        ("x.txt", "\ud800", "'x.txt' takes text, not text with half a character"),
+        (
+            "x.txt",
+            "\ud800",
+            "'x.txt' takes text, not this str: 'utf-8' codec can't encode character '\\ud800' in position 0: "
+            "surrogates not allowed",
+        ),
         ("x.log.gz", None, "'x.log.gz' takes text, not NoneType"),
         ("x.bin", "x", "'x.bin' takes bytes, not str"),
         ("x.csv", {"a": 1}, "'x.csv' takes %TABLE, not dict"),
@@ -414,7 +419,7 @@ def test_arrays_that_would_lose_something_are_refused() -> None:
 
 
 def test_what_cannot_be_pickled_is_refused() -> None:
-    with pytest.raises(WrongKind, match="not function"):
+    with pytest.raises(WrongKind, match="not this function: "):
         dump("x.pkl", lambda: None)
 
 
@@ -553,7 +558,7 @@ def test_frames_that_would_not_come_back_are_refused(name: str) -> None:
     pytest.importorskip("pyarrow")
     frame = _frame()
     for unfit in (frame.rename(columns={"id": 1}), frame.assign(mixed=[1, "x"]), frame.assign(any=[object(), 1])):
-        with pytest.raises(WrongKind, match=r"not (this|a) DataFrame"):
+        with pytest.raises(WrongKind, match=r"not (this pandas\..*|a )DataFrame"):
             dump(name, unfit)
 
 
@@ -616,7 +621,7 @@ def test_a_tree_that_xml_cannot_keep_is_refused() -> None:
     root = ElementTree.Element("a")
     for text in ("\0", 5, "\ud800"):
         root.text = text  # type: ignore[assignment]
-        with pytest.raises(WrongKind, match=r"'x\.xml' takes an ElementTree, not this one: "):
+        with pytest.raises(WrongKind, match=r"'x\.xml' takes an ElementTree, not this .*ElementTree: "):
             dump("x.xml", ElementTree.ElementTree(root))
 
 
@@ -631,7 +636,7 @@ def test_a_class_that_has_inherited_its_loader_is_read_as_itself() -> None:
 def test_a_loader_runs_where_it_is_trusted_or_given() -> None:
     content = dump("x.zip", Model([1, 2]), **KEPT)
     with pytest.raises(
-        StorageError, match=r"tests\.storage\.formats\.test_registry:Model\.load as(.|\n)*load=Model\.load"
+        StorageError, match=r"tests\.storage\.formats\.test_registry:Model\.load, which(.|\n)*load=Model\.load"
     ):
         load("x.zip", content, trust=False)
     assert load("x.zip", content, trust=False, load=Model.load) == Model([1, 2])
@@ -761,7 +766,7 @@ def test_another_package_can_bring_formats(tmp_path: Path, monkeypatch: pytest.M
     assert known_extensions() == sorted([*KNOWN.split(), ".ini", ".run"])
     with pytest.raises(WrongKind) as caught:
         dump("x.ini", [1])
-    assert caught.value.message == "'x.ini' takes a mapping of text, not list: no mapping"
+    assert caught.value.message == "'x.ini' takes a mapping of text, not this list: no mapping"
     with pytest.raises(Damaged, match=r"cannot read 'x\.ini'"):
         load("x.ini", b"=", trust=True) and load("x.ini", b"none", trust=True)
     with pytest.raises(StorageError, match="runs code of its author"):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
 
-from machinable.errors import Damaged, WrongType
-from machinable.serialization import as_plain
+from machinable.errors import Damaged
 
-__all__ = ["Format", "UnsupportedData", "damaged", "plain_of", "type_name"]
+__all__ = ["Format", "UnsupportedData", "damaged", "is_inside", "type_name"]
 
 
 class Format(Struct, frozen=True):
@@ -18,8 +18,8 @@ class Format(Struct, frozen=True):
 
     Attributes:
         takes: The data it takes, for messages.
-        dump: Turns data into bytes, or raises `UnsupportedData`.
-        load: Turns bytes into data.
+        dump: Turns data into bytes. Any error means that it does not take the data.
+        load: Turns bytes into data. Any error means that the bytes are damaged.
         runs_code: Whether reading a file runs code in it.
     """
 
@@ -44,14 +44,7 @@ def type_name(data: object) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def plain_of(data: Any, path: str = "") -> Any:
-    """Return the data as plain data, with tuples.
-
-    Raises:
-        UnsupportedData: A part of it is not plain; names its type and path.
-    """
-    try:
-        return as_plain(data, path, tuples=True)
-    except WrongType as error:
-        place = f" at {error.path}" if error.path else ""
-        raise UnsupportedData(f"{type_name(error.given)}{place}") from None
+def is_inside(path: str) -> bool:
+    """Return whether a path stays in its folder, on any system."""
+    is_odd = "\\" in path or "\0" in path or re.match(r"[A-Za-z]:", path)
+    return not is_odd and {"", ".", ".."}.isdisjoint(path.split("/"))

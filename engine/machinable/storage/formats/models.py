@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from machinable.errors import StorageError
 from machinable.serialization import dumps, loads
-from machinable.storage.formats.base import UnsupportedData, damaged, type_name
+from machinable.storage.formats.base import UnsupportedData, damaged, is_inside, type_name
 
 __all__ = ["EXTENSION", "dump", "load"]
 
@@ -41,7 +41,7 @@ def dump(data: Any, save: Callable[[Any, str], Any] | None, loader: Callable[[st
     buffer = BytesIO()
     with TemporaryDirectory(prefix="machinable-") as directory:
         save(data, os.path.join(directory, _MODEL))
-        files = sorted(_files(directory))
+        files = _files(directory)
         if not files:
             raise UnsupportedData(f"the output of {save!r}, which wrote no file at or beside its path")
         with ZipFile(buffer, "w") as archive:  # not compressed: weights do not shrink, and .gz can compress
@@ -59,36 +59,28 @@ def dump(data: Any, save: Callable[[Any, str], Any] | None, loader: Callable[[st
 
 def _files(directory: str) -> list[str]:
     found = []
-    for folder, folders, names in os.walk(directory):
-        for name in folders + names:
-            place = os.path.join(folder, name)
-            if os.path.islink(place):
-                raise UnsupportedData(f"a model with a link among its files: {name!r}")
-        found += [os.path.relpath(os.path.join(folder, name), directory) for name in names]
-    return found
+    for path in Path(directory).rglob("*"):
+        if path.is_symlink():
+            raise UnsupportedData(f"a model with a link among its files: {path.name!r}")
+        if path.is_file():
+            found.append(path.relative_to(directory).as_posix())
+    return sorted(found)
 
 
 def _name_of(loader: Callable[[str], Any]) -> str:
+    from pkgutil import resolve_name
+
     owner = getattr(loader, "__self__", None)
     if isinstance(owner, type):  # a class method may be inherited
-        module, name = owner.__module__, f"{owner.__qualname__}.{getattr(loader, '__name__', '')}"
+        name = f"{owner.__module__}:{owner.__qualname__}.{getattr(loader, '__name__', '')}"
     else:
-        module, name = getattr(loader, "__module__", None) or "", getattr(loader, "__qualname__", "")
+        name = f"{getattr(loader, '__module__', None) or ''}:{getattr(loader, '__qualname__', '')}"
     try:
-        is_found = module != "__main__" and _imported(f"{module}:{name}") == loader
+        if not name.startswith("__main__:") and resolve_name(name) == loader:
+            return name
     except (ImportError, AttributeError, ValueError):
-        is_found = False
-    if not is_found:
-        raise UnsupportedData(f"load={loader!r}, which cannot be imported by name: omit it, and pass it to read()")
-    return f"{module}:{name}"
-
-
-def _imported(name: str) -> Any:
-    module, _, path = name.partition(":")
-    found: Any = import_module(module)
-    for part in path.split("."):
-        found = getattr(found, part)
-    return found
+        pass
+    raise UnsupportedData(f"load={loader!r}, which cannot be imported by name: omit it, and pass it to read()")
 
 
 def load(name: str, data: bytes, *, trust: bool, loader: Callable[[str], Any] | None) -> Any:
@@ -137,12 +129,10 @@ def _unpack(data: bytes, directory: str) -> str | None:
 
 def _check(infos: list[Any], size: int) -> None:
     for info in infos:
-        path = info.filename
-        is_outside = path.startswith("/") or "\\" in path or ":" in path.split("/")[0] or "\0" in path
-        if is_outside or not {"", ".", ".."}.isdisjoint(path.split("/")):
-            raise ValueError(f"its member {path!r} would leave the directory")
+        if not is_inside(info.filename):
+            raise ValueError(f"its member {info.filename!r} would leave the directory")
         if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
-            raise ValueError(f"its member {path!r} is not a file")
+            raise ValueError(f"its member {info.filename!r} is not a file")
     total = sum(info.file_size for info in infos)
     if total > _MAX_GROWTH * size:
         raise ValueError(f"its {size} bytes would become {total}")
@@ -155,14 +145,16 @@ def _named(name: str, loader: str | None, trust: bool) -> Callable[[str], Any]:
         )
     if not trust:
         raise StorageError(
-            f"{name!r} is a model, and reading it would run {loader} as the file demands",
+            f"{name!r} is a model, and reading it would run {loader}, which the file names",
             given=name,
             todo="Pass the function: read(name, load=Model.load). If you trust all who write to this storage: "
             "Storage(url, trust=True)",
         )
+    from pkgutil import resolve_name
+
     try:
-        found: Callable[[str], Any] = _imported(loader)
-    except (ImportError, AttributeError) as error:
+        found: Callable[[str], Any] = resolve_name(loader)
+    except (ImportError, AttributeError, ValueError) as error:
         raise StorageError(
             f"{name!r} is a model for {loader}, which cannot be imported: {error}",
             given=name,

@@ -7,14 +7,23 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from machinable.errors import BadName, ImportFailed, InvalidType, NotAvailable, StorageError, WrongKind, near_names
+from machinable.errors import (
+    BadName,
+    ImportFailed,
+    InvalidType,
+    NotAvailable,
+    StorageError,
+    WrongKind,
+    WrongType,
+    near_names,
+)
 from machinable.storage.formats import models
-from machinable.storage.formats.base import Format, UnsupportedData, damaged, type_name
+from machinable.storage.formats.base import Format, UnsupportedData, damaged, is_inside, type_name
 
 __all__ = ["Format", "check_directory", "check_name", "check_place", "dump", "known_extensions", "load"]
 
@@ -25,21 +34,21 @@ _FORMATS = {
     ".jsonl": "text:JSONL",
     ".txt": "text:TEXT",
     ".log": "text:TEXT",
-    ".bin": "text:BYTES",
+    ".bin": "binary:BYTES",
     ".csv": "tables:CSV",
     ".tsv": "tables:TSV",
-    ".parquet": "frames:PARQUET",
-    ".feather": "frames:FEATHER",
-    ".npy": "arrays:ARRAY",
-    ".npz": "arrays:ARRAYS",
-    ".png": "figures:PNG",
-    ".pdf": "figures:PDF",
-    ".svg": "figures:SVG",
-    ".jpg": "figures:PICTURE",
-    ".jpeg": "figures:PICTURE",
-    ".xml": "trees:XML",
-    ".p": "pickles:PICKLE",
-    ".pkl": "pickles:PICKLE",
+    ".parquet": "tables:PARQUET",
+    ".feather": "tables:FEATHER",
+    ".npy": "binary:ARRAY",
+    ".npz": "binary:ARRAYS",
+    ".png": "binary:PNG",
+    ".pdf": "binary:PDF",
+    ".svg": "binary:SVG",
+    ".jpg": "binary:BYTES",
+    ".jpeg": "binary:BYTES",
+    ".xml": "text:XML",
+    ".p": "binary:PICKLE",
+    ".pkl": "binary:PICKLE",
 }
 _GROUP = "machinable.formats"
 _TODO = "Use a relative name with / between folders, such as 'plots/loss.json'."
@@ -61,9 +70,9 @@ def check_name(name: str) -> str:
             todo=f"Write one with `with store.directory({name!r}) as path:`, read it with path({name!r}).",
         )
     check_place(name)
-    stem, extension = _split(name.rpartition("/")[2])
+    stem, extension = os.path.splitext(name.lower())
     if extension == ".gz":
-        extension = _split(stem)[1] + extension
+        extension = os.path.splitext(stem)[1] + extension
     bare = extension.removesuffix(".gz")
     if bare not in _FORMATS and bare != models.EXTENSION and bare not in _added():
         known = known_extensions()
@@ -100,12 +109,7 @@ def check_place(name: str) -> None:
     """
     if not name:
         raise BadName("an artifact needs a name", given=name, todo=_TODO)
-    if (
-        "\\" in name
-        or "\0" in name
-        or re.match(r"/|[A-Za-z]:", name)
-        or not {"", ".", ".."}.isdisjoint(name.split("/"))
-    ):
+    if not is_inside(name):
         raise BadName(f"{name!r} cannot be the name of an artifact", given=name, todo=_TODO)
 
 
@@ -139,17 +143,25 @@ def dump(
             _refuse_loader(name, save or load)
             format = _format(bare)
             takes = format.takes
-            try:
-                content = format.dump(data)
-            except RecursionError as error:
-                raise UnsupportedData("data that is nested too deeply, or contains itself") from error
-    except UnsupportedData as unfit:
-        raise WrongKind(f"{name!r} takes {takes}, not {unfit}", given=str(unfit)) from unfit.__cause__
+            content = _dumped(format, data)
+    except UnsupportedData as error:
+        raise WrongKind(f"{name!r} takes {takes}, not {error}", given=str(error)) from error.__cause__
     if extension.endswith(".gz"):
         import gzip
 
         content = gzip.compress(content, mtime=0)  # the same data give the same bytes
     return content
+
+
+def _dumped(format: Format, data: Any) -> bytes:
+    try:
+        return format.dump(data)
+    except WrongType as error:  # of a part that is not plain data
+        raise UnsupportedData(type_name(error.given) + (f" at {error.path}" if error.path else "")) from None
+    except (NotAvailable, InvalidType, MemoryError, UnsupportedData):
+        raise
+    except Exception as error:  # each library has its own errors
+        raise UnsupportedData(f"this {type_name(data)}: {error or type(error).__name__}") from error
 
 
 def load(name: str, data: bytes, *, trust: bool, load: Callable[[str], Any] | None = None) -> Any:
@@ -198,11 +210,6 @@ def _refuse_loader(name: str, given: object) -> None:
         )
 
 
-def _split(name: str) -> tuple[str, str]:
-    stem, dot, extension = name.rpartition(".")
-    return (stem, dot + extension.lower()) if stem else (name, "")
-
-
 def _format(extension: str) -> Format:
     if extension not in _FORMATS:
         return _load_added(extension)
@@ -240,10 +247,7 @@ def _load_added(extension: str) -> Format:
         )
 
     def dump(data: Any) -> bytes:
-        try:
-            content = given.dump(data)
-        except (TypeError, ValueError) as error:
-            raise UnsupportedData(f"{type_name(data)}: {error}") from error
+        content = given.dump(data)
         if not isinstance(content, bytes):
             raise InvalidType(f"dump of the format {extension} of {package} returned {type_name(content)}, not bytes")
         return content

@@ -1,26 +1,31 @@
-"""Tables as text: a list of mappings is read as such, and a DataFrame as a DataFrame."""
+"""Tables: a list of mappings is read as such, and a DataFrame as a DataFrame.
+
+Parquet and Feather, the formats of Arrow, preserve the type of each column of a DataFrame.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from csv import QUOTE_NONNUMERIC
+from io import BytesIO, StringIO
 from itertools import islice
 from typing import Any
 
-from machinable.serialization import decode
-from machinable.storage.formats.base import Format, UnsupportedData, plain_of, type_name
-from machinable.storage.formats.frames import import_pandas, pandas_of
+from machinable.errors import NotAvailable
+from machinable.serialization import as_plain, decode
+from machinable.storage.formats.base import Format, UnsupportedData, type_name
 
-__all__ = ["CSV", "TSV"]
+__all__ = ["CSV", "FEATHER", "PARQUET", "TSV"]
 
 # Lines of mappings end with \r\n, as in the standard of CSV, and those of frames with \n, as in pandas, which tells
 # them apart when reading. Only text is quoted, so a text "1" is not read as a number.
 
 
 def _dump_table(data: Any, separator: str) -> bytes:
-    if pandas := pandas_of(data):
-        return _dump_frame(data, separator, pandas)
+    if _is_frame(data):
+        return _dump_frame(data, separator)
     if not isinstance(data, list) or not all(isinstance(row, Mapping) for row in data):
         kinds = [type_name(row) for row in data if not isinstance(row, Mapping)] if isinstance(data, list) else []
         raise UnsupportedData(type_name(data) + (f" of {kinds[0]}" if kinds else ""))
@@ -32,10 +37,7 @@ def _dump_table(data: Any, separator: str) -> bytes:
     lines = [separator.join(map(_quoted, columns))] if columns else []
     for i, row in enumerate(data):
         lines.append(separator.join(_cell(row.get(column), f"[{i}].{column}") for column in columns))
-    try:
-        return "".join(line + "\r\n" for line in lines).encode()
-    except UnicodeEncodeError as error:
-        raise UnsupportedData("text with half a character") from error
+    return "".join(line + "\r\n" for line in lines).encode()
 
 
 def _quoted(text: str) -> str:
@@ -43,7 +45,7 @@ def _quoted(text: str) -> str:
 
 
 def _cell(value: Any, path: str) -> str:
-    value = plain_of(value, path)
+    value = as_plain(value, path, tuples=True)
     if value is None:
         return ""
     if isinstance(value, str):
@@ -53,9 +55,14 @@ def _cell(value: Any, path: str) -> str:
     return value.isoformat() if hasattr(value, "isoformat") else repr(value)
 
 
-def _dump_frame(frame: Any, separator: str, pandas: Any) -> bytes:
+def _is_frame(data: Any) -> bool:
+    pandas = sys.modules.get("pandas")  # imported if there is a DataFrame
+    return pandas is not None and isinstance(data, pandas.DataFrame)
+
+
+def _dump_frame(frame: Any, separator: str) -> bytes:
     index = frame.index
-    is_default = isinstance(index, pandas.RangeIndex) and index.start == 0 and index.step == 1
+    is_default = isinstance(index, sys.modules["pandas"].RangeIndex) and index.start == 0 and index.step == 1
     if index.nlevels > 1 or frame.columns.nlevels > 1 or index.name is not None or "" in frame.columns[:1]:
         raise UnsupportedData("a DataFrame with a named or nested index, which columns cannot store: use reset_index()")
     text: str = frame.to_csv(sep=separator, index=not is_default, lineterminator="\n", quoting=QUOTE_NONNUMERIC)
@@ -126,9 +133,7 @@ def _value(text: str) -> Any:
 
 
 def _load_frame(text: str, separator: str) -> Any:
-    pandas = import_pandas()
-    from io import StringIO
-
+    pandas = _import_pandas()
     if not text.strip():
         return pandas.DataFrame()
     exact: dict[str, Any] = {"float_precision": "round_trip"}
@@ -146,6 +151,16 @@ def _load_frame(text: str, separator: str) -> Any:
     if text.startswith((separator, '""' + separator)):  # the first column is the index
         frame = frame.set_index(frame.columns[0]).rename_axis(None)
     return frame
+
+
+def _import_pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise NotAvailable(
+            "this table was written from a DataFrame", todo="Install pandas to read it: pip install pandas"
+        ) from error
+    return pandas
 
 
 _UNNAMED = "Unnamed: 0"  # what pandas calls a first column without a name
@@ -169,7 +184,16 @@ def _text_columns(text: str, separator: str) -> list[str]:
     return found
 
 
-def _format(separator: str) -> Format:
+def _need_arrow() -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise NotAvailable(
+            ".parquet and .feather need pyarrow", todo="Install it: pip install 'machinable-engine[frames]'"
+        ) from error
+
+
+def _text(separator: str) -> Format:
     return Format(
         "a DataFrame or a list of mappings with single values",
         lambda data: _dump_table(data, separator),
@@ -177,4 +201,23 @@ def _format(separator: str) -> Format:
     )
 
 
-CSV, TSV = _format(","), _format("\t")
+def _arrow(name: str) -> Format:
+    def dump(data: Any) -> bytes:
+        if not _is_frame(data):
+            raise UnsupportedData(type_name(data))
+        if any(not isinstance(name, str) for name in data.columns):
+            raise UnsupportedData("a DataFrame with a column that is not named by text")
+        _need_arrow()
+        buffer = BytesIO()
+        getattr(data, f"to_{name}")(buffer)
+        return buffer.getvalue()
+
+    def load(data: bytes) -> Any:
+        _need_arrow()
+        return getattr(_import_pandas(), f"read_{name}")(BytesIO(data))
+
+    return Format("a DataFrame", dump, load)
+
+
+CSV, TSV = _text(","), _text("\t")
+PARQUET, FEATHER = _arrow("parquet"), _arrow("feather")

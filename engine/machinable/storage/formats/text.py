@@ -1,24 +1,24 @@
-"""Plain data, text and bytes."""
+"""Text: JSON, YAML, plain text and XML."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from machinable.serialization import decode, encode, loads
-from machinable.storage.formats.base import Format, UnsupportedData, plain_of, type_name
+from machinable.serialization import as_plain, decode, encode, loads
+from machinable.storage.formats.base import Format, UnsupportedData, type_name
 
-__all__ = ["BYTES", "JSON", "JSONL", "TEXT", "YAML"]
+__all__ = ["JSON", "JSONL", "TEXT", "XML", "YAML"]
 
 
-def _dump_json(data: Any) -> bytes:
-    return json.dumps(encode(plain_of(data))).encode() + b"\n"
+def _dump_json(data: Any, path: str = "") -> bytes:
+    return json.dumps(encode(as_plain(data, path, tuples=True))).encode() + b"\n"
 
 
 def _dump_jsonl(data: Any) -> bytes:
     if not isinstance(data, list):
         raise UnsupportedData(type_name(data))
-    return b"".join(_dump_json(plain_of(item, f"[{i}]")) for i, item in enumerate(data))
+    return b"".join(_dump_json(item, f"[{i}]") for i, item in enumerate(data))
 
 
 def _load_jsonl(data: bytes) -> list[Any]:
@@ -29,11 +29,9 @@ def _dump_yaml(data: Any) -> bytes:
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    try:
-        text: str = yaml.dump(encode(plain_of(data)), Dumper=dumper, allow_unicode=True, sort_keys=False)
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise UnsupportedData("text with half a character") from error
+    plain = encode(as_plain(data, tuples=True))
+    text: str = yaml.dump(plain, Dumper=dumper, allow_unicode=True, sort_keys=False)
+    return text.encode()
 
 
 def _load_yaml(data: bytes) -> Any:
@@ -46,16 +44,34 @@ def _load_yaml(data: bytes) -> Any:
 def _dump_text(data: Any) -> bytes:
     if not isinstance(data, str):
         raise UnsupportedData(type_name(data))
-    try:
-        return data.encode()
-    except UnicodeEncodeError as error:
-        raise UnsupportedData("text with half a character") from error
+    return data.encode()
 
 
-def _dump_bytes(data: Any) -> bytes:
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise UnsupportedData(type_name(data))
-    return bytes(data)
+def _dump_tree(data: Any) -> bytes:
+    from io import BytesIO
+    from xml.etree.ElementTree import ElementTree, iselement
+
+    if not isinstance(data, ElementTree):
+        raise UnsupportedData(type_name(data) + (": use ElementTree(element)" if iselement(data) else ""))
+    if data.getroot() is None:
+        raise UnsupportedData("one without a root")
+    buffer = BytesIO()
+    data.write(buffer, encoding="utf-8", xml_declaration=True)
+    _load_tree(buffer.getvalue())  # fails for characters that XML lacks
+    return buffer.getvalue()
+
+
+def _load_tree(data: bytes) -> Any:
+    from xml.etree.ElementTree import ElementTree, TreeBuilder, XMLParser, fromstring
+    from xml.parsers.expat import ParserCreate
+
+    def refuse(*_: Any) -> int:
+        raise ValueError("it declares entities, which are not read")  # they can grow without bounds, or read files
+
+    check = ParserCreate()
+    check.EntityDeclHandler = check.ExternalEntityRefHandler = check.SkippedEntityHandler = refuse
+    check.Parse(data, True)
+    return ElementTree(fromstring(data, XMLParser(target=TreeBuilder(insert_comments=True, insert_pis=True))))
 
 
 _PLAIN = "plain data (None, bool, numbers, text, dates, lists and mappings of these)"
@@ -63,4 +79,4 @@ JSON = Format(_PLAIN, _dump_json, loads)
 YAML = Format(_PLAIN, _dump_yaml, _load_yaml)
 JSONL = Format(f"a list of {_PLAIN}", _dump_jsonl, _load_jsonl)
 TEXT = Format("text", _dump_text, bytes.decode)
-BYTES = Format("bytes", _dump_bytes, bytes)
+XML = Format("an ElementTree", _dump_tree, _load_tree)
