@@ -121,11 +121,11 @@ def test_a_credential_is_the_key_of_a_service_account_or_a_file_with_it(
     )
     (tmp_path / "key.json").write_text(text)
     monkeypatch.setenv("GCS_CREDENTIAL", str(tmp_path / "key.json") if as_file else text)
-    from machinable.storage.pyfilesystem import _import_opener, _open_google, import_fs
+    from machinable.storage.pyfilesystem import _open_google, _stand_in_for_setuptools
 
-    import_fs()
-    _import_opener("gs")
-    filesystem = _open_google("bucket/a%20folder?project=other", create=False)
+    with _stand_in_for_setuptools():
+        import fs_gcsfs  # noqa: F401
+    filesystem = _open_google("bucket/a%20folder", "project=other", create=False)
     client = filesystem.client
     assert (client._credentials.service_account_email, client.project) == ("ada@example.org", "other")
     assert (filesystem._bucket_name, filesystem.root_path) == ("bucket", "a folder")

@@ -115,19 +115,16 @@ def test_no_error_of_the_library_escapes() -> None:
         assert type(caught.value).__module__ in ("builtins", "machinable.errors")
 
 
-def test_whatever_goes_wrong_while_opening_is_one_error() -> None:
-    import_fs()
+def test_whatever_goes_wrong_while_opening_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from fs.errors import PermissionDenied
+    from fs.tempfs import TempFS
 
-    class Failing:
-        def getmeta(self) -> dict[str, bool]:
-            return {"network": True}
+    def refuse(filesystem: TempFS, path: str) -> bool:
+        raise PermissionDenied(path)
 
-        def isempty(self, path: str) -> bool:
-            raise PermissionDenied(path)
-
-    with pytest.raises(StorageUnavailable, match=r"the storage 'x://y' cannot be used: .*Permission denied"):
-        PyFilesystemFiles(Failing(), "x://y").probe(must_exist=False)
+    monkeypatch.setattr(TempFS, "isempty", refuse)
+    with pytest.raises(StorageUnavailable, match=r"the storage 'temp://y' cannot be used: permission denied"):
+        open_files("temp://y", create=True)
 
 
 COUNTS = """

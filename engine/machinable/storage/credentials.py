@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from machinable.errors import StorageUnavailable
 
-__all__ = ["censored", "cut_user", "harmless", "secrets_of", "unavailable", "without_credentials"]
+__all__ = ["censored", "cut_user", "harmless", "nothing_stored", "secrets_of", "unavailable", "without_credentials"]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _PATHS = frozenset({"file", "osfs"})
@@ -69,23 +69,31 @@ def censored(failure: Exception, secrets: Iterable[str], text: str | None = None
 
 
 def unavailable(
-    shown: str,
+    url: str,
     failure: Exception,
-    secrets: Iterable[str],
     reason: str | None = None,
     todo: str = "Check the URL, the network and the credentials.",
 ) -> StorageUnavailable:
-    """Return the error of a storage for the error of a library.
+    """Return the error of a storage for the error of a library, without the secrets in the URL.
 
     Args:
-        shown: The URL without credentials.
+        url: The URL.
         failure: The error of the library.
-        secrets: Texts that must not be shown.
         reason: The reason to show; by default the text of the error.
         todo: What the user can do.
     """
+    shown, secrets = without_credentials(url), secrets_of(url)
     line = censored(failure, secrets, reason)
-    return StorageUnavailable(f"the storage {shown!r} cannot be used: {line}", given=shown, todo=todo)
+    error = StorageUnavailable(f"the storage {shown!r} cannot be used: {line}", given=shown, todo=todo)
+    error.__cause__ = harmless(failure, secrets)
+    return error
+
+
+def nothing_stored(shown: str) -> StorageUnavailable:
+    """Return the error for a place without a storage."""
+    return StorageUnavailable(
+        f"there is no storage at {shown!r}", given=shown, todo="Give the storage URL of an execution."
+    )
 
 
 def harmless(failure: Exception, secrets: Iterable[str]) -> Exception | None:

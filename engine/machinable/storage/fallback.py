@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from shlex import quote
 from typing import IO, Any, TypeVar
 
@@ -17,7 +18,7 @@ from machinable.serialization import loads
 from machinable.storage import layout
 from machinable.storage.files import Appender, Entry, FileInfo, Files, checked
 from machinable.storage.local import DirectoryFiles
-from machinable.storage.numbered_parts import PartAppender
+from machinable.storage.numbered_parts import PartAppender, part_numbers
 from machinable.storage.streams import RowWriter, read_rows, rows_in
 from machinable.storage.temporary import Temporary, is_temporary
 
@@ -94,9 +95,6 @@ class FallbackFiles(Files):
         self._lock = threading.RLock()
         self._number = 0
 
-    def __repr__(self) -> str:
-        return f"FallbackFiles({self.inner!r})"
-
     @property
     def inner(self) -> Files:
         return self._inner
@@ -105,11 +103,11 @@ class FallbackFiles(Files):
     def is_away(self) -> bool:
         return self._fallback is not None
 
-    def _written(self, in_storage: Callable[[Files], _T], in_fallback: Callable[[DirectoryFiles], _T]) -> _T:
-        """Write into the storage or the fallback, and return what the write returns."""
+    def _write(self, act: Callable[[Files], _T]) -> _T:
+        """Return what `act` returns, which writes into the storage or, during an outage, into the fallback."""
         if self._fallback is None:
             try:
-                return in_storage(self.inner)
+                return act(self._inner)
             except OSError as failure:
                 if not is_outage(failure):
                     raise
@@ -119,8 +117,8 @@ class FallbackFiles(Files):
                     self._switch_to_fallback(problem)
         with self._lock:
             if self._fallback is None:  # another thread has flushed the fallback
-                return self._written(in_storage, in_fallback)
-            result = in_fallback(self._fallback)
+                return self._write(act)
+            result = act(self._fallback)
         self._warn()
         return result
 
@@ -145,67 +143,42 @@ class FallbackFiles(Files):
             raise self.outage() from nowhere
         self._fallback = DirectoryFiles(self.directory)
 
-    def _path_in(self, fallback: DirectoryFiles, path: str) -> str:
-        """Return the path of a file in the fallback.
+    def _path_in(self, files: Files, path: str) -> str:
+        """Return the path of a file in the storage or in the fallback.
 
         The number of a part is free in the storage, as its appender wrote those before it. Only a ledger may have grown
         earlier; its part gets a number that none can have.
         """
         number = layout.part_number(path)
-        if not number or not (fallback.exists(path) or (number == 1 and _is_ledger(path))):
+        if files is self._inner or not number or not (files.exists(path) or (number == 1 and _is_ledger(path))):
             return path
         self._number = max(self._number + 1, int(time.time()))
         return layout.part(layout.whole(path), self._number)
 
     def write(self, path: str, data: bytes) -> None:
-        self._written(
-            lambda files: files.write(path, data), lambda fallback: fallback.write(self._path_in(fallback, path), data)
-        )
+        self._write(lambda files: files.write(self._path_in(files, path), data))
 
     def write_from(self, path: str, file: IO[bytes]) -> None:
         beginning = file.tell()
 
-        def again(fallback: DirectoryFiles) -> None:
+        def write(files: Files) -> None:
             file.seek(beginning)
-            fallback.write_from(self._path_in(fallback, path), file)
+            files.write_from(self._path_in(files, path), file)
 
-        self._written(lambda files: files.write_from(path, file), again)
+        self._write(write)
 
     def create(self, path: str, data: bytes, owner: str) -> bool:
-        def in_fallback(fallback: DirectoryFiles) -> bool:
-            fallback.write(self._path_in(fallback, path), data)
-            return True
-
-        return self._written(lambda files: files.create(path, data, owner), in_fallback)
+        return self._write(lambda files: files.create(self._path_in(files, path), data, owner))
 
     def appender(self, path: str) -> Appender:
         if self.appends:
             return _FallbackAppender(self, checked(path))
         return PartAppender(self, path, create=self.create)
 
-    def append(self, growing: _FallbackAppender, data: bytes) -> None:
-        """Append to a file of the storage, or to a part of it in the fallback."""
-        self._written(
-            lambda files: growing.write_to_storage(data), lambda fallback: growing.write_to_fallback(fallback, data)
-        )
-
-    def free_part(self, path: str) -> str:
-        """Return the name of a numbered part after those in the storage."""
-        folder, _, name = path.rpartition("/")
-        try:
-            numbers = [
-                layout.part_number(one.name) for one in self.inner.entries(folder) if layout.whole(one.name) == name
-            ]
-        except OSError:
-            numbers = []
-        return layout.part(path, max(numbers, default=0) + 1)
-
     def create_directory(self, path: str) -> bool:
-        return self._written(
-            lambda files: files.create_directory(path), lambda fallback: fallback.create_directory(path)
-        )
+        return self._write(lambda files: files.create_directory(path))
 
-    def move(self, path: str, to: str) -> None:
+    def _rename(self, path: str, to: str) -> None:
         (self._holder(path) or self.inner).move(path, to)
 
     def remove(self, path: str) -> None:
@@ -301,26 +274,30 @@ def _create(name: str, storage: str | None) -> str:
     """Create the directory of a fallback where there is free space, not on the device of the storage."""
     from tempfile import gettempdir
 
-    places = [gettempdir(), *map(os.path.expanduser, PLACES)]
-    for base in places:
+    bases = [gettempdir(), *map(os.path.expanduser, PLACES)]
+    for base in bases:
         if os.path.isdir(os.path.join(base, name)):  # another process of this execution has created it
             return os.path.join(base, name)
     full = None
     if storage is not None:
         with suppress(OSError):
             full = os.stat(storage).st_dev
-    failure: OSError = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    for needs_space in (True, False):
-        for base in places:
-            try:
-                if needs_space and (os.stat(base).st_dev == full or _free(base) < MIN_FREE):
-                    continue
-                os.mkdir(os.path.join(base, name), 0o700)
-                return os.path.join(base, name)
-            except FileExistsError:
-                return os.path.join(base, name)
-            except OSError as error:
-                failure = error
+
+    def is_poor(base: str) -> bool:
+        try:
+            return os.stat(base).st_dev == full or _free(base) < MIN_FREE
+        except OSError:
+            return True
+
+    failure = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for base in sorted(bases, key=is_poor):
+        try:
+            os.mkdir(os.path.join(base, name), 0o700)
+            return os.path.join(base, name)
+        except FileExistsError:
+            return os.path.join(base, name)
+        except OSError as error:
+            failure = error
     raise failure
 
 
@@ -336,43 +313,33 @@ class _FallbackAppender(Appender):
     def __init__(self, files: FallbackFiles, path: str) -> None:
         self._files = files
         self._path = path
+        self._target = files.inner  # what the appender below writes to
         self._appender = files.inner.appender(path)
-        self._part: Appender | None = None
-        self._fallback: DirectoryFiles | None = None
         self._is_closed = False
 
     def write(self, data: bytes) -> None:
         if self._is_closed:
             raise ValueError(f"{self._path} is closed")
-        if self._part is None and not self._files.is_away:  # nearly always
-            try:
-                self._appender.write(data)
-                return
-            except OSError as failure:
-                if not is_outage(failure):
-                    raise
-        self._files.append(self, data)
+        self._files._write(partial(self._append, data))
 
-    def write_to_storage(self, data: bytes) -> None:
-        """Append to the file."""
-        if self._part is not None:  # its part has been copied into the storage, after the last line written there
-            self._part.close()
-            self._part = None
+    def _append(self, data: bytes, files: Files) -> None:
+        if files is not self._target:
+            self._appender.close()
+            path = self._path if files is self._files.inner else self._free_part()
+            self._target, self._appender = files, files.appender(path)
         self._appender.write(data)
 
-    def write_to_fallback(self, fallback: DirectoryFiles, data: bytes) -> None:
-        """Append to a part."""
-        if self._part is None or self._fallback is not fallback:
-            self._appender.close()
-            self._appender = self._files.inner.appender(self._path)
-            self._fallback, self._part = fallback, fallback.appender(self._files.free_part(self._path))
-        self._part.write(data)
+    def _free_part(self) -> str:
+        """Return the name of a part after those in the storage."""
+        try:
+            numbers = part_numbers(self._files.inner, self._path)
+        except OSError:
+            numbers = []
+        return layout.part(self._path, max(numbers, default=0) + 1)
 
     def close(self) -> None:
         self._is_closed = True
         self._appender.close()
-        if self._part is not None:
-            self._part.close()
 
 
 def copy_fallback(fallback: Files, files: Files, *, is_same: bool = False) -> tuple[list[str], list[str]]:

@@ -6,16 +6,18 @@ Paths are relative, with `/` between names; "" is the root. Errors are those of 
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Literal, NamedTuple, TypeAlias
 
 from machinable.errors import BadName, StorageError, StorageUnavailable
-from machinable.storage.temporary import Temporary
+from machinable.storage.temporary import Temporary, is_temporary
 
-__all__ = ["Appender", "Entry", "FileInfo", "Files", "Reach", "checked", "path_error", "writing"]
+__all__ = ["Appender", "Entry", "FileInfo", "Files", "Reach", "checked", "file_path", "path_error", "writing"]
 
 Reach: TypeAlias = Literal["process", "host", "anywhere"]
 
@@ -36,11 +38,13 @@ class FileInfo(NamedTuple):
         path: Its path.
         size: Its length in bytes.
         changed: When it was changed, in seconds since the epoch; None if that is not known.
+        is_directory: Whether it is a directory.
     """
 
     path: str
     size: int
     changed: float | None
+    is_directory: bool = False
 
 
 class Appender(ABC):
@@ -69,6 +73,9 @@ class Files(ABC):
     reach: Reach
     appends: bool = True
     marks_processes: bool = False
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
 
     @property
     def inner(self) -> Files:
@@ -125,22 +132,46 @@ class Files(ABC):
     def entries(self, path: str) -> list[Entry]:
         """Return the names in a directory, sorted; none if there is no such directory."""
 
-    @abstractmethod
+    def _scan(self, path: str) -> Iterable[FileInfo]:
+        """Return what is in a directory, including temporary files; nothing if there is no such directory."""
+        return ()
+
     def walk(self, path: str) -> Iterator[FileInfo]:
         """Yield all files in a directory and below, in any order; none if there is no such directory."""
+        for found in self._scan(path):
+            if is_temporary(found.path.rpartition("/")[2]):
+                continue
+            if found.is_directory:
+                yield from self.walk(found.path)
+            else:
+                yield found
 
     def temporaries(self, path: str, *, below: bool = False) -> list[Temporary]:
         """Return the temporary files in a directory, also those in directories below it if `below`."""
-        checked(path)
-        return []
+        there = []
+        for found in self._scan(path):
+            if is_temporary(found.path.rpartition("/")[2]):
+                age = time.time() - found.changed if found.changed else 0.0
+                there.append(Temporary(found.path, 0 if found.is_directory else found.size, age))
+            elif found.is_directory and below:
+                there += self.temporaries(found.path, below=True)
+        return sorted(there)
 
     @abstractmethod
     def size(self, path: str) -> int:
         """Return the length of a file in bytes."""
 
-    @abstractmethod
     def move(self, path: str, to: str) -> None:
         """Rename a file or a directory. The new name must be free."""
+        checked(path, root=False)
+        if self.exists(checked(to, root=False)):
+            raise path_error(errno.EEXIST, to)
+        if to.startswith(f"{path}/"):
+            raise path_error(errno.EINVAL, to)
+        self._rename(path, to)
+
+    @abstractmethod
+    def _rename(self, path: str, to: str) -> None: ...
 
     @abstractmethod
     def remove(self, path: str) -> None:
@@ -177,6 +208,18 @@ def checked(path: str, *, root: bool = True) -> str:
         raise BadName(
             f"{path!r} is not a path within a storage", given=path, todo="Use names separated by /, without . and .."
         )
+    return path
+
+
+def file_path(path: str) -> str:
+    """Return the path itself.
+
+    Raises:
+        BadName: The path could leave the tree.
+        IsADirectoryError: It is the root.
+    """
+    if not checked(path):
+        raise path_error(errno.EISDIR, path)
     return path
 
 

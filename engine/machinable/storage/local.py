@@ -12,16 +12,14 @@ from contextlib import suppress
 from typing import IO
 
 from machinable.storage import layout
-from machinable.storage.files import Appender, Entry, FileInfo, Files, checked, path_error
-from machinable.storage.numbered_parts import last_part
-from machinable.storage.temporary import Temporary, is_temporary, temporary_beside
+from machinable.storage.files import Appender, Entry, FileInfo, Files, checked, file_path, path_error
+from machinable.storage.numbered_parts import growing_file
+from machinable.storage.temporary import is_temporary, temporary_beside
 
 __all__ = ["DirectoryFiles", "make_directory"]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _GROWING = os.O_RDWR | os.O_CREAT | os.O_APPEND
-
-
 _SETTLED = 0.05  # seconds without a change after which no line is being written
 
 
@@ -38,9 +36,6 @@ class DirectoryFiles(Files):
         self.url = os.path.abspath(directory)
         self._prefix = self.url.rstrip(os.sep) + "/"
 
-    def __repr__(self) -> str:
-        return f"DirectoryFiles({self.url!r})"
-
     def _real(self, path: str) -> str:
         return self._prefix + checked(path) if path else self.url
 
@@ -55,9 +50,7 @@ class DirectoryFiles(Files):
         self._write(path, iter(lambda: file.read(2**20), b""))
 
     def _write(self, path: str, pieces: Iterable[bytes]) -> None:
-        if not path:
-            raise path_error(errno.EISDIR, self.url)
-        real = self._real(path)
+        real = self._prefix + file_path(path)
         temporary = temporary_beside(real)
         file = _open(temporary, _NEW)
         try:
@@ -73,7 +66,7 @@ class DirectoryFiles(Files):
             raise
 
     def appender(self, path: str) -> Appender:
-        return _DirectoryAppender(self._prefix + checked(path))
+        return _DirectoryAppender(self, checked(path))
 
     def create_directory(self, path: str) -> bool:
         real = self._real(path)
@@ -81,7 +74,7 @@ class DirectoryFiles(Files):
             try:
                 os.mkdir(real)
             except FileNotFoundError:
-                os.makedirs(os.path.dirname(real), exist_ok=True)
+                make_directory(os.path.dirname(real))
                 os.mkdir(real)
         except FileExistsError:
             return False
@@ -100,40 +93,14 @@ class DirectoryFiles(Files):
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def walk(self, path: str) -> Iterator[FileInfo]:
-        folders = [path]
-        self._real(path)
-        while folders:
-            folder = folders.pop()
-            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._real(folder)) as entries:
-                for entry in entries:
-                    if is_temporary(entry.name):
-                        continue
-                    name = layout.join(folder, entry.name)
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(name)
-                        continue
-                    with suppress(FileNotFoundError):  # a dangling link, or a file that was just removed
-                        state = entry.stat()
-                        if not stat.S_ISDIR(state.st_mode):
-                            yield FileInfo(name, state.st_size, state.st_mtime)
-
-    def temporaries(self, path: str, *, below: bool = False) -> list[Temporary]:
-        found = []
-        folders = [path]
-        now = time.time()
-        while folders:
-            folder = folders.pop()
-            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._real(folder)) as entries:
-                for entry in entries:
-                    if is_temporary(entry.name):
-                        name, is_directory = layout.join(folder, entry.name), entry.is_dir(follow_symlinks=False)
-                        with suppress(FileNotFoundError):  # its writer has just renamed it
-                            state = entry.stat(follow_symlinks=False)
-                            found.append(Temporary(name, 0 if is_directory else state.st_size, now - state.st_mtime))
-                    elif below and entry.is_dir(follow_symlinks=False):
-                        folders.append(layout.join(folder, entry.name))
-        return sorted(found)
+    def _scan(self, path: str) -> Iterator[FileInfo]:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._real(path)) as entries:
+            for entry in entries:
+                is_directory = entry.is_dir(follow_symlinks=False)
+                with suppress(FileNotFoundError):  # a dangling link, or a file that was just removed
+                    state = entry.stat()
+                    if is_directory or not stat.S_ISDIR(state.st_mode):  # links to directories are not followed
+                        yield FileInfo(layout.join(path, entry.name), state.st_size, state.st_mtime, is_directory)
 
     def size(self, path: str) -> int:
         found = os.stat(self._real(path))
@@ -141,16 +108,12 @@ class DirectoryFiles(Files):
             raise path_error(errno.EISDIR, path)
         return found.st_size
 
-    def move(self, path: str, to: str) -> None:
-        source, target = self._prefix + checked(path, root=False), self._prefix + checked(to, root=False)
-        os.lstat(source)
-        if os.path.lexists(target):
-            raise path_error(errno.EEXIST, target)
-        if target.startswith(source + "/"):
-            raise path_error(errno.EINVAL, target)
+    def _rename(self, path: str, to: str) -> None:
+        source, target = self._prefix + path, self._prefix + to
         try:
             os.rename(source, target)
         except FileNotFoundError:
+            os.lstat(source)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.rename(source, target)
 
@@ -196,14 +159,6 @@ def _write_all(file: int, data: bytes) -> None:
         written += os.write(file, memoryview(data)[written : written + 2**30])
 
 
-def _growing_file(path: str) -> str:
-    """Return the file to append to: itself, or its last numbered part in a storage that was copied from elsewhere."""
-    if not os.path.exists(layout.part(path, 1)):
-        return path
-    folder, name = os.path.split(path)
-    return os.path.join(folder, last_part(os.listdir(folder), name))
-
-
 def _is_torn(file: int) -> bool:
     """Return whether a file ends within a line that no process is writing.
 
@@ -226,7 +181,8 @@ def _is_torn(file: int) -> bool:
 class _DirectoryAppender(Appender):
     """Passes each write on to the operating system before it returns."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, files: DirectoryFiles, path: str) -> None:
+        self._files = files
         self._path = path
         self._file = -1
         self._is_closed = False
@@ -247,7 +203,7 @@ class _DirectoryAppender(Appender):
                 raise ValueError(f"{self._path} is closed")
             if self._file >= 0:
                 return
-            file = _open(_growing_file(self._path), _GROWING)
+            file = _open(self._files._real(growing_file(self._files, self._path)), _GROWING)
             try:
                 if _is_torn(file):
                     _write_all(file, b"\n")

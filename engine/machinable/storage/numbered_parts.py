@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 
 from machinable.storage import layout
 from machinable.storage.files import Appender, Files, checked
 
-__all__ = ["PartAppender", "last_part", "read_parts"]
+__all__ = ["PartAppender", "growing_file", "part_numbers", "read_parts"]
 
 
 def read_parts(files: Files, path: str) -> list[bytes]:
@@ -26,18 +26,24 @@ def read_parts(files: Files, path: str) -> list[bytes]:
         # Only a storage copied from elsewhere has parts here, and one look is cheaper than a listing.
         if not files.exists(layout.part(path, 1)):
             return pieces
-    folder, _, name = path.rpartition("/")
-    names = {entry.name for entry in files.entries(folder) if not entry.is_directory}
-    if not files.appends and name in names:
+    numbers = part_numbers(files, path)
+    if not files.appends and 0 in numbers:
         pieces.append(files.read(path))
-    parts = [n for n in names if layout.part_number(n) and layout.whole(n) == name]
-    return pieces + [files.read(layout.join(folder, n)) for n in sorted(parts, key=layout.part_number)]
+    return pieces + [files.read(layout.part(path, number)) for number in numbers if number]
 
 
-def last_part(names: Iterable[str], name: str) -> str:
-    """Return the last part of a file among the names of its directory; the file itself if there are none."""
-    parts = [one for one in names if layout.part_number(one) and layout.whole(one) == name]
-    return max(parts, key=layout.part_number, default=name)
+def part_numbers(files: Files, path: str) -> list[int]:
+    """Return the numbers of the parts of a file, sorted; 0 is the file itself."""
+    folder, _, name = path.rpartition("/")
+    names = [entry.name for entry in files.entries(folder) if not entry.is_directory]
+    return sorted(layout.part_number(one) for one in names if layout.whole(one) == name)
+
+
+def growing_file(files: Files, path: str) -> str:
+    """Return the file to append to: itself or, in a storage that was copied from elsewhere, its last part."""
+    if not files.exists(layout.part(path, 1)):
+        return path
+    return layout.part(path, part_numbers(files, path)[-1])
 
 
 class PartAppender(Appender):
@@ -121,9 +127,7 @@ class PartAppender(Appender):
 
     def _last(self) -> int:
         """Return the number of the last part, which another process may have written."""
-        folder, _, name = self._path.rpartition("/")
-        names = [entry.name for entry in self._files.entries(folder)]
-        return max((layout.part_number(n) for n in names if layout.whole(n) == name), default=0)
+        return max(part_numbers(self._files, self._path), default=0)
 
     def close(self) -> None:
         with self._lock:

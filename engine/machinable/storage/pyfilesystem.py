@@ -6,15 +6,15 @@ import errno
 import os
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from types import ModuleType
 from typing import IO, Any
 
 from machinable.errors import MachinableError, StorageUnavailable, near_names
-from machinable.storage.credentials import cut_user, harmless, secrets_of, unavailable, without_credentials
-from machinable.storage.files import Appender, Entry, FileInfo, Files, Reach, checked, path_error
+from machinable.storage.credentials import cut_user, nothing_stored, unavailable, without_credentials
+from machinable.storage.files import Appender, Entry, FileInfo, Files, Reach, checked, file_path, path_error
+from machinable.storage.layout import join
 from machinable.storage.numbered_parts import PartAppender
 from machinable.storage.temporary import Temporary, is_temporary, temporary_beside
 
@@ -33,34 +33,26 @@ def import_fs() -> ModuleType:
     It needs two functions of `pkg_resources`, which newer versions of setuptools lack and older ones deprecate.
     During the import a stand-in module provides them, which nothing else sees.
     """
-    with _import_lock:
-        if "fs.opener.registry" not in sys.modules:
-            with _with_stand_in():
-                import fs.opener.registry
-        import fs
+    if "fs.opener.registry" not in sys.modules:
+        with _stand_in_for_setuptools():
+            import fs.opener.registry
+    import fs
 
-        module: ModuleType = fs
-        return module
-
-
-def _import_opener(scheme: str) -> None:
-    """Import the package that opens URLs of a scheme, which may need `pkg_resources` as well."""
-    from fs.opener.registry import registry
-
-    with _import_lock, _with_stand_in():
-        registry.get_opener(scheme)
+    module: ModuleType = fs
+    return module
 
 
 @contextmanager
-def _with_stand_in() -> Iterator[None]:
-    real = sys.modules.get("pkg_resources")
-    sys.modules["pkg_resources"] = _stand_in()
-    try:
-        yield
-    finally:
-        del sys.modules["pkg_resources"]
-        if real is not None:
-            sys.modules["pkg_resources"] = real
+def _stand_in_for_setuptools() -> Iterator[None]:
+    with _import_lock:
+        real = sys.modules.get("pkg_resources")
+        sys.modules["pkg_resources"] = _stand_in()
+        try:
+            yield
+        finally:
+            del sys.modules["pkg_resources"]
+            if real is not None:
+                sys.modules["pkg_resources"] = real
 
 
 def _stand_in() -> ModuleType:
@@ -103,18 +95,11 @@ def open_filesystem(url: str, scheme: str, rest: str, *, create: bool) -> Files:
         StorageUnavailable: Nothing opens the scheme, or the storage does not answer.
     """
     shown = without_credentials(url)
-    secrets = secrets_of(url)
     fs = import_fs()
     from fs.opener.registry import registry
 
     if scheme not in registry.protocols:
-        known = sorted({*registry.protocols, *_PACKAGES})
-        raise StorageUnavailable(
-            f"{shown!r} is not a storage: nothing opens {scheme}://",
-            given=shown,
-            known=known,
-            todo=_how_to_open(scheme, known),
-        )
+        raise _not_installed(shown, scheme, sorted({*registry.protocols, *_PACKAGES}))
     if scheme in _ARCHIVES and create:
         raise StorageUnavailable(
             f"cannot write to {shown!r}: it is an archive",
@@ -126,14 +111,14 @@ def open_filesystem(url: str, scheme: str, rest: str, *, create: bool) -> Files:
         raise StorageUnavailable(
             f"{shown!r} contains a !, after which everything is ignored", given=shown, todo="Write it as %21."
         )
-    _refuse_parameters(shown, scheme, place.partition("?")[2])
-    has_folder = "/" in place.partition("?")[0].rstrip("/")
-    must_exist = not create and scheme in _OBJECT_STORES and has_folder
-    problem: Exception | None = None
+    path, _, query = place.partition("?")
+    _check_parameters(shown, scheme, query)
+    must_exist = not create and scheme in _OBJECT_STORES and "/" in path.rstrip("/")
     try:
-        _import_opener(scheme)
+        with _stand_in_for_setuptools():
+            registry.get_opener(scheme)
         if scheme == "gs":
-            filesystem = _open_google(place, create=create)
+            filesystem = _open_google(path, query, create=create)
         else:
             reading = {"writeable": False} if scheme in _ARCHIVES else {}
             filesystem = fs.open_fs(scheme + url[len(scheme) :], create=create, **reading)
@@ -142,27 +127,28 @@ def open_filesystem(url: str, scheme: str, rest: str, *, create: bool) -> Files:
 
             return open_bucket(filesystem, url, must_exist=must_exist)
         files = PyFilesystemFiles(filesystem, url)
+        try:
+            is_empty = filesystem.isempty("/")  # the first request, as opening sends none
+            if is_empty and must_exist:
+                raise nothing_stored(shown)
+        except BaseException:
+            files.close()
+            raise
+        return files
     except MachinableError:
         raise
     except Exception as failure:  # openers are of many authors
         problem = failure
-    if problem is not None:  # outside of `except`, so that an error with a secret is not attached
-        raise unavailable(shown, problem, secrets) from harmless(problem, secrets)
-    try:
-        files.probe(must_exist=must_exist)
-    except BaseException:
-        files.close()
-        raise
-    return files
+    raise unavailable(url, problem)  # outside of `except`, so that an error with a secret is not attached
 
 
-def _refuse_parameters(shown: str, scheme: str, query: str) -> None:
+def _check_parameters(shown: str, scheme: str, query: str) -> None:
     """Refuse parameters that the opener ignores: without its endpoint, a URL means another server."""
-    from urllib.parse import parse_qsl
+    from urllib.parse import parse_qs
 
-    known = _PARAMETERS.get(scheme)
-    for name, _ in parse_qsl(query, keep_blank_values=True) if known is not None else ():
-        if known is not None and name not in known:
+    known = _PARAMETERS.get(scheme, ())
+    for name in parse_qs(query, keep_blank_values=True) if known else ():
+        if name not in known:
             near = near_names(name, known)
             raise StorageUnavailable(
                 f"{scheme}:// has no parameter {name!r}: {shown!r}",
@@ -172,26 +158,33 @@ def _refuse_parameters(shown: str, scheme: str, query: str) -> None:
             )
 
 
-def _open_google(place: str, *, create: bool) -> Any:
+def _not_installed(shown: str, scheme: str, known: list[str]) -> StorageUnavailable:
+    todo = "Give a path, file://, mem://, s3://bucket/folder."
+    if scheme in _PACKAGES:
+        todo = f"Install its package: pip install {_PACKAGES[scheme]!r}"
+    elif near := near_names(scheme, known):
+        todo = f"Did you mean {' or '.join(one + '://' for one in near)}?"
+    return StorageUnavailable(
+        f"{shown!r} is not a storage: nothing opens {scheme}://", given=shown, known=known, todo=todo
+    )
+
+
+def _open_google(path: str, query: str, *, create: bool) -> Any:
     """Open a bucket of Google Cloud Storage.
 
     Credentials come from its library, or from `GCS_CREDENTIAL`: the key of a service account, as JSON or as a path.
     """
-    from urllib.parse import parse_qs, unquote
+    from urllib.parse import parse_qsl, unquote
 
     from fs_gcsfs import GCSFS
     from google.cloud.storage import Client
 
-    resource, _, query = place.partition("?")
-    bucket, _, folder = unquote(resource).partition("/")
+    bucket, _, folder = unquote(path).partition("/")
     if not bucket:
         raise ValueError("the bucket is missing: gs://bucket/folder")
-    parameters = {name: values[-1] for name, values in parse_qs(query).items()}
-    options: dict[str, Any] = {}
-    if "project" in parameters:
-        options["project"] = parameters["project"]
-    if "api_endpoint" in parameters:
-        options["client_options"] = {"api_endpoint": parameters["api_endpoint"]}
+    options: dict[str, Any] = dict(parse_qsl(query))
+    if "api_endpoint" in options:
+        options["client_options"] = {"api_endpoint": options.pop("api_endpoint")}
     credential = os.environ.get("GCS_CREDENTIAL", "").strip()
     client = Client.from_service_account_info(_credential(credential), **options) if credential else Client(**options)
     # Not strict while opening, as what other programs have written has no marker for the root.
@@ -220,17 +213,6 @@ def _credential(text: str) -> Any:
         raise ValueError("GCS_CREDENTIAL is neither the key of a service account nor the path of one") from None
 
 
-def _how_to_open(scheme: str, known: Iterable[str]) -> str:
-    if scheme in _PACKAGES:
-        return f"Install its package: pip install {_PACKAGES[scheme]!r}"
-    near = near_names(scheme, known)
-    return (
-        f"Did you mean {' or '.join(n + '://' for n in near)}?"
-        if near
-        else "Give a path, file://, mem://, s3://bucket/folder."
-    )
-
-
 class PyFilesystemFiles(Files):
     """The files of a filesystem of PyFilesystem. Each process must open its own.
 
@@ -245,97 +227,64 @@ class PyFilesystemFiles(Files):
         self.url = without_credentials(url)
         self.reach: Reach = "anywhere" if filesystem.getmeta().get("network") else "process"
         self._fs = filesystem
-        self._secrets = secrets_of(url)
+        self._private_url = url
         self._replaces_whole = url.partition(":")[0].lower() in _OBJECT_STORES
         self._is_closed = False
         # The thread of a trial, that of its heartbeat and those of its logs share this object.
         is_safe = filesystem.getmeta().get("thread_safe", True)
         self._lock: AbstractContextManager[Any] = nullcontext() if is_safe else threading.RLock()
 
-    def __repr__(self) -> str:
-        return f"PyFilesystemFiles({self.url!r})"
-
     @contextmanager
     def _own_errors(self, path: str = "") -> Iterator[None]:
         """Turn an error of the library into the one of Python, or into StorageUnavailable."""
         from fs import errors
 
-        problem: Exception
         try:
             with self._lock:
                 yield
             return
         except errors.ResourceNotFound:
-            problem = path_error(errno.ENOENT, path)
+            number = errno.ENOENT
         except errors.FileExpected:
-            problem = path_error(errno.EISDIR, path)
+            number = errno.EISDIR
         except errors.DirectoryExpected:
-            problem = path_error(errno.ENOTDIR, path)
+            number = errno.ENOTDIR
         except (errors.FileExists, errors.DirectoryExists, errors.DestinationExists):
-            problem = path_error(errno.EEXIST, path)
+            number = errno.EEXIST
         except (errors.PermissionDenied, errors.ResourceReadOnly):
-            problem = path_error(errno.EACCES, path)
+            number = errno.EACCES
         except Exception as failure:
             if type(failure).__module__ == "builtins" or isinstance(failure, MachinableError):
                 raise
-            problem = failure
-        if isinstance(problem, OSError) and type(problem).__module__ == "builtins":
-            raise problem
-        raise unavailable(self.url, problem, self._secrets) from harmless(problem, self._secrets)
-
-    def probe(self, *, must_exist: bool) -> None:
-        """Send a first request, as opening sends none.
-
-        Raises:
-            StorageUnavailable: The storage does not answer, or it is empty and `must_exist`.
-        """
-        try:
-            with self._own_errors():
-                is_empty = self._fs.isempty("/")
-        except StorageUnavailable:
-            raise
-        except OSError as failure:
-            raise unavailable(self.url, failure, self._secrets) from failure
-        if is_empty and must_exist:
-            raise StorageUnavailable(
-                f"there is no storage at {self.url!r}",
-                given=self.url,
-                todo="Give the storage URL of an execution.",
-            )
+            number, problem = 0, failure
+        raise path_error(number, path) if number else unavailable(self._private_url, problem)
 
     def read(self, path: str) -> bytes:
-        if not checked(path):
-            raise path_error(errno.EISDIR, path)
-        with self._own_errors(path):
+        with self._own_errors(file_path(path)):
             data: bytes = self._fs.readbytes(path)
             return data
 
     def write(self, path: str, data: bytes) -> None:
-        if not checked(path):
-            raise path_error(errno.EISDIR, path)
-        with self._own_errors(path):
-            self._write(path, lambda place: self._fs.writebytes(place, data))
-
-    def _write(self, path: str, put: Callable[[str], None]) -> None:
-        if self._replaces_whole:
-            self._put(path, put)
-            return
-        if self._fs.isdir(path):
-            raise path_error(errno.EISDIR, path)
-        temporary = temporary_beside(path)
-        try:
-            self._put(temporary, put)
-            self._fs.move(temporary, path, overwrite=True)
-        except BaseException:
-            with suppress(Exception):  # the first error matters, and readers ignore this file
-                self._fs.remove(temporary)
-            raise
+        self._write(path, lambda place: self._fs.writebytes(place, data))
 
     def write_from(self, path: str, file: IO[bytes]) -> None:
-        if not checked(path):
-            raise path_error(errno.EISDIR, path)
-        with self._own_errors(path):
-            self._write(path, lambda place: self._fs.upload(place, file))
+        self._write(path, lambda place: self._fs.upload(place, file))
+
+    def _write(self, path: str, put: Callable[[str], None]) -> None:
+        with self._own_errors(file_path(path)):
+            if self._replaces_whole:
+                self._put(path, put)
+                return
+            if self._fs.isdir(path):
+                raise path_error(errno.EISDIR, path)
+            temporary = temporary_beside(path)
+            try:
+                self._put(temporary, put)
+                self._fs.move(temporary, path, overwrite=True)
+            except BaseException:
+                with suppress(Exception):  # the first error matters, and readers ignore this file
+                    self._fs.remove(temporary)
+                raise
 
     def _put(self, path: str, put: Callable[[str], None]) -> None:
         from fs.errors import ResourceNotFound
@@ -353,17 +302,13 @@ class PyFilesystemFiles(Files):
         return PartAppender(self, path)
 
     def create_directory(self, path: str) -> bool:
-        from fs.errors import DirectoryExists, ResourceNotFound
+        from fs.errors import DirectoryExists
 
         with self._own_errors(path):
             if not checked(path) or self._fs.exists(path):
                 return False
             try:
-                try:
-                    self._fs.makedir(path)
-                except ResourceNotFound:
-                    self._make_parents(path)
-                    self._fs.makedir(path)
+                self._put(path, self._fs.makedir)
             except DirectoryExists:
                 return False
             return True
@@ -377,47 +322,22 @@ class PyFilesystemFiles(Files):
             return bool(self._fs.isdir(checked(path) or "/"))
 
     def entries(self, path: str) -> list[Entry]:
+        return sorted(Entry(i.name, bool(i.is_dir)) for i in self._infos(path) if not is_temporary(i.name))
+
+    def _infos(self, path: str, *namespaces: str) -> list[Any]:
         try:
             with self._own_errors(path):
-                found = self._fs.scandir(checked(path) or "/")
-                return sorted(Entry(i.name, bool(i.is_dir)) for i in found if not is_temporary(i.name))
+                return list(self._fs.scandir(checked(path) or "/", namespaces=namespaces))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def walk(self, path: str) -> Iterator[FileInfo]:
-        try:
-            with self._own_errors(path):
-                found = list(self._fs.scandir(checked(path) or "/", namespaces=["details"]))
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        for info in found:
-            name = f"{path}/{info.name}" if path else info.name
-            if is_temporary(info.name):
-                continue
-            if info.is_dir:
-                yield from self.walk(name)
-            else:
-                yield FileInfo(name, info.size or 0, info.raw.get("details", {}).get("modified"))
+    def _scan(self, path: str) -> Iterator[FileInfo]:
+        for info in self._infos(path, "details"):
+            changed = info.raw.get("details", {}).get("modified")
+            yield FileInfo(join(path, info.name), info.size or 0, changed, bool(info.is_dir))
 
     def temporaries(self, path: str, *, below: bool = False) -> list[Temporary]:
-        if self._replaces_whole:
-            checked(path)
-            return []
-        try:
-            with self._own_errors(path):
-                there = list(self._fs.scandir(checked(path) or "/", namespaces=["details"]))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        found = []
-        for info in there:
-            name = f"{path}/{info.name}" if path else info.name
-            if is_temporary(info.name):
-                changed = info.raw.get("details", {}).get("modified")
-                age = time.time() - changed if changed else 0.0
-                found.append(Temporary(name, 0 if info.is_dir else info.size or 0, age))
-            elif info.is_dir and below:
-                found += self.temporaries(name, below=True)
-        return sorted(found)
+        return [] if self._replaces_whole else super().temporaries(path, below=below)
 
     def size(self, path: str) -> int:
         with self._own_errors(path):
@@ -426,24 +346,14 @@ class PyFilesystemFiles(Files):
                 raise path_error(errno.EISDIR, path)
             return int(info.size)
 
-    def move(self, path: str, to: str) -> None:
-        checked(path, root=False)
-        checked(to, root=False)
+    def _rename(self, path: str, to: str) -> None:
         with self._own_errors(path):
             is_directory = self._fs.getinfo(path).is_dir
-            if self._fs.exists(to):
-                raise path_error(errno.EEXIST, to)
-            if to.startswith(path + "/"):
-                raise path_error(errno.EINVAL, to)
-            if "/" in to:
-                self._make_parents(to)
-            if not is_directory:
+            self._make_parents(to)
+            if is_directory:
+                self._fs.movedir(path, to, create=True)
+            else:
                 self._fs.move(path, to)
-                return
-            self._fs.makedir(to)
-            for entry in self._fs.scandir(path):
-                self.move(f"{path}/{entry.name}", f"{to}/{entry.name}")
-            self._fs.removedir(path)
 
     def remove(self, path: str) -> None:
         checked(path, root=False)
@@ -454,8 +364,8 @@ class PyFilesystemFiles(Files):
                 self._fs.remove(path)
 
     def local_path(self, path: str) -> str | None:
-        checked(path)
-        return str(self._fs.getsyspath(path or "/")) if self._fs.hassyspath(path or "/") else None
+        place = checked(path) or "/"
+        return str(self._fs.getsyspath(place)) if self._fs.hassyspath(place) else None
 
     def close(self) -> None:
         if not self._is_closed:  # some filesystems fail the second time

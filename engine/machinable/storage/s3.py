@@ -6,17 +6,18 @@ import errno
 import os
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from io import BytesIO
 from typing import IO, Any
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from machinable.errors import MachinableError, StorageUnavailable
-from machinable.storage.credentials import harmless, secrets_of, unavailable, without_credentials
-from machinable.storage.files import Appender, Entry, FileInfo, Files, checked, path_error
+from machinable.storage.credentials import nothing_stored, unavailable, without_credentials
+from machinable.storage.files import Appender, Entry, FileInfo, Files, checked, file_path, path_error
 from machinable.storage.layout import join
 from machinable.storage.numbered_parts import PartAppender
 from machinable.storage.temporary import is_temporary
@@ -57,7 +58,8 @@ def open_bucket(filesystem: Any, url: str, *, must_exist: bool) -> ObjectStoreFi
         )
 
     with closing(filesystem), closing(connected(_QUICK)) as files:
-        files.probe(must_exist=must_exist)
+        if not files.has_objects("") and must_exist:  # the first request, as opening sends none
+            raise nothing_stored(files.url)
         return connected(_PATIENT)
 
 
@@ -116,7 +118,7 @@ class ObjectStoreFiles(Files):
             arguments: Arguments of each request that stores an object, such as `ACL`.
         """
         self.url = without_credentials(url)
-        self._secrets = secrets_of(url)
+        self._private_url = url
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
@@ -124,9 +126,6 @@ class ObjectStoreFiles(Files):
         self._kinds: dict[str, bool] = {}  # names written: True for a directory
         self._is_conditional: bool | None = None
         self._lock = threading.Lock()
-
-    def __repr__(self) -> str:
-        return f"ObjectStoreFiles({self.url!r})"
 
     # requests
 
@@ -141,14 +140,11 @@ class ObjectStoreFiles(Files):
                 raise
             problem = failure
         if _code(problem) == "NoSuchBucket":
+            reason = f"there is no bucket {self._bucket!r}"
             raise unavailable(
-                self.url,
-                problem,
-                self._secrets,
-                f"there is no bucket {self._bucket!r}",
-                "Check its name and the endpoint, or create the bucket.",
-            ) from harmless(problem, self._secrets)
-        raise unavailable(self.url, problem, self._secrets) from harmless(problem, self._secrets)
+                self._private_url, problem, reason, "Check its name and the endpoint, or create the bucket."
+            )
+        raise unavailable(self._private_url, problem)
 
     def _ask(self, operation: str, *, accept: Collection[int] = (), **arguments: Any) -> Any:
         """Return the response to a request, also to a failed one whose status is in `accept`."""
@@ -179,20 +175,8 @@ class ObjectStoreFiles(Files):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def probe(self, *, must_exist: bool) -> None:
-        """Send a first request, as opening sends none.
-
-        Raises:
-            StorageUnavailable: The server does not answer, or the folder is empty and `must_exist`.
-        """
-        if not self._has_objects("") and must_exist:
-            raise StorageUnavailable(
-                f"there is no storage at {self.url!r}",
-                given=self.url,
-                todo="Give the storage URL of an execution.",
-            )
-
-    def _has_objects(self, path: str) -> bool:
+    def has_objects(self, path: str) -> bool:
+        """Return whether a directory contains anything."""
         return any(page.get("Contents") for page in self._pages(self._below(path), MaxKeys=1))
 
     # reading
@@ -200,19 +184,17 @@ class ObjectStoreFiles(Files):
     def read(self, path: str) -> bytes:
         from botocore.exceptions import BotoCoreError
 
-        key = self._key(path)
-        attempt = 0
+        attempts = _READ_ATTEMPTS
         while True:
-            attempt += 1
-            answer = self._ask("get_object", accept=(404,), Key=key) if path else None
+            answer = self._ask("get_object", accept=(404,), Key=self._key(path)) if checked(path) else None
             if answer is None or _status(answer) == 404:
                 raise self._no_file(path)
             with self._own_errors(), closing(answer["Body"]) as body:
                 try:
-                    data: bytes = body.read()
-                    return data
+                    return bytes(body.read())
                 except BotoCoreError:  # boto3 retries only until the response begins
-                    if attempt == _READ_ATTEMPTS:
+                    attempts -= 1
+                    if not attempts:
                         raise
 
     def _no_file(self, path: str) -> OSError:
@@ -243,7 +225,7 @@ class ObjectStoreFiles(Files):
         return False
 
     def is_directory(self, path: str) -> bool:
-        return not checked(path) or self._has_objects(path)
+        return not checked(path) or self.has_objects(path)
 
     def entries(self, path: str) -> list[Entry]:
         prefix = self._below(path)
@@ -264,26 +246,15 @@ class ObjectStoreFiles(Files):
     # writing
 
     def write(self, path: str, data: bytes) -> None:
-        key = self._key(path)
-        if not path:
-            raise path_error(errno.EISDIR, path)
-        self._refuse_other_kind(path)
-        if len(data) <= _MAX_REQUEST:
-            self._ask("put_object", Key=key, Body=data, **self._arguments)
-            self._remember(path)
-        else:
-            from io import BytesIO
-
-            self._upload(path, BytesIO(data))
+        if len(data) > _MAX_REQUEST:
+            self.write_from(path, BytesIO(data))
+            return
+        self._refuse_other_kind(file_path(path))
+        self._ask("put_object", Key=self._key(path), Body=data, **self._arguments)
+        self._remember(path)
 
     def write_from(self, path: str, file: IO[bytes]) -> None:
-        self._key(path)
-        if not path:
-            raise path_error(errno.EISDIR, path)
-        self._refuse_other_kind(path)
-        self._upload(path, file)
-
-    def _upload(self, path: str, file: IO[bytes]) -> None:
+        self._refuse_other_kind(file_path(path))
         with self._own_errors():  # several requests for a large file, which appears with the last one
             self._client.upload_fileobj(file, self._bucket, self._key(path), ExtraArgs=self._arguments or None)
         self._remember(path)
@@ -392,13 +363,8 @@ class ObjectStoreFiles(Files):
             raise path_error(errno.ENOENT, path)
         return found
 
-    def move(self, path: str, to: str) -> None:
-        checked(to, root=False)
+    def _rename(self, path: str, to: str) -> None:
         sizes = self._objects(path)
-        if self.exists(to):
-            raise path_error(errno.EEXIST, to)
-        if to.startswith(f"{path}/"):
-            raise path_error(errno.EINVAL, to)
         source, target = self._key(path), self._key(to)
 
         def copy(key: str) -> None:
@@ -410,7 +376,8 @@ class ObjectStoreFiles(Files):
                 with self._own_errors():
                     self._client.copy(place, self._bucket, new, ExtraArgs=self._arguments or None)
 
-        _for_each(copy, sizes)
+        with ThreadPoolExecutor(min(16, len(sizes))) as pool:
+            list(pool.map(copy, sizes))
         self._delete(list(sizes))
 
     def remove(self, path: str) -> None:
@@ -430,11 +397,6 @@ class ObjectStoreFiles(Files):
 
     def close(self) -> None:
         self._client.close()
-
-
-def _for_each(act: Callable[[str], None], keys: Collection[str]) -> None:
-    with ThreadPoolExecutor(min(16, len(keys))) as pool:
-        list(pool.map(act, keys))
 
 
 def _above(path: str) -> Iterator[str]:
