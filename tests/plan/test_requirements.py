@@ -507,7 +507,7 @@ def test_warnings_of_requirements_are_heard(directory: Path) -> None:
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         plan(directory, "fold", requires=[("data", {"sizee": 1})])
-    assert ["did you mean 'size'" in str(one.message) for one in heard] == [True]
+    assert ["Did you mean 'size'" in str(one.message) for one in heard] == [True]
 
 
 def test_plans_with_requirements_are_light(directory: Path) -> None:
