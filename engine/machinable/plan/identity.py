@@ -22,7 +22,6 @@ __all__ = [
     "content",
     "identity",
     "key_parts",
-    "requirement_key",
     "trial_keys",
     "version_key",
     "visible_elements",
@@ -32,20 +31,9 @@ KeyParts = tuple[str, str]  # of the key of a listed component: before the level
 
 
 def key_parts(component: str, version: Plain, children: Sequence[Plain]) -> KeyParts:
-    """Return the parts of a key that all repetitions share.
-
-    Args:
-        component: Canonical name.
-        version: As `version_key` gives it.
-        children: Component and version of each child.
-    """
+    """Return the parts of a key that all repetitions share; `children` are component and version of each child."""
     head = f'{{"children":{canonical(children) if children else "[]"},"component":{canonical(component)},'
     return head, f'"version":{canonical(version)}}}'
-
-
-def requirement_key(identity: str) -> str:
-    """Return the key of a requirement: what it computes, whichever trial needs it."""
-    return canonical({"requirement": identity})
 
 
 def trial_keys(
@@ -135,32 +123,26 @@ def content(
         checkpoint: The checkpoint to start from.
         requirements: name → identity, or `[identity, artifact]` where only one artifact is read.
     """
-    return _digest(
-        checkpoint=canonical(checkpoint) if checkpoint is not None else "null",
-        children=canonical(list(children)) if children else "[]",
-        component=canonical(component),
-        config=canonical(configuration),
-        flags=canonical(dict(flags)) if flags else "{}",
-        kind='"content"',
-        module=canonical(module),
-        requires=canonical(dict(requirements)) if requirements else "{}",
-    )
+    parts = {
+        "checkpoint": checkpoint,
+        "children": list(children),
+        "component": component,
+        "config": configuration,
+        "flags": dict(flags),
+        "kind": "content",
+        "module": module,
+        "requires": dict(requirements),
+    }
+    return _hash(canonical(parts))
 
 
 def identity(content: str, seed: int | None) -> str:
-    """Return the identity of a computation.
-
-    Args:
-        content: What `content` gives.
-        seed: The seed of a listed trial, or one that was chosen; None for a requirement without one.
-    """
-    return _digest(content=canonical(content), kind='"trial"', seed="null" if seed is None else str(seed))
+    """Return the identity of a computation; the seed of a requirement is None, unless one was chosen."""
+    return _hash(f'{{"content":"{content}","kind":"trial","seed":{"null" if seed is None else seed}}}')
 
 
-def _digest(**parts: str) -> str:
-    """Return the hash of a mapping as canonical JSON; the values are canonical JSON, and the keys are in order."""
-    text = ",".join([f'"{name}":{part}' for name, part in parts.items()])
-    return blake2b(f"{{{text}}}".encode("ascii"), digest_size=16).hexdigest()
+def _hash(text: str) -> str:
+    return blake2b(text.encode("ascii"), digest_size=16).hexdigest()
 
 
 class Effective:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -19,14 +19,12 @@ from machinable.config.resolve import find_component, resolve, undeclared
 from machinable.config.resolved import Origins, Resolved
 from machinable.config.versions import elements_of, expand_lists
 from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors, UnknownName, warn
-from machinable.plan.graph import DependencyOrder
 from machinable.plan.identity import (
     Effective,
     KeyParts,
     content,
     identity,
     key_parts,
-    requirement_key,
     trial_keys,
     visible_elements,
 )
@@ -54,9 +52,13 @@ def make_plan(request: TaskRequest, project: Project | str | os.PathLike[str] | 
     with without_collections():
         workspace = _workspace(request, where)
         planner = _Planner(workspace, request.versions)
-        per_round = [planner.add(*one) for one in _listed(request)]
-        SeveralErrors.raise_any(planner.errors)
-        rows = _rows(planner.uses, per_round, request)
+        listed = [planner.add(*one) for one in _listed(request)]
+        SeveralErrors.raise_any(list(planner.errors.values()))
+        rows: list[tuple[int, tuple[int, ...]]] = []  # the use of each trial and its number in each level
+        for numbers in product(*(range(level.total) for level in reversed(request.levels))):
+            # Requirements run once, before the first that needs them, which is the order of the uses.
+            uses = listed if rows else range(len(planner.uses))
+            rows += [(use, () if planner.uses[use].identity else numbers[::-1]) for use in uses]
         keys = trial_keys(planner.keys, rows, [level.label for level in request.levels])
         assigned = ids.assign(execution_seed, list(keys), [planner.chosen[use] for use, _ in rows])
     for text in planner.warnings:
@@ -99,32 +101,10 @@ def _listed(request: TaskRequest) -> list[tuple[ComponentRequest, Any, Sequence[
     return listed
 
 
-def _rows(uses: Sequence[Use], per_round: list[int], request: TaskRequest) -> list[tuple[int, tuple[int, ...]]]:
-    """Return the use of each trial and its number in each level; requirements come before the first that needs them."""
-    order: DependencyOrder[int] = DependencyOrder(lambda use: [needed.use for needed in uses[use].requires.values()])
-    rows: list[tuple[int, tuple[int, ...]]] = []
-    for numbers in product(*(range(level.total) for level in reversed(request.levels))):
-        for use in per_round:
-            if uses[use].requires:
-                rows += [(needed, ()) for needed in order.visit(use) if needed != use]
-            rows.append((use, numbers[::-1]))
-    return rows
-
-
-class _Known(Struct, frozen=True):
-    """A component as it was given: its entry, where that is declared, its code, and the name it was given by."""
-
-    entry: Entry
-    place: Place | None
-    target: Target
-    name: str
-
-
 class _Resolved(Struct, frozen=True):
-    """The configuration of a component for one use, where it is declared, its code, and the name it was given by."""
+    """The configuration of a component for one use, its code, and the name it was given by."""
 
     resolved: Resolved
-    place: Place | None
     target: Target
     name: str
 
@@ -179,23 +159,17 @@ class _Planner:
         self.keys: list[KeyParts | str] = []
         self.chosen: list[int | None] = []
         self.warnings: list[str] = []
-        self._errors: dict[str, MachinableError] = {}
+        self.errors: dict[str, MachinableError] = {}
         self._workspace = workspace
         self._task_versions = task_versions
         self._seeding, self._threads = _defaults(workspace)
-        self._known: dict[Named, _Known] = {}
+        self._known: dict[Named, tuple[Entry, Target, str]] = {}
         self._effective: dict[int, Effective] = {}
         self._asked: dict[_Key, tuple[RequirementRequest, _RequirementRef]] = {}
         self._required: dict[_Key, tuple[_Resolved, _Refs]] = {}
+        self._is_visited: dict[_Key, bool] = {}  # False: some of what it requires is not visited yet
         self._made: dict[_Key, int] = {}
         self._by_identity: dict[str, int] = {}
-        self._listed = ""  # the listed component whose requirements are resolved
-        self._order = DependencyOrder(self._resolve_requirement, self._note_cycle)
-
-    @property
-    def errors(self) -> list[MachinableError]:
-        """All errors, each once."""
-        return list(self._errors.values())
 
     def add(self, asked: ComponentRequest, version: Any, child_versions: Sequence[Any]) -> int:
         """Add a listed component and return the number of its use, which has no meaning after an error."""
@@ -204,18 +178,16 @@ class _Planner:
             self._resolve(child.name, one, self._task_versions)
             for child, one in zip(asked.children, child_versions, strict=True)
         ]
-        if found is None or any(child is None for child in children):
+        if found is None or None in children:
             return -1
         try:
             specs = []
-            key_children: list[Plain] = []
             parts: list[Plain] = []
             for child, inner in zip(asked.children, children, strict=True):
                 assert inner is not None
-                specs.append(self._child(child, inner))
-                key_children.append([specs[-1].component, specs[-1].version])
-                effective = self._effective_of(inner.resolved).of(inner.resolved)
-                parts.append([specs[-1].component, specs[-1].module, effective])
+                spec = self._child(child, inner)
+                specs.append(spec)
+                parts.append([spec.component, spec.module, self._effective_of(inner.resolved).of(inner.resolved)])
             requires = self._needed(found.resolved, asked)
             if requires is None:
                 return -1
@@ -223,7 +195,7 @@ class _Planner:
         except MachinableError as error:
             self._note(error)
             return -1
-        key = key_parts(use.component, use.definition.version, key_children)
+        key = key_parts(use.component, use.definition.version, [[spec.component, spec.version] for spec in specs])
         return self._append(use, key, found.resolved.reserved.get("_seed_"))
 
     def _append(self, use: Use, key: KeyParts | str, chosen: int | None) -> int:
@@ -267,7 +239,7 @@ class _Planner:
             ),
             **reserved_fields(resolved, asked.resources),
         )
-        return Use(definition, requires, found.place)
+        return Use(definition, requires, resolved.entry.place)
 
     def _child(self, asked: ChildRequest, found: _Resolved) -> ComponentSpec:
         resolved = found.resolved
@@ -319,11 +291,33 @@ class _Planner:
         if resolved.reserved.get("_requires_") is None and not asked.requires:
             return _NO_REQUIREMENTS
         refs = self._refs(resolved, asked.requires)
-        self._listed = resolved.component
         for ref in refs.values():
-            for key in self._order.visit(ref.key) if ref is not None else ():
-                self._add_required(key)
+            if ref is not None:
+                self._visit(ref.key, resolved.component)
         return self._connected(refs)
+
+    def _visit(self, start: _Key, listed: str) -> None:
+        """Add a requirement of a listed component and all that it requires, each after what it requires itself.
+
+        A chain may be too long for recursion. A cycle is noted and cut.
+        """
+        if start in self._is_visited:
+            return
+        path = [(start, self._resolve_requirement(start))]
+        while path:
+            key, rest = path[-1]
+            for other in rest:
+                is_visited = self._is_visited.get(other)
+                if is_visited is None:
+                    path.append((other, self._resolve_requirement(other)))
+                    break
+                if not is_visited:
+                    keys = [one for one, _ in path]
+                    self._note_cycle(keys[keys.index(other) :], listed)
+            else:
+                path.pop()
+                self._is_visited[key] = True
+                self._add_required(key)
 
     def _refs(self, resolved: Resolved, asked: Mapping[str, RequirementRequest | None]) -> _Refs:
         """Return the requirements of a use, by name: the declared ones, overlaid with those that the task asks for."""
@@ -350,19 +344,19 @@ class _Planner:
             self._asked.setdefault(key, (request, ref))
         return result
 
-    def _resolve_requirement(self, key: _Key) -> list[_Key]:
+    def _resolve_requirement(self, key: _Key) -> Iterator[_Key]:
         """Resolve a requirement, and return the keys of what it requires itself."""
+        self._is_visited[key] = False
         request, ref = self._asked[key]
         found = self._resolve(request.name, request.version, (), ref)
-        if found is None:
-            return []
-        try:
-            refs = self._refs(found.resolved, {})
-        except MachinableError as error:
-            self._note(error)
-            return []
-        self._required[key] = found, refs
-        return [one.key for one in refs.values() if one is not None]
+        refs: _Refs = {}
+        if found is not None:
+            try:
+                refs = self._refs(found.resolved, {})
+                self._required[key] = found, refs
+            except MachinableError as error:
+                self._note(error)
+        return iter([one.key for one in refs.values() if one is not None])
 
     def _add_required(self, key: _Key) -> None:
         """Add the use of a requirement once all that it requires is added, unless one computes the same."""
@@ -384,7 +378,7 @@ class _Planner:
         if name not in self._by_identity:
             seed = ids.seed_of_content(content) if chosen is None else chosen
             use = replace(use, definition=replace(use.definition, is_requirement=True), identity=name)
-            self._by_identity[name] = self._append(use, requirement_key(name), seed)
+            self._by_identity[name] = self._append(use, canonical({"requirement": name}), seed)
         self._made[key] = self._by_identity[name]
 
     def _connected(self, refs: _Refs) -> dict[str, Needed] | None:
@@ -397,9 +391,9 @@ class _Planner:
             result[name] = Needed(number, self.uses[number].identity, ref.artifact)
         return result
 
-    def _note_cycle(self, keys: Sequence[_Key]) -> None:
+    def _note_cycle(self, keys: Sequence[_Key], first_name: str) -> None:
         names = [self._required[key][0].resolved.component for key in keys]
-        first = names.index(self._listed) if self._listed in names else 0
+        first = names.index(first_name) if first_name in names else 0
         keys, names = [*keys[first:], *keys[:first]], [*names[first:], *names[:first]]
         links: list[_RequirementRef] = []
         for key, following in zip(keys, [*keys[1:], keys[0]], strict=True):
@@ -437,8 +431,8 @@ class _Planner:
                     if ref is not None:
                         error.at, error.path = ref.place, ref.path
                     raise
-            known = self._known[name]
-            resolved = resolve(self._workspace, known.entry, version, task_versions)
+            entry, target, given = self._known[name]
+            resolved = resolve(self._workspace, entry, version, task_versions)
         except MachinableError as error:
             if ref is not None:
                 for one in error.errors if isinstance(error, SeveralErrors) else (error,):
@@ -447,15 +441,14 @@ class _Planner:
                         one.details = (*one.details, f"required as {ref.path}{place}")
             self._note(error)
             return None
-        target = known.target
         if target.kind == "component" and resolved.class_name != target.name:
             target = Target(resolved.module, resolved.class_name)
         self.warnings += [text for text in resolved.warnings if text not in self.warnings]
-        return _Resolved(resolved, known.place, target, known.name)
+        return _Resolved(resolved, target, given)
 
     def _note(self, error: MachinableError) -> None:
         for one in error.errors if isinstance(error, SeveralErrors) else (error,):
-            self._errors.setdefault(str(one), one)
+            self.errors.setdefault(str(one), one)
 
 
 _NO_REQUIREMENTS: Mapping[str, Needed] = {}
@@ -503,15 +496,15 @@ def _target_of(code: type[Any] | Callable[..., Any]) -> Target:
     return Target(code.__module__, qualified, "class" if isinstance(code, type) else "function")
 
 
-def _find(workspace: Workspace, name: Named) -> _Known:
-    """Return a component given in one of the ways of `Task.component`."""
+def _find(workspace: Workspace, name: Named) -> tuple[Entry, Target, str]:
+    """Return a component given in one of the ways of `Task.component`: its entry, its code, and its name."""
     if isinstance(name, str):
         entry = find_component(workspace, name)
-        return _Known(entry, entry.place, Target(entry.import_path), name)
+        return entry, Target(entry.import_path), name
     target = _target_of(name)
     if target.kind == "class":
         for entry in workspace.main.components:
             if entry.import_path == target.module:
-                return _Known(entry, entry.place, target, entry.name)
+                return entry, target, entry.name
     text = f"{target.module}:{target.name}"
-    return _Known(undeclared(text, target.module), None, target, text)
+    return undeclared(text, target.module), target, text

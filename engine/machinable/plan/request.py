@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from machinable.plan.identity import version_key
 from machinable.serialization import Plain
@@ -15,63 +16,44 @@ __all__ = ["ChildRequest", "ComponentRequest", "Level", "Named", "RequirementReq
 Named: TypeAlias = "str | type[Any] | Callable[..., Any]"  # how a component is given
 
 
-class ChildRequest(Struct, frozen=True):
+class _Request(Struct, frozen=True):
+    name: Named
+    version: Any = None
+
+    def as_data(self) -> dict[str, Plain]:
+        """Return the request as it is stored in execution.json."""
+        data = asdict(self)
+        return {"component": _name_as_data(data.pop("name")), **data, "version": _version_as_data(self.version)}
+
+
+class ChildRequest(_Request, frozen=True):
     """One child; `version` may hold lists."""
 
-    name: Named
-    version: Any = None
     checkpoint: str | None = None
     flags: Mapping[str, Plain] = {}
 
-    def as_data(self) -> dict[str, Plain]:
-        """Return the child as it is stored in execution.json."""
-        return {
-            "component": _name_as_data(self.name),
-            "version": _version_as_data(self.version),
-            "checkpoint": self.checkpoint,
-            "flags": dict(self.flags),
-        }
 
-
-class RequirementRequest(Struct, frozen=True):
+class RequirementRequest(_Request, frozen=True):
     """One requirement; `artifact` is the only one that is read, None for all of them."""
 
-    name: Named
-    version: Any = None
     artifact: str | None = None
 
-    def as_data(self) -> dict[str, Plain]:
-        """Return the requirement as it is stored in execution.json."""
-        return {
-            "component": _name_as_data(self.name),
-            "version": _version_as_data(self.version),
-            "artifact": self.artifact,
-        }
 
-
-class ComponentRequest(Struct, frozen=True):
+class ComponentRequest(_Request, frozen=True):
     """One call of `Task.component`; `version` may hold lists. A requirement that is None removes a declared one."""
 
-    name: Named
-    version: Any = None
     children: tuple[ChildRequest, ...] = ()
-    checkpoint: str | None = None
+    requires: Mapping[str, RequirementRequest | None] = {}
     flags: Mapping[str, Plain] = {}
+    checkpoint: str | None = None
     tags: Mapping[str, Plain] = {}
     resources: Mapping[str, Plain] = {}
-    requires: Mapping[str, RequirementRequest | None] = {}
 
     def as_data(self) -> dict[str, Plain]:
         """Return the call as it is stored in execution.json."""
-        return {
-            "component": _name_as_data(self.name),
-            "version": _version_as_data(self.version),
+        return _Request.as_data(self) | {
             "children": [child.as_data() for child in self.children],
             "requires": {name: needed and needed.as_data() for name, needed in self.requires.items()},
-            "flags": dict(self.flags),
-            "checkpoint": self.checkpoint,
-            "tags": dict(self.tags),
-            "resources": dict(self.resources),
         }
 
 

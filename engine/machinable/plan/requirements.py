@@ -17,16 +17,10 @@ _ASKED = "Give a name, a tuple (name, version, …), 'name:artifact', or a Compo
 
 
 def declared_requirements(value: Any, path: str, errors: dict[str, MachinableError]) -> dict[str, RequirementRequest]:
-    """Return what `_requires_` says, by name.
-
-    Args:
-        value: The resolved value.
-        path: Where it is, for messages.
-        errors: Receives the errors of single requirements, by name; those are left out.
+    """Return what `_requires_` says, by name; `errors` receives the errors of single requirements.
 
     Raises:
-        WrongType: The whole is not a mapping or a list.
-        MalformedText: A requirement has an invalid name.
+        WrongType, MalformedText: It is not a mapping or a list, or has an invalid name; `path` says where it is.
     """
     result = {}
     for name, one in _items(value, path):
@@ -43,12 +37,8 @@ def declared_requirements(value: Any, path: str, errors: dict[str, MachinableErr
 def asked_requirements(value: Any) -> dict[str, RequirementRequest | None]:
     """Return what the argument `requires` of a task says, by name; None removes a declared requirement.
 
-    Args:
-        value: The argument.
-
     Raises:
-        WrongType: It, or a requirement in it, has another type.
-        MalformedText: A requirement cannot be parsed, or has an invalid name.
+        WrongType, MalformedText: It or a requirement in it is wrong.
     """
     return {name: _one(one, f"requires.{name}", tuple, _ASKED) for name, one in _items(value, "requires")}
 

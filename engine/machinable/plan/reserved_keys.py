@@ -25,13 +25,8 @@ __all__ = [
 def parse_resources(value: Any, path: str) -> dict[str, float]:
     """Return resources by name, `memory` in bytes, from numbers or texts such as `4GiB` and `500MB`.
 
-    Args:
-        value: None or a mapping.
-        path: Where it is, for messages.
-
     Raises:
-        WrongType: It is not a mapping, or an amount is not a number.
-        MalformedText: An amount is below zero, or a size cannot be parsed.
+        WrongType, MalformedText: The value or an amount is wrong; `path` says where it is.
     """
     if value is None:
         return {}
@@ -63,14 +58,8 @@ def parse_resources(value: Any, path: str) -> dict[str, float]:
 def parse_retries(value: Any, path: str) -> Retries | None:
     """Return what `_retries_` says: `3`, or `{count: 3, delay: 10, on: [TimeoutError]}`.
 
-    Args:
-        value: The value; None for a component without the key.
-        path: Where it is, for messages.
-
     Raises:
-        WrongType: The value, or a part of it, has another type.
-        MalformedText: A number is below zero.
-        UnknownName: It has another part.
+        WrongType, MalformedText, UnknownName: The value or a part of it is wrong; `path` says where it is.
     """
     if value is None:
         return None
@@ -92,13 +81,8 @@ def parse_retries(value: Any, path: str) -> Retries | None:
 def checked_count(value: Any, path: str) -> int:
     """Return a number of retries, 0 or more.
 
-    Args:
-        value: The number.
-        path: Where it is, for messages.
-
     Raises:
-        WrongType: It is not a whole number.
-        MalformedText: It is below zero.
+        WrongType, MalformedText: It is not a whole number, or below zero; `path` says where it is.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise WrongType(f"a number of retries is a whole number, not {value!r}", path=path, given=value)
@@ -129,11 +113,7 @@ T = TypeVar("T")
 
 
 def reserved_fields(resolved: Resolved, resources: Mapping[str, Plain]) -> dict[str, Any]:
-    """Return the fields of a `ComponentSpec` that its reserved keys decide.
-
-    Args:
-        resolved: The component.
-        resources: Resources that the task asks for, merged over the declared ones.
+    """Return the fields of a `ComponentSpec` that its reserved keys and the resources of the task decide.
 
     Raises:
         ConfigurationError: One of the keys is wrong.
@@ -164,13 +144,8 @@ def reserved_fields(resolved: Resolved, resources: Mapping[str, Plain]) -> dict[
 def parse_environment(value: Any, path: str) -> dict[str, str]:
     """Return environment variables by name, as text, without those that are None.
 
-    Args:
-        value: None or a mapping.
-        path: Where it is, for messages.
-
     Raises:
-        WrongType: It is not a mapping, or a value is not text or a number.
-        MalformedText: A name or a value cannot be that of an environment variable.
+        WrongType, MalformedText: The value, a name or a text is wrong; `path` says where it is.
     """
     if value is None:
         return {}

@@ -143,13 +143,7 @@ class Requirement(Struct, frozen=True):
 
     def as_data(self) -> dict[str, Plain]:
         """Return the requirement as it is stored in plan.jsonl and trial.json."""
-        return {
-            "component": self.component,
-            "uid": self.uid,
-            "identity": self.identity,
-            "artifact": self.artifact,
-            "place": self.place,
-        }
+        return {name: getattr(self, name) for name in ("component", "uid", "identity", "artifact", "place")}
 
 
 class TrialSpec(Struct, frozen=True):

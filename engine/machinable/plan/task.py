@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from machinable.config.versions import elements_of, expand_lists
@@ -86,12 +86,12 @@ class Task:
             ComponentRequest(
                 name,
                 version,
-                tuple(_child(child) for child in _listed(children)),
-                _checkpoint(checkpoint),
+                tuple(map(_child, children if isinstance(children, list) else [] if children is None else [children])),
+                asked_requirements(requires),
                 _mapping(flags, "flags"),
+                _checkpoint(checkpoint),
                 _mapping(tags, "tags"),
                 _mapping(resources, "resources"),
-                asked_requirements(requires),
             )
         )
         return self
@@ -186,11 +186,9 @@ class Task:
 
     def copy(self) -> Task:
         """Return a copy: changing one task does not change the other."""
-        task = Task(name=self.name)
-        task.components = list(self.components)
-        task.levels = list(self.levels)
-        task.versions = list(self.versions)
-        task.callbacks = list(self.callbacks)
+        task = Task()
+        for name, value in vars(self).items():
+            setattr(task, name, list(value) if isinstance(value, list) else value)
         return task
 
     def plan(self, project: Project | str | os.PathLike[str] | None = None, seed: object = None) -> Plan:
@@ -265,12 +263,6 @@ def _copied(version: Any) -> Any:
     return kind(map(_copied, version)) if kind is list or kind is tuple else version
 
 
-def _listed(children: Any) -> Sequence[Any]:
-    if children is None:
-        return ()
-    return children if isinstance(children, list) else [children]
-
-
 _CHILD_KEYS = ("component", "version", "checkpoint", "flags")
 
 
@@ -315,32 +307,17 @@ def _has_list(version: Any) -> bool:
 
 
 def task_from_data(data: Mapping[str, Plain]) -> Task:
-    """Return the task that was stored as `data`, the value of `task` in execution.json.
-
-    Classes and functions are imported now, as `sys.path` says. What is not stored is missing: hidden keys, which
-    the project has again.
-
-    Args:
-        data: The stored task.
+    """Return the task that was stored as `data`, the value of `task` in execution.json, without hidden keys.
 
     Raises:
-        ImportFailed: The module of a class or a function cannot be imported.
-        MissingMember: A class or a function is not in its module any more.
+        ImportFailed, MissingMember: A class or a function cannot be imported, or is no longer in its module.
     """
     task = Task()
     for call in data["components"]:
         task.component(
             _from_text(call["component"]),
             call["version"],
-            children=[
-                {
-                    "component": _from_text(child["component"]),
-                    "version": child["version"],
-                    "checkpoint": child["checkpoint"],
-                    "flags": child["flags"],
-                }
-                for child in call["children"]
-            ],
+            children=[{**child, "component": _from_text(child["component"])} for child in call["children"]],
             requires={name: _requirement(need) for name, need in call.get("requires", {}).items()},
             flags=call["flags"],
             checkpoint=call["checkpoint"],
