@@ -286,7 +286,7 @@ def test_a_directory_and_a_file_cannot_have_the_same_name(files: Files) -> None:
             store.write("b.json", 1, overwrite=True)
     with store.directory("c/") as path:
         store.write("c/x.txt", "somebody was quicker")
-        with pytest.raises(ArtifactExists, match="'c/' exists already"), store.directory("c/"):
+        with pytest.raises(ArtifactExists, match="'c/' already exists"), store.directory("c/"):
             pass
         store._remove({"c/x.txt"})
         fill(path, y="1")

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 
 from machinable.storage.files import Files, checked
-from machinable.storage.hashing import digest
+from machinable.storage.hashing import digest, files_below
 from machinable.storage.layout import join
 
 __all__ = ["LocalFolder"]
@@ -16,14 +16,14 @@ class LocalFolder:
     """A folder of a storage; for a remote storage a temporary copy, whose changes `sync` stores.
 
     Attributes:
-        digests: digest and size of the files that `sync` has stored, by name.
+        digests: Digest and size of the files that `sync` has stored, by name.
     """
 
     def __init__(self, files: Files, path: str) -> None:
         self._files = files
         self._path = path
         self._local: str | None = None
-        self._is_copy = False
+        self._copy: str | None = None  # the same directory, if it is a copy
         self._seen: dict[str, tuple[int, int]] = {}
         self.digests: dict[str, tuple[str, int]] = {}
 
@@ -41,48 +41,40 @@ class LocalFolder:
             else:
                 from tempfile import mkdtemp  # 10 ms with what it imports
 
-                local = mkdtemp(prefix="machinable-")
-                self._is_copy = True
+                local = self._copy = mkdtemp(prefix="machinable-")
                 for stored in self._files.walk(self._path):
-                    self._fetch(local, stored.path.removeprefix(self._path + "/"), self._files.read(stored.path))
+                    self.wrote(stored.path.removeprefix(self._path + "/"), self._files.read(stored.path))
             self._local = local
         return self._local
 
     def wrote(self, name: str, data: bytes) -> None:
         """Add a file that was written to the storage to an open copy."""
         self.digests.pop(name, None)
-        if self._is_copy and self._local is not None:
-            self._fetch(self._local, name, data)
+        if self._copy is not None:
+            place = os.path.join(self._copy, checked(name))
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            with open(place, "wb") as file:
+                file.write(data)
+            self._seen[name] = _state(place)
 
     def removed(self, name: str) -> None:
         """Remove a file that was removed from the storage from an open copy."""
         self.digests.pop(name, None)
-        if self._is_copy and self._local is not None and self._seen.pop(name, None) is not None:
+        if self._copy is not None and self._seen.pop(name, None) is not None:
             with suppress(FileNotFoundError):
-                os.unlink(os.path.join(self._local, name))
+                os.unlink(os.path.join(self._copy, name))
 
     def has(self, name: str) -> bool:
         """Return whether a copy had a file of that name when it was last synchronized."""
         return name in self._seen
 
-    def _fetch(self, local: str, name: str, data: bytes) -> None:
-        place = os.path.join(local, checked(name))
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        with open(place, "wb") as file:
-            file.write(data)
-        self._seen[name] = _state(place)
-
     def sync(self) -> list[str]:
         """Store the changes of a copy since the last call; return the names of the files that were removed."""
-        if not self._is_copy or self._local is None:
+        if self._copy is None:
             return []
-        here = {}
-        for directory, _, names in os.walk(self._local):
-            for name in names:
-                place = os.path.join(directory, name)
-                if os.path.isfile(place):
-                    here[os.path.relpath(place, self._local).replace(os.sep, "/")] = place
-        for name, place in sorted(here.items()):
+        names = sorted(name.replace(os.sep, "/") for name in files_below(self._copy))
+        for name in names:
+            place = os.path.join(self._copy, name)
             state = _state(place)
             if self._seen.get(name) != state:
                 with open(place, "rb") as file:
@@ -90,7 +82,7 @@ class LocalFolder:
                 self._files.write(join(self._path, name), data)
                 self._seen[name] = state
                 self.digests[name] = digest(data), len(data)
-        removed = [name for name in self._seen if name not in here]
+        removed = sorted(self._seen.keys() - names)
         for name in removed:
             del self._seen[name]
             self.digests.pop(name, None)
@@ -100,17 +92,17 @@ class LocalFolder:
 
     def close(self) -> None:
         """Store changes and remove the copy; remove a directory that stayed empty too."""
-        if self._local is None:
+        local, copy = self._local, self._copy
+        if local is None:
             return
-        local, is_copy = self._local, self._is_copy
         try:
             self.sync()
         finally:
-            self._local, self._is_copy = None, False
-            if is_copy:
+            self._local = self._copy = None
+            if copy is not None:
                 from shutil import rmtree
 
-                rmtree(local, ignore_errors=True)
+                rmtree(copy, ignore_errors=True)
             else:
                 with suppress(OSError):  # it is not empty
                     os.rmdir(local)

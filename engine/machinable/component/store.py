@@ -13,7 +13,7 @@ from machinable.serialization import Plain
 from machinable.storage.artifacts import NOTHING, Artifacts, names_below
 from machinable.storage.files import Files
 from machinable.storage.formats.registry import check_directory, check_place, dump
-from machinable.storage.hashing import digest, stream_digest
+from machinable.storage.hashing import digest, files_below, stream_digest
 from machinable.storage.layout import join
 from machinable.storage.temporary import temporary_beside
 
@@ -27,11 +27,11 @@ class Store:
     """The artifacts of one trial.
 
     Args:
-        files: the storage.
-        path: the folder of the artifacts.
-        local: the same folder as a local directory.
-        is_new: whether only this object has written there, which saves requests to the storage.
-        shared_data: opens the data that is shared with other trials.
+        files: The storage.
+        path: The folder of the artifacts.
+        local: The same folder as a local directory.
+        is_new: Whether only this object has written there, which saves requests to the storage.
+        shared_data: Opens the data that is shared with other trials.
     """
 
     def __init__(
@@ -55,25 +55,28 @@ class Store:
         save: Callable[[Any, str], Any] | None = None,
         load: Callable[[str], Any] | None = None,
     ) -> None:
-        """Store data under a name, in the format of its last extension.
+        """Store data under a name, in the format of its last extension. After an error nothing has been written.
 
         Args:
-            name: the name, with `/` for folders.
-            data: the data.
-            overwrite: replace an artifact of that name.
-            save: writes a model to files at or beside the path of `save(data, path)`, for names that end in `.zip`.
-            load: reads that model: `load(path)`.
+            name: The name, with `/` for folders.
+            data: The data.
+            overwrite: Replace an artifact of that name.
+            save: Writes a model to files at or next to the path of `save(data, path)`, for names that end in `.zip`.
+            load: Reads that model: `load(path)`.
 
         Raises:
-            BadName: the name has no known extension or leaves the folder.
-            WrongKind: the format takes no such data.
-            ArtifactExists: the name is taken, and `overwrite` is False.
-
-        After an error nothing has been written.
+            BadName: The name has no known extension or leaves the folder.
+            WrongKind: The format does not take such data.
+            ArtifactExists: The name is taken, and `overwrite` is False.
         """
         content = dump(name, data, save=save, load=load)
         self._sync()
-        self._refuse_taken(name, overwrite)
+        if self._is_file(name):
+            if not overwrite:
+                raise _exists("artifact", name, "write")
+        elif self._asks and self._files.is_directory(join(self._path, name)):
+            raise ArtifactExists(f"{name!r} is a folder of artifacts", given=name, todo="Take another name.")
+        self._refuse_file_above(name)
         self._put(name, content)
 
     def _sync(self) -> None:
@@ -85,24 +88,12 @@ class Store:
         self._written[name] = digest(content), len(content)
         self._local.wrote(name, content)
 
-    def _refuse_taken(self, name: str, overwrite: bool) -> None:
-        is_there = self._is_file(name)
-        if is_there and not overwrite:
-            raise ArtifactExists(
-                f"the artifact {name!r} exists already",
-                given=name,
-                todo="Take another name, or allow it: store.write(…, overwrite=True).",
-            )
-        if not is_there and self._asks and self._files.is_directory(join(self._path, name)):
-            raise ArtifactExists(f"{name!r} is a folder of artifacts", given=name, todo="Take another name.")
-        self._refuse_file_above(name)
-
     def _refuse_file_above(self, name: str) -> None:
         above = name.rpartition("/")[0]
         while above:
             if self._is_file(above):
                 raise ArtifactExists(
-                    f"{above!r} is an artifact and can hold no others", given=name, todo="Take another name."
+                    f"{above!r} is an artifact and cannot contain others", given=name, todo="Take another name."
                 )
             above = above.rpartition("/")[0]
 
@@ -148,12 +139,12 @@ class Store:
         storage its files appear one after the other; if one cannot be stored, the others are removed.
 
         Args:
-            name: a name that ends in `/`.
-            overwrite: replace a directory of that name.
+            name: A name that ends in `/`.
+            overwrite: Replace a directory of that name.
 
         Raises:
-            BadName: the name has no `/` at its end, or leaves the folder.
-            ArtifactExists: the name is taken, and `overwrite` is False.
+            BadName: The name has no `/` at its end, or leaves the folder.
+            ArtifactExists: The name is taken, and `overwrite` is False.
         """
         place = check_directory(name)
         self._refuse_taken_directory(name, place, overwrite)
@@ -172,9 +163,10 @@ class Store:
             self._refuse_taken_directory(name, place, overwrite)
             if local is not None:
                 _exchange(new, os.path.join(local, *place.split("/")), temporary)
-                self._forget(place)
+                for known in [known for known in self._written if known.startswith(name)]:
+                    del self._written[known]
             else:
-                self._store_directory(new, place)
+                self._store_directory(new, name)
         finally:
             from shutil import rmtree
 
@@ -185,34 +177,25 @@ class Store:
 
     def _refuse_taken_directory(self, name: str, place: str, overwrite: bool) -> None:
         if self._is_file(place):
-            raise ArtifactExists(f"{place!r} is an artifact and no directory", given=name, todo="Take another name.")
+            raise ArtifactExists(f"{place!r} is an artifact, not a directory", given=name, todo="Take another name.")
         if not overwrite and self.has(name):
-            raise ArtifactExists(
-                f"the directory {name!r} exists already",
-                given=name,
-                todo="Take another name, or allow it: store.directory(…, overwrite=True).",
-            )
+            raise _exists("directory", name, "directory")
         self._refuse_file_above(place)
 
-    def _forget(self, place: str) -> None:
-        for known in [known for known in self._written if known.startswith(place + "/")]:
-            del self._written[known]
-
-    def _store_directory(self, directory: str, place: str) -> None:
+    def _store_directory(self, directory: str, name: str) -> None:
         self._sync()
-        new = sorted(_files_in(directory))
-        old = {name for name in self._names() if name.startswith(place + "/")}
-        done: list[str] = []
+        old = {known for known in self._names() if known.startswith(name)}
+        done: set[str] = set()
         try:
-            for path in new:
+            for path in sorted(files_below(directory)):
                 with open(os.path.join(directory, path), "rb") as file:
                     content = file.read()
-                done.append(f"{place}/{path.replace(os.sep, '/')}")
-                self._put(done[-1], content)
+                done.add(name + path.replace(os.sep, "/"))
+                self._put(name + path.replace(os.sep, "/"), content)
         except BaseException:
-            self._remove(set(done) - old)
+            self._remove(done - old)
             raise
-        self._remove(old - set(done))
+        self._remove(old - done)
 
     def _remove(self, names: set[str]) -> None:
         for name in names:
@@ -276,18 +259,18 @@ class Store:
         return self._local.digests.get(name) or self._written[name]
 
 
+def _exists(kind: str, name: str, method: str) -> ArtifactExists:
+    return ArtifactExists(
+        f"the {kind} {name!r} already exists",
+        given=name,
+        todo=f"Take another name, or allow it: store.{method}(…, overwrite=True).",
+    )
+
+
 def _exchange(new: str, place: str, temporary: str) -> None:
     """Move a directory into its place, and what was there into the temporary directory."""
     os.makedirs(os.path.dirname(place), exist_ok=True)
     if os.path.lexists(place):
         os.rename(place, os.path.join(temporary, ".former"))
-    if next(_files_in(new), None) is not None:  # storages hold files only, so an empty directory does not exist
+    if next(files_below(new), None) is not None:  # storages hold files only, so an empty directory does not exist
         os.rename(new, place)
-
-
-def _files_in(directory: str) -> Iterator[str]:
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            place = os.path.join(folder, name)
-            if os.path.isfile(place):
-                yield os.path.relpath(place, directory)

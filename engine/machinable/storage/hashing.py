@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO
 
-__all__ = ["digest", "file_digest", "stream_digest", "tree_digest"]
+__all__ = ["digest", "file_digest", "files_below", "stream_digest", "tree_digest"]
 
 
 def digest(data: bytes) -> str:
@@ -34,6 +34,14 @@ def tree_digest(path: str, of_file: Callable[[str], str] = file_digest) -> str:
     """Return the digest of a file, or of a directory with the names and contents of all files in it."""
     if os.path.isfile(path):
         return of_file(path)
-    found = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-    lines = sorted(f"{os.path.relpath(file, path)}\0{of_file(file)}\n" for file in found if os.path.isfile(file))
+    lines = sorted(f"{name}\0{of_file(os.path.join(path, name))}\n" for name in files_below(path))
     return digest("".join(lines).encode())
+
+
+def files_below(directory: str) -> Iterator[str]:
+    """Yield the paths of all files in a directory of this host and below, relative to it."""
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = os.path.join(folder, name)
+            if os.path.isfile(path):
+                yield os.path.relpath(path, directory)
