@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import importlib
+import random
 import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
@@ -33,13 +34,13 @@ def check_seeding(names: Sequence[str]) -> None:
     """Check that every name of a `_seeding_` list is a function; a trailing `?` makes it optional.
 
     Args:
-        names: dotted names of functions.
+        names: Dotted names of functions.
 
     Raises:
-        UnknownName: a module has no such function.
-        ImportFailed: a module does not import.
-        InvalidType: the name is not that of a function.
-        SeveralErrors: several of these.
+        UnknownName: A module has no such function.
+        ImportFailed: A module does not import.
+        InvalidType: The name is not that of a function.
+        SeveralErrors: Several of these.
     """
     errors: list[MachinableError] = []
     for name in names:
@@ -68,50 +69,46 @@ def _function(name: str) -> Callable[[int], Any] | None:
 
 
 def _resolve(name: str) -> Any:
-    parts = name.split(".")
-    for length in range(len(parts) - 1, 0, -1):
-        module = ".".join(parts[:length])
+    module, _, path = name.rpartition(".")
+    while module:
         try:
             found: Any = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is not None and f"{module}.".startswith(f"{error.name}."):
-                continue
-            raise _failed(name, error) from error
         except (Exception, SystemExit) as error:
-            raise _failed(name, error) from error
-        for part in parts[length:]:
+            if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+                module, _, inner = module.rpartition(".")
+                path = f"{inner}.{path}"
+                continue
+            what = f"{name!r} in the list of seeding does not import: {type(error).__name__}: {error}"
+            raise ImportFailed(what, given=name) from error
+        for part in path.split("."):
             if not hasattr(found, part):
-                known = [f"{module}.{n}" for n in dir(found) if n[:1] != "_"]
-                raise UnknownName("function for seeding", name, known if length == len(parts) - 1 else ())
+                known = () if "." in path else [f"{module}.{each}" for each in dir(found) if each[:1] != "_"]
+                raise UnknownName("function for seeding", name, known)
             found = getattr(found, part)
         return found
     raise ImportFailed(
         f"{name!r} in the list of seeding cannot be imported",
         given=name,
-        todo="Install it, or write it as optional: " + repr(f"{name}?"),
+        todo=f"Install it, or write it as optional: {name + '?'!r}",
     )
 
 
-def _failed(name: str, error: BaseException) -> ImportFailed:
-    return ImportFailed(f"{name!r} in the list of seeding does not import: {type(error).__name__}: {error}", given=name)
-
-
 class Seeding:
-    """Seed random number generators during one trial.
+    """Seed random number generators during one trial, also in libraries that it imports later.
 
     Args:
-        names: dotted names of functions; None: those of `DEFAULT`, whose modules are not imported for it.
-        seed: the trial's seed.
+        names: Dotted names of functions; None: those of `DEFAULT`, whose modules are not imported for it.
+        seed: The trial's seed.
 
     Attributes:
-        applied: dotted names of the functions that were called with the seed, or will be when their module is imported.
+        applied: Dotted names of the functions that were called with the seed, or will be when their module is imported.
             Independent of the imports of this process, so that it is the same on every machine.
     """
 
     def __init__(self, names: Sequence[str] | None, seed: int) -> None:
         self._names = names
         self._seed = self._current = seed
-        self._watcher: _Watcher | None = None
+        self._missing: set[str] = set()  # modules to seed when they are imported
         self.applied: list[str] = []
 
     def predicted(self) -> list[str]:
@@ -125,24 +122,16 @@ class Seeding:
         self._current = self._seed if seed is None else seed
         self.applied = self.predicted()
         if self._names is not None:
-            for name in self._names:
-                function = _function(name)
-                if function is not None:
-                    function(self._current)
+            for name in self.applied:
+                _resolve(name)(self._current)
             return
-        missing = []
         for module in DEFAULT:
-            if module == "random":
-                import random
-
-                random.seed(self._current)
-            elif module in sys.modules:
+            if module in sys.modules:
                 self._seed_module(module)
             else:
-                missing.append(module)
-        if missing and self._watcher is None:
-            self._watcher = _Watcher(missing, self._seed_module)
-            sys.meta_path.insert(0, self._watcher)
+                self._missing.add(module)
+        if self._missing and self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
 
     def _seed_module(self, name: str) -> None:
         found: Any = sys.modules.get(name)
@@ -151,42 +140,31 @@ class Seeding:
         if callable(found):  # another module may have that name
             found(self._current % _NUMPY_LIMIT if name == "numpy.random" else self._current)
 
-    def close(self) -> None:
-        """Stop watching imports."""
-        if self._watcher is not None and self._watcher in sys.meta_path:
-            sys.meta_path.remove(self._watcher)
-        self._watcher = None
-
-
-class _Watcher:
-    """Find modules as the other finders do, and call a function when one of some names is imported."""
-
-    def __init__(self, names: Sequence[str], imported: Callable[[str], None]) -> None:
-        self._names = frozenset(names)
-        self._imported = imported
-
     def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name not in self._names:
+        """Find a module as the other finders do, and let its loader seed it when it is imported."""
+        if name not in self._missing:
             return None
         for finder in sys.meta_path:
             if finder is not self and hasattr(finder, "find_spec"):
                 spec = finder.find_spec(name, path, target)
                 if spec is not None:
                     if hasattr(spec.loader, "exec_module"):
-                        spec.loader = _Loader(spec.loader, self._imported)  # type: ignore[assignment]
+                        spec.loader = _Loader(spec.loader, self._seed_module)  # type: ignore[assignment]
                     return spec
         return None
 
+    def close(self) -> None:
+        """Stop watching imports."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
 
 class _Loader:
-    """Load a module with its own loader, then call a function."""
+    """Load a module with its own loader, then call a function with its name."""
 
     def __init__(self, loader: Any, imported: Callable[[str], None]) -> None:
         self._loader = loader
         self._imported = imported
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)  # type: ignore[no-any-return]
 
     def exec_module(self, module: ModuleType) -> None:
         module.__loader__ = self._loader
@@ -203,11 +181,9 @@ def states(seed: int) -> dict[str, Plain]:
     """Return the states of the generators of `random` and, if imported, of numpy and torch, as plain data.
 
     Args:
-        seed: the seed of the trial. The state of numpy right after this seed is left out: what a trial stores does not
+        seed: The seed of the trial. The state of numpy right after this seed is left out: what a trial stores does not
             depend on whether another one has imported numpy.
     """
-    import random
-
     version, numbers, gauss = random.getstate()
     found: dict[str, Plain] = {"random": [version, _text(numbers), gauss]}
     numpy, torch = _imported("numpy.random", "get_state"), _imported("torch", "get_rng_state")
@@ -226,11 +202,9 @@ def restore(found: Mapping[str, Plain], seed: int) -> None:
     """Set the generators to the states that `states` returned.
 
     Args:
-        found: the states.
-        seed: the seed of the trial.
+        found: The states.
+        seed: The seed of the trial.
     """
-    import random
-
     version, numbers, gauss = found["random"]
     random.setstate((version, tuple(_numbers(numbers)), gauss))
     if "numpy.random" in found:
