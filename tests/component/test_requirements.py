@@ -246,7 +246,7 @@ def test_rows_and_the_trial_are_those_of_the_storage(files: Files) -> None:
             lambda r: r.data.read(),
             MissingArtifact,
             f"the requirement 'data' (data, {FOLDER}/{NEEDED}) has 4 artifacts, not a single one\n"
-            "  Say which one: d/deep/f.bin, d/g.bin, t.csv, x.json",
+            "  Name one: d/deep/f.bin, d/g.bin, t.csv, x.json",
         ),
         (lambda r: r.data.read("x.jsn.gz"), Exception, "'x.jsn.gz'"),
         (
@@ -262,7 +262,7 @@ def test_rows_and_the_trial_are_those_of_the_storage(files: Files) -> None:
             "columns is the text 'id'\n  Give a list: columns=['id'].",
         ),
         (lambda r: r.data.path("../status.json"), ValueError, "'../status.json'"),
-        (lambda r: r.data.frame("x.json"), WrongKind, "is no table but list"),
+        (lambda r: r.data.frame("x.json"), WrongKind, "is not a table but list"),
         (
             lambda r: r.data.frame("t.csv", columns=["id", "nam", "zzz"]),
             WrongKind,
@@ -272,13 +272,13 @@ def test_rows_and_the_trial_are_those_of_the_storage(files: Files) -> None:
         (
             lambda r: r.part.read("x.json"),
             NotAvailable,
-            f"the requirement 'part' (data, {FOLDER}/{NEEDED}): only 't.csv' is depended on, not 'x.json'\n"
+            f"the requirement 'part' (data, {FOLDER}/{NEEDED}): the trial depends only on 't.csv', not on 'x.json'\n"
             "  Require all of it: part: data",
         ),
-        (lambda r: r.part.trial, NotAvailable, "only 't.csv' is depended on, not its trial"),
-        (lambda r: r.part.records, NotAvailable, "only 't.csv' is depended on, not its records"),
-        (lambda r: r.part.component, NotAvailable, "only 't.csv' is depended on, not its component"),
-        (lambda r: r.part.load_into(1), NotAvailable, "only 't.csv' is depended on, not its component"),
+        (lambda r: r.part.trial, NotAvailable, "the trial depends only on 't.csv', not on its trial"),
+        (lambda r: r.part.records, NotAvailable, "the trial depends only on 't.csv', not on its records"),
+        (lambda r: r.part.component, NotAvailable, "the trial depends only on 't.csv', not on its component"),
+        (lambda r: r.part.load_into(1), NotAvailable, "the trial depends only on 't.csv', not on its component"),
     ],
 )
 def test_what_cannot_be_read_is_an_error(read: Any, kind: type[Exception], message: str) -> None:

@@ -44,22 +44,18 @@ class Requires(Mapping[str, "Required"]):
         self._opened: dict[str, Required] = {}
 
     def __getitem__(self, name: str) -> Required:
-        found = self._opened.get(name)
-        if found is None:
-            if name not in self._requirements:
-                near = near_names(name, self._requirements)
-                raise MissingAttribute(
-                    f"nothing is required under the name {name!r}",
-                    given=name,
-                    known=self._requirements,
-                    todo=did_you_mean(near)
-                    if near
-                    else f"Required: {', '.join(self._requirements) or 'nothing at all'}",
-                )
+        if name not in self._requirements:
+            near = near_names(name, self._requirements)
+            raise MissingAttribute(
+                f"nothing is required under the name {name!r}",
+                given=name,
+                known=self._requirements,
+                todo=did_you_mean(near) if near else f"Required: {', '.join(self._requirements) or 'nothing at all'}",
+            )
+        if name not in self._opened:
             read = self.inputs.setdefault(name, {})
-            found = Required(name, self._requirements[name], self._files, self._context, read)
-            self._opened[name] = found
-        return found
+            self._opened[name] = Required(name, self._requirements[name], self._files, self._context, read)
+        return self._opened[name]
 
     def __getattr__(self, name: str) -> Required:
         if name.startswith("_"):
@@ -80,11 +76,11 @@ class Required:
     """The results of one requirement.
 
     Args:
-        name: its name in the trial.
-        requirement: the requirement.
-        files: the storage.
-        context: the context of the trial that reads it.
-        read: receives the digests of what is read, by name.
+        name: Its name in the trial.
+        requirement: The requirement.
+        files: The storage.
+        context: The context of the trial that reads it.
+        read: Receives the digests of what is read, by name.
     """
 
     def __init__(
@@ -144,15 +140,15 @@ class Required:
         """Return an artifact as it was written.
 
         Args:
-            name: its name; None: the only one.
-            load: reads a model (`.zip`); default: the function that was named when it was written.
+            name: Its name; None: the only one.
+            load: Reads a model (`.zip`); default: the function that was named when it was written.
 
         Raises:
-            MissingArtifact: there is none of that name, or there are several and no name was given.
-            BadName: the name is not one of an artifact.
-            NotAvailable: the trial depends on another artifact only.
+            MissingArtifact: There is none of that name, or there are several and no name was given.
+            BadName: The name is not that of an artifact.
+            NotAvailable: The trial depends on another artifact only.
         """
-        name = self._only() if name is None else self._allowed(name)
+        name = self._name(name)
         check_name(name)
         content = self._artifacts.content(name)
         self._read[name] = digest(content)
@@ -162,66 +158,65 @@ class Required:
         """Return the names of its artifacts, sorted."""
         return self._artifacts.names()
 
-    def _only(self) -> str:
-        if self.requirement.artifact is not None:
-            return self.requirement.artifact
-        names = self._artifacts.names()
+    def _name(self, name: str | None) -> str:
+        """Return a name if the trial depends on that artifact, or the only name for None."""
+        only = self.requirement.artifact
+        if name is not None:
+            if only is not None and name != only and not (only.endswith("/") and name.startswith(only)):
+                raise self._only_part(repr(name), name)
+            return name
+        if only is not None:
+            return only
+        names = self.names()
         if len(names) != 1:
             raise MissingArtifact(
                 f"{self.label} has {'no artifacts' if not names else f'{len(names)} artifacts'}, not a single one",
                 known=names,
-                todo=f"Say which one: {', '.join(names)}" if names else "Let it write one.",
+                todo=f"Name one: {', '.join(names)}" if names else "Let it write one.",
             )
         return names[0]
 
-    def _allowed(self, name: str) -> str:
-        only = self.requirement.artifact
-        if only is not None and name != only and not (only.endswith("/") and name.startswith(only)):
-            raise NotAvailable(
-                f"{self.label}: only {only!r} is depended on, not {name!r}",
-                given=name,
-                todo=f"Require all of it: {self.name}: {self.requirement.component}",
-            )
-        return name
-
-    def _whole(self, what: str) -> None:
+    def _refuse_part(self, what: str) -> None:
         if self.requirement.artifact is not None:
-            raise NotAvailable(
-                f"{self.label}: only {self.requirement.artifact!r} is depended on, not its {what}",
-                given=what,
-                todo=f"Require all of it: {self.name}: {self.requirement.component}",
-            )
+            raise self._only_part(f"its {what}", what)
+
+    def _only_part(self, what: str, given: str) -> NotAvailable:
+        return NotAvailable(
+            f"{self.label}: the trial depends only on {self.requirement.artifact!r}, not on {what}",
+            given=given,
+            todo=f"Require all of it: {self.name}: {self.requirement.component}",
+        )
 
     def frame(self, name: str | None = None, columns: Sequence[str] | None = None) -> Any:
         """Return a table as a pandas DataFrame.
 
         Args:
-            name: the name of the artifact; None: the only one.
-            columns: exactly these columns, in this order; None: all.
+            name: The name of the artifact; None: the only one.
+            columns: Exactly these columns, in this order; None: all.
 
         Raises:
-            MissingArtifact: as for `read`.
-            BadName: as for `read`.
-            NotAvailable: as for `read`; or pandas is not installed.
-            WrongKind: it is not a table, or lacks a column.
-            InvalidType: the columns are not a list.
+            MissingArtifact: As for `read`.
+            BadName: As for `read`.
+            NotAvailable: As for `read`; or pandas is not installed.
+            WrongKind: It is not a table, or lacks a column.
+            InvalidType: The columns are not a list.
         """
         if isinstance(columns, str):
             raise InvalidType(
                 f"columns is the text {columns!r}", given=columns, todo=f"Give a list: columns=[{columns!r}]."
             )
-        name = self._only() if name is None else name
+        name = self._name(name)
         data = self.read(name)
         try:
             import pandas
         except ImportError:
             raise NotAvailable("a frame needs pandas", todo="Install it: pip install pandas") from None
         if isinstance(data, list) and all(isinstance(row, Mapping) for row in data):
-            # Rows have their columns in them, so where there are none, none are absent.
+            # Rows contain their columns, so without rows no column is missing.
             data = pandas.DataFrame(data, columns=None if data or columns is None else list(columns))
         if not isinstance(data, pandas.DataFrame):
             raise WrongKind(
-                f"{name!r} of {self.label} is no table but {type(data).__name__}",
+                f"{name!r} of {self.label} is not a table but {type(data).__name__}",
                 given=name,
                 todo="A table is a DataFrame or a list of mappings; read others with .read().",
             )
@@ -246,20 +241,18 @@ class Required:
         It is fetched from a remote storage once in a trial. Do not change it.
 
         Args:
-            name: the name of the artifact; None: the only one.
+            name: The name of the artifact; None: the only one.
 
         Raises:
-            MissingArtifact: as for `read`.
-            BadName: as for `read`.
-            NotAvailable: as for `read`.
+            MissingArtifact: As for `read`.
+            BadName: As for `read`.
+            NotAvailable: As for `read`.
         """
-        name = self._only() if name is None else self._allowed(name)
+        name = self._name(name)
         place = self._artifacts.local_path(name)
         known = self.status.get("artifacts") or {}
-        for one in self._artifacts.names() if name.endswith("/") else [name]:
-            if one == name or one.startswith(name):
-                said = known.get(one)
-                self._read[one] = said["digest"] if said else digest(self._artifacts.content(one))
+        for one in [each for each in self.names() if each.startswith(name)] if name.endswith("/") else [name]:
+            self._read[one] = known[one]["digest"] if one in known else digest(self._artifacts.content(one))
         return place
 
     # its trial
@@ -272,13 +265,13 @@ class Required:
     @property
     def trial(self) -> Any:
         """The stored trial; what is read through it is not recorded as an input."""
-        self._whole("trial")
+        self._refuse_part("trial")
         return self._context.stored_trial(f"{self.requirement.place}")
 
     @property
     def records(self) -> Any:
         """The rows of its trial; `records("validation")` are those of another scope."""
-        self._whole("records")
+        self._refuse_part("records")
         return self._context.stored_trial(f"{self.requirement.place}").records
 
     # its component
@@ -293,7 +286,7 @@ class Required:
 
         By default `on_load` restores its last checkpoint. Each requirement of a trial has one component.
         """
-        self._whole("component")
+        self._refuse_part("component")
         if not self._is_loaded:
             self._instance.on_load()
             self._is_loaded = True
@@ -301,7 +294,7 @@ class Required:
 
     def load_into(self, into: Any) -> Any:
         """Let the component load its state into another object: `on_load(into=…)`."""
-        self._whole("component")
+        self._refuse_part("component")
         return self._instance.on_load(into=into)
 
     def last_checkpoint(self) -> str | None:
