@@ -71,7 +71,7 @@ def test_a_failure_shows_its_traceback_first_and_how_to_run_it_again(project: Pa
         "1 of 3 trials failed",
         "  1 trial: ValueError: no good, with REPEAT_NUMBER=1",
         f"    train {uid[1]}",
-        "    again: machinable execute train @fast 'fails=[1]' --repeat 2 --name n --storage out --seed OY1p1o",
+        "    again: machinable execute train @fast 'fails=[1]' --repeat 2 --storage out --seed OY1p1o",
     ]
 
 

@@ -1,16 +1,19 @@
-"""What the arguments of commands mean: versions and values, executions and trials."""
+"""What the arguments of commands mean: versions and values, storages, executions and trials."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from machinable.config.interpolation import Resolver
 from machinable.config.nodes import Source
 from machinable.config.reader import read
-from machinable.errors import InvalidValue, MachinableError, MalformedText, Place, SeveralErrors
+from machinable.errors import InvalidValue, MachinableError, MalformedText, MissingFile, Place, SeveralErrors
+from machinable.project import Project
 from machinable.serialization import Plain, canonical, dumps, is_hidden
 
 if TYPE_CHECKING:
@@ -20,9 +23,9 @@ if TYPE_CHECKING:
     from machinable.results.trial import Trial
 
 __all__ = [
-    "Target",
     "find_trial",
     "format_version",
+    "open_storage",
     "parse_target",
     "parse_targets",
     "parse_version",
@@ -165,43 +168,67 @@ def _format_value(value: Plain) -> str:
     return dumps(value)
 
 
-# --- executions and trials
+# --- storages, executions and trials
 
 
-class Target(NamedTuple):
-    """An execution, or one of its trials, as `ID` and `ID/UID` name them."""
+def open_storage(given: str | None) -> Storage:
+    """Open the storage named on the command line, else by the environment, the project or the user's settings.
 
-    execution: Execution
-    trial: Trial | None
+    Raises:
+        InvalidValue: No storage is named.
+        StorageUnavailable: The storage does not exist.
+        ConfigurationError: The settings are wrong.
+    """
+    # Completion of versions and keys reads no storage.
+    from machinable.results.storage import Storage
+    from machinable.settings import storage_choice
+    from machinable.storage.open import storage_url
 
-    @property
-    def trials(self) -> list[Trial]:
-        """The trial, or all trials of the execution."""
-        return list(self.execution.trials) if self.trial is None else [self.trial]
+    if given is not None:
+        return Storage(given)
+    section: Mapping[str, Any] = {}
+    user: Mapping[str, Any] = {}
+    directory = os.getcwd()
+    if not os.environ.get("MACHINABLE_STORAGE"):
+        from machinable.execution.options import preferences  # 20 ms, which completion can save
 
-    @property
-    def side(self) -> Side:
-        """The target as one side of a comparison."""
-        from machinable.display.summary import Side  # completion parses versions without reading results
+        section, user = _execution_section(Project(directory)), preferences(os.environ)
+    chosen = storage_choice(None, os.environ, section, user)
+    if chosen.url is None:
+        raise InvalidValue(
+            "no storage is given",
+            details=["MACHINABLE_MODE is DEV, which stores nothing"] if chosen.source == "environment" else [],
+            todo="Name one: --storage DIRECTORY, MACHINABLE_STORAGE=DIRECTORY, "
+            "or `execution: {storage: DIRECTORY}` in machinable.yaml.",
+        )
+    return Storage(storage_url(chosen.url, directory if chosen.source == "project" else None))
 
-        return Side(str(self.execution), self.trial.uid if self.trial else None, self.trials)
 
-    def __str__(self) -> str:
-        return str(self.execution) if self.trial is None else f"{self.execution}/{self.trial.uid}"
+def _execution_section(project: Project) -> Mapping[str, Any]:
+    """Return the `execution:` section of a project; empty if there is no project."""
+    try:
+        workspace = project.workspace()
+    except MissingFile as error:
+        if error.given != project.path:
+            raise
+        return {}
+    return Resolver(workspace.main.execution, "execution").copy()
 
 
-def parse_target(storage: Storage, text: str, uid: str | None = None) -> Target:
+def parse_target(storage: Storage, text: str, uid: str | None = None) -> Side:
     """Return what an `ID` or `ID/UID` names, or the trial of an `ID` with that uid.
 
     Raises:
         NotStored: There is no such execution, or it has no such trial.
     """
+    from machinable.display.summary import Side
+
     name, slash, rest = (text if uid is None else f"{text}/{uid}").partition("/")
     execution = storage[name]
-    return Target(execution, find_trial(execution, rest) if slash else None)
+    return Side(execution, find_trial(execution, rest) if slash else None)
 
 
-def parse_targets(storage: Storage, texts: Iterable[str]) -> list[Target]:
+def parse_targets(storage: Storage, texts: Iterable[str]) -> list[Side]:
     """Return what several texts name, each target once."""
     return list({str(one): one for one in (parse_target(storage, text) for text in texts)}.values())
 

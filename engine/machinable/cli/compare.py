@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from machinable.cli.arguments import Target, parse_target, parse_targets
-from machinable.cli.config import MISSING, KeyChange, key_changes
+from machinable.cli.arguments import open_storage, parse_target, parse_targets
+from machinable.cli.config import KeyChange, key_changes
 from machinable.cli.output import message, write_json
-from machinable.cli.stored import open_storage
 from machinable.display.summary import side_by_side, side_table
-from machinable.display.tables import Table, exact, printable, write_table
+from machinable.display.tables import Table, exact, printable, styled_lines, write_table
 from machinable.results.diff import (
     Change,
     Matched,
+    code_changes,
     code_changes,
     code_facts_changes,
     compare,
@@ -26,6 +25,7 @@ from machinable.results.diff import (
 from machinable.serialization import canonical
 
 if TYPE_CHECKING:
+    from machinable.display.summary import Side
     from machinable.results.diff import Difference, FileChange
     from machinable.results.trial import Trial
 
@@ -40,19 +40,18 @@ Pair = tuple["Trial", "Trial"]
 def compare_command(identifiers: tuple[str, ...], storage: str | None, fields: tuple[str, ...], as_json: bool) -> None:
     """Show executions or trials side by side."""
     with open_storage(storage) as opened:
-        targets = parse_targets(opened, identifiers)
-        sides = [one.side for one in targets]
+        sides = parse_targets(opened, identifiers)
         lines = side_by_side(sides, fields)
         if as_json:
             write_json({"storage": opened.url, "groups": [line.as_data() for line in lines]})
             return
         write_table(side_table(lines), sys.stdout)
-        _warn_about_code(targets)
+        _warn_about_code(sides)
 
 
-def _warn_about_code(targets: Sequence[Target]) -> None:
+def _warn_about_code(sides: Sequence[Side]) -> None:
     """Report executions whose code or packages differ from the first one's: their numbers may not be comparable."""
-    first, *others = targets
+    first, *others = sides
     for target in others:
         data = first.execution.data, target.execution.data
         checks = (("code", code_facts_changes), ("packages", package_changes))
@@ -72,8 +71,9 @@ def diff_command(first: str, second: str, storage: str | None, as_json: bool) ->
         found = _compare(*sides)
         if as_json:
             write_json({"storage": opened.url, "first": str(sides[0]), "second": str(sides[1])} | found.as_data())
-        else:
-            _show_comparison(str(sides[0]), str(sides[1]), found)
+            return
+        sections = ["\n".join(lines) for lines in _sections(str(sides[0]), str(sides[1]), found) if lines]
+        print("\n\n".join(sections) or f"{sides[0]} and {sides[1]} do not differ")
 
 
 class _Comparison(NamedTuple):
@@ -98,42 +98,39 @@ class _Comparison(NamedTuple):
             "files": [change.as_data() for change in self.files],
             "packages": [change.as_data() for change in self.packages],
             "config": [
-                {"trials": [_names(pair) for pair in pairs], "changes": [change.as_data() for change in changes]}
+                {"trials": [_uids(pair) for pair in pairs], "changes": [change.as_data() for change in changes]}
                 for changes, pairs in self.config
             ],
-            "seeds": [{"trials": _names(pair), "before": pair[0].seed, "after": pair[1].seed} for pair in self.seeds],
+            "seeds": [{"trials": _uids(pair), "before": pair[0].seed, "after": pair[1].seed} for pair in self.seeds],
             "results": [
-                {"trials": _names(pair), "differences": [one.as_data() for one in found]}
-                for pair, found in self.results
+                {"trials": _uids(pair), "differences": [one.as_data() for one in found]} for pair, found in self.results
             ],
-            "only_first": [trial.uid for trial in self.only_first],
-            "only_second": [trial.uid for trial in self.only_second],
+            "only_first": _uids(self.only_first),
+            "only_second": _uids(self.only_second),
             "same_results": self.same,
         }
 
 
-def _names(pair: Pair) -> list[str]:
-    return [trial.uid for trial in pair]
+def _uids(trials: Iterable[Trial]) -> list[str]:
+    return [trial.uid for trial in trials]
 
 
-def _compare(one: Target, other: Target) -> _Comparison:
+def _compare(one: Side, other: Side) -> _Comparison:
     before, after = one.execution, other.execution
     is_same = str(before) == str(after)
-    facts = [] if is_same else environment_changes(before.data, after.data)
-    own = [("name", before.name, after.name), ("seed", before.seed, after.seed)]
-    facts = [Change(name, a, b) for name, a, b in own if a != b] + facts
+    facts = [Change("name", before.name, after.name), Change("seed", before.seed, after.seed)]
+    data = before.data, after.data
     archives = before.code, after.code
-    both = archives[0] is not None and archives[1] is not None
     if one.trial is not None and other.trial is not None:
         matched = Matched([(one.trial, other.trial)], [], [])
     else:
         matched = match(one.trials, other.trials)
     results = [(pair, compare(*pair)) for pair in matched.pairs if pair[0] is not pair[1]]
     return _Comparison(
-        facts=facts,
-        code=[] if is_same else code_facts_changes(before.data, after.data),
-        files=code_changes(archives[0] or b"", archives[1] or b"") if both and not is_same else [],
-        packages=[] if is_same else package_changes(before.data, after.data),
+        facts=[] if is_same else [c for c in facts if c.before != c.after] + environment_changes(*data),
+        code=[] if is_same else code_facts_changes(*data),
+        files=[] if is_same or None in archives else code_changes(archives[0] or b"", archives[1] or b""),
+        packages=[] if is_same else package_changes(*data),
         config=_config_changes(matched.pairs),
         seeds=[pair for pair in matched.pairs if pair[0].seed != pair[1].seed],
         results=[(pair, found) for pair, found in results if found],
@@ -147,8 +144,7 @@ def _config_changes(pairs: Sequence[Pair]) -> list[tuple[list[KeyChange], list[P
     """Return the changes of components and configurations, with all pairs that differ in the same way."""
     groups: dict[str, tuple[list[KeyChange], list[Pair]]] = {}
     for pair in pairs:
-        changes = key_changes(*map(_settings, pair))
-        if changes:
+        if changes := key_changes(*map(_settings, pair)):
             key = canonical([pair[0].component, [change.as_data() for change in changes]])
             groups.setdefault(key, (changes, []))[1].append(pair)
     return list(groups.values())
@@ -166,30 +162,31 @@ def _settings(trial: Trial) -> Mapping[str, Any]:
 # --- for people
 
 
-def _show_comparison(first: str, second: str, found: _Comparison) -> None:
-    write = _Sections(first, second)
-    write.table("execution", ((change.name, change.before, change.after) for change in found.facts))
-    write.table("code", ((change.name, _short(change.before), _short(change.after)) for change in found.code))
+def _sections(first: str, second: str, found: _Comparison) -> Iterator[list[str]]:
+    """Yield the lines of each section; none where nothing differs."""
+
+    def table(heading: str, rows: Iterable[Sequence[Any]]) -> list[str]:
+        cells = [[name, *("" if side is None else exact(side) for side in sides)] for name, *sides in rows]
+        return styled_lines(Table([heading, first, second], cells)) if cells else []
+
+    yield table("execution", ((change.name, change.before, change.after) for change in found.facts))
+    yield table("code", ((change.name, _short(change.before), _short(change.after)) for change in found.code))
     for change in found.files:
-        _show_file(change)
-    write.table("packages", ((change.name, change.before, change.after) for change in found.packages))
+        yield _file_lines(change)
+    yield table("packages", ((change.name, change.before, change.after) for change in found.packages))
     for changes, pairs in found.config:
-        write.table(
-            f"configuration of {_pair_text(pairs)}",
-            ((change.key, *map(_side, (change.before, change.after))) for change in changes),
-        )
-    if found.seeds and not any(change.name == "seed" for change in found.facts):
-        write.table("seeds", ((_pair_text([pair]), pair[0].seed, pair[1].seed) for pair in found.seeds))
+        yield table(f"configuration of {_pair_text(pairs)}", ((change.key, *change.cells) for change in changes))
+    if not any(change.name == "seed" for change in found.facts):
+        yield table("seeds", ((_pair_text([pair]), pair[0].seed, pair[1].seed) for pair in found.seeds))
     for trials, where in ((found.only_first, first), (found.only_second, second)):
         if trials:
-            write.heading(f"only in {where}")
-            _limited((f"  {trial.component} {trial.uid}" for trial in trials), len(trials))
+            yield [f"only in {where}", *_limited([f"  {trial.component} {trial.uid}" for trial in trials])]
     if found.results:
-        write.heading(f"results of {len(found.results)} of {len(found.results) + found.same} trials")
-        lines = [line for pair, several in found.results for line in _result_lines(pair, several)]
-        _limited(iter(lines), len(lines))
-    if not write.has_written and not found.files:
-        print(f"{first} and {second} do not differ")
+        lines = []
+        for pair, differences in found.results:
+            lines += [f"  {_pair_text([pair])}", *(f"    {one}" for one in differences)]
+        total = len(found.results) + found.same
+        yield [f"results of {len(found.results)} of {total} trials", *_limited(lines)]
 
 
 def _short(fact: Any) -> Any:
@@ -197,14 +194,9 @@ def _short(fact: Any) -> Any:
     return fact[:18] if isinstance(fact, str) and (fact.startswith("sha256:") or len(fact) == 40) else fact
 
 
-def _result_lines(pair: Pair, found: list[Difference]) -> list[str]:
-    return [f"  {_pair_text([pair])}", *(f"    {one}" for one in found)]
-
-
-def _limited(lines: Iterable[str], total: int, limit: int = MAX_LINES) -> None:
-    print("\n".join(islice(lines, limit)))
-    if total > limit:
-        print(f"  … and {total - limit} more lines; --json has all")
+def _limited(lines: list[str], limit: int = MAX_LINES) -> list[str]:
+    more = [f"  … and {len(lines) - limit} more lines; --json has all"] if len(lines) > limit else []
+    return lines[:limit] + more
 
 
 def _pair_text(pairs: Sequence[Pair]) -> str:
@@ -214,37 +206,9 @@ def _pair_text(pairs: Sequence[Pair]) -> str:
     return f"{one.component} {one.uid}" + (f" → {other.uid}" if other.uid != one.uid else "")
 
 
-def _side(value: Any) -> Any:
-    return None if value is MISSING else "null" if value is None else value
-
-
-class _Sections:
-    """Write sections with a blank line between them."""
-
-    def __init__(self, first: str, second: str) -> None:
-        self._sides = [first, second]
-        self.has_written = False
-
-    def heading(self, text: str) -> None:
-        """Begin a section."""
-        if self.has_written:
-            print()
-        print(text)
-        self.has_written = True
-
-    def table(self, heading: str, rows: Iterable[tuple[str, Any, Any]]) -> None:
-        """Write a table, if there are rows: what differs, and its two sides."""
-        cells = [[name, *("" if side is None else exact(side) for side in sides)] for name, *sides in rows]
-        if cells:
-            if self.has_written:
-                print()
-            self.has_written = True
-            write_table(Table([heading, *self._sides], cells), sys.stdout)
-
-
-def _show_file(change: FileChange) -> None:
-    print(f"\n{change.how} {printable(change.name)}" + ("" if change.lines is not None else " (not text)"))
-    if change.how == "changed" and change.lines is not None:
-        tabs: Callable[[str], str] = str.expandtabs
-        shown = [f"  {printable(tabs(line))}".rstrip() for line in change.lines[2:]]  # the first two repeat the name
-        _limited(shown, len(shown), MAX_FILE_LINES)
+def _file_lines(change: FileChange) -> list[str]:
+    heading = f"{change.how} {printable(change.name)}" + ("" if change.lines is not None else " (not text)")
+    if change.how != "changed" or change.lines is None:
+        return [heading]
+    own = change.lines[2:]  # the first two repeat the name
+    return [heading, *_limited([f"  {printable(line.expandtabs())}".rstrip() for line in own], MAX_FILE_LINES)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
-from machinable.cli.arguments import parse_version
+from machinable.cli.arguments import open_storage, parse_version
 from machinable.cli.config import version_names
 from machinable.cli.options import program
 from machinable.config.resolve import find_component
@@ -226,8 +226,6 @@ def _keys(component: str, words: Sequence[str]) -> list[str]:
 
 def _stored(context: click.Context, names: Callable[[Storage], list[str]]) -> list[str]:
     """Return what the storage holds; nothing if none is named or it does not exist."""
-    from machinable.cli.stored import open_storage
-
     try:
         with open_storage(context.params.get("storage")) as storage:
             return names(storage)

@@ -276,7 +276,7 @@ _command(
 )
 _command(
     "tail",
-    "tail:tail_command",
+    "show:tail_command",
     "Show the latest rows, log lines, output and events of the running trials of ID, or of the one that ran last.",
     _TARGET,
     _STORAGE,

@@ -1,23 +1,36 @@
-"""What commands write: messages, JSON documents, and warnings in one line."""
+"""What commands write: messages, JSON documents, warnings in one line, and commands to run next."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from machinable.serialization import decode, dumps
+from machinable import ids
+from machinable.cli.arguments import format_version
+from machinable.serialization import Plain, canonical, decode, dumps
 
 if TYPE_CHECKING:
     from machinable.results.execution import Execution
     from machinable.results.trial import Trial
 
-__all__ = ["execution_data", "message", "short_warnings", "trial_data", "write_json"]
+__all__ = [
+    "command_on",
+    "execution_data",
+    "failures_report",
+    "message",
+    "rerun_command",
+    "short_warnings",
+    "trial_data",
+    "write_json",
+]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+# Arguments of a component request in Python that no command line can give.
+_PYTHON_ONLY = ("children", "flags", "checkpoint", "resources", "requires")
 
 
 def message(text: str) -> None:
@@ -86,3 +99,78 @@ def trial_data(trial: Trial) -> dict[str, Any]:
         "record": trial.last_row,
         "error": trial.error if trial.status == "failed" else None,
     }
+
+
+# --- commands to run next
+
+
+def command_on(storage: str | None, *words: str) -> str:
+    """Return a command on the same storage."""
+    from machinable.execution.environment import command_line  # a command that only shows a project does not load it
+
+    return command_line(["machinable", *words, *(["--storage", storage] if storage else [])])
+
+
+def rerun_command(execution: Execution, trial: Trial, storage: str | None, engine: str | None = None) -> str | None:
+    """Return the command that runs a stored trial again.
+
+    It is `machinable execute …` with the same words, id and repetition if that gives exactly this trial. Otherwise
+    (the trial is required by others, or comes from Python in a way that has no words) it is `machinable resume`, which
+    runs everything that failed again.
+
+    Args:
+        execution: The execution.
+        trial: One of its trials.
+        storage: The storage as the command line names it; None if it need not be named.
+        engine: The engine as the command line names it; None for the default.
+
+    Returns:
+        The command; None for an execution in memory, which cannot be resumed, and for code of a script, which no
+        command finds.
+    """
+    from machinable.display.progress import is_memory
+
+    chosen = ["--engine", engine] if engine else []
+    words = _execute_words(execution, trial)
+    if words is not None:
+        chosen += ["--storage", storage] if storage else []
+        seed = f"id:{execution.id}" if execution.id.isdigit() else execution.id  # digits alone would be a number
+        return command_on(None, "execute", *words, *chosen, "--seed", seed)
+    requests = execution.data["task"]["components"]
+    if is_memory(execution.storage) or any(one["component"].startswith("__main__:") for one in requests):
+        return None
+    return command_on(storage, "resume", str(execution), *chosen)
+
+
+def failures_report(
+    execution: Execution, rows: Sequence[Mapping[str, Any]], storage: str | None, engine: str | None = None
+) -> str | None:
+    """Return what failed and how to run it again, given the rows of all trials; None if nothing failed."""
+    from machinable.display.failures import Failed, failure_text
+
+    by_uid = {row["uid"]: row for row in rows}
+    failed = [Failed(by_uid[trial.uid], trial.error or {"type": "unknown"}) for trial in execution.failures]
+    if not failed:
+        return None
+    return failure_text(failed, rows, lambda row: rerun_command(execution, execution[row["uid"]], storage, engine))
+
+
+def _execute_words(execution: Execution, trial: Trial) -> list[str] | None:
+    """Return component, version and `--repeat`; None if they would not make a trial with this uid and settings."""
+    task: Mapping[str, Any] = execution.data.get("task") or {}
+    requests = [one for one in task.get("components", ()) if one["component"] == trial.flags.get("NAME")]
+    if not requests or any(one.get(what) for one in requests for what in _PYTHON_ONLY):
+        return None
+    name, version = str(trial.flags["NAME"]), format_version(trial.version)
+    if ":" in name or version is None:  # a class or a function
+        return None
+    number = trial.flags.get("REPEAT_NUMBER")
+    levels: list[Plain] = []
+    repeat = []
+    if isinstance(number, int):
+        levels.append(["REPEAT", number])
+        # The number of repetitions does not change a seed, so that fewer end with the wanted one.
+        repeat = ["--repeat", str(number + 1)]
+    key = {"component": trial.component, "version": trial.version, "children": [], "levels": levels, "ordinal": 0}
+    ((_, uid),) = ids.assign(execution.seed, [canonical(key)], [None])
+    return [name, *version, *repeat] if uid == trial.uid else None

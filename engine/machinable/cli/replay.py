@@ -7,9 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from machinable.cli.arguments import find_trial
+from machinable.cli.arguments import find_trial, open_storage
 from machinable.cli.output import message, write_json
-from machinable.cli.stored import open_storage
 from machinable.display.tables import Table, counted, exact, printable, write_table
 from machinable.errors import Damaged, NotStored
 from machinable.execution.environment import command_line

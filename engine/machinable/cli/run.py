@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from machinable.cli.arguments import parse_version, placed_on_command_line, portable_words
-from machinable.cli.next_command import command_on, is_required, rerun_command, seed_word
-from machinable.cli.output import execution_data, message, short_warnings, write_json
-from machinable.cli.stored import open_storage
-from machinable.display.failures import Failed, failure_text
+from machinable.cli.arguments import open_storage, parse_version, placed_on_command_line
+from machinable.cli.output import command_on, execution_data, failures_report, message, short_warnings, write_json
 from machinable.display.progress import PlainProgress, Progress, is_memory
 from machinable.display.summary import group_table, groups, rows_of
 from machinable.display.tables import counted, is_terminal, write_table
 from machinable.engines import registry
 from machinable.errors import InvalidValue, Refused, TrialsFailed, UnknownName
 from machinable.execution.dry_run import changes, dry_run
-from machinable.execution.environment import command_line
 from machinable.execution.execute import execute
 from machinable.ids import seed_of_text
 from machinable.plan.task import Task
@@ -32,11 +28,8 @@ if TYPE_CHECKING:
     from machinable.execution.dry_run import PlannedOutcome
     from machinable.execution.resume import Changes
     from machinable.plan.plan import Plan
-    from machinable.results.trial import Trial
 
 __all__ = ["execute_command", "resume_command"]
-
-RetryCommand = Callable[[Execution, "Trial"], "str | None"]  # the command that runs a trial again
 
 
 def execute_command(
@@ -48,24 +41,9 @@ def execute_command(
     **options: Any,
 ) -> int:
     """Run a component; `options` are those of `_run`."""
-    task = Task(name=name).component(component, parse_version(versions))
-    if repeat is not None:
-        task.repeat(repeat)
-    words = ["machinable", "execute", component, *portable_words(versions)]
-    given = [("--engine", options["engine"]), ("--name", name), ("--storage", options["storage"])]
-    chosen = [word for option, value in given if value for word in (option, value)]
-
-    def retry_command(execution: Execution, trial: Trial) -> str | None:
-        """Return what was typed, with this id and as few repetitions as needed; `resume` for a requirement."""
-        if is_required(execution, trial):
-            return rerun_command(execution, trial, options["storage"])
-        number = trial.flags.get("REPEAT_NUMBER")
-        # The number of repetitions does not change a seed, so that fewer end with the wanted one.
-        repeated = ["--repeat", str(number + 1)] if isinstance(number, int) else []
-        return command_line([*words, *repeated, *chosen, "--seed", seed_word(execution.id)])
-
+    task = _task(name, component, versions, repeat)
     with placed_on_command_line(versions):
-        return _run({"task": task, "seed": None if seed is None else seed_of_text(seed)}, retry_command, **options)
+        return _run({"task": task, "seed": None if seed is None else seed_of_text(seed)}, **options)
 
 
 def resume_command(
@@ -77,36 +55,25 @@ def resume_command(
     **options: Any,
 ) -> int:
     """Continue an execution with its stored task or a given one; `options` are those of `_run`."""
-    storage = options["storage"]
-    task = _resumed_task(identifier, component, versions, repeat, storage)
+    task, storage = None, options["storage"]
+    if component is not None:
+        with open_storage(storage) as opened:
+            name = opened[identifier].name
+        task = _task(name, component, versions, repeat)
+    elif repeat is not None:
+        todo = "Name one: machinable resume ID COMPONENT --repeat N."
+        raise InvalidValue("--repeat needs a component", given=repeat, todo=todo)
     if task is not None and not options["dry"]:
         with short_warnings(), placed_on_command_line(versions):
             found = changes(identifier, task, storage)
         if not _is_confirmed(identifier, found, yes, options["as_json"]):
             message("nothing was changed")
             return 3
-
-    def retry_command(execution: Execution, trial: Trial) -> str | None:
-        return rerun_command(execution, trial, storage)
-
     with placed_on_command_line(versions):
-        return _run({"task": task, "resume": identifier}, retry_command, **options)
+        return _run({"task": task, "resume": identifier}, **options)
 
 
-def _resumed_task(
-    identifier: str, component: str | None, versions: tuple[str, ...], repeat: int | None, storage: str | None
-) -> Task | None:
-    """Return the task that was typed, with the stored name; None to resume the stored task."""
-    if component is None:
-        if repeat is not None:
-            raise InvalidValue(
-                "--repeat needs a component",
-                given=repeat,
-                todo="Name one: machinable resume ID COMPONENT --repeat N.",
-            )
-        return None
-    with open_storage(storage) as opened:
-        name = opened[identifier].name
+def _task(name: str | None, component: str, versions: tuple[str, ...], repeat: int | None) -> Task:
     task = Task(name=name).component(component, parse_version(versions))
     return task if repeat is None else task.repeat(repeat)
 
@@ -129,12 +96,8 @@ def _is_confirmed(identifier: str, found: Changes, yes: bool, as_json: bool) -> 
     return click.confirm(f"Resume {identifier} with these trials?", err=True)
 
 
-# --- what both have in common
-
-
 def _run(
     arguments: Mapping[str, Any],
-    retry_command: RetryCommand,
     *,
     storage: str | None,
     engine: str | None,
@@ -147,7 +110,6 @@ def _run(
 
     Args:
         arguments: Arguments of `execute` besides those of the options.
-        retry_command: Returns the command that runs a trial again.
         storage: The storage as given; None for the default.
         engine: The engine as given; None for the default.
         dry: Whether to run nothing.
@@ -162,13 +124,15 @@ def _run(
         raise UnknownName("engine", engine, registry.KNOWN)
     arguments = {"storage": storage, **_given(options), **arguments}
     if dry and as_json:
-        with short_warnings(), _stdout_for(as_json):
+        with short_warnings(), redirect_stdout(sys.stderr):
             planned = dry_run(**arguments)
         write_json(_plan_data(*planned))
         return 0
     progress = Progress()
     failure: TrialsFailed | None = None
-    with short_warnings(), _listener(progress, quiet or dry) as listener, _stdout_for(as_json):
+    # With --json, stdout takes one document, so what components print goes to stderr.
+    stdout = redirect_stdout(sys.stderr) if as_json else nullcontext()
+    with short_warnings(), _listener(progress, quiet or dry) as listener, stdout:
         try:
             result = execute(engine="dry" if dry else engine, listeners=[listener], **arguments)
         except TrialsFailed as error:
@@ -186,7 +150,7 @@ def _run(
         data = execution_data(result) | {"groups": [group.as_data() for group in groups(rows_of(result.trials))]}
         write_json(data | ({"error": failure.as_data()} if failure else {}))
     else:
-        _report(result, retry_command, storage, progress)
+        _report(result, storage, engine, progress)
     return 1 if failure or progress.counts.get("skipped") else 0
 
 
@@ -223,16 +187,6 @@ def _listener(progress: Progress, quiet: bool) -> Iterator[Listener]:
         yield PlainProgress(progress, message)
 
 
-@contextmanager
-def _stdout_for(as_json: bool) -> Iterator[None]:
-    """With `--json`, redirect what components print to stderr, since stdout takes one document."""
-    if not as_json:
-        yield
-        return
-    with redirect_stdout(sys.stderr):
-        yield
-
-
 def _report_interrupt(progress: Progress, storage: str | None, as_json: bool) -> int:
     if as_json:
         write_json({"execution": progress.execution, "storage": progress.storage or None, "status": "interrupted"})
@@ -246,14 +200,11 @@ def _report_interrupt(progress: Progress, storage: str | None, as_json: bool) ->
     return 130
 
 
-def _report(execution: Execution, retry_command: RetryCommand, storage: str | None, progress: Progress) -> None:
+def _report(execution: Execution, storage: str | None, engine: str | None, progress: Progress) -> None:
     """Show failures first, then the results, where they are stored and what to do next."""
     rows = rows_of(execution.trials)
-    failures = execution.failures
-    if failures:
-        by_uid = {row["uid"]: row for row in rows}
-        failed = [Failed(by_uid[trial.uid], trial.error or {"type": "unknown"}) for trial in failures]
-        message("\n" + failure_text(failed, rows, lambda row: retry_command(execution, execution[row["uid"]])) + "\n")
+    if failures := failures_report(execution, rows, storage, engine):
+        message(f"\n{failures}\n")
     write_table(group_table(groups(rows)), sys.stdout)
     name = f" {execution.name}" if execution.name else ""
     took = f" in {format_duration(progress.seconds)}" if progress.execution else ""

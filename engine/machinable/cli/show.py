@@ -1,43 +1,56 @@
-"""`machinable list`, `machinable show` and `machinable report`: what a storage holds."""
+"""`machinable list`, `machinable show`, `machinable tail` and `machinable report`: what a storage holds."""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from machinable.cli.arguments import parse_target, parse_targets
+from machinable.cli.arguments import open_storage, parse_target, parse_targets
 from machinable.cli.config import yaml_text
-from machinable.cli.next_command import rerun_command
-from machinable.cli.output import execution_data, message, trial_data, write_json
-from machinable.cli.stored import open_storage
-from machinable.display.failures import Failed, failure_text
+from machinable.cli.output import execution_data, failures_report, message, trial_data, write_json
 from machinable.display.html_report import report
-from machinable.display.summary import group_table, groups, rows_of, short_names, side_by_side
+from machinable.display.progress import measurements
+from machinable.display.summary import (
+    execution_facts,
+    group_table,
+    groups,
+    rows_of,
+    side_by_side,
+    trial_note,
+    trials_table,
+)
 from machinable.display.tables import (
     Table,
     cell,
     counted,
-    exact,
+    headline,
+    printable,
     settings_text,
     table_lines,
     table_of,
+    time_text,
     version_text,
     write_table,
 )
 from machinable.errors import ArtifactExists, InvalidValue
 from machinable.execution.environment import now
+from machinable.results.tail import Follower
 from machinable.units import format_duration
 
 if TYPE_CHECKING:
     from machinable.results.execution import Execution
+    from machinable.results.tail import News
     from machinable.results.trial import Trial
 
-__all__ = ["list_command", "report_command", "show_command"]
+__all__ = ["follow", "list_command", "report_command", "show_command", "tail_command"]
 
 STATES_IF_ANY = ("reused", "blocked", "skipped", "interrupted", "pending", "running")  # have a column where they occur
 MAX_ROWS = 10  # of a record
+POLL_INTERVAL = 1.0  # seconds between two reads of files on this host
+REMOTE_POLL_INTERVAL = 5.0  # elsewhere: new parts arrive every 10 s, and each read is a request
 MAX_COMPARED = 1_000  # trials whose requirements are compared with what is stored now
 
 
@@ -59,7 +72,7 @@ def list_command(storage: str | None, limit: int | None, as_json: bool) -> None:
     rows = [
         {
             "execution": entry["execution"],
-            "started": _time_text(entry["started"]),
+            "started": time_text(entry["started"]).removesuffix(" UTC"),
             "status": entry["status"],
             "trials": entry["trials"],
             "finished": entry["finished"],
@@ -91,11 +104,6 @@ def _list_entry(execution: Execution) -> dict[str, Any]:
         "states": dict(Counter(states)),
         "components": list(dict.fromkeys(trial["component"] for trial in trials)),
     }
-
-
-def _time_text(time: str | None) -> str:
-    """Return a stored time for people: `2026-01-31 09:15:02`."""
-    return (time or "")[:19].replace("T", " ")
 
 
 # --- show
@@ -168,68 +176,19 @@ def _show_facts(pairs: dict[str, Any]) -> None:
 
 
 def _show_execution(execution: Execution, storage: str | None) -> None:
-    data = execution.data
-    code, host, engine = (data.get(part) or {} for part in ("code", "host", "engine"))
-    commit = (
-        f"{code['commit'][:10]} on {code.get('branch') or 'no branch'}{', changed' if code.get('dirty') else ''}"
-        if code.get("commit")
-        else None
-    )
-    _show_facts(
-        {
-            "execution": f"{execution}  {execution.name or ''}".rstrip(),
-            "status": execution.status,
-            "started": f"{_time_text(execution.started)} UTC",
-            "seed": execution.seed,
-            "storage": execution.storage,
-            "project": data.get("project"),
-            "engine": engine.get("type"),
-            "commit": commit,
-            "host": " ".join(str(part) for part in (host.get("user"), "on", host.get("name")) if part),
-            "command": host.get("command"),
-            "python": data.get("python"),
-            "stale": _stale_text(execution),
-        }
-    )
+    name = f"{execution}  {execution.name or ''}".rstrip()
+    _show_facts({"execution": name, **execution_facts(execution), "stale": _stale_text(execution)})
     rows = rows_of(execution.trials)
     if not rows:
         return
     print()
-    write_table(_trials_table(execution, rows), sys.stdout)
+    write_table(trials_table(rows, execution.trials), sys.stdout)
     found = groups(rows)
     if len(found) < len(rows):
         print()
         write_table(group_table(found), sys.stdout)
-    failures = execution.failures
-    if failures:
-        by_uid = {row["uid"]: row for row in rows}
-        print()
-        failed = [Failed(by_uid[trial.uid], trial.error or {"type": "unknown"}) for trial in failures]
-        print(failure_text(failed, rows, lambda row: rerun_command(execution, execution[row["uid"]], storage)))
-
-
-def _trials_table(execution: Execution, rows: list[dict[str, Any]]) -> Table:
-    """Return a table of all trials: settings, seconds, last row, and why a trial did not run."""
-    fields = [field for field in rows[0] if field != "execution"]
-    names = short_names(fields)
-    records = [field for field in fields if field.startswith("records.")]
-    notes = [_note(trial) for trial in execution.trials]
-    table = []
-    for row, trial, note in zip(rows, execution.trials, notes, strict=True):
-        cells = {names[field]: _cell(field, row[field]) for field in fields if field not in records}
-        cells["seconds "] = cell(trial.seconds)  # a name that no key can have
-        cells |= {names[field]: _cell(field, row[field]) for field in records}
-        table.append(cells | ({"note ": note} if any(notes) else {}))
-    return table_of(table, {"seconds ": "seconds", "note ": "note"})
-
-
-def _cell(field: str, value: Any) -> str:
-    return exact(value) if field.startswith("config.") and value is not None else cell(value)
-
-
-def _note(trial: Trial) -> str:
-    """Return why a trial did not run."""
-    return f"from {trial.source}" if trial.source else f"because of {trial.because}" if trial.because else ""
+    if failures := failures_report(execution, rows, storage):
+        print(f"\n{failures}")
 
 
 def _stale_text(execution: Execution) -> str | None:
@@ -266,11 +225,11 @@ def _show_trial(execution: Execution, trial: Trial) -> None:
             "trial": f"{trial.uid}  {trial.index + 1} of {len(execution)} in {execution}",
             "component": trial.component,
             "version": None if trial.version is None else version_text(trial.version),
-            "status": f"{trial.status} {_note(trial)}".rstrip(),
+            "status": f"{trial.status} {trial_note(trial)}".rstrip(),
             "identity": trial.identity[:8],
             "stale": f"{stale} has changed since it was read" if (stale := trial.stale) else None,
             "tags": settings_text(_tags(trial)),
-            "started": f"{_time_text(trial.started)} UTC" if trial.started else None,
+            "started": time_text(trial.started) if trial.started else None,
             "took": format_duration(trial.seconds) if trial.seconds is not None else None,
             "seed": trial.seed,
             "threads": trial.threads,
@@ -301,6 +260,98 @@ def _show_trial(execution: Execution, trial: Trial) -> None:
         print(f"\n{(error.get('traceback') or '{type}: {message}'.format(**error)).rstrip()}")
 
 
+# --- tail
+
+
+def tail_command(
+    identifier: str, storage: str | None, uid: str | None, number: int, follows: bool, as_json: bool
+) -> None:
+    """Show the latest rows, log lines, output and events of an execution."""
+    with open_storage(storage) as opened:
+        execution, trial = parse_target(opened, identifier, uid)
+        follow(execution, None if trial is None else trial.uid, number, as_json, follows)
+
+
+def follow(execution: Execution, uid: str | None, number: int, as_json: bool, follows: bool) -> None:
+    """Write the last `number` lines, and new ones until the execution ends if it `follows`."""
+    follower = Follower(execution, uid)
+    writer = _Writer(execution, has_prefix=uid is None, as_json=as_json)
+    writer.write(follower.news(), number)
+    interval = REMOTE_POLL_INTERVAL if follower.is_remote else POLL_INTERVAL
+    while follows and follower.status is None and not (uid is not None and follower.has_ended(uid)):
+        time.sleep(interval)
+        writer.write(follower.news())
+    writer.end(follower)
+
+
+class _Writer:
+    """Write news to stdout, one per line."""
+
+    def __init__(self, execution: Execution, *, has_prefix: bool, as_json: bool) -> None:
+        self._execution = execution
+        self._components = {trial.uid: trial.component for trial in execution.trials}
+        self._has_prefix = has_prefix
+        self._as_json = as_json
+
+    def write(self, several: list[News], number: int | None = None) -> None:
+        """Write news, or the last `number` of them."""
+        if not self._as_json:
+            several = [news for news in several if news.uid is not None]  # the last line reports on the execution
+        for news in several if number is None else several[max(0, len(several) - number) :]:
+            if self._as_json:
+                write_json(self._data(news))
+            else:
+                print(self._line(news))
+        sys.stdout.flush()
+
+    def _data(self, news: News) -> dict[str, Any]:
+        if news.kind == "event":
+            return news.data | ({"component": self._components.get(news.uid)} if news.uid else {})  # type: ignore[no-any-return]
+        what = {"row": {"scope": news.scope, "row": news.data}}.get(news.kind, {"line": news.data})
+        return {"event": news.kind, "uid": news.uid, "component": self._components.get(news.uid or "")} | what
+
+    def _line(self, news: News) -> str:
+        prefix = f"{self._components.get(news.uid or '')} {news.uid} " if self._has_prefix else ""
+        if news.kind == "event":
+            return prefix + _event_text(news.data)
+        if news.kind == "row":
+            own = {key: value for key, value in news.data.items() if key == "_iteration" or key[:1] != "_"}
+            scope = "" if news.scope == "default" else f" {news.scope}"
+            return f"{prefix}row{scope} {' '.join(f'{key}={cell(value)}' for key, value in own.items())}"
+        return f"{prefix}{news.kind} {printable(news.data.expandtabs())}".rstrip()
+
+    def end(self, follower: Follower) -> None:
+        """Write the progress of the execution, or how it ended."""
+        counts: dict[str, int] = {}
+        now = "running" if follower.status is None else "interrupted"
+        for state in follower.states.values():
+            state = now if state == "started" else state
+            counts[state] = counts.get(state, 0) + 1
+        total = len(self._components)
+        if total > sum(counts.values()):
+            counts["pending"] = total - sum(counts.values())
+        status = follower.status or "running"
+        if self._as_json:
+            write_json({"event": "tail", "execution": str(self._execution), "status": status, "trials": counts})
+            sys.stdout.flush()
+        else:
+            shown = ", ".join(f"{count} {state}" for state, count in counts.items())
+            message(f"{self._execution}: {status}; {shown or 'no trials'}")
+
+
+def _event_text(event: dict[str, Any]) -> str:
+    parts = [event["event"]]
+    if event.get("attempt", 1) > 1:
+        parts.append(f"(attempt {event['attempt']})")
+    if isinstance(event.get("seconds"), float):
+        parts.append(format_duration(event["seconds"]))
+    parts += [f"{key}={cell(value)}" for key, value in measurements(event.get("record")).items()]
+    if error := event.get("error"):
+        parts.append(printable(headline(error)))
+    parts += [f"{word} {event[key]}" for key, word in (("source", "from"), ("because", "because of")) if event.get(key)]
+    return " ".join(parts)
+
+
 # --- report
 
 
@@ -311,9 +362,8 @@ def report_command(
     if as_json and file == "-":
         raise InvalidValue("stdout cannot take both the page and JSON", given=file, todo="Name a file: --to FILE.")
     with open_storage(storage) as opened:
-        targets = parse_targets(opened, identifiers)
-        sides = [one.side for one in targets]
-        executions = list({str(one.execution): one.execution for one in targets}.values())
+        sides = parse_targets(opened, identifiers)
+        executions = list({str(side.execution): side.execution for side in sides}.values())
         if as_json:
             write_json(
                 {
@@ -325,9 +375,11 @@ def report_command(
             if file is None:
                 return
         path = file or f"report-{executions[0]}.html"
-        if path != "-":
-            _check_free(path, yes)
-        text = report(executions, sides, f"{_time_text(now())} UTC")
+        if path != "-" and os.path.lexists(path) and not (yes and os.path.isfile(path)):
+            other = "name another file: --to FILE."
+            todo = f"Replace it with --yes, or {other}" if os.path.isfile(path) else other.capitalize()
+            raise ArtifactExists(f"{path} already exists", given=path, todo=todo)
+        text = report(sides, time_text(now()))
     if path == "-":
         sys.stdout.write(text)
         return
@@ -339,13 +391,3 @@ def report_command(
             f"cannot write {path}: {error.strerror}", given=path, todo="Name another file: --to FILE."
         ) from error
     message(f"wrote {path}")
-
-
-def _check_free(path: str, yes: bool) -> None:
-    if os.path.lexists(path) and not (yes and os.path.isfile(path)):
-        replace = "Replace it with --yes, or name another file: --to FILE."
-        raise ArtifactExists(
-            f"{path} already exists",
-            given=path,
-            todo=replace if os.path.isfile(path) else "Name another file: --to FILE.",
-        )

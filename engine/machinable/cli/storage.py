@@ -8,8 +8,8 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from machinable.cli.arguments import open_storage
 from machinable.cli.output import message, write_json
-from machinable.cli.stored import open_storage
 from machinable.display.tables import counted, is_terminal
 from machinable.errors import Refused
 from machinable.results.remove import executions, leftovers, remove

@@ -7,68 +7,55 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from machinable.display import charts
-from machinable.display.charts import Chart, Curve, chart
-from machinable.display.summary import Line, Side, short_names, side_by_side, side_table
-from machinable.display.tables import Table, cell, counted, exact, headline, is_numeric, settings_text
+from machinable.display.summary import (
+    Line,
+    Side,
+    execution_facts,
+    is_number,
+    side_by_side,
+    side_table,
+    trials_table,
+)
+from machinable.display.tables import Table, counted, headline, is_numeric, settings_text
 from machinable.units import format_duration
 
 if TYPE_CHECKING:
-    import jinja2
-
     from machinable.results.execution import Execution
     from machinable.results.trial import Trial
 
-__all__ = ["report"]
+__all__ = ["Chart", "Curve", "chart", "report", "stroke", "ticks"]
 
 MAX_CURVES = 200  # trials that are drawn, evenly from all groups; more lines cannot be distinguished
 MAX_CHARTS = 60
+MAX_POINTS = 400  # of one line; more cannot be distinguished
 MAX_ROWS = 5000  # of the table of trials
 MAX_FAILURES = 50
 
 STATES = ("finished", "failed", "interrupted", "pending", "running", "reused", "blocked", "skipped", "partial")
+SIZE = {"width": 560, "height": 300, "left": 64, "right": 12, "top": 16, "bottom": 40}  # of a chart, and its margins
+
+# Colours that people with colour blindness can distinguish too (Okabe and Ito, 2008), then the same in dashes.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+_DASHES = ("", "6 3", "2 2", "8 3 2 3")
+
+Point = tuple[float, float]
 
 
-def report(executions: Sequence[Execution], sides: Sequence[Side], written: str) -> str:
+def report(sides: Sequence[Side], written: str) -> str:
     """Return the page, a whole HTML document.
 
     Args:
-        executions: The executions that it is about, at least one.
-        sides: The trials that are shown, all of an execution or chosen ones.
+        sides: The executions and trials that it is about, at least one.
         written: The time, as text.
     """
-    from markupsafe import Markup  # comes with jinja2
-
-    lines = side_by_side(sides)
-    trials = {(side.execution, trial.uid): trial for side in sides for trial in side.trials}
-    failed = [trial for trial in trials.values() if trial.status == "failed"]
-    rows = [row for line in lines for row in line.rows]
-    environment = _environment()
-    script = _template_text("report.js")
-    return environment.get_template("report.html.jinja").render(
-        title=" · ".join(" ".join(filter(None, (str(one), one.name))) for one in executions),
-        written=written,
-        executions=[_execution(one) for one in executions],
-        summary=_table(side_table(lines)),
-        trials=_table(_trials(rows[:MAX_ROWS], trials)),
-        more_trials=max(0, len(rows) - MAX_ROWS),
-        failures=[_failure(trial) for trial in failed[:MAX_FAILURES]],
-        more_failures=max(0, len(failed) - MAX_FAILURES),
-        **_curves(lines, trials),
-        style=Markup(_template_text("report.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
-
-
-@cache
-def _environment() -> jinja2.Environment:
     import jinja2  # only a report needs it
+    from markupsafe import Markup
 
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template_text),
@@ -77,10 +64,28 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sides = {"left": charts.LEFT, "right": charts.RIGHT, "top": charts.TOP, "bottom": charts.BOTTOM}
-    size = {"width": charts.WIDTH, "height": charts.HEIGHT, **sides}
-    environment.globals.update(states=STATES, stroke=charts.stroke, size=size)
-    return environment
+    environment.globals.update(states=STATES, stroke=stroke, size=SIZE)
+    lines = side_by_side(sides)
+    executions = list({str(side.execution): side.execution for side in sides}.values())
+    trials = {(str(side.execution), trial.uid): trial for side in sides for trial in side.trials}
+    failed = [trial for trial in trials.values() if trial.status == "failed"]
+    rows = [row for line in lines for row in line.rows]
+    listed = rows[:MAX_ROWS]
+    script = _template_text("report.js")
+    return environment.get_template("report.html.jinja").render(
+        title=" · ".join(" ".join(filter(None, (str(one), one.name))) for one in executions),
+        written=written,
+        executions=[_execution(one) for one in executions],
+        summary=_table(side_table(lines)),
+        trials=_table(trials_table(listed, [trials[row["execution"], row["uid"]] for row in listed])),
+        more_trials=max(0, len(rows) - MAX_ROWS),
+        failures=[_failure(trial) for trial in failed[:MAX_FAILURES]],
+        more_failures=max(0, len(failed) - MAX_FAILURES),
+        **_curves(lines, trials),
+        style=Markup(_template_text("report.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
 
 
 def _template_text(name: str) -> str:
@@ -92,72 +97,24 @@ def _table(found: Table) -> dict[str, Any]:
     return {"headings": found.headings, "rows": found.rows, "numeric": numeric}
 
 
-# --- executions
-
-
 def _execution(execution: Execution) -> dict[str, Any]:
     data = execution.data
-    code, host, engine = (data.get(part) or {} for part in ("code", "host", "engine"))
     states = [trial.status for trial in execution.trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     seconds = [trial.seconds for trial in execution.trials if trial.seconds is not None]
     diff = execution.code_diff
+    more = {
+        "trials": f"{len(states)}: {counts}" if states else "none",
+        "trial time": format_duration(sum(seconds)) if seconds else None,
+        "code backup": (data.get("code") or {}).get("backup"),
+        "platform": data.get("platform"),
+    }
     return {
         "name": str(execution),
-        "facts": [
-            ("status", execution.status),
-            ("trials", f"{len(states)}: {counts}" if states else "none"),
-            ("started", f"{execution.started[:19].replace('T', ' ')} UTC"),
-            ("seed", str(execution.seed)),
-            ("storage", execution.storage),
-            ("project", data.get("project")),
-            ("engine", engine.get("type")),
-            ("host", " ".join(str(part) for part in (host.get("user"), "on", host.get("name")) if part)),
-            ("command", host.get("command")),
-            ("commit", _commit(code)),
-            ("code backup", code.get("backup")),
-        ],
-        "environment": [
-            ("python", data.get("python")),
-            ("platform", data.get("platform")),
-            ("trial time", format_duration(sum(seconds)) if seconds else None),
-        ],
-        "packages": [(name, str(version)) for name, version in (data.get("packages") or {}).items()],
+        "facts": execution_facts(execution) | more,
+        "packages": {name: str(version) for name, version in (data.get("packages") or {}).items()},
         "code_diff": None if diff is None else diff.decode("utf-8", "replace"),
     }
-
-
-def _commit(code: Mapping[str, Any]) -> str | None:
-    if not code.get("commit"):
-        return None
-    changed = ", with uncommitted changes" if code.get("dirty") else ""
-    return f"{code['commit']} on {code.get('branch') or 'no branch'}{changed}"
-
-
-# --- trials
-
-
-def _trials(rows: Sequence[Mapping[str, Any]], trials: Mapping[tuple[str, str], Trial]) -> Table:
-    """Return a row for each trial, with tags in one column if any trial has them."""
-    fields = [field for field in (rows[0] if rows else ()) if not field.startswith("tags.")]
-    names = short_names(fields)
-    tags = [settings_text(trials[row["execution"], row["uid"]].tags) for row in rows]
-    extra = ["tags"] if any(tags) else []
-    return Table(
-        [*(names[field] for field in fields), "seconds", *extra],
-        [
-            [
-                *(_cell(field, row[field]) for field in fields),
-                cell(trials[row["execution"], row["uid"]].seconds),
-                *([text] if extra else []),
-            ]
-            for row, text in zip(rows, tags, strict=True)
-        ],
-    )
-
-
-def _cell(field: str, value: Any) -> str:
-    return exact(value) if field.startswith("config.") and value is not None else cell(value)
 
 
 def _failure(trial: Trial) -> dict[str, str]:
@@ -185,11 +142,11 @@ def _curves(lines: Sequence[Line], trials: Mapping[tuple[str, str], Trial]) -> d
             for scope in trial.records.scopes:
                 for column, axis, points in _columns(trial.records(scope).rows):
                     axes.setdefault((scope, column), axis)
-                    drawn[group] = _group_name(line)
+                    drawn[group] = f"{line.side} {line.group.component} {settings_text(line.group.settings)}".rstrip()
                     curves.setdefault((scope, column), []).append(Curve(points, group, f"{drawn[group]} {trial.uid}"))
     # The tables already show a column that has one value per trial.
     columns = [key for key, several in curves.items() if any(len(curve.points) > 1 for curve in several)]
-    found: list[Chart] = [
+    found = [
         chart(column if scope == "default" else f"{scope}: {column}", axes[scope, column], curves[scope, column])
         for scope, column in columns[:MAX_CHARTS]
     ]
@@ -199,17 +156,12 @@ def _curves(lines: Sequence[Line], trials: Mapping[tuple[str, str], Trial]) -> d
     return {"charts": found, "legend": list(drawn.items()), "chart_notes": notes}
 
 
-def _group_name(line: Line) -> str:
-    parts = (line.side.execution, line.side.trial, line.group.component, settings_text(line.group.settings))
-    return " ".join(filter(None, parts))
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, list[tuple[float, float]]]]:
+def _columns(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, list[Point]]]:
     """Yield each column of numbers: its name, the name of the horizontal axis, and its points."""
-    across = "_iteration" if rows and all(_is_number(row.get("_iteration")) for row in rows) else None
+    across = "_iteration" if rows and all(is_number(row.get("_iteration")) for row in rows) else None
     for column in dict.fromkeys(column for row in rows for column in row if not column.startswith("_")):
         values = [row.get(column) for row in rows]
-        if any(map(_is_number, values)) and all(value is None or _is_number(value) for value in values):
+        if any(map(is_number, values)) and all(value is None or is_number(value) for value in values):
             points = [
                 (float(row[across]) if across else float(index), _to_float(value))
                 for index, (row, value) in enumerate(zip(rows, values, strict=True))
@@ -218,12 +170,109 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, list
             yield column, "iteration" if across else "row", points
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def _to_float(value: float) -> float:
     try:
         return float(value)
     except OverflowError:  # an integer beyond the largest float
-        return float("inf")
+        return math.inf
+
+
+# --- charts
+
+
+class Curve(NamedTuple):
+    """A curve: its points, the number of its group, which decides its stroke, and its name."""
+
+    points: Sequence[Point]
+    group: int
+    name: str
+
+
+class Chart(NamedTuple):
+    """A chart in coordinates of the page, which the template draws as SVG; without lines if no point is finite.
+
+    A tick is a coordinate and its label. A line is a curve of finite points; a single point is drawn as a dot.
+    """
+
+    title: str
+    horizontal: str
+    lines: list[Curve]
+    horizontal_ticks: list[tuple[float, str]]
+    vertical_ticks: list[tuple[float, str]]
+
+
+def stroke(group: int) -> tuple[str, str]:
+    """Return colour and dashes of a group."""
+    return _COLOURS[group % len(_COLOURS)], _DASHES[group // len(_COLOURS) % len(_DASHES)]
+
+
+def chart(title: str, horizontal: str, curves: Sequence[Curve]) -> Chart:
+    """Lay out a chart of curves; points that are not finite numbers are gaps.
+
+    Args:
+        title: The text above it.
+        horizontal: What the first numbers of the points are.
+        curves: The curves.
+    """
+    finite = [point for curve in curves for point in curve.points if _is_finite(point)]
+    if not finite:
+        return Chart(title, horizontal, [], [], [])
+    across = _Scale([x for x, _ in finite], SIZE["left"], SIZE["width"] - SIZE["right"])
+    up = _Scale([y for _, y in finite], SIZE["height"] - SIZE["bottom"], SIZE["top"])
+    lines = [
+        Curve([(across.place(x), up.place(y)) for x, y in _thinned(list(piece))], curve.group, curve.name)
+        for curve in curves
+        for is_finite, piece in groupby(curve.points, _is_finite)
+        if is_finite
+    ]
+    return Chart(title, horizontal, lines, across.ticks(6), up.ticks(5))
+
+
+def _is_finite(point: Point) -> bool:
+    return all(map(math.isfinite, point))
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Return round numbers from low to high, about as many as asked for."""
+    if not high > low:
+        return [low]
+    rough = (high - low) / about
+    if rough <= 0 or math.isinf(high - low):  # too close for numbers between them, or too far apart
+        return [low, high]
+    power = 10.0 ** math.floor(math.log10(rough))
+    if power == 0.0:
+        return [low, high]
+    step = next((factor * power for factor in (1, 2, 5) if factor * power >= rough), 10 * power)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
+class _Scale:
+    """Map numbers to coordinates along one axis."""
+
+    def __init__(self, values: Sequence[float], start: float, end: float) -> None:
+        self.low, self.high = min(values), max(values)
+        if self.low == self.high:
+            pad = abs(self.low) * 0.05 or 0.5
+            self.low, self.high = self.low - pad, self.high + pad
+        self._start, self._length = start, end - start
+
+    def place(self, value: float) -> float:
+        # Halves, since the range may exceed the largest float.
+        share = (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
+        return round(self._start + share * self._length, 1)
+
+    def ticks(self, about: int) -> list[tuple[float, str]]:
+        return [(self.place(value), f"{value:.4g}") for value in ticks(self.low, self.high, about)]
+
+
+def _thinned(points: list[Point]) -> list[Point]:
+    """Return the points that decide how a line looks: the lowest and the highest of each stretch."""
+    if len(points) <= MAX_POINTS:
+        return points
+    length = 2 * len(points) / MAX_POINTS
+    chosen = [points[0]]
+    for number in range(MAX_POINTS // 2):
+        stretch = points[int(number * length) : int((number + 1) * length)]
+        chosen += sorted({min(stretch, key=lambda point: point[1]), max(stretch, key=lambda point: point[1])})
+    return [*chosen, points[-1]]

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from machinable.display.tables import Table, exact
+from machinable.display.tables import Table, cell, exact, time_text
 from machinable.results.query import default_fields, mean, spread
 from machinable.results.trial import Trial
 from machinable.results.trials import Trials
 from machinable.serialization import Plain, canonical
 
+if TYPE_CHECKING:
+    from machinable.results.execution import Execution
+
 __all__ = [
     "Group",
     "Line",
     "Side",
+    "commit_text",
+    "execution_facts",
     "group_table",
     "groups",
+    "is_number",
     "rows_of",
     "settings_of",
     "short_names",
     "side_by_side",
     "side_table",
+    "trial_note",
+    "trials_table",
 ]
 
 
@@ -96,7 +104,7 @@ def groups(rows: Sequence[Row]) -> list[Group]:
     for row in rows:
         members.setdefault(canonical([row["component"], _group_settings(row)]), []).append(row)
     columns = [key for key in (rows[0] if rows else ()) if key.startswith("records.")]
-    columns = [key for key in columns if all(row[key] is None or _is_number(row[key]) for row in rows)]
+    columns = [key for key in columns if all(row[key] is None or is_number(row[key]) for row in rows)]
     result = []
     for group in members.values():
         finished = [row for row in group if row["status"] in ("finished", "reused")]
@@ -119,7 +127,8 @@ def _group_settings(row: Row) -> dict[str, Any]:
     return config | {name if name not in config else f"requires.{name}": value for name, value in needed.items()}
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number, which a truth value is not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -153,15 +162,82 @@ def short_names(fields: Iterable[str]) -> dict[str, str]:
     return {field: name if taken.count(name) == 1 else field for field, name in short.items()}
 
 
+def trials_table(rows: Sequence[Row], trials: Iterable[Trial]) -> Table:
+    """Return a row for each trial: settings, seconds, last row, why it did not run, and its execution if they differ.
+
+    Args:
+        rows: What `rows_of` or `side_by_side` returns for the trials.
+        trials: The trials in the same order.
+    """
+    fields = list(rows[0]) if rows else []
+    if len({row["execution"] for row in rows}) < 2:
+        fields = [field for field in fields if field != "execution"]
+    records = [field for field in fields if field.startswith("records.")]
+    settings = [field for field in fields if field not in records]
+    names = short_names(fields)
+    cells = []
+    notes = []
+    for row, trial in zip(rows, trials, strict=True):
+        texts = [
+            exact(row[field]) if field.startswith("config.") and row[field] is not None else cell(row[field])
+            for field in (*settings, *records)
+        ]
+        cells.append([*texts[: len(settings)], cell(trial.seconds), *texts[len(settings) :]])
+        notes.append(trial_note(trial))
+    headings = [*(names[field] for field in settings), "seconds", *(names[field] for field in records)]
+    if any(notes):
+        headings.append("note")
+        cells = [[*texts, note] for texts, note in zip(cells, notes, strict=True)]
+    return Table(headings, cells)
+
+
+def trial_note(trial: Trial) -> str:
+    """Return why a trial did not run."""
+    return f"from {trial.source}" if trial.source else f"because of {trial.because}" if trial.because else ""
+
+
+def execution_facts(execution: Execution) -> dict[str, Any]:
+    """Return what is known about an execution as a whole, by name; some values are None or empty."""
+    data = execution.data
+    code, host, engine = (data.get(part) or {} for part in ("code", "host", "engine"))
+    return {
+        "status": execution.status,
+        "started": time_text(execution.started),
+        "seed": execution.seed,
+        "storage": execution.storage,
+        "project": data.get("project"),
+        "engine": engine.get("type"),
+        "commit": commit_text(code),
+        "host": " ".join(str(part) for part in (host.get("user"), "on", host.get("name")) if part),
+        "command": host.get("command"),
+        "python": data.get("python"),
+    }
+
+
+def commit_text(code: Mapping[str, Any]) -> str | None:
+    """Return the commit that code was at, its branch, and whether it was changed; None if it is unknown."""
+    if not code.get("commit"):
+        return None
+    changed = ", with uncommitted changes" if code.get("dirty") else ""
+    return f"{code['commit']} on {code.get('branch') or 'no branch'}{changed}"
+
+
 # --- side by side
 
 
 class Side(NamedTuple):
-    """What is compared: the trials of an execution, or one of them, named by its uid."""
+    """What is compared: an execution, or one of its trials."""
 
-    execution: str
-    trial: str | None
-    trials: Sequence[Trial]
+    execution: Execution
+    trial: Trial | None = None
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The trial, or all trials of the execution."""
+        return list(self.execution.trials) if self.trial is None else [self.trial]
+
+    def __str__(self) -> str:
+        return str(self.execution) if self.trial is None else f"{self.execution}/{self.trial.uid}"
 
 
 class Line(NamedTuple):
@@ -173,8 +249,9 @@ class Line(NamedTuple):
 
     def as_data(self) -> dict[str, Plain]:
         """Return the line for programs."""
+        trial = self.side.trial.uid if self.side.trial else None
         uids = [row["uid"] for row in self.rows]
-        return {"execution": self.side.execution, "trial": self.side.trial} | self.group.as_data() | {"uids": uids}
+        return {"execution": str(self.side.execution), "trial": trial} | self.group.as_data() | {"uids": uids}
 
 
 def side_by_side(sides: Sequence[Side], fields: Iterable[str] = ()) -> list[Line]:
@@ -187,7 +264,7 @@ def side_by_side(sides: Sequence[Side], fields: Iterable[str] = ()) -> list[Line
     Raises:
         UnknownName: None of the trials has a field.
     """
-    trials = Trials({(side.execution, trial.uid): trial for side in sides for trial in side.trials}.values())
+    trials = Trials({(str(side.execution), trial.uid): trial for side in sides for trial in side.trials}.values())
     if not len(trials):
         return []
     names = default_fields(trials)
@@ -197,7 +274,7 @@ def side_by_side(sides: Sequence[Side], fields: Iterable[str] = ()) -> list[Line
     rows = {(row["execution"], row["uid"]): row for row in trials.rows(*names)}
     found = []
     for side in sides:
-        own: list[Row] = [rows[side.execution, trial.uid] for trial in side.trials]
+        own: list[Row] = [rows[str(side.execution), trial.uid] for trial in side.trials]
         settings: dict[str, list[Row]] = {}
         for row in own:
             settings.setdefault(canonical([row["component"], settings_of(row)]), []).append(row)
@@ -210,7 +287,7 @@ def side_table(lines: Sequence[Line]) -> Table:
     table = group_table([line.group for line in lines])
     has_trials = any(line.side.trial for line in lines)
     rows = [
-        [line.side.execution, *([line.side.trial or ""] if has_trials else []), *row]
+        [str(line.side.execution), *([line.side.trial.uid if line.side.trial else ""] if has_trials else []), *row]
         for line, row in zip(lines, table.rows, strict=True)
     ]
     return Table(["execution", *(["trial"] if has_trials else []), *table.headings], rows)

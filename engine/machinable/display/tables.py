@@ -14,7 +14,6 @@ import msgspec
 from machinable.serialization import dumps
 
 __all__ = [
-    "BOLD",
     "MAX_TRACEBACK",
     "Table",
     "cell",
@@ -24,29 +23,21 @@ __all__ = [
     "headline",
     "is_numeric",
     "is_terminal",
-    "paint",
     "printable",
     "settings_text",
     "shortened",
+    "styled_lines",
     "table_lines",
     "table_of",
+    "time_text",
     "version_text",
     "write_table",
 ]
-
-BOLD = "1"
 
 
 def is_terminal(stream: TextIO) -> bool:
     """Return whether the stream is a terminal that can move its cursor."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def paint(text: str, style: str, stream: TextIO | None = None) -> str:
-    """Return the text in a style if the stream (default: stdout) is a terminal and `NO_COLOR` is not set."""
-    if os.environ.get("NO_COLOR") or not is_terminal(stream or sys.stdout):
-        return text
-    return f"\x1b[{style}m{text}\x1b[0m"
 
 
 def cell_width(text: str) -> int:
@@ -107,6 +98,11 @@ def version_text(version: Any) -> str:
     return " ".join(one if isinstance(one, str) else cell(one) for one in elements)
 
 
+def time_text(time: str) -> str:
+    """Return a stored time for people: `2026-01-31 09:15:02 UTC`."""
+    return f"{time[:19].replace('T', ' ')} UTC"
+
+
 def exact(value: Any) -> str:
     """Return a setting for a cell, with all its digits."""
     return printable(value if isinstance(value, str) else dumps(value))
@@ -137,6 +133,14 @@ def table_lines(table: Table) -> list[str]:
     return ["  ".join(map(_padded, row, widths, right)).rstrip() for row in rows]
 
 
+def styled_lines(table: Table, stream: TextIO | None = None) -> list[str]:
+    """Return the lines of a table, with bold headings where the stream (default: stdout) is a terminal."""
+    first, *rest = table_lines(table)
+    if is_terminal(stream or sys.stdout) and not os.environ.get("NO_COLOR"):
+        first = f"\x1b[1m{first}\x1b[0m"
+    return [first, *rest]
+
+
 def is_numeric(cells: Sequence[str]) -> bool:
     """Return whether all cells that are not empty are numbers, with a deviation or unit if any."""
     filled = [text for text in cells if text]
@@ -150,5 +154,4 @@ def _padded(text: str, width: int, right: bool) -> str:
 
 def write_table(table: Table, stream: TextIO) -> None:
     """Write a table in full width; a narrow terminal wraps its lines, so that an id can still be copied."""
-    lines = table_lines(table)
-    print(paint(lines[0], BOLD, stream), *lines[1:], sep="\n", file=stream)
+    print(*styled_lines(table, stream), sep="\n", file=stream)

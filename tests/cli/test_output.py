@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import machinable as ml
-from machinable.cli.next_command import rerun_command
+from machinable.cli.output import rerun_command
 from tests.cli.conftest import Run
 
 BROKEN = """\

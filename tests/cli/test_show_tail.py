@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from machinable.cli import tail
+from machinable.cli import show
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.streams import RowWriter
 from tests.cli.conftest import Run
@@ -100,7 +100,7 @@ def test_following_shows_new_lines_until_the_end(
         pauses.append(seconds)
         steps.pop(0)()
 
-    monkeypatch.setattr(tail, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(show, "time", SimpleNamespace(sleep=sleep))
 
     ran = run("tail", "OY1p1o", "-f", "-n", "0", "--storage", "out")
 
@@ -121,7 +121,7 @@ def test_following_one_trial_ends_with_it(
             "ledger.jsonl", event="finished", uid=stored[1], attempt=1, time="2026-01-31T09:15:02+00:00", seconds=2.0
         )
 
-    monkeypatch.setattr(tail, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(show, "time", SimpleNamespace(sleep=sleep))
 
     ran = run("tail", "OY1p1o", "--trial", stored[1], "-f", "-n", "0", "--storage", "out")
 
@@ -132,7 +132,7 @@ def test_ctrl_c_ends_following(run: Run, stored: list[str], running: Write, monk
     def sleep(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tail, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(show, "time", SimpleNamespace(sleep=sleep))
 
     assert run("tail", "OY1p1o", "--follow", "--storage", "out").code == 130
 
