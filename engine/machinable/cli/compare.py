@@ -15,7 +15,6 @@ from machinable.results.diff import (
     Change,
     Matched,
     code_changes,
-    code_changes,
     code_facts_changes,
     compare,
     environment_changes,
