@@ -36,6 +36,7 @@ Raise where the facts are, with the facts; the text is composed when it is read.
 
 from __future__ import annotations
 
+import copyreg
 import os
 import sys
 import warnings
@@ -189,11 +190,10 @@ class MachinableError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self._facts())
+        return copyreg.__newobj__, (type(self), *self.args), self._facts()  # type: ignore[attr-defined]
 
     def _facts(self) -> dict[str, Any]:
-        # ImportError defines `path` itself, outside of the dictionary.
-        return self.__dict__ | {"__args__": self.args, "path": self.path}
+        return self.__dict__ | {"path": self.path}  # ImportError has `path` outside of the dictionary
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self._facts() == other._facts()
@@ -212,16 +212,6 @@ class MachinableError(Exception):
             "details": list(self.details),
             "todo": self.advice(),
         }
-
-
-def _rebuild(kind: type[MachinableError], facts: dict[str, Any]) -> MachinableError:
-    facts = dict(facts)
-    arguments = facts.pop("__args__")
-    error = kind.__new__(kind, *arguments)
-    error.args = arguments
-    for name, value in facts.items():
-        setattr(error, name, value)
-    return error
 
 
 class ConfigurationError(MachinableError):
@@ -409,7 +399,5 @@ class TrialsFailed(MachinableError, RuntimeError):
         self.execution = execution
         self.executions = tuple(executions) or ((execution,) if execution is not None else ())
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A live execution holds an open storage and stays in its process.
-        facts = self._facts() | {"execution": None, "executions": ()}
-        return _rebuild, (type(self), facts)
+    def _facts(self) -> dict[str, Any]:
+        return super()._facts() | {"execution": None, "executions": ()}  # they hold an open storage

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from shlex import quote
@@ -25,30 +25,21 @@ from machinable.storage.temporary import Temporary, is_temporary
 __all__ = ["FallbackFiles", "copy_fallback", "fallback_name", "is_outage", "outage_of"]
 
 _T = TypeVar("_T")
-_OUTAGES = frozenset(
-    getattr(errno, name, -1)
-    for name in (
-        "ENOSPC",
-        "EDQUOT",
-        "EROFS",
-        "EIO",
-        "ENXIO",
-        "ENODEV",
-        "ESTALE",
-        "ENOTCONN",
-        "EACCES",
-        "EPERM",
-        "ETIMEDOUT",
-        "EHOSTDOWN",
-        "EHOSTUNREACH",
-        "ENETDOWN",
-        "ENETUNREACH",
-        "ECONNREFUSED",
-        "ECONNRESET",
-        "EPIPE",
-        "EREMOTEIO",
-    )
-)
+_OUTAGES = {  # beside those of the classes in `is_outage`
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EIO,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.ESTALE,
+    errno.ENOTCONN,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    getattr(errno, "EREMOTEIO", -1),  # Linux
+}
 MIN_FREE = 64 * 2**20  # bytes that must be free where a fallback is created, if there is a choice
 PREFIX = "machinable-rescued-"
 PLACES = ("/var/tmp", "~", "/dev/shm")  # for fallbacks, after the directory for temporary files
@@ -59,7 +50,8 @@ def is_outage(failure: OSError) -> bool:
 
     Requests that can be repeated have been repeated before.
     """
-    return isinstance(failure, (StorageUnavailable, ConnectionError, TimeoutError)) or failure.errno in _OUTAGES
+    kinds = (StorageUnavailable, ConnectionError, TimeoutError, PermissionError)
+    return isinstance(failure, kinds) or failure.errno in _OUTAGES
 
 
 def fallback_name(folder: str) -> str:
@@ -138,7 +130,7 @@ class FallbackFiles(Files):
         self._reason = getattr(failure, "message", None) or failure.strerror or str(failure)
         self._reason = self._reason.removeprefix(f"the storage {self.url!r} cannot be used: ")
         try:
-            self.directory = _create(self._name, self.inner.local_path(""))
+            self.directory = _create(self._name, self._inner.local_path(""))
         except OSError as nowhere:
             raise self.outage() from nowhere
         self._fallback = DirectoryFiles(self.directory)
@@ -178,68 +170,62 @@ class FallbackFiles(Files):
     def create_directory(self, path: str) -> bool:
         return self._write(lambda files: files.create_directory(path))
 
+    def _holder(self, path: str) -> Files:
+        """Return the fallback if it has the path, else the storage."""
+        fallback = self._fallback
+        return fallback if fallback is not None and path and fallback.exists(path) else self._inner
+
     def _rename(self, path: str, to: str) -> None:
-        (self._holder(path) or self.inner).move(path, to)
+        self._holder(path).move(path, to)
 
     def remove(self, path: str) -> None:
-        (self._holder(path) or self.inner).remove(path)
-
-    def _holder(self, path: str) -> DirectoryFiles | None:
-        """Return the fallback if it has the path."""
-        fallback = self._fallback
-        return fallback if fallback is not None and path and fallback.exists(path) else None
+        self._holder(path).remove(path)
 
     def read(self, path: str) -> bytes:
-        return (self._holder(path) or self.inner).read(path)
+        return self._holder(path).read(path)
 
     def exists(self, path: str) -> bool:
-        return self._holder(path) is not None or self.inner.exists(path)
+        return self._holder(path).exists(path)
 
     def is_directory(self, path: str) -> bool:
-        holder = self._holder(path)
-        return holder.is_directory(path) if holder is not None else self.inner.is_directory(path)
+        return self._holder(path).is_directory(path)
 
     def size(self, path: str) -> int:
-        return (self._holder(path) or self.inner).size(path)
+        return self._holder(path).size(path)
+
+    def _listed(self, look: Callable[[Files], Iterable[_T]]) -> list[_T]:
+        """Return what the storage lists, if it answers, and what the fallback lists."""
+        fallback = self._fallback
+        try:
+            found = list(look(self._inner))
+        except OSError as failure:
+            if fallback is None or not is_outage(failure):
+                raise
+            found = []
+        return found if fallback is None else [*found, *look(fallback)]
 
     def entries(self, path: str) -> list[Entry]:
-        fallback = self._fallback
-        if fallback is None:
-            return self.inner.entries(path)
-        return sorted({*fallback.entries(path), *self._from_inner(lambda: self.inner.entries(path))})
+        return sorted(set(self._listed(lambda files: files.entries(path))))
 
     def walk(self, path: str) -> Iterator[FileInfo]:
-        fallback = self._fallback
-        if fallback is None:
-            return self.inner.walk(path)
-        found = {stored.path: stored for stored in self._from_inner(lambda: list(self.inner.walk(path)))}
-        return iter((found | {stored.path: stored for stored in fallback.walk(path)}).values())
-
-    def _from_inner(self, look: Callable[[], list[_T]]) -> list[_T]:
-        """Return what the storage lists, or nothing while it does not answer."""
-        try:
-            return look()
-        except OSError as failure:
-            if not is_outage(failure):
-                raise
-            return []
+        yield from {found.path: found for found in self._listed(lambda files: files.walk(path))}.values()
 
     def temporaries(self, path: str, *, below: bool = False) -> list[Temporary]:
-        return self.inner.temporaries(path, below=below)
+        return self._inner.temporaries(path, below=below)
 
     def local_path(self, path: str) -> str | None:
         fallback = self._fallback
-        return (self.inner if fallback is None else fallback).local_path(path)
+        return (self._inner if fallback is None else fallback).local_path(path)
 
     def close(self) -> None:
-        self.inner.close()
+        self._inner.close()
 
     def flush_fallback(self) -> bool:
         with self._lock:
             if self._fallback is None:
                 return True
             try:
-                copy_fallback(self._fallback, self.inner, is_same=True)
+                copy_fallback(self._fallback, self._inner, is_same=True)
             except OSError as failure:
                 if not is_outage(failure):
                     raise

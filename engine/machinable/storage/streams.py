@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
@@ -17,14 +17,22 @@ from machinable.storage.numbered_parts import read_parts
 __all__ = ["RowWriter", "TextWriter", "damaged_lines", "read_rows", "read_text", "rows_in"]
 
 
-class RowWriter:
-    """Appends rows to a file, which appears with the first one.
+class _Writer:
+    """Appends to a file, which appears with the first write.
 
-    A row is visible when `append` returns, in an object store some seconds later.
+    What is written is visible when the call returns, in an object store some seconds later.
     """
 
     def __init__(self, files: Files, path: str) -> None:
         self._appender = files.appender(path)
+
+    def close(self) -> None:
+        """Store everything. Closing twice is fine, writing afterwards is a `ValueError`."""
+        self._appender.close()
+
+
+class RowWriter(_Writer):
+    """Appends rows."""
 
     def append(self, row: Mapping[str, Plain]) -> None:
         """Append a row as one line, with `NaN` and infinities as Python writes them.
@@ -34,9 +42,14 @@ class RowWriter:
         """
         self._appender.write(_line(row))
 
-    def close(self) -> None:
-        """Store everything. Closing twice is fine, appending afterwards is a `ValueError`."""
-        self._appender.close()
+
+class TextWriter(_Writer):
+    """Appends text."""
+
+    def write(self, text: str) -> None:
+        """Append text, preferably complete lines."""
+        # A log takes text without an encoding, e.g. the name of a file with invalid bytes.
+        self._appender.write(text.encode("utf-8", "backslashreplace"))
 
 
 _TEXTS: dict[type, Callable[[Any], str]] = {
@@ -81,7 +94,15 @@ def rows_in(data: bytes, place: str, *, decoded: bool = True) -> list[dict[str, 
     try:
         rows = _rows_at_once(data)
     except ValueError:
-        rows = _row_by_row(data, place)
+        rows = []
+        for number, row in _row_by_row(data):
+            if isinstance(row, ValueError):
+                raise Damaged(
+                    f"line {number} of {place} is not a row: {row}",
+                    given=data.split(b"\n")[number - 1][:200].decode("utf-8", "replace"),
+                    todo="Restore the file from a copy, or remove that line.",
+                ) from row
+            rows.append(row)
     return [decode(row) for row in rows] if decoded and b'{"__' in data else rows
 
 
@@ -99,23 +120,17 @@ def _rows_at_once(data: bytes) -> list[Any]:
     return rows
 
 
-def _row_by_row(data: bytes, place: str) -> list[Any]:
-    rows = []
+def _row_by_row(data: bytes) -> Iterator[tuple[int, Any]]:
+    """Yield the number of each complete line, from 1, and its row or the error."""
     for number, line in enumerate(data.split(b"\n"), start=1):
         try:
             row = json.loads(line)
             if type(row) is not dict:
                 raise ValueError(f"a row is a mapping, this is {type(row).__name__}")
+            yield number, row
         except ValueError as error:
-            if _is_unfinished(line):
-                continue
-            raise Damaged(
-                f"line {number} of {place} is not a row: {error}",
-                given=line[:200].decode("utf-8", "replace"),
-                todo="Restore the file from a copy, or remove that line.",
-            ) from error
-        rows.append(row)
-    return rows
+            if not _is_unfinished(line):
+                yield number, error
 
 
 def damaged_lines(data: bytes) -> list[int]:
@@ -124,15 +139,7 @@ def damaged_lines(data: bytes) -> list[int]:
         _rows_at_once(data)
         return []
     except ValueError:
-        lines = enumerate(data.split(b"\n"), start=1)
-        return [number for number, line in lines if not _is_row(line) and not _is_unfinished(line)]
-
-
-def _is_row(line: bytes) -> bool:
-    try:
-        return type(json.loads(line)) is dict
-    except ValueError:
-        return False
+        return [number for number, row in _row_by_row(data) if isinstance(row, ValueError)]
 
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -144,25 +151,6 @@ def _is_unfinished(line: bytes) -> bool:
     bare = _STRING.sub(b"", line)
     closed = bare.count(b"}") + bare.count(b"]")
     return not line.strip() or (line[:1] == b"{" and (b'"' in bare or bare.count(b"{") + bare.count(b"[") > closed))
-
-
-class TextWriter:
-    """Appends text to a file, which appears with the first write.
-
-    Text is visible when `write` returns, in an object store some seconds later.
-    """
-
-    def __init__(self, files: Files, path: str) -> None:
-        self._appender = files.appender(path)
-
-    def write(self, text: str) -> None:
-        """Append text, preferably complete lines."""
-        # A log takes text without an encoding, e.g. the name of a file with invalid bytes.
-        self._appender.write(text.encode("utf-8", "backslashreplace"))
-
-    def close(self) -> None:
-        """Store everything. Closing twice is fine, writing afterwards is a `ValueError`."""
-        self._appender.close()
 
 
 def read_text(files: Files, path: str) -> str:

@@ -779,9 +779,9 @@ def test_a_format_of_another_package_that_is_broken_is_named(tmp_path: Path, mon
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ImportFailed, match=r"cannot import the format \.a of other-formats"):
         dump("x.a", 1)
-    with pytest.raises(InvalidType, match=r"the format \.b of other-formats has no dump and no load"):
+    with pytest.raises(ImportFailed, match=r"the format \.b of other-formats: .* no attribute 'dump'"):
         dump("x.b", 1)
-    with pytest.raises(InvalidType, match=r"dump of the format \.c of other-formats returned str, not bytes"):
+    with pytest.raises(InvalidType, match=r"the format of x returned str, not bytes"):
         dump("x.c", 1)
 
 

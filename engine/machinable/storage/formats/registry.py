@@ -155,13 +155,16 @@ def dump(
 
 def _dumped(format: Format, data: Any) -> bytes:
     try:
-        return format.dump(data)
+        content = format.dump(data)
     except WrongType as error:  # of a part that is not plain data
         raise UnsupportedData(type_name(error.given) + (f" at {error.path}" if error.path else "")) from None
-    except (NotAvailable, InvalidType, MemoryError, UnsupportedData):
+    except (NotAvailable, MemoryError, UnsupportedData):
         raise
     except Exception as error:  # each library has its own errors
         raise UnsupportedData(f"this {type_name(data)}: {error or type(error).__name__}") from error
+    if not isinstance(content, bytes):  # of a format of another package
+        raise InvalidType(f"the format of {format.takes} returned {type_name(content)}, not bytes")
+    return content
 
 
 def load(name: str, data: bytes, *, trust: bool, load: Callable[[str], Any] | None = None) -> Any:
@@ -232,24 +235,11 @@ def _load_added(extension: str) -> Format:
     package = point.dist.name if point.dist is not None else point.value
     try:
         given = point.load()
+        return Format(given.takes, given.dump, given.load, getattr(given, "runs_code", False))
     except Exception as error:  # whatever a module raises
         raise ImportFailed(
             f"cannot import the format {extension} of {package}: {error}",
             given=point.value,
-            todo=f"Repair or uninstall {package}.",
+            todo=f"Repair or uninstall {package}. A format has `takes` (text), `dump` (data to bytes) and `load` (bytes"
+            " to data).",
         ) from error
-    missing = [name for name in ("takes", "dump", "load") if not hasattr(given, name)]
-    if missing:
-        raise InvalidType(
-            f"the format {extension} of {package} has no {' and no '.join(missing)}",
-            given=point.value,
-            todo="A format has the text `takes` and the functions `dump` (data to bytes) and `load` (bytes to data).",
-        )
-
-    def dump(data: Any) -> bytes:
-        content = given.dump(data)
-        if not isinstance(content, bytes):
-            raise InvalidType(f"dump of the format {extension} of {package} returned {type_name(content)}, not bytes")
-        return content
-
-    return Format(str(given.takes), dump, given.load, bool(getattr(given, "runs_code", False)))
