@@ -16,7 +16,6 @@ from machinable.serialization import canonical
 
 __all__ = [
     "assign",
-    "assign_one",
     "decode",
     "encode",
     "folder_name",
@@ -44,8 +43,7 @@ def encode(number: int, length: int = LENGTH) -> str:
     while number:
         number, pair = divmod(number, 62 * 62)
         pairs.append(_PAIRS[pair])
-    text = "".join(reversed(pairs)).lstrip("0")
-    return text.rjust(length, "0")
+    return "".join(reversed(pairs)).lstrip("0").rjust(length, "0")
 
 
 def decode(text: str) -> int:
@@ -163,15 +161,12 @@ def assign(execution_seed: int, keys: Sequence[str], chosen: Sequence[int | None
     seeds: set[int] = set()
     uids: set[str] = set()
     for index in sorted(range(len(keys)), key=keys.__getitem__):
-        result[index] = assign_one(execution_seed, keys[index], chosen[index], seeds, uids)
+        seed = chosen[index]
+        if seed is None:
+            seed = _first_free(execution_seed, "seed", keys[index], seeds, lambda draw: draw % 2**31)
+        uid = _first_free(execution_seed, "uid", keys[index], uids, lambda draw: encode(draw % 62**12, 12))
+        result[index] = seed, uid
     return result
-
-
-def assign_one(execution_seed: int, key: str, chosen: int | None, seeds: set[int], uids: set[str]) -> tuple[int, str]:
-    """Return the seed and uid of one trial, see `assign`; the sets hold those already taken, and its own are added."""
-    if chosen is None:
-        chosen = _first_free(execution_seed, "seed", key, seeds, lambda draw: draw % 2**31)
-    return chosen, _first_free(execution_seed, "uid", key, uids, lambda draw: encode(draw % 62**12, 12))
 
 
 def _first_free(execution_seed: int, purpose: str, text: str, taken: set[_T], value_of: Callable[[int], _T]) -> _T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -24,7 +25,6 @@ _VARIABLES = {
     "seed": "MACHINABLE_SEED",
     "locks": "MACHINABLE_LOCKS",
 }
-_MODES = ("DEV", "DEFAULT", "DEBUG")
 
 
 class Choice(NamedTuple):
@@ -113,9 +113,7 @@ def storage_choice(
         if key not in ("storage", "code_backup"):
             raise UnknownName("key of a storage", key, ["storage", "code_backup"])
     chosen = choose("storage", given.get("storage"), environment, project, user)
-    url = chosen.value
-    if hasattr(url, "__fspath__"):
-        url = url.__fspath__()
+    url = os.fspath(chosen.value) if isinstance(chosen.value, os.PathLike) else chosen.value
     if url is not None and not isinstance(url, str):
         raise InvalidType(
             f"not a storage: {url!r}",
@@ -168,15 +166,7 @@ def is_development(environment: Mapping[str, str]) -> bool:
     Raises:
         InvalidValue: The mode is none of DEV, DEFAULT and DEBUG.
     """
-    mode = environment.get("MACHINABLE_MODE", "")
-    if mode and mode.upper() not in _MODES:
-        raise InvalidValue(
-            f"MACHINABLE_MODE is {mode!r}",
-            given=mode,
-            known=_MODES,
-            todo="Set DEV (nothing is stored), DEFAULT or DEBUG, or leave it unset.",
-        )
-    return mode.upper() == "DEV"
+    return _switch(environment, "MACHINABLE_MODE", ("DEV", "DEFAULT", "DEBUG")) == "DEV"
 
 
 def uses_cache(environment: Mapping[str, str]) -> bool:
@@ -185,12 +175,13 @@ def uses_cache(environment: Mapping[str, str]) -> bool:
     Raises:
         InvalidValue: The value is neither on nor off.
     """
-    wanted = environment.get("MACHINABLE_CACHE", "")
-    if wanted.lower() not in ("", "on", "off"):
+    return _switch(environment, "MACHINABLE_CACHE", ("on", "off")) != "OFF"
+
+
+def _switch(environment: Mapping[str, str], variable: str, known: tuple[str, ...]) -> str:
+    given = environment.get(variable, "")
+    if given and given.upper() not in map(str.upper, known):
         raise InvalidValue(
-            f"MACHINABLE_CACHE is {wanted!r}",
-            given=wanted,
-            known=("on", "off"),
-            todo="Set on or off, or unset it.",
+            f"{variable} is {given!r}", given=given, known=known, todo=f"Set {' or '.join(known)}, or unset it."
         )
-    return wanted.lower() != "off"
+    return given.upper()

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from machinable.errors import BadName, MissingArtifact, did_you_mean, near_names
+from machinable.errors import MissingArtifact, did_you_mean, near_names
 from machinable.storage.files import Files, checked
 from machinable.storage.formats.registry import check_directory, check_name, load
 from machinable.storage.layout import join
@@ -129,22 +129,16 @@ def fetch(files: Files, path: str, target: str) -> None:
     Raises:
         BadName: The name of a file would leave the target.
     """
-    if not files.is_directory(path):
-        _copy(files, path, target)
-        return
-    os.makedirs(target, exist_ok=True)
-    for name in names_below(files, path):
-        if "\\" in name:
-            raise BadName(f"cannot fetch {name!r} in {path}", given=name, todo="Use a name without \\.")
-        place = os.path.join(target, *checked(name).split("/"))
+    names = [""]
+    if files.is_directory(path):
+        os.makedirs(target, exist_ok=True)
+        names = names_below(files, path)
+    for name in names:
+        place = join(target, checked(name))
         os.makedirs(os.path.dirname(place), exist_ok=True)
-        _copy(files, join(path, name), place)
-
-
-def _copy(files: Files, path: str, target: str) -> None:
-    data = files.read(path)
-    with open(target, "wb") as file:
-        file.write(data)
+        data = files.read(join(path, name))
+        with open(place, "wb") as file:
+            file.write(data)
 
 
 _fetched: WeakKeyDictionary[Files, dict[str, str]] = WeakKeyDictionary()
@@ -155,17 +149,15 @@ def _fetched_to(process: int) -> str:
     """Return the directory of this process for fetched artifacts."""
     import atexit
     import tempfile
+    from shutil import rmtree
+
+    def remove() -> None:
+        if process == os.getpid():  # not in a forked process
+            rmtree(directory, ignore_errors=True)
 
     directory = tempfile.mkdtemp(prefix="machinable-")
-    atexit.register(_remove, directory, process)
+    atexit.register(remove)
     return directory
-
-
-def _remove(directory: str, process: int) -> None:
-    if process == os.getpid():  # not in a forked process
-        import shutil
-
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def checkpoint_digests(status: Mapping[str, Any]) -> dict[str, str]:

@@ -32,8 +32,6 @@ ATTEMPTS = "attempts"
 
 # the storage
 BY_CONTENT = "by-content"
-POINTER_ENDING = ".json"
-LEASE_ENDING = ".lease"
 DAMAGED_ENDING = ".damaged"  # of files that a repair has replaced
 
 _ROWS = ".jsonl"
@@ -60,11 +58,6 @@ def status(uid: str) -> str:
     return f"{TRIALS}/{uid}/{STATUS}"
 
 
-def log(uid: str) -> str:
-    """Return the path of the log of a trial."""
-    return f"{TRIALS}/{uid}/{LOG}"
-
-
 def output(uid: str) -> str:
     """Return the path of what a trial wrote to stdout and stderr."""
     return f"{TRIALS}/{uid}/{OUTPUT}"
@@ -78,11 +71,6 @@ def records(uid: str, scope: str = "default") -> str:
 def artifact(uid: str, name: str) -> str:
     """Return the path of an artifact with the name that the component used."""
     return f"{TRIALS}/{uid}/{ARTIFACTS}/{name}"
-
-
-def checkpoints(uid: str) -> str:
-    """Return the folder of a trial's checkpoints."""
-    return f"{TRIALS}/{uid}/{CHECKPOINTS}"
 
 
 def attempt(uid: str, number: int) -> str:
@@ -136,12 +124,12 @@ def former(path: str, number: int) -> str:
 
 def pointer(identity: str) -> str:
     """Return the path of the pointer from an identity to the trial with its result, relative to the storage."""
-    return f"{BY_CONTENT}/{identity[:2]}/{identity}{POINTER_ENDING}"
+    return f"{BY_CONTENT}/{identity[:2]}/{identity}.json"
 
 
 def lease(identity: str) -> str:
     """Return the path of the lease of an identity, relative to the storage."""
-    return f"{BY_CONTENT}/{identity[:2]}/{identity}{LEASE_ENDING}"
+    return f"{BY_CONTENT}/{identity[:2]}/{identity}.lease"
 
 
 def shared(key: str) -> str:
@@ -156,7 +144,7 @@ def cached(key: str, name: str) -> str:
 
 def pointer_identity(path: str) -> str | None:
     """Return the identity whose result a file of the storage points to; None for another file."""
-    identity = path.rpartition("/")[2].removesuffix(POINTER_ENDING)
+    identity = path.rpartition("/")[2].removesuffix(".json")
     return identity if identity and path == pointer(identity) else None
 
 
@@ -164,4 +152,4 @@ def is_lease(path: str) -> bool:
     """Return whether a file of the storage is the lease of a result or of an execution."""
     folder, _, name = path.rpartition("/")
     is_executions = bool(folder) and "/" not in folder and name == EXECUTION_LEASE
-    return is_executions or path == lease(name.removesuffix(LEASE_ENDING))
+    return is_executions or path == lease(name.removesuffix(".lease"))
