@@ -26,10 +26,10 @@ class Submission:
     """What `on_submit` can change about the trials of a component before they run.
 
     Attributes:
-        environment: variables that are set while a trial runs; None removes a declared one.
-        resources: what each trial occupies, as `_resources_`.
-        component: the canonical name. Read-only.
-        config: the configuration, with calls of config methods as text. A copy.
+        environment: Variables that are set while a trial runs; None removes a declared one.
+        resources: What each trial occupies, as `_resources_`.
+        component: The canonical name. Read-only.
+        config: The configuration, with calls of config methods as text. A copy.
     """
 
     environment: dict[str, Any]
@@ -83,13 +83,13 @@ class ComponentState:
     """What is known about a component in its trial.
 
     Attributes:
-        context: the trial.
-        spec: the specification of the component.
-        is_child: whether it is a child.
-        mixins: make the binding of each mixin, by attribute.
-        is_started: whether the component finds in `self` what the trial offers.
-        is_created: whether its create phase is over.
-        saves: the number of checkpoints it has saved.
+        context: The trial.
+        spec: The specification of the component.
+        is_child: Whether it is a child.
+        mixins: Make the binding of each mixin, by attribute.
+        is_started: Whether the component finds in `self` what the trial offers.
+        is_created: Whether its create phase is over.
+        saves: The number of checkpoints it has saved.
     """
 
     __slots__ = ("context", "is_child", "is_created", "is_started", "mixins", "saves", "spec")
@@ -118,16 +118,16 @@ class Component:
     """A unit of work: override the events that you need. One run of it is a trial.
 
     Attributes:
-        config: the configuration, a mapping with attribute access.
-        flags: the position of this trial in its plan, and other facts about it.
-        log: a logger, which writes `log.txt`.
-        record: the current row of measurements.
-        store: artifacts by name.
-        directory: a local directory whose files are stored as artifacts.
-        requires: the results that this trial requires.
-        children: the components inside this one; None if `on_init_children` refused them.
-        node: the component around this one, or None.
-        tags: notes of the task.
+        config: The configuration, a mapping with attribute access.
+        flags: The position of this trial in its plan, and other facts about it.
+        log: A logger, which writes `log.txt`.
+        record: The current row of measurements.
+        store: Artifacts by name.
+        directory: A local directory whose files are stored as artifacts.
+        requires: The results that this trial requires.
+        children: The components inside this one; None if `on_init_children` refused them.
+        node: The component around this one, or None.
+        tags: Notes of the task.
     """
 
     config: Config
@@ -182,8 +182,8 @@ class Component:
         """Report the progress of this trial.
 
         Args:
-            i: the number of steps that are done.
-            total: the number of all steps, if known.
+            i: The number of steps that are done.
+            total: The number of all steps, if known.
         """
         self._context("progress").report_progress(i, total)
 
@@ -191,8 +191,8 @@ class Component:
         """Let `on_save` store the state.
 
         Args:
-            path: where to; default: a local directory that becomes the checkpoints of the trial.
-            timestep: default: the number of checkpoints that this component has saved.
+            path: Where to; default: a local directory that becomes the checkpoints of the trial.
+            timestep: Default: the number of checkpoints that this component has saved.
 
         Returns:
             The name of the checkpoint, or False if nothing was saved.
@@ -285,7 +285,7 @@ class Component:
         last checkpoint is restored.
 
         Args:
-            into: an object to load the state into, in place of this one.
+            into: An object to load the state into, in place of this one.
         """
         if into is not None:
             raise NotAvailable(

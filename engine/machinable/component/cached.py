@@ -28,12 +28,12 @@ def cached(
     value. The code of the method is not compared: rename the method when it changes.
 
     Args:
-        name: the name of the stored value; its extension is the format, see `Store.write`.
-        save: writes a model, as in `Store.write`.
-        load: reads a model, as in `Store.write`.
+        name: The name of the stored value; its extension is the format, see `Store.write`.
+        save: Writes a model, as in `Store.write`.
+        load: Reads a model, as in `Store.write`.
 
     Raises:
-        BadName: the name has no known extension or leaves its folder.
+        BadName: The name has no known extension or leaves its folder.
     """
     if not isinstance(name, str):
         raise InvalidType("cached needs the name of an artifact", given=name, todo='Write @cached("terms.npy").')

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import perf_counter, time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-
-from msgspec import Struct
 
 from machinable.errors import InvalidType, InvalidValue, MissingAttribute, did_you_mean, near_names
 from machinable.serialization import Plain, as_plain
@@ -15,7 +13,7 @@ from machinable.serialization import Plain, as_plain
 if TYPE_CHECKING:
     from machinable.storage.streams import RowWriter
 
-__all__ = ["Clock", "Record", "Restored"]
+__all__ = ["Record"]
 
 _SCALARS = frozenset({float, int, str, bool, type(None)})
 _OWN_COLUMNS = frozenset({"_iteration", "_timestamp", "_seconds_taken", "_total_seconds_taken"})
@@ -23,65 +21,37 @@ _SHORTEST = 1e-9  # seconds: a time of 0 makes rates infinite
 REPORT_INTERVAL = 0.1  # seconds between two reported rows; displays refresh less often
 
 
-class Clock:
-    """The beginning of the current phase of a trial, on `time.perf_counter`."""
-
-    __slots__ = ("beginning",)
-
-    def __init__(self) -> None:
-        self.beginning = perf_counter()
-
-    def begin(self) -> None:
-        """Start the phase now: the first row of a scope is timed from here."""
-        self.beginning = perf_counter()
-
-
-class Restored(Struct, frozen=True):
-    """The rows that a scope has from a previous attempt: their number, their seconds and the last one."""
-
-    rows: int = 0
-    seconds: float = 0.0
-    last: dict[str, Plain] | None = None
-
-    @classmethod
-    def of(cls, rows: Sequence[dict[str, Plain]]) -> Restored:
-        """Summarize these rows."""
-        return cls(len(rows), rows[-1]["_total_seconds_taken"], rows[-1]) if rows else cls()
-
-
-_NOTHING = Restored()
-
-
 class Record:
     """The row of one scope that is being filled.
 
     Args:
-        open_rows: opens the rows of a scope for writing.
-        clock: the beginning of the current phase.
-        scope: the name of this scope.
-        restored: what scopes have from a previous attempt.
-        on_row: receives the numbers and texts of saved rows of this scope, at most one row per `REPORT_INTERVAL`.
+        open_rows: Opens the rows of a scope for writing.
+        began: Returns when the current phase of the trial began, on `time.perf_counter`.
+        scope: The name of this scope.
+        restored: The number of rows and the last row that scopes have from a previous attempt.
+        on_row: Receives the numbers and texts of saved rows of this scope, at most one row per `REPORT_INTERVAL`.
     """
 
     def __init__(
         self,
         open_rows: Callable[[str], RowWriter],
-        clock: Clock,
+        began: Callable[[], float],
         scope: str = "default",
-        restored: Mapping[str, Restored] = MappingProxyType({}),
+        restored: Mapping[str, tuple[int, dict[str, Plain]]] = MappingProxyType({}),
         on_row: Callable[[dict[str, Plain]], None] | None = None,
     ) -> None:
         self._on_row = on_row
         self._next_report = 0.0
         self._open_rows = open_rows
-        self._clock = clock
+        self._began = began
         self._scope = scope
         self._scopes: dict[str, Record] = {scope: self}
         self._rows: RowWriter | None = None
         self._row: dict[str, Plain] = {}
         self._restored = restored
-        earlier = restored.get(scope, _NOTHING)
-        self._count, self._earlier, self.last = earlier.rows, earlier.seconds, earlier.last
+        self.last: dict[str, Plain] | None
+        self._count, self.last = restored.get(scope, (0, None))
+        self._earlier = self.last["_total_seconds_taken"] if self.last is not None else 0.0
         self._has_begun = False
         self._beginning = 0.0
         self._previous = 0.0
@@ -124,7 +94,7 @@ class Record:
         return f"<record {self._scope}: {self._row!r}>"
 
     def update(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), **more: Any) -> None:
-        """Fill several columns; if one of the values is refused, none."""
+        """Fill several columns; if one of the values is refused, fill none."""
         filled = dict(values, **more)
         for column, value in filled.items():
             if type(value) not in _SCALARS or type(column) is not str or column[:1] == "_":
@@ -135,8 +105,8 @@ class Record:
         """Store the row and begin the next one.
 
         Args:
-            echo: print it as well.
-            force: store it even if it is empty.
+            echo: Print it as well.
+            force: Store it even if it is empty.
 
         Returns:
             The row with its times, or None if there was nothing to store.
@@ -154,7 +124,7 @@ class Record:
         now = perf_counter()
         if not self._has_begun:
             self._has_begun = True
-            self._previous = self._clock.beginning
+            self._previous = self._began()
             self._beginning = self._previous - self._earlier
         if self._rows is None:
             self._rows = self._open_rows(self._scope)
@@ -183,11 +153,9 @@ class Record:
     def scope(self, name: str) -> Record:
         """Return the record of that name, whose rows are separate from all others."""
         if not isinstance(name, str):
-            raise InvalidType(
-                f"{name!r} is not the name of a scope", given=name, todo="A scope has a text as its name."
-            )
+            raise InvalidType(f"{name!r} is not the name of a scope", given=name, todo="The name of a scope is text.")
         if name not in self._scopes:
-            record = Record(self._open_rows, self._clock, name, self._restored)
+            record = Record(self._open_rows, self._began, name, self._restored)
             record._rows = self._open_rows(name)  # refuses a name that cannot be a file
             record._scopes = self._scopes
             self._scopes[name] = record
@@ -200,10 +168,10 @@ class Record:
             mode: "iteration" (since the previous row), "total" (since the beginning) or "avg" (per row).
 
         Raises:
-            InvalidValue: another mode.
+            InvalidValue: Another mode.
         """
         now = perf_counter()
-        previous = self._previous if self._has_begun else self._clock.beginning
+        previous = self._previous if self._has_begun else self._began()
         beginning = self._beginning if self._has_begun else previous - self._earlier
         if mode == "iteration":
             seconds = now - previous
@@ -228,7 +196,7 @@ class Record:
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each scope."""
-        counts = {name: there.rows for name, there in self._restored.items()}
+        counts = {name: count for name, (count, _) in self._restored.items()}
         counts.update({name: record._count for name, record in self._scopes.items()})
         return {name: count for name, count in counts.items() if count}
 
@@ -243,12 +211,12 @@ def _checked(column: object, value: Any) -> Plain:
     """Return the value as plain data.
 
     Raises:
-        WrongType: it is not plain; the message names the column.
-        InvalidType: the column is not text.
-        InvalidValue: the column is reserved.
+        WrongType: It is not plain; the message names the column.
+        InvalidType: The column is not text.
+        InvalidValue: The column is reserved.
     """
     if type(column) is not str:
-        raise InvalidType(f"{column!r} is not the name of a column", given=column, todo="Columns have texts as names.")
+        raise InvalidType(f"{column!r} is not the name of a column", given=column, todo="Columns have text as names.")
     if column in _OWN_COLUMNS:
         raise InvalidValue(f"the column {column} is written by save()", given=column, todo="Take another name.")
     return value if type(value) in _SCALARS else as_plain(value, column)

@@ -33,7 +33,7 @@ class Requires(Mapping[str, "Required"]):
     """The requirements of a trial by name, as items and as attributes.
 
     Attributes:
-        inputs: the digests of what was read of each requirement, by its name.
+        inputs: The digests of what was read of each requirement, by its name.
     """
 
     def __init__(self, requirements: Mapping[str, Requirement], files: Files, context: Context) -> None:

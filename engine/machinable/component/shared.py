@@ -79,8 +79,8 @@ class SharedData:
         """Return the directory for these values of the configuration, as soon as no other trial has it.
 
         Args:
-            name: the name of the directory.
-            keys: keys of the configuration, dotted.
+            name: The name of the directory.
+            keys: Keys of the configuration, dotted.
         """
         if isinstance(keys, str):
             raise InvalidType(f"keys is the text {keys!r}", given=keys, todo=f"Give a list: keys=[{keys!r}].")
@@ -131,11 +131,11 @@ class SharedData:
         """Return the value that is stored for a key; compute it if there is none.
 
         Args:
-            key: everything that decides the value.
-            name: the name of the artifact.
-            what: a description for the log.
-            compute: returns the content of the file.
-            loader: reads a model.
+            key: Everything that decides the value.
+            name: The name of the artifact.
+            what: A description for the log.
+            compute: Returns the content of the file.
+            loader: Reads a model.
         """
         digest = _key({"kind": "cached", "key": key})
         path = layout.cached(digest, name)

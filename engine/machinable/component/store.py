@@ -108,13 +108,13 @@ class Store:
         """Return an artifact as it was written.
 
         Args:
-            name: its name.
-            default: returned if there is no such artifact.
-            load: reads a model (`.zip`); default: the function that was named when it was written.
+            name: Its name.
+            default: Returned if there is no such artifact.
+            load: Reads a model (`.zip`); default: the function that was named when it was written.
 
         Raises:
-            MissingArtifact: there is no such artifact, and no default.
-            BadName: the name is not one of an artifact.
+            MissingArtifact: There is no such artifact, and no default.
+            BadName: The name is not one of an artifact.
         """
         self._sync()
         return self._artifacts.read(name, default, load=load)
@@ -123,7 +123,7 @@ class Store:
         """Return a local path for an artifact, existing or not; a file written to it is stored.
 
         Args:
-            name: with any extension; a name that ends in `/` is a directory, which is created.
+            name: With any extension; a name that ends in `/` is a directory, which is created.
         """
         text = name.removesuffix("/")
         check_place(text)
@@ -221,17 +221,17 @@ class Store:
         One trial has it at a time: others wait until this one ends, or until its `with` block ends, if there is one.
 
         Args:
-            name: a name that ends in `/`; each name is a separate directory.
-            keys: keys of the configuration, dotted as in `data.name`.
+            name: A name that ends in `/`; each name is a separate directory.
+            keys: Keys of the configuration, dotted as in `data.name`.
 
         Returns:
             The path. From a remote storage the content is fetched, and changes are stored before another trial gets
             the directory.
 
         Raises:
-            BadName: the name has no `/` at its end, or leaves the folder.
-            MissingKey: the configuration has no such key.
-            StorageUnavailable: the server of locks cannot be reached.
+            BadName: The name has no `/` at its end, or leaves the folder.
+            MissingKey: The configuration has no such key.
+            StorageUnavailable: The server of locks cannot be reached.
         """
         return self._shared_data().directory(check_directory(name), keys)
 

@@ -76,8 +76,8 @@ class Capture:
     """Replace `sys.stdout` and `sys.stderr` within a block.
 
     Args:
-        sink: receives all text.
-        passes: whether the original streams receive it, too.
+        sink: Receives all text.
+        passes: Whether the original streams receive it, too.
     """
 
     def __init__(self, sink: TextWriter, passes: bool) -> None:
@@ -107,10 +107,10 @@ class Tee:
     trial does not fail when the original stream is broken, such as a pipe without reader: its text goes to the sink.
 
     Args:
-        stream: the original stream.
-        sink: receives all text.
-        passes: whether the original stream receives it, too.
-        lock: shared by the streams that write to one sink.
+        stream: The original stream.
+        sink: Receives all text.
+        passes: Whether the original stream receives it, too.
+        lock: Shared by the streams that write to one sink.
     """
 
     def __init__(self, stream: Any, sink: TextWriter, passes: bool, lock: threading.Lock) -> None:

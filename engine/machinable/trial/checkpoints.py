@@ -16,7 +16,6 @@ from msgspec import Struct
 
 from machinable.component.base import Component, state_of
 from machinable.component.local_dir import LocalFolder
-from machinable.component.record import Restored
 from machinable.errors import InvalidType, MachinableError
 from machinable.serialization import Plain, loads
 from machinable.storage import layout
@@ -152,13 +151,13 @@ class Resumed(Struct, frozen=True):
     Attributes:
         checkpoint: The name of the checkpoint.
         facts: What was stored with it.
-        rows: The rows of each scope.
+        rows: The number of rows and the last row of each scope.
         paths: Local paths of the checkpoints to restore, by component: `NODE` or the index of a child.
     """
 
     checkpoint: str
     facts: Mapping[str, Any]
-    rows: Mapping[str, Restored]
+    rows: Mapping[str, tuple[int, dict[str, Plain]]]
     paths: Mapping[str, str]
 
 
@@ -209,7 +208,9 @@ def resume(files: Files, previous: str, path: str, checkpoints: LocalFolder) -> 
         for row in found_rows:
             writer.append(row)
         writer.close()
-    return Resumed(last["name"], facts, {scope: Restored.of(those) for scope, those in rows.items()}, paths)
+    return Resumed(
+        last["name"], facts, {scope: (len(those), those[-1]) for scope, those in rows.items() if those}, paths
+    )
 
 
 def _rows(files: Files, previous: str, scope: str, count: int) -> list[dict[str, Plain]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from machinable.component.base import Component, Context, state_of
 from machinable.component.imports import Code, load_component
 from machinable.component.local_dir import LocalFolder
-from machinable.component.record import Clock, Record
+from machinable.component.record import Record
 from machinable.config.config import evaluate_stored
 from machinable.errors import MissingArtifact, NotStored
 from machinable.plan.spec import Target, TrialSpec, spec_from_data
@@ -76,7 +77,7 @@ class TrialContext(Context):
         self.failure: BaseException | None = None
         self.interrupt: KeyboardInterrupt | None = None
         self.artifacts: dict[str, dict[str, Plain]] = {}
-        self.clock = Clock()
+        self.began = perf_counter()  # the current phase, from which the first row is timed
         self.seeding = Seeding(spec.definition.seeding, spec.seed)
         self.status = StatusFiles(spec, files, path, attempt, self._heartbeat_failed)
         self._local = LocalFolder(files, layout.join(path, layout.ARTIFACTS))
@@ -116,7 +117,7 @@ class TrialContext(Context):
         """The rows of measurements."""
         return Record(
             lambda scope: RowWriter(self.files, layout.join(self.path, layout.scope_file(scope))),
-            self.clock,
+            lambda: self.began,
             restored=self._resumed.rows if self._resumed is not None else {},
             on_row=(lambda row: self.report_progress(row, None)) if self._progress is not None else None,
         )

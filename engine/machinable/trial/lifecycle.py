@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from time import perf_counter
 from types import TracebackType
 from typing import Any
 
@@ -35,13 +36,13 @@ def run_component(context: TrialContext, cls: type[Component]) -> Any:
     try:
         context.describe(node)
         state_of(node).is_started = True
-        context.clock.begin()
+        context.began = perf_counter()
         node.on_start()
         _make_children(node, context)
         if node.on_seeding() is not False:
             context.seeding.apply()
         create(node)
-        context.clock.begin()
+        context.began = perf_counter()
         node.on_before_execute()
         context.before_execute(node)
         try:

@@ -103,7 +103,7 @@ def _run_function(context: TrialContext, function: Callable[..., Any]) -> Any:
     state_of(component).is_started = True
     context.describe()
     context.seeding.apply()
-    context.clock.begin()
+    context.began = time.perf_counter()
     return function(**{name: component if name == "component" else getattr(component, name) for name in names})
 
 

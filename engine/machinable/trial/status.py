@@ -28,11 +28,11 @@ class StatusFiles:
     On an object store, where every write is a request, they are written with the first heartbeat or at the end.
 
     Args:
-        spec: the trial.
-        files: the storage.
-        path: the trial's folder.
-        attempt: the number of the attempt.
-        on_error: receives the error of a heartbeat that could not be written.
+        spec: The trial.
+        files: The storage.
+        path: The trial's folder.
+        attempt: The number of the attempt.
+        on_error: Receives the error of a heartbeat that could not be written.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class StatusFiles:
         """Write what the trial is.
 
         Args:
-            config: its configuration as it may be stored.
-            seeding: the names of the functions that seed.
+            config: Its configuration as it may be stored.
+            seeding: The names of the functions that seed.
         """
         with self._lock:
             self._config, self._seeding, self._is_described = config, seeding, False
@@ -86,8 +86,8 @@ class StatusFiles:
         """Write the name of the last checkpoint.
 
         Args:
-            checkpoint: its name.
-            facts: what an attempt needs to continue from it; None leaves these unchanged.
+            checkpoint: Its name.
+            facts: What an attempt needs to continue from it; None leaves these unchanged.
         """
         with self._lock:
             self._status["checkpoint"] = checkpoint
@@ -108,12 +108,12 @@ class StatusFiles:
         """Write that the trial is over, and stop its heartbeat. Closing again overwrites.
 
         Args:
-            state: how it ended.
-            result: what its component returned.
+            state: How it ended.
+            result: What its component returned.
             error: `type`, `message` and `traceback` of its error.
-            seeding: the names of the functions that seeded.
-            artifacts: digest and size of each artifact.
-            inputs: the digests of what it read, by requirement and name.
+            seeding: The names of the functions that seeded.
+            artifacts: Digest and size of each artifact.
+            inputs: The digests of what it read, by requirement and name.
         """
         heartbeat.remove(self._beat)
         with self._lock:
@@ -175,7 +175,7 @@ class Heartbeat:
     """Call functions regularly, from one thread, which starts with the first of them.
 
     Args:
-        interval: seconds between two calls of the same function.
+        interval: Seconds between two calls of the same function.
     """
 
     def __init__(self, interval: float = INTERVAL) -> None:
