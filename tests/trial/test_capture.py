@@ -15,7 +15,7 @@ import pytest
 
 from machinable.component.base import Component
 from machinable.config.config import Config
-from machinable.trial.capture import Capture, error_data, make_logger
+from machinable.trial.capture import captured, error_data, make_logger
 from tests.component.worlds import World
 
 
@@ -50,7 +50,7 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> Streams:
 def test_whole_lines_go_to_both_places_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     streams = replaced(monkeypatch)
     sink = Sink()
-    with Capture(sink, passes=True):
+    with captured(sink, passes=True):
         print("a", end="")
         print("warning", file=sys.stderr)
         print("b\nc")
@@ -63,7 +63,7 @@ def test_whole_lines_go_to_both_places_in_order(monkeypatch: pytest.MonkeyPatch)
 def test_a_flush_does_not_wait_for_the_end_of_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
     replaced(monkeypatch)
     sink = Sink()
-    with Capture(sink, passes=True):
+    with captured(sink, passes=True):
         print("10%", end="\r", flush=True)
         assert sink.writes == ["10%\r"]
 
@@ -71,7 +71,7 @@ def test_a_flush_does_not_wait_for_the_end_of_the_line(monkeypatch: pytest.Monke
 def test_output_that_is_only_captured_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     streams = replaced(monkeypatch)
     sink = Sink()
-    with Capture(sink, passes=False):
+    with captured(sink, passes=False):
         print("x")
 
     assert (sink.writes, streams[0].getvalue()) == (["x\n"], "")
@@ -93,7 +93,7 @@ def test_a_reader_that_has_left_is_no_reason_to_fail(monkeypatch: pytest.MonkeyP
     replaced(monkeypatch)
     monkeypatch.setattr(sys, "stdout", Left())
     sink = Sink()
-    with Capture(sink, passes=True):
+    with captured(sink, passes=True):
         print("a", flush=True)
         sys.stdout.buffer.write(b"b\n")
         print("c")
@@ -109,7 +109,7 @@ def test_the_streams_come_back_whatever_happens(ends_badly: bool, monkeypatch: p
     streams = replaced(monkeypatch)
     sink = Sink()
     try:
-        with Capture(sink, passes=True):
+        with captured(sink, passes=True):
             tee = sys.stdout
             sys.stdout = io.StringIO()  # the component puts its own there
             if ends_badly:
@@ -126,7 +126,7 @@ def test_the_streams_come_back_whatever_happens(ends_badly: bool, monkeypatch: p
 def test_output_is_captured_without_streams_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     sink = Sink()
-    with Capture(sink, passes=True):
+    with captured(sink, passes=True):
         print("x", flush=True)
 
     assert sink.writes == ["x\n"] and sys.stdout is None
@@ -136,7 +136,7 @@ def test_bytes_and_other_attributes_work_as_before(monkeypatch: pytest.MonkeyPat
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="utf-8"))
     sink = Sink()
-    with Capture(sink, passes=True):
+    with captured(sink, passes=True):
         print("ä")
         sys.stdout.buffer.write(b"b\xff\n")
         sys.stdout.buffer.flush()

@@ -242,8 +242,8 @@ def test_a_long_trial_shows_itself_with_its_first_heartbeat(beats: Beats) -> Non
 
 def test_a_heartbeat_that_cannot_be_written_is_reported_and_the_next_one_tried(beats: Beats) -> None:
     files = Noting()
-    papers_, trouble = make(files)
-    papers_.open()
+    status_files, trouble = make(files)
+    status_files.open()
     (beat,) = beats.beats
     files.refuses = True
     beat()
@@ -256,10 +256,10 @@ def test_a_heartbeat_that_cannot_be_written_is_reported_and_the_next_one_tried(b
 
 def test_no_heartbeat_comes_after_the_end(beats: Beats) -> None:
     files = Noting()
-    papers_, _ = make(files)
-    papers_.open()
+    status_files, _ = make(files)
+    status_files.open()
     (beat,) = beats.beats
-    papers_.close("finished", 5, None, ())
+    status_files.close("finished", (), {"result": 5})
     written = list(files.writes)
     beat()
 
@@ -268,9 +268,9 @@ def test_no_heartbeat_comes_after_the_end(beats: Beats) -> None:
 
 def test_the_last_checkpoint_is_noted_at_once(beats: Beats) -> None:
     files = Noting()
-    papers_, _ = make(files)
-    papers_.saved("checkpoints/3", {"saved": {}, "rows": {"default": 2}})
-    papers_.saved("checkpoints/4", None)
+    status_files, _ = make(files)
+    status_files.saved("checkpoints/3", {"saved": {}, "rows": {"default": 2}})
+    status_files.saved("checkpoints/4", None)
 
     assert [(status["checkpoint"], status["at_checkpoint"]["rows"], status["state"]) for _, status in files.writes] == [
         ("checkpoints/3", {"default": 2}, "running"),
@@ -282,10 +282,10 @@ def test_the_facts_of_a_checkpoint_are_removed_when_nothing_can_continue_from_it
     files = Noting()
     facts = {"saved": {"node": {"name": "checkpoints/3", "saves": 1, "digest": "sha256:1"}}, "rows": {"default": 2}}
     for state in ("failed", "finished"):
-        papers_, _ = make(files)
-        papers_.saved("checkpoints/3", facts)
-        papers_.close(state, None, None, ())  # type: ignore[arg-type]
-        assert papers_.digests == {"../checkpoints/3": "sha256:1"}
+        status_files, _ = make(files)
+        status_files.saved("checkpoints/3", facts)
+        status_files.close(state, (), {"artifacts": {}})  # type: ignore[arg-type]
+        assert status_files.digests == {"../checkpoints/3": "sha256:1"}
 
     ended = [status["at_checkpoint"] for name, status in files.writes if status.get("finished")]
     assert ended == [facts, {"saved": facts["saved"]}]

@@ -104,10 +104,6 @@ def _import_standard_module(name: str, project: str) -> None:
 def import_module(name: str, project: str | None = None) -> ModuleType:
     """Import a module of the project, or of the environment.
 
-    Args:
-        name: Its import path.
-        project: The project directory.
-
     Raises:
         ImportFailed: It does not import; the original error is its cause.
     """
@@ -168,10 +164,6 @@ def _import_shadowed(name: str, file: str) -> ModuleType:
 
 def load_component(target: Target, project: str | None) -> Code:
     """Return the class or function of a component.
-
-    Args:
-        target: Where it is defined.
-        project: The project directory.
 
     Raises:
         ImportFailed: Its module does not import.
@@ -236,13 +228,9 @@ def _missing(module: ModuleType, what: str, given: str | None, known: Any) -> Mi
 def source_digest(target: Target, project: str | None, *, as_loaded: bool = False) -> str | None:
     """Return the digest of the source file of a component's module, `sha256:…`; None if there is none.
 
-    A module that is not imported yet is found without importing it; the packages around it are imported.
-
-    Args:
-        target: Where the component is defined.
-        project: The project directory.
-        as_loaded: Return the digest of the first call since the module was imported: an edit changes nothing in a
-            process that has imported it.
+    A module that is not imported yet is found without importing it; the packages around it are imported. With
+    `as_loaded` it is the digest of the first call since the module was imported, because an edit changes nothing in a
+    process that has imported it.
     """
     file = _shadowed_file(target.module, project)
     module = sys.modules.get(target.module if file is None else _alias(target.module))

@@ -73,15 +73,7 @@ class Requires(Mapping[str, "Required"]):
 
 
 class Required:
-    """The results of one requirement.
-
-    Args:
-        name: Its name in the trial.
-        requirement: The requirement.
-        files: The storage.
-        context: The context of the trial that reads it.
-        read: Receives the digests of what is read, by name.
-    """
+    """The results of one requirement. `read` receives the digests of what is read, by name."""
 
     def __init__(
         self, name: str, requirement: Requirement, files: Files, context: Context, read: dict[str, str]
@@ -243,10 +235,6 @@ class Required:
         Args:
             name: The name of the artifact; None: the only one.
 
-        Raises:
-            MissingArtifact: As for `read`.
-            BadName: As for `read`.
-            NotAvailable: As for `read`.
         """
         name = self._name(name)
         place = self._artifacts.local_path(name)

@@ -30,7 +30,6 @@ class SharedDirectory(str):
     _end: Callable[[], None]
 
     def __new__(cls, path: str, end: Callable[[], None]) -> SharedDirectory:
-        """Create the path of a directory that `end` releases."""
         directory = super().__new__(cls, path)
         directory._end = end
         return directory
@@ -43,17 +42,7 @@ class SharedDirectory(str):
 
 
 class SharedData:
-    """The data that one trial shares with others.
-
-    Args:
-        spec: The trial.
-        files: The storage.
-        folder: The folder of the execution in it.
-        config: Returns the configuration as it is stored.
-        log: Returns the trial's logger.
-        server: The server of locks; None: locks are files of the storage.
-        lease: See `open_locks`.
-    """
+    """The data that one trial shares with others; `server` and `lease` are those of `open_locks`."""
 
     def __init__(
         self,
@@ -76,12 +65,7 @@ class SharedData:
         self._directories: dict[str, tuple[SharedDirectory, LocalFolder, Lease]] = {}
 
     def directory(self, name: str, keys: Sequence[str]) -> SharedDirectory:
-        """Return the directory for these values of the configuration, as soon as no other trial has it.
-
-        Args:
-            name: The name of the directory.
-            keys: Keys of the configuration, dotted.
-        """
+        """Return the directory for these values of the configuration, as soon as no other trial has it."""
         if isinstance(keys, str):
             raise InvalidType(f"keys is the text {keys!r}", given=keys, todo=f"Give a list: keys=[{keys!r}].")
         key = _key(

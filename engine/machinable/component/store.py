@@ -26,12 +26,8 @@ __all__ = ["Store"]
 class Store:
     """The artifacts of one trial.
 
-    Args:
-        files: The storage.
-        path: The folder of the artifacts.
-        local: The same folder as a local directory.
-        is_new: Whether only this object has written there, which saves requests to the storage.
-        shared_data: Opens the data that is shared with other trials.
+    `local` is their folder as a local directory. If the folder `is_new`, so that only this object has written there,
+    requests to the storage are saved.
     """
 
     def __init__(

@@ -52,13 +52,6 @@ def apply_on_submit(
     The hooks of the children are called first, then those of the mixins, and the component's last. A hook that several
     of them share is called once. A mixin that does not load is skipped, because using it raises the error.
 
-    Args:
-        spec: The component.
-        config: Its configuration.
-        cls: Its class.
-        children: The code of its children.
-        project: The project directory.
-
     Raises:
         InvalidType: An `on_submit` is not a class method.
         InvalidValue: An `on_submit` raised an exception.

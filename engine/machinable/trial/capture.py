@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from machinable.storage.streams import TextWriter
 
-__all__ = ["Capture", "Tee", "error_data", "first_line", "make_logger", "shipped"]
+__all__ = ["captured", "error_data", "first_line", "make_logger", "shipped"]
 
 # Directories of copies of the project, and the directory of the project, which messages name instead.
 shipped: list[tuple[str, str]] = []
@@ -72,45 +72,32 @@ def first_line(error: Exception) -> str:
     return error_data(error)["message"].partition("\n")[0]
 
 
-class Capture:
-    """Replace `sys.stdout` and `sys.stderr` within a block.
-
-    Args:
-        sink: Receives all text.
-        passes: Whether the original streams receive it, too.
-    """
-
-    def __init__(self, sink: TextWriter, passes: bool) -> None:
-        self._sink = sink
-        self._passes = passes
-
-    def __enter__(self) -> Capture:
-        lock = threading.Lock()
-        self._before = sys.stdout, sys.stderr
-        self._tees = [Tee(stream, self._sink, self._passes, lock) for stream in self._before]
-        sys.stdout, sys.stderr = self._tees
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        sys.stdout, sys.stderr = self._before
+@contextmanager
+def captured(sink: TextWriter | None, *, passes: bool) -> Iterator[None]:
+    """Write stdout and stderr to the sink, if there is one, and also to the original streams if `passes`."""
+    if sink is None:
+        yield
+        return
+    lock = threading.Lock()
+    before = sys.stdout, sys.stderr
+    tees = [_Tee(stream, sink, passes, lock) for stream in before]
+    sys.stdout, sys.stderr = tees
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
         try:
-            for tee in self._tees:
+            for tee in tees:
                 tee.detach()
         finally:
-            self._sink.close()
+            sink.close()
 
 
-class Tee:
+class _Tee:
     """A text stream that writes to two places; all other attributes are those of the original stream.
 
     Text is buffered until its line ends or the stream is flushed, so that lines of stdout and stderr stay whole. A
     trial does not fail when the original stream is broken, such as a pipe without reader: its text goes to the sink.
-
-    Args:
-        stream: The original stream.
-        sink: Receives all text.
-        passes: Whether the original stream receives it, too.
-        lock: Shared by the streams that write to one sink.
     """
 
     def __init__(self, stream: Any, sink: TextWriter, passes: bool, lock: threading.Lock) -> None:
@@ -121,7 +108,6 @@ class Tee:
         self._line = ""
 
     def write(self, text: str) -> int:
-        """Write text to the log of the output, and pass it on."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         self._buffer(text)
@@ -151,12 +137,10 @@ class Tee:
                 self._line += text
 
     def writelines(self, lines: Any) -> None:
-        """Write lines."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Flush this stream and the one that text is passed on to."""
         self._flush()
         if self._stream is not None:
             with self._broken_pipe_ignored():
@@ -181,7 +165,6 @@ class Tee:
 
     @property
     def buffer(self) -> Any:
-        """The underlying stream of bytes."""
         return _Bytes(self)
 
     def __getattr__(self, name: str) -> Any:
@@ -189,7 +172,7 @@ class Tee:
 
 
 class _Bytes:
-    def __init__(self, tee: Tee) -> None:
+    def __init__(self, tee: _Tee) -> None:
         self._tee = tee
 
     def write(self, data: Any) -> int:

@@ -55,12 +55,7 @@ class Checkpoints:
         self._unsettled: str | None = None  # the last checkpoint, if its facts are not stored yet
 
     def save(self, component: Component, path: str | None, timestep: int | None) -> tuple[Any, str | None]:
-        """Let a component save its state.
-
-        Args:
-            component: The component.
-            path: Where to; None: the folder of checkpoints.
-            timestep: None: the number of checkpoints that the component has saved.
+        """Let a component save its state, by default to the folder of checkpoints, as many as it has saved.
 
         Returns:
             What `on_save` returned as the name of the checkpoint, or False; and the name to store, which is relative to
@@ -95,12 +90,9 @@ class Checkpoints:
         return saved, name
 
     def settle(self, iteration: int, *, has_begun: bool = False, is_last: bool = False) -> None:
-        """Store the facts about a checkpoint that was saved in an iteration.
+        """Store with which iteration to continue from a checkpoint that was saved in an iteration.
 
-        Args:
-            iteration: The iteration to continue with.
-            has_begun: Whether it has begun.
-            is_last: Whether the one before it was the last, so that it does not take place.
+        `has_begun` says that its first event is over, `is_last` that the iteration before it was the last.
         """
         if self._unsettled is not None:
             self._write(self._unsettled, self._facts(iteration, has_begun, is_last))
@@ -166,13 +158,7 @@ class _Changed(Exception):
 
 
 def resume(files: Files, previous: str, path: str, checkpoints: LocalFolder) -> Resumed | str:
-    """Restore what existed when the last checkpoint of a previous attempt was saved.
-
-    Args:
-        files: The storage.
-        previous: The folder of the previous attempt.
-        path: The folder of the new attempt.
-        checkpoints: The checkpoints of the new attempt.
+    """Restore in the folder `path` what existed when the last checkpoint of a previous attempt was saved.
 
     Returns:
         The point to continue from; or the reason why the new attempt starts from the beginning, and its folder is

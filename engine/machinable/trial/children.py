@@ -23,14 +23,7 @@ __all__ = ["child_specs", "connect", "construct", "create", "destroy"]
 def construct(
     cls: type[Component], context: Context, child: ComponentSpec | None = None, node: Component | None = None
 ) -> Component:
-    """Construct the component of a trial or a child of it, and call its three construct events.
-
-    Args:
-        cls: Its class.
-        context: Its trial.
-        child: The specification of a child.
-        node: The parent of a child.
-    """
+    """Construct the component of a trial, or a child of `node`, and call its three construct events."""
     spec = child or context.spec.definition
     own_flags = child.flags if child is not None else {**context.spec.flags, "ATTEMPT": context.attempt}
     flags = {**own_flags, "TUNING": False, "CHILD_ALIAS": {}}

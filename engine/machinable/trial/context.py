@@ -40,17 +40,7 @@ Progress: TypeAlias = Callable[["int | dict[str, Plain]", "int | None"], None]
 
 
 class TrialContext(Context):
-    """One attempt of a trial, for its components.
-
-    Args:
-        spec: The trial.
-        files: The storage.
-        folder: The folder of the execution in it.
-        project: The project directory.
-        attempt: The number of the attempt.
-        live: Classes and functions that need no import.
-        progress: Receives steps and rows, see `run`.
-        locks: See `run`.
+    """One attempt of a trial, for its components. The arguments are those of `run`.
 
     Attributes:
         failure: The first error.

@@ -22,15 +22,7 @@ __all__ = ["exit_forked_children", "run_component"]
 
 
 def run_component(context: TrialContext, cls: type[Component]) -> Any:
-    """Construct a component and call all its events.
-
-    Args:
-        context: The trial.
-        cls: The component.
-
-    Returns:
-        What `on_execute` returns.
-    """
+    """Construct a component and call all its events; return what `on_execute` returns."""
     node = construct(cls, context)
     context.resume_component(node, NODE)
     try:

@@ -19,10 +19,6 @@ __all__ = ["load_required_component"]
 def load_required_component(required: Required, context: Context) -> Component:
     """Construct and create the component of a requirement as its trial did; `on_load` is not called yet.
 
-    Args:
-        required: The requirement.
-        context: The trial that requires it.
-
     Raises:
         InvalidType: It is a function.
     """
@@ -42,12 +38,7 @@ def load_required_component(required: Required, context: Context) -> Component:
 
 
 class FinishedTrialContext(Context):
-    """What the component of a finished trial finds in `self`: what its trial wrote; all else is of the current trial.
-
-    Args:
-        required: The finished trial.
-        outer: The trial that requires it.
-    """
+    """What the component of a finished trial finds in `self`: what its trial wrote, otherwise the current trial's."""
 
     def __init__(self, required: Required, outer: Context) -> None:
         self.spec = required.requirement.spec or spec_from_data(required.description)
@@ -73,7 +64,7 @@ class FinishedTrialContext(Context):
         return Requires(found, self._required.files, self)
 
     def save_checkpoint(self, component: Component, path: str | None, timestep: int | None) -> Any:
-        """Refuse: the checkpoints of a finished trial do not change."""
+        """Raise an error: the checkpoints of a finished trial do not change."""
         raise _refused("self.save_checkpoint()")
 
     def last_checkpoint(self) -> str | None:

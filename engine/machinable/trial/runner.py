@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from inspect import Parameter, signature
 from types import MappingProxyType
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from machinable.serialization import Plain, as_plain
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.streams import TextWriter
-from machinable.trial.capture import Capture, error_data, first_line
+from machinable.trial.capture import captured, error_data, first_line
 from machinable.trial.children import child_specs, construct
 from machinable.trial.context import Progress, TrialContext
 from machinable.trial.lifecycle import exit_forked_children, run_component
@@ -67,7 +67,12 @@ def run(
     result: Plain = None
     try:
         context.status.open()
-        with _captured(context, capture), importing(project), _environment(spec.definition.environment):
+        output = TextWriter(files, layout.join(context.path, layout.OUTPUT)) if capture is not None else None
+        with (
+            captured(output, passes=capture == "tee"),
+            importing(project),
+            _environment(spec.definition.environment),
+        ):
             try:
                 with _working_directory(context):
                     context.resume()
@@ -161,15 +166,10 @@ def _store_ending(context: TrialContext, result: Plain, began: float) -> Outcome
         result = None
     requires, record = context.used("requires"), context.used("record")
     inputs = {name: read for name, read in requires.inputs.items() if read} if requires else {}
+    facts = {"result": result, "error": error, "artifacts": context.artifacts, "inputs": inputs}
     try:
-        context.status.close(
-            "interrupted" if context.interrupt is not None else state,
-            result,
-            error,
-            context.seeding.applied,
-            context.artifacts,
-            inputs,
-        )
+        ended: State = "interrupted" if context.interrupt is not None else state
+        context.status.close(ended, context.seeding.applied, facts)
     except Exception as lost:  # without a stored state the trial has not finished
         state, result = "failed", None
         error = error or error_data(lost)
@@ -184,12 +184,6 @@ def _store_ending(context: TrialContext, result: Plain, began: float) -> Outcome
         artifacts=context.status.digests,
         inputs=inputs,
     )
-
-
-def _captured(context: TrialContext, capture: Literal["tee", "keep"] | None) -> AbstractContextManager[Any]:
-    if capture is None:
-        return nullcontext()
-    return Capture(TextWriter(context.files, layout.join(context.path, layout.OUTPUT)), capture == "tee")
 
 
 @contextmanager

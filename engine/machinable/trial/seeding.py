@@ -33,9 +33,6 @@ _NUMPY_LIMIT = 2**32  # numpy takes no seed beyond; a chosen seed may be larger
 def check_seeding(names: Sequence[str]) -> None:
     """Check that every name of a `_seeding_` list is a function; a trailing `?` makes it optional.
 
-    Args:
-        names: Dotted names of functions.
-
     Raises:
         UnknownName: A module has no such function.
         ImportFailed: A module does not import.
@@ -180,9 +177,8 @@ class _Loader:
 def states(seed: int) -> dict[str, Plain]:
     """Return the states of the generators of `random` and, if imported, of numpy and torch, as plain data.
 
-    Args:
-        seed: The seed of the trial. The state of numpy right after this seed is left out: what a trial stores does not
-            depend on whether another one has imported numpy.
+    The state of numpy right after seeding with the trial's seed is left out: what a trial stores does not depend on
+    whether another one has imported numpy.
     """
     version, numbers, gauss = random.getstate()
     found: dict[str, Plain] = {"random": [version, _text(numbers), gauss]}
@@ -199,12 +195,7 @@ def states(seed: int) -> dict[str, Plain]:
 
 
 def restore(found: Mapping[str, Plain], seed: int) -> None:
-    """Set the generators to the states that `states` returned.
-
-    Args:
-        found: The states.
-        seed: The seed of the trial.
-    """
+    """Set the generators to the states that `states` returned for the same seed."""
     version, numbers, gauss = found["random"]
     random.setstate((version, tuple(_numbers(numbers)), gauss))
     if "numpy.random" in found:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
-from types import MappingProxyType
 
 from machinable.plan.spec import State, TrialSpec
 from machinable.serialization import Plain, dumps
@@ -27,12 +26,7 @@ class StatusFiles:
 
     On an object store, where every write is a request, they are written with the first heartbeat or at the end.
 
-    Args:
-        spec: The trial.
-        files: The storage.
-        path: The trial's folder.
-        attempt: The number of the attempt.
-        on_error: Receives the error of a heartbeat that could not be written.
+    `on_error` receives the error of a heartbeat that could not be written.
     """
 
     def __init__(
@@ -71,24 +65,14 @@ class StatusFiles:
         heartbeat.add(self._beat)
 
     def describe(self, config: Mapping[str, Plain], seeding: Sequence[str]) -> None:
-        """Write what the trial is.
-
-        Args:
-            config: Its configuration as it may be stored.
-            seeding: The names of the functions that seed.
-        """
+        """Write what the trial is, with its configuration as it may be stored and the functions that seed."""
         with self._lock:
             self._config, self._seeding, self._is_described = config, seeding, False
             if self._files.appends:
                 self._write_description()
 
     def saved(self, checkpoint: str, facts: Mapping[str, Plain] | None) -> None:
-        """Write the name of the last checkpoint.
-
-        Args:
-            checkpoint: Its name.
-            facts: What an attempt needs to continue from it; None leaves these unchanged.
-        """
+        """Write the name of the last checkpoint, and the facts to continue from it; None leaves these unchanged."""
         with self._lock:
             self._status["checkpoint"] = checkpoint
             if facts is not None:
@@ -96,24 +80,14 @@ class StatusFiles:
             if self._files.appends:
                 self._write_status()
 
-    def close(
-        self,
-        state: State,
-        result: Plain,
-        error: Mapping[str, str] | None,
-        seeding: Sequence[str],
-        artifacts: Mapping[str, Plain] = MappingProxyType({}),
-        inputs: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
-    ) -> None:
+    def close(self, state: State, seeding: Sequence[str], facts: Mapping[str, Plain]) -> None:
         """Write that the trial is over, and stop its heartbeat. Closing again overwrites.
 
         Args:
             state: How it ended.
-            result: What its component returned.
-            error: `type`, `message` and `traceback` of its error.
             seeding: The names of the functions that seeded.
-            artifacts: Digest and size of each artifact.
-            inputs: The digests of what it read, by requirement and name.
+            facts: Its `result`, its `error`, its `artifacts` with digest and size, and its `inputs`: the digests of
+                what it read, by requirement and name.
         """
         heartbeat.remove(self._beat)
         with self._lock:
@@ -122,14 +96,10 @@ class StatusFiles:
                 self._seeding, self._is_described = seeding, False
             self._write_description()
             now = _now()
-            self._status |= {"state": state, "heartbeat": now, "finished": now, "result": result, "error": error}
-            self._status |= {
-                "artifacts": dict(artifacts),
-                "inputs": {name: dict(read) for name, read in inputs.items()},
-            }
-            facts = self._status["at_checkpoint"]
-            if state == "finished" and facts is not None:  # there is nothing to continue
-                self._status["at_checkpoint"] = {"saved": facts["saved"]}
+            self._status |= {"state": state, "heartbeat": now, "finished": now, **facts}
+            checkpoint = self._status["at_checkpoint"]
+            if state == "finished" and checkpoint is not None:  # there is nothing to continue
+                self._status["at_checkpoint"] = {"saved": checkpoint["saved"]}
             self._write_status()
 
     @property
