@@ -153,14 +153,14 @@ def test_the_settings_file_takes_precedence_over_the_project(run: Run, project: 
 @pytest.mark.parametrize(
     ("text", "words", "message"),
     [
-        ("[lib]", [], "machinable.yaml:1:1: the imported project 'lib' has no source"),
+        ("[lib]", [], "machinable.yaml:1:5: the imported project 'lib' has no source"),
         ("[lib]", [], "`imports: {lib: SOURCE}` in ~/.machinable/settings.yaml"),
         ("{lib: ../nowhere}", [], "the source of 'lib' is not a directory"),
         ("{lib: vendor/lib}", [], "the source of 'lib' is not a directory"),
         ("{lib: 'git+--upload-pack=x'}", [], "'--upload-pack=x' is not a URL"),
         ("{lib: 'git+ext::sh -c true'}", [], "cannot clone 'lib'"),
         ("{lib: ../lib}", ["lip"], "Did you mean 'lib'?"),
-        ("{../evil: ../lib}", [], "the name '../evil' of an imported project is not an identifier"),
+        ("{../evil: ../lib}", [], "an imported project is named by an identifier, not by '../evil'"),
         ("3", [], "`+` takes a list of names"),
     ],
 )

@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 from machinable.cli.output import message
 from machinable.config.includes import ProjectReader
-from machinable.config.loader import FILE
-from machinable.config.nodes import EnvValue, MappingNode, ProjectScope, SequenceNode
+from machinable.config.loader import FILE, declared_imports
+from machinable.config.nodes import MappingNode, ProjectScope
 from machinable.errors import (
     InvalidValue,
     MachinableError,
-    MalformedText,
     MissingFile,
     Place,
     SeveralErrors,
@@ -132,29 +131,13 @@ def imports_of(project: str, name: str = "") -> list[ImportedProject]:
         raise MissingFile(
             f"no {FILE} in {project}", given=project, todo="Change to the directory of your project."
         ) from None
-    value = root.get("+") if isinstance(root, MappingNode) else None
-    if value is None:
+    if not isinstance(root, MappingNode) or "+" not in root:
         SeveralErrors.raise_any(reader.errors)
         return []
-    pairs: list[tuple[Any, Any, Place]] = []
-    for item in [value] if isinstance(value, MappingNode) else value if isinstance(value, SequenceNode) else ():
-        if isinstance(item, MappingNode):
-            pairs += [(key, source, item.place(key)) for key, source in item.items()]
-        else:
-            pairs.append((item, None, root.place("+")))
-    if not pairs and not isinstance(value, (MappingNode, SequenceNode)):
-        raise MalformedText("`+` takes a list of names or a mapping of names and sources", at=root.place("+"))
-    found = []
-    for key, source, place in pairs:
-        if isinstance(source, EnvValue):
-            source = source.value
-        # The name becomes the name of a directory.
-        if not isinstance(key, str) or not key.isidentifier():
-            raise MalformedText(f"the name {key!r} of an imported project is not an identifier", at=place, given=key)
-        if source is not None and not isinstance(source, str):
-            raise MalformedText(f"the source of {key!r} is not text", at=place, given=source)
-        found.append(ImportedProject(key, source, place))
-    return found
+    errors: list[MachinableError] = []
+    imports = declared_imports(root, errors)
+    SeveralErrors.raise_any(errors)
+    return [ImportedProject(name, source, place) for name, (source, place) in imports.items()]
 
 
 class _Directory:

@@ -9,7 +9,16 @@ from typing import Any, TypeAlias
 
 from machinable.config.interpolation import Resolver
 from machinable.config.merge import expand_dots, merge
-from machinable.config.nodes import MAX_DEPTH, UNREADABLE, MappingNode, Reference, described, type_name, unwrapped
+from machinable.config.nodes import (
+    MAX_DEPTH,
+    UNREADABLE,
+    MappingNode,
+    Reference,
+    described,
+    key_is_not_text,
+    type_name,
+    unwrapped,
+)
 from machinable.errors import MachinableError, MalformedText, Place, SeveralErrors, UnknownName
 
 __all__ = [
@@ -17,7 +26,6 @@ __all__ = [
     "RESERVED",
     "Block",
     "Body",
-    "EntryKey",
     "LayeredBlock",
     "block_values",
     "is_reserved",
@@ -145,16 +153,7 @@ def parse_body(
     special = odd = False
     for key in mapping:
         if type(key) is not str:
-            shown = section.source.key_text(section.marks[key]) if section is not None else str(key)
-            errors.append(
-                MalformedText(
-                    f"the key '{shown}' is not text",
-                    at=section.place(key) if section is not None else None,
-                    path=path or None,
-                    given=shown,
-                    todo=f'Write it in quotes: "{shown}".',
-                )
-            )
+            errors.append(key_is_not_text(key, mapping, path))
             odd = True
         else:
             special = special or key[0:1] in ("~", "_") or "." in key
@@ -335,19 +334,8 @@ def block_values(blocks: Mapping[str, Block]) -> Iterator[Mapping[Any, Any]]:
         waiting += body.blocks.values()
 
 
-class EntryKey:
-    """The parts of an entry's key `name^parent=alias`. Names may begin with `+.project.`."""
-
-    __slots__ = ("alias", "name", "parent")
-
-    def __init__(self, name: str | None, parent: str | None, alias: str | None) -> None:
-        self.name = name
-        self.parent = parent
-        self.alias = alias
-
-
-def parse_key(key: str, written: str) -> EntryKey:
-    """Return the parts of an entry's key.
+def parse_key(key: str, written: str) -> tuple[str | None, str | None, str | None]:
+    """Return name, parent and alias in an entry's key `name^parent=alias`. Names may begin with `+.project.`.
 
     Args:
         key: The key, with variables replaced.
@@ -369,4 +357,4 @@ def parse_key(key: str, written: str) -> EntryKey:
             given=written,
             todo="An alias has letters, digits and underscores and does not begin with a digit.",
         )
-    return EntryKey(match["name"], match["parent"], match["alias"])
+    return match["name"], match["parent"], match["alias"]

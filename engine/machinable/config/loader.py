@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from machinable.config.declaration import EntryKey, is_reserved, parse_body, parse_key
+from msgspec import Struct, field
+
+from machinable.config.declaration import is_reserved, parse_body, parse_key
 from machinable.config.includes import ProjectFiles, ProjectReader
-from machinable.config.nodes import UNREADABLE, MappingNode, ProjectScope, SequenceNode, described, unwrapped
+from machinable.config.nodes import (
+    UNREADABLE,
+    MappingNode,
+    ProjectScope,
+    SequenceNode,
+    described,
+    key_is_not_text,
+    unwrapped,
+)
 from machinable.config.registry import Entry, Registry
 from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors, UnknownName
 
-__all__ = ["EXECUTION_KEYS", "Document", "Workspace", "load"]
+__all__ = ["EXECUTION_KEYS", "Document", "Workspace", "declared_imports", "load"]
 
 FILE = "machinable.yaml"
 EXECUTION_KEYS = (
@@ -37,20 +48,33 @@ _SECTION = re.compile(r"components(?::([^\W\d]\w*)(?:=([^\W\d]\w*))?)?")
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-class Document:
-    """The declarations of one machinable.yaml."""
+class Document(Struct, eq=False):
+    """The declarations of one machinable.yaml.
 
-    def __init__(self, scope: ProjectScope, file: str) -> None:
-        self.scope = scope
-        self.file = file
-        self.name: str | None = None
-        self.evaluate: bool | None = None
-        self.execution: Mapping[str, Any] = {}
-        self.strict = False  # whether an override of an unknown key is an error
-        self.imports: dict[str, tuple[str | None, Place]] = {}
-        self.complete = True  # False if a part that may declare names could not be read
-        self.components = Registry("component")
-        self.mixins = Registry("mixin")
+    Attributes:
+        scope: The project.
+        file: The path of the file.
+        name: The name of the project.
+        evaluate: The value of `_evaluate_` at the root.
+        execution: The section `execution`.
+        imports: Source and place of each imported project.
+        is_complete: Whether all parts that may declare names could be read.
+    """
+
+    scope: ProjectScope
+    file: str
+    name: str | None = None
+    evaluate: bool | None = None
+    execution: Mapping[str, Any] = {}
+    imports: dict[str, tuple[str | None, Place]] = field(default_factory=dict)
+    is_complete: bool = True
+    components: Registry = field(default_factory=partial(Registry, "component"))
+    mixins: Registry = field(default_factory=partial(Registry, "mixin"))
+
+    @property
+    def strict(self) -> bool:
+        """Whether an override of an unknown key is an error."""
+        return unwrapped(self.execution.get("strict")) is True
 
 
 class Workspace:
@@ -71,11 +95,6 @@ class Workspace:
     def main(self) -> Document:
         """The executing project."""
         return self.documents[""]
-
-    @property
-    def strict(self) -> bool:
-        """Whether an override of an unknown key is an error."""
-        return self.main.strict
 
     def imported(self, document: Document, project: str) -> Document | None:
         """Return the document of a project that `document` imports, or None."""
@@ -101,8 +120,7 @@ def load(files: ProjectFiles, environment: Mapping[str, str]) -> Workspace:
         MissingFile: There is no machinable.yaml.
         ConfigurationError: The project has errors; several are raised as one.
     """
-    library = ProjectReader(files, environment)
-    workspace = Workspace(library)
+    workspace = Workspace(library := ProjectReader(files, environment))
     errors = library.errors
     parsers = []
     waiting: list[tuple[str, Place | None]] = [("", None)]
@@ -114,7 +132,7 @@ def load(files: ProjectFiles, environment: Mapping[str, str]) -> Workspace:
         directory = f"vendor/{project}/" if project else ""
         document = workspace.documents[project] = Document(scope, directory + FILE)
         if project and not files.is_directory(f"vendor/{project}"):
-            document.complete = False
+            document.is_complete = False
             errors.append(
                 MissingFile(
                     f"the imported project {project!r} is not in vendor/{project}",
@@ -125,20 +143,18 @@ def load(files: ProjectFiles, environment: Mapping[str, str]) -> Workspace:
             )
             continue
         try:
-            root = library.read(directory + FILE, scope, kind="project file")
+            scope.root = library.read(directory + FILE, scope, kind="project file")
         except MissingFile:
             if not project:
                 raise
             continue  # a directory without declarations contributes only code
         except MachinableError as error:
-            document.complete = False
+            document.is_complete = False
             errors.append(error)
             continue
-        document.complete = project not in library.incomplete
-        scope.root = root
-        parser = _Parser(workspace, document, errors)
-        parser.read_root(root)
-        parsers.append(parser)
+        document.is_complete = project not in library.incomplete
+        parsers.append(parser := _Parser(workspace, document, errors))
+        parser.read_root(scope.root)
         waiting += [(name, place) for name, (_, place) in document.imports.items()]
     for parser in parsers:
         parser.link()
@@ -160,23 +176,26 @@ class _Parser:
         self.links: list[tuple[Entry, str, str, Registry]] = []  # entry, attribute, name in another project, its kind
         self.missing_parents: list[tuple[Entry, str, Registry]] = []
 
-    def fail(self, message: str, at: Place | None, **facts: Any) -> None:
-        self.errors.append(MalformedText(message, at=at, **facts))
+    def fail(self, message: str, at: Place | None, value: Any, todo: str, path: str | None = None) -> None:
+        self.errors.append(MalformedText(message, at=at, path=path, given=described(value), todo=todo))
 
     def read_root(self, root: Any) -> None:
         if root is None or root is UNREADABLE:
             return
         if not isinstance(root, MappingNode):
-            self.fail(
-                f"{self.document.file}: a project file is a mapping, not {described(root)}",
-                None,
-                todo="Begin with `components:`.",
-            )
+            message = f"{self.document.file}: a project file is a mapping, not {described(root)}"
+            self.fail(message, None, root, "Begin with `components:`.")
             return
+        readers = {
+            "name": self.read_name,
+            "_evaluate_": self.read_evaluate,
+            "execution": self.read_execution,
+            "+": self.read_imports,
+        }
         sections: dict[str, list[tuple[Any, MappingNode]]] = {}
         for key, value in root.items():
             if type(key) is not str:
-                self.report_key(key, root)
+                self.errors.append(key_is_not_text(key, root))
             elif value is UNREADABLE:
                 continue
             elif key == "mixins" or _SECTION.fullmatch(key):
@@ -185,27 +204,12 @@ class _Parser:
                 self.fail(
                     f"{key!r} is not a valid section name",
                     root.place(key),
-                    given=key,
-                    todo="Sections are components, components:<group> and components:<group>=<alias>, "
+                    key,
+                    "Sections are components, components:<group> and components:<group>=<alias>, "
                     "with identifiers as names.",
                 )
-            elif key == "name":
-                self.read_name(value, root)
-            elif key == "+":
-                self.read_imports(value, root)
-            elif key == "_evaluate_":
-                value = unwrapped(value)
-                if type(value) is not bool:
-                    self.fail(
-                        f"`_evaluate_` takes true or false, not {described(root[key])}",
-                        root.place(key),
-                        path=key,
-                        given=described(root[key]),
-                        todo="Write `_evaluate_: false`, or leave it out.",
-                    )
-                self.document.evaluate = value is not False
-            elif key == "execution":
-                self.read_execution(value, root)
+            elif key in readers:
+                readers[key](value, root)
             elif is_reserved(key):
                 self.errors.append(UnknownName("reserved key", key, ["_evaluate_"], at=root.place(key)))
         self.read_includes(root.get("includes"), root, sections)
@@ -216,133 +220,64 @@ class _Parser:
                     continue
                 group = (match[1] if match else None) or ""
                 if match and match[2]:
-                    names.add_group(group, match[2])
+                    names.groups.setdefault(match[2], group)
                 for value, owner in parts:
                     for entry_key, body, section in self.items(value, owner.place(key)):
                         self.read_entry(entry_key, body, section, group, names)
-        for names in (self.document.mixins, self.document.components):
             self.errors.extend(names.clashes())
 
-    def report_key(self, key: Any, section: MappingNode, path: str | None = None) -> None:
-        typed = section.source.key_text(section.marks[key])
-        self.fail(
-            f"the key '{typed}' is not text",
-            section.place(key),
-            path=path,
-            given=typed,
-            todo=f'Write it in quotes: "{typed}".',
-        )
+    def read_evaluate(self, value: Any, root: MappingNode) -> None:
+        evaluate = unwrapped(value)
+        if type(evaluate) is not bool:
+            message = f"`_evaluate_` takes true or false, not {described(value)}"
+            todo = "Write `_evaluate_: false`, or leave it out."
+            self.fail(message, root.place("_evaluate_"), value, todo, path="_evaluate_")
+        self.document.evaluate = evaluate is not False
 
     def read_name(self, value: Any, root: MappingNode) -> None:
         name = unwrapped(value)
-        if type(name) is not str or not _DOTTED.fullmatch(name):
-            self.fail(
-                f"the project's name is not a dotted identifier but {described(value)}",
-                root.place("name"),
-                path="name",
-                given=described(value),
-                todo="Write letters, digits, underscores and dots.",
-            )
-        else:
+        if type(name) is str and _DOTTED.fullmatch(name):
             self.document.name = name
+            return
+        message = f"the project's name is not a dotted identifier but {described(value)}"
+        self.fail(message, root.place("name"), value, "Write letters, digits, underscores and dots.", path="name")
 
     def read_imports(self, value: Any, root: MappingNode) -> None:
-        at = root.place("+")
-        pairs: list[tuple[Any, Any, Place]] = []
-        if isinstance(value, MappingNode):
-            pairs = [(name, source, value.place(name)) for name, source in value.items()]
-        elif isinstance(value, SequenceNode):
-            for index, item in enumerate(value):
-                if isinstance(item, MappingNode):
-                    pairs += [(name, source, item.place(name)) for name, source in item.items()]
-                else:
-                    pairs.append((item, None, value.place(index)))
-        elif value is not None:
-            self.fail(
-                f"`+` takes a list of names or a mapping of names and sources, not {described(value)}",
-                at,
-                path="+",
-                given=described(value),
-                todo="Write `+: [name]` or `+: {name: source}`.",
-            )
-        for written, source, place in pairs:
-            name, source = unwrapped(written), unwrapped(source)
-            if written is UNREADABLE:
-                continue
-            if type(name) is not str or not name.isidentifier():
-                self.fail(
-                    f"an imported project is named by an identifier, not by {described(written)}",
-                    place,
-                    path="+",
-                    given=described(written),
-                    todo="Write `+: [name]` or `+: {name: source}`.",
-                )
-            elif source is not None and type(source) is not str:
-                self.fail(
-                    f"the source of {name!r} is not text but {described(source)}",
-                    place,
-                    path=f"+.{name}",
-                    given=described(source),
-                    todo="Write a directory or git+URL.",
-                )
-            else:
-                self.document.imports[name] = (source, place)
+        self.document.imports.update(declared_imports(root, self.errors))
 
     def read_execution(self, value: Any, root: MappingNode) -> None:
         if value is None:
             return
         if not isinstance(value, MappingNode):
-            self.fail(
-                f"`execution` takes a mapping, not {described(value)}",
-                root.place("execution"),
-                path="execution",
-                given=described(value),
-                todo=f"Its keys are {', '.join(EXECUTION_KEYS)}.",
-            )
+            message = f"`execution` takes a mapping, not {described(value)}"
+            todo = f"Its keys are {', '.join(EXECUTION_KEYS)}."
+            self.fail(message, root.place("execution"), value, todo, path="execution")
             return
         for key in value:
             if key not in EXECUTION_KEYS:
                 self.errors.append(UnknownName("setting", key, EXECUTION_KEYS, at=value.place(key), path="execution"))
-        strict = unwrapped(value.get("strict", False))
-        if type(strict) is not bool and value["strict"] is not UNREADABLE:
-            self.fail(
-                f"`strict` takes true or false, not {described(value['strict'])}",
-                value.place("strict"),
-                path="execution",
-                given=described(value["strict"]),
-                todo="Write `strict: true`.",
-            )
+        strict = value.get("strict", False)
+        if type(unwrapped(strict)) is not bool and strict is not UNREADABLE:
+            message = f"`strict` takes true or false, not {described(strict)}"
+            self.fail(message, value.place("strict"), strict, "Write `strict: true`.", path="execution")
         self.document.execution = value
-        self.document.strict = strict is True
 
     def read_includes(self, value: Any, root: MappingNode, sections: dict[str, list[tuple[Any, MappingNode]]]) -> None:
         if value is None or value is UNREADABLE:
             return
         todo = "Write `includes: {name: {components: …}}`, or a file in place of the inner mapping: `$/more.yaml`."
         if not isinstance(value, MappingNode):
-            self.fail(
-                f"`includes` takes a mapping of names and mappings, not {described(value)}",
-                root.place("includes"),
-                path="includes",
-                given=described(value),
-                todo=todo,
-            )
+            message = f"`includes` takes a mapping of names and mappings, not {described(value)}"
+            self.fail(message, root.place("includes"), value, todo, path="includes")
             return
         for name, inner in value.items():
-            if inner is UNREADABLE:
-                continue
-            if not isinstance(inner, MappingNode):
-                self.fail(
-                    f"the include {name!r} is not a mapping but {described(inner)}",
-                    value.place(name),
-                    path="includes",
-                    given=described(inner),
-                    todo=todo,
-                )
-                continue
-            for key, part in inner.items():
-                if type(key) is str and (key == "mixins" or _SECTION.fullmatch(key)):
-                    sections.setdefault(key, []).append((part, inner))
+            if isinstance(inner, MappingNode):
+                for key, part in inner.items():
+                    if type(key) is str and (key == "mixins" or _SECTION.fullmatch(key)):
+                        sections.setdefault(key, []).append((part, inner))
+            elif inner is not UNREADABLE:
+                message = f"the include {name!r} is not a mapping but {described(inner)}"
+                self.fail(message, value.place(name), inner, todo, path="includes")
 
     def items(self, value: Any, at: Place) -> Iterator[tuple[Any, Any, MappingNode]]:
         """Yield key, value and mapping of each entry of a section: null, a mapping, or lists of mappings."""
@@ -355,16 +290,12 @@ class _Parser:
             elif isinstance(value, SequenceNode):
                 waiting += [(item, value.place(i)) for i, item in reversed(list(enumerate(value)))]
             elif value is not None and value is not UNREADABLE:
-                self.fail(
-                    f"an entry is a mapping `name: configuration`, not {described(value)}",
-                    at,
-                    given=described(value),
-                    todo="Write `- name:`, with the configuration below or nothing.",
-                )
+                message = f"an entry is a mapping `name: configuration`, not {described(value)}"
+                self.fail(message, at, value, "Write `- name:`, with the configuration below or nothing.")
 
     def read_entry(self, key: Any, value: Any, section: MappingNode, group: str, names: Registry) -> None:
         if type(key) is not str:
-            self.report_key(key, section)
+            self.errors.append(key_is_not_text(key, section))
             return
         try:
             parsed = parse_key(key, section.source.key_text(section.marks[key]) if "$" in section.source.text else key)
@@ -375,71 +306,39 @@ class _Parser:
         if value is UNREADABLE or unwrapped(value) is None:
             value = None
         elif not isinstance(value, MappingNode):
-            self.fail(
-                f"the entry {key!r} is not a mapping but {described(value)}",
-                section.place(key),
-                path=key,
-                given=described(value),
-                todo="Write its configuration below it, or nothing.",
-            )
+            message = f"the entry {key!r} is not a mapping but {described(value)}"
+            self.fail(message, section.place(key), value, "Write its configuration below it, or nothing.", path=key)
             return
         body = parse_body(value if value is not None else MappingNode(section.source), key, self.errors)
         if names.kind == "mixin" and "_mixins_" in body.reserved:
-            self.fail(
-                "a mixin cannot have mixins",
-                body.place("_mixins_"),
-                path=key,
-                todo="List both mixins where they are used, or inherit from the other with `^`.",
-            )
-        parent, missing = self.parent(parsed, group, names)
-        name, module, entry_group = self.naming(parsed, group, parent)
-        entry = Entry(key, name, module, entry_group, parsed.alias, body, section.source, section.marks[key])
-        if isinstance(parent, Entry):
-            entry.parent = parent
-            if not parsed.name and not parsed.alias:
-                entry.alias = parent.alias
-        elif parent is not None:
-            self.links.append((entry, "parent", parent, names))
-        if missing:
-            self.missing_parents.append((entry, missing, names))
-        if parsed.name and parsed.name.startswith("+."):
-            self.links.append((entry, "imported", parsed.name, names))
+            todo = "List both mixins where they are used, or inherit from the other with `^`."
+            self.fail("a mixin cannot have mixins", body.place("_mixins_"), key, todo, path=key)
+        name, parent_name, alias = parsed
+        in_project = parent_name is not None and not parent_name.startswith("+.")
+        parent = names.lookup(parent_name, group) if parent_name and in_project else None
+        target = name or parent_name or ""
+        if name is None and parent is not None:
+            name, module, group = parent.name, parent.module, parent.group
+            alias = alias or parent.alias
+        elif target.startswith("+."):
+            module = _vendored(target)
+            name = name or module
+        else:
+            is_inside = name is None or not group or name.startswith(f"{group}.")
+            name = module = target if is_inside else f"{group}.{target}"
+        entry = Entry(key, name, module, group, alias, body, section.source, section.marks[key], parent)
+        if parent_name and not in_project:
+            self.links.append((entry, "parent", parent_name, names))
+        elif parent_name and parent is None:
+            self.missing_parents.append((entry, parent_name, names))
+        if parsed[0] and parsed[0].startswith("+."):
+            self.links.append((entry, "imported", parsed[0], names))
         if names.kind == "mixin":
             called = [entry.name, entry.short.removeprefix("mixins."), entry.alias or ""]
             if not any(text.isidentifier() for text in called):
-                self.fail(
-                    f"the mixin {key!r} has no name that is an identifier",
-                    entry.place,
-                    given=key,
-                    todo="Give it an alias: name=alias.",
-                )
-        clash = names.add(entry)
-        if clash is not None:
-            self.errors.append(clash)
-
-    @staticmethod
-    def parent(key: EntryKey, group: str, names: Registry) -> tuple[Entry | str | None, str | None]:
-        """Return the parent (or its name, if it is in another project), and the name of a parent that is missing."""
-        if not key.parent:
-            return None, None
-        if key.parent.startswith("+."):
-            return key.parent, None
-        found = names.lookup(key.parent, group)
-        return found, None if found else key.parent
-
-    @staticmethod
-    def naming(key: EntryKey, group: str, parent: Entry | str | None) -> tuple[str, str, str]:
-        """Return canonical name, module and group of an entry."""
-        if key.name is None:
-            if isinstance(parent, Entry):
-                return parent.name, parent.module, parent.group
-            if isinstance(parent, str):
-                return (module := _vendored(parent)), module, group
-            return key.parent or "", key.parent or "", group
-        if key.name.startswith("+."):
-            return key.name, _vendored(key.name), group
-        name = key.name if not group or key.name.startswith(f"{group}.") else f"{group}.{key.name}"
-        return name, name, group
+                message = f"the mixin {key!r} has no name that is an identifier"
+                self.fail(message, entry.place, key, "Give it an alias: name=alias.")
+        names.add(entry)
 
     def link(self) -> None:
         """Link entries to parents and entries of other projects, after all projects are read."""
@@ -457,51 +356,75 @@ class _Parser:
                         todo=f"Move {later.key!r} above {entry.key!r}.",
                     )
                 )
-            elif self.document.complete:
-                near = len(self.errors) < _MAX_SUGGESTIONS
-                known = [other for other in names.known() if other != entry.name] if near else []
-                self.errors.append(
-                    UnknownName(
-                        names.kind,
-                        name,
-                        known,
-                        at=entry.place,
-                        path=entry.name,
-                        todo=None if near else "Declare it above.",
-                    )
-                )
+            elif self.document.is_complete:
+                known = (other for other in names.known() if other != entry.name)
+                self.report_unknown(names.kind, name, known, entry, "Declare it above.")
         for entry, attribute, name, names in self.links:
             _, project, inner = name.split(".", 2)
             other = self.workspace.imported(self.document, project)
             if other is None:
-                self.errors.append(
-                    UnknownName(
-                        "imported project",
-                        project,
-                        self.document.imports,
-                        at=entry.place,
-                        path=entry.key,
-                        details=[] if self.document.imports else [f"Import it first: `+: [{project}]`"],
-                    )
+                details = [] if self.document.imports else [f"Import it first: `+: [{project}]`"]
+                imports = self.document.imports
+                error = UnknownName(
+                    "imported project", project, imports, at=entry.place, path=entry.key, details=details
                 )
+                self.errors.append(error)
                 continue
             table = other.mixins if names.kind == "mixin" else other.components
             found = table.lookup(inner)
             if found is not None:
                 setattr(entry, attribute, found)
-            elif other.complete:
-                near = len(self.errors) < _MAX_SUGGESTIONS
-                known = [f"+.{project}.{text}" for text in table.known()] if near else []
-                self.errors.append(
-                    UnknownName(
-                        names.kind,
-                        name,
-                        known,
-                        at=entry.place,
-                        path=entry.key,
-                        todo=None if near else "Declare it there.",
-                    )
-                )
+            elif other.is_complete:
+                known = (f"+.{project}.{text}" for text in table.known())
+                self.report_unknown(names.kind, name, known, entry, "Declare it there.")
+
+    def report_unknown(self, kind: str, name: str, known: Iterable[str], entry: Entry, todo: str) -> None:
+        near = len(self.errors) < _MAX_SUGGESTIONS
+        self.errors.append(
+            UnknownName(kind, name, known if near else (), at=entry.place, path=entry.name, todo=None if near else todo)
+        )
+
+
+def declared_imports(root: MappingNode, errors: list[MachinableError]) -> dict[str, tuple[str | None, Place]]:
+    """Return source and place of the projects that a project file imports with `+`, by name.
+
+    Args:
+        root: The root of the file.
+        errors: Collects errors.
+    """
+    todo = "Write `+: [name]` or `+: {name: source}`."
+
+    def fail(message: str, given: Any, at: Place, path: str = "+") -> None:
+        errors.append(MalformedText(message, at=at, path=path, given=described(given), todo=todo))
+
+    value = root.get("+")
+    pairs: list[tuple[Any, Any, Place]] = []
+    if isinstance(value, MappingNode):
+        pairs = [(name, source, value.place(name)) for name, source in value.items()]
+    elif isinstance(value, SequenceNode):
+        for index, item in enumerate(value):
+            if isinstance(item, MappingNode):
+                pairs += [(name, source, item.place(name)) for name, source in item.items()]
+            else:
+                pairs.append((item, None, value.place(index)))
+    elif value is not None and value is not UNREADABLE:
+        fail(
+            f"`+` takes a list of names or a mapping of names and sources, not {described(value)}",
+            value,
+            root.place("+"),
+        )
+    imports = {}
+    for written, given, place in pairs:
+        name, source = unwrapped(written), unwrapped(given)
+        if written is UNREADABLE:
+            continue
+        if type(name) is not str or not name.isidentifier():
+            fail(f"an imported project is named by an identifier, not by {described(written)}", written, place)
+        elif source is not None and type(source) is not str:
+            fail(f"the source of {name!r} is not text but {described(given)}", given, place, f"+.{name}")
+        else:
+            imports[name] = source, place
+    return imports
 
 
 def _ancestors_first(workspace: Workspace, errors: list[MachinableError]) -> list[Entry]:

@@ -6,7 +6,7 @@ import datetime
 import re
 from typing import Any, TypeAlias
 
-from machinable.errors import Place
+from machinable.errors import MalformedText, Place
 from machinable.serialization import is_hidden
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Tree",
     "as_written",
     "described",
+    "key_is_not_text",
     "type_name",
     "unwrapped",
     "without_hidden_values",
@@ -100,6 +101,21 @@ class MappingNode(dict[Any, Any]):
     def place(self, key: Any) -> Place:
         """Return the place of a key."""
         return self.source.place(self.marks[key])
+
+
+def key_is_not_text(key: Any, mapping: Any, path: str | None = None) -> MalformedText:
+    """Return the error of a key that is not text.
+
+    Args:
+        key: The key.
+        mapping: A `MappingNode`, or a mapping from Python.
+        path: The key path of the mapping.
+    """
+    place, shown = None, str(key)
+    if isinstance(mapping, MappingNode):
+        place, shown = mapping.place(key), mapping.source.key_text(mapping.marks[key])
+    message = f"the key '{shown}' is not text"
+    return MalformedText(message, at=place, path=path or None, given=shown, todo=f'Write it in quotes: "{shown}".')
 
 
 class SequenceNode(list[Any]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from machinable.config.nodes import Mark, Source
 from machinable.errors import MalformedText, Place
 
@@ -14,47 +16,39 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "Registry"]
 
 
-class Entry:
+class Entry(Struct, eq=False):
     """One declaration of a component or a mixin.
 
     Attributes:
+        key: Its key as written.
         name: The canonical name.
         module: The import path, relative to the project directory.
         group: The group, or "" outside of groups.
+        alias: The alias, without the group.
+        body: What it declares.
+        source: The file.
+        mark: The place of its key in the file; None for a class that is not declared.
         parent: The entry that it inherits from.
         imported: The entry of another project that its name refers to.
+        base: Cached by `inheritance.base_of`.
     """
 
-    __slots__ = (
-        "alias",
-        "base",
-        "body",
-        "group",
-        "imported",
-        "key",
-        "mark",
-        "module",
-        "name",
-        "parent",
-        "project",
-        "source",
-    )
+    key: str
+    name: str
+    module: str
+    group: str
+    alias: str | None
+    body: Body
+    source: Source
+    mark: Mark
+    parent: Entry | None = None
+    imported: Entry | None = None
+    base: object = None
 
-    def __init__(
-        self, key: str, name: str, module: str, group: str, alias: str | None, body: Body, source: Source, mark: Mark
-    ) -> None:
-        self.key = key
-        self.name = name
-        self.module = module
-        self.group = group
-        self.alias = alias
-        self.body = body
-        self.source = source
-        self.mark = mark
-        self.project = source.scope.name
-        self.parent: Entry | None = None
-        self.imported: Entry | None = None
-        self.base: object = None  # cached by `inheritance.base_of`
+    @property
+    def project(self) -> str:
+        """The name of its project; "" for the executing one."""
+        return self.source.scope.name
 
     @property
     def place(self) -> Place | None:
@@ -89,52 +83,39 @@ class Registry:
         self.replaced: list[tuple[Entry, Entry]] = []
         self._aliases: dict[str, str] = {}
         self._shorts: dict[str, str] = {}
-        self._groups: dict[str, str] = {}
+        self.groups: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries.values())
 
-    def add_group(self, group: str, alias: str) -> None:
-        """Register an alias of a group."""
-        self._groups.setdefault(alias, group)
-
-    def add(self, entry: Entry) -> MalformedText | None:
-        """Add an entry, replacing an earlier one of the same name. Return an error if its alias is already in use."""
+    def add(self, entry: Entry) -> None:
+        """Add an entry, replacing an earlier one of the same name."""
         earlier = self.entries.get(entry.name)
         if earlier is not None:
             self.replaced.append((earlier, entry))
             if earlier.full_alias:
                 self._aliases.pop(earlier.full_alias, None)
         self.entries[entry.name] = entry
-        short = entry.short
-        if self.kind == "mixin":
-            short = short.removeprefix("mixins.")
+        short = entry.short.removeprefix("mixins.") if self.kind == "mixin" else entry.short
         if short != entry.name:
             self._shorts.setdefault(short, entry.name)
-        alias = entry.full_alias
-        if alias is None:
-            return None
-        holder = self._aliases.get(alias)
-        if holder is not None and holder != entry.name:
-            return self._alias_error(entry, alias, self.entries[holder])
-        self._aliases[alias] = entry.name
-        return None
+        if entry.full_alias is not None:
+            self._aliases.setdefault(entry.full_alias, entry.name)
 
     def clashes(self) -> Iterator[MalformedText]:
-        """Yield an error for each alias that is also the name of another entry."""
-        for alias, name in self._aliases.items():
-            if alias in self.entries and alias != name:
-                yield self._alias_error(self.entries[name], alias, self.entries[alias])
-
-    def _alias_error(self, entry: Entry, alias: str, other: Entry) -> MalformedText:
-        return MalformedText(
-            f"the alias {alias!r} is already the name of another {self.kind}",
-            at=entry.place,
-            path=entry.name,
-            given=alias,
-            details=[f"{other.key}   {other.place}"],
-            todo="Choose another alias.",
-        )
+        """Yield an error for each alias that is also the name or the alias of another entry."""
+        for entry in self:
+            alias = entry.full_alias
+            other = self.entries.get(alias or "") or self.entries[self._aliases.get(alias or "", entry.name)]
+            if alias and other is not entry:
+                yield MalformedText(
+                    f"the alias {alias!r} is already the name of another {self.kind}",
+                    at=entry.place,
+                    path=entry.name,
+                    given=alias,
+                    details=[f"{other.key}   {other.place}"],
+                    todo="Choose another alias.",
+                )
 
     def lookup(self, name: str, group: str = "") -> Entry | None:
         """Return the entry with a name, or None.
@@ -148,8 +129,8 @@ class Registry:
         found = name if name in self.entries else self._aliases.get(name) or self._shorts.get(name)
         if found is None and "." in name:
             head, _, rest = name.partition(".")
-            if head in self._groups:
-                inside = f"{self._groups[head]}.{rest}"
+            if head in self.groups:
+                inside = f"{self.groups[head]}.{rest}"
                 found = inside if inside in self.entries else self._aliases.get(inside)
         return self.entries.get(found) if found is not None else None
 

@@ -266,7 +266,7 @@ def _check_override(
     for new in new_keys(layer.body.values, below, blocks, resolver.container):
         found = place_in_layer(layer.body.values, [*new.above, new.key])
         place = place_in_file(found[0]) if found else None
-        if workspace.strict:
+        if workspace.main.strict:
             errors.append(
                 UnknownName(
                     "key",
