@@ -6,6 +6,8 @@ import datetime
 import re
 from typing import Any, TypeAlias
 
+from msgspec import Struct, field
+
 from machinable.errors import MalformedText, Place
 from machinable.serialization import is_hidden
 
@@ -44,31 +46,25 @@ _HIDDEN_VALUE = re.compile(
 )
 
 
-class ProjectScope:
+class ProjectScope(Struct, eq=False):
     """The project that a file belongs to; `$.` references in the file start at its `root`."""
 
-    __slots__ = ("name", "root")
-
-    def __init__(self, name: str = "") -> None:
-        self.name = name
-        self.root: Tree = None
+    name: str = ""
+    root: Tree = None
 
 
-class Source:
+class Source(Struct, eq=False):
     """A text and the file name that messages show for it."""
 
-    __slots__ = ("_lines", "file", "scope", "text")
-
-    def __init__(self, file: str, text: str, scope: ProjectScope | None = None) -> None:
-        self.file = file
-        self.text = text
-        self.scope = scope or ProjectScope()
-        self._lines: list[str] | None = None
+    file: str
+    text: str
+    scope: ProjectScope = field(default_factory=ProjectScope)
+    lines: list[str] | None = None  # split when an error needs one
 
     def _line(self, number: int) -> str:
-        if self._lines is None:
-            self._lines = _LINE.split(self.text)
-        return self._lines[number] if number < len(self._lines) else ""
+        if self.lines is None:
+            self.lines = _LINE.split(self.text)
+        return self.lines[number] if number < len(self.lines) else ""
 
     def place(self, mark: Mark) -> Place:
         """Return the place of a mark, with its line; values of hidden keys are left out of the line."""
@@ -133,19 +129,16 @@ class SequenceNode(list[Any]):
         return self.source.place(self.marks[index])
 
 
-class Reference:
+class Reference(Struct, eq=False):
     """A reference to another value: text that begins with `$.` or `$self.`.
 
     `text` has variables replaced; `written` is the text as it stands in the file.
     """
 
-    __slots__ = ("mark", "source", "text", "written")
-
-    def __init__(self, text: str, written: str, source: Source, mark: Mark) -> None:
-        self.text = text
-        self.written = written
-        self.source = source
-        self.mark = mark
+    text: str
+    written: str
+    source: Source
+    mark: Mark
 
     @property
     def place(self) -> Place:
@@ -153,14 +146,11 @@ class Reference:
         return self.source.place(self.mark)
 
 
-class EnvValue:
+class EnvValue(Struct, eq=False):
     """A scalar that contains environment variables: its value, and the text as written."""
 
-    __slots__ = ("value", "written")
-
-    def __init__(self, value: Any, written: str) -> None:
-        self.value = value
-        self.written = written
+    value: Any
+    written: str
 
 
 def without_hidden_values(text: str) -> str:

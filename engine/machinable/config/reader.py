@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import yaml
 from yaml import nodes
+from yaml.constructor import SafeConstructor
 
 from machinable.config.nodes import (
     MAX_DEPTH,
@@ -27,30 +29,11 @@ from machinable.config.nodes import (
     Tree,
     described,
 )
-from machinable.config.scalars import TAG, InvalidScalar, construct, plain_value
 from machinable.errors import MachinableError, MalformedText, SeveralErrors
-
-try:
-    from yaml.cyaml import CParser as _Parser  # type: ignore[attr-defined]
-except ImportError:  # PyYAML built without libyaml: the same nodes, six times slower
-    from yaml.composer import Composer
-    from yaml.parser import Parser
-    from yaml.reader import Reader
-    from yaml.scanner import Scanner
-
-    class _Parser(Reader, Scanner, Parser, Composer):  # type: ignore[no-redef]
-        def __init__(self, stream: str) -> None:
-            Reader.__init__(self, stream)
-            Scanner.__init__(self)
-            Parser.__init__(self)
-            Composer.__init__(self)
-
-        def dispose(self) -> None:
-            """Do nothing: the C parser has this method."""
-
 
 __all__ = ["Include", "read", "read_json"]
 
+_TAG = "tag:yaml.org,2002:"
 _PLAIN, _QUOTED = "?", "!"  # tags that our resolver gives to scalars without an explicit one
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\})?", re.DOTALL)
 _WHOLE_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^}\n]*)?\}")
@@ -59,7 +42,10 @@ _WHOLE_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^}\n]*)?\}")
 Include: TypeAlias = Callable[[str, str, Source, Mark], Tree]
 
 
-class _Nodes(_Parser):
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # without libyaml six times slower
+
+
+class _Nodes(_Loader):  # type: ignore[misc]
     """Compose nodes without interpreting scalars; `_Reader` does that."""
 
     depth = 0
@@ -121,7 +107,7 @@ def read(
                 _check_extent(value, source)
     except yaml.YAMLError as error:
         if getattr(error, "problem", None) == _LIBRARY_TOO_DEEP:
-            raise _too_deep(source, _first_too_deep(text, error)) from None
+            raise _too_deep(source, error.problem_mark) from None  # type: ignore[attr-defined]
         raise _syntax_error(source, error) from None
     except _TooDeep as error:
         raise _too_deep(source, error.mark) from None
@@ -147,17 +133,22 @@ def read_json(source: Source, **options: Any) -> Tree:
     """
     if "\t" in source.text:  # only between values, where YAML requires spaces
         source = Source(source.file, source.text.replace("\t", " "), source.scope)
+
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        for key in keys:
+            if keys.count(key) > 1:
+                message = f"{source.file}: the key {key!r} is defined twice in a mapping"
+                raise MalformedText(message, given=key, todo="Keep one of them.")
+        return dict(pairs)
+
     try:
         return read(source, **options)
     except MalformedText as problem:
         try:
-            value = json.loads(source.text, object_pairs_hook=_without_repetition)
-        except _Repeated as error:
-            raise MalformedText(
-                f"{source.file}: the key {error.key!r} is defined twice in a mapping",
-                given=error.key,
-                todo="Keep one of them.",
-            ) from None
+            value = json.loads(source.text, object_pairs_hook=mapping)
+        except MalformedText:
+            raise
         except (ValueError, RecursionError):
             raise problem from None
     # JSON escapes, surrogate pairs and keys longer than 1,000 characters become YAML.
@@ -171,21 +162,6 @@ def read_json(source: Source, **options: Any) -> Tree:
         sort_keys=False,
     )
     return read(Source(source.file, text, source.scope), **options)
-
-
-class _Repeated(Exception):
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise _Repeated(key)
-        result[key] = value
-    return result
 
 
 class _Reader:
@@ -210,14 +186,10 @@ class _Reader:
 
     def value(self, node: Any, depth: int) -> Tree:
         if type(node) is nodes.ScalarNode:
-            tag = node.tag
             text = node.value
             if "$" in text and self.environment is not None:
                 return self.with_dollar(node)
-            if tag == _PLAIN:
-                value = plain_value(text)
-                return self.fail(value.message(text), text) if type(value) is InvalidScalar else value
-            return text if tag == _QUOTED else self.tagged(node.tag, text, text)
+            return self.scalar(node.tag, text, text)
         identity = id(node)
         if identity in self.done:
             return self.done[identity]
@@ -230,7 +202,7 @@ class _Reader:
             )
         if depth >= MAX_DEPTH:
             raise _too_deep(self.source, node.start_mark)
-        if node.tag != _QUOTED and node.tag != TAG + ("map" if type(node) is nodes.MappingNode else "seq"):
+        if node.tag != _QUOTED and node.tag != _TAG + ("map" if type(node) is nodes.MappingNode else "seq"):
             self.refuse_tag(node.tag)
         self.open.add(identity)
         self.path.append(self.key_of_value)
@@ -307,15 +279,7 @@ class _Reader:
             if with_variables is None:
                 return _NO_KEY
             text = with_variables
-        value = (
-            plain_value(text)
-            if node.tag == _PLAIN
-            else text
-            if node.tag == _QUOTED
-            else self.tagged(node.tag, text, written)
-        )
-        if type(value) is InvalidScalar:
-            value = self.fail(value.message(written), written)
+        value = self.scalar(node.tag, text, written)
         return _NO_KEY if value is UNREADABLE else value
 
     def with_dollar(self, node: Any) -> Tree:
@@ -332,14 +296,9 @@ class _Reader:
                 error.path = error.path or self.key_path()
                 self.errors.append(error)
                 return UNREADABLE
-        if tag in (_PLAIN, _QUOTED, TAG + "str"):
-            if written[:2] == "$." or written[:6] == "$self.":
-                return Reference(text, written, self.source, node.start_mark)
-            value = plain_value(text) if tag == _PLAIN else text
-            if type(value) is InvalidScalar:
-                return self.fail(value.message(written), written)
-        else:
-            value = self.tagged(tag, text, written)
+        if tag in (_PLAIN, _QUOTED, _TAG + "str") and written.startswith(("$.", "$self.")):
+            return Reference(text, written, self.source, node.start_mark)
+        value = self.scalar(tag, text, written)
         return value if text == written or value is UNREADABLE else EnvValue(value, written)
 
     def with_variables(self, text: str) -> str | None:
@@ -378,18 +337,27 @@ class _Reader:
         result = _VARIABLE.sub(value_of, text)
         return None if failed else result
 
-    def tagged(self, tag: str, text: str, written: str) -> Any:
-        """Return the value of a scalar with an explicit tag."""
-        kind = tag.removeprefix(TAG)
-        if kind == "str":
+    def scalar(self, tag: str, text: str, written: str) -> Any:
+        """Return the value of a scalar.
+
+        Args:
+            tag: Its tag.
+            text: Its text, with variables replaced.
+            written: Its text as written.
+        """
+        kind = tag.removeprefix(_TAG)
+        if tag == _QUOTED or kind == "str":
             return text
-        if tag.startswith(TAG) and kind in ("int", "float", "bool", "null", "timestamp"):
-            value = construct(kind, text)
-            return self.fail(value.message(written), written) if type(value) is InvalidScalar else value
-        return self.refuse_tag(tag)
+        if tag == _PLAIN:
+            value = _plain_value(text)
+        elif tag in _TAGS:
+            value = _construct(kind, text)
+        else:
+            return self.refuse_tag(tag)
+        return self.fail(value.message(written), written) if type(value) is _InvalidScalar else value
 
     def refuse_tag(self, tag: str) -> EnvValue:
-        shown = tag.replace(TAG, "!!")
+        shown = tag.replace(_TAG, "!!")
         return self.fail(
             f"the tag {shown!r} is not allowed here",
             shown,
@@ -415,6 +383,50 @@ class _Reader:
 
 
 _NO_KEY = object()
+
+
+# scalars: numbers, booleans, dates and null in YAML 1.1, with exponents as in `1e-3`
+
+_TAGS = {_TAG + kind for kind in ("int", "float", "bool", "null", "timestamp")}
+_EXPONENT = re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+")
+_RESOLVERS = yaml.SafeLoader.yaml_implicit_resolvers
+_CONSTRUCTOR = SafeConstructor()
+
+
+class _InvalidScalar:
+    """A scalar that looks like a number or a date but is not a valid one."""
+
+    def __init__(self, kind: str, text: str, reason: str) -> None:
+        self.kind = kind
+        self.text = text
+        self.reason = reason
+
+    def message(self, written: str) -> str:
+        """Return what is wrong with it, without text that comes from the environment."""
+        shown = repr(written if len(written) < 60 else written[:57] + "...")
+        return f"{shown} is not a valid {self.kind}" + (f": {self.reason}" if written == self.text else "")
+
+
+@lru_cache(maxsize=65536)
+def _plain_value(text: str) -> Any:
+    """Return the value of a scalar without quotes and tag. Values are immutable, so they can be cached."""
+    for tag, expression in _RESOLVERS.get(text[:1], ()):
+        if expression.match(text):
+            kind = tag.removeprefix(_TAG)
+            return _construct(kind, text) if kind not in ("merge", "value") else text
+    return _construct("float", text) if _EXPONENT.fullmatch(text) else text
+
+
+def _construct(kind: str, text: str) -> Any:
+    try:
+        if kind == "float" and _EXPONENT.fullmatch(text):
+            return float(text.replace("_", ""))
+        return getattr(_CONSTRUCTOR, f"construct_yaml_{kind}")(nodes.ScalarNode(_TAG + kind, text))
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        return _InvalidScalar({"int": "integer", "timestamp": "date"}.get(kind, kind), text, str(error))
+
+
+# limits and errors
 
 
 def _mask(source: Source) -> str:
@@ -469,25 +481,6 @@ def _check_extent(value: Tree, source: Source) -> None:
         raise _too_deep(source, None)
 
 
-def _first_too_deep(text: str, error: Any) -> Mark:
-    """Return where nesting passes our limit in text that the library refuses as nested too deeply.
-
-    PyYAML 6.0.4 and newer limit nesting to about 1,000 levels. Their scanner looks ahead, so it meets its limit before
-    the parser meets ours. The text before that place is below the library's limit, and above ours.
-    """
-    parser = _Nodes(text[: error.problem_mark.index])
-    try:
-        parser.get_single_node()
-    except _TooDeep as found:
-        return found.mark
-    except yaml.YAMLError:
-        pass  # fall back to the place that the library reports
-    finally:
-        parser.dispose()
-    mark: Mark = error.problem_mark
-    return mark
-
-
 def _too_deep(source: Source, mark: Mark | None) -> MalformedText:
     at = source.place(mark) if mark is not None else None
     return MalformedText(
@@ -502,9 +495,7 @@ def _syntax_error(source: Source, error: yaml.YAMLError) -> MalformedText:
     if ("document" in problem and "another" in problem + context) or "expected a single document" in context:
         problem, context = "a second document begins here", "a project file is one document"
     details = [context] if context else []
-    character = getattr(
-        error, "character", None
-    )  # one that YAML does not allow; the parser reports its position in bytes
+    character = getattr(error, "character", None)  # that YAML does not allow; its position is in bytes
     position = source.text.find(chr(character)) if isinstance(character, int) else -1
     if mark is None and position < 0:
         return MalformedText(f"{source.file}: this is not YAML: {problem}", details=details)
