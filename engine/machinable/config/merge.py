@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -10,17 +10,14 @@ from msgspec import Struct
 from machinable.config.nodes import MappingNode, Reference
 from machinable.errors import MachinableError
 
-__all__ = ["NewKey", "Overlay", "close_names", "expand_dots", "merge", "new_keys"]
+__all__ = ["Overlay", "expand_dots", "merge", "new_keys"]
 
 
-class Overlay:
+class Overlay(Struct, eq=False):
     """A mapping over a reference; merged when the reference is resolved."""
 
-    __slots__ = ("over", "reference")
-
-    def __init__(self, reference: Reference, over: Mapping[Any, Any]) -> None:
-        self.reference = reference
-        self.over = over
+    reference: Reference
+    over: Mapping[Any, Any]
 
 
 def merge(base: Any, over: Any) -> Any:
@@ -50,34 +47,34 @@ def expand_dots(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """
     if not any(type(key) is str and "." in key for key in mapping):
         return mapping
-    result: Any = MappingNode(mapping.source) if isinstance(mapping, MappingNode) else {}
+    result = _like(mapping)
     for key, value in mapping.items():
         parts = key.split(".") if type(key) is str and key[:1] != "~" else [key]
         if not all(parts):
             parts = [key]
         mark = mapping.marks[key] if isinstance(mapping, MappingNode) else None
-        optional = isinstance(mapping, MappingNode) and key in mapping.optional
-        for depth, part in reversed(list(enumerate(parts))):
-            if depth == 0:
-                break
-            inner: Any = MappingNode(mapping.source) if isinstance(mapping, MappingNode) else {}
-            inner[part] = value
-            if isinstance(mapping, MappingNode):
-                inner.marks[part] = mark
-                if optional and depth == len(parts) - 1:
-                    inner.optional.add(part)
-            value = inner
+        is_optional = isinstance(mapping, MappingNode) and key in mapping.optional
+        for part in reversed(parts[1:]):
+            inner = _like(mapping)
+            _put(inner, part, value, mark)
+            if is_optional:
+                inner.optional.add(part)
+            value, is_optional = inner, False
         _put(result, parts[0], value, mark)
-        if optional and len(parts) == 1:
+        if is_optional:
             result.optional.add(key)
     return result  # type: ignore[no-any-return]
+
+
+def _like(mapping: Mapping[Any, Any]) -> Any:
+    return MappingNode(mapping.source) if isinstance(mapping, MappingNode) else {}
 
 
 def _put(target: Any, key: Any, value: Any, mark: Any) -> None:
     """Merge a value into a mapping that is being built, with the places of both."""
     if key in target and isinstance(value, dict) and isinstance(target[key], dict):
         base = target[key]
-        joined: Any = MappingNode(base.source) if isinstance(base, MappingNode) else {}
+        joined = _like(base)
         joined.update(base)
         if isinstance(base, MappingNode):
             joined.marks.update(base.marks)
@@ -93,31 +90,14 @@ def _put(target: Any, key: Any, value: Any, mark: Any) -> None:
         target.marks[key] = mark
 
 
-class NewKey(Struct, frozen=True):
-    """A key that the configuration did not have: the keys above it, the key, and its siblings."""
-
-    above: tuple[str, ...]
-    key: str
-    siblings: tuple[str, ...]
-
-    @property
-    def path(self) -> str:
-        """Its dotted path."""
-        return ".".join([*self.above, self.key])
-
-    def sibling_path(self, name: str) -> str:
-        """Return the dotted path of a sibling."""
-        return ".".join([*self.above, name])
-
-
 def new_keys(
     over: Mapping[Any, Any],
     below: Mapping[Any, Any],
     blocks: Sequence[Mapping[Any, Any]],
     container: Callable[[Any], Any],
     above: tuple[str, ...] = (),
-) -> list[NewKey]:
-    """Return the keys of an override that neither the configuration below it nor any block has.
+) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    """Yield the path of each key that neither the configuration nor any block has, and the names of its siblings.
 
     Keys below a new key, a null, a scalar, a list or an empty mapping are not checked.
 
@@ -136,22 +116,12 @@ def new_keys(
             return None  # reported when the reference is resolved, if it is still part of the result
         return value if isinstance(value, dict) and value else None
 
-    result = []
     for key, value in over.items():
         in_blocks = [block[key] for block in blocks if key in block]
         if key not in below and not in_blocks:
-            names = dict.fromkeys(str(name) for known in (below, *blocks) for name in known)
-            result.append(NewKey(above, str(key), tuple(names)))
+            yield (*above, str(key)), list(dict.fromkeys(str(name) for known in (below, *blocks) for name in known))
         elif isinstance(value, dict) and value:
             inner = [found for found in map(mapping, in_blocks) if found is not None]
             known = mapping(below[key]) if key in below else {} if inner else None
             if known is not None:
-                result += new_keys(value, known, inner, container, (*above, str(key)))
-    return result
-
-
-def close_names(new: NewKey) -> list[str]:
-    """Return siblings of a new key that were probably meant."""
-    from difflib import get_close_matches  # takes 4 ms, only for unknown keys
-
-    return get_close_matches(new.key, new.siblings, n=3, cutoff=0.75)
+                yield from new_keys(value, known, inner, container, (*above, str(key)))

@@ -38,6 +38,8 @@ _PLAIN, _QUOTED = "?", "!"  # tags that our resolver gives to scalars without an
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\})?", re.DOTALL)
 _WHOLE_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^}\n]*)?\}")
 
+_TOO_DEEP = "exceeded maximum nesting depth"  # as PyYAML 6.0.4 and newer says it at 1,000 levels
+
 # (path, path as written, source, mark) → value of the file
 Include: TypeAlias = Callable[[str, str, Source, Mark], Tree]
 
@@ -57,19 +59,10 @@ class _Nodes(_Loader):  # type: ignore[misc]
         # Called for every node: without a limit, older parsers continue until the stack overflows.
         self.depth += 1
         if self.depth > MAX_DEPTH + 1:
-            raise _TooDeep(parent.start_mark)
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=parent.start_mark)
 
     def ascend_resolver(self) -> None:
         self.depth -= 1
-
-
-_LIBRARY_TOO_DEEP = "exceeded maximum nesting depth"  # libyaml's message in PyYAML 6.0.4 and newer
-
-
-class _TooDeep(Exception):
-    def __init__(self, mark: Mark) -> None:
-        super().__init__(mark)
-        self.mark = mark
 
 
 def read(
@@ -106,11 +99,9 @@ def read(
             if "*" in text or "$/" in text:
                 _check_extent(value, source)
     except yaml.YAMLError as error:
-        if getattr(error, "problem", None) == _LIBRARY_TOO_DEEP:
-            raise _too_deep(source, error.problem_mark) from None  # type: ignore[attr-defined]
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem == _TOO_DEEP:
+            raise _too_deep(source, error.problem_mark) from None
         raise _syntax_error(source, error) from None
-    except _TooDeep as error:
-        raise _too_deep(source, error.mark) from None
     except RecursionError:
         raise _too_deep(source, None) from None
     except (UnicodeError, ValueError) as error:

@@ -10,7 +10,7 @@ from machinable.config import method_calls
 from machinable.config.declaration import Block, Body, block_values, reserved_form_problem
 from machinable.config.inheritance import Base, ancestry, base_of, with_mixins
 from machinable.config.interpolation import Resolver
-from machinable.config.merge import close_names, merge, new_keys
+from machinable.config.merge import merge, new_keys
 from machinable.config.mixins import MixinUse, read_list
 from machinable.config.nodes import MappingNode, Reference, Source
 from machinable.config.registry import Entry
@@ -263,26 +263,27 @@ def _check_override(
     resolver: Resolver,
 ) -> list[ConfigurationError]:
     errors: list[ConfigurationError] = []
-    for new in new_keys(layer.body.values, below, blocks, resolver.container):
-        found = place_in_layer(layer.body.values, [*new.above, new.key])
+    for (*above, key), siblings in new_keys(layer.body.values, below, blocks, resolver.container):
+        path = ".".join([*above, key])
+        found = place_in_layer(layer.body.values, [*above, key])
         place = place_in_file(found[0]) if found else None
         if workspace.main.strict:
             errors.append(
                 UnknownName(
                     "key",
-                    new.path,
-                    [new.sibling_path(name) for name in new.siblings],
+                    path,
+                    [".".join([*above, name]) for name in siblings],
                     at=place or resolved.entry.place,
                     path=resolved.component,
                     details=[f"in the version {visible(layer.given)}, under `execution: {{strict: true}}`"],
                 )
             )
             continue
-        close = close_names(new)
+        from difflib import get_close_matches  # takes 4 ms, only for unknown keys
+
+        close = get_close_matches(key, siblings, n=3, cutoff=0.75)
         if close:
+            question = did_you_mean(".".join([*above, name]) for name in close)
             where = f"at {place}" if place else f"{resolved.component} is declared at {resolved.entry.place}"
-            resolved.warnings.append(
-                f"{resolved.component} has no key {new.path!r}, so it is added. "
-                f"{did_you_mean(map(new.sibling_path, close))} ({where})"
-            )
+            resolved.warnings.append(f"{resolved.component} has no key {path!r}, so it is added. {question} ({where})")
     return errors

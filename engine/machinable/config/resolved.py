@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from machinable.config.declaration import Body
 from machinable.config.inheritance import ancestry
@@ -132,6 +133,13 @@ class Resolved:
                 result.extend((layer.label, part, layer.given) for part in layer.body.parts)
         return result
 
+    def _setting(self, parts: Sequence[Any]) -> Iterator[tuple[OriginLayer, Any]]:
+        """Yield the layers that set a value, highest first, each with the version element as given."""
+        for label, body, given in reversed(self._layers()):
+            found = place_in_layer(body.values, parts)
+            if found is not None:
+                yield OriginLayer(label, place_in_file(found[0]), found[1]), given
+
     def explain(self, key: str) -> list[OriginLayer]:
         """Return the layers that set a value, lowest first; the last one takes effect.
 
@@ -142,50 +150,32 @@ class Resolved:
             MissingKey: The configuration has no such key.
         """
         parts = self._parts(key)
-        hidden = any(map(is_hidden, parts))
-        links = []
-        for label, body, _ in self._layers():
-            found = place_in_layer(body.values, parts)
-            if found is not None:
-                place, text = found
-                links.append(OriginLayer(label, place_in_file(place), "…" if hidden else text))
-        return links
+        layers = [layer for layer, _ in self._setting(parts)][::-1]
+        return [replace(layer, text="…") for layer in layers] if any(map(is_hidden, parts)) else layers
 
     def _parts(self, key: str) -> list[Any]:
         """Return the keys and indices of a dotted path; a key may contain dots."""
         texts = key.replace("[", ".").replace("]", "").split(".")
+        facts: dict[str, Any] = {"at": self.entry.place, "path": self.component}
         result: list[Any] = []
         node: Any = self.config
-        position = 0
-        while position < len(texts):
+        at = 0
+        while at < len(texts):
             if isinstance(node, dict):
                 names = {str(name): name for name in node}
-                end = next(
-                    (end for end in range(position + 1, len(texts) + 1) if ".".join(texts[position:end]) in names), 0
-                )
-                if not end:
-                    above = texts[:position]
-                    raise UnknownName(
-                        "key",
-                        ".".join(texts[: position + 1]),
-                        [".".join([*above, name]) for name in names],
-                        at=self.entry.place,
-                        path=self.component,
-                    )
-                result.append(names[".".join(texts[position:end])])
-                position = end
-            elif isinstance(node, list) and texts[position].isdecimal() and int(texts[position]) < len(node):
-                result.append(int(texts[position]))
-                position += 1
+                ends = range(at + 1, len(texts) + 1)
+                end = next((end for end in ends if ".".join(texts[at:end]) in names), None)
+                if end is None:
+                    known = [".".join([*texts[:at], name]) for name in names]
+                    raise UnknownName("key", ".".join(texts[: at + 1]), known, **facts)
+                part = names[".".join(texts[at:end])]
+            elif isinstance(node, list) and texts[at].isdecimal() and int(texts[at]) < len(node):
+                part, end = int(texts[at]), at + 1
             else:
-                raise MissingKey(
-                    f"no key {key!r}",
-                    at=self.entry.place,
-                    path=self.component,
-                    given=key,
-                    todo=f"The configuration ends at {'.'.join(texts[:position])!r}.",
-                )
-            node = node[result[-1]]
+                todo = f"The configuration ends at {'.'.join(texts[:at])!r}."
+                raise MissingKey(f"no key {key!r}", given=key, todo=todo, **facts)
+            result.append(part)
+            node, at = node[part], end
         return result
 
     def origin(self, key: str) -> str:
@@ -196,15 +186,15 @@ class Resolved:
         Raises:
             MissingKey: The configuration has no such key.
         """
-        parts = self._parts(key)
-        for _, body, given in reversed(self._layers()):
-            found = place_in_layer(body.values, parts)
-            if found is not None:
-                place = place_in_file(found[0])
-                if place is not None:
-                    return f"{place.file}:{place.line}:{place.column}"
-                return without_hidden_values(given) if isinstance(given, str) else visible(given)
+        for layer, given in self._setting(self._parts(key)):
+            if layer.place is not None:
+                return str(layer.place)
+            return without_hidden_values(given) if isinstance(given, str) else visible(given)
         raise MissingKey(f"no layer sets {key!r}", at=self.entry.place, path=self.component, given=key)
+
+    def place(self, key: str) -> Place | None:
+        """Return the place that `origin` names, or None for values from Python."""
+        return next((layer.place for layer, _ in self._setting(self._parts(key))), None)
 
     def reserved_place(self, key: str, *parts: str | int) -> Place | None:
         """Return the place of a reserved key, or of a key below it, in the highest layer that has it.
@@ -215,15 +205,6 @@ class Resolved:
             found = place_in_layer(body.reserved, [key, *parts])
             if found is not None:
                 return place_in_file(found[0] if parts else body.place(key))
-        return None
-
-    def place(self, key: str) -> Place | None:
-        """Return the place that `origin` names, or None for values from Python."""
-        parts = self._parts(key)
-        for _, body, _ in reversed(self._layers()):
-            found = place_in_layer(body.values, parts)
-            if found is not None:
-                return place_in_file(found[0])
         return None
 
     def locate(self, error: MachinableError) -> None:
