@@ -10,6 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
+from machinable.config.declaration import RESERVED
+from machinable.config.loader import EXECUTION_KEYS
 from tests.cli.conftest import YAML, Run
 
 ROOT = Path(__file__).parents[2]
@@ -77,12 +79,17 @@ def test_what_the_language_refuses_is_invalid(schema: dict[str, Any], text: str)
 def test_known_names_are_listed(schema: dict[str, Any]) -> None:
     train = schema["definitions"]["component train"]["anyOf"][0]["properties"]
 
-    assert list(train)[:7] == ["data", "rate", "_token", "layers", "half", "_mixins_", "_class_"]
+    assert list(train)[:8] == ["data", "rate", "_token", "layers", "half", "~fast", "~deep", "_mixins_"]
     assert train["rate"] == {"default": 0.1}
     assert "default" not in train["_token"]
     assert list(train["~deep"]["anyOf"][0]["properties"])[:2] == ["data", "rate"]
-    assert "loader" in json.dumps(schema["definitions"]["reserved"])
-    assert "~fast:big" in json.dumps(schema["definitions"]["reserved"])
+    assert "loader" in json.dumps(schema["definitions"]["mixin_request"])
+    assert "~fast:big" in json.dumps(schema["definitions"]["requirement"])
+
+
+def test_every_reserved_key_and_setting_is_described(schema: dict[str, Any]) -> None:
+    assert sorted(schema["definitions"]["reserved"]["properties"]) == sorted(RESERVED)
+    assert sorted(schema["definitions"]["execution"]["properties"]) == sorted(EXECUTION_KEYS)
 
 
 def test_only_a_file_of_this_command_is_replaced(run: Run, project: Path) -> None:
