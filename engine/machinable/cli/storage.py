@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from machinable.cli.arguments import open_storage
 from machinable.cli.output import message, write_json
-from machinable.display.tables import counted, is_terminal
+from machinable.display.tables import counted
 from machinable.errors import Refused
 from machinable.results.remove import executions, leftovers, remove
 from machinable.results.verify import repair as repair_fault
@@ -21,11 +21,12 @@ from machinable.storage.open import open_files
 from machinable.units import format_size
 
 if TYPE_CHECKING:
-    from machinable.results.remove import Removal
     from machinable.results.storage import Storage
-    from machinable.results.verify import Checked, Fault
+    from machinable.results.verify import Checked
 
 __all__ = ["clean_command", "rescue_command", "verify_command"]
+
+PROGRESS_INTERVAL = 5.0  # seconds
 
 
 # --- verify
@@ -33,71 +34,45 @@ __all__ = ["clean_command", "rescue_command", "verify_command"]
 
 def verify_command(identifiers: tuple[str, ...], storage: str | None, repair: bool, as_json: bool) -> int:
     """Check that everything recorded exists and is readable; return exit code 1 if faults remain."""
-    progress = _VerifyProgress()
     with open_storage(storage) as opened:
         names = [str(opened[name]) for name in identifiers] or None
         files = opened.files
-        checked, faults = verify(files, names, on_progress=progress)
-        progress.end()
+        checked, faults = verify(files, names, on_progress=_progress())
         repaired = [fault for fault in faults if repair and repair_fault(files, fault)]
         left = [fault for fault in faults if fault not in repaired]
+    url = opened.url
     if as_json:
-        write_json(
-            {
-                "storage": opened.url,
-                **checked._asdict(),
-                "faults": [fault.as_data() | {"mended": fault in repaired} for fault in faults],
-            }
-        )
-    else:
-        _report_faults(opened.url, checked, left, repaired, repair)
-    return 1 if left else 0
-
-
-def _report_faults(url: str, checked: Checked, left: list[Fault], repaired: list[Fault], repair: bool) -> None:
+        mended = [fault.as_data() | {"mended": fault in repaired} for fault in faults]
+        write_json({"storage": url, **checked._asdict(), "faults": mended})
+        return 1 if left else 0
     for fault in repaired:
         print(f"repaired: {fault.path}: {fault.message}")
     for fault in left:
         print(f"{fault.path}: {fault.message}")
-    counts = {"execution": checked.executions, "trial": checked.trials, "artifact": checked.artifacts}
-    what = ", ".join(counted(count, name) for name, count in counts.items())
-    if checked.artifacts:
-        what += f" ({format_size(checked.size)})"
+    size = f" ({format_size(checked.size)})" if checked.artifacts else ""
+    what = f"{counted(checked.executions, 'execution')}, {counted(checked.trials, 'trial')}, "
+    what += f"{counted(checked.artifacts, 'artifact')}{size}"
     if not left:
         print(f"no faults in {url}: {what}")
-        return
-    repairable = sum(bool(fault.mend) for fault in left)
+        return 0
     message(f"{counted(len(left), 'fault')} in {url}: {what}")
+    repairable = sum(bool(fault.mend) for fault in left)
     if repairable and not repair:
         message(f"{repairable} of them can be repaired: machinable verify --repair")
+    return 1
 
 
-class _VerifyProgress:
-    """Show how much is checked: one line that changes on a terminal, a line now and then elsewhere."""
+def _progress() -> Callable[[Checked], None]:
+    """Return a function that writes how much has been checked, every few seconds."""
+    following = time.monotonic() + PROGRESS_INTERVAL
 
-    INTERVAL = 10.0  # seconds between two lines
+    def show(checked: Checked) -> None:
+        nonlocal following
+        if time.monotonic() >= following:
+            message(f"{checked.executions} executions, {checked.trials} trials checked")
+            following = time.monotonic() + PROGRESS_INTERVAL
 
-    def __init__(self) -> None:
-        self._is_terminal = is_terminal(sys.stderr)
-        self._next = time.monotonic() + (1.0 if self._is_terminal else self.INTERVAL)
-        self._is_shown = False
-
-    def __call__(self, checked: Checked) -> None:
-        if time.monotonic() < self._next:
-            return
-        text = f"{checked.executions} executions, {checked.trials} trials checked"
-        if self._is_terminal:
-            print(f"\r{text}", end="", file=sys.stderr, flush=True)
-            self._is_shown = True
-            self._next = time.monotonic() + 0.2
-        else:
-            message(text)
-            self._next = time.monotonic() + self.INTERVAL
-
-    def end(self) -> None:
-        """Clear the line on the terminal."""
-        if self._is_shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+    return show
 
 
 # --- rescue
@@ -144,17 +119,22 @@ def clean_command(
         removals = [*leftovers(files), *executions(files, selected)]
         if yes:
             removals = [removal for removal in removals if remove(files, removal)]
+    size = sum(removal.size for removal in removals)
     if as_json:
-        write_json(
-            {
-                "storage": opened.url,
-                "bytes": sum(removal.size for removal in removals),
-                "removed": yes,
-                "removals": [removal.as_data() for removal in removals],
-            }
-        )
+        listed = [removal.as_data() for removal in removals]
+        write_json({"storage": opened.url, "bytes": size, "removed": yes, "removals": listed})
+        return
+    for removal in removals:
+        print(f"{removal.path}  {format_size(removal.size)}  {removal.reason}")
+        for held in removal.holds:
+            print(f"  with {held}")
+    total = f"{counted(len(removals), 'item')}, {format_size(size)}"
+    if not removals:
+        message(f"nothing to delete in {opened.url}")
+    elif yes:
+        print(f"deleted from {opened.url}: {total}")
     else:
-        _report_removals(opened.url, removals, yes)
+        message(f"nothing deleted yet ({total}); --yes to delete")
 
 
 def _select(storage: Storage, names: tuple[str, ...], states: set[str], age: float | None) -> list[str]:
@@ -178,17 +158,3 @@ def _select(storage: Storage, names: tuple[str, ...], states: set[str], age: flo
         if is_old and (not states or execution.status in states):
             found.append(str(execution))
     return found
-
-
-def _report_removals(url: str, removals: list[Removal], yes: bool) -> None:
-    for removal in removals:
-        print(f"{removal.path}  {format_size(removal.size)}  {removal.reason}")
-        for held in removal.holds:
-            print(f"  with {held}")
-    total = f"{counted(len(removals), 'item')}, {format_size(sum(removal.size for removal in removals))}"
-    if not removals:
-        message(f"nothing to delete in {url}")
-    elif yes:
-        print(f"deleted from {url}: {total}")
-    else:
-        message(f"nothing deleted yet ({total}); --yes to delete")
