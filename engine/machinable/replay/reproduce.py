@@ -6,13 +6,14 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
 
 from machinable.engines.registry import KNOWN
 from machinable.errors import InvalidValue, Refused
@@ -85,24 +86,15 @@ class Reproduction(msgspec.Struct, frozen=True):
     def as_data(self) -> dict[str, Plain]:
         """Return all of it for programs."""
         return {
-            "execution": self.execution,
+            **asdict(self),
             "verdict": self.verdict,
-            "tolerance": self.tolerance,
-            "rows": self.rows,
-            "artifacts": self.artifacts,
             "trials": [
-                {
-                    "uid": one.uid,
-                    "component": one.component,
-                    "verdict": one.verdict,
-                    "differences": [difference.as_data() for difference in one.differences],
-                }
+                {**asdict(one), "verdict": one.verdict, "differences": [each.as_data() for each in one.differences]}
                 for one in self.trials
             ],
             "environment": [change.as_data() for change in self.environment],
             "packages": [change.as_data() for change in self.packages],
             "notes": list(self.notes),
-            "kept": self.kept,
         }
 
 
@@ -144,17 +136,18 @@ def reproduce(
     codes = code_versions(execution, trials) if project is None else {None: trials}
     notes = list(_notes(execution, trials, len(codes)))
     with _directory(keep) as directory, ExitStack() as opened:
+        numbers = ["", *(f"-{number}" for number in range(2, len(codes) + 1))]
         sources = []
-        for number, file in enumerate(codes, start=1):
-            source, missing = restore(execution, file, project, os.path.join(directory, _numbered("code", number)))
+        for number, file in zip(numbers, codes, strict=True):
+            source, missing = restore(execution, file, project, os.path.join(directory, f"code{number}"))
             sources.append(source)
             notes += missing
         if notify is not None:
             for line in [*notes, *_known_changes(execution.data)]:
                 notify(line)
         repeated = []
-        for number, (members, source) in enumerate(zip(codes.values(), sources, strict=True), start=1):
-            url = os.path.join(directory, _numbered("storage", number))
+        for number, members, source in zip(numbers, codes.values(), sources, strict=True):
+            url = os.path.join(directory, f"storage{number}")
             folder: str = submit(
                 execution,
                 "run",
@@ -166,11 +159,7 @@ def reproduce(
                 show_progress=notify is not None,
             )
             repeated.append((members, opened.enter_context(Storage(url))[folder]))
-        return _compared(execution, repeated, tolerance, notes, project, keep)
-
-
-def _numbered(name: str, number: int) -> str:
-    return name if number == 1 else f"{name}-{number}"
+        return _compared(execution, repeated, tolerance, notes, project, None if keep is None else directory)
 
 
 def _ended(execution: Execution, uids: Sequence[str] | None) -> list[Trial]:
@@ -245,7 +234,7 @@ def _directory(keep: str | None) -> Iterator[str]:
         with TemporaryDirectory(prefix="machinable-reproduce-", ignore_cleanup_errors=True) as directory:
             yield os.path.realpath(directory)
         return
-    path = _absolute(keep)
+    path = os.path.abspath(os.path.expanduser(keep))
     try:
         os.makedirs(path, exist_ok=True)
         is_free = not os.listdir(path)
@@ -254,10 +243,6 @@ def _directory(keep: str | None) -> Iterator[str]:
     if not is_free:
         raise InvalidValue(f"{path} is not empty", given=keep, todo="Name a directory that does not exist.")
     yield path
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
 
 
 # --- comparing
@@ -269,7 +254,7 @@ def _compared(
     tolerance: float,
     notes: Sequence[str],
     project: str | None,
-    keep: str | None,
+    kept: str | None,
 ) -> Reproduction:
     order = {trial.uid: trial.index for trials, _ in repeated for trial in trials}
     pairs = [(trial, after[trial.uid]) for trials, after in repeated for trial in trials if trial.uid in after]
@@ -280,9 +265,11 @@ def _compared(
     compared.sort(key=lambda one: order[one.uid])
     _, after = repeated[0]
     changes = [change for change in environment_changes(before.data, after.data) if change.name != "user"]
-    threads = _threads([one for one, _ in pairs]), _threads([other for _, other in pairs])
-    if threads[0] and threads[0] != threads[1]:
-        changes.append(Change("threads", *threads))
+    then, now = (
+        sorted({one.threads for one in trials if one.threads is not None}) for trials in zip(*pairs, strict=True)
+    )
+    if then and then != now:
+        changes.append(Change("threads", ", ".join(map(str, then)), ", ".join(map(str, now))))
     if project is not None:
         changes += [change for change in code_facts_changes(before.data, after.data) if change.name != "backup"]
     return Reproduction(
@@ -294,10 +281,10 @@ def _compared(
         environment=tuple(changes),
         packages=tuple(package_changes(before.data, after.data)),
         notes=tuple(notes),
-        kept=None if keep is None else _absolute(keep),
+        kept=kept,
     )
 
 
-def _threads(trials: Sequence[Trial]) -> str:
+def _threads(trials: Iterable[Trial]) -> str:
     """Return the numbers of threads with which trials computed."""
     return ", ".join(map(str, sorted({trial.threads for trial in trials if trial.threads is not None})))

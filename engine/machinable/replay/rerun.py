@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -47,7 +46,7 @@ class Request(msgspec.Struct, frozen=True):
         project: The directory with the restored code.
         storage: The directory for results.
         engine: Where trials run.
-        show_progress: Whether progress is written to stderr.
+        show_progress: Whether progress and other output are written to stderr.
     """
 
     action: str
@@ -66,8 +65,6 @@ def submit(
     execution: Execution, action: str, uids: Sequence[str] | None, project: str, directory: str, **options: Any
 ) -> Any:
     """Start the other process, and return its answer: the name of the execution, or descriptions of trials.
-
-    With `show_progress`, its stderr is copied to stderr.
 
     Args:
         execution: The stored execution.
@@ -90,31 +87,22 @@ def submit(
         "from machinable.replay.rerun import main; main(*sys.argv[1:])"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MACHINABLE_")}
-    last: deque[str] = deque(maxlen=20)
-    with subprocess.Popen(
+    done = subprocess.run(
         [sys.executable, "-c", program, *paths],
-        cwd=request.project,
+        cwd=project,
         env=environment | _ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=None if request.show_progress else subprocess.PIPE,
         text=True,
         errors="replace",
-    ) as process:
-        try:
-            assert process.stderr is not None
-            for line in process.stderr:
-                last.append(line.rstrip("\n"))
-                if request.show_progress:
-                    print(last[-1], file=sys.stderr, flush=True)
-        except BaseException:
-            process.terminate()
-            raise
+        check=False,
+    )
     if not os.path.exists(paths[1]):
         raise Refused(
-            f"the process that runs the trials again ended with {process.returncode} before it was done",
-            given=process.returncode,
-            details=list(last),
+            f"the process that runs the trials again ended with {done.returncode} before it was done",
+            given=done.returncode,
+            details=(done.stderr or "").splitlines()[-20:],
         )
     with open(paths[1], encoding="ascii") as file:
         answer = decode(json.load(file))
