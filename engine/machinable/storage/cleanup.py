@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 from machinable.storage import layout
 from machinable.storage.files import Files, writing
@@ -28,10 +28,7 @@ __all__ = [
 
 @contextmanager
 def at_work(files: Files, folder: str) -> Iterator[None]:
-    """Mark this process as at work on an execution.
-
-    First the temporary files of killed processes are removed, see `tidy`, also those in this folder.
-    """
+    """Mark this process as at work on an execution, after removing the temporary files of killed processes."""
     marker = None
     with writing(files):
         tidy(files)
@@ -50,11 +47,7 @@ def at_work(files: Files, folder: str) -> Iterator[None]:
 
 
 def mark_worker(files: Files, folder: str) -> Callable[[], None]:
-    """Mark this process as a worker of an execution, until the execution or this process ends.
-
-    Returns:
-        A function that removes the mark.
-    """
+    """Mark this process as a worker of an execution until it ends, and return a function that removes the mark."""
     if not files.marks_processes:
         return lambda: None
     marker, process = marker_beside(layout.join(folder, layout.TRIALS)), os.getpid()
@@ -86,33 +79,26 @@ def _workers(files: Files, folder: str) -> list[Temporary]:
 
 
 def is_at_work(files: Files, folder: str) -> bool:
-    """Return whether a process of this host, or possibly of another one, is at work on an execution.
-
-    It takes one look into the storage. Where processes leave no marks, it is False.
-    """
+    """Return whether a process, possibly of another host, is at work on an execution; False without marks."""
     return any(marked(found.name) == folder and not is_abandoned(found) for found in files.temporaries(""))
 
 
-def tidy(files: Files) -> int:
-    """Remove the temporary files of killed processes, and return their number.
-
-    These are the files in the storage itself, and in the executions that its marks name.
-    """
-    removed = 0
-    gone = [found for found in files.temporaries("") if is_abandoned(found)]
-    for found in gone:
+def tidy(files: Files) -> None:
+    """Remove the temporary files of killed processes: in the storage itself, and in the executions that marks name."""
+    for found in [found for found in files.temporaries("") if is_abandoned(found)]:
         folder = marked(found.name)
         if folder is not None:
             if workers_left(files, folder):  # they still write there; the mark stays for the next process
                 continue
-            removed += sweep(files, folder) + sweep(files, layout.BY_CONTENT)
-        removed += _remove(files, found)
-    return removed
+            sweep(files, folder)
+            sweep(files, layout.BY_CONTENT)
+        _remove(files, found)
 
 
-def sweep(files: Files, path: str) -> int:
-    """Remove the temporary files of killed processes from a folder and below, and return their number."""
-    return sum(_remove(files, found) for found in abandoned(files, path))
+def sweep(files: Files, path: str) -> None:
+    """Remove the temporary files of killed processes from a folder and below."""
+    for found in abandoned(files, path):
+        _remove(files, found)
 
 
 def abandoned(files: Files, path: str) -> list[Temporary]:
@@ -120,32 +106,21 @@ def abandoned(files: Files, path: str) -> list[Temporary]:
     return [found for found in files.temporaries(path, below=True) if is_abandoned(found)]
 
 
-def _remove(files: Files, found: Temporary) -> int:
+def _remove(files: Files, found: Temporary) -> None:
     with suppress(FileNotFoundError, PermissionError):  # another process was faster; it belongs to another user
         files.remove(found.path)
-        return 1
-    return 0
 
 
 def stale_leases(files: Files, paths: Iterable[str]) -> Iterator[str]:
     """Yield the leases whose holders have ended, or are overdue with their heartbeat."""
     leases = leases_in(files)
-    try:
-        for path in paths:
-            found = leases.find(path)
-            if found is not None and found.has_expired(LEASE):
-                yield path
-    finally:
-        leases.close()
+    for path in paths:
+        found = leases.find(path)
+        if found is not None and found.has_expired(LEASE):
+            yield path
 
 
 def release(files: Files, path: str) -> bool:
     """Remove a stale lease. Return False if it is held by now."""
-    locks = open_locks(files)
-    try:
-        lease = locks.take(path)
-        if lease is not None:
-            lease.release()
-        return lease is not None
-    finally:
-        locks.close()
+    with closing(open_locks(files)) as locks:  # which releases it
+        return locks.take(path) is not None

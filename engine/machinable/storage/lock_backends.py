@@ -236,11 +236,7 @@ class DirectoryLeases(Leases):
         return True
 
     def _change(self, path: str, mark: object, change: Callable[[str], None]) -> bool:
-        """Lock a lease file, change it if it still has this mark, and return whether that was done.
-
-        Raises:
-            TimeoutError: Another process does not release its lock.
-        """
+        """Lock a lease file, change it if it still has this mark, and return whether that was done."""
         real = self._real(path)
         try:
             try:
@@ -383,9 +379,7 @@ class RedisLeases(Leases):
             storage: The URL of the storage.
 
         Raises:
-            InvalidValue: The URL is not one of a Redis server.
-            NotAvailable: The client is not installed.
-            StorageUnavailable: The server does not answer.
+            InvalidValue, NotAvailable, StorageUnavailable: The server cannot be used.
         """
         self._shown = without_credentials(url)
         self._secrets = secrets_of(url)

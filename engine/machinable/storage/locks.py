@@ -28,15 +28,10 @@ def open_locks(files: Files, url: str | None = None, lease: float = LEASE) -> Lo
 
     Args:
         files: The storage, which contains the leases. Leases of a storage in memory belong to this process.
-        url: A lock server to use instead, such as `redis://host:6379/0`. Processes share locks if they open the storage
-            by the same URL.
+        url: A lock server to use instead, see `RedisLeases`. Processes share locks if they open the storage by the same
+            URL.
         lease: Seconds without a heartbeat after which other processes may take a lease over. A lease whose holder was a
             process of this host that has ended is taken over at once.
-
-    Raises:
-        StorageUnavailable: The lock server does not answer.
-        InvalidValue: `url` is not the URL of a lock server.
-        NotAvailable: The client of the lock server is not installed.
     """
     return Locks(leases_in(files) if url is None else RedisLeases(url, files.url), lease)
 
@@ -66,18 +61,10 @@ class Locks:
         self._thread: threading.Thread | None = None
 
     def take(self, path: str, holder: Mapping[str, Plain] = MappingProxyType({})) -> Lease | None:
-        """Take the lease of a path.
-
-        Args:
-            path: A path in the storage, such as `layout.lease(identity)`.
-            holder: Facts about the holder for other processes.
-
-        Returns:
-            The lease, or None while another process or thread holds it.
+        """Take the lease of a path, with facts about the holder; return None while another process or thread holds it.
 
         Raises:
             StorageUnavailable, OSError: The storage or the lock server does not answer.
-            ValueError: These locks are closed.
         """
         if self._closed.is_set():
             raise ValueError(f"{path}: these locks are closed")
@@ -107,16 +94,13 @@ class Locks:
         unless: Callable[[], bool] = lambda: False,
         waiting: Callable[[Mapping[str, Plain]], None] = lambda facts: None,
     ) -> Lease | None:
-        """Take the lease of a path as soon as it is free.
+        """Take the lease of a path as soon as it is free; return None if it is no longer needed.
 
         Args:
             path: A path in the storage.
             holder: Facts about the holder for other processes.
-            unless: Called before each attempt; if it returns true, the lease is not needed any more.
-            waiting: Called once with the facts of the holder, if there is one.
-
-        Returns:
-            The lease, or None if it is not needed any more.
+            unless: Called before each attempt; if it returns true, the lease is no longer needed.
+            waiting: Called once with the facts of the current holder.
         """
         pause = 0.0
         while not unless():
@@ -132,9 +116,7 @@ class Locks:
     def holder(self, path: str) -> dict[str, Plain] | None:
         """Return the facts of the holder of a lease, which may have ended; None if the lease is free.
 
-        Returns:
-            The facts given to `take`, `host` and `pid`, `time` when it was taken, and the last `heartbeat` if that is
-            known (ISO-8601, UTC).
+        They are those given to `take`, `host`, `pid`, the `time` when it was taken and, if known, the last `heartbeat`.
         """
         found = self._leases.find(checked(path, root=False))
         if found is None:
@@ -145,7 +127,7 @@ class Locks:
         return facts
 
     def close(self) -> None:
-        """Release all leases and close connections. Closing twice is fine."""
+        """Release all leases and close connections."""
         for lease in self._held.copy():
             lease.release()
         with self._lock:
@@ -184,11 +166,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class Lease:
-    """A lease that is held until it is released; leaving its `with` block releases it.
-
-    Attributes:
-        path: The path it was taken for.
-    """
+    """A lease that is held until it is released; leaving its `with` block releases it."""
 
     def __init__(self, locks: Locks, path: str, facts: Mapping[str, Plain], asked: float) -> None:
         self.path = path
@@ -206,10 +184,7 @@ class Lease:
         return not (self._is_over or is_late or os.getpid() != self._pid)
 
     def release(self) -> None:
-        """Release the lease. One that was taken over stays with its new holder.
-
-        If the storage or the lock server does not answer, a warning says so, and the lease expires.
-        """
+        """Release the lease, or let it expire if the storage does not answer. One that was taken over is left alone."""
         if os.getpid() != self._pid:  # it belongs to the parent
             return
         self._locks._held.discard(self)
