@@ -144,10 +144,7 @@ def test_the_configuration_is_as_the_component_read_it(run: Run, stored: Path) -
     for trial, stored_as in zip(trials, described, strict=True):
         assert {key: trial[key] for key in stored_as} == stored_as
     assert trials[0]["config"] == {"units": 4, "rate": 0.25, "data": {"name": "mnist"}}
-    assert trials[0]["planned"] == {
-        "config": trials[0]["config"] | {"rate": "rate(config.units)"},
-        "seeding": None,
-    }
+    assert trials[0]["planned"] == trials[0]["config"] | {"rate": "rate(config.units)"}
 
 
 def test_one_trial_can_be_chosen(run: Run, stored: Path) -> None:
@@ -213,7 +210,7 @@ def test_nothing_is_overwritten(run: Run, stored: Path) -> None:
     ran = run("export", "OY1p1o", "--storage", "out")
 
     assert (ran.code, ran.out) == (3, "")
-    assert ran.err == "export-OY1p1o exists already\n  Name a folder that does not exist: --to DIR.\n"
+    assert ran.err == "export-OY1p1o already exists\n  Name a folder that does not exist: --to DIR.\n"
     assert list((stored / "export-OY1p1o").iterdir()) == []
 
 

@@ -60,15 +60,7 @@ sys.exit(main(HERE, sys.argv[1:]))
 
 
 class Exported(NamedTuple):
-    """What was written.
-
-    Attributes:
-        directory: The folder.
-        trials: The uids in the order in which they run.
-        modules: The files of the project.
-        requirements: Packages that are imported, with their versions.
-        notes: What the folder lacks.
-    """
+    """A folder, the uids of its trials, its files of the project, the packages that it needs, and what it lacks."""
 
     directory: str
     trials: list[str]
@@ -101,7 +93,7 @@ def export(
     execution = storage[identifier]
     target = os.path.abspath(os.path.expanduser(to))
     if os.path.lexists(target):
-        raise ArtifactExists(f"{to} exists already", given=to, todo="Name a folder that does not exist: --to DIR.")
+        raise ArtifactExists(f"{to} already exists", given=to, todo="Name a folder that does not exist: --to DIR.")
     wanted = [trial.uid for trial in execution] if uids is None else uids
     chosen = with_required(wanted, lambda uid: [one["uid"] for one in execution[uid].planned("requires").values()])
     trials = [trial for trial in execution if trial.uid in chosen]
@@ -118,8 +110,10 @@ def export(
         source, notes = restore(execution, file, project, os.path.join(directory, "code"))
         names = [trial.uid for trial in trials]
         described: Mapping[str, Any] = submit(execution, "describe", names, source, directory)
-        facts = [_facts(trial, described[trial.uid]) for trial in trials]
-        found = find_source_files(source, _modules(facts))
+        facts = [_facts(trial, described[trial.uid]["definition"]) for trial in trials]
+        parts = [part for one in facts for part in (one["definition"], *one["definition"]["children"])]
+        modules = [code["module"] for part in parts for code in (part["target"], *part["mixins"])]
+        found = find_source_files(source, modules)
         if found.missing:
             raise Refused(
                 f"the code of {execution} is not in its project: there is no module {', '.join(found.missing)}",
@@ -135,26 +129,10 @@ def export(
     return Exported(target, names, found.files, requirements, [*notes, *_notes(facts, described, found)])
 
 
-def _facts(trial: Trial, code: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what config.json says about a trial.
-
-    The facts are those of trial.json, with the configuration as the component read it; what was `planned`: the
-    configuration with calls of config methods as text, and the seeding; and where its code is.
-    """
-    children = [
-        {**child, **own} for child, own in zip(decode(trial.planned("children")), code["children"], strict=True)
-    ]
-    own = {part: decode(trial.planned(part)) for part in OWN} if trial.status == "reused" else {}
-    planned = {"config": decode(trial.planned("config")), "seeding": code["seeding"]}
-    return {**code, **trial.description, **own, "planned": planned, "children": children}
-
-
-def _modules(facts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the modules of components, children and mixins."""
-    for trial in facts:
-        for one in (trial, *trial["children"]):
-            yield one["target"]
-            yield from (module for _, module, _ in one["mixins"])
+def _facts(trial: Trial, definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what config.json says about a trial: what trial.json says, the configuration as planned, and its code."""
+    own = {part: decode(trial.planned(part)) for part in (*(OWN if trial.status == "reused" else ()), "children")}
+    return {**trial.description, **own, "planned": decode(trial.planned("config")), "definition": definition}
 
 
 def _own_requirements(trials: Iterable[Trial], source: str, files: Iterable[str]) -> list[str]:
@@ -185,7 +163,7 @@ def _requirements(found: SourceFiles, packages: Mapping[str, str]) -> list[str]:
 
 def _notes(facts: Sequence[Mapping[str, Any]], code: Mapping[str, Any], found: SourceFiles) -> Iterator[str]:
     """Yield what the folder lacks."""
-    hidden = sorted({key for one in code.values() for part in (one, *one["children"]) for key in part["hidden"]})
+    hidden = sorted({key for one in code.values() for key in one["hidden"]})
     if hidden:
         yield f"hidden values are not stored, so the folder lacks them: {', '.join(hidden)}"
     secret = sorted(
@@ -199,7 +177,7 @@ def _notes(facts: Sequence[Mapping[str, Any]], code: Mapping[str, Any], found: S
     )
     if secret:
         yield f"values of environment variables are not stored and stay text: {', '.join(secret)}"
-    variables = sorted({name for trial in facts for name in trial["environment"]})
+    variables = sorted({name for trial in facts for name in trial["definition"]["environment"]})
     if variables:
         yield f"set these environment variables before you run it: {', '.join(variables)}"
     checkpoints = sorted({str(trial["flags"]["CHECKPOINT"]) for trial in facts if "CHECKPOINT" in trial["flags"]})

@@ -12,6 +12,7 @@ from contextlib import suppress
 from inspect import unwrap
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from machinable.component.imports import importing, load_component
@@ -20,7 +21,7 @@ from machinable.display.tables import cell
 from machinable.execution.environment import host, now, packages
 from machinable.execution.ledger import Ledger
 from machinable.execution.worker_task import InProcessTask
-from machinable.plan.spec import MixinSpec, Target, TrialSpec, spec_from_data
+from machinable.plan.spec import ComponentSpec, Target, TrialSpec, spec_from_data
 from machinable.serialization import decode, dumps
 from machinable.storage import layout
 from machinable.storage.files import Files
@@ -32,14 +33,9 @@ INTERRUPTED = 130  # exit code
 
 
 def main(directory: str, arguments: Sequence[str]) -> int:
-    """Run all trials of an exported folder, or those that are named.
+    """Run all trials of an exported folder, or those with the given uids, and return the exit code.
 
-    Args:
-        directory: The exported folder.
-        arguments: The uids of trials; none means all.
-
-    Returns:
-        The exit code: 0, 1 if a trial failed, 2 if nothing could be run, 130 if it was interrupted.
+    It is 0, 1 if a trial failed, 2 if nothing could run, and 130 if it was interrupted.
     """
     with open(os.path.join(directory, "config.json"), encoding="utf-8") as file:
         facts = decode(json.load(file))
@@ -116,31 +112,16 @@ def load_function(name: str, project: str) -> Any:
 
 
 def _spec(facts: Mapping[str, Any], others: Mapping[str, TrialSpec], folder: str) -> TrialSpec:
-    planned = facts["planned"]
-    spec = spec_from_data({**facts, "config": planned["config"]})
-    definition = replace(
-        spec.definition,
-        **_code(facts),
-        children=tuple(
-            replace(child, **_code(code)) for child, code in zip(spec.children, facts["children"], strict=True)
-        ),
-        seeding=None if planned["seeding"] is None else tuple(planned["seeding"]),
-        change_directory=facts["change_directory"],
-        environment={name: os.environ.get(name, "") for name in facts["environment"]},
-        default_threads=facts["threads"],
-        content=facts["content"],
-    )
+    spec = spec_from_data({**facts, "config": facts["planned"]})
+    definition = _with_values(msgspec.convert(facts["definition"], ComponentSpec), spec.definition)
+    environment = {name: os.environ.get(name, "") for name in definition.environment}
     requires = {
         name: replace(needed, place=layout.join(folder, needed.uid), spec=others[needed.uid])
         for name, needed in spec.requires.items()
     }
-    return replace(spec, definition=definition, requires=requires)
+    return replace(spec, definition=replace(definition, environment=environment), requires=requires)
 
 
-def _code(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return where the code of a component is, and how its configuration is read."""
-    return {
-        "target": Target(facts["target"], facts["class"], facts["kind"]),
-        "mixins": tuple(MixinSpec(*mixin) for mixin in facts["mixins"]),
-        "evaluate": facts["evaluate"],
-    }
+def _with_values(definition: ComponentSpec, planned: ComponentSpec) -> ComponentSpec:
+    values = {name: getattr(planned, name) for name in ("version", "config", "stored", "flags", "tags")}
+    return replace(definition, **values, children=tuple(map(_with_values, definition.children, planned.children)))

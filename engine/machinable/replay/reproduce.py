@@ -225,11 +225,7 @@ def _engine(data: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def _directory(keep: str | None) -> Iterator[str]:
-    """Provide a temporary directory, or one that is kept.
-
-    Raises:
-        InvalidValue: The directory cannot be made, or is not empty.
-    """
+    """Provide a temporary directory, or an empty one that is kept."""
     if keep is None:
         with TemporaryDirectory(prefix="machinable-reproduce-", ignore_cleanup_errors=True) as directory:
             yield os.path.realpath(directory)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict, replace
 
 import machinable.errors
 from machinable.component.imports import importing
@@ -19,7 +20,7 @@ from machinable.errors import MachinableError, NotStored, Refused
 from machinable.events import Event, ExecutionStarted
 from machinable.execution.execute import execute
 from machinable.plan.plan import Plan
-from machinable.plan.spec import ComponentSpec, TrialSpec
+from machinable.plan.spec import ComponentSpec, Target, TrialSpec
 from machinable.plan.table import flatten
 from machinable.plan.task import Task, task_from_data
 from machinable.replay.exported import load_function
@@ -66,22 +67,16 @@ def submit(
 ) -> Any:
     """Start the other process, and return its answer: the name of the execution, or descriptions of trials.
 
-    Args:
-        execution: The stored execution.
-        action: What the process does; see `Request`, also for the following.
-        uids: The trials.
-        project: The directory with the restored code.
-        directory: Where request and answer are exchanged.
-        **options: Further attributes of the request.
+    Request and answer are files in the directory. The options are further attributes of `Request`.
 
     Raises:
-        Refused: The other process raised an error, whose exit code it has, or ended without an answer.
+        Refused: The other process raised an error, whose exit code this one has, or it ended without an answer.
     """
     task, function = execution.data["task"], execution.data.get("function")
     request = Request(action, task, function, execution.name, execution.id, uids, project, **options)
     paths = [os.path.join(directory, name) for name in ("request.json", "answer.json")]
     with open(paths[0], "w", encoding="ascii") as file:
-        json.dump(encode(msgspec.structs.asdict(request)), file)
+        json.dump(encode(asdict(request)), file)
     program = (  # the project comes first only while its own modules are imported
         f"import sys; sys.path[:] = [*filter(None, sys.path), {os.path.dirname(PACKAGE)!r}]; "
         "from machinable.replay.rerun import main; main(*sys.argv[1:])"
@@ -161,37 +156,35 @@ def _run(request: Request) -> str:
 
 
 def _describe(request: Request) -> dict[str, Any]:
-    """Return what plan.jsonl lacks of each trial, by uid."""
-    described = {spec.uid: _code_of(spec) for spec in _task(request).plan(request.project, request.seed)}
-    if request.function is not None:
-        module, _, name = request.function.partition(":")
-        for code in described.values():
-            code |= {"target": module, "class": name, "kind": "function"}
+    """Return what plan.jsonl lacks of each trial, by uid: its definition, and the names of its hidden keys."""
+    described = {}
+    for spec in _task(request).plan(request.project, request.seed):
+        definition = spec.definition
+        if request.function is not None:
+            module, _, name = request.function.partition(":")
+            definition = replace(definition, target=Target(module, name, "function"))
+        hidden = {key for one in (definition, *definition.children) for key in _hidden(one)}
+        described[spec.uid] = {"definition": msgspec.to_builtins(_without_values(definition)), "hidden": sorted(hidden)}
     return described
 
 
-def _code_of(spec: TrialSpec) -> dict[str, Any]:
-    return {
-        **_class_of(spec.definition),
-        "children": [_class_of(child) for child in spec.children],
-        "change_directory": spec.definition.change_directory,
-        "environment": sorted(spec.definition.environment),
-        "threads": spec.threads,
-        "seeding": spec.definition.seeding,
-        "content": spec.definition.content,
-    }
+def _hidden(spec: ComponentSpec) -> set[str]:
+    return set(flatten(spec.config)) - set(flatten(spec.stored))
 
 
-def _class_of(spec: ComponentSpec) -> dict[str, Any]:
-    stored = flatten(spec.stored)
-    return {
-        "class": spec.target.name,
-        "kind": spec.target.kind,
-        "target": spec.target.module,
-        "mixins": [[mixin.attribute, mixin.module, mixin.class_name] for mixin in spec.mixins],
-        "evaluate": spec.evaluate,
-        "hidden": [key for key in flatten(spec.config) if key not in stored],
-    }
+def _without_values(spec: ComponentSpec) -> ComponentSpec:
+    """Return a definition without what is in plan.jsonl, and without what may be secret."""
+    return replace(
+        spec,
+        version=None,
+        config={},
+        stored={},
+        flags={},
+        tags={},
+        origins={},
+        environment=dict.fromkeys(sorted(spec.environment), ""),
+        children=tuple(map(_without_values, spec.children)),
+    )
 
 
 # --- some trials of a plan
@@ -229,11 +222,7 @@ class TaskSubset(Task):
         self._uids = uids
 
     def plan(self, project: Any = None, seed: object = None) -> Plan:
-        """Plan the whole task, and return the plan with only these trials and what they require.
-
-        Raises:
-            NotStored: The plan lacks one of them.
-        """
+        """Plan the whole task, and return the plan with only these trials and what they require."""
         plan = super().plan(project, seed)
         specs = {spec.uid: spec for spec in plan}
         for uid in self._uids:

@@ -18,13 +18,9 @@ __all__ = ["code_versions", "refuse_unreachable", "restore"]
 
 
 def code_versions(execution: Execution, trials: Sequence[Trial]) -> dict[str | None, list[Trial]]:
-    """Group trials by the code they ran with: an execution that was resumed with other code has several backups.
+    """Group trials by the file of the code they ran with, None if there is no backup.
 
-    Returns:
-        The trials by the file of the backup, which is None if there is none.
-
-    Raises:
-        Refused: A backup is gone.
+    An execution that was resumed with other code has several backups; one that is gone is `Refused`.
     """
     first = (execution.data.get("code") or {}).get("backup")
     current: Any = first
@@ -57,16 +53,7 @@ def _file_of(execution: Execution, wanted: str | None, first: str | None) -> str
 
 
 def restore(execution: Execution, file: str | None, project: str | None, directory: str) -> tuple[str, list[str]]:
-    """Unpack the code of an execution, or take that of a given directory.
-
-    Args:
-        execution: The stored execution.
-        file: The code backup; see `code_versions`.
-        project: A directory that has the code, in place of the code backup.
-        directory: Where the backup is unpacked.
-
-    Returns:
-        The directory with the code, and notes about what it lacks.
+    """Unpack a code backup into a directory, or take a project in its place; return where it is and what it lacks.
 
     Raises:
         Refused: There is no code backup.
@@ -93,11 +80,7 @@ def restore(execution: Execution, file: str | None, project: str | None, directo
 
 
 def refuse_unreachable(execution: Execution) -> None:
-    """Check that all code of the task can be imported from a module.
-
-    Raises:
-        Refused: Some of it is in `__main__`, in a notebook, or within a function.
-    """
+    """Refuse an execution with code that no module has: it is in `__main__`, in a notebook, or within a function."""
     data = execution.data
     names = [name for call in data["task"].get("components", ()) for name in _names(call)]
     names += [data["function"]] if data.get("function") else []

@@ -37,13 +37,7 @@ _UNREADABLE = (  # what the library raises for damaged archives
 
 
 class Unpacked(Struct, frozen=True):
-    """An unpacked archive.
-
-    Attributes:
-        files: The number of files.
-        size: Their bytes together.
-        skipped: Links that would lead out of the directory.
-    """
+    """The number of files that were unpacked, their bytes together, and skipped links, which would lead out."""
 
     files: int
     size: int
@@ -51,15 +45,9 @@ class Unpacked(Struct, frozen=True):
 
 
 def unpack(data: bytes, directory: str | os.PathLike[str], *, limit: int = SIZE_LIMIT) -> Unpacked:
-    """Unpack the archive of a project's code. The directory appears once it is complete.
+    """Unpack the archive of a project's code into an empty or missing directory, which appears once it is complete.
 
-    Args:
-        data: The archive.
-        directory: The target, which must be empty or missing.
-        limit: The largest size of all files together, in bytes.
-
-    Returns:
-        What was unpacked. Links that lead out of the directory are left out, as their targets are not in the archive.
+    Links that lead out of the directory are skipped, as their targets are not in the archive.
 
     Raises:
         StorageUnavailable: The directory is not empty, or cannot be written.
@@ -80,11 +68,7 @@ def _damaged(reason: str) -> Damaged:
 
 
 def _checked(entries: Sequence[zipfile.ZipInfo], limit: int) -> list[zipfile.ZipInfo]:
-    """Return the files and links of an archive after checking that they can be unpacked safely.
-
-    Raises:
-        Damaged, BadName: They cannot.
-    """
+    """Return the files and links of an archive after checking that they can be unpacked safely."""
     if len(entries) > MAX_FILES:
         raise _damaged(f"it has {len(entries)} files, the limit is {MAX_FILES}")
     total = sum(entry.file_size for entry in entries)
@@ -169,11 +153,8 @@ def _unpacked(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo], targ
 
 
 def _make_links(root: str, links: Mapping[str, str]) -> list[str]:
-    """Create links, and return the names of those that would lead out of the directory.
-
-    The target of a link may depend on other links. So all are created, and those that lead out are removed until none
-    does.
-    """
+    """Create links, and return the names of those that would lead out of the directory."""
+    # The target of a link may depend on other links: all are created, then removed until none leads out.
     places = {name: os.path.join(root, *name.split("/")) for name in links}
     for name, place in places.items():
         os.symlink(links[name], place)

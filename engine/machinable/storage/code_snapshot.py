@@ -25,12 +25,10 @@ MAX_LISTED = 5  # findings named in the warning
 
 
 def code_state(directory: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return `{"commit", "branch", "dirty"}` of the git repository that contains a directory.
+    """Return `{"commit", "branch", "dirty"}` of the git repository around a directory, None without repository or git.
 
-    Returns:
-        `commit` is None before the first commit, `branch` is None where HEAD is detached, `dirty` says whether tracked
-        files of the repository, including submodules, differ from the commit. None if there is no repository, or git
-        is not installed.
+    `commit` is None before the first commit, `branch` is None where HEAD is detached, `dirty` says whether tracked
+    files of the repository, including submodules, differ from the commit.
     """
     out = _git(directory, "status", "--porcelain=v2", "--branch", "--untracked-files=no", "-z")
     if out is None:
@@ -272,11 +270,7 @@ def _unreadable(error: OSError) -> NoReturn:
 
 
 class _IgnoreRules:
-    """The rules of a `.gitignore`.
-
-    Attributes:
-        folder: The folder that contains it, relative to the project.
-    """
+    """The rules of a `.gitignore` in a folder, given relative to the project."""
 
     def __init__(self, folder: str, lines: Iterable[str]) -> None:
         from pathspec import GitIgnoreSpec, PathSpec  # 25 ms, and in a repository git itself reads the files
@@ -386,10 +380,6 @@ def scan(name: str, content: bytes) -> Iterator[str]:
 
     Lines with `gitleaks:allow`, `pragma: allowlist secret` or `not a secret` are skipped. Only the names of large and
     binary files count.
-
-    Args:
-        name: The name of the file, with / between folders.
-        content: The content of the file.
     """
     for names, kind in _FILES.items():
         if re.fullmatch(names, name.rpartition("/")[2]) and content.strip():
