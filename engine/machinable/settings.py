@@ -42,16 +42,7 @@ def choose(
     user: Mapping[str, Any],
     default: Any = None,
 ) -> Choice:
-    """Return the value of a setting from the first source that has one.
-
-    Args:
-        name: The name of the setting in the `execution:` section.
-        call: The argument of the call, or None.
-        environment: The environment variables; an empty one is ignored.
-        project: The `execution:` section.
-        user: The settings file of the user.
-        default: The value without any source.
-    """
+    """Return the value of a setting from the first source that has one; an empty variable is ignored."""
     if call is not None:
         return Choice(call, "call")
     variable = environment.get(_VARIABLES.get(name, ""))
@@ -97,11 +88,7 @@ def storage_choice(
 ) -> StorageChoice:
     """Return the storage of an execution.
 
-    Args:
-        call: The argument of the call: None, a URL or path, or a mapping with `storage` and `code_backup`.
-        environment: The environment variables.
-        project: The `execution:` section.
-        user: The settings file of the user.
+    The argument of the call is None, a URL or path, or a mapping with `storage` and `code_backup`.
 
     Raises:
         InvalidType, UnknownName: The argument is of another type, or has other keys.

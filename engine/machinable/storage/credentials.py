@@ -7,17 +7,29 @@ from collections.abc import Iterable
 
 from machinable.errors import StorageUnavailable
 
-__all__ = ["censored", "cut_user", "harmless", "nothing_stored", "secrets_of", "unavailable", "without_credentials"]
+__all__ = [
+    
+    "PATHS",
+    "URL",
+    "censored",
+    "cut_user",
+    "harmless",
+    "nothing_stored",
+    "secrets_of",
+    "unavailable",
+    "without_credentials",
+,
+]
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_PATHS = frozenset({"file", "osfs"})
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+PATHS = frozenset({"file", "osfs"})
 _SECRET = re.compile(r"(?i)secret|passw|token|credential|signature|key")
 
 
 def without_credentials(url: str) -> str:
     """Return the URL without user, password and secret parameters, as it may be shown and stored."""
-    found = _URL.match(url)
-    if not found or found[1].lower() in _PATHS:
+    found = URL.match(url)
+    if not found or found[1].lower() in PATHS:
         return url
     _, rest = cut_user(found[2])
     # An @ that stays must not be read as the end of a user.
@@ -52,7 +64,7 @@ def secrets_of(url: str) -> list[str]:
     """Return the secrets in a URL, quoted and unquoted, longest first."""
     from urllib.parse import parse_qsl, unquote
 
-    found = _URL.match(url)
+    found = URL.match(url)
     user, rest = cut_user(found[2] if found else "")
     texts = [user, *user.split(":")]
     for name, value in parse_qsl(rest.partition("?")[2]):
@@ -74,14 +86,7 @@ def unavailable(
     reason: str | None = None,
     todo: str = "Check the URL, the network and the credentials.",
 ) -> StorageUnavailable:
-    """Return the error of a storage for the error of a library, without the secrets in the URL.
-
-    Args:
-        url: The URL.
-        failure: The error of the library.
-        reason: The reason to show; by default the text of the error.
-        todo: What the user can do.
-    """
+    """Return the error of a storage for the error of a library, without the secrets in the URL."""
     shown, secrets = without_credentials(url), secrets_of(url)
     line = censored(failure, secrets, reason)
     error = StorageUnavailable(f"the storage {shown!r} cannot be used: {line}", given=shown, todo=todo)

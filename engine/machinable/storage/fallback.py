@@ -69,12 +69,7 @@ class FallbackFiles(Files):
     """
 
     def __init__(self, files: Files, name: str) -> None:
-        """Put a fallback in front of a storage.
-
-        Args:
-            files: The storage.
-            name: The name of the directory, from `fallback_name`.
-        """
+        """Put a fallback in front of a storage, whose directory has a name from `fallback_name`."""
         self.url = files.url
         self.reach = files.reach
         self.appends = files.appends

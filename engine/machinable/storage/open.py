@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 
 from machinable.errors import StorageUnavailable
-from machinable.storage.credentials import without_credentials
+from machinable.storage.credentials import PATHS, URL, without_credentials
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
 from machinable.storage.pyfilesystem import open_filesystem
 
 __all__ = ["open_files", "storage_url", "without_credentials"]
-
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_DIRECTORIES = frozenset({"file", "osfs"})
-_EXAMPLES = ("a path", "file://", "mem://", "s3://bucket/folder")
 
 
 def open_files(url: str, *, create: bool) -> Files:
@@ -31,7 +26,7 @@ def open_files(url: str, *, create: bool) -> Files:
         StorageUnavailable: There is no storage, it cannot be written, or the URL has no meaning.
     """
     scheme, rest = _split(url)
-    if scheme is None or scheme in _DIRECTORIES:
+    if scheme is None or scheme in PATHS:
         return _open_directory(storage_url(url), create=create)
     if scheme == "mem":
         return MemoryFiles()
@@ -66,40 +61,29 @@ def storage_url(text: str, base: str | None = None) -> str:
 
 
 def _split(url: str) -> tuple[str | None, str]:
-    if found := _URL.match(url):
+    if found := URL.match(url):
         return found[1].lower(), found[2]
-    scheme, colon, _ = url.partition(":")
+    scheme, colon, rest = url.partition(":")
     if "://" in url[:3] or (colon and scheme.lower() in {"file", "osfs", "mem", "s3", "gs", "temp", "ftp"}):
+        shown = without_credentials(f"{scheme}://{rest.lstrip('/')}")
         raise StorageUnavailable(
-            f"{without_credentials(_repaired(url))!r} is not a URL",
-            known=_EXAMPLES,
+            f"{shown!r} is not a URL",
+            known=("a path", "file://", "mem://", "s3://bucket/folder"),
             todo=f"Write {scheme or 's3'}://…, or ./{scheme}:… for a directory of that name.",
         )
     return None, url
-
-
-def _repaired(url: str) -> str:
-    return re.sub(r"\A([^:]*):/{0,2}", r"\1://", url)
 
 
 def _open_directory(path: str, *, create: bool) -> DirectoryFiles:
     if create:
         try:
             os.makedirs(path, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise StorageUnavailable(
-                f"{path!r} cannot be a storage: it is a file", given=path, todo="Give a directory."
-            ) from None
         except OSError as failure:
             raise StorageUnavailable(
                 f"cannot create the storage {path!r}: {failure.strerror}",
                 given=path,
                 todo="Give a directory with write permission.",
             ) from failure
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise StorageUnavailable(
-                f"cannot write to the storage {path!r}", given=path, todo="Give a directory with write permission."
-            )
     elif not os.path.isdir(path):
         is_file = os.path.lexists(path)
         raise StorageUnavailable(
@@ -107,6 +91,7 @@ def _open_directory(path: str, *, create: bool) -> DirectoryFiles:
             given=path,
             todo="Give the storage directory of an execution.",
         )
-    elif not os.access(path, os.R_OK | os.X_OK):
-        raise StorageUnavailable(f"cannot read the storage {path!r}", given=path, todo="Check its permissions.")
+    if not os.access(path, (os.W_OK if create else os.R_OK) | os.X_OK):
+        act = "write to" if create else "read"
+        raise StorageUnavailable(f"cannot {act} the storage {path!r}", given=path, todo="Check its permissions.")
     return DirectoryFiles(path)

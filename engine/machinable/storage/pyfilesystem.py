@@ -83,13 +83,7 @@ def _stand_in() -> ModuleType:
 
 
 def open_filesystem(url: str, scheme: str, rest: str, *, create: bool) -> Files:
-    """Open the storage of a URL.
-
-    Args:
-        url: The URL.
-        scheme: Its scheme in lower case.
-        rest: What follows `://`.
-        create: Whether the storage will be written.
+    """Open the storage of a URL with its scheme, in lower case, and what follows `://`.
 
     Raises:
         StorageUnavailable: Nothing opens the scheme, or the storage does not answer.

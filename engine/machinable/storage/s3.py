@@ -39,14 +39,9 @@ _connecting = threading.Lock()  # boto3 creates one client at a time
 
 
 def open_bucket(filesystem: Any, url: str, *, must_exist: bool) -> ObjectStoreFiles:
-    """Open the bucket and folder of an `fs_s3fs.S3FS` with its credentials and settings.
+    """Open the bucket and folder of an `fs_s3fs.S3FS`, which is closed, with its credentials and settings.
 
     Its setting `strict` has no effect, as it concerns checks before a write, of which there are none here.
-
-    Args:
-        filesystem: The `S3FS`, which is closed.
-        url: The URL. Credentials in it are never shown.
-        must_exist: Whether the folder must contain something.
 
     Raises:
         StorageUnavailable: The server does not answer, or the folder is empty and `must_exist`.
@@ -108,15 +103,7 @@ class ObjectStoreFiles(Files):
     appends = False
 
     def __init__(self, client: Any, bucket: str, prefix: str, url: str, arguments: dict[str, Any]) -> None:
-        """Use a client of boto3.
-
-        Args:
-            client: The client.
-            bucket: The name of the bucket.
-            prefix: The prefix of all keys without the last slash; "" for the whole bucket.
-            url: The URL. Credentials in it are never shown.
-            arguments: Arguments of each request that stores an object, such as `ACL`.
-        """
+        """Use a client of boto3, and `arguments` such as `ACL` in each request that stores an object."""
         self.url = without_credentials(url)
         self._private_url = url
         self._client = client

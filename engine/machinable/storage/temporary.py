@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -48,27 +49,20 @@ class Temporary(NamedTuple):
 
 def temporary_beside(path: str) -> str:
     """Return a unique name for a temporary file next to `path`. It is short, as names may have 255 bytes."""
-    return f"{path[: path.rfind('/') + 1]}{_TEMPORARY}{_writer()}-{os.urandom(8).hex()}"
+    return f"{path[: path.rfind('/') + 1]}{_TEMPORARY}{_writer(os.getpid())}-{os.urandom(8).hex()}"
 
 
 def marker_beside(path: str) -> str:
     """Return the name of a file next to `path` that marks this process as at work on `path`."""
     folder, slash, name = path.rpartition("/")
-    return f"{folder}{slash}{_MARKER}{_writer()}-{name}"
+    return f"{folder}{slash}{_MARKER}{_writer(os.getpid())}-{name}"
 
 
-_known_writer = 0, ""
-
-
-def _writer() -> str:
+@lru_cache(maxsize=1)  # a forked process has another id
+def _writer(pid: int) -> str:
     """Return this process as it appears in names: `<host>-<pid>-<start>`, in hexadecimal digits."""
-    global _known_writer
-    pid, text = _known_writer
-    if pid != os.getpid():  # the first time, and after a fork
-        process = this_process()
-        pid, text = process["pid"], f"{_host_mark(process)}-{process['pid']:x}-{str(process['born']).encode().hex()}"
-        _known_writer = pid, text
-    return text
+    process = this_process()
+    return f"{_host_mark(process)}-{pid:x}-{str(process['born']).encode().hex()}"
 
 
 def _host_mark(process: Mapping[str, Plain]) -> str:

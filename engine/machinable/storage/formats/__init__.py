@@ -1,1 +1,50 @@
-"""Formats of artifacts, one module for each group of similar formats."""
+"""Formats of artifacts: their interface, and one module for each group of similar formats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+
+from machinable.errors import Damaged
+
+__all__ = ["Format", "UnsupportedData", "damaged", "is_inside", "type_name"]
+
+
+class Format(Struct, frozen=True):
+    """A format of files.
+
+    Attributes:
+        takes: The data it takes, for messages.
+        dump: Turns data into bytes. Any error means that it does not take the data.
+        load: Turns bytes into data. Any error means that the bytes are damaged.
+        runs_code: Whether reading a file runs code in it.
+    """
+
+    takes: str
+    dump: Callable[[Any], bytes]
+    load: Callable[[bytes], Any]
+    runs_code: bool = False
+
+
+class UnsupportedData(Exception):
+    """Data that a format does not take; the text describes the data."""
+
+
+def damaged(name: str, error: Exception) -> Damaged:
+    """Return the error for a file that cannot be read."""
+    return Damaged(f"cannot read {name!r}: {error or type(error).__name__}", given=name, todo="Restore it from a copy.")
+
+
+def type_name(data: object) -> str:
+    """Return the name of the type of data, for messages."""
+    kind = type(data)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def is_inside(path: str) -> bool:
+    """Return whether a path stays in its folder, on any system."""
+    is_odd = "\\" in path or "\0" in path or re.match(r"[A-Za-z]:", path)
+    return not is_odd and {"", ".", ".."}.isdisjoint(path.split("/"))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
-from machinable.storage.formats.base import Format, UnsupportedData, type_name
+from machinable.storage.formats import Format, UnsupportedData, type_name
 
 __all__ = ["ARRAY", "ARRAYS", "BYTES", "PDF", "PICKLE", "PNG", "SVG"]
 

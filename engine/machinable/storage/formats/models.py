@@ -10,7 +10,7 @@ from typing import Any
 
 from machinable.errors import StorageError
 from machinable.serialization import dumps, loads
-from machinable.storage.formats.base import UnsupportedData, damaged, is_inside, type_name
+from machinable.storage.formats import UnsupportedData, damaged, is_inside, type_name
 
 __all__ = ["EXTENSION", "dump", "load"]
 
@@ -22,11 +22,6 @@ _MAX_GROWTH = 100  # of the files against their archive
 
 def dump(data: Any, save: Callable[[Any, str], Any] | None, loader: Callable[[str], Any] | None) -> bytes:
     """Return an archive of the files that `save(data, path)` writes at or beside a path.
-
-    Args:
-        data: The model.
-        save: The function that writes it.
-        loader: The function that reads it from the same path; None if the reader gives it.
 
     Raises:
         UnsupportedData: `save` is missing or writes nothing, or `loader` cannot be imported.

@@ -22,10 +22,9 @@ from machinable.errors import (
     WrongType,
     near_names,
 )
-from machinable.storage.formats import models
-from machinable.storage.formats.base import Format, UnsupportedData, damaged, is_inside, type_name
+from machinable.storage.formats import Format, UnsupportedData, damaged, is_inside, models, type_name
 
-__all__ = ["Format", "check_directory", "check_name", "check_place", "dump", "known_extensions", "load"]
+__all__ = ["check_directory", "check_name", "check_place", "dump", "known_extensions", "load"]
 
 # Imported when they are used.
 _FORMATS = {
@@ -121,13 +120,7 @@ def known_extensions() -> list[str]:
 def dump(
     name: str, data: Any, *, save: Callable[[Any, str], Any] | None = None, load: Callable[[str], Any] | None = None
 ) -> bytes:
-    """Return the content of the file of an artifact.
-
-    Args:
-        name: The name of the artifact.
-        data: The data.
-        save: Writes a model with the means of its library, for names that end with `.zip`.
-        load: Reads such a model.
+    """Return the content of the file of an artifact; `save` writes a model, and `load` reads it.
 
     Raises:
         BadName: See `check_name`.

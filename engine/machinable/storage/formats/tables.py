@@ -15,7 +15,7 @@ from typing import Any
 
 from machinable.errors import NotAvailable
 from machinable.serialization import as_plain, decode
-from machinable.storage.formats.base import Format, UnsupportedData, type_name
+from machinable.storage.formats import Format, UnsupportedData, type_name
 
 __all__ = ["CSV", "FEATHER", "PARQUET", "TSV"]
 

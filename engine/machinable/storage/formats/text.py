@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from machinable.serialization import as_plain, decode, encode, loads
-from machinable.storage.formats.base import Format, UnsupportedData, type_name
+from machinable.storage.formats import Format, UnsupportedData, type_name
 
 __all__ = ["JSON", "JSONL", "TEXT", "XML", "YAML"]
 
