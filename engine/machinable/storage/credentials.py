@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from machinable.errors import StorageUnavailable
 
 __all__ = [
-    
     "PATHS",
     "URL",
     "censored",
@@ -18,7 +17,6 @@ __all__ = [
     "secrets_of",
     "unavailable",
     "without_credentials",
-,
 ]
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
