@@ -11,7 +11,7 @@ from machinable.config.resolve import resolve
 from machinable.config.resolved import Resolved
 from machinable.errors import InvalidType, MissingFile
 
-__all__ = ["Project"]
+__all__ = ["Project", "ProjectDirectory"]
 
 
 class Project:
@@ -24,7 +24,7 @@ class Project:
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = os.path.abspath(os.path.expanduser(os.fspath(path) if path is not None else os.getcwd()))
         self._workspace: Workspace | None = None
-        self._files: _Directory | None = None
+        self._files: ProjectDirectory | None = None
         self._environment: _Environment | None = None
 
     def __repr__(self) -> str:
@@ -44,7 +44,7 @@ class Project:
         """
         if self._workspace is None or self._changed():
             self._workspace = None
-            files = self._files = _Directory(self.path)
+            files = self._files = ProjectDirectory(self.path)
             environment = self._environment = _Environment(os.environ)
             try:
                 self._workspace = load(files, environment)
@@ -88,7 +88,7 @@ class Project:
         return resolve(self.workspace(), name, version, task_versions)
 
 
-class _Directory:
+class ProjectDirectory:
     """The files of a project, with the state in which they were read."""
 
     def __init__(self, path: str) -> None:
@@ -97,11 +97,13 @@ class _Directory:
         self._directories: dict[str, bool] = {}
 
     def read(self, path: str) -> str:
+        """Return the text of a file."""
         self._seen[path] = self._state(path)
         with open(os.path.join(self.path, path), "rb") as file:
             return file.read().decode("utf-8-sig")
 
     def is_directory(self, path: str) -> bool:
+        """Return whether a path is a directory."""
         self._directories[path] = found = os.path.isdir(os.path.join(self.path, path))
         return found
 
@@ -113,6 +115,7 @@ class _Directory:
         return status.st_mtime_ns, status.st_size, status.st_ino
 
     def changed(self) -> bool:
+        """Return whether what was read is another by now."""
         return any(self._state(path) != state for path, state in self._seen.items()) or any(
             os.path.isdir(os.path.join(self.path, path)) != found for path, found in self._directories.items()
         )

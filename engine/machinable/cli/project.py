@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -21,9 +22,10 @@ from machinable.errors import (
     UnknownName,
 )
 from machinable.execution.options import preferences
+from machinable.project import ProjectDirectory
 from machinable.storage.open import without_credentials
 
-__all__ = ["ImportedProject", "fetch", "imports_of", "init_command", "vendor_fetch_command"]
+__all__ = ["ImportedProject", "imports_of", "init_command", "vendor_fetch_command"]
 
 PROJECT = """\
 # The components of this project. Try
@@ -59,7 +61,7 @@ class Pi(Component):
         self.record.save()
 '''
 
-IGNORED = "results/\n__pycache__/\n"
+FILES = {"machinable.yaml": PROJECT, "pi.py": COMPONENT, ".gitignore": "results/\n__pycache__/\n"}
 
 
 def init_command(directory: str) -> None:
@@ -70,29 +72,21 @@ def init_command(directory: str) -> None:
         raise InvalidValue(
             f"cannot create {directory!r}: {error.strerror}", given=directory, todo="Give the name of a directory."
         ) from None
-    files = {"machinable.yaml": PROJECT, "pi.py": COMPONENT}
-    for name in files:
-        if os.path.lexists(os.path.join(directory, name)):
-            raise InvalidValue(
-                f"{os.path.join(directory, name)} already exists",
-                given=directory,
-                todo="Nothing was written. Use another directory: machinable init DIR",
-            )
-    for name, text in files.items():
-        _write(os.path.join(directory, name), text)
+    files = {os.path.join(directory, name): text for name, text in FILES.items()}
     ignored = os.path.join(directory, ".gitignore")
-    if not os.path.lexists(ignored):
-        _write(ignored, IGNORED)
-    else:
-        message(f"{ignored} was left unchanged; add results/ to it")
+    for path in files:
+        if os.path.lexists(path) and path != ignored:
+            todo = "Nothing was written. Use another directory: machinable init DIR"
+            raise InvalidValue(f"{path} already exists", given=directory, todo=todo)
+    for path, text in files.items():
+        if os.path.lexists(path):
+            message(f"{path} was left unchanged; add results/ to it")
+            continue
+        with open(path, "x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        message(f"wrote {path}")
     where = [] if directory == "." else [f"cd {directory}"]
     message("next: " + " && ".join([*where, "machinable execute pi --repeat 3"]))
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "x", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-    message(f"wrote {path}")
 
 
 # --- imported projects
@@ -107,8 +101,41 @@ class ImportedProject(NamedTuple):
 
 
 def vendor_fetch_command(names: tuple[str, ...]) -> None:
-    """Fill vendor/ with the projects that this one imports."""
-    fetch(os.getcwd(), names, preferences(os.environ).get("imports") or {})
+    """Fetch the imports of the project, and theirs.
+
+    Raises:
+        ConfigurationError: An import is not declared, has no source, or cannot be fetched; several errors as one, after
+            the other imports have been fetched.
+    """
+    project = os.getcwd()
+    settings: Mapping[str, Any] = preferences(os.environ).get("imports") or {}
+    declared = imports_of(project)
+    known = [one.name for one in declared]
+    for name in names:
+        if name not in known:
+            raise UnknownName("imported project", name, known, todo=None if known else "Declare it under `+` first.")
+    if not declared:
+        message("no projects are imported")
+    waiting = [(one, project) for one in declared if not names or one.name in names]
+    errors: list[MachinableError] = []
+    done: set[str] = set()
+    while waiting:
+        one, importer = waiting.pop(0)
+        if one.name in done:
+            continue
+        done.add(one.name)
+        target = os.path.join(project, "vendor", one.name)
+        try:
+            if os.path.isdir(target):
+                message(f"vendor/{one.name} already exists")
+            elif one.name in settings:  # its source takes precedence over the one in the file
+                _fetch(one._replace(source=str(settings[one.name])), target, project)
+            else:
+                _fetch(one, target, importer)
+            waiting += [(inner, os.path.realpath(target)) for inner in imports_of(project, one.name)]
+        except MachinableError as error:
+            errors += error.errors if isinstance(error, SeveralErrors) else [error]
+    SeveralErrors.raise_any(errors)
 
 
 def imports_of(project: str, name: str = "") -> list[ImportedProject]:
@@ -121,7 +148,7 @@ def imports_of(project: str, name: str = "") -> list[ImportedProject]:
     Raises:
         ConfigurationError: The file cannot be read, or `+` is not names and sources.
     """
-    reader = ProjectReader(_Directory(project), os.environ)
+    reader = ProjectReader(ProjectDirectory(project), os.environ)
     path = f"vendor/{name}/{FILE}" if name else FILE
     try:
         root = reader.read(path, ProjectScope(name), kind="project file")
@@ -140,69 +167,12 @@ def imports_of(project: str, name: str = "") -> list[ImportedProject]:
     return [ImportedProject(name, source, place) for name, (source, place) in imports.items()]
 
 
-class _Directory:
-    """The files of a project, as the configuration reads them."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def read(self, path: str) -> str:
-        with open(os.path.join(self._path, path), "rb") as file:
-            return file.read().decode("utf-8-sig")
-
-    def is_directory(self, path: str) -> bool:
-        return os.path.isdir(os.path.join(self._path, path))
-
-
-def fetch(project: str, names: tuple[str, ...], settings: Mapping[str, Any]) -> None:
-    """Fetch the imports of a project, and theirs.
-
-    Args:
-        project: The project's directory.
-        names: Which imports; all if empty.
-        settings: Sources that take precedence over those in files.
-
-    Raises:
-        ConfigurationError: An import is not declared, has no source, or cannot be fetched; several errors as one, after
-            the other imports have been fetched.
-    """
-    declared = imports_of(project)
-    known = [one.name for one in declared]
-    for name in names:
-        if name not in known:
-            raise UnknownName("imported project", name, known, todo=None if known else "Declare it under `+` first.")
-    if not declared:
-        message("no projects are imported")
-    waiting = [(one, project) for one in declared if not names or one.name in names]
-    errors: list[MachinableError] = []
-    done: set[str] = set()
-    while waiting:
-        one, importer = waiting.pop(0)
-        if one.name in done:
-            continue
-        done.add(one.name)
-        try:
-            target = os.path.join(project, "vendor", one.name)
-            if os.path.isdir(target):
-                message(f"vendor/{one.name} already exists")
-            else:
-                _fetch_one(project, one, importer, settings.get(one.name))
-            waiting += [(inner, os.path.realpath(target)) for inner in imports_of(project, one.name)]
-        except SeveralErrors as error:
-            errors += error.errors
-        except MachinableError as error:
-            errors.append(error)
-    SeveralErrors.raise_any(errors)
-
-
-def _fetch_one(project: str, one: ImportedProject, importer: str, setting: Any) -> None:
-    target = os.path.join(project, "vendor", one.name)
+def _fetch(one: ImportedProject, target: str, base: str) -> None:
+    """Link a directory, which is relative to `base`, or clone a repository."""
     if os.path.lexists(target):
         kind = f"a broken link to {os.readlink(target)!r}" if os.path.islink(target) else "a file"
         raise MissingFile(f"vendor/{one.name} is {kind}", at=one.at, given=one.name, todo="Remove it and fetch again.")
-    source = str(setting) if setting is not None else one.source
-    base = project if setting is not None else importer
-    if not source:
+    if not one.source:
         raise InvalidValue(
             f"the imported project {one.name!r} has no source",
             at=one.at,
@@ -210,56 +180,54 @@ def _fetch_one(project: str, one: ImportedProject, importer: str, setting: Any) 
             todo=f"Write `+: {{{one.name}: SOURCE}}` there, or `imports: {{{one.name}: SOURCE}}` in "
             "~/.machinable/settings.yaml; SOURCE is a directory or git+URL.",
         )
-    if source.startswith("git+"):
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        _clone(source[len("git+") :], target, one)
-        message(f"vendor/{one.name} is cloned from {without_credentials(source[len('git+') :])}")
-        return
-    directory = os.path.abspath(os.path.join(base, os.path.expanduser(source)))
-    if not os.path.isdir(directory) or directory == target:
+    source = os.path.expanduser(one.source)
+    directory = os.path.abspath(os.path.join(base, source))
+    is_clone = source.startswith("git+")
+    if not is_clone and (not os.path.isdir(directory) or directory == target):
         raise MissingFile(
             f"the source of {one.name!r} is not a directory: {directory}",
             at=one.at,
-            given=source,
+            given=one.source,
             todo="Give a directory, relative to the project that imports it, or git+URL.",
         )
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    is_relative = not os.path.isabs(os.path.expanduser(source))
+    if is_clone:
+        _clone(source.removeprefix("git+"), target, one)
+        return
     # A relative link stays valid when both are moved. vendor/ itself may be a link.
     start = os.path.realpath(os.path.dirname(target))
-    link = os.path.relpath(os.path.realpath(directory), start) if is_relative else directory
+    link = directory if os.path.isabs(source) else os.path.relpath(os.path.realpath(directory), start)
     os.symlink(link, target, target_is_directory=True)
     message(f"vendor/{one.name} is linked to {directory}")
 
 
 def _clone(url: str, target: str, one: ImportedProject) -> None:
     """Clone into a temporary directory and rename it, so that an interrupted clone leaves nothing behind."""
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    import git  # takes longer than the rest of the command line, and only clones need it
-
     shown = without_credentials(url)
     if url.startswith("-"):
         raise InvalidValue(f"{url!r} is not a URL", at=one.at, given=url)
     temporary = tempfile.mkdtemp(prefix=f".fetching-{one.name}-", dir=os.path.dirname(target))
+    clone = os.path.join(temporary, "clone")
+    # Without the first variable git waits for a password that nothing can type.
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "LANGUAGE": "C"}
     try:
-        try:
-            # Without the variable git waits for a password that nothing can type.
-            git.Repo.clone_from(url, os.path.join(temporary, "clone"), env={"GIT_TERMINAL_PROMPT": "0"}).close()
-        except git.GitCommandNotFound as error:
-            raise InvalidValue(
-                "git is not installed", at=one.at, given=shown, todo="Install it, then fetch again."
-            ) from error
-        except (git.GitError, ValueError) as error:
-            lines = str(getattr(error, "stderr", "") or error).replace(url, shown).strip().splitlines()
-            # The line as it is in the file could contain a password.
-            place = one.at if shown == url else one.at._replace(excerpt="")
+        done = subprocess.run(
+            ["git", "clone", "--quiet", "--", url, clone], env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            lines = done.stderr.replace(url, shown).strip().splitlines()
             raise InvalidValue(
                 f"cannot clone {one.name!r} from {shown}",
-                at=place,
+                # The line as it is in the file could contain a password.
+                at=one.at if shown == url else one.at._replace(excerpt=""),
                 given=shown,
                 details=[line for line in lines if line.startswith(("fatal:", "error:"))] or lines[-1:],
                 todo="Check the URL, and that git can reach it without asking for a password.",
-            ) from None
-        os.rename(os.path.join(temporary, "clone"), target)
+            )
+        os.rename(clone, target)
+    except FileNotFoundError as error:
+        todo = "Install it, then fetch again."
+        raise InvalidValue("git is not installed", at=one.at, given=shown, todo=todo) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    message(f"vendor/{one.name} is cloned from {shown}")
