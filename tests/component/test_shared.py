@@ -115,7 +115,7 @@ def test_in_a_with_block_it_is_ours_until_that_ends(files: Files) -> None:
 
 
 def test_the_path_is_text() -> None:
-    path = SharedDirectory("/some/where", lambda: None)
+    path = SharedDirectory("/some/where")
     assert os.path.join(path, "x") == "/some/where/x"
     assert f"{path}/x" == "/some/where/x"
     assert isinstance(path, str)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from hashlib import blake2b
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from machinable.component.local_dir import LocalFolder
@@ -26,19 +26,13 @@ __all__ = ["SharedData", "SharedDirectory"]
 class SharedDirectory(str):
     """The path of a directory that is locked until the trial ends, or until the end of a `with` block."""
 
-    __slots__ = ("_end",)
-    _end: Callable[[], None]
-
-    def __new__(cls, path: str, end: Callable[[], None]) -> SharedDirectory:
-        directory = super().__new__(cls, path)
-        directory._end = end
-        return directory
+    _release: Callable[[], None]
 
     def __enter__(self) -> SharedDirectory:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._end()
+    def __exit__(self, *error: object) -> None:
+        self._release()
 
 
 class SharedData:
@@ -68,13 +62,14 @@ class SharedData:
         """Return the directory for these values of the configuration, as soon as no other trial has it."""
         if isinstance(keys, str):
             raise InvalidType(f"keys is the text {keys!r}", given=keys, todo=f"Give a list: keys=[{keys!r}].")
+        config = self._config()
         key = _key(
             {
                 "kind": "shared",
                 "name": name,
                 "component": self._spec.component,
                 "module": self._spec.module,
-                "config": {path: _value(self._config(), path) for path in keys},
+                "config": {path: _value(config, path) for path in keys},
             }
         )
         if key not in self._directories:
@@ -82,11 +77,12 @@ class SharedData:
             assert lease is not None
             folder = LocalFolder(self._files, layout.shared(key))
             try:
-                path = folder.open()
+                directory = SharedDirectory(folder.open())
             except BaseException:
                 lease.release()
                 raise
-            self._directories[key] = SharedDirectory(path, lambda: self._release(key)), folder, lease
+            directory._release = lambda: self._release(key)
+            self._directories[key] = directory, folder, lease
         return self._directories[key][0]
 
     def _release(self, key: str) -> None:
@@ -156,19 +152,12 @@ class SharedData:
 
     def close(self) -> None:
         """Release all directories."""
-        try:
-            errors = []
-            for key in list(self._directories):
-                try:
-                    self._release(key)
-                except Exception as error:  # release the others all the same
-                    errors.append(error)
-            if errors:
-                raise errors[0]
-        finally:
+        with ExitStack() as stack:  # an error of one does not keep the others from being released
             if self._locks is not None:
-                self._locks.close()
+                stack.callback(self._locks.close)
                 self._locks = None
+            for key in self._directories:
+                stack.callback(self._release, key)
 
 
 def _key(parts: Plain) -> str:
