@@ -196,7 +196,7 @@ def test_what_a_version_changes_is_tagged(call: Any, tags: dict[str, Any], direc
 
 
 def test_tags_of_the_version_are_not_those_of_the_task(directory: Path) -> None:
-    assert ml.Task().component("a", {"x": 1}).plan(directory).task["components"][0]["tags"] == {}
+    assert ml.Task().component("a", {"x": 1}).plan(directory).request.as_data()["components"][0]["tags"] == {}
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def create_execution(files: Files, plan: Plan, engine: Engine, code: ProjectCode
             "seed": plan.seed,
             "name": plan.name,
             "started": started,
-            "task": plan.task,
+            "task": plan.request.as_data(),
             "function": function,
             "engine": engine_facts(engine),
             "project": plan.project_name,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import traceback
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from machinable.errors import warn
 from machinable.events import (
     Event,
     ExecutionFinished,
@@ -28,6 +29,7 @@ from machinable.execution.environment import now
 from machinable.execution.queue import Blocked
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.results.execution import trial_that_ended
+from machinable.results.pointers import Pointer
 from machinable.serialization import Plain
 from machinable.storage import layout
 from machinable.storage.files import Files
@@ -111,10 +113,7 @@ class Ledger:
         """Pass a message to the listeners; print it if none takes it, because waiting looks like hanging."""
         listeners = [one for one in self._listeners if one.hears(Listener.on_notice)]
         for listener in listeners:
-            try:
-                listener.on_notice(text)
-            except Exception:
-                self._warn(listener, "listener", "a notice")
+            self._call(listener.on_notice, text, listener, "listener", "a notice")
         if not listeners:
             print(text, file=sys.stderr)
 
@@ -122,36 +121,34 @@ class Ledger:
 
     def started(self, spec: TrialSpec) -> None:
         """Record that an attempt is submitted to the engine."""
-        self._notify_trial(TrialStarted, spec, self._append("started", spec, attempt=spec.attempt))
+        self._record(TrialStarted, spec, {"attempt": spec.attempt})
 
     def finished(self, spec: TrialSpec, outcome: Outcome) -> None:
         """Record that a trial finished."""
         self.counts["finished"] += 1
-        row = self._append("finished", spec, attempt=spec.attempt, seconds=outcome.seconds, record=outcome.record)
-        self._notify_trial(TrialFinished, spec, row, outcome.seconds, outcome.record)
+        facts = {"seconds": outcome.seconds, "record": outcome.record}
+        row = self._record(TrialFinished, spec, {"attempt": spec.attempt}, facts, outcome.seconds, outcome.record)
         self._call_back(spec, row)
 
     def finished_before(self, spec: TrialSpec, outcome: Outcome) -> None:
         """Record a trial that finished before, whose execution was killed before it could record that."""
-        self._append("finished", spec, attempt=outcome.attempt, seconds=outcome.seconds, record=outcome.record)
+        row = {"event": "finished", "uid": spec.uid, "attempt": outcome.attempt, "time": now()}
+        self._rows.append({**row, "seconds": outcome.seconds, "record": outcome.record})
 
     def failed(self, spec: TrialSpec, outcome: Outcome, will_retry: bool) -> None:
         """Record that an attempt failed."""
         error = outcome.error or {}
-        row = self._append(
-            "failed",
-            spec,
-            attempt=spec.attempt,
-            seconds=outcome.seconds,
-            record=outcome.record,
-            will_retry=will_retry,
-            error={"type": error["type"], "message": error["message"]},
-        )
         if not will_retry:
             self.counts["failed"] += 1
             if len(self.failures) < MAX_FAILURES:
                 self.failures.append((spec, error))
-        self._notify_trial(TrialFailed, spec, row, outcome.seconds, error, will_retry)
+        facts = {
+            "seconds": outcome.seconds,
+            "record": outcome.record,
+            "will_retry": will_retry,
+            "error": {"type": error["type"], "message": error["message"]},
+        }
+        self._record(TrialFailed, spec, {"attempt": spec.attempt}, facts, outcome.seconds, error, will_retry)
 
     def interrupted(self, spec: TrialSpec, because: str = "KeyboardInterrupt") -> None:
         """Record that an attempt was interrupted.
@@ -159,65 +156,63 @@ class Ledger:
         Nothing is written where the storage is not available: the files say whether it finished, once they arrive.
         """
         self.counts["interrupted"] += 1
-        is_lost = because == "StorageUnavailable"
-        row = {"time": now()} if is_lost else self._append("interrupted", spec, attempt=spec.attempt)
-        self._notify_trial(TrialInterrupted, spec, row, because)
+        if because == "StorageUnavailable":
+            self._notify_trial(TrialInterrupted, spec, now(), because)
+        else:
+            self._record(TrialInterrupted, spec, {"attempt": spec.attempt}, {}, because)
 
-    def reused(self, spec: TrialSpec, source: str, seconds: float | None, record: Mapping[str, Plain] | None) -> None:
+    def reused(self, spec: TrialSpec, pointer: Pointer) -> None:
         """Record that the stored result of a trial is reused."""
         self.counts["reused"] += 1
-        row = self._append("reused", spec, source=source, seconds=seconds, record=record)
-        self._notify_trial(TrialReused, spec, row, source)
-        self._call_back(spec, row)
+        facts = {"source": pointer.trial, "seconds": pointer.seconds, "record": pointer.record}
+        self._call_back(spec, self._record(TrialReused, spec, {}, facts, pointer.trial))
 
     def blocked(self, spec: TrialSpec, blocker: Blocked) -> None:
         """Record that a trial does not run, because a requirement failed, or another execution computes it or one."""
         self.counts[blocker.state] += 1
-        row = self._append(blocker.state, spec, because=blocker.because)
-        self._notify_trial(TrialBlocked if blocker.state == "blocked" else TrialSkipped, spec, row, blocker.because)
+        kind = TrialBlocked if blocker.state == "blocked" else TrialSkipped
+        self._record(kind, spec, {}, {"because": blocker.because}, blocker.because)
 
-    def _append(self, event: str, spec: TrialSpec, *, attempt: int | None = None, **facts: Any) -> dict[str, Any]:
-        row: dict[str, Any] = {"event": event, "uid": spec.uid}
-        if attempt is not None:
-            row["attempt"] = attempt
-        row["time"] = now()
-        row.update(facts)
+    def _record(
+        self,
+        kind: type[TrialEvent],
+        spec: TrialSpec,
+        attempt: Mapping[str, int],
+        facts: Mapping[str, Any] = MappingProxyType({}),
+        *event_facts: Any,
+    ) -> dict[str, Any]:
+        event, time = kind.__name__.removeprefix("Trial").lower(), now()
+        row = {"event": event, "uid": spec.uid, **attempt, "time": time, **facts}
         self._rows.append(row)
+        self._notify_trial(kind, spec, time, *event_facts)
         return row
 
-    def _notify_trial(self, kind: type[TrialEvent], spec: TrialSpec, row: Mapping[str, Any], *facts: Any) -> None:
-        if self._listeners:
-            self._notify(kind, row["time"], spec.uid, spec.index, spec.component, spec.attempt, *facts)
+    def _notify_trial(self, kind: type[TrialEvent], spec: TrialSpec, time: str, *facts: Any) -> None:
+        self._notify(kind, time, spec.uid, spec.index, spec.component, spec.attempt, *facts)
 
     def _notify(self, kind: type[Event], *facts: Any) -> None:
-        if not self._listeners:
-            return
-        event = kind(self.folder, *facts)
-        for listener in self._listeners:
-            try:
-                listener.on_event(event)
-            except Exception:
-                self._warn(listener, "listener", kind.__name__)
+        if self._listeners:
+            event = kind(self.folder, *facts)
+            for listener in self._listeners:
+                self._call(listener.on_event, event, listener, "listener", kind.__name__)
 
     def _call_back(self, spec: TrialSpec, row: Mapping[str, Any]) -> None:
         """Call the functions of `Task.on_complete` with a trial of the task."""
-        if not self._callbacks or spec.is_requirement:
-            return
-        trial = trial_that_ended(self._files, self.folder, spec, row)
-        for callback in self._callbacks:
-            try:
-                callback(trial)
-            except Exception:
-                self._warn(callback, "callback", f"the trial {spec.uid}")
+        if self._callbacks and not spec.is_requirement:
+            trial = trial_that_ended(self._files, self.folder, spec, row)
+            for callback in self._callbacks:
+                self._call(callback, trial, callback, "callback", f"the trial {spec.uid}")
 
-    def _warn(self, function: object, kind: str, where: str) -> None:
-        """Warn once that a function of the user raised; it is called again, as it may work the next time."""
-        if id(function) in self._warned:
-            return
-        self._warned.add(id(function))
-        warnings.warn(
-            f"the {kind} {name_of(function)} raised an exception at {where}; the execution continues, and further "
-            f"exceptions of it are not reported\n{traceback.format_exc()}",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+    def _call(self, function: Callable[[Any], Any], argument: Any, owner: object, kind: str, where: str) -> None:
+        """Call a function of the user; warn once if it raises, and call it again the next time, when it may work."""
+        try:
+            function(argument)
+        except Exception:
+            if id(owner) in self._warned:
+                return
+            self._warned.add(id(owner))
+            warn(
+                f"the {kind} {name_of(owner)} raised an exception at {where}; the execution continues, and further "
+                f"exceptions of it are not reported\n{traceback.format_exc()}",
+                RuntimeWarning,
+            )

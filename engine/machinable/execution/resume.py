@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -13,7 +12,7 @@ from msgspec import Struct
 
 from machinable import ids
 from machinable.engines.base import Engine
-from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, Refused
+from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, Refused, warn
 from machinable.execution.attempts import Completed, PreviousAttempt, artifacts_in, read_outcome, read_status
 from machinable.execution.directory import ProjectCode, engine_facts, plan_lines
 from machinable.execution.environment import host
@@ -151,21 +150,16 @@ def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_tas
     planned = {row.uid: index for index, row in enumerate(plan.rows)}
     changed = {uid for uid, index in planned.items() if uid in trials and trials[uid].identity != plan.identity(index)}
     if is_stored_task:
-        changed = _refuse_other_trials(stored, trials, plan, planned, changed)
-    finished = {
-        row.uid
-        for row in plan.rows
-        if row.uid in trials
-        and row.uid not in changed
-        and trials[row.uid].status in _STAYS
-        and not policy.reruns(plan.uses[row.use].definition)
-    }
+        _refuse_other_trials(stored, trials, plan, planned, changed)
+        changed = set()  # what has finished stays as it is stored
+    kept = [uid for uid in planned if uid in trials and uid not in changed]
+    reruns = {row.uid for row in plan.rows if policy.reruns(plan.uses[row.use].definition)}
+    finished = {uid for uid in kept if trials[uid].status in _STAYS and uid not in reruns}
     doubtful = _doubtful(plan, policy, finished)
-    new = [uid for uid in planned if uid not in trials or uid in changed]
     changes = Changes(
-        tuple(new),
+        tuple(uid for uid in planned if uid not in trials or uid in changed),
         tuple(uid for uid in trials if uid not in planned or uid in changed),
-        tuple(uid for uid in planned if uid in trials and uid not in changed),
+        tuple(kept),
         tuple(uid for uid in planned if uid not in finished),
     )
     return Comparison(stored, is_stored_task, changes, frozenset(changed), frozenset(finished - doubtful), doubtful)
@@ -173,32 +167,26 @@ def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_tas
 
 def _doubtful(plan: Plan, policy: ReusePolicy, finished: set[str]) -> frozenset[str]:
     """Return the finished trials that depend on something that runs."""
-    uses = plan.uses
-    if not policy.cascade or not any(use.requires for use in uses):
-        return frozenset()
     moving: set[int] = set()  # the uses of requirements that run, or may have to
     doubtful = set()
-    for row in plan.rows:
-        is_doubtful = any(needed.use in moving for needed in uses[row.use].requires.values())
+    for row in plan.rows if policy.cascade else ():
+        use = plan.uses[row.use]
+        is_doubtful = any(needed.use in moving for needed in use.requires.values())
         if is_doubtful and row.uid in finished:
             doubtful.add(row.uid)
-        if uses[row.use].identity and (is_doubtful or row.uid not in finished):
+        if use.identity and (is_doubtful or row.uid not in finished):
             moving.add(row.use)
     return frozenset(doubtful)
 
 
 def _refuse_other_trials(
     stored: Execution, trials: Mapping[str, Trial], plan: Plan, planned: Mapping[str, int], changed: set[str]
-) -> set[str]:
-    """Check that the stored task still means what it meant; return the changed trials without the finished ones.
-
-    What has finished stays as it is stored.
-    """
-    changed = {uid for uid in changed if trials[uid].status not in _STAYS}
+) -> None:
+    """Check that the stored task still means what it meant for the trials that have not finished."""
     lines = [
         f"{trials[uid].component} {uid}: {_difference(trials[uid], plan[index])}"
         for uid, index in planned.items()
-        if uid in changed
+        if uid in changed and trials[uid].status not in _STAYS
     ]
     lines += [f"{trial.component} {uid}: removed" for uid, trial in trials.items() if uid not in planned]
     lines += [f"{plan[index].component} {uid}: added" for uid, index in planned.items() if uid not in trials]
@@ -210,7 +198,6 @@ def _refuse_other_trials(
             todo=f"Restore the project (machinable restore {stored} DIR writes the files as they were), or give the "
             f"task, which then replaces the stored one: execute(task, resume={str(stored)!r}).",
         )
-    return changed
 
 
 def _difference(trial: Trial, spec: TrialSpec) -> str:
@@ -256,20 +243,16 @@ def _wait_for_workers(stored: Execution) -> None:
     """Wait until the workers have exited whose executing process was killed."""
     files, name, here = stored.files.inner, str(stored), this_process()["host"]
     began = time.monotonic()
-    window: float | None = None
     while True:
+        who, where, pid = f"a worker of {name}", here, None
         running = next(_running_trials(stored), None)
-        workers = workers_left(files, name) if running is None else []
         passed = time.monotonic() - began
-        if running is None and not workers:
-            if not _may_be_starting(stored):
-                return
-            window = _handoff_window(stored) if window is None else window
-            if passed >= window:
-                return
-        who, where, pid = f"a worker of {name}", here, workers[0] if workers else None
         if running is not None:
             who, where, pid = f"the trial {running.uid} of {name}", *map((running.host or {}).get, ("name", "pid"))
+        elif workers := workers_left(files, name):
+            pid = workers[0]
+        elif not _may_be_starting(stored) or passed >= _handoff_window(stored):
+            return
         if where != here or passed > WORKER_EXIT_TIMEOUT:
             raise Refused(
                 f"{who} seems to run on {where} (process {pid})",
@@ -290,9 +273,8 @@ def _may_be_starting(stored: Execution) -> bool:
 def _handoff_window(stored: Execution) -> float:
     """Return for how many seconds a worker that is starting a trial may be invisible."""
     ledger = read_rows(stored.files, layout.join(str(stored), layout.LEDGER))
-    engines = [row.get("engine") for row in ledger if row.get("event") == "resumed"]
-    engine = engines[-1] if engines else stored.data.get("engine")
-    kind = engine.get("type") if isinstance(engine, dict) else None
+    engines = [stored.data["engine"], *(row["engine"] for row in ledger if row.get("event") == "resumed")]
+    kind = engines[-1]["type"]
     if kind == "local":
         return 0.0
     has_markers = kind == "processes" and stored.files.inner.marks_processes
@@ -336,7 +318,7 @@ def write_resumption(
             for name in (layout.PLAN, layout.EXECUTION):  # what they were stays beside them
                 files.write(_free_name(stored, name), files.read(layout.join(folder, name)))
             files.write(layout.join(folder, layout.PLAN), b"".join(plan_lines(plan)))
-            facts = dict(stored.data) | {"task": plan.task, "name": plan.name, "trials": len(plan)}
+            facts = dict(stored.data) | {"task": plan.request.as_data(), "name": plan.name, "trials": len(plan)}
             files.write(layout.join(folder, layout.EXECUTION), (dumps(facts) + "\n").encode("ascii"))
         ledger.resumed(
             len(comparison.unchanged),
@@ -360,11 +342,9 @@ def _write_code(stored: Execution, code: ProjectCode) -> None:
         before, now = stored.data["code"].get("backup"), code.facts["backup"]
         if before is None or before == now:
             return
-        warnings.warn(
+        warn(
             f"the code of {stored} has changed since it started ({before} then, {now} now): "
-            "the remaining trials run with the present code",
-            UserWarning,
-            stacklevel=2,
+            "the remaining trials run with the present code"
         )
         archive.seek(0)
         stored.files.write_from(_free_name(stored, layout.CODE), archive)
@@ -391,8 +371,7 @@ def _completed(comparison: Comparison, plan: Plan, ledger: Ledger, shared: Share
             attempt = _previous_attempt(files, folder, trial, is_same=row.uid not in comparison.changed)
             if attempt is not None:
                 attempts[row.uid] = attempt
-            outcome = read_outcome(files, folder, row.uid) if row.uid in comparison.doubtful else None
-            if outcome is not None:
+            if row.uid in comparison.doubtful and (outcome := read_outcome(files, folder, row.uid)) is not None:
                 doubtful[row.uid] = outcome
             continue
         is_requirement = bool(plan.uses[row.use].identity)

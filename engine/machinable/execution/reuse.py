@@ -5,7 +5,6 @@ A result is found by the identity of its trial. While an execution computes it, 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
@@ -13,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 
 from machinable.component.imports import source_digest
-from machinable.errors import Damaged, InvalidType, InvalidValue, UnknownName
+from machinable.errors import Damaged, InvalidType, InvalidValue, UnknownName, warn
 from machinable.execution.environment import now
 from machinable.execution.options import Options
 from machinable.execution.queue import Available
@@ -207,19 +206,17 @@ class SharedResults:
         try:
             decision = self.decide(spec, artifacts)
         except Damaged as error:
-            warnings.warn(f"{error.message}; {spec.component} runs again", RuntimeWarning, stacklevel=2)
+            warn(f"{error.message}; {spec.component} runs again", RuntimeWarning)
             return None
         pointer = decision.pointer
         if pointer is None or decision.action != "reuse":
             return None
         if decision.other_source is not None and (spec.module, pointer.source) not in self._warned:
             self._warned.add((spec.module, pointer.source))
-            warnings.warn(
+            warn(
                 f"reusing {spec.component} from {pointer.trial}, which {spec.module} as of {pointer.source} "
                 f"computed; it is {decision.other_source} now. To compute it again: rerun={spec.component!r}; "
-                "to always do so: reuse='same-code'",
-                UserWarning,
-                stacklevel=2,
+                "to always do so: reuse='same-code'"
             )
         return pointer
 

@@ -168,7 +168,7 @@ class Scheduler:
         self._queue.settle(spec, blocker)
 
     def _settle_reused(self, spec: TrialSpec, pointer: Pointer) -> None:
-        self._ledger.reused(spec, pointer.trial, pointer.seconds, pointer.record)
+        self._ledger.reused(spec, pointer)
         self._queue.settle(spec, Available(pointer.trial, pointer.artifacts))
 
     def _claims(self, spec: TrialSpec) -> bool:

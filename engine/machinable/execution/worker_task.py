@@ -257,32 +257,23 @@ def check_importable(live: Mapping[Target, Any], function: Callable[..., Any] | 
     """
     if function is not None:
         target = Target(function.__module__, getattr(function, "__qualname__", repr(function)), "function")
-        return ImportedFunction(target, _wrappers(target, function))
+        return ImportedFunction(target, _wrappers(target, function, may_wrap=True))
     errors: list[MachinableError] = []
     for target, code in live.items():
         try:
-            if _wrappers(target, code):
-                raise _refused(target, "a decorator has replaced it there", "Give the decorated object")
-        except MachinableError as error:
+            _wrappers(target, code, may_wrap=False)
+        except Refused as error:
             errors.append(error)
     SeveralErrors.raise_any(errors)
     return None
 
 
-def _wrappers(target: Target, code: Any) -> int:
+def _wrappers(target: Target, code: Any, *, may_wrap: bool) -> int:
     """Return how many wrappers are around a class or a function where workers import it.
 
     Raises:
         Refused: They cannot import it.
     """
-    if target.module == "__main__":
-        file = getattr(sys.modules["__main__"], "__file__", None)
-        where = os.path.basename(file) if file else "the interactive session"
-        raise _refused(
-            target,
-            f"it is defined in {where}, which runs as __main__",
-            "Move it into a module of the project, and import it from there",
-        )
     module = sys.modules.get(target.module)
     found: Any = module
     for part in (target.name or "").split("."):
@@ -291,17 +282,19 @@ def _wrappers(target: Target, code: Any) -> int:
     while found is not None and found is not code:
         found = getattr(found, "__wrapped__", None)
         wrappers += 1
-    if found is None:
-        raise _refused(
-            target,
-            "there is nothing or something else under that name",
-            "Define it at the top level of its module with `class` or `def`, and do not rebind its name",
-        )
-    if getattr(module, "__spec__", None) is None:
-        raise _refused(target, "its module was not imported from a file", "Put it into a module of the project")
-    return wrappers
-
-
-def _refused(target: Target, why: str, todo: str) -> Refused:
+    if target.module == "__main__":
+        file = getattr(module, "__file__", None)
+        where = os.path.basename(file) if file else "the interactive session"
+        why = f"it is defined in {where}, which runs as __main__"
+        todo = "Move it into a module of the project, and import it from there"
+    elif found is None:
+        why = "there is nothing or something else under that name"
+        todo = "Define it at the top level of its module with `class` or `def`, and do not rebind its name"
+    elif getattr(module, "__spec__", None) is None:
+        why, todo = "its module was not imported from a file", "Put it into a module of the project"
+    elif wrappers and not may_wrap:
+        why, todo = "a decorator has replaced it there", "Give the decorated object"
+    else:
+        return wrappers
     name = f"{target.module}:{target.name}"
-    return Refused(f"workers cannot import {name}: {why}", given=name, todo=f"{todo}; or use engine='local'.")
+    raise Refused(f"workers cannot import {name}: {why}", given=name, todo=f"{todo}; or use engine='local'.")

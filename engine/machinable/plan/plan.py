@@ -10,9 +10,10 @@ from typing import Any, overload
 from msgspec import Struct
 from msgspec.structs import replace
 
+from machinable import ids
 from machinable.errors import Place
 from machinable.plan.identity import identity
-from machinable.plan.request import Level, TaskRequest
+from machinable.plan.request import TaskRequest
 from machinable.plan.spec import ComponentSpec, Requirement, TrialSpec
 from machinable.plan.table import cell, flatten, html_table, text_table
 from machinable.serialization import Plain, dumps
@@ -78,11 +79,8 @@ class Plan(Sequence[TrialSpec]):
         project: The project's directory.
         project_name: The project's name.
         request: The task as it was planned.
-        warnings: Possible mistakes.
         uses: The components, listed and required.
         rows: The trials.
-        levels: The levels of `repeat` and `split`.
-        level_seeds: The seed of each level.
     """
 
     id: str
@@ -91,16 +89,8 @@ class Plan(Sequence[TrialSpec]):
     project: str
     project_name: str
     request: TaskRequest
-    warnings: tuple[str, ...]
     uses: tuple[Use, ...]
     rows: tuple[Row, ...]
-    levels: tuple[Level, ...]
-    level_seeds: tuple[int, ...]
-
-    @cached_property
-    def task(self) -> dict[str, Plain]:
-        """The task as plain data, hidden keys left out."""
-        return self.request.as_data()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -133,16 +123,21 @@ class Plan(Sequence[TrialSpec]):
             "INDEX": index,
             "TOTAL": len(self.rows),
         }
-        levels = zip(self._flags_of_levels, self.level_seeds, self.levels, row.numbers, strict=not use.identity)
-        for (name_of_seed, name_of_total, name_of_number), seed, level, number in levels:
-            flags[name_of_seed] = seed
-            flags[name_of_total] = level.total
+        for (shared, name_of_number), number in zip(self._flags_of_levels, row.numbers, strict=not use.identity):
+            flags.update(shared)
             flags[name_of_number] = number
         return TrialSpec(index, row.uid, row.seed, flags, use.definition, requires, self.identity(index))
 
     @cached_property
-    def _flags_of_levels(self) -> list[tuple[str, str, str]]:
-        return [(level.flag("SEED"), level.flag("TOTAL"), level.flag("NUMBER")) for level in self.levels]
+    def _flags_of_levels(self) -> list[tuple[dict[str, int], str]]:
+        """The flags of each level that all its trials share, and the name of the one with their number."""
+        return [
+            (
+                {level.flag("SEED"): ids.level_seed(self.seed, level.label), level.flag("TOTAL"): level.total},
+                level.flag("NUMBER"),
+            )
+            for level in self.request.levels
+        ]
 
     def identity(self, index: int) -> str:
         """Return the identity of a trial."""
@@ -193,22 +188,23 @@ class Plan(Sequence[TrialSpec]):
     def table(self, limit: int | None = None) -> tuple[list[str], list[list[str]]]:
         """Return headings and rows of a table of the first trials, with the values that differ between trials."""
         differing = self._differing()
+        levels = self.request.levels
         required = {row.uid: index for index, row in enumerate(self.rows) if self.uses[row.use].identity}
-        headings = ["#", "uid", "component", *[level.label.lower() for level in self.levels], *differing]
+        headings = ["#", "uid", "component", *[level.label.lower() for level in levels], *differing]
         if required:
             headings[3:3] = ["requires", "identity"]
         rows = []
         for spec in self[: len(self) if limit is None else limit]:
             flat = flatten(spec.stored)
             names = ", ".join(child.component for child in spec.children)
-            numbers = self.rows[spec.index].numbers or [None] * len(self.levels)
+            numbers = self.rows[spec.index].numbers or [None] * len(levels)
             row = [
                 str(spec.index),
                 spec.uid,
                 f"{spec.component} ({names})" if names else spec.component,
                 *[
                     f"{number + 1}/{level.total}" if number is not None else ""
-                    for number, level in zip(numbers, self.levels, strict=True)
+                    for number, level in zip(numbers, levels, strict=True)
                 ],
                 *[cell(flat[key]) if key in flat else "" for key in differing],
             ]
@@ -225,14 +221,9 @@ class Plan(Sequence[TrialSpec]):
         for use in self.uses:
             flat = flatten(use.definition.stored)
             other = first.setdefault(use.component, flat)
-            if other is not flat:
-                found.update(
-                    dict.fromkeys(
-                        key
-                        for key in [*other, *flat]
-                        if key not in flat or key not in other or dumps(flat[key]) != dumps(other[key])
-                    )
-                )
+            for key in [*other, *flat] if other is not flat else ():
+                if key not in flat or key not in other or dumps(flat[key]) != dumps(other[key]):
+                    found[key] = None
         return list(found)
 
     def as_data(self) -> dict[str, Plain]:

@@ -34,7 +34,7 @@ from machinable.plan.requirements import declared_requirements
 from machinable.plan.reserved_keys import reserved_fields
 from machinable.plan.spec import ComponentSpec, MixinSpec, Target
 from machinable.project import Project
-from machinable.serialization import Plain, canonical, without_collections
+from machinable.serialization import canonical, without_collections
 
 __all__ = ["live_code", "make_plan"]
 
@@ -70,11 +70,8 @@ def make_plan(request: TaskRequest, project: Project | str | os.PathLike[str] | 
         project=where.path,
         project_name=workspace.main.name or os.path.basename(where.path) or "project",
         request=request,
-        warnings=tuple(planner.warnings),
         uses=tuple(planner.uses),
         rows=tuple(Row(use, numbers, *drawn) for (use, numbers), drawn in zip(rows, assigned, strict=True)),
-        levels=request.levels,
-        level_seeds=tuple(ids.level_seed(execution_seed, level.label) for level in request.levels),
     )
 
 
@@ -174,28 +171,24 @@ class _Planner:
     def add(self, asked: ComponentRequest, version: Any, child_versions: Sequence[Any]) -> int:
         """Add a listed component and return the number of its use, which has no meaning after an error."""
         found = self._resolve(asked.name, version, self._task_versions)
-        children = [
+        tried = [
             self._resolve(child.name, one, self._task_versions)
             for child, one in zip(asked.children, child_versions, strict=True)
         ]
-        if found is None or None in children:
+        children = [one for one in tried if one is not None]
+        if found is None or len(children) < len(tried):
             return -1
         try:
-            specs = []
-            parts: list[Plain] = []
-            for child, inner in zip(asked.children, children, strict=True):
-                assert inner is not None
-                spec = self._child(child, inner)
-                specs.append(spec)
-                parts.append([spec.component, spec.module, self._effective_of(inner.resolved).of(inner.resolved)])
+            inside = [(self._child(*one), one[1].resolved) for one in zip(asked.children, children, strict=True)]
             requires = self._needed(found.resolved, asked)
             if requires is None:
                 return -1
-            use = self._use(found, asked, specs, parts, requires)
+            use = self._use(found, asked, inside, requires)
         except MachinableError as error:
             self._note(error)
             return -1
-        key = key_parts(use.component, use.definition.version, [[spec.component, spec.version] for spec in specs])
+        parts = [[spec.component, spec.version] for spec, _ in inside]
+        key = key_parts(use.component, use.definition.version, parts)
         return self._append(use, key, found.resolved.reserved.get("_seed_"))
 
     def _append(self, use: Use, key: KeyParts | str, chosen: int | None) -> int:
@@ -210,8 +203,7 @@ class _Planner:
         self,
         found: _Resolved,
         asked: ComponentRequest,
-        children: Sequence[ComponentSpec],
-        effective_children: Sequence[Plain],
+        children: Sequence[tuple[ComponentSpec, Resolved]],
         requires: Mapping[str, Needed],
     ) -> Use:
         resolved = found.resolved
@@ -220,7 +212,7 @@ class _Planner:
         definition = self._definition(
             found,
             asked,
-            children=tuple(children),
+            children=tuple(spec for spec, _ in children),
             tags={**effective.changed(resolved), **asked.tags} if resolved.is_changed else asked.tags,
             seeding=tuple(seeding) if seeding is not None else self._seeding,
             change_directory=resolved.reserved.get("_chdir_") is True,
@@ -229,7 +221,7 @@ class _Planner:
                 resolved.component,
                 resolved.module,
                 effective.of(resolved),
-                children=effective_children,
+                children=[[spec.component, spec.module, self._effective_of(one).of(one)] for spec, one in children],
                 flags=asked.flags,
                 checkpoint=asked.checkpoint,
                 requirements={
@@ -368,7 +360,7 @@ class _Planner:
             return
         request = self._asked[key][0]
         try:
-            use = self._use(found, ComponentRequest(request.name), (), (), requires)
+            use = self._use(found, ComponentRequest(request.name), (), requires)
         except MachinableError as error:
             self._note(error)
             return
@@ -392,27 +384,27 @@ class _Planner:
         return result
 
     def _note_cycle(self, keys: Sequence[_Key], first_name: str) -> None:
-        names = [self._required[key][0].resolved.component for key in keys]
-        first = names.index(first_name) if first_name in names else 0
-        keys, names = [*keys[first:], *keys[:first]], [*names[first:], *names[:first]]
+        """Note components that require each other, from the listed one on if it is among them."""
         links: list[_RequirementRef] = []
         for key, following in zip(keys, [*keys[1:], keys[0]], strict=True):
             refs = self._required[key][1].values()
             links.append(next(ref for ref in refs if ref is not None and ref.key == following))
-        texts = [f"{link.path} = {name}" for link, name in zip(links, [*names[1:], names[0]], strict=True)]
-        width = max(map(len, texts[:MAX_LISTED]))
-        details = [f"{text:<{width}}   {link.place}" for text, link in zip(texts[:MAX_LISTED], links, strict=False)]
-        listed = [*names, names[0]]
-        if len(listed) > MAX_LISTED:
-            more = f"… {len(listed) - MAX_LISTED + 1:,} more …"
-            listed = [*listed[: MAX_LISTED // 2], more, *listed[1 - MAX_LISTED // 2 :]]
+        first = next((i for i, link in enumerate(links) if link.resolved.component == first_name), 0)
+        links = [*links[first:], *links[:first]]
+        names = [link.resolved.component for link in [*links, links[0]]]
+        texts = [f"{link.path} = {name}" for link, name in zip(links[:MAX_LISTED], names[1:], strict=False)]
+        width = max(map(len, texts))
+        listed = names
+        if len(names) > MAX_LISTED:
+            more = f"… {len(names) - MAX_LISTED + 1:,} more …"
+            listed = [*names[: MAX_LISTED // 2], more, *names[1 - MAX_LISTED // 2 :]]
         self._note(
             MalformedText(
                 f"a component requires itself: {' → '.join(listed)}",
                 at=links[0].place,
                 path=links[0].path,
-                given=names[1] if len(names) > 1 else names[0],
-                details=details,
+                given=names[1],
+                details=[f"{text:<{width}}   {link.place}" for text, link in zip(texts, links, strict=False)],
                 todo="Remove one of these requirements.",
             )
         )
@@ -466,28 +458,16 @@ def _requirement_place(resolved: Resolved, name: str | None = None) -> Place | N
 def _defaults(workspace: Workspace) -> tuple[tuple[str, ...] | None, int]:
     """Return the functions that seed every trial and its number of threads, as the section `execution` has them."""
     section = workspace.main.execution
-
-    def place(key: str) -> Place | None:
-        return section.place(key) if isinstance(section, MappingNode) else None
-
-    names = section.get("seeding")
+    names, threads = section.get("seeding"), section.get("threads")
+    wrong = None
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise MalformedText(
-            f"`seeding` is {names!r}",
-            path="execution",
-            given=names,
-            at=place("seeding"),
-            todo="Write a list of dotted names: [random.seed, numpy.random.seed].",
-        )
-    threads = section.get("threads")
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise MalformedText(
-            f"`threads` is {threads!r}",
-            path="execution",
-            given=threads,
-            at=place("threads"),
-            todo="Write a whole number of at least 1: the threads of a trial that requests no `cpus`.",
-        )
+        wrong, todo = "seeding", "Write a list of dotted names: [random.seed, numpy.random.seed]."
+    elif threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        wrong, todo = "threads", "Write a whole number of at least 1: the threads of a trial that requests no `cpus`."
+    if wrong is not None:
+        value = section[wrong]
+        at = section.place(wrong) if isinstance(section, MappingNode) else None
+        raise MalformedText(f"`{wrong}` is {value!r}", path="execution", given=value, at=at, todo=todo)
     return None if names is None else tuple(names), threads or 1
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from machinable.serialization import Plain
 
@@ -230,17 +231,9 @@ class TrialSpec(Struct, frozen=True):
         return self.definition.is_requirement
 
     def __reduce__(self) -> tuple[Any, ...]:
-        own = (
-            self.index,
-            self.uid,
-            self.seed,
-            self.flags,
-            self.requires,
-            self.identity,
-            self.attempt,
-            self.resume_from,
+        return _unpickled_trial, tuple(
+            _pickled_definition(value) if name == "definition" else value for name, value in asdict(self).items()
         )
-        return _unpickled_trial, (_pickled_definition(self.definition), *own)
 
     def as_data(self) -> dict[str, Plain]:
         """Return the trial as it is stored in plan.jsonl."""
@@ -276,7 +269,7 @@ def _pickled_definition(definition: ComponentSpec) -> bytes:
     return known[1]
 
 
-def _unpickled_trial(definition: bytes, index: int, uid: str, seed: int, flags: Any, *rest: Any) -> TrialSpec:
+def _unpickled_trial(index: int, uid: str, seed: int, flags: Any, definition: bytes, *rest: Any) -> TrialSpec:
     # Each trial gets a copy of the definition: what it does to its configuration never reaches another trial.
     import pickle
 
@@ -314,19 +307,10 @@ def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:
 
     What such a line does not have takes its default: no hidden keys, mixins, origins, resources and seeding.
     """
-    return TrialSpec(
-        index=row["index"],
-        uid=row["uid"],
-        seed=row["seed"],
-        flags=row["flags"],
-        definition=_component(
-            row,
-            children=tuple(_component(child, flags=child["flags"]) for child in row.get("children", ())),
-            tags=row.get("tags", {}),
-        ),
-        requires={name: Requirement(**needed) for name, needed in row.get("requires", {}).items()},
-        identity=row.get("identity", ""),
-    )
+    children = tuple(_component(child, flags=child["flags"]) for child in row.get("children", ()))
+    definition = _component(row, children=children, tags=row.get("tags", {}))
+    requires = {name: Requirement(**needed) for name, needed in row.get("requires", {}).items()}
+    return TrialSpec(row["index"], row["uid"], row["seed"], row["flags"], definition, requires, row.get("identity", ""))
 
 
 def _component(row: Mapping[str, Plain], **more: Any) -> ComponentSpec:
