@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from machinable.component.source_files import SourceFiles, Sources, find_source_files
 from machinable.errors import ArtifactExists, Refused, StorageUnavailable
 from machinable.plan.table import flatten
 from machinable.replay.rerun import PACKAGE, submit, with_required
 from machinable.replay.restore_code import code_versions, refuse_unreachable, restore
-from machinable.replay.source_files import SourceFiles, find_source_files
 from machinable.results.execution import Execution
 from machinable.results.storage import Storage
 from machinable.results.trial import Trial
@@ -113,7 +113,7 @@ def export(
         facts = [_facts(trial, described[trial.uid]["definition"]) for trial in trials]
         parts = [part for one in facts for part in (one["definition"], *one["definition"]["children"])]
         modules = [code["module"] for part in parts for code in (part["target"], *part["mixins"])]
-        found = find_source_files(source, modules)
+        found = find_source_files(Sources(source), modules)
         if found.missing:
             raise Refused(
                 f"the code of {execution} is not in its project: there is no module {', '.join(found.missing)}",
