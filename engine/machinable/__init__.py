@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import machinable.component.import_times  # noqa: F401  # before users import modules that they edit later
+
 if TYPE_CHECKING:
     from machinable import errors
     from machinable.component.base import Component, Mixin

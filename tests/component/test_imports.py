@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,9 @@ from machinable.component.imports import (
     importing,
     load_component,
     load_mixin,
-    source_digest,
 )
 from machinable.errors import ImportFailed, InvalidType, MalformedText, MissingMember
 from machinable.plan.spec import MixinSpec, Target
-from machinable.storage.hashing import digest
-from tests.conftest import World
 
 HEAD = "from machinable.component.base import Component, Mixin\n"
 
@@ -168,27 +164,6 @@ def test_modules_of_any_former_project_make_way_for_those_of_this_one(tmp_path: 
     assert import_module("same", str(tmp_path / "third")).WHERE == "third"
 
 
-def test_the_digest_of_a_module_is_that_of_its_file(project: World) -> None:
-    here = project("components:\n  - work:\n", work="X = 1\n")
-    target = Target("work")
-    first = source_digest(target, str(here))
-    assert first == "sha256:" + sha256(b"X = 1\n").hexdigest()  # it is not imported
-    assert "work" not in sys.modules
-    assert source_digest(Target("nowhere.to_be"), str(here)) is None
-    assert source_digest(Target("sys"), str(here)) is None
-
-
-def test_the_digest_of_what_is_loaded_stays_that_of_what_was_loaded(project: World) -> None:
-    here = project("components:\n  - work:\n", work="X = 1\n")
-    import_module("work", str(here))
-    first = source_digest(Target("work"), str(here), as_loaded=True)
-    (here / "work.py").write_text("X = 2\n")
-    assert source_digest(Target("work"), str(here), as_loaded=True) == first
-    assert source_digest(Target("work"), str(here)) != first
-    del sys.modules["work"]
-    assert source_digest(Target("work"), str(here), as_loaded=True) != first
-
-
 NUMBERS = "from machinable import Component\nclass Numbers(Component):\n    x = {x}\n"
 
 
@@ -214,14 +189,6 @@ def test_two_projects_have_their_own(numbers_project: Path, tmp_path_factory: py
         for one in (numbers_project, other, numbers_project)
     ]
     assert found == [1, 2, 1]
-
-
-def test_its_digest_is_that_of_the_projects_file(numbers_project: Path) -> None:
-    target = Target("numbers")
-    expected = digest((numbers_project / "numbers.py").read_bytes())
-    assert source_digest(target, str(numbers_project)) == expected
-    load_component(target, str(numbers_project))
-    assert source_digest(target, str(numbers_project), as_loaded=True) == expected
 
 
 @pytest.mark.parametrize("order", [("numbers", "other"), ("other", "numbers")])

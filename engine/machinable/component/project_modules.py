@@ -1,0 +1,399 @@
+"""Import the modules of a project from their sources as they were when an execution began.
+
+Within `importing`, a finder at the head of `sys.meta_path` serves the modules whose files are in the project. Each file
+is read once for an execution, so what is imported is what is stored, even if a file is edited at that moment. What has
+changed since an earlier execution of the same process is imported again, as in a new process.
+
+Modules that the caller has imported from elsewhere under a name that the project uses are set aside within `importing`,
+and are back afterwards.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import linecache
+import marshal
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple
+
+from machinable.component.import_times import imported_at
+from machinable.component.source_files import INSTALLED, Sources, imported_modules
+
+__all__ = ["begin_project", "importing", "is_library", "load_file", "loaded_digests", "sources_of"]
+
+STANDARD_LIBRARY = os.path.join(os.path.dirname(os.path.realpath(os.__file__)), "")
+CLOCK_STEP = 2.0  # seconds; two changes within one step of a file system's clock leave the same time
+OWN_PACKAGE = __name__.partition(".")[0]
+
+
+class _Loaded(NamedTuple):
+    """A module of a project, with the digest of its source and the state of the file when it was loaded."""
+
+    module: ModuleType
+    digest: str
+    state: tuple[int, ...] | None
+
+
+class _Finder:
+    """Finds modules as Python does, and lets those of a project be loaded from its sources.
+
+    Attributes:
+        active: The sources of the projects whose code is imported, the innermost last.
+    """
+
+    def __init__(self) -> None:
+        self.active: list[Sources] = []
+        self._searched: set[tuple[int, str]] = set()
+
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return the spec of a module, or None, as the other finders do."""
+        search = threading.get_ident(), name
+        if search in self._searched:  # by a finder that asks all others
+            return None
+        self._searched.add(search)
+        try:
+            return self._find(name, path, target)
+        finally:
+            self._searched.discard(search)
+
+    def _find(self, name: str, path: Any, target: ModuleType | None) -> ModuleSpec | None:
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            if (spec := finder.find_spec(name, path, target)) is not None:
+                if type(spec.loader) is SourceFileLoader:
+                    for sources in reversed(self.active):
+                        if sources.path_of(spec.origin) is not None:
+                            spec.loader = _Loader(name, str(spec.origin), sources)
+                            break
+                return spec
+        return None
+
+
+class _Loader(SourceFileLoader):
+    """Loads a module from the sources of an execution."""
+
+    def __init__(self, name: str, file: str, sources: Sources) -> None:
+        super().__init__(name, file)
+        self._sources = sources
+
+    def get_data(self, path: str) -> bytes:
+        inside = self._sources.path_of(path)
+        return super().get_data(path) if inside is None or path != self.path else self._sources.read(inside)
+
+    def get_code(self, fullname: str) -> CodeType:
+        data = self.get_data(self.path)
+        return _cached_code(self.path, data) or self.source_to_code(data, self.path)
+
+    def exec_module(self, module: ModuleType) -> None:
+        linecache.checkcache(self.path)
+        state = _state(self.path)  # before the file is read: a change in between is seen as one
+        digest = sha256(self.get_data(self.path)).hexdigest()
+        super().exec_module(module)
+        _loaded[module.__name__] = _Loaded(module, digest, state)
+
+
+_lock = threading.RLock()
+_finder = _Finder()
+_depth = 0
+_bytecode_before = False
+_sources: dict[str, Sources] = {}  # of each project
+_loaded: dict[str, _Loaded] = {}
+_foreign: dict[str, list[str]] = {}  # top-level names that a project uses, and modules from elsewhere have
+_aside: dict[str, dict[str, ModuleType]] = {}  # while its code is imported: the modules from elsewhere
+_own: dict[str, dict[str, ModuleType]] = {}  # otherwise: the project's modules of these names
+
+
+@contextmanager
+def importing(project: str | None) -> Iterator[None]:
+    """Let imports within the block find the modules of a project first, and write no bytecode."""
+    global _depth, _bytecode_before
+    with _lock:
+        if _depth == 0:
+            _bytecode_before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+            sys.meta_path.insert(0, _finder)
+        _depth += 1
+        if project is not None:
+            sources = sources_of(project)
+            if all(one.project != project for one in _finder.active):
+                _exchange(project, _own, _aside)
+            _finder.active.append(sources)
+            sys.path.insert(0, project)
+    try:
+        yield
+    finally:
+        with _lock:
+            if project is not None:
+                if project in sys.path:
+                    sys.path.remove(project)
+                _finder.active.remove(sources)
+                if all(one.project != project for one in _finder.active):
+                    _exchange(project, _aside, _own)
+            _depth -= 1
+            if _depth == 0:
+                sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not _finder]
+                sys.dont_write_bytecode = _bytecode_before
+
+
+def sources_of(project: str) -> Sources:
+    """Return the sources from which the modules of a project are imported."""
+    with _lock:
+        if project not in _sources:
+            begin_project(project)
+        return _sources[project]
+
+
+def begin_project(
+    project: str, files: Mapping[str, bytes] | None = None, keep: Iterable[str] = ()
+) -> dict[str, list[str]]:
+    """Let the modules of a project be imported as its files are now.
+
+    Loaded modules whose files have changed, and those that import them, are forgotten, so that they are imported again.
+    While code of the project runs in this process, nothing changes.
+
+    Args:
+        project: The project's directory.
+        files: Their sources, by the path relative to the project, if they have been read elsewhere.
+        keep: Modules that stay, because the caller has handed over objects of theirs.
+
+    Returns:
+        The files that have changed and concern a module that stays, by its name.
+    """
+    with _lock:
+        if any(one.project == project for one in _finder.active):
+            return {}
+        for folder in (project, *(entry for entry in sys.path if entry.startswith(os.path.join(project, "")))):
+            invalidate = getattr(sys.path_importer_cache.get(folder), "invalidate_caches", None)
+            if invalidate is not None:  # it may not have noticed a new file
+                invalidate()
+        sources = _sources[project] = Sources(project, files)
+        modules = _modules_of(sources)
+        changed = {name for name, path in modules.items() if _has_changed(sources, name, path)}
+        kept: dict[str, list[str]] = {}
+        if changed:
+            needs = {name: _affected_by(name, modules, sources) for name in modules}
+            for name in modules:
+                if reasons := sorted(changed & needs[name]):
+                    if name in keep:
+                        kept[name] = [modules[reason] for reason in reasons]
+                    else:
+                        _forget(name, sources)
+        names = _top_level_names(sources)
+        _foreign[project] = sorted(name for name in names - {OWN_PACKAGE} if _is_foreign(name, sources))
+        own = _own.get(project, {})
+        for name in [name for name in own if name.partition(".")[0] not in _foreign[project]]:
+            sys.modules.setdefault(name, own.pop(name))  # the module from elsewhere is gone
+        _import_standard_modules(names, sources)
+        return kept
+
+
+def loaded_digests(project: str) -> dict[str, str]:
+    """Return the digests of the source files of all loaded modules of a project as they were loaded, by path."""
+    with _lock:
+        sources = sources_of(project)
+        found = {}
+        for name, path in _modules_of(sources).items():
+            known = _loaded.get(name)
+            if known is not None and known.module is _module(name, project):
+                found[path] = known.digest
+        return found
+
+
+def load_file(name: str, file: str, project: str) -> ModuleType:
+    """Import a file of the project as a module of another name, within `importing`."""
+    spec = importlib.util.spec_from_loader(name, _Loader(name, file, sources_of(project)), origin=file)
+    assert spec is not None
+    assert spec.loader is not None
+    spec.has_location = True
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def is_library(file: str | None) -> bool:
+    """Return whether a module with this file is Python's, or of an installed package."""
+    if file is None:
+        return True
+    real = os.path.realpath(file)
+    return real.startswith(STANDARD_LIBRARY) or not INSTALLED.isdisjoint(real.split(os.sep))
+
+
+# --- loaded modules
+
+
+def _module(name: str, project: str) -> ModuleType | None:
+    """Return the module of a project that has this name, whether or not it is set aside."""
+    return _own.get(project, {}).get(name) or sys.modules.get(name)
+
+
+def _modules_of(sources: Sources) -> dict[str, str]:
+    """Return the loaded modules of a project, with the paths of their source files."""
+    found = {}
+    for name, module in [*sys.modules.items(), *_own.get(sources.project, {}).items()]:
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and file.endswith(".py") and name not in ("__main__", "__mp_main__"):
+            path = sources.path_of(file)
+            if path is not None:
+                found[name] = path
+    return found
+
+
+def _has_changed(sources: Sources, name: str, path: str) -> bool:
+    """Return whether the file of a loaded module has changed since; note its state if it is not known yet."""
+    file = os.path.join(sources.project, path)
+    state = _state(file)
+    module = _module(name, sources.project)
+    assert module is not None
+    known = _loaded.get(name)
+    if known is not None and known.module is module:
+        if path not in sources.files and state is not None and state == known.state:
+            return False
+        try:
+            has_changed = sha256(sources.read(path)).hexdigest() != known.digest
+        except OSError:
+            return True
+        if not has_changed:
+            _loaded[name] = known._replace(state=state)
+        return has_changed
+    try:
+        is_newer = os.stat(file).st_mtime > imported_at(name)
+        digest = sha256(sources.read(path)).hexdigest()
+    except OSError:
+        return True
+    if not is_newer:
+        _loaded[name] = _Loaded(module, digest, state)
+    return is_newer
+
+
+def _affected_by(name: str, modules: Mapping[str, str], sources: Sources) -> set[str]:
+    """Return the modules of the project whose change concerns a module: itself and what it imports, recursively."""
+    found, waiting = {name}, [name]
+    while waiting:
+        one = waiting.pop()
+        parents = {one.rpartition(".")[0]}  # a package that is imported again lacks its old submodules
+        try:
+            data = sources.read(modules[one])
+        except OSError:
+            data = b""
+        imported = imported_modules(data, one, is_package=modules[one].endswith("__init__.py")) | parents
+        more = {module for module in imported if module in modules} - found
+        found |= more
+        waiting += more
+    return found
+
+
+def _forget(name: str, sources: Sources) -> None:
+    for modules in (sys.modules, _own.get(sources.project, {})):
+        module = modules.get(name)
+        if module is not None and sources.path_of(getattr(module, "__file__", None)) is not None:
+            del modules[name]
+            package, _, last = name.rpartition(".")
+            parent = modules.get(package)
+            if parent is not None and getattr(parent, last, None) is module:
+                delattr(parent, last)  # otherwise `from package import last` finds it there
+    _loaded.pop(name, None)
+
+
+def _state(file: str) -> tuple[int, ...] | None:
+    """Return what changes when a file changes; None if that is not certain, because it has just been changed."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    if time.time() - found.st_mtime < CLOCK_STEP:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _cached_code(file: str, data: bytes) -> CodeType | None:
+    """Return the bytecode that Python has written for a file, if it is certainly that of this source.
+
+    Python compares the time of the last change in whole seconds. So the bytecode must have been written after the
+    second of that change.
+    """
+    try:
+        cached = importlib.util.cache_from_source(file)
+        written, source = os.stat(cached).st_mtime, os.stat(file)
+        with open(cached, "rb") as bytecode:
+            content = bytecode.read()
+    except (OSError, NotImplementedError):
+        return None
+    changed = int(source.st_mtime)
+    expected = importlib.util.MAGIC_NUMBER + b"".join(
+        (number & 0xFFFFFFFF).to_bytes(4, "little") for number in (0, changed, len(data))
+    )
+    if content[:16] != expected or source.st_size != len(data) or written < changed + 1:
+        return None
+    try:
+        code = marshal.loads(content[16:])
+    except (ValueError, EOFError, TypeError):
+        return None
+    return code if isinstance(code, CodeType) else None
+
+
+# --- modules from elsewhere
+
+
+def _top_level_names(sources: Sources) -> set[str]:
+    """Return the names of the modules and packages that a project has."""
+    names = set()
+    for root in sources.roots():
+        folder = os.path.join(sources.project, root)
+        for entry in os.listdir(folder) if os.path.isdir(folder) else ():
+            if entry.endswith(".py") or os.path.isfile(os.path.join(folder, entry, "__init__.py")):
+                names.add(entry.removesuffix(".py"))
+    return names
+
+
+def _import_standard_modules(names: set[str], sources: Sources) -> None:
+    """Import the modules of Python that have the name of a component of the project.
+
+    Libraries need them, and would find the project's when they look into its directory first. A module of another kind
+    may be there to replace Python's.
+    """
+    for name in names & sys.stdlib_module_names - sys.modules.keys():
+        if sources.exists(f"{name}.py") and b"machinable" in sources.read(f"{name}.py"):
+            before = sys.path[:]
+            sys.path[:] = [entry for entry in before if os.path.abspath(entry) != sources.project]
+            try:
+                importlib.import_module(name)
+            except ImportError:
+                pass  # this Python comes without it
+            finally:
+                sys.path[:] = before
+
+
+def _is_foreign(name: str, sources: Sources) -> bool:
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is None or sources.path_of(file) is not None or is_library(file):
+        return False
+    return not any(_is_same_file(file, os.path.join(sources.project, path)) for _, path in sources.files_of(name))
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def _exchange(project: str, coming: dict[str, dict[str, ModuleType]], going: dict[str, dict[str, ModuleType]]) -> None:
+    """Replace the modules of the names that a project shares with modules from elsewhere."""
+    roots = _foreign.get(project)
+    if not roots:
+        return
+    going[project] = {}
+    for name in [name for name in sys.modules if name.partition(".")[0] in roots]:
+        going[project][name] = sys.modules.pop(name)
+    sys.modules.update(coming.pop(project, {}))
