@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from machinable.plan.table import flatten
@@ -30,19 +31,14 @@ class Field(NamedTuple):
         return list(map(self.of, trials)) if self.path is None else column(trials, self.path, MISSING, self.of)
 
 
+_PLANNED = ("uid", "index", "seed", "component", "module", "identity", "status")  # and noted: they are in the cache
 _SIMPLE: dict[str, Callable[[Trial], Any]] = {
     "execution": lambda trial: str(trial.execution),
-    "name": lambda trial: trial.execution.name,
-    "uid": lambda trial: trial.uid,
-    "index": lambda trial: trial.index,
-    "seed": lambda trial: trial.seed,
-    "component": lambda trial: trial.component,
-    "module": lambda trial: trial.module,
-    "identity": lambda trial: trial.identity,
-    "status": lambda trial: trial.status,
+    "name": attrgetter("execution.name"),
+    **{name: attrgetter(name) for name in _PLANNED},
 }
 _PARTS = ("config", "flags", "tags")
-_IN_COLUMNS = {"uid", "index", "seed", "component", "module", "identity", "status"}
+_AGGREGATES = ("first", "min", "max", "mean", "std", "count")
 
 
 def find_field(field: str) -> Field | None:
@@ -52,7 +48,7 @@ def find_field(field: str) -> Field | None:
     `std` and `count` are over all rows of the default scope.
     """
     if field in _SIMPLE:
-        return Field(_SIMPLE[field], (field,) if field in _IN_COLUMNS else None)
+        return Field(_SIMPLE[field], (field,) if field in _PLANNED else None)
     head, _, rest = field.partition(".")
     if not rest:
         return None
@@ -62,8 +58,9 @@ def find_field(field: str) -> Field | None:
     if head == "records":
         name, _, aggregate = rest.rpartition(".")
         if name and aggregate in _AGGREGATES:
-            return Field(_aggregated(name, _AGGREGATES[aggregate]))
-        return _last(name if name and aggregate == "last" else rest)
+            return Field(lambda trial: _aggregate(trial, name, aggregate))
+        column = name if name and aggregate == "last" else rest
+        return Field(lambda trial: (trial.last_row or {}).get(column, MISSING), ("records", column))
     return None
 
 
@@ -72,25 +69,23 @@ def states(trials: Sequence[Trial]) -> list[str]:
     return Field(_SIMPLE["status"], ("status",)).values(trials)
 
 
-def _last(name: str) -> Field:
-    def last(trial: Trial) -> Any:
-        row = trial.last_row
-        return MISSING if row is None else row.get(name, MISSING)
-
-    return Field(last, ("records", name))
-
-
-def _aggregated(name: str, aggregate: Callable[[list[Any]], Any]) -> Callable[[Trial], Any]:
-    def value(trial: Trial) -> Any:
-        if trial.last_row is None:
-            return MISSING
-        return aggregate([row.get(name, MISSING) for row in trial.records])
-
-    return value
-
-
-def _numbers(values: Iterable[Any]) -> list[float]:
-    return [value for value in values if isinstance(value, (int, float))]
+def _aggregate(trial: Trial, column: str, aggregate: str) -> Any:
+    """Return an aggregate of a column over the rows of a trial."""
+    values = [] if trial.last_row is None else [row.get(column, MISSING) for row in trial.records]
+    if aggregate == "first":
+        return values[0] if values else MISSING
+    if aggregate == "count":
+        return sum(value is not MISSING for value in values) or MISSING
+    numbers = [value for value in values if isinstance(value, (int, float))]
+    if not numbers:
+        return MISSING
+    if aggregate == "mean":
+        return mean(numbers)
+    if aggregate == "std":
+        return spread(numbers) if len(numbers) > 1 else None
+    # A NaN is neither smaller nor larger, and would win or lose by its place.
+    real = [number for number in numbers if number == number]
+    return (min if aggregate == "min" else max)(real) if real else numbers[0]
 
 
 def mean(numbers: Sequence[float]) -> float:
@@ -108,36 +103,6 @@ def spread(numbers: Sequence[float]) -> float:
     """Return the standard deviation of a sample of at least two numbers (n - 1 in the denominator)."""
     middle = mean(numbers)
     return math.sqrt(sum((number - middle) * (number - middle) for number in numbers) / (len(numbers) - 1))
-
-
-def _best(choose: Callable[[list[float]], float]) -> Callable[[list[Any]], Any]:
-    def best(values: list[Any]) -> Any:
-        numbers = _numbers(values)
-        # A NaN is neither smaller nor larger, and would win or lose by its place.
-        real = [number for number in numbers if number == number]
-        return choose(real) if real else numbers[0] if numbers else MISSING
-
-    return best
-
-
-def _mean(values: list[Any]) -> Any:
-    numbers = _numbers(values)
-    return mean(numbers) if numbers else MISSING
-
-
-def _spread(values: list[Any]) -> Any:
-    numbers = _numbers(values)
-    return spread(numbers) if len(numbers) > 1 else None if numbers else MISSING
-
-
-_AGGREGATES: dict[str, Callable[[list[Any]], Any]] = {
-    "first": lambda values: values[0] if values else MISSING,
-    "min": _best(min),
-    "max": _best(max),
-    "mean": _mean,
-    "std": _spread,
-    "count": lambda values: sum(value is not MISSING for value in values) or MISSING,
-}
 
 
 def known_fields(trials: Iterable[Trial]) -> list[str]:
@@ -179,6 +144,7 @@ def default_fields(trials: Iterable[Trial]) -> list[str]:
     return ["execution", "uid", "component", "status", *differing, *tags, *numbers, *columns]
 
 
+_MARKS = {"__tuple__", "__date__", "__map__"}  # of a tuple, a date, or a mapping with other keys
 _LEVEL = re.compile(r"(\w+)_NUMBER((?:_[0-9]+)?)")
 
 
@@ -187,18 +153,10 @@ def _differing(mappings: list[dict[str, Any]], path: str) -> Iterator[str]:
     for key in dict.fromkeys(key for keys in dict.fromkeys(map(tuple, mappings)) for key in keys):
         values = [mapping.get(key, MISSING) for mapping in mappings]
         first = values[0]
-        if all(value is MISSING or _is_mapping(value) for value in values):
+        if all(value is MISSING or (type(value) is dict and _MARKS.isdisjoint(value)) for value in values):
             yield from _differing([{} if value is MISSING else value for value in values], f"{path}.{key}")
         elif any(
             type(value) is not type(first) or (value != first and not (value != value and first != first))
             for value in values
         ):
             yield f"{path}.{key}"
-
-
-def _is_mapping(value: Any) -> bool:
-    """Return whether a value is a mapping, and no substitution for a tuple, a date or other keys."""
-    return type(value) is dict and value.keys().isdisjoint(_MARKS)
-
-
-_MARKS = ("__tuple__", "__date__", "__map__")

@@ -5,15 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
-from machinable.errors import NotStored, UnknownName, did_you_mean, near_names
-from machinable.results.tables import data_frame
+from machinable.errors import NotAvailable, NotStored, UnknownName, did_you_mean, near_names
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.streams import read_rows
 
-__all__ = ["Records"]
+__all__ = ["Records", "data_frame"]
 
 DEFAULT = "default"
+
+
+def data_frame(columns: Mapping[str, Sequence[Any]]) -> Any:
+    """Return a pandas DataFrame of named columns of the same length.
+
+    Raises:
+        NotAvailable: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise NotAvailable(
+            "a frame needs pandas, which is not installed", todo="pip install 'machinable-engine[frames]'"
+        ) from error
+    return pandas.DataFrame(dict(columns))
 
 
 class Records(Sequence[Mapping[str, Any]]):

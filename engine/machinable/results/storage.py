@@ -11,7 +11,7 @@ from machinable.errors import NotStored, did_you_mean, near_names
 from machinable.ids import is_folder_name
 from machinable.results.execution import Execution
 from machinable.results.reader import execution_folders
-from machinable.results.tables import html_table
+from machinable.results.summary import html_table
 from machinable.results.trials import Trials
 from machinable.storage import layout
 from machinable.storage.files import Files

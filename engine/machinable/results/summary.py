@@ -9,9 +9,12 @@ from typing import Any, overload
 
 from machinable.plan.table import text_table
 from machinable.results.query import mean, spread
-from machinable.results.tables import data_frame, format_cell, html_table
+from machinable.results.records import data_frame
+from machinable.serialization import dumps
 
-__all__ = ["Summary", "figures", "t_quantile"]
+__all__ = ["Summary", "figures", "format_cell", "html_table", "t_quantile"]
+
+_MAX_WIDTH = 40  # characters of a cell
 
 
 class Summary(Sequence[Mapping[str, Any]]):
@@ -76,6 +79,25 @@ class Summary(Sequence[Mapping[str, Any]]):
     def as_data(self) -> dict[str, Any]:
         """Return the summary for programs."""
         return {"field": self.field, "by": list(self.by), "rows": [dict(row) for row in self._rows]}
+
+
+def format_cell(value: Any) -> str:
+    """Return the short text of a value in a table; empty for None."""
+    if value is None:
+        return ""
+    if type(value) is float:
+        return f"{value:.6g}"
+    text = value if isinstance(value, str) else dumps(value)
+    return text if len(text) <= _MAX_WIDTH else text[: _MAX_WIDTH - 1] + "…"
+
+
+def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return the HTML of a table for notebooks; cells are text and are escaped."""
+    from html import escape
+
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in headings)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def figures(numbers: Sequence[float], failed: int) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any, overload
 from machinable.errors import InvalidType, UnknownName
 from machinable.plan.table import text_table
 from machinable.results.query import MISSING, Field, default_fields, find_field, known_fields, states
-from machinable.results.summary import Summary, figures
-from machinable.results.tables import data_frame, format_cell, html_table
+from machinable.results.records import data_frame
+from machinable.results.summary import Summary, figures, format_cell, html_table
 from machinable.results.trial import Trial
 from machinable.serialization import canonical
 
@@ -61,9 +61,11 @@ class Trials(Sequence[Trial]):
         return html_table(*self._cells()) + "".join(f"<p>{line}</p>" for line in self._more())
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
-        fields = default_fields(self._trials)
-        columns = Trials(self._trials[:MAX_LISTED])._columns(fields, known=True)
-        return fields, [[format_cell(value) for value in row] for row in zip(*columns.values(), strict=True)]
+        columns = {
+            name: [None if value is MISSING else value for value in self._field(name).values(self._trials[:MAX_LISTED])]
+            for name in default_fields(self._trials)
+        }
+        return [*columns], [[format_cell(value) for value in row] for row in zip(*columns.values(), strict=True)]
 
     def _more(self) -> list[str]:
         return [f"… and {len(self) - MAX_LISTED:,} more"] if len(self) > MAX_LISTED else []
@@ -81,9 +83,7 @@ class Trials(Sequence[Trial]):
         """
         chosen = self._trials
         for name, expected in conditions.items():
-            field, test = self._field(name), _starts_with(expected) if name == "identity" else _test(expected)
-            if name == "status":
-                _check_states(expected)
+            field, test = self._field(name), _test(name, expected)
             values = field.values(chosen)
             if all(value is MISSING for value in values):
                 self._check(name, field)
@@ -106,7 +106,7 @@ class Trials(Sequence[Trial]):
         Raises:
             UnknownName: No trial has such a field.
         """
-        columns = self._table(fields)
+        columns = self._columns(fields)
         return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
     def frame(self, *fields: str) -> Any:
@@ -116,7 +116,7 @@ class Trials(Sequence[Trial]):
             UnknownName: No trial has such a field.
             NotAvailable: pandas is not installed.
         """
-        return data_frame(self._table(fields))
+        return data_frame(self._columns(fields))
 
     def summary(self, field: str, by: str | Iterable[str] | None = None) -> Summary:
         """Return count, mean, spread and 95 % interval of a field over the finished and reused trials of each group.
@@ -162,49 +162,40 @@ class Trials(Sequence[Trial]):
         if self._trials and all(value is MISSING for value in field.values(self._trials)):
             raise UnknownName("field", name, known_fields(self._trials))
 
-    def _table(self, fields: Sequence[str]) -> dict[str, list[Any]]:
-        return self._columns(fields) if fields else self._columns(default_fields(self._trials), known=True)
-
-    def _columns(self, fields: Iterable[str], *, known: bool = False) -> dict[str, list[Any]]:
-        columns = {}
-        for name in fields:
+    def _columns(self, fields: Iterable[str]) -> dict[str, list[Any]]:
+        """Return the values of fields, by default of those that tell the trials apart; None where a trial lacks one."""
+        chosen, columns = list(fields), {}
+        for name in chosen or default_fields(self._trials):
             field = self._field(name)
             values = field.values(self._trials)
             if MISSING in values:
-                if not known:
+                if chosen:
                     self._check(name, field)
                 values = [None if value is MISSING else value for value in values]
             columns[name] = values
         return columns
 
 
-def _check_states(expected: Any) -> None:
-    for state in expected if isinstance(expected, _SEVERAL) else [expected]:
-        if isinstance(state, str) and state not in STATES:
-            raise UnknownName("status", state, STATES)
+def _test(field: str, expected: Any) -> Callable[[Any], bool]:
+    """Return a function that tests the value of a field.
 
-
-_SEVERAL = (list, tuple, set, frozenset)
-
-
-def _test(expected: Any) -> Callable[[Any], bool]:
+    Raises:
+        UnknownName: There is no such status.
+    """
     if callable(expected):
         return lambda value: bool(expected(value))
-    if isinstance(expected, _SEVERAL):
-        allowed = list(expected)
-        return lambda value: any(_same(value, one) for one in allowed)
-    if isinstance(expected, str):
-        return lambda value: bool(value == expected)
-    return lambda value: _same(value, expected)
-
-
-def _starts_with(expected: Any) -> Callable[[Any], bool]:
-    """Test whether an identity starts with one of the texts, which have at least the characters that are printed."""
-    if callable(expected):
-        return _test(expected)
-    allowed = list(expected) if isinstance(expected, _SEVERAL) else [expected]
-    prefixes = tuple(one for one in allowed if isinstance(one, str) and len(one) >= MIN_PREFIX)
-    return lambda value: bool(value.startswith(prefixes))
+    allowed = list(expected) if isinstance(expected, (list, tuple, set, frozenset)) else [expected]
+    texts = tuple(one for one in allowed if isinstance(one, str))
+    if field == "identity":
+        prefixes = tuple(text for text in texts if len(text) >= MIN_PREFIX)
+        return lambda value: bool(value.startswith(prefixes))
+    if field == "status":
+        for state in texts:
+            if state not in STATES:
+                raise UnknownName("status", state, STATES)
+    if len(texts) == len(allowed):
+        return lambda value: value in texts
+    return lambda value: any(_same(value, one) for one in allowed)
 
 
 def _same(one: Any, other: Any) -> bool:
