@@ -351,7 +351,7 @@ def flip(data: bytes) -> bytes:
         lambda data: b"",
         lambda data: bytes(len(data)),
         lambda data: data + b"more\n",
-        lambda data: data.replace(b" cache 1 ", b" cache 2 ", 1),
+        lambda data: data.replace(b" cache 2 ", b" cache 3 ", 1),
         lambda data: b"\n\n\n",
         lambda data: data.replace(b"machinable ", b"machinable 0.", 1),
     ],

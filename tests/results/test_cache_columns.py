@@ -27,16 +27,20 @@ ALIKE = st.lists(st.fixed_dictionaries({"a": SCALARS, "b": VALUES}), max_size=5)
 
 
 def packed(values: list[Any]) -> tuple[Columns, list[int]]:
-    """Return values that were written and read, and the numbers of the lines that are read, as they come."""
+    """Return values that were written and read under the key `v`, and the numbers of the lines that are read."""
     lines: dict[bytes, int] = {}
-    shape = json.loads(json.dumps(pack(values, lines)))
-    stored, asked = [json.loads(line) for line in lines], []
+    tree = json.loads(json.dumps(pack([{"v": value} for value in values], lines)))
+    stored, asked = list(lines), []
 
     def line(number: int) -> list[Any]:
         asked.append(number)
-        return stored[number]  # type: ignore[no-any-return]
+        return json.loads(stored[number])  # type: ignore[no-any-return]
 
-    return Columns(len(values), shape, line), asked
+    return Columns(len(values), tree, line), asked
+
+
+def unpacked(values: list[Any]) -> list[Any]:
+    return packed(values)[0].find(("v",), below)
 
 
 def below(value: Any, keys: tuple[str, ...]) -> Any:
@@ -50,38 +54,37 @@ def below(value: Any, keys: tuple[str, ...]) -> Any:
 @settings(deadline=None)
 @given(st.lists(VALUES) | ALIKE)
 def test_values_come_back_as_they_were(values: list[Any]) -> None:
-    assert json.dumps(packed(values)[0].values()) == json.dumps(values)
+    assert json.dumps(unpacked(values)) == json.dumps(values)
 
 
 @settings(deadline=None)
 @given(st.lists(VALUES) | ALIKE, st.lists(KEYS, max_size=3).map(tuple))
 def test_a_lookup_finds_what_each_value_has(values: list[Any], keys: tuple[str, ...]) -> None:
-    found = packed(values)[0].find(keys, below)
+    found = packed(values)[0].find(("v", *keys), below)
     assert json.dumps(found) == json.dumps([below(value, keys) for value in values])
 
 
 def test_values_that_only_look_equal_stay_different() -> None:
     values = [0.0, -0.0, 0, False, float("nan"), float("inf"), 1, 1.0, True, "1", [0.0], [-0.0], [0], [False]] * 20
-    assert repr(packed(values)[0].values()) == repr(values)
+    assert repr(unpacked(values)) == repr(values)
 
 
 def test_no_two_values_share_a_mutable_part() -> None:
     columns, _ = packed([{"a": [1, {"b": 2}]}] * 40)
 
-    one, *others = columns.find(("a",), below)
+    one, *others = columns.find(("v", "a"), below)
     one.append(one[1].pop("b"))
     assert others == [[1, {"b": 2}]] * 39
 
-    row, *rows = columns.values()
+    row, *rows = columns.find(("v",), below)
     row["a"].append(row["a"][1].pop("b"))
-    assert rows == columns.values()[1:] == [{"a": [1, {"b": 2}]}] * 39
-    assert columns.values()[0] == rows[0]
+    assert rows == [{"a": [1, {"b": 2}]}] * 39
 
 
 def test_a_lookup_reads_only_the_lines_it_needs() -> None:
     columns, asked = packed([{"a": {"b": number, "c": str(number)}, "d": number / 7} for number in range(100)])
 
-    assert columns.find(("a", "c"), below) == [str(number) for number in range(100)]
+    assert columns.find(("v", "a", "c"), below) == [str(number) for number in range(100)]
     assert len(asked) == 1
 
 
@@ -93,7 +96,7 @@ def test_equal_values_are_looked_up_once() -> None:
         seen.append(value)
         return value
 
-    assert columns.find(("a",), look) == ["x", "y"] * 50
+    assert columns.find(("v", "a"), look) == ["x", "y"] * 50
     assert seen == ["x", "y"]
 
 
@@ -101,6 +104,6 @@ def test_mappings_that_all_differ_are_stored_unchanged() -> None:
     values = [{str(number): number} for number in range(100)]
     lines: dict[bytes, int] = {}
 
-    assert pack(values, lines) == {"any": 0}
-    assert packed(values)[0].values() == values
-    assert packed(values)[0].find(("7",), below) == ["nothing"] * 7 + [7] + ["nothing"] * 92
+    assert pack([{"v": value} for value in values], lines) == {"v": 0}
+    assert unpacked(values) == values
+    assert packed(values)[0].find(("v", "7"), below) == ["nothing"] * 7 + [7] + ["nothing"] * 92

@@ -3,15 +3,13 @@
 A later reader that asks for one key reads what lies under that key. Nothing depends on the cache: without it, or when
 it does not match the files exactly, plan and ledger are read. The directory can be removed at any time.
 
-A file has a line with its checksum, a line that describes the rest, and a line for each column: many JSON values of a
-similar shape. A *shape* says in which lines they are. Each line is a JSON list.
+A file has a line with its checksum, a line that describes the rest, and a line for each column: a JSON list. A *tree*
+says in which lines values are:
 
-    {"all": 0}                                   the values, all of one type
-    {"of": 0}                                    one value, which all of them are
-    {"of": 0, "at": 1}                           few values, and for each place which of them
-    {"keys": ["a", "b"], "columns": [{…}, {…}]}  mappings with these keys, in this order
-    {"which": 0, "parts": [{…}, {…}]}            values of several types, and for each place of which part the next is
-    {"any": 0}                                   the values, of too many types for parts
+    {"a": …, "b": …}  mappings with these keys, and the trees of the values under them
+    0                 any values: line 0 has them all
+    [0], [0, 1]       equal values, or few different ones: line 0 has these, line 1 for each place which of them it is
+    [0, [ …, …]]      values of several types, or mappings with several keys: line 0 has for each place its tree
 
 Measured for four columns of 10,000 trials in a new process: 3.3 ms, and 24 ms with a row for each trial in SQLite; see
 the decisions in docs/architecture.md.
@@ -22,8 +20,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from itertools import accumulate
@@ -31,7 +28,7 @@ from stat import S_ISDIR
 from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
-from machinable.results.lookup import CALL, UNKNOWN, has_call, is_mutable, look, look_in, value_or
+from machinable.results.lookup import CALL, MISSING, UNKNOWN, has_call, look, look_in, value_or
 from machinable.serialization import decode, encode
 from machinable.settings import uses_cache
 from machinable.storage import layout
@@ -43,7 +40,6 @@ __all__ = [
     "CachedExecution",
     "Columns",
     "Look",
-    "Shape",
     "pack",
 ]
 
@@ -51,53 +47,48 @@ MIN_SIZE = 256 * 2**10  # bytes of a plan from which on a cache saves more than 
 MAX_SIZE = 256 * 2**20  # bytes of all files of the cache
 SETTLED = 2.0  # seconds; a file that was changed since could change again without a new time
 QUIET = 60.0  # seconds; an execution that has not ended and was changed since mostly changes again
-_VERSION = 1  # of the file; raise it when its content changes, or which events count
+_VERSION = 2  # of the file; raise it when its content changes, or which events count
 _ENDING = ".columns"
 
-Shape: TypeAlias = Mapping[str, Any]
-Look: TypeAlias = Callable[[Any, tuple[str, ...]], Any]  # takes a value and the keys that are left
+_MAX_PARTS = 64  # trees in one place; with more, each would have few values
+_NUMBERS = {int, float}
 
-_MAX_PARTS = 64  # types of values in one place; with more, each would be a column of few
+Tree: TypeAlias = Any
+Look: TypeAlias = Callable[[Any, tuple[str, ...]], Any]  # takes a value and the keys that are left
 
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def pack(values: Sequence[Any], lines: dict[bytes, int]) -> Shape:
-    """Return the shape of values that `json` has read, and add their lines to `lines`, with their numbers."""
-    types: list[Any] = list(set(map(type, values)))
-    if types == [dict]:
-        types = list(dict.fromkeys(map(tuple, values)))
-        if len(types) == 1:
-            keys = types[0]
-            return {"keys": keys, "columns": [pack([value[key] for value in values], lines) for key in keys]}
-    elif len(types) == 1:
-        return _pack_equal(values, types[0], lines)
-    kinds = [tuple(value) if type(value) is dict else type(value) for value in values]
-    parts: dict[Any, list[Any]] = {kind: [] for kind in kinds}
+def pack(values: Sequence[Any], lines: dict[bytes, int]) -> Tree:
+    """Return the tree of values that `json` has read, and add their lines to `lines`, with their numbers."""
+    kinds: list[Any] = [tuple(value) if type(value) is dict else type(value) for value in values]
+    parts: dict[Any, list[Any]] = {kind: [] for kind in dict.fromkeys(kinds)}
+    if len(parts) == 1:
+        kind = kinds[0]
+        if type(kind) is tuple:
+            return {key: pack([value[key] for value in values], lines) for key in kind}
+        return _pack_equal(values, kind, lines)
     if len(parts) > _MAX_PARTS:
-        return {"any": _line(values, lines)}
+        return _line(values, lines)
     for kind, value in zip(kinds, values, strict=True):
         parts[kind].append(value)
     numbers = {kind: number for number, kind in enumerate(parts)}
-    which = _line([numbers[kind] for kind in kinds], lines)
-    return {"which": which, "parts": [pack(part, lines) for part in parts.values()]}
+    return [_line([numbers[kind] for kind in kinds], lines), [pack(part, lines) for part in parts.values()]]
 
 
-def _pack_equal(values: Sequence[Any], kind: type, lines: dict[bytes, int]) -> Shape:
-    """Return the shape of values of one type other than mappings."""
-    marks: Sequence[Any] = values
-    if kind is float:
-        # Compare bits: 0.0 is not -0.0, and NaN is NaN.
-        marks = memoryview(array("d", values)).cast("B").cast("q").tolist()
-    elif kind is list:
-        marks = list(map(repr, values))
-    different = dict(zip(marks, values, strict=True))
-    if len(different) == 1:
-        return {"of": _line([*different.values()], lines)}
-    if len(different) > len(values) // 4:
-        return {"all": _line(values, lines)}
-    numbers = {mark: number for number, mark in enumerate(different)}
-    return {"of": _line([*different.values()], lines), "at": _line([numbers[mark] for mark in marks], lines)}
+def _pack_equal(values: Sequence[Any], kind: type, lines: dict[bytes, int]) -> Tree:
+    """Return the tree of values of one type other than mappings."""
+    if kind is list or (kind is float and "-0.0" in map(repr, filter(_is_zero, values))):  # 0.0 equals it
+        return _line(values, lines)
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    if len(numbers) == 1:
+        return [_line([*numbers], lines)]
+    if len(numbers) > len(values) // 4:
+        return _line(values, lines)
+    return [_line([*numbers], lines), _line([numbers[value] for value in values], lines)]
+
+
+_is_zero = (0.0).__eq__
 
 
 def _line(values: Sequence[Any], lines: dict[bytes, int]) -> int:
@@ -109,82 +100,65 @@ class Columns:
 
     Args:
         count: How many there are.
-        shape: Their shape.
-        line: Returns the list of a line; it is called for lines that are needed, and the list is not changed.
+        tree: Their tree.
+        line: Returns a line as a new list.
     """
 
-    def __init__(self, count: int, shape: Shape, line: Callable[[int], list[Any]]) -> None:
+    def __init__(self, count: int, tree: Tree, line: Callable[[int], list[Any]]) -> None:
         self.count = count
-        self._shape = shape
+        self._tree = tree
         self._line = line
 
-    def values(self) -> list[Any]:
-        """Return all of them. No mutable value is shared; the list may be."""
-        shape = self._shape
-        if "parts" in shape:
-            return self._joined(lambda part: part.values())
-        if "keys" in shape:
-            keys = shape["keys"]
-            if not keys:
-                return [{} for _ in range(self.count)]
-            columns = [self._below(column).values() for column in shape["columns"]]
-            return [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
-        if "of" in shape:
-            values = self._spread(self._line(shape["of"]))
-        else:
-            values = self._line(shape["all" if "all" in shape else "any"])
-        return [_copy(value) for value in values] if is_mutable(values) else values
-
-    def under(self, key: str) -> Columns | None:
-        """Return the values under a key; None if not all values are mappings with it."""
-        keys = self._shape.get("keys", ())
-        return self._below(self._shape["columns"][keys.index(key)]) if key in keys else None
-
     def find(self, keys: tuple[str, ...], look: Look) -> list[Any]:
-        """Return `look(value, keys)` for each value.
+        """Return `look(value, keys)` for each value; no mutable value is shared.
 
         Where all values are mappings with the first key, `look` is called with the value under it and the other keys,
-        and must return the same. A number with no keys left is its own answer. For equal values `look` is called once,
-        unless its answer is mutable.
+        and must return the same. A number with no keys left is its own answer. For equal values `look` is called once.
         """
-        shape = self._shape
-        if "parts" in shape:
-            return self._joined(lambda part: part.find(keys, look))
-        below = self.under(keys[0]) if keys else None
-        if below is not None:
-            return below.find(keys[1:], look)
-        if "of" in shape:
-            answers = [look(value, keys) for value in self._line(shape["of"])]
-            if not is_mutable(answers):
-                return self._spread(answers)
-        values = self.values()
-        if not keys and "all" in shape and type(values[0]) in (int, float):
+        return self._find(self._tree, self.count, keys, look)
+
+    def _find(self, tree: Tree, count: int, keys: tuple[str, ...], look: Look) -> list[Any]:
+        if isinstance(tree, dict) and keys and keys[0] in tree:
+            return self._find(tree[keys[0]], count, keys[1:], look)
+        if isinstance(tree, list):
+            return self._joined(
+                tree,
+                count,
+                lambda few: [look(value, keys) for value in few],
+                lambda part, size: self._find(part, size, keys, look),
+            )
+        values = self._values(tree, count)
+        if not keys and set(map(type, values)) <= _NUMBERS:
             return values
         return [look(value, keys) for value in values]
 
-    def _below(self, shape: Shape) -> Columns:
-        return Columns(self.count, shape, self._line)
+    def _values(self, tree: Tree, count: int) -> list[Any]:
+        if isinstance(tree, int):
+            return self._line(tree)
+        if isinstance(tree, list):
+            return self._joined(tree, count, list, self._values)
+        if not tree:
+            return [{} for _ in range(count)]
+        columns = [self._values(below, count) for below in tree.values()]
+        return [dict(zip(tree, row, strict=True)) for row in zip(*columns, strict=True)]
 
-    def _spread(self, few: list[Any]) -> list[Any]:
-        at = self._shape.get("at")
-        return few * self.count if at is None else [few[number] for number in self._line(at)]
-
-    def _joined(self, ask: Callable[[Columns], list[Any]]) -> list[Any]:
-        which = self._line(self._shape["which"])
-        parts: list[Iterator[Any]] = [
-            iter(ask(Columns(which.count(number), shape, self._line)))
-            for number, shape in enumerate(self._shape["parts"])
-        ]
-        return [next(parts[number]) for number in which]
-
-
-def _copy(value: Any) -> Any:
-    if type(value) is dict:
-        return {key: _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if type(value) is list else value
-
-
-# --- files
+    def _joined(
+        self,
+        tree: list[Any],
+        count: int,
+        of_few: Callable[[list[Any]], list[Any]],
+        of_part: Callable[[Tree, int], list[Any]],
+    ) -> list[Any]:
+        """Return what the functions return for equal values and for parts, in the order of all values."""
+        number, *others = tree
+        if not others:
+            return of_few(self._line(number)) * count
+        if isinstance(others[0], int):
+            few = of_few(self._line(number))
+            return [few[which] for which in self._line(others[0])]
+        places = self._line(number)
+        parts = [iter(of_part(part, places.count(which))) for which, part in enumerate(others[0])]
+        return [next(parts[which]) for which in places]
 
 
 class CachedExecution(NamedTuple):
@@ -205,11 +179,11 @@ class CachedExecution(NamedTuple):
 
     def plan(self) -> list[dict[str, Any]]:
         """Return the lines of the plan, as `json` reads them."""
-        return self._part("plan")
+        return self.trials.find(("plan",), look)
 
     def events(self) -> dict[str, dict[str, Any]]:
         """Return the last event of each trial, by uid."""
-        events = [event for event in self._part("event") if event is not None] + self.others
+        events = [event for event in self.trials.find(("event",), look) if event is not None] + self.others
         return {event["uid"]: decode(event) if self.has_marks else event for event in events}
 
     def column(self, path: tuple[str, ...], default: Any) -> list[Any]:
@@ -219,18 +193,24 @@ class CachedExecution(NamedTuple):
             default = UNKNOWN
 
         def last_row(value: Any, left: tuple[str, ...]) -> Any:
-            # With `record` and the column left, the event has no row; with the column, the row is None or lacks it.
-            return value if not left else default if len(left) == 1 else UNKNOWN
+            found = look(value, left)
+            if found is not MISSING:
+                return found
+            # With the column left, the row is None or lacks it; with `record` too, the event may have no row.
+            has_row = len(left) == 1 or (type(value) is dict and "record" in value)
+            return default if has_row else UNKNOWN
 
         def state(value: Any, left: tuple[str, ...]) -> Any:
-            return UNKNOWN if left or value == "started" else value
+            found = look(value, left)
+            return UNKNOWN if found is MISSING or found == "started" else found
 
         def planned(value: Any, left: tuple[str, ...]) -> Any:
             found = look(value, left)
             return UNKNOWN if part == "config" and (found is CALL or has_call(found)) else value_or(found, default)
 
         def tag(value: Any, left: tuple[str, ...]) -> Any:
-            return default if left else value_or(look_in(part, value, tuple(keys)), default)
+            tags = look(value, left)
+            return default if tags is MISSING else value_or(look_in(part, tags, tuple(keys)), default)
 
         if part == "records":
             return self.trials.find(("event", "record", *keys), last_row)
@@ -239,10 +219,6 @@ class CachedExecution(NamedTuple):
         if part == "tags":
             return self.trials.find(("plan", part), tag)
         return self.trials.find(("plan", *path), planned)
-
-    def _part(self, name: str) -> list[Any]:
-        part = self.trials.under(name)
-        return [] if part is None else part.values()
 
 
 class Cache:
@@ -279,13 +255,13 @@ class Cache:
             return
         lines: dict[bytes, int] = {}
         encoded = {uid: encode(event) for uid, event in events.items()}
-        shape = pack([{"plan": row, "event": encoded.get(row["uid"])} for row in plan], lines)
+        tree = pack([{"plan": row, "event": encoded.get(row["uid"])} for row in plan], lines)
         planned = {row["uid"] for row in plan}
         about = {
             "directory": before.directory,
             "files": before.files,
             "count": len(plan),
-            "shape": shape,
+            "tree": tree,
             "ends": list(accumulate(len(line) + 1 for line in lines)),
             "others": [event for uid, event in encoded.items() if uid not in planned],
             "last": last,
@@ -364,7 +340,10 @@ def _load(current: _Fingerprint) -> CachedExecution | None:
         return None
     with suppress(OSError):  # another process has just removed it
         os.utime(path)  # the least recently read file is removed first
-    trials = Columns(facts["count"], facts["shape"], _Lines(columns, facts["ends"]).__getitem__)
+    begins = [0, *facts["ends"]]
+    trials = Columns(
+        facts["count"], facts["tree"], lambda number: json.loads(columns[begins[number] : begins[number + 1]])
+    )
     return CachedExecution(trials, facts["others"], facts["last"], facts["has_marks"])
 
 
@@ -372,19 +351,6 @@ def _first(rest: bytes) -> bytes:
     """Return the first line. Other versions of machinable may read a plan or a ledger in another way."""
     version = sys.modules["machinable"].__version__
     return f"machinable {version} cache {_VERSION} {crc32(rest):08x} {len(rest)}".encode()
-
-
-class _Lines(dict[int, list[Any]]):
-    """The lines of the columns by number, parsed on first use."""
-
-    def __init__(self, data: bytes, ends: Sequence[int]) -> None:
-        self._data = data
-        self._ends = ends
-
-    def __missing__(self, number: int) -> list[Any]:
-        begin = self._ends[number - 1] if number else 0
-        self[number] = line = json.loads(self._data[begin : self._ends[number]])
-        return line  # type: ignore[no-any-return]
 
 
 def _path(place: str, *, create: bool = False) -> str | None:

@@ -38,7 +38,7 @@ class Rows:
     def uids(self) -> list[str]:
         """The uids of all trials."""
         if self._rows is None and self.cached is not None:
-            return self.cached.trials.find(("plan", "uid"), lambda uid, _: uid)
+            return self.cached.trials.find(("plan", "uid"), look)
         return [row["uid"] for row in self.all]
 
     @property
