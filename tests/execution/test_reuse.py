@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from msgspec.structs import replace
 
 import machinable as ml
 from machinable import errors, events
+from machinable.component.source_files import code_digest
 from machinable.execution.dry_run import PlannedOutcome, dry_run
 from machinable.execution.reuse import ReusePolicy, decide_reuse
 from machinable.plan.spec import ComponentSpec, Target, TrialSpec
@@ -38,9 +38,8 @@ def here(project: World) -> Path:
 
 
 def edit_nums(here: Path) -> None:
-    """Change a module, as if this was another process that imports it."""
-    (here / "nums.py").write_text(MODULE + "# changed\n")
-    sys.modules.pop("nums", None)
+    """Change the code of a module."""
+    (here / "nums.py").write_text(MODULE + "CHANGED = True\n")
 
 
 def states(execution: Any) -> dict[str, str]:
@@ -104,12 +103,10 @@ def test_other_source_is_told_once_and_its_result_reused(here: Path, tmp_path: P
         _, ran = computed("train", tmp_path / "s")
     assert ran == ["train"]
     (notice,) = [str(one.message) for one in told]
-    pointer = find_pointer(DirectoryFiles(tmp_path / "s"), first.trials[0].identity)
-    assert pointer is not None
-    place = f"{first}/{first.trials[0].uid}"
-    assert notice.startswith(f"reusing nums from {place}, which nums as of {pointer.source} computed; it is sha256:")
-    assert notice.endswith(" now. To compute it again: rerun='nums'; to always do so: reuse='same-code'")
-    assert "\n" not in notice
+    assert notice == (
+        f"reusing nums from {first}/{first.trials[0].uid}, but its code has changed since: nums.py. "
+        "To compute it again: rerun='nums'; to always do so: reuse='same-code'"
+    )
 
 
 def test_with_same_code_other_source_means_that_there_is_no_result(here: Path, tmp_path: Path) -> None:
@@ -300,7 +297,7 @@ def test_what_is_stored_of_a_result(here: Path, tmp_path: Path) -> None:
     path = tmp_path / "s" / layout.pointer(double.identity)
     assert path == tmp_path / "s" / "by-content" / double.identity[:2] / f"{double.identity}.json"
     data = json.loads(path.read_text())
-    assert data | {"time": "", "module": ""} == {
+    assert data | {"time": "", "code": ""} == {
         "format": 1,
         "identity": double.identity,
         "trial": f"{execution}/{double.uid}",
@@ -309,10 +306,9 @@ def test_what_is_stored_of_a_result(here: Path, tmp_path: Path) -> None:
         "record": {"n": 1},
         "artifacts": {"x": "sha256:double"},
         "inputs": {"data": {"identity": nums.identity, "artifacts": {"x": "sha256:nums"}}},
-        "module": "",
+        "code": "",
     }
-    assert data["module"]["name"] == "double"
-    assert data["module"]["digest"].startswith("sha256:")
+    assert data["code"] == {"double.py": code_digest((here / "double.py").read_bytes())}
 
 
 def test_in_one_execution_into_memory_it_is_computed_once(here: Path) -> None:
@@ -460,38 +456,38 @@ def _with(**changed: Any) -> TrialSpec:
     return replace(SPEC, definition=replace(SPEC.definition, **changed))
 
 
-POINTER = Pointer("OY1p1o/u", 1.0, None, {}, {"data": {"x": "1"}}, "sha256:then")
+THEN, NOW = {"nets.py": "then"}, {"nets.py": "now"}
+POINTER = Pointer("OY1p1o/u", 1.0, None, {}, {"data": {"x": "1"}}, THEN)
 
 
 @pytest.mark.parametrize(
-    ("policy", "pointer", "artifacts", "source", "action", "other"),
+    ("policy", "pointer", "artifacts", "code", "action", "changed"),
     [
-        (ReusePolicy(), None, {}, None, "run", None),
-        (ReusePolicy(), POINTER, {"data": {"x": "1"}}, "sha256:then", "reuse", None),
-        (ReusePolicy(), POINTER, {"data": {"x": "2"}}, "sha256:then", "stale", None),
-        (ReusePolicy(), POINTER, {"data": {}}, "sha256:then", "stale", None),
-        (ReusePolicy(), POINTER, {}, "sha256:then", "reuse", None),  # nobody knows of another one
-        (ReusePolicy(cascade=False), POINTER, {"data": {"x": "2"}}, "sha256:then", "reuse", None),
-        (ReusePolicy(), POINTER, {}, "sha256:now", "reuse", "sha256:now"),
-        (ReusePolicy("same-code"), POINTER, {}, "sha256:now", "run", None),
-        (ReusePolicy("same-code"), POINTER, {}, "sha256:then", "reuse", None),
-        (ReusePolicy("same-code"), POINTER._replace(source=None), {}, "sha256:now", "reuse", None),
-        (ReusePolicy("same-code"), POINTER, {}, None, "reuse", None),
-        (ReusePolicy(False), POINTER, {}, None, "run", None),
-        (ReusePolicy(rerun=frozenset({"net"})), POINTER, {}, None, "run", None),
-        (ReusePolicy(rerun=frozenset({"Net"})), POINTER, {}, None, "reuse", None),
+        (ReusePolicy(), None, {}, {}, "run", ()),
+        (ReusePolicy(), POINTER, {"data": {"x": "1"}}, THEN, "reuse", ()),
+        (ReusePolicy(), POINTER, {"data": {"x": "2"}}, THEN, "stale", ()),
+        (ReusePolicy(), POINTER, {"data": {}}, THEN, "stale", ()),
+        (ReusePolicy(), POINTER, {}, THEN, "reuse", ()),  # nobody knows of another one
+        (ReusePolicy(cascade=False), POINTER, {"data": {"x": "2"}}, THEN, "reuse", ()),
+        (ReusePolicy(), POINTER, {}, NOW, "reuse", ("nets.py",)),
+        (ReusePolicy("same-code"), POINTER, {}, NOW, "run", ()),
+        (ReusePolicy("same-code"), POINTER._replace(code={}), {}, {}, "reuse", ()),  # of an installed package
+        (ReusePolicy("same-code"), POINTER, {}, THEN, "reuse", ()),
+        (ReusePolicy(False), POINTER, {}, THEN, "run", ()),
+        (ReusePolicy(rerun=frozenset({"net"})), POINTER, {}, THEN, "run", ()),
+        (ReusePolicy(rerun=frozenset({"Net"})), POINTER, {}, THEN, "reuse", ()),
     ],
 )
 def test_what_becomes_of_a_trial(
     policy: ReusePolicy,
     pointer: Pointer | None,
     artifacts: dict[str, dict[str, str]],
-    source: str | None,
+    code: dict[str, str],
     action: str,
-    other: str | None,
+    changed: tuple[str, ...],
 ) -> None:
-    decision = decide_reuse(SPEC, policy, pointer, artifacts, source)
-    assert (decision.action, decision.other_source) == (action, other)
+    decision = decide_reuse(SPEC, policy, pointer, artifacts, code)
+    assert (decision.action, decision.changed) == (action, changed)
     assert decision.pointer is pointer
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import IO, Any
 
 from msgspec import Struct
 
 from machinable import ids
+from machinable.component.source_files import Sources, code_of
 from machinable.engines.base import Engine
 from machinable.execution.environment import host, now, packages
 from machinable.plan.plan import Plan
@@ -18,7 +19,7 @@ from machinable.settings import CodeBackup
 from machinable.storage import layout
 from machinable.storage.code_snapshot import code_diff, code_state, pack_into
 from machinable.storage.files import Files, writing
-from machinable.storage.hashing import stream_digest
+from machinable.storage.hashing import digest, stream_digest
 
 __all__ = ["ProjectCode", "create_execution", "engine_facts", "pack_project", "plan_lines", "read_code"]
 
@@ -39,33 +40,51 @@ class ProjectCode(Struct, frozen=True):
     diff: bytes | None = None
 
 
-def read_code(project: str, files: Files, backup: CodeBackup | None) -> ProjectCode:
+def read_code(
+    sources: Sources, modules: Iterable[str], changed: Iterable[str], files: Files, backup: CodeBackup | None
+) -> ProjectCode:
     """Return the state of the code; with `backup` also an archive of it, without the storage.
+
+    Args:
+        sources: The source files of the project, as they are imported.
+        modules: The modules that trials import.
+        changed: Files that are not what runs, see `begin_project`.
+        files: The storage.
+        backup: How to make the archive.
 
     Raises:
         StorageError: A file of the project cannot be read, or the files exceed the size limit.
     """
     facts: dict[str, Plain] = {"commit": None, "branch": None, "dirty": None, "backup": None}
-    facts.update(code_state(project) or {})
+    facts.update(code_state(sources.project) or {})
+    facts["files"] = {path: digest(data) for path, data in code_of(sources, modules).items()}
+    facts["changed"] = list(changed)
     if backup is None:
         return ProjectCode(facts)
     from tempfile import SpooledTemporaryFile  # 10 ms with what it imports
 
     archive: IO[bytes] = SpooledTemporaryFile(MAX_IN_MEMORY)  # noqa: SIM115  # the writer closes it
     try:
-        pack_project(archive, project, files, backup)
+        pack_project(archive, sources, files, backup)
         facts["backup"] = stream_digest(archive)
     except BaseException:
         archive.close()
         raise
-    return ProjectCode(facts, archive, code_diff(project))
+    return ProjectCode(facts, archive, code_diff(sources.project))
 
 
-def pack_project(archive: IO[bytes], project: str, files: Files, backup: CodeBackup) -> None:
+def pack_project(archive: IO[bytes], sources: Sources, files: Files, backup: CodeBackup) -> None:
     """Write an archive of the project's files without the storage."""
     here = files.local_path("")
-    exclude = [here] if here else []
-    pack_into(archive, project, exclude=exclude, ignore=backup.ignore, limit=backup.limit, look_for_secrets=backup.scan)
+    pack_into(
+        archive,
+        sources.project,
+        exclude=[here] if here else [],
+        ignore=backup.ignore,
+        limit=backup.limit,
+        look_for_secrets=backup.scan,
+        read_source=sources.read,
+    )
 
 
 def engine_facts(engine: Engine) -> dict[str, Plain]:

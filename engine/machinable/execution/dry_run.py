@@ -13,7 +13,7 @@ from msgspec import Struct
 from machinable.errors import Damaged, StorageUnavailable
 from machinable.execution.options import read_options
 from machinable.execution.preflight import Checked, prepare
-from machinable.execution.reuse import ReusePolicy, SharedResults
+from machinable.execution.reuse import ReusePolicy, SharedResults, listed
 from machinable.plan.plan import Plan
 from machinable.plan.spec import TrialSpec
 from machinable.plan.table import text_table
@@ -143,8 +143,8 @@ def _outcome(
     unsure = [running[needed.uid] for needed in spec.requires.values() if needed.uid in running]
     if unsure and policy.cascade:
         why = f"unless the result of {unsure[0]} changes"
-    if decision.other_source is not None:
-        why += "; it was computed by other source code"
+    if decision.changed:
+        why += f"; its code has changed since: {listed(decision.changed)}"
     return PlannedOutcome(spec.uid, "reuse", why, source)
 
 

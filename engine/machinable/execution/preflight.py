@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,8 @@ from msgspec import Struct, structs
 
 from machinable.component.base import Component
 from machinable.component.imports import importing, load_component
+from machinable.component.project_modules import begin_project, sources_of
+from machinable.component.source_files import Sources, modules_of
 from machinable.component.submit import apply_on_submit, check_calls
 from machinable.config.resolved import Origins
 from machinable.engines import registry
@@ -49,6 +52,8 @@ class Checked(Struct, frozen=True):
         live: Classes and functions of the task that need no import.
         function: Where workers import the function that runs in place of every component.
         reuse: Which results are reused.
+        sources: The source files of the project, as they are imported.
+        changed: Files that are not what runs, because the task has objects from before they changed.
         engine: Where the trials run.
         capacity: The resources for them.
         stored: How the plan compares with the execution that it resumes; None for a new execution.
@@ -60,14 +65,21 @@ class Checked(Struct, frozen=True):
     live: Mapping[Target, Any]
     function: ImportedFunction | None
     reuse: ReusePolicy
+    sources: Sources
+    changed: tuple[str, ...]
     engine: Engine
     capacity: Capacity
     stored: Comparison | None
 
+    def modules(self) -> list[str]:
+        """Return the modules that trials import."""
+        if self.options.function is not None:
+            return [self.options.function.__module__]
+        return list(dict.fromkeys(module for use in self.plan.uses for module in modules_of(use.definition)))
+
     def shared_results(self, files: Files, locks: Locks, folder: str = "") -> SharedResults:
         """Return the results that are shared with other executions."""
-        is_loaded = self.engine.reach == "process"
-        return SharedResults(files, self.reuse, self.plan, locks, folder, is_loaded=is_loaded)
+        return SharedResults(files, self.reuse, self.sources, self.changed, locks, folder)
 
 
 def prepare(task: Task | None, options: Options) -> Checked:
@@ -96,6 +108,7 @@ def prepare(task: Task | None, options: Options) -> Checked:
     if not len(plan):
         raise InvalidValue("the task has no trials", given=repr(task), todo="Add one: .component(name).")
     reuse = reuse_policy(options, plan)
+    changed = _begin_project(plan.project, live)
     plan = preflight(plan, live, options.function)
     if stored is not None:
         comparison = compare(stored, plan, reuse, is_stored_task=is_stored_task)
@@ -120,7 +133,35 @@ def prepare(task: Task | None, options: Options) -> Checked:
     except BaseException:
         engine.close()  # it may have started a cluster to see what there is
         raise
-    return Checked(options, plan, tuple(task.callbacks), live, function, reuse, engine, capacity, comparison)
+    return Checked(
+        options=options,
+        plan=plan,
+        callbacks=tuple(task.callbacks),
+        live=live,
+        function=function,
+        reuse=reuse,
+        sources=sources_of(plan.project),
+        changed=changed,
+        engine=engine,
+        capacity=capacity,
+        stored=comparison,
+    )
+
+
+def _begin_project(project: str, live: Mapping[Target, Any]) -> tuple[str, ...]:
+    """Let the project's modules be imported as they are now; return the files that are not what runs."""
+    found: dict[str, None] = {}
+    for module, files in begin_project(project, keep={target.module for target in live}).items():
+        found |= dict.fromkeys(files)
+        names = ", ".join(str(target.name) for target in live if target.module == module)
+        warnings.warn(
+            f"{', '.join(files)} changed after {module} was imported: {names} runs as imported, "
+            "and the code backup has the files as they are now. "
+            f"Import {module} again, or give the component by its name.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return tuple(found)
 
 
 def _announce(listeners: tuple[Listener, ...], text: str) -> None:

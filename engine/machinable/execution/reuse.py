@@ -5,13 +5,13 @@ A result is found by the identity of its trial. While an execution computes it, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from machinable.component.imports import source_digest
+from machinable.component.source_files import Sources, code_digest, code_of, modules_of
 from machinable.errors import Damaged, InvalidType, InvalidValue, UnknownName, warn
 from machinable.execution.environment import now
 from machinable.execution.options import Options
@@ -31,10 +31,12 @@ __all__ = [
     "SharedResults",
     "decide_reuse",
     "holder_text",
+    "listed",
     "reuse_policy",
 ]
 
 Reuse: TypeAlias = Literal[True, False, "all", "same-code"]
+MAX_LISTED = 5  # changed files in a message
 MODES = (True, False, "all", "same-code")
 
 
@@ -109,13 +111,13 @@ class ReuseDecision(Struct, frozen=True):
         action: "run" it, "reuse" its result, or run it because its result is "stale".
         why: The reason, as text.
         pointer: To the stored result, if there is one.
-        other_source: The digest of the present source, if the result was computed by another one.
+        changed: The source files that have changed since the result was computed.
     """
 
     action: Literal["run", "reuse", "stale"]
     why: str
     pointer: Pointer | None = None
-    other_source: str | None = None
+    changed: tuple[str, ...] = ()
 
 
 def decide_reuse(
@@ -123,7 +125,7 @@ def decide_reuse(
     policy: ReusePolicy,
     pointer: Pointer | None,
     artifacts: Mapping[str, Mapping[str, str]],
-    source: str | None,
+    code: Mapping[str, str],
 ) -> ReuseDecision:
     """Decide whether to run a trial or to reuse its result.
 
@@ -132,7 +134,7 @@ def decide_reuse(
         policy: Which results are reused.
         pointer: To the stored result, if there is one.
         artifacts: The digests of its requirements' present artifacts, by the names it uses for them.
-        source: The digest of its component's present source.
+        code: The digests of its present code, by file.
     """
     if policy.mode is False:
         return ReuseDecision("run", "nothing is reused", pointer)
@@ -140,14 +142,14 @@ def decide_reuse(
         return ReuseDecision("run", "rerun was requested", pointer)
     if pointer is None:
         return ReuseDecision("run", "there is no result yet")
-    is_other = source is not None and pointer.source is not None and pointer.source != source
-    if is_other and policy.mode == "same-code":
-        return ReuseDecision("run", f"its result {pointer.trial} was computed by other source code", pointer)
+    files = sorted(path for path in {*code, *pointer.code} if code.get(path) != pointer.code.get(path))
+    if files and policy.mode == "same-code":
+        return ReuseDecision("run", f"its code has changed since {pointer.trial}: {listed(files)}", pointer)
     changed = changed_input(pointer.inputs, artifacts)
     if changed is not None and policy.cascade:
         return ReuseDecision("stale", f"{changed} has changed since {pointer.trial}", pointer)
     why = f"stale, because {changed} has changed" if changed is not None else "its result exists"
-    return ReuseDecision("reuse", why, pointer, source if is_other else None)
+    return ReuseDecision("reuse", why, pointer, tuple(files))
 
 
 class SharedResults:
@@ -156,26 +158,30 @@ class SharedResults:
     Args:
         files: The storage.
         policy: Which results are reused.
-        plan: The trials.
+        sources: The source files of the project.
+        changed: Files that are not what runs.
         locks: The locks of the storage.
         folder: The directory of the execution; "" to look only.
-        is_loaded: Whether trials run with the code that is loaded in this process.
     """
 
     def __init__(
-        self, files: Files, policy: ReusePolicy, plan: Plan, locks: Locks, folder: str = "", *, is_loaded: bool = False
+        self,
+        files: Files,
+        policy: ReusePolicy,
+        sources: Sources,
+        changed: Sequence[str],
+        locks: Locks,
+        folder: str = "",
     ) -> None:
         self._files = files
         self._policy = policy
+        self._sources = sources
+        self._changed = changed
+        self._code: dict[tuple[str, ...], dict[str, str]] = {}
         self._locks = locks
         self._folder = folder
         self._leases: dict[str, Lease] = {}
-        self._warned: set[tuple[str, str | None]] = set()
-        shared = [use.definition for use in plan.uses if policy.shares(use.definition)]
-        targets = {definition.module: definition.target for definition in shared}
-        self._sources = {  # now, because the files may be edited while trials run
-            module: source_digest(target, plan.project, as_loaded=is_loaded) for module, target in targets.items()
-        }
+        self._warned: set[tuple[str, ...]] = set()
 
     def find(self, identity: str) -> Pointer | None:
         """Return the pointer to the result of an identity, if there is one.
@@ -196,7 +202,17 @@ class SharedResults:
         Raises:
             Damaged: The pointer to its result cannot be read.
         """
-        return decide_reuse(spec, self._policy, self.find(spec.identity), artifacts, self._sources.get(spec.module))
+        pointer = self.find(spec.identity)
+        return decide_reuse(spec, self._policy, pointer, artifacts, self.code(spec) if pointer is not None else {})
+
+    def code(self, spec: TrialSpec) -> dict[str, str]:
+        """Return the digests of the code that computes a trial, by file; see `code_digest`."""
+        modules = modules_of(spec.definition)
+        if modules not in self._code:
+            code = {path: code_digest(data) for path, data in code_of(self._sources, modules).items()}
+            # What ran was imported before the file changed.
+            self._code[modules] = code | {path: "unknown" for path in self._changed if path in code}
+        return self._code[modules]
 
     def reusable(self, spec: TrialSpec, artifacts: Mapping[str, Mapping[str, str]]) -> Pointer | None:
         """Return the pointer to the result of a trial if it is reused; warn about results of other source code."""
@@ -211,11 +227,12 @@ class SharedResults:
         pointer = decision.pointer
         if pointer is None or decision.action != "reuse":
             return None
-        if decision.other_source is not None and (spec.module, pointer.source) not in self._warned:
-            self._warned.add((spec.module, pointer.source))
+        warning = (spec.component, pointer.trial.partition("/")[0], *decision.changed)
+        if decision.changed and warning not in self._warned:
+            self._warned.add(warning)
             warn(
-                f"reusing {spec.component} from {pointer.trial}, which {spec.module} as of {pointer.source} "
-                f"computed; it is {decision.other_source} now. To compute it again: rerun={spec.component!r}; "
+                f"reusing {spec.component} from {pointer.trial}, but its code has changed since: "
+                f"{listed(decision.changed)}. To compute it again: rerun={spec.component!r}; "
                 "to always do so: reuse='same-code'"
             )
         return pointer
@@ -237,7 +254,7 @@ class SharedResults:
                 name: {"identity": spec.requires[name].identity, "artifacts": dict(read)}
                 for name, read in outcome.inputs.items()
             },
-            "module": {"name": spec.module, "digest": self._sources.get(spec.module)},
+            "code": self.code(spec),
         }
         self._files.write(layout.pointer(spec.identity), dumps(row).encode() + b"\n")
         return Available(place, outcome.artifacts)
@@ -277,6 +294,12 @@ class SharedResults:
         """Release all leases."""
         while self._leases:
             self._leases.popitem()[1].release()
+
+
+def listed(files: Sequence[str]) -> str:
+    """Return the names of the first files, and how many more there are."""
+    more = f" and {len(files) - MAX_LISTED} more" if len(files) > MAX_LISTED else ""
+    return ", ".join(files[:MAX_LISTED]) + more
 
 
 def holder_text(facts: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from machinable.engines.base import OnProgress, Work
 from machinable.engines.processes.threads import idle_notice
 from machinable.errors import Refused
 from machinable.events import Listener
-from machinable.execution.directory import create_execution, pack_project, read_code
+from machinable.execution.directory import ProjectCode, create_execution, pack_project, read_code
 from machinable.execution.dry_run import outcomes_of, outcomes_text
 from machinable.execution.interrupts import Interrupts, with_alarm
 from machinable.execution.ledger import Ledger
@@ -99,7 +99,7 @@ def begin(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts) 
     plan, function = checked.plan, checked.options.function
     name = None if function is None else f"{function.__module__}:{getattr(function, '__qualname__', function)}"
     with interrupts.allowed():
-        code = read_code(plan.project, files, checked.options.storage.code_backup)
+        code = _read_code(checked, files)
         folder = create_execution(files, plan, checked.engine, code, name)
         lease = None
         if files.reach != "process":
@@ -116,9 +116,14 @@ def resume(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts)
     with interrupts.allowed():
         lease = take_over(stored.stored, locks)
         stored = compare(stored.stored, plan, checked.reuse, is_stored_task=stored.is_stored_task)  # as it is by now
-        code = read_code(plan.project, files, checked.options.storage.code_backup)
+        code = _read_code(checked, files)
     run = _begun(checked, files, locks, str(stored.stored), lease)
     return replace(run, completed=write_resumption(stored, plan, run.ledger, run.shared, checked.engine, code))
+
+
+def _read_code(checked: Checked, files: Files) -> ProjectCode:
+    backup = checked.options.storage.code_backup
+    return read_code(checked.sources, checked.modules(), checked.changed, files, backup)
 
 
 def _begun(checked: Checked, files: Files, locks: Locks, folder: str, lease: Lease | None) -> Run:
@@ -158,7 +163,15 @@ def worker_task(run: Run) -> Iterator[tuple[Work, Staging | None]]:
         from machinable.execution.transfer import Staging, StorageTransfer  # 3 ms with what runs worker processes
 
         engine.on_progress = on_progress
-        work = WorkerTask(options.url, folder, plan.project, run.checked.function, options.locks, fallback=run.fallback)
+        work = WorkerTask(
+            options.url,
+            folder,
+            plan.project,
+            run.checked.function,
+            options.locks,
+            fallback=run.fallback,
+            sources=run.checked.sources.files,
+        )
         if engine.ships:
             engine.transfer = StorageTransfer(files)
             engine.ship(plan.project, _code_to_ship(run))
@@ -199,7 +212,7 @@ def _code_to_ship(run: Run) -> bytes:
     if run.checked.stored is None and backup is not None:
         return run.files.read(layout.join(run.folder, layout.CODE))
     archive = BytesIO()
-    pack_project(archive, run.checked.plan.project, run.files, (backup or CodeBackup())._replace(scan=False))
+    pack_project(archive, run.checked.sources, run.files, (backup or CodeBackup())._replace(scan=False))
     return archive.getvalue()
 
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from machinable.component.imports import Code, importing, load_component
+from machinable.component.project_modules import begin_project
 from machinable.engines.base import OnProgress, PortableWork, reports
 from machinable.engines.processes.isolation import SavedProcessState
 from machinable.engines.processes.output import output_to
@@ -113,6 +114,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         mark: The digest of execution.json, which identifies the storage.
         original: The project's directory where the plan was made, if this one is a copy.
         fallback: The name of the local directory that takes files while the storage is unavailable; "" for none.
+        sources: The source files of the project that were read when the execution began, by their paths in it.
     """
 
     url: str
@@ -124,12 +126,17 @@ class WorkerTask(Struct, PortableWork, frozen=True):
     mark: str = ""
     original: str | None = None
     fallback: str = ""
+    sources: Mapping[str, bytes] = {}
 
     def __repr__(self) -> str:  # without the lock server's URL, which may have a password
         return f"<WorkerTask {self.folder}>"
 
     def begin(self) -> None:
-        """Leave a marker that this worker runs, for those who resume the execution after it was killed."""
+        """Let modules be imported as they were when the execution began, and leave a marker that this worker runs.
+
+        The marker is for those who resume the execution after it was killed.
+        """
+        begin_project(self.project, self.sources)
         with suppress(OSError, MachinableError):  # the first trial raises it again
             atexit.register(mark_worker(_opened(self.url), self.folder))
 

@@ -23,7 +23,7 @@ class Pointer(NamedTuple):
         record: The last row of its default scope.
         artifacts: The digests of its artifacts, by name.
         inputs: The digests of what it read, by requirement and name.
-        source: The digest of the source file of its component, None if there was none.
+        code: The digests of the code that computed it, by file.
     """
 
     trial: str
@@ -31,7 +31,7 @@ class Pointer(NamedTuple):
     record: Mapping[str, Plain] | None
     artifacts: Mapping[str, str]
     inputs: Mapping[str, Mapping[str, str]]
-    source: str | None
+    code: Mapping[str, str]
 
 
 def find_pointer(files: Files, identity: str) -> Pointer | None:
@@ -59,7 +59,7 @@ def find_pointer(files: Files, identity: str) -> Pointer | None:
             row["record"],
             row["artifacts"],
             {name: read["artifacts"] for name, read in row["inputs"].items()},
-            row["module"]["digest"],
+            row["code"],
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Damaged(

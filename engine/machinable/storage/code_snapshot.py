@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import IO, Any, NoReturn
 
@@ -62,6 +62,7 @@ def pack_into(
     ignore: Sequence[str] = (),
     limit: int = SIZE_LIMIT,
     look_for_secrets: bool = True,
+    read_source: Callable[[str], bytes] | None = None,
 ) -> None:
     """Write a zip archive of the code in a directory; the same files give the same bytes.
 
@@ -78,6 +79,7 @@ def pack_into(
         ignore: Patterns as in `.gitignore` of files to leave out, tracked or not.
         limit: The largest size of all files together, in bytes.
         look_for_secrets: Whether to scan for secrets.
+        read_source: Returns the content of a `.py` file, by its path relative to the project; by default what is there.
 
     Raises:
         StorageError: A file cannot be read, or the files are too large. Nothing is written then.
@@ -96,7 +98,7 @@ def pack_into(
     findings: list[str] = []
     with ZipFile(file, "w", ZIP_DEFLATED) as archive:
         for name in names:
-            if (found := _read(os.path.join(root, name))) is None:
+            if (found := _read(root, name, read_source)) is None:
                 continue
             mode, content = found
             shown = os.fsencode(name).decode("utf-8", "backslashreplace")  # names in a zip are Unicode
@@ -138,16 +140,20 @@ def _check_sizes(root: str, names: Sequence[str], limit: int) -> None:
         )
 
 
-def _read(path: str) -> tuple[int, bytes] | None:
+def _read(root: str, name: str, read_source: Callable[[str], bytes] | None) -> tuple[int, bytes] | None:
     """Return mode and content of a file or link; None if it is gone, or is e.g. a pipe, which would block."""
+    path = os.path.join(root, name)
     try:
         mode = os.lstat(path).st_mode
         if stat.S_ISLNK(mode):
             return stat.S_IFLNK | 0o777, os.fsencode(os.readlink(path))
         if not stat.S_ISREG(mode):
             return None
+        mode = stat.S_IFREG | (0o755 if mode & stat.S_IXUSR else 0o644)
+        if read_source is not None and name.endswith(".py"):
+            return mode, read_source(name.replace(os.sep, "/"))
         with open(path, "rb") as file:
-            return stat.S_IFREG | (0o755 if mode & stat.S_IXUSR else 0o644), file.read()
+            return mode, file.read()
     except FileNotFoundError:
         return None
     except OSError as error:

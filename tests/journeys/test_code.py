@@ -1,0 +1,194 @@
+"""What is stored is what ran: edits between executions, during one, and of what a component imports."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+
+import machinable as ml
+from machinable.results.pointers import find_pointer
+from machinable.storage.hashing import digest
+from machinable.storage.local import DirectoryFiles
+from tests.conftest import World
+
+DECLARATIONS = """
+mixins:
+  - shift:
+components:
+  - net: {_mixins_: [shift]}
+  - edit: {}
+  - after: {_requires_: {first: edit}}
+  - use: {_requires_: {net: net}}
+"""
+NET = """
+import helper
+from machinable import Component
+
+class Net(Component):
+    def on_execute(self):
+        import late
+        return self._shift_.shift() + helper.VALUE + late.VALUE
+"""
+SHIFT = "from machinable import Mixin\n\nclass Shift(Mixin):\n    def shift(self):\n        return 1\n"
+EDIT = """
+from pathlib import Path
+from machinable import Component
+
+class Edit(Component):
+    def on_execute(self):
+        for name in ("after", "helper"):
+            file = Path(__file__).with_name(f"{name}.py")
+            file.write_text(file.read_text().replace("= 10", "= 20"))
+"""
+AFTER = """
+from machinable import Component
+
+OWN = 10
+
+class After(Component):
+    def on_execute(self):
+        from helper import VALUE
+        return OWN + VALUE
+"""
+USE = (
+    "from machinable import Component\n\nclass Use(Component):\n    def on_execute(self):\n        self.requires.net\n"
+)
+
+
+@pytest.fixture
+def here(project: World) -> Path:
+    return project(
+        DECLARATIONS,
+        net=NET,
+        helper='"""Values."""\nVALUE = 10\n',
+        late="VALUE = 100\n",
+        shift=SHIFT,
+        edit=EDIT,
+        after=AFTER,
+        use=USE,
+    )
+
+
+def results(execution: Any) -> list[Any]:
+    return [trial.result for trial in execution.trials]
+
+
+def backup_of(execution: Any, name: str) -> bytes:
+    folder = Path(execution.storage, str(execution))
+    with ZipFile(folder / "code.zip") as archive:
+        return archive.read(name)
+
+
+@pytest.mark.parametrize("name", ["net", "helper", "late", "shift"])
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+def test_an_edit_between_two_executions_of_a_process_counts(here: Path, tmp_path: Path, name: str, engine: str) -> None:
+    file, storage = here / f"{name}.py", str(tmp_path / "storage")
+    assert results(ml.execute("net", storage, engine=engine)) == [111]
+    edited = file.read_text().replace("VALUE = 1", "VALUE = 2").replace("return 1\n", "return 2\n")
+    file.write_text(edited.replace("+ late.VALUE", "- late.VALUE"))
+
+    second = ml.execute("net", storage, engine=engine)
+
+    assert results(second) == [{"net": -89, "helper": 121, "late": 211, "shift": 112}[name]]
+    assert backup_of(second, f"{name}.py") == file.read_bytes()
+    assert second.data["code"]["files"] == {
+        path: digest(backup_of(second, path)) for path in ("helper.py", "late.py", "net.py", "shift.py")
+    }
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:1", "processes:2"])
+def test_an_edit_during_an_execution_changes_nothing(here: Path, tmp_path: Path, engine: str) -> None:
+    execution = ml.execute("after", str(tmp_path / "storage"), engine=engine)
+
+    assert execution.trials[-1].result == 20
+    assert b"= 10" in backup_of(execution, "after.py")
+    assert b"= 10" in backup_of(execution, "helper.py")
+    assert "= 20" in (here / "after.py").read_text()
+    assert ml.execute("after", str(tmp_path / "storage"), rerun="edit", cascade=False).trials[-1].result == 40
+
+
+def test_a_class_from_before_an_edit_runs_as_it_is_and_the_record_says_so(here: Path, tmp_path: Path) -> None:
+    sys.path.insert(0, str(here))
+    try:
+        net = __import__("net")
+    finally:
+        sys.path.remove(str(here))
+    storage = str(tmp_path / "storage")
+    task = ml.Task().component(net.Net)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first = ml.execute(task, storage)
+    assert first.data["code"]["changed"] == []
+    (here / "helper.py").write_text("VALUE = 20\n")
+
+    with pytest.warns(UserWarning, match=r"^helper\.py changed after net was imported: Net runs as imported") as found:
+        second = ml.execute(task, storage)
+
+    assert len(found) == 1
+    assert results(second) == results(first)
+    assert second.data["code"]["changed"] == ["helper.py"]
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("helper", "VALUE = 10", "VALUE = 11"),
+        ("shift", "return 1", "return 2"),
+        ("late", "VALUE = 100", "VALUE = 101"),
+        ("net", "import helper", "import helper\nX = 1"),
+    ],
+)
+def test_a_change_of_what_a_component_imports_is_named_when_its_result_is_reused(
+    here: Path, tmp_path: Path, name: str, before: str, after: str
+) -> None:
+    storage, file = str(tmp_path / "storage"), here / f"{name}.py"
+    first = ml.execute("use", storage)
+    file.write_text(file.read_text().replace(before, after))
+
+    with pytest.warns(UserWarning, match=f"its code has changed since: {name}.py. To compute it again"):
+        assert ml.execute("use", storage).trials[0].source == f"{first}/{first.trials[0].uid}"
+    assert ml.execute("use", storage, reuse="same-code").trials[0].source is None
+
+
+def test_comments_blank_lines_and_docstrings_are_no_change(here: Path, tmp_path: Path) -> None:
+    storage = str(tmp_path / "storage")
+    ml.execute("use", storage)
+    (here / "helper.py").write_text('"""Other words."""\n\n# a comment\nVALUE = 10  # ten\n')
+    assert ml.execute("use", storage, reuse="same-code").trials[0].source is not None
+
+
+def test_what_an_old_class_computes_is_never_taken_for_the_result_of_the_new_code(here: Path, tmp_path: Path) -> None:
+    sys.path.insert(0, str(here))
+    try:
+        net = __import__("net")
+    finally:
+        sys.path.remove(str(here))
+    storage = str(tmp_path / "storage")
+    (here / "helper.py").write_text("VALUE = 20\n")
+    with pytest.warns(UserWarning, match="Net runs as imported"):
+        first = ml.execute(ml.Task().component(net.Net), storage, reuse="all")
+    pointer = find_pointer(DirectoryFiles(storage), first.trials[0].identity)
+    assert pointer is not None
+    assert pointer.code["helper.py"] == "unknown"
+
+
+def test_a_script_beside_the_project_keeps_its_own_modules(here: Path, tmp_path: Path) -> None:
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    (scripts / "net.py").write_text("X = 'script'\n")
+    (scripts / "helper.py").write_text("VALUE = 0\n")
+    sys.path.insert(0, str(scripts))
+    try:
+        own = __import__("net"), __import__("helper")
+        for _ in range(2):
+            assert results(ml.execute("net", str(tmp_path / "storage"))) == [111]
+            assert (sys.modules["net"], sys.modules["helper"]) == own
+    finally:
+        sys.path.remove(str(scripts))
+        for name in ("net", "helper"):
+            del sys.modules[name]
