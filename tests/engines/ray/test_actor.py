@@ -1,20 +1,18 @@
-"""What stands for an engine on another host: several calls at once, which the network may bring in any order."""
+"""The actor on another host: trials, folders and code that it receives, and its replies."""
 
 from __future__ import annotations
 
 import io
 import os
 import pickle
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from machinable.engines.base import PortableWork
-from machinable.engines.ray.actor import Setup, TrialActor, TrialRequest
+from machinable.engines.ray.actor import Reply, Setup, TrialActor, TrialRequest
 from machinable.engines.transfer import pack_folder
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.storage.code_snapshot import pack_into
@@ -23,7 +21,7 @@ from tests.engines.works import trial
 
 
 class Reads(PortableWork):
-    """Work in a storage that no worker reaches: gives what a folder has that it reads."""
+    """Work of a storage that no worker reaches, which returns the content of a file in a folder."""
 
     def __init__(self, directory: str = "") -> None:
         self.directory = directory
@@ -47,7 +45,7 @@ class Reads(PortableWork):
 
 
 class Sleeps(PortableWork):
-    """Takes so many seconds."""
+    """Work that takes some seconds."""
 
     def moved(self, project: str, url: str | None) -> Sleeps:
         return self
@@ -66,40 +64,36 @@ def actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrialActo
     os.chdir(tmp_path)
 
 
-def test_a_trial_waits_for_the_folders_that_a_former_call_brings(actor: TrialActor, tmp_path: Path) -> None:
+def test_folders_are_there_before_the_trials_that_read_them_begin(actor: TrialActor, tmp_path: Path) -> None:
     there = DirectoryFiles(tmp_path / "there")
     there.write("data/a", b"what it reads")
-    actor.look(0, pickle.dumps(Reads()))
-    requests = [
-        TrialRequest(number, pickle.dumps(trial(number, reads=number > 0)), 1, f"{number}") for number in range(3)
+    assert not actor.prepare(pickle.dumps(Reads()))
+    requests = [TrialRequest(n, pickle.dumps(trial(n, reads=n > 0)), 1, f"{n}") for n in range(3)]
+
+    replies = [
+        reply
+        for arguments in ([requests[:1], 1], [requests[1:], 2, pack_folder(there, "data")])
+        for reply in actor.exchange(*arguments)[1]
     ]
-    replies: list[Any] = []
 
-    later = threading.Thread(target=lambda: replies.extend(actor.exchange([requests[2]], 2, 60.0, 1)))
-    later.start()  # it comes first
-    assert [reply.number for reply in actor.exchange([requests[0]], 1, 0.0, 0)] == [0]  # time enough for it to begin
-    actor.exchange([requests[1]], 0, 0.0, 1, pack_folder(there, "data"))
-    later.join(60)
-
-    assert {reply.number: reply.kind for reply in replies} == {1: "outcome", 2: "outcome"}
-    assert all(b"what it reads" in reply.outcome for reply in replies)
+    assert [reply.number for reply in replies] == [0, 1, 2]
+    assert [b"what it reads" in reply.result for reply in replies] == [False, True, True]
+    assert all(reply.archive is not None for reply in replies)
 
 
 def test_trials_that_wait_behind_a_long_one_are_handed_back(actor: TrialActor) -> None:
-    actor.look(0, pickle.dumps(Sleeps()))
-    actor.exchange([TrialRequest(0, pickle.dumps(trial(0, seconds=0)), 1, "")], 1, 60.0)  # the worker has started
+    assert actor.prepare(pickle.dumps(Sleeps()))
+    actor.exchange([TrialRequest(0, pickle.dumps(trial(0, seconds=0)), 1, "")], 1)  # the worker has started
     requests = [TrialRequest(number, pickle.dumps(trial(number, seconds=1)), 1, "") for number in (1, 2, 3)]
 
-    handed_back = actor.exchange(requests, 1, 0.0)
-    ended = actor.exchange([], 1, 0.0)
+    _, handed_back = actor.exchange(requests, 1)
+    _, ended = actor.exchange([], 1)
 
-    assert [(reply.kind, reply.number) for reply in handed_back] == [("returned", 2), ("returned", 3)]
-    assert [(reply.kind, reply.number) for reply in ended] == [("outcome", 1)]
+    assert handed_back == [Reply(2, None), Reply(3, None)]
+    assert [(reply.number, isinstance(reply.result, bytes)) for reply in ended] == [(1, True)]
 
 
-def test_code_comes_from_what_was_shipped_wherever_the_project_lies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_code_is_imported_from_the_shipped_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project, environment = tmp_path / "project", tmp_path / "project" / ".venv"
     (project / "lib").mkdir(parents=True)
     environment.mkdir()

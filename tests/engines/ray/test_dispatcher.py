@@ -1,11 +1,11 @@
-"""Which trials actors on other hosts get, decided without any other host: actors here are what the tests say."""
+"""Which trials actors on other hosts get, tested without Ray: the tests answer for the actors."""
 
 from __future__ import annotations
 
 import pickle
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from concurrent.futures import Future
 from queue import Queue
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from machinable.engines.base import PortableWork, WorkerError, WorkerLost
+from machinable.engines.base import OnProgress, PortableWork, StorageTransfer, WorkerLost
 from machinable.engines.ray.actor import Reply, TrialRequest
 from machinable.engines.ray.dispatcher import AGAIN, FAILURES, SHORT, Dispatcher
 from machinable.plan.spec import Outcome, TrialSpec
@@ -24,107 +24,93 @@ RESULT_TIMEOUT = 30.0
 
 
 class Gone(Exception):
-    """What calls of an actor raise that was lost."""
+    """The error of calls to an actor that was lost."""
 
 
-class Call:
-    """What an actor was asked for."""
+class Actor:
+    """The handle of an actor."""
 
-    def __init__(self, actor: FakeActor, method: str, arguments: tuple[Any, ...]) -> None:
-        self.actor = actor
-        self.method = method
-        self.arguments = arguments
-        self.future: Future[Any] = Future()
-
-
-class FakeActor:
-    """An actor that leaves its answers to the test."""
-
-    def __init__(self, world: World, number: int, needs: Hashable) -> None:
-        self.world = world
+    def __init__(self, number: int, needs: Hashable) -> None:
         self.number = number
         self.needs = needs
         self.is_killed = False
 
-    def call(self, method: str, *arguments: Any) -> Future[Any]:
-        call = Call(self, method, arguments)
-        if method == "close":
-            call.future.set_result(None)
-        else:
-            self.world.calls[method].put(call)
-        return call.future
 
-    def kill(self) -> None:
-        self.is_killed = True
+class Call:
+    """A call to an actor, which the test answers."""
+
+    def __init__(self, actor: Actor, arguments: tuple[Any, ...]) -> None:
+        self.actor = actor
+        self.arguments = arguments
+        self.future: Future[Any] = Future()
+
+    @property
+    def requests(self) -> list[TrialRequest]:
+        return list(self.arguments[0])
+
+    def reply(self, *replies: Reply) -> None:
+        self.future.set_result(([], list(replies)))
+
+    def finish(self, seconds: float = 1.0) -> None:
+        """Let all trials of the call finish."""
+        self.reply(*(finished(request, seconds) for request in self.requests))
 
 
 class World:
-    """Hires actors, and keeps what they are asked for."""
+    """A cluster that keeps the calls to its actors for the test."""
+
+    on_progress: OnProgress | None = None
+    on_notice: Any = None
+    transfer: StorageTransfer | None = None
 
     def __init__(self) -> None:
-        names = ("look", "exchange", "interrupt", "end")
-        self.calls: dict[str, Queue[Call]] = {name: Queue() for name in names}
-        self.actors: list[FakeActor] = []
+        self.calls: dict[str, Queue[Call]] = {name: Queue() for name in ("prepare", "exchange", "interrupt", "end")}
+        self.actors: list[Actor] = []
         self.most = 1
-        self.asking: Call | None = None  # the one that waits for replies
 
-    def hire(self, needs: Hashable) -> FakeActor:
-        self.actors.append(FakeActor(self, len(self.actors), needs))
+    def start(self, needs: Hashable) -> Actor:
+        self.actors.append(Actor(len(self.actors), needs))
         return self.actors[-1]
+
+    def call(self, handle: Actor, method: str, *arguments: Any) -> Future[Any]:
+        call = Call(handle, arguments)
+        if method == "close":
+            call.future.set_result(None)
+        else:
+            self.calls[method].put(call)
+        return call.future
+
+    def kill(self, handle: Actor) -> None:
+        handle.is_killed = True
 
     def limit(self, needs: Hashable) -> int:
         return self.most
 
-    def why(self, error: BaseException) -> str | None:
+    def reason_of_loss(self, error: BaseException) -> str | None:
         return str(error) if isinstance(error, Gone) else None
 
     def shortage(self, needs: Hashable) -> str:
         return f"no actor for {needs}"
 
-    def keep(self, data: bytes) -> Any:
+    def put(self, data: bytes) -> Any:
         return data
 
-    def fetch(self, kept: Any) -> Future[bytes]:
-        future: Future[bytes] = Future()
-        future.set_result(kept)
-        return future
-
     def next(self, method: str) -> Call:
-        """The next call of that name."""
         return self.calls[method].get(timeout=RESULT_TIMEOUT)
 
-    def ready(self, reached: bool = True) -> FakeActor:
-        """Let the next actor be there."""
-        call = self.next("look")
+    def prepared(self, reached: bool = True) -> Actor:
+        """Let the next actor start."""
+        call = self.next("prepare")
         call.future.set_result(reached)
         return call.actor
 
-    def given(self) -> list[TrialRequest]:
-        """What an actor gets next."""
-        return list(self.exchange(lambda requests: bool(requests)).arguments[0])
-
-    def answer(self, *replies: Reply) -> None:
-        """Let an actor say something."""
-        call = self.asking or self.exchange(lambda requests: not requests)
-        self.asking = None
-        call.future.set_result(list(replies))
-
-    def exchange(self, is_meant: Callable[[list[TrialRequest]], bool]) -> Call:
-        """The next exchange of that kind; what wants no replies gets none."""
-        while True:
-            call = self.next("exchange")
-            requests, number, *_ = call.arguments
-            if number:
-                self.asking = call
-            else:
-                call.future.set_result([])
-            if is_meant(requests):
-                return call
+    def exchange(self) -> Call:
+        return self.next("exchange")
 
 
 def finished(request: TrialRequest, seconds: float = 1.0) -> Reply:
     outcome = Outcome(pickle.loads(request.spec).uid, "finished", 1, seconds)
-    return Reply("outcome", request.number, dumps({"outcome": structs.asdict(outcome)}).encode())
+    return Reply(request.number, dumps({"outcome": structs.asdict(outcome)}).encode())
 
 
 @pytest.fixture
@@ -134,25 +120,16 @@ def world() -> World:
 
 @pytest.fixture
 def dispatcher(world: World) -> Iterator[Dispatcher]:
-    dispatcher = Dispatcher(world, 1, lambda: None)
+    dispatcher = Dispatcher(world, 1)
     yield dispatcher
     dispatcher.close()
 
 
 class Work(PortableWork):
-    """Work that can be done elsewhere, and needs folders."""
+    """Work of a storage that no actor reaches."""
 
     def __init__(self, folders: list[str]) -> None:
         self.folders = folders
-
-    def __call__(self, spec: TrialSpec) -> Outcome:
-        raise AssertionError("it is not run")
-
-    def is_reached(self) -> bool:
-        return False
-
-    def moved(self, project: str, url: str | None) -> Work:
-        return self
 
     def folder_of(self, spec: TrialSpec) -> str:
         return "home"
@@ -165,27 +142,32 @@ def submit(dispatcher: Dispatcher, number: int, needs: Hashable = "one") -> Futu
     return dispatcher.submit(pid, trial(number), needs)
 
 
-def learn(world: World, dispatcher: Dispatcher, seconds: float) -> FakeActor:
+def until(condition: Any) -> None:
+    """Wait for the thread of the dispatcher."""
+    end = time.monotonic() + RESULT_TIMEOUT
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.001)
+    assert condition()
+
+
+def learn(world: World, dispatcher: Dispatcher, seconds: float) -> Actor:
     """Let one trial take so long."""
     future = submit(dispatcher, 0)
-    actor = world.ready()
-    (request,) = world.given()
-    world.answer(finished(request, seconds))
+    actor = world.prepared()
+    world.exchange().finish(seconds)
     future.result(RESULT_TIMEOUT)
-    until = time.monotonic() + RESULT_TIMEOUT
-    while not dispatcher.prefetch and seconds < SHORT and time.monotonic() < until:
-        time.sleep(0)  # it thinks about that right after the outcome
+    until(lambda: dispatcher.prefetch or seconds >= SHORT)
     return actor
 
 
-def test_trials_go_one_by_one_as_long_as_it_is_unknown_how_long_they_take(world: World, dispatcher: Dispatcher) -> None:
+def test_trials_go_one_by_one_while_their_duration_is_unknown(world: World, dispatcher: Dispatcher) -> None:
     futures = [submit(dispatcher, number) for number in range(3)]
-    world.ready()
+    world.prepared()
 
     for number in range(3):
-        (request,) = world.given()
-        assert pickle.loads(request.spec).uid == f"{number:012d}"
-        world.answer(finished(request))
+        call = world.exchange()
+        assert [pickle.loads(request.spec).uid for request in call.requests] == [f"{number:012d}"]
+        call.finish()
     assert [future.result(RESULT_TIMEOUT).uid for future in futures] == [f"{n:012d}" for n in range(3)]
     assert len(world.actors) == 1
     assert dispatcher.slots == 1
@@ -194,22 +176,19 @@ def test_trials_go_one_by_one_as_long_as_it_is_unknown_how_long_they_take(world:
 def test_short_trials_go_several_at_a_time(world: World, dispatcher: Dispatcher) -> None:
     learn(world, dispatcher, 0.001)
     futures = [submit(dispatcher, number) for number in range(1, 200)]
-    most = done = 0
-    requests: list[TrialRequest] = []
-    while done < len(futures):
-        requests += world.given()
-        most = max(most, len(requests))
-        world.answer(*(finished(request, 0.001) for request in requests))
-        done += len(requests)
-        requests = []
+    sizes = []
+    while sum(sizes) < len(futures):
+        call = world.exchange()
+        sizes.append(len(call.requests))
+        call.finish(0.001)
 
     assert {future.result(RESULT_TIMEOUT).state for future in futures} == {"finished"}
-    assert most > 10
+    assert max(sizes) > 10
     assert (dispatcher.slots, dispatcher.prefetch) == (20, 40)
 
 
 @pytest.mark.parametrize(("seconds", "room"), [(0.01, (2, 4)), (0.05, (1, 2)), (0.5, (1, 0))])
-def test_the_next_trial_is_at_hand_unless_trials_take_long(
+def test_trials_are_prefetched_unless_they_take_long(
     seconds: float, room: tuple[int, int], world: World, dispatcher: Dispatcher
 ) -> None:
     learn(world, dispatcher, seconds)
@@ -217,118 +196,103 @@ def test_the_next_trial_is_at_hand_unless_trials_take_long(
     assert (dispatcher.slots, dispatcher.prefetch) == room
 
 
-def test_short_trials_are_shared_out_evenly(
-    world: World, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+def test_an_actor_is_asked_for_half_of_its_replies_and_gets_its_next_trials_then(
+    world: World, dispatcher: Dispatcher
 ) -> None:
+    learn(world, dispatcher, 0.01)
+    for number in range(1, 20):
+        submit(dispatcher, number)
+    first = world.exchange()  # may have been sent before the others were submitted
+    first.finish(0.01)
+    second = world.exchange()
+    second.reply(*(finished(request, 0.01) for request in second.requests[:2]))
+    third = world.exchange()
+
+    assert [second.arguments[1], len(second.requests), len(third.requests)] == [2, 4, 2]
+
+
+def test_short_trials_are_distributed_evenly(world: World, dispatcher: Dispatcher) -> None:
     learn(world, dispatcher, 0.001)
     world.most = 2
-    for number in range(1, 3):
+    submit(dispatcher, 1)
+    first = world.exchange()
+    for number in range(2, 32):
         submit(dispatcher, number)
-    world.ready()
-    for number in range(3, 31):
-        submit(dispatcher, number)
+    world.prepared()
+    first.finish(0.001)
 
-    given: Counter[int] = Counter()
-    while given.total() < 30:
-        call = world.exchange(lambda requests: bool(requests))
-        given[call.actor.number] += len(call.arguments[0])
-    assert given == {0: 15, 1: 15}
-
-
-def test_what_comes_while_actors_are_busy_is_given_to_them_later(world: World, dispatcher: Dispatcher) -> None:
-    futures = [submit(dispatcher, number) for number in range(2)]
-    world.ready()
-    (request,) = world.given()
-    until = time.monotonic() + RESULT_TIMEOUT
-    while not dispatcher._saturated and time.monotonic() < until:
-        time.sleep(0)
-    futures += [submit(dispatcher, number) for number in range(2, 4)]
-    for number in range(4):
-        assert pickle.loads(request.spec).uid == f"{number:012d}"
-        world.answer(finished(request))
-        if number < 3:
-            (request,) = world.given()
-
-    assert [future.result(RESULT_TIMEOUT).uid for future in futures] == [f"{n:012d}" for n in range(4)]
+    sizes: Counter[int] = Counter()
+    while sizes.total() < 30:
+        call = world.exchange()
+        sizes[call.actor.number] += len(call.requests)
+        call.finish(0.001)
+    assert min(sizes.values()) >= 10
 
 
-def test_what_waits_behind_a_trial_that_turns_out_long_is_given_to_others(world: World, dispatcher: Dispatcher) -> None:
+def test_trials_behind_one_that_takes_long_are_given_to_others(world: World, dispatcher: Dispatcher) -> None:
     first = learn(world, dispatcher, 0.001)
-    futures = [submit(dispatcher, number) for number in range(1, 10)]
-    given = world.given()
-    while len(given) < 2:
-        given += world.given()  # the first may go alone
+    futures = [dispatcher.submit(pid, trial(number), "one") for number in range(1, 10)]
+    call = world.exchange()
+    if len(call.requests) == 1:  # sent before the others were submitted
+        call.finish(0.001)
+        futures = futures[1:]
+        call = world.exchange()
     world.most = 2
-    world.answer(*(Reply("returned", request.number) for request in given[1:]))
-    second = world.ready()
+    call.reply(*(Reply(request.number, None) for request in call.requests[1:]))
+    second = world.prepared()
 
     assert second is not first
-    (request,) = world.given()
-    assert request.number == given[1].number
+    calls = [world.exchange(), world.exchange()]
+    assert [call.requests for call in calls if call.actor is first] == [[]]  # it waits for the long one
+    assert [call.requests[0].number for call in calls if call.actor is second] == [futures[1].request.number]
     assert not any(future.done() for future in futures)
-    assert [future.began is not None for future in futures[:3]] == [True, True, False]  # type: ignore[attr-defined]
+    assert [future.began is not None for future in futures[:3]] == [True, True, False]
 
 
-def test_the_trials_of_a_lost_actor_are_lost_and_to_be_tried_again(world: World, dispatcher: Dispatcher) -> None:
+def test_the_trials_of_a_lost_actor_are_tried_again(world: World, dispatcher: Dispatcher) -> None:
     future = submit(dispatcher, 0)
-    actor = world.ready()
-    world.next("exchange").future.set_exception(Gone("the host has burnt down"))
+    actor = world.prepared()
+    world.exchange().future.set_exception(Gone("the host has burnt down"))
 
     problem = future.exception(RESULT_TIMEOUT)
     assert isinstance(problem, WorkerLost)
     assert (str(problem), problem.again) == ("the worker was lost: the host has burnt down", AGAIN)
     assert actor.is_killed
     submit(dispatcher, 1)
-    assert world.ready() is not actor
+    assert world.prepared() is not actor
 
 
-def test_an_actor_that_is_lost_when_it_gets_more_loses_what_it_has_too(world: World, dispatcher: Dispatcher) -> None:
-    learn(world, dispatcher, 0.001)
-    first = submit(dispatcher, 1)
-    world.given()
-    second = submit(dispatcher, 2)
-    call = world.next("exchange")
-    call.future.set_exception(Gone("the host has burnt down"))
-
-    assert [request.number for request in call.arguments[0]] == [3]
-    assert call.arguments[1] == 0  # it waits for replies already
-    for future in (first, second):
-        assert str(future.exception(RESULT_TIMEOUT)) == "the worker was lost: the host has burnt down"
-
-
-def test_a_worker_that_was_killed_from_outside_is_no_fault_of_its_trial_but_one_that_crashed_is(
+def test_a_trial_is_tried_again_if_its_worker_was_killed_from_outside_but_not_if_it_crashed(
     world: World, dispatcher: Dispatcher
 ) -> None:
     futures = [submit(dispatcher, number) for number in range(3)]
-    world.ready()
+    world.prepared()
     for code in (-9, -11, 3):
-        (request,) = world.given()
-        world.answer(Reply("lost", request.number, text="it was lost", code=code))
+        call = world.exchange()
+        call.reply(Reply(call.requests[0].number, WorkerLost("it was lost", code)))
 
     problems = [future.exception(RESULT_TIMEOUT) for future in futures]
     assert [problem.again for problem in problems if isinstance(problem, WorkerLost)] == [AGAIN, 0, 0]
 
 
-def test_what_cannot_be_understood_is_an_error_and_another_actor_goes_on(world: World, dispatcher: Dispatcher) -> None:
+def test_an_unreadable_reply_fails_its_trial_and_another_actor_continues(world: World, dispatcher: Dispatcher) -> None:
     future = submit(dispatcher, 0)
     following = submit(dispatcher, 1)
-    world.ready()
-    world.next("exchange").future.set_exception(ValueError("not readable"))
+    world.prepared()
+    world.exchange().future.set_exception(ValueError("not readable"))
 
-    assert str(future.exception(RESULT_TIMEOUT)) == "ValueError: not readable"
-    assert isinstance(future.exception(0), WorkerError)
-    world.ready()
-    (request,) = world.given()
-    world.answer(finished(request))
+    problem = future.exception(RESULT_TIMEOUT)
+    assert isinstance(problem, WorkerLost)
+    assert (str(problem), problem.again) == ("the worker was lost: ValueError: not readable", 0)
+    world.prepared()
+    world.exchange().finish()
     assert following.result(RESULT_TIMEOUT).uid == "000000000001"
 
 
-def test_without_any_actor_that_could_begin_the_trials_fail_with_the_reason(
-    world: World, dispatcher: Dispatcher
-) -> None:
+def test_if_no_actor_starts_the_trials_fail_with_the_reason(world: World, dispatcher: Dispatcher) -> None:
     future = submit(dispatcher, 0)
     for _ in range(FAILURES):
-        world.next("look").future.set_exception(Gone("it does not start"))
+        world.next("prepare").future.set_exception(Gone("it does not start"))
 
     assert str(future.exception(RESULT_TIMEOUT)) == "no worker could be started: it does not start"
 
@@ -336,86 +300,107 @@ def test_without_any_actor_that_could_begin_the_trials_fail_with_the_reason(
 def test_idle_actors_make_room_for_trials_that_need_others(world: World, dispatcher: Dispatcher) -> None:
     actor = learn(world, dispatcher, 1.0)
     submit(dispatcher, 1, "two")
-    other = world.next("look").actor
+    other = world.next("prepare").actor
 
     assert other.needs == "two"
-    dispatcher.end(submit(dispatcher, 2, "two"))  # notes are read in order
-    assert actor.is_killed
+    until(lambda: actor.is_killed)
 
 
-def test_an_interrupt_ends_what_waits_and_is_passed_on_to_what_runs(world: World, dispatcher: Dispatcher) -> None:
+def test_an_interrupt_reaches_running_trials_and_waiting_ones_do_not_begin(
+    world: World, dispatcher: Dispatcher
+) -> None:
     running, waiting = submit(dispatcher, 0), submit(dispatcher, 1)
-    world.ready()
-    (request,) = world.given()
+    world.prepared()
+    call = world.exchange()
     dispatcher.interrupt()
 
     assert isinstance(waiting.exception(RESULT_TIMEOUT), KeyboardInterrupt)
     world.next("interrupt")
-    world.answer(Reply("interrupted", request.number))
+    call.reply(Reply(call.requests[0].number, KeyboardInterrupt()))
     assert isinstance(running.exception(RESULT_TIMEOUT), KeyboardInterrupt)
 
 
-def test_a_trial_that_waits_can_be_ended(world: World, dispatcher: Dispatcher) -> None:
+def test_a_trial_that_was_interrupted_behind_another_one_does_not_begin(world: World, dispatcher: Dispatcher) -> None:
     future = submit(dispatcher, 0)
+    world.prepared()
+    call = world.exchange()
+    dispatcher.interrupt()
+    world.next("interrupt")
+    call.reply(Reply(call.requests[0].number, None))
+
+    assert isinstance(future.exception(RESULT_TIMEOUT), KeyboardInterrupt)
+
+
+def test_a_waiting_trial_can_be_ended(world: World, dispatcher: Dispatcher) -> None:
+    future = dispatcher.submit(pid, trial(0), "one")
     dispatcher.end(future)
 
     assert str(future.exception(0)) == "the trial was ended before it began"
 
 
-def test_an_actor_that_does_not_end_a_trial_is_ended_itself(
+def test_an_actor_that_does_not_end_a_trial_is_ended(
     world: World, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("machinable.engines.ray.dispatcher.SHUTDOWN_TIMEOUT", 0.01)
-    future = submit(dispatcher, 0)
-    actor = world.ready()
-    world.given()
+    future = dispatcher.submit(pid, trial(0), "one")
+    actor = world.prepared()
+    call = world.exchange()
     dispatcher.end(future)
 
     problem = future.exception(0)
     assert isinstance(problem, WorkerLost)
-    assert (str(problem), problem.again) == ("the worker was lost: its trial was ended", 0)
+    assert (str(problem), problem.again) == ("the worker was lost: a trial was ended, but did not end in time", 0)
     assert actor.is_killed
+    call.finish()  # too late
+    submit(dispatcher, 1)
+    assert world.prepared() is not actor
 
 
-def test_folders_go_to_actors_that_do_not_reach_the_storage_and_come_back(world: World, dispatcher: Dispatcher) -> None:
-    stored: list[bytes] = []
+class Transfer:
+    """The storage of an execution."""
 
-    class StorageTransfer:
-        def fetch(self, path: str) -> bytes:
-            return path.encode()
+    def __init__(self) -> None:
+        self.stored: list[bytes] = []
 
-        def store(self, archive: bytes) -> None:
-            stored.append(archive)
+    def fetch(self, path: str) -> bytes:
+        return path.encode()
 
-    dispatcher.transfer = StorageTransfer()
+    def store(self, archive: bytes) -> None:
+        self.stored.append(archive)
+
+
+class Broken(Transfer):
+    def fetch(self, path: str) -> bytes:
+        raise FileNotFoundError(path)
+
+    def store(self, archive: bytes) -> None:
+        raise OSError("the disk is full")
+
+
+def test_folders_are_sent_once_to_actors_that_do_not_reach_the_storage_and_results_come_back(
+    world: World, dispatcher: Dispatcher
+) -> None:
+    world.transfer = transfer = Transfer()
     work = Work(["a", "b"])
     futures = [dispatcher.submit(work, trial(number), "one") for number in range(2)]
-    world.ready(reached=False)
-    bundles = []
+    world.prepared(reached=False)
+    archives = []
     for _ in futures:
-        call = world.exchange(lambda requests: bool(requests))
-        bundles.append(call.arguments[3:])
-        (request,) = call.arguments[0]
-        world.answer(finished(request)._replace(archive=b"home"))
+        call = world.exchange()
+        archives.append(call.arguments[2:])
+        call.reply(finished(call.requests[0])._replace(archive=b"home"))
 
     assert [future.result(RESULT_TIMEOUT).state for future in futures] == ["finished"] * 2
-    assert (bundles, stored) == ([(2, b"a", b"b"), (2,)], [b"home"] * 2)  # the first of each: how many it must have
+    assert (archives, transfer.stored) == ([(b"a", b"b"), ()], [b"home"] * 2)
 
 
-def test_a_folder_that_cannot_be_stored_or_had_fails_its_trial(world: World, dispatcher: Dispatcher) -> None:
-    class StorageTransfer:
-        def fetch(self, path: str) -> bytes:
-            raise FileNotFoundError(path)
-
-        def store(self, archive: bytes) -> None:
-            raise OSError("the disk is full")
-
-    dispatcher.transfer = StorageTransfer()
+def test_a_folder_that_cannot_be_read_or_stored_fails_its_trial(world: World, dispatcher: Dispatcher) -> None:
+    world.transfer = Broken()
     first, second = dispatcher.submit(Work(["gone"]), trial(0), "one"), submit(dispatcher, 1)
-    world.ready(reached=False)
-    world.ready(reached=False)  # for the other work
-    (request,) = world.given()
-    world.answer(finished(request)._replace(archive=b"home"))
+    world.prepared(reached=False)
+    world.prepared(reached=False)  # for the other work
+    call = world.exchange()
+    call.reply(finished(call.requests[0])._replace(archive=b"home"))
 
     assert [repr(future.exception(RESULT_TIMEOUT)) for future in (first, second)] == [
         "FileNotFoundError('gone')",
@@ -423,88 +408,56 @@ def test_a_folder_that_cannot_be_stored_or_had_fails_its_trial(world: World, dis
     ]
 
 
-def test_an_error_of_its_own_ends_all_trials_instead_of_letting_them_wait(
+def test_an_internal_error_fails_all_trials(
     world: World, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(needs: Hashable) -> FakeActor:
+    def fails(needs: Hashable) -> Actor:
         raise RuntimeError("the cluster is gone")
 
-    monkeypatch.setattr(world, "hire", fails)
+    monkeypatch.setattr(world, "start", fails)
     futures = [submit(dispatcher, number) for number in range(2)]
 
     assert {str(future.exception(RESULT_TIMEOUT)) for future in futures} == {"the cluster is gone"}
 
 
-def test_closing_ends_what_runs_and_what_waits(world: World) -> None:
-    dispatcher = Dispatcher(world, 1, lambda: None)
+def test_closing_ends_running_and_waiting_trials(world: World) -> None:
+    dispatcher = Dispatcher(world, 1)
     futures = [submit(dispatcher, number) for number in range(2)]
-    actor = world.ready()
-    world.given()
+    actor = world.prepared()
+    world.exchange()
     dispatcher.close()
 
-    assert [str(future.exception(0)) for future in futures] == [
-        "the worker was lost: the engine was closed",
-        "the engine was closed before the trial began",
-    ]
+    assert [str(future.exception(0)) for future in futures] == ["the engine was closed"] * 2
     assert actor.is_killed
 
 
-def test_progress_is_passed_on(world: World) -> None:
-    heard: Queue[tuple[Any, ...]] = Queue()
-
-    def listener(*facts: Any) -> None:
-        heard.put(facts)
-
-    dispatcher = Dispatcher(world, 1, lambda: listener)
+def test_progress_is_passed_on(world: World, dispatcher: Dispatcher) -> None:
+    received: Queue[tuple[Any, ...]] = Queue()
+    world.on_progress = lambda *report: received.put(report)
     submit(dispatcher, 0)
-    world.ready()
-    world.given()
-    world.answer(Reply("progress", progress=("u", 1, None)))
+    world.prepared()
+    world.exchange().future.set_result(([("u", 1, None)], []))
 
-    assert heard.get(timeout=RESULT_TIMEOUT) == ("u", 1, None)
-    dispatcher.close()
-
-
-def test_a_listener_that_fails_on_a_notice_breaks_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("machinable.engines.ray.dispatcher.NO_WORKER_NOTICE_AFTER", 0.05)
-    heard: Queue[str] = Queue()
-
-    def hear(text: str) -> None:
-        heard.put(text)
-        raise RuntimeError(text)
-
-    dispatcher = Dispatcher(world, 1, lambda: None, hear)
-    try:
-        future = submit(dispatcher, 0)
-        heard.get(timeout=RESULT_TIMEOUT)
-        world.ready()
-        (request,) = world.given()
-        world.answer(finished(request))
-        assert future.result(RESULT_TIMEOUT).state == "finished"
-    finally:
-        dispatcher.close()
+    assert received.get(timeout=RESULT_TIMEOUT) == ("u", 1, None)
+    assert world.exchange().requests == []  # the trial still runs
 
 
-def test_when_no_actors_come_it_is_reported_once_for_each_time_that_trials_wait(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_a_shortage_of_actors_is_reported_once_each_time_that_trials_wait(
+    world: World, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("machinable.engines.ray.dispatcher.NO_WORKER_NOTICE_AFTER", 0.05)
-    heard: Queue[str] = Queue()
-    dispatcher = Dispatcher(world, 1, lambda: None, heard.put)
-    try:
-        first = submit(dispatcher, 0, "gpu")
-        assert heard.get(timeout=RESULT_TIMEOUT) == "no actor for gpu"
-        submit(dispatcher, 1, "gpu")
-        world.ready()
-        for _ in range(2):
-            (request,) = world.given()
-            world.answer(finished(request))
-        assert first.result(RESULT_TIMEOUT)
+    received: Queue[str] = Queue()
+    world.on_notice = received.put
+    submit(dispatcher, 0, "gpu")
+    assert received.get(timeout=RESULT_TIMEOUT) == "no actor for gpu"
+    second = submit(dispatcher, 1, "gpu")
+    world.prepared()
+    for _ in range(2):
+        world.exchange().finish()
+    assert second.result(RESULT_TIMEOUT)
 
-        submit(dispatcher, 2, "tpu")
-        assert heard.get(timeout=RESULT_TIMEOUT) == "no actor for tpu"
-        world.ready()
-        world.given()
-        assert heard.empty()
-    finally:
-        dispatcher.close()
+    submit(dispatcher, 2, "tpu")
+    assert received.get(timeout=RESULT_TIMEOUT) == "no actor for tpu"
+    world.prepared()
+    world.exchange()
+    assert received.empty()

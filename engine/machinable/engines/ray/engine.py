@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -29,37 +29,25 @@ __all__ = ["RayEngine", "shut_down"]
 OLDEST = (2, 60)
 FRESH = 5.0  # seconds after which the hosts of a cluster are counted again
 
+# Seconds that Ray tries to reach a cluster; its defaults add up to more than a minute.
+_TIME_LIMITS = {"RAY_gcs_rpc_server_connect_timeout_s": "1", "RAY_py_gcs_connect_timeout_s": "3"}
+
 
 class Needs(NamedTuple):
-    """What a trial occupies, by Ray's names; `code` counts the shipped projects."""
+    """What a trial occupies, by the names of `_resources_`; `code` counts the shipped projects."""
 
-    cpus: float
-    gpus: float
-    memory: int
-    others: tuple[tuple[str, float], ...]
+    resources: tuple[tuple[str, float], ...]
     code: int
 
     @classmethod
     def of(cls, resources: Mapping[str, float], code: int) -> Needs:
         """Return those of a trial, by default one core. Ray has no 2.5 cores: these are 3."""
-        whole = {name: amount if amount <= 1 else float(math.ceil(amount)) for name, amount in resources.items()}
-        memory = math.ceil(whole.pop("memory", 0))
-        cpus, gpus = whole.pop("cpus", 1.0), whole.pop("gpus", 0.0)
-        return cls(cpus, gpus, memory, tuple(sorted(whole.items())), code)
-
-    def wanted(self) -> dict[str, float]:
-        """Return them by the names that hosts use."""
-        found = {"cpus": self.cpus, "gpus": self.gpus, "memory": float(self.memory), **dict(self.others)}
-        return {name: amount for name, amount in found.items() if amount}
+        whole = {name: amount if amount <= 1 else math.ceil(amount) for name, amount in resources.items()}
+        return cls(tuple(sorted({"cpus": 1, **whole}.items())), code)
 
     def options(self) -> dict[str, Any]:
         """Return them as options of an actor."""
-        options: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": self.gpus}
-        if self.memory:
-            options["memory"] = self.memory
-        if self.others:
-            options["resources"] = dict(self.others)
-        return options
+        return _as_options({"gpus": 0, **dict(self.resources)}, memory="memory")
 
 
 class RayEngine(Engine):
@@ -84,7 +72,6 @@ class RayEngine(Engine):
         self.address = address
         self._options = options
         self._ray: Any = None
-        self._connection: _Connection | None = None
         self._declared: Mapping[str, float] = {}
         self._dispatcher: Dispatcher | None = None
         self._counted: tuple[float, list[dict[str, float]]] = (0.0, [])
@@ -121,7 +108,7 @@ class RayEngine(Engine):
         """
         self._declared = declared
         self._connect()
-        return self._places()
+        return self._hosts()
 
     def ship(self, project: str, code: bytes) -> None:
         """Take the archive of the project that workers import from."""
@@ -132,8 +119,6 @@ class RayEngine(Engine):
         self._shipped, self._digest = (project, self._ray.put(code)), digest
         self._code += 1
         self._setup = None
-        if self._dispatcher is not None:
-            self._dispatcher.dismiss()
 
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
         """Start a trial, or let it wait until there is room for it."""
@@ -156,7 +141,7 @@ class RayEngine(Engine):
 
     def end(self, future: Future[Outcome]) -> None:
         """End a trial of this engine by ending its worker. Afterwards the future is done."""
-        if self._dispatcher is not None:
+        if self._dispatcher is not None and isinstance(future, TrialFuture):
             self._dispatcher.end(future)
 
     def close(self) -> None:
@@ -164,100 +149,88 @@ class RayEngine(Engine):
         if self._dispatcher is not None:
             self._dispatcher.close()
             self._dispatcher = None
-        if self._connection is not None:
-            self._connection.leave(self)
-        self._connection = self._ray = self._actors = None
+        if self in _users:
+            _users.remove(self)
+            if not _users:
+                _connection.close()
+        self._ray = self._actors = self._setup = None
         self._shipped = (self._shipped[0], None)
         self._counted = (0.0, [])
-        self._setup = None
 
     # what the dispatcher knows
 
-    def hire(self, needs: Hashable) -> _Handle:
+    def start(self, needs: Hashable) -> Any:
         """Start an actor that holds these resources of a host. Ray decides where and when."""
         assert isinstance(needs, Needs)
         if self._setup is None:
             self._setup = Setup.here(self._shipped[0], self.on_progress is not None)
-        # Threads: one method waits for replies while others are called.
-        options = {**needs.options(), "max_concurrency": 8, "max_restarts": 0, "max_task_retries": 0}
         if self._actors is None:
-            self._actors = self._ray.remote(RayTrialActor)
-        actor = self._actors.options(**options).remote(self._setup, self._shipped[1])
-        return _Handle(self._ray, actor)
+            self._actors = self._ray.remote(TrialActor)
+        # Threads: one method waits for replies while others are called.
+        options = {**needs.options(), "max_concurrency": 4, "max_restarts": 0, "max_task_retries": 0}
+        return self._actors.options(**options).remote(self._setup, self._shipped[1])
+
+    def call(self, handle: Any, method: str, *arguments: Any) -> Future[Any]:
+        """Call a method of an actor."""
+        future: Future[Any] = getattr(handle, method).remote(*arguments).future()
+        return future
+
+    def kill(self, handle: Any) -> None:
+        """End an actor at once."""
+        with suppress(Exception):  # it is gone, or the whole cluster is
+            self._ray.kill(handle)
 
     def limit(self, needs: Hashable) -> int:
         """Return how many such trials fit into the cluster at a time; at least one."""
         assert isinstance(needs, Needs)
-        wanted = needs.wanted()
-        fitting = 0
-        for place in self._places():
-            fits = [int(place.get(name, 0.0) // amount) for name, amount in wanted.items()]
-            fitting += min(fits) if fits else int(place.get("cpus", 0.0))
-        return max(1, fitting)
+        wanted = [(name, amount) for name, amount in needs.resources if amount] or [("cpus", 1)]
+        return max(1, sum(min(int(host.get(name, 0) // amount) for name, amount in wanted) for host in self._hosts()))
 
-    def why(self, error: BaseException) -> str | None:
+    def reason_of_loss(self, error: BaseException) -> str | None:
         """Return how an actor was lost; None if it is there."""
-        exceptions = self._ray.exceptions
-        lost = (
-            exceptions.RayActorError,
-            exceptions.WorkerCrashedError,
-            exceptions.NodeDiedError,
-            exceptions.ObjectLostError,
-            exceptions.OutOfMemoryError,
-        )
-        if not isinstance(error, lost):
+        of = self._ray.exceptions
+        if not isinstance(error, (of.RayActorError, of.WorkerCrashedError, of.NodeDiedError, of.ObjectLostError)):
             return None
         text = str(error)
-        _, found, reason = text.partition("The actor is dead because ")
-        reason = re.split(r" Some common causes include|\n", reason if found else text.strip())[0].strip()
-        _, other, version_error = text.rpartition(f"{OtherVersion.__name__}: ")
-        if other:
-            return version_error.strip()
+        _, is_other, other_version = text.rpartition(f"{OtherVersion.__name__}: ")
+        if is_other:
+            return other_version.strip()
         if "No module named 'machinable" in text:
             return "machinable is not installed there: every host of the cluster needs the same version of it"
         if "creation task" in text:
             return text.strip()
-        return reason or type(error).__name__
+        reason = text.strip().rpartition("The actor is dead because ")[2]
+        return re.split(r" Some common causes include|\n", reason)[0].strip() or type(error).__name__
 
     def shortage(self, needs: Hashable) -> str:
         """Return what workers for such trials wait for."""
         assert isinstance(needs, Needs)
-        free, there = _as_place(self._ray.available_resources()), _as_place(self._ray.cluster_resources())
+        free, all_ = _as_host(self._ray.available_resources()), _as_host(self._ray.cluster_resources())
         lacks = [
-            f"{name}: {amount:g} (free: {free.get(name, 0):g} of {there.get(name, 0):g})"
-            for name, amount in needs.wanted().items()
+            f"{name}: {amount:g} (free: {free.get(name, 0):g} of {all_.get(name, 0):g})"
+            for name, amount in needs.resources
+            if amount
         ]
         return f"waiting for workers: the Ray cluster has given none yet for {', '.join(lacks) or 'trials'}"
 
-    def _notice(self, text: str) -> None:
-        if self.on_notice is not None:
-            self.on_notice(text)
-
-    def keep(self, data: bytes) -> Any:
+    def put(self, data: bytes) -> Any:
         """Put data into the object store, from which all hosts can fetch it."""
         return self._ray.put(data)
-
-    def fetch(self, kept: Any) -> Future[bytes]:
-        """Get what an actor has put into the object store."""
-        future: Future[bytes] = kept.future()
-        return future
 
     # the cluster
 
     def _started(self) -> Dispatcher:
         self._connect()
         if self._dispatcher is None:
-            cores = sum(int(place.get("cpus", 0.0)) for place in self._places())
-            self._dispatcher = Dispatcher(self, max(1, cores), lambda: self.on_progress, self._notice)
-        self._dispatcher.transfer = self.transfer
+            self._dispatcher = Dispatcher(self, max(1, sum(int(host["cpus"]) for host in self._hosts())))
         return self._dispatcher
 
-    def _places(self) -> list[dict[str, float]]:
-        when, places = self._counted
-        if not places or time.monotonic() - when > FRESH:
-            nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-            self._counted = time.monotonic(), [_as_place(resources) for resources in nodes]
-        return self._counted[1]
+    def _hosts(self) -> list[dict[str, float]]:
+        when, hosts = self._counted
+        if not hosts or time.monotonic() - when > FRESH:
+            hosts = [_as_host(node["Resources"]) for node in self._ray.nodes() if node["Alive"]]
+            self._counted = time.monotonic(), hosts
+        return hosts
 
     def _connect(self) -> None:
         if self._ray is not None:
@@ -265,61 +238,64 @@ class RayEngine(Engine):
         if self.address is not None:
             check_address(self.address)
         address = self.address or os.environ.get("RAY_ADDRESS") or "local"
-        if "ray" not in sys.modules:  # importing and starting it takes seconds
-            self._notice("starting Ray…" if address == "local" else f"connecting to the Ray cluster at {address}…")
+        if "ray" not in sys.modules and self.on_notice is not None:  # importing and starting it takes seconds
+            self.on_notice("starting Ray…" if address == "local" else f"connecting to the Ray cluster at {address}…")
         ray = _import_ray()
-        _check_options(ray, self._options)
-        connection = _Connection.current
-        if connection is None and ray.is_initialized():
-            self._check_connected(ray)
+        for name in self._options:
+            if name not in signature(ray.init).parameters and not name.startswith("_"):  # those are private
+                raise _unknown_option(ray, name)
+        if not ray.is_initialized():
+            _users.clear()  # of a cluster that was shut down
+            _connection.close()
+            _connection.enter_context(self._connected(ray, address))
+            _users.append(self)
         else:
-            asked = (address, self._options, dict(self._declared))
-            if connection is None or not ray.is_initialized():
-                connection = _Connection(ray, asked, os.environ.get("RAY_AUTH_MODE"))
-                try:
-                    self._begin(ray, address)
-                except BaseException:
-                    connection.forget()
-                    raise
-                _Connection.current = connection
-            elif connection.asked != asked:
-                raise Refused(
-                    "this process has another engine 'ray', with other options, which has not been closed",
-                    given=address,
-                    todo="Close it first, or give it to execute.",
-                )
-            connection.engines.append(self)
-            self._connection = connection
+            if not any((user.address, user._options) == (self.address, self._options) for user in _users):
+                self._check_connected(ray)
+            if _users:
+                _users.append(self)
         self._ray = ray
 
     def _check_connected(self, ray: Any) -> None:
         """Check that the engine asks for the cluster that this process is connected to."""
         current = ray.get_runtime_context().gcs_address
-        if self.address == "local" and not _is_of_this_process(ray):
+        node = getattr(ray._private.worker, "_global_node", None)
+        problem: str | None = None
+        todo = "Call ray.shutdown() before, or leave out the address."
+        if self.address == "local" and (node is None or not node.is_head()):
+            problem = "but the engine starts a private cluster"
+            todo = "Call ray.shutdown() before, or use engine='ray' for the one that is there."
+        elif self.address not in (None, "auto", "local", current):
+            problem = f"and the engine asks for {self.address}"
+        elif self._options:
+            problem = f"so {next(iter(self._options))} cannot be set any more"
+            todo = "Give it to ray.init, or call ray.shutdown() before."
+        if problem is not None:
             raise Refused(
-                f"this process is connected to the Ray cluster at {current}, but the engine starts a private cluster",
-                given=self.address,
-                todo="Call ray.shutdown() before, or use engine='ray' for the one that is there.",
+                f"this process is connected to the Ray cluster at {current}, {problem}",
+                given=self.address or self._options,
+                todo=todo,
             )
-        if self.address is not None and self.address not in ("auto", "local", current):
-            raise Refused(
-                f"this process is connected to the Ray cluster at {current}, and the engine asks for {self.address}",
-                given=self.address,
-                todo="Call ray.shutdown() before, or leave out the address.",
-            )
-        if self._options:
-            name = next(iter(self._options))
-            raise Refused(
-                f"this process is connected to a Ray cluster already, so {name} cannot be set any more",
-                given=name,
-                todo="Give it to ray.init, or call ray.shutdown() before.",
-            )
+
+    @contextmanager
+    def _connected(self, ray: Any, address: str) -> Iterator[None]:
+        """Be connected in a block. Then restore how this process authenticates itself, which Ray changes."""
+        before = os.environ.get("RAY_AUTH_MODE")
+        try:
+            self._begin(ray, address)
+            yield
+            shut_down(ray)
+        finally:
+            if os.environ.get("RAY_AUTH_MODE") != before:
+                del os.environ["RAY_AUTH_MODE"]
+                os.environ.update({} if before is None else {"RAY_AUTH_MODE": before})
+                _read_configuration(ray)
 
     def _begin(self, ray: Any, address: str) -> None:
         """Connect to a cluster, or start one."""
         options = {"logging_level": "error", "log_to_driver": False, **self._options, "address": address}
         if address == "local":
-            options = {"include_dashboard": False, **_own_resources(self._declared), **options}
+            options = {"include_dashboard": False, **_as_options(self._declared, memory="_memory"), **options}
         else:
             place = _place_of(address)
             if "RAY_AUTH_MODE" not in os.environ and is_here(place) and has_token():
@@ -331,7 +307,7 @@ class RayEngine(Engine):
                 _check_cluster(ray, place)
         try:
             ray.init(**options)
-        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        except (AssertionError, TypeError, ValueError, RuntimeError) as error:
             unknown = re.search(r"Unknown keyword argument\(s\): (.*)", str(error))
             if unknown:
                 raise _unknown_option(ray, unknown[1]) from None
@@ -347,36 +323,8 @@ class RayEngine(Engine):
             raise unreachable(address, error) from error
 
 
-class _Connection:
-    """A connection to a cluster that engines share: it ends with the last of them."""
-
-    current: _Connection | None = None
-
-    def __init__(self, ray: Any, asked: tuple[Any, ...], authentication: str | None) -> None:
-        self.asked = asked
-        self.engines: list[RayEngine] = []
-        self._ray = ray
-        self._authentication = authentication  # Ray changes it for the whole process
-
-    def leave(self, engine: RayEngine) -> None:
-        """Release it for one engine."""
-        self.engines.remove(engine)
-        if self.engines:
-            return
-        if _Connection.current is self:
-            _Connection.current = None
-            shut_down(self._ray)
-        self.forget()
-
-    def forget(self) -> None:
-        """Let the process authenticate itself as it did before."""
-        if os.environ.get("RAY_AUTH_MODE") == self._authentication:
-            return
-        if self._authentication is None:
-            del os.environ["RAY_AUTH_MODE"]
-        else:
-            os.environ["RAY_AUTH_MODE"] = self._authentication
-        _read_configuration(self._ray)
+_users: list[RayEngine] = []  # of the cluster that this process has connected to through an engine
+_connection = ExitStack()  # ends with the last of them
 
 
 def shut_down(ray: Any) -> None:
@@ -388,39 +336,11 @@ def shut_down(ray: Any) -> None:
         gc.collect()
 
 
-class RayTrialActor(TrialActor):
-    """The actor with the object store of Ray."""
-
-    def keep(self, data: bytes) -> Any:
-        """Put data into the object store."""
-        import ray
-
-        return ray.put(data)
-
-
-class _Handle:
-    """A Ray actor, as the dispatcher sees it."""
-
-    def __init__(self, ray: Any, actor: Any) -> None:
-        self._ray = ray
-        self._actor = actor
-
-    def call(self, method: str, *arguments: Any) -> Future[Any]:
-        """Call a method of the actor."""
-        future: Future[Any] = getattr(self._actor, method).remote(*arguments).future()
-        return future
-
-    def kill(self) -> None:
-        """End it at once."""
-        with suppress(Exception):  # it is gone, or the whole cluster is
-            self._ray.kill(self._actor)
-
-
 def _import_ray() -> Any:
     """Import Ray, if it is installed and new enough."""
     todo = f"Install it: pip install 'ray>={'.'.join(map(str, OLDEST))}'"
     # Under `uv run` Ray would start its workers by `uv run`, too, in a copy of the working directory.
-    with _environment("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0"):
+    with _environment({"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}):
         try:
             ray = importlib.import_module("ray")
             importlib.import_module("ray.exceptions")
@@ -437,44 +357,34 @@ def _import_ray() -> Any:
 
 
 @contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    """Set a variable in a block, unless it is set already."""
-    before = os.environ.get(name)
-    os.environ.setdefault(name, value)
+def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
+    """Set variables in a block, unless they are set already."""
+    unset = [name for name in defaults if name not in os.environ]
+    os.environ.update({name: defaults[name] for name in unset})
     try:
         yield
     finally:
-        if before is None:
+        for name in unset:
             del os.environ[name]
 
 
-def _own_resources(declared: Mapping[str, float]) -> dict[str, Any]:
-    """Return what the project declares, as options of a temporary cluster."""
-    others = dict(declared)
-    options: dict[str, Any] = {}
-    for ours, theirs in (("cpus", "num_cpus"), ("gpus", "num_gpus"), ("memory", "_memory")):
-        if ours in others:
-            options[theirs] = int(others.pop(ours))
-    return options | ({"resources": others} if others else {})
+def _as_options(resources: Mapping[str, float], memory: str) -> dict[str, Any]:
+    """Return resources as options of an actor or of a temporary cluster, which call memory differently."""
+    names = {"cpus": "num_cpus", "gpus": "num_gpus", "memory": memory}
+    others = {name: amount for name, amount in resources.items() if name not in names}
+    options: dict[str, Any] = {"resources": others} if others else {}
+    for name in resources.keys() - others.keys():
+        amount = resources[name]
+        options[names[name]] = int(amount) if amount == int(amount) else amount
+    return options
 
 
-def _as_place(resources: Mapping[str, float]) -> dict[str, float]:
+def _as_host(resources: Mapping[str, float]) -> dict[str, float]:
     """Return the resources of a node by the names of `_resources_`."""
-    place = {
-        "cpus": resources.get("CPU", 0.0),
-        "gpus": resources.get("GPU", 0.0),
-        "memory": resources.get("memory", 0.0),
-    }
-    others = {name: amount for name, amount in resources.items() if name not in ("CPU", "GPU", "memory")}
-    return place | {name: amount for name, amount in others.items() if not name.startswith(("node:", "object_store"))}
-
-
-def _check_options(ray: Any, options: Mapping[str, Any]) -> None:
-    """Check that Ray knows the options; those that begin with `_` are private."""
-    known = signature(ray.init).parameters
-    for name in options:
-        if name not in known and not name.startswith("_"):
-            raise _unknown_option(ray, name)
+    names = {"CPU": "cpus", "GPU": "gpus"}
+    named = {names.get(name, name): amount for name, amount in resources.items()}
+    found = {name: amount for name, amount in named.items() if not name.startswith(("node:", "object_store"))}
+    return {"cpus": 0.0, "gpus": 0.0, "memory": 0.0, **found}
 
 
 def _unknown_option(ray: Any, name: str) -> InvalidValue:
@@ -486,12 +396,6 @@ def _unknown_option(ray: Any, name: str) -> InvalidValue:
         known=known,
         todo=did_you_mean(near) if near else "It takes what ray.init takes.",
     )
-
-
-def _is_of_this_process(ray: Any) -> bool:
-    """Return whether this process has started the cluster that it is connected to."""
-    node = getattr(ray._private.worker, "_global_node", None)
-    return node is not None and bool(node.is_head())
 
 
 def _place_of(address: str) -> str:
@@ -517,25 +421,17 @@ def _read_configuration(ray: Any) -> None:
     ray._raylet.Config.initialize("")
 
 
-# Seconds that Ray tries to reach a cluster; its defaults add up to more than a minute.
-_TIME_LIMITS = {"RAY_gcs_rpc_server_connect_timeout_s": "1", "RAY_py_gcs_connect_timeout_s": "3"}
-
-
 def _check_cluster(ray: Any, place: str) -> None:
     """Check within seconds that a cluster answers and accepts this process.
 
     Raises:
         Refused: It does not, with Ray's reason.
     """
-    before = {name: os.environ.get(name) for name in _TIME_LIMITS}
-    os.environ.update({name: value for name, value in _TIME_LIMITS.items() if before[name] is None})
     try:
-        _read_configuration(ray)
-        ray._raylet.GcsClient(address=place)
+        with _environment(_TIME_LIMITS):
+            _read_configuration(ray)
+            ray._raylet.GcsClient(address=place)
     except (OSError, RuntimeError, ray.exceptions.RayError) as error:
         raise unreachable(place, error) from error
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
         _read_configuration(ray)
