@@ -60,17 +60,13 @@ def as_plain(value: Any, path: str = "", *, tuples: bool = False) -> Plain:
         return value
     if kind is dict or isinstance(value, Mapping):  # isinstance of an abstract class is slow
         return {_key(k, path): as_plain(value[k], _below(path, k), tuples=tuples) for k in value}
-    if kind is list:
-        return [as_plain(v, f"{path}[{i}]", tuples=tuples) for i, v in enumerate(value)]
-    if isinstance(value, tuple):
+    if isinstance(value, (list, tuple)):
         items = [as_plain(v, f"{path}[{i}]", tuples=tuples) for i, v in enumerate(value)]
-        return tuple(items) if tuples else items
+        return tuple(items) if tuples and isinstance(value, tuple) else items
     if isinstance(value, _DATES):
         return value
     if kind.__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
         return as_plain(value.tolist(), path, tuples=tuples)
-    if isinstance(value, list):
-        return [as_plain(v, f"{path}[{i}]", tuples=tuples) for i, v in enumerate(value)]
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -88,8 +84,6 @@ def as_plain(value: Any, path: str = "", *, tuples: bool = False) -> Plain:
 def _key(key: Any, path: str) -> Any:
     if type(key) in _SCALARS or isinstance(key, _DATES):
         return key
-    if isinstance(key, str):
-        return str.__str__(key)
     if isinstance(key, tuple):
         raise WrongType(f"the key {key!r} is not plain data", path=path or None, given=key, todo="Use text as key.")
     return as_plain(key, path)

@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 
 from machinable.errors import MissingArtifact, did_you_mean, near_names
 from machinable.storage.files import Files, checked
-from machinable.storage.formats.registry import check_directory, check_name, load
+from machinable.storage.formats import registry
+from machinable.storage.formats.registry import check_directory, check_name
 from machinable.storage.layout import join
 
 __all__ = ["NOTHING", "Artifacts", "checkpoint_digests", "fetch", "names_below"]
@@ -61,7 +62,7 @@ class Artifacts:
             if default is not NOTHING:
                 return default
             raise self.missing(name) from None
-        return _load(name, content, trust=self._trust, load=load)
+        return registry.load(name, content, trust=self._trust, load=load)
 
     def content(self, name: str) -> bytes:
         """Return the bytes of an artifact.
@@ -113,9 +114,6 @@ class Artifacts:
             known=known,
             todo=did_you_mean(near) if near else f"It has: {', '.join(known) or 'none at all'}",
         )
-
-
-_load = load  # `read` has an argument of this name
 
 
 def names_below(files: Files, path: str) -> list[str]:

@@ -78,7 +78,6 @@ class FallbackFiles(Files):
         self._name = name
         self._fallback: DirectoryFiles | None = None
         self._reason = ""
-        self._has_warned = False
         self._lock = threading.RLock()
         self._number = 0
 
@@ -105,21 +104,7 @@ class FallbackFiles(Files):
         with self._lock:
             if self._fallback is None:  # another thread has flushed the fallback
                 return self._write(act)
-            result = act(self._fallback)
-        self._warn()
-        return result
-
-    def _warn(self) -> None:
-        if self._has_warned:
-            return
-        self._has_warned = True
-        with suppress(RuntimeWarning):  # where warnings are errors, this one must not stop the write
-            warnings.warn(
-                f"cannot write to the storage {self.url} any more: {self._reason}. "
-                f"Further results are written to {self.directory}",
-                RuntimeWarning,
-                stacklevel=5,
-            )
+            return act(self._fallback)
 
     def _switch_to_fallback(self, failure: OSError) -> None:
         self._reason = getattr(failure, "message", None) or failure.strerror or str(failure)
@@ -129,6 +114,13 @@ class FallbackFiles(Files):
         except OSError as nowhere:
             raise self.outage() from nowhere
         self._fallback = DirectoryFiles(self.directory)
+        with suppress(RuntimeWarning):  # where warnings are errors, this one must not stop the write
+            warnings.warn(
+                f"cannot write to the storage {self.url} any more: {self._reason}. "
+                f"Further results are written to {self.directory}",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
     def _path_in(self, files: Files, path: str) -> str:
         """Return the path of a file in the storage or in the fallback.
@@ -228,7 +220,7 @@ class FallbackFiles(Files):
             from shutil import rmtree
 
             rmtree(self._fallback.url, ignore_errors=True)
-            self._fallback, self.directory, self._has_warned = None, None, False
+            self._fallback, self.directory = None, None
             return True
 
     def outage(self) -> StorageUnavailable:

@@ -145,11 +145,8 @@ def _open(path: str, flags: int) -> int:
 def make_directory(path: str) -> None:
     """Create a directory of this host, and those above it, unless it exists."""
     try:
-        os.mkdir(path)
-    except FileExistsError:
-        if not os.path.isdir(path):
-            raise
-    except FileNotFoundError:
+        os.mkdir(path)  # nearly always, and `makedirs` looks for the one above first
+    except (FileExistsError, FileNotFoundError):
         os.makedirs(path, exist_ok=True)
 
 

@@ -154,13 +154,9 @@ class ObjectStoreFiles(Files):
 
     def _pages(self, prefix: str, **arguments: Any) -> Iterator[Any]:
         """Yield the objects whose keys have a prefix, sorted, up to 1000 at a time."""
-        token: dict[str, Any] = {}
-        while True:
-            page = self._ask("list_objects_v2", Prefix=prefix, **arguments, **token)
-            yield page
-            if not page.get("IsTruncated"):
-                return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+        paginator = self._client.get_paginator("list_objects_v2")
+        with self._own_errors():
+            yield from paginator.paginate(Bucket=self._bucket, Prefix=prefix, **arguments)
 
     def has_objects(self, path: str) -> bool:
         """Return whether a directory contains anything."""

@@ -26,9 +26,10 @@ __all__ = ["CSV", "FEATHER", "PARQUET", "TSV"]
 def _dump_table(data: Any, separator: str) -> bytes:
     if _is_frame(data):
         return _dump_frame(data, separator)
-    if not isinstance(data, list) or not all(isinstance(row, Mapping) for row in data):
-        kinds = [type_name(row) for row in data if not isinstance(row, Mapping)] if isinstance(data, list) else []
-        raise UnsupportedData(type_name(data) + (f" of {kinds[0]}" if kinds else ""))
+    if not isinstance(data, list):
+        raise UnsupportedData(type_name(data))
+    if others := [row for row in data if not isinstance(row, Mapping)]:
+        raise UnsupportedData(f"list of {type_name(others[0])}")
     columns = list(dict.fromkeys(column for row in data for column in row))
     if any(not isinstance(column, str) for column in columns):
         raise UnsupportedData("a column that is not named by text")
