@@ -43,16 +43,11 @@ def choose(
     default: Any = None,
 ) -> Choice:
     """Return the value of a setting from the first source that has one; an empty variable is ignored."""
-    if call is not None:
-        return Choice(call, "call")
-    variable = environment.get(_VARIABLES.get(name, ""))
-    if variable:
-        return Choice(variable, "environment")
-    if project.get(name) is not None:
-        return Choice(project[name], "project")
-    if user.get(name) is not None:
-        return Choice(user[name], "user")
-    return Choice(default, "default")
+    variable = environment.get(_VARIABLES.get(name, "")) or None
+    values = {"call": call, "environment": variable, "project": project.get(name), "user": user.get(name)}
+    return next(
+        (Choice(value, source) for source, value in values.items() if value is not None), Choice(default, "default")
+    )
 
 
 class CodeBackup(NamedTuple):

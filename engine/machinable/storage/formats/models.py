@@ -27,6 +27,7 @@ def dump(data: Any, save: Callable[[Any, str], Any] | None, loader: Callable[[st
         UnsupportedData: `save` is missing or writes nothing, or `loader` cannot be imported.
     """
     from io import BytesIO
+    from shutil import copyfileobj
     from tempfile import TemporaryDirectory
     from zipfile import ZipFile, ZipInfo
 
@@ -44,11 +45,10 @@ def dump(data: Any, save: Callable[[Any, str], Any] | None, loader: Callable[[st
             for path in files:
                 # Without the time of the file, equal models have equal bytes.
                 with (
-                    open(os.path.join(directory, path), "rb") as file,
-                    archive.open(ZipInfo(path), "w", force_zip64=True) as member,
+                    open(f"{directory}/{path}", "rb") as file,
+                    archive.open(ZipInfo(path), "w", force_zip64=True) as to,
                 ):
-                    while piece := file.read(2**20):
-                        member.write(piece)
+                    copyfileobj(file, to)
     return buffer.getvalue()
 
 
@@ -105,32 +105,27 @@ def load(name: str, data: bytes, *, trust: bool, loader: Callable[[str], Any] | 
 def _unpack(data: bytes, directory: str) -> str | None:
     """Unpack the files into a directory, and return the name of their loader."""
     from io import BytesIO
+    from shutil import copyfileobj
     from zipfile import ZipFile
 
     with ZipFile(BytesIO(data)) as archive:
         infos = archive.infolist()
         if not infos or infos[0].filename != _FACTS:
             raise ValueError(f"it is another archive, without {_FACTS}")
-        _check(infos, len(data))
+        total = sum(info.file_size for info in infos)
+        if total > _MAX_GROWTH * len(data):
+            raise ValueError(f"its {len(data)} bytes would become {total}")
         for info in infos[1:]:
-            place = os.path.join(directory, *info.filename.split("/"))
+            if not is_inside(info.filename):
+                raise ValueError(f"its member {info.filename!r} would leave the directory")
+            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+                raise ValueError(f"its member {info.filename!r} is not a file")
+            place = os.path.join(directory, info.filename)
             os.makedirs(os.path.dirname(place), exist_ok=True)
             with archive.open(info) as member, open(place, "xb") as file:
-                while piece := member.read(2**20):
-                    file.write(piece)
+                copyfileobj(member, file)
         named: str | None = loads(archive.read(infos[0]))["loader"]
         return named
-
-
-def _check(infos: list[Any], size: int) -> None:
-    for info in infos:
-        if not is_inside(info.filename):
-            raise ValueError(f"its member {info.filename!r} would leave the directory")
-        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
-            raise ValueError(f"its member {info.filename!r} is not a file")
-    total = sum(info.file_size for info in infos)
-    if total > _MAX_GROWTH * size:
-        raise ValueError(f"its {size} bytes would become {total}")
 
 
 def _named(name: str, loader: str | None, trust: bool) -> Callable[[str], Any]:
