@@ -85,21 +85,21 @@ class ComponentState:
     Attributes:
         context: The trial.
         spec: The specification of the component.
-        is_child: Whether it is a child.
+        index: The position of a child among the children, otherwise None.
         mixins: Make the binding of each mixin, by attribute.
         is_started: Whether the component finds in `self` what the trial offers.
         is_created: Whether its create phase is over.
         saves: The number of checkpoints it has saved.
     """
 
-    __slots__ = ("context", "is_child", "is_created", "is_started", "mixins", "saves", "spec")
+    __slots__ = ("context", "index", "is_created", "is_started", "mixins", "saves", "spec")
 
-    def __init__(self, context: Context, spec: ComponentSpec, *, is_child: bool) -> None:
+    def __init__(self, context: Context, spec: ComponentSpec, index: int | None) -> None:
         self.context = context
         self.spec = spec
-        self.is_child = is_child
+        self.index = index
         self.mixins: Mapping[str, Callable[[Component], Any]] = {}
-        self.is_started = is_child  # children are constructed after the start of the trial
+        self.is_started = index is not None  # children are constructed after the start of the trial
         self.is_created = False
         self.saves = 0
 
@@ -170,7 +170,7 @@ class Component:
     def create(self) -> None:
         """Create this child now, if `on_create` received it under a name with a leading underscore."""
         state: ComponentState | None = self.__dict__.get("__machinable__")
-        if state is None or not state.is_child:
+        if state is None or state.index is None:
             raise NotAvailable("create() is for children", todo="The component itself is created by its trial.")
         state.context.create(self)
 

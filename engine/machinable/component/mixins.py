@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from inspect import CO_GENERATOR
-from types import FunctionType
+from types import FunctionType, GeneratorType
 from typing import Any
 
 from machinable.component.base import Component, Mixin
@@ -37,7 +36,7 @@ class Binding:
         if member is _NOTHING:
             raise AttributeError(f"the mixin {mixin.__qualname__} has no member {name!r}", name=name, obj=self)
         if isinstance(member, FunctionType):
-            return _method(member, self, component)
+            return _called(member.__get__(component), self, component)
         if isinstance(member, classmethod):
             return member.__get__(None, mixin)
         if isinstance(member, staticmethod):
@@ -85,25 +84,14 @@ def _active(binding: Binding, component: Component) -> Iterator[None]:
             component.__dict__["__mixin__"] = before
 
 
-def _method(function: FunctionType, binding: Binding, component: Component) -> Callable[..., Any]:
-    return _called(function.__get__(component), binding, component, function)
+def _called(call: Callable[..., Any], binding: Binding, component: Component) -> Callable[..., Any]:
+    """Return a callable during whose calls the mixin is active."""
 
-
-def _called(
-    bound: Callable[..., Any], binding: Binding, component: Component, function: FunctionType | None = None
-) -> Callable[..., Any]:
-    if function is not None and function.__code__.co_flags & CO_GENERATOR:
-
-        @wraps(bound)
-        def method(*args: Any, **kwargs: Any) -> Any:
-            return _driven(bound(*args, **kwargs), binding, component)
-
-    else:
-
-        @wraps(bound)
-        def method(*args: Any, **kwargs: Any) -> Any:
-            with _active(binding, component):
-                return bound(*args, **kwargs)
+    @wraps(call)
+    def method(*args: Any, **kwargs: Any) -> Any:
+        with _active(binding, component):
+            result = call(*args, **kwargs)
+        return _driven(result, binding, component) if isinstance(result, GeneratorType) else result
 
     return method
 

@@ -173,22 +173,16 @@ class Record:
         now = perf_counter()
         previous = self._previous if self._has_begun else self._began()
         beginning = self._beginning if self._has_begun else previous - self._earlier
-        if mode == "iteration":
-            seconds = now - previous
-        elif mode == "total":
-            seconds = now - beginning
-        elif mode == "avg":
-            seconds = (previous - beginning) / self._count if self._count else now - beginning
-        else:
-            modes = ("iteration", "total", "avg")
-            near = near_names(mode, modes)
-            raise InvalidValue(
-                f"no timing {mode!r}",
-                given=mode,
-                known=modes,
-                todo=did_you_mean(near) if near else "Take 'iteration', 'total' or 'avg'.",
-            )
-        return max(seconds, _SHORTEST)
+        times = {
+            "iteration": now - previous,
+            "total": now - beginning,
+            "avg": (previous - beginning) / self._count if self._count else now - beginning,
+        }
+        if mode not in times:
+            near = near_names(mode, times)
+            todo = did_you_mean(near) if near else "Take 'iteration', 'total' or 'avg'."
+            raise InvalidValue(f"no timing {mode!r}", given=mode, known=times, todo=todo)
+        return max(times[mode], _SHORTEST)
 
     def unsaved(self) -> list[str]:
         """Return the scopes with a row that was not saved."""

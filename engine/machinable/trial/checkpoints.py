@@ -24,9 +24,7 @@ from machinable.storage.hashing import digest, file_digest, tree_digest
 from machinable.storage.layout import ARTIFACTS, CHECKPOINTS, join
 from machinable.storage.streams import RowWriter, read_rows
 
-__all__ = ["NODE", "Checkpoints", "Resumed", "resume"]
-
-NODE = "node"  # the component itself as what has saved a checkpoint; a child has its index
+__all__ = ["Checkpoints", "Resumed", "resume", "saver_of"]
 
 
 class Checkpoints:
@@ -81,10 +79,8 @@ class Checkpoints:
             relative = os.path.relpath(os.path.join(place, name), place)
             if relative.split(os.sep)[0] != os.pardir:
                 name = join(CHECKPOINTS, "" if relative == os.curdir else relative.replace(os.sep, "/"))
-        saver = _saver(component)
-        if saver is not None:
-            self._saved.pop(saver, None)  # in the order of the last saves
-            self._saved[saver] = {"name": name, "saves": state.saves, "digest": self._digest(name)}
+        self._saved.pop(saver_of(component), None)  # in the order of the last saves
+        self._saved[saver_of(component)] = {"name": name, "saves": state.saves, "digest": self._digest(name)}
         self._unsettled = name if self.is_iterating else None
         self._write(name, None if self.is_iterating else self._facts(None, False, False))
         return saved, name
@@ -129,12 +125,10 @@ def _known_digest(place: str, state: tuple[int, int, int]) -> str:
     return file_digest(place)
 
 
-def _saver(component: Component) -> str | None:
-    """Return what has saved a checkpoint: `NODE`, or the index of a child."""
-    if not state_of(component).is_child:
-        return NODE
-    children = component.node.children if component.node is not None else None
-    return next((str(index) for index, child in enumerate(children or ()) if child is component), None)
+def saver_of(component: Component) -> str:
+    """Return the name under which a component saves checkpoints: "node", or the index of a child."""
+    index = state_of(component).index
+    return "node" if index is None else str(index)
 
 
 class Resumed(Struct, frozen=True):
@@ -144,7 +138,7 @@ class Resumed(Struct, frozen=True):
         checkpoint: The name of the checkpoint.
         facts: What was stored with it.
         rows: The number of rows and the last row of each scope.
-        paths: Local paths of the checkpoints to restore, by component: `NODE` or the index of a child.
+        paths: Local paths of the checkpoints to restore, by what `saver_of` returns.
     """
 
     checkpoint: str

@@ -27,7 +27,7 @@ def construct(
     spec = child or context.spec.definition
     own_flags = child.flags if child is not None else {**context.spec.flags, "ATTEMPT": context.attempt}
     flags = {**own_flags, "TUNING": False, "CHILD_ALIAS": {}}
-    state = ComponentState(context, spec, is_child=node is not None)
+    state = ComponentState(context, spec, None if node is None else len(node.children))
     convert = partial(_as_declared, cls) if getattr(cls, "Config", None) is not None else None
     component = cls.__new__(cls)
     component.__dict__["__machinable__"] = state

@@ -21,7 +21,7 @@ from machinable.storage.files import Files
 from machinable.storage.streams import RowWriter, TextWriter
 from machinable.trial import seeding
 from machinable.trial.capture import first_line, make_logger
-from machinable.trial.checkpoints import Checkpoints, Resumed, resume
+from machinable.trial.checkpoints import Checkpoints, Resumed, resume, saver_of
 from machinable.trial.children import create
 from machinable.trial.seeding import Seeding
 from machinable.trial.status import StatusFiles
@@ -202,8 +202,9 @@ class TrialContext(Context):
         self.record  # noqa: B018 - its rows exist, even if it is never used
         self.log.info("continues from %s", previous)
 
-    def resume_component(self, component: Component, name: str) -> None:
+    def resume_component(self, component: Component) -> None:
         """Let a component restore its checkpoint of a previous attempt, if it has one, when it is created."""
+        name = saver_of(component)
         if self._resumed is not None and name in self._resumed.paths:
             component.flags["CHECKPOINT"] = self._resumed.paths[name]
             state_of(component).saves = self._resumed.facts["saved"][name]["saves"]

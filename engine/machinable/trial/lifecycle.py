@@ -14,7 +14,6 @@ from typing import Any
 from machinable.component.base import Component, overrides, state_of
 from machinable.errors import InvalidType
 from machinable.trial.capture import error_data
-from machinable.trial.checkpoints import NODE
 from machinable.trial.children import child_specs, connect, construct, create, destroy
 from machinable.trial.context import TrialContext
 
@@ -24,7 +23,7 @@ __all__ = ["exit_forked_children", "run_component"]
 def run_component(context: TrialContext, cls: type[Component]) -> Any:
     """Construct a component and call all its events; return what `on_execute` returns."""
     node = construct(cls, context)
-    context.resume_component(node, NODE)
+    context.resume_component(node)
     try:
         context.describe(node)
         state_of(node).is_started = True
@@ -78,7 +77,7 @@ def _make_children(node: Component, context: TrialContext) -> None:
                 f"the child {spec.component} is a function", given=spec.component, todo="A child is a class."
             )
         child = construct(cls, context, spec, node)
-        context.resume_component(child, str(index))
+        context.resume_component(child)
         children.append(child)
         node.on_after_init_child(child, index)
     connect(node)
