@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -203,31 +202,31 @@ def _fetch(one: ImportedProject, target: str, base: str) -> None:
 
 def _clone(url: str, target: str, one: ImportedProject) -> None:
     """Clone into a temporary directory and rename it, so that an interrupted clone leaves nothing behind."""
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    import git  # takes longer than the rest of the command line, and only clones need it
+
     shown = without_credentials(url)
     if url.startswith("-"):
         raise InvalidValue(f"{url!r} is not a URL", at=one.at, given=url)
     temporary = tempfile.mkdtemp(prefix=f".fetching-{one.name}-", dir=os.path.dirname(target))
     clone = os.path.join(temporary, "clone")
-    # Without the first variable git waits for a password that nothing can type.
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "LANGUAGE": "C"}
     try:
-        done = subprocess.run(
-            ["git", "clone", "--quiet", "--", url, clone], env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            lines = done.stderr.replace(url, shown).strip().splitlines()
-            raise InvalidValue(
-                f"cannot clone {one.name!r} from {shown}",
-                # The line as it is in the file could contain a password.
-                at=one.at if shown == url else one.at._replace(excerpt=""),
-                given=shown,
-                details=[line for line in lines if line.startswith(("fatal:", "error:"))] or lines[-1:],
-                todo="Check the URL, and that git can reach it without asking for a password.",
-            )
+        # Without the variable git waits for a password that nothing can type.
+        git.Repo.clone_from(url, clone, env={"GIT_TERMINAL_PROMPT": "0"}).close()
         os.rename(clone, target)
-    except FileNotFoundError as error:
+    except git.GitCommandNotFound as error:
         todo = "Install it, then fetch again."
         raise InvalidValue("git is not installed", at=one.at, given=shown, todo=todo) from error
+    except (git.GitError, ValueError) as error:
+        lines = str(getattr(error, "stderr", "") or error).replace(url, shown).strip().splitlines()
+        raise InvalidValue(
+            f"cannot clone {one.name!r} from {shown}",
+            # The line as it is in the file could contain a password.
+            at=one.at if shown == url else one.at._replace(excerpt=""),
+            given=shown,
+            details=[line for line in lines if line.startswith(("fatal:", "error:"))] or lines[-1:],
+            todo="Check the URL, and that git can reach it without asking for a password.",
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     message(f"vendor/{one.name} is cloned from {shown}")
