@@ -229,35 +229,29 @@ def _listed_by_git(root: str, storages: Sequence[str]) -> set[str] | None:
     return names
 
 
-def _walk(root: str, storages: Sequence[str], others: Sequence[_IgnoreRules] = ()) -> Iterator[str]:
-    """Yield the files that no `.gitignore` excludes."""
-    rules: dict[str, list[_IgnoreRules]] = {}
-    for folder, folders, files in os.walk(root, onerror=_unreadable):
-        here = os.path.relpath(folder, root)
-        here = "" if here == os.curdir else here
-        rules[here] = rules[os.path.dirname(here)] if here else list(others)
-        if ".gitignore" in files:
-            path = os.path.join(folder, ".gitignore")
-            with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-                rules[here] = [*rules[here], _IgnoreRules(here, file.read().split("\n"))]
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        folders[:] = [
-            name
-            for name in folders
-            if name not in links
-            and name not in _VERSION_CONTROL
-            and name not in _CACHES
-            and not _is_ignored(os.path.join(here, name), True, rules[here])
-            and not _is_environment(os.path.join(folder, name))
-            and os.path.join(folder, name) not in storages
-        ]
-        if stored := {name for name in folders if _is_execution(os.path.join(folder, name))}:
-            folders[:] = [name for name in folders if name not in stored and name != layout.BY_CONTENT]
-        for name in files + links:
-            path = os.path.join(here, name)
-            is_derived = name.endswith(_COMPILED) or name in _VERSION_CONTROL  # `.git` is a file in a worktree
-            if not is_derived and not _is_ignored(path, False, rules[here]):
+def _walk(root: str, storages: Sequence[str], rules: Sequence[_IgnoreRules] = (), here: str = "") -> Iterator[str]:
+    """Yield the files of a folder in the project and below that no `.gitignore` excludes."""
+    try:
+        with os.scandir(os.path.join(root, here)) as found:
+            entries = list(found)
+    except OSError as error:
+        _unreadable(error)
+    if os.path.isfile(path := os.path.join(root, here, ".gitignore")):
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            rules = [*rules, _IgnoreRules(here, file.read().split("\n"))]
+    folders = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+    executions = {name for name in folders if _is_execution(os.path.join(root, here, name))}
+    left_out = _CACHES | executions | ({layout.BY_CONTENT} if executions else set())
+    for entry in entries:
+        name, path = entry.name, os.path.join(here, entry.name)
+        # `.git` is a file in a worktree
+        if name in _VERSION_CONTROL or _is_ignored(path, name in folders, rules):
+            continue
+        if name not in folders:
+            if not name.endswith(_COMPILED):
                 yield path
+        elif name not in left_out and entry.path not in storages and not _is_environment(entry.path):
+            yield from _walk(root, storages, rules, path)
 
 
 def _is_environment(folder: str) -> bool:

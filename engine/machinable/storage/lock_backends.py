@@ -28,16 +28,7 @@ from machinable.storage.temporary import temporary_beside
 if TYPE_CHECKING:
     from machinable.storage.s3 import ObjectStoreFiles
 
-__all__ = [
-    "DirectoryLeases",
-    "FileLeases",
-    "HeldLease",
-    "Leases",
-    "MemoryLeases",
-    "ObjectStoreLeases",
-    "RedisLeases",
-    "leases_in",
-]
+__all__ = ["HeldLease", "Leases", "RedisLeases", "leases_in"]
 
 Facts: TypeAlias = Mapping[str, Plain]
 
@@ -427,8 +418,7 @@ class RedisLeases(Leases):
         return HeldLease(facts, value, facts.get("lease", 0.0) - left / 1000)
 
     def renew(self, path: str, facts: Facts) -> bool:
-        seconds = max(0.001, facts["lease"])
-        return self._if_owned(lambda: self._lock(path, dumps(facts).encode()).extend(seconds, replace_ttl=True))
+        return self._if_owned(self._lock(path, dumps(facts).encode(), facts["lease"]).reacquire)
 
     def remove(self, path: str, facts: Facts, is_fresh: bool) -> None:
         self._remove(path, dumps(facts).encode())
@@ -441,21 +431,21 @@ class RedisLeases(Leases):
         with self._own_errors():
             lock = self._lock(path, token, facts["lease"])
             # The answer may have been lost, and the repeated request refused; then the lock is our own.
-            return bool(lock.acquire(token=token) or self._lock(path, token).owned())
+            return bool(lock.acquire(token=token) or lock.owned())
 
     def _replace(self, path: str, facts: Facts, mark: object) -> bool:
         self._remove(path, mark)
         return self._create(path, facts)
 
     def _remove(self, path: str, mark: object) -> None:
-        self._if_owned(lambda: self._lock(path, mark).release())
+        self._if_owned(self._lock(path, mark).release)
 
     def _key(self, path: str) -> str:
         return f"machinable:{self._storage}/{path}"
 
-    def _lock(self, path: str, token: object, seconds: float = 1.0) -> Any:
+    def _lock(self, path: str, token: object, seconds: float | None = None) -> Any:
         """Return the lock of a path as its holder with this token has it."""
-        lock = self._client.lock(self._key(path), timeout=max(0.001, seconds), blocking=False, thread_local=False)
+        lock = self._client.lock(self._key(path), timeout=seconds, blocking=False, thread_local=False)
         lock.local.token = token
         return lock
 
