@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -10,6 +9,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from inspect import unwrap
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ from machinable.execution.environment import host, now, packages
 from machinable.execution.ledger import Ledger
 from machinable.execution.worker_task import InProcessTask
 from machinable.plan.spec import ComponentSpec, Target, TrialSpec, spec_from_data
-from machinable.serialization import decode, dumps
+from machinable.serialization import dumps, loads
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
@@ -37,19 +37,18 @@ def main(directory: str, arguments: Sequence[str]) -> int:
 
     It is 0, 1 if a trial failed, 2 if nothing could run, and 130 if it was interrupted.
     """
-    with open(os.path.join(directory, "config.json"), encoding="utf-8") as file:
-        facts = decode(json.load(file))
+    facts = loads(Path(directory, "config.json").read_bytes())
     data, folder = facts["execution"], facts["folder"]
     specs: dict[str, TrialSpec] = {}
     for trial in facts["trials"]:  # what a trial requires comes before it
         specs[trial["uid"]] = _spec(trial, specs, folder)
     if unknown := [uid for uid in arguments if uid not in specs]:
-        print(f"no trial {unknown[0]}; there are: {', '.join(specs)}", file=sys.stderr)
+        _show(f"no trial {unknown[0]}; there are: {', '.join(specs)}")
         return 2
     chosen = [spec for uid, spec in specs.items() if not arguments or uid in arguments]
     missing = sorted({name for spec in chosen for name in spec.definition.environment if name not in os.environ})
     if missing:
-        print(f"set these environment variables, as the trials had them: {', '.join(missing)}", file=sys.stderr)
+        _show(f"set these environment variables, as the trials had them: {', '.join(missing)}")
         return 2
     project, files = os.path.join(directory, "code"), DirectoryFiles(os.path.join(directory, "results"))
     # A value that trials share is computed by the first of them, with its random numbers.

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import asdict
 
+from machinable.display.tables import counted
 from machinable.engines.registry import KNOWN
 from machinable.errors import InvalidValue, Refused
 from machinable.execution.environment import host, packages
@@ -136,18 +137,15 @@ def reproduce(
     codes = code_versions(execution, trials) if project is None else {None: trials}
     notes = list(_notes(execution, trials, len(codes)))
     with _directory(keep) as directory, ExitStack() as opened:
-        numbers = ["", *(f"-{number}" for number in range(2, len(codes) + 1))]
-        sources = []
-        for number, file in zip(numbers, codes, strict=True):
-            source, missing = restore(execution, file, project, os.path.join(directory, f"code{number}"))
-            sources.append(source)
-            notes += missing
-        if notify is not None:
-            for line in [*notes, *_known_changes(execution.data)]:
-                notify(line)
         repeated = []
-        for number, members, source in zip(numbers, codes.values(), sources, strict=True):
-            url = os.path.join(directory, f"storage{number}")
+        for number, (file, members) in enumerate(codes.items(), start=1):
+            suffix = "" if number == 1 else f"-{number}"
+            source, missing = restore(execution, file, project, os.path.join(directory, f"code{suffix}"))
+            notes += missing
+            if notify is not None:
+                for line in [*notes, *_known_changes(execution.data)] if number == 1 else missing:
+                    notify(line)
+            url = os.path.join(directory, f"storage{suffix}")
             folder: str = submit(
                 execution,
                 "run",
@@ -191,8 +189,7 @@ def _notes(execution: Execution, trials: Sequence[Trial], codes: int) -> Iterato
     left_out = len(execution) - len(trials)
     others = [trial for trial in execution.trials if trial.status not in ENDED]
     if others and left_out >= len(others):
-        count = len(others)
-        yield f"{count} trial{'' if count == 1 else 's'} of {execution} had not ended and cannot be compared"
+        yield f"{counted(len(others), 'trial')} of {execution} had not ended and cannot be compared"
     for trial in trials:
         if trial.attempt > 1:
             yield f"trial {trial.uid} ended with attempt {trial.attempt}, and begins with attempt 1 again"
@@ -215,12 +212,11 @@ def _known_changes(data: Mapping[str, Any]) -> Iterator[str]:
 def _engine(data: Mapping[str, Any]) -> Any:
     """Return the engine of a stored execution, or "local" if it is not available here."""
     engine = data.get("engine") or {}
-    kind, slots = engine.get("type"), engine.get("slots")
-    if kind == "processes" and isinstance(slots, int):
-        return f"processes:{slots}"
-    if kind == "ray" and find_spec("ray") is None:
-        return "local"
-    return kind if kind in KNOWN and kind != "dry" else "local"
+    kind = engine.get("type")
+    if kind == "processes" and engine.get("slots"):
+        return f"processes:{engine['slots']}"
+    is_known = kind in KNOWN and kind != "dry" and (kind != "ray" or find_spec("ray") is not None)
+    return kind if is_known else "local"
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from machinable.plan.table import flatten
 from machinable.plan.task import Task, task_from_data
 from machinable.replay.exported import load_function
 from machinable.results.execution import Execution
-from machinable.serialization import Plain, decode, encode
+from machinable.serialization import Plain, dumps, loads
 
 __all__ = ["PACKAGE", "TaskSubset", "main", "submit", "with_required"]
 
@@ -35,28 +35,15 @@ _ENVIRONMENT = {"MACHINABLE_LOCKS": "storage", "PYTHONUNBUFFERED": "1"}
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What the other process does.
+    """What the other process does: run a stored task, or describe its trials."""
 
-    Attributes:
-        action: `run` runs the task into `storage`; `describe` returns what the plan knows about the code of each trial.
-        task: The stored task.
-        function: Where the function is that runs in place of every component, as `module:qualname`.
-        name: The name of the execution.
-        seed: The id of the execution, which encodes its seed.
-        uids: The trials; None means all.
-        project: The directory with the restored code.
-        storage: The directory for results.
-        engine: Where trials run.
-        show_progress: Whether progress and other output are written to stderr.
-    """
-
-    action: str
+    action: str  # "run" or "describe"
     task: Mapping[str, Plain]
-    function: str | None
+    function: str | None  # `module:qualname`, in place of every component
     name: str | None
-    seed: str
-    uids: Sequence[str] | None
-    project: str
+    seed: str  # the id of the execution, which encodes it
+    uids: Sequence[str] | None  # None means all
+    project: str  # the directory with the code
     storage: str = ""
     engine: Any = "local"
     show_progress: bool = False
@@ -74,16 +61,15 @@ def submit(
     """
     task, function = execution.data["task"], execution.data.get("function")
     request = Request(action, task, function, execution.name, execution.id, uids, project, **options)
-    paths = [os.path.join(directory, name) for name in ("request.json", "answer.json")]
-    with open(paths[0], "w", encoding="ascii") as file:
-        json.dump(encode(asdict(request)), file)
+    asked, answered = Path(directory, "request.json"), Path(directory, "answer.json")
+    asked.write_text(dumps(asdict(request)), encoding="ascii")
     program = (  # the project comes first only while its own modules are imported
         f"import sys; sys.path[:] = [*filter(None, sys.path), {os.path.dirname(PACKAGE)!r}]; "
         "from machinable.replay.rerun import main; main(*sys.argv[1:])"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MACHINABLE_")}
     done = subprocess.run(
-        [sys.executable, "-c", program, *paths],
+        [sys.executable, "-c", program, asked, answered],
         cwd=project,
         env=environment | _ENVIRONMENT,
         stdin=subprocess.DEVNULL,
@@ -93,15 +79,14 @@ def submit(
         errors="replace",
         check=False,
     )
-    if not os.path.exists(paths[1]):
+    if not answered.exists():
         raise Refused(
             f"the process that runs the trials again ended with {done.returncode} before it was done",
             given=done.returncode,
             details=(done.stderr or "").splitlines()[-20:],
         )
-    with open(paths[1], encoding="ascii") as file:
-        answer = decode(json.load(file))
-    os.unlink(paths[1])
+    answer = loads(answered.read_bytes())
+    answered.unlink()
     if "error" in answer:
         error = Refused("the stored task cannot be run again", details=answer["error"].splitlines())
         error.exit_code = answer["exit_code"]
@@ -114,16 +99,14 @@ def submit(
 
 def main(request_file: str, answer_file: str) -> None:
     """Read a request, and write the answer."""
-    with open(request_file, encoding="ascii") as file:
-        request = Request(**decode(json.load(file)))
+    request = Request(**loads(Path(request_file).read_bytes()))
     try:
         answer: dict[str, Any] = {"answer": {"run": _run, "describe": _describe}[request.action](request)}
     except MachinableError as error:
         answer = {"error": str(error), "exit_code": error.exit_code}
-    temporary = f"{answer_file}.writing"
-    with open(temporary, "w", encoding="ascii") as file:
-        json.dump(encode(answer), file)
-    os.replace(temporary, answer_file)
+    temporary = Path(f"{answer_file}.writing")
+    temporary.write_text(dumps(answer), encoding="ascii")
+    temporary.replace(answer_file)
 
 
 def _task(request: Request) -> Task:

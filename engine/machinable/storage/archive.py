@@ -74,29 +74,26 @@ def _checked(entries: Sequence[zipfile.ZipInfo], limit: int) -> list[zipfile.Zip
     total = sum(entry.file_size for entry in entries)
     if total > limit:
         raise _damaged(f"it has {format_size(total)}, the limit is {format_size(limit)}")
-    seen: dict[str, bool] = {}  # False for a file or link, True for a directory above one
-    files = []
+    files: dict[str, zipfile.ZipInfo] = {}
+    folders: set[str] = set()
     for entry in entries:
         name, kind = entry.orig_filename, stat.S_IFMT(entry.external_attr >> 16)
         is_directory = name.endswith("/")
         parts = name.removesuffix("/").split("/")
         if not {"", ".", ".."}.isdisjoint(parts) or "\0" in name:
             raise _bad_name(name, "it leads out of the directory")
-        path = "/".join(parts)
-        if seen.get(path, is_directory) is not is_directory or (path in seen and not is_directory):
-            raise _bad_name(name, "it occurs twice")
-        seen[path] = is_directory
-        for number in range(1, len(parts)):
-            if not seen.setdefault("/".join(parts[:number]), True):
-                raise _bad_name(name, "its parent is not a directory")
+        folders |= {"/".join(parts[:number]) for number in range(1, len(parts) + is_directory)}
         if is_directory:
             continue
         if kind not in (0, stat.S_IFREG, stat.S_IFLNK):
             raise _bad_name(name, "it is neither a file nor a link")
         if kind == stat.S_IFLNK and entry.file_size > MAX_LINK:
             raise _damaged(f"the target of the link {name!r} is too long")
-        files.append(entry)
-    return files
+        if files.setdefault(name, entry) is not entry:
+            raise _bad_name(name, "it occurs twice")
+    for name in folders.intersection(files):
+        raise _bad_name(name, "it occurs twice")
+    return list(files.values())
 
 
 def _bad_name(name: str, reason: str) -> BadName:
@@ -121,20 +118,17 @@ def _unpacked(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo], targ
         size = 0
         links: dict[str, str] = {}
         for entry in entries:
-            place = os.path.join(temporary, *entry.filename.split("/"))
-            os.makedirs(os.path.dirname(place), exist_ok=True)
             mode = entry.external_attr >> 16
             if stat.S_ISLNK(mode):
                 links[entry.filename] = os.fsdecode(archive.read(entry))
                 continue
-            with archive.open(entry) as source, open(place, "xb") as file:
-                shutil.copyfileobj(source, file, 2**20)  # at most the stated size
-                if file.tell() != entry.file_size:
-                    raise _damaged(f"{entry.filename!r} is shorter than stated")
+            place = archive.extract(entry, temporary)  # at most the stated size
+            found = os.stat(place)
+            if found.st_size != entry.file_size:
+                raise _damaged(f"{entry.filename!r} is shorter than stated")
             size += entry.file_size
             if mode & stat.S_IXUSR:
-                readable = os.stat(place).st_mode
-                os.chmod(place, stat.S_IMODE(readable | (readable & 0o444) >> 2))
+                os.chmod(place, stat.S_IMODE(found.st_mode | (found.st_mode & 0o444) >> 2))
         # Links come last, so that nothing is written through one.
         skipped = _make_links(temporary, links)
         with suppress(FileNotFoundError):
@@ -157,6 +151,7 @@ def _make_links(root: str, links: Mapping[str, str]) -> list[str]:
     # The target of a link may depend on other links: all are created, then removed until none leads out.
     places = {name: os.path.join(root, *name.split("/")) for name in links}
     for name, place in places.items():
+        os.makedirs(os.path.dirname(place), exist_ok=True)
         os.symlink(links[name], place)
     top = os.path.realpath(root)
     skipped: list[str] = []

@@ -66,12 +66,8 @@ def workers_left(files: Files, folder: str) -> list[int]:
 
     The caller knows that no process runs the execution. Only directories have marks of workers.
     """
-    if not files.marks_processes:
-        return []
     writers = [writer_here(found) for found in _workers(files, folder)]
-    return [
-        int(str(one["pid"])) for one in writers if one is not None and one["pid"] != os.getpid() and not is_gone(one)
-    ]
+    return [one["pid"] for one in writers if one is not None and one["pid"] != os.getpid() and not is_gone(one)]
 
 
 def _workers(files: Files, folder: str) -> list[Temporary]:
