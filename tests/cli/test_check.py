@@ -51,7 +51,7 @@ def test_all_errors_are_reported_together(run: Run, project: Path) -> None:
     assert text.out.splitlines()[-1] == "5 components, 2 versions, 6 errors, 0 hints"
 
 
-def test_errors_in_the_file_come_with_hints(run: Run, project: Path) -> None:
+def test_all_errors_in_the_file_are_reported(run: Run, project: Path) -> None:
     (project / "machinable.yaml").write_text("components:\n  - a: {b: 1, b: 1:30}\n  - 3: {}\n")
 
     ran = run("check")
@@ -60,11 +60,7 @@ def test_errors_in_the_file_come_with_hints(run: Run, project: Path) -> None:
     lines = ran.out.splitlines()
     assert lines[0] == "machinable.yaml:2:15: the key 'b' is defined twice in this mapping"
     assert "machinable.yaml:3:5: the key '3' is not text" in lines
-    assert lines[-3:] == [
-        'machinable.yaml:2:18: hint: 1:30 is the number 90 (base 60); for the text write "1:30"',
-        "",
-        "0 components, 0 versions, 2 errors, 1 hint",
-    ]
+    assert lines[-1] == "0 components, 0 versions, 2 errors, 0 hints"
 
 
 def test_probable_mistakes_are_hints(run: Run, project: Path) -> None:

@@ -6,14 +6,12 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from machinable.cli.config import version_names
 from machinable.cli.output import short_warnings, write_json
-from machinable.config.loader import FILE, Document
 from machinable.config.nodes import MappingNode, SequenceNode, Source
 from machinable.config.reader import read
 from machinable.config.resolve import resolve
@@ -24,7 +22,8 @@ from machinable.plan.task import Task
 from machinable.project import Project
 
 if TYPE_CHECKING:
-    from machinable.config.loader import Workspace
+    from machinable.config.loader import Document, Workspace
+    from machinable.config.registry import Entry
 
 __all__ = ["Hint", "check_command", "replaced_entries", "scalar_hints", "section_hints", "sources_of"]
 
@@ -51,7 +50,7 @@ class Hint(NamedTuple):
 def check_command(as_json: bool) -> int:
     """Report every error in the project; return exit code 2 if there are any."""
     project = Project()
-    errors: list[MachinableError] = []
+    found: list[MachinableError] = []
     hints: list[Hint] = []
     counts = {"component": 0, "version": 0}
     try:
@@ -59,15 +58,19 @@ def check_command(as_json: bool) -> int:
     except MachinableError as error:
         if isinstance(error, MissingFile) and error.given == project.path:
             raise
-        _add(errors, [error])
-        hints += _hints_of_file(project)
+        found.append(error)
     else:
         for source in sources_of(workspace.main.scope.root):
             hints += scalar_hints(source)
         hints += section_hints(workspace.main.scope.root)
         hints += replaced_entries(workspace.main)
         with short_warnings(), redirect_stdout(sys.stderr):  # modules may print when they are imported
-            _check_components(project, workspace, errors, hints, counts)
+            for entry in workspace.main.components:
+                counts["component"] += 1
+                found += _check_entry(project, entry, hints, counts)
+    # Each once: with a version, a reference that fails may suggest other names.
+    each = [one for error in found for one in (error.errors if isinstance(error, SeveralErrors) else (error,))]
+    errors = list({(one.message, one.at, one.path): one for one in reversed(each)}.values())[::-1]
     if as_json:
         write_json(
             {
@@ -89,49 +92,30 @@ def check_command(as_json: bool) -> int:
     return 2 if errors else 0
 
 
-def _add(errors: list[MachinableError], found: Iterable[MachinableError]) -> None:
-    """Add errors, each once: with a version, a reference that fails may suggest other names."""
-    known = {(error.message, error.at, error.path) for error in errors}
-    for error in found:
-        for one in error.errors if isinstance(error, SeveralErrors) else (error,):
-            if (one.message, one.at, one.path) not in known:
-                known.add((one.message, one.at, one.path))
-                errors.append(one)
-
-
-def _hints_of_file(project: Project) -> list[Hint]:
-    """Return hints about the text of the main file when it cannot be loaded."""
+def _check_entry(
+    project: Project, entry: Entry, hints: list[Hint], counts: dict[str, int]
+) -> Iterator[MachinableError]:
+    """Yield the errors of a component alone and with each of its versions; add hints, and count versions."""
+    workspace = project.workspace()
     try:
-        text = (Path(project.path) / FILE).read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        return []  # this is the error that is reported
-    return list(scalar_hints(Source(FILE, text)))
-
-
-def _check_components(
-    project: Project, workspace: Workspace, errors: list[MachinableError], hints: list[Hint], counts: dict[str, int]
-) -> None:
-    for entry in workspace.main.components:
-        counts["component"] += 1
+        versions = version_names(workspace, entry)
+    except MachinableError as error:
+        yield error
+        return
+    counts["version"] += len(versions)
+    valid: list[str | None] = []
+    for version in (None, *versions):
         try:
-            versions = version_names(workspace, entry)
+            resolve(workspace, entry, version)
+            valid.append(version)
         except MachinableError as error:
-            _add(errors, [error])
-            continue
-        counts["version"] += len(versions)
-        valid: list[str | None] = []
-        for version in (None, *versions):
-            try:
-                resolve(workspace, entry, version)
-                valid.append(version)
-            except MachinableError as error:
-                _add(errors, [error])
-        if not valid:
-            continue
-        try:
-            preflight(Task().component(entry.name, valid).plan(project, seed=0), {})
-        except MachinableError as error:
-            _add(errors, _without_bases([error], workspace, hints))
+            yield error
+    if not valid:
+        return
+    try:
+        preflight(Task().component(entry.name, valid).plan(project, seed=0), {})
+    except MachinableError as error:
+        yield from _without_bases([error], workspace, hints)
 
 
 def _without_bases(
