@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import click
@@ -22,7 +22,7 @@ from machinable.project import Project
 if TYPE_CHECKING:
     from machinable.results.storage import Storage
 
-__all__ = ["complete", "completion_command"]
+__all__ = ["complete", "completion_command", "values"]
 
 VARIABLE = "_MACHINABLE_COMPLETE"
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"?|'[^']*'?)+""")
@@ -125,73 +125,74 @@ def completion_command(shell: str) -> None:
     sys.stdout.write(_shell(shell).source())
 
 
-# --- values of arguments and options, as click calls for them
-#
-# Imports in these functions are late so that completing one thing does not pay for all others.
+# --- values of arguments and options
 
 
-def files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Leave the completion of paths to the shell."""
-    return [CompletionItem(incomplete, type="file")]
+def values(kind: str, context: click.Context, incomplete: str) -> list[CompletionItem[str]] | list[str]:
+    """Return what can complete a value of a kind, which is the name of a function below."""
+    if kind == "files":
+        return [CompletionItem(incomplete, type="file")]  # the shell completes paths
+    found: Iterable[str] = globals()[f"_{kind}"](context, incomplete)
+    return [name for name in dict.fromkeys(found) if name.startswith(incomplete)]
 
 
-def engines(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete the name of an engine."""
-    from machinable.engines.registry import KNOWN
+def _engines(context: click.Context, incomplete: str) -> Iterable[str]:
+    from machinable.engines.registry import KNOWN  # completing one thing does not pay for the others
 
-    return _starting(incomplete, KNOWN)
-
-
-def components(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete the name of a component."""
-    return _starting(incomplete, Project().workspace().main.components.known())
+    return KNOWN
 
 
-def imported_projects(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete the names of imported projects, each once."""
+def _components(context: click.Context, incomplete: str) -> Iterable[str]:
+    return Project().workspace().main.components.known()
+
+
+def _imported_projects(context: click.Context, incomplete: str) -> Iterable[str]:
     from machinable.cli.project import imports_of
 
     given = context.params.get("names") or ()
-    return [name for name in _starting(incomplete, [one.name for one in imports_of(os.getcwd())]) if name not in given]
+    return [one.name for one in imports_of(os.getcwd()) if one.name not in given]
 
 
-def versions_and_keys(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete versions of the component, those nested in the versions typed so far, and keys."""
+def _versions_and_keys(context: click.Context, incomplete: str) -> Iterable[str]:
+    """Return versions of the component, those nested in the versions typed so far, and keys."""
     component, words = _typed_component(context)
     mark = incomplete[0] if incomplete[:1] in ("~", "@") else context.find_root().obj
+    workspace = Project().workspace()
+    names = version_names(workspace, find_component(workspace, component))
+    outer = [f"~{word[1:]}:" for word in words if word[:1] in ("~", "@")]
+    nested = [f"~{name[len(path) :]}" for path in outer for name in names if name.startswith(path)]
     given = {word.partition("=")[0] for word in words}
-    found = [f"{mark}{version[1:]}" for version in _versions(component, words)]
-    found += [f"{key}=" for key in _keys(component, words) if key not in given]
-    return [one for one in _starting(incomplete, found) if one not in given]
+    found = [f"{mark}{name[1:]}" for name in names + nested]
+    found += [f"{key}=" for key in _keys(context, incomplete) if key not in given]
+    return [one for one in found if one not in given]
 
 
-def keys(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete a key of the component with the versions typed so far."""
-    return _starting(incomplete, _keys(*_typed_component(context)))
+def _keys(context: click.Context, incomplete: str) -> Iterable[str]:
+    """Return the keys of the component with the versions typed so far."""
+    project = Project()
+    component, words = _typed_component(context)
+    try:
+        resolved = project.resolve(component, parse_version(words))
+    except MachinableError:
+        resolved = project.resolve(component)  # one of the words is incomplete or wrong
+    return flatten(resolved.stored)
 
 
-def executions(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete the id of an execution."""
-    return _starting(incomplete, _stored(context, lambda storage: [str(one) for one in storage.executions]))
+def _executions(context: click.Context, incomplete: str) -> Iterable[str]:
+    return _stored(context, lambda storage: map(str, storage.executions))
 
 
-def trials(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete the uid of a trial of the execution."""
-    (execution,) = _typed(context, "identifier")[:1]
-    return _starting(incomplete, _stored(context, lambda storage: [trial.uid for trial in storage[execution].trials]))
+def _trials(context: click.Context, incomplete: str) -> Iterable[str]:
+    execution = _typed(context, "identifier")[0]
+    return _stored(context, lambda storage: [trial.uid for trial in storage[execution].trials])
 
 
-def targets(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete the id of an execution, or a trial after a slash."""
+def _targets(context: click.Context, incomplete: str) -> Iterable[str]:
+    """Return ids of executions, or the trials of one after a slash."""
     execution, slash, _ = incomplete.partition("/")
     if not slash:
-        return executions(context, parameter, incomplete)
-    uids = _stored(context, lambda storage: [trial.uid for trial in storage[execution].trials])
-    return _starting(incomplete, [f"{execution}/{uid}" for uid in uids])
-
-
-def _starting(beginning: str, names: Iterable[str]) -> list[str]:
-    return [name for name in dict.fromkeys(names) if name.startswith(beginning)]
+        return _executions(context, incomplete)
+    return _stored(context, lambda storage: [f"{execution}/{trial.uid}" for trial in storage[execution].trials])
 
 
 def _typed(context: click.Context, name: str) -> list[str]:
@@ -208,26 +209,10 @@ def _typed_component(context: click.Context) -> tuple[str, list[str]]:
     return component, [*words, *(word for word in context.params.get("diff") or () if word)]
 
 
-def _versions(component: str, words: Sequence[str]) -> list[str]:
-    workspace = Project().workspace()
-    names = version_names(workspace, find_component(workspace, component))
-    outer = [f"~{word[1:]}:" for word in words if word[:1] in ("~", "@")]
-    return names + [f"~{name[len(path) :]}" for path in outer for name in names if name.startswith(path)]
-
-
-def _keys(component: str, words: Sequence[str]) -> list[str]:
-    project = Project()
-    try:
-        resolved = project.resolve(component, parse_version(words))
-    except MachinableError:
-        resolved = project.resolve(component)  # one of the words is incomplete or wrong
-    return list(flatten(resolved.stored))
-
-
-def _stored(context: click.Context, names: Callable[[Storage], list[str]]) -> list[str]:
+def _stored(context: click.Context, names: Callable[[Storage], Iterable[str]]) -> list[str]:
     """Return what the storage holds; nothing if none is named or it does not exist."""
     try:
         with open_storage(context.params.get("storage")) as storage:
-            return names(storage)
+            return list(names(storage))
     except MachinableError:
         return []

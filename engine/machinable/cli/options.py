@@ -57,13 +57,19 @@ def _age(text: str) -> float:
 
 
 def _option(*names: str, complete: str | None = None, **settings: Any) -> click.Option:
-    """Declare an option; `complete` is a function of `completion` that completes its value."""
-    return click.Option(names, shell_complete=_late(f"completion:{complete}") if complete else None, **settings)
+    """Declare an option; `complete` is a kind of values, see `completion.values`."""
+    return click.Option(names, shell_complete=_completer(complete), **settings)
 
 
 def _argument(name: str, complete: str | None = None, **settings: Any) -> click.Argument:
-    """Declare an argument; `complete` is a function of `completion` that completes it."""
-    return click.Argument([name], shell_complete=_late(f"completion:{complete}") if complete else None, **settings)
+    """Declare an argument; `complete` is a kind of values, see `completion.values`."""
+    return click.Argument([name], shell_complete=_completer(complete), **settings)
+
+
+def _completer(kind: str | None) -> Callable[[click.Context, click.Parameter, str], list[Any]] | None:
+    return (
+        None if kind is None else lambda context, _, incomplete: _late("completion:values")(kind, context, incomplete)
+    )
 
 
 # --- parameters of several commands

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from machinable.cli.arguments import find_trial, open_storage
 from machinable.cli.output import message, write_json
+from machinable.display.summary import commit_text
 from machinable.display.tables import Table, counted, exact, printable, write_table
 from machinable.errors import Damaged, NotStored
 from machinable.execution.environment import command_line
@@ -147,19 +148,11 @@ def restore_command(identifier: str, directory: str, storage: str | None, as_jso
         if storage is not None:
             url = storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))
         words = ["machinable", "reproduce", str(execution), "--storage", url]
-        commands = [f"cd {command_line(['', target])[3:]}", command_line(words)]
+        commands = [command_line(["cd", target]), command_line(words)]
         if as_json:
-            write_json(
-                {
-                    "execution": str(execution),
-                    "directory": target,
-                    "files": done.files,
-                    "bytes": done.size,
-                    "skipped": list(done.skipped),
-                    "code": execution.data.get("code") or {},
-                    "next": commands,
-                }
-            )
+            facts = {"execution": str(execution), "directory": target, "files": done.files, "bytes": done.size}
+            code = execution.data.get("code") or {}
+            write_json({**facts, "skipped": list(done.skipped), "code": code, "next": commands})
             return
         for name in done.skipped:
             message(f"skipped {name}: a link to something outside the project, which is not in the code backup")
@@ -175,30 +168,23 @@ def _code_archive(execution: Execution) -> bytes:
         Damaged: It is missing, or not the one that was stored.
     """
     code: dict[str, Any] = execution.data.get("code") or {}
+    commit = commit_text(code)
+    details = [f"it ran with the commit {commit}"] if commit else []
     archive = execution.code
     if archive is None and not code.get("backup"):
         raise NotStored(
             f"the execution {execution} has no code backup",
             given=str(execution),
-            details=_commit_details(code),
+            details=details,
             todo=f"Check out the commit: git checkout {code['commit']}"
-            if code.get("commit")
+            if commit
             else "It ran without a backup, and its project was not in a git repository.",
         )
     if archive is None or code.get("backup") not in (None, digest(archive)):
         raise Damaged(
             f"the code backup of {execution} is {'missing' if archive is None else 'not what was stored'}",
             given=code["backup"],
-            details=_commit_details(code),
+            details=details,
             todo="Restore code.zip from a copy of the storage.",
         )
     return archive
-
-
-def _commit_details(code: dict[str, Any]) -> list[str]:
-    """Return what is known about the code without its backup."""
-    if not code.get("commit"):
-        return []
-    branch = f" on {code['branch']}" if code.get("branch") else ""
-    changed = ", with uncommitted changes" if code.get("dirty") else ""
-    return [f"it ran with the commit {code['commit']}{branch}{changed}"]
