@@ -40,18 +40,12 @@ class PreviousAttempt(Struct, frozen=True):
 
 
 class Completed(Struct, frozen=True):
-    """What a resumed execution has already.
+    """What a resumed execution has already."""
 
-    Attributes:
-        uids: The trials that stay as they are.
-        results: The results of those among them that are requirements.
-        attempts: The last attempts of the others, where there were any.
-        doubtful: The outcomes of trials that stay if their requirements give the same results as before.
-    """
-
-    uids: frozenset[str] = frozenset()
-    results: Mapping[str, Available] = {}
-    attempts: Mapping[str, PreviousAttempt] = {}
+    uids: frozenset[str] = frozenset()  # the trials that stay as they are
+    results: Mapping[str, Available] = {}  # the results of those among them that are requirements
+    attempts: Mapping[str, PreviousAttempt] = {}  # the last attempts of the others, where there were any
+    # The outcomes of trials that stay if their requirements give the same results as before
     doubtful: Mapping[str, Outcome] = {}
 
 

@@ -27,17 +27,11 @@ MAX_IN_MEMORY = 8 * 2**20  # bytes of an archive; a larger one is a file while i
 
 
 class ProjectCode(Struct, frozen=True):
-    """The state of the project's code.
+    """The state of the project's code."""
 
-    Attributes:
-        facts: What execution.json says about it.
-        archive: A temporary file with all files, if a backup is made; who writes it closes it.
-        diff: The uncommitted changes, if a backup is made.
-    """
-
-    facts: dict[str, Plain]
-    archive: IO[bytes] | None = None
-    diff: bytes | None = None
+    facts: dict[str, Plain]  # what execution.json says about it
+    archive: IO[bytes] | None = None  # a temporary file with all files, if a backup is made; who writes it closes it
+    diff: bytes | None = None  # the uncommitted changes, if a backup is made
 
 
 def read_code(

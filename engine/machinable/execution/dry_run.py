@@ -34,20 +34,14 @@ Action: TypeAlias = Literal["pending", "run", "reuse", "stale", "busy", "keep"]
 
 
 class PlannedOutcome(Struct, frozen=True):
-    """What would become of a trial.
-
-    Attributes:
-        uid: The trial's uid.
-        action: "run"; "reuse" a result; "stale": run, because an input has changed; "busy": another execution is
-            computing it; "keep": it finished in the execution that is resumed; "pending": unknown without a storage.
-        why: The reason, as text.
-        source: Where its result is, as `OY1p1o/9c2EapVGXnPH`.
-    """
+    """What would become of a trial."""
 
     uid: str
+    # "run"; "reuse" a result; "stale": run, because an input has changed; "busy": another execution is computing it;
+    # "keep": it finished in the execution that is resumed; "pending": unknown without a storage
     action: Action
     why: str
-    source: str | None = None
+    source: str | None = None  # where its result is, as `OY1p1o/9c2EapVGXnPH`
 
 
 def dry_run(

@@ -42,21 +42,7 @@ MAX_FAILURES = 1000  # of further ones only the number is held
 
 
 class Ledger:
-    """The ledger of one execution, with its counts and its audience.
-
-    Args:
-        planned: The number of trials.
-        seed: The seed of the execution.
-        files: The storage.
-        folder: The directory of the execution in it.
-        listeners: Receive each event.
-        callbacks: Receive each finished trial of the task.
-
-    Attributes:
-        planned: The number of trials.
-        counts: The number of trials by the state they ended in.
-        failures: The first trials that failed, with their errors.
-    """
+    """The ledger of one execution of `planned` trials; the callbacks receive each finished trial of the task."""
 
     def __init__(
         self,
@@ -69,8 +55,8 @@ class Ledger:
     ) -> None:
         self.planned = planned
         self.folder = folder
-        self.counts: Counter[str] = Counter()
-        self.failures: list[Failure] = []
+        self.counts: Counter[str] = Counter()  # of trials by the state they ended in
+        self.failures: list[Failure] = []  # the first of them
         self._seed = seed
         self._files = files
         self._listeners = listeners

@@ -42,56 +42,31 @@ PREFERENCES = ("imports", "storage", "engine")
 
 
 class Policy(Struct, frozen=True):
-    """What to do when a trial fails or another execution is computing its result.
+    """What to do when a trial fails or another execution is computing its result."""
 
-    Attributes:
-        on_failure: "stop" starts no trial after the first failure.
-        retries: The number of further attempts of a failed trial.
-        retry_delay: Seconds to wait before each retry.
-        timeout: Seconds that an attempt may take; None for no limit.
-        on_busy: What to do about results that another execution is computing.
-    """
-
-    on_failure: OnFailure
-    retries: int
-    retry_delay: float
-    timeout: float | None
-    on_busy: OnBusy
+    on_failure: OnFailure  # "stop" starts no trial after the first failure
+    retries: int  # further attempts of a failed trial
+    retry_delay: float  # seconds to wait before each retry
+    timeout: float | None  # seconds that an attempt may take; None for no limit
+    on_busy: OnBusy  # what to do about results that another execution is computing
 
 
 class Options(Struct, frozen=True):
-    """How one task is executed.
-
-    Attributes:
-        project: The project that the task is planned in.
-        storage: The storage as it was chosen, and how the code is backed up.
-        url: The storage's URL as it is opened; that of memory where none was chosen.
-        seed: The seed as it was given; None for a new one.
-        engine: The engine as it was given.
-        policy: What to do about failures and busy results.
-        reuse: Which results are reused, as given; `reuse_policy` checks these three against the plan.
-        rerun: Which components run again.
-        cascade: Whether trials that depend on changed results run again.
-        locks: The URL of the lock server (None for the storage) and the seconds of a lease.
-        resources: The resources that the project declares for this host.
-        resume: The name of the execution to resume.
-        function: The function that runs in place of every component.
-        listeners: The listeners that are notified of events.
-    """
+    """How one task is executed."""
 
     project: Project
-    storage: StorageChoice
-    url: str
-    seed: Any
-    engine: Any
+    storage: StorageChoice  # as it was chosen
+    url: str  # of the storage as it is opened; that of memory where none was chosen
+    seed: Any  # as it was given; None for a new one
+    engine: Any  # as it was given
     policy: Policy
-    reuse: Any
+    reuse: Any  # as given, like the next two, which `reuse_policy` checks
     rerun: Any
     cascade: Any
-    locks: tuple[str | None, float]
-    resources: Mapping[str, object] | None
-    resume: str | None
-    function: Callable[..., Any] | None
+    locks: tuple[str | None, float]  # the URL of the lock server (None for the storage) and the seconds of a lease
+    resources: Mapping[str, object] | None  # that the project declares for this host
+    resume: str | None  # the execution to resume
+    function: Callable[..., Any] | None  # runs in place of every component
     listeners: tuple[Listener, ...]
 
 

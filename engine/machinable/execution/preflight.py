@@ -43,33 +43,19 @@ __all__ = ["Checked", "preflight", "prepare"]
 
 
 class Checked(Struct, frozen=True):
-    """A task that can run: planned, imported, and with the engine that has the resources for it.
-
-    Attributes:
-        options: How it is executed.
-        plan: Its trials.
-        callbacks: Receive each finished trial.
-        live: Classes and functions of the task that need no import.
-        function: Where workers import the function that runs in place of every component.
-        reuse: Which results are reused.
-        sources: The source files of the project, as they are imported.
-        changed: Files that are not what runs, because the task has objects from before they changed.
-        engine: Where the trials run.
-        capacity: The resources for them.
-        stored: How the plan compares with the execution that it resumes; None for a new execution.
-    """
+    """A task that can run: planned, imported, and with the engine that has the resources for it."""
 
     options: Options
     plan: Plan
-    callbacks: tuple[Callable[[Any], Any], ...]
-    live: Mapping[Target, Any]
-    function: ImportedFunction | None
+    callbacks: tuple[Callable[[Any], Any], ...]  # receive each finished trial
+    live: Mapping[Target, Any]  # classes and functions of the task that need no import
+    function: ImportedFunction | None  # where workers import the function that runs in place of every component
     reuse: ReusePolicy
-    sources: Sources
-    changed: tuple[str, ...]
+    sources: Sources  # the source files of the project, as they are imported
+    changed: tuple[str, ...]  # files that are not what runs, because the task has objects from before they changed
     engine: Engine
     capacity: Capacity
-    stored: Comparison | None
+    stored: Comparison | None  # how the plan compares with the execution that it resumes; None for a new execution
 
     def modules(self) -> list[str]:
         """Return the modules that trials import."""

@@ -37,13 +37,7 @@ class Blocked(Struct, frozen=True, order=True):
 
 
 class TrialQueue:
-    """Hand out the trials of a plan.
-
-    Args:
-        plan: All trials; requirements come before the trials that need them.
-        done: The uids that do not run.
-        results: The results of requirements that exist already, by uid.
-    """
+    """Hand out the trials of a plan except those done; requirements come before the trials that need them."""
 
     def __init__(
         self, plan: Sequence[TrialSpec], done: Collection[str] = (), results: Mapping[str, Available] | None = None

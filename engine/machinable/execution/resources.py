@@ -15,12 +15,7 @@ __all__ = ["Capacity", "capacity_of"]
 
 
 class Capacity:
-    """The resources of the hosts, and how much of them is free.
-
-    Args:
-        hosts: The amounts of each host, by name.
-        is_assigned: Whether the engine assigns them itself; here they are only checked then.
-    """
+    """The resources of hosts, and how much of them is free; if the engine assigns them, they are only checked here."""
 
     def __init__(self, hosts: Sequence[Mapping[str, float]], *, is_assigned: bool = False) -> None:
         self._hosts = hosts
@@ -84,11 +79,7 @@ class Capacity:
 
 
 def capacity_of(engine: Engine, declared: Mapping[str, object] | None) -> Capacity:
-    """Return the resources for the trials of an engine: those of its hosts, or the cores, GPUs and memory of this one.
-
-    Args:
-        engine: The engine.
-        declared: `execution: {resources: …}`.
+    """Return the resources for the trials of an engine: those of its hosts, or those of this host or declared for it.
 
     Raises:
         Refused: The engine's hosts cannot be reached.

@@ -45,19 +45,12 @@ _STAYS = ("finished", "reused")
 
 
 class Changes(Struct, frozen=True):
-    """What a plan changes in a stored execution, as uids of trials.
+    """What a plan changes in a stored execution, as uids of trials."""
 
-    Attributes:
-        added: New trials, and those with another identity than before (which are removed, too).
-        removed: Trials that are ignored from now on; their directories stay.
-        kept: Trials in both.
-        to_run: Trials of the plan that will run.
-    """
-
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    kept: tuple[str, ...]
-    to_run: tuple[str, ...]
+    added: tuple[str, ...]  # new trials, and those with another identity than before (which are removed, too)
+    removed: tuple[str, ...]  # trials that are ignored from now on; their directories stay
+    kept: tuple[str, ...]  # trials in both
+    to_run: tuple[str, ...]  # trials of the plan that will run
 
     def __str__(self) -> str:
         return f"+{len(self.added)} \N{MINUS SIGN}{len(self.removed)} ={len(self.kept)}"
@@ -69,22 +62,14 @@ class Changes(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True):
-    """How a plan compares with the stored execution that it resumes.
-
-    Attributes:
-        stored: The stored execution.
-        is_stored_task: Whether the plan is of the stored task, so that only the project can have changed it.
-        changes: What the plan changes.
-        changed: The uids of trials whose identity is another one now.
-        unchanged: The uids of trials that have finished and stay.
-        doubtful: The uids of trials that stay if the requirements that run give the same results as before.
-    """
+    """How a plan compares with the stored execution that it resumes."""
 
     stored: Execution
-    is_stored_task: bool
+    is_stored_task: bool  # whether the plan is of the stored task, so that only the project can have changed it
     changes: Changes
-    changed: frozenset[str]
-    unchanged: frozenset[str]
+    changed: frozenset[str]  # the uids of trials whose identity is another one now
+    unchanged: frozenset[str]  # the uids of trials that have finished and stay
+    # The uids of trials that stay if the requirements that run give the same results as before
     doubtful: frozenset[str]
 
     @property

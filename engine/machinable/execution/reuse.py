@@ -41,20 +41,16 @@ MODES = (True, False, "all", "same-code")
 
 
 class ReusePolicy(Struct, frozen=True):
-    """Which results are reused.
+    """Which results are reused."""
 
-    Attributes:
-        mode: True: results of requirements; "all": also those of listed components; "same-code": those of
-            requirements that the present source computed; False: none.
-        rerun: Components that run in any case, by their canonical name or the one that the task uses.
-        cascade: Whether a trial runs again when an input has changed since its result was computed.
-        is_shared: Whether results are shared with other executions; one function for all components computes something
-            else than they do.
-    """
-
+    # True: results of requirements; "all": also those of listed components; "same-code": those of requirements that the
+    # present source computed; False: none
     mode: Reuse = True
+    # Components that run in any case, by their canonical name or the one that the task uses
     rerun: frozenset[str] = frozenset()
-    cascade: bool = True
+    cascade: bool = True  # whether a trial runs again when an input has changed since its result was computed
+    # Whether results are shared with other executions; one function for all components computes something else than
+    # they do
     is_shared: bool = True
 
     def shares(self, definition: ComponentSpec) -> bool:
@@ -105,19 +101,12 @@ def reuse_policy(options: Options, plan: Plan) -> ReusePolicy:
 
 
 class ReuseDecision(Struct, frozen=True):
-    """What to do about a trial, and why.
+    """What to do about a trial, and why."""
 
-    Attributes:
-        action: "run" it, "reuse" its result, or run it because its result is "stale".
-        why: The reason, as text.
-        pointer: To the stored result, if there is one.
-        changed: The source files that have changed since the result was computed.
-    """
-
-    action: Literal["run", "reuse", "stale"]
+    action: Literal["run", "reuse", "stale"]  # "stale": run it, because an input has changed
     why: str
-    pointer: Pointer | None = None
-    changed: tuple[str, ...] = ()
+    pointer: Pointer | None = None  # to the stored result, if there is one
+    changed: tuple[str, ...] = ()  # the source files that have changed since the result was computed
 
 
 def decide_reuse(
@@ -127,7 +116,7 @@ def decide_reuse(
     artifacts: Mapping[str, Mapping[str, str]],
     code: Mapping[str, str],
 ) -> ReuseDecision:
-    """Decide whether to run a trial or to reuse its result.
+    """Decide whether to run a trial or to reuse its stored result.
 
     Args:
         spec: The trial.
@@ -153,15 +142,9 @@ def decide_reuse(
 
 
 class SharedResults:
-    """The results that an execution shares with others.
+    """The results that an execution shares with others; without its directory, only to look.
 
-    Args:
-        files: The storage.
-        policy: Which results are reused.
-        sources: The source files of the project.
-        changed: Files that are not what runs.
-        locks: The locks of the storage.
-        folder: The directory of the execution; "" to look only.
+    `changed` are files that are not what runs.
     """
 
     def __init__(

@@ -36,44 +36,23 @@ BUSY_INTERVAL = 1.0  # seconds between two looks whether another execution has c
 
 
 class Run(Struct, frozen=True):
-    """An execution that has begun: its directory exists, and says what will run.
-
-    Attributes:
-        checked: What runs, and how.
-        files: The storage, with a fallback where work could be lost.
-        folder: The directory of the execution in it.
-        ledger: Records what happens.
-        shared: The results that it shares with other executions.
-        lease: Keeps others from resuming it; None in memory.
-        fallback: The name of the local directory that takes files while the storage is unavailable; "" for none.
-        completed: What a resumed execution has already.
-    """
+    """An execution that has begun: its directory exists, and says what will run."""
 
     checked: Checked
-    files: Files
-    folder: str
+    files: Files  # the storage, with a fallback where work could be lost
+    folder: str  # the directory of the execution in it
     ledger: Ledger
     shared: SharedResults
-    lease: Lease | None
-    fallback: str
-    completed: Completed = Completed()
+    lease: Lease | None  # keeps others from resuming it; None in memory
+    fallback: str  # the name of the local directory that takes files while the storage is unavailable; "" for none
+    completed: Completed = Completed()  # what a resumed execution has already
 
 
 class Scheduler:
-    """Run the trials of one execution.
-
-    Args:
-        run: The execution.
-        work: What an engine does for a trial.
-        staging: Where workers write that do not reach the storage.
-        interrupts: Decides when Ctrl-C is raised.
-
-    Attributes:
-        outage: Why no further trial was started, if the storage could not be written.
-    """
+    """Run the trials of one execution; `staging` is for workers that do not reach the storage."""
 
     def __init__(self, run: Run, work: Work, staging: Staging | None, interrupts: Interrupts) -> None:
-        self.outage = ""
+        self.outage = ""  # why no further trial was started, if the storage could not be written
         self._files, self._folder = run.files, run.folder
         self._ledger = run.ledger
         self._policy = run.checked.options.policy

@@ -15,15 +15,7 @@ __all__ = ["Staging", "StorageTransfer", "folders_behind"]
 
 
 class Staging:
-    """A temporary directory of this host, into which workers write in place of a storage that they do not reach.
-
-    Args:
-        files: The storage.
-        folder: The directory of the execution.
-
-    Attributes:
-        directory: The directory that workers use as the storage.
-    """
+    """A temporary directory of this host, into which workers write in place of a storage that they do not reach."""
 
     def __init__(self, files: Files, folder: str) -> None:
         self._scratch = Scratch()

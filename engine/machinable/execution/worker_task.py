@@ -35,18 +35,7 @@ __all__ = ["ImportedFunction", "InProcessTask", "WorkerTask", "check_importable"
 
 
 class InProcessTask:
-    """Run trials in this process, with the storage and the code that are loaded.
-
-    Args:
-        files: The storage.
-        folder: The directory of the execution.
-        project: The project's directory.
-        live: Classes and functions that need no import.
-        function: Runs in place of every component.
-        on_progress: Receives the progress of trials.
-        locks: See `machinable.trial.runner.run`.
-        capture: "tee": output goes to the trial's directory and to the terminal; "keep": to the directory only.
-    """
+    """Run trials in this process, with the storage and the code that are loaded; see `machinable.trial.runner.run`."""
 
     def __init__(
         self,
@@ -102,30 +91,18 @@ def _working_directory_restored() -> Iterator[None]:
 
 
 class WorkerTask(Struct, PortableWork, frozen=True):
-    """Run trials in a worker, which receives this as plain data.
+    """Run trials in a worker, which receives this as plain data."""
 
-    Attributes:
-        url: The storage's URL.
-        folder: The directory of the execution.
-        project: The project's directory.
-        function: The function that runs in place of every component.
-        locks: See `machinable.trial.runner.run`.
-        reach: From where the storage can be opened.
-        mark: The digest of execution.json, which identifies the storage.
-        original: The project's directory where the plan was made, if this one is a copy.
-        fallback: The name of the local directory that takes files while the storage is unavailable; "" for none.
-        sources: The source files of the project that were read when the execution began, by their paths in it.
-    """
-
-    url: str
-    folder: str
+    url: str  # of the storage
+    folder: str  # the directory of the execution
     project: str
-    function: ImportedFunction | None = None
-    locks: tuple[str | None, float] | None = None
-    reach: Reach = "host"
-    mark: str = ""
-    original: str | None = None
-    fallback: str = ""
+    function: ImportedFunction | None = None  # runs in place of every component
+    locks: tuple[str | None, float] | None = None  # see `machinable.trial.runner.run`
+    reach: Reach = "host"  # from where the storage can be opened
+    mark: str = ""  # the digest of execution.json, which identifies the storage
+    original: str | None = None  # the project's directory where the plan was made, if this one is a copy
+    fallback: str = ""  # the name of the local directory that takes files while the storage is unavailable; "" for none
+    # The source files of the project that were read when the execution began, by their paths in it
     sources: Mapping[str, bytes] = {}
 
     def __repr__(self) -> str:  # without the lock server's URL, which may have a password

@@ -34,18 +34,12 @@ class Needed(Struct, frozen=True):
 
 
 class Use(Struct, frozen=True):
-    """A component as the plan uses it, listed or required; all its trials share the definition.
+    """A component as the plan uses it, listed or required; all its trials share the definition."""
 
-    Attributes:
-        definition: What its trials share.
-        requires: The uses that it requires, by the names that it uses.
-        at: Where it is declared.
-        identity: Identity of a requirement; "" for a listed component, where it depends on the seed of the trial.
-    """
-
-    definition: ComponentSpec
-    requires: Mapping[str, Needed]
-    at: Place | None
+    definition: ComponentSpec  # what its trials share
+    requires: Mapping[str, Needed]  # the uses that it requires, by the names that it uses
+    at: Place | None  # where it is declared
+    # Identity of a requirement; "" for a listed component, where it depends on the seed of the trial
     identity: str = ""
 
     @property
@@ -70,26 +64,15 @@ class Row(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Plan(Sequence[TrialSpec]):
-    """The trials of a task in a project: a sequence of `TrialSpec`s, which are made on access.
+    """The trials of a task in a project: a sequence of `TrialSpec`s, which are made on access."""
 
-    Attributes:
-        id: Id of the execution.
-        seed: The execution seed, of which the id is the text.
-        name: Name of the execution.
-        project: The project's directory.
-        project_name: The project's name.
-        request: The task as it was planned.
-        uses: The components, listed and required.
-        rows: The trials.
-    """
-
-    id: str
-    seed: int
-    name: str | None
-    project: str
+    id: str  # of the execution
+    seed: int  # the same as a number
+    name: str | None  # of the execution
+    project: str  # its directory
     project_name: str
-    request: TaskRequest
-    uses: tuple[Use, ...]
+    request: TaskRequest  # the task as it was planned
+    uses: tuple[Use, ...]  # the components, listed and required
     rows: tuple[Row, ...]
 
     def __len__(self) -> int:

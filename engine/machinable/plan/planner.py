@@ -138,23 +138,12 @@ _Refs = dict[str, "_RequirementRef | None"]  # by the names that a use gives the
 
 
 class _Planner:
-    """Resolves the components of a task, and all that they require.
-
-    Args:
-        workspace: The project.
-        task_versions: Versions for all listed components and their children.
-
-    Attributes:
-        uses: What the plan uses; requirements stand before the first that needs them.
-        keys: The parts of the key of each use.
-        chosen: The seed of each use, if it does not follow from the key.
-        warnings: Possible mistakes.
-    """
+    """Resolves the components of a task, with its versions for all of them, and all that they require."""
 
     def __init__(self, workspace: Workspace, task_versions: Sequence[Any]) -> None:
-        self.uses: list[Use] = []
-        self.keys: list[KeyParts | str] = []
-        self.chosen: list[int | None] = []
+        self.uses: list[Use] = []  # requirements come before the first that needs them
+        self.keys: list[KeyParts | str] = []  # the parts of the key of each use
+        self.chosen: list[int | None] = []  # the seed of each use, if it does not follow from the key
         self.warnings: list[str] = []
         self.errors: dict[str, MachinableError] = {}
         self._workspace = workspace

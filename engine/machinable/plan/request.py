@@ -58,17 +58,11 @@ class ComponentRequest(_Request, frozen=True):
 
 
 class Level(Struct, frozen=True):
-    """One call of `repeat` or `split`.
+    """One call of `repeat` or `split`."""
 
-    Attributes:
-        name: Name of the flags, such as `REPEAT`.
-        total: How often everything runs.
-        number: Number of the call, from 0.
-    """
-
-    name: str
-    total: int
-    number: int
+    name: str  # name of the flags, such as `REPEAT`
+    total: int  # how often everything runs
+    number: int  # number of the call, from 0
 
     @property
     def label(self) -> str:

@@ -54,55 +54,32 @@ class Retries(Struct, frozen=True):
 
 
 class ComponentSpec(Struct, frozen=True):
-    """A component as configured: a child, or what all trials of one listed component share.
+    """A component as configured: a child, or what all trials of one listed component share."""
 
-    Attributes:
-        component: Canonical name.
-        module: Import path.
-        version: The versions, as in the key of a trial.
-        config: Resolved configuration with hidden keys; calls of config methods as text. May hold secrets.
-        target: Where the code is.
-        flags: Flags that do not depend on the trial.
-        stored: The part of the configuration that may be stored.
-        origins: Where keys were set, by dotted path; a key without an entry was set where its parent was.
-        evaluate: Whether calls of config methods are evaluated on access.
-        mixins: The mixins, in order.
-        mixin_only: Top-level keys that only mixins set.
-        children: The components inside this one.
-        resources: What a trial occupies while it runs, by name.
-        default_threads: Number of threads for a trial that requests no `cpus`.
-        retries: Further attempts; None leaves them to the execution.
-        environment: Variables that are set while a trial runs. Never stored; may hold secrets.
-        results: Artifacts that a trial promises to write.
-        seeding: Dotted names of the functions that seed; None for the default ones.
-        change_directory: Whether a trial runs in its local directory.
-        tags: Notes of the task.
-        content: The identity without the seed. Never stored.
-        is_requirement: Whether it is not listed in the task but required by a component that is.
-    """
-
-    component: str
-    module: str
-    version: Plain
+    component: str  # canonical name
+    module: str  # import path
+    version: Plain  # the versions, as in the key of a trial
+    # Resolved configuration with hidden keys; calls of config methods as text. May hold secrets
     config: Mapping[str, Plain]
-    target: Target
-    flags: Mapping[str, Plain] = {}
-    stored: Mapping[str, Plain] = {}
+    target: Target  # where the code is
+    flags: Mapping[str, Plain] = {}  # flags that do not depend on the trial
+    stored: Mapping[str, Plain] = {}  # the part of the configuration that may be stored
+    # Where keys were set, by dotted path; a key without an entry was set where its parent was
     origins: Mapping[str, str] = {}
-    evaluate: bool = True
+    evaluate: bool = True  # whether calls of config methods are evaluated on access
     mixins: tuple[MixinSpec, ...] = ()
-    mixin_only: frozenset[str] = frozenset()
+    mixin_only: frozenset[str] = frozenset()  # top-level keys that only mixins set
     children: tuple[ComponentSpec, ...] = ()
-    resources: Mapping[str, float] = {}
-    default_threads: int = 1
-    retries: Retries | None = None
-    environment: Mapping[str, str] = {}
-    results: tuple[str, ...] = ()
-    seeding: tuple[str, ...] | None = None
-    change_directory: bool = False
+    resources: Mapping[str, float] = {}  # what a trial occupies while it runs, by name
+    default_threads: int = 1  # number of threads for a trial that requests no `cpus`
+    retries: Retries | None = None  # further attempts; None leaves them to the execution
+    environment: Mapping[str, str] = {}  # variables that are set while a trial runs. Never stored; may hold secrets
+    results: tuple[str, ...] = ()  # artifacts that a trial promises to write
+    seeding: tuple[str, ...] | None = None  # dotted names of the functions that seed; None for the default ones
+    change_directory: bool = False  # whether a trial runs in its local directory
     tags: Mapping[str, Plain] = {}
-    content: str = ""
-    is_requirement: bool = False
+    content: str = ""  # the identity without the seed. Never stored
+    is_requirement: bool = False  # whether it is not listed in the task but required by a component that is
 
     @property
     def threads(self) -> int:
@@ -124,23 +101,14 @@ class ComponentSpec(Struct, frozen=True):
 
 
 class Requirement(Struct, frozen=True):
-    """Another trial of the plan, whose outputs a trial reads.
-
-    Attributes:
-        component: Canonical name of its component.
-        uid: Its uid.
-        identity: Its identity.
-        artifact: The only artifact that is read; None for all.
-        place: Where its result is in the storage, as `OY1p1o/9c2EapVGXnPH`; None until that is known.
-        spec: Its trial, for a live instance of it. Never stored.
-    """
+    """Another trial of the plan, whose outputs a trial reads."""
 
     component: str
     uid: str
     identity: str
-    artifact: str | None = None
-    place: str | None = None
-    spec: TrialSpec | None = None
+    artifact: str | None = None  # the only artifact that is read; None for all
+    place: str | None = None  # where its result is in the storage, as `OY1p1o/9c2EapVGXnPH`; None until that is known
+    spec: TrialSpec | None = None  # its trial, for a live instance of it. Never stored
 
     def as_data(self) -> dict[str, Plain]:
         """Return the requirement as it is stored in plan.jsonl and trial.json."""
@@ -151,28 +119,18 @@ class TrialSpec(Struct, frozen=True):
     """One trial of a plan: all that a worker needs to run it.
 
     The attributes of its component that users and most modules read are attributes of the trial, too.
-
-    Attributes:
-        index: Position in the plan.
-        uid: Unique name.
-        seed: Seed of its random number generators.
-        flags: Flags of this trial.
-        definition: What it shares with the other trials of its component.
-        requires: The trials that it requires, by the names that it uses.
-        identity: Hash of all that decides its result.
-        attempt: Number of the attempt, from 1.
-        resume_from: Directory of an earlier attempt whose last checkpoint it continues from: relative in the storage,
-            or absolute on this host.
     """
 
-    index: int
+    index: int  # position in the plan
     uid: str
-    seed: int
+    seed: int  # seed of its random number generators
     flags: Mapping[str, Plain]
-    definition: ComponentSpec
-    requires: Mapping[str, Requirement] = {}
-    identity: str = ""
-    attempt: int = 1
+    definition: ComponentSpec  # what it shares with the other trials of its component
+    requires: Mapping[str, Requirement] = {}  # the trials that it requires, by the names that it uses
+    identity: str = ""  # hash of all that decides its result
+    attempt: int = 1  # number of the attempt, from 1
+    # Directory of an earlier attempt whose last checkpoint it continues from: relative in the storage, or absolute on
+    # this host
     resume_from: str | None = None
 
     @property

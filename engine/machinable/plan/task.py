@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from machinable.config.versions import elements_of, expand_lists
@@ -75,10 +76,8 @@ class Task:
             tags: Notes for tables and reports. They do not distinguish trials.
 
         Raises:
-            InvalidType: An argument has another type.
-            InvalidValue: A name is empty.
-            WrongType: A version, a requirement or a resource has another type.
-            MalformedText: A version, a requirement or a resource cannot be parsed.
+            InvalidType, InvalidValue: An argument has another type, or a name is empty.
+            WrongType, MalformedText: A version, a requirement or a resource is wrong.
         """
         name, version = _name_and_version(name, version, "component")
         parse_resources(resources, "resources")
@@ -104,22 +103,12 @@ class Task:
             name: Prefix of the flags that say which repetition it is, such as `REPEAT_NUMBER`.
 
         Raises:
-            InvalidType: An argument has another type.
-            InvalidValue: `k` is below 1, or `name` is not an identifier.
+            InvalidType, InvalidValue: `k` is not a number of at least 1, or `name` is not an identifier.
         """
         return self._level(k, name, "repeat")
 
     def split(self, k: int, name: str = "SPLIT") -> Task:
-        """Do the same as `repeat` for the parts of something, such as the folds of a cross-validation.
-
-        Args:
-            k: Number of parts.
-            name: Prefix of the flags that say which part it is, such as `SPLIT_NUMBER`.
-
-        Raises:
-            InvalidType: An argument has another type.
-            InvalidValue: `k` is below 1, or `name` is not an identifier.
-        """
+        """Do the same as `repeat` for `k` parts of something, such as the folds of a cross-validation."""
         return self._level(k, name, "split")
 
     def version(self, version: Any) -> Task:
@@ -143,42 +132,20 @@ class Task:
         return self
 
     def tune(self, *args: Any, **kwargs: Any) -> Task:
-        """Refuse, because searches are not available at the moment.
-
-        Args:
-            args: Ignored.
-            kwargs: Ignored.
-
-        Raises:
-            Refused: Always.
-        """
+        """Refuse, because searches are not available at the moment."""
         raise Refused(
             "Task.tune is not available: searches by Ray Tune were removed, and nothing replaces them yet",
             todo="List what to try as versions: .component(name, [{'lr': 0.1}, {'lr': 0.01}]).",
         )
 
     def on_complete(self, callback: Callable[[Any], Any]) -> Task:
-        """Call a function with each listed trial that has finished, also with reused ones.
-
-        Args:
-            callback: A function of one trial.
-
-        Raises:
-            InvalidType: It cannot be called with one argument.
-        """
+        """Call a function with each listed trial that has finished, also with reused ones."""
         check_callback(callback, "callback", "trial")
         self.callbacks.append(callback)
         return self
 
     def named(self, name: str) -> Task:
-        """Name the execution.
-
-        Args:
-            name: The name.
-
-        Raises:
-            InvalidType: It is not text.
-        """
+        """Name the execution."""
         if not isinstance(name, str):
             raise InvalidType(f"a task's name is text, not {name!r}", given=name)
         self.name = name
@@ -192,14 +159,11 @@ class Task:
         return task
 
     def plan(self, project: Project | str | os.PathLike[str] | None = None, seed: object = None) -> Plan:
-        """Return the trials of this task in a project. Nothing is imported or written.
+        """Return the plan that `execute` runs, frozen. Nothing is imported or written.
 
         Args:
-            project: A `Project` or a path; default: the working directory.
-            seed: None, an int, or an execution id.
-
-        Returns:
-            The plan, frozen: what `execute` runs.
+            project: A `Project` or a path; by default the working directory.
+            seed: None, an integer, or an execution id.
 
         Raises:
             ConfigurationError: The project or a configuration has errors; several are raised as one.
@@ -267,20 +231,16 @@ _CHILD_KEYS = ("component", "version", "checkpoint", "flags")
 
 
 def _child(child: Any) -> ChildRequest:
-    if isinstance(child, Mapping):
-        for key in child:
-            if key not in _CHILD_KEYS:
-                raise UnknownName("key of a child", key, _CHILD_KEYS)
-        if "component" not in child:
-            raise InvalidValue("a child has no `component`", given=dict(child), todo="Write {'component': name}.")
-        name, version = _name_and_version(child["component"], child.get("version"), "child")
-        checkpoint, flags = child.get("checkpoint"), child.get("flags")
-    else:
-        name, version = _name_and_version(child, None, "child")
-        checkpoint = flags = None
+    given = child if isinstance(child, Mapping) else {"component": child}
+    for key in given:
+        if key not in _CHILD_KEYS:
+            raise UnknownName("key of a child", key, _CHILD_KEYS)
+    if "component" not in given:
+        raise InvalidValue("a child has no `component`", given=dict(given), todo="Write {'component': name}.")
+    name, version = _name_and_version(given["component"], given.get("version"), "child")
     if not isinstance(name, (str, type)):
         raise InvalidType(f"a child is a component, not the function {name!r}", given=name)
-    return ChildRequest(name, version, _checkpoint(checkpoint), _mapping(flags, "flags"))
+    return ChildRequest(name, version, _checkpoint(given.get("checkpoint")), _mapping(given.get("flags"), "flags"))
 
 
 def _checkpoint(checkpoint: Any) -> str | None:
@@ -345,21 +305,14 @@ def _from_text(text: str) -> Named:
     module, colon, path = text.partition(":")
     if not colon:
         return text
+    todo = "The task was made with this class or function: restore it, or give the task again."
     try:
-        found: Any = importlib.import_module(module)
+        found = importlib.import_module(module)
     except (Exception, SystemExit) as error:
-        raise ImportFailed(
-            f"{text} does not import: {type(error).__name__}: {error}",
-            given=text,
-            todo="The task was made with this class or function: restore its module, or give the task again.",
-        ) from error
-    for name in path.split("."):
-        if not hasattr(found, name):
-            raise MissingMember(
-                f"there is no {path!r} in the module {module!r}",
-                given=text,
-                known=[],
-                todo="The task was made with this class or function: restore it, or give the task again.",
-            )
-        found = getattr(found, name)
-    return found  # type: ignore[no-any-return]
+        message = f"{text} does not import: {type(error).__name__}: {error}"
+        raise ImportFailed(message, given=text, todo=todo) from error
+    try:
+        return attrgetter(path)(found)  # type: ignore[no-any-return]
+    except AttributeError:
+        message = f"there is no {path!r} in the module {module!r}"
+        raise MissingMember(message, given=text, known=[], todo=todo) from None
