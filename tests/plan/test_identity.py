@@ -72,6 +72,14 @@ def test_what_decides_a_result_tells_computations_apart(directory: Path, one: An
     assert identity(directory, *one[0], **one[1]) != identity(directory, *other[0], **other[1])
 
 
+@pytest.mark.parametrize("declared", ["{_seeding_: [random.seed]}", "{_seeding_: [random.seed, numpy.random.seed]}"])
+def test_which_generators_are_seeded_tells_computations_apart(tmp_path: Path, declared: str) -> None:
+    (tmp_path / "machinable.yaml").write_text("components:\n  - a: {}\n")
+    default = identity(tmp_path, "a")
+    (tmp_path / "machinable.yaml").write_text(f"components:\n  - a: {declared}\n")
+    assert identity(tmp_path, "a") != default
+
+
 def test_an_option_that_is_added_later_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text("components:\n  - a: {x: 1}\n")
     before = identity(tmp_path, "a")

@@ -111,6 +111,7 @@ def content(
     flags: Mapping[str, Plain],
     checkpoint: str | None,
     requirements: Mapping[str, Plain],
+    seeding: Sequence[str] | None,
 ) -> str:
     """Return the identity of a computation without its seed: 32 hexadecimal digits.
 
@@ -122,8 +123,9 @@ def content(
         flags: Flags of the user.
         checkpoint: The checkpoint to start from.
         requirements: name → identity, or `[identity, artifact]` where only one artifact is read.
+        seeding: The functions that are called with the seed; None for the default ones.
     """
-    parts = {
+    parts: dict[str, Plain] = {
         "checkpoint": checkpoint,
         "children": list(children),
         "component": component,
@@ -133,6 +135,8 @@ def content(
         "module": module,
         "requires": dict(requirements),
     }
+    if seeding is not None:
+        parts["seeding"] = list(seeding)
     return _hash(canonical(parts))
 
 

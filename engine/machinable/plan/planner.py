@@ -197,13 +197,14 @@ class _Planner:
     ) -> Use:
         resolved = found.resolved
         effective = self._effective_of(resolved)
-        seeding = resolved.reserved.get("_seeding_")
+        declared = resolved.reserved.get("_seeding_")
+        seeding = tuple(declared) if declared is not None else self._seeding
         definition = self._definition(
             found,
             asked,
             children=tuple(spec for spec, _ in children),
             tags={**effective.changed(resolved), **asked.tags} if resolved.is_changed else asked.tags,
-            seeding=tuple(seeding) if seeding is not None else self._seeding,
+            seeding=seeding,
             change_directory=resolved.reserved.get("_chdir_") is True,
             default_threads=self._threads,
             content=content(
@@ -217,6 +218,7 @@ class _Planner:
                     name: [needed.identity, needed.artifact] if needed.artifact else needed.identity
                     for name, needed in requires.items()
                 },
+                seeding=seeding,
             ),
             **reserved_fields(resolved, asked.resources),
         )
