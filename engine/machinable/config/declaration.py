@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from machinable.config.interpolation import Resolver
 from machinable.config.merge import expand_dots, merge
@@ -74,15 +76,15 @@ class Body:
     def __init__(
         self,
         values: Mapping[Any, Any],
-        reserved: dict[str, Any],
-        blocks: dict[str, Block],
-        section: Mapping[Any, Any],
+        reserved: dict[str, Any] | None = None,
+        blocks: dict[str, Block] | None = None,
+        section: Mapping[Any, Any] | None = None,
         trail: Trail | None = None,
     ) -> None:
         self.values = values
-        self.reserved = reserved
-        self.blocks = blocks
-        self.section = section
+        self.reserved = {} if reserved is None else reserved
+        self.blocks = {} if blocks is None else blocks
+        self.section = values if section is None else section
         self.trail: Trail = trail or self
 
     @property
@@ -125,17 +127,14 @@ class Body:
         return Body(self.values, remaining, self.blocks, self.section, self.trail)
 
 
-class LayeredBlock:
+class LayeredBlock(Struct, eq=False):
     """A block over another one of the same name, where one is a reference; merged when it is used."""
 
-    __slots__ = ("above", "below")
-
-    def __init__(self, above: Block, below: Block) -> None:
-        self.above = above
-        self.below = below
+    above: Block
+    below: Block
 
 
-EMPTY = Body({}, {}, {}, {})
+EMPTY = Body({})
 
 
 def parse_body(
@@ -149,36 +148,23 @@ def parse_body(
         errors: Collects errors: keys that are not text, unknown reserved keys, blocks that are not mappings.
         in_version: Whether it is a version, which cannot choose the class.
     """
-    section = mapping if isinstance(mapping, MappingNode) else None
-    special = odd = False
-    for key in mapping:
-        if type(key) is not str:
-            errors.append(key_is_not_text(key, mapping, path))
-            odd = True
-        else:
-            special = special or key[0:1] in ("~", "_") or "." in key
-    if odd:
-        return parse_body(_only_text(mapping), path, errors, in_version=in_version)
-    if not special:
-        return Body(mapping, {}, {}, mapping)
-    if any(key.count(".") >= MAX_DEPTH for key in mapping):
-        longest = max(mapping, key=lambda key: key.count("."))
-        at = section.place(longest) if section is not None else None
+    other_keys = [key for key in mapping if type(key) is not str]
+    if other_keys:
+        errors += [key_is_not_text(key, mapping, path) for key in other_keys]
+        mapping = _without(mapping, other_keys)
+    if not any(key[:1] in ("~", "_") or "." in key for key in mapping):
+        return Body(mapping)
+    longest = max(mapping, key=lambda key: key.count("."))
+    if longest.count(".") >= MAX_DEPTH:
+        at = mapping.place(longest) if isinstance(mapping, MappingNode) else None
         message = f"a key has more than {MAX_DEPTH} parts"
         errors.append(MalformedText(message, at=at, path=path or None, todo="Nest less deeply."))
-        return Body({}, {}, {}, mapping)
-    expanded: Any = expand_dots(mapping)
+        return Body({}, section=mapping)
+    expanded = expand_dots(mapping)
     names = [key for key in expanded if key[:1] == "~" or is_reserved(key)]
     if not names:
-        return Body(expanded, {}, {}, expanded)
-    values: Any = {key: value for key, value in expanded.items() if key not in names}
-    if section is not None:
-        plain = values
-        values = MappingNode(section.source)
-        values.update(plain)
-        values.marks = expanded.marks
-        values.optional = expanded.optional
-    body = Body(values, {}, {}, expanded)
+        return Body(expanded)
+    body = Body(_without(expanded, names), section=expanded)
     for key in names:
         value = expanded[key]
         if value is UNREADABLE:
@@ -209,15 +195,16 @@ def parse_body(
     return body
 
 
-def _only_text(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    text_keys = {key: value for key, value in mapping.items() if type(key) is str}
+def _without(mapping: Mapping[Any, Any], keys: Sequence[Any]) -> Mapping[Any, Any]:
+    """Return the mapping without some keys, with the places of the others."""
+    remaining = {key: value for key, value in mapping.items() if key not in keys}
     if not isinstance(mapping, MappingNode):
-        return text_keys
-    section = MappingNode(mapping.source)
-    section.update(text_keys)
-    section.marks = mapping.marks
-    section.optional = mapping.optional
-    return section
+        return remaining
+    result = MappingNode(mapping.source)
+    result.update(remaining)
+    result.marks = mapping.marks
+    result.optional = mapping.optional
+    return result
 
 
 def _reserved_problem(key: str, value: Any, in_version: bool) -> MachinableError | None:
@@ -245,8 +232,8 @@ def reserved_form_problem(key: str, value: Any, reference: Reference | None = No
         value: Its value.
         reference: The reference that the value comes from, if any.
     """
-    form = _RESERVED_FORM[key](unwrapped(value)) if key in _RESERVED_FORM else None
-    if form is None:
+    form, is_valid = _RESERVED_FORM.get(key, ("", lambda value: True))
+    if is_valid(unwrapped(value)):
         return None
     if reference is None:
         return MalformedText(f"`{key}` takes {form}, not {described(value)}", given=described(value))
@@ -254,29 +241,16 @@ def reserved_form_problem(key: str, value: Any, reference: Reference | None = No
     return MalformedText(message, at=reference.place, given=reference.written)
 
 
-def _boolean(value: Any) -> str | None:
-    return None if type(value) is bool else "true or false"
+def _are_names(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(type(name) is str for name in value))
 
 
-def _integer(value: Any) -> str | None:
-    return None if type(value) is int or value is None else "a whole number"
-
-
-def _identifier(value: Any) -> str | None:
-    return None if type(value) is str and value.isidentifier() else "the name of a class"
-
-
-def _names(value: Any) -> str | None:
-    fine = value is None or (isinstance(value, list) and all(type(name) is str for name in value))
-    return None if fine else "a list of dotted names"
-
-
-_RESERVED_FORM = {
-    "_evaluate_": _boolean,
-    "_chdir_": _boolean,
-    "_seed_": _integer,
-    "_class_": _identifier,
-    "_seeding_": _names,
+_RESERVED_FORM: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "_evaluate_": ("true or false", lambda value: type(value) is bool),
+    "_chdir_": ("true or false", lambda value: type(value) is bool),
+    "_seed_": ("a whole number", lambda value: type(value) is int or value is None),
+    "_class_": ("the name of a class", lambda value: type(value) is str and value.isidentifier()),
+    "_seeding_": ("a list of dotted names", _are_names),
 }
 
 

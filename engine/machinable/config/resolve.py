@@ -60,7 +60,7 @@ def find_component(workspace: Workspace, name: str) -> Entry:
 
 def undeclared(name: str, module: str) -> Entry:
     """Return an empty entry, for a class or a function that is not declared."""
-    return Entry(name, name, module, "", None, Body({}, {}, {}, {}), Source(module, ""), None)
+    return Entry(name, name, module, "", None, Body({}), Source(module, ""), None)
 
 
 def _as_imported(entry: Entry, project: str) -> Entry:
@@ -71,7 +71,7 @@ def _as_imported(entry: Entry, project: str) -> Entry:
         entry.import_path,
         "",
         None,
-        Body({}, {}, {}, {}),
+        Body({}),
         entry.source,
         entry.mark,
     )
