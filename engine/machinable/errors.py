@@ -167,6 +167,11 @@ class MachinableError(Exception):
         self.details = tuple(details)
         self.todo = todo
 
+    @property
+    def parts(self) -> tuple[MachinableError, ...]:
+        """The errors that it consists of: itself, or several that were found together."""
+        return (self,)
+
     def advice(self) -> str | None:
         """Return what to do next as a sentence, or None."""
         return self.todo
@@ -289,6 +294,11 @@ class SeveralErrors(ConfigurationError, ValueError):
         super().__init__(f"{len(errors)} errors")
         self.errors = tuple(errors)
         self.exit_code = min(error.exit_code for error in errors)
+
+    @property
+    def parts(self) -> tuple[MachinableError, ...]:
+        """The errors that were found together."""
+        return self.errors
 
     def __str__(self) -> str:
         return "\n\n".join(str(error) for error in self.errors)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from machinable.config.interpolation import Resolver
 from machinable.config.nodes import Source
 from machinable.config.reader import read
-from machinable.errors import InvalidValue, MachinableError, MalformedText, MissingFile, Place, SeveralErrors
+from machinable.errors import InvalidValue, MachinableError, MalformedText, MissingFile, Place
 from machinable.project import Project
 from machinable.serialization import Plain, canonical, dumps, is_hidden
 
@@ -105,7 +105,7 @@ def placed_on_command_line(words: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except MachinableError as error:
-        for one in error.errors if isinstance(error, SeveralErrors) else (error,):
+        for one in error.parts:
             _place_on_command_line(one, words)
         raise
 

@@ -69,7 +69,7 @@ def check_command(as_json: bool) -> int:
                 counts["component"] += 1
                 found += _check_entry(project, entry, hints, counts)
     # Each once: with a version, a reference that fails may suggest other names.
-    each = [one for error in found for one in (error.errors if isinstance(error, SeveralErrors) else (error,))]
+    each = [one for error in found for one in (error.parts)]
     errors = list({(one.message, one.at, one.path): one for one in reversed(each)}.values())[::-1]
     if as_json:
         write_json(

@@ -97,33 +97,27 @@ def _as_given(name: Any) -> str:
 
 def _one(workspace: Workspace, project: str, item: Any, path: str) -> MixinUse:
     document = workspace.documents[project]
-    attribute = vendor = written_vendor = None
-    name = written = item
     if isinstance(item, Reference) and isinstance(followed := _followed(item, path), dict):
         item = followed
-    if isinstance(item, dict):
-        unknown = [key for key in item if key not in ("name", "vendor", "attribute")]
-        if unknown:
-            raise UnknownName("part of a mixin", unknown[0], ["name", "vendor", "attribute"])
-        written, written_vendor = item.get("name"), item.get("vendor")
-        vendor, attribute = _followed(written_vendor, path), _followed(item.get("attribute"), path)
-        if attribute is not None and not (type(attribute) is str and attribute.isidentifier()):
-            shown = described(item["attribute"])
-            raise MalformedText(
-                f"the attribute of a mixin is not an identifier but {shown}",
-                given=shown,
-                todo="Write letters, digits and underscores.",
-            )
-        if vendor is not None and type(vendor) is not str:
-            shown = described(written_vendor)
-            raise MalformedText(
-                f"the vendor of a mixin is not a name but {shown}",
-                given=shown,
-                todo="Write {name: …, vendor: project}.",
-            )
-    name = _followed(written, path)
-    shown = described(written)
+    parts = item if isinstance(item, dict) else {"name": item}
+    unknown = [key for key in parts if key not in ("name", "vendor", "attribute")]
+    if unknown:
+        raise UnknownName("part of a mixin", unknown[0], ["name", "vendor", "attribute"])
+    written = parts.get("name")
+    name, vendor, attribute = (_followed(parts.get(part), path) for part in ("name", "vendor", "attribute"))
+    if attribute is not None and not (type(attribute) is str and attribute.isidentifier()):
+        shown = described(parts["attribute"])
+        raise MalformedText(
+            f"the attribute of a mixin is not an identifier but {shown}",
+            given=shown,
+            todo="Write letters, digits and underscores.",
+        )
+    if vendor is not None and type(vendor) is not str:
+        shown = described(parts["vendor"])
+        todo = "Write {name: …, vendor: project}."
+        raise MalformedText(f"the vendor of a mixin is not a name but {shown}", given=shown, todo=todo)
     if type(name) is not str:
+        shown = described(written)
         raise MalformedText(
             f"a mixin is a name or a mapping with a name, not {shown}",
             given=shown,
@@ -131,18 +125,17 @@ def _one(workspace: Workspace, project: str, item: Any, path: str) -> MixinUse:
         )
     given = _as_given(written)
     if name.startswith("+."):
-        _, _, rest = given.partition(".")
-        other, _, inner = rest.partition(".")
+        other, _, inner = given.removeprefix("+.").partition(".")
         raise MalformedText(
             f"a mixin of another project is not named {given!r}",
             given=given,
             todo=f"Write {{name: {inner or 'NAME'}, vendor: {other or 'PROJECT'}}}.",
         )
     if vendor is not None:
-        other_document = workspace.imported(document, vendor)
-        if other_document is None:
-            raise UnknownName("imported project", _as_given(written_vendor), document.imports)
-        document = other_document
+        imported = workspace.imported(document, vendor)
+        if imported is None:
+            raise UnknownName("imported project", _as_given(parts["vendor"]), document.imports)
+        document = imported
     entry = document.mixins.lookup(name)
     if entry is None:
         raise UnknownName("mixin", given, document.mixins.known())

@@ -52,7 +52,8 @@ def find_component(workspace: Workspace, name: str) -> Entry:
         if entry is None:
             known = [f"+.{project}.{other}" for other in document.components.known()]
             raise UnknownName("component", name, known, details=[f"searched in {document.file}"])
-        return _as_imported(entry, project)
+        name = f"+.{project}.{entry.name}"  # in this project
+        return Entry(entry.key, name, entry.import_path, "", None, Body({}), entry.source, entry.mark, imported=entry)
     if entry is None:
         raise UnknownName("component", name, main.components.known(), details=[f"searched in {main.file}"])
     return entry
@@ -61,22 +62,6 @@ def find_component(workspace: Workspace, name: str) -> Entry:
 def undeclared(name: str, module: str) -> Entry:
     """Return an empty entry, for a class or a function that is not declared."""
     return Entry(name, name, module, "", None, Body({}), Source(module, ""), None)
-
-
-def _as_imported(entry: Entry, project: str) -> Entry:
-    """Return an entry of another project under its name in this project."""
-    here = Entry(
-        entry.key,
-        f"+.{project}.{entry.name}",
-        entry.import_path,
-        "",
-        None,
-        Body({}),
-        entry.source,
-        entry.mark,
-    )
-    here.imported = entry
-    return here
 
 
 def resolve(
@@ -104,7 +89,7 @@ def resolve(
             todo="Nest less deeply, or refer to values instead of other references.",
         ) from None
     except MachinableError as error:
-        for one in error.errors if isinstance(error, SeveralErrors) else (error,):
+        for one in error.parts:
             if place_in_file(one.at) is None:  # a version from Python: show the declaration instead
                 one.at = entry.place
                 one.path = one.path or entry.name

@@ -16,7 +16,7 @@ from machinable.config.mixins import MixinUse
 from machinable.config.nodes import TYPED, MappingNode, Reference, SequenceNode, as_written, without_hidden_values
 from machinable.config.registry import Entry
 from machinable.config.versions import VersionLayer, visible
-from machinable.errors import MachinableError, MissingKey, Place, SeveralErrors, UnknownName
+from machinable.errors import MachinableError, MissingKey, Place, UnknownName
 from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
 
 __all__ = ["OriginLayer", "Origins", "Resolved", "place_in_file", "place_in_layer"]
@@ -209,7 +209,7 @@ class Resolved:
 
     def locate(self, error: MachinableError) -> None:
         """Let errors about values, by their `path`, name the places of these values, or the versions that set them."""
-        for one in error.errors if isinstance(error, SeveralErrors) else (error,):
+        for one in error.parts:
             path = "" if one.at else one.path or ""
             while path:
                 try:

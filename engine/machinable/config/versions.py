@@ -130,19 +130,17 @@ def element_bodies(
         MalformedText: The text is not a mapping.
     """
     if not isinstance(element, str):
-        layers = [VersionLayer(_body(element, entry, element), element, True, "here")]
-    else:
-        spaced = _SPACE.search(element) is not None
-        if len(element) > 1 and element[0] == "~" and not spaced:
-            layers = _block_steps(entry, element, own, opened)
-        elif not spaced and len(element) > 2 and (match := _MIXIN.fullmatch(element)):
-            layers = [_mixin_step(workspace, entry, element, match[1])]
-        else:
-            layers = [_text_step(workspace, entry, element, spaced)]
-    return layers
+        return [VersionLayer(_body(element, entry, element), element, True, "here")]
+    is_spaced = _SPACE.search(element) is not None
+    if len(element) > 1 and element[0] == "~" and not is_spaced:
+        return _block_layers(entry, element, own, opened)
+    if not is_spaced and len(element) > 2 and (match := _MIXIN.fullmatch(element)):
+        return [_mixin_layer(workspace, entry, element, match[1])]
+    is_file = element.startswith("$/") or (not is_spaced and element.endswith(_FILE_EXTENSIONS))
+    return [_text_layer(workspace, entry, element, is_file)]
 
 
-def _block_steps(
+def _block_layers(
     entry: Entry, element: str, own: Mapping[str, Block], opened: Mapping[str, Block]
 ) -> list[VersionLayer]:
     first, *inner = element.split(":")
@@ -163,7 +161,7 @@ def _block_steps(
     return [VersionLayer(one, element, False, element) for one in bodies]
 
 
-def _mixin_step(workspace: Workspace, entry: Entry, element: str, name: str) -> VersionLayer:
+def _mixin_layer(workspace: Workspace, entry: Entry, element: str, name: str) -> VersionLayer:
     mixin = workspace.main.mixins.lookup(name)
     if mixin is None:
         known = [f"_{other}_" for other in workspace.main.mixins.known()]
@@ -174,20 +172,15 @@ def _mixin_step(workspace: Workspace, entry: Entry, element: str, name: str) -> 
     return VersionLayer(body.without("_class_"), element, False, element)
 
 
-def _text_step(workspace: Workspace, entry: Entry, element: str, spaced: bool) -> VersionLayer:
+def _text_layer(workspace: Workspace, entry: Entry, element: str, is_file: bool) -> VersionLayer:
     tree: Any
     shown = _short(visible(element))
-    if element.startswith("$/") or (not spaced and element.endswith(_FILE_EXTENSIONS)):
+    facts: dict[str, Any] = {"at": entry.place, "path": entry.name, "given": shown}
+    if is_file:
         label = path = element.removeprefix("$/")
         todo = "Write the path of the version file relative to the project directory."
         if not path.strip() or path.startswith("/"):
-            raise MalformedText(
-                f"the version {shown} is not a path of a file in the project",
-                at=entry.place,
-                path=entry.name,
-                given=shown,
-                todo=todo,
-            )
+            raise MalformedText(f"the version {shown} is not a path of a file in the project", todo=todo, **facts)
         tree = workspace.library.read_alone(path, workspace.main.scope, kind="version file", todo=todo)
     else:
         from machinable.config.reader import read  # 15 ms with yaml, and tasks of classes need none
@@ -196,22 +189,17 @@ def _text_step(workspace: Workspace, entry: Entry, element: str, spaced: bool) -
         try:
             tree = read(Source(TYPED, element))
         except MachinableError as error:
-            problems = error.errors if isinstance(error, SeveralErrors) else (error,)
             raise MalformedText(
                 f"the version {shown} cannot be read",
-                at=entry.place,
-                path=entry.name,
-                given=shown,
-                details=[_typed_problem(problem) for problem in problems],
+                details=[_typed_problem(one) for one in error.parts],
                 todo="Write `~name`, `_mixin_`, the path of a file, or YAML such as 'a: 1'.",
+                **facts,
             ) from None
     if tree is not None and not isinstance(tree, MappingNode):
         raise MalformedText(
             f"the version {shown} is not a mapping but {described(tree)}",
-            at=entry.place,
-            path=entry.name,
-            given=shown,
             todo="Write 'key: value', with a space after the colon. Versions declared in the file begin with `~`.",
+            **facts,
         )
     return VersionLayer(_body(tree if tree is not None else {}, entry, element), element, True, label)
 

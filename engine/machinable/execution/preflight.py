@@ -170,7 +170,7 @@ def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., An
     errors: dict[str, MachinableError] = {}
 
     def add(error: MachinableError, at: Place | None) -> None:
-        for one in error.errors if isinstance(error, SeveralErrors) else (error,):
+        for one in error.parts:
             one.at = one.at or at
             if isinstance(one, ImportFailed) and one.__cause__ is not None:
                 one.details = (*one.details, *_failed_line(one.__cause__, plan.project))

@@ -418,7 +418,7 @@ class _Planner:
             resolved = resolve(self._workspace, entry, version, task_versions)
         except MachinableError as error:
             if ref is not None:
-                for one in error.errors if isinstance(error, SeveralErrors) else (error,):
+                for one in error.parts:
                     if one.path != ref.path:
                         place = f"   {ref.place}" if ref.place else ""
                         one.details = (*one.details, f"required as {ref.path}{place}")
@@ -430,7 +430,7 @@ class _Planner:
         return _Resolved(resolved, target, given)
 
     def _note(self, error: MachinableError) -> None:
-        for one in error.errors if isinstance(error, SeveralErrors) else (error,):
+        for one in error.parts:
             self.errors.setdefault(str(one), one)
 
 
