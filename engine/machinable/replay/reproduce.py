@@ -55,29 +55,17 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 class Reproduction(msgspec.Struct, frozen=True):
-    """How a repeated execution compares with the stored one.
-
-    Attributes:
-        execution: The name of the stored execution.
-        tolerance: The allowed distance of numbers.
-        trials: The trials that ran again, in the order of the plan.
-        rows: How many rows were compared.
-        artifacts: How many artifacts were compared.
-        environment: What has changed of Python, platform, host, threads, engine and code.
-        packages: Packages that have another version; None for one that is missing or new.
-        notes: What could not be restored or compared.
-        kept: The directory with code and results of the new run, if they were kept.
-    """
+    """How a repeated execution compares with the stored one."""
 
     execution: str
     tolerance: float
-    trials: tuple[Compared, ...]
-    rows: int
+    trials: tuple[Compared, ...]  # in the order of the plan
+    rows: int  # that were compared
     artifacts: int
-    environment: tuple[Change, ...]
-    packages: tuple[Change, ...]
-    notes: tuple[str, ...]
-    kept: str | None
+    environment: tuple[Change, ...]  # of Python, platform, host, threads, engine and code
+    packages: tuple[Change, ...]  # with another version; None if one is missing or new
+    notes: tuple[str, ...]  # what could not be restored or compared
+    kept: str | None  # the directory with code and results of the new run
 
     @property
     def verdict(self) -> Verdict:
@@ -248,28 +236,30 @@ def _compared(
     project: str | None,
     kept: str | None,
 ) -> Reproduction:
-    order = {trial.uid: trial.index for trials, _ in repeated for trial in trials}
-    pairs = [(trial, after[trial.uid]) for trials, after in repeated for trial in trials if trial.uid in after]
-    lost = [trial for trials, after in repeated for trial in trials if trial.uid not in after]
+    pairs = sorted(((trial, after) for trials, after in repeated for trial in trials), key=lambda pair: pair[0].index)
     gone = Difference("status", "", "the restored code makes a plan without this trial", float("inf"), False)
-    compared = [Compared(one.uid, one.component, tuple(compare(one, other, tolerance))) for one, other in pairs]
-    compared += [Compared(trial.uid, trial.component, (gone,)) for trial in lost]
-    compared.sort(key=lambda one: order[one.uid])
+    compared = [
+        Compared(
+            trial.uid,
+            trial.component,
+            tuple(compare(trial, after[trial.uid], tolerance)) if trial.uid in after else (gone,),
+        )
+        for trial, after in pairs
+    ]
+    again = [(trial, after[trial.uid]) for trial, after in pairs if trial.uid in after]
     _, after = repeated[0]
     changes = [change for change in environment_changes(before.data, after.data) if change.name != "user"]
-    then, now = (
-        sorted({one.threads for one in trials if one.threads is not None}) for trials in zip(*pairs, strict=True)
-    )
+    then, now = _threads(one for one, _ in again), _threads(other for _, other in again)
     if then and then != now:
-        changes.append(Change("threads", ", ".join(map(str, then)), ", ".join(map(str, now))))
+        changes.append(Change("threads", then, now))
     if project is not None:
         changes += [change for change in code_facts_changes(before.data, after.data) if change.name != "backup"]
     return Reproduction(
         execution=str(before),
         tolerance=tolerance,
         trials=tuple(compared),
-        rows=sum(len(one.records(scope)) for one, _ in pairs for scope in one.records.scopes),
-        artifacts=sum(len(one.files) for one, _ in pairs),
+        rows=sum(len(one.records(scope)) for one, _ in again for scope in one.records.scopes),
+        artifacts=sum(len(one.files) for one, _ in again),
         environment=tuple(changes),
         packages=tuple(package_changes(before.data, after.data)),
         notes=tuple(notes),

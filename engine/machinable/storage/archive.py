@@ -24,16 +24,8 @@ SIZE_LIMIT = 4 * 2**30  # bytes of all files together
 MAX_FILES = 200_000
 MAX_LINK = 4096  # bytes of the target of a link
 
-_UNREADABLE = (  # what the library raises for damaged archives
-    zipfile.BadZipFile,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-    OSError,
-)
+# What the library raises for damaged archives.
+_UNREADABLE = (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, struct.error, zlib.error, OSError)
 
 
 class Unpacked(Struct, frozen=True):

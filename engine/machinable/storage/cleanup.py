@@ -13,17 +13,7 @@ from machinable.storage.locks import LEASE, open_locks
 from machinable.storage.process_info import is_gone
 from machinable.storage.temporary import Temporary, is_abandoned, marked, marker_beside, writer_here
 
-__all__ = [
-    "abandoned",
-    "at_work",
-    "is_at_work",
-    "mark_worker",
-    "release",
-    "stale_leases",
-    "sweep",
-    "tidy",
-    "workers_left",
-]
+__all__ = ["abandoned", "at_work", "is_at_work", "mark_worker", "release", "stale_leases", "sweep", "workers_left"]
 
 
 @contextmanager

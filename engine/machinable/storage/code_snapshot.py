@@ -351,11 +351,7 @@ _TEXTS = (
         rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-",
     ),
     ("a key of AWS", (b"AKIA", b"ASIA"), rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    (
-        "a token of GitHub",
-        (b"gh", b"github_pat_"),
-        rb"\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{22}",
-    ),
+    ("a token of GitHub", (b"gh", b"github_pat_"), rb"\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{22}"),
     ("a key of Google", (b"AIza", b"GOCSPX-"), rb"\bAIza[0-9A-Za-z_-]{35}|\bGOCSPX-[0-9A-Za-z_-]{20}"),
     (
         "a token of Slack",
