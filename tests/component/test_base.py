@@ -111,7 +111,7 @@ def test_flags_describe_the_trial_with_those_of_the_user_first() -> None:
         def on_execute(self) -> object:
             return self.flags.to_dict()
 
-    world = World(Flags, spec(flags={"mine": 1, "SEED": 5, "CHECKPOINT": "/last"}), attempt=3)
+    world = World(Flags, spec(flags={"mine": 1, "SEED": 5, "CHECKPOINT": "/last"}, attempt=3))
 
     assert list(world.ended.result.items()) == [
         ("mine", 1),

@@ -160,7 +160,7 @@ def killed(component: type[Component], files: Files, trial: Any) -> str:
 
 
 def resumed(component: type[Component], files: Files, trial: Any, aside: str) -> World:
-    return World(component, replace(trial, resume_from=aside, attempt=2), files, attempt=2)
+    return World(component, replace(trial, resume_from=aside, attempt=2), files)
 
 
 def facts(world: World, scopes: tuple[str, ...] = ("default",)) -> Any:

@@ -28,7 +28,7 @@ class Kid(Component):
 
 
 def test_an_empty_trial_leaves_two_files_and_an_outcome_that_travels() -> None:
-    world = World(Component, attempt=2, capture="tee")
+    world = World(Component, spec(attempt=2), capture="tee")
 
     assert world.names() == ["status.json", "trial.json"]
     assert world.ended == Outcome(UID, "finished", 2, world.ended.seconds)

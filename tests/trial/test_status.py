@@ -108,7 +108,7 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
 
 def make(files: Noting) -> tuple[StatusFiles, list[Exception]]:
     trouble: list[Exception] = []
-    return StatusFiles(spec({"a": 1}), files, "t", 1, trouble.append), trouble
+    return StatusFiles(spec({"a": 1}), files, "t", trouble.append), trouble
 
 
 def test_a_trial_writes_three_times(beats: Beats) -> None:

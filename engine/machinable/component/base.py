@@ -61,7 +61,6 @@ class Context:
 
         spec: TrialSpec
         project: str | None
-        attempt: int
 
         def load(self, target: Target) -> Any: ...  # noqa: D102
         def create(self, component: Component) -> None: ...  # noqa: D102

@@ -68,7 +68,7 @@ class InProcessTask:
         self._threads.hold(spec.threads)
         progress = partial(self._on_progress, spec.uid) if self._on_progress is not None else None
         with _working_directory_restored():
-            outcome = self._run(spec, attempt=spec.attempt, progress=progress)
+            outcome = self._run(spec, progress=progress)
         return _stored(self.files, outcome)
 
     def close(self) -> None:
@@ -156,7 +156,6 @@ class WorkerTask(Struct, PortableWork, frozen=True):
                 files,
                 self.folder,
                 project=self.project,
-                attempt=spec.attempt,
                 capture=None,
                 code=code,
                 progress=partial(reports.progress, spec.uid),

@@ -25,7 +25,7 @@ def construct(
 ) -> Component:
     """Construct the component of a trial, or a child of `node`, and call its three construct events."""
     spec = child or context.spec.definition
-    own_flags = child.flags if child is not None else {**context.spec.flags, "ATTEMPT": context.attempt}
+    own_flags = child.flags if child is not None else {**context.spec.flags, "ATTEMPT": context.spec.attempt}
     flags = {**own_flags, "TUNING": False, "CHILD_ALIAS": {}}
     state = ComponentState(context, spec, None if node is None else len(node.children))
     convert = partial(_as_declared, cls) if getattr(cls, "Config", None) is not None else None

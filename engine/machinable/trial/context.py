@@ -54,7 +54,6 @@ class TrialContext(Context):
         files: Files,
         folder: str,
         project: str | None,
-        attempt: int,
         live: Mapping[Target, Code],
         progress: Progress | None,
         locks: tuple[str | None, float] | None,
@@ -63,13 +62,12 @@ class TrialContext(Context):
         self.files = files
         self.path = path = layout.join(folder, layout.trial(spec.uid))
         self.project = project
-        self.attempt = attempt
         self.failure: BaseException | None = None
         self.interrupt: KeyboardInterrupt | None = None
         self.artifacts: dict[str, dict[str, Plain]] = {}
         self.began = perf_counter()  # the current phase, from which the first row is timed
         self.seeding = Seeding(spec.definition.seeding, spec.seed)
-        self.status = StatusFiles(spec, files, path, attempt, self._heartbeat_failed)
+        self.status = StatusFiles(spec, files, path, self._heartbeat_failed)
         self._local = LocalFolder(files, layout.join(path, layout.ARTIFACTS))
         self._checkpoint_folder = LocalFolder(files, layout.join(path, layout.CHECKPOINTS))
         self.checkpoints = Checkpoints(self._checkpoint_folder, self._snapshot, self.status.saved)
@@ -117,7 +115,7 @@ class TrialContext(Context):
         """The artifacts."""
         from machinable.component.store import Store
 
-        is_new = self.attempt == 1 and self.spec.resume_from is None
+        is_new = self.spec.attempt == 1 and self.spec.resume_from is None
         path = layout.join(self.path, layout.ARTIFACTS)
         return Store(self.files, path, self._local, is_new, lambda: self.shared_data)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
+from msgspec.structs import replace
+
 from machinable.component.base import Component, Context, state_of
 from machinable.component.requirements import Required, Requires
 from machinable.errors import InvalidType, MissingArtifact, NotAvailable
@@ -41,8 +43,8 @@ class FinishedTrialContext(Context):
     """What the component of a finished trial finds in `self`: what its trial wrote, otherwise the current trial's."""
 
     def __init__(self, required: Required, outer: Context) -> None:
-        self.spec = required.requirement.spec or spec_from_data(required.description)
-        self.attempt = required.status["attempt"]
+        spec = required.requirement.spec or spec_from_data(required.description)
+        self.spec = replace(spec, attempt=required.status["attempt"])
         self._required = required
         self._outer = outer
 

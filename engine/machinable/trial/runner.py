@@ -34,7 +34,6 @@ def run(
     folder: str,
     *,
     project: str | None = None,
-    attempt: int = 1,
     capture: Literal["tee", "keep"] | None = "tee",
     code: Code | None = None,
     live: Mapping[Target, Code] = MappingProxyType({}),
@@ -48,7 +47,6 @@ def run(
         files: The storage.
         folder: The folder of the execution in it.
         project: The absolute path of the project, which is first in `sys.path` while the trial runs.
-        attempt: The number of the attempt, from 1.
         capture: "tee" writes output to the folder of the trial and to the console, "keep" to the folder only, None
             leaves it alone.
         code: The class or function to run in place of `spec.target`.
@@ -63,7 +61,7 @@ def run(
         KeyboardInterrupt: The trial was interrupted, which its folder records.
     """
     began = time.perf_counter()
-    context = TrialContext(spec, files, folder, project, attempt, live, progress, locks)
+    context = TrialContext(spec, files, folder, project, live, progress, locks)
     result: Plain = None
     try:
         context.status.open()
@@ -176,7 +174,7 @@ def _store_ending(context: TrialContext, result: Plain, began: float) -> Outcome
     return Outcome(
         context.spec.uid,
         state,
-        context.attempt,
+        context.spec.attempt,
         time.perf_counter() - began,
         record.last if record else None,
         result,

@@ -29,9 +29,7 @@ class StatusFiles:
     `on_error` receives the error of a heartbeat that could not be written.
     """
 
-    def __init__(
-        self, spec: TrialSpec, files: Files, path: str, attempt: int, on_error: Callable[[Exception], None]
-    ) -> None:
+    def __init__(self, spec: TrialSpec, files: Files, path: str, on_error: Callable[[Exception], None]) -> None:
         self._spec = spec
         self._files = files
         self._path = path
@@ -44,7 +42,7 @@ class StatusFiles:
         now = _now()
         self._status: dict[str, Plain] = {
             "state": "running",
-            "attempt": attempt,
+            "attempt": spec.attempt,
             "started": now,
             "heartbeat": now,
             "finished": None,
