@@ -5,8 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
@@ -67,27 +67,11 @@ class InProcessTask:
         """Run one attempt of a trial."""
         self._threads.hold(spec.threads)
         progress = partial(self._on_progress, spec.uid) if self._on_progress is not None else None
-        with _working_directory_restored():
-            outcome = self._run(spec, progress=progress)
-        return _stored(self.files, outcome)
+        return _stored(self.files, self._run(spec, progress=progress))
 
     def close(self) -> None:
         """Restore the number of threads that this process computes with."""
         self._threads.close()
-
-
-@contextmanager
-def _working_directory_restored() -> Iterator[None]:
-    """Restore the working directory after a trial, which may change it, here as in a worker."""
-    before = None
-    with suppress(FileNotFoundError):  # it was deleted
-        before = os.getcwd()
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # the trial may have deleted one of the two
-            if before is not None:
-                os.chdir(before)
 
 
 class WorkerTask(Struct, PortableWork, frozen=True):

@@ -200,14 +200,15 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _working_directory(context: TrialContext) -> Iterator[None]:
-    """Run in the trial's local directory, if its component says so."""
-    if not context.spec.definition.change_directory:
-        yield
-        return
-    before = os.getcwd()
-    os.chdir(context.directory)
+    """Restore the working directory after a trial, which may run in its local directory or change it."""
+    before = None
+    with suppress(FileNotFoundError):  # it was deleted
+        before = os.getcwd()
+    if context.spec.definition.change_directory:
+        os.chdir(context.directory)
     try:
         yield
     finally:
-        with suppress(FileNotFoundError):  # it was removed while the trial ran
-            os.chdir(before)
+        with suppress(OSError):  # the trial may have deleted it
+            if before is not None:
+                os.chdir(before)
