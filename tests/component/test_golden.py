@@ -70,7 +70,7 @@ def test_a_trial_lives_as_written(case: dict[str, Any], project: Path, monkeypat
     if expect["raises"] not in (None, "TrialsFailed"):
         with pytest.raises(getattr(builtins, expect["raises"])) as caught:  # noqa: PT012  # which of them is not said
             for trial in plan:
-                code = function or load_component(trial.target, str(project))
+                code = function or load_component(trial.definition.target, str(project))
                 if not isinstance(code, type):
                     check_function(code)
         assert all(part in str(caught.value) for part in expect.get("mentions", ()))
@@ -117,7 +117,7 @@ def test_a_configuration_reads_as_written(case: dict[str, Any], project: Path) -
             task.plan(project, "OY1p1o")
         return
     (trial,) = task.plan(project, "OY1p1o")
-    cls = load_component(trial.target, str(project))
+    cls = load_component(trial.definition.target, str(project))
     assert isinstance(cls, type)
     check_calls(cls, trial.config)
 
@@ -136,7 +136,7 @@ def test_a_configuration_reads_as_written(case: dict[str, Any], project: Path) -
 def test_a_method_that_the_class_lacks_is_found_before_anything_runs(component: str, project: Path) -> None:
     golden_cases.write(project, METHODS["files"])
     (trial,) = Task(component).plan(project, "OY1p1o")
-    cls = load_component(trial.target, str(project))
+    cls = load_component(trial.definition.target, str(project))
     assert isinstance(cls, type)
 
     with pytest.raises(AttributeError, match=f"{component}.Mine has no method config_unheard_of"):

@@ -99,7 +99,7 @@ def test_it_stands_directly_before_them_and_is_shared(directory: Path) -> None:
 def test_a_requirement_has_no_levels_and_says_what_it_is(directory: Path) -> None:
     task = ml.Task("left").repeat(2).version({"x": 1})
     needed, first, second = task.plan(directory, "OY1p1o")
-    assert (needed.is_requirement, first.is_requirement) == (True, False)
+    assert (needed.definition.is_requirement, first.definition.is_requirement) == (True, False)
     assert needed.config == DATA  # a version of the task is for what the task lists
     assert needed.flags == {
         "GLOBAL_SEED": 22490017876,
@@ -165,7 +165,7 @@ def test_a_task_lays_its_own_over_them(directory: Path, requires: Any, expected:
 
 def test_classes_and_functions_can_be_required(directory: Path) -> None:
     found = plan(directory, "fold", requires={"c": (ClusterResources, {"x": 1}), "f": function})
-    assert [(spec.component, dict(spec.config), spec.target.kind) for spec in found] == [
+    assert [(spec.component, dict(spec.config), spec.definition.target.kind) for spec in found] == [
         (f"{__name__}:ClusterResources", {"x": 1}, "class"),
         (f"{__name__}:function", {}, "function"),
         ("fold", {"fold": 1}, "component"),
@@ -264,8 +264,8 @@ def test_a_chosen_seed_is_used_as_it_is(directory: Path, seed: int) -> None:
 def test_what_is_required_changes_no_other_seed_or_uid(directory: Path) -> None:
     alone = ml.Task("fold").component("right").plan(directory, "OY1p1o")
     more = ml.Task().component("fold", requires=["net", "data"]).component("right").plan(directory, "OY1p1o")
-    facts = {(spec.component, spec.seed, spec.uid) for spec in more if not spec.is_requirement}
-    assert facts == {(spec.component, spec.seed, spec.uid) for spec in alone if not spec.is_requirement}
+    facts = {(spec.component, spec.seed, spec.uid) for spec in more if not spec.definition.is_requirement}
+    assert facts == {(spec.component, spec.seed, spec.uid) for spec in alone if not spec.definition.is_requirement}
 
 
 # messages

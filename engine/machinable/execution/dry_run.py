@@ -105,10 +105,12 @@ def _outcomes(
         if spec.uid in finished:
             outcome = PlannedOutcome(spec.uid, "keep", "it has finished")
         elif shared is None or not policy.shares(spec.definition):
-            outcome = PlannedOutcome(spec.uid, "run", "there is no result yet" if spec.is_requirement else LISTED)
+            outcome = PlannedOutcome(
+                spec.uid, "run", "there is no result yet" if spec.definition.is_requirement else LISTED
+            )
         else:
             outcome = _outcome(spec, policy, shared, artifacts, running)
-        if spec.is_requirement and outcome.action in ("run", "stale", "busy"):
+        if spec.definition.is_requirement and outcome.action in ("run", "stale", "busy"):
             running[spec.uid] = spec.component
         outcomes.append(outcome)
     return outcomes

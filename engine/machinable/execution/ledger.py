@@ -184,7 +184,7 @@ class Ledger:
 
     def _call_back(self, spec: TrialSpec, row: Mapping[str, Any]) -> None:
         """Call the functions of `Task.on_complete` with a trial of the task."""
-        if self._callbacks and not spec.is_requirement:
+        if self._callbacks and not spec.definition.is_requirement:
             trial = trial_that_ended(self._files, self.folder, spec, row)
             for callback in self._callbacks:
                 self._call(callback, trial, callback, "callback", f"the trial {spec.uid}")

@@ -114,7 +114,7 @@ class TrialQueue:
 
     def settle(self, spec: TrialSpec, result: Available | Blocked) -> None:
         """Release the trials that wait for a requirement, which now has its result or never will."""
-        if not spec.is_requirement:
+        if not spec.definition.is_requirement:
             return
         self._settled[spec.uid] = result
         for index in self._needed_by.pop(spec.uid, ()):

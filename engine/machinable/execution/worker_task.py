@@ -65,7 +65,7 @@ class InProcessTask:
 
     def __call__(self, spec: TrialSpec) -> Outcome:
         """Run one attempt of a trial."""
-        self._threads.hold(spec.threads)
+        self._threads.hold(spec.definition.threads)
         progress = partial(self._on_progress, spec.uid) if self._on_progress is not None else None
         return _stored(self.files, self._run(spec, progress=progress))
 
@@ -153,7 +153,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         before = len(sys.modules)
         with suppress(Exception, SystemExit):  # `run` raises it again, and records it
             with importing(self.project):
-                code = load_component(spec.target, self.project)
+                code = load_component(spec.definition.target, self.project)
                 for child in spec.children if self.function is None else ():
                     load_component(child.target, self.project)
             for _ in range(self.function.wrappers if self.function else 0):

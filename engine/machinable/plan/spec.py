@@ -159,11 +159,6 @@ class TrialSpec(Struct, frozen=True):
         return self.definition.stored
 
     @property
-    def target(self) -> Target:
-        """Where its code is."""
-        return self.definition.target
-
-    @property
     def children(self) -> tuple[ComponentSpec, ...]:
         """The components inside its component."""
         return self.definition.children
@@ -177,16 +172,6 @@ class TrialSpec(Struct, frozen=True):
     def resources(self) -> Mapping[str, float]:
         """What it occupies while it runs, by name."""
         return self.definition.resources
-
-    @property
-    def threads(self) -> int:
-        """Number of threads that it computes with."""
-        return self.definition.threads
-
-    @property
-    def is_requirement(self) -> bool:
-        """Whether it is not listed in the task but required by a trial that is."""
-        return self.definition.is_requirement
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickled_trial, tuple(

@@ -67,7 +67,12 @@ def trial(number: int = 0, **config: Any) -> TrialSpec:
 
 def answer(spec: TrialSpec) -> Outcome:
     """Return what it was given."""
-    facts = {"number": spec.index, "config": spec.config, "version": spec.version, "module": spec.target.module}
+    facts = {
+        "number": spec.index,
+        "config": spec.config,
+        "version": spec.version,
+        "module": spec.definition.target.module,
+    }
     return Outcome(spec.uid, "finished", spec.attempt, 0.25, record={"loss": 0.5}, result=facts)
 
 

@@ -25,7 +25,7 @@ def load_required_component(required: Required, context: Context) -> Component:
         InvalidType: It is a function.
     """
     finished = FinishedTrialContext(required, context)
-    code = context.load(finished.spec.target)
+    code = context.load(finished.spec.definition.target)
     if not isinstance(code, type):
         raise InvalidType(
             f"{finished.spec.component} is a function, so there is no component",

@@ -49,7 +49,7 @@ def run(
         project: The absolute path of the project, which is first in `sys.path` while the trial runs.
         capture: "tee" writes output to the folder of the trial and to the console, "keep" to the folder only, None
             leaves it alone.
-        code: The class or function to run in place of `spec.target`.
+        code: The class or function to run in place of the component.
         live: Classes and functions that need no import.
         progress: Receives the number of steps that the component reports and of how many, or its last row and None.
         locks: The URL of the lock server (None: locks are files of the storage) and the seconds of a lease.
@@ -75,7 +75,7 @@ def run(
                 with _working_directory(context):
                     context.resume()
                     with exit_forked_children():
-                        code = code or context.load(spec.target)
+                        code = code or context.load(spec.definition.target)
                         if isinstance(code, type):
                             returned = run_component(context, code)
                         else:

@@ -47,7 +47,7 @@ class StatusFiles:
             "heartbeat": now,
             "finished": None,
             "host": {"name": _host(), "pid": os.getpid()},
-            "threads": spec.threads,
+            "threads": spec.definition.threads,
             "result": None,
             "error": None,
             "checkpoint": None,

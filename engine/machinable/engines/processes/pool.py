@@ -128,7 +128,7 @@ class ProcessesEngine(Engine):
         try:
             if work is not self._work:
                 self._pickled_work, self._work = pickle.dumps(work), work
-            job = _Job(future, self._pickled_work, pickle.dumps(spec), spec.threads, read_outcome)
+            job = _Job(future, self._pickled_work, pickle.dumps(spec), spec.definition.threads, read_outcome)
         except Exception as error:
             future.set_exception(error)
             return future

@@ -157,7 +157,7 @@ class Dispatcher:
         folders: Sequence[str] = ()
         if isinstance(work, PortableWork):
             folder, folders = work.folder_of(spec), work.folders_needed(spec)
-        request = TrialRequest(self._number, pickle.dumps(spec), spec.threads, folder)
+        request = TrialRequest(self._number, pickle.dumps(spec), spec.definition.threads, folder)
         trial = TrialFuture(needs, self._pickled_work, request, folders)
         self._messages.put(lambda: self._queues[needs].append(trial))
         return trial
