@@ -6,7 +6,6 @@ import io
 
 import pytest
 
-from machinable.display.progress import Progress
 from machinable.events import ExecutionFinished, ExecutionStarted, TrialFinished, TrialStarted
 
 TIME = "2026-01-31T09:15:02.120000+00:00"
@@ -17,7 +16,7 @@ def test_the_live_display_is_removed_at_the_end() -> None:
     from machinable.display.live import LiveProgress
 
     stream = io.StringIO()
-    with LiveProgress(Progress(), stream) as live:
+    with LiveProgress(stream) as live:
         live.on_event(ExecutionStarted("OY1p1o", TIME, 1, "/s", 1))
         live.on_event(TrialStarted("OY1p1o", TIME, "a", 0, "train", 1))
         live.on_event(TrialFinished("OY1p1o", TIME, "a", 0, "train", 1, 0.25, {"loss": 0.5}))

@@ -96,7 +96,7 @@ def test_trials_that_did_not_run_are_done_and_do_not_count_for_the_time_left() -
 
 def test_a_resumed_execution_says_how_many_trials_had_finished() -> None:
     lines: list[str] = []
-    plain = PlainProgress(Progress(Clock()), lines.append, Clock())
+    plain = PlainProgress(lines.append, Clock())
     plain.on_event(ExecutionStarted("OY1p1o", TIME, 1, "/s", 5, 3))
     plain.on_event(trial(TrialFinished, "a", 0.25, {"loss": 1.0}))
     plain.on_event(trial(TrialReused, "b", "Bo8Tk1/b"))
@@ -112,7 +112,7 @@ def test_a_resumed_execution_says_how_many_trials_had_finished() -> None:
 
 def test_each_trial_has_a_line() -> None:
     lines: list[str] = []
-    plain = PlainProgress(Progress(Clock()), lines.append, Clock())
+    plain = PlainProgress(lines.append, Clock())
     plain.on_event(began(3, "mem://"))
     plain.on_event(trial(TrialStarted, "a"))
     plain.on_event(trial(TrialFinished, "a", 0.25, {"loss": 0.123456789, "_timestamp": 1.0}))
@@ -132,7 +132,7 @@ def test_each_trial_has_a_line() -> None:
 def test_many_trials_have_one_line_per_second() -> None:
     clock = Clock()
     lines: list[str] = []
-    plain = PlainProgress(Progress(clock), lines.append, clock)
+    plain = PlainProgress(lines.append, clock)
     plain.on_event(began(10_000))
     for number in range(10_000):
         clock.now += 0.001
@@ -171,7 +171,7 @@ def test_the_last_row_of_a_running_trial_is_shown_until_it_ends() -> None:
 
 def test_advice_is_written_once_in_a_long_execution_and_notices_at_once() -> None:
     now, lines = [0.0], []
-    plain = PlainProgress(Progress(lambda: now[0]), lines.append, lambda: now[0])
+    plain = PlainProgress(lines.append, lambda: now[0])
     now[0] = 1.0
     plain.on_event(ExecutionStarted("OY1p1o", "", 1, "/s", 3))
     plain.on_advice("use more cores")

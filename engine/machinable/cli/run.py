@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,7 +24,6 @@ from machinable.results.execution import Execution
 from machinable.units import format_duration
 
 if TYPE_CHECKING:
-    from machinable.events import Listener
     from machinable.execution.dry_run import PlannedOutcome
     from machinable.execution.resume import Changes
     from machinable.plan.plan import Plan
@@ -128,13 +127,12 @@ def _run(
             planned = dry_run(**arguments)
         write_json(_plan_data(*planned))
         return 0
-    progress = Progress()
     failure: TrialsFailed | None = None
     # With --json, stdout takes one document, so what components print goes to stderr.
     stdout = redirect_stdout(sys.stderr) if as_json else nullcontext()
-    with short_warnings(), _listener(progress, quiet or dry) as listener, stdout:
+    with short_warnings(), _progress(quiet or dry) as progress, stdout:
         try:
-            result = execute(engine="dry" if dry else engine, listeners=[listener], **arguments)
+            result = execute(engine="dry" if dry else engine, listeners=[progress], **arguments)
         except TrialsFailed as error:
             failure = error
             result = error.execution
@@ -173,18 +171,15 @@ def _plan_data(plan: Plan, outcomes: Sequence[PlannedOutcome]) -> dict[str, Any]
     return data
 
 
-@contextmanager
-def _listener(progress: Progress, quiet: bool) -> Iterator[Listener]:
-    """Give the listener that shows progress: a live display on a terminal, lines elsewhere."""
+def _progress(quiet: bool) -> AbstractContextManager[Progress]:
+    """Return what shows progress: a live display on a terminal, lines elsewhere."""
     if quiet:
-        yield progress
-    elif is_terminal(sys.stderr):
-        from machinable.display.live import LiveProgress  # imports rich, which takes as long as all the rest
+        return nullcontext(Progress())
+    if not is_terminal(sys.stderr):
+        return nullcontext(PlainProgress(message))
+    from machinable.display.live import LiveProgress  # imports rich, which takes as long as all the rest
 
-        with LiveProgress(progress, sys.stderr) as live:
-            yield live
-    else:
-        yield PlainProgress(progress, message)
+    return LiveProgress(sys.stderr)
 
 
 def _report_interrupt(progress: Progress, storage: str | None, as_json: bool) -> int:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from machinable.display.summary import short_names
-from machinable.display.tables import MAX_TRACEBACK, exact, headline, settings_text, shortened
+from machinable.display.summary import SUCCESSFUL, short_names
+from machinable.display.tables import MAX_TRACEBACK, counted, exact, headline, shortened
 from machinable.serialization import canonical
 
-__all__ = ["Failed", "Kind", "failure_text", "kind_lines", "kinds_of"]
+__all__ = ["Failed", "Kind", "failure_text", "kinds_of"]
 
 MAX_KINDS = 10  # kinds of errors that are shown
 MAX_CONDITIONS = 4  # of a kind
@@ -19,7 +19,6 @@ Row = Mapping[str, Any]  # of a trial: `uid`, `component`, `status`, `config.…
 RerunCommand = Callable[[Row], "str | None"]  # the command that runs a trial again
 
 _NUMBER = re.compile(r"0x[0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
-_SUCCESSFUL = ("finished", "reused")
 
 
 class Failed(NamedTuple):
@@ -36,13 +35,16 @@ class Kind(NamedTuple):
         text: Type and first line of the message, with `…` for numbers that differ.
         failed: The failed trials.
         conditions: What holds for all of them and for no successful trial: `depth ≥ 12`, `rate=0.2`.
-        shared: Settings that all of them share, with some other trials but not all.
     """
 
     text: str
     failed: list[Failed]
     conditions: list[str]
-    shared: dict[str, Any]
+
+    def __str__(self) -> str:
+        more = len(self.conditions) - MAX_CONDITIONS
+        listed = [*self.conditions[:MAX_CONDITIONS], *([f"{more} more"] if more > 0 else [])]
+        return self.text + (f", {'all ' if len(self.failed) > 1 else ''}with {', '.join(listed)}" if listed else "")
 
 
 def kinds_of(failed: Sequence[Failed], rows: Sequence[Row]) -> list[Kind]:
@@ -56,7 +58,7 @@ def kinds_of(failed: Sequence[Failed], rows: Sequence[Row]) -> list[Kind]:
     for one in failed:
         found.setdefault((one.error["type"], _NUMBER.sub("…", headline(one.error))), []).append(one)
     return [
-        Kind(_merged([headline(one.error) for one in members]), members, *_shared([one.row for one in members], rows))
+        Kind(_merged([headline(one.error) for one in members]), members, _conditions([one.row for one in members], rows))
         for members in sorted(found.values(), key=lambda members: -len(members))
     ]
 
@@ -71,14 +73,14 @@ def _merged(texts: Sequence[str]) -> str:
     return _NUMBER.sub(lambda match: next(numbers), first)
 
 
-def _shared(members: Sequence[Row], rows: Sequence[Row]) -> tuple[list[str], dict[str, Any]]:
-    """Return what distinguishes the members from successful trials (or else other failures), and what they share."""
-    if not rows:
-        return [], {}
+def _conditions(members: Sequence[Row], rows: Sequence[Row]) -> list[str]:
+    """Return what distinguishes the members from successful trials, or else from other failures."""
     uids = {row["uid"] for row in members}
     others = [row for row in rows if row["uid"] not in uids]
-    successful = [row for row in others if row["status"] in _SUCCESSFUL]
+    successful = [row for row in others if row["status"] in SUCCESSFUL]
     compared = successful or [row for row in others if row["status"] == "failed"]
+    if not compared:
+        return []
     one_component = len({row["component"] for row in rows}) == 1
     fields = [key for key in members[0] if key.startswith(("config.", "flags.", "requires."))]
     names = short_names(fields)
@@ -86,7 +88,6 @@ def _shared(members: Sequence[Row], rows: Sequence[Row]) -> tuple[list[str], dic
         fields.insert(0, "component")
         names["component"] = "component"
     conditions: list[str] = []
-    shared: dict[str, Any] = {}
     for field in fields:
         values = {canonical(row[field]): row[field] for row in members}
         if len(values) > 1:
@@ -95,11 +96,9 @@ def _shared(members: Sequence[Row], rows: Sequence[Row]) -> tuple[list[str], dic
         ((text, value),) = values.items()
         if value is None and not one_component:
             continue  # a key that only other components have
-        if compared and not any(canonical(row[field]) == text for row in compared):
+        if not any(canonical(row[field]) == text for row in compared):
             conditions.append(f"{names[field]}={exact(value)}")
-        elif any(canonical(row[field]) != text for row in others):
-            shared[names[field]] = value
-    return conditions, shared
+    return conditions
 
 
 def _bound(name: str, values: Sequence[Any], others: Sequence[Row], field: str) -> list[str]:
@@ -116,20 +115,9 @@ def _is_real(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
-def kind_lines(kind: Kind) -> list[str]:
-    """Return a kind as text: the error, its conditions, and shared settings."""
-    more = len(kind.conditions) - MAX_CONDITIONS
-    listed = [*kind.conditions[:MAX_CONDITIONS], *([f"{more} more"] if more > 0 else [])]
-    when = f", {'all ' if len(kind.failed) > 1 else ''}with {', '.join(listed)}" if listed else ""
-    shared = [f"  in common: {settings_text(kind.shared)}"] if kind.shared and not kind.conditions else []
-    return [f"{kind.text}{when}", *shared]
-
-
 def _lines(kind: Kind, rerun_command: RerunCommand | None) -> list[str]:
     number, row = len(kind.failed), kind.failed[0].row
-    text, *shared = kind_lines(kind)
-    lines = [f"{number} trial{'' if number == 1 else 's'}: {text}", *shared]
-    lines.append(f"  {'first: ' if number > 1 else ''}{row['component']} {row['uid']}")
+    lines = [f"{counted(number, 'trial')}: {kind}", f"  {'first: ' if number > 1 else ''}{row['component']} {row['uid']}"]
     command = rerun_command(row) if rerun_command else None
     return [*lines, f"  again: {command}"] if command else lines
 
@@ -146,7 +134,7 @@ def failure_text(failed: Sequence[Failed], rows: Sequence[Row], rerun_command: R
     lines = [shortened((first.get("traceback") or headline(first)).rstrip(), MAX_TRACEBACK), ""]
     blocked = sum(row["status"] == "blocked" for row in rows)
     behind = f", {blocked} blocked" if blocked else ""
-    lines.append(f"{len(failed)} of {len(rows)} trial{'' if len(rows) == 1 else 's'} failed{behind}")
+    lines.append(f"{len(failed)} of {counted(len(rows), 'trial')} failed{behind}")
     kinds = kinds_of(failed, rows)
     for kind in kinds[:MAX_KINDS]:
         lines += [f"  {line}" for line in _lines(kind, rerun_command)]

@@ -69,7 +69,7 @@ def report(sides: Sequence[Side], written: str) -> str:
     executions = list({str(side.execution): side.execution for side in sides}.values())
     trials = {(str(side.execution), trial.uid): trial for side in sides for trial in side.trials}
     failed = [trial for trial in trials.values() if trial.status == "failed"]
-    rows = [row for line in lines for row in line.rows]
+    rows = [row for line in lines for row in line.group.rows]
     listed = rows[:MAX_ROWS]
     script = _template_text("report.js")
     return environment.get_template("report.html.jinja").render(
@@ -137,7 +137,7 @@ def _curves(lines: Sequence[Line], trials: Mapping[tuple[str, str], Trial]) -> d
     drawn: dict[int, str] = {}
     each = max(1, MAX_CURVES // max(1, len(lines)))
     for group, line in enumerate(lines):
-        for row in line.rows[:each]:
+        for row in line.group.rows[:each]:
             trial = trials[row["execution"], row["uid"]]
             for scope in trial.records.scopes:
                 for column, axis, points in _columns(trial.records(scope).rows):
@@ -151,7 +151,7 @@ def _curves(lines: Sequence[Line], trials: Mapping[tuple[str, str], Trial]) -> d
         for scope, column in columns[:MAX_CHARTS]
     ]
     notes = [f"… and {counted(len(columns) - MAX_CHARTS, 'more column')}"] if len(columns) > MAX_CHARTS else []
-    if any(len(line.rows) > each for line in lines):
+    if any(len(line.group.rows) > each for line in lines):
         notes.append(f"Only the first {counted(each, 'trial')} of each group {'is' if each == 1 else 'are'} drawn.")
     return {"charts": found, "legend": list(drawn.items()), "chart_notes": notes}
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from machinable.display.tables import cell, counted, headline
@@ -24,10 +27,11 @@ from machinable.events import (
 )
 from machinable.units import format_duration
 
-__all__ = ["PlainProgress", "Progress", "is_memory", "measurements"]
+__all__ = ["PlainProgress", "Progress", "is_memory", "measurements", "notebook_listeners"]
 
 LINES_AT_ONCE = 20  # trials that get a line each when they end; then one line per interval
 LINE_INTERVAL = 1.0  # seconds
+NOTEBOOK_INTERVAL = 0.2  # seconds between two changes of the line in a notebook
 ADVICE_AFTER = 10.0  # seconds until advice on how to run faster is worth reading
 
 
@@ -195,49 +199,77 @@ def ended_line(event: TrialEvent) -> str:
     return " ".join(part for part in parts if part)
 
 
-class PlainProgress(Listener):
+class PlainProgress(Progress):
     """Progress in lines, for streams that are not a terminal.
 
     The first trials have a line each when they end, then there is one line per second; the last trial always has one.
 
     Args:
-        progress: Receives everything too.
         write: Is called with each line.
         clock: Returns seconds.
     """
 
-    def __init__(self, progress: Progress, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic):
-        self._progress = progress
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(clock)
         self._write = write
-        self._clock = clock
         self._written = 0
         self._at = 0.0
         self._is_advised = False
-
-    def on_progress(self, uid: str, i: int, total: int | None) -> None:
-        """Receive the completed steps of a running trial, which are not written."""
-        self._progress.on_progress(uid, i, total)
-
-    def on_advice(self, text: str) -> None:
-        """Receive advice, which is written with the first event that is late enough."""
-        self._progress.on_advice(text)
 
     def on_notice(self, text: str) -> None:
         """Write a notice."""
         self._write(text)
 
     def on_event(self, event: Event) -> None:
-        """Receive an event, and write a line about it."""
-        self._progress.on_event(event)
-        if not self._is_advised and (advice := self._progress.advice):
+        """Receive an event, and write a line about it; advice is written with the first one that is late enough."""
+        super().on_event(event)
+        if not self._is_advised and (advice := self.advice):
             self._is_advised = True
             self._write(advice)
         if isinstance(event, ExecutionStarted):
-            self._write(self._progress.headline())
+            self._write(self.headline())
         elif isinstance(event, ExecutionFinished):
-            self._write(self._progress.ending())
+            self._write(self.ending())
         elif isinstance(event, TrialEvent) and not isinstance(event, TrialStarted):
-            now, done = self._clock(), self._progress.done
-            if self._written < LINES_AT_ONCE or now - self._at >= LINE_INTERVAL or done == self._progress.total:
+            now = self._clock()
+            if self._written < LINES_AT_ONCE or now - self._at >= LINE_INTERVAL or self.done == self.total:
                 self._written, self._at = self._written + 1, now
-                self._write(f"{done}/{self._progress.total} {ended_line(event)}")
+                self._write(f"{self.done}/{self.total} {ended_line(event)}")
+
+
+def notebook_listeners() -> list[NotebookProgress]:
+    """Return the listener for a notebook; none elsewhere. IPython is not imported to find out."""
+    ipython: Any = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return [NotebookProgress()] if getattr(shell, "kernel", None) is not None else []
+
+
+class NotebookProgress(Progress):
+    """Keep one line of a notebook up to date."""
+
+    _next = 0.0
+    _handle: Any = None
+
+    def on_event(self, event: Event) -> None:
+        """Receive an event, and show it."""
+        super().on_event(event)
+        if isinstance(event, ExecutionStarted):
+            self._handle = import_module("IPython.display").display(_html(self.headline()), display_id=True)
+        elif isinstance(event, ExecutionFinished):
+            self._handle.update(_html(self.ending()))
+        else:
+            self._refresh()
+
+    def on_progress(self, uid: str, i: int, total: int | None) -> None:
+        """Receive the completed steps of a running trial, and show them."""
+        super().on_progress(uid, i, total)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        if self._clock() >= self._next:
+            self._next = self._clock() + NOTEBOOK_INTERVAL
+            self._handle.update(_html(f"{self.execution}: {self.summary()}"))
+
+
+def _html(text: str) -> Any:
+    return import_module("IPython.display").HTML(f"<code>{html.escape(text)}</code>")

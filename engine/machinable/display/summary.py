@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from machinable.results.execution import Execution
 
 __all__ = [
+    "SUCCESSFUL",
     "Group",
     "Line",
     "Side",
@@ -34,6 +36,7 @@ __all__ = [
 
 
 Row = Mapping[str, Any]  # of a trial: `component`, `status`, `config.…`, `flags.…`, `records.…`
+SUCCESSFUL = ("finished", "reused")
 
 
 class Group(NamedTuple):
@@ -45,6 +48,7 @@ class Group(NamedTuple):
         n: The number of trials that have a result, reused ones included.
         ended: The number of other trials by status.
         figures: Mean and standard deviation of each column of numbers; None for the deviation of one number.
+        rows: The rows of its trials.
     """
 
     component: str
@@ -52,6 +56,7 @@ class Group(NamedTuple):
     n: int
     ended: dict[str, int]
     figures: dict[str, tuple[float, float | None]]
+    rows: list[Row]
 
     def as_data(self) -> dict[str, Plain]:
         """Return the group for programs."""
@@ -107,17 +112,15 @@ def groups(rows: Sequence[Row]) -> list[Group]:
     columns = [key for key in columns if all(row[key] is None or is_number(row[key]) for row in rows)]
     result = []
     for group in members.values():
-        finished = [row for row in group if row["status"] in ("finished", "reused")]
-        ended: dict[str, int] = {}
-        for row in group:
-            if row["status"] not in ("finished", "reused"):
-                ended[row["status"]] = ended.get(row["status"], 0) + 1
+        finished = [row for row in group if row["status"] in SUCCESSFUL]
+        others = Counter(row["status"] for row in group if row["status"] not in SUCCESSFUL)
         figures = {}
         for key in columns:
             numbers = [row[key] for row in finished if row[key] is not None]
             if numbers:
                 figures[key[len("records.") :]] = mean(numbers), spread(numbers) if len(numbers) > 1 else None
-        result.append(Group(group[0]["component"], _group_settings(group[0]), len(finished), ended, figures))
+        settings = _group_settings(group[0])
+        result.append(Group(group[0]["component"], settings, len(finished), dict(others), figures, group))
     return result
 
 
@@ -241,16 +244,15 @@ class Side(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A group of one side, with the rows of its trials."""
+    """A group of one side."""
 
     side: Side
     group: Group
-    rows: list[Row]
 
     def as_data(self) -> dict[str, Plain]:
         """Return the line for programs."""
         trial = self.side.trial.uid if self.side.trial else None
-        uids = [row["uid"] for row in self.rows]
+        uids = [row["uid"] for row in self.group.rows]
         return {"execution": str(self.side.execution), "trial": trial} | self.group.as_data() | {"uids": uids}
 
 
@@ -274,11 +276,8 @@ def side_by_side(sides: Sequence[Side], fields: Iterable[str] = ()) -> list[Line
     rows = {(row["execution"], row["uid"]): row for row in trials.rows(*names)}
     found = []
     for side in sides:
-        own: list[Row] = [rows[str(side.execution), trial.uid] for trial in side.trials]
-        settings: dict[str, list[Row]] = {}
-        for row in own:
-            settings.setdefault(canonical([row["component"], settings_of(row)]), []).append(row)
-        found += [Line(side, group, members) for group, members in zip(groups(own), settings.values(), strict=True)]
+        own = [rows[str(side.execution), trial.uid] for trial in side.trials]
+        found += [Line(side, group) for group in groups(own)]
     return found
 
 

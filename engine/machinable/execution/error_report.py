@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from machinable.display.failures import Failed, kind_lines, kinds_of
+from machinable.display.failures import Failed, kinds_of
 from machinable.display.progress import is_memory
 from machinable.display.summary import rows_of
 from machinable.display.tables import MAX_TRACEBACK, shortened
@@ -49,8 +49,7 @@ def trials_failed(ledger: Ledger, execution: Execution) -> TrialsFailed:
     details = []
     for kind in kinds[:MAX_KINDS]:
         spec = specs[kind.failed[0].row["uid"]]
-        text, *shared = kind_lines(kind)
-        details += [f"{len(kind.failed)} trials: {text}" if len(kind.failed) > 1 else text, *shared]
+        details.append(f"{len(kind.failed)} trials: {kind}" if len(kind.failed) > 1 else str(kind))
         details.append(
             f"  trial {spec.uid} ({spec.index + 1} of {total}), {spec.component} {_settings(spec.stored)}".rstrip()
         )

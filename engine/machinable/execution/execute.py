@@ -115,7 +115,7 @@ def _execute(
     project = project if isinstance(project, Project) else Project(project)
     audience = checked_listeners(listeners)
     if "IPython" in sys.modules:
-        from machinable.display.notebook import notebook_listeners  # 2 ms, and most processes are no notebooks
+        from machinable.display.progress import notebook_listeners  # 2 ms, and most processes are no notebooks
 
         audience = (*audience, *notebook_listeners())
     tasks = _tasks(task, options.get("resume"))

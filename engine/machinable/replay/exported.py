@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from machinable.component.imports import importing, load_component
-from machinable.display.progress import PlainProgress, Progress
+from machinable.display.progress import PlainProgress
 from machinable.display.tables import cell
 from machinable.execution.environment import host, now, packages
 from machinable.execution.ledger import Ledger
@@ -54,7 +54,7 @@ def main(directory: str, arguments: Sequence[str]) -> int:
     # A value that trials share is computed by the first of them, with its random numbers.
     _remove(files, layout.BY_CONTENT)
     _begin(files, folder, data, specs.values())
-    ledger = Ledger(len(chosen), data["seed"], files, folder, [PlainProgress(Progress(), _show)])
+    ledger = Ledger(len(chosen), data["seed"], files, folder, [PlainProgress(_show)])
     function = None if data["function"] is None else load_function(data["function"], project)
     work = InProcessTask(files, folder, project, function=function)
     began = time.perf_counter()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,14 +118,14 @@ def _task(request: Request) -> Task:
     return task if request.uids is None else TaskSubset(task, request.uids)
 
 
+class _Progress(PlainProgress):
+    """Progress without its first line, which says where results are stored: this storage is temporary."""
+
+    def on_event(self, event: Event) -> None:
+        (Progress if isinstance(event, ExecutionStarted) else PlainProgress).on_event(self, event)
+
+
 def _run(request: Request) -> str:
-    progress = Progress()
-    shown = PlainProgress(progress, lambda line: print(line, file=sys.stderr, flush=True))
-
-    def listener(event: Event) -> None:
-        # The first line says where results are stored, and this storage is temporary.
-        (progress if isinstance(event, ExecutionStarted) else shown).on_event(event)
-
     run = execute if request.function is None else execute(load_function(request.function, request.project))
     execution = run(
         _task(request),
@@ -133,7 +134,7 @@ def _run(request: Request) -> str:
         engine=request.engine,
         project=request.project,
         on_failure="continue",
-        listeners=[listener] if request.show_progress else [],
+        listeners=[_Progress(partial(print, file=sys.stderr, flush=True))] if request.show_progress else [],
     )
     return str(execution)
 

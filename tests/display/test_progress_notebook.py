@@ -59,6 +59,6 @@ def test_an_execution_in_a_notebook_updates_one_line(messages: list[dict[str, An
 
 
 def test_outside_notebooks_nothing_is_shown_or_imported() -> None:
-    from machinable.display.notebook import notebook_listeners
+    from machinable.display.progress import notebook_listeners
 
     assert notebook_listeners() == []
