@@ -131,7 +131,7 @@ def test_only_differences_are_shown(run: Run, differing: str) -> None:
     assert results.splitlines()[:3] == [
         "results of 2 of 2 trials",
         f"  train {uids[0][0]} → {uids[1][0]}",
-        "    records default.loss: 1 of 1 rows, first in row 0: 0.2 → 1.0 (at most 0.8 apart)",
+        "    records default.loss: 1 of 1 rows, first in row 0: 0.2 → 1.5 (at most 0.87 apart)",
     ]
     assert "    artifacts model.json: rate: 0.1 → 0.5 (at most 0.4 apart)" in results.splitlines()
 

@@ -29,7 +29,7 @@ def conditions(rows: list[dict[str, Any]]) -> list[str]:
     return kind.conditions
 
 
-def test_failures_are_shown_by_error_with_what_they_share_and_how_to_run_them_again() -> None:
+def test_failures_are_shown_by_error_with_how_to_run_them_again() -> None:
     rows = [
         row("a", **{"config.rate": 0.2}),
         row("b", "failed", **{"config.rate": 0.2}),
@@ -44,11 +44,9 @@ def test_failures_are_shown_by_error_with_what_they_share_and_how_to_run_them_ag
         "Traceback:\n  there\nValueError: bad\n\n"
         "3 of 6 trials failed, 1 blocked\n"
         "  2 trials: ValueError: bad\n"
-        "    in common: rate=0.2\n"
         "    first: train b\n"
         "    again: machinable execute b\n"
         "  1 trial: KeyError\n"
-        "    in common: rate=0.1\n"
         "    train d\n"
         "    again: machinable execute d"
     )
@@ -122,10 +120,10 @@ def test_a_key_of_other_components_is_not_shared() -> None:
     assert conditions(rows[:2]) == []  # of one trial the component is said anyhow
 
 
-def test_without_the_other_trials_nothing_is_shared() -> None:
+def test_without_the_other_trials_there_are_no_conditions() -> None:
     (kind,) = kinds_of([Failed({"uid": uid}, BAD) for uid in "ab"], [])
 
-    assert (kind.text, kind.conditions, kind.shared) == ("ValueError: bad", [], {})
+    assert (kind.text, kind.conditions) == ("ValueError: bad", [])
 
 
 def test_many_conditions_are_counted() -> None:

@@ -58,7 +58,9 @@ def kinds_of(failed: Sequence[Failed], rows: Sequence[Row]) -> list[Kind]:
     for one in failed:
         found.setdefault((one.error["type"], _NUMBER.sub("…", headline(one.error))), []).append(one)
     return [
-        Kind(_merged([headline(one.error) for one in members]), members, _conditions([one.row for one in members], rows))
+        Kind(
+            _merged([headline(one.error) for one in members]), members, _conditions([one.row for one in members], rows)
+        )
         for members in sorted(found.values(), key=lambda members: -len(members))
     ]
 
@@ -117,7 +119,10 @@ def _is_real(value: Any) -> bool:
 
 def _lines(kind: Kind, rerun_command: RerunCommand | None) -> list[str]:
     number, row = len(kind.failed), kind.failed[0].row
-    lines = [f"{counted(number, 'trial')}: {kind}", f"  {'first: ' if number > 1 else ''}{row['component']} {row['uid']}"]
+    lines = [
+        f"{counted(number, 'trial')}: {kind}",
+        f"  {'first: ' if number > 1 else ''}{row['component']} {row['uid']}",
+    ]
     command = rerun_command(row) if rerun_command else None
     return [*lines, f"  again: {command}"] if command else lines
 
