@@ -192,7 +192,8 @@ class FallbackFiles(Files):
         return found if fallback is None else [*found, *look(fallback)]
 
     def entries(self, path: str) -> list[Entry]:
-        return sorted(set(self._listed(lambda files: files.entries(path))))
+        found = self._listed(lambda files: files.entries(path))
+        return sorted(set(found)) if self.is_away else found
 
     def walk(self, path: str) -> Iterator[FileInfo]:
         yield from {found.path: found for found in self._listed(lambda files: files.walk(path))}.values()
@@ -286,26 +287,33 @@ class _FallbackAppender(Appender):
     def __init__(self, files: FallbackFiles, path: str) -> None:
         self._files = files
         self._path = path
-        self._target = files.inner  # what the appender below writes to
+        self._inner = self._target = files.inner  # the appender writes to the target
         self._appender = files.inner.appender(path)
         self._is_closed = False
 
     def write(self, data: bytes) -> None:
         if self._is_closed:
             raise ValueError(f"{self._path} is closed")
+        if self._target is self._inner and not self._files.is_away:  # nearly always
+            try:
+                self._appender.write(data)
+                return
+            except OSError as failure:
+                if not is_outage(failure):
+                    raise
         self._files._write(partial(self._append, data))
 
     def _append(self, data: bytes, files: Files) -> None:
         if files is not self._target:
             self._appender.close()
-            path = self._path if files is self._files.inner else self._free_part()
+            path = self._path if files is self._inner else self._free_part()
             self._target, self._appender = files, files.appender(path)
         self._appender.write(data)
 
     def _free_part(self) -> str:
         """Return the name of a part after those in the storage."""
         try:
-            numbers = part_numbers(self._files.inner, self._path)
+            numbers = part_numbers(self._inner, self._path)
         except OSError:
             numbers = []
         return layout.part(self._path, max(numbers, default=0) + 1)
