@@ -28,7 +28,7 @@ def example(kind: type[MachinableError]) -> MachinableError:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_an_error_travels_and_stays_what_it_is(kind: type[MachinableError]) -> None:
+def test_a_pickled_error_is_the_same(kind: type[MachinableError]) -> None:
     error = example(kind)
     again = pickle.loads(pickle.dumps(error))
     assert (again, str(again)) == (error, str(error))
@@ -44,7 +44,7 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
     assert [kind.__name__ for kind in KINDS if kind.__name__ not in errors.__doc__] == []
 
 
-def test_a_message_says_what_is_wrong_where_and_what_to_do() -> None:
+def test_a_message_says_what_is_wrong_and_where_and_what_to_do() -> None:
     assert str(example(UnknownName)) == (
         "machinable.yaml:10:5: no version named 'minst'\n"
         "  in optimization\n"
@@ -76,7 +76,7 @@ def test_a_line_of_a_thousand_characters_is_shown_around_its_caret() -> None:
     assert excerpt[caret.index("^")] == "H"
 
 
-def test_names_that_differ_in_case_only_are_near() -> None:
+def test_names_that_differ_only_in_case_are_near() -> None:
     assert near_names("ALEXNET", ["alexnet", "mnist"]) == ["alexnet"]
 
 

@@ -1,4 +1,4 @@
-"""Ids, seeds and uids: the worked steps of the vectors, and what must hold for all of them."""
+"""Ids, seeds and uids: the steps in the golden vectors, and their general properties."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_a_levels_seed_follows_from_its_label(step: dict[str, Any]) -> None:
 
 
 @given(st.integers(ids.LOWEST, ids.HIGHEST))
-def test_an_id_and_its_seed_are_the_same_thing(seed: int) -> None:
+def test_an_id_encodes_its_seed(seed: int) -> None:
     identifier = ids.encode(seed)
     assert len(identifier) == 6
     assert ids.decode(identifier) == ids.seed_of(identifier) == ids.seed_of(f"{identifier}-2") == seed
 
 
-def test_without_a_seed_every_execution_has_its_own() -> None:
+def test_every_execution_without_a_seed_draws_one() -> None:
     drawn = {ids.seed_of(None) for _ in range(100)}
     assert len(drawn) > 90
     assert all(ids.LOWEST <= seed <= ids.HIGHEST for seed in drawn)
@@ -58,7 +58,7 @@ def test_the_order_of_a_plan_does_not_matter(numbers: list[int], random: Any) ->
     assert first == second
 
 
-def test_folders_of_reruns_have_a_number() -> None:
+def test_folders_of_reruns_have_a_suffix() -> None:
     assert [ids.folder_name("OY1p1o", run) for run in (1, 2, 10)] == ["OY1p1o", "OY1p1o-2", "OY1p1o-10"]
     assert [ids.parse_folder_name(text) for text in ("OY1p1o", "OY1p1o-2")] == [("OY1p1o", 1), ("OY1p1o", 2)]
 

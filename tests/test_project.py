@@ -1,4 +1,4 @@
-"""A project on disk: what it reads, and when it reads again."""
+"""What a project reads, and when it reads again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Write = Callable[[str, str], None]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a file of the project, never with the times of an earlier version."""
+    """Writes a file of the project with times that differ from those of an earlier version."""
     count = 0
 
     def write(name: str, text: str) -> None:
@@ -52,7 +52,7 @@ def test_a_project_is_the_working_directory_by_default(
     assert repr(project) == f"Project({str(tmp_path)!r})"
 
 
-def test_a_path_may_begin_at_home(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_directory_is_expanded(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write("odd näme, with ${X}/machinable.yaml", "components: [c: {a: 1}]\n")
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -109,7 +109,7 @@ def test_a_project_is_read_again_after_an_error(tmp_path: Path, write: Write) ->
     assert project.resolve("c").to_dict() == {"a": 1}
 
 
-def test_a_variable_that_has_changed_is_seen(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_variable_is_read_again(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write("machinable.yaml", "components: [c: {a: '${TEST_OF_A_PROJECT:-unset}'}]\n")
     project = Project(tmp_path)
     monkeypatch.delenv("TEST_OF_A_PROJECT", raising=False)
@@ -149,7 +149,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
     assert caught.value.message == message
 
 
-def test_a_byte_order_mark_means_nothing(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_bytes("components: [c: {ä: 1}]\n".encode("utf-8-sig"))
 
     assert Project(tmp_path).resolve("c").to_dict() == {"ä": 1}
@@ -158,7 +158,7 @@ def test_a_byte_order_mark_means_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "path", ["$/\0.yaml", "$/" + "a" * 5000 + ".yaml", "$/\udc80.yaml", "$/machinable.yaml/x.yaml"]
 )
-def test_an_odd_name_of_a_file_is_an_error_of_ours(tmp_path: Path, write: Write, path: str) -> None:
+def test_an_invalid_file_name_is_a_configuration_error(tmp_path: Path, write: Write, path: str) -> None:
     write("machinable.yaml", "components: [c: {a: 1}]\n")
 
     with pytest.raises(MachinableError) as caught:
@@ -166,7 +166,7 @@ def test_an_odd_name_of_a_file_is_an_error_of_ours(tmp_path: Path, write: Write,
     assert str(caught.value.at) == "machinable.yaml:1:14"
 
 
-def test_a_circle_of_links_ends(tmp_path: Path, write: Write) -> None:
+def test_circular_links_are_an_error(tmp_path: Path, write: Write) -> None:
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
     write("x.yaml", "$/loop/x.yaml")
     write("machinable.yaml", "components: [c: {a: $/x.yaml}]\n")

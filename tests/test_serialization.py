@@ -1,4 +1,4 @@
-"""Plain data goes into JSON and comes back as what it was."""
+"""Plain data is the same after a round trip through JSON."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ PLAIN = st.recursive(
 
 
 @given(PLAIN)
-def test_what_is_written_is_read_as_the_same(value: Any) -> None:
+def test_decoding_reverses_encoding(value: Any) -> None:
     assert typed(loads(dumps(value))) == typed(value)
     assert "\n" not in dumps(value)
 
 
 @pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
-def test_numbers_that_json_lacks_survive(number: float) -> None:
+def test_numbers_that_json_lacks_are_preserved(number: float) -> None:
     assert repr(loads(dumps([number]))) == repr([number])
 
 
@@ -54,11 +54,11 @@ def test_numbers_that_json_lacks_survive(number: float) -> None:
         ({"__tuple__": [1]}, '{"__map__":[["__tuple__",[1]]]}'),
     ],
 )
-def test_canonical_json_is_one_text_for_one_value(value: Any, text: str) -> None:
+def test_equal_values_have_the_same_canonical_json(value: Any, text: str) -> None:
     assert canonical(value) == text
 
 
-def test_what_is_nearly_plain_becomes_plain() -> None:
+def test_similar_types_become_plain() -> None:
     class Colour(str, enum.Enum):
         RED = "red"
 
@@ -72,7 +72,7 @@ def test_what_is_nearly_plain_becomes_plain() -> None:
 @pytest.mark.parametrize(
     ("value", "path"), [({"a": [1, {"b": object()}]}, "a[1].b"), ({"a": {1, 2}}, "a"), ({"a": b"x"}, "a"), (1j, None)]
 )
-def test_what_is_not_plain_is_refused_with_its_key_path(value: Any, path: str | None) -> None:
+def test_other_data_is_refused_with_its_key_path(value: Any, path: str | None) -> None:
     with pytest.raises(WrongType) as caught:
         as_plain(value)
     assert caught.value.path == path
@@ -90,7 +90,7 @@ def test_a_copy_shares_nothing() -> None:
     ("key", "hidden"),
     [("_a", True), ("__a", True), ("_a_", False), ("a", False), ("_", False), ("a_", False), (1, False)],
 )
-def test_a_key_is_hidden_by_an_underscore_in_front_only(key: object, hidden: bool) -> None:
+def test_a_key_is_hidden_by_a_leading_underscore_only(key: object, hidden: bool) -> None:
     assert is_hidden(key) is hidden
 
 
@@ -98,7 +98,7 @@ def test_hidden_keys_are_left_out_at_any_depth() -> None:
     assert without_hidden({"a": [{"_b": 1, "c": 2}], "_d": {"e": 1}}) == {"a": [{"c": 2}]}
 
 
-def test_what_has_nothing_hidden_is_not_copied() -> None:
+def test_a_value_without_hidden_keys_is_not_copied() -> None:
     inner = {"a": [1, {"b": 2}]}
     value = {"x": inner, "y": [1, 2], "_z": 3, "w": {"_h": 1, "v": [{"_h": 1}]}}
     visible = without_hidden(value)
@@ -108,7 +108,7 @@ def test_what_has_nothing_hidden_is_not_copied() -> None:
     assert without_hidden(inner) is inner
 
 
-def test_collections_come_back_as_they_were() -> None:
+def test_garbage_collection_is_restored() -> None:
     import gc
 
     def fails() -> None:

@@ -1,4 +1,4 @@
-"""What counts when several say something."""
+"""Which source of a setting takes precedence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from machinable.errors import InvalidType, InvalidValue, UnknownName
 from machinable.settings import CodeBackup, StorageChoice, choose, is_development, storage_choice
 
-EVERYBODY: dict[str, Any] = {
+SOURCES: dict[str, Any] = {
     "call": "call",
     "environment": {"MACHINABLE_ENGINE": "environment"},
     "project": {"engine": "project"},
@@ -17,15 +17,15 @@ EVERYBODY: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("silent", range(5))
-def test_the_nearest_setting_takes_precedence(silent: int) -> None:
+@pytest.mark.parametrize("missing", range(5))
+def test_the_nearest_setting_takes_precedence(missing: int) -> None:
     order = ["call", "environment", "project", "user", "default"]
-    said = {
-        name: value if order.index(name) >= silent else (None if name == "call" else {})
-        for name, value in EVERYBODY.items()
+    given = {
+        name: value if order.index(name) >= missing else (None if name == "call" else {})
+        for name, value in SOURCES.items()
     }
-    choice = choose("engine", said["call"], said["environment"], said["project"], said["user"], "default")
-    assert (choice.value, choice.source) == (order[silent], order[silent])
+    choice = choose("engine", given["call"], given["environment"], given["project"], given["user"], "default")
+    assert (choice.value, choice.source) == (order[missing], order[missing])
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,7 @@ def test_a_storage_comes_with_or_without_a_backup(call: Any, project: dict[str, 
         ({"scan": "no"}, InvalidType, "`scan` of code_backup takes True or False, not 'no'"),
     ],
 )
-def test_options_of_a_backup_that_mean_nothing_are_refused(
-    options: dict[str, Any], kind: type[Exception], message: str
-) -> None:
+def test_invalid_options_of_a_backup_are_refused(options: dict[str, Any], kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         storage_choice({"storage": "here", "code_backup": options}, {}, {}, {})
 
@@ -76,7 +74,7 @@ def test_options_of_a_backup_that_mean_nothing_are_refused(
 @pytest.mark.parametrize(
     ("call", "kind"), [({"url": "x"}, UnknownName), (3, InvalidType), ({"code_backup": "yes"}, InvalidType)]
 )
-def test_other_storages_are_refused(call: Any, kind: type[Exception]) -> None:
+def test_invalid_storages_are_refused(call: Any, kind: type[Exception]) -> None:
     with pytest.raises(kind):
         storage_choice(call, {}, {}, {})
 
@@ -84,11 +82,11 @@ def test_other_storages_are_refused(call: Any, kind: type[Exception]) -> None:
 @pytest.mark.parametrize(
     ("mode", "expected"), [("DEV", True), ("dev", True), ("", False), ("Debug", False), ("DEFAULT", False)]
 )
-def test_development_mode_is_switched_on_in_any_case(mode: str, expected: bool) -> None:
+def test_the_mode_is_read_in_any_case(mode: str, expected: bool) -> None:
     assert is_development({"MACHINABLE_MODE": mode}) is expected
     assert storage_choice("here", {"MACHINABLE_MODE": mode}, {}, {}).url == (None if expected else "here")
 
 
-def test_another_mode_is_refused() -> None:
+def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(InvalidValue, match="TURBO"):
         is_development({"MACHINABLE_MODE": "TURBO"})

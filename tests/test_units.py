@@ -1,4 +1,4 @@
-"""Sizes and durations are written and read as people do."""
+"""Sizes and durations are formatted for people, and parsed."""
 
 from __future__ import annotations
 

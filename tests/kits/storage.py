@@ -34,7 +34,7 @@ class FilesConformance:
         assert files.read("a/b/c.bin") == data
         assert files.size("a/b/c.bin") == len(data)
 
-    def test_what_is_copied_from_a_file_is_what_follows_in_it(self, files: Files) -> None:
+    def test_the_rest_of_a_file_is_copied(self, files: Files) -> None:
         data = bytes(range(256)) * 5000
         file = BytesIO(data)
         file.seek(100)
@@ -67,7 +67,7 @@ class FilesConformance:
         assert files.temporaries("") == files.temporaries("a") == files.temporaries("", below=True) == []
         assert files.temporaries("none", below=True) == []
 
-    def test_what_grows_goes_on_after_the_parts_that_are_there(self, files: Files) -> None:
+    def test_appending_continues_after_existing_parts(self, files: Files) -> None:
         """Read numbered parts, which come from a storage that cannot append."""
         for number in (1, 3, 2):
             files.write(f"r.{number:06d}.jsonl", b"%d\n" % number)
@@ -81,19 +81,19 @@ class FilesConformance:
         assert (files.read("empty"), files.size("empty"), files.exists("empty")) == (b"", 0, True)
 
     @pytest.mark.parametrize("name", AWKWARD)
-    def test_names_are_taken_by_the_letter(self, files: Files, name: str) -> None:
+    def test_names_are_taken_literally(self, files: Files, name: str) -> None:
         files.write(f"{name}/{name}", b"1")
         assert files.entries("") == [Entry(name, True)]
         assert files.entries(name) == [Entry(name, False)]
         assert files.read(f"{name}/{name}") == b"1"
 
-    def test_writing_replaces_and_leaves_nothing_beside(self, files: Files) -> None:
+    def test_writing_replaces_and_leaves_no_other_file(self, files: Files) -> None:
         files.write("a/x", b"long and old")
         files.write("a/x", b"new")
         assert files.read("a/x") == b"new"
         assert files.entries("a") == [Entry("x", False)]
 
-    def test_a_file_that_is_not_there_is_not_found(self, files: Files) -> None:
+    def test_a_missing_file_is_not_found(self, files: Files) -> None:
         files.write("there", b"")
         for missing in ("x", "a/b/x"):
             for act in (files.read, files.size, files.remove, lambda path: files.move(path, "y")):
@@ -104,7 +104,7 @@ class FilesConformance:
             assert files.entries(missing) == []
         assert files.entries("") == [Entry("there", False)]
 
-    def test_a_directory_is_no_file(self, files: Files) -> None:
+    def test_a_directory_is_not_a_file(self, files: Files) -> None:
         files.write("a/x", b"1")
         for directory in ("a", ""):
             for act in (files.read, files.size, lambda path: files.write(path, b"")):
@@ -113,7 +113,7 @@ class FilesConformance:
         assert files.read("a/x") == b"1"
         assert files.entries("") == [Entry("a", True)]
 
-    def test_a_file_is_no_directory(self, files: Files) -> None:
+    def test_a_file_is_not_a_directory(self, files: Files) -> None:
         files.write("x", b"1")
         with pytest.raises((NotADirectoryError, FileNotFoundError)):
             files.read("x/y")
@@ -152,7 +152,7 @@ class FilesConformance:
             with pytest.raises(BadName):
                 act("")
 
-    def test_a_directory_is_made_once(self, files: Files) -> None:
+    def test_a_directory_is_created_once(self, files: Files) -> None:
         assert files.create_directory("a/b/c")
         assert not files.create_directory("a/b/c")
         assert not files.create_directory("a")
@@ -160,7 +160,7 @@ class FilesConformance:
         files.write("x", b"")
         assert not files.create_directory("x")
 
-    def test_one_of_eight_threads_makes_a_directory(self, files: Files) -> None:
+    def test_one_of_eight_threads_creates_a_directory(self, files: Files) -> None:
         if not self.is_exclusive:
             pytest.skip("cannot be exclusive")
         barrier = Barrier(8)
@@ -173,7 +173,7 @@ class FilesConformance:
             for round in range(25):
                 assert sorted(pool.map(race, [f"deep/{round}/OY1p1o"] * 8)) == [False] * 7 + [True]
 
-    def test_threads_write_side_by_side(self, files: Files) -> None:
+    def test_threads_write_concurrently(self, files: Files) -> None:
         def write(number: int) -> None:
             files.write(f"trials/{number % 5}/{number}", str(number).encode())
 
@@ -203,7 +203,7 @@ class FilesConformance:
         assert files.read("b/c/y") == b"1"
         assert not files.exists("a/x")
 
-    def test_a_directory_is_moved_with_all_that_is_in_it(self, files: Files) -> None:
+    def test_a_directory_is_moved_with_its_content(self, files: Files) -> None:
         files.write("a/x", b"1")
         files.write("a/b/y", b"2")
         files.create_directory("a/empty")
@@ -243,7 +243,7 @@ class FilesConformance:
             appender.write(b"late\n")
         assert files.entries("") == []
 
-    def test_what_is_appended_is_read_in_order(self, files: Files) -> None:
+    def test_appended_lines_are_read_in_order(self, files: Files) -> None:
         for run in range(3):
             appender = files.appender("logs/x.txt")
             for line in range(20):
@@ -263,7 +263,7 @@ class FilesConformance:
         appender.close()
         assert sorted(b"".join(read_parts(files, "x.jsonl")).splitlines(keepends=True)) == sorted(lines)
 
-    def test_a_local_path_leads_to_the_bytes(self, files: Files) -> None:
+    def test_a_local_path_has_the_content(self, files: Files) -> None:
         files.write("a/x y", b"1")
         path = files.local_path("a/x y")
         if path is not None:

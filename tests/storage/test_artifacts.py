@@ -1,4 +1,4 @@
-"""Reading artifacts of a trial in its process, in another one, and from a remote storage."""
+"""Artifacts of a trial are read in its process, in another process, and from a remote storage."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_names_are_those_of_files(files: Files) -> None:
     assert Artifacts(files, "nothing", "this trial", trust=False).names() == []
 
 
-def test_what_is_there_is_read_and_what_is_not_is_the_default(files: Files) -> None:
+def test_a_missing_artifact_is_the_default(files: Files) -> None:
     found = artifacts(files)
     assert (found.read("a.json"), found.content("a.json")) == ([1], b"[1]")
     assert found.read("b.json", None) is None
@@ -45,7 +45,7 @@ def test_what_is_there_is_read_and_what_is_not_is_the_default(files: Files) -> N
         found.read("other.npy")
 
 
-def test_a_directory_is_not_read_and_has_a_path(files: Files) -> None:
+def test_a_directory_has_a_path_and_cannot_be_read(files: Files) -> None:
     found = artifacts(files)
     with pytest.raises(BadName, match=r"read it with path\('model/'\)"):
         found.read("model/")
@@ -66,7 +66,7 @@ def test_a_directory_is_not_read_and_has_a_path(files: Files) -> None:
         ("deep/", "this trial has no artifact 'deep/'"),
     ],
 )
-def test_a_path_of_what_is_not_there_is_none(name: str, message: str, files: Files) -> None:
+def test_the_path_of_a_missing_artifact_is_an_error(name: str, message: str, files: Files) -> None:
     with pytest.raises(MissingArtifact) as caught:
         artifacts(files).local_path(name)
     assert str(caught.value).startswith(message)
@@ -79,14 +79,14 @@ def test_a_path_stays_in_the_folder(name: str, files: Files) -> None:
             act(name)
 
 
-def test_what_runs_code_is_read_where_it_is_trusted(files: Files) -> None:
+def test_formats_that_run_code_are_read_if_trusted(files: Files) -> None:
     files.write("t/artifacts/x.pkl", dump("x.pkl", {1}))
     assert artifacts(files, trust=True).read("x.pkl") == {1}
     with pytest.raises(StorageError, match="trust=True"):
         artifacts(files).read("x.pkl", None)
 
 
-def test_a_name_that_would_lie_elsewhere_on_this_host_is_not_fetched(tmp_path: Path) -> None:
+def test_a_name_that_leaves_the_target_is_not_fetched(tmp_path: Path) -> None:
     class Misleading(MemoryFiles):
         def walk(self, path: str) -> Iterator[FileInfo]:
             yield FileInfo(f"{path}/../x", 1, None)
@@ -97,7 +97,7 @@ def test_a_name_that_would_lie_elsewhere_on_this_host_is_not_fetched(tmp_path: P
         fetch(files, "t", str(tmp_path / "target"))
 
 
-def test_what_was_fetched_is_removed_when_the_process_ends() -> None:
+def test_fetched_artifacts_are_removed_when_the_process_ends() -> None:
     code = (
         "import os\n"
         "from machinable.storage.artifacts import Artifacts\n"

@@ -1,4 +1,4 @@
-"""What of a URL is shown."""
+"""URLs are shown without secrets."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ from machinable.storage.credentials import without_credentials
         ("osfs:///home/me@work", "osfs:///home/me@work"),
     ],
 )
-def test_no_secret_is_in_what_is_shown(url: str, shown: str) -> None:
+def test_shown_urls_contain_no_secret(url: str, shown: str) -> None:
     assert without_credentials(url) == shown
     assert without_credentials(shown) == shown

@@ -25,7 +25,7 @@ from tests.kits.storage import FilesConformance
 
 
 class Breaking(DirectoryFiles):
-    """A directory whose writes fail as long as there is a failure."""
+    """A directory whose writes raise the failure, if there is one."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -112,7 +112,7 @@ class TestFallbackFilesWithPartsAreFiles(FilesConformance):
 
 
 def at_work(files: Files, breaks: Callable[[], None]) -> None:
-    """What an execution writes; the storage breaks in between."""
+    """Write what an execution writes; the storage breaks halfway."""
     trial = "OY1p1o/trials/x"
     rows, log, ledger = (
         RowWriter(files, f"{trial}/records/default.jsonl"),
@@ -137,7 +137,7 @@ def at_work(files: Files, breaks: Callable[[], None]) -> None:
 
 
 def contents(files: Files) -> dict[str, Any]:
-    """What a reader sees."""
+    """Return what a reader sees."""
     trial = "OY1p1o/trials/x"
     return {
         "rows": read_rows(files, f"{trial}/records/default.jsonl"),
@@ -160,7 +160,7 @@ KINDS: list[Any] = [(Breaking, FULL), (Breaking, OSError(errno.EROFS, "Read-only
 
 @pytest.fixture(params=range(len(KINDS)), ids=["full", "read-only", "gone"])
 def broken(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, FallbackFiles]:
-    """A storage that broke while an execution wrote, and what has been written."""
+    """Return a storage that broke while an execution wrote, and what has been written."""
     kind, failure = KINDS[request.param]
     storage = kind(tmp_path / "stored") if kind is Breaking else kind()
     files = FallbackFiles(storage, fallback_name("OY1p1o"))
@@ -276,7 +276,7 @@ def test_after_an_outage_writes_do_not_wait_for_the_storage(tmp_path: Path) -> N
     assert storage.tries == 1
 
 
-def test_where_warnings_are_errors_nothing_is_lost_either(tmp_path: Path) -> None:
+def test_nothing_is_lost_where_warnings_are_errors(tmp_path: Path) -> None:
     storage = Breaking(tmp_path / "stored")
     storage.failure = FULL
     files = FallbackFiles(storage, fallback_name("OY1p1o"))
@@ -305,7 +305,7 @@ def test_the_error_names_the_fallback_and_how_to_flush_it(broken: tuple[Any, Fal
     )
 
 
-def test_without_any_place_it_is_an_error_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_without_any_writable_directory_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = Breaking(tmp_path / "stored")
     storage.failure = FULL
 
@@ -346,7 +346,7 @@ def test_processes_of_one_execution_share_a_fallback(tmp_path: Path, shelter: Pa
 # --- copying later
 
 
-def test_of_a_trial_that_has_run_again_nothing_is_copied(broken: tuple[Any, FallbackFiles]) -> None:
+def test_nothing_of_a_trial_that_has_run_again_is_copied(broken: tuple[Any, FallbackFiles]) -> None:
     storage, files = broken
     storage.failure = None
     again = b'{"state": "finished", "attempt": 2, "started": "5"}'

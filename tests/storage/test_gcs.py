@@ -52,9 +52,9 @@ class TestGoogleFiles(FilesConformance):
         files.close()
 
     @pytest.mark.parametrize("name", [name for name in AWKWARD if not set("?%#") & set(name)])
-    def test_names_are_taken_by_the_letter(self, files: Files, name: str) -> None:
-        """Other names are not answered by this server, whose links are not quoted."""
-        super().test_names_are_taken_by_the_letter(files, name)
+    def test_names_are_taken_literally(self, files: Files, name: str) -> None:
+        """Use fewer names: the test server does not quote links."""
+        super().test_names_are_taken_literally(files, name)
 
 
 WORK = """

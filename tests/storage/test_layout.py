@@ -1,4 +1,4 @@
-"""The names of format 1."""
+"""The names of files and folders in format 1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from machinable.errors import BadName
 from machinable.storage import layout
 
 
-def test_format_1_is_called_like_this() -> None:
+def test_the_names_of_format_1() -> None:
     uid = "9c2EapVGXnPH"
     assert [
         layout.EXECUTION,
@@ -73,17 +73,17 @@ def test_scopes_are_read_from_the_names_of_their_files() -> None:
 
 
 @pytest.mark.parametrize("scope", ["", ".", "..", ".hidden", "a/b", "/a", "a\\b", "a\0", "x.000001"])
-def test_a_scope_that_is_no_name_of_a_file_is_refused(scope: str) -> None:
+def test_a_scope_that_cannot_be_a_file_name_is_refused(scope: str) -> None:
     with pytest.raises(BadName, match="cannot have the scope"):
         layout.records("uid", scope)
 
 
-def test_joining_leaves_out_what_is_empty() -> None:
+def test_joining_ignores_empty_parts() -> None:
     assert layout.join("", "OY1p1o", "", "trials") == "OY1p1o/trials"
     assert layout.join("", "") == ""
 
 
-def test_pointers_and_leases_are_known_by_their_paths() -> None:
+def test_pointers_and_leases_are_recognized_by_their_paths() -> None:
     identity = "ab" * 16
     assert layout.pointer_identity(layout.pointer(identity)) == identity
     for path in (

@@ -1,4 +1,4 @@
-"""Files of a directory, and what holds for memory as well."""
+"""Files in a directory, and what they share with files in memory."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
     assert files.read("x") == b"old"
 
 
-def test_a_write_that_the_system_takes_in_pieces_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_in_several_pieces_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda file, data: real(file, data[:7]))
     files = DirectoryFiles(tmp_path)
@@ -87,7 +87,7 @@ def test_a_write_that_the_system_takes_in_pieces_is_whole(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("kind", ["directory", "memory"])
-def test_a_line_that_was_left_unfinished_is_ended_first(tmp_path: Path, kind: str) -> None:
+def test_an_unfinished_line_is_ended_before_the_next(tmp_path: Path, kind: str) -> None:
     files: Files = DirectoryFiles(tmp_path) if kind == "directory" else MemoryFiles()
     files.write("x.jsonl", b'{"a": 1}\n{"a"')
     appender = files.appender("x.jsonl")
@@ -97,7 +97,7 @@ def test_a_line_that_was_left_unfinished_is_ended_first(tmp_path: Path, kind: st
     assert files.read("x.jsonl") == b'{"a": 1}\n{"a"\n{"a": 2}\n{"a": 3}\n'
 
 
-def test_after_a_full_disk_the_next_line_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_line_after_a_full_disk_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     appender = DirectoryFiles(tmp_path).appender("x")
     appender.write(b"first\n")
     real = os.write
@@ -133,7 +133,7 @@ def test_lines_of_several_processes_stay_whole(tmp_path: Path) -> None:
     assert sorted(lines) == sorted(f"{w} {n} " + "." * 200 for w in range(3) for n in range(1000))
 
 
-def test_removing_a_link_keeps_what_it_leads_to(tmp_path: Path) -> None:
+def test_removing_a_link_keeps_its_target(tmp_path: Path) -> None:
     outside, inside = tmp_path / "outside", tmp_path / "inside"
     outside.mkdir()
     (outside / "x").write_text("1")

@@ -15,7 +15,7 @@ class TestMemoryFiles(FilesConformance):
         return MemoryFiles()
 
 
-def test_each_memory_is_its_own() -> None:
+def test_instances_in_memory_share_nothing() -> None:
     one, other = MemoryFiles(), MemoryFiles()
     one.write("x", b"1")
     assert not other.exists("x")

@@ -57,7 +57,7 @@ class TestPartAppender:
         assert store.entries("a") == [Entry("x.000001.jsonl", False)]
         assert store.read("a/x.000001.jsonl") == b"1\n2\n"
 
-    def test_a_further_appender_goes_on_counting(self) -> None:
+    def test_another_appender_continues_the_numbers(self) -> None:
         store = self.Store()
         for line in (b"1\n", b"2\n"):
             appender = PartAppender(store, "x.jsonl")
@@ -66,7 +66,7 @@ class TestPartAppender:
         assert [entry.name for entry in store.entries("")] == ["x.000001.jsonl", "x.000002.jsonl"]
         assert read_parts(store, "x.jsonl") == [b"1\n", b"2\n"]
 
-    def test_what_waits_is_written_when_the_time_is_over(self) -> None:
+    def test_pending_lines_are_written_after_the_interval(self) -> None:
         store = self.Store()
         appender = PartAppender(store, "x.jsonl", interval=0.001)
         appender.write(b"1\n")
@@ -77,14 +77,14 @@ class TestPartAppender:
         appender.close()
         assert b"".join(read_parts(store, "x.jsonl")) == b"1\n2\n"
 
-    def test_much_does_not_wait(self) -> None:
+    def test_large_data_is_written_immediately(self) -> None:
         store = self.Store()
         appender = PartAppender(store, "x.bin", interval=3600)
         appender.write(b"." * PartAppender.MAX_PENDING)
         assert store.exists("x.000001.bin")
         appender.close()
 
-    def test_data_that_could_not_be_stored_is_an_error_and_retried(self) -> None:
+    def test_data_that_could_not_be_stored_raises_and_is_retried(self) -> None:
         store = self.Store()
         store.fails = True
         appender = PartAppender(store, "x.jsonl", interval=0.001)

@@ -21,7 +21,7 @@ from tests.kits.storage import AWKWARD
 
 @pytest.mark.parametrize("scheme", ["", "osfs://"])
 @pytest.mark.parametrize("name", AWKWARD)
-def test_a_directory_is_opened_by_the_letter(tmp_path: Path, name: str, scheme: str) -> None:
+def test_the_path_of_a_directory_is_taken_literally(tmp_path: Path, name: str, scheme: str) -> None:
     with pytest.raises(StorageUnavailable):
         open_files(f"{scheme}{tmp_path}/{name}", create=False)
     assert os.listdir(tmp_path) == []
@@ -33,7 +33,7 @@ def test_a_directory_is_opened_by_the_letter(tmp_path: Path, name: str, scheme: 
     assert open_files(files.url, create=False).read("x") == b"1"
 
 
-def test_a_file_url_is_quoted_as_programs_write_it(tmp_path: Path) -> None:
+def test_a_file_url_is_unquoted(tmp_path: Path) -> None:
     directory = tmp_path / "a b%20ü"
     directory.mkdir()
     assert open_files(directory.as_uri(), create=False).url == str(directory)
@@ -60,7 +60,7 @@ def test_relative_paths_become_absolute_and_urls_stay(tmp_path: Path, monkeypatc
     assert storage_url(storage_url("results")) == storage_url("results")
 
 
-def test_a_file_is_no_storage(tmp_path: Path) -> None:
+def test_a_file_is_not_a_storage(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("1")
     for url in (f"{tmp_path}/x", f"{tmp_path}/x/y"):
         with pytest.raises(StorageUnavailable, match=r"cannot create the storage .*: (File exists|Not a directory)"):
@@ -117,7 +117,7 @@ def test_a_directory_without_write_permission_is_an_error() -> None:
 # --- other URLs
 
 
-def test_memory_is_new_each_time() -> None:
+def test_each_opening_of_memory_is_empty() -> None:
     files = open_files("mem://", create=True)
     assert type(files) is MemoryFiles
     files.write("x", b"1")

@@ -1,4 +1,4 @@
-"""Storages of PyFilesystem behave as others, and their errors contain no secret."""
+"""Storages of PyFilesystem behave like others, and their errors contain no secret."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TestPyFilesystemInADirectory(FilesConformance):
 
 
 class TestPyFilesystemThatReplacesAsAWhole(FilesConformance):
-    """As an object store does; here the bytes lie in memory."""
+    """Behaves like an object store, in memory."""
 
     @pytest.fixture
     def files(self) -> Iterator[Files]:
@@ -115,7 +115,7 @@ def test_no_error_of_the_library_escapes() -> None:
         assert type(caught.value).__module__ in ("builtins", "machinable.errors")
 
 
-def test_whatever_goes_wrong_while_opening_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_failure_while_opening_is_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from fs.errors import PermissionDenied
     from fs.tempfs import TempFS
 
@@ -140,7 +140,7 @@ class Counts(Component):
 """
 
 
-def test_an_execution_into_a_temporary_directory_is_read_as_long_as_it_is_open(project: World) -> None:
+def test_an_execution_in_a_temporary_directory_is_read_while_it_is_open(project: World) -> None:
     project("components:\n  - counts:\n", counts=COUNTS)
     execution = ml.execute("counts", "temp://")
     (trial,) = execution
@@ -172,7 +172,7 @@ def test_an_archive_of_a_storage_is_read_and_never_written(project: World, tmp_p
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_a_file_that_is_no_archive_is_an_error(tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_not_an_archive_is_an_error(tmp_path: Path, kind: str) -> None:
     for name, content in (("x", b"no archive"), ("y", None)):
         if content is not None:
             (tmp_path / name).write_bytes(content)
@@ -214,7 +214,7 @@ def test_fs_is_imported_without_setuptools_and_without_a_warning(tmp_path: Path)
     subprocess.run([sys.executable, "-W", "error", "-c", _WITHOUT_SETUPTOOLS, str(tmp_path)], check=True)
 
 
-def test_a_pkg_resources_that_is_there_stays() -> None:
+def test_an_imported_pkg_resources_stays() -> None:
     code = (
         "import sys, types\n"
         "mine = sys.modules['pkg_resources'] = types.ModuleType('pkg_resources')\n"

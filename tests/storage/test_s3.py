@@ -1,4 +1,4 @@
-"""S3 storages: they behave as others do, what they cost in requests, and what happens when something goes wrong."""
+"""S3 storages behave like others. How many requests they send, and which errors they raise."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BUCKET = "results"
 
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    """An S3 server in a process of its own, with one bucket."""
+    """Start an S3 server with one bucket in another process."""
     with s3_server() as url:
         client = plain_client(url)
         client.create_bucket(Bucket=BUCKET)
@@ -55,14 +55,14 @@ def plain_client(endpoint: str) -> Any:
 
 @pytest.fixture(scope="session")
 def others(endpoint: str) -> Iterator[Any]:
-    """A client of another program."""
+    """Return a client that stands for another program."""
     client = plain_client(endpoint)
     yield client
     client.close()
 
 
 class Wire:
-    """Every request that goes out is noted; an `answer` can replace those of the server, or change what is asked."""
+    """Records every request; an `answer` can replace the response of the server or change the request."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []
@@ -76,7 +76,7 @@ class Wire:
         return self.answer(request)
 
     def taken(self) -> list[str]:
-        """The requests since the last time."""
+        """Return the requests since the last call."""
         taken = list(self.requests)
         self.requests.clear()
         return taken
@@ -94,7 +94,7 @@ def _session() -> Iterator[Wire]:
 
 @pytest.fixture
 def wire(_session: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
-    """What goes over the wire of all clients. Waiting between attempts takes no time."""
+    """Record the requests of all clients, without pauses between attempts."""
     import botocore.endpoint
 
     clock = types.SimpleNamespace(sleep=lambda seconds: None, time=botocore.endpoint.time.time)
@@ -111,7 +111,7 @@ _count = iter(range(10**6))
 
 @pytest.fixture
 def url(endpoint: str, wire: Wire) -> str:
-    """A new folder of the bucket."""
+    """Return the URL of a new folder of the bucket."""
     return url_of(endpoint, f"{BUCKET}/{next(_count)}")
 
 
@@ -133,7 +133,7 @@ def files(url: str, wire: Wire) -> Iterator[ObjectStoreFiles]:
 
 
 def reply(status: int, body: str = "") -> Callable[[Any], Any]:
-    """What answers every request so."""
+    """Return a function that answers every request in this way."""
     from botocore.awsrequest import AWSResponse
 
     class Raw(io.BytesIO):
@@ -158,7 +158,7 @@ class TestS3(FilesConformance):
 # --- what one thing costs
 
 
-def test_what_one_request_can_do_costs_one(files: ObjectStoreFiles, wire: Wire) -> None:
+def test_each_operation_costs_one_request(files: ObjectStoreFiles, wire: Wire) -> None:
     files.write("a/b/x", b"1")
     assert wire.taken() == ["PUT a/b/x"]
     assert files.read("a/b/x") == b"1"
@@ -175,7 +175,7 @@ def test_what_one_request_can_do_costs_one(files: ObjectStoreFiles, wire: Wire) 
     assert wire.taken() == ["PUT a/b/x"]
 
 
-def test_a_directory_is_made_with_a_look_and_a_condition(files: ObjectStoreFiles, wire: Wire) -> None:
+def test_a_directory_is_created_with_a_listing_and_a_conditional_request(files: ObjectStoreFiles, wire: Wire) -> None:
     assert files.create_directory("OY1p1o")
     # What the server does with conditions is found out once.
     assert wire.taken() == [
@@ -205,7 +205,7 @@ def test_a_tree_is_removed_and_moved_in_bulk(files: ObjectStoreFiles, wire: Wire
     assert not files.exists("b")
 
 
-def test_more_than_fits_into_one_answer_is_there(files: ObjectStoreFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listings_of_several_pages_are_complete(files: ObjectStoreFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     files._client.meta.events.register(
         "provide-client-params.s3.ListObjectsV2", lambda params, **others: {**params, "MaxKeys": 2}
     )
@@ -221,7 +221,7 @@ def test_more_than_fits_into_one_answer_is_there(files: ObjectStoreFiles, monkey
     assert files.entries("") == []
 
 
-def test_what_is_too_large_for_a_request_is_stored_and_moved(
+def test_objects_too_large_for_one_request_are_stored_and_moved(
     files: ObjectStoreFiles, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3, "_MAX_REQUEST", 2**20)
@@ -297,7 +297,7 @@ def test_a_small_trial_is_stored_with_two_requests(here: Path, url: str, wire: W
     ]
 
 
-def test_rows_and_an_artifact_cost_two_requests_more(here: Path, url: str, wire: Wire) -> None:
+def test_rows_and_an_artifact_cost_two_more_requests(here: Path, url: str, wire: Wire) -> None:
     execution = execute("rows", url)
     (trial,) = execution
     assert [request for request in wire.taken() if "/trials/" in request] == [
@@ -307,7 +307,7 @@ def test_rows_and_an_artifact_cost_two_requests_more(here: Path, url: str, wire:
     assert trial.records.column("loss") == list(range(100))
 
 
-def test_a_further_attempt_begins_with_an_empty_folder(here: Path, url: str) -> None:
+def test_another_attempt_begins_with_an_empty_folder(here: Path, url: str) -> None:
     (trial,) = execute("flaky", url)
     assert (trial.status, trial.attempt, trial.read("attempt.json")) == ("finished", 2, 2)
     files = open_files(url, create=False)
@@ -363,7 +363,7 @@ def test_lines_are_stored_every_ten_seconds(
     assert read_parts(files, "ledger.jsonl") == [b"1\n2\n", b"3\n"]
 
 
-def test_what_other_programs_have_copied_there_is_read(here: Path, url: str, others: Any, tmp_path: Path) -> None:
+def test_a_storage_copied_by_other_programs_is_read(here: Path, url: str, others: Any, tmp_path: Path) -> None:
     local = execute(ml.Task("rows"), str(tmp_path / "s"))
     for place in (tmp_path / "s").rglob("*"):
         if place.is_file():
@@ -377,7 +377,7 @@ def test_what_other_programs_have_copied_there_is_read(here: Path, url: str, oth
     assert str(execute("small", url)) == "OY1p1o-2"  # and nothing of it is overwritten
 
 
-def test_keys_that_are_no_paths_are_passed_over(files: ObjectStoreFiles, url: str, others: Any) -> None:
+def test_keys_that_are_not_paths_are_ignored(files: ObjectStoreFiles, url: str, others: Any) -> None:
     for name in ("a/", "a//x", "a/./x", "a/../x", "a/y", "b", "b/x"):
         others.put_object(Bucket=BUCKET, Key=f"{folder_of(url)}/{name}", Body=b"1")
     assert files.entries("a") == [Entry("y", False)]
@@ -385,7 +385,7 @@ def test_keys_that_are_no_paths_are_passed_over(files: ObjectStoreFiles, url: st
     assert [files.read("b"), files.read("b/x")] == [b"1", b"1"]
 
 
-def test_a_whole_bucket_is_a_storage(endpoint: str, others: Any, wire: Wire, here: Path) -> None:
+def test_a_whole_bucket_can_be_a_storage(endpoint: str, others: Any, wire: Wire, here: Path) -> None:
     others.create_bucket(Bucket="whole-bucket")
     url = url_of(endpoint, "whole-bucket")
     assert ml.Storage(url).executions == []
@@ -393,7 +393,7 @@ def test_a_whole_bucket_is_a_storage(endpoint: str, others: Any, wire: Wire, her
     assert [str(execution) for execution in ml.Storage(url)] == ["OY1p1o"]
 
 
-def test_opening_to_read_needs_something_that_is_there(url: str, wire: Wire) -> None:
+def test_opening_an_empty_folder_to_read_is_an_error(url: str, wire: Wire) -> None:
     with pytest.raises(StorageUnavailable, match="there is no storage at 's3://"):
         open_files(url, create=False)
     assert wire.taken() == ["LIST"]
@@ -429,7 +429,7 @@ print(os.read(results[0], 1000).decode())
 """
 
 
-def test_one_of_sixteen_processes_makes_a_directory(url: str) -> None:
+def test_one_of_sixteen_processes_creates_a_directory(url: str) -> None:
     done = subprocess.run([sys.executable, "-c", _RACE, url], capture_output=True, text=True)
     assert done.stderr == ""
     assert sorted(done.stdout.strip()) == ["0", "1", "2"]
@@ -459,7 +459,7 @@ def test_s3_is_opened_without_setuptools(url: str) -> None:
 
 
 def answer_lost_once(others: Any) -> Callable[[Any], Any]:
-    """The first conditional request is carried out, and its answer is lost on the way."""
+    """Carry out the first conditional request, and lose its response."""
     lost: list[Any] = []
 
     def answer(request: Any) -> Any:
@@ -476,14 +476,14 @@ def answer_lost_once(others: Any) -> Callable[[Any], Any]:
     return answer
 
 
-def test_a_win_whose_answer_was_lost_is_noticed(files: ObjectStoreFiles, wire: Wire, others: Any) -> None:
+def test_a_creation_whose_response_was_lost_is_recognized(files: ObjectStoreFiles, wire: Wire, others: Any) -> None:
     wire.answer = answer_lost_once(others)
     assert files.create("x", b"1", "me")
     assert not files.create("x", b"2", "you")
     assert files.read("x") == b"1"
 
 
-def test_a_part_whose_answer_was_lost_is_there_once(files: ObjectStoreFiles, wire: Wire, others: Any) -> None:
+def test_a_part_whose_response_was_lost_is_stored_once(files: ObjectStoreFiles, wire: Wire, others: Any) -> None:
     wire.answer = answer_lost_once(others)
     appender = files.appender("x.jsonl")
     appender.write(b"1\n")
@@ -508,7 +508,7 @@ def test_a_part_that_seemed_to_fail_is_replaced_by_one_with_more(
     assert read_parts(files, "x.jsonl") == [b"1\n2\n"]
 
 
-def test_writers_side_by_side_do_not_overwrite_each_other(files: ObjectStoreFiles, url: str) -> None:
+def test_concurrent_writers_do_not_overwrite_each_other(files: ObjectStoreFiles, url: str) -> None:
     writers = [files.appender("x.jsonl"), files.appender("x.jsonl"), open_files(url, create=True).appender("x.jsonl")]
     for number, writer in enumerate(writers):
         writer.write(b"%d\n" % number)
@@ -527,7 +527,7 @@ def _refusing(request: Any) -> Any:
 
 
 @pytest.mark.parametrize("answer", [_forgetting, _refusing])
-def test_a_server_without_conditions_is_used_with_one_warning(
+def test_a_server_without_conditional_requests_gives_one_warning(
     files: ObjectStoreFiles, wire: Wire, answer: Callable[[Any], Any]
 ) -> None:
     wire.answer = answer
@@ -546,7 +546,7 @@ def test_a_server_without_conditions_is_used_with_one_warning(
     assert read_parts(files, "x.jsonl") == [b"1\n", b"2\n"]
 
 
-def test_amazon_is_not_asked_whether_it_knows_conditions(wire: Wire) -> None:
+def test_amazon_is_not_tested_for_conditional_requests(wire: Wire) -> None:
     asked = []
 
     def answer(request: Any) -> Any:
@@ -561,7 +561,7 @@ def test_amazon_is_not_asked_whether_it_knows_conditions(wire: Wire) -> None:
     files.close()
 
 
-def test_conflicts_with_a_process_about_to_win_are_lost(files: ObjectStoreFiles, wire: Wire) -> None:
+def test_repeated_conflicts_mean_that_another_process_created_the_object(files: ObjectStoreFiles, wire: Wire) -> None:
     files._is_conditional = True
     wire.answer = lambda request: (
         refusal(409, "ConditionalRequestConflict")(request) if request.method == "PUT" else None
@@ -572,7 +572,7 @@ def test_conflicts_with_a_process_about_to_win_are_lost(files: ObjectStoreFiles,
 # --- when something is wrong
 
 
-def test_servers_that_are_busy_are_asked_again(files: ObjectStoreFiles, wire: Wire) -> None:
+def test_requests_to_busy_servers_are_repeated(files: ObjectStoreFiles, wire: Wire) -> None:
     from botocore.exceptions import ConnectionClosedError
 
     def close(request: Any) -> Any:
@@ -585,7 +585,7 @@ def test_servers_that_are_busy_are_asked_again(files: ObjectStoreFiles, wire: Wi
     assert files.read("x") == b"1"
 
 
-def test_an_answer_that_breaks_off_is_asked_for_again(files: ObjectStoreFiles, wire: Wire) -> None:
+def test_a_response_that_breaks_off_is_requested_again(files: ObjectStoreFiles, wire: Wire) -> None:
     from botocore.awsrequest import AWSResponse
 
     files.write("x", b"whole")
@@ -700,7 +700,7 @@ def test_objects_that_cannot_be_removed_are_an_error(files: ObjectStoreFiles, wi
 # --- settings
 
 
-def test_parameters_of_the_url_count(url: str, wire: Wire, others: Any) -> None:
+def test_parameters_of_the_url_are_used(url: str, wire: Wire, others: Any) -> None:
     files = open_files(f"{url}&acl=public-read&cache_control=max-age%3D7", create=True)
     asked = []
     wire.answer = lambda request: asked.append(request.headers.get("x-amz-acl"))
@@ -710,7 +710,7 @@ def test_parameters_of_the_url_count(url: str, wire: Wire, others: Any) -> None:
     assert others.head_object(Bucket=BUCKET, Key=f"{folder_of(url)}/x")["CacheControl"] == "max-age=7"
 
 
-def test_the_usual_configuration_counts(endpoint: str, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_configuration_of_boto3_is_used(endpoint: str, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("ACCESS_KEY_ID", KEY), ("SECRET_ACCESS_KEY", SECRET), ("ENDPOINT_URL", endpoint)):
         monkeypatch.setenv(f"AWS_{name}", value)
     files = open_files("s3://results/by-environment", create=True)
@@ -723,7 +723,7 @@ def test_the_usual_configuration_counts(endpoint: str, wire: Wire, monkeypatch: 
 # --- looking after a bucket
 
 
-def test_to_verify_costs_a_listing_for_each_execution_and_a_get_for_each_object(
+def test_verifying_costs_a_listing_for_each_execution_and_a_get_for_each_object(
     here: Path, url: str, wire: Wire
 ) -> None:
     stored = [execute(ml.Task("rows").repeat(3), url) for _ in range(2)]
@@ -741,7 +741,7 @@ def test_to_verify_costs_a_listing_for_each_execution_and_a_get_for_each_object(
     assert len(gets) == len(set(gets)) == 3 * len(stored) + 4 * 6
 
 
-def test_faults_in_a_bucket_are_found_mended_and_cleaned(here: Path, url: str, others: Any) -> None:
+def test_faults_in_a_bucket_are_found_repaired_and_removed(here: Path, url: str, others: Any) -> None:
     (trial,) = execute("rows", url)
     with ml.Storage(url) as storage:
         files = storage.files

@@ -37,7 +37,7 @@ def _append(files: Files, *rows: dict[str, object]) -> None:
     writer.close()
 
 
-def test_rows_come_back_as_they_were(files: Files) -> None:
+def test_rows_are_read_as_written(files: Files) -> None:
     rows = [
         {"loss": 0.1, "epoch": 1, "name": "ünï\n\u2028\x00", "big": 2**80, "flag": True, "none": None},
         {},
@@ -65,7 +65,7 @@ def test_rows_come_back_as_they_were(files: Files) -> None:
         | st.lists(st.integers(), max_size=2),
     )
 )
-def test_a_line_is_what_a_row_is_anywhere_else(row: dict[Any, Any]) -> None:
+def test_a_line_is_the_json_of_its_row(row: dict[Any, Any]) -> None:
     files = MemoryFiles()
     _append(files, row)
     assert files.read("records/default.jsonl") == dumps(row).encode() + b"\n"
@@ -84,7 +84,7 @@ def test_numpy_values_become_numbers_and_lists(files: Files) -> None:
     assert read_rows(files, "records/default.jsonl") == [{"a": 0.5, "b": [0, 1, 2], "c": 7, "d": True}]
 
 
-def test_a_further_writer_goes_on(files: Files) -> None:
+def test_another_writer_appends(files: Files) -> None:
     _append(files, {"a": 1})
     _append(files, {"a": 2}, {"a": 3})
     assert read_rows(files, "records/default.jsonl") == [{"a": 1}, {"a": 2}, {"a": 3}]
@@ -98,7 +98,7 @@ def test_without_a_file_there_are_no_rows(files: Files) -> None:
     assert read_rows(files, "records/default.jsonl") == []
 
 
-def test_what_is_not_plain_is_refused_before_anything_is_written(files: Files) -> None:
+def test_data_that_is_not_plain_is_refused_before_anything_is_written(files: Files) -> None:
     writer = RowWriter(files, "records/default.jsonl")
     with pytest.raises(WrongType):
         writer.append({"a": 1, "b": object()})
@@ -106,7 +106,7 @@ def test_what_is_not_plain_is_refused_before_anything_is_written(files: Files) -
     assert files.entries("") == []
 
 
-def test_a_line_is_json_that_others_read(tmp_path: Path) -> None:
+def test_a_line_is_json_for_other_programs(tmp_path: Path) -> None:
     _append(DirectoryFiles(tmp_path), {"loss": math.nan, "_iteration": 0})
     assert (tmp_path / "records/default.jsonl").read_bytes() == b'{"loss": NaN, "_iteration": 0}\n'
 
@@ -114,7 +114,7 @@ def test_a_line_is_json_that_others_read(tmp_path: Path) -> None:
 ROW = {"a": {"b": [1, {"c": 'x"}]{['}]}, "ü": "\\", "d": -1.5e-7, "e": True}
 
 
-def test_a_torn_last_line_is_ignored_wherever_it_tears() -> None:
+def test_a_torn_last_line_is_ignored_wherever_it_ends() -> None:
     files = MemoryFiles()
     whole = json.dumps({"first": 1}).encode() + b"\n"
     line = json.dumps(ROW).encode()
@@ -127,7 +127,7 @@ def test_a_torn_last_line_is_ignored_wherever_it_tears() -> None:
     assert read_rows(files, "x.jsonl") == [{"first": 1}, ROW]
 
 
-def test_rows_after_a_torn_line_are_there() -> None:
+def test_rows_after_a_torn_line_are_read() -> None:
     line = json.dumps(ROW).encode()
     for length in range(1, len(line)):
         files = MemoryFiles()
@@ -138,7 +138,7 @@ def test_rows_after_a_torn_line_are_there() -> None:
 
 
 @pytest.mark.parametrize("rest", [b"\0" * 100, b'{"a": 1\0\0\0', b"\n\n", b"{\n{\n"])
-def test_what_a_lost_power_supply_leaves_is_ignored(rest: bytes) -> None:
+def test_the_remains_of_a_power_failure_are_ignored(rest: bytes) -> None:
     files = MemoryFiles()
     files.write("x.jsonl", b'{"a": 1}\n' + rest + b'\n{"a": 2}\n')
     assert read_rows(files, "x.jsonl") == [{"a": 1}, {"a": 2}]
@@ -148,7 +148,7 @@ def test_what_a_lost_power_supply_leaves_is_ignored(rest: bytes) -> None:
     "line",
     [b"{'a': 1}", b"1", b"[1]", b'{"a": 1} {"a": 2}', b'{"a": 1}, {"a": 2}', b"<html>", b'{"a": "\xff"}', b'{"a" 1}'],
 )
-def test_a_whole_line_that_is_no_row_is_damage(line: bytes) -> None:
+def test_a_complete_line_that_is_not_a_row_is_damaged(line: bytes) -> None:
     files = MemoryFiles()
     files.write("x.jsonl", b'{"a": 1}\n' + line + b'\n{"a": 2}\n')
     with pytest.raises(Damaged, match=r"line 2 of mem:///x\.jsonl is not a row"):
@@ -174,7 +174,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_every_row_of_a_killed_process_is_there(tmp_path: Path) -> None:
+def test_every_row_of_a_killed_process_is_read(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], check=False)
     assert read_rows(DirectoryFiles(tmp_path), "x.jsonl") == [{"number": number} for number in range(100)]
 
@@ -182,7 +182,7 @@ def test_every_row_of_a_killed_process_is_there(tmp_path: Path) -> None:
 # --- text
 
 
-def test_text_comes_back_as_it_was(files: Files) -> None:
+def test_text_is_read_as_written(files: Files) -> None:
     for text in ("first\n", "ünï-日本 \x1b[1m\r\n"):
         writer = TextWriter(files, "log.txt")
         writer.write(text)
@@ -198,7 +198,7 @@ def test_without_a_file_there_is_no_text(files: Files) -> None:
     assert files.entries("") == []
 
 
-def test_what_has_no_encoding_is_written_so_that_it_can_be_read(files: Files) -> None:
+def test_characters_without_an_encoding_are_escaped(files: Files) -> None:
     writer = TextWriter(files, "log.txt")
     writer.write("a\udcffb\n")
     writer.close()

@@ -1,4 +1,4 @@
-"""What was written comes back as the same kind, and what does not fit is refused."""
+"""Data is read as the type that was written, and unsupported data is refused."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _frame() -> Any:
 
 
 def _texts() -> Any:
-    """Texts that could be numbers, and cells that are missing."""
+    """Return texts that could be numbers, and missing cells."""
     pandas = pytest.importorskip("pandas")
     return pandas.DataFrame(
         {
@@ -89,7 +89,7 @@ def _texts() -> Any:
 
 
 def _typed() -> Any:
-    """Columns of kinds that text could not keep, with an index of their own."""
+    """Return columns of types that text cannot preserve, with an index."""
     pytest.importorskip("pyarrow")
     pandas = pytest.importorskip("pandas")
     moments = pandas.to_datetime(["2026-01-31", None])
@@ -110,7 +110,7 @@ def _tree() -> ElementTree.ElementTree:
 
 
 class Model:
-    """What a library writes itself: a file, one beside it, and one in a folder."""
+    """Saves itself as a library does: a file, another one beside it, and one in a folder."""
 
     def __init__(self, weights: list[int]) -> None:
         self.weights = weights
@@ -131,14 +131,14 @@ class Model:
 
 
 class Special(Model):
-    """Has inherited how it is read."""
+    """Inherits its loader."""
 
 
 KEPT = {"save": Model.save, "load": Model.load}
 
 
 class Figure:
-    """Draws itself as a figure of matplotlib does."""
+    """Has `savefig`, like a figure of matplotlib."""
 
     def savefig(self, file: Any, format: str) -> None:
         file.write(f"drawn as {format}".encode())
@@ -223,7 +223,7 @@ def stores(s3_folder: Callable[[], str], tmp_path_factory: pytest.TempPathFactor
 @pytest.mark.parametrize("kind", ["directory", "memory", "s3"])
 @pytest.mark.parametrize("gz", ["", ".gz"])
 @pytest.mark.parametrize(("name", "make"), CASES)
-def test_what_was_written_comes_back_as_the_same_kind(
+def test_data_is_read_as_the_type_that_was_written(
     name: str, make: Callable[[], Any], gz: str, kind: str, stores: dict[str, Files]
 ) -> None:
     files = stores[kind]
@@ -242,7 +242,7 @@ def test_every_known_extension_is_in_the_cases() -> None:
     assert {name[1:].lower() for name, _ in CASES} == set(known_extensions())
 
 
-def test_nan_survives_where_numbers_do() -> None:
+def test_nan_is_preserved_where_numbers_are() -> None:
     for name in ("x.json", "x.yaml", "x.jsonl", "x.csv", "x.pkl"):
         (back,) = load(name, dump(name, [{"a": math.nan}]), trust=True)
         assert math.isnan(back["a"])
@@ -268,7 +268,7 @@ _plain = st.recursive(
 
 @settings(max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_plain)
-def test_any_plain_data_survives(data: Any) -> None:
+def test_any_plain_data_is_preserved(data: Any) -> None:
     for name in ("x.json", "x.yaml"):
         try:
             content = dump(name, data)
@@ -290,7 +290,7 @@ _cells = (
 
 @settings(max_examples=150, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data(), st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=3, unique=True))
-def test_any_table_survives(data: st.DataObject, columns: list[str]) -> None:
+def test_any_table_is_preserved(data: st.DataObject, columns: list[str]) -> None:
     cells = data.draw(st.lists(st.tuples(*[_cells] * len(columns)), min_size=1, max_size=4))
     rows = [dict(zip(columns, row, strict=True)) for row in cells]
     for name in ("x.csv", "x.tsv"):
@@ -321,7 +321,7 @@ def test_tables_of_other_programs_are_read() -> None:
     assert _same(load("x.tsv", b"id\tname\n1\tx\n", trust=False), frame)
 
 
-def test_an_index_with_a_meaning_is_stored_or_refused() -> None:
+def test_a_meaningful_index_is_stored_or_refused() -> None:
     frame = _frame().describe()
     assert _same(load("x.csv", dump("x.csv", frame), trust=False), frame)
     for index in (
@@ -333,7 +333,7 @@ def test_an_index_with_a_meaning_is_stored_or_refused() -> None:
             dump("x.csv", index)
 
 
-def test_the_same_data_give_the_same_bytes() -> None:
+def test_equal_data_give_equal_bytes() -> None:
     for name, make in CASES:
         assert dump(name + ".gz", make(), **options(name)) == dump(name + ".gz", make(), **options(name))
 
@@ -346,7 +346,7 @@ TAKES = {
 
 
 @pytest.mark.parametrize("name", ["x.json", "x.yaml.gz", "x.jsonl"])
-def test_what_holds_itself_is_refused(name: str) -> None:
+def test_data_that_contains_itself_is_refused(name: str) -> None:
     data: list[Any] = []
     data.append(data)
     with pytest.raises(WrongKind, match="not this list: maximum recursion depth exceeded"):
@@ -399,7 +399,7 @@ def test_what_holds_itself_is_refused(name: str) -> None:
         ),
     ],
 )
-def test_data_that_does_not_fit_is_refused_with_what_fits(name: str, data: Any, message: str | None) -> None:
+def test_unsupported_data_is_refused_with_what_the_format_takes(name: str, data: Any, message: str | None) -> None:
     with pytest.raises(WrongKind) as caught:
         dump(name, data)
     assert isinstance(caught.value, TypeError)
@@ -418,7 +418,7 @@ def test_arrays_that_would_lose_something_are_refused() -> None:
         dump("x.npy", numpy.float64(1))
 
 
-def test_what_cannot_be_pickled_is_refused() -> None:
+def test_an_object_that_cannot_be_pickled_is_refused() -> None:
     with pytest.raises(WrongKind, match="not this function: "):
         dump("x.pkl", lambda: None)
 
@@ -428,7 +428,7 @@ class _Bomb:
         return (exec, ("raise SystemExit('ran')",))
 
 
-def test_a_pickle_is_only_read_where_it_is_trusted() -> None:
+def test_a_pickle_is_only_read_if_trusted() -> None:
     for name in ("x.pkl", "x.p.gz"):
         with pytest.raises(StorageError, match="runs code of its author"):
             load(name, dump(name, _Bomb()), trust=False)
@@ -446,7 +446,7 @@ def test_arrays_are_never_unpickled() -> None:
             load(name, buffer.getvalue(), trust=True)
 
 
-def test_yaml_makes_no_objects() -> None:
+def test_yaml_creates_no_objects() -> None:
     with pytest.raises(Damaged):
         load("x.yaml", b"!!python/object/apply:os.system ['true']", trust=True)
 
@@ -476,13 +476,13 @@ def test_yaml_makes_no_objects() -> None:
         ("x.bin.gz", b""),
     ],
 )
-def test_damage_is_an_error_with_the_name(name: str, data: bytes) -> None:
+def test_the_error_of_a_damaged_file_names_it(name: str, data: bytes) -> None:
     with pytest.raises(Damaged, match=f"^cannot read '{name}': ."):
         load(name, data, trust=True)
 
 
 @pytest.mark.parametrize("name", ["x.json", "plots/a b.csv.gz", "ü!?%.TXT", "a.b.c.npy", "..x.json", "con.bin", "-.p"])
-def test_names_that_are_fine(name: str) -> None:
+def test_valid_names(name: str) -> None:
     extension = check_name(name)
     assert name.lower().endswith(extension)
     assert extension.removesuffix(".gz") in known_extensions()
@@ -527,7 +527,7 @@ def test_the_error_of_an_unknown_extension_lists_the_known_ones(name: str) -> No
     assert KNOWN in str(caught.value)
 
 
-def test_a_near_extension_is_offered() -> None:
+def test_a_similar_extension_is_suggested() -> None:
     with pytest.raises(BadName) as caught:
         check_name("a/x.jsn")
     assert str(caught.value) == (
@@ -554,7 +554,7 @@ def test_names_of_directories_that_leave_the_folder_are_refused(name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["x.parquet", "x.feather"])
-def test_frames_that_would_not_come_back_are_refused(name: str) -> None:
+def test_frames_that_would_change_are_refused(name: str) -> None:
     pytest.importorskip("pyarrow")
     frame = _frame()
     for unfit in (frame.rename(columns={"id": 1}), frame.assign(mixed=[1, "x"]), frame.assign(any=[object(), 1])):
@@ -617,7 +617,7 @@ def test_entities_of_a_file_are_refused(text: str) -> None:
         load("x.xml", text.encode(), trust=True)
 
 
-def test_a_tree_that_xml_cannot_keep_is_refused() -> None:
+def test_a_tree_that_xml_cannot_represent_is_refused() -> None:
     root = ElementTree.Element("a")
     for text in ("\0", 5, "\ud800"):
         root.text = text  # type: ignore[assignment]
@@ -628,12 +628,12 @@ def test_a_tree_that_xml_cannot_keep_is_refused() -> None:
 # --- models
 
 
-def test_a_class_that_has_inherited_its_loader_is_read_as_itself() -> None:
+def test_a_class_with_an_inherited_loader_is_read_as_itself() -> None:
     back = load("x.zip", dump("x.zip", Special([1]), save=Model.save, load=Special.load), trust=True)
     assert type(back) is Special
 
 
-def test_a_loader_runs_where_it_is_trusted_or_given() -> None:
+def test_a_loader_runs_if_trusted_or_passed() -> None:
     content = dump("x.zip", Model([1, 2]), **KEPT)
     with pytest.raises(
         StorageError, match=r"tests\.storage\.formats\.test_registry:Model\.load, which(.|\n)*load=Model\.load"
@@ -656,7 +656,7 @@ def test_a_loader_that_cannot_be_imported_is_refused(loader: Any) -> None:
         dump("x.zip", Model([1]), save=Model.save, load=loader)
 
 
-def test_a_loader_that_is_not_installed_is_named() -> None:
+def test_a_missing_loader_is_named() -> None:
     old = ZipFile(BytesIO(dump("x.zip", Model([1]), **KEPT)))
     buffer = BytesIO()
     with ZipFile(buffer, "w") as archive:
@@ -666,7 +666,7 @@ def test_a_loader_that_is_not_installed_is_named() -> None:
         load("x.zip", buffer.getvalue(), trust=True)
 
 
-def test_an_error_of_a_library_stays_its_own() -> None:
+def test_errors_of_save_and_load_pass_unchanged() -> None:
     def fail(*arguments: Any) -> None:
         raise KeyError("no layer")
 
@@ -676,7 +676,7 @@ def test_an_error_of_a_library_stays_its_own() -> None:
         load("x.zip", dump("x.zip", Model([1]), **KEPT), trust=True, load=fail)
 
 
-def test_what_saves_nothing_or_links_is_refused(tmp_path: Path) -> None:
+def test_a_model_without_files_or_with_links_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WrongKind, match="no file at or beside its path"):
         dump("x.zip", Model([1]), save=lambda model, path: None)
     with pytest.raises(WrongKind, match="a model with a link among its files: 'model'"):
@@ -690,7 +690,7 @@ def test_save_and_load_are_for_models() -> None:
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "a\\..\\x", "C:/x", "./x", "a//x", "a/"], ids=str)
-def test_an_archive_whose_files_would_lie_elsewhere_is_refused(name: str) -> None:
+def test_an_archive_with_files_outside_of_the_directory_is_refused(name: str) -> None:
     with pytest.raises(Damaged, match="would leave the directory"):
         load("x.zip", archive_of(ZipInfo(name)), trust=True, load=Model.load)
 
@@ -714,7 +714,7 @@ def test_an_archive_with_a_link_or_that_would_fill_the_disk_is_refused() -> None
         load("x.zip", archive_of(bomb, bytes(10_000_000)), trust=True, load=Model.load)
 
 
-def test_another_archive_is_no_model() -> None:
+def test_another_archive_is_not_a_model() -> None:
     buffer = BytesIO()
     with ZipFile(buffer, "w") as archive:
         archive.writestr("model", b"x")
@@ -726,7 +726,7 @@ def test_another_archive_is_no_model() -> None:
 
 
 def install(directory: Path, module: str, points: str) -> None:
-    """A distribution as pip leaves it."""
+    """Write a distribution as pip does."""
     info = directory / "other_formats-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-formats\nVersion: 1.0\n")
@@ -756,7 +756,7 @@ class text:
 """
 
 
-def test_another_package_can_bring_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_packages_can_provide_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, OTHER, "ini = other_formats\n.run = other_formats:code\njson = other_formats:nothing")
     monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -774,7 +774,7 @@ def test_another_package_can_bring_formats(tmp_path: Path, monkeypatch: pytest.M
     assert load("x.run", b"1", trust=True) == b"1"
 
 
-def test_a_format_of_another_package_that_is_broken_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_format_of_another_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, OTHER, "a = other_formats:nothing\nb = other_formats:partial\nc = other_formats:text")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ImportFailed, match=r"cannot import the format \.a of other-formats"):
