@@ -314,6 +314,11 @@ def execution_folders(files: Files) -> list[str]:
     return [entry.name for entry in files.entries("") if entry.is_directory and is_folder_name(entry.name)]
 
 
+def _fact(key: str, doc: str) -> Any:
+    """Return a property with a value of execution.json."""
+    return property(lambda execution: execution.data.get(key), doc=doc)
+
+
 class ExecutionInfo:
     """The facts about an execution that do not depend on its trials; see `Execution`."""
 
@@ -336,30 +341,11 @@ class ExecutionInfo:
         """
         return self._reader.data
 
-    @property
-    def id(self) -> str:
-        """The execution id, which encodes the seed."""
-        return self.data["id"]  # type: ignore[no-any-return]
-
-    @property
-    def seed(self) -> int:
-        """The execution seed."""
-        return self.data["seed"]  # type: ignore[no-any-return]
-
-    @property
-    def name(self) -> str | None:
-        """The name of the task."""
-        return self.data.get("name")
-
-    @property
-    def started(self) -> str:
-        """The start (ISO-8601, UTC)."""
-        return self.data["started"]  # type: ignore[no-any-return]
-
-    @property
-    def run(self) -> int:
-        """The number of the run with this id in the storage: 1, or 2 for `OY1p1o-2`."""
-        return self.data["run"]  # type: ignore[no-any-return]
+    id: str = _fact("id", "The execution id, which encodes the seed.")
+    seed: int = _fact("seed", "The execution seed.")
+    name: str | None = _fact("name", "The name of the task.")
+    started: str = _fact("started", "The start (ISO-8601, UTC).")
+    run: int = _fact("run", "The number of the run with this id in the storage: 1, or 2 for `OY1p1o-2`.")
 
     @property
     def storage(self) -> str:

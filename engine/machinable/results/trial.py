@@ -28,6 +28,21 @@ LEASE = 30.0  # seconds without a heartbeat, after which a running trial counts 
 _NOTHING: Any = object()
 
 
+def _planned(key: str, doc: str) -> Any:
+    """Return a property with a value of the trial's line in the plan."""
+    return property(lambda trial: trial._row[key], doc=doc)
+
+
+def _noted(key: str, doc: str) -> Any:
+    """Return a property with a value of the trial's last event in the ledger, None if it has none."""
+    return property(lambda trial: trial._event.get(key), doc=doc)
+
+
+def _stated(key: str, doc: str) -> Any:
+    """Return a property with a value of the trial's status, None if it has none."""
+    return property(lambda trial: trial._fact(key), doc=doc)
+
+
 class Trial:
     """One trial of an execution. What was read of it is remembered until `execution.refresh()`.
 
@@ -52,27 +67,16 @@ class Trial:
     def _row(self) -> dict[str, Any]:
         return self._rows.all[self._at]
 
+    @property
+    def _event(self) -> Mapping[str, Any]:
+        return self._reader.events.get(self.uid, {})
+
     # what was planned
 
-    @property
-    def index(self) -> int:
-        """The position in the plan, from 0."""
-        return self._row["index"]  # type: ignore[no-any-return]
-
-    @property
-    def seed(self) -> int:
-        """The seed of the random numbers."""
-        return self._row["seed"]  # type: ignore[no-any-return]
-
-    @property
-    def component(self) -> str:
-        """The canonical name of the component."""
-        return self._row["component"]  # type: ignore[no-any-return]
-
-    @property
-    def module(self) -> str:
-        """The import path of the component."""
-        return self._row["module"]  # type: ignore[no-any-return]
+    index: int = _planned("index", "The position in the plan, from 0.")
+    seed: int = _planned("seed", "The seed of the random numbers.")
+    component: str = _planned("component", "The canonical name of the component.")
+    module: str = _planned("module", "The import path of the component.")
 
     @property
     def version(self) -> Plain:
@@ -152,33 +156,17 @@ class Trial:
             todo=f"Run it again: execute(…, rerun={self.component!r}).",
         )
 
-    def _noted(self, key: str) -> Any:
-        return self._reader.events.get(self.uid, {}).get(key)
-
-    @property
-    def event(self) -> str | None:
-        """The last event of the trial in the ledger, None if there is none."""
-        return self._noted("event")  # type: ignore[no-any-return]
-
-    @property
-    def noted(self) -> str | None:
-        """The time of its last event in the ledger (ISO-8601, UTC), None if there is none."""
-        return self._noted("time")  # type: ignore[no-any-return]
+    event: str | None = _noted("event", "The last event of the trial in the ledger.")
+    noted: str | None = _noted("time", "The time of its last event in the ledger (ISO-8601, UTC).")
+    source: str | None = _noted(
+        "source", "The trial whose result was reused, as `OY1p1o/9c2EapVGXnPH`; None if it ran itself."
+    )
+    because: str | None = _noted("because", "What blocked it, or which execution computed it when it was skipped.")
 
     @property
     def has_begun(self) -> bool:
         """Whether it was started, or has a folder."""
         return self._reader.has_begun(self.uid)
-
-    @property
-    def source(self) -> str | None:
-        """The trial whose result was reused, as `OY1p1o/9c2EapVGXnPH`; None if it ran itself."""
-        return self._noted("source")  # type: ignore[no-any-return]
-
-    @property
-    def because(self) -> str | None:
-        """What blocked it, or which execution computed it when it was skipped."""
-        return self._noted("because")  # type: ignore[no-any-return]
 
     @property
     def stale(self) -> str | None:
@@ -196,25 +184,26 @@ class Trial:
     @property
     def attempt(self) -> int:
         """The number of the last attempt, from 1; 0 if there is none."""
-        return self._noted("attempt") or self._fact("attempt") or 0
+        return self._event.get("attempt") or self._fact("attempt") or 0
 
-    @property
-    def started(self) -> str | None:
-        """The start of the last attempt (ISO-8601, UTC)."""
-        return self._fact("started")  # type: ignore[no-any-return]
+    started: str | None = _stated("started", "The start of the last attempt (ISO-8601, UTC).")
+    host: Mapping[str, Plain] | None = _stated("host", "The host it ran on: `name`, and `pid` of the process.")
+    threads: int | None = _stated("threads", "The number of threads with which it computed.")
+    result: Plain = _stated("result", "The value that `on_execute` returned, if it is plain data.")
+    checkpoint: str | None = _stated(
+        "checkpoint", "The last checkpoint; relative to the trial's folder if it lies there."
+    )
 
     @property
     def finished(self) -> str | None:
         """The end of the last attempt (ISO-8601, UTC), whatever its outcome; None if it has not ended."""
-        ended = self._fact("finished")
-        if ended is None and self._noted("event") != "started":
-            return self._noted("time")  # type: ignore[no-any-return]
-        return ended  # type: ignore[no-any-return]
+        ended: str | None = self._fact("finished")
+        return self.noted if ended is None and self.event != "started" else ended
 
     @property
     def seconds(self) -> float | None:
         """The seconds that the last attempt took; None if it has not ended."""
-        noted: float | None = self._noted("seconds")
+        noted: float | None = self._event.get("seconds")
         if noted is not None:
             return noted
         status = self._reader.status(self.uid)
@@ -223,29 +212,9 @@ class Trial:
         return self._time(status, "finished") - self._time(status, "started")
 
     @property
-    def host(self) -> Mapping[str, Plain] | None:
-        """The host it ran on: `name`, and `pid` of the process."""
-        return self._fact("host")  # type: ignore[no-any-return]
-
-    @property
-    def threads(self) -> int | None:
-        """The number of threads with which it computed."""
-        return self._fact("threads")  # type: ignore[no-any-return]
-
-    @property
-    def result(self) -> Plain:
-        """The value that `on_execute` returned, if it is plain data."""
-        return self._fact("result")
-
-    @property
     def error(self) -> Mapping[str, str] | None:
         """The error of a failed trial: `type`, `message` and, unless its worker was lost, `traceback`."""
-        return self._fact("error") or self._noted("error")  # type: ignore[no-any-return]
-
-    @property
-    def checkpoint(self) -> str | None:
-        """The last checkpoint; relative to the trial's folder if it lies there."""
-        return self._fact("checkpoint")  # type: ignore[no-any-return]
+        return self._fact("error") or self._event.get("error")
 
     # its results
 
