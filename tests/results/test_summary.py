@@ -84,7 +84,7 @@ def test_a_summary_is_a_table() -> None:
         "<x>        0                                    1",
     ]
     assert "<td>&lt;x&gt;</td><td>0</td><td></td>" in summary._repr_html_()
-    assert summary.as_data() == {"field": "records.loss", "by": ["config.lr"], "rows": ROWS}
+    assert (summary.field, summary.by, list(summary)) == ("records.loss", ("config.lr",), ROWS)
     assert summary[:1] == ROWS[:1]
 
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import InvalidType, NotStored, did_you_mean, near_names
+from machinable.errors import InvalidType
 from machinable.results.query import states
-from machinable.results.reader import ExecutionInfo, Reader, Rows
+from machinable.results.reader import ExecutionInfo, Reader, Rows, not_stored
 from machinable.results.trial import Trial
 from machinable.results.trials import Trials
 from machinable.serialization import decode, encode, without_collections
@@ -146,14 +146,8 @@ class Execution(ExecutionInfo):
         try:
             return self._by_uid[uid]
         except KeyError:
-            near = near_names(uid, self._by_uid)
-            shown = ", ".join(list(self._by_uid)[:10]) + (" …" if len(self._by_uid) > 10 else "")
-            raise NotStored(
-                f"the execution {self} has no trial {uid!r}",
-                given=uid,
-                known=self._by_uid,
-                todo=did_you_mean(near) if near else f"Its trials: {shown}",
-            ) from None
+            message = f"the execution {self} has no trial {uid!r}"
+            raise not_stored(message, uid, self._by_uid, "Its trials", "It has none.") from None
 
 
 def trial_that_ended(files: Files, folder: str, spec: TrialSpec, event: Mapping[str, Any]) -> Trial:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import Damaged, NotStored, StorageError
+from machinable.errors import Damaged, NotStored, StorageError, did_you_mean, near_names
 from machinable.ids import is_folder_name
 from machinable.results.lookup import CALL, MISSING, has_call, is_mutable, look, look_in, value_or
 from machinable.serialization import as_plain, loads, without_collections
@@ -16,8 +16,9 @@ from machinable.storage.streams import read_rows, rows_in
 if TYPE_CHECKING:
     from machinable.results import cache
 
-__all__ = ["ExecutionInfo", "Reader", "Rows", "execution_folders"]
+__all__ = ["ExecutionInfo", "Reader", "Rows", "execution_folders", "not_stored"]
 
+MAX_LISTED = 10  # names in an error
 _FACTS: tuple[tuple[str, type], ...] = (("id", str), ("seed", int), ("run", int), ("started", str))
 _PLANNED = {"index", "uid", "seed", "component", "module", "config", "flags"}
 _EVENTS = frozenset({"started", "finished", "failed", "interrupted", "reused", "blocked", "skipped"})
@@ -54,8 +55,16 @@ class Rows:
         return self.cached.trials.count if self.cached is not None else len(self.all)
 
 
+def not_stored(message: str, given: str, known: Iterable[str], listed_as: str, if_none: str) -> NotStored:
+    """Return an error that suggests near names, or else lists what exists."""
+    names = list(known)
+    near, shown = near_names(given, names), ", ".join(names[:MAX_LISTED]) + (" …" if names[MAX_LISTED:] else "")
+    todo = did_you_mean(near) if near else f"{listed_as}: {shown}" if names else if_none
+    return NotStored(message, given=given, known=names, todo=todo)
+
+
 class Reader:
-    """Read one execution.
+    """Read one execution. Each file that is not as machinable writes it raises `Damaged`.
 
     Args:
         files: The storage.
@@ -87,13 +96,7 @@ class Reader:
 
     @property
     def data(self) -> dict[str, Any]:
-        """The content of execution.json.
-
-        Raises:
-            NotStored: There is none.
-            StorageError: A newer version has written it.
-            Damaged: It cannot be read.
-        """
+        """The content of execution.json."""
         if self._data is None:
             data = self._mapping(layout.EXECUTION)
             if data is None:
@@ -136,11 +139,7 @@ class Reader:
 
     @property
     def plan(self) -> Rows:
-        """The lines of plan.jsonl.
-
-        Raises:
-            Damaged: A line is no trial.
-        """
+        """The lines of plan.jsonl."""
         if self._plan is None and (found := self._from_cache()) is not None:
             self._plan = Rows(found)
         elif self._plan is None:
@@ -162,11 +161,7 @@ class Reader:
 
     @property
     def events(self) -> dict[str, dict[str, Any]]:
-        """The last line of the ledger about each trial, by uid.
-
-        Raises:
-            Damaged: A complete line of the ledger cannot be read.
-        """
+        """The last line of the ledger about each trial, by uid."""
         if self._events is None:
             found = self._from_cache()
             with without_collections():
@@ -211,11 +206,7 @@ class Reader:
         return uid in self._begun
 
     def status(self, uid: str) -> dict[str, Any] | None:
-        """Return status.json of a trial, None if there is none; it is read again while it says "running".
-
-        Raises:
-            Damaged: It cannot be read.
-        """
+        """Return status.json of a trial, None if there is none; it is read again while it says "running"."""
         if uid in self._ended:
             return self._ended[uid]
         if not self.has_begun(uid):
@@ -233,11 +224,7 @@ class Reader:
         return status
 
     def described(self, uid: str) -> dict[str, Any] | None:
-        """Return trial.json of a trial, None if there is none yet.
-
-        Raises:
-            Damaged: It cannot be read.
-        """
+        """Return trial.json of a trial, None if there is none yet."""
         if uid not in self._described and self.has_begun(uid):
             reader, other = self.locate(uid)
             if reader is not self:

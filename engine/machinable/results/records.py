@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, overload
+from typing import Any
 
-from machinable.errors import NotAvailable, NotStored, UnknownName, did_you_mean, near_names
+from machinable.errors import NotAvailable, UnknownName
+from machinable.results.reader import not_stored
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.streams import read_rows
@@ -59,14 +60,8 @@ class Records(Sequence[Mapping[str, Any]]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Mapping[str, Any]]: ...
-
-    def __getitem__(self, index: int | slice) -> Mapping[str, Any] | list[Mapping[str, Any]]:
-        return self.rows[index]  # type: ignore[return-value]
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows[index]
 
     def __repr__(self) -> str:
         return f"<Records {self.scope}: {len(self)} row{'' if len(self) == 1 else 's'}>"
@@ -107,13 +102,8 @@ class Records(Sequence[Mapping[str, Any]]):
         """
         scopes = self.scopes
         if scope != DEFAULT and scope not in scopes:
-            near = near_names(scope, scopes)
-            raise NotStored(
-                f"the trial has no rows in the scope {scope!r}",
-                given=scope,
-                known=scopes,
-                todo=did_you_mean(near) if near else f"It has: {', '.join(scopes) or 'no rows at all'}",
-            )
+            message = f"the trial has no rows in the scope {scope!r}"
+            raise not_stored(message, scope, scopes, "It has", "It has: no rows at all")
         return Records(self._files, self._path, scope)
 
     def frame(self) -> Any:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from types import TracebackType
 
-from machinable.errors import NotStored, did_you_mean, near_names
+from machinable.errors import NotStored
 from machinable.ids import is_folder_name
 from machinable.results.execution import Execution
-from machinable.results.reader import execution_folders
+from machinable.results.reader import execution_folders, not_stored
 from machinable.results.summary import html_table
 from machinable.results.trials import Trials
 from machinable.storage import layout
@@ -79,17 +78,8 @@ class Storage:
         if name in self:
             return Execution(self._files, name, trust=self._trust)
         known = [str(execution) for execution in self._executions()]
-        near = near_names(name, known)
-        raise NotStored(
-            f"there is no execution {name!r} in {self.url}",
-            given=name,
-            known=known,
-            todo=did_you_mean(near)
-            if near
-            else f"Stored are: {', '.join(known[:20])}{' …' if known[20:] else ''}"
-            if known
-            else "No execution is stored there.",
-        )
+        message = f"there is no execution {name!r} in {self.url}"
+        raise not_stored(message, name, known, "Stored are", "No execution is stored there.")
 
     def __contains__(self, name: object) -> bool:
         return (
@@ -128,7 +118,5 @@ class Storage:
     def __enter__(self) -> Storage:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, overload
+from typing import Any
 
 from machinable.plan.table import text_table
 from machinable.results.query import mean, spread
@@ -38,17 +38,8 @@ class Summary(Sequence[Mapping[str, Any]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Mapping[str, Any]]: ...
-
-    def __getitem__(self, index: int | slice) -> Mapping[str, Any] | list[Mapping[str, Any]]:
-        return self._rows[index]  # type: ignore[return-value]
-
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        return iter(self._rows)
+    def __getitem__(self, index: Any) -> Any:
+        return self._rows[index]
 
     def __repr__(self) -> str:
         return str(self)
@@ -75,10 +66,6 @@ class Summary(Sequence[Mapping[str, Any]]):
             NotAvailable: pandas is not installed.
         """
         return data_frame({heading: [row[heading] for row in self._rows] for heading in self._headings})
-
-    def as_data(self) -> dict[str, Any]:
-        """Return the summary for programs."""
-        return {"field": self.field, "by": list(self.by), "rows": [dict(row) for row in self._rows]}
 
 
 def format_cell(value: Any) -> str:

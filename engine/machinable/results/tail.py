@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from machinable.results.execution import Execution
 from machinable.results.reader import Reader
 from machinable.results.trial import LEASE
-from machinable.serialization import Plain, decode
+from machinable.serialization import decode
 from machinable.storage import layout
 from machinable.storage.files import Files
 
@@ -78,10 +78,18 @@ class Follower:
 
     def news(self) -> list[News]:
         """Return what was written since the last call, ordered by time; the first call returns all there is."""
-        found = list(self._events())
+        found = []
+        for event in _rows(self._ledger):
+            if type(event.get("event")) is str:
+                self._note(event)
+                if self._uid is None or event.get("uid") in (None, self._uid):
+                    found.append(News(_seconds(event.get("time")), event.get("uid"), "event", event))
         if not self._has_begun:
             self._has_begun = True
-            self._choose_first()
+            # Watch the trials that run, or else the one that has ended last.
+            chosen = [uid for uid in self.states if not self.has_ended(uid)] or list(self.states)[-1:]
+            for uid in chosen if self._uid is None else [self._uid]:
+                self._watch(uid)
         if self.status is None and not self._is_alive():
             self.status = "interrupted"
         for uid, watched in self._watched.items():
@@ -89,31 +97,15 @@ class Follower:
         self._watched = {uid: watched for uid, watched in self._watched.items() if not self.has_ended(uid)}
         return sorted(found, key=lambda news: news.time)
 
-    def _events(self) -> Iterator[News]:
-        for line in self._ledger.lines():
-            with suppress(ValueError):  # a torn line of a killed process
-                event = decode(json.loads(line))
-                if type(event) is dict and type(event.get("event")) is str:
-                    yield from self._event(event)
-
-    def _event(self, event: dict[str, Any]) -> Iterator[News]:
-        kind, uid = event["event"], event.get("uid")
-        at = _seconds(event.get("time"))
+    def _note(self, event: dict[str, Any]) -> None:
+        at, uid = _seconds(event.get("time")), event.get("uid")
         self._last_heartbeat = max(self._last_heartbeat, at)
-        self.status = event.get("status", "finished") if kind == "ended" else None
+        self.status = event.get("status", "finished") if event["event"] == "ended" else None
         if uid is not None:
-            self.states[uid] = "started" if event.get("will_retry") else kind
+            self.states[uid] = "started" if event.get("will_retry") else event["event"]
             self._began.setdefault(uid, at)
             if self._has_begun:
                 self._watch(uid)
-        if self._uid is None or uid in (None, self._uid):
-            yield News(at, uid, "event", event)
-
-    def _choose_first(self) -> None:
-        """Watch the trials that run, or else the one that has ended last."""
-        chosen = [uid for uid, state in self.states.items() if state not in _ENDS] or list(self.states)[-1:]
-        for uid in [self._uid] if self._uid is not None else chosen:
-            self._watch(uid)
 
     def _watch(self, uid: str) -> None:
         if uid not in self._watched and self._uid in (None, uid):
@@ -147,84 +139,83 @@ class _Watched:
 
     def news(self, now: float, *, whole: bool) -> Iterator[News]:
         """Yield what is new; with `whole` also last lines without an end."""
-        yield from self._new_rows()
-        for kind, growing in self._texts.items():
-            for line in growing.lines(whole=whole):
-                text = line.decode("utf-8", "replace")
-                if kind == "log":
-                    at = _log_time(text)  # in whole seconds, so it may precede the start of the trial
-                    self._time = self._time if at is None else max(at, self._began)
-                yield News(self._time or now, self._uid, kind, text)
-
-    def _new_rows(self) -> Iterator[News]:
         for entry in self._files.entries(layout.join(self._trial, layout.RECORDS)):
             scope = None if entry.is_directory else layout.scope_of(entry.name)
             if scope and scope not in self._rows:
                 self._rows[scope] = _GrowingFile(self._files, layout.join(self._trial, layout.scope_file(scope)))
         for scope, growing in self._rows.items():
-            for line in growing.lines():
-                with suppress(ValueError):
-                    row: Mapping[str, Plain] = decode(json.loads(line))
-                    at = row.get("_timestamp")
-                    self._time = at if isinstance(at, float) else self._time
-                    yield News(self._time, self._uid, "row", row, scope)
+            for row in _rows(growing):
+                self._time = row["_timestamp"] if isinstance(row.get("_timestamp"), float) else self._time
+                yield News(self._time, self._uid, "row", row, scope)
+        for kind, growing in self._texts.items():
+            for line in growing.lines(whole=whole):
+                text = line.decode("utf-8", "replace")
+                if kind == "log":
+                    with suppress(ValueError):  # in whole seconds, so it may precede the start of the trial
+                        self._time = max(datetime.fromisoformat(f"{text[:19]}+00:00").timestamp(), self._began)
+                yield News(self._time or now, self._uid, kind, text)
 
 
 class _GrowingFile:
-    """Read the new lines of a growing file, or of its numbered parts. A replaced file is read from its start."""
+    """Read the new lines of a growing file and of its numbered parts. A replaced file is read from its start."""
 
     def __init__(self, files: Files, path: str) -> None:
         self._files = files
         self._path = path
-        self._position = 0
-        self._inode = 0
-        self._part = 0
+        self._known: dict[str, tuple[int, int]] = {}  # of each piece the inode, and how many bytes were read
         self._rest = b""
 
     def lines(self, *, whole: bool = False) -> list[bytes]:
         """Return the lines completed since the last call; with `whole` also an incomplete one."""
-        data = self._rest + self._grown() + self._parts()
-        *lines, self._rest = data.split(b"\n")
+        pieces = self._pieces()
+        if not self._known.keys() <= set(pieces):  # another attempt writes new parts
+            self._known, self._rest = {}, b""
+        new = b"".join(map(self._grown, pieces))
+        *lines, self._rest = (self._rest + new).split(b"\n")
         if whole and self._rest:
             lines.append(self._rest)
             self._rest = b""
         return [line.removesuffix(b"\r") for line in lines]
 
-    def _grown(self) -> bytes:
-        local = self._files.local_path(self._path)
+    def _pieces(self) -> list[str]:
+        if self._files.appends and not self._files.exists(layout.part(self._path, 1)):
+            return [self._path]
+        folder, _, name = self._path.rpartition("/")
+        names = [entry.name for entry in self._files.entries(folder) if layout.whole(entry.name) == name]
+        return [layout.join(folder, name) for name in sorted(names, key=layout.part_number)]
+
+    def _grown(self, path: str) -> bytes:
+        inode, position = self._known.get(path, (0, 0))
+        local = self._files.local_path(path)
         try:
-            if local is None:
-                content = self._files.read(self._path) if self._files.appends or not self._position else b""
-                self._restart_if_replaced(self._inode, len(content) if content else self._position)
-                new = content[self._position :]
-            else:
+            if local is not None:
                 with open(local, "rb") as file:
                     found = os.fstat(file.fileno())
-                    self._restart_if_replaced(found.st_ino, found.st_size)
-                    file.seek(self._position)
+                    if position and (found.st_ino != inode or found.st_size < position):
+                        position, self._rest = 0, b""
+                    inode = found.st_ino
+                    file.seek(position)
                     new = file.read()
+            elif position and not self._files.appends:
+                return b""  # a part is written once
+            else:
+                content = self._files.read(path)
+                if len(content) < position:
+                    position, self._rest = 0, b""
+                new = content[position:]
         except (FileNotFoundError, NotADirectoryError):
             return b""
-        self._position += len(new)
+        self._known[path] = inode, position + len(new)
         return new
 
-    def _restart_if_replaced(self, inode: int, size: int) -> None:
-        if size < self._position or inode != self._inode:
-            self._position, self._inode, self._rest = 0, inode, b""
 
-    def _parts(self) -> bytes:
-        if self._files.appends and not self._files.exists(layout.part(self._path, 1)):
-            return b""
-        folder, _, name = self._path.rpartition("/")
-        names = {
-            layout.part_number(e.name): e.name for e in self._files.entries(folder) if layout.whole(e.name) == name
-        }
-        last = max(names, default=0)
-        if last < self._part:
-            self._part, self._rest = 0, b""
-        new = [self._files.read(layout.join(folder, names[number])) for number in sorted(names) if number > self._part]
-        self._part = last
-        return b"".join(new)
+def _rows(growing: _GrowingFile) -> Iterator[dict[str, Any]]:
+    """Yield the new rows of a file, without torn lines of killed processes."""
+    for line in growing.lines():
+        with suppress(ValueError):
+            row = decode(json.loads(line))
+            if type(row) is dict:
+                yield row
 
 
 def _seconds(text: Any) -> float:
@@ -232,10 +223,3 @@ def _seconds(text: Any) -> float:
         return datetime.fromisoformat(text).timestamp()
     except (TypeError, ValueError):
         return 0.0
-
-
-def _log_time(line: str) -> float | None:
-    try:
-        return datetime.strptime(line[:19], "%Y-%m-%d %H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
-    except ValueError:
-        return None
