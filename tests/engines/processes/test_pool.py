@@ -210,7 +210,7 @@ def test_work_without_an_outcome_is_an_error(engine: ProcessesEngine) -> None:
     problem = engine.submit(works.no_outcome, trial()).exception(RESULT_TIMEOUT)
 
     assert isinstance(problem, WorkerError)
-    assert "TypeError: the work on a trial gave None in place of an Outcome" in str(problem)
+    assert "TypeError: the work on a trial returned None instead of an Outcome" in str(problem)
 
 
 def test_workers_have_a_session_of_their_own_so_that_ctrl_c_reaches_the_parent_only(engine: ProcessesEngine) -> None:

@@ -1,4 +1,4 @@
-"""Keeps trials of one process apart: what one of them changes around itself is put back before the next."""
+"""Keep trials of one process apart: what a trial changes in the process is restored before the next one."""
 
 from __future__ import annotations
 
@@ -9,41 +9,105 @@ import resource
 import signal
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 __all__ = ["SavedProcessState"]
 
-
-_SIGNALS = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGALRM,
-    signal.SIGVTALRM,
-    signal.SIGPROF,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGCHLD,
-)
-_LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
+_SIGNALS = [
+    signal.Signals[f"SIG{name}"]
+    for name in ("INT", "TERM", "HUP", "QUIT", "ALRM", "VTALRM", "PROF", "USR1", "USR2", "CHLD")
+]
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
-# with which numpy is loaded
-_ERRORS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
-_PRINTING: dict[str, Any] = {
-    "edgeitems": 3,
-    "threshold": 1000,
-    "floatmode": "maxprec",
-    "precision": 8,
-    "suppress": False,
-    "linewidth": 75,
-    "nanstr": "nan",
-    "infstr": "inf",
-    "sign": "-",
-    "formatter": None,
-    "legacy": False,
+Setting = tuple[Callable[[], Any], Callable[[Any], Any]]  # how to read it, and how to set it
+
+
+def _attribute(owner: Any, name: str) -> Setting:
+    return partial(getattr, owner, name), partial(setattr, owner, name)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _set_cores(cores: set[int]) -> None:
+    with suppress(OSError):  # a core was taken from this host
+        os.sched_setaffinity(0, cores)
+
+
+def _limits() -> list[Setting]:
+    settings: list[Setting] = []
+    for number in sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}):
+        with suppress(ValueError, OSError):  # this system has no such limit
+            resource.getrlimit(number)
+            settings.append((partial(resource.getrlimit, number), partial(_set_soft_limit, number)))
+    return settings
+
+
+def _set_soft_limit(number: int, limits: tuple[int, int]) -> None:
+    with suppress(ValueError, OSError):  # the trial has lowered the hard limit, which cannot be raised again
+        resource.setrlimit(number, (limits[0], resource.getrlimit(number)[1]))
+
+
+_SETTINGS: list[Setting] = [
+    *((partial(signal.getsignal, number), partial(signal.signal, number)) for number in _SIGNALS),
+    (partial(signal.pthread_sigmask, signal.SIG_BLOCK, []), partial(signal.pthread_sigmask, signal.SIG_SETMASK)),
+    *_limits(),
+    (sys.getrecursionlimit, sys.setrecursionlimit),
+    (sys.getswitchinterval, sys.setswitchinterval),
+    (sys.gettrace, sys.settrace),
+    (sys.getprofile, sys.setprofile),
+    _attribute(sys, "excepthook"),
+    (gc.isenabled, lambda is_enabled: gc.enable() if is_enabled else gc.disable()),
+    (_umask, os.umask),
+    (partial(_locale.setlocale, _locale.LC_ALL), partial(_locale.setlocale, _locale.LC_ALL)),
+]
+if hasattr(os, "sched_getaffinity"):  # Linux
+    _SETTINGS.append((partial(os.sched_getaffinity, 0), _set_cores))
+if hasattr(sys, "set_int_max_str_digits"):  # not in the first releases of 3.10
+    _SETTINGS.append((sys.get_int_max_str_digits, sys.set_int_max_str_digits))
+
+
+def _of_libraries(name: str, module: Any) -> list[Setting]:
+    """Return the settings of a library that trials can change."""
+    if name == "tempfile":
+        return [_attribute(module, "tempdir")]
+    if name == "socket":
+        return [(module.getdefaulttimeout, module.setdefaulttimeout)]
+    if name == "decimal":
+        return [(lambda: module.getcontext().copy(), lambda context: module.setcontext(context.copy()))]
+    return [
+        (module.geterr, lambda errors: module.seterr(**errors)),
+        (module.get_printoptions, lambda options: module.set_printoptions(**options)),
+    ]
+
+
+# The settings of libraries when they are loaded.
+_DEFAULTS: dict[str, Callable[[Any], list[Any]]] = {
+    "tempfile": lambda module: [None],
+    "socket": lambda module: [None],
+    "decimal": lambda module: [module.DefaultContext],
+    "numpy": lambda module: [
+        {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"},
+        {
+            "edgeitems": 3,
+            "threshold": 1000,
+            "floatmode": "maxprec",
+            "precision": 8,
+            "suppress": False,
+            "linewidth": 75,
+            "nanstr": "nan",
+            "infstr": "inf",
+            "sign": "-",
+            "formatter": None,
+            "legacy": False,
+        },
+    ],
 }
 
 
@@ -63,15 +127,20 @@ class SavedProcessState:
         self.keep()
 
     def keep(self) -> None:
-        """Take everything as it is now for what `restore` goes back to."""
+        """Let `restore` go back to the present state."""
         self._environment = dict(os.environ)
         self._raw_environment = _raw_environment()
-        self._directory = _directory()
-        self._path = sys.path, list(sys.path)
-        self._signals = [(number, signal.getsignal(number)) for number in _SIGNALS]
-        self._limits = _Limits()
+        self._directory: str | None = None
+        with suppress(FileNotFoundError):
+            self._directory = os.getcwd()
+        self._lists = [(name, getattr(sys, name), list(getattr(sys, name))) for name in ("path", "argv")]
+        self._settings = [(setting, setting[0]()) for setting in _SETTINGS]
+        self._libraries = {
+            name: [get() for get, _ in _of_libraries(name, sys.modules[name])]
+            for name in _DEFAULTS
+            if name in sys.modules
+        }
         self._loggers = _loggers()
-        self._settings = _Settings()
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
 
@@ -84,113 +153,30 @@ class SavedProcessState:
         if self._directory is not None:
             with suppress(FileNotFoundError):  # it was removed
                 os.chdir(self._directory)
-        sys.path, path = self._path[0], self._path[1]
-        sys.path[:] = path
+        for name, items, content in self._lists:
+            setattr(sys, name, items)
+            items[:] = content
         for timer in _TIMERS:
             signal.setitimer(timer, 0)
-        for number, handler in self._signals:
-            if signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
-        self._limits.put_back()
+        for (get, restore), value in self._settings:
+            if get() != value:
+                restore(value)
+        for name, defaults in _DEFAULTS.items():
+            if name in sys.modules:
+                module = sys.modules[name]
+                values = self._libraries.get(name) or defaults(module)
+                for (get, restore), value in zip(_of_libraries(name, module), values, strict=True):
+                    if get() != value:
+                        restore(value)
         _restore_loggers(self._loggers)
-        self._settings.put_back()
         self._warnings.__exit__(None, None, None)
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
 
 
-class _Limits:
-    """Limits of the system that can be restored; a hard limit cannot be raised again."""
-
-    def __init__(self) -> None:
-        self._before = [(number, limits) for number in _LIMITS if (limits := _limits(number)) is not None]
-        self._cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None  # Linux
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-
-    def put_back(self) -> None:
-        """Let everything be as it was."""
-        for number, limits in self._before:
-            now = _limits(number)
-            if now is not None and now != limits:
-                with suppress(ValueError, OSError):
-                    resource.setrlimit(number, (limits[0], now[1]))
-        if self._cores is not None and os.sched_getaffinity(0) != self._cores:
-            with suppress(OSError):  # a core was taken from this host
-                os.sched_setaffinity(0, self._cores)
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-
-
-def _limits(number: int) -> tuple[int, int] | None:
-    """Return the soft and the hard limit of that resource."""
-    with suppress(ValueError, OSError):  # this system has no such limit
-        return resource.getrlimit(number)
-    return None
-
-
-class _Settings:
-    """Settings of Python and of loaded libraries."""
-
-    def __init__(self) -> None:
-        self._recursion = sys.getrecursionlimit()
-        self._digits = sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else 0
-        self._interval = sys.getswitchinterval()
-        self._hook = sys.excepthook
-        self._arguments = sys.argv, list(sys.argv)
-        self._tracing = sys.gettrace(), sys.getprofile()
-        self._is_collecting = gc.isenabled()
-        self._umask = os.umask(0o077)
-        os.umask(self._umask)
-        decimal, numpy = sys.modules.get("decimal"), sys.modules.get("numpy")
-        self._decimal = None if decimal is None else decimal.getcontext().copy()
-        self._errors = _ERRORS if numpy is None else numpy.geterr()
-        self._printing = _PRINTING if numpy is None else numpy.get_printoptions()
-        tempfile: Any = sys.modules.get("tempfile")
-        self._temporary = None if tempfile is None else tempfile.tempdir
-        self._locale = _locale.setlocale(_locale.LC_ALL)
-        self._timeout = sys.modules["socket"].getdefaulttimeout() if "socket" in sys.modules else None
-
-    def put_back(self) -> None:
-        """Let everything be as it was; what has been loaded since as when it is loaded."""
-        if sys.getrecursionlimit() != self._recursion:
-            sys.setrecursionlimit(self._recursion)
-        if hasattr(sys, "set_int_max_str_digits"):
-            sys.set_int_max_str_digits(self._digits)
-        if sys.getswitchinterval() != self._interval:
-            sys.setswitchinterval(self._interval)
-        sys.excepthook = self._hook
-        tempfile: Any = sys.modules.get("tempfile")
-        if tempfile is not None:
-            tempfile.tempdir = self._temporary
-        if _locale.setlocale(_locale.LC_ALL) != self._locale:
-            _locale.setlocale(_locale.LC_ALL, self._locale)
-        sys.argv, arguments = self._arguments
-        sys.argv[:] = arguments
-        sys.settrace(self._tracing[0])
-        sys.setprofile(self._tracing[1])
-        if gc.isenabled() != self._is_collecting:
-            gc.enable() if self._is_collecting else gc.disable()
-        os.umask(self._umask)
-        if "socket" in sys.modules:
-            sys.modules["socket"].setdefaulttimeout(self._timeout)
-        if "decimal" in sys.modules:
-            decimal = sys.modules["decimal"]
-            decimal.setcontext((self._decimal or decimal.DefaultContext).copy())
-        if "numpy" in sys.modules:
-            numpy = sys.modules["numpy"]
-            numpy.seterr(**self._errors)
-            if numpy.get_printoptions() != self._printing:
-                numpy.set_printoptions(**self._printing)
-
-
 def _raw_environment() -> dict[Any, Any]:
     """Return the environment as bytes, which are compared without decoding them."""
     return dict(vars(os.environ)["_data"])
-
-
-def _directory() -> str | None:
-    with suppress(FileNotFoundError):
-        return os.getcwd()
-    return None
 
 
 def _loggers() -> dict[str, Any] | None:

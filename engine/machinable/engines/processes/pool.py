@@ -1,4 +1,4 @@
-"""Run several trials at a time on this host, each in a worker process that stays for the next one."""
+"""Run several trials at a time on this host, in worker processes that are reused."""
 
 from __future__ import annotations
 
@@ -87,17 +87,18 @@ SHORT = 0.2  # seconds below which a worker gets its next trial before it has fi
 
 
 class ProcessesEngine(Engine):
-    """Run trials in workers that stay for the next one.
+    """Run trials in worker processes that are reused.
 
-    Workers are new interpreters, so threads, GPUs and locks of this process are none of their business, and scripts
-    need no `if __name__ == "__main__"`.
+    Workers are new interpreters: they share no threads, GPU state or locks with this process, and scripts need no
+    `if __name__ == "__main__"`.
 
     Args:
-        slots: how many workers there may be; default: the number of cores that this process may use.
-        recycle: after how many trials a worker is replaced; default: never.
+        slots: The largest number of workers; default: the number of cores that this process may use.
+        recycle: The number of trials after which a worker is replaced; default: never.
 
     Raises:
-        InvalidValue, InvalidType: one of them is not a number of at least 1.
+        InvalidType: One of them is not a whole number.
+        InvalidValue: One of them is less than 1.
     """
 
     name = "processes"
@@ -107,7 +108,7 @@ class ProcessesEngine(Engine):
     def __init__(self, slots: int | str | None = None, recycle: int | None = None) -> None:
         self.slots = cores() if slots is None else _count("slots", slots)
         self.recycle = None if recycle is None else _count("recycle", recycle)
-        self.origin: Origin | None = None  # what workers have from this process, if not as it is when they start
+        self.origin: Origin | None = None  # in place of that of this process
         self._lock = threading.RLock()
         self._workers: list[_Worker] = []
         self._idle: list[_Worker] = []
@@ -119,46 +120,49 @@ class ProcessesEngine(Engine):
 
     @property
     def prefetch(self) -> int:
-        """How many trials may wait for a worker: one for each while trials are short, and none else."""
+        """How many trials may wait for a worker: one for each while trials are short, otherwise none."""
         return self.slots if self._seconds < SHORT else 0
 
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
         """Start a trial, or let it wait for a worker."""
-        future: Future[Outcome] = Future()
         try:
             if work is not self._work:
                 self._pickled_work, self._work = pickle.dumps(work), work
-            job = _Job(future, self._pickled_work, pickle.dumps(spec), spec.definition.threads, read_outcome)
+            return self.pass_on(self._pickled_work, pickle.dumps(spec), spec.definition.threads, read_outcome)
         except Exception as error:
+            future: Future[Outcome] = Future()
             future.set_exception(error)
             return future
+
+    def pass_on(self, work: bytes, spec: bytes, threads: int, read: Callable[[bytes], Any] = bytes) -> Future[Any]:
+        """Start a trial of which work and specification are pickled.
+
+        Args:
+            work: The work.
+            spec: The specification of the trial.
+            threads: With how many threads the trial computes.
+            read: Makes the result of the future from the reply of the worker; `read_outcome` makes an outcome.
+
+        Returns:
+            The future of the result.
+        """
+        job = _Job(Future(), work, spec, threads, read)
         with self._lock:
             self._queue.append(job)
         self._dispatch()
-        return future
-
-    def pass_on(self, work: bytes, spec: bytes, threads: int) -> Future[bytes]:
-        """Start a trial of which work and specification are pickled already; `read_outcome` reads its result."""
-        future: Future[Any] = Future()
-        with self._lock:
-            self._queue.append(_Job(future, work, spec, threads, bytes))
-        self._dispatch()
-        return future
+        return job.future
 
     def interrupt(self) -> None:
         """Raise `KeyboardInterrupt` in all running trials; waiting ones do not begin."""
         with self._lock:
-            waiting, self._queue = list(self._queue), deque()
+            waiting = self.withdraw()
             for worker in self._workers:
                 worker.interrupt()
-        for job in waiting:
-            job.future.set_exception(KeyboardInterrupt())
+        for future in waiting:
+            future.set_exception(KeyboardInterrupt())
 
     def end(self, future: Future[Any]) -> None:
-        """End a trial of this engine by ending its worker, with all processes that it has started.
-
-        Afterwards the future is done.
-        """
+        """End a trial by killing its worker and all processes that it has started; afterwards the future is done."""
         with self._lock:
             waiting = [job for job in self._queue if job.future is future]
             for job in waiting:
@@ -166,8 +170,8 @@ class ProcessesEngine(Engine):
             for worker in self._workers:
                 if worker.job is not None and worker.job.future is future:
                     worker.end("its trial was ended")
-        for job in waiting:
-            job.future.set_exception(WorkerLost("the trial was ended before it began"))
+        if waiting:
+            future.set_exception(WorkerLost("the trial was ended before it began"))
         wait([future])
 
     def withdraw(self) -> list[Future[Any]]:
@@ -177,17 +181,17 @@ class ProcessesEngine(Engine):
         return [job.future for job in waiting]
 
     def close(self) -> None:
-        """End all workers; what they run is lost. A later `submit` starts new ones."""
+        """End all workers and lose their trials. A later `submit` starts new workers."""
         with self._lock:
-            waiting, self._queue = list(self._queue), deque()
+            waiting = self.withdraw()
             workers, self._idle = list(self._workers), []
             for worker in workers:
                 if worker.job is None:
                     worker.release()
                 else:
                     worker.end("the engine was closed")
-        for job in waiting:
-            job.future.set_exception(WorkerLost("the engine was closed before the trial began"))
+        for future in waiting:
+            future.set_exception(WorkerLost("the engine was closed before the trial began"))
         until = time.monotonic() + SHUTDOWN_TIMEOUT
         for worker in [*workers, *self._leaving]:
             worker.join(until)
@@ -196,24 +200,22 @@ class ProcessesEngine(Engine):
         """Give waiting trials to idle workers."""
         while True:
             with self._lock:
-                if not self._queue:
+                worker, problem = None, None
+                if self._queue:
+                    try:
+                        worker = self._worker_for(self._queue[0].threads)
+                    except OSError as error:
+                        problem = WorkerLost(f"no worker process could be started: {error}")
+                if worker is None and problem is None:
                     return
-                job = self._queue[0]
-                try:
-                    worker = self._worker_for(job.threads)
-                except OSError as error:
-                    self._queue.popleft()
-                    worker, problem = None, error
-                else:
-                    if worker is None:
-                        return
-                    self._queue.popleft()
+                job = self._queue.popleft()
+                if worker is not None:
                     if not job.future.set_running_or_notify_cancel():
                         self._idle.append(worker)
                         continue
-                    worker.take(job)
+                    worker.job, worker.is_interrupted = job, False
             if worker is None:
-                job.future.set_exception(WorkerLost(f"no worker process could be started: {problem}"))
+                job.future.set_exception(problem)
             else:
                 worker.send(job)
 
@@ -245,7 +247,7 @@ class ProcessesEngine(Engine):
         with self._lock:
             job, worker.job = worker.job, None
             worker.count += 1
-            if worker.is_ending:
+            if worker.reason:
                 pass  # it is being killed
             elif worker.count == self.recycle:
                 self._retire(worker)
@@ -290,9 +292,13 @@ def read_outcome(reply: bytes) -> Outcome:
 
 
 class Origin(NamedTuple):
-    """What workers take over from the process that starts them: where it imports from, and its interpreter's flags.
+    """What workers take over from the process that starts them.
 
-    `grace` is how many seconds they get to end in order when their parent was killed.
+    Attributes:
+        path: Where it imports from.
+        arguments: Its command line.
+        flags: The options of its interpreter.
+        grace: Seconds that workers have to finish cleanly after their parent was killed.
     """
 
     path: Sequence[str]
@@ -302,7 +308,7 @@ class Origin(NamedTuple):
 
     @classmethod
     def here(cls) -> Origin:
-        """Return those of this process."""
+        """Return the origin of workers of this process."""
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         return cls([os.path.abspath(directory) for directory in sys.path], sys.argv, flags)
 
@@ -321,9 +327,10 @@ class _Worker:
     """One worker process, and the thread of this process that listens to it.
 
     Args:
-        threads: with how many threads it computes.
-        answered: is called with the reply to each trial. left: is called once, when the process has ended.
-        origin: what it has from the process that wants it.
+        threads: With how many threads the worker computes.
+        answered: Called with the reply to each trial.
+        left: Called once, when the process has ended.
+        origin: What the worker takes over.
     """
 
     def __init__(
@@ -337,7 +344,7 @@ class _Worker:
         self.job: _Job | None = None
         self.count = 0
         self.is_interrupted = False
-        self._reason = ""
+        self.reason = ""
         self._is_released = False
         self._work = b""
         self._stderr = _scratch()
@@ -349,7 +356,7 @@ class _Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._commands = self._process.stdin
-        # It reads no further than it is asked to: what waits must be seen where the pipe is watched.
+        # Without read-ahead: what waits must remain visible to `poll`.
         self._replies = io.BufferedReader(self._process.stdout, buffer_size=1)  # type: ignore[type-var]
         self._sending = threading.Lock()
         self._ending = threading.Lock()
@@ -358,47 +365,34 @@ class _Worker:
         )
         self._thread.start()
 
-    @property
-    def is_ending(self) -> bool:
-        """Whether it gets no further trial."""
-        return bool(self._reason)
-
-    def take(self, job: _Job) -> None:
-        """Mark it as busy with a trial."""
-        self.job = job
-        self.is_interrupted = False
-
     def send(self, job: _Job) -> None:
         """Send a trial. If the process has ended, the listening thread reports that."""
         work, self._work = (None if job.work is self._work else job.work), job.work
-        self.write(pickle.dumps((work, job.spec)))
-
-    def write(self, message: bytes) -> None:
-        """Send a message. If the process has ended, the listening thread reports that."""
+        message = pickle.dumps((work, job.spec))
         with self._sending, suppress(OSError, ValueError):
             write_message(self._commands.fileno(), message)
 
     def interrupt(self) -> None:
-        """Raise `KeyboardInterrupt` in its trial, if it has one."""
+        """Raise `KeyboardInterrupt` in the running trial, if any."""
         with self._ending:
             if self.job is not None and self._process.returncode is None:
                 self.is_interrupted = True
                 os.kill(self._process.pid, signal.SIGINT)
 
     def end(self, reason: str) -> None:
-        """Kill it, and all processes that its trial has started."""
+        """Kill the worker and all processes that its trial has started."""
         with self._ending:
-            self._reason = reason
+            self.reason = reason
             self._kill()
 
     def release(self) -> None:
-        """Let it end by itself. It must be idle."""
+        """Let the idle worker exit."""
         self._is_released = True
         with self._sending:
             self._commands.close()
 
     def join(self, until: float) -> None:
-        """Wait for its end until a time, then kill it."""
+        """Wait until a time for the worker to exit, then kill it."""
         if self._thread is threading.current_thread():
             return
         self._thread.join(max(0.0, until - time.monotonic()))
@@ -421,7 +415,7 @@ class _Worker:
         left(self, how, code)
 
     def _next_reply(self) -> bytes | None:
-        """Return its next message; None if it has ended."""
+        """Return the next message of the worker; None if it has exited."""
         while not _is_readable(self._replies.fileno()):
             if self._has_exited():  # a process that it has forked holds the pipe open
                 return None
@@ -438,7 +432,7 @@ class _Worker:
         return self._process.poll() is not None
 
     def _reap(self) -> tuple[str, int | None]:
-        """Wait for the end of the process, or kill it; return how it ended, and its code unless it was killed here."""
+        """Wait for the process to exit, or kill it; return how it ended, and its code unless it was killed here."""
         until = time.monotonic() + SHUTDOWN_TIMEOUT
         while not self._has_exited() and time.monotonic() < until:
             time.sleep(0.001)  # it has closed the pipe, so it is about to end
@@ -453,9 +447,9 @@ class _Worker:
         self._stderr.seek(0)
         said = self._stderr.read().decode("utf-8", "replace").strip()
         self._stderr.close()
-        reason = self._reason or (_described(code) if has_exited else "it has closed its connection")
+        reason = self.reason or (_described(code) if has_exited else "it has closed its connection")
         how = f"the worker process {self._process.pid} was lost: {reason}"
-        return f"{how}\n{said[-2000:]}" if said else how, None if self._reason or not has_exited else code
+        return f"{how}\n{said[-2000:]}" if said else how, None if self.reason or not has_exited else code
 
 
 def _described(code: int) -> str:
@@ -470,9 +464,9 @@ def _described(code: int) -> str:
     return f"it was killed by {name}{hint}"
 
 
-def _start(threads: int, trouble: BinaryIO, origin: Origin) -> subprocess.Popen[bytes]:
+def _start(threads: int, stderr: BinaryIO, origin: Origin) -> subprocess.Popen[bytes]:
     program = (
-        # What the package itself needs of Python comes first: the project may have a module of the same name.
+        # Import what the package needs of Python first: the project may have modules of the same names.
         "import sys; sys.path[:] = filter(None, sys.path); import decimal, uuid; "
         f"sys.path[:] = {[*origin.path]!a}; sys.argv[:] = {[*origin.arguments]!a}; "
         f"from machinable.engines.processes.worker import main; main({os.getpid()}, {origin.grace!r})"
@@ -482,10 +476,10 @@ def _start(threads: int, trouble: BinaryIO, origin: Origin) -> subprocess.Popen[
         [sys.executable, "-u", *origin.flags, "-c", program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=trouble,
+        stderr=stderr,
         bufsize=0,
         env={**os.environ, **dict.fromkeys(VARIABLES, str(threads))},
-        start_new_session=True,  # Ctrl-C in the terminal is this process's business
+        start_new_session=True,  # Ctrl-C in the terminal reaches only this process
     )
 
 
@@ -499,7 +493,7 @@ def _scratch() -> BinaryIO:
 
 
 def _is_readable(file: int, seconds: float = 1.0) -> bool:
-    """Wait until there is something to read, or the end, but not longer."""
+    """Wait some seconds for something to read, or for the end of the file."""
     poll = select.poll()
     poll.register(file, select.POLLIN)
     return bool(poll.poll(seconds * 1000))

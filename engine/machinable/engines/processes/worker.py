@@ -1,7 +1,7 @@
-"""The program of a worker process: it receives trials from its parent one by one, and answers with their outcomes.
+"""The program of a worker process, which receives trials from its parent and replies with their outcomes.
 
-Messages have their length before them. To the worker they are pickles, made by the parent; what comes back is JSON,
-because it is made where the user's code runs.
+Messages are preceded by their length. Those to the worker are pickles; the replies are JSON, because the user's code
+runs in the worker.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from machinable.serialization import Plain, dumps
 
 __all__ = ["main", "read_message", "write_message"]
 
-GRACE = 5.0  # seconds to end in order when the parent is gone
+GRACE = 5.0  # seconds to finish cleanly after the parent is gone
 
 _LENGTH = struct.Struct(">Q")
 
 
 def read_message(file: BinaryIO) -> bytes | None:
-    """Return the next message; None if the other side has ended, also in the middle of one."""
+    """Return the next message; None if the other side has exited, even in the middle of one."""
     head = file.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
@@ -46,7 +46,7 @@ def write_message(file: int, body: bytes) -> None:
     """Write a message whole.
 
     Raises:
-        BrokenPipeError: the other side has ended.
+        BrokenPipeError: The other side has exited.
     """
     data = memoryview(_LENGTH.pack(len(body)) + body)
     while data:
@@ -58,7 +58,7 @@ def main(parent: int, grace: float = GRACE) -> None:
 
     Args:
         parent: Process id of the parent.
-        grace: Seconds to end in order after the parent is gone.
+        grace: Seconds to finish cleanly after the parent is gone.
     """
     commands = os.fdopen(os.dup(0), "rb")
     replies = os.dup(1)
@@ -71,8 +71,8 @@ def main(parent: int, grace: float = GRACE) -> None:
     worker = _Worker(replies, parent)
     reports.send = worker.report
     signal.signal(signal.SIGINT, worker.on_interrupt)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the thread that has started this process may hear of nothing
-    surroundings = SavedProcessState.current = SavedProcessState()
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the thread that started this process may block signals
+    saved = SavedProcessState.current = SavedProcessState()
     watching = [commands.fileno(), parent, grace]
     threading.Thread(target=worker.watch, args=watching, name="machinable-parent", daemon=True).start()
     try:
@@ -81,7 +81,7 @@ def main(parent: int, grace: float = GRACE) -> None:
             if reply is None:
                 break
             worker.send(reply)
-            surroundings.restore()  # while the parent looks for the next trial
+            saved.restore()  # while the parent looks for the next trial
     except BrokenPipeError:
         pass  # the parent is gone
     _leave()
@@ -94,7 +94,7 @@ def _prepare_for_crashes() -> None:
 
 
 def _leave() -> None:
-    """End like a program does, but without waiting for threads that a trial has left behind."""
+    """Exit as programs do, but without waiting for threads that a trial has left behind."""
     import atexit
 
     try:
@@ -107,13 +107,13 @@ class _Worker:
     def __init__(self, replies: int, parent: int) -> None:
         self._replies = replies
         self._parent = parent
-        self._telling = threading.Lock()
+        self._sending = threading.Lock()
         self._work: Work | None = None
         self._is_running = False
 
     def send(self, message: str) -> None:
         """Send a message to the parent; threads of a trial may do so, too."""
-        with self._telling:
+        with self._sending:
             write_message(self._replies, message.encode("ascii"))
 
     def report(self, uid: str, i: int | dict[str, Plain], total: int | None) -> None:
@@ -137,7 +137,7 @@ class _Worker:
         except KeyboardInterrupt:
             pass
         except BaseException as error:
-            return dumps({"error": _told(error)})
+            return dumps({"error": _described(error)})
         return outcome
 
     def _run(self, message: bytes) -> str | None:
@@ -147,13 +147,13 @@ class _Worker:
             if isinstance(self._work, PortableWork):
                 self._work.begin()
         assert self._work is not None
-        # Only now: who goes on with an execution whose process was killed either sees that this worker has begun, and
-        # waits for its end, or this worker sees that it was killed.
+        # Only after `begin`: those who resume an execution whose process was killed either see the marker of this
+        # worker and wait for its end, or this worker sees here that the process was killed.
         if os.getppid() != self._parent:
             return None
         outcome = self._work(pickle.loads(spec))  # noqa: S301
         if not isinstance(outcome, Outcome):
-            raise TypeError(f"the work on a trial gave {outcome!r} in place of an Outcome")
+            raise TypeError(f"the work on a trial returned {outcome!r} instead of an Outcome")
         return dumps({"outcome": asdict(outcome)})
 
     def watch(self, commands: int, parent: int, grace: float) -> None:
@@ -171,14 +171,14 @@ class _Worker:
 
 
 def _wait_for_hang_up(pipe: int, seconds: float = 1.0) -> None:
-    """Wait until the writing end of a pipe is closed, but not longer: other processes may hold it, too."""
+    """Wait some seconds until the writing end of a pipe is closed: other processes may hold it, too."""
     poll = select.poll()
     poll.register(pipe, 0)
     if poll.poll(seconds * 1000):
-        time.sleep(0.01)  # the parent is about to end, or wants this process to end
+        time.sleep(0.01)  # the parent is about to exit, or has released this process
 
 
-def _told(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     import traceback
 
     try:

@@ -53,13 +53,13 @@ class Needs(NamedTuple):
 class RayEngine(Engine):
     """Run trials on the hosts of a Ray cluster, each in a worker process as on `processes`.
 
-    A cluster that this process is connected to already is used, and stays connected. Else it is the one at the address,
-    or at that of the environment variable RAY_ADDRESS. Without either it is a temporary one without a dashboard, which
-    ends when the engine is closed.
+    If this process is already connected to a cluster, that one is used and stays connected. Otherwise it is the one at
+    the address, or at the environment variable RAY_ADDRESS. Without either, a temporary one is started, without a
+    dashboard; it ends when the engine is closed.
 
     Args:
         address: `host:port`, `auto` for one on this host, `local` for a temporary one in any case.
-        options: of `ray.init`, such as `num_cpus`.
+        options: Options of `ray.init`, such as `num_cpus`.
     """
 
     name = "ray"
@@ -78,7 +78,6 @@ class RayEngine(Engine):
         self._shipped: tuple[str, Any] = (os.getcwd(), None)
         self._digest = b""
         self._code = 0
-        self._setup: Setup | None = None
         self._actors: Any = None  # the class of actors, which Ray takes a while to inspect
 
     # what the scheduler knows
@@ -87,7 +86,7 @@ class RayEngine(Engine):
     def slots(self) -> int:  # type: ignore[override]
         """How many trials may be submitted: as many as the cluster has cores, and more while they are short.
 
-        To look at it does not connect: before, it is one.
+        Reading it does not connect: before, it is one.
         """
         return 1 if self._ray is None else self._started().slots
 
@@ -103,8 +102,9 @@ class RayEngine(Engine):
             declared: What a temporary cluster has, in place of what Ray finds out.
 
         Raises:
-            Refused: there is no cluster at that address, or it does not take this process.
-            ImportFailed: Ray is not installed, or too old. InvalidValue: it does not know an option.
+            Refused: No cluster answers at the address, or it rejects this process.
+            ImportFailed: Ray is not installed, or too old.
+            InvalidValue: Ray does not know an option.
         """
         self._declared = declared
         self._connect()
@@ -118,7 +118,6 @@ class RayEngine(Engine):
             return  # workers that have it stay
         self._shipped, self._digest = (project, self._ray.put(code)), digest
         self._code += 1
-        self._setup = None
 
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
         """Start a trial, or let it wait until there is room for it."""
@@ -153,7 +152,7 @@ class RayEngine(Engine):
             _users.remove(self)
             if not _users:
                 _connection.close()
-        self._ray = self._actors = self._setup = None
+        self._ray = self._actors = None
         self._shipped = (self._shipped[0], None)
         self._counted = (0.0, [])
 
@@ -162,13 +161,12 @@ class RayEngine(Engine):
     def start(self, needs: Hashable) -> Any:
         """Start an actor that holds these resources of a host. Ray decides where and when."""
         assert isinstance(needs, Needs)
-        if self._setup is None:
-            self._setup = Setup.here(self._shipped[0], self.on_progress is not None)
         if self._actors is None:
             self._actors = self._ray.remote(TrialActor)
+        setup = Setup.here(self._shipped[0], self.on_progress is not None)
         # Threads: one method waits for replies while others are called.
         options = {**needs.options(), "max_concurrency": 4, "max_restarts": 0, "max_task_retries": 0}
-        return self._actors.options(**options).remote(self._setup, self._shipped[1])
+        return self._actors.options(**options).remote(setup, self._shipped[1])
 
     def call(self, handle: Any, method: str, *arguments: Any) -> Future[Any]:
         """Call a method of an actor."""
