@@ -8,12 +8,12 @@ from machinable.display.tables import Table, cell, exact, settings_text, table_l
 
 
 def test_columns_are_aligned_and_numbers_to_the_right() -> None:
-    table = table_of([{"name": "a", "n": 1, "x": 0.5}, {"name": "日本", "n": 100, "y": None}], {"n": "count"})
+    table = table_of([{"name": "a", "n": 1, "x": 0.5}, {"name": "日本", "n": 100, "y": None}])
 
     assert table_lines(table) == [
-        "name  count    x  y",
-        "a         1  0.5",
-        "日本    100",
+        "name    n    x  y",
+        "a       1  0.5",
+        "日本  100",
     ]
 
 

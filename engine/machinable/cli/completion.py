@@ -104,13 +104,9 @@ def _shell(name: str) -> ShellComplete:
 
 
 def complete(instruction: str) -> int:
-    """Write what can complete the word at the cursor, as the shell's script reads it.
+    """Write what can complete the word at the cursor, for `bash_complete`, `zsh_complete` or `fish_complete`.
 
-    Args:
-        instruction: `bash_complete`, `zsh_complete` or `fish_complete`.
-
-    Returns:
-        The exit code: always 0, since an error would be printed into the line that is being typed.
+    The exit code is always 0, since an error would be printed into the line that is being typed.
     """
     try:
         text = _shell(instruction.partition("_")[0]).complete()

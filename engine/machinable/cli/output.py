@@ -118,12 +118,6 @@ def rerun_command(execution: Execution, trial: Trial, storage: str | None, engin
     (the trial is required by others, or comes from Python in a way that has no words) it is `machinable resume`, which
     runs everything that failed again.
 
-    Args:
-        execution: The execution.
-        trial: One of its trials.
-        storage: The storage as the command line names it; None if it need not be named.
-        engine: The engine as the command line names it; None for the default.
-
     Returns:
         The command; None for an execution in memory, which cannot be resumed, and for code of a script, which no
         command finds.

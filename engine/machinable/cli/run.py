@@ -105,19 +105,9 @@ def _run(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Run an execution and report how it goes, or report what it would do.
+    """Run an execution, report how it goes, or what it would do, and return the exit code.
 
-    Args:
-        arguments: Arguments of `execute` besides those of the options.
-        storage: The storage as given; None for the default.
-        engine: The engine as given; None for the default.
-        dry: Whether to run nothing.
-        quiet: Whether to show no progress.
-        as_json: Whether to write one JSON document.
-        options: The other options of commands that run trials.
-
-    Returns:
-        The exit code.
+    `arguments` are those of `execute` besides the options of commands that run trials.
     """
     if dry and engine is not None and engine.partition(":")[0] not in registry.KNOWN:
         raise UnknownName("engine", engine, registry.KNOWN)

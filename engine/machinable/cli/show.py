@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from machinable.cli.arguments import open_storage, parse_target, parse_targets
@@ -69,21 +70,12 @@ def list_command(storage: str | None, limit: int | None, as_json: bool) -> None:
             message(f"no executions in {opened.url}")
             return
     shown = [state for state in STATES_IF_ANY if any(entry["states"].get(state) for entry in listed)]
-    rows = [
-        {
-            "execution": entry["execution"],
-            "started": time_text(entry["started"]).removesuffix(" UTC"),
-            "status": entry["status"],
-            "trials": entry["trials"],
-            "finished": entry["finished"],
-            "failed": entry["failed"],
-            **{state: entry["states"].get(state, 0) for state in shown},
-            "name": entry["name"],
-            "components": ", ".join(entry["components"]),
-        }
-        for entry in listed
-    ]
-    write_table(table_of(rows, {"started": "started (UTC)"}), sys.stdout)
+    columns = ("execution", "started (UTC)", "status", "trials", "finished", "failed", *shown, "name", "components")
+    for entry in listed:
+        started = time_text(entry["started"]).removesuffix(" UTC")
+        entry |= dict.fromkeys(shown, 0) | entry["states"]
+        entry |= {"started (UTC)": started, "components": ", ".join(entry["components"])}
+    write_table(table_of([{column: entry[column] for column in columns} for entry in listed]), sys.stdout)
     if len(executions) > len(listed):
         message(f"and {len(executions) - len(listed)} older")
 
@@ -146,26 +138,19 @@ def _full_trial_data(execution: Execution, trial: Trial) -> dict[str, Any]:
 
 def _show_texts(trials: list[Trial], log: bool, output: bool, as_json: bool) -> None:
     """Show logs and outputs, those of several trials with a heading each."""
-    texts = [
-        {"uid": trial.uid, "component": trial.component}
-        | ({"log": trial.log} if log else {})
-        | ({"output": trial.output} if output else {})
-        for trial in trials
-    ]
+    chosen = [what for what, is_chosen in (("log", log), ("output", output)) if is_chosen]
     if as_json:
+        texts = [{what: getattr(trial, what) for what in ("uid", "component", *chosen)} for trial in trials]
         write_json({"trials": texts})
         return
-    has_headings = len(texts) > 1 or (log and output)
-    for one in texts:
-        for what in ("log", "output"):
-            text = one.get(what)
-            if text is None:
-                continue
-            if has_headings:
-                print(f"==> {one['component']} {one['uid']} {what}")
+    for trial in trials:
+        for what in chosen:
+            text = getattr(trial, what)
+            if len(trials) > 1 or len(chosen) > 1:
+                print(f"==> {trial.component} {trial.uid} {what}")
             sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
             if not text:
-                message(f"the {what} of {one['uid']} is empty")
+                message(f"the {what} of {trial.uid} is empty")
 
 
 def _show_facts(pairs: dict[str, Any]) -> None:
@@ -214,12 +199,9 @@ def _requirements(execution: Execution, trial: Trial) -> dict[str, dict[str, Any
     }
 
 
-def _tags(trial: Trial) -> dict[str, Any]:
-    """Return a trial's tags, except those that repeat its configuration, which is shown anyway."""
-    return {name: value for name, value in trial.tags.items() if trial.value("config", tuple(name.split("."))) != value}
-
-
 def _show_trial(execution: Execution, trial: Trial) -> None:
+    # Tags that repeat the configuration are shown with it.
+    tags = {name: tag for name, tag in trial.tags.items() if trial.value("config", tuple(name.split("."))) != tag}
     _show_facts(
         {
             "trial": f"{trial.uid}  {trial.index + 1} of {len(execution)} in {execution}",
@@ -228,7 +210,7 @@ def _show_trial(execution: Execution, trial: Trial) -> None:
             "status": f"{trial.status} {trial_note(trial)}".rstrip(),
             "identity": trial.identity[:8],
             "stale": f"{stale} has changed since it was read" if (stale := trial.stale) else None,
-            "tags": settings_text(_tags(trial)),
+            "tags": settings_text(tags),
             "started": time_text(trial.started) if trial.started else None,
             "took": format_duration(trial.seconds) if trial.seconds is not None else None,
             "seed": trial.seed,
@@ -248,10 +230,7 @@ def _show_trial(execution: Execution, trial: Trial) -> None:
         rows = trial.records(scope).rows
         last = f", the last {MAX_ROWS}" if len(rows) > MAX_ROWS else ""
         print(f"\nrecords {scope}: {counted(len(rows), 'row')}{last}")
-        own = [
-            {key: cell(value) for key, value in row.items() if key == "_iteration" or key[:1] != "_"} for row in rows
-        ]
-        write_table(table_of(own[-MAX_ROWS:]), sys.stdout)
+        write_table(table_of([_measured(row) for row in rows[-MAX_ROWS:]]), sys.stdout)
     if files := trial.files:
         print("\nfiles")
         print("".join(f"  {name}\n" for name in files), end="")
@@ -275,68 +254,56 @@ def tail_command(
 def follow(execution: Execution, uid: str | None, number: int, as_json: bool, follows: bool) -> None:
     """Write the last `number` lines, and new ones until the execution ends if it `follows`."""
     follower = Follower(execution, uid)
-    writer = _Writer(execution, has_prefix=uid is None, as_json=as_json)
-    writer.write(follower.news(), number)
+    components = {trial.uid: trial.component for trial in execution.trials}
+
+    def write(number: int | None = None) -> None:
+        # For people, the last line reports on the execution as a whole.
+        found = [news for news in follower.news() if as_json or news.uid is not None]
+        for news in found if number is None else found[max(0, len(found) - number) :]:
+            component = components.get(news.uid or "")
+            if as_json:
+                write_json(_news_data(news, component))
+            else:
+                print((f"{component} {news.uid} " if uid is None else "") + _news_text(news))
+        sys.stdout.flush()
+
+    write(number)
     interval = REMOTE_POLL_INTERVAL if follower.is_remote else POLL_INTERVAL
     while follows and follower.status is None and not (uid is not None and follower.has_ended(uid)):
         time.sleep(interval)
-        writer.write(follower.news())
-    writer.end(follower)
-
-
-class _Writer:
-    """Write news to stdout, one per line."""
-
-    def __init__(self, execution: Execution, *, has_prefix: bool, as_json: bool) -> None:
-        self._execution = execution
-        self._components = {trial.uid: trial.component for trial in execution.trials}
-        self._has_prefix = has_prefix
-        self._as_json = as_json
-
-    def write(self, several: list[News], number: int | None = None) -> None:
-        """Write news, or the last `number` of them."""
-        if not self._as_json:
-            several = [news for news in several if news.uid is not None]  # the last line reports on the execution
-        for news in several if number is None else several[max(0, len(several) - number) :]:
-            if self._as_json:
-                write_json(self._data(news))
-            else:
-                print(self._line(news))
+        write()
+    running = "running" if follower.status is None else "interrupted"
+    counts = Counter(running if state == "started" else state for state in follower.states.values())
+    if pending := max(0, len(components) - sum(counts.values())):
+        counts["pending"] = pending
+    status = follower.status or "running"
+    if as_json:
+        write_json({"event": "tail", "execution": str(execution), "status": status, "trials": dict(counts)})
         sys.stdout.flush()
+    else:
+        shown = ", ".join(f"{count} {state}" for state, count in counts.items())
+        message(f"{execution}: {status}; {shown or 'no trials'}")
 
-    def _data(self, news: News) -> dict[str, Any]:
-        if news.kind == "event":
-            return news.data | ({"component": self._components.get(news.uid)} if news.uid else {})  # type: ignore[no-any-return]
-        what = {"row": {"scope": news.scope, "row": news.data}}.get(news.kind, {"line": news.data})
-        return {"event": news.kind, "uid": news.uid, "component": self._components.get(news.uid or "")} | what
 
-    def _line(self, news: News) -> str:
-        prefix = f"{self._components.get(news.uid or '')} {news.uid} " if self._has_prefix else ""
-        if news.kind == "event":
-            return prefix + _event_text(news.data)
-        if news.kind == "row":
-            own = {key: value for key, value in news.data.items() if key == "_iteration" or key[:1] != "_"}
-            scope = "" if news.scope == "default" else f" {news.scope}"
-            return f"{prefix}row{scope} {' '.join(f'{key}={cell(value)}' for key, value in own.items())}"
-        return f"{prefix}{news.kind} {printable(news.data.expandtabs())}".rstrip()
+def _news_data(news: News, component: str | None) -> dict[str, Any]:
+    if news.kind == "event":
+        return {**news.data, **({"component": component} if news.uid else {})}
+    what = {"scope": news.scope, "row": news.data} if news.kind == "row" else {"line": news.data}
+    return {"event": news.kind, "uid": news.uid, "component": component} | what
 
-    def end(self, follower: Follower) -> None:
-        """Write the progress of the execution, or how it ended."""
-        counts: dict[str, int] = {}
-        now = "running" if follower.status is None else "interrupted"
-        for state in follower.states.values():
-            state = now if state == "started" else state
-            counts[state] = counts.get(state, 0) + 1
-        total = len(self._components)
-        if total > sum(counts.values()):
-            counts["pending"] = total - sum(counts.values())
-        status = follower.status or "running"
-        if self._as_json:
-            write_json({"event": "tail", "execution": str(self._execution), "status": status, "trials": counts})
-            sys.stdout.flush()
-        else:
-            shown = ", ".join(f"{count} {state}" for state, count in counts.items())
-            message(f"{self._execution}: {status}; {shown or 'no trials'}")
+
+def _news_text(news: News) -> str:
+    if news.kind == "event":
+        return _event_text(news.data)
+    if news.kind == "row":
+        scope = "" if news.scope == "default" else f" {news.scope}"
+        return f"row{scope} {' '.join(f'{key}={value}' for key, value in _measured(news.data).items())}"
+    return f"{news.kind} {printable(news.data.expandtabs())}".rstrip()
+
+
+def _measured(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the number of the iteration and what the component measured as texts."""
+    return {key: cell(value) for key, value in row.items() if key == "_iteration" or key[:1] != "_"}
 
 
 def _event_text(event: dict[str, Any]) -> str:

@@ -48,12 +48,7 @@ class Kind(NamedTuple):
 
 
 def kinds_of(failed: Sequence[Failed], rows: Sequence[Row]) -> list[Kind]:
-    """Return the failures by kind, the most frequent first.
-
-    Args:
-        failed: The failed trials in the order of the plan.
-        rows: All trials; with fewer, fewer conditions are found.
-    """
+    """Return the failures by kind, the most frequent first; `rows` are those of all trials."""
     found: dict[tuple[str, str], list[Failed]] = {}
     for one in failed:
         found.setdefault((one.error["type"], _NUMBER.sub("…", headline(one.error))), []).append(one)
@@ -128,13 +123,7 @@ def _lines(kind: Kind, rerun_command: RerunCommand | None) -> list[str]:
 
 
 def failure_text(failed: Sequence[Failed], rows: Sequence[Row], rerun_command: RerunCommand | None = None) -> str:
-    """Return the first traceback as the component raised it, then the kinds of errors.
-
-    Args:
-        failed: The failed trials in the order of the plan, at least one.
-        rows: All trials.
-        rerun_command: Returns the command that runs a trial again.
-    """
+    """Return the first traceback as the component raised it, then the kinds of errors, given the rows of all trials."""
     first = failed[0].error
     lines = [shortened((first.get("traceback") or headline(first)).rstrip(), MAX_TRACEBACK), ""]
     blocked = sum(row["status"] == "blocked" for row in rows)

@@ -207,13 +207,7 @@ def stroke(group: int) -> tuple[str, str]:
 
 
 def chart(title: str, horizontal: str, curves: Sequence[Curve]) -> Chart:
-    """Lay out a chart of curves; points that are not finite numbers are gaps.
-
-    Args:
-        title: The text above it.
-        horizontal: What the first numbers of the points are.
-        curves: The curves.
-    """
+    """Lay out a chart of curves; points that are not finite numbers are gaps."""
     finite = [point for curve in curves for point in curve.points if _is_finite(point)]
     if not finite:
         return Chart(title, horizontal, [], [], [])

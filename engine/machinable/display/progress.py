@@ -46,36 +46,22 @@ def measurements(record: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 class Progress(Listener):
-    """What the events of an execution say so far. Other threads may read it at any time.
-
-    Attributes:
-        execution: The folder's name; None before the start.
-        storage: The URL of the storage.
-        total: The number of trials.
-        kept: How many trials had already finished, if the execution is resumed.
-        counts: The number of ended trials by status.
-        running: The components of running trials by uid.
-        steps: The completed steps of running trials, and of how many if known, by uid.
-        records: The last rows of running trials by uid.
-        last: The event of the trial that ended last.
-        status: The status of the execution; None until it ends.
-        seconds: How long the execution took.
-    """
+    """What the events of an execution say so far. Other threads may read it at any time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._began = 0.0
-        self.execution: str | None = None
+        self.execution: str | None = None  # the name of the folder; None before the start
         self.storage = ""
         self.total = 0
-        self.kept = 0
-        self.counts: dict[str, int] = {}
-        self.running: dict[str, str] = {}
-        self.steps: dict[str, tuple[int, int | None]] = {}
-        self.records: dict[str, Mapping[str, Any]] = {}
-        self.last: TrialEvent | None = None
-        self.status: str | None = None
+        self.kept = 0  # trials that had already finished, if the execution is resumed
+        self.counts: dict[str, int] = {}  # ended trials by status
+        self.running: dict[str, str] = {}  # components by uid
+        self.steps: dict[str, tuple[int, int | None]] = {}  # completed, of how many, by uid
+        self.records: dict[str, Mapping[str, Any]] = {}  # the last rows by uid
+        self.last: TrialEvent | None = None  # of the trial that ended last
+        self.status: str | None = None  # None until the end
         self.seconds = 0.0
         self._advice: str | None = None
 
@@ -203,10 +189,6 @@ class PlainProgress(Progress):
     """Progress in lines, for streams that are not a terminal.
 
     The first trials have a line each when they end, then there is one line per second; the last trial always has one.
-
-    Args:
-        write: Is called with each line.
-        clock: Returns seconds.
     """
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:

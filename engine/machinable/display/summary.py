@@ -166,12 +166,7 @@ def short_names(fields: Iterable[str]) -> dict[str, str]:
 
 
 def trials_table(rows: Sequence[Row], trials: Iterable[Trial]) -> Table:
-    """Return a row for each trial: settings, seconds, last row, why it did not run, and its execution if they differ.
-
-    Args:
-        rows: What `rows_of` or `side_by_side` returns for the trials.
-        trials: The trials in the same order.
-    """
+    """Return the rows with seconds and why a trial did not run, and with executions only if there are several."""
     fields = list(rows[0]) if rows else []
     if len({row["execution"] for row in rows}) < 2:
         fields = [field for field in fields if field != "execution"]

@@ -113,16 +113,10 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={exact(value)}" for key, value in settings.items())
 
 
-def table_of(rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str] | None = None) -> Table:
-    """Return a table with a column for each key of the rows.
-
-    Args:
-        rows: Mappings; a key that a row lacks is an empty cell.
-        headings: Headings of keys that have another name in the table.
-    """
+def table_of(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table with a column for each key of the rows."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    names = headings or {}
-    return Table([names.get(key, key) for key in keys], [[cell(row.get(key)) for key in keys] for row in rows])
+    return Table(keys, [[cell(row.get(key)) for key in keys] for row in rows])
 
 
 def table_lines(table: Table) -> list[str]:
