@@ -64,9 +64,18 @@ class Resolver:
     Args:
         values: The configuration with all layers merged.
         name: The name of the component, for messages.
+        shared: Copies of mappings and lists in which nothing has to be resolved, each with its original, by the id of
+            the original. They must not be changed.
+        fills: Whether to add new copies to `shared`.
     """
 
-    def __init__(self, values: Mapping[Any, Any], name: str) -> None:
+    def __init__(
+        self,
+        values: Mapping[Any, Any],
+        name: str,
+        shared: dict[int, tuple[Any, Any]] | None = None,
+        fills: bool = False,
+    ) -> None:
         self.values = values
         self.name = name
         self.errors: list[MachinableError] = []
@@ -78,20 +87,11 @@ class Resolver:
         self._active: list[tuple[str, Reference]] = []
         self._trail: list[tuple[str, Reference]] = []  # references that led to the value being copied
         self._copying: dict[int, int] = {}
-        self._shared: dict[int, tuple[Any, Any]] = {}
-        self._caches_copies = False
+        self._shared = {} if shared is None else shared
+        self._fills_shared = fills
         self._specials = 0  # references, variables and calls met so far
         self._cycles: dict[frozenset[int], MalformedText] = {}
         self._count = 0
-
-    def share(self, shared: dict[int, tuple[Any, Any]], caches_copies: bool) -> None:
-        """Use cached copies of mappings and lists in which nothing has to be resolved. They must not be changed.
-
-        Args:
-            shared: The original and its copy, by the id of the original.
-            caches_copies: Whether to add new copies.
-        """
-        self._shared, self._caches_copies = shared, caches_copies
 
     def container(self, node: Any) -> Any:
         """Return a value with references at its top followed, but not those inside."""
@@ -191,32 +191,29 @@ class Resolver:
         raise self._missing(node, text, shown, reference, label)
 
     def _missing(self, node: Any, text: str, shown: str, reference: Reference, label: str) -> MachinableError:
-        facts: dict[str, Any] = {"at": reference.place, "path": label, "given": reference.written}
+        known: tuple[str, ...] = ()
+        kind: type[MachinableError] = MissingKey
         if isinstance(node, dict):
             known = tuple(map(str, node)) if len(self.errors) < _MAX_SUGGESTIONS else ()
             near = near_names(text, known)
-            return MissingKey(
-                f"{reference.written!r}: there is no key {shown!r}",
-                known=known,
-                **facts,
-                todo=did_you_mean(near) if near else _all_keys(node),
+            what, todo = f"there is no key {shown!r}", did_you_mean(near) if near else _all_keys(node)
+        elif not isinstance(node, list):
+            what, todo = (
+                f"{type_name(node)} has no key {shown!r}",
+                "Refer to a key of a mapping or an element of a list.",
             )
-        if isinstance(node, list):
-            if text.isascii() and text.isdigit():
-                return MissingIndex(
-                    f"{reference.written!r}: there is no element {shown}",
-                    **facts,
-                    todo=f"The list has {len(node)} elements, counted from 0.",
-                )
-            return MissingKey(
-                f"{reference.written!r}: a list has no key {shown!r}",
-                **facts,
-                todo="Write the index of an element, counted from 0.",
-            )
-        return MissingKey(
-            f"{reference.written!r}: {type_name(node)} has no key {shown!r}",
-            **facts,
-            todo="Refer to a key of a mapping or an element of a list.",
+        elif text.isascii() and text.isdigit():
+            kind = MissingIndex
+            what, todo = f"there is no element {shown}", f"The list has {len(node)} elements, counted from 0."
+        else:
+            what, todo = f"a list has no key {shown!r}", "Write the index of an element, counted from 0."
+        return kind(
+            f"{reference.written!r}: {what}",
+            at=reference.place,
+            path=label,
+            given=reference.written,
+            known=known,
+            todo=todo,
         )
 
     def _cycle(self, links: Sequence[tuple[str, Reference]]) -> MalformedText:
@@ -238,16 +235,13 @@ class Resolver:
                 hidden key as they are written in the file.
         """
         return {
-            key: self._root(value, f"{self.name}.{key}", stored)
+            key: self.plain(value, f"{self.name}.{key}", stored)
             for key, value in self.values.items()
             if not (stored and is_hidden(key))
         }
 
     def plain(self, value: Any, label: str, stored: bool = False) -> Any:
         """Return one value, resolved. `label` is its path for messages; `stored` is as in `copy`."""
-        return self._root(value, label, stored)
-
-    def _root(self, value: Any, label: str, stored: bool) -> Any:
         try:
             return self._plain(value, label, 1, stored, False)
         except _TooMuch as error:
@@ -311,7 +305,7 @@ class Resolver:
                     ]
             finally:
                 del self._copying[identity]
-            if self._caches_copies and not stored and specials == self._specials:
+            if self._fills_shared and not stored and specials == self._specials:
                 self._shared[identity] = node, result
             return result
         return node  # a date

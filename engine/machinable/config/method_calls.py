@@ -133,23 +133,21 @@ def _argument(node: ast.expr, text: str) -> Argument:
         if value is not None and type(value) not in (bool, int, float, str):
             raise _malformed(text, f"has {value!r} in its arguments")
         return lambda scope: value
-    if isinstance(node, ast.List):
+    if isinstance(node, (ast.List, ast.Tuple)):
         items = [_argument(item, text) for item in node.elts]
-        return lambda scope: [item(scope) for item in items]
-    if isinstance(node, ast.Tuple):
-        items = [_argument(item, text) for item in node.elts]
-        return lambda scope: tuple(item(scope) for item in items)
+        make = list if isinstance(node, ast.List) else tuple
+        return lambda scope: make(item(scope) for item in items)
     if isinstance(node, ast.Dict):
         pairs = [(_key(key, text), _argument(value, text)) for key, value in zip(node.keys, node.values, strict=True)]
         return lambda scope: {key(scope): value(scope) for key, value in pairs}
     if isinstance(node, ast.UnaryOp) and type(node.op) in _SIGNS:
         sign = _SIGNS[type(node.op)]
         operand = _argument(node.operand, text)
-        return lambda scope: _signed(sign, operand(scope), text)
+        return lambda scope: sign(_number(operand(scope), text))
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        symbol = _OPERATORS[type(node.op)]
+        compute = _OPERATORS[type(node.op)]
         left, right = _argument(node.left, text), _argument(node.right, text)
-        return lambda scope: _computed(symbol, left(scope), right(scope), text)
+        return lambda scope: _computed(compute, left(scope), right(scope), text)
     if isinstance(node, (ast.Attribute, ast.Subscript)):
         return _path(node, text)
     if isinstance(node, ast.Name):
@@ -231,23 +229,14 @@ def _below(found: Any, key: str | int, at: str, text: str) -> Any:
 
 
 _SIGNS: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.UAdd: operator.pos, ast.USub: operator.neg}
-_OPERATORS: dict[type[ast.operator], str] = {
-    ast.Add: "+",
-    ast.Sub: "-",
-    ast.Mult: "*",
-    ast.Div: "/",
-    ast.FloorDiv: "//",
-    ast.Mod: "%",
-    ast.Pow: "**",
-}
-_COMPUTE: dict[str, Callable[[Any, Any], Any]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-    "//": operator.floordiv,
-    "%": operator.mod,
-    "**": operator.pow,
+_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
 }
 
 
@@ -262,17 +251,13 @@ def _number(value: Any, text: str) -> Any:
     )
 
 
-def _signed(sign: Callable[[Any], Any], value: Any, text: str) -> Any:
-    return sign(_number(value, text))
-
-
-def _computed(symbol: str, left: Any, right: Any, text: str) -> Any:
+def _computed(compute: Callable[[Any, Any], Any], left: Any, right: Any, text: str) -> Any:
     left, right = _number(left, text), _number(right, text)
     try:
         # Estimate the size first: computing 9**9**9 would take hours.
-        if symbol == "**" and left and right * math.log10(abs(left)) > _MAX_EXPONENT:
+        if compute is operator.pow and left and right * math.log10(abs(left)) > _MAX_EXPONENT:
             raise OverflowError
-        result = _COMPUTE[symbol](left, right)
+        result = compute(left, right)
     except OverflowError:
         raise NumberTooLarge(
             f"a number in the call {text!r} is beyond 1e308", todo="Compute with smaller numbers, or in the method."

@@ -167,8 +167,7 @@ def _finish(
     resolved = Resolved(entry, uses, base.class_name, bottom, trail, values)
     resolved.elements = elements
     resolved.versions = [element for element in elements if isinstance(element, str)]
-    resolver = Resolver(values, entry.name)
-    resolver.share(base.shared, caches_copies=not layers)
+    resolver = Resolver(values, entry.name, base.shared, fills=not layers)
     resolved.config = resolver.copy()
     resolved.uses_environment = resolver.environment_used
     errors = list(resolver.errors)
