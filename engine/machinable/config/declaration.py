@@ -269,14 +269,9 @@ def open_block(block: Block) -> Body:
     Raises:
         MalformedText: It does not refer to a mapping.
     """
-    layers = []
-    while isinstance(block, LayeredBlock):  # not recursive: a chain of parents may be long
-        layers.append(block.above)
-        block = block.below
-    body = block if isinstance(block, Body) else _body_of_reference(block)
-    for layer in reversed(layers):
-        body = open_block(layer).over(body)
-    return body
+    if isinstance(block, LayeredBlock):
+        return open_block(block.above).over(open_block(block.below))
+    return block if isinstance(block, Body) else _body_of_reference(block)
 
 
 def _body_of_reference(block: Reference) -> Body:

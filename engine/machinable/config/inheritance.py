@@ -56,35 +56,15 @@ def base_of(workspace: Workspace, entry: Entry) -> Base:
         ConfigurationError: A mixin list has errors.
     """
     if entry.base is None:
-        pending = []
-        current: Entry | None = entry
-        while current is not None and current.base is None:
-            pending.append(current)
-            current = current.parent if _adds_to_parent(current) else None
-        below = current.base if current is not None else None
-        step = len(pending) // _CACHED_ANCESTORS + 1
-        for distance, one in reversed(list(enumerate(pending))):
-            assert below is None or isinstance(below, Base)
-            below = _base(workspace, one, below)
-            if distance % step == 0:
-                one.base = below
+        entry.base = _base(workspace, entry)
     assert isinstance(entry.base, Base)
     return entry.base
 
 
-_CACHED_ANCESTORS = 256  # in a long chain of parents; caching all of them would take quadratic memory
-
-
-def _adds_to_parent(entry: Entry) -> bool:
-    """Return whether the entry only adds keys to its parent."""
-    return entry.parent is not None and entry.imported is None and "_mixins_" not in entry.body.reserved
-
-
-def _base(workspace: Workspace, entry: Entry, parent: Base | None) -> Base:
-    if parent is not None and _adds_to_parent(entry):
-        class_name = _own_class(entry)
-        if class_name is None and entry.parent is not None and entry.parent.import_path == entry.import_path:
-            class_name = parent.class_name
+def _base(workspace: Workspace, entry: Entry) -> Base:
+    class_name = class_of(entry)
+    if entry.parent is not None and entry.imported is None and "_mixins_" not in entry.body.reserved:
+        parent = base_of(workspace, entry.parent)
         return Base(entry.body.over(parent.body).without("_mixins_", "_class_"), parent.mixins, class_name, {}, [])
     mixins: list[MixinUse] = []
     for one in ancestry(entry):
@@ -92,31 +72,24 @@ def _base(workspace: Workspace, entry: Entry, parent: Base | None) -> Base:
             mixins = read_list(
                 workspace, one.project, one.body.reserved["_mixins_"], mixins, one.body.place("_mixins_"), one.name
             )
-    return Base(with_mixins(entry, mixins), tuple(mixins), class_of(entry), {}, [])
+    return Base(with_mixins(entry, mixins), tuple(mixins), class_name, {}, [])
 
 
 def class_of(entry: Entry) -> str | None:
     """Return the class that `_class_` names, in the entry or in parents with the same module."""
-    found: dict[int, str | None] = {}
-    for one in ancestry(entry):
-        name = _own_class(one)
-        for other in (one.imported, one.parent):
-            if name is None and other is not None and other.import_path == one.import_path:
-                name = found.get(id(other))
-        found[id(one)] = name
-    return found[id(entry)]
-
-
-def _own_class(entry: Entry) -> str | None:
-    value = entry.body.reserved.get("_class_")
-    if not isinstance(value, Reference):
-        return value  # validated by the loader
-    name = unwrapped(Resolver({}, entry.name).container(value))
-    problem = reserved_form_problem("_class_", name, value)
-    if problem is not None:
-        problem.path = f"{entry.name}._class_"
+    for one in reversed(ancestry(entry)):
+        value = one.body.reserved.get("_class_")
+        if value is None or one.import_path != entry.import_path:
+            continue
+        if not isinstance(value, Reference):
+            return str(value)  # validated by the loader
+        name = unwrapped(Resolver({}, one.name).container(value))
+        problem = reserved_form_problem("_class_", name, value)
+        if problem is None:
+            return str(name)
+        problem.path = f"{one.name}._class_"
         raise problem
-    return str(name)
+    return None
 
 
 def with_mixins(entry: Entry, mixins: Sequence[MixinUse]) -> Body:
