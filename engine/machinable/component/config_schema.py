@@ -42,7 +42,8 @@ from machinable.serialization import Plain, as_plain, is_hidden
 __all__ = ["declared_values", "plain_form", "typed_config"]
 
 _CONFIG = pydantic.ConfigDict(arbitrary_types_allowed=True)
-_WRONG_TYPES = {"enum", "literal_error", "none_required", "is_instance_of", "int_from_float"}  # and *_type, *_parsing
+# and those that end with _type or _parsing
+_WRONG_TYPES = {"missing", "enum", "literal_error", "none_required", "is_instance_of", "int_from_float"}
 _RAISED = ("value_error", "assertion_error")  # by a validator
 _SECRETS = (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret)
 _UNUSABLE = (pydantic.errors.PydanticUserError, pydantic.warnings.ArbitraryTypeWarning)  # an annotation
@@ -93,13 +94,10 @@ def typed_config(
         except _UNUSABLE as error:
             raise _unusable_annotation(schema, label, error) from None
     SeveralErrors.raise_any(check.errors)
-    typed = _in_order(_with_hidden(_plain(result, reveal=True), config), config)
+    typed = _with_hidden(_plain(result, reveal=True), config)
+    given_first = [*(key for key in config if key in typed), *(key for key in typed if key not in config)]
+    typed = {key: typed[key] for key in given_first}
     return typed, _stored_part(stored, config, typed, _with_hidden(_plain(result), config))
-
-
-def _in_order(result: dict[str, Plain], config: Mapping[str, Plain]) -> dict[str, Plain]:
-    """Return the keys that were given first, in their order."""
-    return {key: result[key] for key in [*(k for k in config if k in result), *(k for k in result if k not in config)]}
 
 
 def _stored_part(stored: Any, before: Any, after: Any, masked: Any) -> Any:
@@ -323,9 +321,7 @@ class _Check:
 
 def _reason(kind: Any, error: ErrorDetails, *, several: bool = False) -> tuple[type[MachinableError], str]:
     """Return the error of a value that pydantic refuses, and what the value must be."""
-    if several or error["type"] == "missing" or error["type"] in _WRONG_TYPES:
-        return WrongType, f"it must be {_expected(kind)}"
-    if error["type"].endswith(("_type", "_parsing")):
+    if several or error["type"] in _WRONG_TYPES or error["type"].endswith(("_type", "_parsing")):
         return WrongType, f"it must be {_expected(kind)}"
     return MalformedText, re.sub(r"^\w+ should ", "it must ", error["msg"])
 

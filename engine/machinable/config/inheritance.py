@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -22,15 +22,13 @@ __all__ = ["Base", "ancestry", "base_of", "class_of", "with_mixins"]
 class Base(Struct, frozen=True):
     """An entry without versions: its merged body, its mixins, and its class.
 
-    `shared` caches copies of values in which nothing has to be resolved; `block_values` caches the values that its
-    blocks set. The first use fills both.
+    `shared` caches copies of values in which nothing has to be resolved; the first use fills it.
     """
 
     body: Body
     mixins: tuple[MixinUse, ...]
     class_name: str | None
     shared: dict[int, tuple[Any, Any]]
-    block_values: list[Mapping[Any, Any]]
 
 
 def ancestry(entry: Entry) -> list[Entry]:
@@ -65,14 +63,14 @@ def _base(workspace: Workspace, entry: Entry) -> Base:
     class_name = class_of(entry)
     if entry.parent is not None and entry.imported is None and "_mixins_" not in entry.body.reserved:
         parent = base_of(workspace, entry.parent)
-        return Base(entry.body.over(parent.body).without("_mixins_", "_class_"), parent.mixins, class_name, {}, [])
+        return Base(entry.body.over(parent.body).without("_mixins_", "_class_"), parent.mixins, class_name, {})
     mixins: list[MixinUse] = []
     for one in ancestry(entry):
         if "_mixins_" in one.body.reserved:
             mixins = read_list(
                 workspace, one.project, one.body.reserved["_mixins_"], mixins, one.body.place("_mixins_"), one.name
             )
-    return Base(with_mixins(entry, mixins), tuple(mixins), class_name, {}, [])
+    return Base(with_mixins(entry, mixins), tuple(mixins), class_name, {})
 
 
 def class_of(entry: Entry) -> str | None:

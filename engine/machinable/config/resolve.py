@@ -187,12 +187,7 @@ def _finish(
     evaluate = resolved.reserved.pop("_evaluate_", workspace.main.evaluate)
     resolved.evaluate = evaluate is not False
     if checks:
-        if own is base.body:
-            blocks = base.block_values
-            if not blocks:
-                blocks += block_values(own.blocks)
-        else:
-            blocks = list(block_values(own.blocks))
+        blocks = list(block_values(own.blocks))
         for layer, below in checks:
             errors += _check_override(workspace, resolved, layer, below, blocks, resolver)
     SeveralErrors.raise_any(errors)
