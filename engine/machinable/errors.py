@@ -230,20 +230,8 @@ class MalformedText(ConfigurationError, ValueError):
 class UnknownName(ConfigurationError, KeyError):
     """A name that is not declared; offers the nearest names, else all, else says that there are none."""
 
-    def __init__(
-        self,
-        kind: str,
-        given: object,
-        known: Iterable[object] = (),
-        *,
-        at: Place | None = None,
-        path: str | None = None,
-        details: Sequence[str] = (),
-        todo: str | None = None,
-    ) -> None:
-        super().__init__(
-            f"no {kind} named {given!r}", at=at, path=path, given=given, known=known, details=details, todo=todo
-        )
+    def __init__(self, kind: str, given: object, known: Iterable[object] = (), **facts: Any) -> None:
+        super().__init__(f"no {kind} named {given!r}", given=given, known=known, **facts)
         self.kind = kind
 
     def advice(self) -> str | None:

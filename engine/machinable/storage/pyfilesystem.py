@@ -44,42 +44,33 @@ def import_fs() -> ModuleType:
 
 @contextmanager
 def _stand_in_for_setuptools() -> Iterator[None]:
-    with _import_lock:
-        real = sys.modules.get("pkg_resources")
-        sys.modules["pkg_resources"] = _stand_in()
-        try:
-            yield
-        finally:
-            del sys.modules["pkg_resources"]
-            if real is not None:
-                sys.modules["pkg_resources"] = real
-
-
-def _stand_in() -> ModuleType:
-    from importlib.metadata import EntryPoint, entry_points  # 10 ms that only URLs of PyFilesystem need
+    from importlib import metadata  # 10 ms that only URLs of PyFilesystem need
     from pkgutil import extend_path
 
     def declare_namespace(name: str) -> None:
         module = sys.modules[name]
         module.__path__ = extend_path(module.__path__, name)
 
-    def iter_entry_points(group: str, name: str | None = None) -> Iterator[EntryPoint]:
-        return iter(entry_points(group=group) if name is None else entry_points(group=group, name=name))
+    def iter_entry_points(group: str, name: str | None = None) -> Iterator[metadata.EntryPoint]:
+        points = metadata.entry_points(group=group)
+        return iter(points if name is None else points.select(name=name))
 
-    class DistributionNotFound(Exception):
-        pass
-
-    def get_distribution(name: str) -> None:
-        raise DistributionNotFound(name)  # a package without a version is fine
-
-    module = ModuleType("pkg_resources")
-    vars(module).update(
+    stand_in = ModuleType("pkg_resources")
+    vars(stand_in).update(
         declare_namespace=declare_namespace,
         iter_entry_points=iter_entry_points,
-        get_distribution=get_distribution,
-        DistributionNotFound=DistributionNotFound,
+        get_distribution=metadata.distribution,
+        DistributionNotFound=metadata.PackageNotFoundError,
     )
-    return module
+    with _import_lock:
+        real = sys.modules.get("pkg_resources")
+        sys.modules["pkg_resources"] = stand_in
+        try:
+            yield
+        finally:
+            del sys.modules["pkg_resources"]
+            if real is not None:
+                sys.modules["pkg_resources"] = real
 
 
 def open_filesystem(url: str, scheme: str, rest: str, *, create: bool) -> Files:
