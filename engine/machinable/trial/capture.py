@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -110,22 +110,11 @@ class _Tee:
     def write(self, text: str) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        self._buffer(text)
-        if self._stream is not None and (self._passes or self._sink is None):
-            with self._broken_pipe_ignored():
-                self._stream.write(text)
+        self._store(text)
+        self._pass_on(lambda: self._stream.write(text))
         return len(text)
 
-    @contextmanager
-    def _broken_pipe_ignored(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError:
-            if self._sink is None:
-                raise
-            self._passes = False
-
-    def _buffer(self, text: str) -> None:
+    def _store(self, text: str) -> None:
         with self._lock:
             if self._sink is None:
                 return
@@ -136,15 +125,24 @@ class _Tee:
             else:
                 self._line += text
 
+    def _pass_on(self, act: Callable[[], object]) -> None:
+        """Do something with the original stream."""
+        if self._stream is None or not (self._passes or self._sink is None):
+            return
+        try:
+            act()
+        except OSError:
+            if self._sink is None:
+                raise
+            self._passes = False
+
     def writelines(self, lines: Any) -> None:
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
         self._flush()
-        if self._stream is not None:
-            with self._broken_pipe_ignored():
-                self._stream.flush()
+        self._pass_on(lambda: self._stream.flush())
 
     def _flush(self) -> None:
         with self._lock:
@@ -152,9 +150,7 @@ class _Tee:
                 self._sink.write(self._line)
                 self._line = ""
 
-    def close(self) -> None:
-        """Flush only: the original stream is used after the trial."""
-        self.flush()
+    close = flush  # the original stream is used after the trial
 
     def detach(self) -> None:
         """Stop writing to the sink: from now on a reference to this stream is one to the original stream."""
@@ -172,21 +168,21 @@ class _Tee:
 
 
 class _Bytes:
+    """The stream of bytes below a `_Tee`."""
+
     def __init__(self, tee: _Tee) -> None:
         self._tee = tee
+        self.flush = tee.flush
 
     def write(self, data: Any) -> int:
         data = bytes(data)
-        tee = self._tee
-        tee._buffer(data.decode("utf-8", "backslashreplace"))
-        if tee._stream is not None and (tee._passes or tee._sink is None):
-            with tee._broken_pipe_ignored():
-                tee._stream.flush()
-                tee._stream.buffer.write(data)
+        self._tee._store(data.decode("utf-8", "backslashreplace"))
+        self._tee._pass_on(lambda: self._write_original(data))
         return len(data)
 
-    def flush(self) -> None:
-        self._tee.flush()
+    def _write_original(self, data: bytes) -> None:
+        self._tee._stream.flush()
+        self._tee._stream.buffer.write(data)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tee._stream.buffer, name)

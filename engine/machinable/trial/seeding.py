@@ -183,12 +183,10 @@ def states(seed: int) -> dict[str, Plain]:
     version, numbers, gauss = random.getstate()
     found: dict[str, Plain] = {"random": [version, _text(numbers), gauss]}
     numpy, torch = _imported("numpy.random", "get_state"), _imported("torch", "get_rng_state")
-    if numpy is not None:
-        state = numpy.get_state(legacy=False)
-        if state["bit_generator"] == "MT19937":  # it was not replaced
-            plain = _of_numpy(state)
-            if plain != _of_numpy(numpy.RandomState(seed % _NUMPY_LIMIT).get_state(legacy=False)):
-                found["numpy.random"] = plain
+    if numpy is not None and numpy.get_state(legacy=False)["bit_generator"] == "MT19937":  # it was not replaced
+        state = _state_of(numpy)
+        if state != _state_of(numpy.RandomState(seed % _NUMPY_LIMIT)):
+            found["numpy.random"] = state
     if torch is not None:
         found["torch"] = base64.b64encode(bytes(torch.get_rng_state().tolist())).decode("ascii")
     return found
@@ -211,9 +209,9 @@ def restore(found: Mapping[str, Plain], seed: int) -> None:
         torch.set_rng_state(torch.tensor(state, dtype=torch.uint8))
 
 
-def _of_numpy(state: Mapping[str, Any]) -> list[Plain]:
-    words, position = state["state"]["key"].tolist(), int(state["state"]["pos"])
-    return [_text(words), position, int(state["has_gauss"]), float(state["gauss"])]
+def _state_of(generator: Any) -> list[Plain]:
+    _, words, position, has_gauss, gauss = generator.get_state()
+    return [_text(words.tolist()), int(position), int(has_gauss), float(gauss)]
 
 
 def _imported(name: str, function: str) -> Any:
