@@ -78,6 +78,7 @@ __all__ = [
     "WrongType",
     "did_you_mean",
     "near_names",
+    "suggestion",
     "warn",
 ]
 
@@ -117,6 +118,12 @@ def near_names(given: object, known: Iterable[object], limit: int = 3) -> list[s
 def did_you_mean(near: Iterable[str]) -> str:
     """Return the question that offers near names."""
     return f"Did you mean {' or '.join(map(repr, near))}?"
+
+
+def suggestion(given: object, known: Iterable[object], otherwise: str | None = None) -> str | None:
+    """Return the question that offers the known names that resemble the given one, or `otherwise` if none does."""
+    near = near_names(given, known)
+    return did_you_mean(near) if near else otherwise
 
 
 def warn(text: str, category: type[Warning] = UserWarning) -> None:

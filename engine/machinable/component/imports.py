@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from machinable.component.base import Component, Mixin
 from machinable.component.project_modules import importing, load_file
-from machinable.errors import ImportFailed, InvalidType, MalformedText, MissingMember, did_you_mean, near_names
+from machinable.errors import ImportFailed, InvalidType, MalformedText, MissingMember, suggestion
 from machinable.plan.spec import MixinSpec, Target
 
 __all__ = ["Code", "import_module", "importing", "load_component", "load_mixin"]
@@ -125,7 +125,6 @@ def _class_of(module: ModuleType, name: str | None, base: type) -> type[Any]:
 
 
 def _missing(module: ModuleType, what: str, given: str | None, known: Any) -> MissingMember:
-    near = near_names(given, known) if given is not None else []
     place = getattr(module, "__file__", None)
-    todo = did_you_mean(near) if near else f"Define it in {place}." if place else None
+    todo = suggestion(given, known, f"Define it in {place}." if place else None)
     return MissingMember(f"the module {module.__name__!r} has {what}", given=given, known=known, todo=todo)

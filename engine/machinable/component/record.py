@@ -7,7 +7,7 @@ from time import perf_counter, time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import InvalidType, InvalidValue, MissingAttribute, did_you_mean, near_names
+from machinable.errors import InvalidType, InvalidValue, MissingAttribute, suggestion
 from machinable.serialization import Plain, as_plain
 
 if TYPE_CHECKING:
@@ -179,8 +179,7 @@ class Record:
             "avg": (previous - beginning) / self._count if self._count else now - beginning,
         }
         if mode not in times:
-            near = near_names(mode, times)
-            todo = did_you_mean(near) if near else "Take 'iteration', 'total' or 'avg'."
+            todo = suggestion(mode, times, "Take 'iteration', 'total' or 'avg'.")
             raise InvalidValue(f"no timing {mode!r}", given=mode, known=times, todo=todo)
         return max(times[mode], _SHORTEST)
 

@@ -15,8 +15,7 @@ from machinable.errors import (
     NotAvailable,
     NotStored,
     WrongKind,
-    did_you_mean,
-    near_names,
+    suggestion,
 )
 from machinable.plan.spec import Requirement
 from machinable.serialization import loads
@@ -45,12 +44,13 @@ class Requires(Mapping[str, "Required"]):
 
     def __getitem__(self, name: str) -> Required:
         if name not in self._requirements:
-            near = near_names(name, self._requirements)
             raise MissingAttribute(
                 f"nothing is required under the name {name!r}",
                 given=name,
                 known=self._requirements,
-                todo=did_you_mean(near) if near else f"Required: {', '.join(self._requirements) or 'nothing at all'}",
+                todo=suggestion(
+                    name, self._requirements, f"Required: {', '.join(self._requirements) or 'nothing at all'}"
+                ),
             )
         if name not in self._opened:
             read = self.inputs.setdefault(name, {})
@@ -217,13 +217,12 @@ class Required:
         absent = [column for column in columns if column not in data.columns]
         if absent:
             known = [str(column) for column in data.columns]
-            near = near_names(absent[0], known)
             raise WrongKind(
                 f"{name!r} of {self.label} has no column {', '.join(map(repr, absent))}",
                 given=absent,
                 known=known,
                 details=[f"its columns: {', '.join(known) or 'none'}"],
-                todo=did_you_mean(near) if near else None,
+                todo=suggestion(absent[0], known),
             )
         return data[list(columns)]
 

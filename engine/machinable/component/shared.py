@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from machinable.component.local_dir import LocalFolder
-from machinable.errors import InvalidType, MissingKey, StorageError, did_you_mean, near_names
+from machinable.errors import InvalidType, MissingKey, StorageError, suggestion
 from machinable.plan.spec import TrialSpec
 from machinable.serialization import Plain, canonical
 from machinable.storage import layout
@@ -169,12 +169,11 @@ def _value(config: Mapping[str, Plain], path: str) -> Plain:
     for name in path.split("."):
         if not isinstance(value, Mapping) or name not in value:
             known = [str(key) for key in value] if isinstance(value, Mapping) else []
-            near = near_names(name, known)
             raise MissingKey(
                 f"no key {path!r} in the configuration, so it cannot be shared by it",
                 given=path,
                 known=known,
-                todo=did_you_mean(near) if near else f"There are: {', '.join(known)}",
+                todo=suggestion(name, known, f"There are: {', '.join(known)}"),
             )
         value = value[name]
     return _comparable(value)

@@ -165,11 +165,7 @@ def resume(files: Files, previous: str, path: str, checkpoints: LocalFolder) -> 
         saved: Mapping[str, Mapping[str, Plain]] = facts["saved"]
         rows = {scope: _rows(files, previous, scope, count) for scope, count in facts["rows"].items()}
         for name, known in facts["artifacts"].items():
-            artifact = join(previous, ARTIFACTS, name)
-            try:
-                data = files.read(artifact)
-            except FileNotFoundError:
-                raise _Changed(f"{artifact} no longer exists") from None
+            data = files.read(join(previous, ARTIFACTS, name))
             if digest(data) != known:
                 raise _Changed(f"the artifact {name!r} was changed after the checkpoint")
             files.write(join(path, ARTIFACTS, name), data)
@@ -188,9 +184,8 @@ def resume(files: Files, previous: str, path: str, checkpoints: LocalFolder) -> 
         for row in found_rows:
             writer.append(row)
         writer.close()
-    return Resumed(
-        last["name"], facts, {scope: (len(those), those[-1]) for scope, those in rows.items() if those}, paths
-    )
+    last_rows = {scope: (len(those), those[-1]) for scope, those in rows.items() if those}
+    return Resumed(last["name"], facts, last_rows, paths)
 
 
 def _rows(files: Files, previous: str, scope: str, count: int) -> list[dict[str, Plain]]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from machinable.component.base import Component, state_of
 from machinable.component.imports import Code, importing
-from machinable.errors import InvalidType, WrongType, did_you_mean, near_names
+from machinable.errors import InvalidType, WrongType, suggestion
 from machinable.plan.spec import Outcome, State, Target, TrialSpec
 from machinable.serialization import Plain, as_plain
 from machinable.storage import layout
@@ -132,14 +132,12 @@ def check_function(function: Callable[..., Any]) -> list[str]:
                 )
             given.append(parameter.name)
         elif variable or parameter.default is Parameter.empty:
-            near = near_names(parameter.name, FUNCTION_PARAMETERS)
+            others = f"A component's function takes any of {', '.join(FUNCTION_PARAMETERS)}; others need a default."
             raise InvalidType(
                 f"the function {name} has the parameter {str(parameter).split(':')[0]}, for which there is no value",
                 given=parameter.name,
                 known=FUNCTION_PARAMETERS,
-                todo=did_you_mean(near)
-                if near
-                else f"A component's function takes any of {', '.join(FUNCTION_PARAMETERS)}; others need a default.",
+                todo=suggestion(parameter.name, FUNCTION_PARAMETERS, others),
             )
     return given
 
