@@ -240,7 +240,7 @@ def test_a_failure_ends_with_1_and_the_others_run(project: Path, tmp_path: Path)
         assert_same(trial, tmp_path / "stored", out)
 
 
-def test_one_trial_brings_what_it_requires_and_can_be_repeated(project: Path, tmp_path: Path) -> None:
+def test_one_trial_is_exported_with_its_requirements_and_can_be_repeated(project: Path, tmp_path: Path) -> None:
     execution = ml.execute(task(), str(tmp_path / "stored"), "OY1p1o", project=project)
     data, first, _ = execution
     out = exported(str(tmp_path / "stored"), tmp_path, uids=[first.uid])
@@ -267,7 +267,7 @@ def test_it_needs_msgspec_and_says_so(project: Path, tmp_path: Path) -> None:
     assert (out / "requirements.txt").read_text().startswith("msgspec==")
 
 
-def test_environment_variables_are_asked_for_before_anything_runs(
+def test_missing_environment_variables_are_named_before_anything_runs(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / "machinable.yaml").write_text("components:\n  - data: {_environment_: {PLACE: here}}\n")
@@ -289,7 +289,7 @@ def test_environment_variables_are_asked_for_before_anything_runs(
     assert_same(execution.trials[0], tmp_path / "stored", tmp_path / "out")
 
 
-def test_what_writes_yaml_needs_pyyaml(project: Path, tmp_path: Path) -> None:
+def test_a_component_that_writes_yaml_needs_pyyaml(project: Path, tmp_path: Path) -> None:
     (project / "data.py").write_text(
         "from machinable import Component\n\n\nclass Data(Component):\n"
         "    def on_execute(self):\n        self.store.write('x.yaml', {'a': 1})\n"

@@ -1,4 +1,4 @@
-"""Where an execution runs again; what comes out is tested in tests/journeys/test_reproduce.py."""
+"""The engine of a repeated execution; its results are tested in tests/journeys/test_reproduce.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from machinable.replay.reproduce import _engine
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_without_ray_what_ran_on_it_runs_here(is_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_its_trials_run_locally(is_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = find_spec("json") if is_there else None
     monkeypatch.setattr("machinable.replay.reproduce.find_spec", lambda name: spec)
 

@@ -1,4 +1,4 @@
-"""What killed processes leave is recognised, and removed by the next one; what others need at the moment stays."""
+"""The next process removes the leftovers of killed ones, and keeps files in use."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def left(root: Path) -> list[str]:
     return [str(path.relative_to(root)) for path in root.rglob("*") if is_temporary(path.name)]
 
 
-def test_the_next_one_at_work_removes_what_a_killed_one_has_left(tmp_path: Path) -> None:
+def test_the_next_process_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     with start(tmp_path, "die") as writer:
         assert writer.wait() == -signal.SIGKILL
     assert len(left(tmp_path)) == 5
@@ -80,7 +80,7 @@ else:
 """
 
 
-def test_what_workers_of_a_killed_process_still_write_is_looked_for_later(tmp_path: Path) -> None:
+def test_files_of_workers_that_outlive_their_process_are_removed_later(tmp_path: Path) -> None:
     files = DirectoryFiles(tmp_path)
     command = [sys.executable, "-c", _WORKER, str(tmp_path)]
     with subprocess.Popen([*command, "worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
@@ -99,7 +99,7 @@ def test_what_workers_of_a_killed_process_still_write_is_looked_for_later(tmp_pa
     assert left(tmp_path) == []
 
 
-def test_a_worker_takes_its_mark_back(tmp_path: Path) -> None:
+def test_a_worker_removes_its_mark(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _WORKER, str(tmp_path), "worker"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None and worker.stdout.readline() == "ready\n"
@@ -119,7 +119,7 @@ class Unwritable(DirectoryFiles):
         super().write(path, data)
 
 
-def test_a_storage_that_takes_no_mark_is_an_error(tmp_path: Path) -> None:
+def test_a_storage_that_cannot_store_the_mark_is_an_error(tmp_path: Path) -> None:
     refused = pytest.raises(StorageUnavailable, match=r"cannot write to the storage .*: Permission denied")
     with refused, at_work(Unwritable(tmp_path), "OY1p1o"):
         raise AssertionError("it was at work")
@@ -144,7 +144,7 @@ def test_what_a_running_process_writes_is_left_alone(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
-def test_of_unknown_writers_only_old_files_are_removed(tmp_path: Path) -> None:
+def test_files_of_unknown_writers_are_removed_only_when_old(tmp_path: Path) -> None:
     (tmp_path / "OY1p1o").mkdir()
     old, new = ".machinable-writing-0123456789abcdef", ".machinable-writing-00000000-1-31-0123456789abcdef"
     for folder in (".", "OY1p1o"):
@@ -178,7 +178,7 @@ def test_a_name_contains_its_writer() -> None:
         assert is_abandoned(Temporary(name, 0, 3600.0)) is (name not in (own, alive)), name
 
 
-def test_a_forked_process_has_a_name_of_its_own(tmp_path: Path) -> None:
+def test_a_forked_process_has_a_different_name(tmp_path: Path) -> None:
     mine = temporary_beside("x").split("-")[3]
     read, write = os.pipe()
     pid = os.fork()

@@ -1,4 +1,4 @@
-"""What of a project is backed up, and what git says about it."""
+"""Which files of a project are backed up, and what git says about it."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def test_tracked_and_untracked_files_are_packed_and_ignored_ones_are_not(reposit
     assert names(pack(repository)) == [".gitignore", "nets/dense.py", "nets/ünï %?.py", "new.py", "train.py"]
 
 
-def test_what_is_tracked_is_packed_even_if_it_is_ignored(repository: Path) -> None:
+def test_tracked_files_are_packed_even_if_ignored(repository: Path) -> None:
     write(repository, "model.ckpt", "__pycache__/x.py")
     git(repository, "add", "-f", "model.ckpt", "__pycache__/x.py")
     assert names(pack(repository)) == [".gitignore", "__pycache__/x.py", "model.ckpt", "nets/dense.py", "train.py"]
 
 
-def test_files_that_were_deleted_or_are_no_files_are_left_out(repository: Path) -> None:
+def test_deleted_and_special_files_are_left_out(repository: Path) -> None:
     (repository / "train.py").unlink()
     os.mkfifo(repository / "pipe")
     assert names(pack(repository)) == [".gitignore", "nets/dense.py"]
@@ -182,7 +182,7 @@ def test_an_empty_repository_has_no_commit(tmp_path: Path) -> None:
     assert names(pack(tmp_path)) == ["train.py"]
 
 
-def test_the_diff_makes_of_the_commit_what_is_there(repository: Path, tmp_path: Path) -> None:
+def test_the_diff_turns_the_commit_into_the_working_tree(repository: Path, tmp_path: Path) -> None:
     for key, value in {
         "diff.noprefix": "true",
         "diff.external": "false",
@@ -205,7 +205,7 @@ def test_the_diff_makes_of_the_commit_what_is_there(repository: Path, tmp_path: 
     assert pack(clone) == pack(repository)
 
 
-def test_reading_leaves_the_repository_as_it_is(repository: Path) -> None:
+def test_reading_does_not_change_the_repository(repository: Path) -> None:
     os.utime(repository / "train.py", (1e9, 1e9))
     index = repository / ".git/index"
     before = (index.stat().st_mtime_ns, index.read_bytes(), sorted(os.listdir(repository / ".git")))
@@ -380,7 +380,7 @@ SETS = [
 
 
 @pytest.mark.parametrize("patterns", SETS)
-def test_ignore_files_have_the_same_meaning_as_to_git(tmp_path: Path, patterns: list[str]) -> None:
+def test_ignore_files_mean_the_same_as_in_git(tmp_path: Path, patterns: list[str]) -> None:
     root = tmp_path / "project"
     for path in PATHS:
         if not (root / path).is_dir() and not any(p.is_file() for p in (root / path).parents):
@@ -425,7 +425,7 @@ def test_a_project_that_is_itself_an_environment_is_packed(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names must be Unicode elsewhere")
-def test_a_name_in_no_encoding_does_not_matter(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_text_is_packed(tmp_path: Path) -> None:
     with open(os.fsencode(tmp_path) + b"/a\xff.py", "wb"):
         pass
     assert names(pack(tmp_path)) == ["a\\xff.py"]
@@ -490,7 +490,7 @@ def test_a_storage_around_the_project_leaves_out_its_executions_only(project: Pa
 def test_the_same_files_give_the_same_bytes(project: Path, tmp_path: Path) -> None:
     (project / "train.py").chmod(0o755)
     first = pack(project)
-    os.utime(project / "train.py", (0, 0))  # before what a zip can tell
+    os.utime(project / "train.py", (0, 0))  # a zip cannot store times before 1980
     (project / "nets/dense.py").chmod(0o600)
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -502,7 +502,7 @@ def test_the_same_files_give_the_same_bytes(project: Path, tmp_path: Path) -> No
     assert pack(project) != first
 
 
-def test_an_archive_holds_contents_and_modes(project: Path, tmp_path: Path) -> None:
+def test_an_archive_contains_contents_and_modes(project: Path, tmp_path: Path) -> None:
     (project / "train.py").write_bytes(b"\x00\xff" * 1000)
     (project / "train.py").chmod(0o700)
     with zipfile.ZipFile(io.BytesIO(pack(project))) as opened:
@@ -597,7 +597,7 @@ def test_executions_of_any_storage_are_left_out(tmp_path: Path, in_git: bool) ->
     assert names(pack(tmp_path)) == ["a.py", "data/execution.json"]
 
 
-def test_many_executions_into_the_project_do_not_make_the_backup_grow(tmp_path: Path) -> None:
+def test_many_executions_in_the_project_do_not_make_the_backup_grow(tmp_path: Path) -> None:
     write(tmp_path, "a.py")
     sizes = []
     for number in range(5):

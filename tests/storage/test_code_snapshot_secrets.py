@@ -1,4 +1,4 @@
-"""What looks like a secret in code, and what does not. They are put together here, so nothing finds them."""
+"""Possible secrets in code, and false alarms. They are concatenated here, so that scanners do not find them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DIGITS = "a1B2c3D4e5"
         ("aws_secret_acc" + f"ess_key={DIGITS}/{DIGITS}", "a value that is called a secret"),
     ],
 )
-def test_what_looks_like_a_secret_is_found_in_its_line(line: str, kind: str) -> None:
+def test_a_possible_secret_is_found_in_its_line(line: str, kind: str) -> None:
     content = f"first\nsecond\n{line}\nlast\n".encode()
     assert list(scan("a/b.py", content)) == [f"a/b.py:3 {kind}"]
     assert list(scan("a/b.py", line.encode() + b"  # gitleaks:allow")) == []
@@ -62,7 +62,7 @@ def test_what_looks_like_a_secret_is_found_in_its_line(line: str, kind: str) -> 
         "# the password has 8 letters and 2 digits",
     ],
 )
-def test_what_code_says_about_secrets_is_none(line: str) -> None:
+def test_code_that_mentions_secrets_is_no_finding(line: str) -> None:
     assert list(scan("a.py", line.encode())) == []
 
 
@@ -90,7 +90,7 @@ def test_some_files_are_secrets_by_their_names(name: str, is_secret: bool) -> No
     assert list(scan(name, b" \n")) == []
 
 
-def test_data_is_not_looked_through() -> None:
+def test_data_is_not_scanned() -> None:
     secret = b"AK" + b"IAABCDEFGHIJ234567\n"
     assert list(scan("x.bin", b"\0" + secret)) == []
     assert list(scan("x.csv", secret + b"1,2,3\n" * 300_000)) == []
@@ -100,6 +100,6 @@ def test_data_is_not_looked_through() -> None:
 @pytest.mark.parametrize(
     "text", [b"a" * 2**20, b"token_" * 170_000, b"a:" * 500_000, b"://a" * 250_000, b"x-" * 500_000]
 )
-def test_a_search_comes_to_an_end(text: bytes) -> None:
+def test_a_scan_ends_in_time(text: bytes) -> None:
     """Expressions that go back and forth in such texts would take hours."""
     assert list(scan("x", text[: 2**20])) == []

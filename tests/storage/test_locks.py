@@ -1,4 +1,4 @@
-"""Of all who want to compute the same, one does; a holder that is gone does not keep the others waiting."""
+"""One of many callers gets a lease, and a holder that is gone does not block the others."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class World(NamedTuple):
     server: str | None
 
     def locks(self, lease: float = 30.0) -> Locks:
-        """Locks as another process would open them."""
+        """Open the locks as another process would."""
         files = self.files if self.files.reach == "process" else open_files(self.storage, create=True)
         locks = open_locks(files, self.server, lease)
         _opened.append(locks)
@@ -83,7 +83,7 @@ class World(NamedTuple):
 
             place = os.path.realpath(self.storage)
             with client.Redis.from_url(self.server) as connection:
-                # Redis itself ends what is overdue; it does not take 0.
+                # Redis itself removes expired keys, and refuses 0 as their time.
                 connection.set(f"machinable:{place}/{PATH}", dumps(held), px=max(1, int(held["lease"] * 1000)))
         else:
             self.files.write(PATH, dumps(held).encode() + b"\n")
@@ -131,7 +131,7 @@ def world(request: pytest.FixtureRequest, worlds: Callable[[str], World]) -> Wor
 
 @pytest.fixture(params=KINDS[1:])
 def shared(request: pytest.FixtureRequest, worlds: Callable[[str], World]) -> World:
-    """One that several processes can share."""
+    """A storage that several processes can share."""
     return worlds(request.param)
 
 
@@ -141,7 +141,7 @@ def directory(worlds: Callable[[str], World]) -> World:
 
 
 def race(locks: list[Locks]) -> list[Lease]:
-    """The leases that several get who ask at the same moment."""
+    """Take a lease with several locks at the same moment, and return those that were taken."""
     barrier = threading.Barrier(len(locks))
 
     def take(one: Locks) -> Lease | None:
@@ -176,7 +176,7 @@ def test_one_of_many_concurrent_callers_gets_a_lease(world: World) -> None:
         assert not lease.is_held
 
 
-def test_what_was_given_back_can_be_had_again_and_leaves_no_file(world: World) -> None:
+def test_a_released_lease_can_be_taken_again_and_leaves_no_file(world: World) -> None:
     one, other = world.locks(), world.locks()
     with taken(one) as lease:
         assert (lease.path, other.take(PATH), one.take(PATH)) == (PATH, None, None)
@@ -189,7 +189,7 @@ def test_what_was_given_back_can_be_had_again_and_leaves_no_file(world: World) -
     assert [path for path in left(world.files) if not path.startswith(".machinable")] == []
 
 
-def test_others_see_the_facts_of_the_holder_only(world: World) -> None:
+def test_others_see_only_the_facts_of_the_holder(world: World) -> None:
     locks = world.locks()
     assert locks.holder(PATH) is None
     locks.take(PATH, {"execution": "OY1p1o", "uid": "9c2EapVGXnPH"})
@@ -204,7 +204,7 @@ def test_others_see_the_facts_of_the_holder_only(world: World) -> None:
     assert all(moment.endswith("+00:00") for moment in held.values())
 
 
-def test_what_is_stored_is_documented(directory: World) -> None:
+def test_all_fields_of_a_lease_are_documented(directory: World) -> None:
     lease = directory.locks().take(PATH, {"execution": "OY1p1o", "uid": "9c2EapVGXnPH"})
     stored = json.loads(directory.files.read(PATH))
     text = (Path(__file__).parents[2] / "docs" / "storage-format.md").read_text(encoding="utf-8")
@@ -213,7 +213,7 @@ def test_what_is_stored_is_documented(directory: World) -> None:
     assert [*stored, "renewals"] == re.findall(r"^\| `([a-z]+)` \|", table, re.MULTILINE)
 
 
-def test_closing_gives_back_what_is_held(world: World) -> None:
+def test_closing_releases_all_leases(world: World) -> None:
     locks = world.locks()
     lease = locks.take(PATH)
     locks.close()
@@ -224,7 +224,7 @@ def test_closing_gives_back_what_is_held(world: World) -> None:
         locks.take(PATH)
 
 
-def test_a_path_stays_in_the_storage(world: World) -> None:
+def test_a_path_outside_of_the_storage_is_refused(world: World) -> None:
     for act in (world.locks().take, world.locks().holder):
         with pytest.raises(BadName):
             act("../x.lease")
@@ -244,7 +244,7 @@ def test_a_waiting_caller_gets_a_released_lease(world: World) -> None:
     assert holders == ["OY1p1o"]
 
 
-def test_waiting_ends_when_the_lease_is_not_needed_any_more(world: World) -> None:
+def test_waiting_ends_when_the_lease_is_no_longer_needed(world: World) -> None:
     world.locks().take(PATH)
     answers = iter([False, False, True])
     assert world.locks().wait(PATH, unless=lambda: next(answers)) is None
@@ -257,7 +257,7 @@ HOLD = "lease = locks.take(PATH, {'execution': 'OY1p1o'})\nprint(lease.is_held, 
 
 @pytest.fixture
 def dead() -> dict[str, Any]:
-    """What a process of this host says of itself that has ended."""
+    """The facts of a process of this host that has ended."""
     code = "from machinable.storage.process_info import this_process; import json; print(json.dumps(this_process()))"
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     facts: dict[str, Any] = json.loads(out)
@@ -265,7 +265,7 @@ def dead() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("is_reaped", [True, False])
-def test_a_killed_holder_of_this_host_is_taken_over_at_once(shared: World, is_reaped: bool) -> None:
+def test_the_lease_of_a_killed_holder_on_this_host_is_taken_over_at_once(shared: World, is_reaped: bool) -> None:
     locks = shared.locks()
     with shared.process(HOLD) as holder:
         assert holder.stdout is not None and holder.stdin is not None
@@ -292,7 +292,7 @@ def test_one_of_many_callers_takes_over_from_an_ended_holder(world: World, dead:
         lease.release()
 
 
-def test_a_process_with_the_number_of_the_holder_is_not_the_holder(world: World) -> None:
+def test_a_process_with_the_same_id_is_not_the_holder(world: World) -> None:
     world.leave(born="12")
     assert world.locks().take(PATH) is not None
 
@@ -300,13 +300,13 @@ def test_a_process_with_the_number_of_the_holder_is_not_the_holder(world: World)
 @pytest.mark.parametrize(
     "facts", [{"host": "elsewhere"}, {"boot": "before"}], ids=["another host", "another start of this host"]
 )
-def test_a_holder_on_another_host_is_waited_for(world: World, dead: dict[str, Any], facts: dict[str, Any]) -> None:
+def test_callers_wait_for_a_holder_on_another_host(world: World, dead: dict[str, Any], facts: dict[str, Any]) -> None:
     world.leave(**dead | facts)
     assert world.locks().take(PATH) is None
 
 
-def test_without_a_sign_of_life_for_too_long_it_is_over(world: World) -> None:
-    # It counts what the holder has said, not what the one who waits would say.
+def test_a_lease_without_heartbeats_expires(world: World) -> None:
+    # The holder states after how many seconds, not the waiting process.
     world.leave(host="elsewhere", lease=0.0)
     lease, locks = None, world.locks(lease=1000.0)
     while lease is None:  # the server of Redis takes a millisecond, and memory has no clock
@@ -314,7 +314,7 @@ def test_without_a_sign_of_life_for_too_long_it_is_over(world: World) -> None:
     assert lease.is_held
 
 
-def test_in_a_directory_the_time_of_the_file_is_the_sign_of_life(directory: World) -> None:
+def test_in_a_directory_the_modification_time_is_the_heartbeat(directory: World) -> None:
     for age, is_over in ((20, False), (40, True)):
         directory.leave(host="elsewhere")
         path = Path(directory.storage, PATH)
@@ -323,7 +323,7 @@ def test_in_a_directory_the_time_of_the_file_is_the_sign_of_life(directory: Worl
         assert (lease is not None) == is_over
 
 
-def test_a_file_that_says_nothing_is_waited_for_until_it_is_old(directory: World) -> None:
+def test_an_unreadable_lease_expires_by_its_age(directory: World) -> None:
     directory.files.write(PATH, b"")
     assert directory.locks().take(PATH) is None
     assert set(directory.locks().holder(PATH) or {}) == {"heartbeat"}
@@ -331,10 +331,10 @@ def test_a_file_that_says_nothing_is_waited_for_until_it_is_old(directory: World
     assert directory.locks().take(PATH) is not None
 
 
-# --- signs of life
+# --- heartbeats
 
 
-def test_a_lease_is_renewed_by_itself(world: World) -> None:
+def test_a_lease_is_renewed_automatically(world: World) -> None:
     locks = world.locks()
     locks._interval = 0.05
     lease = taken(locks)
@@ -348,7 +348,7 @@ def test_a_lease_is_renewed_by_itself(world: World) -> None:
     assert locks.holder(PATH) is None
 
 
-def test_a_former_holder_notices_and_leaves_the_lease_to_the_new_one(world: World) -> None:
+def test_a_former_holder_notices_that_its_lease_was_taken_over(world: World) -> None:
     locks = world.locks()
     lease = taken(locks)
     world.leave(host="elsewhere", execution="OY1p1o")
@@ -358,7 +358,7 @@ def test_a_former_holder_notices_and_leaves_the_lease_to_the_new_one(world: Worl
     assert (locks.holder(PATH) or {})["execution"] == "OY1p1o"
 
 
-def test_a_former_holder_that_has_not_noticed_leaves_the_lease_too(world: World) -> None:
+def test_a_former_holder_does_not_release_the_lease_of_the_new_one(world: World) -> None:
     locks = world.locks()
     lease = taken(locks)
     lease._last -= 1000
@@ -377,9 +377,7 @@ def test_a_lease_that_was_removed_is_lost(shared: World) -> None:
     assert not lease.is_held
 
 
-def test_a_lease_that_could_not_be_renewed_for_too_long_does_not_count(
-    directory: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lease_that_cannot_be_renewed_in_time_is_not_held(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
     lease = taken(directory.locks(lease=1000.0))
 
     def fail(*arguments: Any) -> bool:
@@ -392,7 +390,7 @@ def test_a_lease_that_could_not_be_renewed_for_too_long_does_not_count(
     assert not lease.is_held
 
 
-def test_where_nothing_can_be_written_no_lease_can_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storage_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: Any, **options: Any) -> None:
         raise OSError(30, "Read-only file system")
 
@@ -429,7 +427,7 @@ for _ in range(10):
 """
 
 
-def test_processes_do_one_after_the_other_what_must_not_be_mixed(shared: World, tmp_path: Path) -> None:
+def test_processes_take_turns(shared: World, tmp_path: Path) -> None:
     (tmp_path / "number").write_text("0")
     processes = [shared.process(ADD, str(tmp_path / "number")) for _ in range(3)]
     for process in processes:
@@ -457,13 +455,13 @@ print("done")
 """
 
 
-def test_a_forked_process_has_not_the_leases_of_its_parent(shared: World) -> None:
+def test_a_forked_process_does_not_hold_the_leases_of_its_parent(shared: World) -> None:
     first = f"locks2 = open_locks(open_files({shared.storage!r}, create=True), {shared.server!r})\n"
     with shared.process(first + "assert locks2.take('first.lease')\n" + FORK) as process:
         assert process.communicate()[0] == "done\n"
 
 
-def test_what_a_process_leaves_that_was_killed_while_it_took_a_lease_does_no_harm(
+def test_leftovers_of_a_process_that_was_killed_while_taking_a_lease_do_no_harm(
     directory: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "unlink", lambda path: None)  # as if it had been killed before
@@ -476,10 +474,10 @@ def test_what_a_process_leaves_that_was_killed_while_it_took_a_lease_does_no_har
         pass
 
 
-# --- where little can be relied on
+# --- storages with fewer guarantees
 
 
-def test_where_nothing_is_exclusive_locks_are_advisory_with_one_warning() -> None:
+def test_without_exclusive_operations_locks_are_advisory_with_one_warning() -> None:
     files = Anywhere()
     one, other = Locks(FileLeases(files)), Locks(FileLeases(files))
     with pytest.warns(RuntimeWarning, match=f"locks in {files.url} are advisory"):
@@ -493,7 +491,7 @@ def test_where_nothing_is_exclusive_locks_are_advisory_with_one_warning() -> Non
     assert isinstance(open_locks(files)._leases, FileLeases)
 
 
-def test_without_a_clock_of_the_storage_it_counts_how_long_nothing_has_changed(
+def test_without_a_clock_a_lease_expires_when_it_has_not_changed_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from machinable.storage import locks as module
@@ -531,7 +529,7 @@ def test_a_file_system_without_locks_is_used_with_a_warning(directory: World, mo
     assert directory.locks().take(PATH) is not None
 
 
-def test_a_file_system_without_links_will_do(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_hard_links_works(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -592,11 +590,11 @@ def test_a_takeover_whose_answer_was_lost_is_noticed(worlds: Callable[[str], Wor
 # --- Redis
 
 
-def test_a_lock_server_that_does_not_answer_is_named_without_its_password() -> None:
+def test_an_unreachable_lock_server_is_named_without_its_password() -> None:
     pytest.importorskip("redis")
     import socket
 
-    with socket.socket() as free:  # a port that is bound only does not answer
+    with socket.socket() as free:  # a port that is bound but not listening refuses connections
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         with pytest.raises(StorageUnavailable) as caught:
@@ -614,7 +612,7 @@ def test_a_wrong_password_is_an_error_that_does_not_contain_it(redis: RedisServe
 
 
 @pytest.mark.parametrize("url", ["http://host", "host:6379", "", "redis://host:port/0", "redis://host/0?db=x"])
-def test_what_is_no_lock_server_is_refused(url: str) -> None:
+def test_a_url_that_is_no_lock_server_is_refused(url: str) -> None:
     pytest.importorskip("redis")
     with pytest.raises(InvalidValue, match="is not a lock server"):
         open_locks(MemoryFiles(), url)
@@ -655,7 +653,7 @@ def test_storages_that_share_a_lock_server_do_not_share_their_locks(redis: Redis
         locks.close()
 
 
-def test_leases_on_a_lock_server_end_there_by_themselves(redis: RedisServer) -> None:
+def test_leases_on_a_lock_server_expire_there(redis: RedisServer) -> None:
     import redis as client
 
     files = MemoryFiles()

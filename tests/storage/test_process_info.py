@@ -1,4 +1,4 @@
-"""A process that has ended is recognised, and one that has the id of another is not mistaken for it."""
+"""A process that has ended is recognized, and a later one with the same id is not mistaken for it."""
 
 from __future__ import annotations
 
