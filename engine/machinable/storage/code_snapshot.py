@@ -343,25 +343,17 @@ _FILES = {
     r"\.netrc|_netrc|\.pgpass|\.htpasswd|\.git-credentials|\.pypirc": "(passwords)",
 }
 # Patterns are text here and compiled when they are first used: an execution without a backup saves 2 ms.
-# Kind, texts of which a file must contain one (such a search is fast), and the pattern of the secret.
-_TEXTS = (
-    (
-        "a private key",
-        (b"PRIVATE KEY", b"PuTTY-User-Key-File-"),
-        rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-",
-    ),
-    ("a key of AWS", (b"AKIA", b"ASIA"), rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    ("a token of GitHub", (b"gh", b"github_pat_"), rb"\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{22}"),
-    ("a key of Google", (b"AIza", b"GOCSPX-"), rb"\bAIza[0-9A-Za-z_-]{35}|\bGOCSPX-[0-9A-Za-z_-]{20}"),
-    (
-        "a token of Slack",
-        (b"xox", b"hooks.slack.com"),
-        rb"\bxox[abeoprs]-[0-9A-Za-z-]{10}|hooks\.slack\.com/services/T[0-9A-Za-z]+/B",
-    ),
-    ("a password in a URL", (b"://",), rb"://[^\s:@/'\"<>${}]*:[^\s:@/'\"<>${}]{3,}@[\w.-]"),
-)
-
+_TEXTS = {
+    "a private key": rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-",
+    "a key of AWS": rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+    "a token of GitHub": rb"\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{22}",
+    "a key of Google": rb"\bAIza[0-9A-Za-z_-]{35}|\bGOCSPX-[0-9A-Za-z_-]{20}",
+    "a token of Slack": rb"\bxox[abeoprs]-[0-9A-Za-z-]{10}|hooks\.slack\.com/services/T[0-9A-Za-z]+/B",
+    "a password in a URL": rb"://[^\s:@/'\"<>${}]*:[^\s:@/'\"<>${}]{3,}@[\w.-]",
+}
 _WORDS = rb"passw(?:or)?d|passphrase|secret|token|api_?key|access_?key|account_?key|credential"
+# What a line with a secret contains, in lower case: one search through a file finds the lines to look at.
+_CLUES = _WORDS + rb"|private key|putty-user-|akia|asia|gh[pousr]_|github_pat_|aiza|gocspx-|xox|hooks\.slack|://"
 _ASSIGNED = (
     rb"(?i)(?P<name>[\w.-]*(?:" + _WORDS + rb")[\w.-]*)[\"']?[ \t]*(?::=?|=)[ \t]*"
     rb"(?:[bru]{0,2}(?P<quote>[\"'])(?P<quoted>[^\s\"'<>${}()%]{8,200})(?P=quote)"
@@ -383,22 +375,18 @@ def scan(name: str, content: bytes) -> Iterator[str]:
             return
     if len(content) > MAX_SCANNED or b"\0" in content[:8192]:
         return
-    seen = set()
-    for kind, needles, pattern in _TEXTS:
-        if not any(needle in content for needle in needles):
+    for number, line in _lines_with_clues(content):
+        if re.search(_ALLOWED, line):
             continue
-        for number, line in _lines(content, pattern, content):
-            if number not in seen and not re.search(_ALLOWED, line):
-                seen.add(number)
-                yield f"{name}:{number} {kind}"
-    for number, line in _lines(content.lower(), _WORDS, content):
-        if number not in seen and len(line) <= MAX_LINE and _is_assigned(line):
-            yield f"{name}:{number} a value that is called a secret"
+        kind = next((kind for kind, pattern in _TEXTS.items() if re.search(pattern, line)), "")
+        if not kind and len(line) <= MAX_LINE and _is_assigned(line):
+            kind = "a value that is called a secret"
+        if kind:
+            yield f"{name}:{number} {kind}"
 
 
-def _lines(searched: bytes, pattern: bytes, content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield number and text of each line of the content whose counterpart in `searched` matches a pattern."""
-    search = re.compile(pattern).search
+def _lines_with_clues(content: bytes) -> Iterator[tuple[int, bytes]]:
+    search, searched = re.compile(_CLUES).search, content.lower()
     number, counted, position = 1, 0, 0
     while match := search(searched, position):
         number += content.count(b"\n", counted, match.start())
@@ -416,5 +404,5 @@ def _is_assigned(line: bytes) -> bool:
         has_both = re.search(rb"[0-9]", value) and re.search(rb"[A-Za-z]", value)
         is_code = match["bare"] and re.search(rb"[.:=]", value)
         if has_both and not is_code and not re.search(_PLACEHOLDER, value):
-            return not re.search(_ALLOWED, line)
+            return True
     return False
