@@ -37,8 +37,8 @@ def test_faults_are_listed_and_repaired_if_possible(run: Run, stored: Path, monk
     assert (ran.code, ran.out.splitlines()) == (
         1,
         [
-            "OY1p1o/code.zip: execution.json has its digest, and the file is missing",
-            f"{records}: line 1 is no row",
+            "OY1p1o/code.zip: execution.json records its digest, but the file is missing",
+            f"{records}: line 1 is not a row",
         ],
     )
     assert ran.err.startswith(f"2 faults in {stored}: 1 execution, 2 trials")
@@ -67,7 +67,7 @@ def test_repairs_are_listed(run: Run, stored: Path, monkeypatch: pytest.MonkeyPa
     assert ran.code == 0
     assert ran.out.splitlines()[0] == (
         f"repaired: OY1p1o/ledger.jsonl: the trial {rows[-2]['uid']} has finished, "
-        "and its execution ended before it noted that"
+        "but its execution ended before recording it"
     )
     assert [json.loads(line) for line in ledger.read_text().splitlines() if line[-1] == "}"][-1]["record"] == rows[-2][
         "record"

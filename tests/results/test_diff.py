@@ -174,18 +174,18 @@ def test_artifacts_are_compared_by_value_where_their_bytes_differ() -> None:
 def test_other_bytes_of_equal_values_are_equal_but_not_identical() -> None:
     (found,) = compare(trial(artifacts={"a.json": b'{"x": 1}'}), trial(artifacts={"a.json": b'{ "x":1 }'}))
 
-    assert (str(found), found.is_within) == ("artifacts a.json: other bytes, equal values", True)
+    assert (str(found), found.is_within) == ("artifacts a.json: different bytes, equal values", True)
     assert verdict([found]) == "equal within tolerance"
 
 
 @pytest.mark.parametrize(
     ("name", "before", "after", "text"),
     [
-        ("a.bin", b"12", b"123", "other bytes (2 → 3)"),
-        ("a.txt", "one", "other", "other bytes (3 → 5)"),
-        ("a.p", pickle.dumps(1), pickle.dumps(2), "other bytes (5 → 5)"),
-        ("a.json", b"{", b"[", "other bytes (1 → 1)"),
-        ("weights.pt", b"1", b"2", "other bytes (1 → 1)"),
+        ("a.bin", b"12", b"123", "different bytes (2 → 3)"),
+        ("a.txt", "one", "other", "different bytes (3 → 5)"),
+        ("a.p", pickle.dumps(1), pickle.dumps(2), "different bytes (5 → 5)"),
+        ("a.json", b"{", b"[", "different bytes (1 → 1)"),
+        ("weights.pt", b"1", b"2", "different bytes (1 → 1)"),
         ("a.npy", numpy.zeros(2), numpy.zeros(3), "shape (2,) → shape (3,)"),
         ("a.npy", numpy.array(["a"]), numpy.array(["b"]), "[0]: a → b"),
         ("a.npy", numpy.array([1]), numpy.array([1.0]), "int64 → float64 (equal as numbers)"),

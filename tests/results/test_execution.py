@@ -167,7 +167,7 @@ def test_a_whole_line_that_is_none_is_told_with_its_number(files: Files, name: s
 def test_a_line_of_the_plan_that_is_no_trial_is_told(files: Files) -> None:
     execution = stored([planned(0), {"index": 1, "uid": uid(1), "seed": 1, "flags": {}, "module": "m"}], files=files)
 
-    with pytest.raises(Damaged, match=r"line 2 of .*plan\.jsonl is no trial: it lacks component, config"):
+    with pytest.raises(Damaged, match=r"line 2 of .*plan\.jsonl is not a trial: it lacks component, config"):
         len(execution)
 
 

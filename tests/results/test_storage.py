@@ -147,8 +147,8 @@ def test_a_newer_format_is_refused_with_what_to_do(files: DirectoryFiles) -> Non
         (b'{"format": 1, "id"', "cannot be read"),
         (b"[]", "cannot be read: it holds list, not a mapping"),
         (b"\xff\xfe{", "cannot be read"),
-        (b"{}", "does not say its format"),
-        (b'{"format": "1"}', "does not say its format"),
+        (b"{}", "has no format"),
+        (b'{"format": "1"}', "has no format"),
         (b'{"format": 1, "id": "OY1p1o", "seed": true, "run": 1}', "lacks seed, started"),
     ],
 )

@@ -132,9 +132,9 @@ def test_the_failure_of_a_lost_worker_is_in_the_ledger(files: Files) -> None:
     [
         (b'{"state": "runn', "cannot be read"),
         (b"null", "cannot be read: it holds NoneType, not a mapping"),
-        (b"{}", "does not say a state"),
-        (b'{"state": "running"}', "has no heartbeat that is a time"),
-        (b'{"state": "running", "heartbeat": "yesterday"}', "has no heartbeat that is a time"),
+        (b"{}", "has no state"),
+        (b'{"state": "running"}', "has no valid heartbeat time"),
+        (b'{"state": "running", "heartbeat": "yesterday"}', "has no valid heartbeat time"),
     ],
 )
 def test_a_damaged_status_is_told(files: Files, content: bytes, message: str) -> None:

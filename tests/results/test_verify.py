@@ -61,7 +61,7 @@ FAULTS: dict[str, tuple[str, Any, str, str, str]] = {
         f"{FOLDER}/plan.jsonl",
         lines([planned(0)]),
         "damaged",
-        "it has 1 trials, and execution.json says 2",
+        "it has 1 trials, but execution.json says 2",
         "",
     ),
     "the plan is none": (f"{FOLDER}/plan.jsonl", b"x\ny\n", "damaged", "it cannot be read: line 1 of ", ""),
@@ -69,17 +69,17 @@ FAULTS: dict[str, tuple[str, Any, str, str, str]] = {
         f"{FOLDER}/ledger.jsonl",
         lines([started(0), finished(0)]) + b"x\n",
         "damaged",
-        "line 3 is no row",
+        "line 3 is not a row",
         "put them aside",
     ),
     "lines of a record": (
         f"{TRIAL}/records/default.jsonl",
         b'x\n{"x": 1}\n[]\n{"x"',
         "damaged",
-        "lines 1, 3 are no rows",
+        "lines 1, 3 are not rows",
         "put them aside",
     ),
-    "lines of a part": (f"{TRIAL}/records/v.000002.jsonl", b"x\n", "damaged", "line 1 is no row", "put them aside"),
+    "lines of a part": (f"{TRIAL}/records/v.000002.jsonl", b"x\n", "damaged", "line 1 is not a row", "put them aside"),
     "status.json is none": (
         f"{FOLDER}/trials/{uid(1)}/status.json",
         b"[]",
@@ -93,21 +93,21 @@ FAULTS: dict[str, tuple[str, Any, str, str, str]] = {
         f"{TRIAL}/artifacts/a/x.json",
         None,
         "missing",
-        "the trial has written it, and it is missing",
+        "the trial wrote it, but it is missing",
         "",
     ),
     "an artifact is shorter": (
         f"{TRIAL}/artifacts/a/x.json",
         b"[1]",
         "changed",
-        "it has 3 bytes, and 4 were written",
+        "it has 3 bytes, but 4 were written",
         "",
     ),
     "an artifact is another": (
         f"{TRIAL}/artifacts/a/x.json",
         b"[2]\n",
         "changed",
-        "its content is not what was written",
+        "its content is not what the trial wrote",
         "",
     ),
     "a pointer is none": (
@@ -189,7 +189,7 @@ def test_what_is_being_written_is_told_and_not_mended(tmp_path: Path) -> None:
     now = (tmp_path / TRIAL / "records/default.jsonl").stat().st_mtime
     (fault,) = checked(files, now + 50)
     assert (fault.message, fault.mend) == (
-        "line 1 is no row (it may still be written; it can be repaired 60 s after its last change)",
+        "line 1 is not a row (it may still be written; it can be repaired 60 s after its last change)",
         "",
     )
     assert not repair(files, fault)
@@ -224,9 +224,9 @@ def test_the_code_must_be_the_one_that_was_stored(files: Files) -> None:
     whole(files)
     path = f"{FOLDER}/code.zip"
     write(files, f"{FOLDER}/execution.json", facts(code={"backup": digest(b"zip")}, trials=2))
-    assert checked(files) == [Fault("missing", path, "execution.json has its digest, and the file is missing")]
+    assert checked(files) == [Fault("missing", path, "execution.json records its digest, but the file is missing")]
     write(files, path, b"other")
-    assert checked(files) == [Fault("changed", path, "it is not the stored one: its digest differs")]
+    assert checked(files) == [Fault("changed", path, "its digest is not the recorded one")]
     write(files, path, b"zip")
     assert checked(files) == []
 
@@ -309,7 +309,7 @@ def test_a_finished_trial_whose_status_is_gone_is_told(files: Files) -> None:
     faults = checked(files)
     assert ("missing", f"{TRIAL}/status.json", "") in [(fault.kind, fault.path, fault.mend) for fault in faults]
     assert {fault.message for fault in faults if fault.path.startswith(TRIAL)} == {
-        "the trial has finished, and what it had written is not known any more"
+        "the trial has finished, but the record of what it wrote is gone"
     }
 
 
@@ -317,7 +317,7 @@ def test_a_finished_trial_whose_status_is_an_older_one_is_told(files: Files) -> 
     whole(files)
     write(files, f"{TRIAL}/status.json", status())
     assert [(fault.kind, fault.message) for fault in checked(files)] == [
-        ("changed", "the ledger says that the trial has finished, and this says running"),
+        ("changed", "the ledger says that the trial has finished, but this file says running"),
         ("dangling", f"what it points to has not finished: {FOLDER}/{uid(0)}"),
     ]
 

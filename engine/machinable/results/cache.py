@@ -77,8 +77,8 @@ def pack(values: Sequence[Any], lines: dict[bytes, int]) -> Tree:
 
 
 def _pack_equal(values: Sequence[Any], kind: type, lines: dict[bytes, int]) -> Tree:
-    """Return the tree of values of one type other than mappings."""
-    if kind is list or (kind is float and "-0.0" in map(repr, filter(_is_zero, values))):  # 0.0 equals it
+    """Return the tree of values of one type other than mappings. -0.0 equals 0.0, but is another value."""
+    if kind is list or (kind is float and any(not value and repr(value) == "-0.0" for value in values)):
         return _line(values, lines)
     numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
     if len(numbers) == 1:
@@ -86,9 +86,6 @@ def _pack_equal(values: Sequence[Any], kind: type, lines: dict[bytes, int]) -> T
     if len(numbers) > len(values) // 4:
         return _line(values, lines)
     return [_line([*numbers], lines), _line([numbers[value] for value in values], lines)]
-
-
-_is_zero = (0.0).__eq__
 
 
 def _line(values: Sequence[Any], lines: dict[bytes, int]) -> int:

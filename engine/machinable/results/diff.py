@@ -94,7 +94,7 @@ def compare(one: Trial, other: Trial, tolerance: float = 0.0) -> list[Difference
         tolerance: How far numbers may be apart, absolute up to 1 and relative beyond.
     """
     found = []
-    states = [_ended(trial.status) for trial in (one, other)]
+    states = ["finished" if trial.status == "reused" else trial.status for trial in (one, other)]
     if states[0] != states[1]:
         found.append(Difference("status", "", f"{states[0]} → {states[1]}", math.inf, False))
     errors = [_headline(trial.error) if trial.status == "failed" else None for trial in (one, other)]
@@ -104,10 +104,6 @@ def compare(one: Trial, other: Trial, tolerance: float = 0.0) -> list[Difference
     found += _records(one, other, tolerance)
     found += _artifacts(one, other, tolerance)
     return found
-
-
-def _ended(status: str) -> str:
-    return "finished" if status == "reused" else status
 
 
 def _headline(error: Mapping[str, str] | None) -> str | None:
@@ -268,9 +264,9 @@ def _artifact(name: str, contents: tuple[bytes, bytes], tolerance: float) -> Dif
         values = []
     if values and not any(isinstance(value, (str, bytes)) for value in values):
         found = list(_values("artifacts", name, [(values[0], values[1])], tolerance, ""))
-        return found[0] if found else Difference("artifacts", name, "other bytes, equal values", 0.0, True)
+        return found[0] if found else Difference("artifacts", name, "different bytes, equal values", 0.0, True)
     sizes = " → ".join(f"{len(content):,}" for content in contents)
-    return Difference("artifacts", name, f"other bytes ({sizes})", math.inf, False)
+    return Difference("artifacts", name, f"different bytes ({sizes})", math.inf, False)
 
 
 def _comparable(value: Any) -> Any:
@@ -340,22 +336,23 @@ _KEYS: tuple[Callable[[Trial], Hashable], ...] = (
 # --- environment and code
 
 
-class Change(msgspec.Struct, frozen=True):
+class _Change(msgspec.Struct, frozen=True):
+    def as_data(self) -> dict[str, Plain]:
+        """Return the change for programs."""
+        return msgspec.structs.asdict(self)
+
+
+class Change(_Change, frozen=True):
     """A fact that differs; None where one side lacks it."""
 
     name: str
     before: Plain
     after: Plain
 
-    def as_data(self) -> dict[str, Plain]:
-        """Return the change for programs."""
-        return msgspec.structs.asdict(self)
-
 
 _ENVIRONMENT = {
     "python": ("python",),
     "platform": ("platform",),
-    "machine": ("machine",),
     "engine": ("engine", "type"),
     "host": ("host", "name"),
     "user": ("host", "user"),
@@ -396,7 +393,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change
     return [change for change in found if change.before != change.after]
 
 
-class FileChange(msgspec.Struct, frozen=True):
+class FileChange(_Change, frozen=True):
     """A file that differs.
 
     Attributes:
@@ -408,10 +405,6 @@ class FileChange(msgspec.Struct, frozen=True):
     name: str
     how: str
     lines: list[str] | None
-
-    def as_data(self) -> dict[str, Plain]:
-        """Return the change for programs."""
-        return msgspec.structs.asdict(self)
 
 
 def code_changes(before: bytes, after: bytes) -> list[FileChange]:

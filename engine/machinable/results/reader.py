@@ -107,7 +107,7 @@ class Reader:
                 )
             number = data.get("format")
             if type(number) is not int or number < 1:
-                raise self.damaged(layout.EXECUTION, "does not say its format", number)
+                raise self.damaged(layout.EXECUTION, "has no format", number)
             if number > layout.FORMAT:
                 raise StorageError(
                     f"{self._place(layout.EXECUTION)} has format {number}; this version of machinable reads format "
@@ -151,7 +151,7 @@ class Reader:
                 if not row.keys() >= _PLANNED:
                     missing = ", ".join(sorted(_PLANNED - row.keys()))
                     raise Damaged(
-                        f"line {number} of {place} is no trial: it lacks {missing}",
+                        f"line {number} of {place} is not a trial: it lacks {missing}",
                         given=missing,
                         todo="Restore the file from a copy.",
                     )
@@ -218,7 +218,7 @@ class Reader:
         status = self._mapping(path)
         if status is not None:
             if type(status.get("state")) is not str:
-                raise self.damaged(path, "does not say a state")
+                raise self.damaged(path, "has no state")
             if status["state"] != "running":
                 self._ended[uid] = status
         return status

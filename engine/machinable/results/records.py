@@ -51,7 +51,7 @@ class Records(Sequence[Mapping[str, Any]]):
         """All rows.
 
         Raises:
-            Damaged: A complete line is no row.
+            Damaged: A complete line is not a row.
         """
         if self._rows is None:
             self._rows = read_rows(self._files, layout.join(self._path, layout.scope_file(self.scope)))

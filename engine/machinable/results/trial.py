@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from machinable.errors import NotStored
@@ -140,7 +139,7 @@ class Trial:
         try:
             return datetime.fromisoformat(status[key]).timestamp()
         except (KeyError, TypeError, ValueError) as error:
-            fault = f"has no {key} that is a time"
+            fault = f"has no valid {key} time"
             raise self._reader.damaged(layout.status(self.uid), fault, status.get(key)) from error
 
     def _fact(self, key: str) -> Any:
@@ -308,7 +307,7 @@ def column(trials: Sequence[Trial], path: tuple[str, ...], default: Any, ask: Ca
         ask: Returns the same value for one trial.
     """
     found: list[Any] = []
-    for rows, some in groupby(trials, _rows_of):
+    for rows, some in groupby(trials, lambda trial: trial._rows):
         members = list(some)
         column = members[0]._reader.column(rows, path, default)
         if column is None:
@@ -319,6 +318,3 @@ def column(trials: Sequence[Trial], path: tuple[str, ...], default: Any, ask: Ca
                 for trial, value in ((trial, column[trial._at]) for trial in members)
             ]
     return found
-
-
-_rows_of: Callable[[Trial], Rows] = attrgetter("_rows")

@@ -208,7 +208,7 @@ class _Execution:
         good, _, numbers = _sorted_lines(self.files.read(self.place(path)))
         if numbers:
             shown = ", ".join(map(str, numbers[:10])) + (" …" if numbers[10:] else "")
-            message = f"lines {shown} are no rows" if numbers[1:] else f"line {shown} is no row"
+            message = f"lines {shown} are not rows" if numbers[1:] else f"line {shown} is not a row"
             faults.append(Fault("damaged", self.place(path), message, "put them aside"))
         return rows_in(good, path)
 
@@ -217,9 +217,11 @@ class _Execution:
         if not said:
             return []
         if layout.CODE not in self.sizes:
-            return [Fault("missing", self.place(layout.CODE), "execution.json has its digest, and the file is missing")]
+            return [
+                Fault("missing", self.place(layout.CODE), "execution.json records its digest, but the file is missing")
+            ]
         if digest(self.files.read(self.place(layout.CODE))) != said:
-            return [Fault("changed", self.place(layout.CODE), "it is not the stored one: its digest differs")]
+            return [Fault("changed", self.place(layout.CODE), "its digest is not the recorded one")]
         return []
 
     def planned(self, facts: Mapping[str, Any], faults: list[Fault]) -> list[str]:
@@ -233,7 +235,7 @@ class _Execution:
         said = facts.get("trials")
         uids = [row["uid"] for row in rows if isinstance(row.get("uid"), str)]
         if type(said) is int and len(uids) < said:
-            message = f"it has {len(uids)} trials, and execution.json says {said}"
+            message = f"it has {len(uids)} trials, but execution.json says {said}"
             faults.append(Fault("damaged", place, message))
         return uids
 
@@ -297,18 +299,20 @@ class _Execution:
         place = self.place(layout.status(uid))
         if last == "finished":
             if uid not in self.folders:
-                message = "the trial has finished, and its folder is gone"
+                message = "the trial has finished, but its folder is gone"
                 return [Fault("missing", self.place(layout.trial(uid)), message)]
             if layout.status(uid) not in self.sizes:
-                message = "the trial has finished, and what it had written is not known any more"
+                message = "the trial has finished, but the record of what it wrote is gone"
                 return [Fault("missing", place, message)]
             if status is not None and state != "finished":
-                return [Fault("changed", place, f"the ledger says that the trial has finished, and this says {state}")]
+                return [
+                    Fault("changed", place, f"the ledger says that the trial has finished, but this file says {state}")
+                ]
             return []
         is_of_an_earlier_attempt = last == "started" and event.get("attempt") != (status or {}).get("attempt")
         if status is None or state not in _ENDS or last not in (None, "started") or is_of_an_earlier_attempt:
             return []
-        message = f"the trial {uid} has {state}, and its execution ended before it noted that"
+        message = f"the trial {uid} has {state}, but its execution ended before recording it"
         return [Fault("unnoted", self.place(layout.LEDGER), message, "note it", self.missing_line(uid, status))]
 
     def missing_line(self, uid: str, status: Mapping[str, Any]) -> dict[str, Plain]:
@@ -343,11 +347,11 @@ class _Execution:
             try:
                 size = self.files.size(place)
             except FileNotFoundError:
-                return [Fault("missing", place, "the trial has written it, and it is missing")], 0
+                return [Fault("missing", place, "the trial wrote it, but it is missing")], 0
         if type(expected) is int and size != expected:
-            return [Fault("changed", place, f"it has {size} bytes, and {expected} were written")], size
+            return [Fault("changed", place, f"it has {size} bytes, but {expected} were written")], size
         if facts.get("digest") and digest(self.files.read(place)) != facts["digest"]:
-            return [Fault("changed", place, "its content is not what was written")], size
+            return [Fault("changed", place, "its content is not what the trial wrote")], size
         return [], size
 
 
