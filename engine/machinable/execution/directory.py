@@ -37,14 +37,9 @@ class ProjectCode(Struct, frozen=True):
 def read_code(
     sources: Sources, modules: Iterable[str], changed: Iterable[str], files: Files, backup: CodeBackup | None
 ) -> ProjectCode:
-    """Return the state of the code; with `backup` also an archive of it, without the storage.
+    """Return the state of the code that trials import as `modules`; with `backup` also an archive of the project.
 
-    Args:
-        sources: The source files of the project, as they are imported.
-        modules: The modules that trials import.
-        changed: Files that are not what runs, see `begin_project`.
-        files: The storage.
-        backup: How to make the archive.
+    The archive is made without the storage. `changed` are files that are not what runs, see `begin_project`.
 
     Raises:
         StorageError: A file of the project cannot be read, or the files exceed the size limit.
@@ -87,17 +82,9 @@ def engine_facts(engine: Engine) -> dict[str, Plain]:
 
 
 def create_execution(files: Files, plan: Plan, engine: Engine, code: ProjectCode, function: str | None = None) -> str:
-    """Create a new directory and write execution.json, plan.jsonl and the code into it.
+    """Create a new directory, write execution.json, plan.jsonl and the code into it, and return its name.
 
-    Args:
-        files: The storage.
-        plan: The trials.
-        engine: Where the trials run.
-        code: The state of the code.
-        function: `module:qualname` of the function that runs in place of every component.
-
-    Returns:
-        The directory's name, as `OY1p1o` or, if that exists, `OY1p1o-2`.
+    It is `OY1p1o` or, if that exists, `OY1p1o-2`. `function` is `module:qualname` of what replaces every component.
 
     Raises:
         StorageUnavailable: The storage cannot be written.

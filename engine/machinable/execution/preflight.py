@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -21,8 +20,18 @@ from machinable.component.submit import apply_on_submit, check_calls
 from machinable.config.resolved import Origins
 from machinable.engines import registry
 from machinable.engines.base import Engine
-from machinable.errors import ImportFailed, InvalidType, InvalidValue, MachinableError, Place, Refused, SeveralErrors
+from machinable.errors import (
+    ImportFailed,
+    InvalidType,
+    InvalidValue,
+    MachinableError,
+    Place,
+    Refused,
+    SeveralErrors,
+    warn,
+)
 from machinable.events import Listener
+from machinable.execution.directory import ProjectCode, read_code
 from machinable.execution.options import Options
 from machinable.execution.resources import Capacity, capacity_of
 from machinable.execution.reuse import ReusePolicy, SharedResults, reuse_policy
@@ -57,11 +66,13 @@ class Checked(Struct, frozen=True):
     capacity: Capacity
     stored: Comparison | None  # how the plan compares with the execution that it resumes; None for a new execution
 
-    def modules(self) -> list[str]:
-        """Return the modules that trials import."""
-        if self.options.function is not None:
-            return [self.options.function.__module__]
-        return list(dict.fromkeys(module for use in self.plan.uses for module in modules_of(use.definition)))
+    def code(self, files: Files) -> ProjectCode:
+        """Return the state of the code that runs, with a backup of it without the storage, if one is made."""
+        options, function = self.options, self.options.function
+        modules = [module for use in self.plan.uses for module in modules_of(use.definition)]
+        if function is not None:
+            modules = [function.__module__]
+        return read_code(self.sources, dict.fromkeys(modules), self.changed, files, options.storage.code_backup)
 
     def shared_results(self, files: Files, locks: Locks, folder: str = "") -> SharedResults:
         """Return the results that are shared with other executions."""
@@ -69,11 +80,7 @@ class Checked(Struct, frozen=True):
 
 
 def prepare(task: Task | None, options: Options) -> Checked:
-    """Plan a task, and check that it can run.
-
-    Args:
-        task: The task; None for the one of the execution that is resumed.
-        options: How it is executed.
+    """Plan a task, or that of the execution that is resumed, and check that it can run.
 
     Raises:
         ConfigurationError, UsageError: The task, the project or an option is wrong.
@@ -119,19 +126,9 @@ def prepare(task: Task | None, options: Options) -> Checked:
     except BaseException:
         engine.close()  # it may have started a cluster to see what there is
         raise
-    return Checked(
-        options=options,
-        plan=plan,
-        callbacks=tuple(task.callbacks),
-        live=live,
-        function=function,
-        reuse=reuse,
-        sources=sources_of(plan.project),
-        changed=changed,
-        engine=engine,
-        capacity=capacity,
-        stored=comparison,
-    )
+    sources = sources_of(plan.project)
+    callbacks = tuple(task.callbacks)
+    return Checked(options, plan, callbacks, live, function, reuse, sources, changed, engine, capacity, comparison)
 
 
 def _begin_project(project: str, live: Mapping[Target, Any]) -> tuple[str, ...]:
@@ -140,12 +137,10 @@ def _begin_project(project: str, live: Mapping[Target, Any]) -> tuple[str, ...]:
     for module, files in begin_project(project, keep={target.module for target in live}).items():
         found |= dict.fromkeys(files)
         names = ", ".join(str(target.name) for target in live if target.module == module)
-        warnings.warn(
+        warn(
             f"{', '.join(files)} changed after {module} was imported: {names} runs as imported, "
             "and the code backup has the files as they are now. "
-            f"Import {module} again, or give the component by its name.",
-            UserWarning,
-            stacklevel=2,
+            f"Import {module} again, or give the component by its name."
         )
     return tuple(found)
 
@@ -159,10 +154,7 @@ def _announce(listeners: tuple[Listener, ...], text: str) -> None:
 def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., Any] | None = None) -> Plan:
     """Return the plan with typed configurations coerced and all `on_submit` hooks applied, if its code can run.
 
-    Args:
-        plan: The plan.
-        live: Classes and functions that need no import.
-        function: Runs in place of every component, whose modules are not imported then.
+    With a function that runs in place of every component, their modules are not imported.
 
     Raises:
         ConfigurationError: Something is wrong; several errors are raised as one.

@@ -24,16 +24,7 @@ from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.locks import Lease, Locks
 
-__all__ = [
-    "Reuse",
-    "ReuseDecision",
-    "ReusePolicy",
-    "SharedResults",
-    "decide_reuse",
-    "holder_text",
-    "listed",
-    "reuse_policy",
-]
+__all__ = ["Reuse", "ReusePolicy", "SharedResults", "decide_reuse", "holder_text", "listed", "reuse_policy"]
 
 Reuse: TypeAlias = Literal[True, False, "all", "same-code"]
 MAX_LISTED = 5  # changed files in a message
@@ -68,8 +59,7 @@ def reuse_policy(options: Options, plan: Plan) -> ReusePolicy:
     """Return the policy of an execution.
 
     Raises:
-        InvalidValue, InvalidType: One has a wrong value or type.
-        UnknownName: `rerun` matches no component of the plan.
+        InvalidValue, InvalidType, UnknownName: An option has a wrong value, or `rerun` matches no component.
     """
     mode, rerun, cascade = options.reuse, options.rerun, options.cascade
     if not any(mode is one or (mode == one and isinstance(mode, str)) for one in MODES):
@@ -180,11 +170,7 @@ class SharedResults:
         return pointer if self._files.exists(layout.join(folder, layout.status(uid))) else None
 
     def decide(self, spec: TrialSpec, artifacts: Mapping[str, Mapping[str, str]]) -> ReuseDecision:
-        """Decide whether to run a trial or to reuse its result, see `decide_reuse`.
-
-        Raises:
-            Damaged: The pointer to its result cannot be read.
-        """
+        """Decide whether to run a trial or to reuse its result, see `decide_reuse`; raise `Damaged` as `find`."""
         pointer = self.find(spec.identity)
         return decide_reuse(spec, self._policy, pointer, artifacts, self.code(spec) if pointer is not None else {})
 
@@ -245,11 +231,9 @@ class SharedResults:
     # leases
 
     def claim(self, spec: TrialSpec, artifacts: Mapping[str, Mapping[str, str]]) -> Pointer | str | None:
-        """Take the lease of a trial that is to run.
+        """Take the lease of a trial that is to run, and return None if it is held now.
 
-        Returns:
-            None if it is held now; the pointer to the result if another execution has just computed it; otherwise which
-            one is computing it.
+        Otherwise return the pointer to the result that another execution has just computed, or which one computes it.
         """
         if not self._policy.shares(spec.definition) or spec.uid in self._leases:
             return None

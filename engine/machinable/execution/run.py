@@ -14,7 +14,7 @@ from machinable.engines.base import OnProgress, Work
 from machinable.engines.processes.threads import idle_notice
 from machinable.errors import Refused
 from machinable.events import Listener
-from machinable.execution.directory import ProjectCode, create_execution, pack_project, read_code
+from machinable.execution.directory import create_execution, pack_project
 from machinable.execution.dry_run import outcomes_of, outcomes_text
 from machinable.execution.interrupts import Interrupts, with_alarm
 from machinable.execution.ledger import Ledger
@@ -40,10 +40,7 @@ __all__ = ["execute_checked"]
 
 
 def execute_checked(checked: Checked, interrupts: Interrupts) -> Execution | Plan:
-    """Execute a task that was checked.
-
-    Returns:
-        The execution; the plan, which is printed, with an engine that runs nothing.
+    """Execute a task that was checked; with an engine that runs nothing, print and return the plan.
 
     Raises:
         StorageError: The storage cannot be opened or written.
@@ -99,7 +96,7 @@ def begin(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts) 
     plan, function = checked.plan, checked.options.function
     name = None if function is None else f"{function.__module__}:{getattr(function, '__qualname__', function)}"
     with interrupts.allowed():
-        code = _read_code(checked, files)
+        code = checked.code(files)
         folder = create_execution(files, plan, checked.engine, code, name)
         lease = None
         if files.reach != "process":
@@ -116,14 +113,9 @@ def resume(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts)
     with interrupts.allowed():
         lease = take_over(stored.stored, locks)
         stored = compare(stored.stored, plan, checked.reuse, is_stored_task=stored.is_stored_task)  # as it is by now
-        code = _read_code(checked, files)
+        code = checked.code(files)
     run = _begun(checked, files, locks, str(stored.stored), lease)
     return replace(run, completed=write_resumption(stored, plan, run.ledger, run.shared, checked.engine, code))
-
-
-def _read_code(checked: Checked, files: Files) -> ProjectCode:
-    backup = checked.options.storage.code_backup
-    return read_code(checked.sources, checked.modules(), checked.changed, files, backup)
 
 
 def _begun(checked: Checked, files: Files, locks: Locks, folder: str, lease: Lease | None) -> Run:
@@ -151,13 +143,7 @@ def worker_task(run: Run) -> Iterator[tuple[Work, Staging | None]]:
     staging = in_process = None
     if engine.reach == "process":
         work = in_process = InProcessTask(
-            files,
-            folder,
-            plan.project,
-            run.checked.live,
-            options.function,
-            on_progress=on_progress,
-            locks=options.locks,
+            files, folder, plan.project, run.checked.live, options.function, on_progress, options.locks
         )
     else:
         from machinable.execution.transfer import Staging, StorageTransfer  # 3 ms with what runs worker processes
@@ -229,11 +215,7 @@ def _advise(checked: Checked) -> None:
 
 
 def finish(run: Run, outage: str) -> Execution:
-    """Return the execution after its trials have ended.
-
-    Args:
-        run: The execution.
-        outage: Why it stopped early, if the storage could not be written.
+    """Return the execution after its trials have ended, or early because of an outage.
 
     Raises:
         StorageUnavailable: The storage could not be written.

@@ -214,10 +214,7 @@ class ImportedFunction(Struct, frozen=True):
 
 
 def check_importable(live: Mapping[Target, Any], function: Callable[..., Any] | None) -> ImportedFunction | None:
-    """Check that workers can import the classes and functions of a task, or the function that runs in place of all.
-
-    Returns:
-        Where they import that function.
+    """Check that workers can import the code of a task; return where they import the function in place of it.
 
     Raises:
         Refused: Something cannot be imported; several errors are reported together.
