@@ -16,7 +16,7 @@ class LocalFolder:
     """A folder of a storage; for a remote storage a temporary copy, whose changes `sync` stores.
 
     Attributes:
-        digests: Digest and size of the files that `sync` has stored, by name.
+        digests: Digest and size of the files that were stored, by name.
     """
 
     def __init__(self, files: Files, path: str) -> None:
@@ -43,13 +43,16 @@ class LocalFolder:
 
                 local = self._copy = mkdtemp(prefix="machinable-")
                 for stored in self._files.walk(self._path):
-                    self.wrote(stored.path.removeprefix(self._path + "/"), self._files.read(stored.path))
+                    self._fetch(stored.path.removeprefix(self._path + "/"), self._files.read(stored.path))
             self._local = local
         return self._local
 
     def wrote(self, name: str, data: bytes) -> None:
-        """Add a file that was written to the storage to an open copy."""
-        self.digests.pop(name, None)
+        """Note a file that was written to the storage, and add it to an open copy."""
+        self.digests[name] = digest(data), len(data)
+        self._fetch(name, data)
+
+    def _fetch(self, name: str, data: bytes) -> None:
         if self._copy is not None:
             place = os.path.join(self._copy, checked(name))
             os.makedirs(os.path.dirname(place), exist_ok=True)
@@ -68,10 +71,10 @@ class LocalFolder:
         """Return whether a copy had a file of that name when it was last synchronized."""
         return name in self._seen
 
-    def sync(self) -> list[str]:
-        """Store the changes of a copy since the last call; return the names of the files that were removed."""
+    def sync(self) -> None:
+        """Store the changes of a copy since the last call."""
         if self._copy is None:
-            return []
+            return
         names = sorted(name.replace(os.sep, "/") for name in files_below(self._copy))
         for name in names:
             place = os.path.join(self._copy, name)
@@ -82,13 +85,11 @@ class LocalFolder:
                 self._files.write(join(self._path, name), data)
                 self._seen[name] = state
                 self.digests[name] = digest(data), len(data)
-        removed = sorted(self._seen.keys() - names)
-        for name in removed:
+        for name in self._seen.keys() - names:
             del self._seen[name]
             self.digests.pop(name, None)
             with suppress(FileNotFoundError):
                 self._files.remove(join(self._path, name))
-        return removed
 
     def close(self) -> None:
         """Store changes and remove the copy; remove a directory that stayed empty too."""

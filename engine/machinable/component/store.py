@@ -40,7 +40,6 @@ class Store:
         self._shared_data = shared_data
         # A trial trusts what it has written itself.
         self._artifacts = Artifacts(files, path, "this trial", trust=True)
-        self._written: dict[str, tuple[str, int]] = {}
 
     def write(
         self,
@@ -66,7 +65,7 @@ class Store:
             ArtifactExists: The name is taken, and `overwrite` is False.
         """
         content = dump(name, data, save=save, load=load)
-        self._sync()
+        self._local.sync()
         if self._is_file(name):
             if not overwrite:
                 raise _exists("artifact", name, "write")
@@ -75,13 +74,8 @@ class Store:
         self._refuse_file_above(name)
         self._put(name, content)
 
-    def _sync(self) -> None:
-        for name in self._local.sync():
-            self._written.pop(name, None)
-
     def _put(self, name: str, content: bytes) -> None:
         self._files.write(join(self._path, name), content)
-        self._written[name] = digest(content), len(content)
         self._local.wrote(name, content)
 
     def _refuse_file_above(self, name: str) -> None:
@@ -95,7 +89,7 @@ class Store:
 
     def _is_file(self, name: str) -> bool:
         path = join(self._path, name)
-        is_own = name in self._written and self._files.local_path(path) is None  # there, it may have been removed
+        is_own = name in self._local.digests and self._files.local_path(path) is None  # there, it may have been removed
         if is_own or self._local.has(name):
             return True
         return self._asks and self._files.exists(path) and not self._files.is_directory(path)
@@ -112,7 +106,7 @@ class Store:
             MissingArtifact: There is no such artifact, and no default.
             BadName: The name is not one of an artifact.
         """
-        self._sync()
+        self._local.sync()
         return self._artifacts.read(name, default, load=load)
 
     def path(self, name: str) -> str:
@@ -159,8 +153,8 @@ class Store:
             self._refuse_taken_directory(name, place, overwrite)
             if local is not None:
                 _exchange(new, os.path.join(local, *place.split("/")), temporary)
-                for known in [known for known in self._written if known.startswith(name)]:
-                    del self._written[known]
+                for known in [known for known in self._local.digests if known.startswith(name)]:
+                    del self._local.digests[known]
             else:
                 self._store_directory(new, name)
         finally:
@@ -179,7 +173,7 @@ class Store:
         self._refuse_file_above(place)
 
     def _store_directory(self, directory: str, name: str) -> None:
-        self._sync()
+        self._local.sync()
         old = {known for known in self._names() if known.startswith(name)}
         done: set[str] = set()
         try:
@@ -195,21 +189,20 @@ class Store:
 
     def _remove(self, names: set[str]) -> None:
         for name in names:
-            self._written.pop(name, None)
             self._local.removed(name)
             with suppress(FileNotFoundError):
                 self._files.remove(join(self._path, name))
 
     def has(self, name: str) -> bool:
         """Return whether there is an artifact of that name, or a folder of artifacts for a name that ends in `/`."""
-        self._sync()
+        self._local.sync()
         if name.endswith("/"):
             return any(one.startswith(name) for one in self._names())
         return self._is_file(name)
 
     def _names(self) -> list[str]:
         """Return the names of all artifacts."""
-        return names_below(self._files, self._path) if self._asks else [*self._written, *self._local.digests]
+        return names_below(self._files, self._path) if self._asks else [*self._local.digests]
 
     def shared(self, name: str, keys: Sequence[str]) -> SharedDirectory:
         """Return a local directory that is shared by trials with the same component and values of these keys.
@@ -233,7 +226,7 @@ class Store:
 
     def digests(self) -> dict[str, dict[str, Plain]]:
         """Return `{"digest": "sha256:…", "size": n}` of each artifact that exists now, by name."""
-        self._sync()
+        self._local.sync()
         return {
             name: {"digest": found[0], "size": found[1]}
             for name in sorted(set(self._names()))
@@ -243,16 +236,16 @@ class Store:
     def _digest(self, name: str) -> tuple[str, int] | None:
         path = join(self._path, name)
         local = self._files.local_path(path)
-        if local is not None and (self._local.is_open or name not in self._written):
+        if local is not None and (self._local.is_open or name not in self._local.digests):
             try:  # the component had the directory, and may have changed any file
                 with open(local, "rb") as file:
                     return stream_digest(file), file.tell()
             except FileNotFoundError:
                 return None
-        if name not in self._local.digests and name not in self._written:
+        if name not in self._local.digests:
             content = self._files.read(path)
-            self._written[name] = digest(content), len(content)
-        return self._local.digests.get(name) or self._written[name]
+            self._local.digests[name] = digest(content), len(content)
+        return self._local.digests[name]
 
 
 def _exists(kind: str, name: str, method: str) -> ArtifactExists:
