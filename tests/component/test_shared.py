@@ -171,7 +171,7 @@ def test_who_waits_says_so_in_its_log(tmp_path: Path) -> None:
     ("name", "keys", "kind", "message"),
     [
         ("a", [], BadName, "'a' is not the name of a directory\n  Add a slash: 'a/'"),
-        ("../", [], BadName, "'..' cannot be the name of an artifact"),
+        ("../", [], BadName, "'../' cannot be the name of an artifact"),
         (
             "a/",
             ["lrr"],

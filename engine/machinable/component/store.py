@@ -115,9 +115,8 @@ class Store:
         Args:
             name: With any extension; a name that ends in `/` is a directory, which is created.
         """
-        text = name.removesuffix("/")
-        check_place(text)
-        place = os.path.join(self._local.open(), *text.split("/"))
+        check_place(name)
+        place = os.path.join(self._local.open(), name.removesuffix("/"))
         os.makedirs(place if name.endswith("/") else os.path.dirname(place), exist_ok=True)
         return place
 

@@ -175,7 +175,7 @@ def _results(value: Any, path: str) -> tuple[str, ...]:
         raise WrongType(f"`_results_` takes names of artifacts, not {value!r}", path=path, given=value)
     for name in names:
         try:
-            check_place(name.removesuffix("/"))  # what is written by path() may have any extension
+            check_place(name)  # what is written by path() may have any extension
         except BadName as error:
             raise MalformedText(
                 f"{name!r} cannot be the name of a promised artifact: {error.message}",

@@ -50,7 +50,6 @@ _FORMATS = {
     ".pkl": "binary:PICKLE",
 }
 _GROUP = "machinable.formats"
-_TODO = "Use a relative name with / between folders, such as 'plots/loss.json'."
 
 
 def check_name(name: str) -> str:
@@ -59,16 +58,13 @@ def check_name(name: str) -> str:
     Raises:
         BadName: The name is empty, leaves the folder, is that of a directory, or has no known extension.
     """
-    if not isinstance(name, str):
-        raise InvalidType(f"the name of an artifact is text, not {type_name(name)}", given=name)
+    check_place(name)
     if name.endswith("/"):
-        check_directory(name)
         raise BadName(
             f"{name!r} is the name of a directory, not of a file",
             given=name,
             todo=f"Write one with `with store.directory({name!r}) as path:`, read it with path({name!r}).",
         )
-    check_place(name)
     stem, extension = os.path.splitext(name.lower())
     if extension == ".gz":
         extension = os.path.splitext(stem)[1] + extension
@@ -92,24 +88,26 @@ def check_directory(name: str) -> str:
     Raises:
         BadName: The name has no slash at its end, or leaves the folder.
     """
-    if not isinstance(name, str):
-        raise InvalidType(f"the name of a directory is text, not {type_name(name)}", given=name)
+    check_place(name)
     if not name.endswith("/"):
         raise BadName(f"{name!r} is not the name of a directory", given=name, todo=f"Add a slash: {name + '/'!r}")
-    check_place(name[:-1])
     return name[:-1]
 
 
 def check_place(name: str) -> None:
-    """Check that a name, with or without an extension, stays in the folder of artifacts.
+    """Check that a name, also one without an extension or of a directory, stays in the folder of artifacts.
 
     Raises:
         BadName: The name leaves the folder, or is empty.
     """
-    if not name:
-        raise BadName("an artifact needs a name", given=name, todo=_TODO)
-    if not is_inside(name):
-        raise BadName(f"{name!r} cannot be the name of an artifact", given=name, todo=_TODO)
+    if not isinstance(name, str):
+        raise InvalidType(f"the name of an artifact is text, not {type_name(name)}", given=name)
+    if not is_inside(name.removesuffix("/")):
+        raise BadName(
+            f"{name!r} cannot be the name of an artifact",
+            given=name,
+            todo="Use a relative name with / between folders, such as 'plots/loss.json'.",
+        )
 
 
 def known_extensions() -> list[str]:
