@@ -29,8 +29,14 @@ from machinable.plan.identity import (
     visible_elements,
 )
 from machinable.plan.plan import Needed, Plan, Row, Use
-from machinable.plan.request import ChildRequest, ComponentRequest, Named, RequirementRequest, TaskRequest
-from machinable.plan.requirements import declared_requirements
+from machinable.plan.request import (
+    ChildRequest,
+    ComponentRequest,
+    Named,
+    RequirementRequest,
+    TaskRequest,
+    declared_requirements,
+)
 from machinable.plan.reserved_keys import reserved_fields
 from machinable.plan.spec import ComponentSpec, MixinSpec, Target
 from machinable.project import Project

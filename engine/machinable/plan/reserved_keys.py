@@ -44,13 +44,7 @@ def parse_resources(value: Any, path: str) -> dict[str, float]:
                     todo="Write bytes or a size such as 4GiB or 500MB.",
                 )
             amount = size
-        if isinstance(amount, bool) or not isinstance(amount, (int, float)):
-            raise WrongType(f"an amount of {name} is a number, not {amount!r}", path=f"{path}.{name}", given=amount)
-        if not 0 <= amount < float("inf"):
-            raise MalformedText(
-                f"an amount of {name} cannot be negative or infinite: {amount!r}", path=f"{path}.{name}", given=amount
-            )
-        if amount:
+        if _checked_number(amount, f"{path}.{name}", f"an amount of {name}", "a number"):
             result[str(name)] = amount
     return result
 
@@ -79,34 +73,23 @@ def parse_retries(value: Any, path: str) -> Retries | None:
 
 
 def checked_count(value: Any, path: str) -> int:
-    """Return a number of retries, 0 or more.
-
-    Raises:
-        WrongType, MalformedText: It is not a whole number, or below zero; `path` says where it is.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise WrongType(f"a number of retries is a whole number, not {value!r}", path=path, given=value)
-    if value < 0:
-        raise MalformedText(f"a number of retries cannot be negative: {value}", path=path, given=value)
-    return value
+    """Return a number of retries, 0 or more; `path` says in errors where it is."""
+    return int(_checked_number(value, path, "a number of retries", "a whole number", (int,)))
 
 
 def checked_seconds(value: Any, path: str) -> float:
-    """Return a duration in seconds, 0 or more.
+    """Return a duration in seconds, 0 or more; `path` says in errors where it is."""
+    return float(_checked_number(value, path, "a duration", "a number of seconds"))
 
-    Args:
-        value: The number.
-        path: Where it is, for messages.
 
-    Raises:
-        WrongType: It is not a number.
-        MalformedText: It is below zero or infinite.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise WrongType(f"a duration is a number of seconds, not {value!r}", path=path, given=value)
+def _checked_number(
+    value: Any, path: str, what: str, expected: str, types: tuple[type[float], ...] = (int, float)
+) -> float:
+    if isinstance(value, bool) or not isinstance(value, types):
+        raise WrongType(f"{what} is {expected}, not {value!r}", path=path, given=value)
     if not 0 <= value < float("inf"):
-        raise MalformedText(f"a duration cannot be negative or infinite: {value!r}", path=path, given=value)
-    return float(value)
+        raise MalformedText(f"{what} cannot be negative or infinite: {value!r}", path=path, given=value)
+    return value
 
 
 T = TypeVar("T")

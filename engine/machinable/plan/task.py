@@ -13,8 +13,7 @@ from machinable.errors import ImportFailed, InvalidType, InvalidValue, MissingMe
 from machinable.events import check_callback
 from machinable.plan.plan import Plan
 from machinable.plan.planner import make_plan
-from machinable.plan.request import ChildRequest, ComponentRequest, Level, Named, TaskRequest
-from machinable.plan.requirements import asked_requirements
+from machinable.plan.request import ChildRequest, ComponentRequest, Level, Named, TaskRequest, asked_requirements
 from machinable.plan.reserved_keys import parse_resources
 from machinable.project import Project
 from machinable.serialization import Plain, as_plain
