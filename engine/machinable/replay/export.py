@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -120,11 +120,7 @@ def export(
                 given=found.missing,
                 todo="What belongs to an installed package can only be repeated with it.",
             )
-        requirements = [
-            *_own_requirements(trials, source, found.files),
-            *_requirements(found, execution.data.get("packages") or {}),
-        ]
-        requirements = list(dict.fromkeys(requirements))
+        requirements = _requirements(trials, source, found, execution.data.get("packages") or {})
         _write(target, source, execution, facts, found, requirements)
     return Exported(target, names, found.files, requirements, [*notes, *_notes(facts, described, found)])
 
@@ -135,56 +131,43 @@ def _facts(trial: Trial, definition: Mapping[str, Any]) -> dict[str, Any]:
     return {**trial.description, **own, "planned": decode(trial.planned("config")), "definition": definition}
 
 
-def _own_requirements(trials: Iterable[Trial], source: str, files: Iterable[str]) -> list[str]:
-    """Return what this package needs to run the trials: PyYAML where they write YAML, pydantic for `class Config`."""
-    from importlib.metadata import version
+def _requirements(trials: Iterable[Trial], source: str, found: SourceFiles, packages: Mapping[str, str]) -> list[str]:
+    """Return the packages that this one needs to run the trials, and those that their code imports, with versions.
 
-    names = ["msgspec", "threadpoolctl"]
+    PyYAML is needed where they write YAML, pydantic for `class Config`. The versions of others are those they ran with.
+    """
+    from importlib.metadata import packages_distributions, version
+
+    own = ["msgspec", "threadpoolctl"]
     if any(name.lower().removesuffix(".gz").endswith((".yaml", ".yml")) for trial in trials for name in trial.files):
-        names.append("pyyaml")
-    if any(_SCHEMA.search(Path(source, file).read_bytes()) for file in files if file.endswith(".py")):
-        names.append("pydantic")
-    return [f"{name}=={version(name)}" for name in names]
-
-
-def _requirements(found: SourceFiles, packages: Mapping[str, str]) -> list[str]:
-    """Return the packages that the code imports, with the versions that were installed when it ran."""
-    from importlib.metadata import packages_distributions
-
+        own.append("pyyaml")
+    if any(_SCHEMA.search(Path(source, file).read_bytes()) for file in found.files if file.endswith(".py")):
+        own.append("pydantic")
+    lines = [f"{name}=={version(name)}" for name in own]
     known = packages_distributions()
-    names = {name for name in found.others if name not in sys.stdlib_module_names and name != "machinable"}
-    lines = []
-    for name in sorted(names):
-        distributions = [one.lower().replace("_", "-") for one in known.get(name, [name])]
-        versions = [f"{one}=={packages[one]}" for one in dict.fromkeys(distributions) if one in packages]
-        lines += versions or [f"# {name}: it was not installed as a package of that name"]
-    return lines
+    for name in found.others:
+        if name not in sys.stdlib_module_names and name != "machinable":
+            distributions = [one.lower().replace("_", "-") for one in known.get(name, [name])]
+            versions = [f"{one}=={packages[one]}" for one in distributions if one in packages]
+            lines += versions or [f"# {name}: it was not installed as a package of that name"]
+    return list(dict.fromkeys(lines))
 
 
-def _notes(facts: Sequence[Mapping[str, Any]], code: Mapping[str, Any], found: SourceFiles) -> Iterator[str]:
-    """Yield what the folder lacks."""
-    hidden = sorted({key for one in code.values() for key in one["hidden"]})
-    if hidden:
-        yield f"hidden values are not stored, so the folder lacks them: {', '.join(hidden)}"
-    secret = sorted(
-        {
-            path
-            for trial in facts
-            for one in (trial, *trial["children"])
-            for path, value in flatten(one["config"]).items()
-            if isinstance(value, str) and "${" in value
-        }
-    )
-    if secret:
-        yield f"values of environment variables are not stored and stay text: {', '.join(secret)}"
-    variables = sorted({name for trial in facts for name in trial["definition"]["environment"]})
-    if variables:
-        yield f"set these environment variables before you run it: {', '.join(variables)}"
-    checkpoints = sorted({str(trial["flags"]["CHECKPOINT"]) for trial in facts if "CHECKPOINT" in trial["flags"]})
-    if checkpoints:
-        yield f"the folder lacks the checkpoints from which trials begin: {', '.join(checkpoints)}"
-    if found.unread:
-        yield f"these files do not parse, so their imports are not known: {', '.join(found.unread)}"
+def _notes(facts: Sequence[Mapping[str, Any]], code: Mapping[str, Any], found: SourceFiles) -> list[str]:
+    """Return what the folder lacks."""
+    configs = [flatten(one["config"]) for trial in facts for one in (trial, *trial["children"])]
+    hidden = {key for one in code.values() for key in one["hidden"]}
+    secret = {path for one in configs for path, value in one.items() if isinstance(value, str) and "${" in value}
+    variables = {name for one in facts for name in one["definition"]["environment"]}
+    checkpoints = {str(one["flags"]["CHECKPOINT"]) for one in facts if "CHECKPOINT" in one["flags"]}
+    lacking = {
+        "hidden values are not stored, so the folder lacks them": hidden,
+        "values of environment variables are not stored and stay text": secret,
+        "set these environment variables before you run it": variables,
+        "the folder lacks the checkpoints from which trials begin": checkpoints,
+        "these files do not parse, so their imports are not known": found.unread,
+    }
+    return [f"{text}: {', '.join(sorted(names))}" for text, names in lacking.items() if names]
 
 
 def _write(
@@ -214,8 +197,7 @@ def _write(
             shutil.copyfile(os.path.join(source, file), copy)
         shutil.copytree(PACKAGE, os.path.join(temporary, "machinable"), ignore=shutil.ignore_patterns(*LEFT_OUT))
         for name, text in texts.items():
-            with open(os.path.join(temporary, name), "w", encoding="utf-8") as stream:
-                stream.write(text)
+            Path(temporary, name).write_text(text, encoding="utf-8")
         os.rename(temporary, target)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)

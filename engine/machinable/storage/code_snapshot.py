@@ -92,7 +92,7 @@ def pack_into(
     names = sorted(
         name
         for name in _listed(root, storages, rules)
-        if not _is_left_out(name, rules) and not any(map(is_temporary, name.split(os.sep)))
+        if not _is_ignored(name, False, rules) and not any(map(is_temporary, name.split(os.sep)))
     )
     _check_sizes(root, names, limit)
     findings: list[str] = []
@@ -289,13 +289,6 @@ class _IgnoreRules:
         path = os.path.relpath(path, self.folder or os.curdir)
         found = self._folders.check_file(path + "/") if is_folder else self._files.check_file(path)
         return found.include
-
-
-def _is_left_out(name: str, rules: Sequence[_IgnoreRules]) -> bool:
-    """Return whether a file, or a folder that contains it, is excluded."""
-    return bool(rules) and (
-        _is_ignored(name, False, rules) or any(_is_ignored(folder, True, rules) for folder in _folders(name) if folder)
-    )
 
 
 def _is_ignored(path: str, is_folder: bool, rules: Sequence[_IgnoreRules]) -> bool:
