@@ -35,13 +35,7 @@ from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
 
-__all__ = [
-    "Cache",
-    "CachedExecution",
-    "Columns",
-    "Look",
-    "pack",
-]
+__all__ = ["Cache", "CachedExecution", "Columns", "Look", "pack"]
 
 MIN_SIZE = 256 * 2**10  # bytes of a plan from which on a cache saves more than it costs
 MAX_SIZE = 256 * 2**20  # bytes of all files of the cache
@@ -93,13 +87,7 @@ def _line(values: Sequence[Any], lines: dict[bytes, int]) -> int:
 
 
 class Columns:
-    """Values that were packed.
-
-    Args:
-        count: How many there are.
-        tree: Their tree.
-        line: Returns a line as a new list.
-    """
+    """Values that were packed. `line` returns a line as a new list."""
 
     def __init__(self, count: int, tree: Tree, line: Callable[[int], list[Any]]) -> None:
         self.count = count
@@ -236,14 +224,7 @@ class Cache:
     def save(
         self, plan: list[dict[str, Any]], events: Mapping[str, Mapping[str, Any]], last: str | None, now: float
     ) -> None:
-        """Cache what was read, if it has not changed since, could not change unnoticed, and the cache can be written.
-
-        Args:
-            plan: The lines of the plan, as `json` reads them.
-            events: The last event of each trial.
-            last: The last event of the execution.
-            now: The time in seconds since the epoch.
-        """
+        """Cache what was read if it has not changed since, could not change unnoticed, and the cache can be written."""
         before, self._before = self._before, None
         if before is None or now - before.changed < (SETTLED if last == "ended" else QUIET):
             return
@@ -273,17 +254,11 @@ class Cache:
 
 
 class _Fingerprint(NamedTuple):  # reading tables does without msgspec, whose import takes 8 ms
-    """Which content of which files was read.
-
-    Attributes:
-        directory: The directory of the execution.
-        files: The name, inode, size and times of each file.
-        changed: The time of the last change, in seconds since the epoch.
-    """
+    """Which content of which files of an execution was read."""
 
     directory: str
-    files: list[list[Any]]
-    changed: float
+    files: list[list[Any]]  # the name, inode, size and times of each file
+    changed: float  # when the last of them changed, in seconds since the epoch
 
 
 def _fingerprint(files: Files, folder: str) -> _Fingerprint | None:

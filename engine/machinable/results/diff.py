@@ -88,10 +88,7 @@ def verdict(found: Sequence[Difference]) -> Verdict:
 def compare(one: Trial, other: Trial, tolerance: float = 0.0) -> list[Difference]:
     """Return all differences in the results of two trials. Times do not count, nor whether a result was reused.
 
-    Args:
-        one: A trial.
-        other: The trial it is compared with.
-        tolerance: How far numbers may be apart, absolute up to 1 and relative beyond.
+    The tolerance is how far numbers may be apart, absolute up to 1 and relative beyond.
     """
     found = []
     states = ["finished" if trial.status == "reused" else trial.status for trial in (one, other)]

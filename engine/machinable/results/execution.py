@@ -32,14 +32,8 @@ _STATUS = (
 class Execution(ExecutionInfo):
     """An execution in a storage. It is read on demand, and remembered until `refresh`.
 
-    It is true if no trial failed, its length is the number of trials, and `execution[uid]` is a trial.
-
-    Args:
-        files: The storage.
-        folder: The name of the folder, such as `OY1p1o-2`.
-        plan: The plan; by default it is read.
-        trust: Whether artifacts that run code, such as pickles, may be read.
-        clock: Returns the time in seconds since the epoch.
+    It is true if no trial failed, its length is the number of trials, and `execution[uid]` is a trial. Without `trust`,
+    artifacts that run code, such as pickles, are not read.
     """
 
     def __init__(
@@ -151,14 +145,7 @@ class Execution(ExecutionInfo):
 
 
 def trial_that_ended(files: Files, folder: str, spec: TrialSpec, event: Mapping[str, Any]) -> Trial:
-    """Return a trial that has just ended, without reading plan and ledger, which may be long.
-
-    Args:
-        files: The storage.
-        folder: The folder of the execution.
-        spec: What was planned.
-        event: Its last line in the ledger.
-    """
+    """Return a trial that has just ended with this event, without reading plan and ledger, which may be long."""
     execution = Execution(files, folder, trust=True)
     alone = Reader(files, folder, trust=True, clock=time.time)
     alone.assume(spec.uid, dict(event))

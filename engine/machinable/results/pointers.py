@@ -72,15 +72,10 @@ def find_pointer(files: Files, identity: str) -> Pointer | None:
 def changed_input(read: Mapping[str, Mapping[str, str]], artifacts: Mapping[str, Mapping[str, str]]) -> str | None:
     """Return the first artifact that was read and has changed since, as `data:x.npy`; None if there is none.
 
-    Args:
-        read: The digests of what was read, by requirement and name.
-        artifacts: The present digests.
+    Both are digests by requirement and name: of what was read, and of the present artifacts.
     """
     for name, digests in read.items():
-        present = artifacts.get(name)
-        if present is None:
-            continue
         for artifact, digest in digests.items():
-            if present.get(artifact) != digest:
+            if name in artifacts and artifacts[name].get(artifact) != digest:
                 return f"{name}:{artifact}"
     return None

@@ -25,11 +25,7 @@ _EVENTS = frozenset({"started", "finished", "failed", "interrupted", "reused", "
 
 
 class Rows:
-    """The lines of a plan as `json` reads them; cached ones are built on first use.
-
-    Attributes:
-        cached: Their columns in the cache; None if the plan was read.
-    """
+    """The lines of a plan as `json` reads them; those that are `cached` are built on first use."""
 
     def __init__(self, given: list[dict[str, Any]] | cache.CachedExecution) -> None:
         self._rows = given if isinstance(given, list) else None
@@ -64,14 +60,7 @@ def not_stored(message: str, given: str, known: Iterable[str], listed_as: str, i
 
 
 class Reader:
-    """Read one execution. Each file that is not as machinable writes it raises `Damaged`.
-
-    Args:
-        files: The storage.
-        name: The folder of the execution.
-        trust: Whether artifacts that run code may be read.
-        clock: Returns the time in seconds since the epoch.
-    """
+    """Read the execution in one folder. A file that is not as machinable writes it raises `Damaged`."""
 
     def __init__(self, files: Files, name: str, *, trust: bool, clock: Callable[[], float]) -> None:
         self.files = files
@@ -90,8 +79,7 @@ class Reader:
         self._events: dict[str, dict[str, Any]] | None = None
         self._last_event: str | None = None
         self._begun: set[str] | None = None
-        self._ended: dict[str, dict[str, Any]] = {}
-        self._described: dict[str, dict[str, Any]] = {}
+        self._read: dict[str, dict[str, dict[str, Any]]] = {"state": {}, "config": {}}
         self._sources: dict[str, Reader] = {}
 
     @property
@@ -193,7 +181,7 @@ class Reader:
             return self, uid
         name, _, other = source.partition("/")
         if name not in self._sources:
-            self._sources[name] = _Source(self.files, name, trust=self.trust, clock=self.clock)
+            self._sources[name] = Reader(self.files, name, trust=self.trust, clock=self.clock)
         return self._sources[name], other
 
     def has_begun(self, uid: str) -> bool:
@@ -207,36 +195,26 @@ class Reader:
 
     def status(self, uid: str) -> dict[str, Any] | None:
         """Return status.json of a trial, None if there is none; it is read again while it says "running"."""
-        if uid in self._ended:
-            return self._ended[uid]
-        if not self.has_begun(uid):
-            return None
-        reader, other = self.locate(uid)
-        if reader is not self:
-            return reader.status(other)
-        path = layout.status(uid)
-        status = self._mapping(path)
-        if status is not None:
-            if type(status.get("state")) is not str:
-                raise self.damaged(path, "has no state")
-            if status["state"] != "running":
-                self._ended[uid] = status
-        return status
+        return self._of_trial(uid, layout.status, "state", str)
 
     def described(self, uid: str) -> dict[str, Any] | None:
         """Return trial.json of a trial, None if there is none yet."""
-        if uid not in self._described and self.has_begun(uid):
-            reader, other = self.locate(uid)
-            if reader is not self:
-                return reader.described(other)
-            path = layout.trial_json(uid)
-            found = self._mapping(path)
-            if found is None:
-                return None
-            if type(found.get("config")) is not dict:
-                raise self.damaged(path, "has no configuration")
-            self._described[uid] = found
-        return self._described.get(uid)
+        return self._of_trial(uid, layout.trial_json, "config", dict)
+
+    def _of_trial(self, uid: str, place: Callable[[str], str], key: str, kind: type) -> dict[str, Any] | None:
+        if uid in self._read[key]:
+            return self._read[key][uid]
+        if not self.has_begun(uid):
+            return None
+        reader, other = self.locate(uid)
+        path = place(other)
+        found = reader._mapping(path)
+        if found is not None:
+            if type(found.get(key)) is not kind:
+                raise reader.damaged(path, f"has no {key}")
+            if found[key] != "running":
+                self._read[key][uid] = found
+        return found
 
     def _mapping(self, path: str) -> dict[str, Any] | None:
         data = self.content(path)
@@ -277,13 +255,8 @@ class Reader:
     def column(self, rows: Rows, path: tuple[str, ...], default: Any) -> list[Any] | None:
         """Return a value of all trials, in the order of the plan; None if the plan is not cached.
 
-        Args:
-            rows: The plan of the trials.
-            path: `("config", "data", "name")`, `("uid",)`, `("status",)`, or `("records", "loss")` for the last row.
-            default: The value for a trial that has none.
-
-        Returns:
-            A value for each trial; `UNKNOWN` if plan and ledger do not have it.
+        The path is `("config", "data", "name")`, `("uid",)`, `("status",)`, or `("records", "loss")` for the last row.
+        A value is `default` if a trial has none, and `UNKNOWN` if it is in the trial's own files.
         """
         cached = rows.cached
         if cached is None or rows is not self._plan or (cached.has_marks and path[0] in ("status", "records")):
@@ -351,13 +324,3 @@ class ExecutionInfo:
 
     def __str__(self) -> str:
         return self._reader.name
-
-
-class _Source(Reader):
-    """Read an execution whose trials were reused: they have finished, so its ledger is not needed."""
-
-    def has_begun(self, uid: str) -> bool:
-        return True
-
-    def locate(self, uid: str) -> tuple[Reader, str]:
-        return self, uid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from machinable.errors import NotAvailable, UnknownName
@@ -32,30 +33,21 @@ def data_frame(columns: Mapping[str, Sequence[Any]]) -> Any:
 
 
 class Records(Sequence[Mapping[str, Any]]):
-    """The rows of one scope, read on first use. Each row is a mapping from columns to values.
-
-    Args:
-        files: The storage.
-        path: The folder of the trial.
-        scope: The scope.
-    """
+    """The rows of one scope of a trial, read on first use. Each row is a mapping from columns to values."""
 
     def __init__(self, files: Files, path: str, scope: str = DEFAULT) -> None:
         self._files = files
         self._path = path
-        self._rows: list[dict[str, Any]] | None = None
         self.scope = scope
 
-    @property
+    @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """All rows.
 
         Raises:
             Damaged: A complete line is not a row.
         """
-        if self._rows is None:
-            self._rows = read_rows(self._files, layout.join(self._path, layout.scope_file(self.scope)))
-        return self._rows
+        return read_rows(self._files, layout.join(self._path, layout.scope_file(self.scope)))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -13,7 +13,6 @@ from machinable.results.reader import execution_folders, not_stored
 from machinable.results.summary import html_table
 from machinable.results.trials import Trials
 from machinable.storage import layout
-from machinable.storage.files import Files
 from machinable.storage.open import open_files
 
 __all__ = ["Storage"]
@@ -28,23 +27,21 @@ class Storage:
         url: A path (relative to the working directory, `~` expands) or a URL of PyFilesystem.
         trust: Whether artifacts that run code, such as pickles, may be read: only if you trust all who write there.
 
+    Attributes:
+        files: The files of the storage.
+
     Raises:
         StorageUnavailable: There is no storage, or it cannot be read.
     """
 
     def __init__(self, url: str | os.PathLike[str], *, trust: bool = False) -> None:
-        self._files = open_files(os.fspath(url), create=False)
+        self.files = open_files(os.fspath(url), create=False)
         self._trust = trust
 
     @property
     def url(self) -> str:
         """The URL, without credentials."""
-        return self._files.url
-
-    @property
-    def files(self) -> Files:
-        """The files of the storage."""
-        return self._files
+        return self.files.url
 
     @property
     def executions(self) -> list[Execution]:
@@ -57,8 +54,8 @@ class Storage:
         return sorted(self._executions(), key=lambda execution: execution.started, reverse=True)
 
     def _executions(self) -> Iterator[Execution]:
-        for folder in execution_folders(self._files):
-            execution = Execution(self._files, folder, trust=self._trust)
+        for folder in execution_folders(self.files):
+            execution = Execution(self.files, folder, trust=self._trust)
             # Written last: without it, the execution is about to start, or never started.
             with suppress(NotStored):
                 execution.data  # noqa: B018 - read now, so that a damaged one raises here
@@ -76,15 +73,13 @@ class Storage:
             NotStored: There is none.
         """
         if name in self:
-            return Execution(self._files, name, trust=self._trust)
+            return Execution(self.files, name, trust=self._trust)
         known = [str(execution) for execution in self._executions()]
         message = f"there is no execution {name!r} in {self.url}"
         raise not_stored(message, name, known, "Stored are", "No execution is stored there.")
 
     def __contains__(self, name: object) -> bool:
-        return (
-            isinstance(name, str) and is_folder_name(name) and self._files.exists(layout.join(name, layout.EXECUTION))
-        )
+        return isinstance(name, str) and is_folder_name(name) and self.files.exists(layout.join(name, layout.EXECUTION))
 
     def __iter__(self) -> Iterator[Execution]:
         return iter(self.executions)
@@ -113,7 +108,7 @@ class Storage:
 
     def close(self) -> None:
         """Close connections. Closing twice is fine."""
-        self._files.close()
+        self.files.close()
 
     def __enter__(self) -> Storage:
         return self

@@ -43,12 +43,7 @@ class News(NamedTuple):
 
 
 class Follower:
-    """Follow an execution, or one of its trials.
-
-    Args:
-        execution: The execution.
-        uid: The trial; None follows all that run.
-        clock: Returns the time in seconds since the epoch.
+    """Follow one trial of an execution, by default all that run.
 
     Attributes:
         status: How the execution has ended, None while it runs; `interrupted` after 30 s without a heartbeat.

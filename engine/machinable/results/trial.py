@@ -220,7 +220,7 @@ class Trial:
     @property
     def _path(self) -> str:
         reader, uid = self._reader.locate(self.uid)
-        if reader is not self._reader and reader.status(uid) is None:
+        if reader is not self._reader and self._reader.status(self.uid) is None:
             raise self._gone()
         return layout.join(reader.name, layout.trial(uid))
 
@@ -298,14 +298,7 @@ class Trial:
 
 
 def column(trials: Sequence[Trial], path: tuple[str, ...], default: Any, ask: Callable[[Trial], Any]) -> list[Any]:
-    """Return a value of each trial, by column where the plan is cached.
-
-    Args:
-        trials: The trials.
-        path: Where the value is; see `Reader.column`.
-        default: The value for a trial that has none.
-        ask: Returns the same value for one trial.
-    """
+    """Return a value of each trial: by `Reader.column` where the plan is cached, else by `ask`."""
     found: list[Any] = []
     for rows, some in groupby(trials, lambda trial: trial._rows):
         members = list(some)

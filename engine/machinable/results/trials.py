@@ -28,9 +28,6 @@ class Trials(Sequence[Trial]):
     `index`, `seed`, `component`, `module`, `identity`, `status`, `config.…`, `flags.…`, `tags.…`, and of its records
     `records.loss.last` (or `records.loss`), `first`, `min`, `max`, `mean`, `std`, `count`. All but the last six are
     read from plan and ledger, without opening the folders of the trials.
-
-    Args:
-        trials: The trials.
     """
 
     def __init__(self, trials: Iterable[Trial] = ()) -> None:
@@ -61,10 +58,7 @@ class Trials(Sequence[Trial]):
         return html_table(*self._cells()) + "".join(f"<p>{line}</p>" for line in self._more())
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
-        columns = {
-            name: [None if value is MISSING else value for value in self._field(name).values(self._trials[:MAX_LISTED])]
-            for name in default_fields(self._trials)
-        }
+        columns = Trials(self._trials[:MAX_LISTED])._columns(default_fields(self._trials), known=True)
         return [*columns], [[format_cell(value) for value in row] for row in zip(*columns.values(), strict=True)]
 
     def _more(self) -> list[str]:
@@ -133,11 +127,11 @@ class Trials(Sequence[Trial]):
         names = [by] if isinstance(by, str) else list(by or ())
         (values,) = self._columns([field]).values()
         keys = list(zip(*self._columns(names).values(), strict=True)) if names else [()] * len(self)
-        groups: dict[Any, tuple[tuple[Any, ...], list[float], list[Trial]]] = {}
+        groups: dict[Any, tuple[tuple[Any, ...], list[float], list[str]]] = {}
         for trial, state, key, value in zip(self._trials, states(self._trials), keys, values, strict=True):
             _, numbers, failed = groups.setdefault(tuple(map(_comparable, key)), (key, [], []))
             if state == "failed":
-                failed.append(trial)
+                failed.append(trial.uid)
             elif state in ("finished", "reused") and value is not None:
                 if not isinstance(value, (int, float)):
                     raise InvalidType(
@@ -162,14 +156,14 @@ class Trials(Sequence[Trial]):
         if self._trials and all(value is MISSING for value in field.values(self._trials)):
             raise UnknownName("field", name, known_fields(self._trials))
 
-    def _columns(self, fields: Iterable[str]) -> dict[str, list[Any]]:
+    def _columns(self, fields: Sequence[str], *, known: bool = False) -> dict[str, list[Any]]:
         """Return the values of fields, by default of those that tell the trials apart; None where a trial lacks one."""
-        chosen, columns = list(fields), {}
-        for name in chosen or default_fields(self._trials):
+        columns = {}
+        for name in fields or default_fields(self._trials):
             field = self._field(name)
             values = field.values(self._trials)
             if MISSING in values:
-                if chosen:
+                if fields and not known:
                     self._check(name, field)
                 values = [None if value is MISSING else value for value in values]
             columns[name] = values

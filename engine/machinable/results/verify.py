@@ -71,18 +71,9 @@ def verify(
     on_progress: Callable[[Checked], None] | None = None,
     clock: Callable[[], float] = time.time,
 ) -> tuple[Checked, list[Fault]]:
-    """Check everything that a storage has recorded. Nothing is changed.
+    """Check executions, by default everything that a storage has recorded. Nothing is changed.
 
-    On an object store it lists each execution once and gets each object once.
-
-    Args:
-        files: The storage.
-        names: The executions; by default all, and what else the storage has.
-        on_progress: Called after each trial with what has been checked.
-        clock: Returns the time in seconds since the epoch.
-
-    Returns:
-        How much was checked, and the faults.
+    On an object store it lists each execution once and gets each object once. `on_progress` is called after each trial.
     """
     checked = Checked(0, 0, 0, 0)
     faults: list[Fault] = []
