@@ -132,14 +132,13 @@ def _module_text(path: str) -> str:
 def _show(resolved: Resolved, config: Mapping[str, Plain], words: Sequence[str]) -> None:
     print(f"# {' '.join([resolved.component, *words])}")
     print(f"# module: {resolved.module}")
-    if resolved.mixins:
-        print(f"# mixins: {', '.join(_mixin_text(mixin) for mixin in resolved.mixins)}")
+    mixins = []
+    for mixin in resolved.mixins:
+        origin = f" ({mixin['origin']})" if mixin["origin"] != mixin["name"] else ""
+        mixins.append(mixin["name"] + origin + (f" as {mixin['attribute']}" if "attribute" in mixin else ""))
+    if mixins:
+        print(f"# mixins: {', '.join(mixins)}")
     sys.stdout.write(yaml_text(config))
-
-
-def _mixin_text(mixin: dict[str, str]) -> str:
-    origin = f" ({mixin['origin']})" if mixin["origin"] != mixin["name"] else ""
-    return mixin["name"] + origin + (f" as {mixin['attribute']}" if "attribute" in mixin else "")
 
 
 def _explain(resolved: Resolved, key: str, as_json: bool) -> None:
@@ -147,40 +146,27 @@ def _explain(resolved: Resolved, key: str, as_json: bool) -> None:
     links = resolved.explain(key)
     parts = key.replace("[", ".").replace("]", "").split(".")
     hidden = any(map(is_hidden, parts))
-    value = None if hidden else _look_up(resolved.stored, parts)
-    layers = [
-        (
-            "" if link.layer == resolved.component else link.layer,
-            str(link.place) if link.place else None,
-            "…" if hidden else link.text,
-        )
-        for link in links
-    ]
-    if as_json:
-        write_json(
-            {
-                "component": resolved.component,
-                "key": key,
-                "value": value,
-                "layers": [
-                    {"layer": layer or resolved.component, "at": at, "text": text} for layer, at, text in layers
-                ],
-            }
-        )
-        return
-    chain = " → ".join(" ".join(part for part in layer if part) for layer in layers)
-    if not hidden and layers and as_written(value) != layers[-1][2]:
-        chain += f" = {as_written(value)}"
-    print(chain)
-
-
-def _look_up(value: Any, parts: Sequence[str]) -> Any:
-    for part in parts:
+    value: Any = None if hidden else resolved.stored
+    for part in () if hidden else parts:
         if isinstance(value, list):
             value = value[int(part)]
-        else:
+        else:  # a key need not be text
             value = value[part] if part in value else {str(key): item for key, item in value.items()}[part]
-    return value
+    texts = ["…" if hidden else link.text for link in links]
+    if as_json:
+        layers = [
+            {"layer": link.layer, "at": str(link.place) if link.place else None, "text": text}
+            for link, text in zip(links, texts, strict=True)
+        ]
+        write_json({"component": resolved.component, "key": key, "value": value, "layers": layers})
+        return
+    chain = " → ".join(
+        " ".join(filter(None, ("" if link.layer == resolved.component else link.layer, str(link.place or ""), text)))
+        for link, text in zip(links, texts, strict=True)
+    )
+    if not hidden and texts and as_written(value) != texts[-1]:
+        chain += f" = {as_written(value)}"
+    print(chain)
 
 
 def _show_changes(before: Resolved, after: Resolved, names: Sequence[str], as_json: bool) -> None:

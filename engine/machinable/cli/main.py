@@ -9,25 +9,16 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from machinable.cli.commands import help_text
-
-if TYPE_CHECKING:
-    from machinable.errors import MachinableError
 
 __all__ = ["main", "run"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command.
+    """Run a command, given by default with this process, and return its exit code.
 
-    Args:
-        arguments: The words after `machinable`. Default: those that this process was started with.
-
-    Returns:
-        The exit code: 0 success; 1 trials failed; 2 usage or configuration error; 3 refused before the start;
-        130 interrupted.
+    0: success; 1: trials failed; 2: usage or configuration error; 3: refused before the start; 130: interrupted.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     _prepare_streams()
@@ -35,9 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from machinable.cli.completion import complete  # imports click
 
         return complete(os.environ["_MACHINABLE_COMPLETE"])
-    text = _quick_answer(words)
-    if text is not None:
-        print(text)
+    if not words or words[0] in ("-h", "--help"):
+        print(help_text())
+        return 0
+    if words[0] == "--version":
+        # The package is imported with any of its modules, and nothing in it may import it.
+        print(f"machinable {sys.modules['machinable'].__version__}")
         return 0
     try:
         code = run(words)
@@ -58,23 +52,21 @@ def run(words: Sequence[str]) -> int:
     from machinable.cli.options import program  # imports click
     from machinable.errors import MachinableError, UsageError
 
-    as_json = "--json" in words
     try:
         code = program.main(list(words), prog_name="machinable", standalone_mode=False)
         sys.stdout.flush()
     except click.Abort:
         return 130
-    except click.ClickException as error:
-        if as_json:
-            _write_error(UsageError(error.format_message()))
+    except (click.ClickException, MachinableError) as error:
+        if "--json" in words:
+            from machinable.cli.output import write_json
+
+            ours = error if isinstance(error, MachinableError) else UsageError(error.format_message())
+            write_json({"error": ours.as_data()})
+        elif isinstance(error, MachinableError):
+            print(error, file=sys.stderr)
         else:
             error.show()
-        return error.exit_code
-    except MachinableError as error:
-        if as_json:
-            _write_error(error)
-        else:
-            print(error, file=sys.stderr)
         return error.exit_code
     except OSError as error:
         if error.errno != errno.EPIPE:
@@ -94,19 +86,3 @@ def _prepare_streams() -> None:
         encoding = getattr(stream, "encoding", None) or "utf-8"
         if encoding.lower().replace("-", "") != "utf8" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # an arrow must not end a command
-
-
-def _quick_answer(words: Sequence[str]) -> str | None:
-    """Return the answer to `--help`, `--version` or no words at all; None if a command is called."""
-    if not words or words[0] in ("-h", "--help"):
-        return help_text()
-    if words[0] == "--version":
-        # The package is imported with any of its modules, and nothing in it may import it.
-        return f"machinable {sys.modules['machinable'].__version__}"
-    return None
-
-
-def _write_error(error: MachinableError) -> None:
-    from machinable.cli.output import write_json
-
-    write_json({"error": error.as_data()})

@@ -56,20 +56,18 @@ def _age(text: str) -> float:
     return seconds
 
 
-def _option(*names: str, complete: str | None = None, **settings: Any) -> click.Option:
+def _option(*names: str, complete: str = "", **settings: Any) -> click.Option:
     """Declare an option; `complete` is a kind of values, see `completion.values`."""
-    return click.Option(names, shell_complete=_completer(complete), **settings)
+    return click.Option(names, shell_complete=_completer(complete) if complete else None, **settings)
 
 
-def _argument(name: str, complete: str | None = None, **settings: Any) -> click.Argument:
+def _argument(name: str, complete: str = "", **settings: Any) -> click.Argument:
     """Declare an argument; `complete` is a kind of values, see `completion.values`."""
-    return click.Argument([name], shell_complete=_completer(complete), **settings)
+    return click.Argument([name], shell_complete=_completer(complete) if complete else None, **settings)
 
 
-def _completer(kind: str | None) -> Callable[[click.Context, click.Parameter, str], list[Any]] | None:
-    return (
-        None if kind is None else lambda context, _, incomplete: _late("completion:values")(kind, context, incomplete)
-    )
+def _completer(kind: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    return lambda context, _, incomplete: _late("completion:values")(kind, context, incomplete)
 
 
 # --- parameters of several commands
