@@ -158,7 +158,7 @@ def load(files: ProjectFiles, environment: Mapping[str, str]) -> Workspace:
         waiting += [(name, place) for name, (_, place) in document.imports.items()]
     for parser in parsers:
         parser.link()
-    _adopt_names(_ancestors_first(workspace, errors))
+    _adopt_names(workspace, errors)
     for document in workspace.documents.values():
         for names in (document.mixins, document.components):
             names.rename({old: entry.name for old, entry in names.entries.items() if old != entry.name})
@@ -427,51 +427,33 @@ def declared_imports(root: MappingNode, errors: list[MachinableError]) -> dict[s
     return imports
 
 
-def _ancestors_first(workspace: Workspace, errors: list[MachinableError]) -> list[Entry]:
-    """Return all entries, each after the entries it inherits from.
+def _adopt_names(workspace: Workspace, errors: list[MachinableError]) -> None:
+    """Give entries that refer to another one its module and canonical name, which that one must have first.
 
     Projects that import each other can declare cycles, which are reported and cut.
     """
-    order: list[Entry] = []
-    done: set[int] = set()
-    inside: set[int] = set()
-    entries = [entry for document in workspace.documents.values() for entry in (*document.mixins, *document.components)]
-    waiting = [(entry, False) for entry in reversed(entries)]
-    while waiting:
-        entry, complete = waiting.pop()
-        if complete:
-            inside.discard(id(entry))
-            done.add(id(entry))
-            order.append(entry)
-            continue
-        if id(entry) in done:
-            continue
-        inside.add(id(entry))
-        waiting.append((entry, True))
+    is_done: dict[int, bool] = {}  # by id of the entry; False while those that it refers to get their names
+
+    def adopt(entry: Entry) -> None:
+        is_done[id(entry)] = False
         for attribute in ("parent", "imported"):
             other: Entry | None = getattr(entry, attribute)
-            if other is None:
+            if other is None or is_done.get(id(other)):
                 continue
-            if id(other) in inside:
-                setattr(entry, attribute, None)
-                errors.append(
-                    MalformedText(
-                        "an entry is its own ancestor",
-                        at=entry.place,
-                        path=entry.key,
-                        given=entry.key,
-                        details=[f"through {other.key}   {other.place}"],
-                        todo="Remove the parent of one of them.",
-                    )
+            if id(other) not in is_done:
+                adopt(other)
+                continue
+            setattr(entry, attribute, None)
+            errors.append(
+                MalformedText(
+                    "an entry is its own ancestor",
+                    at=entry.place,
+                    path=entry.key,
+                    given=entry.key,
+                    details=[f"through {other.key}   {other.place}"],
+                    todo="Remove the parent of one of them.",
                 )
-            else:
-                waiting.append((other, False))
-    return order
-
-
-def _adopt_names(entries: Iterable[Entry]) -> None:
-    """Give entries that refer to another one its module and canonical name."""
-    for entry in entries:
+            )
         if entry.imported is not None:
             entry.module = entry.imported.import_path
             entry.name = f"+.{entry.imported.project}.{entry.imported.name}"
@@ -480,6 +462,12 @@ def _adopt_names(entries: Iterable[Entry]) -> None:
                 entry.name, entry.module = entry.parent.name, entry.parent.module
             else:
                 entry.name = entry.module = entry.parent.import_path
+        is_done[id(entry)] = True
+
+    for document in workspace.documents.values():
+        for entry in (*document.mixins, *document.components):
+            if id(entry) not in is_done:
+                adopt(entry)
 
 
 def _vendored(name: str) -> str:
