@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from machinable.config.method_calls import is_call, parse
 from machinable.errors import EndlessCall, MissingAttribute, NotAvailable, did_you_mean, near_names
 from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
@@ -23,29 +26,18 @@ _running = threading.local()  # `.chain`: the calls being evaluated in this thre
 _converting = threading.RLock()
 
 
-class _SharedState:
+class _SharedState(Struct, eq=False):
     """State that all parts of one configuration share."""
 
-    __slots__ = ("evaluate", "flags", "methods", "origin", "remembered", "root", "stored", "to_plain", "unconverted")
-
-    def __init__(
-        self,
-        methods: Methods | None = None,
-        flags: Any = None,
-        evaluate: bool = True,
-        origin: OriginSource | None = None,
-        stored: Mapping[str, Plain] | None = None,
-        to_plain: ToPlain | None = None,
-    ) -> None:
-        self.methods = methods
-        self.flags = flags
-        self.evaluate = evaluate
-        self.origin = origin
-        self.stored = stored or {}
-        self.to_plain = to_plain
-        self.root: Any = None
-        self.remembered: dict[str, Any] | None = None  # values of calls, pickled with the configuration
-        self.unconverted: tuple[Convert, Mapping[str, Any]] | None = None  # until the first access
+    methods: Methods | None = None
+    flags: Any = None
+    evaluate: bool = True
+    origin: OriginSource | None = None
+    stored: Mapping[str, Plain] = {}
+    to_plain: ToPlain | None = None
+    remembered: dict[str, Any] | None = None  # values of calls, pickled with the configuration
+    unconverted: tuple[Convert, Mapping[str, Any]] | None = None  # until the first access
+    root: Any = None
 
 
 # For results of config methods: text in them that looks like a call is not evaluated.
@@ -84,8 +76,7 @@ class Config(MutableMapping[str, Any]):
         stored: Mapping[str, Plain] | None = None,
         convert: Convert | None = None,
     ) -> None:
-        scope = _SharedState(methods, flags, evaluate, origin, stored)
-        scope.root = self
+        scope = _SharedState(methods, flags, evaluate, origin, stored or {}, root=self)
         if convert is None:
             _fill(self, data, scope, "")
         else:  # `__getattr__` fills the empty slot
@@ -220,12 +211,11 @@ class Config(MutableMapping[str, Any]):
         return self.__copied(lambda value: deepcopy(value, memo))
 
     def __copied(self, leaf: Callable[[Any], Any]) -> Config:
-        mine = self.__scope
         values = {key: _mapped(value, leaf) for key, value in self.__data.items()}
-        scope = _SharedState(mine.methods, mine.flags, mine.evaluate, mine.origin, mine.stored, mine.to_plain)
-        scope.remembered = mine.remembered
+        scope = replace(self.__scope)
         copied = Config.__new__(Config)
-        scope.root = copied if mine.root is self else mine.root
+        if scope.root is self:
+            scope.root = copied
         return _fill(copied, values, scope, self.__path)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -237,8 +227,8 @@ class Config(MutableMapping[str, Any]):
             remembered = {}
             _remember(self.__data, scope, self.__path, remembered)
         origin = scope.origin if isinstance(scope.origin, Mapping) else None
-        state = scope.flags, scope.evaluate, origin, dict(scope.stored), scope.to_plain
-        return _restore, (data, self.__path, remembered, state)
+        state = None, scope.flags, scope.evaluate, origin, dict(scope.stored), scope.to_plain, remembered
+        return _restore, (data, self.__path, state)
 
     def __repr__(self) -> str:
         stored: Any = self.__scope.stored
@@ -427,9 +417,8 @@ def _remember(value: Any, scope: _SharedState, path: str, into: dict[str, Any]) 
             return
 
 
-def _restore(data: dict[str, Any], path: str, remembered: dict[str, Any] | None, state: tuple[Any, ...]) -> Config:
-    scope = _SharedState(None, *state)
-    scope.remembered = remembered
+def _restore(data: dict[str, Any], path: str, state: tuple[Any, ...]) -> Config:
+    scope = _SharedState(*state)
     scope.root = config = Config.__new__(Config)
     return _fill(config, data, scope, path)
 
