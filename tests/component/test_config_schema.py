@@ -133,7 +133,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_name_at_any_depth() -> None:
     )
 
 
-def test_keys_that_only_mixins_bring_are_left_out_unless_declared() -> None:
+def test_keys_that_only_mixins_set_are_left_out_unless_declared() -> None:
     assert typed({"size": 1, "shared": 2, "rate": 3}, mixin_only={"shared", "rate"}) == DEFAULTS | {
         "size": 1,
         "rate": 3.0,
@@ -168,13 +168,13 @@ def test_all_errors_are_reported_together() -> None:
     ]
 
 
-def test_a_class_may_say_no_for_reasons_of_its_own() -> None:
+def test_a_class_may_refuse_values_itself() -> None:
     assert errors_of({"size": 13}) == [
         (MalformedText, f"{__name__}.Work.Config refuses the configuration: 13 brings bad luck")
     ]
 
 
-def test_no_message_shows_what_may_not_be_shown() -> None:
+def test_messages_do_not_show_secrets() -> None:
     config = {"size": "s3cret", "rate": "s3cret", "_x": "s3cret"}
 
     assert errors_of(config, stored={"rate": "${TOKEN}"}) == [
@@ -183,7 +183,7 @@ def test_no_message_shows_what_may_not_be_shown() -> None:
     ]
 
 
-def test_calls_have_no_value_yet_and_pass() -> None:
+def test_calls_are_not_checked() -> None:
     config = {"size": "base(2)", "optimizer": {"lr": "rate(1)", "_h": 1}, "rate": "3"}
 
     assert typed(config) == DEFAULTS | {
@@ -204,7 +204,7 @@ def test_an_annotation_that_is_not_defined_is_named() -> None:
         typed({"a": 1}, Odd)
 
 
-def test_a_config_class_must_be_one_of_the_two_kinds() -> None:
+def test_a_config_class_is_a_dataclass_or_a_pydantic_model() -> None:
     class Odd(Component):
         class Config:
             a: int = 1
@@ -270,7 +270,7 @@ def test_a_pydantic_model_refuses_with_the_same_errors() -> None:
     assert errors_of({"size": 13}, Modelled) == [(MalformedText, "size is 13, but 13 brings bad luck")]
 
 
-def test_with_calls_the_other_fields_of_a_model_are_checked_for_themselves() -> None:
+def test_with_calls_the_other_fields_of_a_model_are_checked_separately() -> None:
     assert typed({"size": "3", "inner": {"lr": "rate(1)"}, "path": "y"}, Modelled) == MODEL_DEFAULTS | {
         "size": 3,
         "inner": {"lr": "rate(1)"},
@@ -282,7 +282,7 @@ def test_with_calls_the_other_fields_of_a_model_are_checked_for_themselves() -> 
     ]
 
 
-def test_a_model_that_takes_other_keys_gets_them() -> None:
+def test_a_model_that_allows_extra_keys_receives_them() -> None:
     class Open(Component):
         class Config(pydantic.BaseModel):
             model_config = {"extra": "allow"}
@@ -339,7 +339,7 @@ def test_hidden_keys_need_no_declaration_at_any_depth() -> None:
     assert result["anything"] == {"_x": {"_y": 2}}
 
 
-def test_a_member_of_an_enum_may_be_given_by_its_name() -> None:
+def test_a_member_of_an_enum_may_be_given_by_name() -> None:
     assert typed({"size": 1, "color": "RED"})["color"] == "red"
 
 

@@ -120,7 +120,7 @@ def test_a_key_error_of_a_config_method_is_not_mistaken_for_a_missing_key() -> N
     assert "x" in config
 
 
-def test_a_call_is_made_on_every_access_and_not_for_looking() -> None:
+def test_a_call_is_evaluated_on_every_access_but_not_by_inspection() -> None:
     config, methods = make({"lr": "rate(1)"})
     assert "lr" in config and list(config) == ["lr"] and repr(config)
     assert methods.calls == []
@@ -136,14 +136,14 @@ def test_arguments_see_the_configuration_and_the_flags_of_now() -> None:
     assert (config.x, config.deep.y) == (50, 500)
 
 
-def test_a_mapping_that_comes_back_is_wrapped_and_its_texts_are_data() -> None:
+def test_a_returned_mapping_is_wrapped_and_its_text_is_not_evaluated() -> None:
     config, _ = make({"t": "table()"})
 
     assert (config.t.k.z, config.t.text, config.t.rows[0].q) == (1, "rate(1)", 2)
     assert config.to_dict() == {"t": {"k": {"z": 1}, "text": "rate(1)", "rows": [{"q": 2}]}}
 
 
-def test_changes_concern_this_object_only() -> None:
+def test_changes_affect_only_this_object() -> None:
     data = copy.deepcopy(DATA)
     config, _ = make(data)
     config.fresh = {"deep": {"er": 1}}
@@ -182,7 +182,7 @@ def test_setdefault_and_clear_work_as_for_a_dict() -> None:
     assert (len(config), methods.calls) == (0, [])
 
 
-def test_without_evaluation_an_access_gives_something_to_call() -> None:
+def test_without_evaluation_an_access_returns_a_deferred_call() -> None:
     config, methods = make(evaluate=False)
     deferred = config.lr
     assert (repr(deferred), methods.calls) == ("<rate(0.5)>", [])
@@ -191,14 +191,14 @@ def test_without_evaluation_an_access_gives_something_to_call() -> None:
     assert config.to_dict()["lr"] == 5.0
 
 
-def test_inside_a_config_method_calls_evaluate_whatever_is_said() -> None:
+def test_calls_are_evaluated_inside_config_methods_even_if_evaluation_is_off() -> None:
     config, _ = make({"x": "live()", "nested": {"m": "rate(1)"}, "arg": "rate(config.nested.m)"}, evaluate=False)
 
     assert config.arg() == 100
     assert callable(config.nested.m)
 
 
-def test_a_call_that_needs_itself_shows_the_chain() -> None:
+def test_a_cycle_of_calls_shows_the_chain() -> None:
     config, _ = make({"first": "first()", "second": "second()", "own": "rate(config.own)"})
 
     with pytest.raises(EndlessCall) as caught:

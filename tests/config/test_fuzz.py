@@ -253,17 +253,17 @@ def test_a_long_chain_of_includes_ends(last: str) -> None:
     check(texts | {"machinable.yaml": entry("a: $/f0.yaml"), "f500.yaml": last})
 
 
-def test_a_block_that_refers_to_what_it_stands_in_has_no_end_and_no_need_of_one() -> None:
+def test_a_block_that_refers_to_the_mapping_around_it_can_be_used() -> None:
     text = "x: {~v: $.x, ~w: $.x, k: 1}\ncomponents: [c: {~v: $.x, k: 2}]\n"
 
     assert resolve(workspace(text), "c", ("~v:w:v:w", {"k": 3, "kk": 4})).to_dict() == {"k": 3, "kk": 4}
 
 
-def test_a_mapping_over_a_reference_to_what_is_around_it_ends() -> None:
+def test_a_mapping_over_a_reference_to_the_mapping_around_it_terminates() -> None:
     check(entry("a: {b: $self.a, d: $self.a}"), versions=[{"a": {"b": {"b": {"d": {"k": 1}}}, "d": {"b": {"k": 1}}}}])
 
 
-def test_projects_that_start_from_each_other_in_many_ways_end() -> None:
+def test_projects_that_inherit_from_each_other_in_many_ways_are_loaded() -> None:
     texts = {"machinable.yaml": "+: [l1, l2]\ncomponents:\n  - c^+.l1.n0: {}\n"}
     for one, other in (("l1", "l2"), ("l2", "l1")):
         lines = [

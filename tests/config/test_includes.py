@@ -70,7 +70,7 @@ def test_json_is_read_as_json(text: str, expected: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "summary"),
     [
         ('{"a": 1,\n "a": 2}', ("x.json:2:2", "the key 'a' is defined twice in this mapping")),
         ('{"a": 1,\n\t"a": 2}', ("x.json:2:2", "the key 'a' is defined twice in this mapping")),
@@ -78,8 +78,8 @@ def test_json_is_read_as_json(text: str, expected: object) -> None:
         ('{"a": [1}', ("x.json:1:9", "this is not YAML: did not find expected ',' or ']'")),
     ],
 )
-def test_what_is_wrong_in_json_is_reported(text: str, told: tuple[str, str]) -> None:
-    assert errors(files(entry("v: $/x.json"), x_json=text)) == [("MalformedText", *told)]
+def test_errors_in_json_are_reported(text: str, summary: tuple[str, str]) -> None:
+    assert errors(files(entry("v: $/x.json"), x_json=text)) == [("MalformedText", *summary)]
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_what_is_wrong_with_an_include_is_reported_where_it_is_written(
     assert errors({"machinable.yaml": main} | others) == [expected]
 
 
-def test_a_circle_of_files_is_shown() -> None:
+def test_a_cycle_of_includes_is_shown() -> None:
     error = failure({"machinable.yaml": entry("a: $/x.yaml"), "x.yaml": "$/y.yaml", "y.yaml": "$/x.yaml"})
 
     assert error.details == ("machinable.yaml → x.yaml → y.yaml → x.yaml",)
 
 
-def test_a_file_that_is_missing_hides_no_other_error_and_makes_none() -> None:
+def test_a_missing_file_neither_hides_nor_causes_other_errors() -> None:
     texts = "components:\n  - $/no.yaml\n  - c^base: {}\n  - d: {_mixins_: m, _foo_: 1}\n"
 
     assert errors(texts) == [
@@ -155,7 +155,7 @@ def test_errors_of_several_files_are_reported_together() -> None:
     ]
 
 
-def test_references_in_an_included_file_mean_the_root_of_its_project() -> None:
+def test_references_in_an_included_file_start_at_the_root_of_its_project() -> None:
     lib = {"vendor/lib/machinable.yaml": "x: lib\ncomponents:\n  - d: {a: $/conf/p.yaml}\n"}
     texts = {
         "machinable.yaml": "+: [lib]\nx: main\ncomponents:\n  - c^+.lib.d: {b: $/conf/p.yaml, s: 1}\n",

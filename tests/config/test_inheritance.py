@@ -93,7 +93,7 @@ def test_the_class_is_inherited_only_with_the_module() -> None:
         ("c^m: {}", ("no component named 'm'", "Known: b")),
     ],
 )
-def test_a_parent_stands_earlier(text: str, expected: tuple[str, str]) -> None:
+def test_a_parent_is_declared_above(text: str, expected: tuple[str, str]) -> None:
     error = failure("mixins: [m: {}]\ncomponents:\n  - {b: {}, " + text + "}\n")
 
     if text.startswith("^d"):  # and is then replaced by what comes later
@@ -103,7 +103,7 @@ def test_a_parent_stands_earlier(text: str, expected: tuple[str, str]) -> None:
     assert (error.message, error.advice()) == expected
 
 
-def test_an_entry_may_be_the_child_of_the_one_that_it_replaces() -> None:
+def test_an_entry_may_inherit_from_the_one_that_it_replaces() -> None:
     assert config("components: [c: {a: 1}, c^c: {b: 2}, c^c: {d: 3}]\n") == {"a": 1, "b": 2, "d": 3}
 
 

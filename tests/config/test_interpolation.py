@@ -43,7 +43,7 @@ def test_a_path_has_parts(text: str, parts: object) -> None:
         ("$.a[$.]", None),
     ],
 )
-def test_a_malformed_path_is_an_error_where_it_stands(text: str, reason: str | None) -> None:
+def test_a_malformed_reference_is_an_error_at_its_place(text: str, reason: str | None) -> None:
     shown = text if reason else "$."
     reason = reason or "a key is missing at the end"
 
@@ -105,7 +105,7 @@ SELF = "batch: 4\nn: [1, 2, {m: 3}]\ns: {t: $self.batch}\n_h: {k: [7]}\nw: a\n"
         ("{$.g: 1}", {"$.g": 1}),
     ],
 )
-def test_a_reference_gives_what_it_means(reference: str, expected: object) -> None:
+def test_a_reference_is_replaced_by_its_target(reference: str, expected: object) -> None:
     text = ROOT.replace("index: 1", "index: 1\nzero: 0")
     if "$.zero" in reference:
         text = text.replace("z: [10,", "z: [2,")
@@ -256,7 +256,7 @@ def test_a_mapping_over_a_reference_is_merged_with_what_it_gives(text: str, expe
     assert config(text) == expected
 
 
-def test_what_is_copied_in_shares_nothing() -> None:
+def test_a_copied_value_shares_nothing_with_its_source() -> None:
     found = config("x: {a: [1]}\n" + entry("s: $.x\nt: $.x\nu: $self.s"))
     found["s"]["a"].append(2)
 
@@ -278,7 +278,7 @@ def test_what_is_copied_in_shares_nothing() -> None:
         ("a: $self.b\na.x: 1\nb: $self.a\nb.y: 1", ["c.a = $self.b   3:10", "c.b = $self.a   5:10"]),
     ],
 )
-def test_a_value_that_needs_itself_is_an_error_that_shows_every_link(text: str, links: list[str]) -> None:
+def test_a_reference_cycle_is_an_error_that_shows_every_link(text: str, links: list[str]) -> None:
     error = failure(entry(text))
 
     assert error.message == "a reference refers to itself"
@@ -286,7 +286,7 @@ def test_a_value_that_needs_itself_is_an_error_that_shows_every_link(text: str, 
     assert [link.replace("machinable.yaml:", "") for link in error.details] == links
 
 
-def test_an_error_of_a_circle_reads_as_specified() -> None:
+def test_the_message_of_a_reference_cycle() -> None:
     error = failure("components:\n\n  - c:\n         a: $self.b\n         b: $self.a\n")
 
     assert str(error).splitlines()[0] == "machinable.yaml:4:13: a reference refers to itself"
@@ -305,7 +305,7 @@ def test_several_errors_of_references_are_reported_together() -> None:
     ]
 
 
-def test_a_reference_that_a_version_replaces_need_not_mean_anything() -> None:
+def test_a_reference_that_a_version_replaces_need_not_have_a_target() -> None:
     text = entry("a: {b: $.nope}\nd: $self.nope")
 
     assert config(text, version={"a.b": 1, "d": 2}) == {"a": {"b": 1}, "d": 2}
@@ -315,7 +315,7 @@ def test_a_reference_that_a_version_replaces_need_not_mean_anything() -> None:
 # Across projects
 
 
-def test_a_reference_means_the_project_whose_file_has_it() -> None:
+def test_a_reference_starts_at_the_root_of_the_project_whose_file_contains_it() -> None:
     texts = {
         "machinable.yaml": "+: [lib]\nx: main\ncomponents:\n  - c^+.lib.d: {own: $.x}\n",
         "vendor/lib/machinable.yaml": "x: lib\nm: {deep: [$.x, $self.own]}\nmixins: [m: {by_m: $.x}]\n"
@@ -355,7 +355,7 @@ components:
 """
 
 
-def test_a_secret_is_never_stored_whatever_carries_it() -> None:
+def test_a_secret_is_never_stored() -> None:
     found = resolved(SECRETS, environment={"TOKEN": "s3"})
 
     assert found.to_dict()["d"] == ["s3", "s3", "xs3"]
@@ -391,7 +391,7 @@ def test_a_chain_of_references_resolves_or_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("form", ["a{0}: [$self.a{1}, $self.a{1}]", "a{0}: {{x: $self.a{1}, y: $self.a{1}}}"])
-def test_references_that_double_end_with_an_error(form: str) -> None:
+def test_references_that_multiply_are_an_error(form: str) -> None:
     text = "\n".join(form.format(i, i + 1) for i in range(60)) + "\na60: 1"
 
     assert errors(entry(text)) == [

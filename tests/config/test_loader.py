@@ -332,7 +332,7 @@ def test_an_error_of_one_use_does_not_affect_others() -> None:
     assert errors(text, "e", "~v") == [("MissingKey", "machinable.yaml:5:13", "'$.nope': there is no key 'nope'")]
 
 
-def test_what_replaces_is_remembered() -> None:
+def test_replaced_entries_are_remembered() -> None:
     names = workspace("components:\n  - c: {}\n  - c: {}\n").main.components
 
     assert [(str(old.place), str(new.place)) for old, new in names.replaced] == [

@@ -66,7 +66,7 @@ def test_a_message_says_what_is_wrong_where_and_what_to_do(text: str, version: o
 
 
 CANARY = "c4n4ry"
-# Every variable is the canary in another form; none of these may be told.
+# Every variable is the canary in another form; no message may contain one of them.
 VALUES = {
     "PLAIN": CANARY,
     "CALL": f"{CANARY}(not python)",
@@ -134,14 +134,14 @@ def test_no_message_shows_a_value_from_the_environment_or_behind_a_hidden_key(te
     }
     error = failure(texts, "c", version, environment=VALUES)
 
-    told = json.dumps(error.as_data()) + str(error) + "".join(traceback.format_exception(error)[-1:])
-    if isinstance(version, tuple):  # what was typed for a visible key may be told
-        told = told.replace(f"f({CANARY})", "", told.count("'a'"))
-        assert f"_b: f({CANARY}" not in told
+    summary = json.dumps(error.as_data()) + str(error) + "".join(traceback.format_exception(error)[-1:])
+    if isinstance(version, tuple):  # the value of a visible key may be shown
+        summary = summary.replace(f"f({CANARY})", "", summary.count("'a'"))
+        assert f"_b: f({CANARY}" not in summary
         return
-    assert CANARY not in told
-    assert "FromEnvironment" not in told
-    assert "object at 0x" not in told
+    assert CANARY not in summary
+    assert "EnvValue" not in summary
+    assert "object at 0x" not in summary
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_no_root_shows_a_value_from_the_environment(line: str) -> None:
     assert "object at 0x" not in str(error)
 
 
-def test_what_may_be_shown_of_a_use_has_no_secret() -> None:
+def test_the_stored_configuration_has_no_secret() -> None:
     text = "components: [c: {_t: '${PLAIN}', a: $self._t, b: {_x: 1}}]\n"
     found = resolved(text, version={"_t2": CANARY}, environment=VALUES)
 
@@ -177,7 +177,7 @@ def test_what_may_be_shown_of_a_use_has_no_secret() -> None:
     assert CANARY not in repr(shown)
 
 
-def test_an_excerpt_leaves_out_what_is_behind_a_hidden_key() -> None:
+def test_an_excerpt_leaves_out_the_values_of_hidden_keys() -> None:
     for line in [
         "_t: X",
         "a: {_t: X, b: 1}",

@@ -43,7 +43,7 @@ def arguments(text: str) -> tuple[list[Any], dict[str, Any]]:
         "größe(1)",
     ],
 )
-def test_a_text_that_is_entirely_a_name_with_arguments_is_a_call(text: str) -> None:
+def test_text_that_consists_of_a_name_with_arguments_is_a_call(text: str) -> None:
     assert is_call(text)
 
 
@@ -106,7 +106,7 @@ def test_an_argument_is_evaluated(text: str, value: Any) -> None:
     assert (given, type(given), named) == (value, type(value), {})
 
 
-def test_arguments_may_be_named_and_are_made_anew_for_every_call() -> None:
+def test_arguments_may_be_named_and_are_computed_for_every_call() -> None:
     call = parse("f(1, xs=[config.a])")
     first, second = call.evaluate(CONFIG, FLAGS), call.evaluate(CONFIG, FLAGS)
 
@@ -159,7 +159,7 @@ def test_another_name_is_a_name_error_with_the_known_names(text: str) -> None:
         "__import__('os').system('x')",
     ],
 )
-def test_anything_else_is_refused_while_resolving(text: str) -> None:
+def test_anything_else_is_an_error_while_resolving(text: str) -> None:
     with pytest.raises(MalformedText, match="Arguments are numbers"):
         parse(f"f({text})")
 
@@ -189,7 +189,7 @@ def test_arithmetic_with_anything_but_real_numbers_is_a_type_error(text: str) ->
         "1.0**(10**308 * 10**308)",
     ],
 )
-def test_a_power_beyond_all_bounds_is_an_overflow_error_at_once(text: str) -> None:
+def test_a_power_that_is_too_large_is_an_overflow_error_at_once(text: str) -> None:
     with pytest.raises(NumberTooLarge):
         arguments(text)
 

@@ -86,7 +86,7 @@ def test_mixins_are_named_as_they_are_listed() -> None:
     assert resolved(TEXT, "more").mixins[0] == {"name": "txt", "origin": "util.text"}
 
 
-def test_a_mixin_brings_reserved_keys() -> None:
+def test_a_mixin_can_set_reserved_keys() -> None:
     assert resolved(TEXT, "base").reserved == {"_seed_": 3}
     assert resolved(TEXT, "bare", "_b_").reserved == {"_seed_": 3}
     assert resolved(TEXT, "base", {"_mixins_": ["a"]}).reserved == {}

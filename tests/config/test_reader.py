@@ -92,7 +92,7 @@ def test_nan_is_a_number() -> None:
 @pytest.mark.parametrize(
     "text", ["!!binary aGVsbG8=", "!!set {a}", "!!python/name:os.system ''", "!mine 3", "!!map [1]"]
 )
-def test_other_tags_are_refused_where_they_stand(text: str) -> None:
+def test_other_tags_are_errors_at_their_place(text: str) -> None:
     tag = text.split(" ")[0]
 
     assert errors(entry(f"v: {text}")) == [
@@ -189,7 +189,7 @@ def test_a_list_or_a_mapping_is_not_a_key(key: str) -> None:
         ("components: []\nmixins: []\ncomponents: []\n", "3:1", "components", "1:1"),
     ],
 )
-def test_a_key_stands_once_in_a_mapping(text: str, place: str, key: str, first: str) -> None:
+def test_a_duplicate_key_is_an_error(text: str, place: str, key: str, first: str) -> None:
     error = failure(text)
 
     assert (str(error.at), error.message) == (
@@ -217,7 +217,7 @@ def test_own_keys_override_merged_ones(text: str, expected: dict[str, object]) -
     assert config(entry(f"x: {text}"))["c"] == expected
 
 
-def test_merged_keys_stand_first_and_keep_their_places() -> None:
+def test_merged_keys_come_first_and_keep_their_places() -> None:
     found = resolved("x: &x\n  b: 1\ncomponents:\n  - c:\n      a: 2\n      <<: *x\n")
 
     assert list(found.to_dict()) == ["b", "a"]
@@ -239,7 +239,7 @@ def test_aliases_give_independent_copies() -> None:
     assert found["b"] == {"x": [1]}
 
 
-def test_a_marked_key_is_called_by_its_name() -> None:
+def test_the_question_mark_is_not_part_of_an_optional_key() -> None:
     text = entry('size?: 1\na.b?: 2\nd: {e?: $self.size, f: $self.a.b}\n"q?": 3\n?: 4')
 
     assert config(text) == {"size": 1, "a": {"b": 2}, "d": {"e": 1, "f": 2}, "q": 3, "?": 4}
@@ -379,11 +379,11 @@ ENVIRONMENT = {
         ("{a: ${M:-x]y}, b: [${M:-1}]}", {"a": "x]y", "b": [1]}),
     ],
 )
-def test_a_variable_is_replaced_before_the_type_is_known(text: str, expected: object) -> None:
+def test_a_variable_is_replaced_before_the_value_gets_its_type(text: str, expected: object) -> None:
     assert typed(config(entry(f"v: {text}"), environment=ENVIRONMENT)["v"]) == typed(expected)
 
 
-def test_variables_are_replaced_wherever_a_scalar_stands() -> None:
+def test_variables_are_replaced_in_all_scalars() -> None:
     texts = {
         "machinable.yaml": "name: ${NAME}\n+: ['${LIB}', {'x${LIB}': '${SRC}'}]\n_evaluate_: ${OFF}\n"
         "execution: {strict: ${OFF}}\n'components:${G}=${A}':\n"

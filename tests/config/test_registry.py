@@ -41,7 +41,9 @@ components:right=r:
         ("t", "tool"),
     ],
 )
-def test_a_name_means_the_canonical_one_then_alias_then_short_then_group_alias(asked: str, meant: str) -> None:
+def test_names_are_looked_up_as_canonical_name_then_alias_then_short_name_then_group_alias(
+    asked: str, meant: str
+) -> None:
     found = resolved(GROUPS, asked)
 
     assert (found.component, found.module, found.to_dict()) == (meant, meant, {"is": meant})
@@ -54,13 +56,13 @@ def test_other_names_are_unknown(asked: str) -> None:
     assert errors(GROUPS, asked)[0][0] == "UnknownName"
 
 
-def test_an_alias_goes_before_a_short_name() -> None:
+def test_an_alias_precedes_a_short_name() -> None:
     text = "components:g: [x: {is: short}]\ncomponents: [y=x: {is: alias}]\n"
 
     assert resolved(text, "x").to_dict() == {"is": "alias"}
 
 
-def test_a_short_name_goes_before_a_group_alias() -> None:
+def test_a_short_name_precedes_a_group_alias() -> None:
     text = "components:g=a: [x: {is: group}]\ncomponents:h: [a.x: {is: short}]\n"
 
     assert resolved(text, "a.x").to_dict() == {"is": "short"}
@@ -102,7 +104,7 @@ def test_an_alias_is_not_the_name_of_another_entry(text: str, place: str, alias:
         "components: [x: {}]\nmixins: [a=x: {}]\n",  # of a mixin
     ],
 )
-def test_what_looks_like_a_clash_and_is_none(text: str) -> None:
+def test_aliases_that_do_not_clash(text: str) -> None:
     assert resolved(text + "name: p\n", "x" if "x: {}" in text else "a").to_dict() == {}
 
 

@@ -148,7 +148,7 @@ def test_calls_stay_text(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "version", "told"),
+    ("text", "version", "summary"),
     [
         (
             "v: f(lr)",
@@ -192,8 +192,8 @@ def test_calls_stay_text(text: str) -> None:
         ),
     ],
 )
-def test_arguments_are_checked_while_resolving(text: str, version: object, told: tuple[str, str, str]) -> None:
-    assert errors(entry(text) + "x: f(lr)\n", version=version) == [told]
+def test_arguments_are_checked_while_resolving(text: str, version: object, summary: tuple[str, str, str]) -> None:
+    assert errors(entry(text) + "x: f(lr)\n", version=version) == [summary]
 
 
 def test_calls_of_unused_blocks_and_replaced_values_are_not_checked() -> None:

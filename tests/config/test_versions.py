@@ -205,7 +205,7 @@ def test_what_is_wrong_in_a_text_is_reported_with_its_place_in_the_text() -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "summary"),
     [
         ("a: 1\na: 2", ("MalformedText", "v.yaml:2:1", "the key 'a' is defined twice in this mapping")),
         ("a: ${NO}", ("MalformedText", "v.yaml:1:1", "the environment variable 'NO' is not set")),
@@ -219,7 +219,7 @@ def test_what_is_wrong_in_a_text_is_reported_with_its_place_in_the_text() -> Non
         ("a: $/v.yaml", ("MalformedText", "v.yaml:1:1", "a file includes itself")),
     ],
 )
-def test_what_is_wrong_in_a_version_file_is_reported_every_time(text: str, told: tuple[str, str, str]) -> None:
+def test_what_is_wrong_in_a_version_file_is_reported_every_time(text: str, summary: tuple[str, str, str]) -> None:
     space = workspace(FILES | {"v.yaml": text})
 
     from machinable.config.resolve import resolve
@@ -229,7 +229,7 @@ def test_what_is_wrong_in_a_version_file_is_reported_every_time(text: str, told:
     for _ in range(2):
         with pytest.raises(MachinableError) as caught:
             resolve(space, "c", "v.yaml")
-        assert worlds.told(caught.value) == [told]
+        assert worlds.summary(caught.value) == [summary]
         assert resolve(space, "c").to_dict() == {"a": 0}
 
 
@@ -368,12 +368,12 @@ def test_a_reserved_key_has_its_form_after_references_too() -> None:
         ("cls: {a: Net}\nwhich: a\n", "_class_: '$.cls[$.which]'", "Net"),
     ],
 )
-def test_the_class_is_known_before_values_are(root: str, text: str, name: str) -> None:
+def test_the_class_is_known_before_values_are_resolved(root: str, text: str, name: str) -> None:
     assert resolved(root + entry(text)).class_name == name
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "summary"),
     [
         (
             "_class_: $self.a",
@@ -397,7 +397,7 @@ def test_the_class_is_known_before_values_are(root: str, text: str, name: str) -
         ),
     ],
 )
-def test_what_must_be_known_before_takes_references_to_the_root_only(text: str, told: tuple[str, str, str]) -> None:
-    kind, place, message = told
+def test_keys_that_are_read_first_take_only_references_to_the_root(text: str, summary: tuple[str, str, str]) -> None:
+    kind, place, message = summary
 
     assert errors("x: 5\n" + entry(text)) == [(kind, f"machinable.yaml:{place}", message)]

@@ -14,7 +14,7 @@ from machinable.config.resolved import Resolved
 from machinable.errors import MachinableError, SeveralErrors
 
 Texts: TypeAlias = "str | Mapping[str, str]"  # machinable.yaml, or files by name
-Told: TypeAlias = "list[tuple[str, str, str]]"
+Summary: TypeAlias = "list[tuple[str, str, str]]"
 
 
 class ProjectFiles:
@@ -62,11 +62,11 @@ def failure(texts: Texts, name: str = "c", version: Any = None, **options: Any) 
     return caught.value
 
 
-def told(error: MachinableError) -> Told:
+def summary(error: MachinableError) -> Summary:
     """Return type, place and message of an error, or of each error that was found."""
     errors = error.errors if isinstance(error, SeveralErrors) else (error,)
     return [(type(one).__name__, str(one.at or ""), one.message) for one in errors]
 
 
-def errors(texts: Texts, name: str = "c", version: Any = None, **options: Any) -> Told:
-    return told(failure(texts, name, version, **options))
+def errors(texts: Texts, name: str = "c", version: Any = None, **options: Any) -> Summary:
+    return summary(failure(texts, name, version, **options))
