@@ -348,28 +348,28 @@ class Change(_Change, frozen=True):
 
 
 _ENVIRONMENT = {
-    "python": ("python",),
-    "platform": ("platform",),
-    "engine": ("engine", "type"),
-    "host": ("host", "name"),
-    "user": ("host", "user"),
+    "python": "python",
+    "platform": "platform",
+    "engine": "engine.type",
+    "host": "host.name",
+    "user": "host.user",
 }
 _CODE = {
-    "commit": ("code", "commit"),
-    "branch": ("code", "branch"),
-    "uncommitted changes": ("code", "dirty"),
-    "backup": ("code", "backup"),
+    "commit": "code.commit",
+    "branch": "code.branch",
+    "uncommitted changes": "code.dirty",
+    "backup": "code.backup",
 }
 
 
 def environment_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """Return what differs around the code of two executions, given their execution.json, except for packages."""
-    return _changes(*({name: _at(data, keys) for name, keys in _ENVIRONMENT.items()} for data in (before, after)))
+    return _changes(_facts(before, _ENVIRONMENT), _facts(after, _ENVIRONMENT))
 
 
 def code_facts_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
     """Return what differs in the facts about the code of two executions: commit, branch, digest of the backup."""
-    return _changes(*({name: _at(data, keys) for name, keys in _CODE.items()} for data in (before, after)))
+    return _changes(_facts(before, _CODE), _facts(after, _CODE))
 
 
 def package_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
@@ -378,11 +378,15 @@ def package_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list
     return sorted(_changes(one, other), key=lambda change: change.name)
 
 
-def _at(data: Mapping[str, Any], keys: tuple[str, ...]) -> Plain:
-    value: Any = data
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+def _facts(data: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, Plain]:
+    """Return the facts at dotted places in execution.json; None where there is none."""
+    found = {}
+    for name, place in places.items():
+        value: Any = data
+        for key in place.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        found[name] = value
+    return found
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:

@@ -180,6 +180,11 @@ class _Execution:
     def place(self, path: str) -> str:
         return layout.join(self.name, path)
 
+    def fault(
+        self, kind: str, path: str, message: str, mend: str = "", row: Mapping[str, Plain] | None = None
+    ) -> Fault:
+        return Fault(kind, self.place(path), message, mend, row)
+
     def mapping(self, path: str, faults: list[Fault]) -> dict[str, Any] | None:
         """Return the mapping in a file, or None and add its fault."""
         try:
@@ -191,7 +196,7 @@ class _Execution:
             pass
         except ValueError as error:
             mend = "" if path == layout.EXECUTION else "put it aside"
-            faults.append(Fault("damaged", self.place(path), f"it cannot be read: {error}", mend))
+            faults.append(self.fault("damaged", path, f"it cannot be read: {error}", mend))
         return None
 
     def rows(self, path: str, faults: list[Fault]) -> list[dict[str, Any]]:
@@ -200,19 +205,15 @@ class _Execution:
         if numbers:
             shown = ", ".join(map(str, numbers[:10])) + (" …" if numbers[10:] else "")
             message = f"lines {shown} are not rows" if numbers[1:] else f"line {shown} is not a row"
-            faults.append(Fault("damaged", self.place(path), message, "put them aside"))
+            faults.append(self.fault("damaged", path, message, "put them aside"))
         return rows_in(good, path)
 
     def code_faults(self, facts: Mapping[str, Any]) -> list[Fault]:
         said = facts["code"].get("backup") if isinstance(facts.get("code"), dict) else None
-        if not said:
-            return []
-        if layout.CODE not in self.sizes:
-            return [
-                Fault("missing", self.place(layout.CODE), "execution.json records its digest, but the file is missing")
-            ]
-        if digest(self.files.read(self.place(layout.CODE))) != said:
-            return [Fault("changed", self.place(layout.CODE), "its digest is not the recorded one")]
+        if said and layout.CODE not in self.sizes:
+            return [self.fault("missing", layout.CODE, "execution.json records its digest, but the file is missing")]
+        if said and digest(self.files.read(self.place(layout.CODE))) != said:
+            return [self.fault("changed", layout.CODE, "its digest is not the recorded one")]
         return []
 
     def planned(self, facts: Mapping[str, Any], faults: list[Fault]) -> list[str]:
@@ -221,13 +222,13 @@ class _Execution:
         try:
             rows = rows_in(self.files.read(place), place) if layout.PLAN in self.sizes else []
         except MachinableError as error:
-            faults.append(Fault("damaged", place, f"it cannot be read: {error.message}"))
+            faults.append(self.fault("damaged", layout.PLAN, f"it cannot be read: {error.message}"))
             return []
         said = facts.get("trials")
         uids = [row["uid"] for row in rows if isinstance(row.get("uid"), str)]
         if type(said) is int and len(uids) < said:
             message = f"it has {len(uids)} trials, but execution.json says {said}"
-            faults.append(Fault("damaged", place, message))
+            faults.append(self.fault("damaged", layout.PLAN, message))
         return uids
 
     def check_trial(self, uid: str) -> tuple[list[Fault], int, int]:
@@ -271,40 +272,36 @@ class _Execution:
         is_known = self.is_over and uid in self.folders and not is_cut and not found
         if is_known and isinstance(said, dict) and (last is None or dumps(last) != dumps(said)):
             message = "its last row is not the one in the ledger" if last else "it has no rows, but the ledger has one"
-            found.append(Fault("changed", self.place(default), message))
+            found.append(self.fault("changed", default, message))
         return found
 
     def state_faults(self, uid: str, status: Mapping[str, Any] | None) -> list[Fault]:
         """Return where the ledger and the status of a trial do not agree."""
-        event = self.events.get(uid, {})
+        event, folder, path = self.events.get(uid, {}), layout.trial(uid), layout.status(uid)
         last, state = event.get("event"), status.get("state") if status else None
         if last == "reused":
             source = str(event.get("source") or "")
-            folder, _, origin = source.partition("/")
-            if self.files.exists(layout.join(folder, layout.status(origin))):
+            execution, _, origin = source.partition("/")
+            if self.files.exists(layout.join(execution, layout.status(origin))):
                 return []
-            message = f"the trial was reused from {source}, which is gone"
-            return [Fault("missing", self.place(layout.trial(uid)), message)]
+            return [self.fault("missing", folder, f"the trial was reused from {source}, which is gone")]
         if not self.is_over:
             return []  # what is not there yet may be about to be written
-        place = self.place(layout.status(uid))
         if last == "finished":
             if uid not in self.folders:
-                message = "the trial has finished, but its folder is gone"
-                return [Fault("missing", self.place(layout.trial(uid)), message)]
-            if layout.status(uid) not in self.sizes:
+                return [self.fault("missing", folder, "the trial has finished, but its folder is gone")]
+            if path not in self.sizes:
                 message = "the trial has finished, but the record of what it wrote is gone"
-                return [Fault("missing", place, message)]
+                return [self.fault("missing", path, message)]
             if status is not None and state != "finished":
-                return [
-                    Fault("changed", place, f"the ledger says that the trial has finished, but this file says {state}")
-                ]
+                message = f"the ledger says that the trial has finished, but this file says {state}"
+                return [self.fault("changed", path, message)]
             return []
         is_of_an_earlier_attempt = last == "started" and event.get("attempt") != (status or {}).get("attempt")
         if status is None or state not in _ENDS or last not in (None, "started") or is_of_an_earlier_attempt:
             return []
         message = f"the trial {uid} has {state}, but its execution ended before recording it"
-        return [Fault("unnoted", self.place(layout.LEDGER), message, "note it", self.missing_line(uid, status))]
+        return [self.fault("unnoted", layout.LEDGER, message, "note it", self.missing_line(uid, status))]
 
     def missing_line(self, uid: str, status: Mapping[str, Any]) -> dict[str, Plain]:
         """Return the line about a trial that the ledger lacks."""
@@ -338,11 +335,11 @@ class _Execution:
             try:
                 size = self.files.size(place)
             except FileNotFoundError:
-                return [Fault("missing", place, "the trial wrote it, but it is missing")], 0
+                return [self.fault("missing", path, "the trial wrote it, but it is missing")], 0
         if type(expected) is int and size != expected:
-            return [Fault("changed", place, f"it has {size} bytes, but {expected} were written")], size
+            return [self.fault("changed", path, f"it has {size} bytes, but {expected} were written")], size
         if facts.get("digest") and digest(self.files.read(place)) != facts["digest"]:
-            return [Fault("changed", place, "its content is not what the trial wrote")], size
+            return [self.fault("changed", path, "its content is not what the trial wrote")], size
         return [], size
 
 
