@@ -7,16 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from machinable.errors import StorageUnavailable
-from machinable.storage.cleanup import at_work, is_at_work, sweep, tidy, workers_left
-from machinable.storage.files import Entry
+from machinable.storage.cleanup import at_work, is_abandoned, is_at_work, sweep, tidy, workers_left
+from machinable.storage.files import Entry, FileInfo
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
-from machinable.storage.temporary import Temporary, is_abandoned, is_temporary, temporary_beside
+from machinable.storage.temporary import is_temporary, temporary_beside
 
 _WRITER = """
 import os, signal, sys
@@ -174,8 +175,8 @@ def test_a_name_contains_its_writer() -> None:
         f"a/.machinable-running-{host}-{2**22 + 1:x}-{born}-OY1p1o-2": True,
         "a/.machinable-writing-": False,
     }.items():
-        assert is_abandoned(Temporary(name, 0, 60.0)) is gone, name
-        assert is_abandoned(Temporary(name, 0, 3600.0)) is (name not in (own, alive)), name
+        assert is_abandoned(FileInfo(name, 0, time.time() - 60)) is gone, name
+        assert is_abandoned(FileInfo(name, 0, time.time() - 3600)) is (name not in (own, alive)), name
 
 
 def test_a_forked_process_has_a_different_name(tmp_path: Path) -> None:

@@ -16,10 +16,9 @@ from machinable.results.trial import LEASE
 from machinable.serialization import Plain, dumps, loads
 from machinable.storage import layout
 from machinable.storage.cleanup import abandoned, is_at_work, release, stale_leases
-from machinable.storage.files import Files, writing
+from machinable.storage.files import FileInfo, Files, writing
 from machinable.storage.hashing import digest
 from machinable.storage.streams import RowWriter, damaged_lines, read_rows, rows_in
-from machinable.storage.temporary import Temporary
 
 __all__ = ["Checked", "Fault", "repair", "stale_lease", "unnoted", "verify", "verify_by_content"]
 
@@ -100,7 +99,7 @@ def unnoted(files: Files, name: str) -> list[Fault]:
     return _Execution(files, name, math.inf).unnoted()
 
 
-def _leftover(found: Temporary) -> Fault:
+def _leftover(found: FileInfo) -> Fault:
     return Fault("leftover", found.path, "a process was killed while it wrote this", "remove it")
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 
 from machinable.storage import layout
-from machinable.storage.files import Files, writing
+from machinable.storage.files import FileInfo, Files, writing
 from machinable.storage.lock_backends import leases_in
 from machinable.storage.locks import LEASE, open_locks
 from machinable.storage.process_info import is_gone
-from machinable.storage.temporary import Temporary, is_abandoned, marked, marker_beside, writer_here
+from machinable.storage.temporary import ABANDONED_AFTER, marked, marker_beside, writer_of
 
 __all__ = ["abandoned", "at_work", "is_at_work", "mark_worker", "release", "stale_leases", "sweep", "workers_left"]
 
@@ -56,11 +57,11 @@ def workers_left(files: Files, folder: str) -> list[int]:
 
     The caller knows that no process runs the execution. Only directories have marks of workers.
     """
-    writers = [writer_here(found) for found in _workers(files, folder)]
+    writers = [writer_of(found.name) for found in _workers(files, folder)]
     return [one["pid"] for one in writers if one is not None and one["pid"] != os.getpid() and not is_gone(one)]
 
 
-def _workers(files: Files, folder: str) -> list[Temporary]:
+def _workers(files: Files, folder: str) -> list[FileInfo]:
     return [found for found in files.temporaries(folder) if marked(found.name) == layout.TRIALS]
 
 
@@ -87,12 +88,23 @@ def sweep(files: Files, path: str) -> None:
         _remove(files, found)
 
 
-def abandoned(files: Files, path: str) -> list[Temporary]:
+def abandoned(files: Files, path: str) -> list[FileInfo]:
     """Return the temporary files of killed processes in a folder and below."""
     return [found for found in files.temporaries(path, below=True) if is_abandoned(found)]
 
 
-def _remove(files: Files, found: Temporary) -> None:
+def is_abandoned(found: FileInfo) -> bool:
+    """Return whether the process that wrote a temporary file has ended without removing it.
+
+    Processes of this host are looked up. Files of other hosts are abandoned if they have not changed for an hour.
+    """
+    writer = writer_of(found.name)
+    if writer is not None:
+        return is_gone(writer)
+    return found.changed is not None and time.time() - found.changed >= ABANDONED_AFTER
+
+
+def _remove(files: Files, found: FileInfo) -> None:
     with suppress(FileNotFoundError, PermissionError):  # another process was faster; it belongs to another user
         files.remove(found.path)
 

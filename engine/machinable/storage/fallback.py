@@ -20,7 +20,7 @@ from machinable.storage.files import Appender, Entry, FileInfo, Files, checked
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.numbered_parts import PartAppender, part_numbers
 from machinable.storage.streams import RowWriter, read_rows, rows_in
-from machinable.storage.temporary import Temporary, is_temporary
+from machinable.storage.temporary import is_temporary
 
 __all__ = ["FallbackFiles", "copy_fallback", "fallback_name", "is_outage", "outage_of"]
 
@@ -198,7 +198,7 @@ class FallbackFiles(Files):
     def walk(self, path: str) -> Iterator[FileInfo]:
         yield from {found.path: found for found in self._listed(lambda files: files.walk(path))}.values()
 
-    def temporaries(self, path: str, *, below: bool = False) -> list[Temporary]:
+    def temporaries(self, path: str, *, below: bool = False) -> list[FileInfo]:
         return self._inner.temporaries(path, below=below)
 
     def local_path(self, path: str) -> str | None:
@@ -337,7 +337,7 @@ def copy_fallback(fallback: Files, files: Files, *, is_same: bool = False) -> tu
         The paths that were copied, and those that were left out.
     """
     paths = sorted(
-        (stored.path for stored in fallback.walk("") if not is_temporary(stored.path.rpartition("/")[2])),
+        (stored.path for stored in fallback.walk("") if not is_temporary(stored.name)),
         key=lambda path: (path.endswith("/" + layout.STATUS), path),  # a status follows the files that it describes
     )
     copied, left = [], []

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Literal, NamedTuple, TypeAlias
 
 from machinable.errors import BadName, StorageError, StorageUnavailable
-from machinable.storage.temporary import Temporary, is_temporary
+from machinable.storage.temporary import is_temporary
 
 __all__ = ["Appender", "Entry", "FileInfo", "Files", "Reach", "checked", "file_path", "path_error", "writing"]
 
@@ -36,7 +35,7 @@ class FileInfo(NamedTuple):
 
     Attributes:
         path: Its path.
-        size: Its length in bytes.
+        size: Its length in bytes, 0 for a directory.
         changed: When it was changed, in seconds since the epoch; None if that is not known.
         is_directory: Whether it is a directory.
     """
@@ -45,6 +44,11 @@ class FileInfo(NamedTuple):
     size: int
     changed: float | None
     is_directory: bool = False
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
 
 
 class Appender(ABC):
@@ -139,20 +143,19 @@ class Files(ABC):
     def walk(self, path: str) -> Iterator[FileInfo]:
         """Yield all files in a directory and below, in any order; none if there is no such directory."""
         for found in self._scan(path):
-            if is_temporary(found.path.rpartition("/")[2]):
+            if is_temporary(found.name):
                 continue
             if found.is_directory:
                 yield from self.walk(found.path)
             else:
                 yield found
 
-    def temporaries(self, path: str, *, below: bool = False) -> list[Temporary]:
+    def temporaries(self, path: str, *, below: bool = False) -> list[FileInfo]:
         """Return the temporary files in a directory, also those in directories below it if `below`."""
         there = []
         for found in self._scan(path):
-            if is_temporary(found.path.rpartition("/")[2]):
-                age = time.time() - found.changed if found.changed else 0.0
-                there.append(Temporary(found.path, 0 if found.is_directory else found.size, age))
+            if is_temporary(found.name):
+                there.append(found)
             elif found.is_directory and below:
                 there += self.temporaries(found.path, below=True)
         return sorted(there)

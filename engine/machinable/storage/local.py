@@ -100,7 +100,8 @@ class DirectoryFiles(Files):
                 with suppress(FileNotFoundError):  # a dangling link, or a file that was just removed
                     state = entry.stat()
                     if is_directory or not stat.S_ISDIR(state.st_mode):  # links to directories are not followed
-                        yield FileInfo(layout.join(path, entry.name), state.st_size, state.st_mtime, is_directory)
+                        size = 0 if is_directory else state.st_size
+                        yield FileInfo(layout.join(path, entry.name), size, state.st_mtime, is_directory)
 
     def size(self, path: str) -> int:
         found = os.stat(self._real(path))

@@ -101,7 +101,10 @@ class MemoryFiles(Files):
         with self._lock:
             found = self._find(path)
             items = list(found.items()) if type(found) is dict else []
-            return [FileInfo(layout.join(path, name), len(one), None, type(one) is dict) for name, one in items]
+            return [
+                FileInfo(layout.join(path, name), 0 if type(one) is dict else len(one), None, type(one) is dict)
+                for name, one in items
+            ]
 
     def size(self, path: str) -> int:
         return len(self.read(path))

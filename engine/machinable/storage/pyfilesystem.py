@@ -16,7 +16,7 @@ from machinable.storage.credentials import cut_user, nothing_stored, unavailable
 from machinable.storage.files import Appender, Entry, FileInfo, Files, Reach, checked, file_path, path_error
 from machinable.storage.layout import join
 from machinable.storage.numbered_parts import PartAppender
-from machinable.storage.temporary import Temporary, is_temporary, temporary_beside
+from machinable.storage.temporary import is_temporary, temporary_beside
 
 __all__ = ["PyFilesystemFiles", "import_fs", "open_filesystem"]
 
@@ -318,10 +318,11 @@ class PyFilesystemFiles(Files):
 
     def _scan(self, path: str) -> Iterator[FileInfo]:
         for info in self._infos(path, "details"):
-            changed = info.raw.get("details", {}).get("modified")
-            yield FileInfo(join(path, info.name), info.size or 0, changed, bool(info.is_dir))
+            details = info.raw.get("details", {})
+            size = 0 if info.is_dir else details.get("size") or 0
+            yield FileInfo(join(path, info.name), size, details.get("modified"), bool(info.is_dir))
 
-    def temporaries(self, path: str, *, below: bool = False) -> list[Temporary]:
+    def temporaries(self, path: str, *, below: bool = False) -> list[FileInfo]:
         return [] if self._replaces_whole else super().temporaries(path, below=below)
 
     def size(self, path: str) -> int:

@@ -6,45 +6,16 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import NamedTuple
 from zlib import crc32
 
 from machinable.serialization import Plain, dumps
-from machinable.storage.process_info import is_gone, this_process
+from machinable.storage.process_info import this_process
 
-__all__ = [
-    "ABANDONED_AFTER",
-    "Temporary",
-    "is_abandoned",
-    "is_temporary",
-    "marked",
-    "marker_beside",
-    "temporary_beside",
-    "writer_here",
-]
+__all__ = ["ABANDONED_AFTER", "is_temporary", "marked", "marker_beside", "temporary_beside", "writer_of"]
 
 _TEMPORARY = ".machinable-writing-"
 _MARKER = ".machinable-running-"
 ABANDONED_AFTER = 3600.0  # seconds without a change after which a file of another host counts as abandoned
-
-
-class Temporary(NamedTuple):
-    """A temporary file or directory, or the mark of a process.
-
-    Attributes:
-        path: Its path.
-        size: Its bytes, 0 for a directory.
-        age: Seconds since it was changed, by the clock of this host.
-    """
-
-    path: str
-    size: int
-    age: float
-
-    @property
-    def name(self) -> str:
-        """The last part of the path."""
-        return self.path.rpartition("/")[2]
 
 
 def temporary_beside(path: str) -> str:
@@ -74,18 +45,9 @@ def is_temporary(name: str) -> bool:
     return name.startswith((_TEMPORARY, _MARKER))
 
 
-def is_abandoned(found: Temporary) -> bool:
-    """Return whether the process that wrote a temporary file has ended without removing it.
-
-    Processes of this host are looked up. Files of other hosts are abandoned if they have not changed for an hour.
-    """
-    writer = writer_here(found)
-    return found.age >= ABANDONED_AFTER if writer is None else is_gone(writer)
-
-
-def writer_here(found: Temporary) -> Mapping[str, Plain] | None:
-    """Return the process that wrote a temporary file, see `this_process`; None for one of another host."""
-    parts = found.name.removeprefix(_TEMPORARY).removeprefix(_MARKER).split("-", 3)
+def writer_of(name: str) -> Mapping[str, Plain] | None:
+    """Return the process of this host that wrote a temporary file, see `this_process`; None for another host."""
+    parts = name.removeprefix(_TEMPORARY).removeprefix(_MARKER).split("-", 3)
     process = this_process()
     if len(parts) == 4 and parts[0] == _host_mark(process):
         with suppress(ValueError):
