@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 import machinable as ml
-from machinable.execution.queue import Available, Blocked, TrialQueue
+from machinable.execution.queue import Blocked, TrialQueue
 from machinable.plan.spec import ComponentSpec, Requirement, Target, TrialSpec
+from machinable.results.pointers import Available
 from tests.conftest import World
 
 

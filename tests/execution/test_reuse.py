@@ -16,7 +16,7 @@ from machinable.component.source_files import code_digest
 from machinable.execution.dry_run import PlannedOutcome, dry_run
 from machinable.execution.reuse import ReusePolicy, decide_reuse
 from machinable.plan.spec import ComponentSpec, Target, TrialSpec
-from machinable.results.pointers import Pointer, changed_input, find_pointer
+from machinable.results.pointers import Available, Pointer, changed_input, find_pointer
 from machinable.storage import layout
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
@@ -486,7 +486,9 @@ def test_what_becomes_of_a_trial(
     action: str,
     changed: tuple[str, ...],
 ) -> None:
-    decision = decide_reuse(SPEC, policy, pointer, artifacts, code)
+    results = {name: Available("OY1p1o/data", digests) for name, digests in artifacts.items()}
+    read = {} if pointer is None else pointer.inputs
+    decision = decide_reuse(SPEC, policy, pointer, changed_input(MemoryFiles(), read, results), code)
     assert (decision.action, decision.changed) == (action, changed)
     assert decision.pointer is pointer
 
@@ -500,8 +502,9 @@ def test_what_a_script_calls_main_is_not_shared() -> None:
 
 
 def test_an_input_that_is_gone_has_changed() -> None:
-    assert changed_input({"a": {"x": "1", "y": "2"}}, {"a": {"x": "1"}}) == "a:y"
-    assert changed_input({"a": {"x": "1"}}, {"b": {"x": "2"}}) is None
+    files, read = MemoryFiles(), {"a": {"x": "1", "y": "2"}}
+    assert changed_input(files, read, {"a": Available("OY1p1o/a", {"x": "1"})}) == "a:y"
+    assert changed_input(files, read, {"b": Available("OY1p1o/b", {"x": "2"})}) is None
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import pytest
 
 import machinable as ml
 from machinable import errors, events
-from machinable.execution.queue import Available, Blocked, TrialQueue
+from machinable.execution.queue import Blocked, TrialQueue
 from machinable.plan.spec import TrialSpec
+from machinable.results.pointers import Available
 from tests.conftest import World
 from tests.execution.fakes import Computing, computed, events_of, stored
 

@@ -193,3 +193,56 @@ def test_what_a_task_requires_besides(here: Path, tmp_path: Path) -> None:
     execution = run(task, tmp_path / "s")
     assert [name for name, _ in states(execution)] == ["nums", *["split"] * 4]
     assert [len(trial.read("train.json")) for trial in execution.trials[1:]] == [2, 2, 2, 2]
+
+
+ROWS = """
+components:
+  - num: {}
+  - dbl: {_requires_: {n: num}}
+  - by_result: {_requires_: {n: num}}
+  - by_trial: {_requires_: {n: num}}
+"""
+NUM = """
+import os
+from machinable import Component
+
+class Num(Component):
+    def on_execute(self):
+        value = int(os.environ["NUMBER"])
+        self.record["value"] = value
+        self.record.save()
+        self.store.write("half.json", value // 2)
+        return value
+"""
+READS = """
+from machinable import Component
+
+class Reads(Component):
+    def on_execute(self):
+        return {how}
+"""
+HOW = {
+    "dbl": "2 * self.requires.n.records.last['value']",
+    "by_result": "self.requires.n.trial.result",
+    "by_trial": "self.requires.n.trial.read('half.json')",
+}
+CHANGED = {"dbl": "records", "by_result": "half.json", "by_trial": "half.json"}
+
+
+@pytest.mark.parametrize("name", list(HOW))
+def test_rows_and_results_that_were_read_make_what_read_them_stale(
+    project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    project(ROWS, num=NUM, **{one: READS.format(how=how) for one, how in HOW.items()})
+    storage = str(tmp_path / "storage")
+    found = []
+    for number in ("2", "2", "8"):
+        monkeypatch.setenv("NUMBER", number)
+        execution = ml.execute(name, storage, "OY1p1o", rerun="num", reuse="all")
+        found.append((execution.trials[-1].result, execution.trials[-1].source is None))
+    small, large = {"dbl": (4, 16), "by_result": (2, 8), "by_trial": (1, 4)}[name]
+    assert found == [(small, True), (small, False), (large, True)]  # equal rows at another time are equal
+
+    monkeypatch.setenv("NUMBER", "2")
+    stale = ml.execute(name, storage, "OY1p1o", rerun="num", reuse="all", cascade=False).trials[-1]
+    assert (stale.result, stale.stale) == (large, f"n:{CHANGED[name]}")

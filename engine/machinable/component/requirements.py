@@ -20,7 +20,7 @@ from machinable.errors import (
 from machinable.plan.spec import Requirement
 from machinable.serialization import loads
 from machinable.storage import layout
-from machinable.storage.artifacts import Artifacts, checkpoint_digests
+from machinable.storage.artifacts import RESULT, ROWS, Artifacts, checkpoint_digests, data_digest
 from machinable.storage.files import Files
 from machinable.storage.formats.registry import check_name, load
 from machinable.storage.hashing import digest, tree_digest
@@ -98,8 +98,7 @@ class Required:
         """The folder of its trial in the storage."""
         if self.requirement.place is None:
             raise NotAvailable(f"{self.label} has no result yet", given=self.name)
-        execution, _, uid = self.requirement.place.rpartition("/")
-        return layout.join(execution, layout.trial(uid))
+        return layout.folder_of(self.requirement.place)
 
     @cached_property
     def status(self) -> Mapping[str, Any]:
@@ -251,15 +250,24 @@ class Required:
 
     @property
     def trial(self) -> Any:
-        """The stored trial; what is read through it is not recorded as an input."""
+        """The stored trial. All that it has is recorded as an input: artifacts, rows and result."""
         self._refuse_part("trial")
+        known = self.status.get("artifacts") or {}
+        self._read.update({name: facts["digest"] for name, facts in known.items()})
+        self._note(RESULT, ROWS)
         return self._context.stored_trial(f"{self.requirement.place}")
 
     @property
     def records(self) -> Any:
         """The rows of its trial; `records("validation")` are those of another scope."""
         self._refuse_part("records")
+        self._note(ROWS)
         return self._context.stored_trial(f"{self.requirement.place}").records
+
+    def _note(self, *names: str) -> None:
+        for name in names:
+            if name not in self._read:
+                self._read[name] = data_digest(self.files, self.folder, name)
 
     # its component
 

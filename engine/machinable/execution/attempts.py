@@ -11,8 +11,8 @@ from typing import Any
 from msgspec import Struct
 
 from machinable.execution.environment import now
-from machinable.execution.queue import Available
 from machinable.plan.spec import Outcome, State, TrialSpec
+from machinable.results.pointers import Available
 from machinable.serialization import dumps, loads
 from machinable.storage import layout
 from machinable.storage.artifacts import checkpoint_digests

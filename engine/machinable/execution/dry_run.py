@@ -19,6 +19,7 @@ from machinable.plan.spec import TrialSpec
 from machinable.plan.table import text_table
 from machinable.plan.task import Task
 from machinable.project import Project
+from machinable.results.pointers import Available
 from machinable.storage.files import Files
 from machinable.storage.locks import open_locks
 from machinable.storage.open import open_files
@@ -99,7 +100,7 @@ def _outcomes(
     plan: Plan, policy: ReusePolicy, shared: SharedResults | None, finished: Collection[str]
 ) -> list[PlannedOutcome]:
     outcomes: list[PlannedOutcome] = []
-    artifacts: dict[str, Mapping[str, str]] = {}  # of requirements whose results exist
+    results: dict[str, Available] = {}  # of requirements
     running: dict[str, str] = {}  # the components of requirements that would run
     for spec in plan:
         if spec.uid in finished:
@@ -109,7 +110,7 @@ def _outcomes(
                 spec.uid, "run", "there is no result yet" if spec.definition.is_requirement else LISTED
             )
         else:
-            outcome = _outcome(spec, policy, shared, artifacts, running)
+            outcome = _outcome(spec, policy, shared, results, running)
         if spec.definition.is_requirement and outcome.action in ("run", "stale", "busy"):
             running[spec.uid] = spec.component
         outcomes.append(outcome)
@@ -120,10 +121,10 @@ def _outcome(
     spec: TrialSpec,
     policy: ReusePolicy,
     shared: SharedResults,
-    artifacts: dict[str, Mapping[str, str]],
+    results: dict[str, Available],
     running: Mapping[str, str],
 ) -> PlannedOutcome:
-    inputs = {name: artifacts[needed.uid] for name, needed in spec.requires.items() if needed.uid in artifacts}
+    inputs = {name: results[needed.uid] for name, needed in spec.requires.items() if needed.uid in results}
     try:
         decision = shared.decide(spec, inputs)
     except Damaged as error:
@@ -134,7 +135,7 @@ def _outcome(
         if holder is not None:
             return PlannedOutcome(spec.uid, "busy", f"{holder} is computing it")
         return PlannedOutcome(spec.uid, decision.action, decision.why, source)
-    artifacts[spec.uid] = decision.pointer.artifacts
+    results[spec.uid] = Available(decision.pointer.trial, decision.pointer.artifacts)
     why = decision.why
     unsure = [running[needed.uid] for needed in spec.requires.values() if needed.uid in running]
     if unsure and policy.cascade:

@@ -14,19 +14,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from machinable.plan.spec import TrialSpec
+from machinable.results.pointers import Available
 
-__all__ = ["Available", "Blocked", "TrialQueue"]
+__all__ = ["Blocked", "TrialQueue"]
 
 MAX_HELD = 100  # trials that need more than is free; smaller ones overtake, but the plan is not searched to its end
 
 Fits = Callable[[Mapping[str, float]], bool]
-
-
-class Available(Struct, frozen=True):
-    """The result of a requirement: where it is (`OY1p1o/9c2EapVGXnPH`), and its artifacts' digests by name."""
-
-    place: str
-    artifacts: Mapping[str, str] = {}
 
 
 class Blocked(Struct, frozen=True, order=True):
@@ -132,11 +126,8 @@ class TrialQueue:
         settled = (self._settled.get(needed.uid) for needed in spec.requires.values())
         return min((one for one in settled if isinstance(one, Blocked)), default=None)  # "blocked" < "skipped"
 
-    def inputs(self, spec: TrialSpec) -> dict[str, Mapping[str, str]]:
-        """Return the digests of the artifacts that a trial requires, by the names it uses for the requirements."""
-        return {name: result.artifacts for name, result in self._results(spec).items()}
-
-    def _results(self, spec: TrialSpec) -> dict[str, Available]:
+    def inputs(self, spec: TrialSpec) -> dict[str, Available]:
+        """Return the results that a trial requires, by the names it uses for the requirements."""
         settled = {name: self._settled[needed.uid] for name, needed in spec.requires.items()}
         return {name: one for name, one in settled.items() if isinstance(one, Available)}
 
@@ -144,6 +135,6 @@ class TrialQueue:
         """Return the trial with the places of the results that it requires filled in."""
         if not spec.requires:
             return spec
-        results = self._results(spec)
+        results = self.inputs(spec)
         requires = {name: replace(needed, place=results[name].place) for name, needed in spec.requires.items()}
         return replace(spec, requires=requires)

@@ -17,13 +17,13 @@ from machinable.execution.attempts import Completed, PreviousAttempt, artifacts_
 from machinable.execution.directory import ProjectCode, engine_facts, plan_lines
 from machinable.execution.environment import host
 from machinable.execution.ledger import Ledger
-from machinable.execution.queue import Available
 from machinable.execution.reuse import ReusePolicy, SharedResults, holder_text
 from machinable.plan.plan import Plan
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.plan.table import cell, flatten
 from machinable.plan.task import Task, task_from_data
 from machinable.results.execution import Execution
+from machinable.results.pointers import Available
 from machinable.results.storage import Storage
 from machinable.results.trial import LEASE, Trial
 from machinable.serialization import decode, dumps

@@ -15,10 +15,9 @@ from machinable.component.source_files import Sources, code_digest, code_of, mod
 from machinable.errors import Damaged, InvalidType, InvalidValue, UnknownName, warn
 from machinable.execution.environment import now
 from machinable.execution.options import Options
-from machinable.execution.queue import Available
 from machinable.plan.plan import Plan
 from machinable.plan.spec import ComponentSpec, Outcome, TrialSpec
-from machinable.results.pointers import Pointer, changed_input, find_pointer
+from machinable.results.pointers import Available, Pointer, changed_input, find_pointer
 from machinable.serialization import dumps
 from machinable.storage import layout
 from machinable.storage.files import Files
@@ -103,7 +102,7 @@ def decide_reuse(
     spec: TrialSpec,
     policy: ReusePolicy,
     pointer: Pointer | None,
-    artifacts: Mapping[str, Mapping[str, str]],
+    changed: str | None,
     code: Mapping[str, str],
 ) -> ReuseDecision:
     """Decide whether to run a trial or to reuse its stored result.
@@ -112,7 +111,7 @@ def decide_reuse(
         spec: The trial.
         policy: Which results are reused.
         pointer: To the stored result, if there is one.
-        artifacts: The digests of its requirements' present artifacts, by the names it uses for them.
+        changed: What it has read and has changed since, see `changed_input`.
         code: The digests of its present code, by file.
     """
     if policy.mode is False:
@@ -124,7 +123,6 @@ def decide_reuse(
     files = sorted(path for path in {*code, *pointer.code} if code.get(path) != pointer.code.get(path))
     if files and policy.mode == "same-code":
         return ReuseDecision("run", f"its code has changed since {pointer.trial}: {listed(files)}", pointer)
-    changed = changed_input(pointer.inputs, artifacts)
     if changed is not None and policy.cascade:
         return ReuseDecision("stale", f"{changed} has changed since {pointer.trial}", pointer)
     why = f"stale, because {changed} has changed" if changed is not None else "its result exists"
@@ -169,10 +167,13 @@ class SharedResults:
         # The execution may have been deleted by hand. Where each look is a request, reading it will show that.
         return pointer if self._files.exists(layout.join(folder, layout.status(uid))) else None
 
-    def decide(self, spec: TrialSpec, artifacts: Mapping[str, Mapping[str, str]]) -> ReuseDecision:
+    def decide(self, spec: TrialSpec, inputs: Mapping[str, Available]) -> ReuseDecision:
         """Decide whether to run a trial or to reuse its result, see `decide_reuse`; raise `Damaged` as `find`."""
         pointer = self.find(spec.identity)
-        return decide_reuse(spec, self._policy, pointer, artifacts, self.code(spec) if pointer is not None else {})
+        if pointer is None:
+            return decide_reuse(spec, self._policy, None, None, {})
+        changed = changed_input(self._files, pointer.inputs, inputs)
+        return decide_reuse(spec, self._policy, pointer, changed, self.code(spec))
 
     def code(self, spec: TrialSpec) -> dict[str, str]:
         """Return the digests of the code that computes a trial, by file; see `code_digest`."""
@@ -183,13 +184,13 @@ class SharedResults:
             self._code[modules] = code | {path: "unknown" for path in self._changed if path in code}
         return self._code[modules]
 
-    def reusable(self, spec: TrialSpec, artifacts: Mapping[str, Mapping[str, str]]) -> Pointer | None:
+    def reusable(self, spec: TrialSpec, inputs: Mapping[str, Available]) -> Pointer | None:
         """Return the pointer to the result of a trial if it is reused; warn about results of other source code."""
         policy, definition = self._policy, spec.definition
         if not policy.shares(definition) or policy.mode is False or policy.reruns(definition):
             return None  # without a look into the storage
         try:
-            decision = self.decide(spec, artifacts)
+            decision = self.decide(spec, inputs)
         except Damaged as error:
             warn(f"{error.message}; {spec.component} runs again", RuntimeWarning)
             return None
@@ -230,7 +231,7 @@ class SharedResults:
 
     # leases
 
-    def claim(self, spec: TrialSpec, artifacts: Mapping[str, Mapping[str, str]]) -> Pointer | str | None:
+    def claim(self, spec: TrialSpec, inputs: Mapping[str, Available]) -> Pointer | str | None:
         """Take the lease of a trial that is to run, and return None if it is held now.
 
         Otherwise return the pointer to the result that another execution has just computed, or which one computes it.
@@ -241,7 +242,7 @@ class SharedResults:
         if lease is None:
             return self.holder(spec) or "another execution"
         self._leases[spec.uid] = lease
-        pointer = self.reusable(spec, artifacts)
+        pointer = self.reusable(spec, inputs)
         if pointer is not None:
             self.release(spec)
         return pointer

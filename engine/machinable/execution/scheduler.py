@@ -18,10 +18,10 @@ from machinable.execution.attempts import Completed, move_aside, read_outcome, w
 from machinable.execution.interrupts import Interrupts
 from machinable.execution.ledger import Ledger
 from machinable.execution.preflight import Checked
-from machinable.execution.queue import Available, Blocked, TrialQueue
+from machinable.execution.queue import Blocked, TrialQueue
 from machinable.execution.reuse import SharedResults
 from machinable.plan.spec import Outcome, Retries, TrialSpec
-from machinable.results.pointers import Pointer, changed_input
+from machinable.results.pointers import Available, Pointer, changed_input
 from machinable.storage.files import Files
 from machinable.storage.locks import Lease
 
@@ -133,7 +133,7 @@ class Scheduler:
             self._settle_blocked(spec, blocker)
             return True
         outcome = self._completed.doubtful.get(spec.uid)
-        if outcome is not None and changed_input(outcome.inputs, self._queue.inputs(spec)) is None:
+        if outcome is not None and changed_input(self._files, outcome.inputs, self._queue.inputs(spec)) is None:
             self._ledger.counts["finished"] += 1
             self._queue.settle(spec, Available(f"{self._folder}/{spec.uid}", outcome.artifacts))
             return True

@@ -19,6 +19,7 @@ import msgspec
 from machinable.errors import Damaged, MachinableError
 from machinable.results.trial import Trial
 from machinable.serialization import Plain, canonical, dumps
+from machinable.storage.artifacts import TIMES
 from machinable.storage.formats.registry import load
 
 __all__ = [
@@ -38,7 +39,6 @@ __all__ = [
 
 Verdict: TypeAlias = Literal["identical", "equal within tolerance", "different"]
 
-_TIMES = frozenset({"_timestamp", "_seconds_taken", "_total_seconds_taken"})  # columns that always differ
 
 _MISSING: Any = object()
 _NUMBERS = "iufc"  # kinds of arrays
@@ -233,7 +233,7 @@ def _records(one: Trial, other: Trial, tolerance: float) -> Iterator[Difference]
         both = list(zip(*rows, strict=False))
         columns = dict.fromkeys(column for pair in both for row in pair for column in row)
         for column in columns:
-            if column not in _TIMES:
+            if column not in TIMES:
                 pairs = [(a.get(column, _MISSING), b.get(column, _MISSING)) for a, b in both]
                 yield from _values("records", f"{scope}.{column}", pairs, tolerance, "row")
 

@@ -11,7 +11,14 @@ from machinable.serialization import Plain, decode
 from machinable.storage import layout
 from machinable.storage.files import Files
 
-__all__ = ["Pointer", "changed_input", "find_pointer"]
+__all__ = ["Available", "Pointer", "changed_input", "find_pointer"]
+
+
+class Available(NamedTuple):
+    """The result of a requirement: where it is (`OY1p1o/9c2EapVGXnPH`), and its artifacts' digests by name."""
+
+    place: str
+    artifacts: Mapping[str, str] = {}  # it is never changed
 
 
 class Pointer(NamedTuple):
@@ -69,13 +76,27 @@ def find_pointer(files: Files, identity: str) -> Pointer | None:
         ) from error
 
 
-def changed_input(read: Mapping[str, Mapping[str, str]], artifacts: Mapping[str, Mapping[str, str]]) -> str | None:
-    """Return the first artifact that was read and has changed since, as `data:x.npy`; None if there is none.
+def changed_input(files: Files, read: Mapping[str, Mapping[str, str]], results: Mapping[str, Available]) -> str | None:
+    """Return the first input that has changed since it was read, as `data:x.npy`; None if there is none.
 
-    Both are digests by requirement and name: of what was read, and of the present artifacts.
+    Args:
+        files: The storage, from which rows and results are read if one was an input.
+        read: The digests of what was read, by requirement and name.
+        results: The present results, by requirement.
     """
     for name, digests in read.items():
-        for artifact, digest in digests.items():
-            if name in artifacts and artifacts[name].get(artifact) != digest:
-                return f"{name}:{artifact}"
+        found = results.get(name)
+        if found is None:
+            continue
+        for item, digest in digests.items():
+            if _present(files, found, item) != digest:
+                return f"{name}:{item.removeprefix('../').rstrip('/')}"
     return None
+
+
+def _present(files: Files, found: Available, item: str) -> str | None:
+    if item in found.artifacts or not item.startswith("../"):
+        return found.artifacts.get(item)
+    from machinable.storage.artifacts import DATA, data_digest  # tables do without it
+
+    return data_digest(files, layout.folder_of(found.place), item) if item in DATA else None

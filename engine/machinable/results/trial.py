@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from machinable.errors import NotStored
 from machinable.results.lookup import UNKNOWN
-from machinable.results.pointers import changed_input, find_pointer
+from machinable.results.pointers import Available, changed_input, find_pointer
 from machinable.results.reader import ExecutionInfo, Reader, Rows
 from machinable.results.records import Records
 from machinable.serialization import Plain, decode
@@ -178,7 +178,8 @@ class Trial:
             for name, needed in self._row.get("requires", {}).items()
             if name in read
         }
-        return changed_input(read, {name: pointer.artifacts for name, pointer in found.items() if pointer is not None})
+        results = {name: Available(one.trial, one.artifacts) for name, one in found.items() if one is not None}
+        return changed_input(self._reader.files, read, results)
 
     @property
     def attempt(self) -> int:

@@ -9,14 +9,32 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from machinable.errors import MissingArtifact, did_you_mean, near_names
+from machinable.serialization import dumps, loads
+from machinable.storage import layout
 from machinable.storage.files import Files, checked
 from machinable.storage.formats import registry
 from machinable.storage.formats.registry import check_directory, check_name
+from machinable.storage.hashing import digest
 from machinable.storage.layout import join
+from machinable.storage.streams import read_rows
 
-__all__ = ["NOTHING", "Artifacts", "checkpoint_digests", "fetch", "names_below"]
+__all__ = [
+    "DATA",
+    "NOTHING",
+    "RESULT",
+    "ROWS",
+    "TIMES",
+    "Artifacts",
+    "checkpoint_digests",
+    "data_digest",
+    "fetch",
+    "names_below",
+]
 
 NOTHING: Any = object()
+RESULT, ROWS = "../result", "../records/"
+DATA = (RESULT, ROWS)  # inputs that are no artifacts, by their names relative to the artifacts
+TIMES = frozenset({"_timestamp", "_seconds_taken", "_total_seconds_taken"})  # columns that always differ
 _NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -156,6 +174,29 @@ def _fetched_to(process: int) -> str:
     directory = tempfile.mkdtemp(prefix="machinable-")
     atexit.register(remove)
     return directory
+
+
+def data_digest(files: Files, path: str, name: str) -> str:
+    """Return the digest of what a finished trial has besides artifacts, without times: they differ in every attempt.
+
+    Args:
+        files: The storage.
+        path: The folder of the trial.
+        name: One of `DATA`.
+    """
+    if name == RESULT:
+        try:
+            status = loads(files.read(join(path, layout.STATUS)))
+        except _NO_FILE:  # it was removed
+            return ""
+        return digest(dumps(status.get("result")).encode())
+    folder = join(path, layout.RECORDS)
+    scopes = sorted(filter(None, {layout.scope_of(entry.name) for entry in files.entries(folder)}))
+    rows = {scope: read_rows(files, join(path, layout.scope_file(scope))) for scope in scopes}
+    for row in (row for scope in rows.values() for row in scope):
+        for column in TIMES:
+            row.pop(column, None)
+    return digest(dumps(rows).encode())
 
 
 def checkpoint_digests(status: Mapping[str, Any]) -> dict[str, str]:

@@ -48,6 +48,12 @@ def trial(uid: str) -> str:
     return f"{TRIALS}/{uid}"
 
 
+def folder_of(place: str) -> str:
+    """Return the folder of the trial at a place: `OY1p1o/9c2EapVGXnPH` → `OY1p1o/trials/9c2EapVGXnPH`."""
+    execution, _, uid = place.rpartition("/")
+    return join(execution, trial(uid))
+
+
 def trial_json(uid: str) -> str:
     """Return the path of the description of a trial, written once before it starts."""
     return f"{TRIALS}/{uid}/{TRIAL}"
