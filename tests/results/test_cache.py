@@ -469,7 +469,7 @@ def test_it_can_be_switched_off(
     assert seen.count("plan.jsonl") == 2
 
 
-def test_another_word_for_the_switch_is_answers(files: DirectoryFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_value_of_the_switch_is_an_error(files: DirectoryFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     stored([planned(0)], [finished(0)], files=files)
     monkeypatch.setenv("MACHINABLE_CACHE", "no")
 

@@ -111,12 +111,12 @@ def test_rows_differ_in_many_ways(before: list[Any], after: list[Any], text: str
     assert texts(compare(trial(before), trial(after)))[0] == text
 
 
-def test_more_than_a_matter_of_numbers_is_within_no_tolerance() -> None:
+def test_differences_other_than_of_numbers_are_within_no_tolerance() -> None:
     assert not compare(trial([{"a": 1}]), trial([{"a": "1"}]), 1e300)[0].is_within
     assert not compare(trial([{"a": 1.0}]), trial([{"a": math.inf}]), 1e300)[0].is_within
 
 
-def test_scopes_of_which_one_side_has_none_are_told() -> None:
+def test_a_scope_that_only_one_side_has_is_a_difference() -> None:
     found = compare(trial([{"a": 1}], scope="validation"), trial([]))
 
     assert texts(found) == ["records validation: 1 → 0 rows"]
@@ -199,7 +199,7 @@ def test_artifacts_differ_in_many_ways(name: str, before: Any, after: Any, text:
     ]
 
 
-def test_artifacts_that_one_side_lacks_are_told() -> None:
+def test_an_artifact_that_only_one_side_has_is_a_difference() -> None:
     assert texts(compare(trial(artifacts={"a.json": 1}), trial(artifacts={"b.json": 1}))) == [
         "artifacts a.json: was written, now it is missing",
         "artifacts b.json: was not written before",
@@ -244,7 +244,7 @@ def test_the_same_uid_comes_first() -> None:
     assert uids(one, other) == ([("a", "a"), ("b", "b")], [], [])
 
 
-def test_then_what_was_asked_for_alike() -> None:
+def test_then_trials_with_the_same_request() -> None:
     one = execution({"uid": "a", "version": "~x", "number": 0}, {"uid": "b", "version": "~x", "number": 1})
     other = execution({"uid": "c", "version": "~x", "number": 1}, {"uid": "d", "version": "~x", "number": 0})
 
@@ -291,7 +291,7 @@ def test_changed_new_and_missing_files_come_by_name_with_their_lines() -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"text\0with a zero", b"x" * (2**20 + 1)])
-def test_what_is_no_text_or_too_long_has_no_lines(content: bytes) -> None:
+def test_a_binary_or_large_file_has_no_lines(content: bytes) -> None:
     (change,) = code_changes(archive(a__bin=content), archive(a__bin=b"short"))
 
     assert (change.how, change.lines) == ("changed", None)
@@ -301,6 +301,6 @@ def test_the_same_archive_has_no_changes() -> None:
     assert code_changes(archive(a__py=b"1"), archive(a__py=b"1")) == []
 
 
-def test_an_archive_that_is_none_is_told() -> None:
+def test_a_damaged_archive_is_an_error() -> None:
     with pytest.raises(Damaged, match="a code backup cannot be read"):
         code_changes(b"nothing", archive())

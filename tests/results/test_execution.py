@@ -35,7 +35,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
     return MemoryFiles() if request.param == "memory" else DirectoryFiles(tmp_path)
 
 
-def test_an_execution_tells_its_facts(files: Files) -> None:
+def test_an_execution_has_the_facts_of_its_json_file(files: Files) -> None:
     execution = stored([planned(0)], [finished(0)], files=files, folder="OY1p1o-2")
 
     assert (execution.id, execution.run, execution.seed, execution.name) == ("OY1p1o", 2, 22490017876, "rates")
@@ -84,7 +84,7 @@ def test_a_trial_says_why_it_did_not_run(files: Files) -> None:
     assert [len(trials.where(status=state)) for state in ("reused", "blocked", "skipped")] == [1, 1, 1]
 
 
-def test_what_went_on_has_not_ended_until_it_says_so_again(files: Files) -> None:
+def test_a_resumed_execution_has_not_ended_until_it_ends_again(files: Files) -> None:
     ended, resumed = {"event": "ended", "status": "failed"}, {"event": "resumed", "added": 0}
     ledger = [failed(0), ended, resumed, ended]
     states = [stored([planned(0)], ledger[:lines], files=files).has_ended for lines in range(5)]
@@ -121,10 +121,10 @@ def test_trials_are_found_by_uid(files: Files) -> None:
     assert execution[uid(1)] is execution.trials[1]
     assert uid(1) in execution
     assert execution.trials[0] in execution
-    assert "nobody" not in execution
+    assert "unknown" not in execution
 
 
-def test_a_uid_that_is_not_there_is_told_with_near_ones() -> None:
+def test_an_unknown_uid_is_an_error_with_near_ones() -> None:
     with pytest.raises(NotStored) as caught:
         stored([planned(0, uid="9c2EapVGXnPH")])["9c2EapVGXnPh"]
     assert str(caught.value) == ("the execution OY1p1o has no trial '9c2EapVGXnPh'\n  Did you mean '9c2EapVGXnPH'?")
@@ -132,7 +132,7 @@ def test_a_uid_that_is_not_there_is_told_with_near_ones() -> None:
         stored([planned(0)])[0]  # type: ignore[index]
 
 
-def test_a_folder_without_execution_is_told(files: Files) -> None:
+def test_a_folder_without_execution_is_an_error(files: Files) -> None:
     with pytest.raises(NotStored, match=r"there is no execution in .*8gWVkz"):
         _ = Execution(files, "8gWVkz").id
 
@@ -156,7 +156,7 @@ def test_a_torn_line_that_a_resumed_execution_ended_is_ignored(files: Files) -> 
 
 
 @pytest.mark.parametrize("name", ["plan.jsonl", "ledger.jsonl"])
-def test_a_whole_line_that_is_none_is_told_with_its_number(files: Files, name: str) -> None:
+def test_the_error_of_a_damaged_line_has_its_number(files: Files, name: str) -> None:
     execution = stored([planned(0)], [finished(0)], files=files)
     files.write(f"{FOLDER}/{name}", files.read(f"{FOLDER}/{name}") + b"[1]\n")
 
@@ -164,7 +164,7 @@ def test_a_whole_line_that_is_none_is_told_with_its_number(files: Files, name: s
         _ = execution.status
 
 
-def test_a_line_of_the_plan_that_is_no_trial_is_told(files: Files) -> None:
+def test_a_line_of_the_plan_that_is_not_a_trial_is_an_error(files: Files) -> None:
     execution = stored([planned(0), {"index": 1, "uid": uid(1), "seed": 1, "flags": {}, "module": "m"}], files=files)
 
     with pytest.raises(Damaged, match=r"line 2 of .*plan\.jsonl is not a trial: it lacks component, config"):

@@ -54,7 +54,7 @@ def test_another_scope_is_called_by_its_name_and_its_torn_line_is_ignored(files:
 
 
 def test_no_rows_are_an_empty_record(files: Files) -> None:
-    records = Records(files, "nobody")
+    records = Records(files, "unknown")
 
     assert (list(records), records.last, records.columns, records.column("loss"), records.scopes) == (
         [],

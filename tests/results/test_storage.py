@@ -53,7 +53,7 @@ def test_the_newest_execution_is_first_and_the_folder_decides_between_equals(fil
     assert [str(execution) for execution in Storage(files.url).executions] == ["8gWVkz", "OY1p1o-2", "OY1p1o"]
 
 
-def test_what_is_no_execution_is_not_listed(files: DirectoryFiles) -> None:
+def test_other_folders_and_files_are_not_listed(files: DirectoryFiles) -> None:
     stored([], files=files)
     files.create_directory("8gWVkz")  # an execution that is about to begin
     write(files, "by-content/ab/abcd.json", {})
@@ -89,7 +89,7 @@ def test_an_execution_is_found_by_its_id_and_a_rerun_by_its_suffix(files: Direct
         ("../OY1p1o", "Did you mean 'OY1p1o' or 'OY1p1o-2'?"),
     ],
 )
-def test_an_execution_that_is_not_there_is_told_with_near_names(files: DirectoryFiles, given: str, advice: str) -> None:
+def test_an_unknown_execution_is_an_error_with_near_names(files: DirectoryFiles, given: str, advice: str) -> None:
     stored([], files=files)
     stored([], files=files, folder="OY1p1o-2")
 
@@ -119,7 +119,7 @@ def test_trials_are_those_of_the_newest_execution_first_in_plan_order(files: Dir
     ]
 
 
-def test_a_storage_shows_what_is_there_now(files: DirectoryFiles) -> None:
+def test_a_storage_shows_its_present_state(files: DirectoryFiles) -> None:
     storage = Storage(files.url)
     assert len(storage.trials) == 0
 
@@ -128,7 +128,7 @@ def test_a_storage_shows_what_is_there_now(files: DirectoryFiles) -> None:
     assert [trial.status for trial in storage.trials] == ["finished"]
 
 
-def test_a_newer_format_is_refused_with_what_to_do(files: DirectoryFiles) -> None:
+def test_a_newer_format_is_an_error_with_the_next_step(files: DirectoryFiles) -> None:
     stored([], files=files, format=2)
 
     with pytest.raises(StorageError) as caught:
@@ -152,7 +152,7 @@ def test_a_newer_format_is_refused_with_what_to_do(files: DirectoryFiles) -> Non
         (b'{"format": 1, "id": "OY1p1o", "seed": true, "run": 1}', "lacks seed, started"),
     ],
 )
-def test_a_damaged_execution_is_told(files: DirectoryFiles, content: bytes, message: str) -> None:
+def test_a_damaged_execution_is_an_error(files: DirectoryFiles, content: bytes, message: str) -> None:
     files.write("OY1p1o/execution.json", content)
 
     with pytest.raises(Damaged) as caught:

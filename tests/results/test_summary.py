@@ -49,7 +49,7 @@ def test_the_interval_is_that_of_the_textbook() -> None:
     }
 
 
-def test_what_cannot_be_said_is_none() -> None:
+def test_an_undefined_figure_is_none() -> None:
     nothing = {"n": 0, "mean": None, "spread": None, "low": None, "high": None, "failed": 2}
 
     assert figures([], 2) == nothing
@@ -57,7 +57,7 @@ def test_what_cannot_be_said_is_none() -> None:
 
 
 @pytest.mark.parametrize("numbers", [[1.0, NAN], [math.inf, -math.inf]])
-def test_what_is_no_number_shows_in_the_figures(numbers: list[float]) -> None:
+def test_nan_and_infinity_show_in_the_figures(numbers: list[float]) -> None:
     assert math.isnan(figures(numbers, 0)["mean"])
     assert math.isnan(figures(numbers, 0)["low"])
 

@@ -115,7 +115,7 @@ def test_a_trial_that_has_ended_is_read_to_its_end_and_then_no_more(files: Files
     assert follower.news() == []
 
 
-def test_of_an_execution_that_is_over_the_last_trial_is_shown(files: Files) -> None:
+def test_an_ended_execution_shows_its_last_trial(files: Files) -> None:
     world(files, 2)
     for index in (0, 1):
         TextWriter(files, f"OY1p1o/trials/{uid(index)}/output.log").write(f"trial {index}\n")
@@ -145,7 +145,7 @@ def test_one_trial_can_be_followed_alone(files: Files) -> None:
     assert follower.has_ended(uid(0))
 
 
-def test_a_further_attempt_begins_its_files_anew(tmp_path: Path) -> None:
+def test_another_attempt_starts_new_files(tmp_path: Path) -> None:
     files = DirectoryFiles(tmp_path)
     world(files)
     folder = f"OY1p1o/trials/{uid(0)}"
@@ -179,7 +179,7 @@ def test_numbered_parts_are_followed_where_files_cannot_grow() -> None:
     assert shown(follower.news()) == [("event", "finished"), ("event", "ended")]
 
 
-def test_an_execution_whose_process_was_killed_ends_when_nothing_was_heard_for_30_seconds(files: Files) -> None:
+def test_an_execution_counts_as_interrupted_after_30_seconds_without_a_heartbeat(files: Files) -> None:
     world(files)
     append_events(files, started(0))
     clock = Clock()
@@ -192,7 +192,7 @@ def test_an_execution_whose_process_was_killed_ends_when_nothing_was_heard_for_3
     assert follower.status == "interrupted"
 
 
-def test_an_execution_that_goes_on_is_not_over(files: Files) -> None:
+def test_a_resumed_execution_has_not_ended(files: Files) -> None:
     world(files)
     append_events(
         files, started(0), {"event": "interrupted", "uid": uid(0), "attempt": 1, "time": time(1)}, ended("interrupted")

@@ -30,7 +30,7 @@ def only(files: Files, ledger: list[dict[str, Any]] | None = None, **more: Any) 
     return stored([planned(0, **more)], ledger, files=files, trust=trust).trials[0]
 
 
-def test_a_trial_tells_what_was_planned(files: Files) -> None:
+def test_a_trial_has_the_facts_of_its_line_in_the_plan(files: Files) -> None:
     execution = stored([], files=files)
     row = planned(0, {"data": {"name": "mnist"}}, tags={"model": "bm25"}) | {"version": ("~small", {"lr": 0.1})}
     files.write(f"{FOLDER}/plan.jsonl", (dumps(row) + "\n").encode())
@@ -96,7 +96,7 @@ def test_a_running_trial_is_looked_at_each_time(files: Files) -> None:
     assert trial.status == "finished"
 
 
-def test_an_ended_trial_tells_how_it_was(files: Files) -> None:
+def test_an_ended_trial_has_the_facts_of_its_status(files: Files) -> None:
     trial = only(files, [started(0), finished(0)])
     write(files, f"{PLACE}/status.json", status("finished", result={"score": (1,)}, checkpoint="checkpoints/1"))
 
@@ -137,7 +137,7 @@ def test_the_failure_of_a_lost_worker_is_in_the_ledger(files: Files) -> None:
         (b'{"state": "running", "heartbeat": "yesterday"}', "has no valid heartbeat time"),
     ],
 )
-def test_a_damaged_status_is_told(files: Files, content: bytes, message: str) -> None:
+def test_a_damaged_status_is_an_error(files: Files, content: bytes, message: str) -> None:
     trial = only(files, [started(0)])
     files.write(f"{PLACE}/status.json", content)
 
@@ -155,7 +155,7 @@ def test_the_configuration_is_the_one_that_the_component_read(files: Files) -> N
     assert (trial.config.lr, trial.config["size"], dict(trial.config)) == (0.5, 2, {"size": 2, "lr": 0.5})
 
 
-def test_log_and_output_are_as_they_are_now(files: Files) -> None:
+def test_log_and_output_are_read_each_time(files: Files) -> None:
     trial = only(files, [started(0)])
     files.write(f"{PLACE}/log.txt", "2026-01-31 09:15:02 INFO größer\n".encode())
     files.write(f"{PLACE}/output.log", b"half \xc3")
@@ -176,7 +176,7 @@ def test_artifacts_are_listed_and_read_by_the_name_they_were_written_with(files:
     ("name", "advice"),
     [("score.json", "Did you mean 'scores.json'?"), ("xyz.npy", "It has: scores.json"), ("scores.json/x.txt", None)],
 )
-def test_an_artifact_that_is_not_there_is_told_with_near_names(files: Files, name: str, advice: str | None) -> None:
+def test_an_unknown_artifact_is_an_error_with_near_names(files: Files, name: str, advice: str | None) -> None:
     trial = only(files, [finished(0)])
     write(files, f"{PLACE}/artifacts/scores.json", {})
 

@@ -70,8 +70,8 @@ def indices(trials: Trials) -> list[int]:
         ({"component": "train"}, [0, 1, 2, 3]),
         ({"component": "@/loader"}, [4]),  # the name that the task used
         ({"component": "loader"}, [4]),
-        ({"component": "nobody"}, []),
-        ({"component": ["loader", "nobody"]}, [4]),
+        ({"component": "unknown"}, []),
+        ({"component": ["loader", "unknown"]}, [4]),
         ({"status": "finished"}, [0, 1, 2]),
         ({"status": {"failed", "pending"}}, [3, 4]),
         ({"uid": uid(2)}, [2]),
@@ -127,23 +127,23 @@ def test_none_is_a_value_and_not_a_missing_key() -> None:
         ("records.loss.median", "Did you mean 'records.loss'"),
     ],
 )
-def test_a_field_that_no_trial_has_is_told_with_near_names(trials: Trials, field: str, advice: str) -> None:
+def test_a_field_that_no_trial_has_is_an_error_with_near_names(trials: Trials, field: str, advice: str) -> None:
     for ask in (lambda: trials.where(**{field: 1}), lambda: trials.rows(field), lambda: trials.summary("index", field)):
         with pytest.raises(UnknownName) as caught:
             ask()
         assert str(caught.value).startswith(f"no field named {field!r}\n  {advice}")
     with pytest.raises(UnknownName):  # although no trial is left when its turn comes
-        trials.where(component="nobody", **{field: 1})
+        trials.where(component="unknown", **{field: 1})
 
 
-def test_a_status_that_there_is_not_is_told(trials: Trials) -> None:
+def test_an_unknown_status_is_an_error(trials: Trials) -> None:
     with pytest.raises(UnknownName) as caught:
         trials.where(status=["finished", "finishd"])
 
     assert str(caught.value) == "no status named 'finishd'\n  Did you mean 'finished'?"
 
 
-def test_of_no_trials_any_field_can_be_asked() -> None:
+def test_without_trials_every_field_is_valid() -> None:
     none = Trials()
 
     assert list(none.where(**{"config.lr": 1, "records.loss.max": 1})) == []
@@ -160,7 +160,7 @@ def test_trials_are_a_sequence(trials: Trials) -> None:
     assert repr(trials) == "<Trials: 1 pending, 3 finished, 1 failed>"
 
 
-def test_rows_have_the_fields_that_were_asked_for(trials: Trials) -> None:
+def test_rows_have_the_given_fields(trials: Trials) -> None:
     assert trials[2:].rows("config.lr", "records.loss.last", "config.data") == [
         {"config.lr": 0.1, "records.loss.last": 0.5 / 3, "config.data": {"name": "mnist", "batch": 32}},
         {"config.lr": 0.01, "records.loss.last": 9.0, "config.data": {"name": "mnist", "batch": 32}},
@@ -168,7 +168,7 @@ def test_rows_have_the_fields_that_were_asked_for(trials: Trials) -> None:
     ]
 
 
-def test_rows_by_default_show_what_differs_and_what_came_out(trials: Trials) -> None:
+def test_rows_have_by_default_differing_settings_and_results(trials: Trials) -> None:
     assert trials[2:].rows() == [
         {
             "execution": "OY1p1o",
@@ -203,7 +203,7 @@ def test_rows_by_default_show_what_differs_and_what_came_out(trials: Trials) -> 
     ]
 
 
-def test_an_identity_is_found_by_what_is_printed_of_it() -> None:
+def test_an_identity_is_found_by_its_printed_beginning() -> None:
     plan = [planned(i) | {"identity": text * 4} for i, text in enumerate(("00dd8d3f", "00dd8d30", "abcdef01"))]
     trials = stored(plan, []).trials
 
@@ -277,7 +277,7 @@ def stored_again(files: MemoryFiles) -> Trials:
     return Execution(files, FOLDER).trials
 
 
-def test_what_a_config_method_gave_is_looked_up_in_the_trial() -> None:
+def test_the_value_of_a_config_method_is_read_from_the_trial() -> None:
     files = WatchedFiles()
     configs = [{"lr": "rate(2)", "size": 3, "rates": "all()"}, {"lr": "rate(4)", "size": 3, "rates": "all()"}]
     trials = stored([planned(i, config) for i, config in enumerate(configs)], [finished(0)], files=files).trials

@@ -1,4 +1,4 @@
-"""Whether a storage is whole: every kind of fault is found, only those, and mended without losing anything."""
+"""Every kind of fault in a storage is found, and repaired without losing data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
     return MemoryFiles() if request.param == "memory" else DirectoryFiles(tmp_path / "stored")
 
 
-def whole(files: Files) -> Files:
+def intact(files: Files) -> Files:
     """A storage with an execution of two trials, an artifact, a pointer to it, and one that has reused it."""
     stored([planned(0), planned(1)], [started(0), finished(0, x=1), started(1)], files=files, trials=2)
     artifacts = {"a/x.json": {"digest": digest(b"[1]\n"), "size": 4}}
@@ -49,8 +49,8 @@ def checked(files: Files, clock: float = LATER) -> list[Fault]:
     return verify(files, clock=lambda: clock)[1]
 
 
-def test_a_storage_that_is_whole_has_no_faults(files: Files) -> None:
-    assert verify(whole(files), clock=lambda: LATER) == (Checked(2, 3, 1, 4), [])
+def test_an_intact_storage_has_no_faults(files: Files) -> None:
+    assert verify(intact(files), clock=lambda: LATER) == (Checked(2, 3, 1, 4), [])
     assert verify(files, [f"{FOLDER}-2"]) == (Checked(1, 1, 0, 0), [])
 
 
@@ -142,9 +142,9 @@ FAULTS: dict[str, tuple[str, Any, str, str, str]] = {
 
 
 @pytest.mark.parametrize("what", FAULTS)
-def test_each_fault_is_found_and_mended_if_that_loses_nothing(files: Files, what: str) -> None:
+def test_each_fault_is_found_and_repaired_if_that_loses_nothing(files: Files, what: str) -> None:
     path, content, kind, message, mend = FAULTS[what]
-    whole(files)
+    intact(files)
     before = dict(contents(files))
     if content is None:
         files.remove(path)
@@ -170,9 +170,9 @@ def contents(files: Files) -> dict[str, bytes]:
     return {stored.path: files.read(stored.path) for stored in files.walk("")}
 
 
-def test_damaged_lines_go_into_a_file_of_their_own_and_the_others_stay(files: Files) -> None:
+def test_damaged_lines_are_moved_to_a_separate_file(files: Files) -> None:
     path = f"{TRIAL}/records/default.jsonl"
-    whole(files)
+    intact(files)
     for _ in range(2):
         write(files, path, b'x\n{"x": 1}\n[]\n{"x"')
         assert [repair(files, fault) for fault in checked(files)] == [True]
@@ -183,8 +183,8 @@ def test_damaged_lines_go_into_a_file_of_their_own_and_the_others_stay(files: Fi
     ]
 
 
-def test_what_is_being_written_is_told_and_not_mended(tmp_path: Path) -> None:
-    files = whole(DirectoryFiles(tmp_path))
+def test_files_that_may_still_be_written_are_reported_but_not_repaired(tmp_path: Path) -> None:
+    files = intact(DirectoryFiles(tmp_path))
     write(files, f"{TRIAL}/records/default.jsonl", b"x\n")
     now = (tmp_path / TRIAL / "records/default.jsonl").stat().st_mtime
     (fault,) = checked(files, now + 50)
@@ -195,8 +195,8 @@ def test_what_is_being_written_is_told_and_not_mended(tmp_path: Path) -> None:
     assert not repair(files, fault)
 
 
-def test_what_has_ended_is_mended_at_once(tmp_path: Path) -> None:
-    files = whole(DirectoryFiles(tmp_path))
+def test_an_ended_execution_is_repaired_immediately(tmp_path: Path) -> None:
+    files = intact(DirectoryFiles(tmp_path))
     ended = {"event": "ended", "time": time(), "status": "failed", "seconds": 1.0}
     write(files, f"{FOLDER}/ledger.jsonl", lines([started(0), finished(0, x=1), started(1), ended]))
     write(files, f"{TRIAL}/trial.json", b"{")
@@ -213,15 +213,15 @@ def test_what_has_ended_is_mended_at_once(tmp_path: Path) -> None:
         (b"", "it has no rows, but the ledger has one"),
     ],
 )
-def test_rows_that_a_finished_trial_has_lost_are_told(files: Files, rows: bytes, message: str) -> None:
-    whole(files)
+def test_lost_rows_of_a_finished_trial_are_found(files: Files, rows: bytes, message: str) -> None:
+    intact(files)
     path = f"{TRIAL}/records/default.jsonl"
     write(files, path, rows)
     assert checked(files) == [Fault("changed", path, message)]
 
 
-def test_the_code_must_be_the_one_that_was_stored(files: Files) -> None:
-    whole(files)
+def test_changed_or_missing_code_is_found(files: Files) -> None:
+    intact(files)
     path = f"{FOLDER}/code.zip"
     write(files, f"{FOLDER}/execution.json", facts(code={"backup": digest(b"zip")}, trials=2))
     assert checked(files) == [Fault("missing", path, "execution.json records its digest, but the file is missing")]
@@ -233,8 +233,8 @@ def test_the_code_must_be_the_one_that_was_stored(files: Files) -> None:
 
 @pytest.mark.parametrize("ledger", [[], [started(1)]])
 @pytest.mark.parametrize("state", ["finished", "failed", "interrupted"])
-def test_an_end_that_the_ledger_does_not_know_is_noted(files: Files, state: str, ledger: list[Any]) -> None:
-    whole(files)
+def test_an_end_that_the_ledger_lacks_is_added(files: Files, state: str, ledger: list[Any]) -> None:
+    intact(files)
     write(files, f"{FOLDER}/ledger.jsonl", lines([started(0), finished(0, x=1), *ledger]))
     error = {"type": "ValueError", "message": "no", "traceback": "T"} if state == "failed" else None
     write(files, f"{FOLDER}/trials/{uid(1)}/status.json", status(state, error=error))
@@ -257,22 +257,22 @@ def test_an_end_that_the_ledger_does_not_know_is_noted(files: Files, state: str,
     assert checked(files) == []
 
 
-def test_a_ledger_that_is_about_to_be_written_lacks_nothing(tmp_path: Path) -> None:
-    files = whole(DirectoryFiles(tmp_path))
+def test_a_ledger_that_may_still_be_written_has_no_missing_lines(tmp_path: Path) -> None:
+    files = intact(DirectoryFiles(tmp_path))
     write(files, f"{FOLDER}/trials/{uid(1)}/status.json", status("finished"))
     now = (tmp_path / FOLDER / f"trials/{uid(1)}/status.json").stat().st_mtime
     assert checked(files, now + 50) == []
     assert [fault.kind for fault in checked(files, now + 70)] == ["unnoted"]
 
 
-def test_what_a_ledger_lacks_is_told_at_once_and_by_a_look_at_little_else(tmp_path: Path) -> None:
+def test_missing_lines_of_a_ledger_are_found_immediately_and_with_few_reads(tmp_path: Path) -> None:
     class Watched(DirectoryFiles):
         def read(self, path: str) -> bytes:
             asked.append(path)
             return super().read(path)
 
     asked: list[str] = []
-    files = whole(Watched(tmp_path))
+    files = intact(Watched(tmp_path))
     assert unnoted(files, FOLDER) == []
     write(files, f"{FOLDER}/trials/{uid(1)}/status.json", status("interrupted"))
     write(files, f"{TRIAL}/artifacts/a/x.json", b"another")
@@ -287,15 +287,15 @@ def test_what_a_ledger_lacks_is_told_at_once_and_by_a_look_at_little_else(tmp_pa
     assert unnoted(files, FOLDER) == unnoted(files, "by-content") == []
 
 
-def test_a_retry_that_has_left_nothing_yet_is_no_fault(files: Files) -> None:
-    whole(files)
+def test_a_retry_without_files_is_not_a_fault(files: Files) -> None:
+    intact(files)
     write(files, f"{FOLDER}/ledger.jsonl", lines([started(0), finished(0, x=1), started(1, attempt=2)]))
     write(files, f"{FOLDER}/trials/{uid(1)}/status.json", status("failed"))
     assert checked(files) == []
 
 
 def test_results_that_are_gone_are_missing(files: Files) -> None:
-    whole(files)
+    intact(files)
     files.remove(TRIAL)
     assert [(fault.kind, fault.path) for fault in checked(files)] == [
         ("missing", TRIAL),
@@ -304,8 +304,8 @@ def test_results_that_are_gone_are_missing(files: Files) -> None:
     ]
 
 
-def test_a_finished_trial_whose_status_is_gone_is_told(files: Files) -> None:
-    whole(files).remove(f"{TRIAL}/status.json")
+def test_a_finished_trial_without_status_is_found(files: Files) -> None:
+    intact(files).remove(f"{TRIAL}/status.json")
     faults = checked(files)
     assert ("missing", f"{TRIAL}/status.json", "") in [(fault.kind, fault.path, fault.mend) for fault in faults]
     assert {fault.message for fault in faults if fault.path.startswith(TRIAL)} == {
@@ -313,8 +313,8 @@ def test_a_finished_trial_whose_status_is_gone_is_told(files: Files) -> None:
     }
 
 
-def test_a_finished_trial_whose_status_is_an_older_one_is_told(files: Files) -> None:
-    whole(files)
+def test_a_finished_trial_with_an_older_status_is_found(files: Files) -> None:
+    intact(files)
     write(files, f"{TRIAL}/status.json", status())
     assert [(fault.kind, fault.message) for fault in checked(files)] == [
         ("changed", "the ledger says that the trial has finished, but this file says running"),
@@ -322,16 +322,16 @@ def test_a_finished_trial_whose_status_is_an_older_one_is_told(files: Files) -> 
     ]
 
 
-def test_a_folder_that_has_not_become_an_execution_is_no_fault(files: Files) -> None:
-    whole(files)
+def test_a_folder_without_execution_json_is_not_a_fault(files: Files) -> None:
+    intact(files)
     write(files, "OY1p1o-3/plan.jsonl", b"x\n")
     write(files, "other/execution.json", b"x\n")
     write(files, "x.txt", b"x\n")
     assert checked(files) == []
 
 
-def test_leases_of_those_who_are_gone_are_left_over(tmp_path: Path) -> None:
-    files = whole(DirectoryFiles(tmp_path))
+def test_leases_of_ended_processes_are_leftovers(tmp_path: Path) -> None:
+    files = intact(DirectoryFiles(tmp_path))
     locks = open_locks(files)
     held = locks.take(f"by-content/cd/{'cd' * 16}.lease")
     assert held is not None
@@ -348,7 +348,7 @@ def test_leases_of_those_who_are_gone_are_left_over(tmp_path: Path) -> None:
 
 
 def test_a_killed_execution_leaves_its_lease(tmp_path: Path) -> None:
-    files = whole(DirectoryFiles(tmp_path))
+    files = intact(DirectoryFiles(tmp_path))
     locks = open_locks(files)
     held = locks.take(f"{FOLDER}/execution.lease")
     assert held is not None

@@ -83,7 +83,7 @@ def test_states_are_known_without_a_ledger(execution: Execution) -> None:
     assert [trial.attempt for trial in execution] == [1, 1, 1, 0]
 
 
-def test_what_a_trial_left_is_there(execution: Execution) -> None:
+def test_the_results_of_a_trial_are_read_back(execution: Execution) -> None:
     trial = execution[uid(0)]
 
     assert (trial.config.rates.first, "_hidden" in trial.config) == (0.5, False)
