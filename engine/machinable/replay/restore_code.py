@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from machinable.errors import MissingFile, Refused
@@ -81,9 +81,10 @@ def restore(execution: Execution, file: str | None, project: str | None, directo
 
 def refuse_unreachable(execution: Execution) -> None:
     """Refuse an execution with code that no module has: it is in `__main__`, in a notebook, or within a function."""
-    data = execution.data
-    names = [name for call in data["task"].get("components", ()) for name in _names(call)]
-    names += [data["function"]] if data.get("function") else []
+    names = [execution.data.get("function") or ""]
+    for call in execution.data["task"].get("components", ()):
+        used = (call, *call.get("children", ()), *call.get("requires", {}).values())
+        names += [one["component"] for one in used if one is not None]
     lost = [name for name in dict.fromkeys(names) if name.startswith("__main__:") or "<" in name]
     if lost:
         raise Refused(
@@ -92,12 +93,3 @@ def refuse_unreachable(execution: Execution) -> None:
             todo="Put it into a module of the project. To repeat what ran, run the script in which it was written "
             f"with seed={str(execution)!r}.",
         )
-
-
-def _names(call: Mapping[str, Any]) -> Iterator[str]:
-    yield call["component"]
-    for child in call.get("children") or ():
-        yield child["component"]
-    for required in (call.get("requires") or {}).values():
-        if required is not None:
-            yield required["component"]

@@ -237,7 +237,7 @@ class DirectoryLeases(Leases):
         except FileNotFoundError:
             return False
         try:
-            is_locked = self._lock(file, real)
+            self._lock(file, real)
             try:
                 found = self.find(path)  # by its name: the locked file may have lost it
                 if found is None or found.mark != mark:
@@ -245,17 +245,17 @@ class DirectoryLeases(Leases):
                 change(real)
                 return True
             finally:
-                if is_locked:  # explicitly, as a process forked just now has the file open and would hold the lock
+                with suppress(OSError):  # explicitly, as a process forked just now has the file open and holds the lock
                     fcntl.flock(file, fcntl.LOCK_UN)
         finally:
             os.close(file)
 
-    def _lock(self, file: int, real: str) -> bool:
+    def _lock(self, file: int, real: str) -> None:
         end = time.monotonic() + FILE_LOCK_TIMEOUT
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
+                return
             except BlockingIOError:
                 if time.monotonic() > end:
                     raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock of the lease", real) from None
@@ -263,9 +263,8 @@ class DirectoryLeases(Leases):
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
                     raise
-                break
-        _advise(self._files)
-        return False
+                _advise(self._files)
+                return
 
 
 class ObjectStoreLeases(Leases):
