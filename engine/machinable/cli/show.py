@@ -13,7 +13,7 @@ from machinable.cli.arguments import open_storage, parse_target, parse_targets
 from machinable.cli.config import yaml_text
 from machinable.cli.output import execution_data, failures_report, message, trial_data, write_json
 from machinable.display.html_report import report
-from machinable.display.progress import measurements
+from machinable.display.progress import details
 from machinable.display.summary import (
     execution_facts,
     group_table,
@@ -27,7 +27,6 @@ from machinable.display.tables import (
     Table,
     cell,
     counted,
-    headline,
     printable,
     settings_text,
     table_lines,
@@ -294,7 +293,8 @@ def _news_data(news: News, component: str | None) -> dict[str, Any]:
 
 def _news_text(news: News) -> str:
     if news.kind == "event":
-        return _event_text(news.data)
+        attempt = [f"(attempt {news.data['attempt']})"] if news.data.get("attempt", 1) > 1 else []
+        return " ".join([news.data["event"], *attempt, *details(news.data | {"will_retry": False})])
     if news.kind == "row":
         scope = "" if news.scope == "default" else f" {news.scope}"
         return f"row{scope} {' '.join(f'{key}={value}' for key, value in _measured(news.data).items())}"
@@ -304,19 +304,6 @@ def _news_text(news: News) -> str:
 def _measured(row: Mapping[str, Any]) -> dict[str, str]:
     """Return the number of the iteration and what the component measured as texts."""
     return {key: cell(value) for key, value in row.items() if key == "_iteration" or key[:1] != "_"}
-
-
-def _event_text(event: dict[str, Any]) -> str:
-    parts = [event["event"]]
-    if event.get("attempt", 1) > 1:
-        parts.append(f"(attempt {event['attempt']})")
-    if isinstance(event.get("seconds"), float):
-        parts.append(format_duration(event["seconds"]))
-    parts += [f"{key}={cell(value)}" for key, value in measurements(event.get("record")).items()]
-    if error := event.get("error"):
-        parts.append(printable(headline(error)))
-    parts += [f"{word} {event[key]}" for key, word in (("source", "from"), ("because", "because of")) if event.get(key)]
-    return " ".join(parts)
 
 
 # --- report

@@ -10,24 +10,21 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from machinable.display.tables import cell, counted, headline
+from msgspec.structs import asdict
+
+from machinable.display.tables import cell, counted, headline, printable
 from machinable.events import (
     Event,
     ExecutionFinished,
     ExecutionStarted,
     Listener,
-    TrialBlocked,
     TrialEvent,
     TrialFailed,
-    TrialFinished,
-    TrialInterrupted,
-    TrialReused,
-    TrialSkipped,
     TrialStarted,
 )
 from machinable.units import format_duration
 
-__all__ = ["PlainProgress", "Progress", "is_memory", "measurements", "notebook_listeners"]
+__all__ = ["PlainProgress", "Progress", "details", "is_memory", "measurements", "notebook_listeners"]
 
 LINES_AT_ONCE = 20  # trials that get a line each when they end; then one line per interval
 LINE_INTERVAL = 1.0  # seconds
@@ -122,14 +119,6 @@ class Progress(Listener):
                 for uid, component in self.running.items()
             ]
 
-    @property
-    def seconds_left(self) -> float | None:
-        """How long the remaining trials take at the current rate; None if that is unknown."""
-        ran = self.counts.get("finished", 0) + self.counts.get("failed", 0)  # the others take no time
-        if not ran or self.status is not None:
-            return None
-        return (self._clock() - self._began) / ran * (self.total - self.done)
-
     def summary(self) -> str:
         """Return one line: `3 of 6 done, 1 failed, 2 running, 12.3 s left`."""
         parts = [f"{self.done} of {self.total} done"]
@@ -138,9 +127,9 @@ class Progress(Listener):
         if running:
             steps = steps_text(*next(iter(self.steps.values()))) if running == 1 and self.steps else ""
             parts.append(f"{running} running{steps}")
-        left = self.seconds_left
-        if left is not None and self.done < self.total:
-            parts.append(f"{format_duration(left)} left")
+        ran = self.counts.get("finished", 0) + self.counts.get("failed", 0)  # the others take no time
+        if ran and self.status is None and self.done < self.total:
+            parts.append(f"{format_duration((self._clock() - self._began) / ran * (self.total - self.done))} left")
         return ", ".join(parts)
 
     def headline(self) -> str:
@@ -169,20 +158,19 @@ def record_text(record: Mapping[str, Any] | None) -> str:
 def ended_line(event: TrialEvent) -> str:
     """Return one line about a trial that has ended."""
     how = type(event).__name__.removeprefix("Trial").lower()
-    parts = [how, event.component, event.uid]
-    if isinstance(event, (TrialFinished, TrialFailed)):
-        parts.append(format_duration(event.seconds))
-    if isinstance(event, TrialFinished):
-        parts.append(record_text(event.record).strip())
-    elif isinstance(event, TrialFailed):
-        parts.append(headline(event.error))
-        if event.will_retry:
-            parts.append(f"(attempt {event.attempt}, will be retried)")
-    elif isinstance(event, TrialReused):
-        parts.append(f"from {event.source}")
-    elif isinstance(event, (TrialBlocked, TrialSkipped, TrialInterrupted)):
-        parts.append(f"because of {event.because}")
-    return " ".join(part for part in parts if part)
+    return " ".join([how, event.component, event.uid, *details(asdict(event))])
+
+
+def details(event: Mapping[str, Any]) -> list[str]:
+    """Return what an event of a trial says as texts: duration, measurements, error, and why it did not run."""
+    found = [format_duration(event["seconds"])] if event.get("seconds") is not None else []
+    found += [f"{key}={cell(value)}" for key, value in measurements(event.get("record")).items()]
+    if error := event.get("error"):
+        found.append(printable(headline(error)))
+    if event.get("will_retry"):
+        found.append(f"(attempt {event['attempt']}, will be retried)")
+    named = (("source", "from"), ("because", "because of"))
+    return found + [f"{word} {event[key]}" for key, word in named if event.get(key)]
 
 
 class PlainProgress(Progress):
