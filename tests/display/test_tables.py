@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import pytest
 
 from machinable.display.tables import Table, cell, exact, settings_text, table_lines, table_of, write_table
 
@@ -17,11 +17,10 @@ def test_columns_are_aligned_and_numbers_to_the_right() -> None:
     ]
 
 
-def test_no_cell_is_cut_off() -> None:
-    stream = io.StringIO()
-    write_table(Table(["x"], [["y" * 500]]), stream)
+def test_no_cell_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
+    write_table(Table(["x"], [["y" * 500]]))
 
-    assert stream.getvalue() == "x\n" + "y" * 500 + "\n"
+    assert capsys.readouterr().out == "x\n" + "y" * 500 + "\n"
 
 
 def test_a_cell_cannot_control_the_terminal() -> None:

@@ -46,10 +46,6 @@ def parse_version(words: Sequence[str]) -> Any:
     `~name` and `@name` are versions of the component, `_name_` is a mixin, a path that ends in .yaml, .yml or .json is
     a file, and `key=value` sets a key to a YAML value. Neighbouring `key=value` are one mapping, so that their order
     does not change seeds.
-
-    Raises:
-        InvalidValue: A word is none of these, or a key is set twice.
-        MalformedText: A value is not YAML.
     """
     elements: list[Any] = []
     given: set[str] = set()
@@ -172,13 +168,7 @@ def _format_value(value: Plain) -> str:
 
 
 def open_storage(given: str | None) -> Storage:
-    """Open the storage named on the command line, else by the environment, the project or the user's settings.
-
-    Raises:
-        InvalidValue: No storage is named.
-        StorageUnavailable: The storage does not exist.
-        ConfigurationError: The settings are wrong.
-    """
+    """Open the storage named on the command line, else by the environment, the project or the user's settings."""
     # Completion of versions and keys reads no storage.
     from machinable.results.storage import Storage
     from machinable.settings import storage_choice
@@ -216,11 +206,7 @@ def _execution_section(project: Project) -> Mapping[str, Any]:
 
 
 def parse_target(storage: Storage, text: str, uid: str | None = None) -> Side:
-    """Return what an `ID` or `ID/UID` names, or the trial of an `ID` with that uid.
-
-    Raises:
-        NotStored: There is no such execution, or it has no such trial.
-    """
+    """Return what an `ID` or `ID/UID` names, or the trial of an `ID` with that uid."""
     from machinable.display.summary import Side
 
     name, slash, rest = (text if uid is None else f"{text}/{uid}").partition("/")
@@ -234,10 +220,6 @@ def parse_targets(storage: Storage, texts: Iterable[str]) -> list[Side]:
 
 
 def find_trial(execution: Execution, uid: str) -> Trial:
-    """Return the trial with that uid, or the only one whose uid starts with it.
-
-    Raises:
-        NotStored: There is none.
-    """
+    """Return the trial with that uid, or the only one whose uid starts with it."""
     found = [trial for trial in execution.trials if trial.uid.startswith(uid)] if uid else []
     return found[0] if len(found) == 1 else execution[uid]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,7 +43,7 @@ def compare_command(identifiers: tuple[str, ...], storage: str | None, fields: t
         if as_json:
             write_json({"storage": opened.url, "groups": [line.as_data() for line in lines]})
             return
-        write_table(side_table(lines), sys.stdout)
+        write_table(side_table(lines))
         _warn_about_code(sides)
 
 
@@ -91,11 +90,8 @@ class _Comparison(NamedTuple):
 
     def as_data(self) -> dict[str, Any]:
         """Return the differences for programs."""
-        return {
-            "facts": [change.as_data() for change in self.facts],
-            "code": [change.as_data() for change in self.code],
-            "files": [change.as_data() for change in self.files],
-            "packages": [change.as_data() for change in self.packages],
+        changes = ("facts", "code", "files", "packages")
+        return {part: [change.as_data() for change in getattr(self, part)] for part in changes} | {
             "config": [
                 {"trials": [_uids(pair) for pair in pairs], "changes": [change.as_data() for change in changes]}
                 for changes, pairs in self.config

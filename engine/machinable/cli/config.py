@@ -180,7 +180,7 @@ def _show_changes(before: Resolved, after: Resolved, names: Sequence[str], as_js
             }
         )
     elif changes:
-        write_table(Table(["", *names], [[change.key, *change.cells] for change in changes]), sys.stdout)
+        write_table(Table(["", *names], [[change.key, *change.cells] for change in changes]))
     else:
         message(f"no difference between {names[0]} and {names[1]}")
 
@@ -236,7 +236,7 @@ def versions_command(component: str, as_json: bool) -> None:
     if as_json:
         write_json({"component": entry.name, "versions": found})
     elif rows:
-        write_table(Table(["version", "key", "without", "with"], rows), sys.stdout)
+        write_table(Table(["version", "key", "without", "with"], rows))
     else:
         message(f"{entry.name} has no versions; a key that starts with ~ in its entry declares one")
 
@@ -251,9 +251,6 @@ def version_names(workspace: Workspace, entry: Entry) -> list[str]:
     """Return the versions of a component in the order of the file, each followed by those nested in it.
 
     Nested versions are named `~a:b`; versions of mixins and parents are included.
-
-    Raises:
-        ConfigurationError: A list of mixins cannot be read, or a block refers to something that is not a mapping.
     """
     return list(islice(_nested_versions("", base_of(workspace, entry).body.blocks), MAX_VERSIONS))
 

@@ -100,12 +100,7 @@ class ImportedProject(NamedTuple):
 
 
 def vendor_fetch_command(names: tuple[str, ...]) -> None:
-    """Fetch the imports of the project, and theirs.
-
-    Raises:
-        ConfigurationError: An import is not declared, has no source, or cannot be fetched; several errors as one, after
-            the other imports have been fetched.
-    """
+    """Fetch the imports of the project, and theirs."""
     project = os.getcwd()
     settings: Mapping[str, Any] = preferences(os.environ).get("imports") or {}
     declared = imports_of(project)
@@ -143,9 +138,6 @@ def imports_of(project: str, name: str = "") -> list[ImportedProject]:
     Args:
         project: The executing project's directory.
         name: The name of an imported project; "" for the executing one.
-
-    Raises:
-        ConfigurationError: The file cannot be read, or `+` is not names and sources.
     """
     reader = ProjectReader(ProjectDirectory(project), os.environ)
     path = f"vendor/{name}/{FILE}" if name else FILE

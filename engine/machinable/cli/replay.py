@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from machinable.cli.arguments import find_trial, open_storage
@@ -104,7 +103,7 @@ def _show_changes(heading: str, changes: tuple[Change, ...]) -> None:
         for change in changes[:MAX_LISTED]
     ]
     print()
-    write_table(Table([heading, "then", "now"], rows), sys.stdout)
+    write_table(Table([heading, "then", "now"], rows))
     if len(changes) > MAX_LISTED:
         print(f"… and {len(changes) - MAX_LISTED} more; --json has all")
 
@@ -161,12 +160,7 @@ def restore_command(identifier: str, directory: str, storage: str | None, as_jso
 
 
 def _code_archive(execution: Execution) -> bytes:
-    """Return the archive of an execution's code.
-
-    Raises:
-        NotStored: There is none; the message names the commit to check out instead.
-        Damaged: It is missing, or not the one that was stored.
-    """
+    """Return the archive of an execution's code."""
     code: dict[str, Any] = execution.data.get("code") or {}
     commit = commit_text(code)
     details = [f"it ran with the commit {commit}"] if commit else []

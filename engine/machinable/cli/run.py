@@ -78,11 +78,7 @@ def _task(name: str | None, component: str, versions: tuple[str, ...], repeat: i
 
 
 def _is_confirmed(identifier: str, found: Changes, yes: bool, as_json: bool) -> bool:
-    """Show which trials would be added and dropped, and ask for confirmation.
-
-    Raises:
-        Refused: Confirmation is needed, but stdin is not a terminal.
-    """
+    """Show which trials would be added and dropped, and ask for confirmation."""
     if yes or not (found.added or found.removed):
         return True
     message(found.summary(identifier))
@@ -190,7 +186,7 @@ def _report(execution: Execution, storage: str | None, engine: str | None, progr
     rows = rows_of(execution.trials)
     if failures := failures_report(execution, rows, storage, engine):
         message(f"\n{failures}\n")
-    write_table(group_table(groups(rows)), sys.stdout)
+    write_table(group_table(groups(rows)))
     name = f" {execution.name}" if execution.name else ""
     took = f" in {format_duration(progress.seconds)}" if progress.execution else ""
     print(f"\n{execution}{name}  {execution.status}, {counted(len(rows), 'trial')}{took}")

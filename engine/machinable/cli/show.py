@@ -74,7 +74,7 @@ def list_command(storage: str | None, limit: int | None, as_json: bool) -> None:
         started = time_text(entry["started"]).removesuffix(" UTC")
         entry |= dict.fromkeys(shown, 0) | entry["states"]
         entry |= {"started (UTC)": started, "components": ", ".join(entry["components"])}
-    write_table(table_of([{column: entry[column] for column in columns} for entry in listed]), sys.stdout)
+    write_table(table_of([{column: entry[column] for column in columns} for entry in listed]))
     if len(executions) > len(listed):
         message(f"and {len(executions) - len(listed)} older")
 
@@ -166,11 +166,11 @@ def _show_execution(execution: Execution, storage: str | None) -> None:
     if not rows:
         return
     print()
-    write_table(trials_table(rows, execution.trials), sys.stdout)
+    write_table(trials_table(rows, execution.trials))
     found = groups(rows)
     if len(found) < len(rows):
         print()
-        write_table(group_table(found), sys.stdout)
+        write_table(group_table(found))
     if failures := failures_report(execution, rows, storage):
         print(f"\n{failures}")
 
@@ -229,7 +229,7 @@ def _show_trial(execution: Execution, trial: Trial) -> None:
         rows = trial.records(scope).rows
         last = f", the last {MAX_ROWS}" if len(rows) > MAX_ROWS else ""
         print(f"\nrecords {scope}: {counted(len(rows), 'row')}{last}")
-        write_table(table_of([_measured(row) for row in rows[-MAX_ROWS:]]), sys.stdout)
+        write_table(table_of([_measured(row) for row in rows[-MAX_ROWS:]]))
     if files := trial.files:
         print("\nfiles")
         print("".join(f"  {name}\n" for name in files), end="")

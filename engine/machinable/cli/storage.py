@@ -138,12 +138,7 @@ def clean_command(
 
 
 def _select(storage: Storage, names: tuple[str, ...], states: set[str], age: float | None) -> list[str]:
-    """Return the executions that meet all conditions.
-
-    Raises:
-        NotStored: There is no execution of a given name.
-        Refused: A named execution is running.
-    """
+    """Return the executions that meet all conditions."""
     found = []
     for execution in [storage[name] for name in names] if names else storage.executions:
         if execution.status == "running":

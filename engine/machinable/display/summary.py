@@ -257,9 +257,6 @@ def side_by_side(sides: Sequence[Side], fields: Iterable[str] = ()) -> list[Line
     Args:
         sides: What is compared.
         fields: The fields to compare, such as `records.loss.min`. Default: the last rows.
-
-    Raises:
-        UnknownName: None of the trials has a field.
     """
     trials = Trials({(str(side.execution), trial.uid): trial for side in sides for trial in side.trials}.values())
     if not len(trials):

@@ -127,10 +127,10 @@ def table_lines(table: Table) -> list[str]:
     return ["  ".join(map(_padded, row, widths, right)).rstrip() for row in rows]
 
 
-def styled_lines(table: Table, stream: TextIO | None = None) -> list[str]:
-    """Return the lines of a table, with bold headings where the stream (default: stdout) is a terminal."""
+def styled_lines(table: Table) -> list[str]:
+    """Return the lines of a table for stdout, with bold headings if it is a terminal and `NO_COLOR` is not set."""
     first, *rest = table_lines(table)
-    if is_terminal(stream or sys.stdout) and not os.environ.get("NO_COLOR"):
+    if is_terminal(sys.stdout) and not os.environ.get("NO_COLOR"):
         first = f"\x1b[1m{first}\x1b[0m"
     return [first, *rest]
 
@@ -146,6 +146,6 @@ def _padded(text: str, width: int, right: bool) -> str:
     return space + text if right else text + space
 
 
-def write_table(table: Table, stream: TextIO) -> None:
-    """Write a table in full width; a narrow terminal wraps its lines, so that an id can still be copied."""
-    print(*styled_lines(table, stream), sep="\n", file=stream)
+def write_table(table: Table) -> None:
+    """Print a table in full width; a narrow terminal wraps its lines, so that an id can still be copied."""
+    print(*styled_lines(table), sep="\n")
