@@ -1,4 +1,4 @@
-"""What components find in `self`, and from when on."""
+"""The attributes of components, and when they become available."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_attribute_that_is_used_too_early_names_the_event_from_which_it_exist
     ]
 
 
-def test_a_component_outside_of_a_trial_says_so() -> None:
+def test_a_component_outside_a_trial_has_no_attributes() -> None:
     with pytest.raises(NotAvailable, match=r"self\.config exists only while a trial runs\n  Execute the component"):
         Component().config  # noqa: B018
     with pytest.raises(AttributeError, match=r"self\.__mixin__ exists only while a method of a mixin runs"):
@@ -75,7 +75,7 @@ def test_an_unknown_attribute_is_the_usual_error_and_a_failing_property_shows_it
         Odd().broken  # noqa: B018
 
 
-def test_children_share_what_their_node_has() -> None:
+def test_children_share_record_log_and_store_of_their_node() -> None:
     class Node(Component):
         def on_execute(self) -> object:
             assert self.children[0].node is self
@@ -84,7 +84,7 @@ def test_children_share_what_their_node_has() -> None:
     assert World(Node, spec(children=(child("kid", Kid),))).ended.result == [True, True, True]
 
 
-def test_what_happens_in_the_construct_events_stays_there() -> None:
+def test_changes_in_construct_events_do_not_persist() -> None:
     config = {"a": {"b": [1]}}
 
     class Greedy(Component):
@@ -123,7 +123,7 @@ def test_flags_describe_the_trial_with_those_of_the_user_first() -> None:
     ]
 
 
-def test_an_init_of_its_own_does_not_disturb() -> None:
+def test_a_component_may_define_init() -> None:
     class Own(Component):
         def __init__(self) -> None:
             self.mine = 1
@@ -134,7 +134,7 @@ def test_an_init_of_its_own_does_not_disturb() -> None:
     assert World(Own, spec({"a": 2})).ended.result == 3
 
 
-def test_overriding_an_event_counts_in_base_classes_too() -> None:
+def test_events_of_base_classes_are_called() -> None:
     class Base(Component):
         def on_execute_iteration(self, iteration: int) -> None: ...
 

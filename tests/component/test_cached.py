@@ -34,7 +34,7 @@ def _nothing_ran() -> None:
 
 
 def left(files: Files) -> list[str]:
-    """The files below by-content/, without the key."""
+    """Return the files below by-content/, without the key."""
     return sorted(found.path.rpartition("/")[2] for found in files.walk("by-content"))
 
 
@@ -64,7 +64,7 @@ def test_a_method_runs_once_for_all_trials_of_a_storage(files: Files) -> None:
     assert ran == [(3, 1)] * 2
 
 
-def test_it_keeps_its_name_and_what_it_says() -> None:
+def test_a_cached_method_keeps_its_name_and_docstring() -> None:
     assert (Terms.terms.__name__, Terms.terms.__doc__) == ("terms", "The first terms.")
 
 
@@ -78,14 +78,14 @@ def test_it_keeps_its_name_and_what_it_says() -> None:
     ],
     ids=["configuration", "component", "module", "content"],
 )
-def test_what_decides_the_component_decides_the_value(other: Any) -> None:
+def test_the_value_depends_on_the_identity_of_the_component(other: Any) -> None:
     files = MemoryFiles()
     for trial in (spec({"lr": 1}), other, spec({"lr": 1})):
         result(Terms, files, trial)
     assert len(ran) == 2
 
 
-def test_the_content_of_a_plan_decides_and_its_seed_does_not(project: Project, tmp_path: Path) -> None:
+def test_the_value_depends_on_the_content_of_a_trial_but_not_on_its_seed(project: Project, tmp_path: Path) -> None:
     project(
         "components:\n  - work: {lr: 0.5, _hidden: 1, new?: 3}\n",
         work="import machinable as ml\nclass Work(ml.Component):\n"
@@ -100,7 +100,7 @@ def test_the_content_of_a_plan_decides_and_its_seed_does_not(project: Project, t
     assert printed.count("") == 14
 
 
-def test_arguments_decide_and_not_how_they_are_written(files: Files) -> None:
+def test_equal_arguments_give_one_value_however_they_are_written(files: Files) -> None:
     class Asking(Terms):
         def on_execute(self) -> Any:
             assert self.terms() == self.terms(3) == self.terms(n=3, scale=1) == [0, 1, 2]
@@ -142,7 +142,7 @@ def test_other_arguments_are_refused(argument: Any) -> None:
     assert ran == []
 
 
-def test_the_first_call_gives_what_the_later_ones_give(files: Files) -> None:
+def test_all_calls_return_the_same_type(files: Files) -> None:
     numpy = pytest.importorskip("numpy")
 
     class Arrays(Component):
@@ -271,7 +271,7 @@ class Train(ml.Component):
 """
 
 
-def test_a_component_that_lives_on_where_it_is_required_has_its_values(project: Project, tmp_path: Path) -> None:
+def test_a_required_component_reads_its_cached_values(project: Project, tmp_path: Path) -> None:
     project(
         "components:\n  - data: {size: 3}\n  - train:\n      lr: 0.1\n      _requires_: {data: data}\n",
         data=DATA,
@@ -286,7 +286,7 @@ def test_a_component_that_lives_on_where_it_is_required_has_its_values(project: 
 # --- what cannot be
 
 
-def test_outside_of_a_trial_there_is_nowhere_to_keep_it() -> None:
+def test_a_cached_method_cannot_be_called_outside_a_trial() -> None:
     with pytest.raises(NotAvailable, match=r"Terms\.terms is cached, so it can be used while a trial runs\n  Execute"):
         Terms().terms()
     with pytest.raises(NotAvailable):
@@ -335,7 +335,7 @@ def test_a_value_that_does_not_fit_is_refused_and_nothing_is_stored(files: Files
     assert left(files) == []
 
 
-def test_a_method_that_fails_keeps_nothing_and_runs_again(files: Files) -> None:
+def test_a_method_that_fails_stores_nothing_and_runs_again(files: Files) -> None:
     class Failing(Component):
         @cached("x.json")
         def x(self) -> Any:
@@ -370,7 +370,7 @@ def test_a_stored_value_that_is_damaged_is_an_error(tmp_path: Path) -> None:
 # --- side by side
 
 
-def test_threads_that_want_it_at_once_get_the_value_of_one(tmp_path: Path) -> None:
+def test_threads_that_call_simultaneously_compute_once(tmp_path: Path) -> None:
     barrier = threading.Barrier(4)
 
     class Waiting(Terms):
@@ -409,7 +409,7 @@ class Work(ml.Component):
 
 
 @pytest.mark.parametrize("kind", ["directory", "s3", "memory"])
-def test_worker_processes_get_the_value_of_one(
+def test_worker_processes_compute_once(
     kind: str, project: Project, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
@@ -447,7 +447,7 @@ print(World(Terms, files=open_files(sys.argv[1], create=True)).ended.result)
 
 
 @pytest.mark.parametrize("kind", ["directory", "s3"])
-def test_when_who_computes_is_killed_the_next_one_computes(
+def test_after_a_process_is_killed_another_one_computes(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     storage = str(tmp_path) if kind == "directory" else request.getfixturevalue("s3_folder")()

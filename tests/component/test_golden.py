@@ -1,4 +1,4 @@
-"""The vectors of `life_cycle.json` and `config_methods.json`, as far as they concern single trials of a plan."""
+"""The vectors of `life_cycle.json` and `config_methods.json` that concern single trials of a plan."""
 
 from __future__ import annotations
 

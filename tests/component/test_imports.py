@@ -99,13 +99,13 @@ def test_code_that_cannot_be_found_is_an_error(
     assert kind is not ImportFailed or caught.value.__cause__ is not None
 
 
-def test_a_module_that_is_not_there_says_where_it_was_expected(write: Callable[..., str]) -> None:
+def test_a_missing_module_is_an_error_with_the_expected_place(write: Callable[..., str]) -> None:
     project = write({"shelf": ""})
     with pytest.raises(ImportFailed, match=rf"Expected nets/dense\.py in {project}"):
         load_component(Target("nets.dense"), project)
 
 
-def test_a_class_or_function_of_the_task_is_that_very_object(write: Callable[..., str]) -> None:
+def test_a_class_or_function_of_the_task_is_found_by_its_name(write: Callable[..., str]) -> None:
     project = write(
         {"shelf": "class Outer:\n    class Work(Component): pass\n    @staticmethod\n    def f(config): pass\nX = 1\n"}
     )
@@ -141,7 +141,7 @@ def test_two_projects_may_have_modules_of_the_same_name(write: Callable[..., str
     assert (third.__name__, third.x) == ("One", 1)
 
 
-def test_overlapping_imports_leave_python_as_it_was(write: Callable[..., str]) -> None:
+def test_overlapping_imports_restore_the_state_of_python(write: Callable[..., str]) -> None:
     project = write({"shelf": ""})
     first, second = importing(project), importing(project)
     before = sys.dont_write_bytecode

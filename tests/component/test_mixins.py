@@ -1,4 +1,4 @@
-"""Methods that components borrow."""
+"""Mixins bound to components."""
 
 from __future__ import annotations
 
@@ -98,13 +98,13 @@ def work() -> Any:
     return component
 
 
-def test_methods_run_with_the_component_and_reach_their_siblings(work: Any) -> None:
+def test_methods_run_with_the_component_as_self_and_reach_the_mixin(work: Any) -> None:
     assert (work._tools_.add(2), work.total, work._tools_.inherited()) == (6, 3, "inherited by Work")
     assert (work._tools_.add.__name__, work._tools_.add.__doc__) == ("add", "Adds.")
     assert not hasattr(work, "__mixin__")
 
 
-def test_other_members_are_what_they_are_for_the_class(work: Any) -> None:
+def test_other_members_are_returned_unchanged(work: Any) -> None:
     tools = work._tools_
 
     assert (tools.nothing, tools.zero, tools.Inner, tools.sort([2, 1])) == (
@@ -118,21 +118,21 @@ def test_other_members_are_what_they_are_for_the_class(work: Any) -> None:
     assert tools.expensive is tools.expensive
 
 
-def test_assignments_land_on_the_component(work: Any) -> None:
+def test_assignments_set_attributes_of_the_component(work: Any) -> None:
     work._tools_.role = "new"
     work._tools_.fresh = 1
 
     assert (work.name, work.fresh) == ("new", 1)
 
 
-def test_a_mixin_that_uses_another_one_is_itself_again_afterwards(work: Any) -> None:
+def test_a_mixin_is_active_again_after_it_used_another_one(work: Any) -> None:
     assert work._tools_.nested() == ["other", "tools"]
     with pytest.raises(ValueError, match="as it should"):
         work._tools_.fails()
     assert not hasattr(work, "__mixin__")
 
 
-def test_a_generator_reaches_its_siblings_whenever_it_runs(work: Any) -> None:
+def test_a_generator_reaches_the_mixin_whenever_it_runs(work: Any) -> None:
     steps = work._tools_.steps(3)
     assert (next(steps), hasattr(work, "__mixin__"), steps.send(9), next(steps)) == (0, False, 9, 2)
     assert steps.throw(KeyError("told")) == "told"

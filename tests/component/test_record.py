@@ -36,7 +36,7 @@ class Rows:
 
 
 class Time:
-    """A clock that is set by hand."""
+    """A clock that tests set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
@@ -106,7 +106,7 @@ def test_an_empty_row_is_stored_only_if_forced(record: Record, kept: dict[str, R
     assert row is not None and list(row) == TIMES
 
 
-def test_a_row_is_filled_and_looked_into_like_a_dict(record: Record) -> None:
+def test_a_row_is_filled_and_read_like_a_dict(record: Record) -> None:
     record["a"] = 1
 
     assert (len(record), "a" in record, "b" in record, record["a"], list(record), bool(record)) == (
@@ -142,7 +142,7 @@ def test_numpy_values_become_plain_and_lists_are_copied(record: Record) -> None:
 
 
 @pytest.mark.parametrize("value", [object(), {1}, b"x", [1, object()], 1j])
-def test_what_is_not_plain_is_a_type_error_with_the_column(value: object, record: Record) -> None:
+def test_a_value_that_is_not_plain_is_a_type_error_with_the_column(value: object, record: Record) -> None:
     with pytest.raises(WrongType, match="in loss"):
         record["loss"] = value
     with pytest.raises(TypeError):

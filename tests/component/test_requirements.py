@@ -1,4 +1,4 @@
-"""`self.requires`: what a trial reads of others, and what is noted of it."""
+"""`self.requires`: what a trial reads from others, and what is recorded about it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def target(cls: type[Component]) -> Target:
 
 
 def required(files: Files, cls: type[Component] = Data, uid: str = NEEDED, **more: Any) -> Requirement:
-    """A requirement whose trial has run."""
+    """Return a requirement whose trial has run."""
     needed = spec({"size": 3, "_hidden": 4}, uid=uid, component="data", target=target(cls), **more)
     outcome = run(needed, files, FOLDER, capture=None)
     assert outcome.error is None, outcome.error["traceback"]
@@ -74,7 +74,7 @@ def files(request: Any, tmp_path: Path) -> Files:
 
 
 def reading(files: Files, read: Callable[[Component], Any], requires: dict[str, Requirement], **options: Any) -> World:
-    """A trial that reads; what it finds is in the list `found` of the world."""
+    """Return a trial that reads; `found` is what it has read."""
     found: list[Any] = []
 
     class Reader(Component):
@@ -136,7 +136,7 @@ def test_artifacts_are_read_as_they_were_written(files: Files) -> None:
     assert result(files, lambda c: (c.requires.data.read("x.json"), c.requires.one.read()), requires) == ([1, 2], "one")
 
 
-def test_what_was_read_is_noted_with_its_digest(files: Files) -> None:
+def test_inputs_are_recorded_with_their_digests(files: Files) -> None:
     requires = {
         "data": required(files),
         "again": required(files, uid="again0000000"),
@@ -285,11 +285,11 @@ def test_what_cannot_be_read_is_an_error(read: Any, kind: type[Exception], messa
     files = MemoryFiles()
     data = required(files)
     requires = {"data": data, "one": required(files, One, "one000000000"), "part": replace(data, artifact="t.csv")}
-    told = refusal(files, lambda c: read(c.requires), requires, kind)
-    assert message in told
+    refused = refusal(files, lambda c: read(c.requires), requires, kind)
+    assert message in refused
 
 
-def test_a_part_is_what_read_without_a_name_means(files: Files) -> None:
+def test_read_without_a_name_returns_the_required_artifact(files: Files) -> None:
     requires = {
         "part": replace(required(files), artifact="x.json"),
         "dir": replace(required(files, uid="d"), artifact="d/"),
@@ -308,10 +308,10 @@ def test_a_part_is_what_read_without_a_name_means(files: Files) -> None:
     assert list(world.ended.inputs["dir"]) == ["d/deep/f.bin", "d/g.bin"]
 
 
-def test_nothing_at_all_to_read_is_an_error() -> None:
+def test_a_requirement_without_artifacts_cannot_be_read() -> None:
     files = MemoryFiles()
-    told = refusal(files, lambda c: c.requires.n.read(), {"n": required(files, Nothing, "n")}, MissingArtifact)
-    assert told == "the requirement 'n' (data, OY1p1o/n) has no artifacts, not a single one\n  Let it write one."
+    refused = refusal(files, lambda c: c.requires.n.read(), {"n": required(files, Nothing, "n")}, MissingArtifact)
+    assert refused == "the requirement 'n' (data, OY1p1o/n) has no artifacts, not a single one\n  Let it write one."
 
 
 def test_a_result_that_is_gone_or_does_not_exist_yet_is_an_error() -> None:
@@ -339,7 +339,7 @@ def test_a_live_component_has_its_configuration_and_its_last_checkpoint(files: F
 
 
 class Loads(Data):
-    """Says itself how it is loaded."""
+    """Defines how it is loaded."""
 
     def on_load(self, into: Any = None) -> Any:
         state = self.store.read("x.json"), self.store.has("d/"), self.store.has("no.txt"), self.store.read("no.txt", 0)
@@ -367,7 +367,7 @@ def test_a_component_of_a_finished_trial_refuses_to_write() -> None:
     requires = {"data": required(files), "n": required(files, Nothing, "n")}
 
     def read(component: Any) -> Any:
-        live, told = component.requires.data.component, []
+        live, refused = component.requires.data.component, []
         for attempt in (
             lambda: live.record,
             lambda: live.directory,
@@ -378,11 +378,11 @@ def test_a_component_of_a_finished_trial_refuses_to_write() -> None:
         ):
             with pytest.raises(NotAvailable) as caught:
                 attempt()
-            told.append(caught.value.message)
+            refused.append(caught.value.message)
         live.log.info("it speaks")
         live.progress(1, 2)
         assert component.requires.n.component.requires == {}
-        return told
+        return refused
 
     world = reading(files, read, requires)
     assert world.found == [  # type: ignore[attr-defined]
@@ -401,7 +401,7 @@ def test_a_component_of_a_finished_trial_refuses_to_write() -> None:
 
 
 class Deep(Component):
-    """Requires something itself."""
+    """Requires another component."""
 
     def on_execute(self) -> None:
         self.store.write("sum.json", sum(self.requires.data.read("x.json")))  # type: ignore[attr-defined]
@@ -442,8 +442,8 @@ def test_a_required_function_has_no_component() -> None:
     needed = spec(uid="f", component="f", target=Target(__name__, "a_function", "function"))
     run(needed, files, FOLDER, capture=None)
     requirement = Requirement("f", "f", "i", place=f"{FOLDER}/f", spec=needed)
-    told = refusal(files, lambda c: c.requires.f.component, {"f": requirement}, TypeError)
-    assert told.startswith("f is a function, so there is no component")
+    refused = refusal(files, lambda c: c.requires.f.component, {"f": requirement}, TypeError)
+    assert refused.startswith("f is a function, so there is no component")
 
 
 def test_functions_get_their_requirements() -> None:

@@ -26,7 +26,7 @@ from tests.kits.redis_server import is_installed, redis_server
 
 
 def add(name: str = "notes/", keys: Any = ("lr",)) -> type[Component]:
-    """A component that adds a line to a file in a shared directory; its result are all lines."""
+    """Return a component that adds a line to a file in a shared directory and returns all lines."""
 
     class Adding(Component):
         def on_execute(self) -> str:
@@ -50,11 +50,11 @@ def shared_data_of(component: Component) -> SharedData:
 
 
 def left(files: Files, ending: str = "") -> list[str]:
-    """The files below by-content/ that are left, without the key."""
+    """Return the files below by-content/, without the key."""
     return sorted(found.path.rpartition("/")[2] for found in files.walk("by-content") if found.path.endswith(ending))
 
 
-def test_trials_share_it_whose_keys_agree(files: Files) -> None:
+def test_trials_with_equal_keys_share_a_directory(files: Files) -> None:
     notes = add()
     assert result(notes, files, lr=0.1, n=1) == "1 "
     assert result(notes, files, lr=0.1, n=2) == "1 2 "
@@ -63,7 +63,7 @@ def test_trials_share_it_whose_keys_agree(files: Files) -> None:
     assert left(files) == ["notes.txt", "notes.txt"]
 
 
-def test_what_decides_is_the_component_the_name_and_the_values(files: Files) -> None:
+def test_the_directory_depends_on_component_name_and_values(files: Files) -> None:
     assert result(add(), files, lr=1, n=1) == "1 "
     assert result(add(), files, lr=1.0, n=2) == "1 2 "
     assert result(add("other/"), files, lr=1, n=3) == "3 "
@@ -76,7 +76,7 @@ def test_what_decides_is_the_component_the_name_and_the_values(files: Files) -> 
     assert ended.result == "9 "
 
 
-def test_it_is_ours_until_the_trial_ends(files: Files) -> None:
+def test_a_directory_is_locked_until_the_trial_ends(files: Files) -> None:
     class Holding(Component):
         def on_execute(self) -> object:
             path = self.store.shared("a/", keys=[])
@@ -92,7 +92,7 @@ def test_it_is_ours_until_the_trial_ends(files: Files) -> None:
     assert left(files) == []
 
 
-def test_in_a_with_block_it_is_ours_until_that_ends(files: Files) -> None:
+def test_a_directory_is_locked_until_its_with_block_ends(files: Files) -> None:
     class Early(Component):
         def on_execute(self) -> object:
             with self.store.shared("a/", keys=[]) as path:
@@ -131,7 +131,7 @@ def test_changes_of_a_failed_trial_are_stored_too(files: Files) -> None:
     assert left(files) == ["x"]
 
 
-def test_who_waits_says_so_in_its_log(tmp_path: Path) -> None:
+def test_waiting_is_logged(tmp_path: Path) -> None:
     files = DirectoryFiles(tmp_path)
     has_it, is_over = threading.Event(), threading.Event()
 
@@ -282,7 +282,7 @@ class Counter(Component):
 
 
 @pytest.mark.parametrize("kind", ["directory", "s3", "memory"])
-def test_worker_processes_have_it_one_after_the_other(
+def test_worker_processes_use_a_directory_one_after_the_other(
     kind: str, project: Project, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     project("components:\n  - counter: {name: x, n: 0}\n", counter=COUNTER)

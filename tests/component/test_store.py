@@ -1,4 +1,4 @@
-"""What a trial keeps by name."""
+"""Artifacts by name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.component.worlds import World, spec
 
 
 class Counting(MemoryFiles):
-    """An object store: files that cannot grow, and that count what they are asked."""
+    """An object store: files cannot grow, and requests are counted."""
 
     appends = False
 
@@ -49,11 +49,11 @@ def files(request: pytest.FixtureRequest, new_files: Callable[[str], Files]) -> 
 
 
 def left(files: Files) -> list[str]:
-    """All files of a storage."""
+    """Return all files of a storage."""
     return sorted(found.path for found in files.walk(""))
 
 
-def test_what_was_written_is_read_as_the_same_kind(files: Files) -> None:
+def test_artifacts_are_read_as_the_type_that_was_written(files: Files) -> None:
     store, _ = make(files)
     for name, data in [("a.json", {"x": [1, None]}), ("deep/er/b.txt", "text"), ("c.bin", b"\0"), ("d.p", {1, 2})]:
         store.write(name, data)
@@ -72,7 +72,7 @@ def test_nothing_is_overwritten_unless_that_is_allowed(files: Files) -> None:
     store.write("a.txt", "another extension is another name")
 
 
-def test_what_a_former_attempt_has_left_counts_as_there(files: Files) -> None:
+def test_artifacts_of_a_previous_attempt_are_not_overwritten(files: Files) -> None:
     files.write("t/artifacts/a.json", b"1")
     store, _ = make(files, is_new=False)
 
@@ -115,7 +115,7 @@ def load(path: str) -> list[int]:
 @pytest.mark.parametrize(
     "name", ["a", "a.unknown", "", "../a.json", "/a.json", "x/../a.json", "a\\b.json", "C:/a.json"]
 )
-def test_names_without_a_format_or_outside_of_the_folder_are_refused(name: str, files: Files) -> None:
+def test_names_without_a_format_or_outside_the_folder_are_refused(name: str, files: Files) -> None:
     store, _ = make(files)
     for access in (lambda: store.write(name, 1), lambda: store.read(name, None)):
         with pytest.raises(BadName):
@@ -134,7 +134,7 @@ def test_a_failed_write_leaves_nothing_behind(files: Files) -> None:
     assert store.read("a.txt") == "kept"
 
 
-def test_what_is_missing_is_the_default_or_an_error_with_near_names(files: Files) -> None:
+def test_a_missing_artifact_is_the_default_or_an_error_with_near_names(files: Files) -> None:
     store, _ = make(files)
     store.write("plots/loss.json", 1)
 
@@ -149,7 +149,7 @@ def test_what_is_missing_is_the_default_or_an_error_with_near_names(files: Files
     assert store.read("plots/loss.json/x.json", 3) == 3
 
 
-def test_a_new_trial_on_an_object_store_asks_for_nothing_before_it_writes() -> None:
+def test_a_new_trial_on_an_object_store_sends_no_requests_before_it_writes() -> None:
     files = Counting()
     store, _ = make(files)
     store.write("deep/a.json", 1)
@@ -240,7 +240,7 @@ def test_a_directory_is_stored_when_its_block_ends(files: Files) -> None:
 
 
 def fail_within(store: Store, name: str, **options: Any) -> str:
-    """The path of a directory whose block has failed."""
+    """Return the path of a directory whose block has failed."""
 
     def work(path: str) -> None:
         fill(path, config="{}")
@@ -285,7 +285,7 @@ def test_a_directory_and_a_file_cannot_have_the_same_name(files: Files) -> None:
         with pytest.raises(ArtifactExists):
             store.write("b.json", 1, overwrite=True)
     with store.directory("c/") as path:
-        store.write("c/x.txt", "somebody was quicker")
+        store.write("c/x.txt", "written in the meantime")
         with pytest.raises(ArtifactExists, match="'c/' already exists"), store.directory("c/"):
             pass
         store._remove({"c/x.txt"})
@@ -293,7 +293,7 @@ def test_a_directory_and_a_file_cannot_have_the_same_name(files: Files) -> None:
     assert left(files) == ["t/artifacts/a.json", "t/artifacts/b.json/x", "t/artifacts/c/y"]
 
 
-def test_a_directory_that_stays_empty_is_none(files: Files) -> None:
+def test_an_empty_directory_is_not_stored(files: Files) -> None:
     store, _ = make(files)
     with store.directory("model/"):
         pass
@@ -314,7 +314,7 @@ def test_a_directory_can_be_written_while_a_copy_of_the_others_is_open(files: Fi
     assert (left(files), files.read("t/artifacts/model/y")) == (["t/artifacts/a.txt", "t/artifacts/model/y"], b"3")
 
 
-def test_a_file_that_cannot_be_stored_takes_the_others_of_its_directory_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_stored_removes_the_rest_of_its_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     files = Counting()
     store, _ = make(files)
     write = files.write
@@ -377,13 +377,13 @@ def facts(text: str) -> dict[str, Any]:
     return {"digest": digest(text.encode()), "size": len(text)}
 
 
-def test_what_a_former_attempt_has_left_has_a_digest_too(files: Files) -> None:
+def test_artifacts_of_a_previous_attempt_have_digests(files: Files) -> None:
     files.write("t/artifacts/a.txt", b"one")
     store, _ = make(files, is_new=False)
     assert store.digests() == {"a.txt": facts("one")}
 
 
-def test_digests_of_a_new_trial_on_an_object_store_cost_nothing() -> None:
+def test_digests_of_a_new_trial_on_an_object_store_need_no_requests() -> None:
     class Silent(Counting):
         def read(self, path: str) -> bytes:
             raise AssertionError("read")
@@ -428,10 +428,10 @@ def test_the_digests_are_in_the_status_and_the_outcome(files: Files) -> None:
     world = World(Keeping, files=files)
     expected = {"a.txt": facts("one"), "free.md": facts("free"), "model/x": facts("1")}
     assert world.json("status.json")["artifacts"] == expected
-    assert world.ended.artifacts == {name: told["digest"] for name, told in expected.items()}
+    assert world.ended.artifacts == {name: stored["digest"] for name, stored in expected.items()}
 
 
-def test_people_read_it_all_later(tmp_path: Path) -> None:
+def test_all_artifacts_can_be_read_after_the_execution(tmp_path: Path) -> None:
     def keep(store: Any) -> None:
         store.write("model.zip", [1, 2], save=save, load=load)
         with store.directory("plots/") as path:

@@ -19,7 +19,7 @@ BEFORE = spec().definition
 
 
 def applied(cls: type[Component], *mixins: str, config: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What the hooks of a component with mixins of this module make of an environment and resources."""
+    """Return what the hooks of a component with mixins of this module set."""
     specs = tuple(MixinSpec(f"_{name.lower()}_", __name__, name) for name in mixins)
     before = replace(BEFORE, environment={"HOME": "/x", "OLD": "1"}, resources={"cpus": 1}, mixins=specs)
     return apply_on_submit(before, config or {}, cls, (), "/nowhere")
@@ -113,7 +113,7 @@ def test_the_hook_of_the_component_is_last_and_mixins_that_do_not_load_are_skipp
     assert changed["environment"] == {"SAID": "child loud own "}
 
 
-def test_trials_run_with_it(tmp_path: Path) -> None:
+def test_trials_run_with_submitted_environment_and_resources(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text(
         "mixins:\n  - loud_of_submit: {}\n"
         "components:\n"
@@ -141,7 +141,7 @@ class Methods(Component):
         return x
 
 
-def test_every_method_that_is_called_must_be_there() -> None:
+def test_config_methods_that_are_called_must_exist() -> None:
     check_calls(Methods, {"a": "rate(1)", "b": [{"c": "rate(2)"}]})
     with pytest.raises(MissingMember) as caught:
         check_calls(Methods, {"b": [{"c": "rte(2)"}]})

@@ -1,4 +1,4 @@
-"""Small worlds to run single trials in: a component class, a specification made by hand, a storage in memory."""
+"""Run single trials: a component class, a hand-written specification, a storage in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UID = "9JkiDky8G5m7"
 
 
 def spec(config: dict[str, Any] | None = None, **more: Any) -> TrialSpec:
-    """A trial of a component called `work`."""
+    """Return a trial of a component called `work`."""
     config = config or {}
     own = {name: more.pop(name) for name in TrialSpec.__struct_fields__ if name in more}
     own.setdefault("flags", {"SEED": 1884819273, "NAME": "work", "MODULE": "work"})
@@ -30,7 +30,7 @@ def spec(config: dict[str, Any] | None = None, **more: Any) -> TrialSpec:
 
 
 def child(name: str, cls: type[Component], config: dict[str, Any] | None = None, **more: Any) -> ComponentSpec:
-    """A child whose class is at the top of a test module."""
+    """Return a child whose class is at the top of a test module."""
     whole = ComponentSpec(
         component=name,
         module=cls.__module__,
@@ -44,7 +44,7 @@ def child(name: str, cls: type[Component], config: dict[str, Any] | None = None,
 
 
 class World:
-    """What a trial left behind."""
+    """What a trial has written."""
 
     def __init__(self, code: Any, trial: TrialSpec | None = None, files: Files | None = None, **options: Any) -> None:
         self.files = files or MemoryFiles()
@@ -71,7 +71,7 @@ class World:
         return read_rows(self.files, f"{FOLDER}/trials/{UID}/records/{scope}.jsonl")
 
     def names(self, below: str = "") -> list[str]:
-        """All files of the trial."""
+        """Return all files of the trial."""
         path = f"{FOLDER}/trials/{UID}/{below}".rstrip("/")
         result = []
         for entry in self.files.entries(path):
@@ -81,5 +81,5 @@ class World:
 
 
 def messages(log: str) -> list[str]:
-    """The lines of a log without their times."""
+    """Return the lines of a log without their times."""
     return [line[20:] for line in log.splitlines()]

@@ -40,7 +40,7 @@ Streams = tuple[io.StringIO, io.StringIO]
 
 
 def replaced(monkeypatch: pytest.MonkeyPatch) -> Streams:
-    """Streams to look into; not in a fixture, since pytest has its own ones put back before the test."""
+    """Return readable streams; not a fixture, because pytest restores its own streams before the test."""
     out, err = io.StringIO(), io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
@@ -77,8 +77,8 @@ def test_output_that_is_only_captured_is_not_passed_on(monkeypatch: pytest.Monke
     assert (sink.writes, streams[0].getvalue()) == (["x\n"], "")
 
 
-class Left(io.StringIO):
-    """A pipe whose reader has left."""
+class BrokenPipe(io.StringIO):
+    """A pipe without a reader."""
 
     buffer = io.BytesIO()
 
@@ -89,9 +89,9 @@ class Left(io.StringIO):
         raise BrokenPipeError
 
 
-def test_a_reader_that_has_left_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_pipe_does_not_fail_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     replaced(monkeypatch)
-    monkeypatch.setattr(sys, "stdout", Left())
+    monkeypatch.setattr(sys, "stdout", BrokenPipe())
     sink = Sink()
     with captured(sink, passes=True):
         print("a", flush=True)
@@ -105,25 +105,25 @@ def test_a_reader_that_has_left_is_no_reason_to_fail(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("ends_badly", [False, True])
-def test_the_streams_come_back_whatever_happens(ends_badly: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_streams_are_restored_after_success_and_failure(ends_badly: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     streams = replaced(monkeypatch)
     sink = Sink()
     try:
         with captured(sink, passes=True):
             tee = sys.stdout
-            sys.stdout = io.StringIO()  # the component puts its own there
+            sys.stdout = io.StringIO()
             if ends_badly:
                 raise SystemExit
     except SystemExit:
         pass
 
     assert (sys.stdout, sys.stderr) == streams
-    tee.write("late\n")  # somebody has kept the stream
+    tee.write("late\n")  # other code has kept the stream
     tee.flush()
     assert (streams[0].getvalue(), sink.writes) == ("late\n", [])
 
 
-def test_output_is_captured_without_streams_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_is_captured_even_without_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     sink = Sink()
     with captured(sink, passes=True):
@@ -271,14 +271,14 @@ class NoArguments(Exception):
         (SystemExit(), ""),
     ],
 )
-def test_odd_errors_are_described_too(error: BaseException, message: str) -> None:
+def test_unusual_errors_are_described(error: BaseException, message: str) -> None:
     data = error_data(error)
 
     assert (data["type"], data["message"]) == (type(error).__name__, message)
     assert type(error).__name__ in data["traceback"]
 
 
-def test_our_own_frames_are_left_out_and_those_of_the_user_stay() -> None:
+def test_frames_of_this_package_are_left_out() -> None:
     class Methods:
         def rate(self) -> int:
             raise ValueError("inside the method")
@@ -293,7 +293,7 @@ def test_our_own_frames_are_left_out_and_those_of_the_user_stay() -> None:
     assert "config.py" not in trace and "method_calls.py" not in trace
 
 
-def test_causes_and_groups_are_described_with_their_own_frames() -> None:
+def test_causes_are_described_with_their_frames() -> None:
     def first() -> None:
         Config({})["missing"]
 

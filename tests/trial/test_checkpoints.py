@@ -1,4 +1,4 @@
-"""Checkpoints are saved and restored, and an attempt that continues from one ends as an uninterrupted one."""
+"""Checkpoints are saved and restored, and an attempt that continues from one ends like an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
 
 
 class Saves(Component):
-    """Saves three times, in the ways that there are."""
+    """Saves in all ways, and once nothing."""
 
     def on_save(self, path: str, timestep: int) -> Any:
         if timestep == 2:
@@ -56,7 +56,7 @@ def test_what_is_saved_becomes_the_checkpoints_of_the_trial(files: Files) -> Non
     ]
 
 
-def test_nothing_saved_leaves_nothing_behind(files: Files) -> None:
+def test_a_checkpoint_that_is_not_saved_leaves_no_files(files: Files) -> None:
     class Nothing(Component):
         def on_execute(self) -> object:
             return self.save_checkpoint()
@@ -70,7 +70,7 @@ def test_nothing_saved_leaves_nothing_behind(files: Files) -> None:
     )
 
 
-def test_a_path_of_ones_own_is_handed_on_as_it_is(files: Files, tmp_path: Path) -> None:
+def test_a_given_path_is_passed_to_on_save_unchanged(files: Files, tmp_path: Path) -> None:
     class Own(Component):
         def on_save(self, path: str, timestep: int) -> Any:
             return f"{path}-{timestep}"
@@ -84,7 +84,7 @@ def test_a_path_of_ones_own_is_handed_on_as_it_is(files: Files, tmp_path: Path) 
     assert "checkpoints" not in world.names()
 
 
-def test_a_name_outside_of_the_folder_is_stored_and_another_answer_is_refused(files: Files) -> None:
+def test_a_name_outside_the_folder_is_stored_and_other_return_values_are_refused(files: Files) -> None:
     class ClusterResources(Component):
         answer: Any = "/elsewhere/x"
 
@@ -122,7 +122,7 @@ def test_a_child_counts_its_own_saves_and_is_restored_by_its_own_flag(files: Fil
     assert messages(world.text("log.txt"))[0] == "INFO restored from the checkpoint /last"
 
 
-def test_a_saved_checkpoint_is_stored_at_once(files: Files) -> None:
+def test_a_checkpoint_is_stored_immediately(files: Files) -> None:
     class Looks(Component):
         def on_save(self, path: str, timestep: int) -> Any:
             Path(path, "a").write_text("x")
@@ -145,11 +145,11 @@ OWN = ("_timestamp", "_seconds_taken", "_total_seconds_taken")
 
 
 class Killed(BaseException):
-    """The process is gone: nothing after it is written."""
+    """Stands for a killed process: nothing is written afterwards."""
 
 
 def killed(component: type[Component], files: Files, trial: Any) -> str:
-    """Run until the component raises `Killed`; gives the folder to which the attempt is then set aside."""
+    """Run until the component raises `Killed`; return the folder to which the attempt is moved."""
     outcome = run(trial, files, FOLDER, code=component, capture=None)
     assert outcome.error is not None, "it was not killed"
     assert outcome.error["type"] == "Killed", outcome.error["traceback"]
@@ -164,7 +164,7 @@ def resumed(component: type[Component], files: Files, trial: Any, aside: str) ->
 
 
 def facts(world: World, scopes: tuple[str, ...] = ("default",)) -> Any:
-    """What can be compared: rows without times, artifacts and checkpoints."""
+    """Return what can be compared: rows without times, artifacts and checkpoints."""
     rows = {
         scope: [{key: value for key, value in row.items() if key not in OWN} for row in world.rows(scope)]
         for scope in scopes
@@ -242,7 +242,7 @@ def test_a_resumed_trial_equals_an_uninterrupted_one(files: Files, saves: str, k
     assert "starts again" not in rest.text("log.txt")
 
 
-def test_times_go_on(files: Files) -> None:
+def test_total_seconds_continue_after_resuming(files: Files) -> None:
     trial = spec()
     aside = killed(killed_at(Walk, 5, "after"), files, trial)
     totals = [row["_total_seconds_taken"] for row in resumed(Walk, files, trial, aside).rows()]
@@ -250,7 +250,7 @@ def test_times_go_on(files: Files) -> None:
     assert len(totals) == 7
 
 
-def test_after_a_kill_between_a_save_and_the_end_of_its_iteration_the_save_before_counts(files: Files) -> None:
+def test_a_kill_before_the_end_of_an_iteration_discards_its_checkpoint(files: Files) -> None:
     trial = spec()
     aside = killed(killed_at(Walk, 5, "late"), files, trial)
     status = json.loads(files.read(f"{aside}/status.json"))
@@ -305,7 +305,7 @@ class Whole(Component):
         self.steps = int(Path(path, "whole").read_text())
 
 
-def test_loops_and_children_go_on_where_they_were(files: Files) -> None:
+def test_loops_and_children_continue_where_they_stopped(files: Files) -> None:
     trial = spec(children=(child("part", Piece),))
     whole = World(Whole, trial, MemoryFiles())
     aside = killed(type("Dies", (Whole,), {"kill": True}), files, trial)
@@ -386,7 +386,7 @@ def test_an_attempt_starts_again_if_a_file_has_changed_since_the_checkpoint(file
     )
 
 
-def test_a_further_attempt_without_a_checkpoint_begins_empty(files: Files) -> None:
+def test_a_retry_without_a_checkpoint_starts_empty(files: Files) -> None:
     aside = killed(killed_at(Walk, 0, "early"), files, spec())
     rest = resumed(Walk, files, spec(), aside)
     assert (rest.ended.error, len(rest.rows())) == (None, 7)

@@ -1,4 +1,4 @@
-"""Children: how they come to their node, and what is refused."""
+"""Children: how a node receives them, and what is refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def error_of(cls: type[Component], **more: Any) -> tuple[str, str]:
     return error["type"], error["message"].splitlines()[0]
 
 
-def test_without_parameters_all_are_created_before_and_destroyed_after() -> None:
+def test_without_parameters_all_children_are_created_before_the_node() -> None:
     class Node(Component):
         def on_create(self) -> None:
             LOG.append("node")
@@ -63,7 +63,7 @@ def test_without_parameters_all_are_created_before_and_destroyed_after() -> None
     assert LOG == ["create a", "create b", "node", "end", "destroy a", "destroy b"]
 
 
-def test_a_node_parameter_alone_says_nothing_about_children() -> None:
+def test_a_node_parameter_alone_does_not_select_children() -> None:
     class Node(Component):
         def on_create(self, node: Any) -> None:
             LOG.append(node)
@@ -73,13 +73,13 @@ def test_a_node_parameter_alone_says_nothing_about_children() -> None:
     assert LOG == ["create a", None, "destroy a"]
 
 
-def test_a_child_gets_its_node() -> None:
+def test_a_child_receives_its_node() -> None:
     World(type("Node", (Component,), {}), spec(children=(child("with_node", WithNode),)))
 
     assert LOG == ["Node"]
 
 
-def test_what_a_signature_does_not_name_is_constructed_only() -> None:
+def test_children_without_a_parameter_are_only_constructed() -> None:
     class Node(Component):
         def on_create(self, one: Any, _two: Any, *, four: Any = None, five: Any = 5) -> None:
             LOG.append([one.config.name, _two.config.name, four.config.name, five])
@@ -142,7 +142,7 @@ def test_a_child_that_takes_children_is_refused_before_anything_is_created() -> 
     assert LOG == []
 
 
-def test_attribute_names_make_node_and_children_known_to_each_other() -> None:
+def test_attribute_names_connect_node_and_children() -> None:
     class Node(Component):
         attribute_ = "model"
 
@@ -156,7 +156,7 @@ def test_attribute_names_make_node_and_children_known_to_each_other() -> None:
     assert World(Node, trial).ended.result == {"encoder": 1}
 
 
-def test_a_name_that_the_node_has_already_stays_its_own() -> None:
+def test_an_existing_attribute_of_the_node_is_kept() -> None:
     class Node(Component):
         encoder = "mine"
 
@@ -179,7 +179,7 @@ def test_children_can_be_left_out_and_indices_count_the_others() -> None:
     assert LOG[:3] == [("a", 0), ("b", 0), ("c", 1)]
 
 
-def test_what_is_done_to_a_specification_stays_in_this_trial() -> None:
+def test_changes_of_a_specification_affect_this_trial_only() -> None:
     class Node(Component):
         def on_init_children(self, specs: list[Any]) -> None:
             specs[0].config["name"] = "changed"
@@ -211,7 +211,7 @@ def test_a_child_whose_module_does_not_import_fails_the_trial() -> None:
     assert LOG == ["ImportFailed"]
 
 
-def test_a_class_that_is_at_hand_needs_no_import() -> None:
+def test_a_live_class_needs_no_import() -> None:
     class Local(Component):
         pass
 
@@ -225,7 +225,7 @@ def test_a_class_that_is_at_hand_needs_no_import() -> None:
     assert World(None, trial, live={local: Local, node: Node}).ended.result == "Local"
 
 
-def test_a_function_is_no_child() -> None:
+def test_a_function_cannot_be_a_child() -> None:
     broken = child("kid", Kid, target=Target(__name__, "kids", "function"))
 
     assert error_of(Component, children=(broken,)) == ("InvalidType", "the child kid is a function")

@@ -72,7 +72,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("engine", ["local", "processes:1"])
-def test_a_process_that_a_trial_forks_does_not_go_on_with_the_trial(engine: str, project: Project) -> None:
+def test_a_forked_process_does_not_continue_the_trial(engine: str, project: Project) -> None:
     directory = project("components:\n  - forks: {where: execute, how: returns}\n", forks=FORKS)
     (directory / "script.py").write_text(SCRIPT)
 
@@ -118,7 +118,7 @@ ORDER = [
 def traced(
     failing: str | None, error: BaseException | None = None, then: tuple[str, ...] = ()
 ) -> tuple[type[Component], list[str]]:
-    """A component with one iteration that notes its events and raises in one of them; in those of `then` again."""
+    """Return a component that logs its events and raises in one of them, and again in those of `then`."""
     log: list[str] = []
 
     def event(name: str) -> Any:
@@ -170,7 +170,7 @@ def test_whatever_is_raised_fails_the_trial(error: BaseException) -> None:
     assert world.ended.error is not None and world.ended.error["type"] == type(error).__name__
 
 
-def test_an_error_that_counts_as_false_is_a_failure_too() -> None:
+def test_an_error_that_is_falsy_is_a_failure() -> None:
     class Empty(Exception):
         def __len__(self) -> int:
             return 0
@@ -194,7 +194,7 @@ def test_errors_after_a_failure_are_logged_and_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("failing", ["on_start", "on_create", "on_execute", "on_finish"])
-def test_an_interrupt_is_noted_and_raised(failing: str) -> None:
+def test_an_interrupt_is_recorded_and_raised(failing: str) -> None:
     cls, log = traced(failing, KeyboardInterrupt())
     world = World(cls)
 
@@ -207,7 +207,7 @@ def test_an_interrupt_is_noted_and_raised(failing: str) -> None:
     )
 
 
-def test_an_interrupt_while_a_failure_is_handled_is_raised_too() -> None:
+def test_an_interrupt_during_the_handling_of_a_failure_is_raised() -> None:
     class Slow(Component):
         def on_execute(self) -> None:
             raise ValueError("first")
@@ -224,7 +224,7 @@ def test_an_interrupt_while_a_failure_is_handled_is_raised_too() -> None:
     )
 
 
-def test_a_stop_iteration_in_on_execute_is_noted_in_the_log() -> None:
+def test_a_stop_iteration_in_on_execute_is_logged() -> None:
     class Stops(Component):
         def on_execute(self) -> None:
             next(iter(()))
@@ -279,7 +279,7 @@ def test_a_plain_result_is_stored(result: object, kept: object) -> None:
 
 
 @pytest.mark.parametrize("result", [object(), {"a": {1, 2}}, b"bytes"])
-def test_another_result_is_handed_on_and_dropped_with_a_line_in_the_log(result: object) -> None:
+def test_a_result_that_is_not_plain_reaches_the_events_and_is_dropped_with_a_line_in_the_log(result: object) -> None:
     seen: list[object] = []
 
     class Gives(Component):

@@ -1,4 +1,4 @@
-"""One attempt of a trial: its code, its surroundings, what comes back."""
+"""One attempt of a trial: its code, its environment and its outcome."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Kid(Component):
     pass
 
 
-def test_an_empty_trial_leaves_two_files_and_an_outcome_that_travels() -> None:
+def test_an_empty_trial_leaves_two_files_and_an_outcome_that_can_be_pickled() -> None:
     world = World(Component, spec(attempt=2), capture="tee")
 
     assert world.names() == ["status.json", "trial.json"]
@@ -36,7 +36,7 @@ def test_an_empty_trial_leaves_two_files_and_an_outcome_that_travels() -> None:
     assert pickle.loads(pickle.dumps(world.ended)) == world.ended
 
 
-def test_the_class_is_imported_from_the_project_which_stays_as_it_is(tmp_path: Path) -> None:
+def test_the_class_is_imported_from_the_project_which_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "shelf_of_trial.py").write_text(
         "from machinable.component.base import Component\n"
         "class Work(Component):\n"
@@ -62,7 +62,9 @@ class Shared(Component):
 
 
 @pytest.mark.parametrize("files", [MemoryFiles, None])
-def test_the_local_directory_holds_the_artifacts_and_can_be_the_working_directory(files: Any, tmp_path: Path) -> None:
+def test_the_local_directory_contains_the_artifacts_and_can_be_the_working_directory(
+    files: Any, tmp_path: Path
+) -> None:
     class Work(Shared):
         def on_success(self, result: object) -> None:
             Path("relative.txt").write_text("from here")
@@ -83,7 +85,7 @@ def test_the_local_directory_holds_the_artifacts_and_can_be_the_working_director
     assert world.text("artifacts/relative.txt") == "from here"
 
 
-def test_the_working_directory_comes_back_after_a_failure(tmp_path: Path) -> None:
+def test_the_working_directory_is_restored_after_a_failure(tmp_path: Path) -> None:
     class Fails(Component):
         def on_execute(self) -> None:
             os.chdir("/")
@@ -107,7 +109,7 @@ def test_what_was_written_before_a_failure_stays() -> None:
     assert (world.ended.state, world.ended.record, world.text("artifacts/more.bin")) == ("failed", world.rows()[0], "1")
 
 
-def test_an_error_of_the_component_counts_more_than_one_while_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_component_takes_precedence_over_one_while_closing(monkeypatch: pytest.MonkeyPatch) -> None:
     class Fails(Component):
         fails = True
 
@@ -125,7 +127,7 @@ def test_an_error_of_the_component_counts_more_than_one_while_closing(monkeypatc
     assert [error["message"] for error in errors if error] == ["first", "no room"]
 
 
-def test_a_function_is_called_once_with_what_it_names() -> None:
+def test_a_function_is_called_once_with_the_arguments_that_it_names() -> None:
     def measure(config, flags, children, tags, log, record, store, requires, component, more=3):  # type: ignore[no-untyped-def]
         log.info("here")
         record["x"] = config.a
@@ -159,7 +161,7 @@ def test_a_function_is_seeded_and_can_fail() -> None:
     assert [error["type"] for error in errors if error] == ["SystemExit", "InvalidType"]
 
 
-def test_a_function_that_is_interrupted_says_so() -> None:
+def test_an_interrupted_function_is_recorded_as_interrupted() -> None:
     def stops() -> None:
         raise KeyboardInterrupt
 
@@ -168,7 +170,7 @@ def test_a_function_that_is_interrupted_says_so() -> None:
     assert world.interrupt is not None and world.json("status.json")["state"] == "interrupted"
 
 
-def test_an_interrupt_while_the_books_are_closed_does_not_leave_them_open() -> None:
+def test_finalization_is_retried_if_it_is_interrupted() -> None:
     class Interrupting(MemoryFiles):
         left = 1
 
@@ -184,7 +186,7 @@ def test_an_interrupt_while_the_books_are_closed_does_not_leave_them_open() -> N
     assert (world.json("status.json")["state"], world.json("status.json")["result"]) == ("interrupted", None)
 
 
-def test_trials_do_not_hear_of_each_other() -> None:
+def test_trials_do_not_share_configurations() -> None:
     class Work(Component):
         def on_execute(self) -> object:
             self.config["items"].append(self.flags.UID)

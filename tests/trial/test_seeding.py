@@ -21,14 +21,14 @@ from machinable.trial import seeding
 from machinable.trial.seeding import Seeding, check_seeding, restore, states
 from tests.component.worlds import World, spec
 
-EVERYBODY = ["random.seed", "numpy.random.seed", "torch.manual_seed", "tensorflow.random.set_seed"]
+DEFAULT_NAMES = ["random.seed", "numpy.random.seed", "torch.manual_seed", "tensorflow.random.set_seed"]
 SEED = 1884819273
 LIBRARY = "SEEDS = []\n\n\ndef {name}(seed):\n    SEEDS.append(seed)\n"
 
 
 @pytest.fixture
 def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Small libraries that bear the names of large ones; none of them is imported yet."""
+    """Small libraries with the names of large ones; none of them is imported yet."""
     (tmp_path / "torch.py").write_text(LIBRARY.format(name="manual_seed"))
     (tmp_path / "tensorflow.py").write_text("class random:\n    SEEDS = []\n    set_seed = SEEDS.append\n")
     (tmp_path / "mylib").mkdir()
@@ -58,16 +58,16 @@ def test_the_first_number_of_a_seed_is_always_the_same() -> None:
     assert World(Draws).ended.result == 0.5384493253233003
 
 
-def test_what_is_imported_is_seeded_at_once_and_nothing_is_imported_for_that(libraries: Path) -> None:
+def test_imported_libraries_are_seeded_immediately_and_no_others_are_imported(libraries: Path) -> None:
     import torch  # type: ignore[import-not-found,unused-ignore]
 
     seeds = Seeding(None, SEED)
-    assert (seeds.predicted(), seeds.applied) == (EVERYBODY, [])
+    assert (seeds.predicted(), seeds.applied) == (DEFAULT_NAMES, [])
     seeds.apply()
     seeds.close()
 
     assert (torch.SEEDS, "tensorflow" in sys.modules) == ([SEED], False)
-    assert seeds.applied == EVERYBODY  # what is imported here or not is not noted: it is another story elsewhere
+    assert seeds.applied == DEFAULT_NAMES  # what is imported here or not is not noted: it is another story elsewhere
 
 
 def test_a_library_is_seeded_right_after_its_first_import(libraries: Path) -> None:
@@ -88,17 +88,17 @@ def test_a_library_is_seeded_right_after_its_first_import(libraries: Path) -> No
     world = World(Imports)
 
     assert seen == [[SEED], [SEED], (SourceFileLoader, SourceFileLoader), [SEED, 5]]
-    assert world.json("trial.json")["seeding"] == EVERYBODY
+    assert world.json("trial.json")["seeding"] == DEFAULT_NAMES
 
 
-def test_what_is_imported_after_the_trial_is_left_alone(libraries: Path) -> None:
+def test_libraries_that_are_imported_after_the_trial_are_not_seeded(libraries: Path) -> None:
     World(Component)
     import torch
 
     assert torch.SEEDS == []
 
 
-def test_numpy_is_seeded_and_a_seed_that_it_does_not_take_is_cut() -> None:
+def test_numpy_is_seeded_with_a_large_seed_reduced_to_32_bits() -> None:
     numpy = pytest.importorskip("numpy")
     importlib.import_module("numpy.random")
 
@@ -113,7 +113,7 @@ def test_numpy_is_seeded_and_a_seed_that_it_does_not_take_is_cut() -> None:
     assert numpy.random.random() == numpy.random.RandomState(7).random_sample()
 
 
-def test_a_list_of_ones_own_replaces_the_default(libraries: Path) -> None:
+def test_a_seeding_list_replaces_the_default(libraries: Path) -> None:
     import torch
 
     names = ("mylib.rng.seed_everything", "absent.seed?", "mylib.nothing?", "random.seed?")
@@ -124,7 +124,7 @@ def test_a_list_of_ones_own_replaces_the_default(libraries: Path) -> None:
     assert world.json("trial.json")["seeding"] == ["mylib.rng.seed_everything", "random.seed"]
 
 
-def test_on_seeding_can_take_over(libraries: Path) -> None:
+def test_on_seeding_can_replace_seeding(libraries: Path) -> None:
     class Own(Component):
         def on_seeding(self) -> bool:
             random.seed(1)
@@ -138,7 +138,7 @@ def test_on_seeding_can_take_over(libraries: Path) -> None:
     assert (world.ended.result, world.json("trial.json")["seeding"]) == (random.Random(1).random(), [])
 
 
-def test_the_seed_is_applied_again_by_hand() -> None:
+def test_set_seed_applies_a_seed_again() -> None:
     class Again(Component):
         def on_execute(self) -> object:
             random.random()
@@ -150,7 +150,7 @@ def test_the_seed_is_applied_again_by_hand() -> None:
     assert World(Again).ended.result == [0.5384493253233003, random.Random(57).random()]
 
 
-def test_a_module_of_that_name_that_is_something_else_is_left_alone(libraries: Path) -> None:
+def test_another_module_of_the_same_name_is_not_seeded(libraries: Path) -> None:
     (libraries / "torch.py").write_text("WHAT = 'a lamp'\n")
 
     class Imports(Component):
@@ -201,7 +201,7 @@ def draws() -> list[float]:
     return [random.random(), random.gauss(0, 1), float(numpy.random.rand()), float(numpy.random.randn())]
 
 
-def test_generators_go_on_where_they_were() -> None:
+def test_generators_continue_from_their_restored_states() -> None:
     random.gauss(0, 1)  # keeps a second number for later, and so does numpy
     numpy.random.randn()
     stored = json.loads(json.dumps(states(57)))
@@ -222,7 +222,7 @@ def test_states_that_are_unused_since_seeding_are_not_stored() -> None:
     assert draws() == first
 
 
-def test_another_generator_of_numpy_is_left_alone() -> None:
+def test_a_replaced_generator_of_numpy_is_not_stored() -> None:
     before = numpy.random.get_bit_generator()
     numpy.random.set_bit_generator(numpy.random.PCG64(1))
     try:
@@ -231,7 +231,7 @@ def test_another_generator_of_numpy_is_left_alone() -> None:
         numpy.random.set_bit_generator(before)
 
 
-def test_nothing_is_imported_for_it() -> None:
+def test_states_are_read_without_imports() -> None:
     script = (
         "import sys; from machinable.trial.seeding import restore, states\n"
         "found = states(57); restore(found, 57)\n"

@@ -19,7 +19,7 @@ from machinable.trial.status import Heartbeat, StatusFiles
 from tests.component.worlds import UID, World, child, spec
 
 
-def test_functions_are_called_again_and_again_from_one_thread() -> None:
+def test_functions_are_called_regularly_from_one_thread() -> None:
     heartbeat = Heartbeat(interval=0.01)
     threads, enough = set(), threading.Semaphore(0)
 
@@ -53,7 +53,7 @@ def test_no_thread_starts_before_it_is_needed() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # a fork with threads, which is the point
-def test_a_forked_process_has_a_timer_of_its_own() -> None:
+def test_a_forked_process_starts_a_separate_timer() -> None:
     heartbeat = Heartbeat(interval=0.01)
     heartbeat.add(lambda: None)
     child = os.fork()
@@ -69,8 +69,8 @@ class Kid(Component):
     pass
 
 
-class Noting(MemoryFiles):
-    """Notes every write."""
+class RecordingFiles(MemoryFiles):
+    """Records every write."""
 
     def __init__(self, appends: bool = True) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Noting(MemoryFiles):
 
 
 class Beats:
-    """The timer, moved by hand."""
+    """A timer that tests trigger."""
 
     def __init__(self) -> None:
         self.beats: list[Callable[[], None]] = []
@@ -106,13 +106,13 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
     return beats
 
 
-def make(files: Noting) -> tuple[StatusFiles, list[Exception]]:
+def make(files: RecordingFiles) -> tuple[StatusFiles, list[Exception]]:
     trouble: list[Exception] = []
     return StatusFiles(spec({"a": 1}), files, "t", trouble.append), trouble
 
 
 def test_a_trial_writes_three_times(beats: Beats) -> None:
-    files = Noting()
+    files = RecordingFiles()
     before = datetime.now(timezone.utc)
     World(Component, spec({"a": 1}), files)
     (first, running), (second, trial), (third, finished) = files.writes
@@ -191,7 +191,7 @@ def test_a_call_that_needs_more_than_a_constructed_component_is_tried_again_befo
         def on_before_execute(self) -> None:
             assert json.loads(files.read(f"OY1p1o/trials/{UID}/trial.json"))["config"]["size"] == "size()"
 
-    files = Noting()
+    files = RecordingFiles()
     world = World(Work, spec({"size": "size()", "never": "never()", "a": 1}), files)
 
     assert world.json("trial.json")["config"] == {"size": 3, "never": "never()", "a": 1}
@@ -207,7 +207,7 @@ def test_a_trial_that_cannot_be_loaded_is_described_as_planned() -> None:
     assert (world.json("trial.json")["config"], world.json("status.json")["state"]) == ({"a": "f(1)"}, "failed")
 
 
-def test_where_every_write_is_a_request_a_short_trial_writes_at_its_end(beats: Beats) -> None:
+def test_on_an_object_store_a_short_trial_writes_only_at_its_end(beats: Beats) -> None:
     class Work(Component):
         def on_execute(self) -> None:
             assert files.writes == []
@@ -215,7 +215,7 @@ def test_where_every_write_is_a_request_a_short_trial_writes_at_its_end(beats: B
 
         def on_save(self, path: str, timestep: int) -> None: ...
 
-    files = Noting(appends=False)
+    files = RecordingFiles(appends=False)
     World(Work, spec({"a": 1}), files)
 
     assert [(name, data.get("state")) for name, data in files.writes if name != "log.000001.txt"] == [
@@ -224,14 +224,14 @@ def test_where_every_write_is_a_request_a_short_trial_writes_at_its_end(beats: B
     ]
 
 
-def test_a_long_trial_shows_itself_with_its_first_heartbeat(beats: Beats) -> None:
+def test_on_an_object_store_a_long_trial_appears_with_its_first_heartbeat(beats: Beats) -> None:
     class Work(Component):
         def on_execute(self) -> None:
             (beat,) = beats.beats
             beat()
             beat()
 
-    files = Noting(appends=False)
+    files = RecordingFiles(appends=False)
     World(Work, spec({"a": 1}), files)
     names = [name for name, _ in files.writes]
 
@@ -240,8 +240,8 @@ def test_a_long_trial_shows_itself_with_its_first_heartbeat(beats: Beats) -> Non
     assert files.writes[2][1]["heartbeat"] > files.writes[1][1]["heartbeat"]
 
 
-def test_a_heartbeat_that_cannot_be_written_is_reported_and_the_next_one_tried(beats: Beats) -> None:
-    files = Noting()
+def test_a_failed_heartbeat_is_reported_and_the_next_one_is_written(beats: Beats) -> None:
+    files = RecordingFiles()
     status_files, trouble = make(files)
     status_files.open()
     (beat,) = beats.beats
@@ -255,7 +255,7 @@ def test_a_heartbeat_that_cannot_be_written_is_reported_and_the_next_one_tried(b
 
 
 def test_no_heartbeat_comes_after_the_end(beats: Beats) -> None:
-    files = Noting()
+    files = RecordingFiles()
     status_files, _ = make(files)
     status_files.open()
     (beat,) = beats.beats
@@ -266,8 +266,8 @@ def test_no_heartbeat_comes_after_the_end(beats: Beats) -> None:
     assert (files.writes, written[-1][1]["state"], written[-1][1]["result"]) == (written, "finished", 5)
 
 
-def test_the_last_checkpoint_is_noted_at_once(beats: Beats) -> None:
-    files = Noting()
+def test_the_last_checkpoint_is_stored_immediately(beats: Beats) -> None:
+    files = RecordingFiles()
     status_files, _ = make(files)
     status_files.saved("checkpoints/3", {"saved": {}, "rows": {"default": 2}})
     status_files.saved("checkpoints/4", None)
@@ -279,7 +279,7 @@ def test_the_last_checkpoint_is_noted_at_once(beats: Beats) -> None:
 
 
 def test_the_facts_of_a_checkpoint_are_removed_when_nothing_can_continue_from_it(beats: Beats) -> None:
-    files = Noting()
+    files = RecordingFiles()
     facts = {"saved": {"node": {"name": "checkpoints/3", "saves": 1, "digest": "sha256:1"}}, "rows": {"default": 2}}
     for state in ("failed", "finished"):
         status_files, _ = make(files)
@@ -296,7 +296,7 @@ def test_a_storage_that_is_lost_at_the_end_fails_the_trial() -> None:
         def on_finish(self, result: object, success: bool) -> None:
             files.refuses = True
 
-    files = Noting()
+    files = RecordingFiles()
     world = World(Work, files=files)
 
     assert world.ended.error is not None
@@ -304,7 +304,7 @@ def test_a_storage_that_is_lost_at_the_end_fails_the_trial() -> None:
 
 
 def test_a_storage_that_is_lost_at_the_start_fails_the_trial() -> None:
-    files = Noting()
+    files = RecordingFiles()
     files.refuses = True
     world = World(Component, files=files)
 
