@@ -93,8 +93,7 @@ def folder_name(identifier: str, run: int) -> str:
 def seed_of(seed: object) -> int:
     """Return the seed of an execution for the argument `seed`.
 
-    Args:
-        seed: None (drawn by the operating system), an int (mapped into the range of ids), or an execution id.
+    None draws one from the operating system, an int is mapped into the range of ids, and an id encodes one.
 
     Raises:
         InvalidValue: A text is not an id.
@@ -152,10 +151,7 @@ def assign(execution_seed: int, keys: Sequence[str], chosen: Sequence[int | None
 
     Trials draw in the order of their keys; each gets the first draw that no earlier one has.
 
-    Args:
-        execution_seed: The seed of the execution.
-        keys: The canonical JSON that distinguishes the trials, all different.
-        chosen: Seeds set by the user; they are used as they are and do not affect other draws.
+    The keys are the canonical JSON that distinguishes the trials. Seeds chosen by the user do not affect other draws.
     """
     result: list[tuple[int, str]] = [(0, "")] * len(keys)
     seeds: set[int] = set()

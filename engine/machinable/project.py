@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from machinable.config.loader import FILE, Workspace, load
@@ -93,32 +93,34 @@ class ProjectDirectory:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._seen: dict[str, tuple[int, int, int] | None] = {}
-        self._directories: dict[str, bool] = {}
+        self._seen: dict[tuple[Callable[[str], Any], str], Any] = {}
 
     def read(self, path: str) -> str:
         """Return the text of a file."""
-        self._seen[path] = self._state(path)
+        self._look(_state, path)
         with open(os.path.join(self.path, path), "rb") as file:
             return file.read().decode("utf-8-sig")
 
     def is_directory(self, path: str) -> bool:
         """Return whether a path is a directory."""
-        self._directories[path] = found = os.path.isdir(os.path.join(self.path, path))
+        return bool(self._look(os.path.isdir, path))
+
+    def _look(self, look: Callable[[str], Any], path: str) -> Any:
+        place = os.path.join(self.path, path)
+        self._seen[look, place] = found = look(place)
         return found
 
-    def _state(self, path: str) -> tuple[int, int, int] | None:
-        try:
-            status = os.stat(os.path.join(self.path, path))
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
-
     def changed(self) -> bool:
-        """Return whether what was read is another by now."""
-        return any(self._state(path) != state for path, state in self._seen.items()) or any(
-            os.path.isdir(os.path.join(self.path, path)) != found for path, found in self._directories.items()
-        )
+        """Return whether a file or directory that was looked at has changed."""
+        return any(look(place) != found for (look, place), found in self._seen.items())
+
+
+def _state(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 class _Environment(Mapping[str, str]):

@@ -47,13 +47,8 @@ def as_plain(value: Any, path: str = "", *, tuples: bool = False) -> Plain:
     Scalars of numpy become numbers and arrays lists (without importing numpy), subclasses of text and numbers become
     their base class, tuples become lists unless `tuples`.
 
-    Args:
-        value: The value.
-        path: The key path of the value, for the error.
-        tuples: Whether to keep tuples.
-
     Raises:
-        WrongType: A part of it is not plain; the error has its key path.
+        WrongType: A part of it is not plain; the error has its key path, below `path`.
     """
     kind = type(value)
     if kind in _SCALARS:
@@ -158,9 +153,7 @@ _text = json.encoder.encode_basestring_ascii
 
 def _encoder(sort_keys: bool, between: str, after_key: str) -> Callable[[Any], str]:
     """Return `json.JSONEncoder(…).encode` without its preparations, which take half of the time."""
-    make: Any = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:
-        return json.JSONEncoder(sort_keys=sort_keys, separators=(between, after_key), default=encode).encode
+    make: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]
     in_pieces = make(None, encode, _text, None, after_key, between, sort_keys, False, True)
     return lambda value: "".join(in_pieces(value, 0))
 

@@ -42,13 +42,9 @@ class Artifacts:
     """The artifacts of a trial."""
 
     def __init__(self, files: Files, path: str, owner: str, *, trust: bool) -> None:
-        """Read artifacts from a folder.
+        """Read artifacts from a folder; if `trust`, also those that run code when they are read, such as pickles.
 
-        Args:
-            files: The storage.
-            path: The folder.
-            owner: The trial as messages name it: "this trial".
-            trust: Whether to read artifacts that run code when they are read, such as pickles.
+        Messages call the trial `owner`: "this trial".
         """
         self._files = files
         self._path = path
@@ -62,10 +58,7 @@ class Artifacts:
     def read(self, name: str, default: Any = NOTHING, *, load: Callable[[str], Any] | None = None) -> Any:
         """Return an artifact as it was written, or the default if one is given and there is no such artifact.
 
-        Args:
-            name: The name of the artifact.
-            default: The value without such an artifact.
-            load: The function that reads a model (`.zip`); by default the one named when it was written.
+        `load` reads a model (`.zip`); by default the function named when it was written.
 
         Raises:
             MissingArtifact: There is no such artifact.

@@ -326,12 +326,8 @@ class _FallbackAppender(Appender):
 def copy_fallback(fallback: Files, files: Files, *, is_same: bool = False) -> tuple[list[str], list[str]]:
     """Copy a fallback into a storage.
 
-    Trials that have run again since are left out. Rows of the ledger are added if they are newer than its own.
-
-    Args:
-        fallback: The fallback.
-        files: The storage.
-        is_same: Whether no other process can have written these trials since.
+    Trials that have run again since are left out, unless `is_same`: no other process can have written these trials.
+    Rows of the ledger are added if they are newer than its own.
 
     Returns:
         The paths that were copied, and those that were left out.

@@ -106,10 +106,7 @@ class Files(ABC):
     def create(self, path: str, data: bytes, owner: str) -> bool:
         """Create a file unless one exists, and return whether that was done.
 
-        Args:
-            path: The path of the file.
-            data: The content.
-            owner: A name that only this caller has. A storage that repeats requests recognises its own file by it.
+        A storage that repeats requests recognises its own file by the owner, a name that only this caller has.
         """
         if self.exists(path):
             return False

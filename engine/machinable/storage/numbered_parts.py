@@ -62,14 +62,10 @@ class PartAppender(Appender):
         interval: float = 10.0,
         create: Callable[[str, bytes, str], bool] | None = None,
     ) -> None:
-        """Append to a file.
+        """Append to a file, with some seconds between two parts.
 
-        Args:
-            files: The storage.
-            path: The file that the parts belong to.
-            interval: Seconds between two parts.
-            create: The `create` of the storage, if no existing part may be overwritten. The numbers of existing parts
-                are then looked up only once one is in the way.
+        With the `create` of the storage no existing part is overwritten, and the numbers of existing parts are looked
+        up only once one is in the way.
         """
         self._files = files
         self._path = checked(path, root=False)

@@ -17,10 +17,9 @@ __all__ = ["open_files", "storage_url", "without_credentials"]
 def open_files(url: str, *, create: bool) -> Files:
     """Open a storage.
 
-    Args:
-        url: A path (`~` expands; relative to the working directory), or a URL: `osfs://` and `file://` are paths,
-            `mem://` is new memory each time, others are opened by PyFilesystem.
-        create: Whether the storage is created if it does not exist, and must be writable.
+    A path begins in the working directory or with `~`. Of URLs, `osfs://` and `file://` are paths, `mem://` is new
+    memory each time, and others are opened by PyFilesystem. With `create` the storage is created if it does not exist,
+    and must be writable.
 
     Raises:
         StorageUnavailable: There is no storage, it cannot be written, or the URL has no meaning.
@@ -36,9 +35,7 @@ def open_files(url: str, *, create: bool) -> Files:
 def storage_url(text: str, base: str | None = None) -> str:
     """Return a storage independent of the working directory: paths become absolute, URLs stay.
 
-    Args:
-        text: A path or a URL, as `open_files` takes it.
-        base: The directory that relative paths start from; the working directory if None.
+    Relative paths start from `base`, or else from the working directory.
 
     Raises:
         StorageUnavailable: The text is empty, a URL without `//`, or names an unknown user.

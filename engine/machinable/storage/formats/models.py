@@ -79,13 +79,7 @@ def _name_of(loader: Callable[[str], Any]) -> str:
 
 
 def load(name: str, data: bytes, *, trust: bool, loader: Callable[[str], Any] | None) -> Any:
-    """Return the model that `loader` reads.
-
-    Args:
-        name: The name of the artifact, for messages.
-        data: The archive.
-        trust: Whether the function named in the archive may be imported and called.
-        loader: The function that reads the model; by default the one named in the archive.
+    """Return the model that `loader` reads; by default the function named in the archive, if `trust`.
 
     Raises:
         StorageError: No function is named, or it is not trusted.

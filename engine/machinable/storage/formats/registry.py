@@ -159,13 +159,9 @@ def _dumped(format: Format, data: Any) -> bytes:
 
 
 def load(name: str, data: bytes, *, trust: bool, load: Callable[[str], Any] | None = None) -> Any:
-    """Return the data of the file of an artifact.
+    """Return the data in the content of an artifact; if `trust`, also of formats that run code, such as pickles.
 
-    Args:
-        name: The name of the artifact.
-        data: The content of the file.
-        trust: Whether to read formats that run code, such as pickles.
-        load: Reads a model; by default the function named when it was written, if `trust`.
+    `load` reads a model; by default the function named when it was written, if `trust`.
 
     Raises:
         BadName: See `check_name`.
