@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+import types
 from collections.abc import Callable
 from contextlib import closing
 from io import BytesIO
@@ -323,7 +324,8 @@ def test_a_fallback_is_created_where_there_is_free_space(
     other = tmp_path / "other"
     other.mkdir()
     monkeypatch.setattr("machinable.storage.fallback.PLACES", (str(tmp_path / "nowhere"), str(other)))
-    monkeypatch.setattr("machinable.storage.fallback._free", lambda directory: 2**30 if directory == str(other) else 0)
+    free = {str(other): types.SimpleNamespace(free=2**30)}
+    monkeypatch.setattr("shutil.disk_usage", lambda base: free.get(base, types.SimpleNamespace(free=0)))
     storage = BreakingParts()
     storage.failure = FULL
     files = FallbackFiles(storage, fallback_name("OY1p1o"))

@@ -8,8 +8,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from functools import partial
+from contextlib import closing, suppress
+from functools import lru_cache, partial
 from shlex import quote
 from typing import IO, Any, TypeVar
 
@@ -20,7 +20,6 @@ from machinable.storage.files import Appender, Entry, FileInfo, Files, checked
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.numbered_parts import PartAppender, part_numbers
 from machinable.storage.streams import RowWriter, read_rows, rows_in
-from machinable.storage.temporary import is_temporary
 
 __all__ = ["FallbackFiles", "copy_fallback", "fallback_name", "is_outage", "outage_of"]
 
@@ -246,6 +245,7 @@ def outage_of(text: str, url: str) -> StorageUnavailable:
 
 def _create(name: str, storage: str | None) -> str:
     """Create the directory of a fallback where there is free space, not on the device of the storage."""
+    from shutil import disk_usage
     from tempfile import gettempdir
 
     bases = [gettempdir(), *map(os.path.expanduser, PLACES)]
@@ -259,7 +259,7 @@ def _create(name: str, storage: str | None) -> str:
 
     def is_poor(base: str) -> bool:
         try:
-            return os.stat(base).st_dev == full or _free(base) < MIN_FREE
+            return os.stat(base).st_dev == full or disk_usage(base).free < MIN_FREE
         except OSError:
             return True
 
@@ -273,12 +273,6 @@ def _create(name: str, storage: str | None) -> str:
         except OSError as error:
             failure = error
     raise failure
-
-
-def _free(directory: str) -> int:
-    from shutil import disk_usage
-
-    return disk_usage(directory).free
 
 
 class _FallbackAppender(Appender):
@@ -333,26 +327,21 @@ def copy_fallback(fallback: Files, files: Files, *, is_same: bool = False) -> tu
         The paths that were copied, and those that were left out.
     """
     paths = sorted(
-        (stored.path for stored in fallback.walk("") if not is_temporary(stored.name)),
+        (stored.path for stored in fallback.walk("")),
         key=lambda path: (path.endswith("/" + layout.STATUS), path),  # a status follows the files that it describes
     )
     copied, left = [], []
-    is_other: dict[str, bool] = {}
+    has_run_again = lru_cache(maxsize=None)(partial(_has_run_again, fallback, files))
     ledgers: dict[str, list[str]] = {}
     for path in paths:
-        folder, _, inner = path.partition("/")
+        parts = path.split("/")
         if _is_ledger(path):
-            ledgers.setdefault(folder, []).append(path)
-            continue
-        if inner.startswith(f"{layout.TRIALS}/") and not is_same:
-            trial = layout.join(folder, layout.trial(inner.split("/")[1]))
-            if trial not in is_other:
-                is_other[trial] = _is_another_attempt(fallback, files, trial)
-            if is_other[trial]:
-                left.append(path)
-                continue
-        _copy(fallback, files, path)
-        copied.append(path)
+            ledgers.setdefault(parts[0], []).append(path)
+        elif not is_same and parts[1:2] == [layout.TRIALS] and has_run_again("/".join(parts[:3])):
+            left.append(path)
+        else:
+            _copy(fallback, files, path)
+            copied.append(path)
     for folder, pieces in ledgers.items():
         rows = [row for piece in pieces for row in rows_in(fallback.read(piece), piece)]
         _merge_ledger(rows, files, layout.join(folder, layout.LEDGER))
@@ -373,7 +362,7 @@ def _copy(fallback: Files, files: Files, path: str) -> None:
         files.write_from(path, file)
 
 
-def _is_another_attempt(fallback: Files, files: Files, trial: str) -> bool:
+def _has_run_again(fallback: Files, files: Files, trial: str) -> bool:
     """Return whether the storage has another attempt of a trial than the fallback."""
     ours, theirs = (_status(one, layout.join(trial, layout.STATUS)) for one in (fallback, files))
     if theirs is None:
@@ -392,13 +381,15 @@ def _status(files: Files, path: str) -> dict[str, Any] | None:
 
 
 def _merge_ledger(rows: list[dict[str, Any]], files: Files, path: str) -> None:
-    there = read_rows(files, path)
-    latest: dict[object, str] = {}
-    for row in there:
-        key = row.get("uid", row.get("event"))
-        latest[key] = max(latest.get(key, ""), str(row.get("time", "")))
-    writer = RowWriter(files, path)
-    for row in sorted(rows, key=lambda row: str(row.get("time", ""))):
-        if row not in there and str(row.get("time", "")) >= latest.get(row.get("uid", row.get("event")), ""):
-            writer.append(row)
-    writer.close()
+    def subject(row: dict[str, Any]) -> object:
+        return row.get("uid", row.get("event"))
+
+    def time(row: dict[str, Any]) -> str:
+        return str(row.get("time", ""))
+
+    there = sorted(read_rows(files, path), key=time)
+    latest = {subject(row): time(row) for row in there}
+    with closing(RowWriter(files, path)) as writer:
+        for row in sorted(rows, key=time):
+            if row not in there and time(row) >= latest.get(subject(row), ""):
+                writer.append(row)
