@@ -29,17 +29,11 @@ class Failed(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """Failures whose errors differ only in numbers.
+    """Failures whose errors differ only in numbers."""
 
-    Attributes:
-        text: Type and first line of the message, with `…` for numbers that differ.
-        failed: The failed trials.
-        conditions: What holds for all of them and for no successful trial: `depth ≥ 12`, `rate=0.2`.
-    """
-
-    text: str
+    text: str  # type and first line of the message, with `…` for numbers that differ
     failed: list[Failed]
-    conditions: list[str]
+    conditions: list[str]  # what holds for all of them and for no successful trial: `depth ≥ 12`, `rate=0.2`
 
     def __str__(self) -> str:
         more = len(self.conditions) - MAX_CONDITIONS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import sys
 import threading
 import time
@@ -242,4 +241,6 @@ class NotebookProgress(Progress):
 
 
 def _html(text: str) -> Any:
-    return import_module("IPython.display").HTML(f"<code>{html.escape(text)}</code>")
+    from html import escape  # loads a large table of entities, which only notebooks need
+
+    return import_module("IPython.display").HTML(f"<code>{escape(text)}</code>")

@@ -40,61 +40,43 @@ SUCCESSFUL = ("finished", "reused")
 
 
 class Group(NamedTuple):
-    """Trials of one component and configuration.
-
-    Attributes:
-        component: The component.
-        settings: The settings that differ between groups.
-        n: The number of trials that have a result, reused ones included.
-        ended: The number of other trials by status.
-        figures: Mean and standard deviation of each column of numbers; None for the deviation of one number.
-        rows: The rows of its trials.
-    """
+    """Trials of one component and configuration."""
 
     component: str
-    settings: dict[str, Plain]
-    n: int
-    ended: dict[str, int]
-    figures: dict[str, tuple[float, float | None]]
+    settings: dict[str, Plain]  # those that differ between groups
+    n: int  # trials that have a result, reused ones included
+    ended: dict[str, int]  # the number of other trials by status
+    figures: dict[str, tuple[float, float | None]]  # mean and deviation of columns of numbers; None for one number
     rows: list[Row]
 
     def as_data(self) -> dict[str, Plain]:
         """Return the group for programs."""
         figures = {column: {"mean": middle, "std": deviation} for column, (middle, deviation) in self.figures.items()}
-        return {
-            "component": self.component,
-            "config": self.settings,
-            "n": self.n,
-            "others": self.ended,
-            "records": figures,
-        }
+        facts = {"component": self.component, "config": self.settings, "n": self.n, "others": self.ended}
+        return {**facts, "records": figures}
 
 
 def rows_of(trials: Trials) -> list[dict[str, Any]]:
     """Return the rows of trials with the settings that differ, and `requires.NAME` where requirements differ."""
     rows = trials.rows()
-    needs = [trial.planned("requires") for trial in trials]
-    by_component: dict[str, dict[str, set[str | None]]] = {}
+    needs = [dict(trial.planned("requires")) for trial in trials]
     identities: dict[str, set[str]] = {}  # by component
+    for one in (one for needed in needs for one in needed.values()):
+        identities.setdefault(one["component"], set()).add(one["identity"])
+    texts: dict[tuple[str, str], set[str]] = {}  # of each requirement of a component
     for row, needed in zip(rows, needs, strict=True):
         for name, one in needed.items():
-            by_component.setdefault(row["component"], {}).setdefault(name, set()).add(one["identity"])
-            identities.setdefault(one["component"], set()).add(one["identity"])
-    differing = {name: None for names in by_component.values() for name, found in names.items() if len(found) > 1}
+            is_only = len(identities[one["component"]]) == 1
+            needed[name] = text = one["component"] if is_only else f"{one['component']} {one['identity'][:8]}"
+            texts.setdefault((row["component"], name), set()).add(text)
+    differing = list(dict.fromkeys(name for (_, name), found in texts.items() if len(found) > 1))
     if not differing:
         return rows
-
-    def text(one: Mapping[str, str] | None) -> str | None:
-        if one is None:
-            return None
-        component = one["component"]
-        return component if len(identities[component]) == 1 else f"{component} {one['identity'][:8]}"
-
     result = []
     for row, needed in zip(rows, needs, strict=True):
-        facts = {f"requires.{name}": text(needed.get(name)) for name in differing}
         figures = {key: row[key] for key in row if key.startswith("records.")}
-        result.append({key: row[key] for key in row if key not in figures} | facts | figures)
+        settings = {key: row[key] for key in row if key not in figures}
+        result.append(settings | {f"requires.{name}": needed.get(name) for name in differing} | figures)
     return result
 
 
