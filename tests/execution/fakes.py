@@ -1,4 +1,4 @@
-"""An engine that computes nothing: what each component writes is said by the test."""
+"""An engine that computes nothing: the test says what each component writes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ class Nothing(Component):
 
 
 class Computing(ml.Engine):
-    """Notes which trials it is given, and says what they wrote and read.
+    """Keeps the trials that it is given, and returns what they wrote and read.
 
     Args:
-        writes: what the artifact `x` of a component has in it; by default its name. fails: components that fail.
-        meets: is called with each trial before it ends. reads: whether trials read what they require.
+        writes: The content of the artifact `x` of a component; by default its name.
+        fails: Components that fail.
+        meets: Is called with each trial before it ends.
+        reads: Whether trials read their requirements.
     """
 
     name = "computing"
@@ -80,20 +82,20 @@ class Computing(ml.Engine):
         )
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing."""
 
 
 def stored(directory: Path) -> dict[str, Any]:
-    """A storage without a backup of the code."""
+    """Return a storage without a backup of the code."""
     return {"storage": str(directory), "code_backup": False}
 
 
 def computed(task: Any, directory: Path, engine: Computing | None = None, **options: Any) -> tuple[Any, list[str]]:
-    """Execute a task; gives the execution and which components ran, in order."""
+    """Execute a task; return the execution and the components that ran, in order."""
     engine = engine or Computing()
     return ml.execute(task, stored(directory), engine=engine, **options), engine.ran
 
 
 def events_of(execution: Any) -> list[tuple[str, str]]:
-    """What the ledger tells last of each trial, with its component, in the order of the plan."""
+    """Return the component and the last event of each trial, in the order of the plan."""
     return [(trial.component, trial.event) for trial in execution.trials]

@@ -1,4 +1,4 @@
-"""How a trial ended is written down for it, where it could not do that itself."""
+"""The end of a trial whose worker could not write it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def status(files: MemoryFiles) -> dict[str, Any]:
     return json.loads(files.read(f"{FOLDER}/trials/{UID}/status.json"))  # type: ignore[no-any-return]
 
 
-def test_why_it_failed_counts_and_not_that_it_was_interrupted_for_it(files: MemoryFiles) -> None:
+def test_a_failure_replaces_the_interrupt_that_it_caused(files: MemoryFiles) -> None:
     before = status(files)
 
     write_failure(files, FOLDER, spec(), WorkerError("the row has no column"))
@@ -45,7 +45,7 @@ def test_why_it_failed_counts_and_not_that_it_was_interrupted_for_it(files: Memo
     assert (after["host"], after["artifacts"]) == (before["host"], before["artifacts"])
 
 
-def test_a_trial_without_an_outcome_took_from_its_start_until_that_was_noticed(files: MemoryFiles) -> None:
+def test_a_trial_without_an_outcome_lasts_until_that_is_noticed(files: MemoryFiles) -> None:
     path = f"{FOLDER}/trials/{UID}/status.json"
     running = status(files) | {"state": "running", "started": "2026-01-31T09:15:02.120000+00:00", "finished": None}
     files.write(path, json.dumps(running).encode())
@@ -57,7 +57,7 @@ def test_a_trial_without_an_outcome_took_from_its_start_until_that_was_noticed(f
     assert write_failure(files, FOLDER, spec(), WorkerError("it was lost"), 2.5).seconds == 2.5
 
 
-def test_what_a_trial_has_said_itself_stays(files: MemoryFiles) -> None:
+def test_an_end_that_the_worker_wrote_stays(files: MemoryFiles) -> None:
     before = status(files)
 
     write_end(files, FOLDER, spec(), "interrupted", None)

@@ -1,4 +1,4 @@
-"""What is noted of a host says enough to repeat a command, and no secret."""
+"""The description of a host suffices to repeat a command and contains no secret."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from machinable.execution.environment import command_line, host, now, packages
         ([], "''"),
     ],
 )
-def test_a_command_is_noted_without_credentials_and_hidden_values(typed: list[str], noted: str) -> None:
+def test_a_command_is_recorded_without_credentials_and_hidden_values(typed: list[str], noted: str) -> None:
     assert command_line(typed) == noted
 
 
-def test_what_a_package_brings_for_itself_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_bundled_in_a_package_are_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = tmp_path / "site-packages"
     (installed / "ray" / "thirdparty_files" / "colorama-0.4.6.dist-info").mkdir(parents=True)
     (installed / "ray-2.60.0.dist-info").mkdir()
@@ -35,7 +35,7 @@ def test_what_a_package_brings_for_itself_is_not_installed(tmp_path: Path, monke
     assert packages() == {"ray": "2.60.0"}
 
 
-def test_what_is_installed_meanwhile_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_that_are_installed_later_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.path", [str(tmp_path), str(tmp_path / "missing")])
     (tmp_path / "fancylib-1.2.0.dist-info").mkdir()
     assert packages() == packages() == {"fancylib": "1.2.0"}
@@ -46,7 +46,7 @@ def test_what_is_installed_meanwhile_counts(tmp_path: Path, monkeypatch: pytest.
     assert packages() == {"fancylib": "1.3.0"}
 
 
-def test_packages_are_those_that_are_installed() -> None:
+def test_packages_are_the_installed_ones() -> None:
     found = packages()
     assert (found["pyyaml"], found["pytest"]) == (version("pyyaml"), version("pytest"))
 

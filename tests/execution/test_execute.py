@@ -1,4 +1,4 @@
-"""What `execute` promises: what it takes, what it refuses before anything is written, and how it ends."""
+"""What `execute` takes, what it refuses before anything is written, and how it ends."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_all_others_run_when_a_trial_fails_and_its_own_error_comes_first(here: P
     assert "machinable" not in cause.replace(str(here), "")  # none of our own frames
 
 
-def test_failures_can_be_returned(here: Path) -> None:
+def test_failures_are_returned_with_continue(here: Path) -> None:
     execution = ml.execute(ml.Task().component("bad").component("good"), on_failure="continue")
     assert (bool(execution), execution.status, len(execution.failures)) == (False, "failed", 1)
     error = execution.failures[0].error
@@ -80,7 +80,7 @@ def test_failures_can_be_returned(here: Path) -> None:
     assert (error["type"], error["message"]) == ("RuntimeError", "too deep")
 
 
-def test_the_first_failure_can_stop_what_has_not_begun(here: Path) -> None:
+def test_with_stop_no_trial_starts_after_the_first_failure(here: Path) -> None:
     with pytest.raises(errors.TrialsFailed) as caught:
         ml.execute(ml.Task().component("good").component("bad").component("good"), on_failure="stop")
     assert [trial.status for trial in caught.value.execution.trials] == ["finished", "failed", "pending"]
@@ -121,7 +121,7 @@ def test_the_first_failure_can_stop_what_has_not_begun(here: Path) -> None:
         (ml.Task().component("good", resources={"memory": "900TiB"}), {}, RuntimeError, "GiB of memory"),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_anything_is_written(
+def test_invalid_calls_are_refused_before_anything_is_written(
     here: Path, tmp_path: Path, task: Any, arguments: dict[str, Any], kind: type[Exception], words: str
 ) -> None:
     storage = tmp_path / "s"
@@ -132,13 +132,13 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     assert not storage.exists()
 
 
-def test_what_is_wrong_with_several_components_is_told_together(here: Path) -> None:
+def test_errors_of_several_components_are_reported_together(here: Path) -> None:
     with pytest.raises(errors.SeveralErrors) as caught:
         ml.execute(ml.Task().component("goood").component("good", "~wide"))
     assert [type(error).__name__ for error in caught.value.errors] == ["UnknownName", "UnknownName"]
 
 
-def test_a_module_that_does_not_import_is_shown_with_its_line(here: Path) -> None:
+def test_a_module_that_fails_to_import_is_reported_with_its_line(here: Path) -> None:
     with pytest.raises(errors.ImportFailed) as caught:
         ml.execute("broken")
     assert str(caught.value).splitlines() == [
@@ -150,21 +150,21 @@ def test_a_module_that_does_not_import_is_shown_with_its_line(here: Path) -> Non
     ]
 
 
-def test_a_storage_that_is_a_file_is_refused_and_left_alone(here: Path, tmp_path: Path) -> None:
+def test_a_storage_that_is_a_file_is_refused_and_not_changed(here: Path, tmp_path: Path) -> None:
     (tmp_path / "s").write_text("mine")
     with pytest.raises(errors.StorageUnavailable):
         ml.execute("good", tmp_path / "s")
     assert (tmp_path / "s").read_text() == "mine"
 
 
-def test_a_near_miss_of_a_key_is_a_warning_that_names_the_key(here: Path) -> None:
+def test_a_misspelled_key_causes_a_warning_that_names_the_key(here: Path) -> None:
     (here / "machinable.yaml").write_text("components:\n  - good: {x: 1, epochs: 10}\n")
     with pytest.warns(UserWarning, match="good has no key 'epoch', so it is added. Did you mean 'epochs'?") as warned:
         ml.execute(("good", {"epoch": 5}))
     assert warned[0].filename == __file__  # not in this package, which the user has not written
 
 
-def test_listeners_hear_everything_once_and_in_order(here: Path) -> None:
+def test_listeners_receive_every_event_once_and_in_order(here: Path) -> None:
     heard: list[events.Event] = []
     ml.execute(ml.Task().component("good").component("bad"), listeners=[heard.append], on_failure="continue")
     assert [type(event).__name__ for event in heard] == [
@@ -188,7 +188,7 @@ def test_listeners_hear_everything_once_and_in_order(here: Path) -> None:
     assert (ended.status, ended.finished, ended.failed) == ("failed", 1, 1)
 
 
-def test_a_listener_hears_of_what_is_in_the_storage_already(here: Path, tmp_path: Path) -> None:
+def test_an_event_comes_after_its_change_is_stored(here: Path, tmp_path: Path) -> None:
     seen: list[str] = []
 
     def look(event: events.Event) -> None:
@@ -200,7 +200,7 @@ def test_a_listener_hears_of_what_is_in_the_storage_already(here: Path, tmp_path
     assert seen == ["finished"]
 
 
-def test_a_listener_that_raises_costs_a_warning_and_nothing_else(here: Path) -> None:
+def test_a_listener_that_raises_causes_only_a_warning(here: Path) -> None:
     def broken(event: events.Event) -> None:
         if isinstance(event, events.TrialFinished):
             raise ValueError("my mistake")
@@ -210,7 +210,7 @@ def test_a_listener_that_raises_costs_a_warning_and_nothing_else(here: Path) -> 
     assert execution.status == "finished"
 
 
-def test_a_listener_that_raises_at_every_event_costs_one_warning_and_hears_all(here: Path) -> None:
+def test_a_listener_that_always_raises_causes_one_warning_and_receives_all_events(here: Path) -> None:
     heard: list[str] = []
 
     def broken(event: events.Event) -> None:
@@ -223,7 +223,7 @@ def test_a_listener_that_raises_at_every_event_costs_one_warning_and_hears_all(h
     assert heard == ["ExecutionStarted", "TrialStarted", "TrialFinished", "ExecutionFinished"]
 
 
-def test_a_failed_trial_is_tried_again_with_the_same_seed_and_all_attempts_are_kept(here: Path, tmp_path: Path) -> None:
+def test_a_failed_trial_is_retried_with_the_same_seed_and_all_attempts_are_kept(here: Path, tmp_path: Path) -> None:
     heard: list[events.Event] = []
     execution = ml.execute("flaky", tmp_path / "s", listeners=[heard.append])
     (trial,) = execution.trials
@@ -237,19 +237,19 @@ def test_a_failed_trial_is_tried_again_with_the_same_seed_and_all_attempts_are_k
     assert [event.will_retry for event in heard if isinstance(event, events.TrialFailed)] == [True, True]
 
 
-def test_retries_of_the_call_hold_for_components_that_say_nothing(here: Path) -> None:
+def test_retries_of_the_call_apply_to_components_without_their_own(here: Path) -> None:
     execution = ml.execute("bad", retries=1, on_failure="continue")
     assert (execution.trials[0].status, execution.trials[0].attempt) == ("failed", 2)
 
 
-def test_only_the_named_errors_are_tried_again(project: World) -> None:
+def test_only_the_named_errors_are_retried(project: World) -> None:
     declarations = "components:\n  - flaky: {_retries_: {count: 5, on: [TimeoutError]}}\n"
     project(declarations, flaky=FLAKY)
     execution = ml.execute("flaky", on_failure="continue")
     assert (execution.trials[0].status, execution.trials[0].attempt) == ("failed", 1)
 
 
-def test_a_trial_that_takes_too_long_fails_and_the_others_go_on(project: World) -> None:
+def test_a_trial_that_exceeds_the_timeout_fails_and_the_others_continue(project: World) -> None:
     slow = "import threading\nfrom machinable import Component\nclass Slow(Component):\n    def on_execute(self):\n        threading.Event().wait()\n"  # noqa: E501
     project(DECLARATIONS + "  - slow:\n", good=GOOD, slow=slow)
     execution = ml.execute(ml.Task().component("slow").component("good"), timeout=0.2, on_failure="continue")
@@ -290,13 +290,13 @@ class Steps(Component):
 """
 
 
-def test_a_flag_of_the_user_does_not_say_that_a_trial_is_tuned(project: World) -> None:
+def test_the_flag_tuning_of_the_user_is_ignored(project: World) -> None:
     project("components:\n  - steps:\n", steps=STEPS)
     trial = ml.execute(ml.Task().component("steps", flags={"TUNING": True, "mine": 1})).trials[0]
     assert ([row["step"] for row in trial.records], trial.read("tuning.json")) == ([0, 1], False)
 
 
-def test_several_tasks_run_in_order_and_the_second_with_the_same_seed_is_a_rerun(here: Path, tmp_path: Path) -> None:
+def test_tasks_run_in_order_and_the_second_with_the_same_seed_is_a_rerun(here: Path, tmp_path: Path) -> None:
     executions = ml.execute([ml.Task("good"), "good"], tmp_path / "s", seed="OY1p1o")
     assert [str(execution) for execution in executions] == ["OY1p1o", "OY1p1o-2"]
 
@@ -354,7 +354,7 @@ def test_a_function_is_a_component_and_needs_no_project(world: Path) -> None:
     assert [trial.result for trial in execution.trials] == [2, 4]
 
 
-def test_a_decorated_function_takes_the_place_of_every_component(here: Path) -> None:
+def test_a_decorated_function_runs_in_place_of_every_component(here: Path) -> None:
     @ml.execute
     def run(config: Any, component: Any) -> str:
         return f"{component.flags.NAME} {sorted(config)}"
@@ -368,9 +368,7 @@ def test_a_function_with_arguments_for_execute_is_refused(here: Path) -> None:
         ml.execute(lambda config: None, seed=1)
 
 
-def test_the_project_says_where_results_go_unless_somebody_nearer_does(
-    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_storage_of_the_project_is_the_default(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "machinable.yaml").write_text(DECLARATIONS + "execution: {storage: kept, code_backup: false}\n")
     assert ml.execute("good").storage == str(here / "kept")
     monkeypatch.setenv("MACHINABLE_STORAGE", str(tmp_path / "environment"))
@@ -378,7 +376,7 @@ def test_the_project_says_where_results_go_unless_somebody_nearer_does(
     assert ml.execute("good", tmp_path / "call").storage == str(tmp_path / "call")
 
 
-def test_what_is_noted_of_an_execution(here: Path, tmp_path: Path) -> None:
+def test_execution_json_describes_the_execution(here: Path, tmp_path: Path) -> None:
     execution = ml.execute(ml.Task("good").named("mine"), tmp_path / "s", seed=42)
     data = json.loads((tmp_path / "s" / "8gWVkz" / "execution.json").read_text())
     assert {key: data[key] for key in ("format", "id", "run", "seed", "name", "engine", "project")} == {
@@ -410,7 +408,7 @@ def test_an_execution_into_a_directory_imports_nothing_heavy(here: Path, tmp_pat
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, cwd=here)
 
 
-def test_a_promised_result_that_is_missing_fails_the_trial_with_its_name(project: World) -> None:
+def test_a_missing_promised_result_fails_the_trial_and_is_named(project: World) -> None:
     writes = "from machinable import Component\nclass Work(Component):\n    def on_execute(self):\n        self.store.write('a.json', 1)\n"  # noqa: E501
     project(
         "components:\n  - keeps: {_results_: [a.json]}\n  - breaks: {_results_: [a.json, b.json]}\n",
@@ -424,7 +422,7 @@ def test_a_promised_result_that_is_missing_fails_the_trial_with_its_name(project
     assert error["message"].splitlines()[0] == "the promised result 'b.json' was not written"
 
 
-def test_an_environment_holds_for_its_trial_only_and_is_not_stored(
+def test_an_environment_applies_to_its_trial_only_and_is_not_stored(
     project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GOLDEN_SECRET", "s3cret")
@@ -458,7 +456,7 @@ def test_a_seed_of_the_environment_is_a_number_or_an_id(
         ("threads: 0", "`threads` is 0"),
     ],
 )
-def test_settings_that_have_no_meaning_are_refused(here: Path, tmp_path: Path, setting: str, words: str) -> None:
+def test_meaningless_settings_are_refused(here: Path, tmp_path: Path, setting: str, words: str) -> None:
     (here / "machinable.yaml").write_text(f"execution:\n  {setting}\ncomponents:\n  - good: {{x: 1}}\n")
     with pytest.raises(errors.MachinableError) as caught:
         ml.execute("good", tmp_path / "s")
@@ -467,7 +465,7 @@ def test_settings_that_have_no_meaning_are_refused(here: Path, tmp_path: Path, s
 
 
 @pytest.mark.parametrize("said", ["project", "environment"])
-def test_a_lock_server_that_is_not_there_is_an_error_before_anything_runs(
+def test_an_unreachable_lock_server_is_an_error_before_anything_runs(
     here: Path, tmp_path: Path, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import socket
@@ -486,12 +484,12 @@ def test_a_lock_server_that_is_not_there_is_an_error_before_anything_runs(
     assert not list((tmp_path / "s").iterdir())
 
 
-def test_a_plan_at_a_prompt_is_one_line(here: Path) -> None:
+def test_the_repr_of_a_plan_is_one_line(here: Path) -> None:
     assert repr(ml.Task("good").plan(seed="OY1p1o")) == "<Plan OY1p1o: 1 trial>"
 
 
 @pytest.mark.parametrize("engine", ["local", "processes:1"])
-def test_how_far_a_trial_says_it_is_reaches_who_shows_it(project: World, engine: str) -> None:
+def test_progress_of_a_trial_reaches_listeners(project: World, engine: str) -> None:
     steps = "from machinable import Component\nclass Steps(Component):\n    def on_execute(self):\n        self.progress(1, 2)\n        self.progress(2, 2)\n        self.progress(2, 2)\n"  # noqa: E501
     project("components:\n  - steps:\n", steps=steps)
 
@@ -526,7 +524,7 @@ class Rows(Component):
 
 
 @pytest.mark.parametrize("engine", ["local", "processes:1"])
-def test_the_last_row_of_a_trial_that_runs_reaches_who_shows_it(project: World, engine: str) -> None:
+def test_the_last_row_of_a_running_trial_reaches_listeners(project: World, engine: str) -> None:
     project("components:\n  - rows:\n", rows=ROWS)
 
     class Listener(events.Listener):
@@ -561,7 +559,7 @@ class Wanders(Component):
 
 
 @pytest.mark.parametrize("engine", ["local", "processes:1"])
-def test_a_trial_that_changes_the_working_directory_changes_it_for_itself(project: World, engine: str) -> None:
+def test_a_trial_changes_the_working_directory_only_for_itself(project: World, engine: str) -> None:
     here = str(project("components:\n  - wanders: {fails: false}\n", wanders=WANDERS))
     task = ml.Task().component("wanders", [{"fails": True}, None])
     failed, finished = ml.execute(task, engine=engine, on_failure="continue").trials
@@ -569,14 +567,14 @@ def test_a_trial_that_changes_the_working_directory_changes_it_for_itself(projec
 
 
 @pytest.mark.parametrize("engine", ["local", "processes:1"])
-def test_a_component_that_closes_stdout_ends_alike_everywhere(project: World, engine: str) -> None:
+def test_a_component_that_closes_stdout_ends_the_same_way_on_every_engine(project: World, engine: str) -> None:
     closes = "import sys\nfrom machinable import Component\nclass Closes(Component):\n    def on_execute(self):\n        print('before')\n        sys.stdout.close()\n        sys.stderr.close()\n        print('after')\n"  # noqa: E501
     project("components:\n  - closes:\n", closes=closes)
     execution = ml.execute(ml.Task("closes").repeat(2), engine=engine)
     assert [(trial.status, trial.output) for trial in execution.trials] == [("finished", "before\nafter\n")] * 2
 
 
-def test_a_component_that_closes_stdout_closes_it_for_nobody_else(
+def test_a_component_that_closes_stdout_does_not_close_it_for_others(
     project: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     closes = "import sys\nfrom machinable import Component\nclass Closes(Component):\n    def on_execute(self):\n        print('before')\n        sys.stdout.close()\n"  # noqa: E501
@@ -637,7 +635,7 @@ class Hosts(ml.Engine):
         pass
 
 
-def test_a_core_that_is_taken_without_a_word_is_missed_before_the_start(project: World) -> None:
+def test_a_host_without_a_default_cpu_is_reported_before_the_start(project: World) -> None:
     project("components:\n  - quiet:\n", quiet=QUIET)
 
     with pytest.raises(errors.Refused, match="quiet needs 1 cpu, the default, but no host has one"):

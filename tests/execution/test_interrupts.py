@@ -1,4 +1,4 @@
-"""Ctrl-C, once or in a row, at real processes: what an execution writes down is whole, and it ends as it should."""
+"""Ctrl-C, once or repeatedly, at real processes: an execution writes everything and ends in order."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def interrupted(project: World, tmp_path: Path, program: str, engine: str, times
 
 @pytest.mark.parametrize("times", [1, 2, 4])
 @pytest.mark.parametrize("engine", ["local", "processes:2"])
-def test_however_often_it_is_pressed_everything_is_written_down(
+def test_everything_is_written_however_often_ctrl_c_is_pressed(
     project: World, tmp_path: Path, engine: str, times: int
 ) -> None:
     _, said, storage = interrupted(project, tmp_path, LIBRARY, engine, times)
@@ -89,7 +89,7 @@ def caught(act: Callable[[Interrupts], object]) -> BaseException | None:
     return None
 
 
-def test_an_interrupt_is_held_back_until_it_can_be_answered() -> None:
+def test_an_interrupt_is_delayed_until_it_is_allowed() -> None:
     done: list[str] = []
 
     def act(interrupts: Interrupts) -> None:
@@ -102,7 +102,7 @@ def test_an_interrupt_is_held_back_until_it_can_be_answered() -> None:
     assert done == ["written"]
 
 
-def test_one_that_is_still_held_back_at_the_end_is_raised_then() -> None:
+def test_a_pending_interrupt_is_raised_at_the_end() -> None:
     done: list[str] = []
 
     def act(interrupts: Interrupts) -> None:
@@ -113,7 +113,7 @@ def test_one_that_is_still_held_back_at_the_end_is_raised_then() -> None:
     assert done == ["all"]
 
 
-def test_further_ones_hurry_and_are_not_raised_before_the_end() -> None:
+def test_further_interrupts_shorten_the_shutdown_and_are_not_raised_before_the_end() -> None:
     repeated: list[bool] = []
 
     def act(interrupts: Interrupts) -> None:
@@ -130,7 +130,7 @@ def test_further_ones_hurry_and_are_not_raised_before_the_end() -> None:
     assert repeated == [False, True]
 
 
-def test_two_that_came_at_once_are_one_that_is_raised_and_one_that_hurries() -> None:
+def test_of_two_pending_interrupts_one_is_raised_and_one_shortens_the_shutdown() -> None:
     repeated: list[bool] = []
 
     def act(interrupts: Interrupts) -> None:
@@ -146,7 +146,9 @@ def test_two_that_came_at_once_are_one_that_is_raised_and_one_that_hurries() -> 
     assert repeated == [True]
 
 
-def test_nothing_is_raised_within_a_wait_for_trials_elsewhere(monkeypatch: pytest.MonkeyPatch, project: World) -> None:
+def test_no_interrupt_is_raised_while_waiting_for_other_processes(
+    monkeypatch: pytest.MonkeyPatch, project: World
+) -> None:
     project("components:\n  - quick:\n", quick="from machinable import Component\nclass Quick(Component):\n    pass\n")
     waits: list[BaseException | None] = []
 
@@ -168,7 +170,7 @@ def test_nothing_is_raised_within_a_wait_for_trials_elsewhere(monkeypatch: pytes
     assert waits
 
 
-def test_it_comes_before_an_error() -> None:
+def test_an_interrupt_takes_precedence_over_an_error() -> None:
     def act(interrupts: Interrupts) -> None:
         press()
         raise ValueError("first")
@@ -178,14 +180,14 @@ def test_it_comes_before_an_error() -> None:
     assert isinstance(error.__context__, ValueError)
 
 
-def test_afterwards_all_is_as_before() -> None:
+def test_the_signal_handler_is_restored() -> None:
     before = signal.getsignal(signal.SIGINT)
     with Interrupts():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_handler_of_the_users_own_is_left_alone() -> None:
+def test_a_handler_of_the_user_is_not_replaced() -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
     try:
@@ -196,7 +198,7 @@ def test_a_handler_of_the_users_own_is_left_alone() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_other_threads_have_nothing_to_hold_back() -> None:
+def test_in_other_threads_nothing_is_delayed() -> None:
     def run(act: Callable[[], object]) -> None:
         with Interrupts() as interrupts, interrupts.allowed():
             act()
@@ -208,9 +210,7 @@ def test_other_threads_have_nothing_to_hold_back() -> None:
     assert done == ["ran"]
 
 
-def test_one_that_comes_while_a_trial_is_written_down_ends_the_execution_after_that(
-    project: World, tmp_path: Path
-) -> None:
+def test_an_interrupt_while_a_trial_is_recorded_ends_the_execution_afterwards(project: World, tmp_path: Path) -> None:
     project(
         "components:\n  - quick: {}\n",
         quick="from machinable import Component\n\n\nclass Quick(Component):\n    pass\n",

@@ -57,7 +57,7 @@ def test_a_trial_comes_at_once_when_a_requirement_is_blocked(plan: Sequence[Tria
     assert queue.blocker(plan[2]) == Blocked("blocked", "c0 0")
 
 
-def test_trials_that_are_done_do_not_come_and_their_results_count(plan: Sequence[TrialSpec]) -> None:
+def test_finished_trials_do_not_come_and_their_results_count(plan: Sequence[TrialSpec]) -> None:
     queue = TrialQueue(plan, {"0", "1"}, {"0": Available("p/0"), "1": Available("p/1")})
     assert handed_out(queue) == [2, 3]
 
@@ -89,7 +89,7 @@ def test_the_plan_is_not_searched_to_its_end_for_a_trial_that_fits() -> None:
     assert first.index == 0
 
 
-def test_a_plan_of_trials_without_requirements_is_not_held(project: World) -> None:
+def test_a_plan_without_requirements_is_not_held_in_memory(project: World) -> None:
     project(
         "components:\n  - other:\n", other="from machinable import Component\n\n\nclass Other(Component):\n    pass\n"
     )

@@ -1,4 +1,4 @@
-"""What was computed once: when it counts, when it is stale, and how a reused trial reads."""
+"""Stored results: when they are reused, when they are stale, and how a reused trial reads."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def states(execution: Any) -> dict[str, str]:
     return {trial.component: trial.status for trial in execution.trials}
 
 
-def test_requirements_are_computed_once_and_listed_trials_afresh(here: Path, tmp_path: Path) -> None:
+def test_requirements_are_computed_once_and_listed_trials_each_time(here: Path, tmp_path: Path) -> None:
     first, ran = computed("train", tmp_path / "s")
     assert ran == ["nums", "double", "train"]
     second, ran = computed("train", tmp_path / "s")
@@ -70,7 +70,7 @@ def test_another_configuration_of_a_requirement_is_another_result(here: Path, tm
     assert ran == ["train"]
 
 
-def test_with_all_listed_trials_are_reused_too_where_any_has_a_pointer(here: Path, tmp_path: Path) -> None:
+def test_with_all_listed_trials_with_a_pointer_are_reused_too(here: Path, tmp_path: Path) -> None:
     computed("train", tmp_path / "s", seed=1)
     _, ran = computed("train", tmp_path / "s", seed=1, reuse="all")
     assert ran == ["train"]  # listed trials have no pointer unless somebody asked for it
@@ -81,7 +81,7 @@ def test_with_all_listed_trials_are_reused_too_where_any_has_a_pointer(here: Pat
     assert ran == ["train"]  # another seed is another computation
 
 
-def test_with_false_everything_runs_and_what_comes_out_counts_for_others(here: Path, tmp_path: Path) -> None:
+def test_with_false_everything_runs_and_others_use_the_results(here: Path, tmp_path: Path) -> None:
     computed("train", tmp_path / "s")
     second, ran = computed("train", tmp_path / "s", reuse=False)
     assert ran == ["nums", "double", "train"]
@@ -89,7 +89,7 @@ def test_with_false_everything_runs_and_what_comes_out_counts_for_others(here: P
     assert {str(trial.source).partition("/")[0] for trial in third.trials[:2]} == {str(second)}
 
 
-def test_the_project_can_say_what_is_reused(here: Path, tmp_path: Path) -> None:
+def test_the_project_can_set_reuse(here: Path, tmp_path: Path) -> None:
     (here / "machinable.yaml").write_text(DECLARATIONS + "execution: {reuse: false}\n")
     computed("train", tmp_path / "s")
     assert computed("train", tmp_path / "s")[1] == ["nums", "double", "train"]
@@ -133,12 +133,14 @@ def test_with_same_code_other_source_means_that_there_is_no_result(here: Path, t
         (None, ["train"]),
     ],
 )
-def test_what_is_named_runs_though_a_result_is_there(here: Path, tmp_path: Path, rerun: Any, ran: list[str]) -> None:
+def test_components_named_in_rerun_run_although_their_results_exist(
+    here: Path, tmp_path: Path, rerun: Any, ran: list[str]
+) -> None:
     computed("train", tmp_path / "s")
     assert computed("train", tmp_path / "s", rerun=rerun)[1] == ran
 
 
-def test_what_depends_on_it_runs_again_if_what_it_read_has_changed(here: Path, tmp_path: Path) -> None:
+def test_dependents_run_again_if_what_they_read_has_changed(here: Path, tmp_path: Path) -> None:
     computed("train", tmp_path / "s")
     second, ran = computed("train", tmp_path / "s", Computing({"nums": "new"}), rerun="nums")
     assert ran == ["nums", "double", "train"]
@@ -147,7 +149,7 @@ def test_what_depends_on_it_runs_again_if_what_it_read_has_changed(here: Path, t
     assert str(third.trials[1].source).partition("/")[0] == str(second)
 
 
-def test_what_read_nothing_of_it_is_not_stale(here: Path, tmp_path: Path) -> None:
+def test_a_result_that_read_nothing_of_a_requirement_is_not_stale(here: Path, tmp_path: Path) -> None:
     computed("train", tmp_path / "s", Computing(reads=False))
     assert computed("train", tmp_path / "s", Computing({"nums": "new"}), rerun="nums")[1] == ["nums", "train"]
 
@@ -167,7 +169,7 @@ def test_without_a_cascade_only_the_named_ones_run_and_the_next_reuse_runs_the_o
     assert third.trials[1].stale is None
 
 
-def test_the_former_result_counts_until_the_new_one_is_complete(here: Path, tmp_path: Path) -> None:
+def test_the_previous_result_counts_until_the_new_one_is_complete(here: Path, tmp_path: Path) -> None:
     first, _ = computed("train", tmp_path / "s")
     identity = first.trials[0].identity
     seen: list[str] = []
@@ -185,7 +187,7 @@ def test_the_former_result_counts_until_the_new_one_is_complete(here: Path, tmp_
     assert pointer.trial == f"{second}/{second.trials[0].uid}"
 
 
-def test_a_rerun_that_fails_leaves_the_former_result(here: Path, tmp_path: Path) -> None:
+def test_a_failed_rerun_leaves_the_previous_result(here: Path, tmp_path: Path) -> None:
     first, _ = computed("train", tmp_path / "s")
     with pytest.raises(errors.TrialsFailed):
         computed("train", tmp_path / "s", Computing(fails=["nums"]), rerun="nums")
@@ -212,7 +214,7 @@ def test_a_rerun_that_fails_leaves_the_former_result(here: Path, tmp_path: Path)
         ({"on_busy": "sleep"}, errors.InvalidValue, "on_busy is 'sleep'\n  Expected wait or skip or fail."),
     ],
 )
-def test_what_has_no_meaning_is_refused_before_anything_is_written(
+def test_invalid_options_are_refused_before_anything_is_written(
     here: Path, tmp_path: Path, options: dict[str, Any], kind: type[Exception], words: str
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -281,7 +283,7 @@ def test_a_result_that_was_removed_is_computed_again(here: Path, tmp_path: Path)
     assert computed("train", tmp_path / "s")[1] == ["nums", "double", "train"]
 
 
-def test_a_pointer_that_cannot_be_read_is_told_and_replaced(here: Path, tmp_path: Path) -> None:
+def test_an_unreadable_pointer_is_reported_and_replaced(here: Path, tmp_path: Path) -> None:
     first, _ = computed("train", tmp_path / "s")
     path = tmp_path / "s" / layout.pointer(first.trials[0].identity)
     path.write_text("{")
@@ -291,7 +293,7 @@ def test_a_pointer_that_cannot_be_read_is_told_and_replaced(here: Path, tmp_path
     assert computed("train", tmp_path / "s")[1] == ["train"]
 
 
-def test_what_is_stored_of_a_result(here: Path, tmp_path: Path) -> None:
+def test_a_pointer_describes_the_result(here: Path, tmp_path: Path) -> None:
     execution, _ = computed("train", tmp_path / "s")
     nums, double, _ = execution.trials
     path = tmp_path / "s" / layout.pointer(double.identity)
@@ -318,7 +320,7 @@ def test_in_one_execution_into_memory_it_is_computed_once(here: Path) -> None:
     assert sorted(engine.ran) == ["double", "double", "nums", "train"]  # once required, once listed
 
 
-def test_the_place_of_components_is_never_shared_where_a_function_takes_it(here: Path, tmp_path: Path) -> None:
+def test_results_of_a_function_in_place_of_components_are_not_shared(here: Path, tmp_path: Path) -> None:
     @ml.execute
     def run(flags: Any) -> str:
         return "not train"
@@ -332,7 +334,7 @@ def test_the_place_of_components_is_never_shared_where_a_function_takes_it(here:
 # what is heard of it
 
 
-def test_listeners_and_callbacks_hear_of_reused_trials(here: Path, tmp_path: Path) -> None:
+def test_listeners_and_callbacks_receive_reused_trials(here: Path, tmp_path: Path) -> None:
     computed("train", tmp_path / "s", seed=1, reuse="all")
     heard: list[events.Event] = []
     called: list[tuple[str, str, Any]] = []
@@ -347,7 +349,7 @@ def test_listeners_and_callbacks_hear_of_reused_trials(here: Path, tmp_path: Pat
     assert called == [("train", "reused", {"n": 1})]  # the task's own trials only
 
 
-def test_callbacks_get_each_trial_that_has_finished(here: Path, tmp_path: Path) -> None:
+def test_callbacks_receive_each_finished_trial(here: Path, tmp_path: Path) -> None:
     called: list[tuple[int, str, Any, str]] = []
 
     def note(trial: Any) -> None:
@@ -361,7 +363,7 @@ def test_callbacks_get_each_trial_that_has_finished(here: Path, tmp_path: Path) 
     assert called == []
 
 
-def test_a_callback_that_raises_costs_a_warning_and_nothing_else(here: Path, tmp_path: Path) -> None:
+def test_a_callback_that_raises_causes_only_a_warning(here: Path, tmp_path: Path) -> None:
     def broken(trial: Any) -> None:
         raise ValueError("my mistake")
 
@@ -372,7 +374,7 @@ def test_a_callback_that_raises_costs_a_warning_and_nothing_else(here: Path, tmp
     assert execution.status == "finished"
     assert called == [execution.trials[0].uid]
     (text,) = [str(one.message) for one in told]
-    assert text.startswith("the callback test_a_callback_that_raises_costs_a_warning_and_nothing_else.<locals>.broken ")
+    assert text.startswith("the callback test_a_callback_that_raises_causes_only_a_warning.<locals>.broken ")
     assert text.rstrip().endswith("ValueError: my mistake")
 
 
@@ -384,7 +386,7 @@ def actions(task: Any, directory: Path, **options: Any) -> list[tuple[str, str, 
     return [(spec.component, one.action, one.why, one.source) for spec, one in zip(plan, found, strict=True)]
 
 
-def test_dry_tells_of_each_trial_what_would_become_of_it(here: Path, tmp_path: Path) -> None:
+def test_a_dry_run_says_what_would_become_of_each_trial(here: Path, tmp_path: Path) -> None:
     listed = ("train", "run", "it is listed in the task", None)
     assert actions("train", tmp_path / "s") == [
         ("nums", "run", "there is no result yet", None),
@@ -423,12 +425,14 @@ def test_dry_tells_of_each_trial_what_would_become_of_it(here: Path, tmp_path: P
     assert sorted(path for path in tmp_path.rglob("*")) == before
 
 
-def test_without_a_storage_nothing_is_known(here: Path) -> None:
+def test_without_a_storage_all_trials_are_pending(here: Path) -> None:
     plan, found = dry_run("train")
     assert found == [PlannedOutcome(spec.uid, "pending", "nothing is stored without a storage") for spec in plan]
 
 
-def test_dry_prints_it(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_prints_what_would_become_of_each_trial(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, _ = computed("train", tmp_path / "s", seed=1)
     capsys.readouterr()
     plan = ml.execute("train", stored(tmp_path / "s"), 1, "dry")
@@ -493,7 +497,7 @@ def test_what_becomes_of_a_trial(
     assert decision.pointer is pointer
 
 
-def test_what_a_script_calls_main_is_not_shared() -> None:
+def test_results_of_the_main_script_are_not_shared() -> None:
 
     assert ReusePolicy().shares(SPEC.definition)
     assert not ReusePolicy().shares(_with(target=Target("__main__", "Net", "class")).definition)
@@ -501,7 +505,7 @@ def test_what_a_script_calls_main_is_not_shared() -> None:
     assert ReusePolicy("all").shares(_with(is_requirement=False).definition)
 
 
-def test_an_input_that_is_gone_has_changed() -> None:
+def test_a_missing_input_has_changed() -> None:
     files, read = MemoryFiles(), {"a": {"x": "1", "y": "2"}}
     assert changed_input(files, read, {"a": Available("OY1p1o/a", {"x": "1"})}) == "a:y"
     assert changed_input(files, read, {"b": Available("OY1p1o/b", {"x": "2"})}) is None
@@ -510,7 +514,7 @@ def test_an_input_that_is_gone_has_changed() -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "trial": "x"}', '{"format": 1, "trial": 3}']
 )
-def test_a_pointer_that_is_none_is_damaged(text: str) -> None:
+def test_a_file_that_is_no_pointer_is_damaged(text: str) -> None:
     files = MemoryFiles()
     files.write(layout.pointer("ab" * 16), text.encode())
     with pytest.raises(errors.Damaged, match="Remove it, so that the result is computed again"):

@@ -1,4 +1,4 @@
-"""Two executions that want the same at once: it is computed once, and nobody waits for the dead."""
+"""Two executions that need the same result at the same time: one computes it, and none waits for a dead process."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def held(locks: Locks) -> Any:
 HOLDER = f"HoLdEr on {os.uname().nodename} (process {os.getpid()})"
 
 
-def test_what_is_busy_comes_after_everything_else(here: Path, tmp_path: Path, locks: Locks) -> None:
+def test_busy_trials_come_after_all_others(here: Path, tmp_path: Path, locks: Locks) -> None:
     lease = held(locks)
 
     def release(spec: TrialSpec) -> None:
@@ -67,7 +67,7 @@ def test_what_is_busy_comes_after_everything_else(here: Path, tmp_path: Path, lo
     assert execution.status == "finished"
 
 
-def test_whoever_shows_progress_is_told_once_for_what_is_waited(here: Path, tmp_path: Path, locks: Locks) -> None:
+def test_listeners_receive_one_notice_of_a_wait(here: Path, tmp_path: Path, locks: Locks) -> None:
     class Listener(events.Listener):
         def __init__(self) -> None:
             self.told: list[str] = []
@@ -86,7 +86,7 @@ def test_whoever_shows_progress_is_told_once_for_what_is_waited(here: Path, tmp_
     assert told == [f"waiting for {HOLDER}, which is computing nums {execution.trials[0].uid}"]
 
 
-def test_a_listener_that_takes_a_notice_badly_stops_nothing(here: Path, tmp_path: Path, locks: Locks) -> None:
+def test_a_listener_that_raises_at_a_notice_stops_nothing(here: Path, tmp_path: Path, locks: Locks) -> None:
     class Listener(events.Listener):
         def on_event(self, event: events.Event) -> None:
             if isinstance(event, events.TrialFinished) and event.component == "other":
@@ -102,7 +102,7 @@ def test_a_listener_that_takes_a_notice_badly_stops_nothing(here: Path, tmp_path
     assert execution.status == "finished"
 
 
-def test_whoever_waited_looks_for_the_result_before_it_runs(here: Path, tmp_path: Path, locks: Locks) -> None:
+def test_after_a_wait_the_result_is_looked_up_before_the_trial_runs(here: Path, tmp_path: Path, locks: Locks) -> None:
     lease = held(locks)
 
     def compute_elsewhere(spec: TrialSpec) -> None:
@@ -115,7 +115,7 @@ def test_whoever_waited_looks_for_the_result_before_it_runs(here: Path, tmp_path
     assert str(execution.trials[0].source).startswith("OTHERx/")
 
 
-def test_skipped_is_what_is_busy_and_what_needs_it(here: Path, tmp_path: Path, locks: Locks) -> None:
+def test_busy_trials_and_those_that_need_them_are_skipped(here: Path, tmp_path: Path, locks: Locks) -> None:
     held(locks)
     heard: list[events.Event] = []
     execution, ran = computed(BOTH, tmp_path / "s", on_busy="skip", listeners=[heard.append])
@@ -128,7 +128,7 @@ def test_skipped_is_what_is_busy_and_what_needs_it(here: Path, tmp_path: Path, l
     assert (heard[-1].status, heard[-1].finished, heard[-1].failed) == ("partial", 1, 0)
 
 
-def test_what_was_skipped_runs_when_the_execution_goes_on(here: Path, tmp_path: Path, locks: Locks) -> None:
+def test_skipped_trials_run_when_the_execution_is_resumed(here: Path, tmp_path: Path, locks: Locks) -> None:
     lease = held(locks)
     execution, _ = computed(BOTH, tmp_path / "s", on_busy="skip")
     lease.release()
@@ -138,7 +138,7 @@ def test_what_was_skipped_runs_when_the_execution_goes_on(here: Path, tmp_path: 
     assert again.status == "finished"
 
 
-def test_fail_fails_it_with_the_name_of_the_holder(here: Path, tmp_path: Path, locks: Locks) -> None:
+def test_with_fail_a_busy_trial_fails_and_names_the_holder(here: Path, tmp_path: Path, locks: Locks) -> None:
     held(locks)
     execution, ran = computed(BOTH, tmp_path / "s", on_busy="fail", on_failure="continue", retries=3)
     assert ran == ["other"]
@@ -146,13 +146,13 @@ def test_fail_fails_it_with_the_name_of_the_holder(here: Path, tmp_path: Path, l
     assert dict(execution.trials[0].error or {}) == {"type": "Busy", "message": f"{HOLDER} is computing it"}
 
 
-def test_the_project_can_say_what_is_done_with_it(here: Path, tmp_path: Path, locks: Locks) -> None:
+def test_the_project_can_set_on_busy(here: Path, tmp_path: Path, locks: Locks) -> None:
     held(locks)
     (here / "machinable.yaml").write_text(DECLARATIONS + "execution: {on_busy: skip}\n")
     assert computed(BOTH, tmp_path / "s")[0].status == "partial"
 
 
-def test_dry_tells_of_it(here: Path, tmp_path: Path, locks: Locks) -> None:
+def test_a_dry_run_shows_busy_trials(here: Path, tmp_path: Path, locks: Locks) -> None:
     held(locks)
     _, found = dry_run(BOTH, stored(tmp_path / "s"))
     assert [(one.action, one.why) for one in found] == [
@@ -162,7 +162,7 @@ def test_dry_tells_of_it(here: Path, tmp_path: Path, locks: Locks) -> None:
     ]
 
 
-def test_a_lease_is_held_while_it_runs_and_given_back_afterwards(here: Path, tmp_path: Path, locks: Locks) -> None:
+def test_a_lease_is_held_while_a_trial_runs_and_released_afterwards(here: Path, tmp_path: Path, locks: Locks) -> None:
     path = layout.lease(BOTH.plan()[0].identity)
     seen: list[tuple[str, Any]] = []
 
@@ -177,7 +177,7 @@ def test_a_lease_is_held_while_it_runs_and_given_back_afterwards(here: Path, tmp
         assert locks.holder(path) is None
 
 
-def test_listed_trials_hold_one_if_they_are_reused(here: Path, tmp_path: Path, locks: Locks) -> None:
+def test_listed_trials_hold_a_lease_if_they_are_reused(here: Path, tmp_path: Path, locks: Locks) -> None:
     plan = ml.Task("other").plan(seed="OY1p1o")
     lease = locks.take(layout.lease(plan[0].identity), {"execution": "HoLdEr"})
     assert lease is not None
@@ -239,7 +239,7 @@ def process(here: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_two_processes_that_want_the_same_compute_it_once(slow: Path) -> None:
+def test_two_processes_that_need_the_same_result_compute_it_once(slow: Path) -> None:
     waits = threading.Event()
 
     def heard(event: events.Event) -> None:
@@ -279,7 +279,7 @@ def test_a_holder_that_was_killed_is_replaced(slow: Path) -> None:
     assert execution.trials[1].result == os.getpid()
 
 
-def test_a_component_error_gives_the_lease_back(project: World, tmp_path: Path) -> None:
+def test_an_error_of_a_component_releases_the_lease(project: World, tmp_path: Path) -> None:
     fails = "from machinable import Component\n\n\nclass Any(Component):\n    def on_execute(self):\n        raise ValueError\n"  # noqa: E501
     project(DECLARATIONS, nums=fails, train=TRAIN, other=MODULE)
     for _ in range(2):

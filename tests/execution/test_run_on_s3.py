@@ -1,4 +1,4 @@
-"""Reuse, leases and going on where every look is a request."""
+"""Reuse, leases and resuming where every lookup is a request."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(url: str, **options: Any) -> Any:
     return ml.execute("train", {"storage": url, "code_backup": False}, **options)
 
 
-def test_it_is_computed_once_and_read_from_there(project: World, url: str) -> None:
+def test_a_requirement_is_computed_once_and_read_from_s3(project: World, url: str) -> None:
     project(DECLARATIONS, nums=NUMS, train=TRAIN)
     first = run(url)
     assert events_of(first) == [("nums", "finished"), ("train", "finished")]
@@ -59,7 +59,7 @@ def test_it_is_computed_once_and_read_from_there(project: World, url: str) -> No
     assert leases == []
 
 
-def test_a_look_up_is_one_request(project: World, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lookup_is_one_request(project: World, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     project(DECLARATIONS, nums=NUMS, train=TRAIN)
     execution = run(url, engine=Computing())
     identity = execution.trials[0].identity
@@ -75,7 +75,7 @@ def test_a_look_up_is_one_request(project: World, url: str, monkeypatch: pytest.
     assert asked == ["get_object"]
 
 
-def test_it_goes_on(project: World, url: str) -> None:
+def test_an_execution_on_s3_is_resumed(project: World, url: str) -> None:
     here = project(DECLARATIONS, nums=NUMS, train=TRAIN)
     (here / "fail").touch()
     failed = run(url, on_failure="continue")

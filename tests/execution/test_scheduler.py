@@ -1,4 +1,4 @@
-"""The scheduler, with engines that do what the test says."""
+"""The scheduler, with engines that behave as each test needs."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_an_engine_gets_as_many_trials_as_it_has_slots(project: World) -> None:
     assert most_at_once() == 2
 
 
-def test_an_engine_may_have_trials_wait_for_its_workers(project: World) -> None:
+def test_an_engine_may_prefetch_trials(project: World) -> None:
     project("components:\n  - work:\n", work=MODULE)
     engine = Ahead(holds=True)
 
@@ -109,7 +109,7 @@ def test_an_engine_may_have_trials_wait_for_its_workers(project: World) -> None:
 
 
 @pytest.mark.parametrize("options", [{"on_failure": "stop"}, {"timeout": 100}])
-def test_no_trial_waits_there_that_may_have_to_be_left_out_or_is_timed(options: Any, project: World) -> None:
+def test_nothing_is_prefetched_with_stop_or_a_timeout(options: Any, project: World) -> None:
     project("components:\n  - work:\n", work=MODULE)
     engine = Ahead(holds=False)
 
@@ -124,7 +124,7 @@ def test_declared_capacities_are_honoured(project: World) -> None:
     assert most_at_once() == 1
 
 
-def test_a_smaller_trial_may_overtake_one_that_waits(project: World) -> None:
+def test_a_smaller_trial_may_overtake_a_waiting_one(project: World) -> None:
     project("execution: {resources: {seats: 2}}\ncomponents:\n  - work: {}\n", work=MODULE)
     task = ml.Task()
     for seats in (1, 2, 1):
@@ -139,7 +139,7 @@ def test_a_smaller_trial_may_overtake_one_that_waits(project: World) -> None:
     assert started == [0, 2, 1]
 
 
-def test_a_trial_that_its_engine_loses_has_failed_and_the_others_go_on(project: World, tmp_path: Path) -> None:
+def test_a_trial_that_its_engine_loses_fails_and_the_others_continue(project: World, tmp_path: Path) -> None:
     project("components:\n  - work: {}\n", work=MODULE)
     with pytest.raises(errors.TrialsFailed, match="1 of 2 trials"):
         ml.execute(ml.Task("work").repeat(2), tmp_path, seed="OY1p1o", engine=Losing(1))
@@ -182,7 +182,7 @@ def no_outcome() -> Future[Any]:
         (no_outcome, "the engine returned {'state': 'finished'} instead of an outcome"),
     ],
 )
-def test_what_an_engine_does_wrong_fails_a_trial_and_the_others_go_on(
+def test_an_error_of_an_engine_fails_a_trial_and_the_others_continue(
     given: Callable[[], Any], message: str, project: World, tmp_path: Path
 ) -> None:
     project("components:\n  - work: {}\n", work=MODULE)
@@ -194,7 +194,7 @@ def test_what_an_engine_does_wrong_fails_a_trial_and_the_others_go_on(
     assert trials[0].error["message"].endswith(message)
 
 
-def test_a_lost_trial_can_be_tried_again(project: World) -> None:
+def test_a_lost_trial_can_be_retried(project: World) -> None:
     project("components:\n  - work: {}\n", work=MODULE)
     execution = ml.execute(ml.Task("work").repeat(2), engine=Losing(1), retries=1)
     assert [(trial.status, trial.attempt) for trial in execution.trials] == [("finished", 2), ("finished", 1)]
@@ -207,7 +207,7 @@ def test_a_timeout_is_refused_where_trials_run_in_other_threads(project: World, 
     assert not (tmp_path / "s").exists()
 
 
-def test_a_timeout_on_local_is_refused_outside_of_the_main_thread(project: World, tmp_path: Path) -> None:
+def test_a_timeout_on_local_is_refused_outside_the_main_thread(project: World, tmp_path: Path) -> None:
     project("components:\n  - work: {}\n", work=MODULE)
     caught: list[BaseException] = []
 
@@ -224,7 +224,7 @@ def test_a_timeout_on_local_is_refused_outside_of_the_main_thread(project: World
     assert not (tmp_path / "s").exists()
 
 
-def test_a_failed_trial_waits_for_its_turn_while_others_run(project: World) -> None:
+def test_others_run_while_a_failed_trial_waits_for_its_retry(project: World) -> None:
     module = """
 from machinable import Component
 

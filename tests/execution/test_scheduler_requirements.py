@@ -39,14 +39,14 @@ def here(project: World) -> Path:
     return directory
 
 
-def test_what_is_required_runs_before(here: Path, tmp_path: Path) -> None:
+def test_requirements_run_first(here: Path, tmp_path: Path) -> None:
     execution, ran = computed("train", tmp_path / "s")
     assert sorted(ran[1:3]) == ["double", "odd"]
     assert (ran[0], ran[3]) == ("nums", "train")
     assert execution.status == "finished"
 
 
-def test_a_trial_is_told_where_what_it_requires_lies(here: Path, tmp_path: Path) -> None:
+def test_a_trial_knows_where_its_requirements_are(here: Path, tmp_path: Path) -> None:
     engine = Computing()
     execution, _ = computed("train", tmp_path / "s", engine)
     places = {spec.component: f"{execution}/{spec.uid}" for spec in engine.specs}
@@ -85,7 +85,7 @@ def test_a_failure_blocks_what_needs_it_and_nothing_else(here: Path, tmp_path: P
     assert execution.status == ml.Storage(tmp_path / "s")[str(execution)].status == "failed"
 
 
-def test_everything_below_a_failure_is_blocked_by_the_first_culprit(here: Path, tmp_path: Path) -> None:
+def test_everything_below_a_failure_is_blocked_because_of_the_first(here: Path, tmp_path: Path) -> None:
     with pytest.raises(errors.TrialsFailed) as caught:
         computed("train", tmp_path / "s", Computing(fails=["nums"]))
     execution = caught.value.execution
@@ -98,13 +98,13 @@ def test_everything_below_a_failure_is_blocked_by_the_first_culprit(here: Path, 
     assert {trial.because for trial in execution.trials} == {None, f"nums {execution.trials[0].uid}"}
 
 
-def test_with_stop_what_was_not_started_stays_pending(here: Path, tmp_path: Path) -> None:
+def test_with_stop_trials_that_have_not_started_stay_pending(here: Path, tmp_path: Path) -> None:
     with pytest.raises(errors.TrialsFailed) as caught:
         computed("train", tmp_path / "s", Computing(fails=["nums"]), on_failure="stop")
     assert [trial.status for trial in caught.value.execution.trials] == ["failed", "pending", "pending", "pending"]
 
 
-def test_a_requirement_that_fails_once_blocks_nobody(here: Path, tmp_path: Path) -> None:
+def test_a_requirement_that_fails_once_blocks_nothing(here: Path, tmp_path: Path) -> None:
     class Flaky(Computing):
         def submit(self, work: Any, spec: TrialSpec) -> Future[Any]:
             self._fails = ["nums"] if spec.attempt == 1 else []
@@ -115,7 +115,7 @@ def test_a_requirement_that_fails_once_blocks_nobody(here: Path, tmp_path: Path)
     assert execution.status == "finished"
 
 
-def test_what_was_blocked_runs_when_the_execution_goes_on(here: Path, tmp_path: Path) -> None:
+def test_blocked_trials_run_when_the_execution_is_resumed(here: Path, tmp_path: Path) -> None:
     with pytest.raises(errors.TrialsFailed) as caught:
         computed("train", tmp_path / "s", Computing(fails=["odd"]))
     engine = Computing()
@@ -127,7 +127,7 @@ def test_what_was_blocked_runs_when_the_execution_goes_on(here: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(("gives", "ran"), [("nums", ["nums"]), ("new", ["nums", "double", "odd"])])
-def test_what_has_finished_can_run_again_when_the_execution_goes_on(
+def test_finished_trials_can_run_again_when_the_execution_is_resumed(
     here: Path, tmp_path: Path, gives: str, ran: list[str]
 ) -> None:
     first, _ = computed("train", tmp_path / "s")
@@ -141,7 +141,7 @@ def test_what_has_finished_can_run_again_when_the_execution_goes_on(
     }
 
 
-def test_without_a_cascade_nothing_else_runs_when_it_goes_on(here: Path, tmp_path: Path) -> None:
+def test_without_a_cascade_nothing_else_runs_when_it_is_resumed(here: Path, tmp_path: Path) -> None:
     first, _ = computed("train", tmp_path / "s")
     engine = Computing({"nums": "new"})
     execution = ml.execute(
@@ -151,7 +151,7 @@ def test_without_a_cascade_nothing_else_runs_when_it_goes_on(here: Path, tmp_pat
     assert [trial.stale for trial in execution.trials] == [None, "data:x", "data:x", None]
 
 
-def test_other_branches_run_while_a_requirement_waits_to_be_tried_again(here: Path, tmp_path: Path) -> None:
+def test_other_branches_run_while_a_requirement_waits_for_its_retry(here: Path, tmp_path: Path) -> None:
     class Flaky(Computing):
         def submit(self, work: Any, spec: TrialSpec) -> Future[Any]:
             self._fails = ["nums"] if spec.attempt == 1 else []

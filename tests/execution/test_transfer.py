@@ -1,4 +1,4 @@
-"""What travels to workers that do not reach the storage: what a trial requires, with all that this can look at."""
+"""Directories for workers that do not reach the storage: what a trial requires, with all that it may read."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def files() -> MemoryFiles:
         ("Y/trials/gone", ["Y/trials/gone"]),
     ],
 )
-def test_a_folder_travels_with_all_that_it_may_read_in_turn(path: str, folders: list[str], files: MemoryFiles) -> None:
+def test_a_directory_is_packed_with_all_that_it_may_read(path: str, folders: list[str], files: MemoryFiles) -> None:
     assert folders_behind(files, path) == folders
 
 
-def test_a_depot_gives_them_in_one_archive(files: MemoryFiles) -> None:
+def test_a_transfer_packs_them_into_one_archive(files: MemoryFiles) -> None:
     there = MemoryFiles()
 
     unpack_folder(there, StorageTransfer(files).fetch("X/trials/b"))
@@ -104,7 +104,7 @@ components:
 
 @pytest.mark.parametrize("engine", ["local", "processes:1"])
 @pytest.mark.parametrize("kind", ["memory", "directory"])
-def test_a_requirement_can_be_looked_at_wherever_it_lies(
+def test_a_requirement_can_be_read_on_every_engine_and_storage(
     kind: str, engine: str, project: World, tmp_path: Path
 ) -> None:
     project(CHAINED, **CHAIN)

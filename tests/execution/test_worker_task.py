@@ -1,4 +1,4 @@
-"""Executions in worker processes: the same folder as on local, nothing lost, and what cannot work refused before."""
+"""Executions in worker processes: the same directory as with the local engine, and nothing lost."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Work(Component):
 """
 
 
-def test_a_folder_is_the_same_as_on_local(project: World, tmp_path: Path) -> None:
+def test_a_directory_is_the_same_as_with_the_local_engine(project: World, tmp_path: Path) -> None:
     project("components:\n  - work: {rate: 0.1, ~fast: {rate: 1}}\n", work=WORK)
     task = ml.Task().component("work", [None, "~fast"]).repeat(3)
 
@@ -70,7 +70,7 @@ def test_a_folder_is_the_same_as_on_local(project: World, tmp_path: Path) -> Non
     assert contents(tmp_path / "processes") == contents(tmp_path / "local")
 
 
-def test_in_memory_it_is_the_same_and_nothing_is_left_behind(
+def test_in_memory_it_is_the_same_and_nothing_is_left(
     project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project("components:\n  - work: {rate: 0.1}\n", work=WORK)
@@ -110,7 +110,7 @@ class Prints(Component):
 
 
 @pytest.mark.parametrize("storage", [None, "stored"])
-def test_everything_that_is_printed_is_kept_in_order_and_nothing_shown(
+def test_all_output_is_stored_in_order_and_none_is_shown(
     project: World, storage: str | None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     project("components: [prints: ]\n", prints=PRINTS)
@@ -149,7 +149,7 @@ def test_workers_load_nothing_that_only_the_executing_process_needs(project: Wor
     assert run("looks").trials[0].result == []
 
 
-def test_output_that_a_trial_has_closed_is_there_for_the_next(project: World) -> None:
+def test_output_that_a_trial_closes_is_open_for_the_next(project: World) -> None:
     project("components: [closes: ]\n", closes=CLOSES)
 
     execution = run(ml.Task("closes").repeat(3), "processes:1")
@@ -171,7 +171,7 @@ class Imports(Component):
 """
 
 
-def test_what_a_module_does_when_it_is_imported_stays_and_what_a_trial_does_is_put_back(
+def test_effects_of_imports_stay_and_effects_of_trials_are_undone(
     project: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project("components: [imports: ]\n", imports=IMPORTS)
@@ -225,7 +225,7 @@ class LetsGo(Component):
 """
 
 
-def test_a_worker_that_is_lost_when_its_trial_has_ended_costs_nothing(project: World, tmp_path: Path) -> None:
+def test_a_worker_that_is_lost_after_its_trial_has_ended_does_no_harm(project: World, tmp_path: Path) -> None:
     project("components: [lets_go: ]\n", lets_go=LETS_GO)
 
     run(ml.Task("lets_go").repeat(2), "processes:1", tmp_path / "stored")
@@ -234,7 +234,7 @@ def test_a_worker_that_is_lost_when_its_trial_has_ended_costs_nothing(project: W
     assert [(trial.status, trial.result, trial.error) for trial in trials] == [("finished", "the end", None)] * 2
 
 
-def test_an_interrupt_in_one_worker_stops_all_with_their_books_closed(project: World, tmp_path: Path) -> None:
+def test_an_interrupt_in_one_worker_stops_all_and_is_recorded(project: World, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     project(f"components:\n  - interrupts: {{pipe: {tmp_path / 'pipe'}}}\n", interrupts=INTERRUPTS)
 
@@ -257,7 +257,7 @@ class Looks(Component):
 """
 
 
-def test_while_an_execution_runs_its_workers_can_be_seen_and_then_no_more(project: World, tmp_path: Path) -> None:
+def test_workers_are_marked_while_an_execution_runs(project: World, tmp_path: Path) -> None:
     project("components:\n  - looks: {directory: ''}\n", looks=LOOKS)
     task = ml.Task().component("looks", {"directory": str(tmp_path / "s" / "OY1p1o")}).repeat(2)
     with closing(ProcessesEngine(1)) as engine:
@@ -278,14 +278,14 @@ print([name for name in os.listdir(os.path.join(storage, "OY1p1o")) if name.ends
 """
 
 
-def test_a_worker_can_be_seen_until_it_ends(tmp_path: Path) -> None:
+def test_a_worker_is_marked_until_it_ends(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", BEGINS, str(tmp_path)], capture_output=True, text=True, check=True)
 
     assert done.stdout.startswith("['.machinable-running-")
     assert list((tmp_path / "OY1p1o").iterdir()) == []
 
 
-def test_a_worker_does_not_ask_whether_a_storage_can_be_written_that_was_there(
+def test_a_worker_does_not_check_whether_a_known_storage_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
@@ -307,7 +307,7 @@ class Closes(Component):
 """
 
 
-def test_trials_that_close_their_input_harm_none_of_those_that_follow(project: World) -> None:
+def test_trials_that_close_their_input_do_not_affect_later_ones(project: World) -> None:
     project("components:\n  - closes:\n", closes=NO_INPUT)
 
     trials = run(ml.Task("closes").repeat(3), "processes:1").trials
@@ -315,7 +315,7 @@ def test_trials_that_close_their_input_harm_none_of_those_that_follow(project: W
     assert [(trial.status, trial.output, trial.result) for trial in trials] == [("finished", "printed\n", "")] * 3
 
 
-def test_a_trial_that_takes_too_long_ends_with_its_worker(project: World) -> None:
+def test_a_trial_that_exceeds_the_timeout_ends_with_its_worker(project: World) -> None:
     project("components: [endless: ]\n", endless=ENDLESS)
 
     execution = run(ml.Task("endless").repeat(3), "processes:1", timeout=1.0, on_failure="continue")
@@ -403,7 +403,7 @@ def test_a_script_needs_no_guard_however_it_is_started(way: str, project: World)
     assert (done.stdout, done.stderr) == ("finished\n", "")
 
 
-def test_what_is_defined_in_the_script_itself_is_refused_with_advice(world: Path) -> None:
+def test_code_of_the_main_script_is_refused_with_advice(world: Path) -> None:
     (world / "script.py").write_text(
         "import machinable as ml\n\n\nclass Mine(ml.Component):\n    pass\n\n\n"
         "ml.execute(ml.Task(Mine), 'stored', 1, 'processes')\n"

@@ -1,4 +1,4 @@
-"""Every vector in `task_expansion.json` and `ids.json` gives the plan that is written there."""
+"""Every vector in `task_expansion.json` and `ids.json` gives the plan that it contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The identity of a computation: pinned, and equal exactly for what is the same."""
+"""The identity of a computation: pinned, and equal exactly for equal computations."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_identity_is_pinned(directory: Path) -> None:
         "an optional default",
     ],
 )
-def test_two_spellings_of_one_computation_are_one(directory: Path, one: Any, other: Any) -> None:
+def test_two_spellings_of_a_computation_have_the_same_identity(directory: Path, one: Any, other: Any) -> None:
     assert identity(directory, *one) == identity(directory, *other)
 
 
@@ -68,26 +68,26 @@ def test_two_spellings_of_one_computation_are_one(directory: Path, one: Any, oth
     ],
     ids=["module", "value", "key", "flags", "checkpoint", "children"],
 )
-def test_what_decides_a_result_tells_computations_apart(directory: Path, one: Any, other: Any) -> None:
+def test_everything_that_decides_a_result_is_part_of_the_identity(directory: Path, one: Any, other: Any) -> None:
     assert identity(directory, *one[0], **one[1]) != identity(directory, *other[0], **other[1])
 
 
 @pytest.mark.parametrize("declared", ["{_seeding_: [random.seed]}", "{_seeding_: [random.seed, numpy.random.seed]}"])
-def test_which_generators_are_seeded_tells_computations_apart(tmp_path: Path, declared: str) -> None:
+def test_seeded_generators_are_part_of_the_identity(tmp_path: Path, declared: str) -> None:
     (tmp_path / "machinable.yaml").write_text("components:\n  - a: {}\n")
     default = identity(tmp_path, "a")
     (tmp_path / "machinable.yaml").write_text(f"components:\n  - a: {declared}\n")
     assert identity(tmp_path, "a") != default
 
 
-def test_an_option_that_is_added_later_changes_nothing(tmp_path: Path) -> None:
+def test_adding_an_optional_key_does_not_change_the_identity(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text("components:\n  - a: {x: 1}\n")
     before = identity(tmp_path, "a")
     (tmp_path / "machinable.yaml").write_text("components:\n  - a: {x: 1, shuffle?: false}\n")
     assert identity(tmp_path, "a") == before
 
 
-def test_an_optional_part_of_an_optional_part_changes_nothing_either(tmp_path: Path) -> None:
+def test_adding_a_nested_optional_key_does_not_change_the_identity(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text("components:\n  - a: {x: 1}\n")
     before = identity(tmp_path, "a")
     (tmp_path / "machinable.yaml").write_text("components:\n  - a: {x: 1, noise?: {kind?: none, level: .nan, n: 1}}\n")
@@ -96,7 +96,7 @@ def test_an_optional_part_of_an_optional_part_changes_nothing_either(tmp_path: P
     assert len({before, *others}) == 4
 
 
-def test_numbers_in_lists_are_compared_with_those_that_are_declared(tmp_path: Path) -> None:
+def test_numbers_in_lists_are_compared_with_the_declared_ones(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text("components:\n  - a: {betas: [0.5, 1.0, 3, [2.0]]}\n")
     written = ([0.5, 1.0, 3, [2.0]], [0.5, 1, 3, [2]], [0.5, 1.0, 3.0, [2.0]], [0.5, 1.0, 3], [0.5, 1, 3, [2], 1])
     found = [identity(tmp_path, ("a", {"betas": betas})) for betas in written]
@@ -104,11 +104,11 @@ def test_numbers_in_lists_are_compared_with_those_that_are_declared(tmp_path: Pa
 
 
 @pytest.mark.parametrize("number", [2**53 + 1, 10**400])
-def test_a_whole_number_that_is_no_float_stays_itself(directory: Path, number: int) -> None:
+def test_a_whole_number_that_no_float_represents_is_kept(directory: Path, number: int) -> None:
     one, other = (identity(directory, ("a", {"rate": value})) for value in (number, number - 1))
     assert one != other
 
 
-def test_the_seed_of_a_listed_trial_counts(directory: Path) -> None:
+def test_the_seed_of_a_listed_trial_is_part_of_its_identity(directory: Path) -> None:
     plan = Task("a").repeat(2).plan(directory, 1)
     assert plan[0].identity != plan[1].identity

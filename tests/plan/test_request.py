@@ -1,4 +1,4 @@
-"""A task that was stored is the same task again."""
+"""A stored task is restored as the same task."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def again(task: ml.Task) -> ml.Task:
     ],
     ids=["empty", "levels", "versions", "tuple", "children", "checkpoint", "requires", "code"],
 )
-def test_a_stored_task_says_what_it_said(task: ml.Task, tmp_path: Path) -> None:
+def test_a_stored_task_gives_the_same_plan(task: ml.Task, tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text(DECLARATIONS)
     restored = again(task)
     assert restored.request.as_data() == task.request.as_data()
@@ -73,7 +73,7 @@ def test_a_task_that_an_older_version_stored_can_be_read() -> None:
         (f"{__name__}:<lambda>", MissingMember, "there is no '<lambda>' in the module"),
     ],
 )
-def test_code_that_is_gone_is_reported(name: str, kind: type[Exception], words: str) -> None:
+def test_missing_code_is_reported(name: str, kind: type[Exception], words: str) -> None:
     data = ml.Task("a").request.as_data()
     data["components"][0]["component"] = name
     with pytest.raises(kind) as caught:

@@ -1,4 +1,4 @@
-"""What a component requires: which trials that gives, in which order, with which seeds, and what is refused."""
+"""Requirements: which trials they give, in which order, with which seeds, and what is refused."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_each_requirement_is_one_trial_before_the_first_that_needs_it(directory:
     ]
 
 
-def test_it_stands_directly_before_them_and_is_shared(directory: Path) -> None:
+def test_a_requirement_comes_directly_before_those_that_need_it_and_is_shared(directory: Path) -> None:
     task = ml.Task().component("fold").component("left").component("diamond").repeat(2)
     assert [(name, where) for name, _, where in needs(task.plan(directory, 1))] == [
         ("fold", {}),
@@ -96,7 +96,7 @@ def test_it_stands_directly_before_them_and_is_shared(directory: Path) -> None:
     ]
 
 
-def test_a_requirement_has_no_levels_and_says_what_it_is(directory: Path) -> None:
+def test_a_requirement_has_no_levels_and_is_marked(directory: Path) -> None:
     task = ml.Task("left").repeat(2).version({"x": 1})
     needed, first, second = task.plan(directory, "OY1p1o")
     assert (needed.definition.is_requirement, first.definition.is_requirement) == (True, False)
@@ -131,7 +131,7 @@ def test_a_requirement_has_no_levels_and_says_what_it_is(directory: Path) -> Non
     ],
     ids=["a list", "inherited", "references", "none", "in a block", "taken back", "in a mapping"],
 )
-def test_what_is_declared_is_merged_like_any_key(directory: Path, name: Any, expected: Any) -> None:
+def test_declared_requirements_are_merged_like_any_key(directory: Path, name: Any, expected: Any) -> None:
     found = plan(directory, name)
     by_uid = {spec.uid: spec for spec in found}
     needed = {name: by_uid[one.uid] for name, one in found[-1].requires.items()}
@@ -157,7 +157,9 @@ def test_a_mixin_can_require(tmp_path: Path) -> None:
         ([], {"data": 10, "model": None, "topics": None}),
     ],
 )
-def test_a_task_lays_its_own_over_them(directory: Path, requires: Any, expected: dict[str, int | None]) -> None:
+def test_requirements_of_a_task_are_merged_over_the_declared_ones(
+    directory: Path, requires: Any, expected: dict[str, int | None]
+) -> None:
     found = plan(directory, "train", {"lr": 0.2}, requires=requires)
     by_uid = {spec.uid: spec for spec in found}
     assert {name: by_uid[one.uid].config.get("size") for name, one in found[-1].requires.items()} == expected
@@ -200,7 +202,7 @@ def whole(directory: Path, *call: Any, **more: Any) -> str:
     ],
     ids=["a float", "an optional default", "a hidden key", "other spelling", "other order"],
 )
-def test_two_spellings_of_one_requirement_are_one(directory: Path, one: Any, other: Any) -> None:
+def test_two_spellings_of_a_requirement_are_the_same(directory: Path, one: Any, other: Any) -> None:
     assert whole(directory, "fold", requires=one) == whole(directory, "fold", requires=other)
     both = {f"1{k}": v for k, v in one.items()} | {f"2{k}": v for k, v in other.items()}
     assert len(plan(directory, "fold", requires=both)) == len(plan(directory, "fold", requires=one))
@@ -221,7 +223,7 @@ def test_two_spellings_of_one_requirement_are_one(directory: Path, one: Any, oth
     ],
     ids=["none", "name", "value", "component", "seed", "seeds", "artifact", "producer", "what it requires itself"],
 )
-def test_what_a_trial_requires_decides_what_it_is(directory: Path, one: Any, other: Any) -> None:
+def test_requirements_are_part_of_the_identity(directory: Path, one: Any, other: Any) -> None:
     assert whole(directory, "fold", requires=one) != whole(directory, "fold", requires=other)
 
 
@@ -246,7 +248,7 @@ def test_the_identity_of_a_requirement_is_pinned(directory: Path) -> None:
     ]
 
 
-def test_a_seed_comes_from_the_content_and_is_the_same_in_every_execution(directory: Path) -> None:
+def test_the_seed_of_a_requirement_follows_from_its_content(directory: Path) -> None:
     one, other = (ml.Task("train").plan(directory, seed) for seed in (1, 2))
     for a, b in zip(list(one)[:-1], list(other)[:-1], strict=True):
         assert (a.seed, a.identity, a.uid == b.uid) == (b.seed, b.identity, False)
@@ -261,7 +263,7 @@ def test_a_chosen_seed_is_used_as_it_is(directory: Path, seed: int) -> None:
     assert needed.identity == identity(plan(directory, "fold", requires=["data"]).uses[0].definition.content, seed)
 
 
-def test_what_is_required_changes_no_other_seed_or_uid(directory: Path) -> None:
+def test_requirements_do_not_change_other_seeds_or_uids(directory: Path) -> None:
     alone = ml.Task("fold").component("right").plan(directory, "OY1p1o")
     more = ml.Task().component("fold", requires=["net", "data"]).component("right").plan(directory, "OY1p1o")
     facts = {(spec.component, spec.seed, spec.uid) for spec in more if not spec.definition.is_requirement}
@@ -297,7 +299,7 @@ def test_a_line_of_the_plan_names_the_trial_that_is_required(directory: Path) ->
     }
 
 
-def test_a_trial_travels_with_what_its_live_requirements_need(directory: Path) -> None:
+def test_a_pickled_trial_has_what_its_live_requirements_need(directory: Path) -> None:
     trial = plan(directory, "fold", requires={"d": ("net", {"_hidden": 1})})[-1]
     there: TrialSpec = pickle.loads(pickle.dumps(trial))
     assert there == trial
@@ -343,7 +345,7 @@ def test_a_component_may_require_another_configuration_of_itself(tmp_path: Path)
     assert needs(plan(tmp_path, "step")) == [("step", {"n": 1}, {}), ("step", {"n": 2}, {"before": 0})]
 
 
-def test_what_grows_without_end_is_refused(tmp_path: Path) -> None:
+def test_endless_requirements_are_refused(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text("components:\n  - g: {x: 1, _requires_: {me: [g, {x: [$self.x]}]}}\n")
     assert "nested" in str(refused(tmp_path, "g")) or "nests" in str(refused(tmp_path, "g"))
 
@@ -432,7 +434,7 @@ no component named 'missing'
         ("{x: $.nothing}", KeyError, "'$.nothing'"),
     ],
 )
-def test_what_is_no_requirement_is_refused_in_a_file(
+def test_an_invalid_requirement_in_a_file_is_refused(
     tmp_path: Path, declared: str, kind: type[Exception], words: str
 ) -> None:
     (tmp_path / "machinable.yaml").write_text(f"components:\n  - data: {{}}\n  - work: {{_requires_: {declared}}}\n")
@@ -457,7 +459,7 @@ def test_what_is_no_requirement_is_refused_in_a_file(
         ({"x": ""}, ValueError, "'' is not a requirement", "requires.x"),
     ],
 )
-def test_what_is_no_requirement_is_refused_when_it_is_said(
+def test_an_invalid_requirement_of_a_task_is_refused_at_once(
     requires: Any, kind: type[Exception], words: str, path: str
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -479,7 +481,7 @@ no component named 'dta'
     assert "no requirement named 'dta'" in str(refused(directory, "train", requires={"dta": None}))
 
 
-def test_a_child_requires_nothing_of_its_own(directory: Path) -> None:
+def test_a_child_cannot_require_components(directory: Path) -> None:
     error = refused(directory, "fold", children=["left"])
     assert (error.message, str(error.at), error.path) == (
         "the child left requires other components, which only its parent can",
@@ -489,7 +491,7 @@ def test_a_child_requires_nothing_of_its_own(directory: Path) -> None:
     assert len(plan(directory, "fold", children=[("left", {"_requires_": None})])) == 1
 
 
-def test_a_secret_is_not_passed_on_where_it_would_be_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_in_a_requirement_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "s3cret")
     text = "components:\n  - data: {}\n  - work: {_t: '${TOKEN}', _requires_: {d: [data, {KEY: $self._t}]}}\n"
     (tmp_path / "machinable.yaml").write_text(text.replace("KEY", "token"))
@@ -503,14 +505,14 @@ def test_a_secret_is_not_passed_on_where_it_would_be_stored(tmp_path: Path, monk
     assert (dict(needed.config), "s3cret" in json.dumps(needed.as_data())) == ({"_token": "s3cret"}, False)
 
 
-def test_warnings_of_requirements_are_heard(directory: Path) -> None:
+def test_requirements_can_cause_warnings(directory: Path) -> None:
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         plan(directory, "fold", requires=[("data", {"sizee": 1})])
     assert ["Did you mean 'size'" in str(one.message) for one in heard] == [True]
 
 
-def test_plans_with_requirements_are_light(directory: Path) -> None:
+def test_plans_with_requirements_are_small(directory: Path) -> None:
     task = ml.Task().component("left", [{"x": random.Random(i).random()} for i in range(50)]).repeat(200)
     found = task.plan(directory, 1)
     assert (len(found), len(found.uses), found[10_000].requires["data"].uid) == (10_001, 51, found[0].uid)

@@ -1,4 +1,4 @@
-"""What reserved keys say about running a component; what they cannot say is reported with its place."""
+"""Reserved keys say how a component runs; invalid values are reported with their place."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from machinable.plan.task import Task
         ("_results_: [a.json, '/']", "'/' cannot be the name of a promised artifact"),
     ],
 )
-def test_what_it_cannot_say_is_refused_with_its_place(tmp_path: Path, said: str, message: str) -> None:
+def test_invalid_values_are_refused_with_their_place(tmp_path: Path, said: str, message: str) -> None:
     (tmp_path / "machinable.yaml").write_text(f"components:\n  - a:\n      size: 1\n      {said}\n")
     with pytest.raises(MachinableError) as refused:
         Task("a").plan(tmp_path)
@@ -35,12 +35,12 @@ def test_what_it_cannot_say_is_refused_with_its_place(tmp_path: Path, said: str,
     ) == (True, True), text
 
 
-def test_any_name_that_stays_in_the_folder_can_be_promised(tmp_path: Path) -> None:
+def test_any_name_inside_the_directory_can_be_promised(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text("components:\n  - a: {_results_: [w.npz, model/, deep/model.ckpt]}\n")
     assert Task("a").plan(tmp_path)[0].definition.results == ("w.npz", "model/", "deep/model.ckpt")
 
 
-def test_a_promise_said_in_a_task_is_reported_with_its_component(tmp_path: Path) -> None:
+def test_an_invalid_promise_of_a_task_is_reported_with_its_component(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text("components:\n  - a: {size: 1}\n")
     with pytest.raises(MachinableError, match=r"machinable.yaml:2:5: .* cannot be the name of a promised artifact"):
         Task(("a", {"_results_": ["../x.json"]})).plan(tmp_path)
@@ -55,7 +55,7 @@ def test_a_promise_said_in_a_task_is_reported_with_its_component(tmp_path: Path)
         ({"memory": "1KiB"}, {"gpus": 1, "cpus": 2, "memory": 1024}),
     ],
 )
-def test_resources_of_a_task_are_laid_over_the_declared_ones(
+def test_resources_of_a_task_are_merged_over_the_declared_ones(
     tmp_path: Path, asked: dict[str, Any], expected: dict[str, float]
 ) -> None:
     (tmp_path / "machinable.yaml").write_text("components:\n  - a: {_resources_: {gpus: 1, cpus: 2}}\n")
@@ -63,7 +63,7 @@ def test_resources_of_a_task_are_laid_over_the_declared_ones(
 
 
 @pytest.mark.parametrize("said", ["random.seed", "[1]", "{random: seed}"])
-def test_what_is_no_list_of_generators_is_refused_with_its_place(tmp_path: Path, said: str) -> None:
+def test_an_invalid_list_of_generators_is_refused_with_its_place(tmp_path: Path, said: str) -> None:
     (tmp_path / "machinable.yaml").write_text(f"components:\n  - a:\nexecution:\n  seeding: {said}\n")
     with pytest.raises(MachinableError, match=r"machinable.yaml:4:3: `seeding` is "):
         Task("a").plan(tmp_path)

@@ -1,4 +1,4 @@
-"""Nothing else in a plan, and nothing in the project, changes a trial's seed or uid."""
+"""The seed and uid of a trial depend on nothing else in the plan or the project."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def drawn(directory: Path, calls: list[Any], repeats: int) -> list[tuple[Any, in
     more=st.integers(0, 2),
     random=st.randoms(use_true_random=False),
 )
-def test_other_components_their_order_and_more_repeats_change_nothing(
+def test_seeds_do_not_depend_on_other_components_their_order_or_more_repeats(
     directory: Path, calls: list[Any], others: list[Any], repeats: int, more: int, random: Any
 ) -> None:
     alone = drawn(directory, calls, repeats)
@@ -66,7 +66,7 @@ def test_other_components_their_order_and_more_repeats_change_nothing(
     assert {key: together[key] for key, _, _ in alone} == {key: (seed, uid) for key, seed, uid in alone}
 
 
-def test_what_the_project_says_changes_nothing(tmp_path: Path) -> None:
+def test_seeds_do_not_depend_on_the_configuration_of_the_project(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text("components:\n  - a: {x: 0}\n")
     before = drawn(tmp_path, [("a", {"x": 1}, None)], 2)
     (tmp_path / "machinable.yaml").write_text("components:\n  - b: {}\n  - a: {x: 7, more: [1, 2]}\n")

@@ -1,4 +1,4 @@
-"""Specifications travel to workers, one by one or several together, and show no secrets."""
+"""Specifications are pickled for workers, one by one or several together, and show no secrets."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ TRIAL = TrialSpec(1, "1", 8, {"SEED": 8}, DEFINITION, {"data": Requirement("kid"
 @pytest.mark.parametrize(
     "value", [DEFINITION, TRIAL, Outcome("1", "failed", 2, 0.5, {"loss": float("inf")}, error={"type": "E"})]
 )
-def test_it_arrives_as_it_was(value: Any) -> None:
+def test_records_survive_pickling(value: Any) -> None:
     assert pickle.loads(pickle.dumps(value)) == value
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_trials_share_nothing_where_they_arrive(together: bool) -> None:
+def test_unpickled_trials_share_nothing(together: bool) -> None:
     trials = [TRIAL, replace(TRIAL, index=2, attempt=3)]
     first, second = pickle.loads(pickle.dumps(trials)) if together else (pickle.loads(pickle.dumps(t)) for t in trials)
     first.config["rate"].append(7)
@@ -68,7 +68,7 @@ def test_trials_of_many_components_may_take_turns() -> None:
     assert [pickle.loads(pickle.dumps(trial)) for trial in trials] == trials
 
 
-def test_its_text_shows_no_secrets() -> None:
+def test_the_repr_of_records_shows_no_secrets() -> None:
     assert "s3cret" not in repr(TRIAL)
     assert repr(DEFINITION) == "<ComponentSpec net ('~small', {'lr': 0.1})>"
 

@@ -1,4 +1,4 @@
-"""The builder: what it takes, what it refuses, and what comes of it."""
+"""The builder: what it takes, what it refuses, and the plan that follows."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def values(task: ml.Task, directory: Path, *keys: str) -> list[Any]:
         (lambda: ml.Task().named(3), TypeError, "a task's name is text"),
     ],
 )
-def test_what_means_nothing_is_refused_when_it_is_said(call: Any, kind: type[Exception], words: str) -> None:
+def test_invalid_arguments_are_refused_at_once(call: Any, kind: type[Exception], words: str) -> None:
     with pytest.raises(kind) as caught:
         call()
     assert isinstance(caught.value, MachinableError)
@@ -80,7 +80,7 @@ def test_a_copy_is_independent(directory: Path) -> None:
     assert [spec.component for spec in copy.plan(directory)] == ["a", "a"]
 
 
-def test_a_version_that_is_changed_later_means_what_it_meant(directory: Path) -> None:
+def test_changing_a_version_later_does_not_affect_the_task(directory: Path) -> None:
     task, version, versions = ml.Task(), {"x": 0, "data": {"name": "n"}}, [{"x": 7}]
     for x in (1, 2):
         version["x"] = x
@@ -103,18 +103,18 @@ def test_a_task_of_a_task_is_a_copy_under_its_own_or_another_name(directory: Pat
     assert (len(task.plan(directory)), len(other.plan(directory))) == (2, 4)
 
 
-def test_children_make_a_cross_product_and_the_last_is_fastest(directory: Path) -> None:
+def test_children_form_a_product_in_which_the_last_varies_fastest(directory: Path) -> None:
     task = ml.Task().component("a", [{"x": 1}, {"x": 2}], children=[("c", [{"y": 3}, {"y": 4}])])
     plan = task.plan(directory, 1)
     assert [(spec.config["x"], spec.children[0].config["y"]) for spec in plan] == [(1, 3), (1, 4), (2, 3), (2, 4)]
 
 
-def test_a_version_of_the_task_holds_for_children_too(directory: Path) -> None:
+def test_a_version_of_the_task_applies_to_children_too(directory: Path) -> None:
     (spec,) = ml.Task().component("a", children="c").version({"z": 9}).plan(directory, 1)
     assert (spec.config["z"], spec.children[0].config["z"]) == (9, 9)
 
 
-def test_a_class_that_is_not_declared_begins_empty(directory: Path) -> None:
+def test_an_undeclared_class_has_an_empty_configuration(directory: Path) -> None:
     (spec,) = ml.Task().component(ClusterResources, {"a": 1}).plan(directory, 1)
     assert (spec.component, dict(spec.config)) == (f"{__name__}:ClusterResources", {"a": 1})
 
@@ -140,7 +140,7 @@ def test_a_plan_shows_only_what_differs(directory: Path) -> None:
     assert plan.as_data()["trials"][1]["config"] == {"x": 0, "data": {"name": "mnist"}}
 
 
-def test_a_long_plan_is_cut(directory: Path) -> None:
+def test_a_long_plan_is_truncated(directory: Path) -> None:
     plan = ml.Task("a").repeat(50).plan(directory, 1)
     assert str(plan).splitlines()[-1] == "… and 10 more"
 
@@ -214,7 +214,7 @@ def test_wrong_arguments_of_on_complete_are_refused_at_once(call: Any, kind: typ
     assert words in str(caught.value)
 
 
-def test_callbacks_are_noted_and_copied(directory: Path) -> None:
+def test_callbacks_are_kept_and_copied(directory: Path) -> None:
     heard: list[Any] = []
     task = ml.Task("a").on_complete(heard.append).on_complete(print)
     copy = task.copy().on_complete(repr)
@@ -223,7 +223,7 @@ def test_callbacks_are_noted_and_copied(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{}, {"stop": {"loss": 0.1}, "config": {"lr": [1, 2]}, "metric": "loss"}])
-def test_tune_refuses_and_says_what_to_do_instead(arguments: dict[str, Any]) -> None:
+def test_tune_is_refused_with_an_alternative(arguments: dict[str, Any]) -> None:
     with pytest.raises(Refused) as caught:
         ml.Task("a").tune(**arguments)
     assert str(caught.value) == (
