@@ -174,12 +174,10 @@ def test_an_assigned_part_of_another_configuration_is_copied() -> None:
     assert (config.nested.m, config.other.n.v) == (10, 6)
 
 
-def test_setdefault_and_clear_work_as_for_a_dict() -> None:
-    config, methods = make()
+def test_setdefault_works_as_for_a_dict() -> None:
+    config, _ = make()
 
     assert (config.setdefault("a", 9), config.setdefault("new", {"x": 1}).x) == (2, 1)
-    config.clear()
-    assert (len(config), methods.calls) == (0, [])
 
 
 def test_without_evaluation_an_access_returns_a_deferred_call() -> None:

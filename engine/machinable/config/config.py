@@ -141,10 +141,6 @@ class Config(MutableMapping[str, Any]):
             self[key] = default
         return self[key]
 
-    def clear(self) -> None:
-        """Remove all keys without evaluating them."""
-        self.__data.clear()
-
     def __getattr__(self, name: str) -> Any:
         return self.__converted() if name == "_Config__data" else self[name]
 
@@ -235,9 +231,6 @@ class Config(MutableMapping[str, Any]):
         for part in self.__path.replace("[", ".").replace("]", "").split(".") if self.__path else ():
             stored = _stored_below(stored, part)
         return repr(_printable(self.__data, stored))
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(repr(self))
 
 
 class Deferred:

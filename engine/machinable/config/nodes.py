@@ -14,7 +14,6 @@ from machinable.serialization import is_hidden
 __all__ = [
     "MAX_DEPTH",
     "MAX_VALUES",
-    "TYPED",
     "UNREADABLE",
     "EnvValue",
     "MappingNode",
@@ -37,7 +36,6 @@ Mark: TypeAlias = Any  # a position of the YAML parser: line and column count fr
 
 MAX_DEPTH = 200  # levels of nesting in a file; recursion this deep fits on the stack
 MAX_VALUES = 1_000_000  # values that aliases, includes and references may expand to
-TYPED = "<version>"  # file name for versions that were written in Python
 _LINE = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")  # the line ends of the YAML parser
 _KEY = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|(?:\$\{[^}]*\}|[^:,{}\[\]]|:(?!\s|$))+")
 _NAME = r"[^\s:'\"{},\[\]]"

@@ -14,7 +14,7 @@ from machinable.config.merge import merge, new_keys
 from machinable.config.mixins import MixinUse, read_list
 from machinable.config.nodes import MappingNode, Reference, Source
 from machinable.config.registry import Entry
-from machinable.config.resolved import Resolved, place_in_file, place_in_layer
+from machinable.config.resolved import Resolved, place_in_layer
 from machinable.config.versions import VersionLayer, element_bodies, elements_of, open_blocks, visible
 from machinable.errors import (
     ConfigurationError,
@@ -90,7 +90,7 @@ def resolve(
         ) from None
     except MachinableError as error:
         for one in error.parts:
-            if place_in_file(one.at) is None:  # a version from Python: show the declaration instead
+            if one.at is None:  # a version from Python: show the declaration instead
                 one.at = entry.place
                 one.path = one.path or entry.name
         raise
@@ -131,9 +131,7 @@ def _replaced_list(workspace: Workspace, entry: Entry, body: Body, uses: list[Mi
     for part in body.parts:
         if "_mixins_" in part.reserved:
             project = part.section.source.scope.name if isinstance(part.section, MappingNode) else ""
-            uses = read_list(
-                workspace, project, part.reserved["_mixins_"], uses, place_in_file(part.place("_mixins_")), entry.name
-            )
+            uses = read_list(workspace, project, part.reserved["_mixins_"], uses, part.place("_mixins_"), entry.name)
     return uses
 
 
@@ -245,7 +243,7 @@ def _check_override(
     for (*above, key), siblings in new_keys(layer.body.values, below, blocks, resolver.container):
         path = ".".join([*above, key])
         found = place_in_layer(layer.body.values, [*above, key])
-        place = place_in_file(found[0]) if found else None
+        place = found[0] if found else None
         if workspace.main.strict:
             errors.append(
                 UnknownName(

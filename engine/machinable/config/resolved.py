@@ -13,13 +13,13 @@ from machinable.config.inheritance import ancestry
 from machinable.config.interpolation import Resolver
 from machinable.config.merge import Overlay
 from machinable.config.mixins import MixinUse
-from machinable.config.nodes import TYPED, MappingNode, Reference, SequenceNode, as_written, without_hidden_values
+from machinable.config.nodes import MappingNode, Reference, SequenceNode, as_written, without_hidden_values
 from machinable.config.registry import Entry
 from machinable.config.versions import VersionLayer, visible
 from machinable.errors import MachinableError, MissingKey, Place, UnknownName
 from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
 
-__all__ = ["OriginLayer", "Origins", "Resolved", "place_in_file", "place_in_layer"]
+__all__ = ["OriginLayer", "Origins", "Resolved", "place_in_layer"]
 
 
 class OriginLayer(Struct, frozen=True):
@@ -138,7 +138,7 @@ class Resolved:
         for label, body, given in reversed(self._layers()):
             found = place_in_layer(body.values, parts)
             if found is not None:
-                yield OriginLayer(label, place_in_file(found[0]), found[1]), given
+                yield OriginLayer(label, *found), given
 
     def explain(self, key: str) -> list[OriginLayer]:
         """Return the layers that set a value, lowest first; the last one takes effect.
@@ -204,7 +204,7 @@ class Resolved:
         for _, body, _ in reversed(self._layers()):
             found = place_in_layer(body.reserved, [key, *parts])
             if found is not None:
-                return place_in_file(found[0] if parts else body.place(key))
+                return found[0] if parts else body.place(key)
         return None
 
     def locate(self, error: MachinableError) -> None:
@@ -220,11 +220,6 @@ class Resolved:
                 except (UnknownName, MissingKey):  # without a value: where the value around it is
                     path = path.rpartition(".")[0]
             one.at = one.at or self.entry.place
-
-
-def place_in_file(place: Place | None) -> Place | None:
-    """Return the place, or None if it is in the text of a version."""
-    return place if place is not None and place.file != TYPED else None
 
 
 class Origins(Mapping[str, str]):

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from machinable.config.declaration import EMPTY, Block, Body, lay_block, open_block, parse_body
 from machinable.config.inheritance import ancestry
-from machinable.config.nodes import MAX_DEPTH, TYPED, MappingNode, Source, described, without_hidden_values
+from machinable.config.nodes import MAX_DEPTH, MappingNode, Source, described, without_hidden_values
 from machinable.config.registry import Entry
 from machinable.errors import MachinableError, MalformedText, SeveralErrors, UnknownName, WrongType
 from machinable.serialization import as_plain, is_hidden
@@ -187,7 +187,7 @@ def _text_layer(workspace: Workspace, entry: Entry, element: str, is_file: bool)
 
         label = "here"
         try:
-            tree = read(Source(TYPED, element))
+            tree = read(Source("", element))
         except MachinableError as error:
             raise MalformedText(
                 f"the version {shown} cannot be read",
@@ -201,13 +201,16 @@ def _text_layer(workspace: Workspace, entry: Entry, element: str, is_file: bool)
             todo="Write 'key: value', with a space after the colon. Versions declared in the file begin with `~`.",
             **facts,
         )
-    return VersionLayer(_body(tree if tree is not None else {}, entry, element), element, True, label)
+    body = _body(tree if tree is not None else {}, entry, element)
+    if not is_file:
+        body = _body(as_plain(tree or {}), entry, element)  # without places, because it is in no file
+    return VersionLayer(body, element, True, label)
 
 
 def _typed_problem(problem: MachinableError) -> str:
     """Return the message of an error in a version's text, with its line and column."""
     where = f"line {problem.at.line}, column {problem.at.column}: " if problem.at else ""
-    return f"{where}{problem.message.removeprefix(f'{TYPED}: ')}"
+    return f"{where}{problem.message.removeprefix(': ')}"
 
 
 def visible(element: Any) -> str:
@@ -231,7 +234,7 @@ def _body(mapping: Mapping[Any, Any], entry: Entry, element: Any) -> Body:
     errors: list[MachinableError] = []
     body = parse_body(mapping, entry.name, errors, in_version=True)
     for error in errors:
-        if error.at is None or error.at.file == TYPED:  # show the declaration instead
+        if error.at is None or not error.at.file:  # show the declaration instead
             error.at = entry.place
             error.details = (*error.details, f"in the version {_short(visible(element))}")
     SeveralErrors.raise_any(errors)
