@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from machinable.config import method_calls
 from machinable.config.declaration import Block, Body, block_values, reserved_form_problem
-from machinable.config.inheritance import Base, ancestry, base_of, with_mixins
+from machinable.config.inheritance import ancestry, base_of, with_mixins
 from machinable.config.interpolation import Resolver
 from machinable.config.merge import merge, new_keys
 from machinable.config.mixins import MixinUse, read_list
@@ -99,15 +99,12 @@ def resolve(
 def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Resolved:
     elements = [element for version in versions if version is not None for element in elements_of(version)]
     base = base_of(workspace, entry)
-    if not elements:
-        return _finish(workspace, entry, base, base.body, base.mixins, base.mixins, [], {}, [])
     opened: dict[str, Block] = {}
     own = base.body
     bottom: Sequence[MixinUse] = base.mixins
     uses: list[MixinUse] = list(base.mixins)
     declared = {id(use.entry) for use in base.mixins}
-    added: dict[int, list[MixinUse]] = {}  # index of a layer → mixins that its list adds
-    layers: list[VersionLayer] = []
+    layers: list[VersionLayer | MixinUse] = []
     for element in elements:
         for layer in element_bodies(workspace, entry, element, own.blocks, opened):
             if "_mixins_" in layer.body.reserved:
@@ -115,15 +112,45 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
                 bottom = [use for use in uses if id(use.entry) in declared]
                 own = with_mixins(entry, bottom)
                 listed = [use for use in uses if id(use.entry) not in declared]
-                added = {at: [use for use in found if use in listed] for at, found in added.items()}
-                before = [use for found in added.values() for use in found]
-                added[len(layers)] = new = [use for use in listed if use not in before]
-                for use in reversed(new):
+                layers = [one for one in layers if isinstance(one, VersionLayer) or one in listed]
+                for use in reversed([use for use in listed if use not in layers]):
+                    layers.append(use)
                     for one in ancestry(use.entry):
                         open_blocks(opened, one.body.blocks)
             layers.append(layer)
             open_blocks(opened, layer.body.blocks)
-    return _finish(workspace, entry, base, own, bottom, uses, layers, added, elements)
+    values: Mapping[Any, Any] = own.values
+    reserved: Mapping[str, Any] = own.reserved
+    checks: list[tuple[VersionLayer, Mapping[Any, Any]]] = []
+    for layer_or_mixin in layers:
+        if isinstance(layer_or_mixin, MixinUse):
+            bodies = [one.body for one in ancestry(layer_or_mixin.entry)]
+        else:
+            bodies = [layer_or_mixin.body]
+            if layer_or_mixin.overrides and layer_or_mixin.body.values:
+                checks.append((layer_or_mixin, values))
+        for body in bodies:
+            values = merge(values, body.values)
+            reserved = merge(reserved, body.reserved)
+    resolved = Resolved(entry, uses, base.class_name, bottom, layers, values)
+    resolved.elements = elements
+    resolved.versions = [element for element in elements if isinstance(element, str)]
+    resolver = Resolver(values, entry.name, base.shared, fills=not layers)
+    resolved.config = resolver.copy()
+    resolved.uses_environment = resolver.environment_used
+    errors: list[MachinableError] = list(resolver.errors)
+    errors += [error for found in resolver.calls if (error := _call_problem(resolved, *found)) is not None]
+    for key, value in reserved.items():
+        if key not in ("_mixins_", "_class_"):
+            errors += _resolve_reserved(resolved, resolver, key, value)
+    evaluate = resolved.reserved.pop("_evaluate_", workspace.main.evaluate)
+    resolved.evaluate = evaluate is not False
+    if checks:
+        blocks = list(block_values(own.blocks))
+        for layer, below in checks:
+            errors += _check_override(workspace, resolved, layer, below, blocks, resolver)
+    SeveralErrors.raise_any(errors)
+    return resolved
 
 
 def _replaced_list(workspace: Workspace, entry: Entry, body: Body, uses: list[MixinUse]) -> list[MixinUse]:
@@ -135,61 +162,19 @@ def _replaced_list(workspace: Workspace, entry: Entry, body: Body, uses: list[Mi
     return uses
 
 
-def _finish(
-    workspace: Workspace,
-    entry: Entry,
-    base: Base,
-    own: Body,
-    bottom: Sequence[MixinUse],
-    uses: Sequence[MixinUse],
-    layers: Sequence[VersionLayer],
-    added: Mapping[int, Sequence[MixinUse]],
-    elements: Sequence[Any],
-) -> Resolved:
-    values: Mapping[Any, Any] = own.values
-    reserved: Mapping[str, Any] = own.reserved
-    checks: list[tuple[VersionLayer, Mapping[Any, Any]]] = []
-    trail: list[VersionLayer | MixinUse] = []
-    for index, layer in enumerate(layers):
-        for use in reversed(added.get(index, ())):
-            trail.append(use)
-            for one in ancestry(use.entry):
-                values = merge(values, one.body.values)
-                reserved = merge(reserved, one.body.reserved)
-        trail.append(layer)
-        if layer.overrides and layer.body.values:
-            checks.append((layer, values))
-        values = merge(values, layer.body.values)
-        if layer.body.reserved:
-            reserved = merge(reserved, layer.body.reserved)
-    resolved = Resolved(entry, uses, base.class_name, bottom, trail, values)
-    resolved.elements = elements
-    resolved.versions = [element for element in elements if isinstance(element, str)]
-    resolver = Resolver(values, entry.name, base.shared, fills=not layers)
-    resolved.config = resolver.copy()
-    resolved.uses_environment = resolver.environment_used
-    errors = list(resolver.errors)
-    errors += [error for found in resolver.calls if (error := _call_problem(resolved, *found)) is not None]
-    for key, value in reserved.items():
-        if key not in ("_mixins_", "_class_"):
-            found = len(resolver.errors)
-            resolved.reserved[key] = plain = resolver.plain(value, f"{entry.name}.{key}")
-            errors += resolver.errors[found:]
-            if key == "_requires_" and resolver.environment_used and found == len(resolver.errors):
-                errors += _secrets_passed_on(resolved, resolver, value, plain)
-            if isinstance(value, Reference) and found == len(resolver.errors):
-                problem = reserved_form_problem(key, plain, value)
-                if problem is not None:
-                    problem.path = f"{entry.name}.{key}"
-                    errors.append(problem)
-    evaluate = resolved.reserved.pop("_evaluate_", workspace.main.evaluate)
-    resolved.evaluate = evaluate is not False
-    if checks:
-        blocks = list(block_values(own.blocks))
-        for layer, below in checks:
-            errors += _check_override(workspace, resolved, layer, below, blocks, resolver)
-    SeveralErrors.raise_any(errors)
-    return resolved
+def _resolve_reserved(resolved: Resolved, resolver: Resolver, key: str, value: Any) -> Sequence[MachinableError]:
+    """Resolve a reserved key; return its errors."""
+    path = f"{resolved.component}.{key}"
+    known = len(resolver.errors)
+    resolved.reserved[key] = plain = resolver.plain(value, path)
+    if len(resolver.errors) > known:
+        return resolver.errors[known:]
+    if isinstance(value, Reference) and (problem := reserved_form_problem(key, plain, value)) is not None:
+        problem.path = path
+        return [problem]
+    if key == "_requires_" and resolver.environment_used:
+        return _secrets_passed_on(resolved, resolver, value, plain)
+    return []
 
 
 def _secrets_passed_on(resolved: Resolved, resolver: Resolver, value: Any, plain: Plain) -> list[MalformedText]:
