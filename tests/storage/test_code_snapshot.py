@@ -484,6 +484,8 @@ def test_storages_are_left_out(project: Path, tmp_path: Path) -> None:
 def test_a_storage_around_the_project_leaves_out_its_executions_only(project: Path) -> None:
     write(project, "OY1p1o/execution.json", "OY1p1o/plan.jsonl", "OY1p1o/trials/x/log.txt", "by-content/ab/x.json")
     assert names(pack(project, exclude=[project])) == COMMITTED
+    shutil.rmtree(project / "OY1p1o")
+    assert names(pack(project, exclude=[project])) == COMMITTED
     assert names(pack(project / "nets", exclude=[project])) == ["dense.py"]
 
 

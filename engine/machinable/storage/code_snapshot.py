@@ -87,7 +87,8 @@ def pack_into(
     from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo  # 5 ms, and not every execution archives its code
 
     root = os.path.realpath(directory)
-    storages = [os.path.realpath(storage) for storage in exclude]
+    # Of a storage that is the project itself, only this folder and executions are left out.
+    storages = [os.path.realpath(os.path.join(path, name)) for path in exclude for name in ("", layout.BY_CONTENT)]
     rules = [_IgnoreRules("", ignore)] if ignore else []
     names = sorted(
         name
