@@ -158,8 +158,8 @@ def test_progress_is_reported_to_the_caller_of_run() -> None:
             self.progress(1, 2)
             self.progress(2)
 
-    told: list[object] = []
-    World(Steps, progress=lambda i, total: told.append((i, total)))
+    reported: list[object] = []
+    World(Steps, progress=lambda i, total: reported.append((i, total)))
 
-    assert told == [(1, 2), (2, None)]
+    assert reported == [(1, 2), (2, None)]
     assert World(Steps).ended.state == "finished"

@@ -135,7 +135,7 @@ def test_a_mixin_is_active_again_after_it_used_another_one(work: Any) -> None:
 def test_a_generator_reaches_the_mixin_whenever_it_runs(work: Any) -> None:
     steps = work._tools_.steps(3)
     assert (next(steps), hasattr(work, "__mixin__"), steps.send(9), next(steps)) == (0, False, 9, 2)
-    assert steps.throw(KeyError("told")) == "told"
+    assert steps.throw(KeyError("thrown")) == "thrown"
     assert (list(steps), work.closed) == ([], "tools")
     steps = work._tools_.steps(3)
     next(steps)

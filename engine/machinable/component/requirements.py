@@ -44,13 +44,12 @@ class Requires(Mapping[str, "Required"]):
 
     def __getitem__(self, name: str) -> Required:
         if name not in self._requirements:
+            required = f"Required: {', '.join(self._requirements) or 'nothing at all'}"
             raise MissingAttribute(
                 f"nothing is required under the name {name!r}",
                 given=name,
                 known=self._requirements,
-                todo=suggestion(
-                    name, self._requirements, f"Required: {', '.join(self._requirements) or 'nothing at all'}"
-                ),
+                todo=suggestion(name, self._requirements, required),
             )
         if name not in self._opened:
             read = self.inputs.setdefault(name, {})
@@ -186,9 +185,7 @@ class Required:
             columns: Exactly these columns, in this order; None: all.
 
         Raises:
-            MissingArtifact: As for `read`.
-            BadName: As for `read`.
-            NotAvailable: As for `read`; or pandas is not installed.
+            NotAvailable: Pandas is not installed, or as for `read`.
             WrongKind: It is not a table, or lacks a column.
             InvalidType: The columns are not a list.
         """

@@ -36,6 +36,7 @@ class Checkpoints:
         write: Stores the name of the last checkpoint, and the facts to continue from it; None leaves these unchanged.
 
     Attributes:
+        saved: The last checkpoint of each component that has saved one.
         is_iterating: Whether an iteration is running, so that the facts are known when it ends.
     """
 
@@ -49,7 +50,7 @@ class Checkpoints:
         self._folder = folder
         self._snapshot = snapshot
         self._write = write
-        self._saved: dict[str, dict[str, Plain]] = {}
+        self.saved: dict[str, dict[str, Plain]] = {}
         self._unsettled: str | None = None  # the last checkpoint, if its facts are not stored yet
 
     def save(self, component: Component, path: str | None, timestep: int | None) -> tuple[Any, str | None]:
@@ -79,8 +80,8 @@ class Checkpoints:
             relative = os.path.relpath(os.path.join(place, name), place)
             if relative.split(os.sep)[0] != os.pardir:
                 name = join(CHECKPOINTS, "" if relative == os.curdir else relative.replace(os.sep, "/"))
-        self._saved.pop(saver_of(component), None)  # in the order of the last saves
-        self._saved[saver_of(component)] = {"name": name, "saves": state.saves, "digest": self._digest(name)}
+        self.saved.pop(saver_of(component), None)  # in the order of the last saves
+        self.saved[saver_of(component)] = {"name": name, "saves": state.saves, "digest": self._digest(name)}
         self._unsettled = name if self.is_iterating else None
         self._write(name, None if self.is_iterating else self._facts(None, False, False))
         return saved, name
@@ -97,16 +98,12 @@ class Checkpoints:
     def _facts(self, iteration: int | None, has_begun: bool, is_last: bool) -> dict[str, Plain]:
         """Return the facts to continue from; without an iteration the attempt continues with `on_execute`."""
         return {
-            "saved": {saver: dict(facts) for saver, facts in self._saved.items()},
+            "saved": {saver: dict(facts) for saver, facts in self.saved.items()},
             "iteration": iteration,
             "has_begun": has_begun,
             "is_last": is_last,
             **self._snapshot(),
         }
-
-    def restored(self, facts: Mapping[str, Plain]) -> None:
-        """Take over the checkpoints of a previous attempt."""
-        self._saved = {saver: dict(saved) for saver, saved in facts["saved"].items()}
 
     def _digest(self, name: str) -> str | None:
         """Return the digest of a checkpoint in the trial's folder; None for one elsewhere."""

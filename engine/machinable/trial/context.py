@@ -67,7 +67,8 @@ class TrialContext(Context):
         self.artifacts: dict[str, dict[str, Plain]] = {}
         self.began = perf_counter()  # the current phase, from which the first row is timed
         self.seeding = Seeding(spec.definition.seeding, spec.seed)
-        self.status = StatusFiles(spec, files, path, self._heartbeat_failed)
+        failed = "the heartbeat could not be written: %s"
+        self.status = StatusFiles(spec, files, path, lambda error: self.log.warning(failed, first_line(error)))
         self._local = LocalFolder(files, layout.join(path, layout.ARTIFACTS))
         self._checkpoint_folder = LocalFolder(files, layout.join(path, layout.CHECKPOINTS))
         self.checkpoints = Checkpoints(self._checkpoint_folder, self._snapshot, self.status.saved)
@@ -195,7 +196,7 @@ class TrialContext(Context):
             self.log.warning("cannot continue from the previous attempt, so it starts again: %s", found)
             return
         self._resumed = found
-        self.checkpoints.restored(found.facts)
+        self.checkpoints.saved = dict(found.facts["saved"])
         self.status.saved(found.checkpoint, found.facts)
         self.record  # noqa: B018 - its rows exist, even if it is never used
         self.log.info("continues from %s", previous)
@@ -285,6 +286,3 @@ class TrialContext(Context):
             "artifacts": {name: facts["digest"] for name, facts in self._artifact_digests().items()},
             "generators": seeding.states(self.spec.seed),
         }
-
-    def _heartbeat_failed(self, error: Exception) -> None:
-        self.log.warning("the heartbeat could not be written: %s", first_line(error))

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from functools import lru_cache
 
 from machinable.plan.spec import State, TrialSpec
 from machinable.serialization import Plain, dumps
@@ -46,7 +45,7 @@ class StatusFiles:
             "started": now,
             "heartbeat": now,
             "finished": None,
-            "host": {"name": _host(), "pid": os.getpid()},
+            "host": {"name": os.uname().nodename, "pid": os.getpid()},
             "threads": spec.definition.threads,
             "result": None,
             "error": None,
@@ -129,11 +128,6 @@ class StatusFiles:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")
-
-
-@lru_cache(maxsize=1)
-def _host() -> str:
-    return os.uname().nodename
 
 
 INTERVAL = 15.0  # seconds
