@@ -65,6 +65,8 @@ class Computing(ml.Engine):
             "inputs": outcome.inputs,
             "error": outcome.error,
         }
+        for name in outcome.artifacts:
+            work.files.write(layout.join(work.folder, layout.artifact(spec.uid, name)), b"1")
         work.files.write(layout.join(work.folder, layout.status(spec.uid)), dumps(status).encode())
         return future
 

@@ -461,7 +461,7 @@ def _with(**changed: Any) -> TrialSpec:
 
 
 THEN, NOW = {"nets.py": "then"}, {"nets.py": "now"}
-POINTER = Pointer("OY1p1o/u", 1.0, None, {}, {"data": {"x": "1"}}, THEN)
+POINTER = Pointer("OY1p1o/u", "2026-01-31T09:15:02.120000+00:00", 1.0, None, {}, {"data": {"x": "1"}}, THEN)
 
 
 @pytest.mark.parametrize(

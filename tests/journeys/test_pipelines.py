@@ -246,3 +246,28 @@ def test_rows_and_results_that_were_read_make_what_read_them_stale(
     monkeypatch.setenv("NUMBER", "2")
     stale = ml.execute(name, storage, "OY1p1o", rerun="num", reuse="all", cascade=False).trials[-1]
     assert (stale.result, stale.stale) == (large, f"n:{CHANGED[name]}")
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda file: file.unlink(), "the artifact 'half.json' is gone"),
+        (lambda file: file.write_text("77"), "the artifact 'half.json' was changed after it was stored"),
+    ],
+    ids=["gone", "changed"],
+)
+def test_a_result_whose_artifact_is_gone_or_changed_is_computed_again(
+    project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, damage: Any, reason: str
+) -> None:
+    how = "self.requires.n.read('half.json')"
+    project(ROWS, num=NUM, dbl=READS.format(how=how), by_result="", by_trial="")
+    monkeypatch.setenv("NUMBER", "2")
+    first = ml.execute("dbl", str(tmp_path / "storage"), engine=engine)
+    damage(tmp_path / "storage" / str(first) / "trials" / first.trials[0].uid / "artifacts" / "half.json")
+
+    with pytest.warns(RuntimeWarning, match=rf"^{reason} \(of {first}/.*\); num runs again$"):
+        second = ml.execute("dbl", str(tmp_path / "storage"), engine=engine)
+
+    assert [(trial.result, trial.source) for trial in second.trials] == [(2, None), (1, None)]
+    assert ml.execute("dbl", str(tmp_path / "storage")).trials[0].source == f"{second}/{second.trials[0].uid}"

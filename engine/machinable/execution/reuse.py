@@ -17,7 +17,7 @@ from machinable.execution.environment import now
 from machinable.execution.options import Options
 from machinable.plan.plan import Plan
 from machinable.plan.spec import ComponentSpec, Outcome, TrialSpec
-from machinable.results.pointers import Available, Pointer, changed_input, find_pointer
+from machinable.results.pointers import Available, Pointer, artifact_fault, changed_input, find_pointer
 from machinable.serialization import dumps
 from machinable.storage import layout
 from machinable.storage.files import Files
@@ -153,19 +153,27 @@ class SharedResults:
         self._folder = folder
         self._leases: dict[str, Lease] = {}
         self._warned: set[tuple[str, ...]] = set()
+        self._sound: set[str] = set()  # results whose artifacts were checked
 
     def find(self, identity: str) -> Pointer | None:
         """Return the pointer to the result of an identity, if there is one.
 
         Raises:
-            Damaged: Its file cannot be read.
+            Damaged: Its file cannot be read, or an artifact of the result is gone or is not what was stored.
         """
         pointer = find_pointer(self._files, identity)
         if pointer is None or not self._files.appends:
             return pointer
-        folder, _, uid = pointer.trial.partition("/")
-        # The execution may have been deleted by hand. Where each look is a request, reading it will show that.
-        return pointer if self._files.exists(layout.join(folder, layout.status(uid))) else None
+        # It may have been deleted by hand. Where each look is a request, reading it will show that.
+        folder = layout.folder_of(pointer.trial)
+        if not self._files.exists(layout.join(folder, layout.STATUS)):
+            return None
+        if pointer.trial not in self._sound:
+            fault = artifact_fault(self._files, folder, pointer.artifacts, pointer.time)
+            if fault is not None:
+                raise Damaged(f"{fault} (of {pointer.trial})", given=pointer.trial)
+            self._sound.add(pointer.trial)
+        return pointer
 
     def decide(self, spec: TrialSpec, inputs: Mapping[str, Available]) -> ReuseDecision:
         """Decide whether to run a trial or to reuse its result, see `decide_reuse`; raise `Damaged` as `find`."""
