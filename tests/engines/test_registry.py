@@ -1,4 +1,4 @@
-"""Which engine a name, a mapping, a class or an object means."""
+"""Engines from names, mappings, classes and objects."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from machinable.errors import ImportFailed, InvalidType, InvalidValue, UnknownNa
         (LocalEngine, LocalEngine, 1),
     ],
 )
-def test_an_engine_is_made_of_what_was_given(given: object, kind: type, slots: int) -> None:
+def test_an_engine_is_made_from_a_name_a_mapping_or_a_class(given: object, kind: type, slots: int) -> None:
     engine = registry.make(given)
 
     assert (type(engine), engine.slots) == (kind, slots)
 
 
-def test_an_engine_is_taken_as_it_is() -> None:
+def test_an_engine_object_is_used_as_it_is() -> None:
     engine = LocalEngine()
 
     assert registry.make(engine) is engine
@@ -62,7 +62,7 @@ def test_an_engine_is_taken_as_it_is() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told(given: object, kind: type[Exception], message: str) -> None:
+def test_invalid_engines_are_errors(given: object, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind) as caught:
         registry.make(given)
 
@@ -71,7 +71,7 @@ def test_what_is_wrong_is_told(given: object, kind: type[Exception], message: st
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installed package that adds engines."""
+    """Install a package that adds engines."""
     information = tmp_path / "plug-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: plug\nVersion: 1.0\n")
@@ -93,25 +93,25 @@ def test_packages_add_engines_but_do_not_replace_ours(package: Path) -> None:
     assert type(registry.make("local")) is LocalEngine
 
 
-def test_engines_of_packages_are_among_the_known_names(package: Path) -> None:
+def test_engines_of_packages_are_listed_among_the_known_names(package: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean 'plugged'"):
         registry.make("pluged")
 
 
-def test_an_added_engine_that_does_not_import_is_told_with_its_place(package: Path) -> None:
+def test_an_engine_of_a_package_that_does_not_import_is_an_error_with_its_place(package: Path) -> None:
     with pytest.raises(
         ImportFailed, match="the engine 'broken' does not import from machinable_plug_missing:X: Module"
     ):
         registry.make("broken")
 
 
-def test_an_added_engine_must_be_one(package: Path) -> None:
+def test_an_engine_of_a_package_must_be_an_engine(package: Path) -> None:
     with pytest.raises(InvalidType, match="1 is not an engine"):
         registry.make("none")
 
 
-def test_installed_packages_are_not_searched_for_names_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_added", lambda: pytest.fail("searched"))
+def test_installed_packages_are_not_searched_for_known_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **group: pytest.fail("searched"))
 
     registry.make("processes:1")
 
@@ -126,7 +126,7 @@ def test_installed_packages_are_not_searched_for_names_that_are_known(monkeypatc
         ("name", None, "name of the engine Wrong is None\n  It must be a text."),
     ],
 )
-def test_an_engine_that_is_not_as_one_should_be_is_told(attribute: str, value: object, message: str) -> None:
+def test_invalid_attributes_of_an_engine_are_errors(attribute: str, value: object, message: str) -> None:
     class Wrong(LocalEngine):
         pass
 

@@ -1,4 +1,4 @@
-"""What workers of the tests do. Pipes of the file system tell the tests how far they are."""
+"""Work for the workers of tests, which report through named pipes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from machinable.engines.base import PortableWork
 from machinable.plan.spec import ComponentSpec, Outcome, Target, TrialSpec
 
-held: list[Any] = []  # stays open as long as the worker lives
+held: list[Any] = []  # stays open until the worker exits
 
 
 def trial(number: int = 0, cpus: float | None = None, **config: Any) -> TrialSpec:
@@ -47,7 +47,7 @@ def threads(spec: TrialSpec) -> Outcome:
 
 
 def announce(spec: TrialSpec) -> None:
-    """Say the process id into a pipe, which stays open until the worker has ended."""
+    """Write the process id into a pipe, which stays open until the worker exits."""
     pipe = open(spec.config["pipe"], "w")  # noqa: SIM115
     print(os.getpid(), file=pipe, flush=True)
     held.append(pipe)
@@ -64,8 +64,8 @@ def endless(spec: TrialSpec) -> Outcome:
         signal.pause()
 
 
-def with_a_program(spec: TrialSpec) -> Outcome:
-    """Start a program that holds the pipe open, too, and would hold it for ever."""
+def starts_a_program(spec: TrialSpec) -> Outcome:
+    """Start a program that keeps the pipe open forever."""
     program = "import os, sys, signal; print(os.getpid(), flush=True); signal.pause()"
     with open(spec.config["pipe"], "w") as pipe:
         subprocess.Popen([sys.executable, "-c", program], stdout=pipe)
@@ -74,7 +74,7 @@ def with_a_program(spec: TrialSpec) -> Outcome:
 
 
 def meet(spec: TrialSpec) -> Outcome:
-    """Exchange a word with the other trial, which must run at the same time."""
+    """Send a word to the other trial, which must run at the same time."""
     if spec.config["first"]:
         with open(spec.config["pipe"], "w") as pipe:
             pipe.write("hello")
@@ -93,7 +93,7 @@ def crashes(spec: TrialSpec) -> Outcome:
 
 
 def forks_and_exits(spec: TrialSpec) -> Outcome:
-    """Leave a child behind that has inherited everything."""
+    """Leave a child process that has inherited everything."""
     if not os.fork():
         while True:
             signal.pause()
@@ -200,7 +200,7 @@ def settings(spec: TrialSpec) -> Outcome:
     return _outcome(spec, facts)
 
 
-def surroundings(spec: TrialSpec) -> Outcome:
+def process_state(spec: TrialSpec) -> Outcome:
     facts = {
         "environment": dict(os.environ),
         "directory": os.getcwd(),
@@ -220,15 +220,15 @@ def surroundings(spec: TrialSpec) -> Outcome:
     return _outcome(spec, facts)
 
 
-def never_leaves(spec: TrialSpec) -> Outcome:
-    """Let the worker hang when it is asked to end."""
+def never_exits(spec: TrialSpec) -> Outcome:
+    """Let the worker hang when it exits."""
     announce(spec)
     atexit.register(signal.pause)
     return _outcome(spec, None)
 
 
 class Orphaned(PortableWork):
-    """Work that kills the parent before its first trial."""
+    """Work that kills the parent before the first trial."""
 
     def __init__(self, pipe: str) -> None:
         self.pipe = pipe
@@ -241,6 +241,6 @@ class Orphaned(PortableWork):
             pass
 
     def __call__(self, spec: TrialSpec) -> Outcome:
-        with open(self.pipe, "w") as said:
-            said.write("begun")
+        with open(self.pipe, "w") as pipe:
+            pipe.write("begun")
         return _outcome(spec, None)

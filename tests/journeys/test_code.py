@@ -86,7 +86,9 @@ def backup_of(execution: Any, name: str) -> bytes:
 
 @pytest.mark.parametrize("name", ["net", "helper", "late", "shift"])
 @pytest.mark.parametrize("engine", ["local", "processes:1"])
-def test_an_edit_between_two_executions_of_a_process_counts(here: Path, tmp_path: Path, name: str, engine: str) -> None:
+def test_an_edit_between_two_executions_of_a_process_takes_effect(
+    here: Path, tmp_path: Path, name: str, engine: str
+) -> None:
     file, storage = here / f"{name}.py", str(tmp_path / "storage")
     assert results(ml.execute("net", storage, engine=engine)) == [111]
     edited = file.read_text().replace("VALUE = 1", "VALUE = 2").replace("return 1\n", "return 2\n")
@@ -155,14 +157,14 @@ def test_a_change_of_what_a_component_imports_is_named_when_its_result_is_reused
     assert ml.execute("use", storage, reuse="same-code").trials[0].source is None
 
 
-def test_comments_blank_lines_and_docstrings_are_no_change(here: Path, tmp_path: Path) -> None:
+def test_comments_blank_lines_and_docstrings_are_not_changes(here: Path, tmp_path: Path) -> None:
     storage = str(tmp_path / "storage")
     ml.execute("use", storage)
     (here / "helper.py").write_text('"""Other words."""\n\n# a comment\nVALUE = 10  # ten\n')
     assert ml.execute("use", storage, reuse="same-code").trials[0].source is not None
 
 
-def test_what_an_old_class_computes_is_never_taken_for_the_result_of_the_new_code(here: Path, tmp_path: Path) -> None:
+def test_a_result_of_an_old_class_is_never_reused_for_the_new_code(here: Path, tmp_path: Path) -> None:
     sys.path.insert(0, str(here))
     try:
         net = __import__("net")

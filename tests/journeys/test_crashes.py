@@ -120,29 +120,29 @@ def killed(component: str, storage: str, engine: str, after: int, pipe: Path) ->
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
     environment["PROGRESS"] = str(pipe)
     command = [sys.executable, "-c", EXECUTES, component, storage, engine]
-    told = b""
+    reported = b""
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        while told.count(b"\n") < after and process.poll() is None:
+        while reported.count(b"\n") < after and process.poll() is None:
             if select.select([lines], [], [], 0.05)[0]:
-                told += os.read(lines, 65536)
+                reported += os.read(lines, 65536)
         process.send_signal(signal.SIGKILL)
         assert process.stderr is not None
         errors = process.stderr.read().decode()
         assert process.wait() in (-signal.SIGKILL, 0), errors
     with suppress(BlockingIOError):
         while True:
-            told += os.read(lines, 65536)
+            reported += os.read(lines, 65536)
     os.close(lines)
-    return [line.split() for line in told.decode().splitlines(keepends=True) if line.endswith("\n")]
+    return [line.split() for line in reported.decode().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def check(files: Files, told: list[list[str]]) -> None:
+def check(files: Files, reported: list[list[str]]) -> None:
     """Check that what was reported before the kill is stored, finished trials are whole, and states are known."""
     execution = Execution(files, "OY1p1o", clock=lambda: time.time() + SOON)
     _, faults = verify(files, clock=lambda: time.time() + 1000)
     assert {fault.kind for fault in faults} <= {"leftover", "unnoted"}, faults
     trials = {trial.uid: trial for trial in execution.trials}
-    for what, uid, *facts in told:
+    for what, uid, *facts in reported:
         if what == "row" and files.appends:
             assert len(trials[uid].records.rows) > int(facts[0])
         elif what == "artifact":
@@ -152,7 +152,7 @@ def check(files: Files, told: list[list[str]]) -> None:
         if trial.status == "finished":
             assert (len(trial.records.rows), len(trial.files)) == (ROWS, ROWS)
         elif trial.status == "pending":
-            assert not [1 for _, uid, *_ in told if uid == trial.uid] or not files.appends
+            assert not [1 for _, uid, *_ in reported if uid == trial.uid] or not files.appends
 
 
 def went_on(component: str, storage: str, engine: str) -> Any:
@@ -199,14 +199,14 @@ def temporaries(directory: Path) -> list[str]:
     return [str(path) for path in directory.rglob("*") if is_temporary(path.name)]
 
 
-def test_a_directory_is_whole_after_every_kill_and_goes_on_as_if_nothing_had_been(world: Path, tmp_path: Path) -> None:
+def test_a_directory_is_consistent_after_every_kill_and_can_be_resumed(world: Path, tmp_path: Path) -> None:
     wanted = {component: expected(tmp_path / component, component) for component in ("steady", "going")}
     for number, (after, component, engine) in enumerate(moments(TIMES[0], seed=7)):
         storage = tmp_path / f"{number}"
-        told = killed(component, str(storage), engine, after, tmp_path / f"{number}.pipe")
+        reported = killed(component, str(storage), engine, after, tmp_path / f"{number}.pipe")
         if (storage / "OY1p1o/execution.json").exists():
             with ml.Storage(str(storage)) as opened:
-                check(opened.files, told)
+                check(opened.files, reported)
 
         execution = went_on(component, str(storage), engine)
 
@@ -217,7 +217,7 @@ def test_a_directory_is_whole_after_every_kill_and_goes_on_as_if_nothing_had_bee
         assert temporaries(storage) == []
 
 
-def test_a_bucket_is_whole_after_every_kill(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_is_consistent_after_every_kill(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     boto3 = pytest.importorskip("boto3")
     for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "y"), ("DEFAULT_REGION", "us-east-1")):
         monkeypatch.setenv(f"AWS_{name}", value)
@@ -228,10 +228,10 @@ def test_a_bucket_is_whole_after_every_kill(world: Path, tmp_path: Path, monkeyp
         client.close()
         for number, (after, component, engine) in enumerate(moments(TIMES[1], seed=11)):
             url = f"s3://bucket/{number}?endpoint_url={quote(endpoint, safe='')}"
-            told = killed(component, url, engine, after, tmp_path / f"{number}.pipe")
+            reported = killed(component, url, engine, after, tmp_path / f"{number}.pipe")
             files = open_files(url, create=True)
             if files.exists("OY1p1o/execution.json"):
-                check(files, told)
+                check(files, reported)
 
             execution = went_on(component, url, engine)
 

@@ -120,7 +120,7 @@ def test_a_storage_is_a_path_a_url_or_a_mapping(tmp_path: Path) -> None:
     assert [str(one) for one in ml.Storage(tmp_path / "url").executions] == ["hp2cEP"]
 
 
-def test_development_mode_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_development_mode_stores_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MACHINABLE_MODE", "DEV")
     execution = execute(Task("optimization"), tmp_path / "results")
     assert (execution.storage, execution.status) == ("mem://", "finished")

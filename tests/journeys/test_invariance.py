@@ -150,15 +150,15 @@ def test_component_errors_read_the_same_on_every_engine(project: World, ray_clus
     project("components:\n  - fails: {how: chain}\n", fails=FAILS)
     task = ml.Task().component("fails", [{"how": how} for how in HOWS])
 
-    told = {}
+    errors_by_engine = {}
     for engine in ENGINES:
         execution = run(task, engine, tmp_path / engine)
-        told[engine] = [(trial.status, trial.error) for trial in execution.trials]
+        errors_by_engine[engine] = [(trial.status, trial.error) for trial in execution.trials]
 
-    assert told["ray"] == told["processes:2"]
+    assert errors_by_engine["ray"] == errors_by_engine["processes:2"]
     if sys.version_info >= (3, 11):  # before, a package that test tools bring along changes how this process tells them
-        assert told["ray"] == told["local"]
-    errors = {how: error for how, (_, error) in zip(HOWS, told["ray"], strict=True)}
+        assert errors_by_engine["ray"] == errors_by_engine["local"]
+    errors = {how: error for how, (_, error) in zip(HOWS, errors_by_engine["ray"], strict=True)}
     assert [errors[how]["type"] for how in HOWS] == [
         "ValueError",
         "ValueError",
@@ -191,7 +191,7 @@ class Lost(Component):
 
 
 @pytest.mark.parametrize("engine", ENGINES[1:])
-def test_a_crash_of_native_code_costs_one_trial(engine: str, project: World, ray_cluster: None) -> None:
+def test_a_crash_of_native_code_fails_one_trial(engine: str, project: World, ray_cluster: None) -> None:
     project("components: [lost: ]\n", lost=LOST)
 
     execution = ml.execute(ml.Task("lost").repeat(3), None, 1, engine, on_failure="continue")

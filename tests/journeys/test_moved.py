@@ -63,8 +63,8 @@ def run(storage: Path, seed: str | None = "OY1p1o", version: Any = None, **optio
     )
 
 
-def told(storage: Path) -> dict[str, Any]:
-    """What a reader sees of a storage."""
+def content(storage: Path) -> dict[str, Any]:
+    """Return what a reader sees of a storage."""
     with ml.Storage(str(storage)) as opened:
         return {
             str(execution): [(t.component, t.status, t.records.rows, t.log, t.files, t.result) for t in execution]
@@ -77,20 +77,20 @@ def faults(storage: Path) -> list[Any]:
         return verify(opened.files, clock=lambda: 1e11)[1]
 
 
-def test_a_storage_that_was_moved_reads_the_same_and_goes_on(here: Path, tmp_path: Path) -> None:
+def test_a_moved_storage_reads_the_same_and_can_be_resumed(here: Path, tmp_path: Path) -> None:
     run(tmp_path / "old place")
-    before = told(tmp_path / "old place")
+    before = content(tmp_path / "old place")
     (tmp_path / "new").mkdir()
     os.rename(tmp_path / "old place", tmp_path / "new/ünï %41 #!?")
     moved = tmp_path / "new/ünï %41 #!?"
 
-    assert told(moved) == before
+    assert content(moved) == before
     assert faults(moved) == []
     again = run(moved)
     assert (str(again), [trial.status for trial in again]) == ("OY1p1o-2", ["reused", "finished", "finished"])
 
 
-def test_nothing_that_is_stored_knows_where_it_lies(
+def test_nothing_stored_contains_the_place_of_the_storage(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["script.py"])
@@ -109,24 +109,24 @@ def test_storages_of_two_hosts_are_merged_by_copying_one_over_the_other(here: Pa
     for source in (one, other):
         shutil.copytree(source, both, dirs_exist_ok=True)
 
-    assert told(both) == told(one) | told(other)
+    assert content(both) == content(one) | content(other)
     assert faults(both) == []
     again = run(both, "OY1p1q")
     assert again.trials[0].status == "reused"
 
 
-def test_rsync_brings_what_is_new(here: Path, tmp_path: Path) -> None:
+def test_rsync_copies_what_is_new(here: Path, tmp_path: Path) -> None:
     if shutil.which("rsync") is None:
         pytest.skip("there is no rsync")
     one, copy = tmp_path / "one", tmp_path / "copy"
     for seed in ("OY1p1o", "8gWVkz"):
         run(one, seed)
         subprocess.run(["rsync", "-a", f"{one}/", f"{copy}/"], check=True)
-        assert told(copy) == told(one)
+        assert content(copy) == content(one)
     assert faults(copy) == []
 
 
-def test_a_copy_that_was_made_while_it_ran_is_read_and_goes_on(here: Path, tmp_path: Path) -> None:
+def test_a_copy_made_during_an_execution_can_be_read_and_resumed(here: Path, tmp_path: Path) -> None:
     """A copy has no lease or mark of a process that is known here; what was cut is as if its process were killed."""
     copies = []
 
@@ -149,9 +149,9 @@ def test_a_copy_that_was_made_while_it_ran_is_read_and_goes_on(here: Path, tmp_p
             is_over = opened["OY1p1o"].status == "finished"
         execution = ml.execute(None, {"storage": str(directory), "code_backup": False}, resume="OY1p1o")
         assert execution.status == "finished", directory
-        assert told(directory) == told(tmp_path / "stored") or not is_over
-        assert [rows[2][0].keys() for rows in told(directory)["OY1p1o"]] == [
-            rows[2][0].keys() for rows in told(tmp_path / "stored")["OY1p1o"]
+        assert content(directory) == content(tmp_path / "stored") or not is_over
+        assert [rows[2][0].keys() for rows in content(directory)["OY1p1o"]] == [
+            rows[2][0].keys() for rows in content(tmp_path / "stored")["OY1p1o"]
         ]
 
 
@@ -167,18 +167,18 @@ def as_parts(directory: Path) -> None:
             path.unlink()
 
 
-def test_what_was_copied_from_an_object_store_is_read_and_goes_on(here: Path, tmp_path: Path) -> None:
+def test_a_copy_from_an_object_store_can_be_read_and_resumed(here: Path, tmp_path: Path) -> None:
     storage = tmp_path / "stored"
     run(storage, version={"fails": True}, on_failure="continue")
-    before = told(storage)
+    before = content(storage)
     as_parts(storage)
-    assert told(storage) == before
+    assert content(storage) == before
     assert faults(storage) == []
     (here / "mended").touch()
 
     execution = ml.execute(None, {"storage": str(storage), "code_backup": False}, resume="OY1p1o")
 
     assert [trial.status for trial in execution] == ["finished"] * 3
-    assert [state for _, state, *_ in told(storage)["OY1p1o"]] == ["finished"] * 3
+    assert [state for _, state, *_ in content(storage)["OY1p1o"]] == ["finished"] * 3
     assert not (storage / "OY1p1o/ledger.jsonl").exists()
     assert faults(storage) == []

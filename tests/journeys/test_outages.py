@@ -91,7 +91,7 @@ def run(task: Any, storage: Any, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("failure", [FULL, READ_ONLY], ids=["full", "read-only"])
-def test_a_trial_ends_its_work_and_the_execution_says_where_it_is(
+def test_a_trial_finishes_and_the_execution_says_where_its_results_are(
     project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: OSError
 ) -> None:
     project(
@@ -125,7 +125,7 @@ def test_a_trial_ends_its_work_and_the_execution_says_where_it_is(
     assert main(["verify", "--storage", str(storage)]) == 0
 
 
-def test_a_storage_that_comes_back_in_time_is_no_failure(
+def test_a_storage_that_is_available_again_in_time_is_not_a_failure(
     project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = WORK.format(breaks="from tests.journeys import test_outages; test_outages.BREAK()").replace(
@@ -147,7 +147,7 @@ def test_a_storage_that_comes_back_in_time_is_no_failure(
         assert verify(opened.files)[1] == []
 
 
-def test_trials_that_an_outage_kept_from_starting_are_listed_with_the_command_to_resume(
+def test_trials_that_could_not_start_in_an_outage_are_listed_with_the_command_to_resume(
     project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project("components: [work: ]\n", work=WORK.format(breaks="pass"))
@@ -211,7 +211,7 @@ def fill(directory: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ["local", "processes:1"])
-def test_a_disk_that_runs_full(project: World, tmp_path: Path, small_disk: Path, engine: str) -> None:
+def test_an_execution_survives_a_full_disk(project: World, tmp_path: Path, small_disk: Path, engine: str) -> None:
     project(
         "components: [work: ]\n",
         work=WORK.format(breaks=f"from tests.journeys.test_outages import fill; fill({str(small_disk)!r})"),
@@ -242,7 +242,9 @@ def test_a_disk_that_runs_full(project: World, tmp_path: Path, small_disk: Path,
 
 
 @pytest.mark.filterwarnings("ignore:could not release a lease")
-def test_a_server_that_dies(project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_execution_survives_the_loss_of_its_server(
+    project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("boto3")
     from machinable.storage import s3
     from machinable.storage.local import DirectoryFiles

@@ -95,7 +95,7 @@ def states(execution: Any) -> list[tuple[str, str]]:
     return [(trial.component, trial.status) for trial in execution.trials]
 
 
-def test_a_graph_is_computed_once_and_only_what_is_asked_for_runs_again(here: Path, tmp_path: Path) -> None:
+def test_a_graph_is_computed_once_and_only_listed_components_run_again(here: Path, tmp_path: Path) -> None:
     first = run("report", tmp_path / "s")
     assert states(first) == [(name, "finished") for name in ("nums", "split", "model", "model", "report")]
     again = run("report", tmp_path / "s")
@@ -117,20 +117,20 @@ def test_a_requirement_draws_the_same_numbers_in_every_execution(here: Path, tmp
 
 
 @pytest.mark.parametrize("engine", ["processes:1", "processes:2"])
-def test_it_is_the_same_in_worker_processes(here: Path, tmp_path: Path, engine: str) -> None:
+def test_worker_processes_compute_the_same(here: Path, tmp_path: Path, engine: str) -> None:
     run("report", tmp_path / "local")
     run("report", tmp_path / "processes", engine=engine)
     assert contents(tmp_path / "processes" / "OY1p1o") == contents(tmp_path / "local" / "OY1p1o")
     assert states(run("report", tmp_path / "local", engine=engine))[0] == ("nums", "reused")
 
 
-def test_without_a_storage_it_runs_all_the_same(here: Path) -> None:
+def test_a_pipeline_runs_without_a_storage(here: Path) -> None:
     execution = ml.execute("report", seed="OY1p1o")
     assert execution.status == "finished"
     assert isinstance(execution.trials[-1].last_row["difference"], float)
 
 
-def test_a_change_of_the_data_reaches_what_read_it_and_nothing_else(here: Path, tmp_path: Path) -> None:
+def test_changed_data_recomputes_only_what_read_it(here: Path, tmp_path: Path) -> None:
     run("report", tmp_path / "s")
     edit(here, "nums", NUMS.replace('"numbers"', '"other words"'))
     with pytest.warns(UserWarning, match="reusing nums from OY1p1o/"):
@@ -142,7 +142,7 @@ def test_a_change_of_the_data_reaches_what_read_it_and_nothing_else(here: Path, 
     assert states(changed) == [(name, "finished") for name in ("nums", "split", "model", "model", "report")]
 
 
-def test_a_broken_requirement_blocks_its_branch_and_can_be_mended(here: Path, tmp_path: Path) -> None:
+def test_a_failed_requirement_blocks_its_branch_and_can_be_repaired(here: Path, tmp_path: Path) -> None:
     edit(here, "split", SPLIT.replace('"x.json"', '"y.json"'))
     with pytest.raises(errors.TrialsFailed) as caught:
         run(ml.Task().component("report").component("nums"), tmp_path / "s")
@@ -166,7 +166,7 @@ def test_a_broken_requirement_blocks_its_branch_and_can_be_mended(here: Path, tm
     ]
 
 
-def test_a_killed_execution_whose_requirement_had_finished_has_its_result(here: Path, tmp_path: Path) -> None:
+def test_a_finished_requirement_of_a_killed_execution_is_reused(here: Path, tmp_path: Path) -> None:
     run("report", tmp_path / "s")
     # It was killed right after a requirement had finished: neither the pointer nor the line of the ledger is there.
     ledger = tmp_path / "s" / "OY1p1o" / "ledger.jsonl"
@@ -188,7 +188,7 @@ def test_a_killed_execution_whose_requirement_had_finished_has_its_result(here: 
     ]
 
 
-def test_what_a_task_requires_besides(here: Path, tmp_path: Path) -> None:
+def test_a_task_can_have_further_requirements(here: Path, tmp_path: Path) -> None:
     task = ml.Task().component("split", [{"fold": 0}, {"fold": 1}], requires={"data": ("nums", {"size": 4})}).repeat(2)
     execution = run(task, tmp_path / "s")
     assert [name for name, _ in states(execution)] == ["nums", *["split"] * 4]

@@ -1,4 +1,4 @@
-"""Executions on Ray: whole ones, on hosts that are lost, with code and files that have to travel."""
+"""Executions on Ray: transferred code and files, lost hosts, and clusters of other processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(task: Any, storage: Any = None, engine: Any = "ray", code_backup: bool =
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Pipes:
-    """Makes pipes of the file system."""
+    """Return a function that creates named pipes."""
     names = iter(range(100))
 
     def make() -> str:
@@ -46,13 +46,13 @@ def pipe(tmp_path: Path) -> Pipes:
     return make
 
 
-def told_by(pipe: str) -> str:
-    """The text that is written into a pipe."""
+def read_from(pipe: str) -> str:
+    """Return the text that is written into a pipe."""
     with open(pipe) as file:
         return file.read()
 
 
-class Aside:
+class InThread:
     """An execution in a thread, while the test does something else."""
 
     def __init__(self, action: Callable[[], Any]) -> None:
@@ -65,7 +65,7 @@ class Aside:
         return self._outcome[0]
 
 
-# what travels
+# what is transferred
 
 WATCHED = """
 from machinable import Component
@@ -85,7 +85,7 @@ class Watched(Component):
 """
 
 
-def test_rows_logs_and_progress_are_seen_while_a_trial_runs(
+def test_rows_logs_and_progress_are_visible_while_a_trial_runs(
     project: World, ray_cluster: None, tmp_path: Path, pipe: Pipes
 ) -> None:
     here, go_on = pipe(), pipe()
@@ -98,14 +98,14 @@ def test_rows_logs_and_progress_are_seen_while_a_trial_runs(
         def on_progress(self, uid: str, i: int, total: int | None) -> None:
             steps.append((i, total))
 
-    aside = Aside(lambda: run("watched", tmp_path / "stored", listeners=[Listener()]))
-    assert told_by(here) == "half"
+    running = InThread(lambda: run("watched", tmp_path / "stored", listeners=[Listener()]))
+    assert read_from(here) == "half"
     (trial,) = ml.Storage(str(tmp_path / "stored"))["OY1p1o"].trials
     seen = trial.status, [row["x"] for row in trial.records], trial.log[20:]
     with open(go_on, "w") as file:
         file.write("go on")
 
-    assert aside.result().status == "finished"
+    assert running.result().status == "finished"
     assert seen == ("running", [1], "INFO half of it\n")
     assert steps[-1] == (2, 2)
 
@@ -128,7 +128,7 @@ class Reads(Component):
 
 
 @pytest.mark.parametrize("code_backup", [True, False])
-def test_what_runs_is_the_code_as_it_was_at_the_start(
+def test_trials_run_the_code_of_the_start(
     code_backup: bool, project: World, ray_cluster: None, tmp_path: Path, pipe: Pipes
 ) -> None:
     here, go_on = pipe(), pipe()
@@ -140,22 +140,20 @@ def test_what_runs_is_the_code_as_it_was_at_the_start(
     )
     (directory / "data.txt").write_text("before")
 
-    aside = Aside(lambda: run(ml.Task("reads").repeat(3), tmp_path / "stored", code_backup=code_backup))
-    assert told_by(here) == "running"
+    running = InThread(lambda: run(ml.Task("reads").repeat(3), tmp_path / "stored", code_backup=code_backup))
+    assert read_from(here) == "running"
     for name in ("helper.py", "late.py"):
         (directory / name).write_text("VALUE = 'edited'\n")
     (directory / "data.txt").write_text("edited")
     with open(go_on, "w") as file:
         file.write("go on")
 
-    execution = aside.result()
+    execution = running.result()
     assert [trial.result for trial in execution.trials] == [["before"] * 3] * 3
     assert (tmp_path / "stored" / str(execution) / "code.zip").exists() == code_backup
 
 
-def test_code_that_is_not_part_of_the_project_is_missed_with_its_name(
-    project: World, ray_cluster: None, tmp_path: Path
-) -> None:
+def test_a_missing_module_is_reported_by_name(project: World, ray_cluster: None, tmp_path: Path) -> None:
     directory = project("components: [reads: ]\n", reads="import left_out\n" + READS, left_out="", helper="", late="")
     (directory / ".gitignore").write_text("left_out.py\n")
 
@@ -192,11 +190,11 @@ class Writes(Component):
 
 @pytest.fixture
 def unreached(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the storage look like another one of the same name to workers, as on another host."""
+    """Let the storage look like another one of the same name to workers, as on another host."""
     monkeypatch.setattr("machinable.execution.run.digest", lambda data: "that of another execution")
 
 
-def test_a_storage_that_workers_do_not_reach_gets_the_same(
+def test_a_storage_that_workers_do_not_reach_has_the_same_content(
     project: World, ray_cluster: None, tmp_path: Path, unreached: None
 ) -> None:
     project("components:\n  - writes: {rate: 0.1, ~fast: {rate: 1}}\n", writes=WRITES)
@@ -221,7 +219,7 @@ class Needs(Component):
 
 @pytest.mark.parametrize("kind", ["reached", "unreached", "memory"])
 @pytest.mark.parametrize("engine", ["processes:2", "ray"])
-def test_what_a_trial_requires_is_there_wherever_it_runs(
+def test_requirements_are_available_wherever_a_trial_runs(
     engine: str, kind: str, project: World, ray_cluster: None, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if kind == "unreached":
@@ -239,7 +237,7 @@ def test_what_a_trial_requires_is_there_wherever_it_runs(
     assert [trial.result for trial in listed] == [required.read("a.json")] * 2
 
 
-def test_what_a_requirement_has_read_is_there_when_it_lives_on(
+def test_a_required_component_can_read_its_own_requirements(
     project: World, ray_cluster: None, tmp_path: Path, unreached: None
 ) -> None:
     project(CHAINED, **CHAIN)
@@ -251,7 +249,7 @@ def test_what_a_requirement_has_read_is_there_when_it_lives_on(
     assert there.trials[-1].result == here.trials[-1].result == ([1, 2, 3], [6], "finished", 6, here.trials[1].uid)
 
 
-# what is lost
+# lost workers and hosts
 
 DIES = """
 import os
@@ -271,7 +269,9 @@ class Dies(Component):
 
 
 @pytest.mark.parametrize("who", ["worker", "agent"])
-def test_a_lost_worker_is_another_attempt(who: str, project: World, ray_cluster: None, tmp_path: Path) -> None:
+def test_a_trial_is_retried_after_its_worker_was_lost(
+    who: str, project: World, ray_cluster: None, tmp_path: Path
+) -> None:
     project(f"components:\n  - dies: {{who: {who}, times: 1}}\n", dies=DIES)
 
     execution = run("dies", tmp_path / "stored")
@@ -286,7 +286,7 @@ def test_a_lost_worker_is_another_attempt(who: str, project: World, ray_cluster:
     assert ledger.count('"will_retry": true') == 1
 
 
-def test_a_trial_whose_workers_are_always_killed_fails_in_the_end(project: World, ray_cluster: None) -> None:
+def test_a_trial_fails_if_its_workers_are_always_killed(project: World, ray_cluster: None) -> None:
     project("components:\n  - dies: {who: worker, times: 100}\n", dies=DIES)
 
     execution = run("dies", on_failure="continue")
@@ -346,7 +346,7 @@ class Waits(Component):
 def script(
     directory: Path, text: str, *options: str, arguments: Sequence[str] = (), **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """What a process of its own makes of a script: this one is connected to Ray already."""
+    """Run a script in a new process, because this one is already connected to Ray."""
     (directory / "script.py").write_text(text)
     variables = {**os.environ, "PYTHONPATH": str(Path(ml.__file__).parents[1]), **environment}
     variables.pop("RAY_AUTH_MODE", None)
@@ -360,7 +360,7 @@ def script(
     )
 
 
-def test_a_node_that_is_lost_costs_an_attempt(project: World) -> None:
+def test_a_trial_is_retried_after_its_node_was_lost(project: World) -> None:
     directory = project("components:\n  - waits: {_resources_: {spot: 1}}\n", waits=WAITS)
     os.mkfifo(directory / "pipe")
 
@@ -370,10 +370,10 @@ def test_a_node_that_is_lost_costs_an_attempt(project: World) -> None:
     assert done.returncode == 0
 
 
-# what is ended
+# ended trials
 
 
-def test_a_trial_that_takes_too_long_ends_and_others_go_on(project: World, ray_cluster: None) -> None:
+def test_a_trial_ends_at_its_timeout_and_others_continue(project: World, ray_cluster: None) -> None:
     project("components: [endless: ]\n", endless=ENDLESS)
 
     execution = run(ml.Task("endless").repeat(3), timeout=3.0, on_failure="continue")
@@ -382,7 +382,7 @@ def test_a_trial_that_takes_too_long_ends_and_others_go_on(project: World, ray_c
     assert execution.trials[0].error["type"] == "TimeoutError"
 
 
-def test_an_interrupt_stops_all_with_their_books_closed(
+def test_an_interrupt_ends_all_trials_and_is_recorded(
     project: World, ray_cluster: None, tmp_path: Path, pipe: Pipes
 ) -> None:
     project(f"components:\n  - interrupts: {{pipe: {pipe()}}}\n", interrupts=INTERRUPTS)
@@ -395,7 +395,7 @@ def test_an_interrupt_stops_all_with_their_books_closed(
     assert [trial.log[20:] for trial in execution.trials[:2]] == ["INFO interrupted by KeyboardInterrupt\n"] * 2
 
 
-# what is refused
+# errors before the start
 
 NOTHING = "from machinable import Component\n\n\nclass Nothing(Component):\n    pass\n"
 
@@ -408,7 +408,7 @@ NOTHING = "from machinable import Component\n\n\nclass Nothing(Component):\n    
         ("{memory: 1000TiB}", r"nothing requests 1.02e\+06 GiB of memory, but there is only .* GiB of memory"),
     ],
 )
-def test_what_no_host_has_is_refused_before_anything_is_written(
+def test_resources_that_no_host_has_are_refused_before_anything_is_written(
     resources: str, message: str, project: World, ray_cluster: None, tmp_path: Path
 ) -> None:
     project(f"components:\n  - nothing: {{_resources_: {resources}}}\n", nothing=NOTHING)
@@ -424,13 +424,13 @@ def test_waiting_for_an_occupied_cluster_is_reported(
 ) -> None:
     import ray
 
-    told: list[str] = []
+    notices: list[str] = []
 
     class Frees(events.Listener):
         """A listener that frees the cluster when a notice arrives."""
 
         def on_notice(self, text: str) -> None:
-            told.append(text)
+            notices.append(text)
             ray.kill(occupant)
 
     monkeypatch.setattr("machinable.engines.ray.dispatcher.NO_WORKER_NOTICE_AFTER", 0.5)
@@ -440,7 +440,7 @@ def test_waiting_for_an_occupied_cluster_is_reported(
 
     assert run("nothing", listeners=[Frees()]).status == "finished"
 
-    assert told == ["waiting for workers: the Ray cluster has given none yet for cpus: 1 (free: 0 of 2)"]
+    assert notices == ["waiting for workers: the Ray cluster has given none yet for cpus: 1 (free: 0 of 2)"]
 
 
 class Occupant:
@@ -448,7 +448,7 @@ class Occupant:
         return True
 
 
-def test_what_a_connected_process_cannot_have_is_refused(ray_cluster: None) -> None:
+def test_other_clusters_and_options_are_refused_in_a_connected_process(ray_cluster: None) -> None:
     with pytest.raises(Refused, match=r"is connected to the Ray cluster at .*, and the engine asks for 10.0.0.1:6379"):
         registry.make("ray:10.0.0.1:6379").hosts({})
     with pytest.raises(Refused, match="so num_cpus cannot be set any more"):
@@ -467,7 +467,7 @@ def test_a_private_cluster_is_separate_from_running_ones(ray_cluster: None, monk
         registry.make("ray:local").hosts({})
 
 
-def test_an_empty_address_is_none(ray_cluster: None) -> None:
+def test_an_empty_address_is_invalid(ray_cluster: None) -> None:
     with pytest.raises(InvalidValue, match="'' is not the address of a Ray cluster"):
         registry.make("ray:").hosts({})
 
@@ -478,8 +478,8 @@ def unconnected(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def deaf() -> Iterator[str]:
-    """The address of something that is not Ray, and answers in its own language."""
+def other_service() -> Iterator[str]:
+    """Return the address of a service that is not Ray."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
@@ -497,7 +497,7 @@ def deaf() -> Iterator[str]:
     thread.join()
 
 
-def test_to_look_at_an_engine_does_not_connect(unconnected: None) -> None:
+def test_reading_the_attributes_of_an_engine_does_not_connect(unconnected: None) -> None:
     assert (registry.make("ray:127.0.0.1:1").slots, RayEngine("127.0.0.1:1").name) == (1, "ray")
 
 
@@ -514,9 +514,9 @@ def test_an_address_without_an_answer_is_reported_with_the_reason(unconnected: N
     )
 
 
-def test_an_address_where_another_service_answers_is_reported(unconnected: None, deaf: str) -> None:
+def test_an_address_where_another_service_answers_is_reported(unconnected: None, other_service: str) -> None:
     with pytest.raises(Refused, match="what answers there is not a Ray cluster"):
-        RayEngine(deaf).hosts({})
+        RayEngine(other_service).hosts({})
 
 
 def test_the_address_comes_from_the_environment_too(unconnected: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -526,7 +526,7 @@ def test_the_address_comes_from_the_environment_too(unconnected: None, monkeypat
         registry.make("ray").hosts({})
 
 
-def test_without_ray_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
 
     with pytest.raises(ImportFailed) as caught:
@@ -561,9 +561,9 @@ def test_hosts_with_another_version_are_reported(
     )
 
 
-# a cluster that was started elsewhere
+# clusters of other processes
 
-SOMEBODY = """
+HOST = """
 import ray
 
 ray.init(
@@ -590,7 +590,7 @@ print(ml.execute("nothing", storage, 2, {"type": "ray"}).status, ray.is_initiali
 """
 
 
-STRANGER = """
+REJECTED = """
 import os
 import sys
 import machinable as ml
@@ -604,11 +604,11 @@ except Refused as error:
 
 
 @pytest.fixture
-def somebody(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that has started a cluster of its own. It tells the address, and how the cluster is after a line."""
+def host(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start a process with a cluster. It prints the address and, after a line of input, the state of the cluster."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
     with subprocess.Popen(
-        [sys.executable, "-c", SOMEBODY],
+        [sys.executable, "-c", HOST],
         cwd=tmp_path,
         env={**environment, "HOME": str(tmp_path)},
         stdin=subprocess.PIPE,
@@ -618,15 +618,15 @@ def somebody(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         try:
             yield process
         finally:
-            process.kill()  # if it has not ended: its cluster ends with it
+            process.kill()  # if it still runs; its cluster ends with it
 
 
 def test_an_existing_cluster_is_used_with_its_token_and_left_running(
-    project: World, somebody: subprocess.Popen[str], tmp_path: Path
+    project: World, host: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     directory = project("components:\n  - nothing:\n", nothing=NOTHING)
-    assert somebody.stdout is not None
-    address = somebody.stdout.readline().strip()
+    assert host.stdout is not None
+    address = host.stdout.readline().strip()
     assert (tmp_path / ".ray" / "auth_token").is_file()
 
     done = script(directory, GUEST, arguments=[f"ray:{address}"], HOME=str(tmp_path))
@@ -636,16 +636,16 @@ def test_an_existing_cluster_is_used_with_its_token_and_left_running(
         ({"HOME": str(directory)}, "and this process has none"),
         ({"HOME": str(tmp_path), "RAY_AUTH_TOKEN": "0" * 64}, "which is not the token of this process"),
     ]:
-        strange = script(directory, STRANGER, arguments=[f"ray:{address}"], **variables)
-        told = f"cannot reach a Ray cluster at {address}: it requires a token, {why} None\n"
-        assert strange.stdout == told
-        assert "Traceback" not in strange.stderr  # only what Ray logs
-    assert somebody.communicate("go on\n", timeout=60)[0] == "[True] 7\n"
+        rejected = script(directory, REJECTED, arguments=[f"ray:{address}"], **variables)
+        expected = f"cannot reach a Ray cluster at {address}: it requires a token, {why} None\n"
+        assert rejected.stdout == expected
+        assert "Traceback" not in rejected.stderr  # only what Ray logs
+    assert host.communicate("go on\n", timeout=60)[0] == "[True] 7\n"
 
 
-# a cluster of its own
+# temporary clusters
 
-OWN = """
+TEMPORARY = """
 import os
 import ray
 import machinable as ml
@@ -663,13 +663,13 @@ for engine, declared in ((RayEngine(num_cpu=2), {}), (RayEngine(), {"CPU": 2})):
 """
 
 
-def test_a_cluster_of_its_own_is_there_for_as_long_as_it_is_needed(project: World) -> None:
+def test_a_temporary_cluster_ends_with_the_execution(project: World) -> None:
     directory = project(
         "execution: {resources: {cpus: 2, license: 3}}\ncomponents:\n  - nothing: {_resources_: {license: 2}}\n",
         nothing=NOTHING,
     )
 
-    done = script(directory, OWN, "-W", "error")
+    done = script(directory, TEMPORARY, "-W", "error")
 
     assert (done.stdout, done.stderr) == (
         "finished finished ray False None\n"

@@ -140,7 +140,7 @@ def test_requirements_children_and_mixins_on_any_engine(project: Path, engine: s
     assert (found["rows"], found["artifacts"]) == (12, 9)
 
 
-def test_what_ran_in_workers_can_be_repeated_here(project: Path) -> None:
+def test_trials_of_worker_processes_can_be_reproduced_in_this_process(project: Path) -> None:
     left = execute(project, TASK, "processes:2")
 
     found = machinable(left, "reproduce", "OY1p1o", "--storage", "results", "--engine", "local", "--quiet")
@@ -149,7 +149,7 @@ def test_what_ran_in_workers_can_be_repeated_here(project: Path) -> None:
     assert found["environment"] == [{"name": "engine", "before": "processes", "after": "local"}]
 
 
-def test_one_trial_brings_what_it_requires(project: Path) -> None:
+def test_one_trial_is_reproduced_with_its_requirements(project: Path) -> None:
     left = execute(project, TASK)
     uid = machinable(left, "show", "OY1p1o", "--storage", "results")["trials"][3]["uid"]
 
@@ -172,7 +172,7 @@ def test_classes_and_functions_are_found_in_the_restored_code(project: Path, tas
 @pytest.mark.parametrize(
     "task", [TASK, "ml.Task(train.Other).repeat(2)", "ml.Task().component(train.function, {'a': 1})"]
 )
-def test_what_is_exported_gives_the_same_numbers(project: Path, task: str) -> None:
+def test_exported_code_gives_the_same_numbers(project: Path, task: str) -> None:
     left = execute(project, task)
 
     found = machinable(left, "export", "OY1p1o", "--storage", "results")
@@ -192,7 +192,7 @@ def test_what_is_exported_gives_the_same_numbers(project: Path, task: str) -> No
         )
 
 
-def test_a_function_in_place_of_components_is_what_runs_again(project: Path) -> None:
+def test_a_function_that_ran_in_place_of_components_is_reproduced(project: Path) -> None:
     (project / "train.py").write_text((project / "train.py").read_text() + DECORATED)
     (project / "start.py").write_text("import train\ntrain.measure('points', storage='../results', seed='OY1p1o')\n")
     run(project, "start.py")
@@ -208,7 +208,7 @@ def test_a_function_in_place_of_components_is_what_runs_again(project: Path) -> 
     assert rows(again) == rows(stored)
 
 
-def test_what_was_resumed_with_other_code_runs_again_with_both(project: Path) -> None:
+def test_an_execution_resumed_with_other_code_is_reproduced_with_both(project: Path) -> None:
     (project / "machinable.yaml").write_text("components:\n  - step: {stop: true}\n")
     (project / "step.py").write_text(STEP.format(factor=1, error="raise KeyboardInterrupt"))
     start = (
@@ -235,7 +235,7 @@ def test_what_was_resumed_with_other_code_runs_again_with_both(project: Path) ->
     assert refused["error"]["todo"].endswith(f"--trial {found['trials'][1]['uid']}")
 
 
-def test_a_lock_server_that_is_out_of_reach_is_not_needed(project: Path) -> None:
+def test_an_unreachable_lock_server_is_not_needed(project: Path) -> None:
     yaml = project / "machinable.yaml"
     yaml.write_text(f"execution: {{locks: 'redis://127.0.0.1:1/0'}}\n{yaml.read_text()}")
     (project / "start.py").write_text(

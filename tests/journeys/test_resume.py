@@ -107,9 +107,7 @@ def in_a_process(here: Path, storage: Path, engine: str = "local") -> int:
 
 
 @pytest.mark.parametrize("point", ["0:begin", "1:1", "2:end"])
-def test_after_its_process_was_killed_it_goes_on_as_if_nothing_had_happened(
-    here: Path, tmp_path: Path, point: str
-) -> None:
+def test_a_killed_execution_is_resumed_with_the_same_results(here: Path, tmp_path: Path, point: str) -> None:
     storage = tmp_path / "s"
     (here / "trap").write_text(f"{point} kill")
     assert in_a_process(here, storage) == -signal.SIGKILL
@@ -212,14 +210,14 @@ def test_a_trial_that_finished_unrecorded_is_not_run_again(here: Path, tmp_path:
     last = next(index for index, line in enumerate(lines) if '"finished"' in line)
     path.write_text("\n".join(lines[:last]) + "\n")  # killed just before it recorded the first trial
 
-    heard: list[str] = []
+    received: list[str] = []
     execution = ml.execute(
         storage=place(storage),
         resume="OY1p1o",
-        listeners=[lambda event: heard.append(event.uid) if isinstance(event, events.TrialStarted) else None],
+        listeners=[lambda event: received.append(event.uid) if isinstance(event, events.TrialStarted) else None],
     )
 
-    assert heard == [execution.trials[1].uid]
+    assert received == [execution.trials[1].uid]
     finished = [row for row in ledger(storage) if row["event"] == "finished"]
     assert [row["uid"] for row in finished] == [execution.trials[n].uid for n in (0, 2, 3, 1)]
     assert [row["record"]["step"] for row in finished] == [2, 2, 2, 2]
@@ -245,13 +243,13 @@ def test_failed_and_interrupted_trials_run_again_and_keep_their_previous_attempt
     assert len((kept / "records" / "default.jsonl").read_text().splitlines()) == 2
 
 
-def test_the_ledger_and_the_listeners_tell_that_it_went_on(here: Path, tmp_path: Path) -> None:
+def test_resuming_is_recorded_in_the_ledger_and_reported_to_listeners(here: Path, tmp_path: Path) -> None:
     storage = tmp_path / "s"
     (here / "trap").write_text("1:1 fail")
     ml.execute(task(), place(storage), "OY1p1o", on_failure="continue")
-    heard: list[events.Event] = []
+    received: list[events.Event] = []
 
-    ml.execute(storage=place(storage), resume="OY1p1o", listeners=[heard.append])
+    ml.execute(storage=place(storage), resume="OY1p1o", listeners=[received.append])
 
     rows = ledger(storage)
     assert [row["event"] for row in rows[-4:]] == ["resumed", "started", "finished", "ended"]
@@ -262,19 +260,19 @@ def test_the_ledger_and_the_listeners_tell_that_it_went_on(here: Path, tmp_path:
         "engine": {"type": "local", "slots": 1},
     }
     assert rows[-1]["status"] == "finished"
-    assert [type(event).__name__ for event in heard] == [
+    assert [type(event).__name__ for event in received] == [
         "ExecutionStarted",
         "TrialStarted",
         "TrialFinished",
         "ExecutionFinished",
     ]
-    assert isinstance(heard[0], events.ExecutionStarted)
-    assert isinstance(heard[-1], events.ExecutionFinished)
-    assert (heard[0].total, heard[0].kept) == (4, 3)
-    assert (heard[-1].status, heard[-1].finished, heard[-1].failed) == ("finished", 4, 0)
+    assert isinstance(received[0], events.ExecutionStarted)
+    assert isinstance(received[-1], events.ExecutionFinished)
+    assert (received[0].total, received[0].kept) == (4, 3)
+    assert (received[-1].status, received[-1].finished, received[-1].failed) == ("finished", 4, 0)
 
 
-def test_an_execution_that_fails_again_can_go_on_again(here: Path, tmp_path: Path) -> None:
+def test_an_execution_that_fails_again_can_be_resumed_again(here: Path, tmp_path: Path) -> None:
     storage = tmp_path / "s"
     for _ in range(2):
         (here / "trap").write_text("1:1 fail")
@@ -289,7 +287,7 @@ def test_an_execution_that_fails_again_can_go_on_again(here: Path, tmp_path: Pat
     assert sorted(path.name for path in attempts.iterdir()) == ["1", "2"]
 
 
-def test_it_gets_all_its_retries_again(here: Path, tmp_path: Path) -> None:
+def test_a_resumed_trial_has_all_its_retries_again(here: Path, tmp_path: Path) -> None:
     storage = tmp_path / "s"
     (here / "trap").write_text("1:1 fail")
     ml.execute(task(), place(storage), "OY1p1o", on_failure="continue")
@@ -301,7 +299,7 @@ def test_it_gets_all_its_retries_again(here: Path, tmp_path: Path) -> None:
     assert execution.trials[1].attempt == 3
 
 
-def test_one_that_has_finished_stays_as_it_is(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_execution_does_not_change(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     storage = tmp_path / "s"
     ml.execute(task(), place(storage), "OY1p1o")
     before = {path: path.read_bytes() for path in storage.rglob("*") if path.is_file()}
@@ -317,13 +315,13 @@ def test_one_that_has_finished_stays_as_it_is(here: Path, tmp_path: Path, capsys
 # with another task
 
 
-def test_with_another_task_that_one_counts(here: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_another_task_replaces_the_stored_one(here: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     storage = tmp_path / "s"
     former = ml.execute(ml.Task().component("work", [None, {"lr": 0.2}]).repeat(2), place(storage), "OY1p1o")
     former_uids = [trial.uid for trial in former.trials]
     ran: list[str] = []
     wanted = ml.Task().component("work", [None, {"lr": 0.3}]).repeat(3)
-    told = changes("OY1p1o", wanted, place(storage))
+    diff = changes("OY1p1o", wanted, place(storage))
 
     execution = ml.execute(
         wanted,
@@ -332,9 +330,9 @@ def test_with_another_task_that_one_counts(here: Path, tmp_path: Path, capfd: py
         listeners=[lambda event: ran.append(event.uid) if isinstance(event, events.TrialStarted) else None],
     )
 
-    assert str(told) == "+4 \N{MINUS SIGN}2 =2"
+    assert str(diff) == "+4 \N{MINUS SIGN}2 =2"
     assert capfd.readouterr().err == "OY1p1o: +4 \N{MINUS SIGN}2 =2: 4 added, 2 removed, 2 kept; 4 to run\n"
-    assert set(told.to_run) == set(told.added) == set(ran)
+    assert set(diff.to_run) == set(diff.added) == set(ran)
     assert [trial.uid for trial in execution.trials] == [spec.uid for spec in wanted.plan(seed="OY1p1o")]
     assert execution.status == "finished"
     assert len(ran) == 4
@@ -354,7 +352,7 @@ def test_with_another_task_that_one_counts(here: Path, tmp_path: Path, capfd: py
     assert str(changes("OY1p1o", None, place(storage))) == "+0 \N{MINUS SIGN}0 =6"
 
 
-def test_a_trial_whose_configuration_is_another_one_now_runs_again(here: Path, tmp_path: Path) -> None:
+def test_a_trial_with_a_changed_configuration_runs_again(here: Path, tmp_path: Path) -> None:
     storage = tmp_path / "s"
     ml.execute(task(2), place(storage), "OY1p1o")
     (here / "machinable.yaml").write_text(DECLARATIONS.replace("0.1", "0.5"))
@@ -368,7 +366,7 @@ def test_a_trial_whose_configuration_is_another_one_now_runs_again(here: Path, t
     assert json.loads((kept / "artifacts" / "a.json").read_text())[1] == 0.1
 
 
-def test_only_fewer_trials_can_be_wanted(here: Path, tmp_path: Path) -> None:
+def test_another_task_may_have_fewer_trials(here: Path, tmp_path: Path) -> None:
     storage = tmp_path / "s"
     ml.execute(task(3), place(storage), "OY1p1o")
 
@@ -388,7 +386,7 @@ def test_only_fewer_trials_can_be_wanted(here: Path, tmp_path: Path) -> None:
     }
 
 
-def test_a_rerun_is_resumed_by_its_own_name(here: Path, tmp_path: Path) -> None:
+def test_a_rerun_is_resumed_by_its_name(here: Path, tmp_path: Path) -> None:
     storage = tmp_path / "s"
     ml.execute(task(), place(storage), "OY1p1o")
     (here / "trap").write_text("1:1 fail")
@@ -402,7 +400,7 @@ def test_a_rerun_is_resumed_by_its_own_name(here: Path, tmp_path: Path) -> None:
 # what cannot be
 
 
-def test_a_project_that_gives_other_trials_now_is_refused_rather_than_mixed(here: Path, tmp_path: Path) -> None:
+def test_a_project_that_now_plans_other_trials_is_refused(here: Path, tmp_path: Path) -> None:
     storage = tmp_path / "s"
     (here / "trap").write_text("1:1 fail")
     ml.execute(task(), place(storage), "OY1p1o", on_failure="continue")
@@ -422,7 +420,7 @@ def test_a_project_that_gives_other_trials_now_is_refused_rather_than_mixed(here
     assert {path: path.read_bytes() for path in storage.rglob("*") if path.is_file()} == before
 
 
-def test_one_that_runs_is_refused(here: Path, tmp_path: Path) -> None:
+def test_a_running_execution_is_refused(here: Path, tmp_path: Path) -> None:
     storage = tmp_path / "s"
     (here / "trap").write_text("1:1 fail")
     ml.execute(task(), place(storage), "OY1p1o", on_failure="continue")
@@ -480,7 +478,7 @@ def test_a_trial_that_runs_on_another_host_is_refused(here: Path, tmp_path: Path
         ("OY1p1o", {"engine": "lokal"}, errors.UnknownName, "Did you mean 'local'?"),
     ],
 )
-def test_what_cannot_be_resumed_is_refused_and_nothing_is_written(
+def test_executions_that_cannot_be_resumed_are_refused_and_not_changed(
     here: Path, tmp_path: Path, resume: Any, options: dict[str, Any], kind: type[Exception], words: str
 ) -> None:
     storage = tmp_path / "s"
@@ -544,7 +542,7 @@ def test_changed_code_is_reported_and_stored(here: Path, tmp_path: Path) -> None
     assert resumed["code"]["backup"] != json.loads((folder / "execution.json").read_text())["code"]["backup"]
 
 
-def test_it_is_free_again_when_it_has_ended(here: Path, tmp_path: Path) -> None:
+def test_an_execution_can_be_resumed_after_the_other_process_has_ended(here: Path, tmp_path: Path) -> None:
     storage = tmp_path / "s"
     (here / "trap").write_text("1:1 fail")
     for _ in range(2):
@@ -603,7 +601,7 @@ def open_and_read(name):
 """
 
 
-def test_a_trial_goes_on_from_its_last_checkpoint_as_if_nothing_had_happened(project: World, tmp_path: Path) -> None:
+def test_a_trial_resumes_from_its_last_checkpoint_with_the_same_results(project: World, tmp_path: Path) -> None:
     here = project(DECLARATIONS, work=CHECKPOINTED)
     (here / "trap").write_text("4")
     storage = tmp_path / "s"
@@ -620,9 +618,7 @@ def test_a_trial_goes_on_from_its_last_checkpoint_as_if_nothing_had_happened(pro
     assert (execution.trials[0].attempt, execution.trials[1].attempt) == (2, 1)
 
 
-def test_what_failed_after_a_checkpoint_goes_on_from_there_and_a_retry_begins_again(
-    project: World, tmp_path: Path
-) -> None:
+def test_a_failed_trial_resumes_from_its_checkpoint_but_a_retry_starts_over(project: World, tmp_path: Path) -> None:
     here = project(DECLARATIONS, work=CHECKPOINTED.replace("os.kill(os.getpid(), signal.SIGKILL)", "raise OSError"))
     storage = tmp_path / "s"
     (here / "trap").write_text("4")

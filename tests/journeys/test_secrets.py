@@ -221,7 +221,7 @@ def test_the_password_of_a_lock_server_is_nowhere(here: Path, tmp_path: Path) ->
     machinable(here, "execute", "train", "--storage", "stored", code=3, MACHINABLE_LOCKS=url)
 
 
-def test_no_secret_is_in_what_a_person_sees_in_python(
+def test_no_secret_is_displayed_in_python(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     import machinable as ml

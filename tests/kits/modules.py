@@ -1,8 +1,8 @@
-"""Components that do not end by themselves, for tests of every engine."""
+"""Components that wait until they are ended, for tests of all engines."""
 
 from __future__ import annotations
 
-# With `pipe` in its configuration, into which it says "ready".
+# It writes "ready" into the pipe in its configuration.
 HELD = """
 import os
 import signal
@@ -18,9 +18,9 @@ class Held(Component):
                 signal.pause()
 
     def on_finish(self, result, success):
-        self.log.info("let go")
+        self.log.info("released")
 """
-# With `pipe`: the second of its repetitions is interrupted once the first is under way.
+# The second repetition is interrupted when the first has written into the pipe.
 INTERRUPTS = """
 import signal
 from machinable import Component
@@ -40,7 +40,7 @@ class Interrupts(Component):
     def on_failure(self, exception):
         self.log.info("interrupted by %s", type(exception).__name__)
 """
-# Only the first of its repetitions.
+# Only the first repetition waits.
 ENDLESS = """
 import signal
 from machinable import Component

@@ -28,7 +28,7 @@ class FilesConformance:
         yield
         sys.setswitchinterval(before)
 
-    def test_what_is_written_is_read(self, files: Files) -> None:
+    def test_written_data_is_read(self, files: Files) -> None:
         data = bytes(range(256)) * 1000
         files.write("a/b/c.bin", data)
         assert files.read("a/b/c.bin") == data
@@ -46,7 +46,7 @@ class FilesConformance:
             with pytest.raises(kind):
                 files.write_from(path, BytesIO(b"x"))
 
-    def test_all_files_below_are_found(self, files: Files) -> None:
+    def test_all_files_in_a_directory_are_found(self, files: Files) -> None:
         for number, name in enumerate(("x", "a/y", "a/b/c/z", "ä b/%41")):
             files.write(name, b"1" * number)
         assert sorted((found.path, found.size) for found in files.walk("")) == [
@@ -125,7 +125,7 @@ class FilesConformance:
         assert files.read("x") == b"1"
 
     @pytest.mark.parametrize("path", ["..", "../x", "a/../../x", "/x", "/", "a//x", "a/", "./x", "a/.", "a\0b"])
-    def test_a_path_that_could_leave_is_refused(self, files: Files, path: str) -> None:
+    def test_a_path_that_leads_outside_is_refused(self, files: Files, path: str) -> None:
         for act in (
             files.read,
             files.size,
@@ -144,7 +144,7 @@ class FilesConformance:
                 act(path)
         assert files.entries("") == []
 
-    def test_the_root_stays(self, files: Files) -> None:
+    def test_the_root_cannot_be_removed(self, files: Files) -> None:
         assert files.exists("")
         assert files.is_directory("")
         assert not files.create_directory("")

@@ -72,19 +72,19 @@ class ClosesOnce(LocalEngine):
 @pytest.mark.parametrize(
     ("wrong", "test"),
     [
-        (NoSlots, "it_says_what_it_is"),
-        (OnTheMoon, "it_says_what_it_is"),
-        (SaysHost, "workers_are_where_it_says"),
+        (NoSlots, "its_attributes_are_valid"),
+        (OnTheMoon, "its_attributes_are_valid"),
+        (SaysHost, "trials_run_where_reach_says"),
         (Forgets, "a_failed_trial_is_an_outcome"),
         (Mixes, "each_future_has_the_outcome_of_its_own_trial"),
-        (Shortens, "a_specification_arrives_and_its_outcome_comes_back_whole"),
+        (Shortens, "specifications_and_outcomes_are_complete"),
         (Shortens, "a_failed_trial_is_an_outcome"),
-        (Swallows, "an_exception_of_the_work_is_told_and_the_next_trial_runs"),
+        (Swallows, "an_exception_of_the_work_is_reported_and_the_next_trial_runs"),
         (Swallows, "an_interrupt_by_the_work_is_an_interrupt_here"),
         (ClosesOnce, "closing_twice_is_fine"),
     ],
 )
-def test_a_wrong_engine_is_found_out(wrong: Callable[[], Any], test: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_with_an_error_fails(wrong: Callable[[], Any], test: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kit, "RESULT_TIMEOUT", 0.1)
 
     with pytest.raises((AssertionError, LateError, RuntimeError)):

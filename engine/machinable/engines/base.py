@@ -37,9 +37,8 @@ REPORT_INTERVAL = 0.1  # seconds between two reports of progress; displays refre
 class Reports:
     """Send the progress of running trials to the executing process. `send` is None where nothing listens."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self) -> None:
         self.send: OnProgress | None = None
-        self._clock = clock
         self._next = 0.0
 
     def progress(self, uid: str, i: int | dict[str, Plain], total: int | None) -> None:
@@ -49,7 +48,7 @@ class Reports:
         if isinstance(i, dict):
             self.send(uid, i, total)  # rows do not come too fast
             return
-        now = self._clock()
+        now = time.monotonic()
         if now >= self._next or i == total:
             self._next = now + REPORT_INTERVAL
             self.send(uid, i, total)

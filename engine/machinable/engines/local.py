@@ -1,7 +1,4 @@
-"""The engine of this process: one trial after the other, right here.
-
-The engine that runs nothing: a plan is checked and shown, and every trial stays pending.
-"""
+"""Run trials in this process, one after the other, or none at all."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ __all__ = ["DryEngine", "LocalEngine"]
 
 
 class LocalEngine(Engine):
-    """Runs each trial when it is submitted."""
+    """Run each trial when it is submitted."""
 
     name = "local"
     slots = 1
@@ -32,7 +29,7 @@ class LocalEngine(Engine):
 
 
 class DryEngine(Engine):
-    """Takes trials and leaves them as they are."""
+    """Run no trial: plans are checked and printed, and all trials stay pending."""
 
     name = "dry"
     slots = 0

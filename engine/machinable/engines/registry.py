@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from machinable.engines.base import Engine, Reach
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, UnknownName, did_you_mean, near_names
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
 
 __all__ = ["GROUP", "KNOWN", "make"]
 
@@ -27,11 +24,13 @@ def make(engine: Any) -> Engine:
     """Return an engine for what was given.
 
     Args:
-        engine: a name, `name:argument`, a mapping `{"type": name, option: value}`, an engine, or its class.
+        engine: A name, `name:argument`, a mapping `{"type": name, option: value}`, an engine, or its class.
 
     Raises:
-        UnknownName: no engine is called so. ImportFailed: its package does not import.
-        InvalidValue: it does not take that option, or is not as an engine should be. InvalidType: something else.
+        UnknownName: No engine has this name.
+        ImportFailed: The package of the engine does not import.
+        InvalidValue: The engine does not accept an option, or its attributes are invalid.
+        InvalidType: It is none of these.
     """
     if engine is None:
         return make("local")
@@ -74,7 +73,9 @@ def _factory(name: str) -> Callable[..., Any]:
     if name in KNOWN:
         module, _, attribute = KNOWN[name].partition(":")
         return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
-    added = _added()
+    from importlib.metadata import entry_points  # takes some milliseconds, which known names do not need
+
+    added = {point.name: point for point in entry_points(group=GROUP)}
     if name not in added:
         raise UnknownName("engine", name, [*KNOWN, *sorted(added.keys() - KNOWN.keys())])
     try:
@@ -85,13 +86,6 @@ def _factory(name: str) -> Callable[..., Any]:
             given=name,
             todo="Update or remove the package that adds it.",
         ) from error
-
-
-def _added() -> dict[str, EntryPoint]:
-    """Return the engines of other packages. This takes some milliseconds, which known names do not need."""
-    from importlib.metadata import entry_points
-
-    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def _checked(engine: Any) -> Engine:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from machinable.storage.files import Files
 
 __all__ = ["pack_folder", "unpack_folder"]
-
-
-class _Found(NamedTuple):
-    path: str
-    is_directory: bool
 
 
 def pack_folder(files: Files, *paths: str) -> bytes:
@@ -23,12 +17,17 @@ def pack_folder(files: Files, *paths: str) -> bytes:
 
     buffer = BytesIO()
     with ZipFile(buffer, "w", ZIP_STORED) as archive:
-        for path in paths:
-            for found in _walk(files, path):
-                if found.is_directory:
-                    archive.writestr(f"{found.path}/", b"")
-                elif files.exists(found.path):  # a link may lead nowhere
-                    archive.writestr(found.path, files.read(found.path))
+        folders = [path for path in paths if files.exists(path)]
+        for folder in folders:  # which grows
+            entries = files.entries(folder)
+            if not entries:
+                archive.writestr(f"{folder}/", b"")
+            for entry in entries:
+                path = f"{folder}/{entry.name}"
+                if entry.is_directory:
+                    folders.append(path)
+                elif files.exists(path):  # a link may lead nowhere
+                    archive.writestr(path, files.read(path))
     return buffer.getvalue()
 
 
@@ -42,20 +41,3 @@ def unpack_folder(files: Files, data: bytes) -> None:
                 files.create_directory(name.rstrip("/"))
             else:
                 files.write(name, archive.read(name))
-
-
-def _walk(files: Files, path: str) -> Iterator[_Found]:
-    if not files.exists(path):
-        return
-    folders = [path]
-    while folders:
-        folder = folders.pop()
-        entries = files.entries(folder)
-        if not entries:
-            yield _Found(folder, True)
-        for entry in entries:
-            inner = f"{folder}/{entry.name}"
-            if entry.is_directory:
-                folders.append(inner)
-            else:
-                yield _Found(inner, False)

@@ -1,4 +1,4 @@
-"""Kits of tests that say when an implementation of one of our protocols is done. They need pytest."""
+"""Conformance tests for implementations of our base classes. They need pytest."""
 
 from machinable.testing.engine import EngineConformance
 

@@ -1,4 +1,4 @@
-"""What any engine must do. An engine is done when a subclass of `EngineConformance` with its fixture is green.
+"""Conformance tests for engines. Derive from `EngineConformance` and define a fixture `engine`.
 
 from machinable.testing import EngineConformance
 
@@ -37,7 +37,7 @@ from machinable.serialization import loads
 
 __all__ = ["RESULT_TIMEOUT", "EngineConformance", "contents"]
 
-RESULT_TIMEOUT = 60.0  # seconds after which a future counts as forgotten
+RESULT_TIMEOUT = 60.0  # seconds after which a result counts as missing
 
 _PLAIN: dict[str, Any] = {
     "text": "ünï \udc80",
@@ -62,11 +62,11 @@ def trial(number: int = 0, **config: Any) -> TrialSpec:
     )
 
 
-# works, at the top of a module as those of real executions
+# functions that run trials; workers import them
 
 
 def answer(spec: TrialSpec) -> Outcome:
-    """Return what it was given."""
+    """Return the content of the specification."""
     facts = {
         "number": spec.index,
         "config": spec.config,
@@ -87,7 +87,7 @@ def failed(spec: TrialSpec) -> Outcome:
 
 
 class Awkward(Exception):
-    """An exception that cannot be pickled or made again."""
+    """An exception that cannot be pickled."""
 
     def __init__(self, one: object, two: object) -> None:
         super().__init__(f"awkward {one} {two}")
@@ -95,17 +95,17 @@ class Awkward(Exception):
 
 
 def raises(spec: TrialSpec) -> Outcome:
-    """Raise in place of returning an outcome."""
+    """Raise an exception instead of returning an outcome."""
     raise Awkward(1, two=2)
 
 
 def interrupted(spec: TrialSpec) -> Outcome:
-    """Wants everything to end."""
+    """Raise KeyboardInterrupt."""
     raise KeyboardInterrupt
 
 
 def waits(spec: TrialSpec) -> Outcome:
-    """Connect when it begins, and wait for a byte."""
+    """Connect to the test, then wait for a byte."""
     with socket.create_connection(("127.0.0.1", spec.config["port"])) as connection:
         connection.recv(1)
     return Outcome(spec.uid, "finished", 1, 0.0)
@@ -123,7 +123,7 @@ def process(spec: TrialSpec) -> Outcome:
 
 
 class Sample(Component):
-    """Draws, records, stores and prints, so that executions can be compared."""
+    """Draw, record, store and print, so that executions can be compared."""
 
     def on_execute(self) -> Any:
         if self.flags.REPEAT_NUMBER == 1:
@@ -145,20 +145,20 @@ class Sample(Component):
 
 
 class EngineConformance:
-    """The tests. Subclasses have a fixture `engine`, which gives the engine and closes it."""
+    """The tests. Subclasses define a fixture `engine`, which yields the engine and closes it."""
 
     @pytest.fixture
     def engine(self) -> Iterator[Engine]:
         """Return the engine to test."""
         raise NotImplementedError("give the class a fixture named `engine`")
 
-    def test_it_says_what_it_is(self, engine: Engine) -> None:
+    def test_its_attributes_are_valid(self, engine: Engine) -> None:
         assert isinstance(engine, Engine)
         assert isinstance(engine.name, str)
         assert engine.slots >= 1
         assert engine.reach in ("process", "host", "anywhere")
 
-    def test_a_specification_arrives_and_its_outcome_comes_back_whole(self, engine: Engine) -> None:
+    def test_specifications_and_outcomes_are_complete(self, engine: Engine) -> None:
         spec = replace(trial(7, **_PLAIN), attempt=3)
 
         outcome = engine.submit(answer, spec).result(RESULT_TIMEOUT)
@@ -172,7 +172,7 @@ class EngineConformance:
             {"number": 7, "config": _PLAIN, "version": ("~a", {"b": 1}), "module": "work"},
         )
 
-    def test_not_a_number_comes_back(self, engine: Engine) -> None:
+    def test_not_a_number_is_returned(self, engine: Engine) -> None:
         result = engine.submit(answer, trial(x=math.nan)).result(RESULT_TIMEOUT).result
 
         assert math.isnan(result["config"]["x"])
@@ -200,7 +200,7 @@ class EngineConformance:
         assert engine.submit(answer, trial(text=text)).result(RESULT_TIMEOUT).result["config"] == {"text": text}
         assert len(engine.submit(much, trial()).result(RESULT_TIMEOUT).result) == 5_000_000
 
-    def test_an_exception_of_the_work_is_told_and_the_next_trial_runs(self, engine: Engine) -> None:
+    def test_an_exception_of_the_work_is_reported_and_the_next_trial_runs(self, engine: Engine) -> None:
         problem = engine.submit(raises, trial()).exception(RESULT_TIMEOUT)
 
         assert isinstance(problem, Exception)
@@ -216,7 +216,7 @@ class EngineConformance:
         assert isinstance(problem, KeyboardInterrupt)
         assert engine.submit(answer, trial(1)).result(RESULT_TIMEOUT).result["number"] == 1
 
-    def test_workers_are_where_it_says(self, engine: Engine) -> None:
+    def test_trials_run_where_reach_says(self, engine: Engine) -> None:
         here = engine.submit(process, trial()).result(RESULT_TIMEOUT).result == os.getpid()
 
         assert here == (engine.reach == "process")
@@ -238,15 +238,15 @@ class EngineConformance:
             assert isinstance(future.exception(RESULT_TIMEOUT), KeyboardInterrupt)
         assert engine.submit(answer, trial(1)).result(RESULT_TIMEOUT).result["number"] == 1
 
-    def test_how_far_a_trial_is_can_be_heard(self, engine: Engine) -> None:
+    def test_progress_is_reported(self, engine: Engine) -> None:
         _skip_unless(engine.tells_progress, "it does not report progress")
-        engine.close()  # workers that are there need not know of it
-        heard: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
-        engine.on_progress = lambda *facts: heard.put(facts)
+        engine.close()  # running workers need not report progress
+        received: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
+        engine.on_progress = lambda *facts: received.put(facts)
         try:
             engine.submit(steps, trial(1)).result(RESULT_TIMEOUT)
 
-            assert heard.get(timeout=RESULT_TIMEOUT) == ("000000000001", 3, 3)
+            assert received.get(timeout=RESULT_TIMEOUT) == ("000000000001", 3, 3)
         finally:
             engine.on_progress = None
 
@@ -255,7 +255,7 @@ class EngineConformance:
         engine.close()
         engine.close()
 
-    def test_an_execution_leaves_the_same_as_on_local(self, engine: Engine, tmp_path: Path) -> None:
+    def test_an_execution_stores_the_same_as_on_local(self, engine: Engine, tmp_path: Path) -> None:
         for name, where in (("here", "local"), ("there", engine)):
             storage = {"storage": str(tmp_path / name), "code_backup": False}
             execution = execute(Task(Sample).repeat(4), storage, "OY1p1o", where, on_failure="continue")
@@ -263,7 +263,7 @@ class EngineConformance:
 
         assert contents(tmp_path / "there") == contents(tmp_path / "here")
 
-    def test_without_a_storage_an_execution_can_be_read_all_the_same(self, engine: Engine) -> None:
+    def test_an_execution_without_a_storage_can_be_read(self, engine: Engine) -> None:
         execution = execute(Task(Sample).repeat(2), None, "OY1p1o", engine, on_failure="continue")
 
         first, second = execution.trials
@@ -277,7 +277,7 @@ class EngineConformance:
 
 
 def _skip_unless(can: bool, reason: str) -> None:
-    """Skip the test of something that only some engines do."""
+    """Skip the test of an optional method."""
     if not can:
         pytest.skip(reason)
 
@@ -310,9 +310,9 @@ _TIMES = frozenset(
 
 
 def contents(directory: Path) -> dict[str, Any]:
-    """All files below a directory by name: JSON as data, other files as bytes; without what must differ.
+    """Return all files below a directory by name, JSON as data and other files as bytes, without what must differ.
 
-    That are times, hosts and the engine; the ledger is sorted, since engines may overlap trials.
+    Times, hosts and the engine differ; the ledger is sorted, because engines run trials at the same time.
     """
     found: dict[str, Any] = {}
     for path in sorted(directory.rglob("*")):

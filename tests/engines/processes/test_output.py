@@ -1,4 +1,4 @@
-"""Output below Python: where it goes, and that it comes back."""
+"""Redirected output, down to file descriptors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
 
 
 @pytest.mark.parametrize("ends_badly", [False, True])
-def test_output_is_in_the_file_and_comes_back_whatever_happens(
+def test_output_is_redirected_to_the_file_and_restored_after_any_error(
     ends_badly: bool, files: Files, capfd: pytest.CaptureFixture[str]
 ) -> None:
     try:
@@ -51,7 +51,7 @@ def test_a_second_attempt_appends(files: Files) -> None:
     assert files.read("output.log") == b"1\n2\n"
 
 
-def test_no_descriptor_stays_open(files: Files) -> None:
+def test_no_descriptor_is_left_open(files: Files) -> None:
     before = os.listdir("/proc/self/fd")
     with output_to(files, "output.log"):
         os.write(1, b"x")

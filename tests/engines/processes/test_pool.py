@@ -1,4 +1,4 @@
-"""Workers: that they come, go, are lost, and leave nothing behind."""
+"""How worker processes start, run trials, are lost and exit, and what they restore."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def two() -> Iterator[ProcessesEngine]:
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Callable[[], str]:
-    """Makes pipes of the file system."""
+    """Return a function that creates named pipes."""
     names = iter(range(100))
 
     def make() -> str:
@@ -56,19 +56,19 @@ Pipes = Callable[[], str]
 
 
 def read(pipe: str) -> int:
-    """The process id that somebody says into a pipe."""
+    """Return the process id that is written into a pipe."""
     with open(pipe) as file:
         return int(file.readline())
 
 
-def test_the_default_number_of_workers_is_that_of_usable_cores() -> None:
+def test_by_default_there_is_a_worker_for_each_usable_core() -> None:
     assert ProcessesEngine().slots == len(os.sched_getaffinity(0))
     assert ProcessesEngine("3").slots == 3
 
 
-def test_the_next_trials_may_wait_for_their_workers_while_trials_are_short(two: ProcessesEngine) -> None:
+def test_trials_are_prefetched_while_they_are_short(two: ProcessesEngine) -> None:
     ahead = [two.prefetch]
-    for work in (works.pid, failed, works.pid):  # the second says that it took half a second
+    for work in (works.pid, failed, works.pid):  # the second reports half a second
         two.submit(work, trial()).result(RESULT_TIMEOUT)
         ahead.append(two.prefetch)
 
@@ -87,16 +87,16 @@ def test_the_next_trials_may_wait_for_their_workers_while_trials_are_short(two: 
         (True, InvalidType),
     ],
 )
-def test_a_number_of_workers_is_at_least_one(option: str, given: object, kind: type[Exception]) -> None:
+def test_options_are_whole_numbers_of_at_least_one(option: str, given: object, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=f"{option} of the engine 'processes' is {given!r}"):
         ProcessesEngine(**{option: given})
 
 
-def test_no_worker_is_started_before_there_is_a_trial(engine: ProcessesEngine) -> None:
+def test_no_worker_is_started_before_the_first_trial(engine: ProcessesEngine) -> None:
     assert engine._workers == []
 
 
-def test_a_worker_stays_for_the_next_trial(engine: ProcessesEngine) -> None:
+def test_a_worker_is_reused_for_the_next_trial(engine: ProcessesEngine) -> None:
     pids = {engine.submit(works.pid, trial(n)).result(RESULT_TIMEOUT).result for n in range(3)}
 
     assert len(pids) == 1
@@ -109,7 +109,7 @@ def test_trials_run_at_the_same_time(two: ProcessesEngine, pipe: Pipes) -> None:
     assert [future.result(RESULT_TIMEOUT).result for future in futures] == ["said", "hello"]
 
 
-def test_what_is_submitted_beyond_the_slots_waits_in_order(two: ProcessesEngine) -> None:
+def test_trials_beyond_the_slots_wait_in_order(two: ProcessesEngine) -> None:
     futures = [two.submit(works.pid, trial(n)) for n in range(20)]
 
     outcomes = [future.result(RESULT_TIMEOUT) for future in futures]
@@ -117,7 +117,7 @@ def test_what_is_submitted_beyond_the_slots_waits_in_order(two: ProcessesEngine)
     assert len({outcome.result for outcome in outcomes}) <= 2
 
 
-def test_a_worker_is_replaced_after_so_many_trials() -> None:
+def test_recycle_replaces_a_worker_after_that_many_trials() -> None:
     engine = ProcessesEngine(1, recycle=2)
     pids = [engine.submit(works.pid, trial(n)).result(RESULT_TIMEOUT).result for n in range(5)]
     engine.close()
@@ -141,7 +141,7 @@ def test_a_worker_computes_with_as_many_threads_as_its_trial_has_cpus(engine: Pr
     assert len(engine._workers) == 1
 
 
-def test_a_killed_worker_costs_one_trial(two: ProcessesEngine, pipe: Pipes) -> None:
+def test_a_killed_worker_loses_one_trial(two: ProcessesEngine, pipe: Pipes) -> None:
     first, second = pipe(), pipe()
     killed = two.submit(works.endless, trial(0, pipe=first))
     other = two.submit(works.endless, trial(1, pipe=second))
@@ -167,7 +167,7 @@ def test_a_killed_worker_costs_one_trial(two: ProcessesEngine, pipe: Pipes) -> N
         (works.closes_everything, "it has closed its connection"),
     ],
 )
-def test_the_way_a_worker_is_lost_is_told(engine: ProcessesEngine, work: Callable[..., object], how: str) -> None:
+def test_the_error_says_how_a_worker_was_lost(engine: ProcessesEngine, work: Callable[..., object], how: str) -> None:
     future = engine.submit(work, trial())  # type: ignore[arg-type]
     following = engine.submit(works.pid, trial(1))
     problem = future.exception(RESULT_TIMEOUT)
@@ -177,17 +177,17 @@ def test_the_way_a_worker_is_lost_is_told(engine: ProcessesEngine, work: Callabl
     assert following.result(RESULT_TIMEOUT).uid == "000000000001"
 
 
-def test_why_a_worker_cannot_start_is_told(engine: ProcessesEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_says_why_a_worker_cannot_start(engine: ProcessesEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
 
     problem = engine.submit(works.pid, trial()).exception(RESULT_TIMEOUT)
 
     assert isinstance(problem, WorkerLost)
     assert "it exited with code 1" in str(problem)
-    assert "encodings" in str(problem)  # what Python says
+    assert "encodings" in str(problem)  # the message of Python
 
 
-def test_without_an_interpreter_the_trial_is_lost_and_no_worker_counted(
+def test_without_an_interpreter_the_trial_is_lost_and_no_worker_is_counted(
     engine: ProcessesEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
@@ -199,7 +199,7 @@ def test_without_an_interpreter_the_trial_is_lost_and_no_worker_counted(
     assert engine._workers == []
 
 
-def test_work_that_cannot_be_sent_is_refused_and_the_next_trial_runs(engine: ProcessesEngine) -> None:
+def test_work_that_cannot_be_pickled_is_an_error_and_the_next_trial_runs(engine: ProcessesEngine) -> None:
     problem = engine.submit(lambda spec: works.pid(spec), trial()).exception(RESULT_TIMEOUT)
 
     assert isinstance(problem, (pickle.PicklingError, AttributeError))
@@ -213,11 +213,11 @@ def test_work_without_an_outcome_is_an_error(engine: ProcessesEngine) -> None:
     assert "TypeError: the work on a trial returned None instead of an Outcome" in str(problem)
 
 
-def test_workers_have_a_session_of_their_own_so_that_ctrl_c_reaches_the_parent_only(engine: ProcessesEngine) -> None:
+def test_workers_have_separate_sessions_so_that_ctrl_c_reaches_only_the_parent(engine: ProcessesEngine) -> None:
     assert engine.submit(works.session, trial()).result(RESULT_TIMEOUT).result is True
 
 
-def test_an_interrupt_reaches_trials_that_run_and_those_that_wait_and_keeps_the_worker(
+def test_an_interrupt_reaches_running_and_waiting_trials_and_keeps_the_worker(
     engine: ProcessesEngine, pipe: Pipes
 ) -> None:
     path = pipe()
@@ -239,22 +239,22 @@ def test_an_interrupt_of_an_idle_worker_does_nothing(engine: ProcessesEngine) ->
     assert engine.submit(works.pid, trial()).result(RESULT_TIMEOUT).result == pid
 
 
-def test_ending_a_trial_ends_its_worker_and_the_programs_it_has_started(two: ProcessesEngine, pipe: Pipes) -> None:
+def test_ending_a_trial_kills_its_worker_and_the_programs_that_it_started(two: ProcessesEngine, pipe: Pipes) -> None:
     first, second = pipe(), pipe()
-    ended = two.submit(works.with_a_program, trial(0, pipe=first))
+    ended = two.submit(works.starts_a_program, trial(0, pipe=first))
     other = two.submit(works.endless, trial(1, pipe=second))
     with open(first) as held:
         assert int(held.readline())
         read(second)
         two.end(ended)
-        assert held.read() == ""  # nobody has it open any more
+        assert held.read() == ""  # no process has it open
 
     assert ended.done()
     assert str(ended.exception()).endswith(" was lost: its trial was ended")
     assert not other.done()
 
 
-def test_a_trial_that_waits_can_be_ended(engine: ProcessesEngine, pipe: Pipes) -> None:
+def test_a_waiting_trial_can_be_ended(engine: ProcessesEngine, pipe: Pipes) -> None:
     path = pipe()
     running = engine.submit(works.endless, trial(0, pipe=path))
     waiting = engine.submit(works.pid, trial(1))
@@ -286,10 +286,10 @@ def test_closing_ends_idle_workers_and_kills_busy_ones(two: ProcessesEngine, pip
     assert two.submit(works.pid, trial()).result(RESULT_TIMEOUT)  # and it can be used again
 
 
-def test_a_worker_that_does_not_end_when_it_is_replaced_is_killed_in_the_end(pipe: Pipes) -> None:
+def test_a_replaced_worker_that_does_not_exit_is_killed(pipe: Pipes) -> None:
     engine = ProcessesEngine(1, recycle=1)
     path = pipe()
-    engine.submit(works.never_leaves, trial(pipe=path))
+    engine.submit(works.never_exits, trial(pipe=path))
     with open(path) as held:
         held.readline()
         engine.submit(works.pid, trial(1)).result(RESULT_TIMEOUT)
@@ -309,7 +309,7 @@ busy.result()
 """
 
 
-def test_workers_end_when_their_parent_was_killed(pipe: Pipes) -> None:
+def test_workers_exit_when_their_parent_is_killed(pipe: Pipes) -> None:
     first, second = pipe(), pipe()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     parent = subprocess.Popen([sys.executable, "-c", SCRIPT, first, second], env=environment)
@@ -328,28 +328,28 @@ ProcessesEngine(1).submit(works.Orphaned(sys.argv[1]), works.trial()).result()
 """
 
 
-def test_a_worker_whose_parent_was_killed_before_a_trial_began_does_not_begin_it(pipe: Pipes) -> None:
+def test_a_worker_does_not_begin_a_trial_after_its_parent_was_killed(pipe: Pipes) -> None:
     path = pipe()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-c", ORPHANED, path], env=environment) as parent, open(path) as said:
-        assert said.read() == ""  # it has ended
+    with subprocess.Popen([sys.executable, "-c", ORPHANED, path], env=environment) as parent, open(path) as output:
+        assert output.read() == ""  # the worker has exited
         assert parent.wait() == -signal.SIGKILL
 
 
-def test_nothing_of_a_trial_leaks_into_the_next(
+def test_nothing_leaks_from_a_trial_into_the_next(
     engine: ProcessesEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KEPT", "kept")
-    before = engine.submit(works.surroundings, trial()).result(RESULT_TIMEOUT).result
+    before = engine.submit(works.process_state, trial()).result(RESULT_TIMEOUT).result
     engine.submit(works.change_everything, trial(directory=str(tmp_path))).result(RESULT_TIMEOUT)
-    after = engine.submit(works.surroundings, trial()).result(RESULT_TIMEOUT).result
+    after = engine.submit(works.process_state, trial()).result(RESULT_TIMEOUT).result
 
-    before["loggers"]["new"][2] = ["NullHandler"]  # what libraries give to theirs when they are imported
+    before["loggers"]["new"][2] = ["NullHandler"]  # which libraries add to their loggers when they are imported
     assert after == before
 
 
-@pytest.mark.parametrize("is_loaded", [False, True], ids=["what is new", "what was there"])
-def test_settings_of_python_and_libraries_are_those_of_before(is_loaded: bool, engine: ProcessesEngine) -> None:
+@pytest.mark.parametrize("is_loaded", [False, True], ids=["loaded by the trial", "loaded before"])
+def test_settings_of_python_and_libraries_are_restored(is_loaded: bool, engine: ProcessesEngine) -> None:
     other = ProcessesEngine(1)
     try:
         fresh = other.submit(works.settings, trial()).result(RESULT_TIMEOUT).result
@@ -363,7 +363,7 @@ def test_settings_of_python_and_libraries_are_those_of_before(is_loaded: bool, e
     assert engine.submit(works.settings, trial()).result(RESULT_TIMEOUT).result == fresh
 
 
-def test_all_futures_end_when_workers_are_killed_one_after_the_other(two: ProcessesEngine) -> None:
+def test_all_futures_end_when_workers_are_lost_one_after_the_other(two: ProcessesEngine) -> None:
     futures = [two.submit(works.exits if n % 3 == 0 else works.pid, trial(n)) for n in range(12)]
     wait(futures, timeout=RESULT_TIMEOUT)
 
@@ -389,11 +389,11 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def made_long_ago(path: Path) -> None:
+def make_old(path: Path) -> None:
     os.utime(path, (0, 0))
 
 
-def test_it_is_there_until_it_is_closed(temporary: Path) -> None:
+def test_a_scratch_directory_exists_until_it_is_closed(temporary: Path) -> None:
     scratch = Scratch()
     (Path(scratch.path) / "deep").mkdir()
     assert [str(path) for path in temporary.iterdir()] == [scratch.path]
@@ -404,7 +404,7 @@ def test_it_is_there_until_it_is_closed(temporary: Path) -> None:
     assert list(temporary.iterdir()) == []
 
 
-def test_what_a_killed_process_has_left_is_removed_and_nothing_else(temporary: Path) -> None:
+def test_scratch_directories_of_killed_processes_are_removed_and_nothing_else(temporary: Path) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED], env={**os.environ, "TMPDIR": str(temporary)}, timeout=60)
     (left,) = temporary.iterdir()
     held = Scratch()
@@ -414,7 +414,7 @@ def test_what_a_killed_process_has_left_is_removed_and_nothing_else(temporary: P
     (temporary / f"{PREFIX}link").symlink_to(temporary / "others")
     for path in temporary.iterdir():
         if path.name != f"{PREFIX}young" and not path.is_symlink():
-            made_long_ago(path)
+            make_old(path)
 
     last = Scratch()
 

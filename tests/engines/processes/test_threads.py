@@ -1,4 +1,4 @@
-"""With how many threads a process computes, and that it is let go of afterwards."""
+"""Limits on the number of threads, and their end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pools() -> list[int]:
     return [pool["num_threads"] for pool in threadpool_info()]
 
 
-def test_what_is_loaded_computes_with_the_threads_that_are_held_and_afterwards_as_before() -> None:
+def test_loaded_libraries_use_the_limit_and_are_restored() -> None:
     before, environment = pools(), dict(os.environ)
     limit = ThreadLimit()
 
@@ -39,7 +39,7 @@ def test_what_is_loaded_computes_with_the_threads_that_are_held_and_afterwards_a
     assert (pools(), dict(os.environ)) == (before, environment)
 
 
-def test_letting_go_without_having_held_changes_nothing() -> None:
+def test_closing_an_unused_limit_changes_nothing() -> None:
     environment = dict(os.environ)
 
     ThreadLimit().close()
@@ -47,7 +47,7 @@ def test_letting_go_without_having_held_changes_nothing() -> None:
     assert dict(os.environ) == environment
 
 
-def test_what_is_loaded_meanwhile_is_free_afterwards() -> None:
+def test_libraries_loaded_under_a_limit_are_not_limited_afterwards() -> None:
     program = (
         "import os, sys\n"
         "from machinable.engines.processes.threads import ThreadLimit\n"
@@ -62,7 +62,7 @@ def test_what_is_loaded_meanwhile_is_free_afterwards() -> None:
     assert done.stdout == "[1] [3]\n"
 
 
-def test_without_threadpoolctl_what_cannot_be_set_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_threadpoolctl_a_warning_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     limit = ThreadLimit()
 
@@ -103,7 +103,7 @@ def test_a_trial_computes_with_as_many_threads_as_it_has_cpus(engine: str, proje
 
 
 @pytest.mark.parametrize("engine", ["local", "processes:1"])
-def test_the_project_says_with_how_many_threads_trials_without_cpus_compute(engine: str, project: World) -> None:
+def test_the_project_sets_the_threads_of_trials_without_cpus(engine: str, project: World) -> None:
     project(
         "execution: {threads: 2, resources: {cpus: 8}}\ncomponents:\n  - asks: {~one: {_resources_: {cpus: 1}}}\n",
         asks=ASKS,
@@ -115,7 +115,7 @@ def test_the_project_says_with_how_many_threads_trials_without_cpus_compute(engi
 
 
 @pytest.mark.parametrize("given", ["0", "many", "1.5", "true"])
-def test_a_number_of_threads_that_is_none_is_refused_with_its_place(given: str, project: World) -> None:
+def test_an_invalid_number_of_threads_is_an_error_with_its_place(given: str, project: World) -> None:
     project(f"execution: {{threads: {given}}}\ncomponents: [asks: ]\n", asks=ASKS)
 
     with pytest.raises(MalformedText, match=r"machinable.yaml:1:13: `threads` is (?s:.*)whole number of at least 1"):
@@ -144,11 +144,13 @@ def test_a_number_of_threads_that_is_none_is_refused_with_its_place(given: str, 
         ),
     ],
 )
-def test_idle_cores_are_told_with_how_to_use_them(slots: int, threads: int, there: int, notice: str | None) -> None:
+def test_the_notice_of_idle_cores_says_how_to_use_them(
+    slots: int, threads: int, there: int, notice: str | None
+) -> None:
     assert idle_notice(slots, threads, there) == notice
 
 
-def test_listeners_that_take_advice_are_told_about_idle_cores(project: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listeners_receive_advice_about_idle_cores(project: World, monkeypatch: pytest.MonkeyPatch) -> None:
     project("components: [asks: ]\n", asks=ASKS)
     monkeypatch.setattr("machinable.execution.run.cores", lambda: 3)
     told: list[str] = []

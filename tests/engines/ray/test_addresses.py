@@ -24,23 +24,25 @@ def test_an_address_that_accepts_connections_passes() -> None:
 @pytest.mark.parametrize(
     "address", ["", "nowhere", "10.0.0.1", "10.0.0.1:", ":6379", "host:0", "host:70000", "ray://", "http://host:1"]
 )
-def test_what_is_no_address_is_told(address: str) -> None:
+def test_other_texts_are_not_addresses(address: str) -> None:
     with pytest.raises(InvalidValue, match="is not the address of a Ray cluster\n  Write host:port, such as"):
         check_address(address)
 
 
 @pytest.mark.parametrize("address", ["auto", "local", "host:6379", "[::1]:6379", "ray://head.example:10001"])
-def test_addresses_are(address: str) -> None:
+def test_addresses_are_valid(address: str) -> None:
     check_address(address)
 
 
-def test_this_host_is_known() -> None:
+def test_addresses_of_this_host_are_recognized() -> None:
     assert is_here("127.0.0.1:1")
     assert is_here("ray://localhost:1")
     assert not is_here("192.0.2.254:1")  # reserved for documentation
 
 
-def test_a_token_comes_from_a_variable_or_from_home(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_a_token_is_read_from_a_variable_or_the_home_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -71,7 +73,7 @@ START = "Start one with `ray start --head`, or omit the address to start a tempo
         ),
     ],
 )
-def test_what_ray_says_is_told_with_what_to_do(message: str, reason: str, todo: str) -> None:
+def test_errors_of_ray_are_reported_with_what_to_do(message: str, reason: str, todo: str) -> None:
     told = str(addresses.unreachable("host:1", RuntimeError(message)))
 
     assert told == f"cannot reach a Ray cluster at host:1: {reason}\n  {todo}"
