@@ -449,9 +449,9 @@ class Occupant:
 
 
 def test_other_clusters_and_options_are_refused_in_a_connected_process(ray_cluster: None) -> None:
-    with pytest.raises(Refused, match=r"is connected to the Ray cluster at .*, and the engine asks for 10.0.0.1:6379"):
+    with pytest.raises(Refused, match=r"connected to the Ray cluster at .*, so the engine cannot use '10.0.0.1:6379'"):
         registry.make("ray:10.0.0.1:6379").hosts({})
-    with pytest.raises(Refused, match="so num_cpus cannot be set any more"):
+    with pytest.raises(Refused, match="so the engine cannot use 'num_cpus'\n  Call ray"):
         registry.make({"type": "ray", "num_cpus": 3}).hosts({})
     with pytest.raises(InvalidValue, match="the engine 'ray' takes no num_cpu\n  Did you mean 'num_cpus'"):
         registry.make({"type": "ray", "num_cpu": 3}).hosts({})
@@ -461,9 +461,7 @@ def test_a_private_cluster_is_separate_from_running_ones(ray_cluster: None, monk
     registry.make("ray:local").hosts({})  # this process has
 
     monkeypatch.setattr("ray._private.worker._global_node", None)
-    with pytest.raises(
-        Refused, match=r"is connected to the Ray cluster at .*, but the engine starts a private cluster"
-    ):
+    with pytest.raises(Refused, match=r"connected to the Ray cluster at .*, so the engine cannot use 'local'"):
         registry.make("ray:local").hosts({})
 
 
@@ -674,6 +672,6 @@ def test_a_temporary_cluster_ends_with_the_execution(project: World) -> None:
     assert (done.stdout, done.stderr) == (
         "finished finished ray False None\n"
         "the engine 'ray' takes no num_cpu\n  Did you mean 'num_cpus' or 'num_gpus'?\n"
-        "Ray does not take what it is given: {'CPU': 2} -> `CPU`\n",
+        "Ray does not accept its options: {'CPU': 2} -> `CPU`\n",
         "",
     )

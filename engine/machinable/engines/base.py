@@ -28,25 +28,25 @@ __all__ = [
     "reports",
 ]
 
-# uid; steps that are done, of how many; in place of a number of steps the row that was saved last
+# uid, completed steps (or the row that was saved last), number of steps
 OnProgress: TypeAlias = Callable[[str, "int | dict[str, Plain]", "int | None"], None]
 
 REPORT_INTERVAL = 0.1  # seconds between two reports of progress; displays refresh no faster
 
 
 class Reports:
-    """Send the progress of running trials to the executing process. `send` is None where nothing listens."""
+    """Send the progress of running trials to the executing process; `send` is None if nothing listens."""
 
     def __init__(self) -> None:
         self.send: OnProgress | None = None
         self._next = 0.0
 
     def progress(self, uid: str, i: int | dict[str, Plain], total: int | None) -> None:
-        """Report progress. Reports that follow too fast are dropped, except the last one."""
+        """Report progress. Reports in quick succession are dropped, except the last one."""
         if self.send is None:
             return
         if isinstance(i, dict):
-            self.send(uid, i, total)  # rows do not come too fast
+            self.send(uid, i, total)  # rows are rarely that frequent
             return
         now = time.monotonic()
         if now >= self._next or i == total:
@@ -62,7 +62,7 @@ Reach: TypeAlias = Literal["process", "host", "anywhere"]
 
 
 class PortableWork:
-    """Work that another process does. Subclasses say how it moves to another host."""
+    """Work that another process can do. Subclasses define how it moves to another host."""
 
     def __call__(self, spec: TrialSpec) -> Outcome:
         """Run one attempt of a trial."""
@@ -80,7 +80,7 @@ class PortableWork:
         raise NotImplementedError
 
     def folder_of(self, spec: TrialSpec) -> str:
-        """Return the folder that a trial writes, in the storage."""
+        """Return the folder of the storage that a trial writes."""
         raise NotImplementedError
 
     def folders_needed(self, spec: TrialSpec) -> Sequence[str]:
@@ -89,7 +89,7 @@ class PortableWork:
 
 
 class StorageTransfer(Protocol):
-    """The storage of an execution, for workers that do not reach it. Folders travel as archives."""
+    """The storage of an execution, for workers that do not reach it. Folders are transferred as archives."""
 
     def fetch(self, path: str) -> bytes:
         """Return a folder with its content."""
@@ -102,14 +102,14 @@ class Engine:
     """A place where trials run. Subclasses define `submit`, and override the other methods where they apply.
 
     Attributes:
-        name: As it stands in execution.json.
-        slots: How many trials may be submitted and not ended.
-        reach: Where the workers are: in this process, on this host, or anywhere. What is submitted to workers outside
-            of this process can be pickled.
-        on_progress: Set by the execution to what receives progress: `on_progress(uid, i, total)`; in place of `i` the
-            last row when one was saved. None if nothing listens.
-        on_notice: Set by the execution to what receives messages for the user, as text.
-        transfer: Set by the execution to its storage, for workers that do not reach it, if the engine `ships`.
+        name: Its name in execution.json.
+        slots: The number of trials that may be submitted at a time.
+        reach: Where the workers are: in this process, on this host, or anywhere. Work for workers outside of this
+            process can be pickled.
+        on_progress: Set by the execution. Receives progress: `on_progress(uid, i, total)`, where `i` is the last row
+            after one was saved. None if nothing listens.
+        on_notice: Set by the execution. Receives messages for the user.
+        transfer: Set by the execution if the engine `ships`: its storage, for workers that do not reach it.
         ships: Whether the engine brings the project and the files of trials to workers on other hosts.
         runs_on_submit: Whether `submit` runs the trial in the calling thread.
         queues: Whether trials wait for a worker after `submit`, so that `began` says when their time starts.
@@ -131,7 +131,7 @@ class Engine:
 
     @property
     def prefetch(self) -> int:
-        """How many trials beyond `slots` are worth submitting now, so that a worker need not wait for its next one."""
+        """How many trials beyond `slots` may be submitted now, so that workers do not wait for their next one."""
         return 0
 
     @property
@@ -148,7 +148,7 @@ class Engine:
         """Start a trial. The future has the outcome, or the reason why there is none.
 
         A worker process calls `begin` of a `PortableWork` once before its first trial, and then checks that its parent
-        still runs: a worker that a killed execution left behind starts nothing.
+        still runs, so that no trial starts after the execution was killed.
 
         Args:
             work: What runs the trial.
@@ -158,7 +158,7 @@ class Engine:
             The future of its outcome.
 
         Raises:
-            KeyboardInterrupt: The user or the component ends everything. The future has it if the trial ends later.
+            KeyboardInterrupt: The user or the component interrupts the execution; later, the future raises it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define submit(work, spec)")
 
@@ -170,7 +170,7 @@ class Engine:
         """Raise `KeyboardInterrupt` in all running trials, without waiting for them."""
 
     def end(self, future: Future[Outcome]) -> None:
-        """End a trial. Afterwards it does not run and its future is done."""
+        """End a trial. Afterwards it no longer runs, and its future is done."""
 
     def hosts(self, declared: Mapping[str, float]) -> Sequence[Mapping[str, float]] | None:
         """Return the resources of each host, if the engine assigns them itself.
@@ -190,7 +190,7 @@ class Engine:
         """Take the archive of a project that workers import from instead of that path."""
 
     def close(self) -> None:
-        """Release the workers. Nothing is submitted afterwards."""
+        """Release the workers."""
 
 
 class WorkerError(RuntimeError):
@@ -201,8 +201,8 @@ class WorkerLost(RuntimeError):
     """A worker ended while it ran a trial; the message says how.
 
     Attributes:
-        code: the return code of its process, below zero for a signal; None if that is not known.
-        again: how often a trial that is lost in this way is to be tried again, whatever is said about failures.
+        code: The return code of its process, negative for a signal; None if unknown.
+        again: How often such a trial is tried again, in addition to `retries`.
     """
 
     def __init__(self, message: str = "", code: int | None = None, again: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What a process prints, down to its file descriptors: also what libraries in C and programs it starts print."""
+"""Redirect the output of a process at its file descriptors, including that of C libraries and subprocesses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["open_standard_streams", "output_to"]
 
 
 def open_standard_streams() -> None:
-    """Make `sys.stdout` and `sys.stderr` write to 1 and 2, line by line, so that all who write there take turns."""
+    """Let `sys.stdout` and `sys.stderr` write lines to 1 and 2, so that lines of all writers stay in order."""
     for name, file in (("stdout", 1), ("stderr", 2)):
         binary = io.BufferedWriter(_Standard(file, "wb", closefd=False))
         stream = _Stream(binary, "utf-8", "backslashreplace", newline="\n", line_buffering=True)
@@ -26,14 +26,14 @@ def open_standard_streams() -> None:
 
 
 class _Stream(io.TextIOWrapper):
-    """A stream that a trial may close: it can print on, and so can the next trial, as everywhere else."""
+    """A stream that can be used after a trial has closed it."""
 
     def close(self) -> None:
         self.flush()
 
 
 class _Standard(io.FileIO):
-    """A descriptor whose file may be on a disk that is full: then what is printed goes to a spare."""
+    """A descriptor with a spare file for output while the disk is full."""
 
     spare: Appender | None = None
 
@@ -52,7 +52,7 @@ def output_to(files: Files, path: str) -> Iterator[None]:
     """Redirect everything printed to a file of a storage, which is created with the first output.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     local = files.local_path(path)
     file = None if local is None else _opened(local)
@@ -75,13 +75,13 @@ def output_to(files: Files, path: str) -> Iterator[None]:
 
 
 def _opened(path: str) -> int | None:
-    """Open a file that grows; return None if the disk has no room for it."""
+    """Open a file for appending; return None if the disk is full."""
     try:
         make_directory(os.path.dirname(path))
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError:
         return None
-    if file == 0:  # a trial has closed it; programs are to have no input, and not this file
+    if file == 0:  # a trial has closed the input; subprocesses must not read this file
         file = os.dup(0)
         nowhere = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nowhere, 0)
@@ -90,7 +90,7 @@ def _opened(path: str) -> int | None:
 
 
 class _Copied:
-    """A temporary file of this host whose content is brought to a storage, again and again and at the end."""
+    """A temporary file on this host whose content is regularly copied to a storage, and at the end."""
 
     def __init__(self, appender: Appender, interval: float = 10.0) -> None:
         self._appender = appender
@@ -101,7 +101,7 @@ class _Copied:
     def __enter__(self) -> int:
         from tempfile import TemporaryFile
 
-        self._file = TemporaryFile()  # closed when this is left
+        self._file = TemporaryFile()  # closed by __exit__
         self._thread = threading.Thread(target=self._copy_regularly, name="machinable-output", daemon=True)
         self._thread.start()
         return self._file.fileno()
@@ -129,7 +129,7 @@ class _Copied:
 @contextmanager
 def _redirected(file: int) -> Iterator[None]:
     if any(stream is None or stream.closed for stream in (sys.stdout, sys.stderr)):
-        open_standard_streams()  # the trial before has closed them
+        open_standard_streams()  # the previous trial has closed them
     streams = sys.stdout, sys.stderr
     _flush(streams)
     before = os.dup(1), os.dup(2)

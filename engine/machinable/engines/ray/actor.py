@@ -141,9 +141,9 @@ class TrialActor:
         self._since = 0.0  # when the running trial began, by `time.monotonic`
 
     def _path(self, setup: Setup) -> list[str]:
-        """Return where to import from: as in the executing process, but with the shipped code of the project."""
+        """Return where to import from: as the executing process, but with the shipped code of the project."""
         found = []
-        for entry in [*setup.origin.path, *filter(None, sys.path)]:  # Ray has put the project into this one, too
+        for entry in [*setup.origin.path, *filter(None, sys.path)]:  # Ray has added the project to this one
             inside = os.path.relpath(entry, setup.project)
             here = os.path.normpath(os.path.join(self._project, inside))
             if not inside.startswith(os.pardir) and os.path.exists(here):

@@ -115,7 +115,7 @@ class Dispatcher:
 
     Attributes:
         slots: How many trials may be submitted.
-        prefetch: How many more are worth submitting, so that each actor has its next one at hand.
+        prefetch: How many more may be submitted, so that actors do not wait for their next one.
     """
 
     def __init__(self, cluster: Cluster, cores: int) -> None:
@@ -140,16 +140,7 @@ class Dispatcher:
     # called by other threads
 
     def submit(self, work: Work, spec: TrialSpec, needs: Hashable) -> TrialFuture:
-        """Let a trial wait for an actor.
-
-        Args:
-            work: What runs the trial.
-            spec: The trial.
-            needs: What an actor must hold to run it.
-
-        Returns:
-            The future of its outcome.
-        """
+        """Let a trial wait for an actor that holds what the trial needs."""
         if work is not self._work:
             self._pickled_work, self._work = pickle.dumps(work), work
         self._number += 1
@@ -189,7 +180,7 @@ class Dispatcher:
                 self._fail_all(error)
 
     def _step(self) -> None:
-        """Process all messages, then give out what waits."""
+        """Process all messages, then send waiting trials to actors."""
         with suppress(Empty):
             message = self._messages.get(timeout=None if self._starving_since is None else 0.5)
             while True:
@@ -231,7 +222,7 @@ class Dispatcher:
         self._actors.clear()
 
     def _drain(self) -> list[TrialFuture]:
-        """Return all waiting trials, which wait no longer."""
+        """Empty the queues, and return their trials."""
         trials = [trial for queue in self._queues.values() for trial in queue]
         for queue in self._queues.values():
             queue.clear()
@@ -343,7 +334,7 @@ class Dispatcher:
         for report in reports:
             if self._cluster.on_progress is not None:
                 self._cluster.on_progress(*report)
-        for reply in sorted(replies, key=lambda reply: -reply.number):  # so that the first one returned is first again
+        for reply in sorted(replies, key=lambda reply: -reply.number):  # returned trials keep their order
             trial = actor.trials.pop(reply.number)
             if not trial.done():  # by force
                 self._take(trial, reply)
@@ -372,14 +363,14 @@ class Dispatcher:
         trial.fail(result)
 
     def _measured(self, needs: Hashable, seconds: float) -> None:
-        """Take into account how long a trial took: a longer one at once, shorter ones by and by."""
+        """Update how long trials take: at once if one took longer, gradually if one was shorter."""
         self._seconds[needs] = max(seconds, (self._seconds.get(needs, seconds) + seconds) / 2)
 
     def _lost(self, actor: _Actor, error: BaseException) -> None:
         reason = self._cluster.reason_of_loss(error)
         if reason is not None:
             self._discard(actor, reason, AGAIN)
-        else:  # the actor is there, but what it says or hears cannot be read
+        else:  # the actor runs, but a message cannot be read
             self._discard(actor, _described(error), 0)
 
     def _discard(self, actor: _Actor, reason: str, again: int) -> None:
@@ -418,7 +409,7 @@ class Dispatcher:
         trial.fail(WorkerLost("the trial was ended"))
 
     def _release(self, actor: _Actor) -> None:
-        """Let an idle actor end in order."""
+        """Let an idle actor exit cleanly."""
         self._actors.remove(actor)
         self._call(actor, lambda done: self._cluster.kill(actor.handle), "close")
 

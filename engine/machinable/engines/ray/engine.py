@@ -34,13 +34,13 @@ _TIME_LIMITS = {"RAY_gcs_rpc_server_connect_timeout_s": "1", "RAY_py_gcs_connect
 
 
 class Needs(NamedTuple):
-    """What a trial occupies, by the names of `_resources_`; `code` counts the shipped projects."""
+    """What a trial occupies, by the names of `_resources_`, and the digest of the code that it runs."""
 
     resources: tuple[tuple[str, float], ...]
-    code: int
+    code: bytes
 
     @classmethod
-    def of(cls, resources: Mapping[str, float], code: int) -> Needs:
+    def of(cls, resources: Mapping[str, float], code: bytes) -> Needs:
         """Return those of a trial, by default one core. Ray has no 2.5 cores: these are 3."""
         whole = {name: amount if amount <= 1 else math.ceil(amount) for name, amount in resources.items()}
         return cls(tuple(sorted({"cpus": 1, **whole}.items())), code)
@@ -75,9 +75,9 @@ class RayEngine(Engine):
         self._declared: Mapping[str, float] = {}
         self._dispatcher: Dispatcher | None = None
         self._counted: tuple[float, list[dict[str, float]]] = (0.0, [])
-        self._shipped: tuple[str, Any] = (os.getcwd(), None)
+        self._project = os.getcwd()
+        self._archive: Any = None  # of the project, in the object store
         self._digest = b""
-        self._code = 0
         self._actors: Any = None  # the class of actors, which Ray takes a while to inspect
 
     # what the scheduler knows
@@ -113,17 +113,15 @@ class RayEngine(Engine):
     def ship(self, project: str, code: bytes) -> None:
         """Take the archive of the project that workers import from."""
         self._connect()
-        digest = hashlib.sha256(code).digest()
-        if self._shipped[1] is not None and (project, digest) == (self._shipped[0], self._digest):
-            return  # workers that have it stay
-        self._shipped, self._digest = (project, self._ray.put(code)), digest
-        self._code += 1
+        digest = hashlib.sha256(os.fsencode(project) + code).digest()
+        if self._archive is None or digest != self._digest:  # otherwise workers that have it stay
+            self._project, self._archive, self._digest = project, self._ray.put(code), digest
 
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
         """Start a trial, or let it wait until there is room for it."""
         try:
             dispatcher = self._started()
-            return dispatcher.submit(work, spec, Needs.of(spec.resources, self._code))
+            return dispatcher.submit(work, spec, Needs.of(spec.resources, self._digest))
         except Exception as error:
             future: Future[Outcome] = Future()
             future.set_exception(error)
@@ -152,8 +150,7 @@ class RayEngine(Engine):
             _users.remove(self)
             if not _users:
                 _connection.close()
-        self._ray = self._actors = None
-        self._shipped = (self._shipped[0], None)
+        self._ray = self._actors = self._archive = None
         self._counted = (0.0, [])
 
     # what the dispatcher knows
@@ -163,10 +160,10 @@ class RayEngine(Engine):
         assert isinstance(needs, Needs)
         if self._actors is None:
             self._actors = self._ray.remote(TrialActor)
-        setup = Setup.here(self._shipped[0], self.on_progress is not None)
+        setup = Setup.here(self._project, self.on_progress is not None)
         # Threads: one method waits for replies while others are called.
         options = {**needs.options(), "max_concurrency": 4, "max_restarts": 0, "max_task_retries": 0}
-        return self._actors.options(**options).remote(setup, self._shipped[1])
+        return self._actors.options(**options).remote(setup, self._archive)
 
     def call(self, handle: Any, method: str, *arguments: Any) -> Future[Any]:
         """Call a method of an actor."""
@@ -239,9 +236,16 @@ class RayEngine(Engine):
         if "ray" not in sys.modules and self.on_notice is not None:  # importing and starting it takes seconds
             self.on_notice("starting Ray…" if address == "local" else f"connecting to the Ray cluster at {address}…")
         ray = _import_ray()
+        known = [name for name in signature(ray.init).parameters if name != "kwargs"]
         for name in self._options:
-            if name not in signature(ray.init).parameters and not name.startswith("_"):  # those are private
-                raise _unknown_option(ray, name)
+            if name not in known and not name.startswith("_"):  # those are private
+                near = near_names(name, known)
+                raise InvalidValue(
+                    f"the engine 'ray' takes no {name}",
+                    given=name,
+                    known=known,
+                    todo=did_you_mean(near) if near else "It takes what ray.init takes.",
+                )
         if not ray.is_initialized():
             _users.clear()  # of a cluster that was shut down
             _connection.close()
@@ -258,21 +262,13 @@ class RayEngine(Engine):
         """Check that the engine asks for the cluster that this process is connected to."""
         current = ray.get_runtime_context().gcs_address
         node = getattr(ray._private.worker, "_global_node", None)
-        problem: str | None = None
-        todo = "Call ray.shutdown() before, or leave out the address."
-        if self.address == "local" and (node is None or not node.is_head()):
-            problem = "but the engine starts a private cluster"
-            todo = "Call ray.shutdown() before, or use engine='ray' for the one that is there."
-        elif self.address not in (None, "auto", "local", current):
-            problem = f"and the engine asks for {self.address}"
-        elif self._options:
-            problem = f"so {next(iter(self._options))} cannot be set any more"
-            todo = "Give it to ray.init, or call ray.shutdown() before."
-        if problem is not None:
+        is_ours = node is not None and node.is_head()
+        if self._options or self.address not in (None, "auto", "local" if is_ours else None, current):
+            given = next(iter(self._options), self.address)
             raise Refused(
-                f"this process is connected to the Ray cluster at {current}, {problem}",
-                given=self.address or self._options,
-                todo=todo,
+                f"this process is connected to the Ray cluster at {current}, so the engine cannot use {given!r}",
+                given=given,
+                todo="Call ray.shutdown() before, or use engine='ray' for the connected cluster.",
             )
 
     @contextmanager
@@ -306,13 +302,10 @@ class RayEngine(Engine):
         try:
             ray.init(**options)
         except (AssertionError, TypeError, ValueError, RuntimeError) as error:
-            unknown = re.search(r"Unknown keyword argument\(s\): (.*)", str(error))
-            if unknown:
-                raise _unknown_option(ray, unknown[1]) from None
             if not isinstance(error, RuntimeError) and (self._options or address == "local"):
                 reason = str(error).strip().partition("\n")[0]
                 raise InvalidValue(
-                    f"Ray does not take what it is given: {reason}",
+                    f"Ray does not accept its options: {reason}",
                     given={**self._declared, **self._options},
                     todo="See the options of the engine, and `execution: {resources: …}`.",
                 ) from error
@@ -383,17 +376,6 @@ def _as_host(resources: Mapping[str, float]) -> dict[str, float]:
     named = {names.get(name, name): amount for name, amount in resources.items()}
     found = {name: amount for name, amount in named.items() if not name.startswith(("node:", "object_store"))}
     return {"cpus": 0.0, "gpus": 0.0, "memory": 0.0, **found}
-
-
-def _unknown_option(ray: Any, name: str) -> InvalidValue:
-    known = [known for known in signature(ray.init).parameters if known != "kwargs"]
-    near = near_names(name, known)
-    return InvalidValue(
-        f"the engine 'ray' takes no {name}",
-        given=name,
-        known=known,
-        todo=did_you_mean(near) if near else "It takes what ray.init takes.",
-    )
 
 
 def _place_of(address: str) -> str:
