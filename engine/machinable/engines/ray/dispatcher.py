@@ -231,10 +231,11 @@ class Dispatcher:
     # starting actors and giving them trials
 
     def _dispatch(self) -> None:
+        limits = {needs: self._cluster.limit(needs) for needs in self._queues}
         for needs, queue in self._queues.items():
             actors = [actor for actor in self._actors if actor.needs == needs]
             if queue:
-                wanted = min(self._cluster.limit(needs), len(queue) + sum(len(actor.trials) for actor in actors))
+                wanted = min(limits[needs], len(queue) + sum(len(actor.trials) for actor in actors))
                 for _ in range(wanted - len(actors)):
                     actor = _Actor(self._cluster.start(needs), needs)
                     self._actors.append(actor)
@@ -248,7 +249,7 @@ class Dispatcher:
             for actor in [actor for actor in self._actors if not actor.is_called and not self._queues[actor.needs]]:
                 self._release(actor)
         chunk = max(map(self._chunk, self._seconds), default=1)
-        at_once = max([self._cores, *map(self._cluster.limit, self._queues)])
+        at_once = max([self._cores, *limits.values()])
         self.slots = at_once * max(1, chunk // 2)
         self.prefetch = at_once * (chunk + chunk // 2) - self.slots
 
@@ -334,7 +335,8 @@ class Dispatcher:
         for report in reports:
             if self._cluster.on_progress is not None:
                 self._cluster.on_progress(*report)
-        for reply in sorted(replies, key=lambda reply: -reply.number):  # returned trials keep their order
+        # Returned trials first, the last one first: each becomes the first of the queue.
+        for reply in sorted(replies, key=lambda reply: -reply.number if reply.result is None else reply.number):
             trial = actor.trials.pop(reply.number)
             if not trial.done():  # by force
                 self._take(trial, reply)
