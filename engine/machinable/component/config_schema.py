@@ -91,8 +91,11 @@ def typed_config(
             given = {key: value for key, value in config.items() if key in declared or key not in mixin_only}
             values = check.declared_only(schema, given, ())
             result = check.partly(schema, values, ())
-        except _UNUSABLE as error:
-            raise _unusable_annotation(schema, label, error) from None
+        except (*_UNUSABLE, TypeError) as error:  # pydantic's TypeError, of a text that is not a type, in Python 3.10
+            unusable = _unusable_annotation(schema, label, error)
+            if isinstance(error, TypeError) and unusable.path is None:
+                raise
+            raise unusable from None
     SeveralErrors.raise_any(check.errors)
     typed = _with_hidden(_plain(result, reveal=True), config)
     given_first = [*(key for key in config if key in typed), *(key for key in typed if key not in config)]
