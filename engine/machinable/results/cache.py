@@ -55,13 +55,13 @@ _dump = json.JSONEncoder(separators=(",", ":")).encode
 
 def pack(values: Sequence[Any], lines: dict[bytes, int]) -> Tree:
     """Return the tree of values that `json` has read, and add their lines to `lines`, with their numbers."""
+    types = set(map(type, values))
+    if len(types) == 1 and dict not in types:
+        return _pack_equal(values, types.pop(), lines)
     kinds: list[Any] = [tuple(value) if type(value) is dict else type(value) for value in values]
     parts: dict[Any, list[Any]] = {kind: [] for kind in dict.fromkeys(kinds)}
     if len(parts) == 1:
-        kind = kinds[0]
-        if type(kind) is tuple:
-            return {key: pack([value[key] for value in values], lines) for key in kind}
-        return _pack_equal(values, kind, lines)
+        return {key: pack([value[key] for value in values], lines) for key in kinds[0]}
     if len(parts) > _MAX_PARTS:
         return _line(values, lines)
     for kind, value in zip(kinds, values, strict=True):
@@ -72,7 +72,7 @@ def pack(values: Sequence[Any], lines: dict[bytes, int]) -> Tree:
 
 def _pack_equal(values: Sequence[Any], kind: type, lines: dict[bytes, int]) -> Tree:
     """Return the tree of values of one type other than mappings. -0.0 equals 0.0, but is another value."""
-    if kind is list or (kind is float and any(not value and repr(value) == "-0.0" for value in values)):
+    if kind is list or (kind is float and 0.0 in values and "-0.0" in map(repr, values)):
         return _line(values, lines)
     numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
     if len(numbers) == 1:

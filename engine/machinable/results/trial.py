@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from machinable.errors import NotStored
@@ -301,7 +302,7 @@ class Trial:
 def column(trials: Sequence[Trial], path: tuple[str, ...], default: Any, ask: Callable[[Trial], Any]) -> list[Any]:
     """Return a value of each trial: by `Reader.column` where the plan is cached, else by `ask`."""
     found: list[Any] = []
-    for rows, some in groupby(trials, lambda trial: trial._rows):
+    for rows, some in groupby(trials, attrgetter("_rows")):
         members = list(some)
         column = members[0]._reader.column(rows, path, default)
         if column is None:

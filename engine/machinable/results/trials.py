@@ -189,6 +189,8 @@ def _test(field: str, expected: Any) -> Callable[[Any], bool]:
                 raise UnknownName("status", state, STATES)
     if len(texts) == len(allowed):
         return lambda value: value in texts
+    if len(allowed) == 1:
+        return lambda value: _same(value, allowed[0])
     return lambda value: any(_same(value, one) for one in allowed)
 
 
