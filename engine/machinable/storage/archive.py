@@ -142,8 +142,9 @@ def _make_links(root: str, links: Mapping[str, str]) -> list[str]:
     """Create links, and return the names of those that would lead out of the directory."""
     # The target of a link may depend on other links: all are created, then removed until none leads out.
     places = {name: os.path.join(root, *name.split("/")) for name in links}
-    for name, place in places.items():
+    for place in places.values():  # all before the first link, which a name in another case may lead through
         os.makedirs(os.path.dirname(place), exist_ok=True)
+    for name, place in places.items():
         os.symlink(links[name], place)
     top = os.path.realpath(root)
     skipped: list[str] = []

@@ -105,7 +105,7 @@ def pack_into(
             shown = os.fsencode(name).decode("utf-8", "backslashreplace")  # names in a zip are Unicode
             if look_for_secrets and stat.S_ISREG(mode):
                 findings += scan(shown, content)
-            info = ZipInfo(shown)  # of 1980, the first year of its times
+            info = ZipInfo(shown)  # without a time
             info.create_system = 3
             info.external_attr = mode << 16
             info.compress_type = ZIP_DEFLATED
