@@ -346,7 +346,7 @@ _TEXTS = {
     "a password in a URL": rb"://[^\s:@/'\"<>${}]*:[^\s:@/'\"<>${}]{3,}@[\w.-]",
 }
 _WORDS = rb"passw(?:or)?d|passphrase|secret|token|api_?key|access_?key|account_?key|credential"
-# What a line with a secret contains, in lower case: one search through a file finds the lines to look at.
+# What a line with a secret contains, in lower case: one search finds the lines to look at.
 _CLUES = _WORDS + rb"|private key|putty-user-|akia|asia|gh[pousr]_|github_pat_|aiza|gocspx-|xox|hooks\.slack|://"
 _ASSIGNED = (
     rb"(?i)(?P<name>[\w.-]*(?:" + _WORDS + rb")[\w.-]*)[\"']?[ \t]*(?::=?|=)[ \t]*"
@@ -369,26 +369,15 @@ def scan(name: str, content: bytes) -> Iterator[str]:
             return
     if len(content) > MAX_SCANNED or b"\0" in content[:8192]:
         return
-    for number, line in _lines_with_clues(content):
-        if re.search(_ALLOWED, line):
+    clue = re.compile(_CLUES).search
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not clue(line.lower()) or re.search(_ALLOWED, line):
             continue
         kind = next((kind for kind, pattern in _TEXTS.items() if re.search(pattern, line)), "")
         if not kind and len(line) <= MAX_LINE and _is_assigned(line):
             kind = "a value that is called a secret"
         if kind:
             yield f"{name}:{number} {kind}"
-
-
-def _lines_with_clues(content: bytes) -> Iterator[tuple[int, bytes]]:
-    search, searched = re.compile(_CLUES).search, content.lower()
-    number, counted, position = 1, 0, 0
-    while match := search(searched, position):
-        number += content.count(b"\n", counted, match.start())
-        counted = match.start()
-        beginning = content.rfind(b"\n", 0, counted) + 1
-        end = content.find(b"\n", counted)
-        position = len(content) if end < 0 else end
-        yield number, content[beginning:position]
 
 
 def _is_assigned(line: bytes) -> bool:
