@@ -131,11 +131,8 @@ def _without_bases(
         missing = isinstance(cause, ModuleNotFoundError) and f"{module}.".startswith(f"{cause.name}.")
         if isinstance(error, ImportFailed) and missing and module in parents:
             entry = parents[module]
-            hints.append(
-                Hint(
-                    entry.place, f"{entry.name} has no module and cannot be executed; other components inherit from it"
-                )
-            )
+            text = f"{entry.name} has no module and cannot be executed; other components inherit from it"
+            hints.append(Hint(entry.place, text))
         else:
             yield error
 
@@ -165,8 +162,7 @@ def scalar_hints(source: Source) -> Iterator[Hint]:
     try:
         for token in yaml.scan(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             if isinstance(token, yaml.ScalarToken) and token.plain and not tagged and _SUSPECT.fullmatch(token.value):
-                message = _scalar_hint(token.value)
-                if message:
+                if message := _scalar_hint(token.value):
                     yield Hint(source.place(token.start_mark), message)
             tagged = isinstance(token, yaml.TagToken)
     except yaml.YAMLError:
@@ -193,13 +189,8 @@ def _scalar_hint(text: str) -> str | None:
         return None  # reported as an error
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    if ":" in text:
-        return f'{text} is the number {value} (base 60); for the text write "{text}"'
-    if _OCTAL.fullmatch(text) and isinstance(value, int):
-        return f'{text} is the number {value} (base 8); for the text write "{text}"'
-    if "_" in text:
-        return f'{text} is the number {value}; for the text write "{text}"'
-    return None
+    base = " (base 60)" if ":" in text else " (base 8)" if _OCTAL.fullmatch(text) and isinstance(value, int) else ""
+    return f'{text} is the number {value}{base}; for the text write "{text}"' if base or "_" in text else None
 
 
 def replaced_entries(document: Document) -> Iterator[Hint]:

@@ -32,29 +32,12 @@ MAX_LISTED = 20  # trials, and packages
 
 
 def reproduce_command(
-    identifier: str,
-    storage: str | None,
-    uids: tuple[str, ...],
-    tolerance: float,
-    project: str | None,
-    engine: str | None,
-    keep: str | None,
-    quiet: bool,
-    as_json: bool,
+    identifier: str, storage: str | None, uids: tuple[str, ...], quiet: bool, as_json: bool, **options: Any
 ) -> int:
-    """Run an execution again and compare the results; return exit code 1 if they differ."""
+    """Run an execution again and compare the results, with `options` of `reproduce`; return 1 if they differ."""
     with open_storage(storage) as opened:
         chosen = [find_trial(opened[identifier], uid).uid for uid in uids] or None
-        found = reproduce(
-            opened,
-            identifier,
-            uids=chosen,
-            tolerance=tolerance,
-            project=project,
-            engine=engine,
-            keep=keep,
-            notify=None if quiet else message,
-        )
+        found = reproduce(opened, identifier, uids=chosen, notify=None if quiet else message, **options)
     if as_json:
         write_json(found.as_data())
     else:
@@ -78,21 +61,14 @@ def _show(found: Reproduction) -> None:
                 print(f"  {printable(str(difference))}")
         if len(differing) > MAX_LISTED:
             print(f"\n… and {len(differing) - MAX_LISTED} more trials; --json has all")
-        if hint := _sufficient_tolerance(found):
-            print(f"\n{hint}")
+        largest = max((one.largest for trial in differing for one in trial.differences), default=0.0)
+        if found.verdict == "different" and 1e-300 < largest < math.inf:
+            power = 10.0 ** math.floor(math.log10(largest))
+            print(f"\nequal within a tolerance of {math.ceil(largest / power) * power:g}")
     _show_changes("environment", found.environment)
     _show_changes("packages", found.packages)
     if found.kept is not None:
         print(f"\nkept: {found.kept}")
-
-
-def _sufficient_tolerance(found: Reproduction) -> str | None:
-    """Return the tolerance with which the results would be equal, if there is one."""
-    largest = max((one.largest for trial in found.trials for one in trial.differences), default=0.0)
-    if found.verdict != "different" or not 1e-300 < largest < math.inf:
-        return None
-    power = 10.0 ** math.floor(math.log10(largest))
-    return f"equal within a tolerance of {math.ceil(largest / power) * power:g}"
 
 
 def _show_changes(heading: str, changes: tuple[Change, ...]) -> None:
