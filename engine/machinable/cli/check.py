@@ -157,13 +157,13 @@ def sources_of(tree: Any) -> list[Source]:
 def scalar_hints(source: Source) -> Iterator[Hint]:
     """Find unquoted scalars that are rarely intended: `None`, sexagesimals, octals, underscores in numbers."""
     # Variables mean nothing to YAML; the replacement keeps every column.
-    text = _VARIABLE.sub(lambda found: "x" * len(found[0]), source.text)
+    readable = _VARIABLE.sub(lambda found: "x" * len(found[0]), source.text)
     tagged = False
     try:
-        for token in yaml.scan(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-            if isinstance(token, yaml.ScalarToken) and token.plain and not tagged and _SUSPECT.fullmatch(token.value):
-                if message := _scalar_hint(token.value):
-                    yield Hint(source.place(token.start_mark), message)
+        for token in yaml.scan(readable, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            text = token.value if isinstance(token, yaml.ScalarToken) and token.plain and not tagged else ""
+            if _SUSPECT.fullmatch(text) and (message := _scalar_hint(text)):
+                yield Hint(source.place(token.start_mark), message)
             tagged = isinstance(token, yaml.TagToken)
     except yaml.YAMLError:
         return  # reported as an error

@@ -112,7 +112,7 @@ _RUNNING = (
         metavar="NAME",
         help="Run this component even if its result is stored; may be a pattern such as net.*. Repeatable.",
     ),
-    _option("--no-cascade", is_flag=True, help="With --rerun: do not run again what read the former results."),
+    _option("--no-cascade", is_flag=True, help="With --rerun: do not run again what has read the old results."),
     _option(
         "--reuse",
         type=click.Choice(["all", "same-code", "none"]),
@@ -158,9 +158,6 @@ class _Config(click.Command):
 
 class _Program(click.Group):
     """The program: help that needs no command, and suggestions for unknown names."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

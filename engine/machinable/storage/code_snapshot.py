@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import IO, Any, NoReturn
 
-from machinable.errors import StorageError
+from machinable.errors import StorageError, warn
 from machinable.storage import layout
 from machinable.storage.temporary import is_temporary
 from machinable.units import format_size
@@ -112,12 +111,10 @@ def pack_into(
             archive.writestr(info, content)
     if findings:
         more = f" and {len(findings) - MAX_LISTED} more" if len(findings) > MAX_LISTED else ""
-        warnings.warn(
+        warn(
             f"the code backup contains possible secrets: {', '.join(findings[:MAX_LISTED])}{more}. "
             "Exclude files in .gitignore or by `execution: {code_backup: {ignore: [FILE]}}`, mark a false alarm by "
             "`not a secret` in its line, or disable the scan by {scan: false}.",
-            UserWarning,
-            stacklevel=3,
         )
 
 
@@ -324,7 +321,7 @@ def _git(directory: str | os.PathLike[str], *command: str) -> bytes | None:
         return done.stdout
     reason = done.stderr.decode("utf-8", "replace").strip()
     if "not a git repository" not in reason:  # an empty .git is not a repository, other causes can be mended
-        warnings.warn(f"the code is treated as if it were in no git repository, as git reports: {reason}", stacklevel=4)
+        warn(f"the code is treated as if it were in no git repository, as git reports: {reason}")
     return None
 
 
