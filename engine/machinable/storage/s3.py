@@ -46,32 +46,27 @@ def open_bucket(filesystem: Any, url: str, *, must_exist: bool) -> ObjectStoreFi
     Raises:
         StorageUnavailable: The server does not answer, or the folder is empty and `must_exist`.
     """
+    import boto3
+    from botocore.config import Config
 
     def connected(limits: dict[str, Any]) -> ObjectStoreFiles:
-        return ObjectStoreFiles(
-            _client(filesystem, limits), filesystem._bucket_name, filesystem._prefix, url, filesystem.upload_args or {}
-        )
+        with _connecting:
+            client = boto3.client(
+                "s3",
+                region_name=filesystem.region,
+                aws_access_key_id=filesystem.aws_access_key_id,
+                aws_secret_access_key=filesystem.aws_secret_access_key,
+                aws_session_token=filesystem.aws_session_token,
+                endpoint_url=filesystem.endpoint_url,
+                config=Config(max_pool_connections=32, **limits),
+            )
+        bucket, prefix, arguments = filesystem._bucket_name, filesystem._prefix, filesystem.upload_args or {}
+        return ObjectStoreFiles(client, bucket, prefix, url, arguments)
 
     with closing(filesystem), closing(connected(_QUICK)) as files:
         if not files.has_objects("") and must_exist:  # the first request, as opening sends none
             raise nothing_stored(files.url)
         return connected(_PATIENT)
-
-
-def _client(filesystem: Any, limits: dict[str, Any]) -> Any:
-    import boto3
-    from botocore.config import Config
-
-    with _connecting:
-        return boto3.client(
-            "s3",
-            region_name=filesystem.region,
-            aws_access_key_id=filesystem.aws_access_key_id,
-            aws_secret_access_key=filesystem.aws_secret_access_key,
-            aws_session_token=filesystem.aws_session_token,
-            endpoint_url=filesystem.endpoint_url,
-            config=Config(max_pool_connections=32, **limits),
-        )
 
 
 class Version(Struct, frozen=True):
