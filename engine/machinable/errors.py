@@ -246,7 +246,7 @@ class UnknownName(ConfigurationError, KeyError):
         if self.todo:
             return self.todo
         if not self.known:
-            return f"There is no {self.kind} at all here."
+            return f"No {self.kind} is defined here."
         near = near_names(self.given, self.known)
         if near:
             return did_you_mean(near)

@@ -123,7 +123,7 @@ class Artifacts:
             f"{self._owner} has no artifact {name!r}",
             given=name,
             known=known,
-            todo=did_you_mean(near) if near else f"It has: {', '.join(known) or 'none at all'}",
+            todo=did_you_mean(near) if near else f"It has: {', '.join(known) or 'none'}",
         )
 
 

@@ -45,9 +45,9 @@ PLACES = ("/var/tmp", "~", "/dev/shm")  # for fallbacks, after the directory for
 
 
 def is_outage(failure: OSError) -> bool:
-    """Return whether an error means that a storage cannot be written at all, rather than that a name is taken or wrong.
+    """Return whether an error means that a storage cannot be written, and not that a name is taken or invalid.
 
-    Requests that can be repeated have been repeated before.
+    Requests that can be repeated were repeated before.
     """
     kinds = (StorageUnavailable, ConnectionError, TimeoutError, PermissionError)
     return isinstance(failure, kinds) or failure.errno in _OUTAGES

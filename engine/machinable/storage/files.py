@@ -60,7 +60,7 @@ class Appender(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Store everything. Closing twice is fine, writing afterwards is a `ValueError`."""
+        """Store everything. It may be called twice; writing afterwards raises a `ValueError`."""
 
 
 class Files(ABC):
@@ -100,7 +100,7 @@ class Files(ABC):
         """Create or replace a file. Readers see the old or the new content, even if the writer is killed."""
 
     def write_from(self, path: str, file: IO[bytes]) -> None:
-        """Write the rest of a file, from its current position, in pieces where the storage can do that."""
+        """Write the rest of a file, from its current position, in pieces if the storage supports that."""
         self.write(path, file.read())
 
     def create(self, path: str, data: bytes, owner: str) -> bool:
@@ -191,7 +191,7 @@ class Files(ABC):
         return StorageUnavailable(f"cannot write to the storage {self.url} any more", given=self.url)
 
     def close(self) -> None:  # noqa: B027
-        """Close connections. Closing twice is fine."""
+        """Close connections. It may be called twice."""
 
 
 def checked(path: str, *, root: bool = True) -> str:
@@ -230,7 +230,7 @@ def path_error(number: int, path: str) -> OSError:
 
 @contextmanager
 def writing(files: Files, todo: str = "Check its permissions and the free space.") -> Iterator[None]:
-    """Turn an error of the system while a storage is written into `StorageUnavailable`."""
+    """Convert errors of the operating system while a storage is written to `StorageUnavailable`."""
     try:
         yield
     except StorageError:

@@ -1,4 +1,4 @@
-"""Opens a storage: a directory, memory, or anything else that PyFilesystem reaches by its URL."""
+"""Open a storage: a directory, memory, or anything else that PyFilesystem reaches by its URL."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ class PyFilesystemFiles(Files):
 
     @contextmanager
     def _own_errors(self, path: str = "") -> Iterator[None]:
-        """Turn an error of the library into the one of Python, or into StorageUnavailable."""
+        """Convert errors of the library to those of Python, or to StorageUnavailable."""
         from fs import errors
 
         try:

@@ -113,7 +113,7 @@ class ObjectStoreFiles(Files):
 
     @contextmanager
     def _own_errors(self) -> Iterator[None]:
-        """Turn an error of the library into StorageUnavailable."""
+        """Convert errors of the library to StorageUnavailable."""
         try:
             yield
             return
@@ -296,7 +296,7 @@ class ObjectStoreFiles(Files):
         return 412
 
     def _has_conditions(self) -> bool:
-        """Return whether the server supports conditions: Amazon does, others are tested by storing an object twice."""
+        """Return whether the server supports conditional requests. Amazon does; others are tested with two requests."""
         with self._lock:
             if self._is_conditional is None:
                 host = urlsplit(self._client.meta.endpoint_url).hostname or ""
@@ -392,7 +392,7 @@ def _status(answer: Any) -> int:
 
 
 def _age(answer: Any) -> float | None:
-    """Return the least number of seconds since an object was stored, as the server counts whole seconds."""
+    """Return the minimum of seconds since an object was stored, as the server counts whole seconds."""
     date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
     if date is None:
         return None

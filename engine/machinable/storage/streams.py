@@ -27,7 +27,7 @@ class _Writer:
         self._appender = files.appender(path)
 
     def close(self) -> None:
-        """Store everything. Closing twice is fine, writing afterwards is a `ValueError`."""
+        """Store everything. It may be called twice; writing afterwards raises a `ValueError`."""
         self._appender.close()
 
 
@@ -107,7 +107,7 @@ def rows_in(data: bytes, place: str, *, decoded: bool = True) -> list[dict[str, 
 
 
 def _rows_at_once(data: bytes) -> list[Any]:
-    """Parse all lines by one call, which takes half the time of one call for each.
+    """Parse all lines in one call, which takes half the time of a call for each.
 
     Raises:
         ValueError: A line is not a row, or unfinished.
@@ -146,7 +146,7 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 def _is_unfinished(line: bytes) -> bool:
-    """Return whether a line is the beginning of a row: a bracket or a text is open. A power failure adds zeros."""
+    """Return whether a line is the beginning of a row, with an open bracket or text. A power failure adds zeros."""
     line = line.rstrip(b"\0")
     bare = _STRING.sub(b"", line)
     closed = bare.count(b"}") + bare.count(b"]")

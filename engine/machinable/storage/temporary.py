@@ -1,4 +1,4 @@
-"""Names of temporary files and of marks of processes, which say by themselves whether their process has ended."""
+"""Names of temporary files and of marks of processes. They contain the process, so others know whether it has ended."""
 
 from __future__ import annotations
 
@@ -56,6 +56,6 @@ def writer_of(name: str) -> Mapping[str, Plain] | None:
 
 
 def marked(name: str) -> str | None:
-    """Return the name that a mark is for; None if `name` is not a mark."""
+    """Return the name of what a process has marked as at work; None if `name` is not a mark."""
     parts = name.removeprefix(_MARKER).split("-", 3)
     return parts[3] if name.startswith(_MARKER) and len(parts) == 4 else None
