@@ -184,7 +184,7 @@ class _Check:
             for key, item in value.items():
                 if schema is None or key in _declared(schema):
                     result[key] = self.declared_only(kind_of(key), item, (*keys, key))
-                elif _takes_others(schema):
+                elif _is_model(schema) and schema.model_config.get("extra") == "allow":
                     result[key] = item
                 elif not is_hidden(key):
                     path = _path((*keys, key))
@@ -390,10 +390,6 @@ def _is_model(kind: Any) -> bool:
 
 def _is_schema(kind: Any) -> bool:
     return _is_class(kind) and (issubclass(kind, pydantic.BaseModel) or dataclasses.is_dataclass(kind))
-
-
-def _takes_others(schema: Any) -> bool:
-    return _is_model(schema) and schema.model_config.get("extra") == "allow"
 
 
 @lru_cache(maxsize=256)

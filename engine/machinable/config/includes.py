@@ -46,7 +46,7 @@ class ProjectReader:
         *,
         kind: str = "file",
         shown: str | None = None,
-        wanted_at: Place | None = None,
+        at: Place | None = None,
         todo: str | None = None,
     ) -> Tree:
         """Return the value of a file in the project directory.
@@ -56,7 +56,7 @@ class ProjectReader:
             scope: The project that the file belongs to.
             kind: What the file is, for messages.
             shown: The path as written, for messages.
-            wanted_at: The place that refers to the file, for messages.
+            at: The place that refers to the file, for messages.
             todo: What to do next, for messages.
 
         Raises:
@@ -71,30 +71,24 @@ class ProjectReader:
         if path in self._open:
             raise MalformedText(
                 "a file includes itself",
-                at=wanted_at,
+                at=at,
                 given=path,
                 details=[" → ".join([*self._open, path])],
                 todo="Remove one of the includes.",
             )
         if len(self._open) > _MAX_INCLUDE_DEPTH:
-            raise MalformedText(
-                f"includes are nested deeper than {_MAX_INCLUDE_DEPTH} files",
-                at=wanted_at,
-                given=path,
-                todo="Nest less deeply.",
-            )
+            message = f"includes are nested deeper than {_MAX_INCLUDE_DEPTH} files"
+            raise MalformedText(message, at=at, given=path, todo="Nest less deeply.")
         try:
             text = self.files.read(path)
         except (FileNotFoundError, NotADirectoryError):
-            raise MissingFile(f"no {kind} {shown!r}", at=wanted_at, given=shown, todo=todo) from None
-        except (UnicodeDecodeError, OSError, ValueError) as error:
-            reason = "it is not UTF-8"
-            if isinstance(error, OSError):
-                reason = error.strerror or type(error).__name__
-            elif not isinstance(error, UnicodeDecodeError):
-                reason = "it is not a valid file name"
+            raise MissingFile(f"no {kind} {shown!r}", at=at, given=shown, todo=todo) from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not a valid file name"
+            if isinstance(error, UnicodeDecodeError):
+                reason = "it is not UTF-8"
             message = f"the {kind} {shown!r} cannot be read: {reason}"
-            raise MalformedText(message, at=wanted_at, given=shown, todo=todo) from None
+            raise MalformedText(message, at=at, given=shown, todo=todo) from None
         from machinable.config.reader import read, read_json  # 15 ms with yaml, and tasks of classes need none
 
         self._open.append(path)
@@ -140,7 +134,7 @@ class ProjectReader:
                 raise MalformedText(f"{written!r} is not a path of a file", at=place, given=written, todo=todo)
             below = posixpath.join(posixpath.dirname(source.file), path)
             shown = None if written == f"$/{path}" else written
-            return self.read(below, source.scope, shown=shown, wanted_at=place, todo=todo)
+            return self.read(below, source.scope, shown=shown, at=place, todo=todo)
         except MachinableError:
             self.incomplete.add(source.scope.name)
             raise

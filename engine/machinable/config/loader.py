@@ -190,7 +190,6 @@ class _Parser:
             "name": self.read_name,
             "_evaluate_": self.read_evaluate,
             "execution": self.read_execution,
-            "+": self.read_imports,
         }
         sections: dict[str, list[tuple[Any, MappingNode]]] = {}
         for key, value in root.items():
@@ -208,6 +207,8 @@ class _Parser:
                     "Sections are components, components:<group> and components:<group>=<alias>, "
                     "with identifiers as names.",
                 )
+            elif key == "+":
+                self.document.imports.update(declared_imports(root, self.errors))
             elif key in readers:
                 readers[key](value, root)
             elif is_reserved(key):
@@ -241,9 +242,6 @@ class _Parser:
             return
         message = f"the project's name is not a dotted identifier but {described(value)}"
         self.fail(message, root.place("name"), value, "Write letters, digits, underscores and dots.", path="name")
-
-    def read_imports(self, value: Any, root: MappingNode) -> None:
-        self.document.imports.update(declared_imports(root, self.errors))
 
     def read_execution(self, value: Any, root: MappingNode) -> None:
         if value is None:
