@@ -34,28 +34,20 @@ def look_in(part: str, values: dict[str, Any], keys: tuple[str, ...]) -> Any:
 def look(value: Any, keys: tuple[str, ...]) -> Any:
     """Return the value at a key path, `MISSING`, or `CALL` if it is within what a config method returns."""
     for key in keys:
-        kind = type(value)
-        if kind is dict and key in value:
+        if type(value) is dict:
+            if key in value:
+                value = value[key]
+                continue
+            value = decode(value)
+            if type(value) is dict:
+                value = {str(name): item for name, item in value.items()}
+        if isinstance(value, (list, tuple)) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        elif type(value) is dict and key in value:
             value = value[key]
-        elif kind is dict:
-            whole = decode(value)
-            if type(whole) is dict:
-                value = {str(k): v for k, v in whole.items()}.get(key, MISSING)
-            else:  # a tuple
-                value = _element(whole, key)
-        elif kind is str and has_call(value):
-            return CALL
         else:
-            value = _element(value, key)
-        if value is MISSING:
-            return value
+            return CALL if type(value) is str and has_call(value) else MISSING
     return value
-
-
-def _element(value: Any, key: str) -> Any:
-    if isinstance(value, (list, tuple)) and key.isdecimal() and int(key) < len(value):
-        return value[int(key)]
-    return MISSING
 
 
 def has_call(value: Any) -> bool:
