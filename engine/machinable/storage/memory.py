@@ -110,11 +110,11 @@ class MemoryFiles(Files):
         return len(self.read(path))
 
     def _rename(self, path: str, to: str) -> None:
-        with self._lock:
-            found = self._find(path)
-            self.remove(path)
-            with self._parent(to, make=True) as (folder, name):
-                folder[name] = found
+        with self._parent(path) as (folder, name):
+            if name not in folder:
+                raise path_error(errno.ENOENT, path)
+            with self._parent(to, make=True) as (target, new_name):
+                target[new_name] = folder.pop(name)
 
     def remove(self, path: str) -> None:
         with self._parent(checked(path, root=False)) as (folder, name):
