@@ -1,1 +1,1 @@
-"""Reading back what ran."""
+"""Read back what ran."""

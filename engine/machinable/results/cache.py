@@ -39,8 +39,8 @@ __all__ = ["Cache", "CachedExecution", "Columns", "Look", "pack"]
 
 MIN_SIZE = 256 * 2**10  # bytes of a plan from which on a cache saves more than it costs
 MAX_SIZE = 256 * 2**20  # bytes of all files of the cache
-SETTLED = 2.0  # seconds; a file that was changed since could change again without a new time
-QUIET = 60.0  # seconds; an execution that has not ended and was changed since mostly changes again
+SETTLED = 2.0  # seconds; a file that changed more recently could change again without a new timestamp
+QUIET = 60.0  # seconds; an execution that has not ended and changed more recently will probably change again
 _VERSION = 2  # of the file; raise it when its content changes, or which events count
 _ENDING = ".columns"
 
@@ -320,7 +320,7 @@ def _load(current: _Fingerprint) -> CachedExecution | None:
 
 
 def _first(rest: bytes) -> bytes:
-    """Return the first line. Other versions of machinable may read a plan or a ledger in another way."""
+    """Return the first line. Other versions of machinable may read a plan or a ledger differently."""
     version = sys.modules["machinable"].__version__
     return f"machinable {version} cache {_VERSION} {crc32(rest):08x} {len(rest)}".encode()
 
@@ -328,7 +328,7 @@ def _first(rest: bytes) -> bytes:
 def _path(place: str, *, create: bool = False) -> str | None:
     """Return the file of an execution; None if there is no directory that only its user can write."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):  # as the standard demands
+    if not os.path.isabs(base):  # as the XDG specification requires
         home = os.path.expanduser("~")
         if not os.path.isabs(home) or not os.path.isdir(home):
             return None

@@ -79,7 +79,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def verdict(found: Sequence[Difference]) -> Verdict:
-    """Return what differences amount to."""
+    """Return the verdict on differences."""
     if not found:
         return "identical"
     return "equal within tolerance" if all(one.is_within for one in found) else "different"

@@ -11,7 +11,7 @@ __all__ = ["CALL", "MISSING", "UNKNOWN", "has_call", "is_mutable", "look", "look
 
 UNKNOWN: Any = object()  # in a column: a value that is in the trial's own files
 MISSING: Any = object()  # where there is no value
-CALL: Any = object()  # on the way to a value there is the call of a config method
+CALL: Any = object()  # the value is inside the result of a config method
 
 
 _MUTABLE = frozenset({dict, list, tuple})

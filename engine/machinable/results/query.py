@@ -31,24 +31,24 @@ class Field(NamedTuple):
         return list(map(self.of, trials)) if self.path is None else column(trials, self.path, MISSING, self.of)
 
 
-_PLANNED = ("uid", "index", "seed", "component", "module", "identity", "status")  # and noted: they are in the cache
+_CACHED = ("uid", "index", "seed", "component", "module", "identity", "status")  # the cache has them
 _SIMPLE: dict[str, Callable[[Trial], Any]] = {
     "execution": lambda trial: str(trial.execution),
     "name": attrgetter("execution.name"),
-    **{name: attrgetter(name) for name in _PLANNED},
+    **{name: attrgetter(name) for name in _CACHED},
 }
 _PARTS = ("config", "flags", "tags")
 _AGGREGATES = ("first", "min", "max", "mean", "std", "count")
 
 
 def find_field(field: str) -> Field | None:
-    """Return the field of that name, None if the name is none.
+    """Return the field with that name, None if there is none.
 
     `records.loss` and `records.loss.last` are a column of the last row, `first` of the first row; `min`, `max`, `mean`,
     `std` and `count` are over all rows of the default scope.
     """
     if field in _SIMPLE:
-        return Field(_SIMPLE[field], (field,) if field in _PLANNED else None)
+        return Field(_SIMPLE[field], (field,) if field in _CACHED else None)
     head, _, rest = field.partition(".")
     if not rest:
         return None

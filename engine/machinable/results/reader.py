@@ -67,7 +67,7 @@ class Reader:
         self.name = name
         self.trust = trust
         self.clock = clock
-        self._is_given = False  # what the ledger says
+        self._is_given = False  # whether `assume` has replaced the ledger
         self.refresh()
 
     def refresh(self) -> None:
@@ -110,7 +110,7 @@ class Reader:
         return self._data
 
     def damaged(self, path: str, fault: str, given: object = None) -> Damaged:
-        """Return the error of a file that machinable did not write like this."""
+        """Return the error for a file that is not as machinable writes it."""
         return Damaged(f"{self._place(path)} {fault}", given=given, todo="Restore the file from a copy.")
 
     def _from_cache(self) -> cache.CachedExecution | None:
@@ -133,7 +133,7 @@ class Reader:
         elif self._plan is None:
             place = self._place(layout.PLAN)
             with without_collections():
-                # To decode all lines takes as long as to read them, and few of their values are used.
+                # Decoding all lines takes as long as reading them, and few of their values are used.
                 rows = rows_in(self.content(layout.PLAN) or b"", place, decoded=False)
             for number, row in enumerate(rows, start=1):
                 if not row.keys() >= _PLANNED:
