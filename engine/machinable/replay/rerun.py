@@ -147,13 +147,10 @@ def _describe(request: Request) -> dict[str, Any]:
         if request.function is not None:
             module, _, name = request.function.partition(":")
             definition = replace(definition, target=Target(module, name, "function"))
-        hidden = {key for one in (definition, *definition.children) for key in _hidden(one)}
+        parts = (definition, *definition.children)
+        hidden = {key for one in parts for key in flatten(one.config).keys() - flatten(one.stored).keys()}
         described[spec.uid] = {"definition": msgspec.to_builtins(_without_values(definition)), "hidden": sorted(hidden)}
     return described
-
-
-def _hidden(spec: ComponentSpec) -> set[str]:
-    return set(flatten(spec.config)) - set(flatten(spec.stored))
 
 
 def _without_values(spec: ComponentSpec) -> ComponentSpec:

@@ -189,17 +189,12 @@ def _listed(root: str, storages: Sequence[str], rules: Sequence[_IgnoreRules] = 
     candidates = {os.path.dirname(name) for name in names if os.path.basename(name) == layout.EXECUTION}
     executions = {folder for folder in candidates if _is_execution(os.path.join(root, folder))}
     left_out |= executions | {os.path.join(os.path.dirname(folder), layout.BY_CONTENT) for folder in executions}
-    return {name for name in names if left_out.isdisjoint(_folders(name))} if left_out else names
+    beginnings = tuple(f"{folder}/" for folder in left_out)
+    return {name for name in names if not name.startswith(beginnings)}
 
 
 def _is_execution(folder: str) -> bool:
     return all(os.path.isfile(os.path.join(folder, name)) for name in (layout.EXECUTION, layout.PLAN))
-
-
-def _folders(name: str) -> Iterator[str]:
-    while name:
-        name = os.path.dirname(name)
-        yield name
 
 
 def _listed_by_git(root: str, storages: Sequence[str]) -> set[str] | None:
