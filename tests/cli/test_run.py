@@ -167,7 +167,7 @@ def test_nan_is_a_result(run: Run, project: Path) -> None:
         (["frobnicate"], 2, "Known: init, execute"),
     ],
 )
-def test_wrong_words_are_errors_without_a_traceback(run: Run, words: list[str], code: int, message: str) -> None:
+def test_wrong_arguments_are_errors_without_a_traceback(run: Run, words: list[str], code: int, message: str) -> None:
     ran = run(*words)
 
     assert (ran.code, ran.out) == (code, "")
@@ -406,7 +406,7 @@ def test_dry_shows_what_would_run_and_what_stays(failed: Ran, run: Run) -> None:
         ([], 2, "Missing argument 'ID'"),
     ],
 )
-def test_wrong_words_are_errors(failed: Ran, run: Run, words: list[str], code: int, message: str) -> None:
+def test_wrong_arguments_are_errors(failed: Ran, run: Run, words: list[str], code: int, message: str) -> None:
     ran = run("resume", *words)
 
     assert (ran.code, ran.out) == (code, "")

@@ -95,7 +95,7 @@ def test_numbers_of_repetitions_have_no_bounds() -> None:
     assert conditions(rows_of("flags.REPEAT_NUMBER", [3, 3], [0, 1, 2])) == ["REPEAT_NUMBER=3"]
 
 
-def test_trials_with_another_error_contradict_nothing() -> None:
+def test_conditions_may_hold_for_trials_with_another_error() -> None:
     rows = [*rows_of("config.depth", [12, 16], [1]), row("x", "failed", **{"config.depth": 20})]
     failed = [*(Failed(one, BAD) for one in rows[:2]), Failed(rows[3], {"type": "OSError", "message": "disk"})]
 

@@ -132,11 +132,7 @@ def portable_words(words: Sequence[str]) -> list[str]:
 
 
 def format_version(version: Plain) -> list[str] | None:
-    """Return the words that make a stored version, the inverse of `parse_version`.
-
-    Returns:
-        The words, `@name` for `~name`; None if no words make exactly this version, such as text of several lines.
-    """
+    """Return the words that make a stored version, or None if none make exactly this one; see `parse_version`."""
     from machinable.plan.identity import version_key  # completion parses versions without planning
 
     words: list[str] = []
@@ -182,7 +178,12 @@ def open_storage(given: str | None) -> Storage:
     if not os.environ.get("MACHINABLE_STORAGE"):
         from machinable.execution.options import preferences  # 20 ms, which completion can save
 
-        section, user = _execution_section(Project(directory)), preferences(os.environ)
+        user, project = preferences(os.environ), Project(directory)
+        try:
+            section = Resolver(project.workspace().main.execution, "execution").copy()
+        except MissingFile as error:
+            if error.given != project.path:
+                raise
     chosen = storage_choice(None, os.environ, section, user)
     if chosen.url is None:
         raise InvalidValue(
@@ -192,17 +193,6 @@ def open_storage(given: str | None) -> Storage:
             "or `execution: {storage: DIRECTORY}` in machinable.yaml.",
         )
     return Storage(storage_url(chosen.url, directory if chosen.source == "project" else None))
-
-
-def _execution_section(project: Project) -> Mapping[str, Any]:
-    """Return the `execution:` section of a project; empty if there is no project."""
-    try:
-        workspace = project.workspace()
-    except MissingFile as error:
-        if error.given != project.path:
-            raise
-        return {}
-    return Resolver(workspace.main.execution, "execution").copy()
 
 
 def parse_target(storage: Storage, text: str, uid: str | None = None) -> Side:
