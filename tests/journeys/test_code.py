@@ -1,4 +1,4 @@
-"""What is stored is what ran: edits between executions, during one, and of what a component imports."""
+"""The stored code is the code that ran: edits between and during executions, and of imported modules."""
 
 from __future__ import annotations
 

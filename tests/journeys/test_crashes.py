@@ -1,4 +1,4 @@
-"""The executing process is killed at some moment, again and again: a storage can always be read and gone on with.
+"""The executing process is killed repeatedly at any moment: the storage can always be read and resumed.
 
 `MACHINABLE_CRASHES=200,50` says how often: into a directory, and to an S3 server.
 """
@@ -45,7 +45,7 @@ pipe = None
 def tell(*words):
     global pipe
     if pipe is None and "PROGRESS" in os.environ:
-        pipe = os.open(os.environ["PROGRESS"], os.O_RDWR)  # a worker may live longer than who listens
+        pipe = os.open(os.environ["PROGRESS"], os.O_RDWR)  # a worker may outlive the reader
     if pipe is not None:
         os.write(pipe, (" ".join(map(str, words)) + "\\n").encode())
 
@@ -156,7 +156,7 @@ def check(files: Files, reported: list[list[str]]) -> None:
 
 
 def went_on(component: str, storage: str, engine: str) -> Any:
-    """Resume what was killed; the execution, or the first one where nothing was there yet."""
+    """Resume the killed execution; execute the task if nothing was stored. Return the execution."""
     files = open_files(storage, create=True)
     is_there = files.exists("OY1p1o/execution.json")
     files.close()
@@ -166,7 +166,7 @@ def went_on(component: str, storage: str, engine: str) -> Any:
 
 
 def results(files: Files, execution: Execution) -> dict[str, Any]:
-    """What came out, without what must differ: times, and how often it was begun."""
+    """Return the results without what must differ: times, and the number of starts."""
     found: dict[str, Any] = {}
     for trial in execution.trials:
         rows = [{key: value for key, value in row.items() if key[0] != "_"} for row in trial.records.rows]
@@ -186,7 +186,7 @@ def expected(tmp_path: Path, component: str) -> dict[str, Any]:
 
 
 def moments(count: int, seed: int) -> Iterator[tuple[int, str, str]]:
-    """When to kill what: mostly while trials run, sometimes as they begin, sometimes never."""
+    """Return when to kill what: mostly while trials run, sometimes when they start, sometimes never."""
     chance = random.Random(seed)
     for number in range(count):
         after = chance.choice(

@@ -1,4 +1,4 @@
-"""The examples of the guide run as they are written there."""
+"""The examples of the guide run as written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine does not matter: the same id gives the same bytes, and the same errors, wherever trials run."""
+"""The same id gives the same bytes and the same errors on every engine."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ from machinable import Component
 
 
 class Strange(Exception):
-    """Cannot be pickled, cannot be made of its arguments, and has a message of its own."""
+    """An exception that cannot be pickled or made from its arguments, and defines its message."""
 
     def __init__(self, one, *, two):
         super().__init__("not this")

@@ -1,4 +1,4 @@
-"""Storages that were moved, copied or merged by whatever copies files."""
+"""Storages that were moved, copied or merged by any program that copies files."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_rsync_copies_what_is_new(here: Path, tmp_path: Path) -> None:
 
 
 def test_a_copy_made_during_an_execution_can_be_read_and_resumed(here: Path, tmp_path: Path) -> None:
-    """A copy has no lease or mark of a process that is known here; what was cut is as if its process were killed."""
+    """A copy has no lease or marker of a process of this host; incomplete parts look as if the process was killed."""
     copies = []
 
     def copy(event: Any) -> None:
@@ -139,7 +139,7 @@ def test_a_copy_made_during_an_execution_can_be_read_and_resumed(here: Path, tmp
     assert len(copies) == 8
     for directory in copies:
         for lease in directory.rglob("*.lease"):
-            lease.unlink()  # of a process that lives, this one
+            lease.unlink()  # of this process, which still runs
         for status in directory.rglob("status.json"):
             facts = json.loads(status.read_text())
             if facts["state"] == "running":
@@ -156,7 +156,7 @@ def test_a_copy_made_during_an_execution_can_be_read_and_resumed(here: Path, tmp
 
 
 def as_parts(directory: Path) -> None:
-    """Make of files that grow what an object store has of them."""
+    """Split growing files into the parts that an object store has of them."""
     for path in [*directory.rglob("*.jsonl"), *directory.rglob("log.txt"), *directory.rglob("output.log")]:
         if path.name != "plan.jsonl":
             lines = path.read_bytes().splitlines(keepends=True)

@@ -1,4 +1,4 @@
-"""A storage that cannot be written any more while trials run: they go on, nothing is lost, and one error says where."""
+"""A storage becomes unwritable during an execution: trials continue, nothing is lost, and one error says where."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def shelter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Failing:
-    """Makes every write below a directory fail, in this process."""
+    """Let all writes below a directory fail in this process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
         self.failure: OSError | None = None
@@ -182,7 +182,7 @@ BREAK: Callable[[], None] = print
 MEND: Callable[[], None] = print
 
 
-# --- a disk that is full
+# a full disk
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(directory: str) -> None:
-    """Write until nothing goes any more."""
+    """Write until the disk is full."""
     with suppress(OSError), open(f"{directory}/filler", "wb", buffering=0) as file:
         while True:
             file.write(b"x" * 4096)
@@ -238,7 +238,7 @@ def test_an_execution_survives_a_full_disk(project: World, tmp_path: Path, small
     assert main(["verify", "--storage", str(storage)]) == 0
 
 
-# --- a server that is gone
+# a lost server
 
 
 @pytest.mark.filterwarnings("ignore:could not release a lease")

@@ -1,4 +1,4 @@
-"""Pipelines from end to end: data, models and what is made of both, computed once and read by others."""
+"""Pipelines from end to end: data, models and reports, computed once and read by other components."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def run(task: Any, path: Path, **options: Any) -> Any:
 
 
 def edit(here: Path, name: str, text: str) -> None:
-    """Change a module, as if this was another process that imports it."""
+    """Change a module, and let it be imported again as in a new process."""
     (here / f"{name}.py").write_text(text)
     sys.modules.pop(name, None)
     importlib.invalidate_caches()
@@ -168,7 +168,7 @@ def test_a_failed_requirement_blocks_its_branch_and_can_be_repaired(here: Path, 
 
 def test_a_finished_requirement_of_a_killed_execution_is_reused(here: Path, tmp_path: Path) -> None:
     run("report", tmp_path / "s")
-    # It was killed right after a requirement had finished: neither the pointer nor the line of the ledger is there.
+    # Killed right after a requirement had finished, before its pointer and its line of the ledger were written.
     ledger = tmp_path / "s" / "OY1p1o" / "ledger.jsonl"
     ledger.write_text("".join(ledger.read_text().splitlines(keepends=True)[:1]))
     pointers = sorted((tmp_path / "s" / "by-content").rglob("*.json"))

@@ -79,7 +79,7 @@ class Watched(Component):
         self.progress(1, 2)
         with open(self.config.here, "w") as pipe:
             pipe.write("half")
-        with open(self.config.go_on) as pipe:
+        with open(self.config.resume) as pipe:
             pipe.read()
         self.progress(2, 2)
 """
@@ -88,8 +88,8 @@ class Watched(Component):
 def test_rows_logs_and_progress_are_visible_while_a_trial_runs(
     project: World, ray_cluster: None, tmp_path: Path, pipe: Pipes
 ) -> None:
-    here, go_on = pipe(), pipe()
-    project(f"components:\n  - watched: {{here: {here}, go_on: {go_on}}}\n", watched=WATCHED)
+    here, resume = pipe(), pipe()
+    project(f"components:\n  - watched: {{here: {here}, resume: {resume}}}\n", watched=WATCHED)
     steps: list[Any] = []
 
     class Listener(events.Listener):
@@ -102,8 +102,8 @@ def test_rows_logs_and_progress_are_visible_while_a_trial_runs(
     assert read_from(here) == "half"
     (trial,) = ml.Storage(str(tmp_path / "stored"))["OY1p1o"].trials
     seen = trial.status, [row["x"] for row in trial.records], trial.log[20:]
-    with open(go_on, "w") as file:
-        file.write("go on")
+    with open(resume, "w") as file:
+        file.write("continue")
 
     assert running.result().status == "finished"
     assert seen == ("running", [1], "INFO half of it\n")
@@ -120,7 +120,7 @@ class Reads(Component):
         if self.flags.REPEAT_NUMBER == 0:
             with open(self.config.here, "w") as pipe:
                 pipe.write("running")
-            with open(self.config.go_on) as pipe:
+            with open(self.config.resume) as pipe:
                 pipe.read()
         import late
         return [helper.VALUE, late.VALUE, open(helper.__file__.replace("helper.py", "data.txt")).read()]
@@ -131,9 +131,9 @@ class Reads(Component):
 def test_trials_run_the_code_of_the_start(
     code_backup: bool, project: World, ray_cluster: None, tmp_path: Path, pipe: Pipes
 ) -> None:
-    here, go_on = pipe(), pipe()
+    here, resume = pipe(), pipe()
     directory = project(
-        f"components:\n  - reads: {{here: {here}, go_on: {go_on}}}\n",
+        f"components:\n  - reads: {{here: {here}, resume: {resume}}}\n",
         reads=READS,
         helper="VALUE = 'before'\n",
         late="VALUE = 'before'\n",
@@ -145,8 +145,8 @@ def test_trials_run_the_code_of_the_start(
     for name in ("helper.py", "late.py"):
         (directory / name).write_text("VALUE = 'edited'\n")
     (directory / "data.txt").write_text("edited")
-    with open(go_on, "w") as file:
-        file.write("go on")
+    with open(resume, "w") as file:
+        file.write("continue")
 
     execution = running.result()
     assert [trial.result for trial in execution.trials] == [["before"] * 3] * 3
@@ -638,7 +638,7 @@ def test_an_existing_cluster_is_used_with_its_token_and_left_running(
         expected = f"cannot reach a Ray cluster at {address}: it requires a token, {why} None\n"
         assert rejected.stdout == expected
         assert "Traceback" not in rejected.stderr  # only what Ray logs
-    assert host.communicate("go on\n", timeout=60)[0] == "[True] 7\n"
+    assert host.communicate("\n", timeout=60)[0] == "[True] 7\n"
 
 
 # temporary clusters

@@ -1,4 +1,4 @@
-"""What is stored is enough: the project is gone, and an execution can be repeated all the same."""
+"""Executions can be reproduced from the storage alone, without the project."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(directory: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run a program in a separate process, as typed there."""
+    """Run a program in a separate process."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MACHINABLE_")}
     done = subprocess.run(
         [sys.executable, *words], cwd=directory, env=environment, capture_output=True, text=True, check=False
@@ -112,7 +112,7 @@ def machinable(directory: Path, *words: str, code: int = 0) -> Any:
 
 
 def execute(project: Path, task: str, engine: str = "local") -> Path:
-    """Executes a task of Python as `OY1p1o`, removes the project, and gives the directory that is left."""
+    """Execute a task in Python as `OY1p1o`, remove the project, and return the remaining directory."""
     program = f"""\
 import machinable as ml
 import train

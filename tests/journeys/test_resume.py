@@ -1,4 +1,4 @@
-"""Executions that go on: killed, interrupted, failed or with another task; in the end as if nothing had happened."""
+"""Resume executions that were killed, interrupted, or failed, also with another task."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from machinable import Component
 
 
 def trap(point):
-    # What is to happen here is said in a file, once.
+    # A file says what happens here, once.
     if not os.path.exists("trap"):
         return
     with open("trap") as file:
@@ -74,7 +74,7 @@ def place(path: Path) -> dict[str, Any]:
 
 
 def outcomes(execution: Any) -> list[Any]:
-    """What came out of the trials, without times."""
+    """Return the results of the trials, without times."""
     return [
         (
             trial.uid,
@@ -96,7 +96,7 @@ def ledger(storage: Path, folder: str = "OY1p1o") -> list[dict[str, Any]]:
 
 
 def in_a_process(here: Path, storage: Path, engine: str = "local") -> int:
-    """Execute the task in a process of its own; gives how that ended."""
+    """Execute the task in a separate process and return how that ended."""
     script = (
         "import machinable as ml\n"
         f"ml.execute(ml.Task('work').repeat(4), {{'storage': {str(storage)!r}, 'code_backup': False}}, 'OY1p1o', {engine!r})"  # noqa: E501
@@ -342,7 +342,7 @@ def test_another_task_replaces_the_stored_one(here: Path, tmp_path: Path, capfd:
     assert outcomes(stored) == outcomes(fresh)
     assert stored.data["trials"] == 6
     assert stored.data["started"] == former.started
-    # nothing is lost: the folders of what does not count any more, the former plan and task
+    # nothing is lost: the folders of dropped trials, the previous plan and task
     folder = storage / "OY1p1o"
     assert {path.name for path in (folder / "trials").iterdir()} >= set(former_uids)
     former_plan = [json.loads(line)["uid"] for line in (folder / "plan.1.jsonl").read_text().splitlines()]
@@ -397,7 +397,7 @@ def test_a_rerun_is_resumed_by_its_name(here: Path, tmp_path: Path) -> None:
     assert (str(execution), execution.status) == ("OY1p1o-2", "finished")
 
 
-# what cannot be
+# executions that cannot be resumed
 
 
 def test_a_project_that_now_plans_other_trials_is_refused(here: Path, tmp_path: Path) -> None:

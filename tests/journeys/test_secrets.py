@@ -1,4 +1,4 @@
-"""Secrets that people use in the usual ways are nowhere in what is written and printed."""
+"""Secrets that are used in the usual ways are never written or printed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.kits.s3_server import s3_server
 pytest.importorskip("boto3")
 pytest.importorskip("moto")
 
-# What must be found nowhere: parts of URLs, of the environment, behind hidden keys, in files that are ignored.
+# Secrets: parts of URLs, of the environment, behind hidden keys, in files that are ignored.
 URL_KEY, URL_SECRET = "AKIDCANARYINURL", "canary/in+the+url=="
 VARIABLE, HIDDEN, TYPED = "canary-of-a-variable", "canary-behind-a-hidden-key", "canary-that-was-typed"
 IN_ENV, IN_KEY = "canary-in-dot-env", "canary-in-a-private-key"
@@ -76,7 +76,7 @@ def spellings(secret: str) -> set[bytes]:
 
 
 def search(place: str, data: bytes) -> None:
-    """See that no secret is in some bytes."""
+    """Check that some bytes contain no secret."""
     for canary in CANARIES:
         for spelling in spellings(canary):
             at = data.find(spelling)
@@ -88,7 +88,7 @@ def search_file(place: str, data: bytes) -> None:
     if zipfile.is_zipfile(io.BytesIO(data)):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for name in archive.namelist():
-                if name not in ("data.py", "machinable.yaml"):  # where the person has written it
+                if name not in ("data.py", "machinable.yaml"):  # where the user has written it
                     search(f"{place}:{name}", archive.read(name))
 
 

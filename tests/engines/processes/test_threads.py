@@ -153,12 +153,12 @@ def test_the_notice_of_idle_cores_says_how_to_use_them(
 def test_listeners_receive_advice_about_idle_cores(project: World, monkeypatch: pytest.MonkeyPatch) -> None:
     project("components: [asks: ]\n", asks=ASKS)
     monkeypatch.setattr("machinable.execution.run.cores", lambda: 3)
-    told: list[str] = []
+    notices: list[str] = []
 
     class Listener(events.Listener):
         def on_advice(self, text: str) -> None:
-            told.append(text)
+            notices.append(text)
 
     ml.execute("asks", None, 1, listeners=[Listener()])
 
-    assert [text.partition(" (")[0] for text in told] == ["2 of 3 cores stay idle"]
+    assert [text.partition(" (")[0] for text in notices] == ["2 of 3 cores stay idle"]

@@ -74,6 +74,6 @@ START = "Start one with `ray start --head`, or omit the address to start a tempo
     ],
 )
 def test_errors_of_ray_are_reported_with_what_to_do(message: str, reason: str, todo: str) -> None:
-    told = str(addresses.unreachable("host:1", RuntimeError(message)))
+    message_shown = str(addresses.unreachable("host:1", RuntimeError(message)))
 
-    assert told == f"cannot reach a Ray cluster at host:1: {reason}\n  {todo}"
+    assert message_shown == f"cannot reach a Ray cluster at host:1: {reason}\n  {todo}"

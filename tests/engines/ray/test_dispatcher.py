@@ -1,4 +1,4 @@
-"""Which trials actors on other hosts get, tested without Ray: the tests answer for the actors."""
+"""Which trials actors get, without Ray: the tests reply in place of the actors."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def until(condition: Any) -> None:
 
 
 def learn(world: World, dispatcher: Dispatcher, seconds: float) -> Actor:
-    """Let one trial take so long."""
+    """Let one trial take some seconds, so that the dispatcher knows."""
     future = submit(dispatcher, 0)
     actor = world.prepared()
     world.exchange().finish(seconds)

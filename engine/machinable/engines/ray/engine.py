@@ -172,7 +172,7 @@ class RayEngine(Engine):
 
     def kill(self, handle: Any) -> None:
         """End an actor at once."""
-        with suppress(Exception):  # it is gone, or the whole cluster is
+        with suppress(Exception):  # the actor or the whole cluster is gone
             self._ray.kill(handle)
 
     def limit(self, needs: Hashable) -> int:
@@ -182,9 +182,10 @@ class RayEngine(Engine):
         return max(1, sum(min(int(host.get(name, 0) // amount) for name, amount in wanted) for host in self._hosts()))
 
     def reason_of_loss(self, error: BaseException) -> str | None:
-        """Return how an actor was lost; None if it is there."""
+        """Return how an actor was lost; None if the error has another cause."""
         of = self._ray.exceptions
-        if not isinstance(error, (of.RayActorError, of.WorkerCrashedError, of.NodeDiedError, of.ObjectLostError)):
+        lost = (of.RayActorError, of.WorkerCrashedError, of.NodeDiedError, of.ObjectLostError, of.OutOfMemoryError)
+        if not isinstance(error, lost):
             return None
         text = str(error)
         _, is_other, other_version = text.rpartition(f"{OtherVersion.__name__}: ")
@@ -281,7 +282,7 @@ class RayEngine(Engine):
             shut_down(ray)
         finally:
             if os.environ.get("RAY_AUTH_MODE") != before:
-                del os.environ["RAY_AUTH_MODE"]
+                os.environ.pop("RAY_AUTH_MODE", None)
                 os.environ.update({} if before is None else {"RAY_AUTH_MODE": before})
                 _read_configuration(ray)
 
@@ -293,7 +294,7 @@ class RayEngine(Engine):
         else:
             place = _place_of(address)
             if "RAY_AUTH_MODE" not in os.environ and is_here(place) and has_token():
-                # Clusters of this host ask for the token that one of them has left; others take no notice of it.
+                # Clusters on this host require the token that one of them has stored; others ignore it.
                 os.environ["RAY_AUTH_MODE"] = "token"
                 _read_configuration(ray)
             probe(place)
@@ -314,15 +315,15 @@ class RayEngine(Engine):
             raise unreachable(address, error) from error
 
 
-_users: list[RayEngine] = []  # of the cluster that this process has connected to through an engine
+_users: list[RayEngine] = []  # of the cluster that an engine of this process has connected to
 _connection = ExitStack()  # ends with the last of them
 
 
 def shut_down(ray: Any) -> None:
-    """Disconnect, and end what this process has started."""
+    """Disconnect, and end the cluster if this process has started it."""
     ray.shutdown()
     with warnings.catch_warnings():
-        # Ray ends its processes and does not wait for them; Python says so when it forgets them, wherever that is.
+        # Ray does not wait for the processes that it ends; Python warns about that when it collects them.
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
 
@@ -360,7 +361,7 @@ def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
 
 
 def _as_options(resources: Mapping[str, float], memory: str) -> dict[str, Any]:
-    """Return resources as options of an actor or of a temporary cluster, which call memory differently."""
+    """Return resources as options of an actor or of a temporary cluster, which name memory differently."""
     names = {"cpus": "num_cpus", "gpus": "num_gpus", "memory": memory}
     others = {name: amount for name, amount in resources.items() if name not in names}
     options: dict[str, Any] = {"resources": others} if others else {}
@@ -379,10 +380,10 @@ def _as_host(resources: Mapping[str, float]) -> dict[str, float]:
 
 
 def _place_of(address: str) -> str:
-    """Return the address that Ray would take.
+    """Return the address of a cluster, which Ray finds for "auto".
 
     Raises:
-        Refused: there is none on this host.
+        Refused: No cluster runs on this host.
     """
     if address != "auto":
         return address
