@@ -160,9 +160,7 @@ def test_waiting_is_logged(tmp_path: Path) -> None:
     waiting.join()
     holding.join()
     said, then = messages(worlds[0].text("log.txt"))
-    assert said.startswith(
-        "INFO waiting for the shared directory 'a/', which another trial has: execution OY1p1o, uid "
-    )
+    assert said.startswith("INFO waiting for the shared directory 'a/', held by another trial: execution OY1p1o, uid ")
     assert f"uid holding, host {os.uname().nodename}, pid {os.getpid()}" in said
     assert then == "INFO has it"
 

@@ -166,9 +166,9 @@ def test_a_name_that_cannot_be_called_is_found_before_the_start(libraries: Path)
     check_seeding(["random.seed", "mylib.rng.seed_everything", "nowhere.seed?", "mylib.rng.SEEDS.append"])
     with pytest.raises(UnknownName, match=r"Did you mean 'mylib\.rng\.seed_everything'"):
         check_seeding(["mylib.rng.seed_everythin"])
-    with pytest.raises(InvalidType, match="is a int and cannot be called"):
+    with pytest.raises(InvalidType, match="is not a function but of type int"):
         check_seeding(["mylib.rng.NUMBER"])
-    with pytest.raises(InvalidType, match="is a module"):
+    with pytest.raises(InvalidType, match="of type module"):
         check_seeding(["mylib.rng"])
     with pytest.raises(ImportFailed, match="No module named 'no_such_module_here'"):
         check_seeding(["broken.seed"])

@@ -316,7 +316,7 @@ class Component:
         """Run after a failure; only `on_finish` follows."""
 
     def on_finish(self, result: Any, success: bool) -> None:
-        """Run last, after success and failure: release what must be released."""
+        """Run last, after success and failure: release resources here."""
 
 
 class Mixin:
@@ -324,7 +324,7 @@ class Mixin:
 
     @classmethod
     def on_submit(cls, submission: Submission) -> None:
-        """Do as `Component.on_submit`, for trials of components that have this mixin."""
+        """Change trials of components that have this mixin, as `Component.on_submit` does."""
 
     if TYPE_CHECKING:
 

@@ -29,7 +29,7 @@ class LocalFolder:
 
     @property
     def is_open(self) -> bool:
-        """Whether the directory was handed out, so that any file in it may have changed."""
+        """Whether the directory is in use, so that any file in it may have changed."""
         return self._local is not None
 
     def open(self) -> str:
@@ -48,7 +48,7 @@ class LocalFolder:
         return self._local
 
     def wrote(self, name: str, data: bytes) -> None:
-        """Note a file that was written to the storage, and add it to an open copy."""
+        """Record a file that was written to the storage, and add it to an open copy."""
         self.digests[name] = digest(data), len(data)
         self._fetch(name, data)
 
@@ -92,7 +92,7 @@ class LocalFolder:
                 self._files.remove(join(self._path, name))
 
     def close(self) -> None:
-        """Store changes and remove the copy; remove a directory that stayed empty too."""
+        """Store changes and remove the copy, or a directory that stayed empty."""
         local, copy = self._local, self._copy
         if local is None:
             return

@@ -145,7 +145,7 @@ class SharedData:
 
         def waiting(holder: Mapping[str, Plain]) -> None:
             who = ", ".join(f"{name} {value}" for name, value in holder.items() if name not in ("time", "heartbeat"))
-            self._log().info("waiting for %s, which another trial has: %s", what, who or "unknown")
+            self._log().info("waiting for %s, held by another trial: %s", what, who or "unknown")
 
         holder = {"execution": self._folder, "uid": self._spec.uid}
         return self._locks.wait(layout.lease(key), holder, unless, waiting)

@@ -26,8 +26,8 @@ __all__ = ["Store"]
 class Store:
     """The artifacts of one trial.
 
-    `local` is their folder as a local directory. If the folder `is_new`, so that only this object has written there,
-    requests to the storage are saved.
+    `local` is their folder as a local directory. `is_new` says that only this object has written there, which saves
+    requests to the storage.
     """
 
     def __init__(

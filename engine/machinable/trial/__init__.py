@@ -1,1 +1,1 @@
-"""One attempt of one trial: its code is loaded, its events run in order, and what it leaves behind is written."""
+"""One attempt of one trial: load its code, call its events in order, and store what it writes."""

@@ -126,7 +126,7 @@ class _Tee:
                 self._line += text
 
     def _pass_on(self, act: Callable[[], object]) -> None:
-        """Do something with the original stream."""
+        """Use the original stream, unless it is broken or gets nothing."""
         if self._stream is None or not (self._passes or self._sink is None):
             return
         try:

@@ -54,7 +54,7 @@ class Checkpoints:
         self._unsettled: str | None = None  # the last checkpoint, if its facts are not stored yet
 
     def save(self, component: Component, path: str | None, timestep: int | None) -> tuple[Any, str | None]:
-        """Let a component save its state, by default to the folder of checkpoints, as many as it has saved.
+        """Let a component save its state, by default to the folder of checkpoints and numbered by its saves.
 
         Returns:
             What `on_save` returned as the name of the checkpoint, or False; and the name to store, which is relative to

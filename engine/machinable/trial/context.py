@@ -84,7 +84,7 @@ class TrialContext(Context):
         self._log_lock = threading.Lock()
 
     def fail(self, error: BaseException) -> None:
-        """Note an error, with which the attempt ends."""
+        """Record an error, with which the attempt ends."""
         if isinstance(error, KeyboardInterrupt):
             self.interrupt = error
         if self.failure is None:
@@ -187,7 +187,7 @@ class TrialContext(Context):
     # steps of the attempt
 
     def resume(self) -> None:
-        """Restore the last checkpoint of a previous attempt, if there is one to continue; else log why not."""
+        """Restore the last checkpoint of a previous attempt, or log the reason why the attempt starts again."""
         previous = self.spec.resume_from
         if previous is None:
             return
@@ -280,7 +280,7 @@ class TrialContext(Context):
         return {} if is_unused else self.store.digests()
 
     def _snapshot(self) -> dict[str, Plain]:
-        """Return what exists beside a checkpoint now, which an attempt that continues from it begins with."""
+        """Return what exists besides a checkpoint: an attempt that continues from it begins with the same."""
         return {
             "rows": self.record.counts() if self.used("record") else {},
             "artifacts": {name: facts["digest"] for name, facts in self._artifact_digests().items()},

@@ -123,7 +123,7 @@ def _log_errors(context: TrialContext, node: Component, event: str, *arguments: 
 
 
 class exit_forked_children:  # noqa: N801 - reads as the function that it is at its uses
-    """End processes that were forked within a block where the block ends, as programs end.
+    """End processes that were forked within a block at its end, as programs end.
 
     Their exit code is 0, that of a `SystemExit`, or 1 after another exception, whose traceback they print.
     """

@@ -58,7 +58,7 @@ def _function(name: str) -> Callable[[int], Any] | None:
         raise
     if not callable(found):
         raise InvalidType(
-            f"{name!r} in the list of seeding is a {type(found).__name__} and cannot be called",
+            f"{name!r} in the list of seeding is not a function but of type {type(found).__name__}",
             given=name,
             todo="Name a function of one argument, such as random.seed.",
         )
