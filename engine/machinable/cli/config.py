@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,8 +41,7 @@ __all__ = [
 MISSING: Any = object()
 MAX_VERSIONS = 1000  # blocks that refer to each other can make a number without end
 MAX_DEPTH = 8  # of nested versions; a block that refers to the one around it would have no end
-_SCHEMA = re.compile(r"^\s+(?:class\s+)?Config\b\s*[(:=]", re.MULTILINE)
-_FROM = re.compile(r"^from\s+(\.?)([\w.]+)\s+import\b", re.MULTILINE)
+_SCHEMA = re.compile(rb"^\s+(?:class\s+)?Config\b\s*[(:=]", re.MULTILINE)
 
 
 def config_command(
@@ -85,7 +83,9 @@ def _resolve(project: Project, component: str, words: Sequence[str]) -> Resolved
 
 def _typed(project: Project, resolved: Resolved, words: Sequence[str]) -> Mapping[str, Plain]:
     """Return the configuration as the `class Config` of the component makes it, where there is one and it imports."""
-    if not _may_have_schema(project.path, resolved.module):
+    from machinable.component.source_files import Sources, code_of  # completion shows no values
+
+    if not any(map(_SCHEMA.search, code_of(Sources(project.path), [resolved.module]).values())):
         return resolved.stored
     from machinable.component.imports import importing, load_component  # most components are not imported here
     from machinable.plan.spec import Target
@@ -106,27 +106,6 @@ def _typed(project: Project, resolved: Resolved, words: Sequence[str]) -> Mappin
         resolved.warnings.append(f"the values are shown as written, without `class Config`:\n{error}")
         message(f"warning: {resolved.warnings[-1]}")
         return resolved.stored
-
-
-def _may_have_schema(project: str, module: str) -> bool:
-    """Return whether the module of a component, or one that it imports from, seems to declare a `class Config`."""
-    path = os.path.join(project, *module.split("."))
-    text = _module_text(path)
-    texts = [text]
-    for is_relative, name in _FROM.findall(text):
-        folder = os.path.dirname(path) if is_relative else project
-        texts.append(_module_text(os.path.join(folder, *name.split("."))))
-    return any(map(_SCHEMA.search, texts))
-
-
-def _module_text(path: str) -> str:
-    for file in (f"{path}.py", os.path.join(path, "__init__.py")):
-        try:
-            with open(file, encoding="utf-8", errors="replace") as source:
-                return source.read()
-        except OSError:
-            continue
-    return ""
 
 
 def _show(resolved: Resolved, config: Mapping[str, Plain], words: Sequence[str]) -> None:
