@@ -88,7 +88,7 @@ _STORAGE = _option(
 _JSON = _option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout, errors included.")
 _QUIET = _option("--quiet", is_flag=True, help="Show no progress.")
 _TRIAL = _option(
-    "--trial", "uid", complete="trials", metavar="UID", help="Only this trial; the beginning of its uid is enough."
+    "--trial", "uid", complete="trials", metavar="UID", help="Only this trial; a prefix of its uid is enough."
 )
 _TRIALS = _option(
     "--trial",
@@ -96,11 +96,9 @@ _TRIALS = _option(
     complete="trials",
     multiple=True,
     metavar="UID",
-    help="Only this trial and what it requires; the beginning of its uid is enough. Repeatable.",
+    help="Only this trial and what it requires; a prefix of its uid is enough. Repeatable.",
 )
-_PROJECT = _option(
-    "--project", complete="files", metavar="DIR", help="Use the code in this directory instead of the code backup."
-)
+_PROJECT = _option("--project", complete="files", metavar="DIR", help="Use the code in DIR instead of the code backup.")
 _RUNNING = (
     _STORAGE,
     _option("--engine", complete="engines", metavar="E", help="Where trials run. Default: local."),
@@ -128,7 +126,7 @@ _RUNNING = (
         "--retry-delay",
         type=_duration,
         metavar="T",
-        help="How long to wait before each retry: seconds, or 500ms, 2m.",
+        help="How long to wait before a retry: seconds, or 500ms, 2m.",
     ),
     _option("--timeout", type=_duration, metavar="T", help="How long an attempt may take: seconds, or 500ms, 30m, 2h."),
     _option(
@@ -234,7 +232,7 @@ _command(
         complete="versions_and_keys",
         multiple=True,
         metavar="~VERSION…",
-        help="Show only what differs with these versions instead.",
+        help="Show only what differs with these versions.",
     ),
     _JSON,
     cls=_Config,
@@ -291,7 +289,7 @@ _command(
     "compare:compare_command",
     """Show executions or trials side by side: the settings that differ, and mean ± deviation of the results.
 
-    Trials of one execution with equal settings share a line. ID/TRIAL is one trial; the beginning of its uid is enough.
+    Trials of one execution with equal settings share a line. ID/TRIAL is one trial; a prefix of its uid is enough.
     """,
     _IDS,
     _STORAGE,
@@ -322,9 +320,7 @@ _command(
     "Write one self-contained HTML file with tables, curves and failures of executions or trials.",
     _IDS,
     _STORAGE,
-    _option(
-        "--to", "file", complete="files", metavar="FILE", help="Where to write; - for stdout. Default: report-ID.html."
-    ),
+    _option("--to", "file", complete="files", metavar="FILE", help="The file; - for stdout. Default: report-ID.html."),
     _option("--yes", is_flag=True, help="Replace an existing file."),
     _JSON,
 )
