@@ -229,7 +229,7 @@ class ProcessesEngine(Engine):
             if not self._idle:
                 return None
             self._retire(self._idle.pop())
-        worker = _Worker(threads, self._answered, self._left, self.origin or Origin.here())
+        worker = _Worker(threads, self.origin or Origin.here(), self)
         self._workers.append(worker)
         return worker
 
@@ -238,7 +238,7 @@ class ProcessesEngine(Engine):
         self._workers.remove(worker)
         self._leaving.append(worker)
 
-    def _answered(self, worker: _Worker, reply: bytes) -> None:
+    def take_reply(self, worker: _Worker, reply: bytes) -> None:
         """Process a message: a worker has ended its trial, or reports progress."""
         if reply.startswith(_PROGRESS):
             if self.on_progress is not None:
@@ -269,7 +269,7 @@ class ProcessesEngine(Engine):
         else:
             job.future.set_exception(KeyboardInterrupt())
 
-    def _left(self, worker: _Worker, how: str, code: int | None) -> None:
+    def forget(self, worker: _Worker, how: str, code: int | None) -> None:
         """Process that a worker process has ended."""
         with self._lock:
             job, worker.job = worker.job, None
@@ -328,18 +328,11 @@ class _Worker:
 
     Args:
         threads: With how many threads the worker computes.
-        answered: Called with the reply to each trial.
-        left: Called once, when the process has ended.
         origin: What the worker takes over.
+        engine: Receives its messages and, when the process has ended, how it ended.
     """
 
-    def __init__(
-        self,
-        threads: int,
-        answered: Callable[[_Worker, bytes], None],
-        left: Callable[[_Worker, str, int | None], None],
-        origin: Origin,
-    ) -> None:
+    def __init__(self, threads: int, origin: Origin, engine: ProcessesEngine) -> None:
         self.threads = threads
         self.job: _Job | None = None
         self.count = 0
@@ -360,9 +353,8 @@ class _Worker:
         self._replies = io.BufferedReader(self._process.stdout, buffer_size=1)  # type: ignore[type-var]
         self._sending = threading.Lock()
         self._ending = threading.Lock()
-        self._thread = threading.Thread(
-            target=self._listen, args=[answered, left], name=f"machinable-worker-{self._process.pid}", daemon=True
-        )
+        name = f"machinable-worker-{self._process.pid}"
+        self._thread = threading.Thread(target=self._listen, args=[engine], name=name, daemon=True)
         self._thread.start()
 
     def send(self, job: _Job) -> None:
@@ -406,17 +398,16 @@ class _Worker:
         with suppress(ProcessLookupError, PermissionError):  # only zombies are left of the group
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _listen(
-        self, answered: Callable[[_Worker, bytes], None], left: Callable[[_Worker, str, int | None], None]
-    ) -> None:
+    def _listen(self, engine: ProcessesEngine) -> None:
         while (reply := self._next_reply()) is not None:
-            answered(self, reply)
-        how, code = self._reap()
-        left(self, how, code)
+            engine.take_reply(self, reply)
+        engine.forget(self, *self._reap())
 
     def _next_reply(self) -> bytes | None:
         """Return the next message of the worker; None if it has exited."""
-        while not _is_readable(self._replies.fileno()):
+        poll = select.poll()
+        poll.register(self._replies.fileno(), select.POLLIN)
+        while not poll.poll(1000):
             if self._has_exited():  # a process that it has forked holds the pipe open
                 return None
         body = read_message(self._replies)
@@ -492,24 +483,12 @@ def _scratch() -> BinaryIO:
     return TemporaryFile(buffering=0)
 
 
-def _is_readable(file: int, seconds: float = 1.0) -> bool:
-    """Wait some seconds for something to read, or for the end of the file."""
-    poll = select.poll()
-    poll.register(file, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
-
-
 def _count(option: str, given: Any) -> int:
-    number = given
-    if isinstance(given, str):
-        try:
-            number = int(given)
-        except ValueError:
-            number = 0
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise InvalidType(f"{option} of the engine 'processes' is {given!r}", given=given, todo="Give a whole number.")
-    if number < 1:
-        raise InvalidValue(
-            f"{option} of the engine 'processes' is {given!r}", given=given, todo="Give a whole number of at least 1."
-        )
-    return number
+    number = int(given) if isinstance(given, str) and given.isdecimal() else given
+    is_number = type(number) is int
+    if is_number and number >= 1:
+        return number
+    kind = InvalidValue if is_number or isinstance(given, str) else InvalidType
+    raise kind(
+        f"{option} of the engine 'processes' is {given!r}", given=given, todo="Give a whole number of at least 1."
+    )

@@ -6,6 +6,7 @@ runs in the worker.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
 import select
@@ -67,7 +68,7 @@ def main(parent: int, grace: float = GRACE) -> None:
         os.dup2(nowhere, standard)
     os.close(nowhere)
     open_standard_streams()
-    _prepare_for_crashes()
+    faulthandler.enable(2)  # writes where native code crashed into the trial's output
     worker = _Worker(replies, parent)
     reports.send = worker.report
     signal.signal(signal.SIGINT, worker.on_interrupt)
@@ -85,12 +86,6 @@ def main(parent: int, grace: float = GRACE) -> None:
     except BrokenPipeError:
         pass  # the parent is gone
     _leave()
-
-
-def _prepare_for_crashes() -> None:
-    import faulthandler
-
-    faulthandler.enable(2)  # writes where native code crashed into the trial's output
 
 
 def _leave() -> None:
@@ -158,8 +153,11 @@ class _Worker:
 
     def watch(self, commands: int, parent: int, grace: float) -> None:
         """End when the parent was killed."""
+        poll = select.poll()
+        poll.register(commands, 0)
         while os.getppid() == parent:
-            _wait_for_hang_up(commands)
+            if poll.poll(1000):  # the writing end is closed; without that, another process may hold it
+                time.sleep(0.01)  # the parent is about to exit, or has released this process
         if grace:
             main_thread = threading.main_thread().ident
             assert main_thread is not None
@@ -168,14 +166,6 @@ class _Worker:
         if os.getpgrp() == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
-
-
-def _wait_for_hang_up(pipe: int, seconds: float = 1.0) -> None:
-    """Wait some seconds until the writing end of a pipe is closed: other processes may hold it, too."""
-    poll = select.poll()
-    poll.register(pipe, 0)
-    if poll.poll(seconds * 1000):
-        time.sleep(0.01)  # the parent is about to exit, or has released this process
 
 
 def _described(error: BaseException) -> str:
