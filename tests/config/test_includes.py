@@ -62,7 +62,6 @@ def test_a_plain_scalar_that_begins_so_is_a_file(texts: Mapping[str, str], expec
         ('{"a": "\\ud83d\\ude00 \\/ \\u00e4"}', {"a": "😀 / ä"}),
         ('{"a": "$/x.yaml", "b": "2026-01-31", "c": "yes"}', {"a": "$/x.yaml", "b": "2026-01-31", "c": "yes"}),
         ('{"a": "$self.n", "b": "${X:-y}"}', {"a": 5, "b": "y"}),
-        ('{"' + "k" * 2000 + '": 1}', {"k" * 2000: 1}),
     ],
 )
 def test_json_is_read_as_json(text: str, expected: object) -> None:

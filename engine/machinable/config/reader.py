@@ -116,7 +116,7 @@ def read(
 def read_json(source: Source, **options: Any) -> Tree:
     """Return the value of a JSON text.
 
-    The text is read as YAML, which gives places. JSON that YAML cannot read is converted to YAML first.
+    The text is read as YAML, which gives places. JSON that YAML cannot read is written without escapes first.
 
     Args:
         source: The text and its file name.
@@ -126,12 +126,13 @@ def read_json(source: Source, **options: Any) -> Tree:
         source = Source(source.file, source.text.replace("\t", " "), source.scope)
 
     def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        for key in keys:
-            if keys.count(key) > 1:
+        result: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in result:
                 message = f"{source.file}: the key {key!r} is defined twice in a mapping"
                 raise MalformedText(message, given=key, todo="Keep one of them.")
-        return dict(pairs)
+            result[key] = value
+        return result
 
     try:
         return read(source, **options)
@@ -142,17 +143,8 @@ def read_json(source: Source, **options: Any) -> Tree:
             raise
         except (ValueError, RecursionError):
             raise problem from None
-    # JSON escapes, surrogate pairs and keys longer than 1,000 characters become YAML.
-    text = yaml.dump(
-        value,
-        Dumper=yaml.SafeDumper,
-        default_style='"',
-        default_flow_style=True,
-        width=float("inf"),
-        allow_unicode=True,
-        sort_keys=False,
-    )
-    return read(Source(source.file, text, source.scope), **options)
+    # Surrogate pairs become characters.
+    return read(Source(source.file, json.dumps(value, ensure_ascii=False), source.scope), **options)
 
 
 class _Reader:
