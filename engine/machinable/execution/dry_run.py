@@ -65,7 +65,7 @@ def changes(resume: str, task: Any = None, storage: Any = None, *, project: Any 
     """
     checked = _prepared(task, storage, None, project, {"resume": resume})
     assert checked.stored is not None
-    return checked.stored.changes
+    return checked.stored
 
 
 def _prepared(task: Any, storage: Any, seed: Any, project: Any, options: dict[str, Any]) -> Checked:

@@ -6,25 +6,11 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from machinable import events
 from machinable.errors import warn
-from machinable.events import (
-    Event,
-    ExecutionFinished,
-    ExecutionStarted,
-    Listener,
-    TrialBlocked,
-    TrialEvent,
-    TrialFailed,
-    TrialFinished,
-    TrialInterrupted,
-    TrialReused,
-    TrialSkipped,
-    TrialStarted,
-    name_of,
-)
+from machinable.events import Event, Listener, TrialEvent, name_of
 from machinable.execution.environment import now
 from machinable.execution.queue import Blocked
 from machinable.plan.spec import Outcome, TrialSpec
@@ -38,6 +24,7 @@ from machinable.storage.streams import RowWriter
 __all__ = ["Failure", "Ledger"]
 
 Failure: TypeAlias = tuple[TrialSpec, dict[str, Any]]
+NOT_RUN = (events.TrialReused, events.TrialBlocked, events.TrialSkipped)
 MAX_FAILURES = 1000  # of further ones only the number is held
 
 
@@ -79,7 +66,7 @@ class Ledger:
 
     def began(self) -> None:
         """Announce that the execution starts or is resumed."""
-        self._notify(ExecutionStarted, now(), self._seed, self._files.url, self.planned, self._finished_before)
+        self._notify(events.ExecutionStarted, now(), self._seed, self._files.url, self.planned, self._finished_before)
 
     def resumed(self, finished: int, facts: Mapping[str, Plain]) -> None:
         """Record that the execution is resumed, with `finished` trials done before."""
@@ -93,7 +80,7 @@ class Ledger:
         self._rows.close()
         finished = self.counts["finished"] + self.counts["reused"]
         failed = self.counts["failed"] + self.counts["blocked"]
-        self._notify(ExecutionFinished, time, status, finished, failed, seconds)
+        self._notify(events.ExecutionFinished, time, status, finished, failed, seconds)
 
     def notice(self, text: str) -> None:
         """Pass a message to the listeners; print it if none takes it, because waiting looks like hanging."""
@@ -107,13 +94,13 @@ class Ledger:
 
     def started(self, spec: TrialSpec) -> None:
         """Record that an attempt is submitted to the engine."""
-        self._record(TrialStarted, spec, {"attempt": spec.attempt})
+        self._record(events.TrialStarted, spec, {})
 
     def finished(self, spec: TrialSpec, outcome: Outcome) -> None:
         """Record that a trial finished."""
         self.counts["finished"] += 1
         facts = {"seconds": outcome.seconds, "record": outcome.record}
-        row = self._record(TrialFinished, spec, {"attempt": spec.attempt}, facts, outcome.seconds, outcome.record)
+        row = self._record(events.TrialFinished, spec, facts, outcome.seconds, outcome.record)
         self._call_back(spec, row)
 
     def finished_before(self, spec: TrialSpec, outcome: Outcome) -> None:
@@ -134,7 +121,7 @@ class Ledger:
             "will_retry": will_retry,
             "error": {"type": error["type"], "message": error["message"]},
         }
-        self._record(TrialFailed, spec, {"attempt": spec.attempt}, facts, outcome.seconds, error, will_retry)
+        self._record(events.TrialFailed, spec, facts, outcome.seconds, error, will_retry)
 
     def interrupted(self, spec: TrialSpec, because: str = "KeyboardInterrupt") -> None:
         """Record that an attempt was interrupted.
@@ -143,34 +130,32 @@ class Ledger:
         """
         self.counts["interrupted"] += 1
         if because == "StorageUnavailable":
-            self._notify_trial(TrialInterrupted, spec, now(), because)
+            self._notify_trial(events.TrialInterrupted, spec, now(), because)
         else:
-            self._record(TrialInterrupted, spec, {"attempt": spec.attempt}, {}, because)
+            self._record(events.TrialInterrupted, spec, {}, because)
 
     def reused(self, spec: TrialSpec, pointer: Pointer) -> None:
         """Record that the stored result of a trial is reused."""
         self.counts["reused"] += 1
         facts = {"source": pointer.trial, "seconds": pointer.seconds, "record": pointer.record}
-        self._call_back(spec, self._record(TrialReused, spec, {}, facts, pointer.trial))
+        self._call_back(spec, self._record(events.TrialReused, spec, facts, pointer.trial))
 
     def blocked(self, spec: TrialSpec, blocker: Blocked) -> None:
         """Record that a trial does not run, because a requirement failed, or another execution computes it or one."""
         self.counts[blocker.state] += 1
-        kind = TrialBlocked if blocker.state == "blocked" else TrialSkipped
-        self._record(kind, spec, {}, {"because": blocker.because}, blocker.because)
+        kind = events.TrialBlocked if blocker.state == "blocked" else events.TrialSkipped
+        self._record(kind, spec, {"because": blocker.because}, blocker.because)
 
     def _record(
-        self,
-        kind: type[TrialEvent],
-        spec: TrialSpec,
-        attempt: Mapping[str, int],
-        facts: Mapping[str, Any] = MappingProxyType({}),
-        *event_facts: Any,
+        self, kind: type[TrialEvent], spec: TrialSpec, facts: Mapping[str, Any], *event_facts: Any
     ) -> dict[str, Any]:
-        event, time = kind.__name__.removeprefix("Trial").lower(), now()
-        row = {"event": event, "uid": spec.uid, **attempt, "time": time, **facts}
+        row: dict[str, Any] = {"event": kind.__name__.removeprefix("Trial").lower(), "uid": spec.uid}
+        if kind not in NOT_RUN:
+            row["attempt"] = spec.attempt
+        row["time"] = now()
+        row.update(facts)
         self._rows.append(row)
-        self._notify_trial(kind, spec, time, *event_facts)
+        self._notify_trial(kind, spec, row["time"], *event_facts)
         return row
 
     def _notify_trial(self, kind: type[TrialEvent], spec: TrialSpec, time: str, *facts: Any) -> None:

@@ -46,7 +46,7 @@ from machinable.trial.runner import check_function
 from machinable.trial.seeding import check_seeding
 
 if TYPE_CHECKING:
-    from machinable.execution.resume import Comparison
+    from machinable.execution.resume import Changes
 
 __all__ = ["Checked", "preflight", "prepare"]
 
@@ -64,7 +64,7 @@ class Checked(Struct, frozen=True):
     changed: tuple[str, ...]  # files that are not what runs, because the task has objects from before they changed
     engine: Engine
     capacity: Capacity
-    stored: Comparison | None  # how the plan compares with the execution that it resumes; None for a new execution
+    stored: Changes | None  # what the plan changes in the execution that it resumes; None for a new one
 
     def code(self, files: Files) -> ProjectCode:
         """Return the state of the code that runs, with a backup of it without the storage, if one is made."""
@@ -87,7 +87,7 @@ def prepare(task: Task | None, options: Options) -> Checked:
         NotStored, StorageError: The execution to resume cannot be read.
         Refused: A trial cannot run here.
     """
-    stored = comparison = None
+    stored = changes = None
     is_stored_task, seed = task is None, options.seed
     if options.resume is not None:
         from machinable.execution.resume import compare, stored_execution, stored_task  # most executions are new
@@ -104,7 +104,7 @@ def prepare(task: Task | None, options: Options) -> Checked:
     changed = _begin_project(plan.project, live)
     plan = preflight(plan, live, options.function)
     if stored is not None:
-        comparison = compare(stored, plan, reuse, is_stored_task=is_stored_task)
+        changes = compare(stored, plan, reuse, is_stored_task=is_stored_task)
     engine = registry.make(options.engine)
     engine.on_notice = partial(_announce, options.listeners)
     try:
@@ -128,7 +128,7 @@ def prepare(task: Task | None, options: Options) -> Checked:
         raise
     sources = sources_of(plan.project)
     callbacks = tuple(task.callbacks)
-    return Checked(options, plan, callbacks, live, function, reuse, sources, changed, engine, capacity, comparison)
+    return Checked(options, plan, callbacks, live, function, reuse, sources, changed, engine, capacity, changes)
 
 
 def _begin_project(project: str, live: Mapping[Target, Any]) -> tuple[str, ...]:

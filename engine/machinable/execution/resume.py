@@ -34,7 +34,7 @@ from machinable.storage.locks import Lease, Locks
 from machinable.storage.process_info import is_gone, this_process
 from machinable.storage.streams import read_rows
 
-__all__ = ["Changes", "Comparison", "compare", "stored_execution", "stored_task", "take_over", "write_resumption"]
+__all__ = ["Changes", "compare", "stored_execution", "stored_task", "take_over", "write_resumption"]
 
 WORKER_EXIT_TIMEOUT = 15.0  # seconds within which workers exit after their executing process was killed
 HANDOFF_WINDOW = 2.0  # seconds in which a worker that has just received a trial notices that, where none can be seen
@@ -45,12 +45,22 @@ _STAYS = ("finished", "reused")
 
 
 class Changes(Struct, frozen=True):
-    """What a plan changes in a stored execution, as uids of trials."""
+    """What a plan changes in the stored execution that it resumes, as uids of trials."""
 
+    stored: Execution
+    is_stored_task: bool  # whether the plan is of the stored task, so that only the project can have changed it
     added: tuple[str, ...]  # new trials, and those with another identity than before (which are removed, too)
     removed: tuple[str, ...]  # trials that are ignored from now on; their directories stay
     kept: tuple[str, ...]  # trials in both
     to_run: tuple[str, ...]  # trials of the plan that will run
+    changed: frozenset[str]  # trials whose identity is another one now
+    unchanged: frozenset[str]  # trials that have finished and stay
+    doubtful: frozenset[str]  # trials that stay if the requirements that run give the same results as before
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.to_run or self.added or self.removed) and self.stored.has_ended
 
     def __str__(self) -> str:
         return f"+{len(self.added)} \N{MINUS SIGN}{len(self.removed)} ={len(self.kept)}"
@@ -59,24 +69,6 @@ class Changes(Struct, frozen=True):
         """Return one line about them."""
         counts = f"{len(self.added)} added, {len(self.removed)} removed, {len(self.kept)} kept"
         return f"{execution}: {self}: {counts}; {len(self.to_run)} to run"
-
-
-class Comparison(Struct, frozen=True):
-    """How a plan compares with the stored execution that it resumes."""
-
-    stored: Execution
-    is_stored_task: bool  # whether the plan is of the stored task, so that only the project can have changed it
-    changes: Changes
-    changed: frozenset[str]  # the uids of trials whose identity is another one now
-    unchanged: frozenset[str]  # the uids of trials that have finished and stay
-    # The uids of trials that stay if the requirements that run give the same results as before
-    doubtful: frozenset[str]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether there is nothing to do."""
-        changes = self.changes
-        return not (changes.to_run or changes.added or changes.removed) and self.stored.has_ended
 
 
 def stored_execution(url: str, name: Any, seed: Any) -> Execution:
@@ -125,7 +117,7 @@ def stored_task(execution: Execution) -> Task:
     return task if execution.name is None else task.named(execution.name)
 
 
-def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_task: bool) -> Comparison:
+def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_task: bool) -> Changes:
     """Compare a plan with the stored execution that it resumes; the policy says which components run again.
 
     Raises:
@@ -141,13 +133,17 @@ def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_tas
     reruns = {row.uid for row in plan.rows if policy.reruns(plan.uses[row.use].definition)}
     finished = {uid for uid in kept if trials[uid].status in _STAYS and uid not in reruns}
     doubtful = _doubtful(plan, policy, finished)
-    changes = Changes(
+    return Changes(
+        stored,
+        is_stored_task,
         tuple(uid for uid in planned if uid not in trials or uid in changed),
         tuple(uid for uid in trials if uid not in planned or uid in changed),
         tuple(kept),
         tuple(uid for uid in planned if uid not in finished),
+        frozenset(changed),
+        frozenset(finished - doubtful),
+        doubtful,
     )
-    return Comparison(stored, is_stored_task, changes, frozenset(changed), frozenset(finished - doubtful), doubtful)
 
 
 def _doubtful(plan: Plan, policy: ReusePolicy, finished: set[str]) -> frozenset[str]:
@@ -283,7 +279,7 @@ def _running_trials(stored: Execution) -> Iterator[Trial]:
 
 
 def write_resumption(
-    comparison: Comparison,
+    changes: Changes,
     plan: Plan,
     ledger: Ledger,
     shared: SharedResults,
@@ -295,18 +291,18 @@ def write_resumption(
     Raises:
         StorageUnavailable: The storage cannot be written.
     """
-    stored, changes = comparison.stored, comparison.changes
+    stored = changes.stored
     files, folder = stored.files, str(stored)
     with writing(files):
         _write_code(stored, code)
-        if comparison.changed or [trial.uid for trial in stored] != [row.uid for row in plan.rows]:
+        if changes.changed or [trial.uid for trial in stored] != [row.uid for row in plan.rows]:
             for name in (layout.PLAN, layout.EXECUTION):  # what they were stays beside them
                 files.write(_free_name(stored, name), files.read(layout.join(folder, name)))
             files.write(layout.join(folder, layout.PLAN), b"".join(plan_lines(plan)))
             facts = dict(stored.data) | {"task": plan.request.as_data(), "name": plan.name, "trials": len(plan)}
             files.write(layout.join(folder, layout.EXECUTION), (dumps(facts) + "\n").encode("ascii"))
         ledger.resumed(
-            len(comparison.unchanged),
+            len(changes.unchanged),
             {
                 "added": len(changes.added),
                 "removed": len(changes.removed),
@@ -316,7 +312,7 @@ def write_resumption(
                 "host": host(),
             },
         )
-        return _completed(comparison, plan, ledger, shared)
+        return _completed(changes, plan, ledger, shared)
 
 
 def _write_code(stored: Execution, code: ProjectCode) -> None:
@@ -342,8 +338,8 @@ def _free_name(stored: Execution, name: str) -> str:
     return path
 
 
-def _completed(comparison: Comparison, plan: Plan, ledger: Ledger, shared: SharedResults) -> Completed:
-    stored = comparison.stored
+def _completed(changes: Changes, plan: Plan, ledger: Ledger, shared: SharedResults) -> Completed:
+    stored = changes.stored
     files, folder = stored.files, str(stored)
     results: dict[str, Available] = {}
     attempts: dict[str, PreviousAttempt] = {}
@@ -352,11 +348,11 @@ def _completed(comparison: Comparison, plan: Plan, ledger: Ledger, shared: Share
         if row.uid not in stored:
             continue
         trial = stored[row.uid]
-        if row.uid not in comparison.unchanged:
-            attempt = _previous_attempt(files, folder, trial, is_same=row.uid not in comparison.changed)
+        if row.uid not in changes.unchanged:
+            attempt = _previous_attempt(files, folder, trial, is_same=row.uid not in changes.changed)
             if attempt is not None:
                 attempts[row.uid] = attempt
-            if row.uid in comparison.doubtful and (outcome := read_outcome(files, folder, row.uid)) is not None:
+            if row.uid in changes.doubtful and (outcome := read_outcome(files, folder, row.uid)) is not None:
                 doubtful[row.uid] = outcome
             continue
         is_requirement = bool(plan.uses[row.use].identity)
@@ -376,7 +372,7 @@ def _completed(comparison: Comparison, plan: Plan, ledger: Ledger, shared: Share
                 shared.publish(spec, outcome)
         if not is_recorded:
             ledger.finished_before(spec, outcome)
-    return Completed(comparison.unchanged, results, attempts, doubtful)
+    return Completed(changes.unchanged, results, attempts, doubtful)
 
 
 def _previous_attempt(files: Files, folder: str, trial: Trial, is_same: bool) -> PreviousAttempt | None:

@@ -49,11 +49,11 @@ def execute_checked(checked: Checked, interrupts: Interrupts) -> Execution | Pla
     """
     stored = checked.stored
     if stored is not None and not stored.is_stored_task:
-        print(stored.changes.summary(str(stored.stored)), file=sys.stderr)
+        print(stored.summary(str(stored.stored)), file=sys.stderr)
     if checked.engine.is_dry:
         print(outcomes_text(checked.plan, outcomes_of(checked)))
         return checked.plan
-    if stored is not None and stored.is_complete:
+    if stored is not None and stored.is_empty:
         print(f"{stored.stored} has {stored.stored.status}: there is nothing to resume", file=sys.stderr)
         return stored.stored
     with interrupts.allowed():
