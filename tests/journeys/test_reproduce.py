@@ -277,3 +277,51 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     path = folder / "records" / "default.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [{key: value for key, value in json.loads(line).items() if key not in times} for line in lines]
+
+
+LAYOUT = {
+    "machinable.yaml": "components:\n  - top: {}\n  - pkg.train: {}\n",
+    "top.py": "from machinable import Component\nfrom pkg import lib\n\n\nclass Top(Component):\n"
+    "    def on_execute(self):\n        return lib.VALUE\n",
+    "src/pkg/__init__.py": "",
+    "src/pkg/lib.py": "VALUE = 1\n",
+    "src/pkg/train.py": "from machinable import Component\n\n\nclass Train(Component):\n"
+    "    def on_execute(self):\n        from pkg import lib\n\n        return lib.VALUE\n",
+}
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+@pytest.mark.parametrize("component", ["top", "pkg.train"])
+def test_packages_of_a_src_layout_are_restored_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, component: str, engine: str
+) -> None:
+    project = tmp_path / "project"
+    for name, text in LAYOUT.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(text)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(project / "src"), os.environ.get("PYTHONPATH", "")]))
+    storage = ["--storage", "results"]
+    machinable(project, "execute", component, "--seed", "OY1p1o", "--engine", engine, *storage)
+    (project / "src/pkg/lib.py").write_text("VALUE = 2\n")
+
+    again = machinable(project, "reproduce", "OY1p1o", *storage)
+    machinable(project, "export", "OY1p1o", "--to", "exported", *storage)
+    shutil.move(project / "exported", tmp_path / "exported")
+    monkeypatch.delenv("PYTHONPATH")
+    run(tmp_path, "exported/run.py")
+
+    assert (again["verdict"], again["notes"]) == ("identical", [])
+    (status,) = (tmp_path / "exported").glob("results/*/trials/*/status.json")
+    assert json.loads(status.read_text())["result"] == 1
+
+
+def test_other_code_than_then_is_named(tmp_path: Path) -> None:
+    for name, text in {**LAYOUT, "pkg/__init__.py": "", "pkg/lib.py": "VALUE = 1\n"}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    machinable(tmp_path, "execute", "top", "--seed", "OY1p1o", "--storage", "results")
+    (tmp_path / "pkg/lib.py").write_text("VALUE = 1  # as before\n")
+
+    again = machinable(tmp_path, "reproduce", "OY1p1o", "--storage", "results", "--project", ".")
+
+    assert (again["verdict"], again["notes"]) == ("identical", ["these files are not those that ran then: pkg/lib.py"])

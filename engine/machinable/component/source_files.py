@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from importlib.util import find_spec
@@ -38,13 +38,15 @@ class Sources:
         files: What has been read, by the path relative to the project.
     """
 
-    def __init__(self, project: str, files: Mapping[str, bytes] | None = None) -> None:
+    def __init__(self, project: str, files: Mapping[str, bytes] | None = None, paths: Sequence[str] = ()) -> None:
         """Begin with files that were read before, as a worker does.
 
         Args:
             project: The project's directory.
             files: Their contents, by the path relative to the project.
+            paths: Directories of the project in which modules are found, as well as in those of `sys.path`.
         """
+        self._paths = [f"{path}/" for path in paths]
         self.project = project
         self.files = dict(files or {})
         self._packages: dict[str, list[str]] = {}
@@ -77,7 +79,7 @@ class Sources:
     def roots(self) -> list[str]:
         """Return where Python looks for modules within the project: "" and, in a src layout, `src/`."""
         inside = [self.path_of(os.path.join(entry, "")) for entry in sys.path]
-        return list(dict.fromkeys(["", *filter(None, inside)]))
+        return list(dict.fromkeys(["", *self._paths, *filter(None, inside)]))
 
     def files_of(self, module: str) -> Iterator[tuple[str, str]]:
         """Yield module and file, of the packages above a module and of itself, if they are in the project."""

@@ -48,6 +48,7 @@ def read_code(
     facts.update(code_state(sources.project) or {})
     facts["files"] = {path: digest(data) for path, data in code_of(sources, modules).items()}
     facts["changed"] = list(changed)
+    facts["paths"] = [path.rstrip("/") for path in sources.roots() if path]
     if backup is None:
         return ProjectCode(facts)
     from tempfile import SpooledTemporaryFile  # 10 ms with what it imports

@@ -113,7 +113,7 @@ def export(
         facts = [_facts(trial, described[trial.uid]["definition"]) for trial in trials]
         parts = [part for one in facts for part in (one["definition"], *one["definition"]["children"])]
         modules = [code["module"] for part in parts for code in (part["target"], *part["mixins"])]
-        found = find_source_files(Sources(source), modules)
+        found = find_source_files(Sources(source, paths=(execution.data.get("code") or {}).get("paths", ())), modules)
         if found.missing:
             raise Refused(
                 f"the code of {execution} is not in its project: there is no module {', '.join(found.missing)}",

@@ -51,6 +51,7 @@ def main(directory: str, arguments: Sequence[str]) -> int:
         _show(f"set these environment variables, as the trials had them: {', '.join(missing)}")
         return 2
     project, files = os.path.join(directory, "code"), DirectoryFiles(os.path.join(directory, "results"))
+    sys.path[:0] = [os.path.join(project, path) for path in data["code"].get("paths", ())]
     # A value that trials share is computed by the first of them, with its random numbers.
     _remove(files, layout.BY_CONTENT)
     _begin(files, folder, data, specs.values())

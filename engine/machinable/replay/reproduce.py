@@ -145,7 +145,19 @@ def reproduce(
                 show_progress=notify is not None,
             )
             repeated.append((members, opened.enter_context(Storage(url))[folder]))
+        if len(codes) == 1:
+            notes += _other_files(execution.data, repeated[0][1].data)
         return _compared(execution, repeated, tolerance, notes, project, None if keep is None else directory)
+
+
+def _other_files(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a note if other source files were imported than then."""
+    then, now = ((data.get("code") or {}).get("files") or {} for data in (before, after))
+    changed = (before.get("code") or {}).get("changed") or []
+    if changed:
+        yield f"these files had changed after their import, so what ran is not stored: {', '.join(changed)}"
+    if others := sorted(path for path in {*then, *now} if then.get(path) != now.get(path)):
+        yield f"these files are not those that ran then: {', '.join(others)}"
 
 
 def _ended(execution: Execution, uids: Sequence[str] | None) -> list[Trial]:

@@ -69,6 +69,8 @@ def submit(
         "from machinable.replay.rerun import main; main(*sys.argv[1:])"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MACHINABLE_")}
+    paths = [os.path.join(project, path) for path in (execution.data.get("code") or {}).get("paths", ())]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*paths, environment.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-c", program, asked, answered],
         cwd=project,

@@ -109,6 +109,15 @@ def pack_into(
             info.external_attr = mode << 16
             info.compress_type = ZIP_DEFLATED
             archive.writestr(info, content)
+    outside = [name for name in names if _leads_out(root, name)]
+    if outside:
+        warnings.warn(
+            f"these links lead out of the project, so the code backup lacks what they lead to: "
+            f"{', '.join(outside[:MAX_LISTED])}{' …' if len(outside) > MAX_LISTED else ''}. A component that reads "
+            "them cannot be reproduced from it. Replace them with what they lead to, or exclude them in .gitignore.",
+            UserWarning,
+            stacklevel=3,
+        )
     if findings:
         more = f" and {len(findings) - MAX_LISTED} more" if len(findings) > MAX_LISTED else ""
         warn(
@@ -116,6 +125,11 @@ def pack_into(
             "Exclude files in .gitignore or by `execution: {code_backup: {ignore: [FILE]}}`, mark a false alarm by "
             "`not a secret` in its line, or disable the scan by {scan: false}.",
         )
+
+
+def _leads_out(root: str, name: str) -> bool:
+    path = os.path.join(root, name)
+    return os.path.islink(path) and os.path.exists(path) and not os.path.realpath(path).startswith(root + os.sep)
 
 
 def _check_sizes(root: str, names: Sequence[str], limit: int) -> None:
