@@ -198,10 +198,8 @@ class Resolver:
             near = near_names(text, known)
             what, todo = f"there is no key {shown!r}", did_you_mean(near) if near else _all_keys(node)
         elif not isinstance(node, list):
-            what, todo = (
-                f"{type_name(node)} has no key {shown!r}",
-                "Refer to a key of a mapping or an element of a list.",
-            )
+            what = f"{type_name(node)} has no key {shown!r}"
+            todo = "Refer to a key of a mapping or an element of a list."
         elif text.isascii() and text.isdigit():
             kind = MissingIndex
             what, todo = f"there is no element {shown}", f"The list has {len(node)} elements, counted from 0."

@@ -34,6 +34,7 @@ from machinable.errors import MachinableError, MalformedText, SeveralErrors
 __all__ = ["Include", "read", "read_json"]
 
 _TAG = "tag:yaml.org,2002:"
+_STR = _TAG + "str"
 _PLAIN, _QUOTED = "?", "!"  # tags that our resolver gives to scalars without an explicit one
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\})?", re.DOTALL)
 _WHOLE_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^}\n]*)?\}")
@@ -279,7 +280,7 @@ class _Reader:
                 error.path = error.path or self.key_path()
                 self.errors.append(error)
                 return UNREADABLE
-        if tag in (_PLAIN, _QUOTED, _TAG + "str") and written.startswith(("$.", "$self.")):
+        if tag in (_PLAIN, _QUOTED, _STR) and written.startswith(("$.", "$self.")):
             return Reference(text, written, self.source, node.start_mark)
         value = self.scalar(tag, text, written)
         return value if text == written or value is UNREADABLE else EnvValue(value, written)
@@ -328,13 +329,12 @@ class _Reader:
             text: Its text, with variables replaced.
             written: Its text as written.
         """
-        kind = tag.removeprefix(_TAG)
-        if tag == _QUOTED or kind == "str":
+        if tag in (_QUOTED, _STR):
             return text
         if tag == _PLAIN:
             value = _plain_value(text)
         elif tag in _TAGS:
-            value = _construct(kind, text)
+            value = _construct(tag.removeprefix(_TAG), text)
         else:
             return self.refuse_tag(tag)
         return self.fail(value.message(written), written) if type(value) is _InvalidScalar else value
