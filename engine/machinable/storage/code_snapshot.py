@@ -111,12 +111,10 @@ def pack_into(
             archive.writestr(info, content)
     outside = [name for name in names if _leads_out(root, name)]
     if outside:
-        warnings.warn(
+        warn(
             f"these links lead out of the project, so the code backup lacks what they lead to: "
             f"{', '.join(outside[:MAX_LISTED])}{' …' if len(outside) > MAX_LISTED else ''}. A component that reads "
-            "them cannot be reproduced from it. Replace them with what they lead to, or exclude them in .gitignore.",
-            UserWarning,
-            stacklevel=3,
+            "them cannot be reproduced from it. Replace them with what they lead to, or exclude them in .gitignore."
         )
     if findings:
         more = f" and {len(findings) - MAX_LISTED} more" if len(findings) > MAX_LISTED else ""
