@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from machinable.display.summary import SUCCESSFUL, short_names
+from machinable.display.summary import SUCCESSFUL, is_number, short_names
 from machinable.display.tables import MAX_TRACEBACK, counted, exact, headline, shortened
 from machinable.serialization import canonical
 
@@ -95,15 +95,15 @@ def _conditions(members: Sequence[Row], rows: Sequence[Row]) -> list[str]:
 def _bound(name: str, values: Sequence[Any], others: Sequence[Row], field: str) -> list[str]:
     """Return the bound that separates all values from those of other trials; repetition numbers have no order."""
     theirs = [row[field] for row in others if row[field] is not None]
-    if field.startswith("flags.") or not theirs or not all(map(_is_real, [*values, *theirs])):
+    if (
+        field.startswith("flags.")
+        or not theirs
+        or not all(is_number(value) and value == value for value in [*values, *theirs])
+    ):
         return []
     if min(values) > max(theirs):
         return [f"{name} ≥ {exact(min(values))}"]
     return [f"{name} ≤ {exact(max(values))}"] if max(values) < min(theirs) else []
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
 
 
 def _lines(kind: Kind, rerun_command: RerunCommand | None) -> list[str]:

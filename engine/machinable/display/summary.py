@@ -155,20 +155,22 @@ def trials_table(rows: Sequence[Row], trials: Iterable[Trial]) -> Table:
     records = [field for field in fields if field.startswith("records.")]
     settings = [field for field in fields if field not in records]
     names = short_names(fields)
-    cells = []
-    notes = []
-    for row, trial in zip(rows, trials, strict=True):
-        texts = [
-            exact(row[field]) if field.startswith("config.") and row[field] is not None else cell(row[field])
-            for field in (*settings, *records)
+
+    def text(field: str, value: Any) -> str:
+        return exact(value) if field.startswith("config.") and value is not None else cell(value)
+
+    headings = [*(names[field] for field in settings), "seconds", *(names[field] for field in records), "note"]
+    cells = [
+        [
+            *(text(field, row[field]) for field in settings),
+            cell(trial.seconds),
+            *(text(field, row[field]) for field in records),
+            trial_note(trial),
         ]
-        cells.append([*texts[: len(settings)], cell(trial.seconds), *texts[len(settings) :]])
-        notes.append(trial_note(trial))
-    headings = [*(names[field] for field in settings), "seconds", *(names[field] for field in records)]
-    if any(notes):
-        headings.append("note")
-        cells = [[*texts, note] for texts, note in zip(cells, notes, strict=True)]
-    return Table(headings, cells)
+        for row, trial in zip(rows, trials, strict=True)
+    ]
+    shown = len(headings) if any(texts[-1] for texts in cells) else -1  # without an empty column of notes
+    return Table(headings[:shown], [texts[:shown] for texts in cells])
 
 
 def trial_note(trial: Trial) -> str:
