@@ -39,7 +39,7 @@ from machinable.execution.worker_task import ImportedFunction, check_importable
 from machinable.plan.plan import Plan
 from machinable.plan.planner import live_code
 from machinable.plan.spec import ComponentSpec, Target
-from machinable.plan.task import Task
+from machinable.plan.task import Task, task_from_data
 from machinable.storage.files import Files
 from machinable.storage.locks import Locks
 from machinable.trial.runner import check_function
@@ -90,11 +90,11 @@ def prepare(task: Task | None, options: Options) -> Checked:
     stored = changes = None
     is_stored_task, seed = task is None, options.seed
     if options.resume is not None:
-        from machinable.execution.resume import compare, stored_execution, stored_task  # most executions are new
+        from machinable.execution.resume import compare, stored_execution  # most executions are new
 
         stored = stored_execution(options.url, options.resume, seed)
         seed = stored.id
-        task = stored_task(stored) if task is None else task
+        task = task_from_data(stored.data["task"], stored.name) if task is None else task
     assert task is not None
     live = live_code(task.request)
     plan = task.plan(options.project, seed)

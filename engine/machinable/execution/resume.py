@@ -21,7 +21,6 @@ from machinable.execution.reuse import ReusePolicy, SharedResults, holder_text
 from machinable.plan.plan import Plan
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.plan.table import cell, flatten
-from machinable.plan.task import Task, task_from_data
 from machinable.results.execution import Execution
 from machinable.results.pointers import Available
 from machinable.results.storage import Storage
@@ -34,7 +33,7 @@ from machinable.storage.locks import Lease, Locks
 from machinable.storage.process_info import is_gone, this_process
 from machinable.storage.streams import read_rows
 
-__all__ = ["Changes", "compare", "stored_execution", "stored_task", "take_over", "write_resumption"]
+__all__ = ["Changes", "compare", "stored_execution", "take_over", "write_resumption"]
 
 WORKER_EXIT_TIMEOUT = 15.0  # seconds within which workers exit after their executing process was killed
 HANDOFF_WINDOW = 2.0  # seconds in which a worker that has just received a trial notices that, where none can be seen
@@ -109,12 +108,6 @@ def stored_execution(url: str, name: Any, seed: Any) -> Execution:
             todo="Restore the file from a copy, or give the task, which then replaces the stored one.",
         )
     return execution
-
-
-def stored_task(execution: Execution) -> Task:
-    """Return the task that an execution was planned from."""
-    task = task_from_data(execution.data["task"])
-    return task if execution.name is None else task.named(execution.name)
 
 
 def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_task: bool) -> Changes:

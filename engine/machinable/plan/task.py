@@ -265,13 +265,13 @@ def _has_list(version: Any) -> bool:
     return isinstance(version, list) or (isinstance(version, tuple) and any(map(_has_list, version)))
 
 
-def task_from_data(data: Mapping[str, Plain]) -> Task:
+def task_from_data(data: Mapping[str, Plain], name: str | None = None) -> Task:
     """Return the task that was stored as `data`, the value of `task` in execution.json, without hidden keys.
 
     Raises:
         ImportFailed, MissingMember: A class or a function cannot be imported, or is no longer in its module.
     """
-    task = Task()
+    task = Task(name=name)
     for call in data["components"]:
         task.component(
             _from_text(call["component"]),
@@ -283,8 +283,8 @@ def task_from_data(data: Mapping[str, Plain]) -> Task:
             tags=call["tags"],
             resources=call["resources"],
         )
-    for name, total in data["levels"]:
-        task.repeat(total, name)
+    for flags, total in data["levels"]:
+        task.repeat(total, flags)
     for version in data["versions"]:
         task.version(version)
     return task
