@@ -122,13 +122,13 @@ def vendor_fetch_command(names: tuple[str, ...]) -> None:
         try:
             if os.path.isdir(target):
                 message(f"vendor/{one.name} already exists")
-            elif one.name in settings:  # its source takes precedence over the one in the file
+            elif settings.get(one.name) is not None:  # its source takes precedence over the one in the file
                 _fetch(one._replace(source=str(settings[one.name])), target, project)
             else:
                 _fetch(one, target, importer)
             waiting += [(inner, os.path.realpath(target)) for inner in imports_of(project, one.name)]
         except MachinableError as error:
-            errors += error.errors if isinstance(error, SeveralErrors) else [error]
+            errors += error.parts
     SeveralErrors.raise_any(errors)
 
 
