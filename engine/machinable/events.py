@@ -75,7 +75,7 @@ class TrialEvent(Event, frozen=True):
 
 
 class TrialStarted(TrialEvent, frozen=True):
-    """A trial was handed to a worker."""
+    """A trial was submitted to a worker."""
 
 
 class TrialFinished(TrialEvent, frozen=True):
@@ -173,7 +173,7 @@ class Listener:
         """Receive the row that a running trial has saved last."""
 
     def on_notice(self, text: str) -> None:
-        """Receive a message that the user should read at once, such as that trials wait for workers."""
+        """Receive a message that the user should see immediately, such as that trials wait for workers."""
 
     def on_advice(self, text: str) -> None:
         """Receive advice on how to run faster."""
