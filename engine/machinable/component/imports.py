@@ -23,6 +23,8 @@ __all__ = ["Code", "import_module", "importing", "load_component", "load_mixin"]
 
 Code: TypeAlias = type[Component] | Callable[..., Any]
 
+_imported: dict[tuple[str | None, str], ModuleType] = {}  # by project and name: finding it again costs 10 µs a trial
+
 
 def import_module(name: str, project: str | None = None) -> ModuleType:
     """Import a module of the project, or of the environment.
@@ -30,12 +32,16 @@ def import_module(name: str, project: str | None = None) -> ModuleType:
     Raises:
         ImportFailed: It does not import; the original error is its cause.
     """
+    known = _imported.get((project, name))
+    if known is not None and sys.modules.get(known.__name__) is known:
+        return known
     try:
         with importing(project):
             file = _shadowed_file(name, project)
             if file is None or project is None:
-                return importlib.import_module(name)
-            return _import_shadowed(name, file, project)
+                module = importlib.import_module(name)
+            else:
+                module = _import_shadowed(name, file, project)
     except (Exception, SystemExit) as error:
         todo = None
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
@@ -47,6 +53,8 @@ def import_module(name: str, project: str | None = None) -> ModuleType:
         raise ImportFailed(
             f"the module {name!r} does not import: {type(error).__name__}: {error}", given=name, todo=todo
         ) from error
+    _imported[project, name] = module
+    return module
 
 
 def _shadowed_file(name: str, project: str | None) -> str | None:

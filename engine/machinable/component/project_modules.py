@@ -18,8 +18,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import CodeType, ModuleType
@@ -53,6 +52,10 @@ class _Finder:
     def __init__(self) -> None:
         self.active: list[Sources] = []
         self._searched: set[tuple[int, str]] = set()
+
+    def runs(self, project: str) -> bool:
+        """Return whether code of a project is imported or runs at the moment."""
+        return any(one.project == project for one in self.active)
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return the spec of a module, or None, as the other finders do."""
@@ -111,31 +114,44 @@ _aside: dict[str, dict[str, ModuleType]] = {}  # while its code is imported: the
 _own: dict[str, dict[str, ModuleType]] = {}  # otherwise: the project's modules of these names
 
 
-@contextmanager
-def importing(project: str | None) -> Iterator[None]:
-    """Let imports within the block find the modules of a project first, and write no bytecode."""
-    global _depth, _bytecode_before
-    with _lock:
-        if _depth == 0:
-            _bytecode_before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-            sys.meta_path.insert(0, _finder)
-        _depth += 1
-        if project is not None:
-            sources = sources_of(project)
-            if all(one.project != project for one in _finder.active):
-                _exchange(project, _own, _aside)
-            _finder.active.append(sources)
-            sys.path.insert(0, project)
-    try:
-        yield
-    finally:
+class importing:  # noqa: N801  # it reads like a function; a generator takes twice the time, four times a trial
+    """Let imports within the block find the modules of a project first, and write no bytecode.
+
+    Args:
+        project: The project's directory; None for no project.
+    """
+
+    __slots__ = ("_project", "_sources")
+
+    def __init__(self, project: str | None) -> None:
+        self._project = project
+        self._sources: Sources | None = None
+
+    def __enter__(self) -> None:
+        global _depth, _bytecode_before
+        project = self._project
         with _lock:
-            if project is not None:
-                if project in sys.path:
-                    sys.path.remove(project)
+            sources = self._sources = None if project is None else _sources.get(project) or sources_of(project)
+            if _depth == 0:
+                _bytecode_before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+                sys.meta_path.insert(0, _finder)
+            _depth += 1
+            if sources is not None:
+                if _foreign[sources.project] and not _finder.runs(sources.project):
+                    _exchange(sources.project, _own, _aside)
+                _finder.active.append(sources)
+                sys.path.insert(0, sources.project)
+
+    def __exit__(self, *error: object) -> None:
+        global _depth
+        sources = self._sources
+        with _lock:
+            if sources is not None:
+                if sources.project in sys.path:
+                    sys.path.remove(sources.project)
                 _finder.active.remove(sources)
-                if all(one.project != project for one in _finder.active):
-                    _exchange(project, _aside, _own)
+                if sources.project in _aside and not _finder.runs(sources.project):
+                    _exchange(sources.project, _aside, _own)
             _depth -= 1
             if _depth == 0:
                 sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not _finder]
@@ -167,7 +183,7 @@ def begin_project(
         The files that have changed and concern a module that stays, by its name.
     """
     with _lock:
-        if any(one.project == project for one in _finder.active):
+        if _finder.runs(project):
             return {}
         for folder in (project, *(entry for entry in sys.path if entry.startswith(os.path.join(project, "")))):
             invalidate = getattr(sys.path_importer_cache.get(folder), "invalidate_caches", None)
@@ -390,9 +406,7 @@ def _is_same_file(one: str, other: str) -> bool:
 
 def _exchange(project: str, coming: dict[str, dict[str, ModuleType]], going: dict[str, dict[str, ModuleType]]) -> None:
     """Replace the modules of the names that a project shares with modules from elsewhere."""
-    roots = _foreign.get(project)
-    if not roots:
-        return
+    roots = _foreign[project]
     going[project] = {}
     for name in [name for name in sys.modules if name.partition(".")[0] in roots]:
         going[project][name] = sys.modules.pop(name)
