@@ -240,12 +240,101 @@ class Node(Component):
         return [kid.x() for kid in self.children]
 
 
-def test_a_child_counts_with_the_node_that_it_lives_in() -> None:
+def test_a_child_counts_with_its_own_configuration_in_every_node() -> None:
     files = MemoryFiles()
     kids = tuple(child("kid", Kid, {"size": size}) for size in (1, 2, 1))
     for lr in (0.1, 0.2, 0.1):
         assert result(Node, files, spec({"lr": lr}, children=kids)) == [1, 2, 1]
-    assert ran == [(1, 0.1), (2, 0.1), (1, 0.2), (2, 0.2)]
+    assert ran == [(1, 0.1), (2, 0.1)]
+
+
+PARTS = """
+mixins:
+  - terms:
+      factor: 2
+      note?: none
+      ~deep: {depth: 3}
+components:
+  - kid: {size: 1.0, note?: none}
+  - node: {_mixins_: [terms], lr: 0.1}
+  - other: {_mixins_: [terms], rate: 5}
+"""
+TERMS = """
+import machinable as ml
+
+class Terms(ml.Mixin):
+    @ml.cached("x.json")
+    def value(self):
+        print("mixin")
+        return self.config.factor * self.config.get("depth", 1)
+
+    @ml.cached("x.json", keys=["factor"])
+    def factor(self):
+        print("factor")
+        return self.config.factor
+"""
+KID = """
+import machinable as ml
+
+class Kid(ml.Component):
+    @ml.cached("x.json")
+    def value(self):
+        print("child")
+        return self.config.size
+"""
+NODE = """
+import machinable as ml
+
+class Node(ml.Component):
+    @ml.cached("x.json", keys=["lr"])
+    def own(self):
+        print("own")
+        return self.config.lr
+
+    def on_execute(self):
+        own = [self.own()] if "lr" in self.config else []
+        return [self._terms_.value(), self._terms_.factor(), *(kid.value() for kid in self.children), *own]
+"""
+
+
+@pytest.mark.parametrize(
+    ("component", "version", "child", "computed"),
+    [
+        ("node", None, {}, ""),
+        ("node", {"lr": 0.2}, {}, "own"),
+        ("node", {"note": "x", "new": 1}, {}, "mixin"),
+        ("node", {"factor": 3}, {}, "mixin factor"),
+        ("node", "~deep", {}, "mixin"),
+        ("node", None, {"size": 2}, "child"),
+        ("node", None, {"size": 1, "note": "none"}, ""),
+        ("other", None, {}, ""),
+        ("other", {"factor": 3}, {"note": "x"}, "mixin factor child"),
+    ],
+)
+def test_the_key_is_the_configuration_of_the_owner(
+    project: Project, tmp_path: Path, component: str, version: Any, child: dict[str, Any], computed: str
+) -> None:
+    project(PARTS, terms=TERMS, kid=KID, node=NODE, other=NODE.replace("Node", "Other"))
+    storage = str(tmp_path / "storage")
+    first = ml.execute(ml.Task().component("node", children=["kid"]), storage)
+    assert first.trials[0].output.split() == ["own", "mixin", "factor", "child"]
+    second = ml.execute(ml.Task().component(component, version, children=[("kid", child)]), storage)
+    assert second.trials[0].output.split() == computed.split()
+
+
+def test_keys_that_the_configuration_lacks_are_named(project: Project) -> None:
+    class Wrong(Component):
+        @cached("x.json", keys=["data.nmae"])
+        def x(self) -> int:
+            return 1
+
+        def on_execute(self) -> Any:
+            with pytest.raises(KeyError, match=r"no key 'data.nmae' in the configuration, but `keys` names it"):
+                self.x()
+
+    result(Wrong, MemoryFiles(), spec({"data": {"name": 1}}))
+    with pytest.raises(InvalidType, match="keys is the text 'lr'"):
+        cached("x.json", keys="lr")
 
 
 DATA = """

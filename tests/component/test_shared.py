@@ -174,7 +174,7 @@ def test_waiting_is_logged(tmp_path: Path) -> None:
             "a/",
             ["lrr"],
             MissingKey,
-            "no key 'lrr' in the configuration, so it cannot be shared by it\n  Did you mean 'lr'?",
+            "no key 'lrr' in the configuration, but `keys` names it\n  Did you mean 'lr'?",
         ),
         ("a/", ["lr.x"], MissingKey, "no key 'lr.x' in the configuration"),
         ("a/", ["_workers"], MissingKey, "no key '_workers' in the configuration"),
@@ -250,7 +250,7 @@ def test_locks_can_be_those_of_a_server(tmp_path: Path) -> None:
         def on_execute(self) -> object:
             Path(self.store.shared("a/", keys=[]), "x").write_text("1")
             (lease,) = [lease for *_, lease in shared_data_of(self)._directories.values()]
-            assert left(files) == ["x"]  # and no lease
+            assert left(files) == ["storage-id", "x"]  # and no lease
             with redis_locks.take("other") or pytest.fail("taken"):
                 return redis_locks.take(lease.path)
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,10 +82,11 @@ class World(NamedTuple):
         if self.server is not None:
             import redis as client
 
-            place = os.path.realpath(self.storage)
+            self.files.create(layout.STORAGE_ID, b"another\n", "")
+            name = self.files.read(layout.STORAGE_ID).decode().strip()
             with client.Redis.from_url(self.server) as connection:
                 # Redis itself removes expired keys, and refuses 0 as their time.
-                connection.set(f"machinable:{place}/{PATH}", dumps(held), px=max(1, int(held["lease"] * 1000)))
+                connection.set(f"machinable:{name}/{PATH}", dumps(held), px=max(1, int(held["lease"] * 1000)))
         else:
             self.files.write(PATH, dumps(held).encode() + b"\n")
 
@@ -186,7 +188,8 @@ def test_a_released_lease_can_be_taken_again_and_leaves_no_file(world: World) ->
         pass
     other.close()
     lease.release()  # once more changes nothing
-    assert [path for path in left(world.files) if not path.startswith(".machinable")] == []
+    expected = [] if world.server is None else [layout.STORAGE_ID]
+    assert [path for path in left(world.files) if not path.startswith(".machinable")] == expected
 
 
 def test_others_see_only_the_facts_of_the_holder(world: World) -> None:
@@ -645,12 +648,66 @@ def test_a_lost_lock_server_is_an_error(tmp_path: Path) -> None:
 
 
 def test_storages_that_share_a_lock_server_do_not_share_their_locks(redis: RedisServer, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(tmp_path / "a")
-    one, same, other = (open_locks(DirectoryFiles(tmp_path / name), redis.url) for name in ("a", "link", "b"))
-    lease = one.take(PATH)
-    assert lease is not None and same.take(PATH) is None and other.take(PATH) is not None
-    for locks in (one, same, other):
+    one, other = (open_locks(DirectoryFiles(tmp_path / name), redis.url) for name in ("a", "b"))
+    assert one.take(PATH) is not None
+    assert other.take(PATH) is not None
+    for locks in (one, other):
         locks.close()
+
+
+@pytest.mark.parametrize("kind", ["directory", "s3"])
+def test_a_storage_that_is_reached_by_two_paths_has_one_set_of_locks(
+    kind: str, redis: RedisServer, worlds: Callable[[str], World], tmp_path: Path
+) -> None:
+    world = worlds(kind)
+    if kind == "directory":
+        before, after = world.files, tmp_path / "mounted"
+        first = open_locks(before, redis.url)
+        lease = taken(first)
+        (tmp_path / "storage").rename(after)  # what a second mount looks like, without rights to mount
+        second = open_locks(DirectoryFiles(after), redis.url)
+    else:
+        first = open_locks(world.files, redis.url)
+        lease = taken(first)
+        other = open_files(world.storage, create=True)
+        other.url = "s3://the-same-bucket-by-another-name"
+        second = open_locks(other, redis.url)
+    assert second.take(PATH) is None
+    assert (second.holder(PATH) or {})["pid"] == os.getpid()
+    lease.release()
+    assert second.take(PATH) is not None
+    for locks in (first, second):
+        locks.close()
+
+
+@pytest.mark.parametrize("storage", ["memory", "directory", "without exclusive operations"])
+def test_processes_that_start_together_agree_on_the_id_of_the_storage(
+    storage: str, redis: RedisServer, tmp_path: Path
+) -> None:
+    class Slow(MemoryFiles):
+        def exists(self, path: str) -> bool:
+            there = super().exists(path)
+            time.sleep(0.01)
+            return there
+
+    files = {"memory": MemoryFiles(), "directory": DirectoryFiles(tmp_path / "x")}.get(storage) or Slow()
+    many = [open_locks(files, redis.url) for _ in range(8)]
+    (lease,) = race(many)
+    lease.release()
+    for locks in many:
+        locks.close()
+
+
+def test_looking_at_locks_on_a_server_writes_nothing(redis: RedisServer, tmp_path: Path) -> None:
+    (tmp_path / "storage").mkdir()
+    with closing(open_locks(DirectoryFiles(tmp_path / "storage"), redis.url)) as locks:
+        assert locks.holder(PATH) is None
+    assert left(DirectoryFiles(tmp_path / "storage")) == []
+
+
+def test_locks_in_the_storage_need_no_id(directory: World) -> None:
+    with taken(directory.locks()):
+        assert not directory.files.exists(layout.STORAGE_ID)
 
 
 def test_leases_on_a_lock_server_expire_there(redis: RedisServer) -> None:
@@ -660,7 +717,8 @@ def test_leases_on_a_lock_server_expire_there(redis: RedisServer) -> None:
     locks = open_locks(files, redis.url, lease=30.0)
     locks.take(PATH)
     with client.Redis.from_url(redis.url) as connection:
-        assert 0 < connection.pttl(f"machinable:mem:///{PATH}") <= 30_000
+        name = files.read(layout.STORAGE_ID).decode().strip()
+        assert 0 < connection.pttl(f"machinable:{name}/{PATH}") <= 30_000
     locks.close()
 
 

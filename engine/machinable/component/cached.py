@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import Signature, isgeneratorfunction, signature
 from typing import Any, ParamSpec, TypeVar
 
 from machinable.component.base import Component, state_of
+from machinable.component.mixins import mixin_of
+from machinable.component.shared import check_keys, values_of
 from machinable.errors import InvalidType, MachinableError, NotAvailable, WrongKind, WrongType
 from machinable.serialization import Plain, as_plain
 from machinable.storage.formats.registry import check_name, dump
@@ -19,16 +21,22 @@ _R = TypeVar("_R")
 
 
 def cached(
-    name: str, *, save: Callable[[Any, str], Any] | None = None, load: Callable[[str], Any] | None = None
+    name: str,
+    *,
+    keys: Sequence[str] | None = None,
+    save: Callable[[Any, str], Any] | None = None,
+    load: Callable[[str], Any] | None = None,
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Run a method of a component or mixin once and store what it returns.
 
     Every later call, in any trial, process or execution of that storage, returns the stored value if the arguments
-    and the identity of the component except its seed are the same. A call waits while another trial computes the
-    value. The code of the method is not compared: rename the method when it changes.
+    and the owner of the method are the same. The owner is the component with its whole identity except the seed; for a
+    child or a mixin it is the child or the mixin with its own configuration, wherever it is used. A call waits while
+    another trial computes the value. The code of the method is not compared: rename the method when it changes.
 
     Args:
         name: The name of the stored value; its extension is the format, see `Store.write`.
+        keys: The keys of the configuration that the value depends on, dotted; by default all those of the owner.
         save: Writes a model, as in `Store.write`.
         load: Reads a model, as in `Store.write`.
 
@@ -38,6 +46,8 @@ def cached(
     if not isinstance(name, str):
         raise InvalidType("cached needs the name of an artifact", given=name, todo='Write @cached("terms.npy").')
     check_name(name)
+    if keys is not None:
+        check_keys(keys)
 
     def decorate(method: Callable[_P, _R]) -> Callable[_P, _R]:
         if not callable(method) or isgeneratorfunction(method):
@@ -60,7 +70,8 @@ def cached(
                     todo=None if state else "Execute the component in a task.",
                 )
             arguments = _arguments(parameters, label, args, kwargs)
-            key = [content_of(component), f"{method.__module__}:{label}", name, arguments]
+            owner = owner_of(component, method.__module__, label.rpartition(".")[0], keys)
+            key = [owner, f"{method.__module__}:{label}", name, arguments]
 
             def compute() -> bytes:
                 value = method(*args, **kwargs)
@@ -78,12 +89,23 @@ def cached(
     return decorate
 
 
-def content_of(component: Component) -> Plain:
-    """Return the identity of a component without its seed; that of a child includes its node."""
+def owner_of(component: Component, module: str, class_name: str, keys: Sequence[str] | None) -> Plain:
+    """Return what the value of a method depends on besides its arguments.
+
+    Args:
+        component: The component that runs, also for a method of a mixin.
+        module: The module of the class that defines the method.
+        class_name: Its name, dotted if it is nested.
+        keys: The keys of the configuration that count, None for all.
+    """
     spec = state_of(component).spec
-    if component.node is None:
-        return spec.content or [spec.component, spec.module, spec.stored]
-    return [content_of(component.node), spec.component, spec.module, spec.stored, dict(spec.flags)]
+    mixin = mixin_of(component, module, class_name)
+    if keys is not None:
+        of = ["mixin", mixin.module] if mixin is not None else [spec.component, spec.module]
+        return [*of, values_of(spec.stored, keys)]
+    if mixin is not None and mixin.content:
+        return mixin.content
+    return spec.content or [spec.component, spec.module, spec.stored]
 
 
 def _arguments(parameters: Signature, label: str, args: Any, kwargs: Any) -> Plain:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from types import FunctionType, GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from machinable.component.base import Component, Mixin
 
-__all__ = ["Binding"]
+if TYPE_CHECKING:
+    from machinable.plan.spec import MixinSpec
+
+__all__ = ["Binding", "mixin_of"]
 
 _NOTHING: Any = object()
 
@@ -22,13 +25,15 @@ class Binding:
     unchanged. Assignments set attributes of the component.
     """
 
-    __slots__ = ("__class", "__component")
+    __slots__ = ("__class", "__component", "__spec")
     __class: type[Mixin]
     __component: Component
+    __spec: MixinSpec | None
 
-    def __init__(self, mixin: type[Mixin], component: Component) -> None:
+    def __init__(self, mixin: type[Mixin], component: Component, spec: MixinSpec | None = None) -> None:
         object.__setattr__(self, "_Binding__class", mixin)
         object.__setattr__(self, "_Binding__component", component)
+        object.__setattr__(self, "_Binding__spec", spec)
 
     def __getattr__(self, name: str) -> Any:
         mixin, component = self.__class, self.__component
@@ -61,6 +66,16 @@ class Binding:
 
     def __repr__(self) -> str:
         return f"<mixin {self.__class.__qualname__} of {type(self.__component).__qualname__}>"
+
+
+def mixin_of(component: Component, module: str, class_name: str) -> MixinSpec | None:
+    """Return the mixin of a component that runs now, if its class or a base of it has this module and name."""
+    binding = component.__dict__.get("__mixin__")
+    if binding is None:
+        return None
+    bases: tuple[type, ...] = binding._Binding__class.__mro__
+    is_owner = any((cls.__module__, cls.__qualname__) == (module, class_name) for cls in bases)
+    return binding._Binding__spec if is_owner else None
 
 
 def _member(mixin: type, name: str) -> Any:

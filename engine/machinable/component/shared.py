@@ -20,7 +20,7 @@ from machinable.storage.locks import LEASE, Lease, Locks, open_locks
 if TYPE_CHECKING:
     import logging
 
-__all__ = ["SharedData", "SharedDirectory"]
+__all__ = ["SharedData", "SharedDirectory", "check_keys", "values_of"]
 
 
 class SharedDirectory(str):
@@ -60,16 +60,14 @@ class SharedData:
 
     def directory(self, name: str, keys: Sequence[str]) -> SharedDirectory:
         """Return the directory for these values of the configuration, as soon as no other trial has it."""
-        if isinstance(keys, str):
-            raise InvalidType(f"keys is the text {keys!r}", given=keys, todo=f"Give a list: keys=[{keys!r}].")
-        config = self._config()
+        check_keys(keys)
         key = _key(
             {
                 "kind": "shared",
                 "name": name,
                 "component": self._spec.component,
                 "module": self._spec.module,
-                "config": {path: _value(config, path) for path in keys},
+                "config": values_of(self._config(), keys),
             }
         )
         if key not in self._directories:
@@ -164,13 +162,28 @@ def _key(parts: Plain) -> str:
     return blake2b(canonical(parts).encode("ascii"), digest_size=16).hexdigest()
 
 
+def check_keys(keys: Sequence[str]) -> None:
+    """Raise an InvalidType unless this is a list of keys."""
+    if isinstance(keys, str):
+        raise InvalidType(f"keys is the text {keys!r}", given=keys, todo=f"Give a list: keys=[{keys!r}].")
+
+
+def values_of(config: Mapping[str, Plain], keys: Sequence[str]) -> dict[str, Plain]:
+    """Return the values that a configuration has at dotted keys.
+
+    Raises:
+        MissingKey: There is no such key.
+    """
+    return {path: _value(config, path) for path in keys}
+
+
 def _value(config: Mapping[str, Plain], path: str) -> Plain:
     value: Any = config
     for name in path.split("."):
         if not isinstance(value, Mapping) or name not in value:
             known = [str(key) for key in value] if isinstance(value, Mapping) else []
             raise MissingKey(
-                f"no key {path!r} in the configuration, so it cannot be shared by it",
+                f"no key {path!r} in the configuration, but `keys` names it",
                 given=path,
                 known=known,
                 todo=suggestion(name, known, f"There are: {', '.join(known)}"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from machinable.config.declaration import EMPTY, Body, reserved_form_problem
+from machinable.config.declaration import EMPTY, Body, block_values, reserved_form_problem
 from machinable.config.interpolation import Resolver
 from machinable.config.mixins import MixinUse, read_list
 from machinable.config.nodes import Reference, unwrapped
@@ -16,7 +16,7 @@ from machinable.config.registry import Entry
 if TYPE_CHECKING:
     from machinable.config.loader import Workspace
 
-__all__ = ["Base", "ancestry", "base_of", "class_of", "with_mixins"]
+__all__ = ["Base", "ancestry", "base_of", "class_of", "keys_of", "with_mixins"]
 
 
 class Base(Struct, frozen=True):
@@ -99,3 +99,10 @@ def with_mixins(entry: Entry, mixins: Sequence[MixinUse]) -> Body:
     for one in ancestry(entry):
         body = one.body.over(body)
     return body.without("_mixins_", "_class_")  # already applied; children and versions must not see them
+
+
+def keys_of(entry: Entry) -> frozenset[str]:
+    """Return the top-level keys that an entry sets, also those of its versions."""
+    bodies = [one.body for one in ancestry(entry)]
+    values = [body.values for body in bodies]
+    return frozenset().union(*values, *(block for body in bodies for block in block_values(body.blocks)))

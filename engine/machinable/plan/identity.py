@@ -22,6 +22,7 @@ __all__ = [
     "content",
     "identity",
     "key_parts",
+    "mixin_content",
     "trial_keys",
     "version_key",
     "visible_elements",
@@ -138,6 +139,11 @@ def content(
     if seeding is not None:
         parts["seeding"] = list(seeding)
     return _hash(canonical(parts))
+
+
+def mixin_content(module: str, configuration: Mapping[str, Plain]) -> str:
+    """Return the identity of a mixin: of its module and the effective values of the keys that it sets."""
+    return _hash(canonical({"config": configuration, "kind": "mixin", "module": module}))
 
 
 def identity(content: str, seed: int | None) -> str:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from machinable import ids
-from machinable.config.inheritance import class_of
+from machinable.config.inheritance import class_of, keys_of
 from machinable.config.loader import Workspace
 from machinable.config.nodes import MappingNode
 from machinable.config.registry import Entry
@@ -25,6 +25,7 @@ from machinable.plan.identity import (
     content,
     identity,
     key_parts,
+    mixin_content,
     trial_keys,
     visible_elements,
 )
@@ -40,7 +41,7 @@ from machinable.plan.request import (
 from machinable.plan.reserved_keys import reserved_fields
 from machinable.plan.spec import ComponentSpec, MixinSpec, Target
 from machinable.project import Project
-from machinable.serialization import canonical, without_collections
+from machinable.serialization import Plain, canonical, without_collections
 
 __all__ = ["live_code", "make_plan"]
 
@@ -157,6 +158,7 @@ class _Planner:
         self._seeding, self._threads = _defaults(workspace)
         self._known: dict[Named, tuple[Entry, Target, str]] = {}
         self._effective: dict[int, Effective] = {}
+        self._mixin_keys: dict[int, frozenset[str]] = {}
         self._asked: dict[_Key, tuple[RequirementRequest, _RequirementRef]] = {}
         self._required: dict[_Key, tuple[_Resolved, _Refs]] = {}
         self._is_visited: dict[_Key, bool] = {}  # False: some of what it requires is not visited yet
@@ -203,11 +205,13 @@ class _Planner:
     ) -> Use:
         resolved = found.resolved
         effective = self._effective_of(resolved)
+        configuration = effective.of(resolved)
         declared = resolved.reserved.get("_seeding_")
         seeding = tuple(declared) if declared is not None else self._seeding
         definition = self._definition(
             found,
             asked,
+            configuration,
             children=tuple(spec for spec, _ in children),
             tags={**effective.changed(resolved), **asked.tags} if resolved.is_changed else asked.tags,
             seeding=seeding,
@@ -216,7 +220,7 @@ class _Planner:
             content=content(
                 resolved.component,
                 resolved.module,
-                effective.of(resolved),
+                configuration,
                 children=[[spec.component, spec.module, self._effective_of(one).of(one)] for spec, one in children],
                 flags=asked.flags,
                 checkpoint=asked.checkpoint,
@@ -240,9 +244,22 @@ class _Planner:
                 todo="Require them there, and read them in the child as self.node.requires; "
                 "or use the child with the version {'_requires_': None}.",
             )
-        return self._definition(found, asked)
+        configuration = self._effective_of(resolved).of(resolved)
+        own = content(
+            resolved.component,
+            resolved.module,
+            configuration,
+            children=(),
+            flags=asked.flags,
+            checkpoint=asked.checkpoint,
+            requirements={},
+            seeding=None,
+        )
+        return self._definition(found, asked, configuration, content=own)
 
-    def _definition(self, found: _Resolved, asked: ComponentRequest | ChildRequest, **more: Any) -> ComponentSpec:
+    def _definition(
+        self, found: _Resolved, asked: ComponentRequest | ChildRequest, configuration: Plain, **more: Any
+    ) -> ComponentSpec:
         resolved = found.resolved
         flags = {**asked.flags, "NAME": found.name, "MODULE": resolved.module}
         flags.pop("TUNING", None)  # set when the trial runs
@@ -259,11 +276,23 @@ class _Planner:
             origins=Origins(resolved),
             evaluate=resolved.evaluate,
             mixins=tuple(
-                MixinSpec(mixin.reached_as, mixin.entry.import_path, class_of(mixin.entry)) for mixin in resolved.uses
+                MixinSpec(
+                    mixin.reached_as,
+                    mixin.entry.import_path,
+                    class_of(mixin.entry),
+                    self._mixin_content(mixin.entry, configuration),
+                )
+                for mixin in resolved.uses
             ),
             mixin_only=resolved.mixin_only_keys(),
             **more,
         )
+
+    def _mixin_content(self, entry: Entry, configuration: Any) -> str:
+        keys = self._mixin_keys.get(id(entry))
+        if keys is None:
+            keys = self._mixin_keys[id(entry)] = keys_of(entry)
+        return mixin_content(entry.import_path, {key: configuration[key] for key in keys if key in configuration})
 
     def _effective_of(self, resolved: Resolved) -> Effective:
         entry = resolved.entry

@@ -31,6 +31,7 @@ class MixinSpec(Struct, frozen=True):
     attribute: str
     module: str
     class_name: str | None = None
+    content: str = ""  # its identity, see `mixin_content`. Never stored
 
 
 class Target(Struct, frozen=True):

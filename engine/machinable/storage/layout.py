@@ -32,6 +32,7 @@ ATTEMPTS = "attempts"
 
 # the storage
 BY_CONTENT = "by-content"
+STORAGE_ID = f"{BY_CONTENT}/storage-id"  # exists if a lock server has been used
 DAMAGED_ENDING = ".damaged"  # of files that a repair has replaced
 
 _ROWS = ".jsonl"

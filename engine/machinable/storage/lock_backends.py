@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from machinable.errors import InvalidValue, NotAvailable, StorageUnavailable
 from machinable.serialization import Plain, dumps, loads
+from machinable.storage import layout
 from machinable.storage.credentials import censored, harmless, secrets_of, without_credentials
 from machinable.storage.files import Files, writing
 from machinable.storage.process_info import is_gone
@@ -356,25 +357,26 @@ CONNECT_TIMEOUT, ANSWER_TIMEOUT = 3.0, 5.0  # seconds
 
 
 class RedisLeases(Leases):
-    """Leases as locks of redis-py, whose keys expire: `machinable:` with the storage and the path.
+    """Leases as locks of redis-py, whose keys expire: `machinable:` with the id of the storage and the path.
 
-    The facts are the token of the lock, so that others can read who holds it.
+    The facts are the token of the lock, so that others can read who holds it. The id is a file of the storage, as hosts
+    may reach one storage by different paths and URLs. The first process that takes a lease creates it.
     """
 
-    def __init__(self, url: str, storage: str) -> None:
+    def __init__(self, url: str, files: Files) -> None:
         """Connect to a server.
 
         Args:
             url: The server, such as `redis://host:6379/0`. Credentials in it are never shown.
-            storage: The URL of the storage.
+            files: The storage.
 
         Raises:
             InvalidValue, NotAvailable, StorageUnavailable: The server cannot be used.
         """
         self._shown = without_credentials(url)
         self._secrets = secrets_of(url)
-        # A directory can have several names on one host.
-        self._storage = os.path.realpath(storage) if os.path.isabs(storage) else storage
+        self._files = files.inner  # not a local directory in its place
+        self._storage_id: str | None = None
         try:
             import redis  # 100 ms, and optional
         except ImportError as error:
@@ -408,6 +410,8 @@ class RedisLeases(Leases):
             raise
 
     def find(self, path: str) -> HeldLease | None:
+        if self._find_storage_id() is None:  # so no process has taken a lease yet
+            return None
         key = self._key(path)
         with self._own_errors():
             value, left = self._client.get(key), self._client.pttl(key)
@@ -427,6 +431,8 @@ class RedisLeases(Leases):
 
     def _create(self, path: str, facts: Facts) -> bool:
         token = dumps(facts).encode()
+        if self._find_storage_id() is None:
+            self._create_storage_id()
         with self._own_errors():
             lock = self._lock(path, token, facts["lease"])
             # The answer may have been lost, and the repeated request refused; then the lock is our own.
@@ -440,7 +446,25 @@ class RedisLeases(Leases):
         self._if_owned(self._lock(path, mark).release)
 
     def _key(self, path: str) -> str:
-        return f"machinable:{self._storage}/{path}"
+        return f"machinable:{self._find_storage_id()}/{path}"
+
+    def _find_storage_id(self) -> str | None:
+        if self._storage_id is None:
+            with suppress(FileNotFoundError):
+                self._storage_id = self._files.read(layout.STORAGE_ID).decode().strip()
+        return self._storage_id
+
+    def _create_storage_id(self) -> None:
+        """Create the id, one process at a time, as not every storage can create files exclusively."""
+        with self._own_errors():
+            new = self._client.lock("machinable:storage-id", timeout=30, thread_local=False)
+            new.acquire()
+        try:
+            name = os.urandom(16).hex()
+            self._files.create(layout.STORAGE_ID, f"{name}\n".encode(), name)
+            self._find_storage_id()
+        finally:
+            self._if_owned(new.release)
 
     def _lock(self, path: str, token: object, seconds: float | None = None) -> Any:
         """Return the lock of a path as its holder with this token has it."""

@@ -28,12 +28,11 @@ def open_locks(files: Files, url: str | None = None, lease: float = LEASE) -> Lo
 
     Args:
         files: The storage, which contains the leases. Leases of a storage in memory belong to this process.
-        url: A lock server to use instead, see `RedisLeases`. Processes share locks if they open the storage by the same
-            URL.
+        url: A lock server to use instead, see `RedisLeases`.
         lease: Seconds without a heartbeat after which other processes may take a lease over. A lease whose holder was a
             process of this host that has ended is taken over at once.
     """
-    return Locks(leases_in(files) if url is None else RedisLeases(url, files.url), lease)
+    return Locks(leases_in(files) if url is None else RedisLeases(url, files), lease)
 
 
 class Locks:

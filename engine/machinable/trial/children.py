@@ -64,7 +64,7 @@ def _as_declared(cls: type[Component], config: Mapping[str, Any]) -> tuple[dict[
 
 
 def _bind_mixin(mixin: MixinSpec, project: str | None, component: Component) -> Binding:
-    return Binding(load_mixin(mixin, project), component)
+    return Binding(load_mixin(mixin, project), component, mixin)
 
 
 def child_specs(specs: Sequence[ComponentSpec]) -> list[ComponentSpec]:
