@@ -187,3 +187,19 @@ def test_bytecode_counts_only_if_it_is_certainly_of_the_source(write: Write) -> 
     cache = next(Path(project, "__pycache__").glob("pm_b.*"))
     os.utime(cache, (1e9, 1e9))
     assert import_module("pm_b", project).X == 2
+
+
+def test_this_package_is_never_imported_again_where_it_is_developed(write: Write) -> None:
+    import machinable.errors
+
+    repository = str(Path(machinable.errors.__file__).parents[2])
+    begin_project(repository)
+    file = Path(machinable.errors.__file__)
+    before = file.stat()
+    os.utime(file)
+    try:
+        begin_project(repository)
+        assert sys.modules["machinable.errors"] is machinable.errors
+        assert not [path for path in loaded_digests(repository) if "machinable" in path]
+    finally:
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))

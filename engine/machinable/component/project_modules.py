@@ -25,13 +25,13 @@ from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 from machinable.component.import_times import imported_at
-from machinable.component.source_files import INSTALLED, Sources, imported_modules
+from machinable.component.source_files import INSTALLED, OWN_PACKAGE, Sources, imported_modules
 
 __all__ = ["begin_project", "importing", "is_library", "load_file", "loaded_digests", "sources_of"]
 
+NO_PROJECT = frozenset({"__main__", "__mp_main__", OWN_PACKAGE})  # modules that are never imported again
 STANDARD_LIBRARY = os.path.join(os.path.dirname(os.path.realpath(os.__file__)), "")
 CLOCK_STEP = 2.0  # seconds; two changes within one step of a file system's clock leave the same time
-OWN_PACKAGE = __name__.partition(".")[0]
 
 
 class _Loaded(NamedTuple):
@@ -71,7 +71,7 @@ class _Finder:
     def _find(self, name: str, path: Any, target: ModuleType | None) -> ModuleSpec | None:
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             if (spec := finder.find_spec(name, path, target)) is not None:
-                if type(spec.loader) is SourceFileLoader:
+                if type(spec.loader) is SourceFileLoader and name.partition(".")[0] != OWN_PACKAGE:
                     for sources in reversed(self.active):
                         if sources.path_of(spec.origin) is not None:
                             spec.loader = _Loader(name, str(spec.origin), sources)
@@ -258,7 +258,7 @@ def _modules_of(sources: Sources) -> dict[str, str]:
     found = {}
     for name, module in [*sys.modules.items(), *_own.get(sources.project, {}).items()]:
         file = getattr(module, "__file__", None)
-        if isinstance(file, str) and file.endswith(".py") and name not in ("__main__", "__mp_main__"):
+        if isinstance(file, str) and file.endswith(".py") and name.partition(".")[0] not in NO_PROJECT:
             path = sources.path_of(file)
             if path is not None:
                 found[name] = path

@@ -18,6 +18,7 @@ from machinable.plan.spec import ComponentSpec
 
 __all__ = [
     "INSTALLED",
+    "OWN_PACKAGE",
     "SourceFiles",
     "Sources",
     "code_digest",
@@ -27,6 +28,7 @@ __all__ = [
     "modules_of",
 ]
 
+OWN_PACKAGE = __name__.partition(".")[0]  # never part of a project, not even where it is developed
 INSTALLED = frozenset({"site-packages", "dist-packages"})  # folders of packages, also within a project
 
 
@@ -89,6 +91,8 @@ class Sources:
                 yield module, script
             return
         parts = module.split(".")
+        if parts[0] == OWN_PACKAGE:
+            return
         for root in dict.fromkeys([*self.roots(), *self._root_of_package(parts[0])]):
             found = []
             for number in range(1, len(parts) + 1):
