@@ -426,7 +426,7 @@ def test_an_error_in_a_value_from_the_command_line_names_the_command_line(run: R
     assert ran.code == 2
     assert ran.err == (
         "command line:1:21: rate is 'fast', but it must be a float\n  in rate\n"
-        "    1 | _key=… data.batch=2 rate=fast\n                            ^\n  says train.Train.Config\n\n"
+        "    1 | _key=… data.batch=2 rate=fast\n                            ^\n  checked by train.Train.Config\n\n"
         "machinable.yaml:13:7: half is 'fast', but it must be a float\n  in half\n"
-        "    13 |       half: $self.rate\n               ^\n  says train.Train.Config\n"
+        "    13 |       half: $self.rate\n               ^\n  checked by train.Train.Config\n"
     )

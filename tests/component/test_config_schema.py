@@ -129,7 +129,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_name_at_any_depth() -> None:
     with pytest.raises(UnknownName) as caught:
         typed({"size": 1, "optimizer": {"lrr": 2}})
     assert str(caught.value) == (
-        f"no key named 'lrr'\n  in optimizer.lrr\n  says {__name__}.Work.Config\n  Did you mean 'lr'?"
+        f"no key named 'lrr'\n  in optimizer.lrr\n  checked by {__name__}.Work.Config\n  Did you mean 'lr'?"
     )
 
 

@@ -88,8 +88,8 @@ def test_the_class_is_inherited_only_with_the_module() -> None:
         ("c^nope: {}", ("no component named 'nope'", "Known: b")),
         ("c^bb: {}", ("no component named 'bb'", "Did you mean 'b'?")),
         ("c^c: {}", ("no component named 'c'", "Known: b")),
-        ("c^d: {}, d: {}", ("no component (above) named 'd'", "Move 'd' above 'c^d'.")),
-        ("^d: {}, d: {}", ("no component (above) named 'd'", "Move 'd' above '^d'.")),
+        ("c^d: {}, d: {}", ("no earlier component named 'd'", "Move 'd' above 'c^d'.")),
+        ("^d: {}, d: {}", ("no earlier component named 'd'", "Move 'd' above '^d'.")),
         ("c^m: {}", ("no component named 'm'", "Known: b")),
     ],
 )

@@ -107,9 +107,9 @@ def test_a_trial_finishes_and_the_execution_says_where_its_results_are(
 
     (place,) = (tmp_path / "shelter").iterdir()
     assert str(caught.value) == (
-        f"cannot write to the storage {storage} any more: {failure.strerror}\n"
+        f"can no longer write to the storage {storage}: {failure.strerror}\n"
         f"  later results are in {place}\n"
-        f"  Once it can be written again: machinable rescue {place} --storage {storage}"
+        f"  When it is writable again: machinable rescue {place} --storage {storage}"
     )
     execution = ml.Storage(str(storage))["OY1p1o"]
     assert [trial.status for trial in execution.trials] == ["finished", "running", "pending", "pending"]
@@ -270,7 +270,7 @@ def test_an_execution_survives_the_loss_of_its_server(
         url = f"s3://bucket/results?endpoint_url={quote(endpoint, safe='')}"
 
         with pytest.raises(
-            StorageUnavailable, match=r"cannot write to the storage s3://bucket/results\S* any more"
+            StorageUnavailable, match=r"can no longer write to the storage s3://bucket/results"
         ) as caught:
             run(ml.Task("work").repeat(4), url)
 

@@ -165,7 +165,7 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Fallbac
     kind, failure = KINDS[request.param]
     storage = kind(tmp_path / "stored") if kind is Breaking else kind()
     files = FallbackFiles(storage, fallback_name("OY1p1o"))
-    with pytest.warns(RuntimeWarning, match="cannot write to the storage") as caught:
+    with pytest.warns(RuntimeWarning, match="can no longer write to the storage") as caught:
         at_work(files, lambda: setattr(storage, "failure", failure))
     assert len(caught) == 1
     assert str(caught[0].message).endswith(f"are written to {files.directory}")
@@ -257,7 +257,7 @@ def test_an_outage_is_distinguished_from_a_wrong_name(tmp_path: Path, failure: O
     files = FallbackFiles(storage, fallback_name("OY1p1o"))
     assert is_outage(failure) is expected
     if expected:
-        with pytest.warns(RuntimeWarning, match="cannot write to the storage"):
+        with pytest.warns(RuntimeWarning, match="can no longer write to the storage"):
             files.write("x", b"1")
         assert files.read("x") == b"1"
     else:
@@ -285,7 +285,7 @@ def test_nothing_is_lost_where_warnings_are_errors(tmp_path: Path) -> None:
     assert files.read("x") == b"1"
 
 
-@pytest.mark.filterwarnings("ignore:cannot write to the storage")
+@pytest.mark.filterwarnings("ignore:can no longer write to the storage")
 def test_the_command_in_the_error_can_be_typed(tmp_path: Path) -> None:
     storage = Breaking(tmp_path / "my results & more")
     storage.failure = FULL
@@ -300,9 +300,9 @@ def test_the_error_names_the_fallback_and_how_to_flush_it(broken: tuple[Any, Fal
         storage.failure.strerror or "no answer" if storage.appends else "the storage 's3://b' cannot be used: no answer"
     )
     assert str(files.outage()) == (
-        f"cannot write to the storage {storage.url} any more: {reason}\n"
+        f"can no longer write to the storage {storage.url}: {reason}\n"
         f"  later results are in {files.directory}\n"
-        f"  Once it can be written again: machinable rescue {files.directory} --storage {storage.url}"
+        f"  When it is writable again: machinable rescue {files.directory} --storage {storage.url}"
     )
 
 

@@ -189,7 +189,7 @@ class _Check:
                 elif not is_hidden(key):
                     path = _path((*keys, key))
                     known = _declared(schema)
-                    self.errors.append(UnknownName("key", key, known, path=path, details=[f"says {self.label}"]))
+                    self.errors.append(UnknownName("key", key, known, path=path, details=[f"checked by {self.label}"]))
             if _is_schema(schema):
                 self.check_defaults(schema, value, keys)
             return result
@@ -233,7 +233,9 @@ class _Check:
             path = _path(keys)
             refused, reason = _reason(kind, first)
             what = f"the default of {path} is {default!r}, but {reason}"
-            self.errors.append(refused(what, at=_place_of(schema, name), path=path, details=[f"says {self.label}"]))
+            self.errors.append(
+                refused(what, at=_place_of(schema, name), path=path, details=[f"checked by {self.label}"])
+            )
         except _UNUSABLE:
             raise
         except Exception:  # as above
@@ -310,7 +312,7 @@ class _Check:
         if any(_is_class(one) and issubclass(one, _SECRETS) for one in _alternatives(declared)):
             given = "…"
         path = _path(keys)
-        self.errors.append(error(f"{path} is {given!r}, but {reason}", path=path, details=[f"says {self.label}"]))
+        self.errors.append(error(f"{path} is {given!r}, but {reason}", path=path, details=[f"checked by {self.label}"]))
 
     def _refused(self, keys: Keys, error: object) -> None:
         place = _path(keys)

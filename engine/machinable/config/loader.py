@@ -345,7 +345,7 @@ class _Parser:
             if later is not None and later is not entry:
                 self.errors.append(
                     UnknownName(
-                        f"{names.kind} (above)",
+                        f"earlier {names.kind}",
                         name,
                         [later.name],
                         at=entry.place,

@@ -115,7 +115,7 @@ class FallbackFiles(Files):
         self._fallback = DirectoryFiles(self.directory)
         with suppress(RuntimeWarning):  # where warnings are errors, this one must not stop the write
             warnings.warn(
-                f"cannot write to the storage {self.url} any more: {self._reason}. "
+                f"can no longer write to the storage {self.url}: {self._reason}. "
                 f"Further results are written to {self.directory}",
                 RuntimeWarning,
                 stacklevel=5,
@@ -224,13 +224,13 @@ class FallbackFiles(Files):
             return True
 
     def outage(self) -> StorageUnavailable:
-        details, todo = [], "No other directory of this host can be written."
+        details, todo = [], "No other directory of this host is writable."
         if self.directory:
             details = [f"later results are in {self.directory}"]
             command = f"machinable rescue {quote(self.directory)} --storage {quote(self.url)}"
-            todo = f"Once it can be written again: {command}"
+            todo = f"When it is writable again: {command}"
         return StorageUnavailable(
-            f"cannot write to the storage {self.url} any more: {self._reason}",
+            f"can no longer write to the storage {self.url}: {self._reason}",
             given=self.url,
             details=details,
             todo=todo,

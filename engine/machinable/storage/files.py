@@ -187,8 +187,8 @@ class Files(ABC):
         return True
 
     def outage(self) -> StorageUnavailable:
-        """Return the error for a storage that cannot be written any more, with what to do about it."""
-        return StorageUnavailable(f"cannot write to the storage {self.url} any more", given=self.url)
+        """Return the error for a storage that is no longer writable, with what to do about it."""
+        return StorageUnavailable(f"can no longer write to the storage {self.url}", given=self.url)
 
     def close(self) -> None:  # noqa: B027
         """Close connections. It may be called twice."""
