@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct, structs
 
@@ -34,6 +34,7 @@ from machinable.events import Listener
 from machinable.execution.directory import ProjectCode, read_code
 from machinable.execution.options import Options
 from machinable.execution.resources import Capacity, capacity_of
+from machinable.execution.resume import Changes, compare, stored_execution
 from machinable.execution.reuse import ReusePolicy, SharedResults, reuse_policy
 from machinable.execution.worker_task import ImportedFunction, check_importable
 from machinable.plan.plan import Plan
@@ -44,9 +45,6 @@ from machinable.storage.files import Files
 from machinable.storage.locks import Locks
 from machinable.trial.runner import check_function
 from machinable.trial.seeding import check_seeding
-
-if TYPE_CHECKING:
-    from machinable.execution.resume import Changes
 
 __all__ = ["Checked", "preflight", "prepare"]
 
@@ -90,8 +88,6 @@ def prepare(task: Task | None, options: Options) -> Checked:
     stored = changes = None
     is_stored_task, seed = task is None, options.seed
     if options.resume is not None:
-        from machinable.execution.resume import compare, stored_execution  # most executions are new
-
         stored = stored_execution(options.url, options.resume, seed)
         seed = stored.id
         task = task_from_data(stored.data["task"], stored.name) if task is None else task

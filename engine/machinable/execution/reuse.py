@@ -17,9 +17,10 @@ from machinable.execution.environment import now
 from machinable.execution.options import Options
 from machinable.plan.plan import Plan
 from machinable.plan.spec import ComponentSpec, Outcome, TrialSpec
-from machinable.results.pointers import Available, Pointer, artifact_fault, changed_input, find_pointer
+from machinable.results.pointers import Available, Pointer, changed_input, find_pointer
 from machinable.serialization import dumps
 from machinable.storage import layout
+from machinable.storage.artifacts import artifact_fault
 from machinable.storage.files import Files
 from machinable.storage.locks import Lease, Locks
 

@@ -19,6 +19,7 @@ from machinable.execution.dry_run import outcomes_of, outcomes_text
 from machinable.execution.interrupts import Interrupts, with_alarm
 from machinable.execution.ledger import Ledger
 from machinable.execution.preflight import Checked
+from machinable.execution.resume import compare, take_over, write_resumption
 from machinable.execution.scheduler import Run, Scheduler
 from machinable.execution.worker_task import InProcessTask, WorkerTask
 from machinable.plan.plan import Plan
@@ -106,8 +107,6 @@ def begin(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts) 
 
 def resume(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts) -> Run:
     """Resume a stored execution in its directory: see that nothing else runs it, and write what will run now."""
-    from machinable.execution.resume import compare, take_over, write_resumption  # most executions are new
-
     stored, plan = checked.stored, checked.plan
     assert stored is not None
     with interrupts.allowed():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import NamedTuple
 
 from machinable.errors import Damaged
@@ -12,7 +11,7 @@ from machinable.serialization import Plain, decode
 from machinable.storage import layout
 from machinable.storage.files import Files
 
-__all__ = ["Available", "Pointer", "artifact_fault", "changed_input", "find_pointer"]
+__all__ = ["Available", "Pointer", "changed_input", "find_pointer"]
 
 
 class Available(NamedTuple):
@@ -78,38 +77,6 @@ def find_pointer(files: Files, identity: str) -> Pointer | None:
             given=data[:200].decode("utf-8", "replace"),
             todo="Remove it, so that the result is computed again.",
         ) from error
-
-
-def artifact_fault(files: Files, folder: str, artifacts: Mapping[str, str], finished: str) -> str | None:
-    """Return what is wrong with the artifacts of a finished trial; None if they are what was stored.
-
-    An artifact is read only if its file was changed after the end of the trial.
-
-    Args:
-        files: The storage.
-        folder: The folder of the trial.
-        artifacts: Their digests, by name.
-        finished: When the trial finished (ISO-8601, UTC).
-    """
-    names = [name for name in artifacts if not name.startswith("../")]  # others are checkpoints
-    if not names:
-        return None
-    path = layout.join(folder, layout.ARTIFACTS)
-    found = {stored.path[len(path) + 1 :]: stored for stored in files.walk(path)}
-    latest = datetime.fromisoformat(finished).timestamp()
-    for name in names:
-        if name not in found:
-            return f"the artifact {name!r} is gone"
-        if (found[name].changed or 0.0) > latest and _digest(files, layout.join(path, name)) != artifacts[name]:
-            return f"the artifact {name!r} was changed after it was stored"
-    return None
-
-
-def _digest(files: Files, path: str) -> str:
-    from machinable.storage.hashing import digest, file_digest  # 3 ms, and few artifacts change
-
-    local = files.local_path(path)
-    return digest(files.read(path)) if local is None else file_digest(local)
 
 
 def changed_input(files: Files, read: Mapping[str, Mapping[str, str]], results: Mapping[str, Available]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,7 +15,7 @@ from machinable.storage import layout
 from machinable.storage.files import Files, checked
 from machinable.storage.formats import registry
 from machinable.storage.formats.registry import check_directory, check_name
-from machinable.storage.hashing import digest
+from machinable.storage.hashing import digest, file_digest
 from machinable.storage.layout import join
 from machinable.storage.streams import read_rows
 
@@ -25,6 +26,7 @@ __all__ = [
     "ROWS",
     "TIMES",
     "Artifacts",
+    "artifact_fault",
     "checkpoint_digests",
     "data_digest",
     "fetch",
@@ -167,6 +169,36 @@ def _fetched_to(process: int) -> str:
     directory = tempfile.mkdtemp(prefix="machinable-")
     atexit.register(remove)
     return directory
+
+
+def artifact_fault(files: Files, folder: str, artifacts: Mapping[str, str], finished: str) -> str | None:
+    """Return what is wrong with the artifacts of a finished trial; None if they are what was stored.
+
+    An artifact is read only if its file was changed after the end of the trial.
+
+    Args:
+        files: The storage.
+        folder: The folder of the trial.
+        artifacts: Their digests, by name.
+        finished: When the trial finished (ISO-8601, UTC).
+    """
+    names = [name for name in artifacts if not name.startswith("../")]  # others are checkpoints
+    if not names:
+        return None
+    path = join(folder, layout.ARTIFACTS)
+    found = {stored.path[len(path) + 1 :]: stored for stored in files.walk(path)}
+    latest = datetime.fromisoformat(finished).timestamp()
+    for name in names:
+        if name not in found:
+            return f"the artifact {name!r} is gone"
+        if (found[name].changed or 0.0) > latest and _digest(files, join(path, name)) != artifacts[name]:
+            return f"the artifact {name!r} was changed after it was stored"
+    return None
+
+
+def _digest(files: Files, path: str) -> str:
+    local = files.local_path(path)
+    return digest(files.read(path)) if local is None else file_digest(local)
 
 
 def data_digest(files: Files, path: str, name: str) -> str:

@@ -12,6 +12,7 @@ from machinable.component.base import Component, Context, state_of
 from machinable.component.imports import Code, load_component
 from machinable.component.local_dir import LocalFolder
 from machinable.component.record import Record
+from machinable.component.store import Store
 from machinable.config.config import evaluate_stored
 from machinable.errors import MissingArtifact, NotStored
 from machinable.plan.spec import Target, TrialSpec, spec_from_data
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from machinable.component.requirements import Required, Requires
     from machinable.component.shared import SharedData
-    from machinable.component.store import Store
     from machinable.results.trial import Trial
 
 __all__ = ["Progress", "TrialContext"]
@@ -114,8 +114,6 @@ class TrialContext(Context):
     @cached_property
     def store(self) -> Store:
         """The artifacts."""
-        from machinable.component.store import Store
-
         is_new = self.spec.attempt == 1 and self.spec.resume_from is None
         path = layout.join(self.path, layout.ARTIFACTS)
         return Store(self.files, path, self._local, is_new, lambda: self.shared_data)
