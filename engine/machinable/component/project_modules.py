@@ -25,7 +25,7 @@ from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 from machinable.component.import_times import imported_at
-from machinable.component.source_files import INSTALLED, OWN_PACKAGE, Sources, imported_modules
+from machinable.component.source_files import INSTALLED, OWN_PACKAGE, Sources
 
 __all__ = ["begin_project", "importing", "is_library", "load_file", "loaded_digests", "sources_of"]
 
@@ -194,13 +194,17 @@ def begin_project(
         changed = {name for name, path in modules.items() if _has_changed(sources, name, path)}
         kept: dict[str, list[str]] = {}
         if changed:
-            needs = {name: _affected_by(name, modules, sources) for name in modules}
-            for name in modules:
-                if reasons := sorted(changed & needs[name]):
-                    if name in keep:
-                        kept[name] = [modules[reason] for reason in reasons]
-                    else:
-                        _forget(name, sources)
+            imports = _imports_of(modules, sources)
+            importers: dict[str, list[str]] = {}
+            for name, imported in imports.items():
+                for one in imported:
+                    importers.setdefault(one, []).append(name)
+            stays = set(keep)
+            for name in _reachable(changed, importers):
+                if name in stays:
+                    kept[name] = [modules[one] for one in sorted(changed & _reachable([name], imports))]
+                else:
+                    _forget(name, sources)
         names = _top_level_names(sources)
         _foreign[project] = sorted(name for name in names - {OWN_PACKAGE} if _is_foreign(name, sources))
         own = _own.get(project, {})
@@ -292,18 +296,24 @@ def _has_changed(sources: Sources, name: str, path: str) -> bool:
     return is_newer
 
 
-def _affected_by(name: str, modules: Mapping[str, str], sources: Sources) -> set[str]:
-    """Return the modules of the project whose change concerns a module: itself and what it imports, recursively."""
-    found, waiting = {name}, [name]
-    while waiting:
-        one = waiting.pop()
-        parents = {one.rpartition(".")[0]}  # a package that is imported again lacks its old submodules
+def _imports_of(modules: Mapping[str, str], sources: Sources) -> dict[str, set[str]]:
+    """Return the loaded modules of the project that each of them imports."""
+    found = {}
+    for name, path in modules.items():
         try:
-            data = sources.read(modules[one])
-        except OSError:
-            data = b""
-        imported = imported_modules(data, one, is_package=modules[one].endswith("__init__.py")) | parents
-        more = {module for module in imported if module in modules} - found
+            imported = set(sources.imported_by(name, path))
+        except (OSError, SyntaxError, ValueError):
+            imported = set()
+        imported.add(name.rpartition(".")[0])  # a package that is imported again lacks its old submodules
+        found[name] = imported & modules.keys()
+    return found
+
+
+def _reachable(start: Iterable[str], graph: Mapping[str, Iterable[str]]) -> set[str]:
+    found = set(start)
+    waiting = list(found)
+    while waiting:
+        more = set(graph.get(waiting.pop(), ())) - found
         found |= more
         waiting += more
     return found

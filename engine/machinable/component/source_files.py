@@ -8,6 +8,7 @@ import posixpath
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
 from importlib.util import find_spec
@@ -24,7 +25,6 @@ __all__ = [
     "code_digest",
     "code_of",
     "find_source_files",
-    "imported_modules",
     "modules_of",
 ]
 
@@ -52,6 +52,9 @@ class Sources:
         self.project = project
         self.files = dict(files or {})
         self._packages: dict[str, list[str]] = {}
+        self._folders: dict[str, dict[str, bool]] = {}
+        self._roots: tuple[list[str], list[str]] = [], []
+        self._imported: dict[str, tuple[str, ...]] = {}
         self._prefixes = tuple({os.path.join(root, "") for root in (project, os.path.realpath(project))})
 
     def path_of(self, file: str | None) -> str | None:
@@ -76,12 +79,38 @@ class Sources:
 
     def exists(self, path: str) -> bool:
         """Return whether there is a file, by its path relative to the project."""
-        return path in self.files or os.path.isfile(os.path.join(self.project, path))
+        return path in self.files or self._is_folder(path) is False
+
+    def _is_folder(self, path: str) -> bool | None:
+        """Return whether a path is a folder; None if it does not exist. Each folder is listed once."""
+        above, _, name = path.rpartition("/")
+        if above not in self._folders:
+            names = self._folders[above] = dict[str, bool]()
+            if not above or self._is_folder(above):
+                with suppress(OSError), os.scandir(os.path.join(self.project, above)) as found:
+                    names.update((entry.name, entry.is_dir()) for entry in found if entry.is_dir() or entry.is_file())
+        return self._folders[above].get(name)
 
     def roots(self) -> list[str]:
         """Return where Python looks for modules within the project: "" and, in a src layout, `src/`."""
-        inside = [self.path_of(os.path.join(entry, "")) for entry in sys.path]
-        return list(dict.fromkeys(["", *self._paths, *filter(None, inside)]))
+        if self._roots[0] != sys.path:
+            inside = [self.path_of(os.path.join(entry, "")) for entry in sys.path]
+            self._roots = sys.path[:], list(dict.fromkeys(["", *self._paths, *filter(None, inside)]))
+        return self._roots[1]
+
+    def imported_by(self, module: str, file: str) -> tuple[str, ...]:
+        """Return the modules that a module may import: of `from a import b` both `a` and `a.b`.
+
+        Raises:
+            OSError: Its file cannot be read.
+            SyntaxError: It does not parse.
+        """
+        found = self._imported.get(module)
+        if found is None:
+            imports = _imports(self.read(file))
+            is_package = file.endswith("/__init__.py")
+            found = self._imported[module] = tuple(dict.fromkeys(_absolute(imports, module, is_package=is_package)))
+        return found
 
     def files_of(self, module: str) -> Iterator[tuple[str, str]]:
         """Yield module and file, of the packages above a module and of itself, if they are in the project."""
@@ -102,7 +131,7 @@ class Sources:
                 elif self.exists(f"{path}.py"):
                     found.append((name, f"{path}.py"))
                     break  # what follows are its attributes
-                elif not os.path.isdir(os.path.join(self.project, path)):
+                elif not self._is_folder(path):
                     break
             if found:
                 yield from found
@@ -148,30 +177,48 @@ def find_source_files(sources: Sources, modules: Iterable[str]) -> SourceFiles:
     code is its path, relative to the module's folder or to the project.
     """
     roots = list(dict.fromkeys(modules))
-    files: dict[str, None] = {}
-    others: set[str] = set()
-    unread: list[str] = []
-    waiting, seen = list(roots), set(roots)
-    while waiting:
-        module = waiting.pop()
-        found = list(sources.files_of(module))
-        if not found:
-            others.add(module.partition(".")[0])
-        for name, file in found:
-            if file in files:
-                continue
-            files[file] = None
-            parsed = _parsed(sources.read(file))
-            if parsed is None:
-                unread.append(file)
-                continue
-            imported = set(_absolute(parsed.imports, name, is_package=file.endswith("/__init__.py")))
-            waiting += imported - seen
-            seen |= imported
-            files |= dict.fromkeys(_data(sources, file, parsed.texts))
+    code = _Code(sources, roots)
+    files = set(code.files)
+    for file in code.files:
+        if file not in code.unread:
+            files.update(_data(sources, file, _texts(sources.read(file))))
     inside = {file.split("/")[0].removesuffix(".py") for file in files}
     missing = [module for module in roots if not any(name == module for name, _ in sources.files_of(module))]
-    return SourceFiles(sorted(files), sorted(others - inside), missing, sorted(unread))
+    return SourceFiles(sorted(files), sorted(code.others - inside), missing, sorted(code.unread))
+
+
+class _Code:
+    """The source files of modules and of all that they import, recursively.
+
+    Attributes:
+        files: Their paths relative to the project.
+        others: The top-level names of modules outside the project.
+        unread: Files that do not parse.
+    """
+
+    def __init__(self, sources: Sources, modules: Iterable[str]) -> None:
+        self.files: dict[str, None] = {}
+        self.others: set[str] = set()
+        self.unread: list[str] = []
+        waiting = list(modules)
+        seen = set(waiting)
+        while waiting:
+            module = waiting.pop()
+            is_outside = True
+            for name, file in sources.files_of(module):
+                is_outside = False
+                if file in self.files:
+                    continue
+                self.files[file] = None
+                try:
+                    imported = set(sources.imported_by(name, file))
+                except (SyntaxError, ValueError):
+                    self.unread.append(file)
+                    continue
+                waiting += imported - seen
+                seen |= imported
+            if is_outside:
+                self.others.add(module.partition(".")[0])
 
 
 def modules_of(definition: ComponentSpec) -> tuple[str, ...]:
@@ -184,20 +231,7 @@ def modules_of(definition: ComponentSpec) -> tuple[str, ...]:
 
 def code_of(sources: Sources, modules: Iterable[str]) -> dict[str, bytes]:
     """Return the source files of modules and of all modules of the project that they import, by their paths in it."""
-    files = find_source_files(sources, modules).files
-    return {file: sources.read(file) for file in files if file.endswith(".py")}
-
-
-def imported_modules(data: bytes, module: str, *, is_package: bool) -> set[str]:
-    """Return the modules that a source file may import: of `from a import b` both `a` and `a.b`.
-
-    Args:
-        data: The source.
-        module: Its name, for relative imports.
-        is_package: Whether it is the `__init__.py` of a package.
-    """
-    parsed = _parsed(data)
-    return set() if parsed is None else set(_absolute(parsed.imports, module, is_package=is_package))
+    return {file: sources.read(file) for file in sorted(_Code(sources, modules).files)}
 
 
 @lru_cache(maxsize=4096)
@@ -225,34 +259,48 @@ class _Import(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
 
 
-class _Parsed(msgspec.Struct, frozen=True):
-    imports: tuple[_Import, ...]
-    texts: tuple[str, ...]  # that may be paths
-
-
 @lru_cache(maxsize=4096)
-def _parsed(data: bytes) -> _Parsed | None:
-    try:
-        tree = ast.parse(data)
-    except (SyntaxError, ValueError):
-        return None
-    imports: list[_Import] = []
-    texts: list[str] = []
-    for node in ast.walk(tree):
+def _imports(data: bytes) -> tuple[_Import, ...]:
+    """Return all imports of a source file.
+
+    Raises:
+        SyntaxError, ValueError: It does not parse.
+    """
+    tree = ast.parse(data)
+    # Imports are statements, and most nodes are expressions.
+    has_calls = b"import_module" in data or b"__import__" in data
+    found: list[_Import] = []
+    for node in ast.walk(tree) if has_calls else _statements(tree):
         if isinstance(node, ast.Import):
-            imports += [_Import(alias.name) for alias in node.names]
+            found += [_Import(alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = tuple(alias.name for alias in node.names if alias.name != "*")
-            imports.append(_Import(node.module or "", node.level, names))
+            found.append(_Import(node.module or "", node.level, names))
         elif isinstance(node, ast.Call) and node.args and _called(node.func) in ("import_module", "__import__"):
             argument = node.args[0]
             if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and argument.value[:1] != ".":
-                imports.append(_Import(argument.value))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            text = node.value
-            if 0 < len(text) < 256 and not text.endswith(".py") and text.isprintable():
-                texts.append(text)
-    return _Parsed(tuple(imports), tuple(texts))
+                found.append(_Import(argument.value))
+    return tuple(found)
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield all statements of a module, also those within others."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+            waiting += getattr(node, name, ())
+
+
+def _texts(data: bytes) -> list[str]:
+    """Return the texts in a source file that may be paths of data files."""
+    texts = [node.value for node in ast.walk(ast.parse(data)) if isinstance(node, ast.Constant)]
+    return [
+        text
+        for text in texts
+        if isinstance(text, str) and 0 < len(text) < 256 and not text.endswith(".py") and text.isprintable()
+    ]
 
 
 def _absolute(imports: Iterable[_Import], module: str, *, is_package: bool) -> Iterator[str]:
