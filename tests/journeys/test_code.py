@@ -78,6 +78,15 @@ def results(execution: Any) -> list[Any]:
     return [trial.result for trial in execution.trials]
 
 
+def imported(name: str, directory: Path) -> Any:
+    """Import a module as a script in a directory does."""
+    sys.path.insert(0, str(directory))
+    try:
+        return __import__(name)
+    finally:
+        sys.path.remove(str(directory))
+
+
 def backup_of(execution: Any, name: str) -> bytes:
     folder = Path(execution.storage, str(execution))
     with ZipFile(folder / "code.zip") as archive:
@@ -115,11 +124,7 @@ def test_an_edit_during_an_execution_changes_nothing(here: Path, tmp_path: Path,
 
 
 def test_a_class_from_before_an_edit_runs_as_it_is_and_the_record_says_so(here: Path, tmp_path: Path) -> None:
-    sys.path.insert(0, str(here))
-    try:
-        net = __import__("net")
-    finally:
-        sys.path.remove(str(here))
+    net = imported("net", here)
     storage = str(tmp_path / "storage")
     task = ml.Task().component(net.Net)
     with warnings.catch_warnings():
@@ -165,11 +170,7 @@ def test_comments_blank_lines_and_docstrings_are_not_changes(here: Path, tmp_pat
 
 
 def test_a_result_of_an_old_class_is_never_reused_for_the_new_code(here: Path, tmp_path: Path) -> None:
-    sys.path.insert(0, str(here))
-    try:
-        net = __import__("net")
-    finally:
-        sys.path.remove(str(here))
+    net = imported("net", here)
     storage = str(tmp_path / "storage")
     (here / "helper.py").write_text("VALUE = 20\n")
     with pytest.warns(UserWarning, match="Net runs as imported"):
