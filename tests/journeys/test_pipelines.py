@@ -271,3 +271,34 @@ def test_a_result_whose_artifact_is_gone_or_changed_is_computed_again(
 
     assert [(trial.result, trial.source) for trial in second.trials] == [(2, None), (1, None)]
     assert ml.execute("dbl", str(tmp_path / "storage")).trials[0].source == f"{second}/{second.trials[0].uid}"
+
+
+FAILS_ONCE = """
+import os
+from machinable import Component
+
+class Fails(Component):
+    def on_execute(self):
+        if "READY" not in os.environ:
+            raise ValueError("not yet")
+        return self.requires.n.read("half.json")
+"""
+
+
+def test_an_execution_is_resumed_though_an_artifact_of_a_requirement_is_gone(
+    project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(ROWS, num=NUM, dbl=FAILS_ONCE, by_result="", by_trial="")
+    monkeypatch.setenv("NUMBER", "2")
+    storage = tmp_path / "storage"
+    first = ml.execute("dbl", str(storage), on_failure="continue")
+    (storage / str(first) / "trials" / first.trials[0].uid / "artifacts" / "half.json").unlink()
+    monkeypatch.setenv("READY", "yes")
+
+    with pytest.warns(RuntimeWarning, match=r"^the artifact 'half.json' is gone \(of .*\); num runs again$"):
+        second = ml.execute(storage=str(storage), resume=str(first))
+
+    assert [(trial.status, trial.attempt, trial.result) for trial in second.trials] == [
+        ("finished", 2, 2),
+        ("finished", 2, 1),
+    ]

@@ -27,6 +27,7 @@ from machinable.results.storage import Storage
 from machinable.results.trial import LEASE, Trial
 from machinable.serialization import decode, dumps
 from machinable.storage import layout
+from machinable.storage.artifacts import artifact_fault
 from machinable.storage.cleanup import workers_left
 from machinable.storage.files import Files, writing
 from machinable.storage.locks import Lease, Locks
@@ -125,6 +126,7 @@ def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_tas
     kept = [uid for uid in planned if uid in trials and uid not in changed]
     reruns = {row.uid for row in plan.rows if policy.reruns(plan.uses[row.use].definition)}
     finished = {uid for uid in kept if trials[uid].status in _STAYS and uid not in reruns}
+    finished -= _damaged(stored, plan, trials, planned, finished)
     doubtful = _doubtful(plan, policy, finished)
     return Changes(
         stored,
@@ -137,6 +139,34 @@ def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_tas
         frozenset(finished - doubtful),
         doubtful,
     )
+
+
+def _damaged(
+    stored: Execution, plan: Plan, trials: Mapping[str, Trial], planned: Mapping[str, int], finished: set[str]
+) -> set[str]:
+    """Return the finished trials with missing or changed artifacts that a trial to run requires; warn of them."""
+    waiting = [uid for uid in planned if uid not in finished]
+    damaged: set[str] = set()
+    checked: set[str] = set()
+    while waiting:
+        for needed in plan[planned[waiting.pop()]].requires.values():
+            if needed.uid in finished and needed.uid not in checked:
+                checked.add(needed.uid)
+                if (fault := _fault(stored, trials[needed.uid])) is not None:
+                    warn(f"{fault} (of {needed.uid}); {trials[needed.uid].component} runs again", RuntimeWarning)
+                    damaged.add(needed.uid)
+                    waiting.append(needed.uid)
+    return damaged
+
+
+def _fault(stored: Execution, trial: Trial) -> str | None:
+    """Return what is wrong with the artifacts of a trial that has finished."""
+    place = trial.source or f"{stored}/{trial.uid}"
+    execution, _, uid = place.partition("/")
+    status = read_status(stored.files, execution, uid)
+    if status is None:
+        return "its files are gone"
+    return artifact_fault(stored.files, layout.folder_of(place), artifacts_in(status), status["finished"])
 
 
 def _doubtful(plan: Plan, policy: ReusePolicy, finished: set[str]) -> frozenset[str]:

@@ -171,7 +171,7 @@ def _fetched_to(process: int) -> str:
     return directory
 
 
-def artifact_fault(files: Files, folder: str, artifacts: Mapping[str, str], finished: str) -> str | None:
+def artifact_fault(files: Files, folder: str, artifacts: Mapping[str, str], finished: str | None) -> str | None:
     """Return what is wrong with the artifacts of a finished trial; None if they are what was stored.
 
     An artifact is read only if its file was changed after the end of the trial.
@@ -180,14 +180,14 @@ def artifact_fault(files: Files, folder: str, artifacts: Mapping[str, str], fini
         files: The storage.
         folder: The folder of the trial.
         artifacts: Their digests, by name.
-        finished: When the trial finished (ISO-8601, UTC).
+        finished: When the trial finished (ISO-8601, UTC), None if that is not known.
     """
     names = [name for name in artifacts if not name.startswith("../")]  # others are checkpoints
     if not names:
         return None
     path = join(folder, layout.ARTIFACTS)
     found = {stored.path[len(path) + 1 :]: stored for stored in files.walk(path)}
-    latest = datetime.fromisoformat(finished).timestamp()
+    latest = float("inf") if finished is None else datetime.fromisoformat(finished).timestamp()
     for name in names:
         if name not in found:
             return f"the artifact {name!r} is gone"
