@@ -112,8 +112,10 @@ def test_an_edit_between_two_executions_of_a_process_takes_effect(
     }
 
 
-@pytest.mark.parametrize("engine", ["local", "processes:1", "processes:2"])
-def test_an_edit_during_an_execution_changes_nothing(here: Path, tmp_path: Path, engine: str) -> None:
+@pytest.mark.parametrize(
+    "engine", ["local", "processes:1", "processes:2", {"type": "processes", "slots": 1, "recycle": 1}], ids=str
+)
+def test_an_edit_during_an_execution_changes_nothing(here: Path, tmp_path: Path, engine: Any) -> None:
     execution = ml.execute("after", str(tmp_path / "storage"), engine=engine)
 
     assert execution.trials[-1].result == 20
