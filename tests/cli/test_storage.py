@@ -135,6 +135,19 @@ def test_a_missing_directory_is_an_error(run: Run, outage: Path) -> None:
     assert (ran.code, ran.err.splitlines()[0]) == (3, f"there is no storage at '{outage.parent / 'nowhere'}'")
 
 
+def test_a_storage_is_not_copied_onto_itself_and_not_offered_for_deletion(run: Run, outage: Path) -> None:
+    ran = run("rescue", "out", "--storage", "out")
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err.splitlines()[0] == f"{outage} is the storage itself"
+
+
+def test_a_directory_without_results_is_not_copied_into_the_storage(run: Run, outage: Path, project: Path) -> None:
+    ran = run("rescue", ".", "--storage", "out")
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err.splitlines()[0] == f"there are no results in {project}"
+    assert not (outage / "machinable.yaml").exists()
+
+
 OLD = 1_000_000_000
 
 

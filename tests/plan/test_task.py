@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import machinable as ml
-from machinable.errors import MachinableError, Refused
+from machinable.errors import InvalidValue, MachinableError, Refused
 
 DECLARATIONS = """
 components:
@@ -124,6 +124,11 @@ def test_a_class_of_a_declared_module_is_that_component_also_by_name(tmp_path: P
     given, named = (ml.Task(one).plan(tmp_path, 1)[0] for one in (ClusterResources, ClusterResources.__module__))
     assert (given.component, given.config) == (ClusterResources.__module__, {"z": 3})
     assert (given.flags, given.uid) == (named.flags, named.uid)
+
+
+def test_a_task_with_more_trials_than_fit_in_memory_is_refused(directory: Path) -> None:
+    with pytest.raises(InvalidValue, match="the task has more than 10,000,000 trials"):
+        ml.Task("a").repeat(10**30).split(10**5000).plan(directory)
 
 
 def test_a_plan_shows_only_what_differs(directory: Path) -> None:

@@ -12,9 +12,11 @@ from machinable.cli.arguments import open_storage
 from machinable.cli.output import message, write_json
 from machinable.display.tables import counted
 from machinable.errors import Refused
+from machinable.results.reader import execution_folders
 from machinable.results.remove import executions, leftovers, remove
 from machinable.results.verify import repair as repair_fault
 from machinable.results.verify import unnoted, verify
+from machinable.storage import layout
 from machinable.storage.fallback import copy_fallback
 from machinable.storage.files import writing
 from machinable.storage.open import open_files
@@ -81,7 +83,15 @@ def _progress() -> Callable[[Checked], None]:
 def rescue_command(directory: str, storage: str | None, as_json: bool) -> None:
     """Copy results that were written elsewhere, while a storage was unavailable, into the storage."""
     rescued = open_files(os.path.expanduser(directory), create=False)
+    if not execution_folders(rescued) and not rescued.is_directory(layout.BY_CONTENT):
+        raise Refused(
+            f"there are no results in {rescued.url}",
+            given=directory,
+            todo="Give the directory machinable-rescued-… that the execution named.",
+        )
     with open_storage(storage) as opened:
+        if os.path.realpath(rescued.url) == os.path.realpath(opened.url):
+            raise Refused(f"{rescued.url} is the storage itself", given=directory, todo="There is nothing to copy.")
         with writing(opened.files):
             copied, left = copy_fallback(rescued, opened.files)
         for name in dict.fromkeys(path.partition("/")[0] for path in copied if "/" in path):

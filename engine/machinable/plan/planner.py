@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
+from math import prod
 from typing import Any
 
 from msgspec import Struct
@@ -18,7 +19,16 @@ from machinable.config.registry import Entry
 from machinable.config.resolve import find_component, resolve, undeclared
 from machinable.config.resolved import Origins, Resolved
 from machinable.config.versions import elements_of, expand_lists
-from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors, UnknownName, warn
+from machinable.errors import (
+    InvalidValue,
+    MachinableError,
+    MalformedText,
+    MissingFile,
+    Place,
+    SeveralErrors,
+    UnknownName,
+    warn,
+)
 from machinable.plan.identity import (
     Effective,
     KeyParts,
@@ -46,6 +56,7 @@ from machinable.serialization import Plain, canonical, without_collections
 __all__ = ["live_code", "make_plan"]
 
 MAX_LISTED = 12  # components of a cycle that a message lists
+MAX_TRIALS = 10_000_000  # more would not fit in memory
 
 
 def make_plan(request: TaskRequest, project: Project | str | os.PathLike[str] | None, seed: object) -> Plan:
@@ -61,6 +72,10 @@ def make_plan(request: TaskRequest, project: Project | str | os.PathLike[str] | 
         planner = _Planner(workspace, request.versions)
         listed = [planner.add(*one) for one in _listed(request)]
         SeveralErrors.raise_any(list(planner.errors.values()))
+        if len(listed) * prod(level.total for level in request.levels) > MAX_TRIALS:
+            raise InvalidValue(
+                f"the task has more than {MAX_TRIALS:,} trials", todo="Split it into several executions."
+            )
         rows: list[tuple[int, tuple[int, ...]]] = []  # the use of each trial and its number in each level
         for numbers in product(*(range(level.total) for level in reversed(request.levels))):
             # Requirements run once, before the first that needs them, which is the order of the uses.
