@@ -249,7 +249,8 @@ def test_json_has_the_restored_files(run: Run, project: Path) -> None:
 
 def test_a_link_out_of_the_project_is_skipped(run: Run, project: Path, tmp_path: Path) -> None:
     (project / "data").symlink_to(tmp_path)
-    run(*EXECUTE)
+    with pytest.warns(UserWarning, match=r"^these links lead out of the project, .*: data\."):
+        run(*EXECUTE)
 
     ran = run("restore", "OY1p1o", "copy", "--storage", "out")
 
