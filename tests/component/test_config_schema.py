@@ -151,7 +151,7 @@ def test_keys_that_only_mixins_set_are_left_out_unless_declared() -> None:
         ({"size": 1, "optimizer": 3}, "optimizer is 3, but it must be an Optimizer"),
         ({"size": 1, "others": [{"lr": []}]}, "others.0.lr is [], but it must be a float"),
         ({"size": 1, "name": 5}, "name is 5, but it must be str or null"),
-        ({"size": 1, "color": "blue"}, "color is 'blue', but it must be a Color"),
+        ({"size": 1, "color": "blue"}, "color is 'blue', but it must be 'red'"),
         ({"size": 1, "shape": "12"}, "shape is '12', but it must be a tuple[int, ...]"),
         ({"size": 1, "tags": [1]}, "tags.0 is 1, but it must be a str"),
     ],

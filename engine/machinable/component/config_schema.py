@@ -48,6 +48,8 @@ _RAISED = ("value_error", "assertion_error")  # by a validator
 _SECRETS = (pydantic.SecretStr, pydantic.SecretBytes, pydantic.Secret)
 _UNUSABLE = (pydantic.errors.PydanticUserError, pydantic.warnings.ArbitraryTypeWarning)  # an annotation
 
+_MAX_MEMBERS = 12  # of an enum, to list in a message
+
 Keys: typing.TypeAlias = tuple["str | int", ...]
 
 
@@ -500,6 +502,8 @@ def _name(kind: Any) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:
         return " or ".join(map(repr, arguments))
+    if _is_class(kind) and issubclass(kind, enum.Enum) and 0 < len(kind) <= _MAX_MEMBERS:
+        return " or ".join(repr(plain_form(member)) for member in kind)
     if origin is None:
         return "..." if kind is ... else getattr(kind, "__name__", str(kind))
     return f"{getattr(origin, '__name__', origin)}[{', '.join(map(_name, arguments))}]"
