@@ -58,6 +58,7 @@ def test_a_message_says_what_is_wrong_and_where_and_what_to_do() -> None:
     ("given", "known", "advice"),
     [
         ("minst", ["mnist", "cifar"], "Did you mean 'mnist'?"),
+        ("loss", ["records.loss", "uid"], "Did you mean 'records.loss'?"),  # its last part
         ("x", ["mnist", "cifar"], "Known: mnist, cifar"),
         ("x", [], "No version is defined here."),
         ("x", [f"name{i}" for i in range(25)], "Known: " + ", ".join(f"name{i}" for i in range(20)) + " and 5 more"),

@@ -104,14 +104,14 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}:{self.column}"
 
 
-def near_names(given: object, known: Iterable[object], limit: int = 3) -> list[str]:
+def near_names(given: object, known: Iterable[object], limit: int = 3, cutoff: float = 0.6) -> list[str]:
     """Return the known names that resemble the given one, nearest first."""
     from difflib import get_close_matches  # 4 ms, and only errors need it
 
     names = [str(name) for name in known]
-    near = get_close_matches(str(given), names, n=limit, cutoff=0.6)
+    near = get_close_matches(str(given), names, n=limit, cutoff=cutoff)
     lowered = str(given).lower()
-    near += [name for name in names if name.lower() == lowered and name not in near]
+    near += [name for name in names if name.lower().rpartition(".")[2] == lowered and name not in near]
     return near[:limit]
 
 
