@@ -164,6 +164,18 @@ def test_a_misspelled_key_causes_a_warning_that_names_the_key(here: Path) -> Non
     assert warned[0].filename == __file__  # not in this package, which the user has not written
 
 
+def test_a_misspelled_event_causes_a_warning_that_names_the_event(here: Path) -> None:
+    (here / "good.py").write_text(
+        "import machinable as ml\nclass Good(ml.Component):\n"
+        "    def on_execut(self):\n        return 1\n    def on_epoch_end(self):\n        pass\n"
+    )
+    with pytest.warns(UserWarning, match="never called") as warned:
+        ml.execute(ml.Task("good").repeat(2))
+    assert [str(one.message) for one in warned] == [
+        "Good.on_execut is never called: there is no such event. Did you mean 'on_execute'?"
+    ]
+
+
 def test_listeners_receive_every_event_once_and_in_order(here: Path) -> None:
     heard: list[events.Event] = []
     ml.execute(ml.Task().component("good").component("bad"), listeners=[heard.append], on_failure="continue")

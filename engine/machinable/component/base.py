@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import NotAvailable
+from machinable.errors import NotAvailable, near_names
 from machinable.serialization import Plain
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from machinable.config.config import Config
     from machinable.plan.spec import ComponentSpec, Target, TrialSpec
 
-__all__ = ["Component", "ComponentState", "Context", "Mixin", "Submission", "overrides", "state_of"]
+__all__ = ["Component", "ComponentState", "Context", "Mixin", "Submission", "misspelt_events", "overrides", "state_of"]
 
 
 @dataclass
@@ -340,3 +340,12 @@ def state_of(component: Component) -> ComponentState:
 def overrides(cls: type[Component], event: str) -> bool:
     """Return whether a class overrides an event."""
     return getattr(cls, event) is not getattr(Component, event)
+
+
+def misspelt_events(cls: type[Component]) -> dict[str, str]:
+    """Return methods of a class that no event calls but that are named nearly like one, which it does not override."""
+    events = [name for name in dir(Component) if name.startswith("on_")]
+    names = [name for name in dir(cls) if name.startswith("on_") and name not in events]
+    free = [name for name in events if not overrides(cls, name)] if names else []
+    near = {name: near_names(name, free, limit=1, cutoff=0.85) for name in names}
+    return {name: found[0] for name, found in near.items() if found}

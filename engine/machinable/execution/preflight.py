@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from msgspec import Struct, structs
 
-from machinable.component.base import Component
+from machinable.component.base import Component, misspelt_events
 from machinable.component.imports import importing, load_component
 from machinable.component.project_modules import begin_project, sources_of
 from machinable.component.source_files import Sources, modules_of
@@ -28,6 +28,7 @@ from machinable.errors import (
     Place,
     Refused,
     SeveralErrors,
+    did_you_mean,
     warn,
 )
 from machinable.events import Listener
@@ -37,7 +38,7 @@ from machinable.execution.resources import Capacity, capacity_of
 from machinable.execution.resume import Changes, compare, stored_execution
 from machinable.execution.reuse import ReusePolicy, SharedResults, reuse_policy
 from machinable.execution.worker_task import ImportedFunction, check_importable
-from machinable.plan.plan import Plan
+from machinable.plan.plan import Plan, Use
 from machinable.plan.planner import live_code
 from machinable.plan.spec import ComponentSpec, Target
 from machinable.plan.task import Task, task_from_data
@@ -179,9 +180,19 @@ def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., An
                 uses.append(use if definition is use.definition else structs.replace(use, definition=definition))
             except MachinableError as error:
                 add(error, use.at)
-    SeveralErrors.raise_any(list(errors.values()))
+        SeveralErrors.raise_any(list(errors.values()))
+        if function is None:
+            _warn_of_misspelt_events(uses, plan.project, live)
     is_same = all(new is old for new, old in zip(uses, plan.uses, strict=True))
     return plan if is_same else replace(plan, uses=tuple(uses))
+
+
+def _warn_of_misspelt_events(uses: Iterable[Use], project: str, live: Mapping[Target, Any]) -> None:
+    parts = [part for use in uses for part in (use.definition, *use.definition.children)]
+    for target in dict.fromkeys(part.target for part in parts):
+        code = live.get(target) or load_component(target, project)
+        for name, event in misspelt_events(code).items() if isinstance(code, type) else ():
+            warn(f"{code.__name__}.{name} is never called: there is no such event. {did_you_mean([event])}")
 
 
 def _checked(part: ComponentSpec, project: str, live: Mapping[Target, Any], *, is_child: bool = False) -> ComponentSpec:
