@@ -60,6 +60,12 @@ def test_the_rerun_command_runs_exactly_that_trial(run: Run, build: Build, words
     assert (ran["uid"], ran["seed"], ran["config"]) == (trial.uid, trial.seed, trial.planned("config"))
 
 
+def test_a_failure_happens_again_under_the_same_options(run: Run) -> None:
+    ran = run("execute", "train", "--engine", "processes:1", "--timeout", "1ms", "--seed", "OY1p1o", "--quiet")
+
+    assert "again: machinable execute train --engine processes:1 --timeout 0.001s --seed OY1p1o" in ran.err
+
+
 def square(config: object) -> None:
     raise ValueError("no good")
 

@@ -111,7 +111,7 @@ def command_on(storage: str | None, *words: str) -> str:
     return command_line(["machinable", *words, *(["--storage", storage] if storage else [])])
 
 
-def rerun_command(execution: Execution, trial: Trial, storage: str | None, engine: str | None = None) -> str | None:
+def rerun_command(execution: Execution, trial: Trial, storage: str | None, options: Sequence[str] = ()) -> str | None:
     """Return the command that runs a stored trial again.
 
     It is `machinable execute …` with the same words, id and repetition if that gives exactly this trial. Otherwise
@@ -124,29 +124,28 @@ def rerun_command(execution: Execution, trial: Trial, storage: str | None, engin
     """
     from machinable.display.progress import is_memory
 
-    chosen = ["--engine", engine] if engine else []
     words = _execute_words(execution, trial)
     if words is not None:
-        chosen += ["--storage", storage] if storage else []
+        place = ["--storage", storage] if storage else []
         seed = f"id:{execution.id}" if execution.id.isdigit() else execution.id  # digits alone would be a number
-        return command_on(None, "execute", *words, *chosen, "--seed", seed)
+        return command_on(None, "execute", *words, *options, *place, "--seed", seed)
     requests = execution.data["task"]["components"]
     if is_memory(execution.storage) or any(one["component"].startswith("__main__:") for one in requests):
         return None
-    return command_on(storage, "resume", str(execution), *chosen)
+    return command_on(storage, "resume", str(execution), *options)
 
 
 def failures_report(
-    execution: Execution, rows: Sequence[Mapping[str, Any]], storage: str | None, engine: str | None = None
+    execution: Execution, rows: Sequence[Mapping[str, Any]], storage: str | None, options: Sequence[str] = ()
 ) -> str | None:
-    """Return what failed and how to run it again, given the rows of all trials; None if nothing failed."""
+    """Return what failed and how to run it again with `options`, given the rows of all trials; None if nothing did."""
     from machinable.display.failures import Failed, failure_text
 
     by_uid = {row["uid"]: row for row in rows}
     failed = [Failed(by_uid[trial.uid], trial.error or {"type": "unknown"}) for trial in execution.failures]
     if not failed:
         return None
-    return failure_text(failed, rows, lambda row: rerun_command(execution, execution[row["uid"]], storage, engine))
+    return failure_text(failed, rows, lambda row: rerun_command(execution, execution[row["uid"]], storage, options))
 
 
 def _execute_words(execution: Execution, trial: Trial) -> list[str] | None:

@@ -134,7 +134,7 @@ def _run(
         data = execution_data(result) | {"groups": [group.as_data() for group in groups(rows_of(result.trials))]}
         write_json(data | ({"error": failure.as_data()} if failure else {}))
     else:
-        _report(result, storage, engine, progress)
+        _report(result, storage, _again(engine, options["timeout"]), progress)
     return 1 if failure or progress.counts.get("skipped") else 0
 
 
@@ -181,10 +181,15 @@ def _report_interrupt(progress: Progress, storage: str | None, as_json: bool) ->
     return 130
 
 
-def _report(execution: Execution, storage: str | None, engine: str | None, progress: Progress) -> None:
+def _again(engine: str | None, timeout: float | None) -> list[str]:
+    """Return the options under which a failure happens again."""
+    return [*(["--engine", engine] if engine else []), *([] if timeout is None else ["--timeout", f"{timeout:g}s"])]
+
+
+def _report(execution: Execution, storage: str | None, again: Sequence[str], progress: Progress) -> None:
     """Show failures first, then the results, where they are stored and what to do next."""
     rows = rows_of(execution.trials)
-    if failures := failures_report(execution, rows, storage, engine):
+    if failures := failures_report(execution, rows, storage, again):
         message(f"\n{failures}\n")
     write_table(group_table(groups(rows)))
     name = f" {execution.name}" if execution.name else ""
