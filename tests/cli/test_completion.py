@@ -116,6 +116,7 @@ def test_the_script_is_valid(run: Run, shell: str) -> None:
     ran = run("completion", shell)
 
     assert (ran.code, ran.err) == (0, "")
+    assert any(line.startswith("# ") and f"machinable completion {shell}" in line for line in ran.out.splitlines()[:2])
     if shutil.which(shell):
         checked = subprocess.run([shell, "-n"], input=ran.out, capture_output=True, text=True)
         assert (checked.returncode, checked.stderr) == (0, "")

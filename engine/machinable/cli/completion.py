@@ -95,7 +95,14 @@ compdef %(complete_func)s %(prog_name)s
         return f"{item.type}\n{item.value}"
 
 
-_SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": FishComplete}
+class _Fish(FishComplete):
+    source_template = (
+        "# For this session: machinable completion fish | source. "
+        "For every session add that line to ~/.config/fish/config.fish.\n" + FishComplete.source_template
+    )
+
+
+_SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": _Fish}
 
 
 def _shell(name: str) -> ShellComplete:
