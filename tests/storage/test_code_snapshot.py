@@ -601,6 +601,15 @@ def test_executions_of_any_storage_are_left_out(tmp_path: Path, in_git: bool) ->
     assert names(pack(tmp_path)) == ["a.py", "data/execution.json"]
 
 
+@pytest.mark.parametrize("in_git", [True, False])
+def test_exported_folders_are_left_out(tmp_path: Path, in_git: bool) -> None:
+    if in_git:
+        git(tmp_path, "init", "--quiet")
+    write(tmp_path, "a.py", "engine/machinable/replay/exported.py")
+    write(tmp_path, "export-OY1p1o/run.py", "export-OY1p1o/code/a.py", "export-OY1p1o/machinable/replay/exported.py")
+    assert names(pack(tmp_path)) == ["a.py", "engine/machinable/replay/exported.py"]
+
+
 def test_many_executions_in_the_project_do_not_make_the_backup_grow(tmp_path: Path) -> None:
     write(tmp_path, "a.py")
     sizes = []

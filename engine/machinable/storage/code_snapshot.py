@@ -66,8 +66,9 @@ def pack_into(
     """Write a zip archive of the code in a directory; the same files give the same bytes.
 
     In a git repository it contains the files that are tracked or not ignored, including those of submodules; elsewhere
-    all files that no `.gitignore` names. Caches, virtual environments, the data of version control, and the executions
-    of any storage are left out. Links stay links, so nothing from outside the directory is included.
+    all files that no `.gitignore` names. Caches, virtual environments, the data of version control, the executions of
+    any storage, and folders that `machinable export` wrote are left out. Links stay links, so nothing from outside the
+    directory is included.
 
     Files that look like they contain secrets are packed as well, and reported in one warning.
 
@@ -191,6 +192,9 @@ _CACHES = frozenset(
 _COMPILED = (".pyc", ".pyo")
 
 
+_IN_EXPORT = "/machinable/replay/exported.py"
+
+
 def _listed(root: str, storages: Sequence[str], rules: Sequence[_IgnoreRules] = ()) -> set[str]:
     """Return the files of a project, relative to it; `rules` name folders that need not be entered."""
     names = _listed_by_git(root, storages)
@@ -201,6 +205,8 @@ def _listed(root: str, storages: Sequence[str], rules: Sequence[_IgnoreRules] = 
     candidates = {os.path.dirname(name) for name in names if os.path.basename(name) == layout.EXECUTION}
     executions = {folder for folder in candidates if _is_execution(os.path.join(root, folder))}
     left_out |= executions | {os.path.join(os.path.dirname(folder), layout.BY_CONTENT) for folder in executions}
+    exports = (name.removesuffix(_IN_EXPORT) for name in names if name.endswith(_IN_EXPORT))
+    left_out |= {folder for folder in exports if os.path.isfile(os.path.join(root, folder, "run.py"))}
     beginnings = tuple(f"{folder}/" for folder in left_out)
     return {name for name in names if not name.startswith(beginnings)}
 
