@@ -533,7 +533,8 @@ def test_changed_code_is_reported_and_stored(here: Path, tmp_path: Path) -> None
     ml.execute(task(2), str(storage), "OY1p1o", on_failure="continue")
     (here / "extra.py").write_text("x = 1\n")
 
-    with pytest.warns(UserWarning, match="the code of OY1p1o has changed since it started"):
+    told = "the code of OY1p1o has changed since it started: files that no module imports. The remaining trials run"
+    with pytest.warns(UserWarning, match=told):
         ml.execute(storage=str(storage), resume="OY1p1o")
 
     folder = storage / "OY1p1o"

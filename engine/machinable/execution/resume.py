@@ -17,7 +17,7 @@ from machinable.execution.attempts import Completed, PreviousAttempt, artifacts_
 from machinable.execution.directory import ProjectCode, engine_facts, plan_lines
 from machinable.execution.environment import host
 from machinable.execution.ledger import Ledger
-from machinable.execution.reuse import ReusePolicy, SharedResults, holder_text
+from machinable.execution.reuse import ReusePolicy, SharedResults, holder_text, listed
 from machinable.plan.plan import Plan
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.plan.table import cell, flatten
@@ -346,9 +346,11 @@ def _write_code(stored: Execution, code: ProjectCode) -> None:
         before, now = stored.data["code"].get("backup"), code.facts["backup"]
         if before is None or before == now:
             return
+        earlier = stored.data["code"].get("files") or {}
+        files = [name for name, digest in code.facts["files"].items() if earlier.get(name, digest) != digest]
         warn(
-            f"the code of {stored} has changed since it started ({before} then, {now} now): "
-            "the remaining trials run with the present code"
+            f"the code of {stored} has changed since it started: {listed(files) or 'files that no module imports'}. "
+            "The remaining trials run with the current code"
         )
         archive.seek(0)
         stored.files.write_from(_free_name(stored, layout.CODE), archive)
