@@ -156,7 +156,19 @@ def test_one_trial_can_be_chosen(run: Run, stored: Path) -> None:
     assert [line.partition("==")[0] for line in found["requirements"]] == ["msgspec", "threadpoolctl"]
     assert repeat(stored / "export-OY1p1o", second).returncode == 0
     unknown = repeat(stored / "export-OY1p1o", first)
-    assert (unknown.returncode, unknown.stderr) == (2, f"no trial {first}; there are: {second}\n")
+    assert (unknown.returncode, unknown.stderr) == (2, f"no trial named {first!r}\n  Known: {second}\n")
+
+
+def test_run_py_lists_its_trials(run: Run, stored: Path) -> None:
+    first, second = run("export", "OY1p1o", "--storage", "out", "--json").data["trials"]
+
+    told = repeat(stored / "export-OY1p1o", "--help")
+
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout == (
+        f"Usage: python run.py [UID]…\n\n  Run these trials, or all of them:\n  {first}  nets.dense\n  {second}  nets.dense\n"
+    )
+    assert not (stored / "export-OY1p1o/results").exists()
 
 
 def test_children_are_included(run: Run, stored: Path) -> None:

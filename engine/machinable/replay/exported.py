@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from machinable.component.imports import importing, load_component
 from machinable.display.progress import PlainProgress
 from machinable.display.tables import cell
+from machinable.errors import UnknownName
 from machinable.execution.environment import host, now, packages
 from machinable.execution.ledger import Ledger
 from machinable.execution.worker_task import InProcessTask
@@ -42,8 +43,12 @@ def main(directory: str, arguments: Sequence[str]) -> int:
     specs: dict[str, TrialSpec] = {}
     for trial in facts["trials"]:  # what a trial requires comes before it
         specs[trial["uid"]] = _spec(trial, specs, folder)
+    if {"-h", "--help"} & set(arguments):
+        print("Usage: python run.py [UID]…\n\n  Run these trials, or all of them:")
+        print("\n".join(f"  {uid}  {spec.component}" for uid, spec in specs.items()))
+        return 0
     if unknown := [uid for uid in arguments if uid not in specs]:
-        _show(f"no trial {unknown[0]}; there are: {', '.join(specs)}")
+        _show(str(UnknownName("trial", unknown[0], specs)))
         return 2
     chosen = [spec for uid, spec in specs.items() if not arguments or uid in arguments]
     missing = sorted({name for spec in chosen for name in spec.definition.environment if name not in os.environ})
