@@ -166,7 +166,8 @@ def test_run_py_lists_its_trials(run: Run, stored: Path) -> None:
 
     assert (told.returncode, told.stderr) == (0, "")
     assert told.stdout == (
-        f"Usage: python run.py [UID]…\n\n  Run these trials, or all of them:\n  {first}  nets.dense\n  {second}  nets.dense\n"
+        "Usage: python run.py [UID]…\n\n"
+        f"  Run these trials, or all of them:\n  {first}  nets.dense\n  {second}  nets.dense\n"
     )
     assert not (stored / "export-OY1p1o/results").exists()
 

@@ -241,7 +241,7 @@ def test_results_that_others_use_are_listed(run: Run, leftovers: Path) -> None:
         "  with 1 result that later executions would reuse",
         f"  with what 8gWVkz has reused: {uid}",
     ]
-    assert ran.out.splitlines()[3].endswith("  an execution, 1 trial begun")
+    assert ran.out.splitlines()[3].endswith("  execution, 1 trial started")
     run("clean", "OY1p1o", "--storage", "out", "--yes")
     assert (executions(leftovers), pointer.exists()) == (["8gWVkz"], False)
 

@@ -105,7 +105,7 @@ def test_other_source_is_told_once_and_its_result_reused(here: Path, tmp_path: P
     (notice,) = [str(one.message) for one in told]
     assert notice == (
         f"reusing nums from {first}/{first.trials[0].uid}, but its code has changed since: nums.py. "
-        "To compute it again: rerun='nums'; to always do so: reuse='same-code'"
+        "To compute it again: rerun='nums' (--rerun nums); to always do so: reuse='same-code' (--reuse same-code)"
     )
 
 

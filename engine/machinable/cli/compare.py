@@ -9,7 +9,7 @@ from machinable.cli.arguments import open_storage, parse_target, parse_targets
 from machinable.cli.config import KeyChange, key_changes
 from machinable.cli.output import message, write_json
 from machinable.display.summary import side_by_side, side_table
-from machinable.display.tables import Table, exact, printable, styled_lines, write_table
+from machinable.display.tables import Table, counted, exact, printable, styled_lines, write_table
 from machinable.results.diff import (
     Change,
     Matched,
@@ -181,7 +181,7 @@ def _sections(first: str, second: str, found: _Comparison) -> Iterator[list[str]
         for pair, differences in found.results:
             lines += [f"  {_pair_text([pair])}", *(f"    {one}" for one in differences)]
         total = len(found.results) + found.same
-        yield [f"results of {len(found.results)} of {total} trials", *_limited(lines)]
+        yield [f"results of {len(found.results)} of {counted(total, 'trial')}", *_limited(lines)]
 
 
 def _short(fact: Any) -> Any:

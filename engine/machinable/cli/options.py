@@ -114,7 +114,8 @@ _RUNNING = (
     _option(
         "--reuse",
         type=click.Choice(["all", "same-code", "none"]),
-        help="all: also reuse results of listed components. same-code: only results of the same code.",
+        help="all: also reuse results of listed components. same-code: only results of the same code. "
+        "none: run everything.",
     ),
     _option(
         "--on-busy",
@@ -132,7 +133,8 @@ _RUNNING = (
     _option(
         "--on-failure",
         type=click.Choice(["raise", "continue", "stop"]),
-        help="stop: start no further trials after a failure. continue: exit with code 0 despite failures.",
+        help="After a failure: raise runs the other trials and exits with code 1 (default). "
+        "continue runs them and exits with code 0. stop starts no further trials.",
     ),
     _QUIET,
     _JSON,

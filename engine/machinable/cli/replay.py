@@ -54,7 +54,7 @@ def _show(found: Reproduction) -> None:
         differing = [trial for trial in found.trials if trial.differences]
         tolerance = f" {found.tolerance:g}" if found.verdict != "different" else ""
         print(f"{found.execution}: {found.verdict}{tolerance}")
-        print(f"  {len(differing)} of {trials} differ; {values} compared")
+        print(f"  {len(differing)} of {trials} differ{'s' if len(differing) == 1 else ''}; {values} compared")
         for trial in differing[:MAX_LISTED]:
             print(f"\n{trial.component} {trial.uid}: {trial.verdict}")
             for difference in trial.differences:

@@ -209,10 +209,11 @@ class SharedResults:
         warning = (spec.component, pointer.trial.partition("/")[0], *decision.changed)
         if decision.changed and warning not in self._warned:
             self._warned.add(warning)
+            name = spec.component
             warn(
-                f"reusing {spec.component} from {pointer.trial}, but its code has changed since: "
-                f"{listed(decision.changed)}. To compute it again: rerun={spec.component!r}; "
-                "to always do so: reuse='same-code'"
+                f"reusing {name} from {pointer.trial}, but its code has changed since: "
+                f"{listed(decision.changed)}. To compute it again: rerun={name!r} (--rerun {name}); "
+                "to always do so: reuse='same-code' (--reuse same-code)"
             )
         return pointer
 

@@ -98,7 +98,7 @@ def executions(files: Files, folders: Iterable[str]) -> Iterator[Removal]:
             holds.append(f"{len(own)} result{'s' if own[1:] else ''} that later executions would reuse")
         holds += [f"what {other} has reused: {', '.join(uids)}" for other, uids in reused[folder].items()]
         count = sum(entry.is_directory for entry in files.entries(layout.join(folder, layout.TRIALS)))
-        reason = f"an execution, {count} trial{'' if count == 1 else 's'} begun"
+        reason = f"execution, {count} trial{'' if count == 1 else 's'} started"
         yield Removal("execution", folder, size, reason, tuple(holds), tuple(own))
 
 
