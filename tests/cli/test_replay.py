@@ -247,6 +247,7 @@ def test_json_has_the_restored_files(run: Run, project: Path) -> None:
     }
 
 
+@pytest.mark.filterwarnings("default:these links lead out of the project")
 def test_a_link_out_of_the_project_is_skipped(run: Run, project: Path, tmp_path: Path) -> None:
     (project / "data").symlink_to(tmp_path)
     with pytest.warns(UserWarning, match=r"^these links lead out of the project, .*: data\."):
