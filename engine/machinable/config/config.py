@@ -56,7 +56,7 @@ class Config(MutableMapping[str, Any]):
         evaluate: Whether to evaluate calls on access. If not, an access returns a `Deferred`.
         origin: Where values were set: a function of a dotted key path, or a mapping from such paths.
         stored: The data as it may be printed; by default everything but hidden keys.
-        convert: Return the data with the values that a component reads, such as a `Path` for text, and the function
+        convert: Return the data with the values that a component reads, such as a `Path` for text, and a function
             that makes such values plain again. It is called on the first access.
     """
 
@@ -122,7 +122,7 @@ class Config(MutableMapping[str, Any]):
     def __contains__(self, key: object) -> bool:
         return key in self.__data
 
-    # The inherited methods would take a KeyError raised by a config method for a missing key.
+    # The inherited methods would mistake a KeyError raised by a config method for a missing key.
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value, evaluated, or the default if there is no such key."""
         return self[key] if key in self.__data else default
@@ -158,7 +158,7 @@ class Config(MutableMapping[str, Any]):
 
     def __missing(self, key: object) -> MissingAttribute:
         where = self.__path or "the configuration"
-        # Notebooks and copy look up many names such as __deepcopy__; near names would be a waste.
+        # Notebooks and copy look up many names such as __deepcopy__, for which near names would be wasted work.
         near = [] if str(key)[:1] == "_" else near_names(key, self.__data)
         known = ", ".join(str(k) for k in self.__data if not is_hidden(k))
         advice = did_you_mean(near) if near else f"Known: {known}" if known else "It is empty."
@@ -271,7 +271,7 @@ def evaluate_stored(
         kind = type(value)
         if kind is str and scope.methods is not None and is_call(value) and (only is None or path in only):
             try:
-                _data(config)  # converts the configuration, whose scope knows then how to make values plain
+                _data(config)  # converts the configuration; then its scope can convert values back to plain ones
                 result = _plain(value, scope, path, True, True)
                 return without_hidden(as_plain(result, path, tuples=True))
             except Exception as error:  # a method may raise anything; the caller reports it
@@ -302,7 +302,7 @@ def _data(config: Config) -> dict[str, Any]:
 
 
 def _own(value: Any, scope: _SharedState, path: str) -> Any:
-    """Return a value as this configuration holds it: mappings as `Config`, lists copied."""
+    """Return a value as this configuration stores it: mappings as `Config`, lists copied."""
     kind = type(value)
     if kind is str or kind is int or kind is float or kind is bool or value is None:
         return value

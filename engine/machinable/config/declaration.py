@@ -57,7 +57,7 @@ _PATH = rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*"
 _NAME = rf"(?:\+\.{_IDENTIFIER}\.)?{_PATH}"
 _KEY = re.compile(rf"(?P<name>{_NAME})?(?:\^(?P<parent>{_NAME}))?(?:=(?P<alias>[^=^]*))?")
 
-_MAX_BLOCKS = 5_000  # of one component: a block that refers to a mapping around it never ends
+_MAX_BLOCKS = 5_000  # of one component: a block that refers to a mapping around it would never end
 
 Block: TypeAlias = "Body | Reference | LayeredBlock"
 Trail: TypeAlias = "Body | tuple[Trail, Trail]"
@@ -208,7 +208,7 @@ def _without(mapping: Mapping[Any, Any], keys: Sequence[Any]) -> Mapping[Any, An
 
 
 def _reserved_problem(key: str, value: Any, in_version: bool) -> MachinableError | None:
-    """Return what is wrong with a reserved key, if that can be checked before references are resolved."""
+    """Return the problem of a reserved key, if it can be checked before references are resolved."""
     if key not in RESERVED:
         return UnknownName("reserved key", key, RESERVED)
     if key == "_class_" and in_version:
@@ -225,7 +225,7 @@ def _reserved_problem(key: str, value: Any, in_version: bool) -> MachinableError
 
 
 def reserved_form_problem(key: str, value: Any, reference: Reference | None = None) -> MalformedText | None:
-    """Return an error if the value of a reserved key has the wrong form. Other keys are checked where they are used.
+    """Return an error if the value of a reserved key has the wrong form. Other keys are checked when used.
 
     Args:
         key: The reserved key.
@@ -304,7 +304,7 @@ def block_values(blocks: Mapping[str, Block]) -> Iterator[Mapping[Any, Any]]:
 
 
 def parse_key(key: str, written: str) -> tuple[str | None, str | None, str | None]:
-    """Return name, parent and alias in an entry's key `name^parent=alias`. Names may begin with `+.project.`.
+    """Return the name, parent and alias in an entry's key `name^parent=alias`. Names may begin with `+.project.`.
 
     Args:
         key: The key, with variables replaced.

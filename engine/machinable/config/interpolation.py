@@ -22,7 +22,7 @@ PathPart: TypeAlias = "tuple[str, str]"  # ("key" | "index" | "reference", text)
 
 @lru_cache(maxsize=4096)
 def parse_path(text: str) -> tuple[str, tuple[PathPart, ...]] | str:
-    """Return the root ("self" or "") and the parts of a reference, or a text that says what is wrong with it."""
+    """Return the root ("self" or "") and the parts of a reference, or a text that describes the error."""
     root, rest = ("self", text[6:]) if text.startswith("$self.") else ("", text[2:])
     parts: list[PathPart] = []
     position, wants_key = 0, True
@@ -64,7 +64,7 @@ class Resolver:
     Args:
         values: The configuration with all layers merged.
         name: The name of the component, for messages.
-        shared: Copies of mappings and lists in which nothing has to be resolved, each with its original, by the id of
+        shared: Copies of mappings and lists that contain no references, each with its original, by the id of
             the original. They must not be changed.
         fills: Whether to add new copies to `shared`.
     """
@@ -83,7 +83,7 @@ class Resolver:
         self.calls: list[tuple[str, str, str]] = []  # path, text, and text as written
         self._heads: dict[int, tuple[Any, bool]] = {}
         self._failed: dict[int, MachinableError] = {}
-        self._alive: list[Any] = []  # objects that `_heads` knows by id must not be freed
+        self._alive: list[Any] = []  # objects that `_heads` refers to by id must not be freed
         self._active: list[tuple[str, Reference]] = []
         self._trail: list[tuple[str, Reference]] = []  # references that led to the value being copied
         self._copying: dict[int, int] = {}

@@ -263,7 +263,7 @@ class _Parser:
     def read_includes(self, value: Any, root: MappingNode, sections: dict[str, list[tuple[Any, MappingNode]]]) -> None:
         if value is None or value is UNREADABLE:
             return
-        todo = "Write `includes: {name: {components: …}}`, or a file in place of the inner mapping: `$/more.yaml`."
+        todo = "Write `includes: {name: {components: …}}`, or a file instead of the inner mapping: `$/more.yaml`."
         if not isinstance(value, MappingNode):
             message = f"`includes` takes a mapping of names and mappings, not {described(value)}"
             self.fail(message, root.place("includes"), value, todo, path="includes")

@@ -1,4 +1,4 @@
-"""Merge mappings, and find keys of an override that the configuration below does not have."""
+"""Merge mappings, and find keys of an override that the configuration below it lacks."""
 
 from __future__ import annotations
 

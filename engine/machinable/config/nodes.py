@@ -1,4 +1,4 @@
-"""The nodes of a project file: values that know where they were written, and texts that describe them."""
+"""The nodes of a project file: values with their positions, and texts that describe them."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class SequenceNode(list[Any]):
 class Reference(Struct, eq=False):
     """A reference to another value: text that begins with `$.` or `$self.`.
 
-    `text` has variables replaced; `written` is the text as it stands in the file.
+    `text` has variables replaced; `written` is the text as it is in the file.
     """
 
     text: str
@@ -156,7 +156,7 @@ def without_hidden_values(text: str) -> str:
     return _HIDDEN_VALUE.sub(r"\1…", text)
 
 
-UNREADABLE = EnvValue(None, "")  # in place of a value with an error, which is reported once
+UNREADABLE = EnvValue(None, "")  # replaces a value with an error, which is reported once
 
 
 def unwrapped(value: Tree) -> Tree:

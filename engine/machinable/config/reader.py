@@ -1,4 +1,4 @@
-"""Read the text of a project file: YAML with references, includes and variables, as values that know their place.
+"""Read the text of a project file: YAML with references, includes and variables, as values with positions.
 
 The result consists of `MappingNode`, `SequenceNode`, `Reference`, `EnvValue` and plain scalars. It is never changed:
 later steps merge copies of it.
@@ -415,7 +415,7 @@ def _construct(kind: str, text: str) -> Any:
 def _mask(source: Source) -> str:
     """Replace YAML's special characters inside `${…}` by private ones, one for one.
 
-    This way `{n: ${N:-a, b}}` needs no quotes, and columns stay the same.
+    So `{n: ${N:-a, b}}` needs no quotes, and columns stay the same.
     """
     for character in source.text:
         if 0xF0000 <= ord(character) < 0xF0080:

@@ -208,7 +208,7 @@ class Resolved:
         return None
 
     def locate(self, error: MachinableError) -> None:
-        """Let errors about values, by their `path`, name the places of these values, or the versions that set them."""
+        """Add to errors about values the places of these values, found by `path`, or the versions that set them."""
         for one in error.parts:
             path = "" if one.at else one.path or ""
             while path:
@@ -217,7 +217,7 @@ class Resolved:
                     if one.at is None:
                         one.details = (*one.details, f"in the version {self.origin(path)}")
                     break
-                except (UnknownName, MissingKey):  # without a value: where the value around it is
+                except (UnknownName, MissingKey):  # without a value, the place of the value around it
                     path = path.rpartition(".")[0]
             one.at = one.at or self.entry.place
 
@@ -246,7 +246,7 @@ class Origins(Mapping[str, str]):
         return sum(1 for _ in self)
 
     def locate(self, error: MachinableError) -> None:
-        """Let errors about values name the places of these values, as `Resolved.locate` does."""
+        """Add the places of values to errors about them, as `Resolved.locate` does."""
         self._resolved.locate(error)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -254,7 +254,7 @@ class Origins(Mapping[str, str]):
 
 
 def place_in_layer(values: Any, parts: Sequence[Any]) -> tuple[Place | None, str] | None:
-    """Return place and text of a value in a layer, or None if the layer does not set it."""
+    """Return the place and text of a value in a layer, or None if the layer does not set it."""
     node = values
     place: Place | None = None
     for key in parts:

@@ -115,7 +115,7 @@ def open_blocks(opened: dict[str, Block], blocks: Mapping[str, Block]) -> None:
 def element_bodies(
     workspace: Workspace, entry: Entry, element: Any, own: Mapping[str, Block], opened: dict[str, Block]
 ) -> list[VersionLayer]:
-    """Return what one element merges over the configuration.
+    """Return the bodies that one element merges over the configuration.
 
     Args:
         workspace: The project and its imports.
@@ -208,7 +208,7 @@ def _text_layer(workspace: Workspace, entry: Entry, element: str, is_file: bool)
 
 
 def _typed_problem(problem: MachinableError) -> str:
-    """Return the message of an error in a version's text, with its line and column."""
+    """Return the message of an error in the text of a version, with its line and column."""
     where = f"line {problem.at.line}, column {problem.at.column}: " if problem.at else ""
     return f"{where}{problem.message.removeprefix(': ')}"
 
