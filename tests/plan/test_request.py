@@ -68,7 +68,7 @@ def test_a_task_that_an_older_version_stored_can_be_read() -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
-        ("no.such.module:X", ImportFailed, "no.such.module:X does not import: ModuleNotFoundError"),
+        ("no.such.module:X", ImportFailed, "no.such.module:X cannot be imported: ModuleNotFoundError"),
         (f"{__name__}:Class.Outer", MissingMember, "there is no 'Class.Outer' in the module"),
         (f"{__name__}:<lambda>", MissingMember, "there is no '<lambda>' in the module"),
     ],

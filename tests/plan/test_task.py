@@ -232,7 +232,7 @@ def test_tune_is_refused_with_an_alternative(arguments: dict[str, Any]) -> None:
     with pytest.raises(Refused) as caught:
         ml.Task("a").tune(**arguments)
     assert str(caught.value) == (
-        "Task.tune is not available: searches by Ray Tune were removed, and nothing replaces them yet\n"
+        "Task.tune is not available: searches with Ray Tune were removed and have no replacement yet\n"
         "  List what to try as versions: .component(name, [{'lr': 0.1}, {'lr': 0.01}])."
     )
 

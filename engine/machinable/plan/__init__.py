@@ -1,1 +1,1 @@
-"""From a task to its trials: what runs, as frozen plain data."""
+"""Tasks and their plans: the trials to run, as frozen plain data."""

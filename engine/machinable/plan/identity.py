@@ -1,7 +1,7 @@
 """Identities and keys: what makes two computations the same, and what distinguishes the trials of a plan.
 
-An identity is a hash over everything that decides a result, and nothing else. The key of a trial is canonical JSON; it
-decides the seed and the uid.
+An identity is a hash of everything that determines a result, and nothing else. The key of a trial is canonical JSON; it
+determines the seed and the uid.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def trial_keys(
 
 
 def version_key(versions: Any) -> Plain:
-    """Return versions as a key has them: elements as written, without hidden keys and those that change nothing."""
+    """Return versions as they appear in a key: as written, without hidden keys and elements that change nothing."""
     return visible_elements(elements_of(versions))
 
 
@@ -88,7 +88,7 @@ _NOTHING: Any = object()
 
 
 def _visible(value: Plain, dotted: bool = False) -> Plain:
-    """Return a value without hidden keys, and without the mappings that are empty then."""
+    """Return a value without hidden keys, and without mappings that are then empty."""
     if type(value) is dict:
         visible = {}
         for key, item in value.items():
@@ -156,7 +156,7 @@ def _hash(text: str) -> str:
 
 
 class Effective:
-    """Finds the part of a configuration that decides a result, from what the component declares.
+    """Find the part of a configuration that determines a result, given the declared component.
 
     Args:
         declared: The component without a version.
@@ -209,7 +209,7 @@ def _effective(value: Any, default: Any, optional: set[tuple[str, ...]], path: t
                 optional
                 and (*path, key) in optional
                 and below is not _ABSENT
-                # As text, for True == 1 == 1.0, and what is not a number is not equal to itself.
+                # As text, because True == 1 == 1.0, and NaN is not equal to itself.
                 and canonical(item) == canonical(_effective(below, below, optional, (*path, key)))
             ):
                 continue
@@ -229,7 +229,7 @@ _REFINED = (dict, int, list)
 
 
 def _as_float(number: int) -> int | float:
-    """Return a whole number as a float, unless that would be another number."""
+    """Return a whole number as a float, unless that would be a different number."""
     try:
         return float(number) if float(number) == number else number
     except OverflowError:

@@ -1,4 +1,4 @@
-"""The plan: all trials of a task in a project, frozen. What is printed is what is executed."""
+"""The plan: all trials of a task in a project, frozen and exactly as they will be executed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Needed(Struct, frozen=True):
 
 
 class Use(Struct, frozen=True):
-    """A component as the plan uses it, listed or required; all its trials share the definition."""
+    """A component as the plan uses it, listed or required; its trials share the definition."""
 
     definition: ComponentSpec  # what its trials share
     requires: Mapping[str, Needed]  # the uses that it requires, by the names that it uses
@@ -49,7 +49,7 @@ class Use(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The name that the task, or the component that requires it, gives it."""
+        """The name that the task, or the component that requires it, uses for it."""
         return str(self.definition.flags["NAME"])
 
 

@@ -1,4 +1,4 @@
-"""From a task to its plan: which trials there are, in which order, with which seeds and uids."""
+"""From a task to its plan: the trials, their order, their seeds and uids."""
 
 from __future__ import annotations
 
@@ -129,14 +129,14 @@ class _Resolved(Struct, frozen=True):
 
 
 class _Key(Struct, frozen=True):
-    """What distinguishes requirements as they are written; two of them may still mean the same."""
+    """The key of a requirement as written; different keys may still mean the same computation."""
 
     name: Named
     version: str
 
 
 class _RequirementRef(Struct, frozen=True):
-    """A requirement of one use: what it is, how the use calls it, and whether the task asks for it."""
+    """A requirement of one use: the request, the name that the use gives it, and whether it comes from the task."""
 
     key: _Key
     artifact: str | None
@@ -146,13 +146,13 @@ class _RequirementRef(Struct, frozen=True):
 
     @property
     def path(self) -> str:
-        """Where it was said, for messages."""
+        """Its location, for messages."""
         component = self.resolved.component
         return f"requires.{self.name} of {component}" if self.is_asked else f"{component}._requires_.{self.name}"
 
     @property
     def place(self) -> Place | None:
-        """Where it was written; None for what a task asks for."""
+        """Where it is written; None for a requirement from the task."""
         return None if self.is_asked else _requirement_place(self.resolved, self.name)
 
 
@@ -160,7 +160,7 @@ _Refs = dict[str, "_RequirementRef | None"]  # by the names that a use gives the
 
 
 class _Planner:
-    """Resolves the components of a task, with its versions for all of them, and all that they require."""
+    """Resolve the components of a task, with its versions for all of them, and everything that they require."""
 
     def __init__(self, workspace: Workspace, task_versions: Sequence[Any]) -> None:
         self.uses: list[Use] = []  # requirements come before the first that needs them
@@ -181,7 +181,7 @@ class _Planner:
         self._by_identity: dict[str, int] = {}
 
     def add(self, asked: ComponentRequest, version: Any, child_versions: Sequence[Any]) -> int:
-        """Add a listed component and return the number of its use, which has no meaning after an error."""
+        """Add a listed component and return the number of its use, which is meaningless after an error."""
         found = self._resolve(asked.name, version, self._task_versions)
         tried = [
             self._resolve(child.name, one, self._task_versions)
@@ -330,9 +330,9 @@ class _Planner:
         return self._connected(refs)
 
     def _visit(self, start: _Key, listed: str) -> None:
-        """Add a requirement of a listed component and all that it requires, each after what it requires itself.
+        """Add a requirement of a listed component and everything that it requires, in the order of dependency.
 
-        A chain may be too long for recursion. A cycle is noted and cut.
+        A chain may be too long for recursion. A cycle is reported and cut.
         """
         if start in self._is_visited:
             return
@@ -353,7 +353,7 @@ class _Planner:
                 self._add_required(key)
 
     def _refs(self, resolved: Resolved, asked: Mapping[str, RequirementRequest | None]) -> _Refs:
-        """Return the requirements of a use, by name: the declared ones, overlaid with those that the task asks for."""
+        """Return the requirements of a use, by name: the declared ones, overridden by those of the task."""
         wrong: dict[str, MachinableError] = {}
         try:
             declared = declared_requirements(
@@ -378,7 +378,7 @@ class _Planner:
         return result
 
     def _resolve_requirement(self, key: _Key) -> Iterator[_Key]:
-        """Resolve a requirement, and return the keys of what it requires itself."""
+        """Resolve a requirement, and return the keys of its requirements."""
         self._is_visited[key] = False
         request, ref = self._asked[key]
         found = self._resolve(request.name, request.version, (), ref)
@@ -392,7 +392,7 @@ class _Planner:
         return iter([one.key for one in refs.values() if one is not None])
 
     def _add_required(self, key: _Key) -> None:
-        """Add the use of a requirement once all that it requires is added, unless one computes the same."""
+        """Add the use of a requirement after everything that it requires, unless there is an equal use."""
         if key not in self._required:
             return
         found, refs = self._required.pop(key)
@@ -415,7 +415,7 @@ class _Planner:
         self._made[key] = self._by_identity[name]
 
     def _connected(self, refs: _Refs) -> dict[str, Needed] | None:
-        """Return the uses that these refer to; None if one of them has an error, which is noted."""
+        """Return the uses that these refer to; None if one of them has an error, which is reported."""
         result = {}
         for name, ref in refs.items():
             if ref is None or ref.key not in self._made:
@@ -425,7 +425,7 @@ class _Planner:
         return result
 
     def _note_cycle(self, keys: Sequence[_Key], first_name: str) -> None:
-        """Note components that require each other, from the listed one on if it is among them."""
+        """Report components that require each other, from the listed one on if it is among them."""
         links: list[_RequirementRef] = []
         for key, following in zip(keys, [*keys[1:], keys[0]], strict=True):
             refs = self._required[key][1].values()
@@ -488,7 +488,7 @@ _NO_REQUIREMENTS: Mapping[str, Needed] = {}
 
 
 def _requirement_place(resolved: Resolved, name: str | None = None) -> Place | None:
-    """Return where a declared requirement was written, or else its `_requires_`, or else the component."""
+    """Return the place of a declared requirement, or else of its `_requires_`, or else of the component."""
     place = None
     if name is not None:
         part = int(name) if isinstance(resolved.reserved["_requires_"], list) else name
@@ -518,7 +518,7 @@ def _target_of(code: type[Any] | Callable[..., Any]) -> Target:
 
 
 def _find(workspace: Workspace, name: Named) -> tuple[Entry, Target, str]:
-    """Return a component given in one of the ways of `Task.component`: its entry, its code, and its name."""
+    """Return the entry, the code and the name of a component that is given as in `Task.component`."""
     if isinstance(name, str):
         entry = find_component(workspace, name)
         return entry, Target(entry.import_path), name

@@ -1,4 +1,4 @@
-"""What a task asks for, frozen: components and their requirements, levels of `repeat` and `split`, versions for all."""
+"""The request of a task, frozen: components and their requirements, levels of `repeat` and `split`, and versions."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Level(Struct, frozen=True):
 
 
 class TaskRequest(Struct, frozen=True):
-    """All that a task asks for."""
+    """Everything that a task requests."""
 
     components: tuple[ComponentRequest, ...] = ()
     levels: tuple[Level, ...] = ()
@@ -130,7 +130,7 @@ _ASKED = "Give a name, a tuple (name, version, …), 'name:artifact', or a Compo
 
 
 def declared_requirements(value: Any, path: str, errors: dict[str, MachinableError]) -> dict[str, RequirementRequest]:
-    """Return what `_requires_` says, by name; `errors` receives the errors of single requirements.
+    """Return the requirements in `_requires_`, by name; `errors` receives the errors of single requirements.
 
     Raises:
         WrongType, MalformedText: It is not a mapping or a list, or has an invalid name; `path` says where it is.
@@ -148,7 +148,7 @@ def declared_requirements(value: Any, path: str, errors: dict[str, MachinableErr
 
 
 def asked_requirements(value: Any) -> dict[str, RequirementRequest | None]:
-    """Return what the argument `requires` of a task says, by name; None removes a declared requirement.
+    """Return the requirements in the argument `requires` of a task, by name; None removes a declared one.
 
     Raises:
         WrongType, MalformedText: It or a requirement in it is wrong.
@@ -186,7 +186,7 @@ def _items(value: Any, path: str) -> Iterable[tuple[str, Any]]:
 def _one(
     value: Any, path: str, sequence: type[list[Any]] | type[tuple[Any, ...]], todo: str
 ) -> RequirementRequest | None:
-    """Return a requirement: in a file its elements are a list, in Python a tuple, where code may replace a name."""
+    """Return a requirement: a list in a file, a tuple in Python, where the first element may be a class."""
     if value is None:
         return None
     name, *versions = value if isinstance(value, sequence) and value else (value,)

@@ -50,7 +50,7 @@ def parse_resources(value: Any, path: str) -> dict[str, float]:
 
 
 def parse_retries(value: Any, path: str) -> Retries | None:
-    """Return what `_retries_` says: `3`, or `{count: 3, delay: 10, on: [TimeoutError]}`.
+    """Return the retries in `_retries_`: `3`, or `{count: 3, delay: 10, on: [TimeoutError]}`.
 
     Raises:
         WrongType, MalformedText, UnknownName: The value or a part of it is wrong; `path` says where it is.
@@ -73,12 +73,12 @@ def parse_retries(value: Any, path: str) -> Retries | None:
 
 
 def checked_count(value: Any, path: str) -> int:
-    """Return a number of retries, 0 or more; `path` says in errors where it is."""
+    """Return a number of retries, 0 or more; errors name its `path`."""
     return int(_checked_number(value, path, "a number of retries", "a whole number", (int,)))
 
 
 def checked_seconds(value: Any, path: str) -> float:
-    """Return a duration in seconds, 0 or more; `path` says in errors where it is."""
+    """Return a duration in seconds, 0 or more; errors name its `path`."""
     return float(_checked_number(value, path, "a duration", "a number of seconds"))
 
 
@@ -96,7 +96,7 @@ T = TypeVar("T")
 
 
 def reserved_fields(resolved: Resolved, resources: Mapping[str, Plain]) -> dict[str, Any]:
-    """Return the fields of a `ComponentSpec` that its reserved keys and the resources of the task decide.
+    """Return the fields of a `ComponentSpec` that its reserved keys and the resources of the task determine.
 
     Raises:
         ConfigurationError: One of the keys is wrong.
@@ -158,7 +158,7 @@ def _results(value: Any, path: str) -> tuple[str, ...]:
         raise WrongType(f"`_results_` takes names of artifacts, not {value!r}", path=path, given=value)
     for name in names:
         try:
-            check_place(name)  # what is written by path() may have any extension
+            check_place(name)  # files written through path() may have any extension
         except BadName as error:
             raise MalformedText(
                 f"{name!r} cannot be the name of a promised artifact: {error.message}",

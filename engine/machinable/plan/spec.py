@@ -1,4 +1,4 @@
-"""What runs and how it ended, as frozen plain data: it travels to workers and into files."""
+"""Trials and their outcomes as frozen plain data, which is sent to workers and written to files."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Retries(Struct, frozen=True):
 
 
 class ComponentSpec(Struct, frozen=True):
-    """A component as configured: a child, or what all trials of one listed component share."""
+    """A configured component: a child, or the part that all trials of one listed component share."""
 
     component: str  # canonical name
     module: str  # import path
@@ -102,7 +102,7 @@ class ComponentSpec(Struct, frozen=True):
 
 
 class Requirement(Struct, frozen=True):
-    """Another trial of the plan, whose outputs a trial reads."""
+    """Another trial of the plan whose outputs a trial reads."""
 
     component: str
     uid: str
@@ -117,9 +117,9 @@ class Requirement(Struct, frozen=True):
 
 
 class TrialSpec(Struct, frozen=True):
-    """One trial of a plan: all that a worker needs to run it.
+    """One trial of a plan: everything that a worker needs to run it.
 
-    The attributes of its component that users and most modules read are attributes of the trial, too.
+    The most used attributes of its component are also attributes of the trial.
     """
 
     index: int  # position in the plan
@@ -128,7 +128,7 @@ class TrialSpec(Struct, frozen=True):
     flags: Mapping[str, Plain]
     definition: ComponentSpec  # what it shares with the other trials of its component
     requires: Mapping[str, Requirement] = {}  # the trials that it requires, by the names that it uses
-    identity: str = ""  # hash of all that decides its result
+    identity: str = ""  # hash of everything that determines its result
     attempt: int = 1  # number of the attempt, from 1
     # Directory of an earlier attempt whose last checkpoint it continues from: relative in the storage, or absolute on
     # this host
@@ -198,11 +198,11 @@ class TrialSpec(Struct, frozen=True):
 
 
 MAX_PICKLED = 64  # definitions whose trials may take turns
-_pickled: dict[int, tuple[ComponentSpec, bytes]] = {}  # by id: the definition is in there, so that its id stays taken
+_pickled: dict[int, tuple[ComponentSpec, bytes]] = {}  # by id; the definition is kept in it, so its id is not reused
 
 
 def _pickled_definition(definition: ComponentSpec) -> bytes:
-    """Pickle what trials share once: with 400 keys it takes 40 ms, most of them for their origins."""
+    """Pickle the shared definition once: with 400 keys this takes 40 ms, mostly for their origins."""
     import pickle  # 2 ms, and only for engines with workers
 
     known = _pickled.get(id(definition))
@@ -214,7 +214,7 @@ def _pickled_definition(definition: ComponentSpec) -> bytes:
 
 
 def _unpickled_trial(index: int, uid: str, seed: int, flags: Any, definition: bytes, *rest: Any) -> TrialSpec:
-    # Each trial gets a copy of the definition: what it does to its configuration never reaches another trial.
+    # Each trial gets a copy of the definition, so its changes never affect another trial.
     import pickle
 
     return TrialSpec(index, uid, seed, flags, pickle.loads(definition), *rest)  # noqa: S301  # made above
@@ -249,7 +249,7 @@ class Outcome(Struct, frozen=True):
 def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:
     """Return the trial of a line of plan.jsonl: the inverse of `TrialSpec.as_data`.
 
-    What such a line does not have takes its default: no hidden keys, mixins, origins, resources and seeding.
+    Fields that such a line lacks have their defaults: no hidden keys, mixins, origins, resources or seeding.
     """
     children = tuple(_component(child, flags=child["flags"]) for child in row.get("children", ()))
     definition = _component(row, children=children, tags=row.get("tags", {}))
@@ -260,6 +260,6 @@ def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:
 def _component(row: Mapping[str, Plain], **more: Any) -> ComponentSpec:
     name, module, config = row["component"], row["module"], row["config"]
     path, colon, qualname = name.partition(":")
-    # Whether it is a class or a function shows when it is imported: both are callable.
+    # Whether it is a class or a function is only known after the import: both are callable.
     target = Target(path, qualname, "function") if colon else Target(module)
     return ComponentSpec(name, module, row.get("version"), config, target, stored=config, **more)

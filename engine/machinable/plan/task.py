@@ -1,4 +1,4 @@
-"""The task: a builder that says what to run."""
+"""The task: a builder that describes what to run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Task", "task_from_data"]
 
 
 class Task:
-    """What to run: components, how often, and with which versions.
+    """A description of what to run: components, how often, and with which versions.
 
     Every method changes this task and returns it, so that chains and statements both work.
 
@@ -70,7 +70,7 @@ class Task:
             requires: Other components whose outputs each trial reads, merged over `_requires_` by name: a mapping to
                 names, tuples, "name:artifact", classes, or None to remove one. A list gives the names "0", "1", ….
             resources: What each trial occupies, such as `{"cpus": 2, "memory": "4GiB"}`; merged over `_resources_`.
-            flags: Values that the component reads as `self.flags`.
+            flags: Values that the component reads in `self.flags`.
             checkpoint: Text that `on_restore` receives; also the flag `CHECKPOINT`.
             tags: Notes for tables and reports. They do not distinguish trials.
 
@@ -95,11 +95,11 @@ class Task:
         return self
 
     def repeat(self, k: int, name: str = "REPEAT") -> Task:
-        """Run the whole plan `k` times, each time with other seeds.
+        """Run the whole plan `k` times, each time with different seeds.
 
         Args:
             k: How often.
-            name: Prefix of the flags that say which repetition it is, such as `REPEAT_NUMBER`.
+            name: Prefix of the flags that identify the repetition, such as `REPEAT_NUMBER`.
 
         Raises:
             InvalidType, InvalidValue: `k` is not a number of at least 1, or `name` is not an identifier.
@@ -107,7 +107,7 @@ class Task:
         return self._level(k, name, "repeat")
 
     def split(self, k: int, name: str = "SPLIT") -> Task:
-        """Do the same as `repeat` for `k` parts of something, such as the folds of a cross-validation."""
+        """Run the whole plan `k` times, as `repeat` does, for parts such as the folds of a cross-validation."""
         return self._level(k, name, "split")
 
     def version(self, version: Any) -> Task:
@@ -131,14 +131,14 @@ class Task:
         return self
 
     def tune(self, *args: Any, **kwargs: Any) -> Task:
-        """Refuse, because searches are not available at the moment."""
+        """Raise an error, because searches are not available."""
         raise Refused(
-            "Task.tune is not available: searches by Ray Tune were removed, and nothing replaces them yet",
+            "Task.tune is not available: searches with Ray Tune were removed and have no replacement yet",
             todo="List what to try as versions: .component(name, [{'lr': 0.1}, {'lr': 0.01}]).",
         )
 
     def on_complete(self, callback: Callable[[Any], Any]) -> Task:
-        """Call a function with each listed trial that has finished, also with reused ones."""
+        """Call a function with each listed trial that has finished or was reused."""
         check_callback(callback, "callback", "trial")
         self.callbacks.append(callback)
         return self
@@ -151,7 +151,7 @@ class Task:
         return self
 
     def copy(self) -> Task:
-        """Return a copy: changing one task does not change the other."""
+        """Return an independent copy."""
         task = Task()
         for name, value in vars(self).items():
             setattr(task, name, list(value) if isinstance(value, list) else value)
@@ -171,7 +171,7 @@ class Task:
 
     @property
     def request(self) -> TaskRequest:
-        """All that this task asks for by now, frozen."""
+        """Everything that this task requests so far, frozen."""
         return TaskRequest(tuple(self.components), tuple(self.levels), tuple(self.versions), self.name)
 
     def _level(self, k: int, name: str, method: str) -> Task:
@@ -308,7 +308,7 @@ def _from_text(text: str) -> Named:
     try:
         found = importlib.import_module(module)
     except (Exception, SystemExit) as error:
-        message = f"{text} does not import: {type(error).__name__}: {error}"
+        message = f"{text} cannot be imported: {type(error).__name__}: {error}"
         raise ImportFailed(message, given=text, todo=todo) from error
     try:
         return attrgetter(path)(found)  # type: ignore[no-any-return]
