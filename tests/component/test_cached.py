@@ -376,14 +376,14 @@ def test_a_required_component_reads_its_cached_values(project: Project, tmp_path
 
 
 def test_a_cached_method_cannot_be_called_outside_a_trial() -> None:
-    with pytest.raises(NotAvailable, match=r"Terms\.terms is cached, so it can be used while a trial runs\n  Execute"):
+    with pytest.raises(NotAvailable, match=r"Terms\.terms is cached, so it can only be used while a trial runs\n"):
         Terms().terms()
     with pytest.raises(NotAvailable):
         Scaling.factors(Scaling(), 2)
 
     class Early(Terms):
         def on_after_init(self) -> None:
-            with pytest.raises(NotAvailable, match=r"Terms\.terms is cached, so it can be used from on_start on"):
+            with pytest.raises(NotAvailable, match=r"Terms\.terms is cached, so it can only be used from on_start on"):
                 self.terms()
 
         def on_start(self) -> None:

@@ -170,7 +170,7 @@ def test_all_errors_are_reported_together() -> None:
 
 def test_a_class_may_refuse_values_itself() -> None:
     assert errors_of({"size": 13}) == [
-        (MalformedText, f"{__name__}.Work.Config refuses the configuration: 13 brings bad luck")
+        (MalformedText, f"{__name__}.Work.Config rejects the configuration: 13 brings bad luck")
     ]
 
 
@@ -363,7 +363,7 @@ def test_a_validator_of_a_whole_model_does_not_print_the_configuration() -> None
                 raise ValueError("no way")
 
     assert errors_of({"password": "s3cret"}, Guarded) == [
-        (MalformedText, f"{Guarded.__module__}.{Guarded.__qualname__}.Config refuses the configuration: no way")
+        (MalformedText, f"{Guarded.__module__}.{Guarded.__qualname__}.Config rejects the configuration: no way")
     ]
 
 

@@ -82,10 +82,10 @@ def test_the_one_class_of_a_module_is_its_component(write: Callable[..., str]) -
             "import no_such_module_here\n",
             None,
             ImportFailed,
-            "the module 'shelf' does not import: ModuleNotFoundError: No module named 'no_such_module_here'",
+            "the module 'shelf' cannot be imported: ModuleNotFoundError: No module named 'no_such_module_here'",
         ),
-        ("raise SystemExit(3)\n", None, ImportFailed, "the module 'shelf' does not import: SystemExit: 3"),
-        ("def x(:\n", None, ImportFailed, "the module 'shelf' does not import: SyntaxError"),
+        ("raise SystemExit(3)\n", None, ImportFailed, "the module 'shelf' cannot be imported: SystemExit: 3"),
+        ("def x(:\n", None, ImportFailed, "the module 'shelf' cannot be imported: SyntaxError"),
     ],
 )
 def test_code_that_cannot_be_found_is_an_error(

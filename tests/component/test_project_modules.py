@@ -134,7 +134,7 @@ def test_a_file_that_is_gone_is_not_imported_any_more(write: Write) -> None:
     import_module("pm_a", project)
     os.remove(Path(project, "pm_a.py"))
     begin_project(project)
-    with pytest.raises(Exception, match=r"the module 'pm_a' does not import: ModuleNotFoundError"):
+    with pytest.raises(Exception, match=r"the module 'pm_a' cannot be imported: ModuleNotFoundError"):
         import_module("pm_a", project)
 
 

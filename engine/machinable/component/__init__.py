@@ -1,1 +1,1 @@
-"""One trial's life: the code of components found, run through its events, and what it leaves behind written."""
+"""The classes that users derive from, the objects in `self`, and the import of components."""

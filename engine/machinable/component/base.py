@@ -1,4 +1,4 @@
-"""What users derive from: `Component`, with its events and what it finds in `self`, and `Mixin`."""
+"""The classes that users derive from: `Component`, with its events and the attributes of `self`, and `Mixin`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Submission:
 
     Attributes:
         environment: Variables that are set while a trial runs; None removes a declared one.
-        resources: What each trial occupies, as `_resources_`.
+        resources: The resources that each trial occupies, as in `_resources_`.
         component: The canonical name. Read-only.
         config: The configuration, with calls of config methods as text. A copy.
     """
@@ -39,9 +39,9 @@ class Submission:
 
 
 class Context:
-    """What a component finds in `self` from the trial that it lives in.
+    """What the trial provides to a component in `self`.
 
-    Each attribute is made when a component asks for it first.
+    Each attribute is made when a component first uses it.
     """
 
     if TYPE_CHECKING:
@@ -79,16 +79,16 @@ class Context:
 
 
 class ComponentState:
-    """What is known about a component in its trial.
+    """The state of a component in its trial.
 
     Attributes:
         context: The trial.
         spec: The specification of the component.
         index: The position of a child among the children, otherwise None.
-        mixins: Make the binding of each mixin, by attribute.
-        is_started: Whether the component finds in `self` what the trial offers.
-        is_created: Whether its create phase is over.
-        saves: The number of checkpoints it has saved.
+        mixins: Functions that make the binding of each mixin, by attribute.
+        is_started: Whether `self` provides the attributes of the trial.
+        is_created: Whether its create phase has ended.
+        saves: The number of checkpoints that it has saved.
     """
 
     __slots__ = ("context", "index", "is_created", "is_started", "mixins", "saves", "spec")
@@ -118,13 +118,13 @@ class Component:
 
     Attributes:
         config: The configuration, a mapping with attribute access.
-        flags: The position of this trial in its plan, and other facts about it.
+        flags: The position of this trial in the plan, and other facts about it.
         log: A logger, which writes `log.txt`.
         record: The current row of measurements.
         store: Artifacts by name.
         directory: A local directory whose files are stored as artifacts.
         requires: The results that this trial requires.
-        children: The components inside this one; None if `on_init_children` refused them.
+        children: The components inside this one; None if `on_init_children` returned False.
         node: The component around this one, or None.
         tags: Notes of the task.
     """
@@ -161,7 +161,7 @@ class Component:
             )
         if name == "__mixin__":
             raise NotAvailable("self.__mixin__ exists only while a method of a mixin runs", given=name)
-        # The usual error; or that of a property that has failed.
+        # The usual error, or the error of a property that has failed.
         return object.__getattribute__(self, name)
 
     # methods
@@ -181,8 +181,8 @@ class Component:
         """Report the progress of this trial.
 
         Args:
-            i: The number of steps that are done.
-            total: The number of all steps, if known.
+            i: The number of completed steps.
+            total: The total number of steps, if known.
         """
         self._context("progress").report_progress(i, total)
 
@@ -190,8 +190,8 @@ class Component:
         """Let `on_save` store the state.
 
         Args:
-            path: Where to; default: a local directory that becomes the checkpoints of the trial.
-            timestep: Default: the number of checkpoints that this component has saved.
+            path: The target; default: a local directory whose content becomes a checkpoint of the trial.
+            timestep: A number for `on_save`; default: the number of checkpoints that this component has saved.
 
         Returns:
             The name of the checkpoint, or False if nothing was saved.
@@ -225,7 +225,7 @@ class Component:
         """Run when the trial starts: `self.log`, `self.record`, `self.store` and `self.requires` are available."""
 
     def on_init_children(self, specs: list[Any]) -> Any:
-        """Run before children are constructed. Return False to have none."""
+        """Run before children are constructed. Return False for no children."""
 
     def on_init_child(self, spec: Any, index: int) -> Any:
         """Run before a child is constructed. Return False to leave it out."""
@@ -243,7 +243,7 @@ class Component:
         """Run before the component and its children are created; generators are seeded."""
 
     def on_create(self, *children: Any, **more: Any) -> None:
-        """Build what the component needs.
+        """Create what the component needs.
 
         Override it with parameters to receive children by position: `on_create(self, encoder, _decoder)`. A first
         parameter `node` receives the parent. A child under a name with a leading underscore is not created yet.
@@ -265,7 +265,7 @@ class Component:
         """Run before an iteration."""
 
     def on_execute_iteration(self, iteration: int) -> Any:
-        """Do one step of the work, counted from 0, until StopIteration is returned or raised. Only if overridden."""
+        """Do one step, counted from 0, until StopIteration is returned or raised. Only called if overridden."""
 
     def on_after_execute_iteration(self, iteration: int) -> Any:
         """Run after an iteration; then the row is saved, unless this returns False."""
@@ -284,7 +284,7 @@ class Component:
         last checkpoint is restored.
 
         Args:
-            into: An object to load the state into, in place of this one.
+            into: An object to load the state into instead of this one.
         """
         if into is not None:
             raise NotAvailable(
@@ -304,7 +304,7 @@ class Component:
         """Run before the component and its children are destroyed."""
 
     def on_destroy(self) -> None:
-        """Take apart what `on_create` built."""
+        """Release what `on_create` created."""
 
     def on_after_destroy(self) -> None:
         """Run after the component is destroyed."""
@@ -320,7 +320,7 @@ class Component:
 
 
 class Mixin:
-    """Methods for components: in them, `self` is the component and `self.__mixin__` the mixin."""
+    """Methods for components. In them, `self` is the component and `self.__mixin__` the mixin."""
 
     @classmethod
     def on_submit(cls, submission: Submission) -> None:
@@ -332,7 +332,7 @@ class Mixin:
 
 
 def state_of(component: Component) -> ComponentState:
-    """Return what is known about a component in its trial."""
+    """Return the state of a component in its trial."""
     state: ComponentState = component.__dict__["__machinable__"]
     return state
 

@@ -65,7 +65,8 @@ def cached(
             state = component.__dict__.get("__machinable__") if isinstance(component, Component) else None
             if state is None or not state.is_started:
                 raise NotAvailable(
-                    f"{label} is cached, so it can be used " + ("from on_start on" if state else "while a trial runs"),
+                    f"{label} is cached, so it can only be used "
+                    + ("from on_start on" if state else "while a trial runs"),
                     given=label,
                     todo=None if state else "Execute the component in a task.",
                 )
@@ -90,7 +91,7 @@ def cached(
 
 
 def owner_of(component: Component, module: str, class_name: str, keys: Sequence[str] | None) -> Plain:
-    """Return what the value of a method depends on besides its arguments.
+    """Return what the value of a method depends on in addition to its arguments.
 
     Args:
         component: The component that runs, also for a method of a mixin.
@@ -109,7 +110,7 @@ def owner_of(component: Component, module: str, class_name: str, keys: Sequence[
 
 
 def _arguments(parameters: Signature, label: str, args: Any, kwargs: Any) -> Plain:
-    """Return the arguments by name, with defaults, so that two ways to write one call are equal."""
+    """Return the arguments by name, with defaults, so that different spellings of a call are equal."""
     bound = parameters.bind(*args, **kwargs)
     bound.apply_defaults()
     _, *pairs = bound.arguments.items()

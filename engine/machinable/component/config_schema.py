@@ -59,7 +59,7 @@ def typed_config(
     stored: Mapping[str, Plain] | None = None,
     mixin_only: Collection[str] = (),
 ) -> tuple[dict[str, Plain], dict[str, Plain]]:
-    """Return the configuration as the nested `class Config` of a component declares it, and its part to be stored.
+    """Return the configuration as the nested `class Config` of a component declares it, and the part to store.
 
     Values are coerced and defaults filled in; the result is plain data. Hidden keys need no declaration, and calls of
     config methods are not checked: they have no value yet.
@@ -68,13 +68,13 @@ def typed_config(
         cls: the component.
         config: its configuration.
         stored: the part of the configuration that may be stored and shown; default: all of it.
-        mixin_only: keys that only mixins bring; those that `Config` does not declare are left out.
+        mixin_only: keys that only mixins set; those that `Config` does not declare are left out.
 
     Raises:
         UnknownName: `Config` does not declare a key.
         MissingKey: a key without default has no value.
         WrongType: a value or a default has another type.
-        MalformedText: a value violates a constraint or is refused by a validator.
+        MalformedText: a value violates a constraint or is rejected by a validator.
         InvalidType: `Config` is neither a dataclass nor a pydantic model, or an annotation is not a type.
         SeveralErrors: several of these.
     """
@@ -160,7 +160,7 @@ def _as_declared(kind: Any, value: Any) -> Any:
     try:
         return _adapter(operator.getitem(typing.Union, alternatives)).validate_python([value])[0]
     except pydantic.ValidationError:
-        return value  # it has a plain form that the type does not take
+        return value  # it has a plain form that the type does not accept
 
 
 class _Check:
@@ -179,7 +179,7 @@ class _Check:
         self._coerces_bool = coerces_bool
 
     def declared_only(self, kind: Any, value: Any, keys: Keys) -> Any:
-        """Return the value without keys that are not declared, at any depth; note those that are not hidden."""
+        """Return the value without undeclared keys, at any depth; add errors for those that are not hidden."""
         if isinstance(value, Mapping):
             schema, kind_of = _inside(kind, value)
             result = {}
@@ -208,7 +208,7 @@ class _Check:
         return value
 
     def check_defaults(self, schema: Any, given: Collection[str], keys: Keys) -> None:
-        """Note the defaults of fields without a value that are not of the declared type."""
+        """Add errors for defaults of fields without a value that are not of the declared type."""
         for name, field in _fields(schema).items():
             if name in given or field.alias in given:
                 continue
@@ -244,7 +244,7 @@ class _Check:
             return
 
     def validate(self, kind: Any, value: Any, keys: Keys) -> Any:
-        """Return the value as the declared type, or note its errors."""
+        """Return the value as the declared type, or add its errors."""
         try:
             return _adapter(kind).validate_python([value])[0]
         except pydantic.ValidationError as error:
@@ -264,7 +264,7 @@ class _Check:
         return value
 
     def partly(self, kind: Any, value: Any, keys: Keys) -> Any:
-        """Validate a value; with calls in it, whose values are not known yet, each part for itself."""
+        """Validate a value; if it contains calls, whose values are not known yet, validate each part separately."""
         if isinstance(value, str) and is_call(value):
             return value
         if not _has_calls(value):
@@ -318,7 +318,7 @@ class _Check:
 
     def _refused(self, keys: Keys, error: object) -> None:
         place = _path(keys)
-        what = f"{self.label} refuses {place or 'the configuration'}: {error}"
+        what = f"{self.label} rejects {place or 'the configuration'}: {error}"
         self.errors.append(MalformedText(what, path=place or None))
 
     def _missing(self, keys: Keys) -> None:
@@ -327,7 +327,7 @@ class _Check:
 
 
 def _reason(kind: Any, error: ErrorDetails, *, several: bool = False) -> tuple[type[MachinableError], str]:
-    """Return the error of a value that pydantic refuses, and what the value must be."""
+    """Return the error of a value that pydantic rejects, and what the value must be."""
     if several or error["type"] in _WRONG_TYPES or error["type"].endswith(("_type", "_parsing")):
         return WrongType, f"it must be {_expected(kind)}"
     return MalformedText, re.sub(r"^\w+ should ", "it must ", error["msg"])
@@ -349,7 +349,7 @@ def _unusable_annotation(schema: Any, label: str, error: Exception) -> InvalidTy
             reason = str(undefined)
         except Exception:  # pydantic's, or Python's of a text that is not a type
             reason = f"{annotation} is not a type"
-            facts["todo"] = f"Annotate it with a type, such as `{name}: float`, and write a default behind `=`."
+            facts["todo"] = f"Annotate it with a type, such as `{name}: float`, and write a default after `=`."
         facts |= {"path": name, "at": _place_of(schema, name)}
         break
     return InvalidType(f"{label} has an annotation that cannot be used: {reason}", **facts)
@@ -436,7 +436,7 @@ def _alternatives(kind: Any) -> Iterator[Any]:
 
 
 def _inside(kind: Any, value: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Return the schema that a mapping is for, or None, and what gives the type of an item by its key or index.
+    """Return the schema of a mapping, or None, and a function that returns the type of an item by its key or index.
 
     Of several schemas it is the one that declares most of the keys, as for pydantic.
     """
@@ -481,7 +481,7 @@ def _item(value: Any, key: Any) -> Any:
 
 
 def _location(value: Any, location: tuple[str | int, ...]) -> Keys:
-    """Return where an error of pydantic lies in the value, without the names of alternatives of a union."""
+    """Return the location of a pydantic error in the value, without the names of alternatives of a union."""
     keys: list[str | int] = []
     for index, key in enumerate(location):
         if (isinstance(value, Mapping) and key in value) or _item(value, key) is not None:
@@ -524,7 +524,7 @@ def _has_calls(value: Any) -> bool:
 
 
 def plain_form(value: Any) -> Any:
-    """Return the plain form of a value, in which it is stored; secrets are masked."""
+    """Return the plain form in which a value is stored; secrets are masked."""
     return _plain(value)
 
 
@@ -548,12 +548,12 @@ def _plain(value: Any, *, reveal: bool = False) -> Any:
         return sorted(map(plain, value), key=repr)
     try:
         return as_plain(value)
-    except WrongType:  # what has no plain form in Python, such as a Decimal, has one in JSON
+    except WrongType:  # a value without a plain form in Python, such as a Decimal, has one in JSON
         return as_plain(to_jsonable_python(value, fallback=lambda one: one))
 
 
 def _with_hidden(result: Any, given: Any) -> Any:
-    """Return the result with the hidden keys that were given and not declared, at any depth."""
+    """Return the result with the given hidden keys that are not declared, at any depth."""
     if isinstance(result, list) and isinstance(given, list) and len(result) == len(given):
         return [_with_hidden(one, other) for one, other in zip(result, given, strict=True)]
     if not (isinstance(result, dict) and isinstance(given, Mapping)):

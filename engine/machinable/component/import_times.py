@@ -1,4 +1,4 @@
-"""Note when modules are imported, so that a change of their files afterwards is noticed."""
+"""Record when modules are imported, so that later changes of their files are noticed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["imported_at"]
 
 
 class _Clock:
-    """Stands before all finders of modules, notes the time, and finds nothing."""
+    """A finder before all others that records the time and finds nothing."""
 
     def __init__(self) -> None:
         self.began = time.time()
         self.times: dict[str, float] = {}
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        """Note that a module is about to be imported."""
+        """Record that a module is about to be imported."""
         self.times[name] = time.time()
 
 
@@ -26,8 +26,8 @@ sys.meta_path.insert(0, _clock)
 
 
 def imported_at(name: str) -> float:
-    """Return when a module was imported last, in seconds since the epoch.
+    """Return when a module was last imported, in seconds since the epoch.
 
-    For a module from before this one, that is the time of this one's import: it was imported earlier.
+    For a module that was imported before this one, it is the time when this one was imported.
     """
     return _clock.times.get(name, _clock.began)

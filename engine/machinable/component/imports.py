@@ -1,4 +1,4 @@
-"""Import the code of components: with the project first in `sys.path`, and without writing into the project.
+"""Import the code of components with the project first in `sys.path`, without writing into the project.
 
 The module of a project may have the name of a module that Python or a library has loaded, such as `numbers` or `yaml`.
 Both stay usable: the project's module then has another name in `sys.modules`.
@@ -30,7 +30,7 @@ def import_module(name: str, project: str | None = None) -> ModuleType:
     """Import a module of the project, or of the environment.
 
     Raises:
-        ImportFailed: It does not import; the original error is its cause.
+        ImportFailed: It cannot be imported; the original error is the cause.
     """
     known = _imported.get((project, name))
     if known is not None and sys.modules.get(known.__name__) is known:
@@ -51,14 +51,14 @@ def import_module(name: str, project: str | None = None) -> ModuleType:
                 f"Install {error.name!r} wherever trials run, or put it into the project, where git does not ignore it."
             )
         raise ImportFailed(
-            f"the module {name!r} does not import: {type(error).__name__}: {error}", given=name, todo=todo
+            f"the module {name!r} cannot be imported: {type(error).__name__}: {error}", given=name, todo=todo
         ) from error
     _imported[project, name] = module
     return module
 
 
 def _shadowed_file(name: str, project: str | None) -> str | None:
-    """Return the project's file of a module if its name belongs to a module of Python or of a library."""
+    """Return the project's file of a module whose name is also that of a module of Python or of a library."""
     if project is None or "." in name or name == "__main__":
         return None
     file = os.path.join(project, f"{name}.py")
@@ -80,10 +80,10 @@ def load_component(target: Target, project: str | None) -> Code:
     """Return the class or function of a component.
 
     Raises:
-        ImportFailed: Its module does not import.
-        MissingMember: There is no such class or function in it.
+        ImportFailed: Its module cannot be imported.
+        MissingMember: The module has no such class or function.
         MalformedText: Several classes match.
-        InvalidType: What has that name is neither a component nor a function.
+        InvalidType: The object of that name is neither a component nor a function.
     """
     module = import_module(target.module, project)
     if target.kind == "component":

@@ -29,7 +29,7 @@ class LocalFolder:
 
     @property
     def is_open(self) -> bool:
-        """Whether the directory is in use, so that any file in it may have changed."""
+        """Whether the directory is in use, and any file in it may have changed."""
         return self._local is not None
 
     def open(self) -> str:
@@ -61,7 +61,7 @@ class LocalFolder:
             self._seen[name] = _state(place)
 
     def removed(self, name: str) -> None:
-        """Remove a file that was removed from the storage from an open copy."""
+        """Remove a file from an open copy after it was removed from the storage."""
         self.digests.pop(name, None)
         if self._copy is not None and self._seen.pop(name, None) is not None:
             with suppress(FileNotFoundError):
@@ -92,7 +92,7 @@ class LocalFolder:
                 self._files.remove(join(self._path, name))
 
     def close(self) -> None:
-        """Store changes and remove the copy, or a directory that stayed empty."""
+        """Store changes and remove the copy, or a directory that is still empty."""
         local, copy = self._local, self._copy
         if local is None:
             return

@@ -48,7 +48,7 @@ class Binding:
             return member.__func__
         if isinstance(member, type) or not hasattr(type(member), "__get__"):
             return member
-        # A property, a cached property, a partial or a cached method, …: as if the component had it.
+        # A property, a cached property, a partial, a cached method and so on work as if they were the component's.
         with _active(self, component):
             value = member.__get__(component, type(component))
         return _called(value, self, component) if getattr(value, "__self__", None) is component else value

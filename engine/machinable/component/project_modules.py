@@ -35,7 +35,7 @@ CLOCK_STEP = 2.0  # seconds; two changes within one step of a file system's cloc
 
 
 class _Loaded(NamedTuple):
-    """A module of a project, with the digest of its source and the state of the file when it was loaded."""
+    """A module of a project, with the digest of its source and the state of its file when it was loaded."""
 
     module: ModuleType
     digest: str
@@ -43,10 +43,10 @@ class _Loaded(NamedTuple):
 
 
 class _Finder:
-    """Finds modules as Python does, and lets those of a project be loaded from its sources.
+    """Find modules as Python does, and load those of a project from its sources.
 
     Attributes:
-        active: The sources of the projects whose code is imported, the innermost last.
+        active: The sources of the projects whose code is being imported, innermost last.
     """
 
     def __init__(self) -> None:
@@ -54,13 +54,13 @@ class _Finder:
         self._searched: set[tuple[int, str]] = set()
 
     def runs(self, project: str) -> bool:
-        """Return whether code of a project is imported or runs at the moment."""
+        """Return whether code of a project is being imported or running."""
         return any(one.project == project for one in self.active)
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return the spec of a module, or None, as the other finders do."""
         search = threading.get_ident(), name
-        if search in self._searched:  # by a finder that asks all others
+        if search in self._searched:  # by a finder that calls all others
             return None
         self._searched.add(search)
         try:
@@ -81,7 +81,7 @@ class _Finder:
 
 
 class _Loader(SourceFileLoader):
-    """Loads a module from the sources of an execution."""
+    """Load a module from the sources of an execution."""
 
     def __init__(self, name: str, file: str, sources: Sources) -> None:
         super().__init__(name, file)
@@ -97,7 +97,7 @@ class _Loader(SourceFileLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         linecache.checkcache(self.path)
-        state = _state(self.path)  # before the file is read: a change in between is seen as one
+        state = _state(self.path)  # before the file is read, so that a change in between is noticed
         digest = sha256(self.get_data(self.path)).hexdigest()
         super().exec_module(module)
         _loaded[module.__name__] = _Loaded(module, digest, state)
@@ -171,16 +171,16 @@ def begin_project(
 ) -> dict[str, list[str]]:
     """Let the modules of a project be imported as its files are now.
 
-    Loaded modules whose files have changed, and those that import them, are forgotten, so that they are imported again.
+    Loaded modules whose files have changed, and those that import them, are dropped, so that they are imported again.
     While code of the project runs in this process, nothing changes.
 
     Args:
         project: The project's directory.
         files: Their sources, by the path relative to the project, if they have been read elsewhere.
-        keep: Modules that stay, because the caller has handed over objects of theirs.
+        keep: Modules that stay, because the caller has passed objects of theirs.
 
     Returns:
-        The files that have changed and concern a module that stays, by its name.
+        For each module that stays, by name, the changed files that it depends on.
     """
     with _lock:
         if _finder.runs(project):
@@ -242,7 +242,7 @@ def load_file(name: str, file: str, project: str) -> ModuleType:
 
 
 def is_library(file: str | None) -> bool:
-    """Return whether a module with this file is Python's, or of an installed package."""
+    """Return whether a module with this file belongs to Python or to an installed package."""
     if file is None:
         return True
     real = os.path.realpath(file)
@@ -253,7 +253,7 @@ def is_library(file: str | None) -> bool:
 
 
 def _module(name: str, project: str) -> ModuleType | None:
-    """Return the module of a project that has this name, whether or not it is set aside."""
+    """Return the module of a project with this name, even if it is set aside."""
     return _own.get(project, {}).get(name) or sys.modules.get(name)
 
 
@@ -270,7 +270,7 @@ def _modules_of(sources: Sources) -> dict[str, str]:
 
 
 def _has_changed(sources: Sources, name: str, path: str) -> bool:
-    """Return whether the file of a loaded module has changed since; note its state if it is not known yet."""
+    """Return whether the file of a loaded module has changed since; record its state if it is not known yet."""
     file = os.path.join(sources.project, path)
     state = _state(file)
     module = _module(name, sources.project)
@@ -332,7 +332,7 @@ def _forget(name: str, sources: Sources) -> None:
 
 
 def _state(file: str) -> tuple[int, ...] | None:
-    """Return what changes when a file changes; None if that is not certain, because it has just been changed."""
+    """Return a value that changes with a file; None if it is unreliable because the file has just changed."""
     try:
         found = os.stat(file)
     except OSError:
@@ -343,7 +343,7 @@ def _state(file: str) -> tuple[int, ...] | None:
 
 
 def _cached_code(file: str, data: bytes) -> CodeType | None:
-    """Return the bytecode that Python has written for a file, if it is certainly that of this source.
+    """Return the bytecode that Python has cached for a file, if it certainly belongs to this source.
 
     Python compares the time of the last change in whole seconds. So the bytecode must have been written after the
     second of that change.
@@ -385,7 +385,7 @@ def _top_level_names(sources: Sources) -> set[str]:
 def _import_standard_modules(names: set[str], sources: Sources) -> None:
     """Import the modules of Python that have the name of a component of the project.
 
-    Libraries need them, and would find the project's when they look into its directory first. A module of another kind
+    Libraries need them, and would find the project's if they looked into its directory first. A module of another kind
     may be there to replace Python's.
     """
     for name in names & sys.stdlib_module_names - sys.modules.keys():

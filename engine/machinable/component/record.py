@@ -22,7 +22,7 @@ REPORT_INTERVAL = 0.1  # seconds between two reported rows; displays refresh les
 
 
 class Record:
-    """The row of one scope that is being filled.
+    """The current row of one scope.
 
     Args:
         open_rows: Opens the rows of a scope for writing.
@@ -94,7 +94,7 @@ class Record:
         return f"<record {self._scope}: {self._row!r}>"
 
     def update(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), **more: Any) -> None:
-        """Fill several columns; if one of the values is refused, fill none."""
+        """Fill several columns, or none if one of the values is invalid."""
         filled = dict(values, **more)
         for column, value in filled.items():
             if type(value) not in _SCALARS or type(column) is not str or column[:1] == "_":
@@ -105,11 +105,11 @@ class Record:
         """Store the row and begin the next one.
 
         Args:
-            echo: Print it as well.
+            echo: Also print it.
             force: Store it even if it is empty.
 
         Returns:
-            The row with its times, or None if there was nothing to store.
+            The row with its times, or None if the row was empty.
         """
         return self._save(None, echo, force)
 
@@ -156,7 +156,7 @@ class Record:
             raise InvalidType(f"{name!r} is not the name of a scope", given=name, todo="The name of a scope is text.")
         if name not in self._scopes:
             record = Record(self._open_rows, self._began, name, self._restored)
-            record._rows = self._open_rows(name)  # refuses a name that cannot be a file
+            record._rows = self._open_rows(name)  # raises for a name that cannot be a file
             record._scopes = self._scopes
             self._scopes[name] = record
         return self._scopes[name]
@@ -165,10 +165,10 @@ class Record:
         """Return a time in seconds, never 0.
 
         Args:
-            mode: "iteration" (since the previous row), "total" (since the beginning) or "avg" (per row).
+            mode: "iteration" (since the previous row), "total" (since the start) or "avg" (per row).
 
         Raises:
-            InvalidValue: Another mode.
+            InvalidValue: The mode is unknown.
         """
         now = perf_counter()
         previous = self._previous if self._has_begun else self._began()
@@ -179,7 +179,7 @@ class Record:
             "avg": (previous - beginning) / self._count if self._count else now - beginning,
         }
         if mode not in times:
-            todo = suggestion(mode, times, "Take 'iteration', 'total' or 'avg'.")
+            todo = suggestion(mode, times, "Use 'iteration', 'total' or 'avg'.")
             raise InvalidValue(f"no timing {mode!r}", given=mode, known=times, todo=todo)
         return max(times[mode], _SHORTEST)
 
@@ -204,12 +204,12 @@ def _checked(column: object, value: Any) -> Plain:
     """Return the value as plain data.
 
     Raises:
-        WrongType: It is not plain; the message names the column.
+        WrongType: It is not plain data; the message names the column.
         InvalidType: The column is not text.
         InvalidValue: The column is reserved.
     """
     if type(column) is not str:
-        raise InvalidType(f"{column!r} is not the name of a column", given=column, todo="Columns have text as names.")
+        raise InvalidType(f"{column!r} is not the name of a column", given=column, todo="The name of a column is text.")
     if column in _OWN_COLUMNS:
-        raise InvalidValue(f"the column {column} is written by save()", given=column, todo="Take another name.")
+        raise InvalidValue(f"the column {column} is written by save()", given=column, todo="Use another name.")
     return value if type(value) in _SCALARS else as_plain(value, column)

@@ -32,7 +32,7 @@ class Requires(Mapping[str, "Required"]):
     """The requirements of a trial by name, as items and as attributes.
 
     Attributes:
-        inputs: The digests of what was read of each requirement, by its name.
+        inputs: The digests of everything that was read, by the name of the requirement.
     """
 
     def __init__(self, requirements: Mapping[str, Requirement], files: Files, context: Context) -> None:
@@ -72,7 +72,7 @@ class Requires(Mapping[str, "Required"]):
 
 
 class Required:
-    """The results of one requirement. `read` receives the digests of what is read, by name."""
+    """The results of one requirement. `read` receives the digests of everything that is read, by name."""
 
     def __init__(
         self, name: str, requirement: Requirement, files: Files, context: Context, read: dict[str, str]
@@ -149,7 +149,7 @@ class Required:
         return self._artifacts.names()
 
     def _name(self, name: str | None) -> str:
-        """Return a name if the trial depends on that artifact, or the only name for None."""
+        """Return the name if the trial depends on that artifact; for None, return the only name."""
         only = self.requirement.artifact
         if name is not None:
             if only is not None and name != only and not (only.endswith("/") and name.startswith(only)):
@@ -247,7 +247,7 @@ class Required:
 
     @property
     def trial(self) -> Any:
-        """The stored trial. All that it has is recorded as an input: artifacts, rows and result."""
+        """The stored trial. Its artifacts, rows and result are all recorded as inputs."""
         self._refuse_part("trial")
         known = self.status.get("artifacts") or {}
         self._read.update({name: facts["digest"] for name, facts in known.items()})

@@ -59,7 +59,7 @@ class SharedData:
         self._directories: dict[str, tuple[SharedDirectory, LocalFolder, Lease]] = {}
 
     def directory(self, name: str, keys: Sequence[str]) -> SharedDirectory:
-        """Return the directory for these values of the configuration, as soon as no other trial has it."""
+        """Return the directory for these values of the configuration, as soon as no other trial uses it."""
         check_keys(keys)
         key = _key(
             {
@@ -109,7 +109,7 @@ class SharedData:
         """Return the value that is stored for a key; compute it if there is none.
 
         Args:
-            key: Everything that decides the value.
+            key: Everything that determines the value.
             name: The name of the artifact.
             what: A description for the log.
             compute: Returns the content of the file.

@@ -1,4 +1,4 @@
-"""Find the files of a project that modules need, by reading what they import and name, never by running them."""
+"""Find the files of a project that modules need, by parsing their imports and file names, never by running them."""
 
 from __future__ import annotations
 
@@ -160,8 +160,8 @@ class SourceFiles(msgspec.Struct, frozen=True):
     Attributes:
         files: Paths relative to the project, with `/`, sorted.
         others: Top-level names of imported modules outside the project, sorted.
-        missing: Modules that were asked for and are not in the project.
-        unread: Files that do not parse.
+        missing: Requested modules that are not in the project.
+        unread: Files that cannot be parsed.
     """
 
     files: list[str]
@@ -173,7 +173,7 @@ class SourceFiles(msgspec.Struct, frozen=True):
 def find_source_files(sources: Sources, modules: Iterable[str]) -> SourceFiles:
     """Return the files of modules, of the packages that they are in, and of all that they import from the project.
 
-    Imports count wherever they stand, also `import_module` with a literal name. A data file counts if a text in the
+    Imports count wherever they are, including `import_module` with a literal name. A data file counts if a text in the
     code is its path, relative to the module's folder or to the project.
     """
     roots = list(dict.fromkeys(modules))
@@ -246,13 +246,13 @@ def code_digest(data: bytes) -> str:
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and type(first.value.value) is str:
                 del node.body[0]
-    # Versions of Python differ in which empty fields a node has, and in which they print.
+    # Versions of Python differ in the empty fields that a node has and prints.
     text = re.sub(r"(?:, )?\b\w+=(?:\[\]|None)", "", ast.dump(tree)).replace("(, ", "(")
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class _Import(msgspec.Struct, frozen=True):
-    """One import: `level` dots, then `base`, and what is taken `from` it."""
+    """One import: `level` dots, then `base`, and the names that are imported `from` it."""
 
     base: str
     level: int = 0

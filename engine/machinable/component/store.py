@@ -70,7 +70,7 @@ class Store:
             if not overwrite:
                 raise _exists("artifact", name, "write")
         elif self._asks and self._files.is_directory(join(self._path, name)):
-            raise ArtifactExists(f"{name!r} is a folder of artifacts", given=name, todo="Take another name.")
+            raise ArtifactExists(f"{name!r} is a folder of artifacts", given=name, todo="Use another name.")
         self._refuse_file_above(name)
         self._put(name, content)
 
@@ -83,7 +83,7 @@ class Store:
         while above:
             if self._is_file(above):
                 raise ArtifactExists(
-                    f"{above!r} is an artifact and cannot contain others", given=name, todo="Take another name."
+                    f"{above!r} is an artifact and cannot contain others", given=name, todo="Use another name."
                 )
             above = above.rpartition("/")[0]
 
@@ -104,7 +104,7 @@ class Store:
 
         Raises:
             MissingArtifact: There is no such artifact, and no default.
-            BadName: The name is not one of an artifact.
+            BadName: The name is not that of an artifact.
         """
         self._local.sync()
         return self._artifacts.read(name, default, load=load)
@@ -125,7 +125,7 @@ class Store:
         """Yield a new local directory that is stored when the block ends without an error.
 
         Example: `with self.store.directory("model/") as path:`. All of it appears at once, or nothing. On a remote
-        storage its files appear one after the other; if one cannot be stored, the others are removed.
+        storage, its files appear one after the other; if one cannot be stored, the others are removed.
 
         Args:
             name: A name that ends in `/`.
@@ -166,7 +166,7 @@ class Store:
 
     def _refuse_taken_directory(self, name: str, place: str, overwrite: bool) -> None:
         if self._is_file(place):
-            raise ArtifactExists(f"{place!r} is an artifact, not a directory", given=name, todo="Take another name.")
+            raise ArtifactExists(f"{place!r} is an artifact, not a directory", given=name, todo="Use another name.")
         if not overwrite and self.has(name):
             raise _exists("directory", name, "directory")
         self._refuse_file_above(place)
@@ -206,14 +206,14 @@ class Store:
     def shared(self, name: str, keys: Sequence[str]) -> SharedDirectory:
         """Return a local directory that is shared by trials with the same component and values of these keys.
 
-        One trial has it at a time: others wait until this one ends, or until its `with` block ends, if there is one.
+        One trial at a time can use it: others wait until this one, or its `with` block, ends.
 
         Args:
             name: A name that ends in `/`; each name is a separate directory.
             keys: Keys of the configuration, dotted as in `data.name`.
 
         Returns:
-            The path. From a remote storage the content is fetched, and changes are stored before another trial gets
+            The path. From a remote storage, the content is fetched, and changes are stored before another trial gets
             the directory.
 
         Raises:
@@ -236,7 +236,7 @@ class Store:
         path = join(self._path, name)
         local = self._files.local_path(path)
         if local is not None and (self._local.is_open or name not in self._local.digests):
-            try:  # the component had the directory, and may have changed any file
+            try:  # the component used the directory, and may have changed any file
                 with open(local, "rb") as file:
                     return stream_digest(file), file.tell()
             except FileNotFoundError:
@@ -256,7 +256,7 @@ def _exists(kind: str, name: str, method: str) -> ArtifactExists:
 
 
 def _exchange(new: str, place: str, temporary: str) -> None:
-    """Move a directory into its place, and what was there into the temporary directory."""
+    """Move a directory to its place, and what was there to the temporary directory."""
     os.makedirs(os.path.dirname(place), exist_ok=True)
     if os.path.lexists(place):
         os.rename(place, os.path.join(temporary, ".former"))

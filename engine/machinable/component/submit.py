@@ -47,16 +47,16 @@ def check_calls(cls: type[Component], config: Mapping[str, Any]) -> None:
 def apply_on_submit(
     spec: ComponentSpec, config: Mapping[str, Plain], cls: type[Component], children: Sequence[Code], project: str
 ) -> dict[str, Any]:
-    """Return the environment and the resources that `on_submit` hooks set; nothing if there are no hooks.
+    """Return the environment and the resources that `on_submit` hooks set; an empty mapping without hooks.
 
     The hooks of the children are called first, then those of the mixins, and the component's last. A hook that several
-    of them share is called once. A mixin that does not load is skipped, because using it raises the error.
+    of them share is called once. A mixin that cannot be loaded is skipped, because using it raises the error.
 
     Raises:
         InvalidType: An `on_submit` is not a class method.
         InvalidValue: An `on_submit` raised an exception.
-        WrongType: It set something that is not an environment or not resources.
-        MalformedText: It set a text that is not a valid resource.
+        WrongType: It set something that is not an environment or resources.
+        MalformedText: It set an invalid resource.
     """
     parts: list[type[Any]] = [cls]
     for mixin in spec.mixins:
