@@ -142,7 +142,7 @@ def test_a_module_that_fails_to_import_is_reported_with_its_line(here: Path) -> 
     with pytest.raises(errors.ImportFailed) as caught:
         ml.execute("broken")
     assert str(caught.value).splitlines() == [
-        "machinable.yaml:4:5: the module 'broken' does not import: ModuleNotFoundError: No module named 'numpyy'",
+        "machinable.yaml:4:5: the module 'broken' cannot be imported: ModuleNotFoundError: No module named 'numpyy'",
         "    4 |   - broken:",
         "            ^",
         "  broken.py:1: import numpyy",

@@ -342,7 +342,7 @@ def test_code_that_workers_cannot_import_is_refused_before_anything_is_written(w
     assert str(caught.value.errors[0]) == (
         "workers cannot import tests.execution.test_worker_task:"
         "test_code_that_workers_cannot_import_is_refused_before_anything_is_written.<locals>.Inner: "
-        "there is nothing or something else under that name\n"
+        "that name refers to nothing or to something else\n"
         "  Define it at the top level of its module with `class` or `def`, and do not rebind its name; "
         "or use engine='local'."
     )

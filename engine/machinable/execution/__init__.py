@@ -1,1 +1,1 @@
-"""Where everything meets: tasks become executions."""
+"""Executions of tasks: check, schedule and record their trials."""

@@ -1,4 +1,4 @@
-"""Read, complete and move aside what the attempts of a trial left in its directory."""
+"""Read, complete and move aside the files of a trial's earlier attempts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PreviousAttempt(Struct, frozen=True):
 
 
 class Completed(Struct, frozen=True):
-    """What a resumed execution has already."""
+    """The trials of a resumed execution that have already finished."""
 
     uids: frozenset[str] = frozenset()  # the trials that stay as they are
     results: Mapping[str, Available] = {}  # the results of those among them that are requirements
@@ -59,7 +59,7 @@ def read_status(files: Files, folder: str, uid: str) -> dict[str, Any] | None:
 
 
 def read_outcome(files: Files, folder: str, uid: str, attempt: int | None = None) -> Outcome | None:
-    """Return the outcome of a trial if it finished according to its files, in this attempt or (None) in any."""
+    """Return the outcome of a trial if its files say that it finished, in this attempt or, if None, in any."""
     status = read_status(files, folder, uid)
     if status is None or status["state"] != "finished":
         return None
@@ -95,7 +95,7 @@ def artifacts_in(status: Mapping[str, Any]) -> dict[str, str]:
 def write_end(files: Files, folder: str, spec: TrialSpec, state: State, error: dict[str, str] | None) -> None:
     """Write the end of a trial whose worker could not write it.
 
-    What the worker wrote about the end stays, except that a failure replaces "interrupted".
+    An end that the worker has written stays, except that a failure replaces "interrupted".
     """
     path = layout.join(folder, layout.status(spec.uid))
     status: dict[str, Any] = {"attempt": spec.attempt, "started": None, "host": None, "checkpoint": None}
@@ -108,7 +108,7 @@ def write_end(files: Files, folder: str, spec: TrialSpec, state: State, error: d
 
 
 def write_failure(files: Files, folder: str, spec: TrialSpec, problem: BaseException, seconds: float = 0.0) -> Outcome:
-    """Write the end of a trial that has no outcome because of a problem, and return it as a failure.
+    """Write the end of a trial without an outcome as a failure because of a problem, and return it.
 
     Without a duration in seconds, it is taken from its files.
     """
@@ -121,7 +121,7 @@ def write_failure(files: Files, folder: str, spec: TrialSpec, problem: BaseExcep
 
 
 def move_aside(files: Files, folder: str, uid: str, attempt: int) -> str:
-    """Move what an attempt left to `attempts`, so that the next one starts in an empty directory; return its path."""
+    """Move the files of an attempt to `attempts`, so that the next one starts in an empty folder; return their path."""
     trial = layout.join(folder, layout.trial(uid))
     aside = layout.join(folder, layout.attempt(uid, attempt))
     for entry in files.entries(trial):

@@ -1,4 +1,4 @@
-"""Create the directory of an execution, and write what is known at its start."""
+"""Create the folder of an execution, and write the files that are known at its start."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from machinable.storage.hashing import digest, stream_digest
 
 __all__ = ["ProjectCode", "create_execution", "engine_facts", "pack_project", "plan_lines", "read_code"]
 
-MAX_IN_MEMORY = 8 * 2**20  # bytes of an archive; a larger one is a file while it is packed and stored
+MAX_IN_MEMORY = 8 * 2**20  # bytes of an archive; larger ones are packed in a file instead of in memory
 
 
 class ProjectCode(Struct, frozen=True):
     """The state of the project's code."""
 
     facts: dict[str, Plain]  # what execution.json says about it
-    archive: IO[bytes] | None = None  # a temporary file with all files, if a backup is made; who writes it closes it
+    archive: IO[bytes] | None = None  # a temporary file with all files, if a backup is made; closed by its writer
     diff: bytes | None = None  # the uncommitted changes, if a backup is made
 
 
 def read_code(
     sources: Sources, modules: Iterable[str], changed: Iterable[str], files: Files, backup: CodeBackup | None
 ) -> ProjectCode:
-    """Return the state of the code that trials import as `modules`; with `backup` also an archive of the project.
+    """Return the state of the code that trials import as `modules`, and with `backup` an archive of the project.
 
-    The archive is made without the storage. `changed` are files that are not what runs, see `begin_project`.
+    The archive excludes the storage. `changed` are files that differ from the code that runs, see `begin_project`.
 
     Raises:
         StorageError: A file of the project cannot be read, or the files exceed the size limit.
@@ -78,14 +78,14 @@ def pack_project(archive: IO[bytes], sources: Sources, files: Files, backup: Cod
 
 
 def engine_facts(engine: Engine) -> dict[str, Plain]:
-    """Return what execution.json and the ledger say about an engine."""
+    """Return the facts about an engine in execution.json and the ledger."""
     return {"type": engine.name, "slots": engine.slots}
 
 
 def create_execution(files: Files, plan: Plan, engine: Engine, code: ProjectCode, function: str | None = None) -> str:
     """Create a new directory, write execution.json, plan.jsonl and the code into it, and return its name.
 
-    It is `OY1p1o` or, if that exists, `OY1p1o-2`. `function` is `module:qualname` of what replaces every component.
+    It is `OY1p1o` or, if that exists, `OY1p1o-2`. `function` is the function that replaces every component.
 
     Raises:
         StorageUnavailable: The storage cannot be written.

@@ -1,4 +1,4 @@
-"""Say what an execution would do, without running or writing anything."""
+"""Determine what an execution would do, without running or writing anything."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Action: TypeAlias = Literal["pending", "run", "reuse", "stale", "busy", "keep"]
 
 
 class PlannedOutcome(Struct, frozen=True):
-    """What would become of a trial."""
+    """What would happen to a trial."""
 
     uid: str
     # "run"; "reuse" a result; "stale": run, because an input has changed; "busy": another execution is computing it;
@@ -48,7 +48,7 @@ class PlannedOutcome(Struct, frozen=True):
 def dry_run(
     task: Any, storage: Any = None, seed: Any = None, project: Any = None, **options: Any
 ) -> tuple[Plan, list[PlannedOutcome]]:
-    """Return the plan of what `execute` would do with these arguments, and what would become of each trial.
+    """Return the plan that `execute` would run with these arguments, and what would happen to each trial.
 
     Raises:
         ConfigurationError, UsageError, StorageError, Refused: As `execute`, before anything is started.
@@ -75,7 +75,7 @@ def _prepared(task: Any, storage: Any, seed: Any, project: Any, options: dict[st
 
 
 def outcomes_of(checked: Checked) -> list[PlannedOutcome]:
-    """Return what would become of each trial, in the order of the plan."""
+    """Return what would happen to each trial, in the order of the plan."""
     plan, reuse, options, stored = checked.plan, checked.reuse, checked.options, checked.stored
     if options.storage.url is None:
         return [PlannedOutcome(row.uid, "pending", "nothing is stored without a storage") for row in plan.rows]
@@ -146,7 +146,7 @@ def _outcome(
 
 
 def outcomes_text(plan: Plan, outcomes: Sequence[PlannedOutcome]) -> str:
-    """Return the plan as text with what would become of each trial, or just the plan if that says nothing more."""
+    """Return the plan as text with what would happen to each trial, or only the plan if everything would run."""
     if all(one.action == "pending" or one.why == LISTED for one in outcomes):
         return str(plan)
     headings, rows = plan.table()

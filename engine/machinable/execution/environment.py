@@ -28,7 +28,7 @@ def now() -> str:
 
 
 def host() -> dict[str, Plain]:
-    """Return the names of this host and its user, and the command that was typed."""
+    """Return the names of this host and its user, and the command line."""
     user = None
     with suppress(KeyError, OSError):  # a container without an entry for its user
         user = getuser()
@@ -56,9 +56,9 @@ def packages() -> dict[str, str]:
     """
     changed: list[tuple[str, int]] = []
     for directory in map(os.path.abspath, sys.path):
-        # What a package adds to sys.path when it is imported, as ray does, has nothing in it that was installed.
+        # Directories that a package adds to sys.path during its import, as ray does, contain no distributions.
         if not _BUNDLED.search(directory):
-            with suppress(OSError):  # sys.path may name what does not exist
+            with suppress(OSError):  # sys.path may name directories that do not exist
                 changed.append((directory, os.stat(directory).st_mtime_ns))
     return dict(_installed(tuple(changed)))
 

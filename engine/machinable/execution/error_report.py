@@ -1,4 +1,4 @@
-"""Report what failed: the component's own error first, then the trials, their settings, and what to do next."""
+"""Report failures: the component's own error first, then the trials, their settings, and what to do next."""
 
 from __future__ import annotations
 

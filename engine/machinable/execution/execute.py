@@ -51,24 +51,24 @@ def execute(task: Any = None, storage: Any = None, seed: Any = None, engine: Any
     """Execute a task, or a list of tasks.
 
     Args:
-        task: A `Task`, what `Task(...)` takes, or a list of these. A single function makes this a decorator: the
-            function then runs in place of every component.
-        storage: A path, a URL, or `{"storage": …, "code_backup": False}`. By default results stay in memory.
-        seed: None, an integer, or an execution id; for a list of tasks also a list with one seed each.
+        task: A `Task`, anything that `Task(...)` takes, or a list of these. A function makes this a decorator: the
+            function then runs instead of every component.
+        storage: A path, a URL, or `{"storage": …, "code_backup": False}`. By default, results stay in memory.
+        seed: None, an integer, or an execution id; for a list of tasks also a list of seeds.
         engine: "local" (default), "dry", a mapping `{"type": …}`, or an engine.
         options: The following keyword arguments.
         project: A `Project` or its path; by default the working directory.
-        resume: The id of a stored execution to resume in its own directory; what has finished stays. Without a task
-            the stored one is resumed, with a task that one replaces it.
-        rerun: Components that run although their results exist: a name, a pattern, a list of these, or True for all.
-        cascade: Whether trials that depend on changed results run again, too (default True).
+        resume: The id of a stored execution to resume in its own folder; finished trials stay. Without a task,
+            the stored one is resumed; a given task replaces it.
+        rerun: Components to run even if their results exist: a name, a pattern, a list of these, or True for all.
+        cascade: Whether trials that depend on changed results also run again (default True).
         reuse: True (default): reuse results of requirements; "all": also reuse results of listed components;
             "same-code": only results of the same source code; False: none.
         on_busy: What to do about results that another execution is computing: "wait" (default), "skip" or "fail".
         on_failure: "raise" (default) and "continue" run all trials; "stop" starts none after the first failure.
         retries: Number of further attempts of a failed trial, with the same seed (default 0).
         retry_delay: Seconds to wait before each retry.
-        timeout: Seconds that an attempt may take.
+        timeout: Time limit of an attempt in seconds.
         listeners: Functions that are called with each event, or instances of `machinable.events.Listener`.
 
     Returns:
@@ -77,8 +77,8 @@ def execute(task: Any = None, storage: Any = None, seed: Any = None, engine: Any
     Raises:
         ConfigurationError, UsageError: Something is wrong. Nothing was started or written.
         StorageError: The storage does not exist or cannot be written.
-        Refused: A trial requests more than there is, or the engine cannot enforce a timeout.
-        TrialsFailed: Trials failed; `.execution` has all that ran.
+        Refused: A trial requests unavailable resources, or the engine cannot enforce a timeout.
+        TrialsFailed: Trials failed; `.execution` is the execution.
         KeyboardInterrupt: The execution was interrupted; everything is written.
     """
     is_function = callable(task) and not isinstance(task, type)
@@ -115,7 +115,7 @@ def _execute(
     project = project if isinstance(project, Project) else Project(project)
     audience = checked_listeners(listeners)
     if "IPython" in sys.modules:
-        from machinable.display.progress import notebook_listeners  # 2 ms, and most processes are no notebooks
+        from machinable.display.progress import notebook_listeners  # 2 ms, and most processes are not notebooks
 
         audience = (*audience, *notebook_listeners())
     tasks = _tasks(task, options.get("resume"))

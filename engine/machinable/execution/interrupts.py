@@ -18,7 +18,7 @@ from machinable.plan.spec import Outcome, TrialSpec
 
 __all__ = ["Interrupts", "with_alarm"]
 
-INSIST_AFTER = 10.0  # seconds after which a further Ctrl-C is raised wherever we are
+INSIST_AFTER = 10.0  # seconds after which a further Ctrl-C is raised anywhere
 
 
 def with_alarm(work: Work, seconds: float) -> Callable[[TrialSpec], Outcome]:
@@ -40,12 +40,12 @@ def with_alarm(work: Work, seconds: float) -> Callable[[TrialSpec], Outcome]:
 
 
 class Interrupts:
-    """Delay SIGINT within a `with` block, so that what an execution writes is written completely.
+    """Delay SIGINT within a `with` block, so that an execution writes its files completely.
 
-    It becomes a `KeyboardInterrupt` only in `allowed()`, where components run or the scheduler waits; one that came
-    earlier is raised on entering it, or at the end of the block. A further Ctrl-C after `INSIST_AFTER` is raised at
-    once, for instance where a storage does not answer. In other threads than the main one, and where another handler
-    is installed, nothing changes.
+    It becomes a `KeyboardInterrupt` only in `allowed()`, where components run or the scheduler waits; one that arrived
+    earlier is raised on entry, or at the end of the block. A further Ctrl-C after `INSIST_AFTER` is raised
+    immediately, for example while a storage does not answer. In threads other than the main one, and where another
+    handler is installed, nothing changes.
     """
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class Interrupts:
             KeyboardInterrupt: One was pending.
         """
         if self._count > self._raised:
-            self._raised += 1  # one more that has come already shortens the shutdown
+            self._raised += 1  # a further interrupt shortens the shutdown
             raise KeyboardInterrupt
 
     @property

@@ -1,4 +1,4 @@
-"""Write what happens to trials into the ledger, count it, and notify listeners, in this order."""
+"""Write events of trials to the ledger, count them, and notify listeners, in this order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Failure", "Ledger"]
 
 Failure: TypeAlias = tuple[TrialSpec, dict[str, Any]]
 NOT_RUN = (events.TrialReused, events.TrialBlocked, events.TrialSkipped)
-MAX_FAILURES = 1000  # of further ones only the number is held
+MAX_FAILURES = 1000  # only the number of further ones is stored
 
 
 class Ledger:
@@ -54,7 +54,7 @@ class Ledger:
 
     @property
     def status(self) -> str:
-        """The status of the execution when no trial runs."""
+        """The status of the execution when no trial is running."""
         counts = self.counts
         if counts["failed"] or counts["blocked"]:
             return "failed"
@@ -83,7 +83,7 @@ class Ledger:
         self._notify(events.ExecutionFinished, time, status, finished, failed, seconds)
 
     def notice(self, text: str) -> None:
-        """Pass a message to the listeners; print it if none takes it, because waiting looks like hanging."""
+        """Pass a message to the listeners, or print it if none takes it, because waiting looks like hanging."""
         listeners = [one for one in self._listeners if one.hears(Listener.on_notice)]
         for listener in listeners:
             self._call(listener.on_notice, text, listener, "listener", "a notice")
@@ -104,7 +104,7 @@ class Ledger:
         self._call_back(spec, row)
 
     def finished_before(self, spec: TrialSpec, outcome: Outcome) -> None:
-        """Record a trial that finished before, whose execution was killed before it could record that."""
+        """Record a trial that finished before its execution was killed without recording that."""
         row = {"event": "finished", "uid": spec.uid, "attempt": outcome.attempt, "time": now()}
         self._rows.append({**row, "seconds": outcome.seconds, "record": outcome.record})
 
@@ -126,7 +126,7 @@ class Ledger:
     def interrupted(self, spec: TrialSpec, because: str = "KeyboardInterrupt") -> None:
         """Record that an attempt was interrupted.
 
-        Nothing is written where the storage is not available: the files say whether it finished, once they arrive.
+        Nothing is written if the storage is unavailable: its files say whether it finished, once they arrive.
         """
         self.counts["interrupted"] += 1
         if because == "StorageUnavailable":
@@ -141,7 +141,7 @@ class Ledger:
         self._call_back(spec, self._record(events.TrialReused, spec, facts, pointer.trial))
 
     def blocked(self, spec: TrialSpec, blocker: Blocked) -> None:
-        """Record that a trial does not run, because a requirement failed, or another execution computes it or one."""
+        """Record that a trial does not run, because a requirement failed or another execution computes it or one."""
         self.counts[blocker.state] += 1
         kind = events.TrialBlocked if blocker.state == "blocked" else events.TrialSkipped
         self._record(kind, spec, {"because": blocker.because}, blocker.because)
@@ -175,7 +175,7 @@ class Ledger:
                 self._call(callback, trial, callback, "callback", f"the trial {spec.uid}")
 
     def _call(self, function: Callable[[Any], Any], argument: Any, owner: object, kind: str, where: str) -> None:
-        """Call a function of the user; warn once if it raises, and call it again the next time, when it may work."""
+        """Call a function of the user; warn once if it raises an exception, but continue to call it."""
         try:
             function(argument)
         except Exception:

@@ -42,7 +42,7 @@ PREFERENCES = ("imports", "storage", "engine")
 
 
 class Policy(Struct, frozen=True):
-    """What to do when a trial fails or another execution is computing its result."""
+    """What to do if a trial fails or another execution is computing its result."""
 
     on_failure: OnFailure  # "stop" starts no trial after the first failure
     retries: int  # further attempts of a failed trial
@@ -56,7 +56,7 @@ class Options(Struct, frozen=True):
 
     project: Project
     storage: StorageChoice  # as it was chosen
-    url: str  # of the storage as it is opened; that of memory where none was chosen
+    url: str  # of the storage as it is opened; that of memory if none was chosen
     seed: Any  # as it was given; None for a new one
     engine: Any  # as it was given
     policy: Policy
@@ -64,9 +64,9 @@ class Options(Struct, frozen=True):
     rerun: Any
     cascade: Any
     locks: tuple[str | None, float]  # the URL of the lock server (None for the storage) and the seconds of a lease
-    resources: Mapping[str, object] | None  # that the project declares for this host
+    resources: Mapping[str, object] | None  # declared by the project for this host
     resume: str | None  # the execution to resume
-    function: Callable[..., Any] | None  # runs in place of every component
+    function: Callable[..., Any] | None  # runs instead of every component
     listeners: tuple[Listener, ...]
 
 

@@ -51,22 +51,22 @@ __all__ = ["Checked", "preflight", "prepare"]
 
 
 class Checked(Struct, frozen=True):
-    """A task that can run: planned, imported, and with the engine that has the resources for it."""
+    """A task that can run: planned and imported, with an engine that has the resources for it."""
 
     options: Options
     plan: Plan
     callbacks: tuple[Callable[[Any], Any], ...]  # receive each finished trial
     live: Mapping[Target, Any]  # classes and functions of the task that need no import
-    function: ImportedFunction | None  # where workers import the function that runs in place of every component
+    function: ImportedFunction | None  # where workers import the function that runs instead of every component
     reuse: ReusePolicy
     sources: Sources  # the source files of the project, as they are imported
-    changed: tuple[str, ...]  # files that are not what runs, because the task has objects from before they changed
+    changed: tuple[str, ...]  # files that changed after objects in the task were defined, and so are not what runs
     engine: Engine
     capacity: Capacity
     stored: Changes | None  # what the plan changes in the execution that it resumes; None for a new one
 
     def code(self, files: Files) -> ProjectCode:
-        """Return the state of the code that runs, with a backup of it without the storage, if one is made."""
+        """Return the state of the code that runs, with a backup, if one is made, that excludes the storage."""
         options, function = self.options, self.options.function
         modules = [module for use in self.plan.uses for module in modules_of(use.definition)]
         if function is not None:
@@ -79,7 +79,7 @@ class Checked(Struct, frozen=True):
 
 
 def prepare(task: Task | None, options: Options) -> Checked:
-    """Plan a task, or that of the execution that is resumed, and check that it can run.
+    """Plan a task, or that of a resumed execution, and check that it can run.
 
     Raises:
         ConfigurationError, UsageError: The task, the project or an option is wrong.
@@ -121,7 +121,7 @@ def prepare(task: Task | None, options: Options) -> Checked:
         capacity = capacity_of(engine, options.resources)
         capacity.check(plan)
     except BaseException:
-        engine.close()  # it may have started a cluster to see what there is
+        engine.close()  # it may have started a cluster to count its resources
         raise
     sources = sources_of(plan.project)
     callbacks = tuple(task.callbacks)
@@ -129,7 +129,7 @@ def prepare(task: Task | None, options: Options) -> Checked:
 
 
 def _begin_project(project: str, live: Mapping[Target, Any]) -> tuple[str, ...]:
-    """Let the project's modules be imported as they are now; return the files that are not what runs."""
+    """Let the project's modules be imported as they are now; return the files that differ from the code that runs."""
     found: dict[str, None] = {}
     for module, files in begin_project(project, keep={target.module for target in live}).items():
         found |= dict.fromkeys(files)
@@ -151,7 +151,7 @@ def _announce(listeners: tuple[Listener, ...], text: str) -> None:
 def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., Any] | None = None) -> Plan:
     """Return the plan with typed configurations coerced and all `on_submit` hooks applied, if its code can run.
 
-    With a function that runs in place of every component, their modules are not imported.
+    With a function that runs instead of every component, their modules are not imported.
 
     Raises:
         ConfigurationError: Something is wrong; several errors are raised as one.
@@ -196,7 +196,7 @@ def _warn_of_misspelt_events(uses: Iterable[Use], project: str, live: Mapping[Ta
 
 
 def _checked(part: ComponentSpec, project: str, live: Mapping[Target, Any], *, is_child: bool = False) -> ComponentSpec:
-    """Return a component or a child as its code changes it."""
+    """Return a component or a child with the changes that its code makes."""
     code = live.get(part.target) or load_component(part.target, project)
     if not isinstance(code, type):
         check_function(code)

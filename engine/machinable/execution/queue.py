@@ -1,6 +1,6 @@
-"""Decide which trial comes next: the plan in order, each trial after what it requires.
+"""Decide which trial is next: trials in the order of the plan, each after its requirements.
 
-Nothing here reads, writes or sleeps. The plan is iterated once and never held in memory: of a trial that waits for
+Nothing here reads, writes or sleeps. The plan is iterated once and not held in memory: of a trial that waits for
 requirements only the index is stored.
 """
 
@@ -18,20 +18,20 @@ from machinable.results.pointers import Available
 
 __all__ = ["Blocked", "TrialQueue"]
 
-MAX_HELD = 100  # trials that need more than is free; smaller ones overtake, but the plan is not searched to its end
+MAX_HELD = 100  # trials held back for resources; smaller ones overtake, but the plan is not searched to its end
 
 Fits = Callable[[Mapping[str, float]], bool]
 
 
 class Blocked(Struct, frozen=True, order=True):
-    """The reason why a requirement has no result: what needs it is "blocked" or "skipped", because of something."""
+    """The reason why a requirement has no result: trials that need it are "blocked" or "skipped" because of it."""
 
     state: str
     because: str
 
 
 class TrialQueue:
-    """Hand out the trials of a plan except those done; requirements come before the trials that need them."""
+    """Hand out the trials of a plan except finished ones, requirements before the trials that need them."""
 
     def __init__(
         self, plan: Sequence[TrialSpec], done: Collection[str] = (), results: Mapping[str, Available] | None = None
@@ -54,13 +54,13 @@ class TrialQueue:
 
     @property
     def next_due(self) -> float | None:
-        """The time at which the next retry or look at a busy result is due; None if there is none."""
+        """The time at which the next retry or check of a busy result is due; None if there is none."""
         return min((heap[0][0] for heap in (self._retries, self._busy) if heap), default=None)
 
     # what comes next
 
     def pop_decided(self, fits: Fits, now: float) -> TrialSpec | None:
-        """Return a trial that is known to run: a retry that is due, or one held back whose resources are free now."""
+        """Return a trial that is known to run: a retry that is due, or a held one whose resources are free now."""
         if self._retries and self._retries[0][0] <= now and fits(self._retries[0][2].resources):
             return heapq.heappop(self._retries)[2]
         for index, held in enumerate(self._held):
@@ -70,7 +70,7 @@ class TrialQueue:
         return None
 
     def pop(self, now: float) -> TrialSpec | None:
-        """Return a trial whose requirements are all settled; None if there is none at the moment."""
+        """Return a trial whose requirements are all settled; None if there currently is none."""
         if len(self._held) >= MAX_HELD:
             return None
         if self._ready:
@@ -107,7 +107,7 @@ class TrialQueue:
         heapq.heappush(self._busy, (due, spec.index))
 
     def settle(self, spec: TrialSpec, result: Available | Blocked) -> None:
-        """Release the trials that wait for a requirement, which now has its result or never will."""
+        """Release the trials that wait for a requirement that has a result or never will."""
         if not spec.definition.is_requirement:
             return
         self._settled[spec.uid] = result
@@ -122,17 +122,17 @@ class TrialQueue:
                 self._missing[index] = missing - 1
 
     def blocker(self, spec: TrialSpec) -> Blocked | None:
-        """Return why a trial cannot run, if it cannot; a failure comes before something skipped."""
+        """Return why a trial cannot run, or None; failures come before skipped requirements."""
         settled = (self._settled.get(needed.uid) for needed in spec.requires.values())
         return min((one for one in settled if isinstance(one, Blocked)), default=None)  # "blocked" < "skipped"
 
     def inputs(self, spec: TrialSpec) -> dict[str, Available]:
-        """Return the results that a trial requires, by the names it uses for the requirements."""
+        """Return the results that a trial requires, by the names of its requirements."""
         settled = {name: self._settled[needed.uid] for name, needed in spec.requires.items()}
         return {name: one for name, one in settled.items() if isinstance(one, Available)}
 
     def located(self, spec: TrialSpec) -> TrialSpec:
-        """Return the trial with the places of the results that it requires filled in."""
+        """Return the trial with the places of its requirements' results filled in."""
         if not spec.requires:
             return spec
         results = self.inputs(spec)

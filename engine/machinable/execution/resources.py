@@ -1,4 +1,4 @@
-"""Count the resources that there are for trials, and those that running trials occupy."""
+"""Count the resources that are available to trials, and those that running trials occupy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Capacity", "capacity_of"]
 
 
 class Capacity:
-    """The resources of hosts, and how much of them is free; if the engine assigns them, they are only checked here."""
+    """The total and free resources of hosts; if the engine assigns them, they are only checked here."""
 
     def __init__(self, hosts: Sequence[Mapping[str, float]], *, is_assigned: bool = False) -> None:
         self._hosts = hosts
@@ -27,7 +27,7 @@ class Capacity:
         """Check that every trial could run alone.
 
         Raises:
-            Refused: One requests more than one host has, or a resource that does not exist.
+            Refused: One requests more than any host has, or a resource that does not exist.
         """
         errors: dict[str, MachinableError] = {}
 
@@ -64,7 +64,7 @@ class Capacity:
         return f"The hosts have: {', '.join(sorted(self._total))}. For hosts that the engine starts itself: {declare}"
 
     def fits(self, wanted: Mapping[str, float]) -> bool:
-        """Return whether enough is free at the moment; True where the engine decides that."""
+        """Return whether enough is currently free; True if the engine decides that."""
         return self._is_assigned or _fits(wanted, self._free)
 
     def take(self, wanted: Mapping[str, float]) -> None:
@@ -79,7 +79,7 @@ class Capacity:
 
 
 def capacity_of(engine: Engine, declared: Mapping[str, object] | None) -> Capacity:
-    """Return the resources for the trials of an engine: those of its hosts, or those of this host or declared for it.
+    """Return the resources for trials of an engine: those of its hosts, or those of this host or declared for it.
 
     Raises:
         Refused: The engine's hosts cannot be reached.

@@ -1,4 +1,4 @@
-"""Resume an execution in its own directory: what has finished stays, everything else of the plan runs."""
+"""Resume an execution in its own folder: finished trials stay, all others of the plan run."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ from machinable.storage.streams import read_rows
 __all__ = ["Changes", "compare", "stored_execution", "take_over", "write_resumption"]
 
 WORKER_EXIT_TIMEOUT = 15.0  # seconds within which workers exit after their executing process was killed
-HANDOFF_WINDOW = 2.0  # seconds in which a worker that has just received a trial notices that, where none can be seen
-MARKED_HANDOFF_WINDOW = 0.2  # the same where workers leave a marker: all threads of the killed process are gone by then
-POLL_INTERVAL = 0.02  # seconds between two looks for workers
+HANDOFF_WINDOW = 2.0  # seconds within which a worker notices that it has received a trial, if it leaves no marker
+MARKED_HANDOFF_WINDOW = 0.2  # the same if it leaves a marker: all threads of the killed process are gone by then
+POLL_INTERVAL = 0.02  # seconds between two checks for workers
 MAX_LISTED = 5  # differences in a message
 _STAYS = ("finished", "reused")
 
 
 class Changes(Struct, frozen=True):
-    """What a plan changes in the stored execution that it resumes, as uids of trials."""
+    """The changes that a plan makes to the stored execution that it resumes, as uids of trials."""
 
     stored: Execution
     is_stored_task: bool  # whether the plan is of the stored task, so that only the project can have changed it
-    added: tuple[str, ...]  # new trials, and those with another identity than before (which are removed, too)
+    added: tuple[str, ...]  # new trials, and those whose identity has changed (which are also removed)
     removed: tuple[str, ...]  # trials that are ignored from now on; their directories stay
     kept: tuple[str, ...]  # trials in both
     to_run: tuple[str, ...]  # trials of the plan that will run
-    changed: frozenset[str]  # trials whose identity is another one now
-    unchanged: frozenset[str]  # trials that have finished and stay
+    changed: frozenset[str]  # trials whose identity has changed
+    unchanged: frozenset[str]  # finished trials, which stay
     doubtful: frozenset[str]  # trials that stay if the requirements that run give the same results as before
 
     @property
@@ -72,7 +72,7 @@ class Changes(Struct, frozen=True):
 
 
 def stored_execution(url: str, name: Any, seed: Any) -> Execution:
-    """Open the execution to resume, with the name of its directory and the seed that was given as well.
+    """Open the execution to resume, given the name of its folder and perhaps a seed.
 
     Raises:
         InvalidType, InvalidValue: The name is not an id, there is no storage, or the seed is another one.
@@ -89,7 +89,7 @@ def stored_execution(url: str, name: Any, seed: Any) -> Execution:
             f"or machinable resume {name} --storage DIRECTORY.",
         )
     if seed is not None and ids.seed_of(seed) != ids.decode(identifier):
-        raise InvalidValue(f"{name} has another seed than {seed!r}", given=seed, todo="Leave out the seed.")
+        raise InvalidValue(f"{name} does not have the seed {seed!r}", given=seed, todo="Leave out the seed.")
     storage = Storage(url, trust=True)
     try:
         execution = storage[name]
@@ -112,17 +112,17 @@ def stored_execution(url: str, name: Any, seed: Any) -> Execution:
 
 
 def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_task: bool) -> Changes:
-    """Compare a plan with the stored execution that it resumes; the policy says which components run again.
+    """Compare a plan with the stored execution that it resumes; the policy decides which components run again.
 
     Raises:
-        Refused: The project gives the stored task other trials than before.
+        Refused: The project no longer gives the stored task the same trials.
     """
     trials = {trial.uid: trial for trial in stored}
     planned = {row.uid: index for index, row in enumerate(plan.rows)}
     changed = {uid for uid, index in planned.items() if uid in trials and trials[uid].identity != plan.identity(index)}
     if is_stored_task:
         _refuse_other_trials(stored, trials, plan, planned, changed)
-        changed = set()  # what has finished stays as it is stored
+        changed = set()  # finished trials stay as they are stored
     kept = [uid for uid in planned if uid in trials and uid not in changed]
     reruns = {row.uid for row in plan.rows if policy.reruns(plan.uses[row.use].definition)}
     finished = {uid for uid in kept if trials[uid].status in _STAYS and uid not in reruns}
@@ -170,7 +170,7 @@ def _fault(stored: Execution, trial: Trial) -> str | None:
 
 
 def _doubtful(plan: Plan, policy: ReusePolicy, finished: set[str]) -> frozenset[str]:
-    """Return the finished trials that depend on something that runs."""
+    """Return the finished trials that depend on trials that run."""
     moving: set[int] = set()  # the uses of requirements that run, or may have to
     doubtful = set()
     for row in plan.rows if policy.cascade else ():
@@ -186,7 +186,7 @@ def _doubtful(plan: Plan, policy: ReusePolicy, finished: set[str]) -> frozenset[
 def _refuse_other_trials(
     stored: Execution, trials: Mapping[str, Trial], plan: Plan, planned: Mapping[str, int], changed: set[str]
 ) -> None:
-    """Check that the stored task still means what it meant for the trials that have not finished."""
+    """Check that the stored task still gives the same trials, except for finished ones."""
     lines = [
         f"{trials[uid].component} {uid}: {_difference(trials[uid], plan[index])}"
         for uid, index in planned.items()
@@ -197,7 +197,7 @@ def _refuse_other_trials(
     if lines:
         more = [f"and {len(lines) - MAX_LISTED} more"] if len(lines) > MAX_LISTED else []
         raise Refused(
-            f"the project gives other trials than {stored} started with",
+            f"the project no longer gives the trials that {stored} started with",
             details=[*lines[:MAX_LISTED], *more],
             todo=f"Restore the project (machinable restore {stored} DIR writes the files as they were), or give the "
             f"task, which then replaces the stored one: execute(task, resume={str(stored)!r}).",
@@ -259,9 +259,9 @@ def _wait_for_workers(stored: Execution) -> None:
             return
         if where != here or passed > WORKER_EXIT_TIMEOUT:
             raise Refused(
-                f"{who} seems to run on {where} (process {pid})",
+                f"{who} seems to be running on {where} (process {pid})",
                 given=name,
-                todo=f"End that process; one that is gone is given up {LEASE:g} s after its last heartbeat.",
+                todo=f"End that process; one that no longer runs is ignored {LEASE:g} s after its last heartbeat.",
             )
         time.sleep(POLL_INTERVAL)
         stored.refresh()
@@ -275,7 +275,7 @@ def _may_be_starting(stored: Execution) -> bool:
 
 
 def _handoff_window(stored: Execution) -> float:
-    """Return for how many seconds a worker that is starting a trial may be invisible."""
+    """Return the number of seconds for which a worker that is starting a trial may be invisible."""
     ledger = read_rows(stored.files, layout.join(str(stored), layout.LEDGER))
     engines = [stored.data["engine"], *(row["engine"] for row in ledger if row.get("event") == "resumed")]
     kind = engines[-1]["type"]
@@ -309,7 +309,7 @@ def write_resumption(
     engine: Engine,
     code: ProjectCode,
 ) -> Completed:
-    """Write into the directory of an execution that it is resumed, with which plan and code; return what it has.
+    """Record in the folder of an execution that it is resumed, with its plan and code; return its finished trials.
 
     Raises:
         StorageUnavailable: The storage cannot be written.
@@ -319,7 +319,7 @@ def write_resumption(
     with writing(files):
         _write_code(stored, code)
         if changes.changed or [trial.uid for trial in stored] != [row.uid for row in plan.rows]:
-            for name in (layout.PLAN, layout.EXECUTION):  # what they were stays beside them
+            for name in (layout.PLAN, layout.EXECUTION):  # earlier versions stay beside them
                 files.write(_free_name(stored, name), files.read(layout.join(folder, name)))
             files.write(layout.join(folder, layout.PLAN), b"".join(plan_lines(plan)))
             facts = dict(stored.data) | {"task": plan.request.as_data(), "name": plan.name, "trials": len(plan)}
@@ -401,7 +401,7 @@ def _completed(changes: Changes, plan: Plan, ledger: Ledger, shared: SharedResul
 
 
 def _previous_attempt(files: Files, folder: str, trial: Trial, is_same: bool) -> PreviousAttempt | None:
-    """Return the last attempt of a trial that is to run, if it left anything."""
+    """Return the last attempt of a trial that will run, if it left any files."""
     if not trial.has_begun:
         return None
     status = read_status(files, folder, trial.uid)

@@ -1,4 +1,4 @@
-"""Decide which results are reused, and share them between executions: one computes what several need.
+"""Decide which results are reused, and share them between executions: one execution computes each result.
 
 A result is found by the identity of its trial. While an execution computes it, it holds the lease of that identity.
 """
@@ -32,10 +32,10 @@ MODES = (True, False, "all", "same-code")
 
 
 class ReusePolicy(Struct, frozen=True):
-    """Which results are reused."""
+    """The policy that decides which results are reused."""
 
     # True: results of requirements; "all": also those of listed components; "same-code": those of requirements that the
-    # present source computed; False: none
+    # current source computed; False: none
     mode: Reuse = True
     # Components that run in any case, by their canonical name or the one that the task uses
     rerun: frozenset[str] = frozenset()
@@ -91,7 +91,7 @@ def reuse_policy(options: Options, plan: Plan) -> ReusePolicy:
 
 
 class ReuseDecision(Struct, frozen=True):
-    """What to do about a trial, and why."""
+    """The decision about a trial, and the reason."""
 
     action: Literal["run", "reuse", "stale"]  # "stale": run it, because an input has changed
     why: str
@@ -112,8 +112,8 @@ def decide_reuse(
         spec: The trial.
         policy: Which results are reused.
         pointer: To the stored result, if there is one.
-        changed: What it has read and has changed since, see `changed_input`.
-        code: The digests of its present code, by file.
+        changed: An input that has changed since it was read, see `changed_input`.
+        code: The digests of its current code, by file.
     """
     if policy.mode is False:
         return ReuseDecision("run", "nothing is reused", pointer)
@@ -131,9 +131,9 @@ def decide_reuse(
 
 
 class SharedResults:
-    """The results that an execution shares with others; without its directory, only to look.
+    """The results that an execution shares with others; without its folder, they are only read.
 
-    `changed` are files that are not what runs.
+    `changed` are files that differ from the code that runs.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class SharedResults:
         pointer = find_pointer(self._files, identity)
         if pointer is None or not self._files.appends:
             return pointer
-        # It may have been deleted by hand. Where each look is a request, reading it will show that.
+        # It may have been deleted by hand. On remote storages, where each check is a request, reading it reports that.
         folder = layout.folder_of(pointer.trial)
         if not self._files.exists(layout.join(folder, layout.STATUS)):
             return None
@@ -189,7 +189,7 @@ class SharedResults:
         modules = modules_of(spec.definition)
         if modules not in self._code:
             code = {path: code_digest(data) for path, data in code_of(self._sources, modules).items()}
-            # What ran was imported before the file changed.
+            # The code that ran was imported before the file changed.
             self._code[modules] = code | {path: "unknown" for path in self._changed if path in code}
         return self._code[modules]
 
@@ -197,7 +197,7 @@ class SharedResults:
         """Return the pointer to the result of a trial if it is reused; warn about results of other source code."""
         policy, definition = self._policy, spec.definition
         if not policy.shares(definition) or policy.mode is False or policy.reruns(definition):
-            return None  # without a look into the storage
+            return None  # without reading the storage
         try:
             decision = self.decide(spec, inputs)
         except Damaged as error:
@@ -218,7 +218,7 @@ class SharedResults:
         return pointer
 
     def publish(self, spec: TrialSpec, outcome: Outcome) -> Available:
-        """Return the result of a trial that finished, and make it available to others by writing the pointer to it."""
+        """Return the result of a finished trial, and make it available to others by writing a pointer to it."""
         place = f"{self._folder}/{spec.uid}"
         if not self._policy.shares(spec.definition):
             return Available(place, outcome.artifacts)
@@ -242,9 +242,9 @@ class SharedResults:
     # leases
 
     def claim(self, spec: TrialSpec, inputs: Mapping[str, Available]) -> Pointer | str | None:
-        """Take the lease of a trial that is to run, and return None if it is held now.
+        """Take the lease of a trial that will run, and return None if this succeeds.
 
-        Otherwise return the pointer to the result that another execution has just computed, or which one computes it.
+        Otherwise return the pointer to a result that another execution has just computed, or the name of its holder.
         """
         if not self._policy.shares(spec.definition) or spec.uid in self._leases:
             return None
@@ -258,7 +258,7 @@ class SharedResults:
         return pointer
 
     def holder(self, spec: TrialSpec) -> str | None:
-        """Return who computes a trial, as text; None if no execution does."""
+        """Return which execution computes a trial, as text; None if none does."""
         facts = self._locks.holder(layout.lease(spec.identity))
         return None if facts is None else holder_text(facts)
 
@@ -275,7 +275,7 @@ class SharedResults:
 
 
 def listed(files: Sequence[str]) -> str:
-    """Return the names of the first files, and how many more there are."""
+    """Return the names of the first files, and the number of further ones."""
     more = f" and {len(files) - MAX_LISTED} more" if len(files) > MAX_LISTED else ""
     return ", ".join(files[:MAX_LISTED]) + more
 

@@ -1,4 +1,4 @@
-"""Execute a checked task, step by step: each function takes the finished product of the one before."""
+"""Execute a checked task, step by step: each function takes the product of the one before."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = ["execute_checked"]
 
 
 def execute_checked(checked: Checked, interrupts: Interrupts) -> Execution | Plan:
-    """Execute a task that was checked; with an engine that runs nothing, print and return the plan.
+    """Execute a checked task; with an engine that runs nothing, print and return the plan.
 
     Raises:
         StorageError: The storage cannot be opened or written.
@@ -79,21 +79,21 @@ def open_storage(checked: Checked) -> tuple[Files, Locks]:
 
     Raises:
         StorageUnavailable: The storage or the lock server cannot be opened.
-        Refused: The engine's workers do not reach the storage.
+        Refused: The engine's workers cannot access the storage.
     """
     engine, stored = checked.engine, checked.stored
     files = open_files(checked.options.url, create=True) if stored is None else stored.stored.files
     if engine.reach == "anywhere" and files.reach != "anywhere" and not engine.ships:
         raise Refused(
-            f"the engine {engine.name!r} has workers on other hosts, which do not reach {files.url}",
+            f"the engine {engine.name!r} has workers on other hosts, which cannot access {files.url}",
             given=files.url,
-            todo="Give a storage that is reached from anywhere, such as s3://bucket/folder.",
+            todo="Use a storage that every host can access, such as s3://bucket/folder.",
         )
     return files, open_locks(files, *checked.options.locks)
 
 
 def begin(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts) -> Run:
-    """Begin a new execution: create its directory, and write what will run."""
+    """Begin a new execution: create its folder, and write the plan."""
     plan, function = checked.plan, checked.options.function
     name = None if function is None else f"{function.__module__}:{getattr(function, '__qualname__', function)}"
     with interrupts.allowed():
@@ -111,14 +111,14 @@ def resume(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts)
     assert stored is not None
     with interrupts.allowed():
         lease = take_over(stored.stored, locks)
-        stored = compare(stored.stored, plan, checked.reuse, is_stored_task=stored.is_stored_task)  # as it is by now
+        stored = compare(stored.stored, plan, checked.reuse, is_stored_task=stored.is_stored_task)  # as it is now
         code = checked.code(files)
     run = _begun(checked, files, locks, str(stored.stored), lease)
     return replace(run, completed=write_resumption(stored, plan, run.ledger, run.shared, checked.engine, code))
 
 
 def _begun(checked: Checked, files: Files, locks: Locks, folder: str, lease: Lease | None) -> Run:
-    """Return the execution whose directory says what will run; from now on there is work to lose."""
+    """Return the execution after its folder is written; from now on, an outage must not lose results."""
     fallback = ""
     if files.reach != "process":
         fallback = fallback_name(folder)
@@ -130,7 +130,7 @@ def _begun(checked: Checked, files: Files, locks: Locks, folder: str, lease: Lea
 
 @contextmanager
 def worker_task(run: Run) -> Iterator[tuple[Work, Staging | None]]:
-    """Give what an engine does for a trial, and the staging for workers that do not reach the storage.
+    """Provide the work of an engine for a trial, and the staging for workers that cannot access the storage.
 
     Afterwards nothing of it is in use, and the execution can be resumed.
     """
@@ -178,7 +178,7 @@ def worker_task(run: Run) -> Iterator[tuple[Work, Staging | None]]:
 
 
 def _progress_listener(listeners: tuple[Listener, ...]) -> OnProgress | None:
-    """Return what passes progress and rows to the listeners that take them; None if none does."""
+    """Return a function that passes progress and rows to the listeners that take them; None if none does."""
     audience = [one for one in listeners if one.hears(Listener.on_progress) or one.hears(Listener.on_record)]
 
     def on_progress(uid: str, i: int | dict[str, Any], total: int | None) -> None:
@@ -192,7 +192,7 @@ def _progress_listener(listeners: tuple[Listener, ...]) -> OnProgress | None:
 
 
 def _code_to_ship(run: Run) -> bytes:
-    """Return the code that workers on other hosts import: the backup, or what a backup would have in it."""
+    """Return the code that workers on other hosts import: the backup, or the archive that would be the backup."""
     backup = run.checked.options.storage.code_backup
     if run.checked.stored is None and backup is not None:
         return run.files.read(layout.join(run.folder, layout.CODE))

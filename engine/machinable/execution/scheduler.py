@@ -1,4 +1,4 @@
-"""Run the trials of a plan on an engine: what starts when, retries, time limits, and how it all ends."""
+"""Run the trials of a plan on an engine: their start and end, retries and time limits."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "Scheduler"]
 
-INTERRUPT_TIMEOUT = 5.0  # seconds in which workers write down that they were interrupted
-RESPONSE_TIME = 0.1  # seconds until an interrupt is answered, at most, while trials run elsewhere
+INTERRUPT_TIMEOUT = 5.0  # seconds within which workers record that they were interrupted
+RESPONSE_TIME = 0.1  # maximum seconds until an interrupt is handled while trials run elsewhere
 BUSY_INTERVAL = 1.0  # seconds between two looks whether another execution has computed a result
 
 
 class Run(Struct, frozen=True):
-    """An execution that has begun: its directory exists, and says what will run."""
+    """An execution that has begun: its folder exists and contains its plan."""
 
     checked: Checked
     files: Files  # the storage, with a fallback where work could be lost
-    folder: str  # the directory of the execution in it
+    folder: str  # the folder of the execution in it
     ledger: Ledger
     shared: SharedResults
     lease: Lease | None  # keeps others from resuming it; None in memory
@@ -49,7 +49,7 @@ class Run(Struct, frozen=True):
 
 
 class Scheduler:
-    """Run the trials of one execution; `staging` is for workers that do not reach the storage."""
+    """Run the trials of one execution; `staging` is for workers that cannot access the storage."""
 
     def __init__(self, run: Run, work: Work, staging: Staging | None, interrupts: Interrupts) -> None:
         self.outage = ""  # why no further trial was started, if the storage could not be written
@@ -73,7 +73,7 @@ class Scheduler:
         """Run all trials.
 
         Raises:
-            KeyboardInterrupt: It was interrupted. Everything is written by now; a second interrupt shortens that.
+            KeyboardInterrupt: It was interrupted, and everything is written; a second interrupt shortens that.
         """
         began = time.perf_counter()
         self._ledger.began()
@@ -105,7 +105,7 @@ class Scheduler:
     # what starts next
 
     def _next(self) -> TrialSpec | None:
-        """Return a trial that can start now, and settle those that come before it and need not run."""
+        """Return a trial that can start now, and settle trials before it that need not run."""
         # Trials that a failure stops or a timeout ends wait here.
         waits_here = self._policy.on_failure == "stop" or self._policy.timeout is not None
         limit = self._engine.slots + (0 if waits_here else self._engine.prefetch)
@@ -151,7 +151,7 @@ class Scheduler:
         self._queue.settle(spec, Available(pointer.trial, pointer.artifacts))
 
     def _claims(self, spec: TrialSpec) -> bool:
-        """Return whether this execution is the one to compute a trial; if not, handle it as the policy says."""
+        """Return whether this execution computes a trial; if not, handle the trial according to the policy."""
         claimed = self._shared.claim(spec, self._queue.inputs(spec))
         if claimed is None:
             return True
@@ -221,7 +221,7 @@ class Scheduler:
     # waiting
 
     def _wait(self) -> bool:
-        """Wait for what comes next: the end of a trial, a deadline, or a due time; return False if nothing does."""
+        """Wait for the end of a trial, a deadline, or a due time; return False if there is nothing to wait for."""
         due = self._queue.next_due
         if self._running:
             self._wait_for_trials(due)
@@ -244,7 +244,7 @@ class Scheduler:
                 done.append(self._done.get(timeout=max(0.0, min(RESPONSE_TIME, until - time.monotonic()))))
                 while True:
                     done.append(self._done.get_nowait())
-            self._interrupts.raise_pending()  # between two waits, so that nothing gets lost
+            self._interrupts.raise_pending()  # between two waits, so that nothing is lost
             if time.monotonic() >= until:
                 break
         for future in done:
@@ -259,7 +259,7 @@ class Scheduler:
                 self._ended(future, is_late=True)
 
     def _deadline(self, future: Future[Outcome]) -> float:
-        """Return the deadline of a trial; where it waits for a worker, the time counts from its start there."""
+        """Return the deadline of a trial; if it waited for a worker, the time counts from its start there."""
         spec, deadline = self._running[future]
         timeout = self._policy.timeout
         if timeout is not None and self._engine.queues:
@@ -291,7 +291,7 @@ class Scheduler:
             self._give_up(spec, outcome)
 
     def _collected(self, spec: TrialSpec) -> Exception | None:
-        """Move what a worker wrote into the storage that it does not reach; return why this failed, if it did."""
+        """Move the files of a worker to the storage that it cannot access; return why this failed, if it did."""
         try:
             if self._staging is not None:
                 self._staging.collect(spec)
@@ -300,7 +300,7 @@ class Scheduler:
         return None
 
     def _outcome_after(self, problem: BaseException, spec: TrialSpec, is_late: bool) -> Outcome:
-        """Return how a trial ended that the engine has no outcome of."""
+        """Return the outcome of a trial for which the engine has none."""
         if is_late or isinstance(problem, WorkerLost):
             outcome = read_outcome(self._files, self._folder, spec.uid, spec.attempt)
             if outcome is not None:  # the worker was lost after the trial had finished
@@ -337,7 +337,7 @@ class Scheduler:
 
     def _interrupt_running(self) -> None:
         """Interrupt the running trials, and record that."""
-        with suppress(KeyboardInterrupt):  # at once if interrupted again
+        with suppress(KeyboardInterrupt):  # immediately if interrupted again
             if self._running and self._engine.can_interrupt:
                 self._engine.interrupt()
                 until = time.monotonic() + INTERRUPT_TIMEOUT
@@ -357,7 +357,7 @@ class Scheduler:
 
 
 def _problem_of(future: Future[Outcome]) -> BaseException | None:
-    """Return why an engine has no outcome of a trial that has ended; None if it has one."""
+    """Return why an engine has no outcome of an ended trial; None if it has one."""
     if future.cancelled():
         return WorkerLost("the engine has cancelled the trial")
     problem = future.exception()

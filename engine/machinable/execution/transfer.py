@@ -1,4 +1,4 @@
-"""Move the files of trials between the storage and workers that do not reach it."""
+"""Move the files of trials between the storage and workers that cannot access it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Staging", "StorageTransfer", "folders_behind"]
 
 
 class Staging:
-    """A temporary directory of this host, into which workers write in place of a storage that they do not reach."""
+    """A temporary directory of this host that workers write to instead of a storage that they cannot access."""
 
     def __init__(self, files: Files, folder: str) -> None:
         self._scratch = Scratch()
@@ -26,7 +26,7 @@ class Staging:
         self._fetched: set[str] = set()  # directories that trials read
 
     def fetch(self, spec: TrialSpec) -> None:
-        """Copy what a trial reads out of the storage."""
+        """Copy the files that a trial reads from the storage."""
         for path in folders_needed(spec):
             for folder in folders_behind(self._files, path):
                 if folder not in self._fetched:
@@ -34,7 +34,7 @@ class Staging:
                     self._fetched.add(folder)
 
     def collect(self, spec: TrialSpec) -> None:
-        """Move the directory of a trial into the storage."""
+        """Move the folder of a trial into the storage."""
         path = layout.join(self._folder, layout.trial(spec.uid))
         if self._staged.is_directory(path):
             unpack_folder(self._files, pack_folder(self._staged, path))
@@ -46,24 +46,24 @@ class Staging:
 
 
 class StorageTransfer:
-    """The storage of an execution, for an engine whose workers do not reach it."""
+    """The storage of an execution, for an engine whose workers cannot access it."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
 
     def fetch(self, path: str) -> bytes:
-        """Return what a trial needs that reads a directory or an artifact, as an archive."""
+        """Return an archive of the files that a trial needs to read a folder or an artifact."""
         return pack_folder(self._files, *folders_behind(self._files, path))
 
     def store(self, archive: bytes) -> None:
-        """Write the directory in an archive to its place."""
+        """Write the folder in an archive to its place."""
         unpack_folder(self._files, archive)
 
 
 def folders_behind(files: Files, path: str) -> list[str]:
-    """Return the directories that a trial needs that reads a directory or an artifact.
+    """Return the folders that a trial needs to read a folder or an artifact.
 
-    With the directory of a trial come those of its requirements, recursively: a required component may read them.
+    With the folder of a trial come those of its requirements, recursively: a required component may read them.
     """
     paths, folders = [path], []
     for one in paths:
@@ -78,5 +78,5 @@ def _required_by(files: Files, folder: str) -> list[str]:
     try:
         facts = loads(files.read(layout.join(folder, layout.TRIAL)))
     except (FileNotFoundError, NotADirectoryError):
-        return []  # reading it will raise
+        return []  # reading it raises the error
     return paths_required(Requirement(**needed) for needed in facts.get("requires", {}).values())

@@ -35,7 +35,7 @@ __all__ = ["ImportedFunction", "InProcessTask", "WorkerTask", "check_importable"
 
 
 class InProcessTask:
-    """Run trials in this process, with the storage and the code that are loaded; see `machinable.trial.runner.run`."""
+    """Run trials in this process, with the open storage and loaded code; see `machinable.trial.runner.run`."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class InProcessTask:
         return _stored(self.files, self._run(spec, progress=progress))
 
     def close(self) -> None:
-        """Restore the number of threads that this process computes with."""
+        """Restore the number of threads of this process."""
         self._threads.close()
 
 
@@ -78,9 +78,9 @@ class WorkerTask(Struct, PortableWork, frozen=True):
     """Run trials in a worker, which receives this as plain data."""
 
     url: str  # of the storage
-    folder: str  # the directory of the execution
+    folder: str  # the folder of the execution
     project: str
-    function: ImportedFunction | None = None  # runs in place of every component
+    function: ImportedFunction | None = None  # runs instead of every component
     locks: tuple[str | None, float] | None = None  # see `machinable.trial.runner.run`
     reach: Reach = "host"  # from where the storage can be opened
     mark: str = ""  # the digest of execution.json, which identifies the storage
@@ -93,16 +93,16 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         return f"<WorkerTask {self.folder}>"
 
     def begin(self) -> None:
-        """Let modules be imported as they were when the execution began, and leave a marker that this worker runs.
+        """Let modules be imported as they were when the execution began, and leave a marker of this worker.
 
-        The marker is for those who resume the execution after it was killed.
+        The marker is for a process that resumes the execution after it was killed.
         """
         begin_project(self.project, self.sources)
         with suppress(OSError, MachinableError):  # the first trial raises it again
             atexit.register(mark_worker(_opened(self.url), self.folder))
 
     def is_reached(self) -> bool:
-        """Return whether this process reaches the storage, and not another one at the same place on another host."""
+        """Return whether this process can access the storage, and not another one at the same path on another host."""
         if self.reach == "host":
             with suppress(Exception):
                 execution = _opened(self.url, create=False).read(layout.join(self.folder, layout.EXECUTION))
@@ -116,11 +116,11 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         return replace(self, project=project, original=original, url=self.url if url is None else url)
 
     def folder_of(self, spec: TrialSpec) -> str:
-        """Return the directory that a trial writes."""
+        """Return the folder that a trial writes to."""
         return layout.join(self.folder, layout.trial(spec.uid))
 
     def folders_needed(self, spec: TrialSpec) -> list[str]:
-        """Return the directories that a trial reads: its requirements, and the attempt that it resumes."""
+        """Return the folders that a trial reads: its requirements, and the attempt that it resumes."""
         return folders_needed(spec)
 
     def __call__(self, spec: TrialSpec) -> Outcome:
@@ -148,7 +148,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         return _stored(files, outcome)
 
     def _imported(self, spec: TrialSpec) -> Code | None:
-        """Import the code of a trial, and keep what that does to the process: it is not undone after the trial."""
+        """Import the code of a trial, and keep the effects on the process, which are not undone after the trial."""
         code: Any = None
         before = len(sys.modules)
         with suppress(Exception, SystemExit):  # `run` raises it again, and records it
@@ -164,13 +164,13 @@ class WorkerTask(Struct, PortableWork, frozen=True):
 
 
 def folders_needed(spec: TrialSpec) -> list[str]:
-    """Return what a trial reads besides its own directory: directories, or single artifacts in them."""
+    """Return what a trial reads in addition to its own folder: folders, or single artifacts in them."""
     resumed = [] if spec.resume_from is None else [spec.resume_from]
     return list(dict.fromkeys(resumed + paths_required(spec.requires.values())))
 
 
 def paths_required(requirements: Iterable[Requirement]) -> list[str]:
-    """Return where the results of requirements are, where that is known: directories, or artifacts in them."""
+    """Return the known places of the results of requirements: folders, or artifacts in them."""
     paths = []
     for needed in requirements:
         if needed.place is not None:
@@ -181,7 +181,7 @@ def paths_required(requirements: Iterable[Requirement]) -> list[str]:
 
 
 def _stored(files: Files, outcome: Outcome) -> Outcome:
-    """Return an outcome if the files of the trial are in the storage, otherwise that it was interrupted."""
+    """Return the outcome if the files of the trial are in the storage, otherwise an interrupted one."""
     if files.flush_fallback():
         return outcome
     error = files.outage()
@@ -196,7 +196,7 @@ def _opened(url: str, create: bool | None = None) -> Files:
     """Open a storage once per worker.
 
     A directory has existed since the execution began. It is not checked for write access, because the fallback takes
-    what it cannot take at the moment.
+    writes while the directory is unwritable.
     """
     if create is None:
         create = "://" in url
@@ -207,17 +207,17 @@ def _opened(url: str, create: bool | None = None) -> Files:
 
 
 class ImportedFunction(Struct, frozen=True):
-    """Where workers import a function: below so many wrappers of the object at `target` (1 for a decorator)."""
+    """A function that workers import: the object at `target` without so many wrappers (1 for a decorator)."""
 
     target: Target
     wrappers: int
 
 
 def check_importable(live: Mapping[Target, Any], function: Callable[..., Any] | None) -> ImportedFunction | None:
-    """Check that workers can import the code of a task; return where they import the function in place of it.
+    """Check that workers can import the code of a task; return the place of the function that replaces it.
 
     Raises:
-        Refused: Something cannot be imported; several errors are reported together.
+        Refused: Some of it cannot be imported; errors are reported together.
     """
     if function is not None:
         target = Target(function.__module__, getattr(function, "__qualname__", repr(function)), "function")
@@ -233,7 +233,7 @@ def check_importable(live: Mapping[Target, Any], function: Callable[..., Any] | 
 
 
 def _wrappers(target: Target, code: Any, *, may_wrap: bool) -> int:
-    """Return how many wrappers are around a class or a function where workers import it.
+    """Return the number of wrappers around a class or a function in the module that workers import.
 
     Raises:
         Refused: They cannot import it.
@@ -252,7 +252,7 @@ def _wrappers(target: Target, code: Any, *, may_wrap: bool) -> int:
         why = f"it is defined in {where}, which runs as __main__"
         todo = "Move it into a module of the project, and import it from there"
     elif found is None:
-        why = "there is nothing or something else under that name"
+        why = "that name refers to nothing or to something else"
         todo = "Define it at the top level of its module with `class` or `def`, and do not rebind its name"
     elif getattr(module, "__spec__", None) is None:
         why, todo = "its module was not imported from a file", "Put it into a module of the project"
