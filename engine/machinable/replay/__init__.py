@@ -1,1 +1,1 @@
-"""Run again from what is stored: reproduce, export, restore."""
+"""Run stored executions again: reproduce, export, restore."""

@@ -1,4 +1,4 @@
-"""Write a folder that repeats stored trials where machinable is not installed."""
+"""Write a directory that runs stored trials again without an installed machinable."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RUN = '''\
 config.json describes the trials, and code/ contains their code. Results are written to the storage results/: in
 {execution}/trials/<uid>/, rows to records/, files to artifacts/, state and result to status.json. {python}
 
-Install first what the trials import: python -m pip install -r requirements.txt
+First install the packages that the trials import: python -m pip install -r requirements.txt
 """
 
 import os
@@ -60,7 +60,7 @@ sys.exit(main(HERE, sys.argv[1:]))
 
 
 class Exported(NamedTuple):
-    """A folder, the uids of its trials, its files of the project, the packages that it needs, and what it lacks."""
+    """An export: its directory, the uids of its trials, its project files, the packages it needs, and what it lacks."""
 
     directory: str
     trials: list[str]
@@ -76,24 +76,24 @@ class Exported(NamedTuple):
 def export(
     storage: Storage, identifier: str, to: str, *, uids: Sequence[str] | None = None, project: str | None = None
 ) -> Exported:
-    """Write a folder with the code and configuration of trials, this package, and a `run.py`.
+    """Write a directory with the code and configuration of trials, this package, and a `run.py`.
 
     Args:
         storage: Where the execution is stored.
         identifier: The execution.
-        to: The folder, which must not exist.
-        uids: The trials, which bring what they require; None means all.
-        project: A directory with the code, in place of the code backup.
+        to: The directory, which must not exist.
+        uids: The trials, exported with their requirements; None means all.
+        project: A directory with the code, instead of the code backup.
 
     Raises:
         NotStored: There is no such execution or trial.
-        ArtifactExists: The folder exists.
+        ArtifactExists: The directory exists.
         Refused: There is no code backup, or it lacks the code of a component.
     """
     execution = storage[identifier]
     target = os.path.abspath(os.path.expanduser(to))
     if os.path.lexists(target):
-        raise ArtifactExists(f"{to} already exists", given=to, todo="Name a folder that does not exist: --to DIR.")
+        raise ArtifactExists(f"{to} already exists", given=to, todo="Name a directory that does not exist: --to DIR.")
     wanted = [trial.uid for trial in execution] if uids is None else uids
     chosen = with_required(wanted, lambda uid: [one["uid"] for one in execution[uid].planned("requires").values()])
     trials = [trial for trial in execution if trial.uid in chosen]
@@ -102,7 +102,7 @@ def export(
     (file, _), *others = codes.items()
     if others:
         raise Refused(
-            f"{execution} was resumed with other code, so that its trials cannot share one folder",
+            f"{execution} was resumed with different code, so its trials cannot share one directory",
             given=str(execution),
             todo="Export those that began with it: " + " ".join(f"--trial {trial.uid}" for trial in others[0][1]),
         )
@@ -126,7 +126,7 @@ def export(
 
 
 def _facts(trial: Trial, definition: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what config.json says about a trial: what trial.json says, the configuration as planned, and its code."""
+    """Return the facts about a trial for config.json: those of trial.json, the planned configuration, and its code."""
     own = {part: decode(trial.planned(part)) for part in (*(OWN if trial.status == "reused" else ()), "children")}
     return {**trial.description, **own, "planned": decode(trial.planned("config")), "definition": definition}
 
@@ -154,18 +154,18 @@ def _requirements(trials: Iterable[Trial], source: str, found: SourceFiles, pack
 
 
 def _notes(facts: Sequence[Mapping[str, Any]], code: Mapping[str, Any], found: SourceFiles) -> list[str]:
-    """Return what the folder lacks."""
+    """Return notes about what the export lacks."""
     configs = [flatten(one["config"]) for trial in facts for one in (trial, *trial["children"])]
     hidden = {key for one in code.values() for key in one["hidden"]}
     secret = {path for one in configs for path, value in one.items() if isinstance(value, str) and "${" in value}
     variables = {name for one in facts for name in one["definition"]["environment"]}
     checkpoints = {str(one["flags"]["CHECKPOINT"]) for one in facts if "CHECKPOINT" in one["flags"]}
     lacking = {
-        "hidden values are not stored, so the folder lacks them": hidden,
+        "hidden values are not stored, so the export lacks them": hidden,
         "values of environment variables are not stored and stay text": secret,
         "set these environment variables before you run it": variables,
-        "the folder lacks the checkpoints from which trials begin": checkpoints,
-        "these files do not parse, so their imports are not known": found.unread,
+        "the export lacks the checkpoints from which trials start": checkpoints,
+        "these files cannot be parsed, so their imports are unknown": found.unread,
     }
     return [f"{text}: {', '.join(sorted(names))}" for text, names in lacking.items() if names]
 
@@ -178,7 +178,7 @@ def _write(
     found: SourceFiles,
     requirements: Sequence[str],
 ) -> None:
-    """Write the folder under a temporary name, and rename it when it is complete."""
+    """Write the directory under a temporary name, and rename it when it is complete."""
     temporary = temporary_beside(target)
     data = {**execution.data, "code": {**(execution.data.get("code") or {}), "backup": None}}
     for local in ("host", "packages"):  # of the host that it ran on, not for those who get the folder
@@ -203,5 +203,5 @@ def _write(
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
             reason = f"{target} cannot be written: {error.strerror or error}"
-            raise StorageUnavailable(reason, given=target, todo="Name another folder: --to DIR.") from error
+            raise StorageUnavailable(reason, given=target, todo="Name another directory: --to DIR.") from error
         raise

@@ -1,4 +1,4 @@
-"""Run the trials of an exported folder. Its `run.py` calls this, with the copy of machinable that lies beside it."""
+"""Run the trials of an exported directory. Its `run.py` calls this in the copy of machinable beside it."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ INTERRUPTED = 130  # exit code
 
 
 def main(directory: str, arguments: Sequence[str]) -> int:
-    """Run all trials of an exported folder, or those with the given uids, and return the exit code.
+    """Run all trials of an exported directory, or those with the given uids, and return the exit code.
 
     It is 0, 1 if a trial failed, 2 if nothing could run, and 130 if it was interrupted.
     """
     facts = loads(Path(directory, "config.json").read_bytes())
     data, folder = facts["execution"], facts["folder"]
     specs: dict[str, TrialSpec] = {}
-    for trial in facts["trials"]:  # what a trial requires comes before it
+    for trial in facts["trials"]:  # requirements come before the trials that need them
         specs[trial["uid"]] = _spec(trial, specs, folder)
     if {"-h", "--help"} & set(arguments):
         print("Usage: python run.py [UID]…\n\n  Run these trials, or all of them:")

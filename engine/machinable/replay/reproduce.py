@@ -1,4 +1,4 @@
-"""Run a stored execution again from what is stored, and compare what comes out."""
+"""Run a stored execution again from its stored code, and compare the results."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class Compared(msgspec.Struct, frozen=True):
 
     @property
     def verdict(self) -> Verdict:
-        """What the differences amount to."""
+        """The verdict on the differences."""
         return verdict(self.differences)
 
 
 class Reproduction(msgspec.Struct, frozen=True):
-    """How a repeated execution compares with the stored one."""
+    """The comparison of a repeated execution with the stored one."""
 
     execution: str
     tolerance: float
@@ -106,16 +106,16 @@ def reproduce(
         storage: Where the execution is stored.
         identifier: The execution.
         uids: The trials that run again; None means all that have ended.
-        tolerance: How far numbers may be apart, absolute up to 1 and relative beyond.
-        project: A directory with the code, in place of the code backup.
-        engine: Where trials run; None means as then, or local if that engine is not available.
+        tolerance: The largest accepted difference of numbers, absolute up to 1 and relative beyond.
+        project: A directory with the code, instead of the code backup.
+        engine: Where trials run; None means the original engine, or local if that is not available.
         keep: A new directory for the restored code (`code`) and the results (`storage`), which are kept.
         notify: Called with each note before the run; with it, progress goes to stderr.
 
     Raises:
         NotStored: There is no such execution or trial.
         Refused: It cannot run again.
-        InvalidValue: The tolerance is negative or not finite, or `keep` is no empty directory.
+        InvalidValue: The tolerance is negative or not finite, or `keep` is not an empty directory.
     """
     if not 0 <= tolerance < float("inf"):
         raise InvalidValue(f"the tolerance is {tolerance}", given=tolerance, todo="Give a number such as 1e-6.")
@@ -151,13 +151,13 @@ def reproduce(
 
 
 def _other_files(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a note if other source files were imported than then."""
+    """Yield a note if the imported source files differ from the original ones."""
     then, now = ((data.get("code") or {}).get("files") or {} for data in (before, after))
     changed = (before.get("code") or {}).get("changed") or []
     if changed:
         yield f"these files had changed after their import, so what ran is not stored: {', '.join(changed)}"
     if others := sorted(path for path in {*then, *now} if then.get(path) != now.get(path)):
-        yield f"these files are not those that ran then: {', '.join(others)}"
+        yield f"these files differ from those that ran originally: {', '.join(others)}"
 
 
 def _ended(execution: Execution, uids: Sequence[str] | None) -> list[Trial]:
@@ -179,7 +179,7 @@ _HIDDEN = re.compile(r"(?:^|\s|')([^\s=']*(?:^|\.|(?<=['\s]))_[^\s=']*[^_\s=']\?
 def _notes(execution: Execution, trials: Sequence[Trial], codes: int) -> Iterator[str]:
     """Yield what cannot be restored or compared."""
     if codes > 1:
-        yield f"{execution} was resumed with other code; each trial runs again with the code that it ran with"
+        yield f"{execution} was resumed with different code; each trial runs again with the code that it ran with"
     command = (execution.data.get("host") or {}).get("command") or ""
     for name in _HIDDEN.findall(command):
         yield (
@@ -198,7 +198,7 @@ def _notes(execution: Execution, trials: Sequence[Trial], codes: int) -> Iterato
 
 
 def _known_changes(data: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is known before the run to have changed."""
+    """Yield the changes that are known before the run."""
     here = {"python": platform.python_version(), "platform": sys.platform, "packages": packages(), "host": host()}
     for change in environment_changes(data, {**data, **here}):
         if change.name in ("python", "platform"):
@@ -280,5 +280,5 @@ def _compared(
 
 
 def _threads(trials: Iterable[Trial]) -> str:
-    """Return the numbers of threads with which trials computed."""
+    """Return the numbers of threads that trials computed with."""
     return ", ".join(map(str, sorted({trial.threads for trial in trials if trial.threads is not None})))

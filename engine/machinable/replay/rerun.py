@@ -1,4 +1,4 @@
-"""Plan or run a stored task with restored code, in a process that has imported nothing else."""
+"""Plan or run a stored task with restored code, in a process that has imported no other code."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _ENVIRONMENT = {"MACHINABLE_LOCKS": "storage", "PYTHONUNBUFFERED": "1"}
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What the other process does: run a stored task, or describe its trials."""
+    """The request to the other process: run a stored task, or describe its trials."""
 
     action: str  # "run" or "describe"
     task: Mapping[str, Plain]
-    function: str | None  # `module:qualname`, in place of every component
+    function: str | None  # `module:qualname`, instead of every component
     name: str | None
     seed: str  # the id of the execution, which encodes it
     uids: Sequence[str] | None  # None means all
@@ -84,7 +84,7 @@ def submit(
     )
     if not answered.exists():
         raise Refused(
-            f"the process that runs the trials again ended with {done.returncode} before it was done",
+            f"the process that runs the trials again ended with {done.returncode} before it had finished",
             given=done.returncode,
             details=(done.stderr or "").splitlines()[-20:],
         )
@@ -121,7 +121,7 @@ def _task(request: Request) -> Task:
 
 
 class _Progress(PlainProgress):
-    """Progress without its first line, which says where results are stored: this storage is temporary."""
+    """Progress without its first line, which names the storage, because this one is temporary."""
 
     def on_event(self, event: Event) -> None:
         (Progress if isinstance(event, ExecutionStarted) else PlainProgress).on_event(self, event)
@@ -142,7 +142,7 @@ def _run(request: Request) -> str:
 
 
 def _describe(request: Request) -> dict[str, Any]:
-    """Return what plan.jsonl lacks of each trial, by uid: its definition, and the names of its hidden keys."""
+    """Return what plan.jsonl lacks about each trial, by uid: its definition and the names of its hidden keys."""
     described = {}
     for spec in _task(request).plan(request.project, request.seed):
         definition = spec.definition
@@ -156,7 +156,7 @@ def _describe(request: Request) -> dict[str, Any]:
 
 
 def _without_values(spec: ComponentSpec) -> ComponentSpec:
-    """Return a definition without what is in plan.jsonl, and without what may be secret."""
+    """Return a definition without the fields of plan.jsonl and without possible secrets."""
     return replace(
         spec,
         version=None,
@@ -174,7 +174,7 @@ def _without_values(spec: ComponentSpec) -> ComponentSpec:
 
 
 def with_required(uids: Iterable[str], required_by: Callable[[str], Iterable[str]]) -> set[str]:
-    """Return the uids of trials and of all that they require, directly or indirectly."""
+    """Return the uids of trials and of their requirements, direct and indirect."""
     waiting, chosen = list(uids), set[str]()
     while waiting:
         uid = waiting.pop()
@@ -213,7 +213,7 @@ class TaskSubset(Task):
                 raise NotStored(
                     f"the trial {uid} is not in the plan that the restored code makes of the task",
                     given=uid,
-                    todo="The code, or the version of machinable, makes another plan than the stored one.",
+                    todo="The code, or the version of machinable, makes a different plan from the stored one.",
                 )
         uids = with_required(self._uids, lambda uid: [needed.uid for needed in specs[uid].requires.values()])
         return PlanSubset(**{field.name: getattr(plan, field.name) for field in fields(plan)}, uids=uids)

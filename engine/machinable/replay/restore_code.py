@@ -20,7 +20,7 @@ __all__ = ["code_versions", "refuse_unreachable", "restore"]
 def code_versions(execution: Execution, trials: Sequence[Trial]) -> dict[str | None, list[Trial]]:
     """Group trials by the file of the code they ran with, None if there is no backup.
 
-    An execution that was resumed with other code has several backups; one that is gone is `Refused`.
+    An execution that was resumed with different code has several backups; a missing one raises `Refused`.
     """
     first = (execution.data.get("code") or {}).get("backup")
     current: Any = first
@@ -46,14 +46,14 @@ def _file_of(execution: Execution, wanted: str | None, first: str | None) -> str
             return name
         number += 1
     raise Refused(
-        f"{execution} was resumed with other code, whose backup is gone",
+        f"{execution} was resumed with different code, whose backup is gone",
         given=wanted,
         todo="Name a directory with that code: --project DIRECTORY, and the trials that ran with it: --trial UID",
     )
 
 
 def restore(execution: Execution, file: str | None, project: str | None, directory: str) -> tuple[str, list[str]]:
-    """Unpack a code backup into a directory, or take a project in its place; return where it is and what it lacks.
+    """Unpack a code backup into a directory, or use a project instead; return its location and what it lacks.
 
     Raises:
         Refused: There is no code backup.
@@ -80,7 +80,7 @@ def restore(execution: Execution, file: str | None, project: str | None, directo
 
 
 def refuse_unreachable(execution: Execution) -> None:
-    """Refuse an execution with code that no module has: it is in `__main__`, in a notebook, or within a function."""
+    """Refuse an execution with code that is in no module but in `__main__`, in a notebook, or within a function."""
     names = [execution.data.get("function") or ""]
     for call in execution.data["task"].get("components", ()):
         used = (call, *call.get("children", ()), *call.get("requires", {}).values())
