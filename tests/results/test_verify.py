@@ -70,25 +70,25 @@ FAULTS: dict[str, tuple[str, Any, str, str, str]] = {
         lines([started(0), finished(0)]) + b"x\n",
         "damaged",
         "line 3 is not a row",
-        "put them aside",
+        "move them aside",
     ),
     "lines of a record": (
         f"{TRIAL}/records/default.jsonl",
         b'x\n{"x": 1}\n[]\n{"x"',
         "damaged",
         "lines 1, 3 are not rows",
-        "put them aside",
+        "move them aside",
     ),
-    "lines of a part": (f"{TRIAL}/records/v.000002.jsonl", b"x\n", "damaged", "line 1 is not a row", "put them aside"),
+    "lines of a part": (f"{TRIAL}/records/v.000002.jsonl", b"x\n", "damaged", "line 1 is not a row", "move them aside"),
     "status.json is none": (
         f"{FOLDER}/trials/{uid(1)}/status.json",
         b"[]",
         "damaged",
         "it cannot be read: it holds list, not a mapping",
-        "put it aside",
+        "move it aside",
     ),
-    "trial.json is none": (f"{TRIAL}/trial.json", b"\xff", "damaged", "it cannot be read: ", "put it aside"),
-    "of an attempt before": (f"{TRIAL}/attempts/1/status.json", b"", "damaged", "it cannot be read: ", "put it aside"),
+    "trial.json is none": (f"{TRIAL}/trial.json", b"\xff", "damaged", "it cannot be read: ", "move it aside"),
+    "of an attempt before": (f"{TRIAL}/attempts/1/status.json", b"", "damaged", "it cannot be read: ", "move it aside"),
     "an artifact is gone": (
         f"{TRIAL}/artifacts/a/x.json",
         None,
@@ -115,14 +115,14 @@ FAULTS: dict[str, tuple[str, Any, str, str, str]] = {
         b"{}",
         "damaged",
         "it cannot be read: it lacks 'trial'",
-        "put it aside",
+        "move it aside",
     ),
     "a pointer of another": (
         f"by-content/ab/{IDENTITY}.json",
         {"identity": "x", "trial": "y"},
         "damaged",
         "it cannot be read: it has the identity 'x'",
-        "put it aside",
+        "move it aside",
     ),
     "a pointer leads nowhere": (
         f"by-content/ab/{IDENTITY}.json",
@@ -162,7 +162,7 @@ def test_each_fault_is_found_and_repaired_if_that_loses_nothing(files: Files, wh
     assert {p: c for p, c in contents(files).items() if p in before and p != path} == (
         {p: c for p, c in before.items() if p != path}
     )
-    if kind == "damaged" and mend == "put it aside":
+    if kind == "damaged" and mend == "move it aside":
         assert files.read(f"{path}.damaged") == broken[path]
 
 
@@ -360,7 +360,7 @@ def test_a_killed_execution_leaves_its_lease(tmp_path: Path) -> None:
     faults = checked(files)
     assert [(fault.kind, fault.path, fault.mend) for fault in faults] == [
         ("leftover", f"{FOLDER}/execution.lease", "remove it"),
-        ("damaged", f"{TRIAL}/records/default.jsonl", "put them aside"),
+        ("damaged", f"{TRIAL}/records/default.jsonl", "move them aside"),
     ]
     assert [repair(files, fault) for fault in faults] == [True, True]
     assert checked(files) == []

@@ -1,1 +1,1 @@
-"""Read back what ran."""
+"""Read stored executions."""

@@ -1,6 +1,6 @@
-"""Cache what was read of large executions, by column, in the user's cache directory.
+"""Cache the content of large executions, by column, in the user's cache directory.
 
-A later reader that asks for one key reads what lies under that key. Nothing depends on the cache: without it, or when
+A later reader of one key reads only the lines of that key. Nothing depends on the cache: without it, or when
 it does not match the files exactly, plan and ledger are read. The directory can be removed at any time.
 
 A file has a line with its checksum, a line that describes the rest, and a line for each column: a JSON list. A *tree*
@@ -37,11 +37,11 @@ from machinable.storage.local import DirectoryFiles
 
 __all__ = ["Cache", "CachedExecution", "Columns", "Look", "pack"]
 
-MIN_SIZE = 256 * 2**10  # bytes of a plan from which on a cache saves more than it costs
+MIN_SIZE = 256 * 2**10  # bytes of a plan above which a cache saves more than it costs
 MAX_SIZE = 256 * 2**20  # bytes of all files of the cache
 SETTLED = 2.0  # seconds; a file that changed more recently could change again without a new timestamp
 QUIET = 60.0  # seconds; an execution that has not ended and changed more recently will probably change again
-_VERSION = 2  # of the file; raise it when its content changes, or which events count
+_VERSION = 2  # of the file; increase it when its content, or the events that count, change
 _ENDING = ".columns"
 
 _MAX_PARTS = 64  # trees in one place; with more, each would have few values
@@ -54,7 +54,7 @@ _dump = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def pack(values: Sequence[Any], lines: dict[bytes, int]) -> Tree:
-    """Return the tree of values that `json` has read, and add their lines to `lines`, with their numbers."""
+    """Return the tree of values that `json` has read, and add their lines to `lines`."""
     types = set(map(type, values))
     if len(types) == 1 and dict not in types:
         return _pack_equal(values, types.pop(), lines)
@@ -87,7 +87,7 @@ def _line(values: Sequence[Any], lines: dict[bytes, int]) -> int:
 
 
 class Columns:
-    """Values that were packed. `line` returns a line as a new list."""
+    """Packed values. `line` returns a line as a new list."""
 
     def __init__(self, count: int, tree: Tree, line: Callable[[int], list[Any]]) -> None:
         self.count = count
@@ -207,7 +207,7 @@ class CachedExecution(NamedTuple):
 
 
 class Cache:
-    """The cached content of one execution, and what can be cached of it.
+    """The cached content of one execution, and the content that can be cached.
 
     Attributes:
         found: The cached content; None if there is none, or if the files have changed since.
@@ -224,7 +224,7 @@ class Cache:
     def save(
         self, plan: list[dict[str, Any]], events: Mapping[str, Mapping[str, Any]], last: str | None, now: float
     ) -> None:
-        """Cache what was read if it has not changed since, could not change unnoticed, and the cache can be written."""
+        """Cache the content if it has not changed since, cannot change unnoticed, and the cache is writable."""
         before, self._before = self._before, None
         if before is None or now - before.changed < (SETTLED if last == "ended" else QUIET):
             return
@@ -253,8 +253,8 @@ class Cache:
                 _shrink(os.path.dirname(path), path)
 
 
-class _Fingerprint(NamedTuple):  # reading tables does without msgspec, whose import takes 8 ms
-    """Which content of which files of an execution was read."""
+class _Fingerprint(NamedTuple):  # not a msgspec struct: tables need no msgspec, whose import takes 8 ms
+    """The identity of the content that was read of an execution."""
 
     directory: str
     files: list[list[Any]]  # the name, inode, size and times of each file
@@ -262,9 +262,9 @@ class _Fingerprint(NamedTuple):  # reading tables does without msgspec, whose im
 
 
 def _fingerprint(files: Files, folder: str) -> _Fingerprint | None:
-    """Return the present fingerprint of an execution; None if it is not cached.
+    """Return the current fingerprint of an execution; None if it is not cached.
 
-    Small executions and other storages than local directories are not cached, nor if the user switches it off.
+    Small executions and storages other than local directories are not cached, and nothing is if the cache is disabled.
     """
     place = files.local_path(folder)
     if type(files) is not DirectoryFiles or place is None or not uses_cache(os.environ):
@@ -294,7 +294,7 @@ def _fingerprint(files: Files, folder: str) -> _Fingerprint | None:
 
 
 def _load(current: _Fingerprint) -> CachedExecution | None:
-    """Return what is cached of an execution; None if nothing with this fingerprint is."""
+    """Return the cached content of an execution; None if there is none with this fingerprint."""
     path = _path(current.directory)
     if path is None:
         return None
@@ -341,7 +341,7 @@ def _path(place: str, *, create: bool = False) -> str | None:
     except OSError:
         return None
     if not S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
-        return None  # others could decide what is read
+        return None  # other users could change what is read
     return os.path.join(directory, sha256(os.fsencode(place)).hexdigest()[:32] + _ENDING)
 
 

@@ -1,7 +1,7 @@
 """Compare stored trials and executions.
 
-Two trials differ in states, results, rows and artifacts: compared by bytes, then by value. Trials of two executions are
-matched first. Executions differ in what they ran in: versions, host, platform, engine, and the state of their code.
+Two trials can differ in states, results, rows and artifacts, which are compared by bytes, then by value. Trials are
+matched first. Executions can differ in their environment: versions, host, platform, engine, and the state of the code.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class Difference(msgspec.Struct, frozen=True):
     Attributes:
         part: `status`, `error`, `result`, `records` or `artifacts`.
         name: The artifact, or `scope.column` or the scope of a record, else "".
-        text: The difference in a line.
-        largest: The largest distance of two numbers, absolute up to 1 and relative to the larger one beyond; infinite
+        text: The difference on one line.
+        largest: The largest difference of two numbers, absolute up to 1 and relative to the larger one beyond; infinite
             if not only numbers differ.
-        is_within: Whether that is within the tolerance.
+        is_within: Whether it is within the tolerance.
     """
 
     part: str
@@ -88,7 +88,7 @@ def verdict(found: Sequence[Difference]) -> Verdict:
 def compare(one: Trial, other: Trial, tolerance: float = 0.0) -> list[Difference]:
     """Return all differences in the results of two trials. Times do not count, nor whether a result was reused.
 
-    The tolerance is how far numbers may be apart, absolute up to 1 and relative beyond.
+    The tolerance is the largest accepted difference of numbers, absolute up to 1 and relative beyond.
     """
     found = []
     states = ["finished" if trial.status == "reused" else trial.status for trial in (one, other)]
@@ -114,7 +114,7 @@ def _headline(error: Mapping[str, str] | None) -> str | None:
 
 
 def _unequal(one: Any, other: Any) -> Iterator[tuple[str, Any, Any, float]]:
-    """Yield the path, both sides and the distance of each value that differs in two values of any depth."""
+    """Yield the path, both sides and the distance of each difference between two nested values."""
     waiting = [("", one, other)]
     while waiting:
         path, one, other = waiting.pop()
@@ -363,17 +363,17 @@ _CODE = {
 
 
 def environment_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """Return what differs around the code of two executions, given their execution.json, except for packages."""
+    """Return the differences in the environment of two executions, given their execution.json, without packages."""
     return _changes(_facts(before, _ENVIRONMENT), _facts(after, _ENVIRONMENT))
 
 
 def code_facts_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """Return what differs in the facts about the code of two executions: commit, branch, digest of the backup."""
+    """Return the differences in the facts about the code of two executions: commit, branch, digest of the backup."""
     return _changes(_facts(before, _CODE), _facts(after, _CODE))
 
 
 def package_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """Return the packages with another version, missing and new ones, given two execution.json."""
+    """Return the packages that have changed, are missing or are new, given two execution.json."""
     one, other = (data.get("packages") or {} for data in (before, after))
     return sorted(_changes(one, other), key=lambda change: change.name)
 
@@ -400,7 +400,7 @@ class FileChange(_Change, frozen=True):
     Attributes:
         name: The path in the project.
         how: `changed`, `new` or `missing`.
-        lines: A unified diff without line breaks; None if the file is no text or too large.
+        lines: A unified diff without line breaks; None if the file is not text or too large.
     """
 
     name: str

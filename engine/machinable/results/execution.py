@@ -30,7 +30,7 @@ _STATUS = (
 
 
 class Execution(ExecutionInfo):
-    """An execution in a storage. It is read on demand, and remembered until `refresh`.
+    """An execution in a storage. It is read on demand and kept in memory until `refresh`.
 
     It is true if no trial failed, its length is the number of trials, and `execution[uid]` is a trial. Without `trust`,
     artifacts that run code, such as pickles, are not read.
@@ -51,9 +51,9 @@ class Execution(ExecutionInfo):
 
     @property
     def plan(self) -> Sequence[TrialSpec]:
-        """The plan. If it was read, it lacks what is not stored: hidden keys, resources, origins."""
+        """The plan. From a storage, it lacks hidden keys, resources and origins, which are not stored."""
         if self._given_plan is None:
-            from machinable.plan.spec import spec_from_data  # tables do without the plan
+            from machinable.plan.spec import spec_from_data  # tables need no plan
 
             self._given_plan = tuple(spec_from_data(decode(row)) for row in self._reader.plan.all)
         return self._given_plan
@@ -101,7 +101,7 @@ class Execution(ExecutionInfo):
         return "finished" if found else "interrupted"
 
     def refresh(self) -> None:
-        """Forget what was read, so that it is read again, also by its trials."""
+        """Discard what was read, so that the execution and its trials are read again."""
         self._reader.refresh()
         self._trials = None
 

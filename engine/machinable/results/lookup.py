@@ -18,21 +18,21 @@ _MUTABLE = frozenset({dict, list, tuple})
 
 
 def value_or(found: Any, default: Any) -> Any:
-    """Return what `look` has found, decoded, or the default."""
+    """Return the value that `look` has found, decoded, or the default."""
     if found is MISSING or found is CALL:
         return default
     return decode(found) if type(found) is dict or type(found) is list else found
 
 
 def look_in(part: str, values: dict[str, Any], keys: tuple[str, ...]) -> Any:
-    """Look into `config`, `flags` or `tags`."""
+    """Look up a value in `config`, `flags` or `tags`."""
     if part == "tags" and (name := ".".join(keys)) in values:  # tags are not nested: `data.noise` is one name
         keys = (name,)
     return look(values, keys)
 
 
 def look(value: Any, keys: tuple[str, ...]) -> Any:
-    """Return the value at a key path, `MISSING`, or `CALL` if it is within what a config method returns."""
+    """Return the value at a key path, `MISSING`, or `CALL` if it is within the result of a config method."""
     for key in keys:
         if type(value) is dict:
             if key in value:

@@ -47,7 +47,7 @@ def find_pointer(files: Files, identity: str) -> Pointer | None:
     """Return the pointer of an identity, None if there is none. It takes one read.
 
     Raises:
-        Damaged: The file is no pointer.
+        Damaged: The file is not a pointer.
     """
     path = layout.pointer(identity)
     try:
@@ -85,7 +85,7 @@ def changed_input(files: Files, read: Mapping[str, Mapping[str, str]], results: 
     Args:
         files: The storage, from which rows and results are read if one was an input.
         read: The digests of what was read, by requirement and name.
-        results: The present results, by requirement.
+        results: The current results, by requirement.
     """
     for name, digests in read.items():
         found = results.get(name)
@@ -100,6 +100,6 @@ def changed_input(files: Files, read: Mapping[str, Mapping[str, str]], results: 
 def _present(files: Files, found: Available, item: str) -> str | None:
     if item in found.artifacts or not item.startswith("../"):
         return found.artifacts.get(item)
-    from machinable.storage.artifacts import DATA, data_digest  # tables do without it
+    from machinable.storage.artifacts import DATA, data_digest  # tables need none of it
 
     return data_digest(files, layout.folder_of(found.place), item) if item in DATA else None

@@ -83,7 +83,7 @@ def _aggregate(trial: Trial, column: str, aggregate: str) -> Any:
         return mean(numbers)
     if aggregate == "std":
         return spread(numbers) if len(numbers) > 1 else None
-    # A NaN is neither smaller nor larger, and would win or lose by its place.
+    # A NaN is neither smaller nor larger, so the result would depend on its position.
     real = [number for number in numbers if number == number]
     return (min if aggregate == "min" else max)(real) if real else numbers[0]
 
@@ -117,7 +117,7 @@ def known_fields(trials: Iterable[Trial]) -> list[str]:
 
 
 def default_fields(trials: Iterable[Trial]) -> list[str]:
-    """Return the fields of a table for which none were chosen.
+    """Return the default fields of a table.
 
     These are the keys in which planned configurations of one component differ, tags that do not repeat them, the
     numbers of repetitions, and the columns of the last rows that components have written.

@@ -1,4 +1,4 @@
-"""Read the files of an execution on demand, and remember them until `refresh`."""
+"""Read the files of an execution on demand, and keep them in memory until `refresh`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def not_stored(message: str, given: str, known: Iterable[str], listed_as: str, i
 
 
 class Reader:
-    """Read the execution in one folder. A file that is not as machinable writes it raises `Damaged`."""
+    """Read the execution in one folder. A malformed file raises `Damaged`."""
 
     def __init__(self, files: Files, name: str, *, trust: bool, clock: Callable[[], float]) -> None:
         self.files = files
@@ -71,7 +71,7 @@ class Reader:
         self.refresh()
 
     def refresh(self) -> None:
-        """Forget what was read, so that it is read again."""
+        """Discard what was read, so that it is read again."""
         self._data: dict[str, Any] | None = None
         self._cache: cache.Cache | None = None
         self._columns: dict[tuple[str, ...], list[Any]] = {}
@@ -110,7 +110,7 @@ class Reader:
         return self._data
 
     def damaged(self, path: str, fault: str, given: object = None) -> Damaged:
-        """Return the error for a file that is not as machinable writes it."""
+        """Return the error for a malformed file."""
         return Damaged(f"{self._place(path)} {fault}", given=given, todo="Restore the file from a copy.")
 
     def _from_cache(self) -> cache.CachedExecution | None:
@@ -242,7 +242,7 @@ class Reader:
     def value(self, row: dict[str, Any], part: str, keys: tuple[str, ...], default: Any) -> Any:
         """Return a value of a line of the plan by its key path, `default` if it has none.
 
-        What a config method returns is not in the plan: it is in trial.json, if there is one yet.
+        The result of a config method is not in the plan but in trial.json, if there is one yet.
         """
         found = look_in(part, row.get(part, {}), keys)
         if part == "config" and (found is CALL or has_call(found)):

@@ -29,7 +29,7 @@ class Removal(NamedTuple):
         kind: "temporary", "lease", "pointer" (to a result that is gone), "incomplete" (the beginning of an execution)
             or "execution".
         path: The path in the storage.
-        size: Bytes, of a folder with its content.
+        size: Bytes; for a folder, those of its content.
         reason: Why it can be removed, or what it is.
         holds: What else would be lost.
         pointers: The pointers that are removed with it.
@@ -48,7 +48,7 @@ class Removal(NamedTuple):
 
 
 def leftovers(files: Files, *, clock: Callable[[], float] = time.time) -> Iterator[Removal]:
-    """Yield what killed processes have left, and pointers to results that are gone."""
+    """Yield leftovers of killed processes, and pointers to results that are gone."""
     for found in abandoned(files, ""):
         yield Removal("temporary", found.path, found.size, "a process was killed while it wrote this")
     folders = execution_folders(files)
@@ -96,7 +96,7 @@ def executions(files: Files, folders: Iterable[str]) -> Iterator[Removal]:
         holds = []
         if own:
             holds.append(f"{len(own)} result{'s' if own[1:] else ''} that later executions would reuse")
-        holds += [f"what {other} has reused: {', '.join(uids)}" for other, uids in reused[folder].items()]
+        holds += [f"results that {other} has reused: {', '.join(uids)}" for other, uids in reused[folder].items()]
         count = sum(entry.is_directory for entry in files.entries(layout.join(folder, layout.TRIALS)))
         reason = f"execution, {count} trial{'' if count == 1 else 's'} started"
         yield Removal("execution", folder, size, reason, tuple(holds), tuple(own))
@@ -120,7 +120,7 @@ def _reused(files: Files, chosen: list[str]) -> dict[str, dict[str, list[str]]]:
 
 
 def remove(files: Files, removal: Removal) -> bool:
-    """Remove something, and return whether it was there and is not in use by now.
+    """Remove something, and return False if it no longer exists or is in use by now.
 
     Of an execution, pointers go first, then execution.json, then the rest: after an interruption it is either complete
     or no execution.

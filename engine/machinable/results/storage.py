@@ -17,15 +17,15 @@ from machinable.storage.open import open_files
 
 __all__ = ["Storage"]
 
-MAX_LISTED = 20  # executions in a notebook; each takes reading its ledger
+MAX_LISTED = 20  # executions in a notebook; the ledger of each is read
 
 
 class Storage:
-    """Read what is stored under a URL. It shows the present state and changes nothing.
+    """Read the executions stored under a URL. It shows the current state and changes nothing.
 
     Args:
         url: A path (relative to the working directory, `~` expands) or a URL of PyFilesystem.
-        trust: Whether artifacts that run code, such as pickles, may be read: only if you trust all who write there.
+        trust: Whether artifacts that run code, such as pickles, may be read. Set it only if you trust all writers.
 
     Attributes:
         files: The files of the storage.
@@ -107,7 +107,7 @@ class Storage:
         return f"<p><code>{escape(self.url)}</code></p>{html_table(headings, rows)}{more}"
 
     def close(self) -> None:
-        """Close connections. Closing twice is fine."""
+        """Close connections. It may be called twice."""
         self.files.close()
 
     def __enter__(self) -> Storage:

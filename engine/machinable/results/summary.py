@@ -27,7 +27,7 @@ class Summary(Sequence[Mapping[str, Any]]):
 
     Attributes:
         field: The field that is summarised.
-        by: The fields that make the groups.
+        by: The fields that define the groups.
     """
 
     def __init__(self, field: str, by: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -100,7 +100,7 @@ def figures(numbers: Sequence[float], failed: int) -> dict[str, Any]:
 
 
 _NORMAL = 1.959963984540054  # the 97.5 % quantile of the normal distribution
-_LARGE = 100  # degrees of freedom from which on the expansion is as exact as the sum (10 digits)
+_LARGE = 100  # degrees of freedom above which the expansion is as exact as the sum (10 digits)
 
 
 @lru_cache(maxsize=256)

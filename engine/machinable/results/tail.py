@@ -1,4 +1,4 @@
-"""Follow what a running execution writes: events, rows, and lines of logs and outputs."""
+"""Follow the events, rows, logs and outputs of a running execution."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENDS = frozenset({"finished", "failed", "interrupted", "reused", "blocked", "sk
 
 
 class News(NamedTuple):
-    """Something that was written.
+    """A new event, row or line.
 
     Attributes:
         time: When it was written, in seconds since the epoch; an estimate for lines without a time.
@@ -43,7 +43,7 @@ class News(NamedTuple):
 
 
 class Follower:
-    """Follow one trial of an execution, by default all that run.
+    """Follow one trial of an execution, by default all running ones.
 
     Attributes:
         status: How the execution has ended, None while it runs; `interrupted` after 30 s without a heartbeat.
@@ -72,7 +72,7 @@ class Follower:
         return self.states.get(uid) in _ENDS
 
     def news(self) -> list[News]:
-        """Return what was written since the last call, ordered by time; the first call returns all there is."""
+        """Return everything written since the last call, ordered by time; the first call returns everything."""
         found = []
         for event in _rows(self._ledger):
             if type(event.get("event")) is str:
@@ -81,7 +81,7 @@ class Follower:
                     found.append(News(_seconds(event.get("time")), event.get("uid"), "event", event))
         if not self._has_begun:
             self._has_begun = True
-            # Watch the trials that run, or else the one that has ended last.
+            # Watch the running trials, or else the one that ended last.
             chosen = [uid for uid in self.states if not self.has_ended(uid)] or list(self.states)[-1:]
             for uid in chosen if self._uid is None else [self._uid]:
                 self._watch(uid)
@@ -133,7 +133,7 @@ class _Watched:
         self._time = self._began = began
 
     def news(self, now: float, *, whole: bool) -> Iterator[News]:
-        """Yield what is new; with `whole` also last lines without an end."""
+        """Yield new lines; with `whole`, also incomplete last lines."""
         for entry in self._files.entries(layout.join(self._trial, layout.RECORDS)):
             scope = None if entry.is_directory else layout.scope_of(entry.name)
             if scope and scope not in self._rows:
@@ -161,7 +161,7 @@ class _GrowingFile:
         self._rest = b""
 
     def lines(self, *, whole: bool = False) -> list[bytes]:
-        """Return the lines completed since the last call; with `whole` also an incomplete one."""
+        """Return the lines completed since the last call; with `whole`, also an incomplete one."""
         pieces = self._pieces()
         if not self._known.keys() <= set(pieces):  # another attempt writes new parts
             self._known, self._rest = {}, b""
@@ -205,7 +205,7 @@ class _GrowingFile:
 
 
 def _rows(growing: _GrowingFile) -> Iterator[dict[str, Any]]:
-    """Yield the new rows of a file, without torn lines of killed processes."""
+    """Yield the new rows of a file, without incomplete lines of killed processes."""
     for line in growing.lines():
         with suppress(ValueError):
             row = decode(json.loads(line))

@@ -44,7 +44,7 @@ def _stated(key: str, doc: str) -> Any:
 
 
 class Trial:
-    """One trial of an execution. What was read of it is remembered until `execution.refresh()`.
+    """One trial of an execution. Its files are kept in memory until `execution.refresh()`.
 
     Attributes:
         uid: The name of the trial in the execution, and of its folder.
@@ -71,7 +71,7 @@ class Trial:
     def _event(self) -> Mapping[str, Any]:
         return self._reader.events.get(self.uid, {})
 
-    # what was planned
+    # the plan
 
     index: int = _planned("index", "The position in the plan, from 0.")
     seed: int = _planned("seed", "The seed of the random numbers.")
@@ -116,7 +116,7 @@ class Trial:
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """The content of trial.json; before the trial started, what was planned."""
+        """The content of trial.json; before the trial has started, its line in the plan."""
         described = self._reader.described(self.uid)
         return decode(self._row) if described is None else described
 
@@ -159,9 +159,9 @@ class Trial:
     event: str | None = _noted("event", "The last event of the trial in the ledger.")
     noted: str | None = _noted("time", "The time of its last event in the ledger (ISO-8601, UTC).")
     source: str | None = _noted(
-        "source", "The trial whose result was reused, as `OY1p1o/9c2EapVGXnPH`; None if it ran itself."
+        "source", "The trial whose result was reused, as `OY1p1o/9c2EapVGXnPH`; None if this one ran."
     )
-    because: str | None = _noted("because", "What blocked it, or which execution computed it when it was skipped.")
+    because: str | None = _noted("because", "The trial that blocked it, or the execution that was computing it.")
 
     @property
     def has_begun(self) -> bool:
@@ -192,7 +192,7 @@ class Trial:
     threads: int | None = _stated("threads", "The number of threads with which it computed.")
     result: Plain = _stated("result", "The value that `on_execute` returned, if it is plain data.")
     checkpoint: str | None = _stated(
-        "checkpoint", "The last checkpoint; relative to the trial's folder if it lies there."
+        "checkpoint", "The last checkpoint; relative to the trial's folder if it is there."
     )
 
     @property
@@ -259,7 +259,7 @@ class Trial:
 
         Args:
             name: The name of the artifact.
-            default: Returned if there is no such artifact; without it that is an error.
+            default: Returned if there is no such artifact; without a default, that is an error.
             load: The function that reads a model (`.zip`); by default the one named when it was written.
 
         Raises:

@@ -69,8 +69,8 @@ class Trials(Sequence[Trial]):
 
         Args:
             conditions: For each field a value, a list, set or tuple of allowed values, or a function that is called
-                with the value. `component` is the canonical name or the name in the task; of an `identity` the first 8
-                characters suffice. A trial that lacks a field does not match.
+                with the value. `component` is the canonical name or the name in the task; for `identity`, the first 8
+                characters are enough. A trial that lacks a field does not match.
 
         Raises:
             UnknownName: No trial has such a field, or there is no such status.
@@ -117,7 +117,7 @@ class Trials(Sequence[Trial]):
 
         Args:
             field: A field with numbers, such as `records.accuracy.last`.
-            by: The field or fields whose equal values make a group; None makes one group. Groups are in the order of
+            by: The field or fields whose equal values define a group; None gives one group. Groups are in the order of
                 their first trials.
 
         Raises:
@@ -157,7 +157,7 @@ class Trials(Sequence[Trial]):
             raise UnknownName("field", name, known_fields(self._trials))
 
     def _columns(self, fields: Sequence[str], *, known: bool = False) -> dict[str, list[Any]]:
-        """Return the values of fields, by default of those that tell the trials apart; None where a trial lacks one."""
+        """Return the values of fields, by default of those that distinguish the trials; None where one is missing."""
         columns = {}
         for name in fields or default_fields(self._trials):
             field = self._field(name)
@@ -195,7 +195,7 @@ def _test(field: str, expected: Any) -> Callable[[Any], bool]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Compare values as people do: 1 is 1.0 but not True, and NaN is NaN."""
+    """Compare values: 1 equals 1.0 but not True, and NaN equals NaN."""
     if isinstance(one, bool) is not isinstance(other, bool):
         return False
     return bool(one == other) or bool(one != one and other != other)

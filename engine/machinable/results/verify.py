@@ -31,7 +31,7 @@ MAX_REQUESTS = 16  # concurrent ones, to a remote storage
 
 
 class Fault(NamedTuple):
-    """Something that is wrong.
+    """Something wrong in a storage.
 
     Attributes:
         kind: "damaged": a file cannot be read. "missing": something recorded does not exist. "changed": an artifact or
@@ -39,7 +39,7 @@ class Fault(NamedTuple):
             pointer to a result that is gone. "leftover": of a killed process.
         path: The path in the storage.
         message: What is wrong, without the path.
-        mend: What `repair` does about it; "" if nothing can be done.
+        mend: What `repair` does about it; "" if it cannot be repaired.
         row: The line that the ledger lacks.
     """
 
@@ -55,7 +55,7 @@ class Fault(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """How much was checked."""
+    """The number of things that were checked."""
 
     executions: int
     trials: int
@@ -93,8 +93,8 @@ def verify(
 def unnoted(files: Files, name: str) -> list[Fault]:
     """Return the trials of an execution whose end its ledger lacks, as faults that `repair` can repair.
 
-    Use it for an execution that no process writes: it does not wait for recent changes to settle. It returns none while
-    a process is at work on the execution.
+    It does not wait for recent changes to settle, so no process may still write the execution. It returns none while a
+    process is at work on the execution.
     """
     return _Execution(files, name, math.inf).unnoted()
 
@@ -139,7 +139,7 @@ class _Execution:
             self.survey_faults += stale
             is_held = not stale
         is_quiet = now - last_change >= QUIET
-        # No process writes it any more, so what is missing stays missing.
+        # No process still writes it, so missing files stay missing.
         self.is_over = (is_quiet or has_ended) and not is_held and not is_at_work(files, name)
 
     def check(self) -> Iterator[tuple[list[Fault], Checked]]:
@@ -155,7 +155,7 @@ class _Execution:
         yield [], Checked(1, 0, 0, 0)
 
     def settled(self, faults: list[Fault]) -> list[Fault]:
-        """Return faults; those of an execution that may still be written are not repaired yet."""
+        """Return faults; those of an execution that may still be written are not repairable yet."""
         if self.is_over:
             return faults
         # Repairing a file that is being written would lose what is written at the same time.
@@ -163,7 +163,7 @@ class _Execution:
         return [one._replace(message=f"{one.message} {later}", mend="") if one.mend else one for one in faults]
 
     def unnoted(self) -> list[Fault]:
-        """Return only what its ledger lacks."""
+        """Return only the faults of lines that its ledger lacks."""
         uids = [
             uid
             for uid in dict.fromkeys((*self.events, *self.folders))
@@ -194,7 +194,7 @@ class _Execution:
         except FileNotFoundError:
             pass
         except ValueError as error:
-            mend = "" if path == layout.EXECUTION else "put it aside"
+            mend = "" if path == layout.EXECUTION else "move it aside"
             faults.append(self.fault("damaged", path, f"it cannot be read: {error}", mend))
         return None
 
@@ -204,7 +204,7 @@ class _Execution:
         if numbers:
             shown = ", ".join(map(str, numbers[:10])) + (" …" if numbers[10:] else "")
             message = f"lines {shown} are not rows" if numbers[1:] else f"line {shown} is not a row"
-            faults.append(self.fault("damaged", path, message, "put them aside"))
+            faults.append(self.fault("damaged", path, message, "move them aside"))
         return rows_in(good, path)
 
     def code_faults(self, facts: Mapping[str, Any]) -> list[Fault]:
@@ -275,7 +275,7 @@ class _Execution:
         return found
 
     def state_faults(self, uid: str, status: Mapping[str, Any] | None) -> list[Fault]:
-        """Return where the ledger and the status of a trial do not agree."""
+        """Return the faults where the ledger and the status of a trial disagree."""
         event, folder, path = self.events.get(uid, {}), layout.trial(uid), layout.status(uid)
         last, state = event.get("event"), status.get("state") if status else None
         if last == "reused":
@@ -285,7 +285,7 @@ class _Execution:
                 return []
             return [self.fault("missing", folder, f"the trial was reused from {source}, which is gone")]
         if not self.is_over:
-            return []  # what is not there yet may be about to be written
+            return []  # a missing file may be about to be written
         if last == "finished":
             if uid not in self.folders:
                 return [self.fault("missing", folder, "the trial has finished, but its folder is gone")]
@@ -328,7 +328,7 @@ class _Execution:
         return row
 
     def check_artifact(self, path: str, facts: Mapping[str, Any]) -> tuple[list[Fault], int]:
-        """Return the fault of an artifact that is not what the trial has written, and its size."""
+        """Return the fault of an artifact that is not as the trial wrote it, and its size."""
         expected, size, place = facts.get("size"), self.sizes.get(path), self.place(path)
         if size is None or size != expected:  # it may have been written since
             try:
@@ -386,7 +386,7 @@ def _pointer_fault(files: Files, path: str) -> Fault | None:
         return None  # it has just been removed
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        return Fault("damaged", path, f"it cannot be read: {reason}", "put it aside")
+        return Fault("damaged", path, f"it cannot be read: {reason}", "move it aside")
     try:
         state = loads(files.read(layout.join(folder, layout.status(uid)))).get("state")
     except (FileNotFoundError, NotADirectoryError):
