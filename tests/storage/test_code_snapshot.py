@@ -96,7 +96,7 @@ def test_links_stay_links(repository: Path, tmp_path: Path) -> None:
     (repository / "folder").symlink_to(tmp_path / "outside")
     (repository / "file").symlink_to("train.py")
     git(repository, "add", "dangling")
-    with pytest.warns(UserWarning, match=r"^these links lead out of the project, .* lead to: folder\. A component"):
+    with pytest.warns(UserWarning, match=r"^these links lead out of the project, .* targets: folder\. A component"):
         archives = [pack(repository), _without_git(repository)]
     for archive in archives:
         with zipfile.ZipFile(io.BytesIO(archive)) as opened:
@@ -559,8 +559,8 @@ def test_a_project_that_is_too_large_is_refused_with_its_largest_files(project: 
     assert str(caught.value) == (
         "the code is too large to back up: 11.8 KiB in 15 files, the limit is 11.7 KiB\n"
         + "".join(f"  {'1011 bytes' if n == 11 else f'{1000 + n} bytes':>10}  data/{n}.csv\n" for n in range(11, 1, -1))
-        + "  Exclude data in .gitignore or by `execution: {code_backup: {ignore: [data/]}}`, raise the limit by "
-        "{limit: 1GiB}, or disable the backup by {code_backup: false}."
+        + "  Exclude data in .gitignore or with `execution: {code_backup: {ignore: [data/]}}`, raise the limit with "
+        "{limit: 1GiB}, or disable the backup with {code_backup: false}."
     )
     assert file.getvalue() == b""
     assert names(pack(project, limit=12_000, ignore=["/data/1*"])) != []
@@ -573,9 +573,9 @@ def test_secrets_are_packed_and_one_warning_names_their_places(project: Path) ->
         assert ".env" in names(pack(project))
     assert [str(one.message) for one in caught] == [
         "the code backup contains possible secrets: .env (settings of an environment), "
-        "keys.py:5 a token of GitHub. Exclude files in .gitignore or by "
-        "`execution: {code_backup: {ignore: [FILE]}}`, mark a false alarm by `not a secret` in its line, or disable "
-        "the scan by {scan: false}."
+        "keys.py:5 a GitHub token. Exclude files in .gitignore or with "
+        "`execution: {code_backup: {ignore: [FILE]}}`, mark a false alarm with `not a secret` on its line, or "
+        "disable the scan with {scan: false}."
     ]
     names(pack(project, look_for_secrets=False))
     names(pack(project, ignore=[".env", "keys.py"]))

@@ -156,7 +156,7 @@ def test_each_opening_of_memory_is_empty() -> None:
         (
             "s3://bucket/x?region=eu",
             "s3:// has no parameter 'region': 's3://bucket/x?region=eu'",
-            "Valid are endpoint_url, acl, cache_control, strict.",
+            "Valid: endpoint_url, acl, cache_control, strict.",
         ),
     ],
 )

@@ -541,7 +541,7 @@ def test_a_server_without_conditional_requests_gives_one_warning(
             appender.write(line)
             appender.close()
     (warning,) = warned
-    assert "has no conditional requests" in str(warning.message)
+    assert "does not support conditional requests" in str(warning.message)
     assert SECRET not in str(warning.message)
     assert read_parts(files, "x.jsonl") == [b"1\n", b"2\n"]
 

@@ -1,1 +1,1 @@
-"""Storages of executions: trees of files, locks, formats and code snapshots, without tasks or components."""
+"""Storages of executions: files, locks, formats and code snapshots, without knowledge of tasks or components."""

@@ -1,4 +1,4 @@
-"""Unpacking code backups, which may come from others: no file leaves the given directory."""
+"""Unpack code backups, which may come from others, without writing outside of the given directory."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ SIZE_LIMIT = 4 * 2**30  # bytes of all files together
 MAX_FILES = 200_000
 MAX_LINK = 4096  # bytes of the target of a link
 
-# What the library raises for damaged archives.
+# raised by the library for damaged archives
 _UNREADABLE = (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, struct.error, zlib.error, OSError)
 
 
 class Unpacked(Struct, frozen=True):
-    """The number of files that were unpacked, their bytes together, and skipped links, which would lead out."""
+    """The number of unpacked files, their total size, and skipped links, which would lead out."""
 
     files: int
     size: int
@@ -37,9 +37,9 @@ class Unpacked(Struct, frozen=True):
 
 
 def unpack(data: bytes, directory: str | os.PathLike[str], *, limit: int = SIZE_LIMIT) -> Unpacked:
-    """Unpack the archive of a project's code into an empty or missing directory, which appears once it is complete.
+    """Unpack the archive of a project's code into an empty or missing directory, which appears when it is complete.
 
-    Links that lead out of the directory are skipped, as their targets are not in the archive.
+    Links that lead out of the directory are skipped, because their targets are not in the archive.
 
     Raises:
         StorageUnavailable: The directory is not empty, or cannot be written.

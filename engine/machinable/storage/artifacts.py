@@ -1,4 +1,4 @@
-"""Reading the artifacts of a trial."""
+"""Read the artifacts of a trial."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 
 NOTHING: Any = object()
 RESULT, ROWS = "../result", "../records/"
-DATA = (RESULT, ROWS)  # inputs that are no artifacts, by their names relative to the artifacts
+DATA = (RESULT, ROWS)  # inputs that are not artifacts, by their names relative to the artifacts
 TIMES = frozenset({"_timestamp", "_seconds_taken", "_total_seconds_taken"})  # columns that always differ
 _NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
@@ -202,7 +202,7 @@ def _digest(files: Files, path: str) -> str:
 
 
 def data_digest(files: Files, path: str, name: str) -> str:
-    """Return the digest of what a finished trial has besides artifacts, without times: they differ in every attempt.
+    """Return the digest of other data of a finished trial, without times, which differ in every attempt.
 
     Args:
         files: The storage.

@@ -1,4 +1,4 @@
-"""Files that killed processes leave behind: temporary files, marks of processes, and leases."""
+"""Clean up the files that killed processes leave behind: temporary files, marks of processes, and leases."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def at_work(files: Files, folder: str) -> Iterator[None]:
     finally:
         if marker is not None:
             with suppress(OSError):  # the storage may be read-only by now; the next process removes it
-                for found in _workers(files, folder):  # they have ended their work
+                for found in _workers(files, folder):  # their work has ended
                     _remove(files, found)
                 files.remove(marker)
 
@@ -55,7 +55,7 @@ def mark_worker(files: Files, folder: str) -> Callable[[], None]:
 def workers_left(files: Files, folder: str) -> list[int]:
     """Return the process ids of workers on this host that outlive a killed execution.
 
-    The caller knows that no process runs the execution. Only directories have marks of workers.
+    The caller must know that no process runs the execution. Only directories have marks of workers.
     """
     writers = [writer_of(found.name) for found in _workers(files, folder)]
     return [one["pid"] for one in writers if one is not None and one["pid"] != os.getpid() and not is_gone(one)]
@@ -71,7 +71,7 @@ def is_at_work(files: Files, folder: str) -> bool:
 
 
 def tidy(files: Files) -> None:
-    """Remove the temporary files of killed processes: in the storage itself, and in the executions that marks name."""
+    """Remove the temporary files of killed processes from the storage itself and from marked executions."""
     for found in [found for found in files.temporaries("") if is_abandoned(found)]:
         folder = marked(found.name)
         if folder is not None:
@@ -96,7 +96,7 @@ def abandoned(files: Files, path: str) -> list[FileInfo]:
 def is_abandoned(found: FileInfo) -> bool:
     """Return whether the process that wrote a temporary file has ended without removing it.
 
-    Processes of this host are looked up. Files of other hosts are abandoned if they have not changed for an hour.
+    Processes of this host are looked up. Files of other hosts are abandoned if they are unchanged for an hour.
     """
     writer = writer_of(found.name)
     if writer is not None:
@@ -110,7 +110,7 @@ def _remove(files: Files, found: FileInfo) -> None:
 
 
 def stale_leases(files: Files, paths: Iterable[str]) -> Iterator[str]:
-    """Yield the leases whose holders have ended, or are overdue with their heartbeat."""
+    """Yield the leases whose holders have ended, or whose heartbeats are overdue."""
     leases = leases_in(files)
     for path in paths:
         found = leases.find(path)
@@ -119,6 +119,6 @@ def stale_leases(files: Files, paths: Iterable[str]) -> Iterator[str]:
 
 
 def release(files: Files, path: str) -> bool:
-    """Remove a stale lease. Return False if it is held by now."""
+    """Remove a stale lease. Return False if it is held again by now."""
     with closing(open_locks(files)) as locks:  # which releases it
         return locks.take(path) is not None

@@ -1,6 +1,6 @@
-"""A snapshot of the code that ran: its state in git, its uncommitted changes, and a reproducible archive of it.
+"""A snapshot of the code that runs: its state in git, its uncommitted changes, and a reproducible archive.
 
-Files that are about to be archived are scanned for secrets.
+Files are scanned for secrets before they are archived.
 """
 
 from __future__ import annotations
@@ -70,24 +70,24 @@ def pack_into(
     any storage, and folders that `machinable export` wrote are left out. Links stay links, so nothing from outside the
     directory is included.
 
-    Files that look like they contain secrets are packed as well, and reported in one warning.
+    Files that seem to contain secrets are packed as well, and reported in one warning.
 
     Args:
         file: The file to write to.
         directory: The project.
-        exclude: Storages, as absolute paths. Of one that contains the project, only executions are left out.
+        exclude: Storages, as absolute paths. If one contains the project, only its executions are left out.
         ignore: Patterns as in `.gitignore` of files to leave out, tracked or not.
         limit: The largest size of all files together, in bytes.
         look_for_secrets: Whether to scan for secrets.
-        read_source: Returns the content of a `.py` file, by its path relative to the project; by default what is there.
+        read_source: Returns the content of a `.py` file, by its path relative to the project; by default the file's.
 
     Raises:
-        StorageError: A file cannot be read, or the files are too large. Nothing is written then.
+        StorageError: A file cannot be read, or the files are too large. Then nothing is written.
     """
     from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo  # 5 ms, and not every execution archives its code
 
     root = os.path.realpath(directory)
-    # Of a storage that is the project itself, only this folder and executions are left out.
+    # If the project itself is a storage, only this folder and executions are left out.
     storages = [os.path.realpath(os.path.join(path, name)) for path in exclude for name in ("", layout.BY_CONTENT)]
     rules = [_IgnoreRules("", ignore)] if ignore else []
     names = sorted(
@@ -113,16 +113,16 @@ def pack_into(
     outside = [name for name in names if _leads_out(root, name)]
     if outside:
         warn(
-            f"these links lead out of the project, so the code backup lacks what they lead to: "
+            f"these links lead out of the project, so the code backup lacks their targets: "
             f"{', '.join(outside[:MAX_LISTED])}{' …' if len(outside) > MAX_LISTED else ''}. A component that reads "
-            "them cannot be reproduced from it. Replace them with what they lead to, or exclude them in .gitignore."
+            "them cannot be reproduced from it. Replace them with copies, or exclude them in .gitignore."
         )
     if findings:
         more = f" and {len(findings) - MAX_LISTED} more" if len(findings) > MAX_LISTED else ""
         warn(
             f"the code backup contains possible secrets: {', '.join(findings[:MAX_LISTED])}{more}. "
-            "Exclude files in .gitignore or by `execution: {code_backup: {ignore: [FILE]}}`, mark a false alarm by "
-            "`not a secret` in its line, or disable the scan by {scan: false}.",
+            "Exclude files in .gitignore or with `execution: {code_backup: {ignore: [FILE]}}`, mark a false alarm "
+            "with `not a secret` on its line, or disable the scan with {scan: false}.",
         )
 
 
@@ -146,13 +146,13 @@ def _check_sizes(root: str, names: Sequence[str], limit: int) -> None:
             f"the limit is {format_size(limit)}",
             given=total,
             details=[f"{format_size(sizes[name]):>10}  {name}" for name in largest],
-            todo="Exclude data in .gitignore or by `execution: {code_backup: {ignore: [data/]}}`, raise the limit by "
-            "{limit: 1GiB}, or disable the backup by {code_backup: false}.",
+            todo="Exclude data in .gitignore or with `execution: {code_backup: {ignore: [data/]}}`, raise the limit "
+            "with {limit: 1GiB}, or disable the backup with {code_backup: false}.",
         )
 
 
 def _read(root: str, name: str, read_source: Callable[[str], bytes] | None) -> tuple[int, bytes] | None:
-    """Return mode and content of a file or link; None if it is gone, or is e.g. a pipe, which would block."""
+    """Return mode and content of a file or link; None if it is gone, or e.g. a pipe, which would block."""
     path = os.path.join(root, name)
     try:
         mode = os.lstat(path).st_mode
@@ -198,7 +198,7 @@ _IN_EXPORT = "/machinable/replay/exported.py"
 def _listed(root: str, storages: Sequence[str], rules: Sequence[_IgnoreRules] = ()) -> set[str]:
     """Return the files of a project, relative to it; `rules` name folders that need not be entered."""
     names = _listed_by_git(root, storages)
-    # An outer repository may ignore the project altogether, as one of a home directory does.
+    # An outer repository, such as one of a home directory, may ignore the project altogether.
     names = names or set(_walk(root, storages, rules))
     left_out = {os.path.dirname(name) for name in names if os.path.basename(name) == "pyvenv.cfg"} - {""}
     # Archives in another storage would be archived again, each several times as large as the one before.
@@ -220,7 +220,7 @@ def _listed_by_git(root: str, storages: Sequence[str]) -> set[str] | None:
     if top is None:
         return None
     patterns = [*sorted(_VERSION_CONTROL | _CACHES), *(f"*{ending}" for ending in _COMPILED)]
-    # git must not walk through a storage with a million files to find what is dropped afterwards.
+    # git must not walk through a storage with a million files that are then dropped.
     below = [storage[len(top) :] for storage in storages if storage != root and storage.startswith(f"{top}/")]
     patterns += [re.sub(r"([\\*?\[ ])", r"\\\1", path) for path in below]
     skipped = [f"--exclude={pattern}" for pattern in patterns]
@@ -296,7 +296,7 @@ class _IgnoreRules:
         self._folders = PathSpec(patterns)
 
     def include(self, path: str, is_folder: bool) -> bool | None:
-        """Return whether the rules exclude (True) or include (False) a path; None if they do not say."""
+        """Return whether the rules exclude (True) or include (False) a path; None if no rule matches."""
         path = os.path.relpath(path, self.folder or os.curdir)
         found = self._folders.check_file(path + "/") if is_folder else self._files.check_file(path)
         return found.include
@@ -308,7 +308,7 @@ def _is_ignored(path: str, is_folder: bool, rules: Sequence[_IgnoreRules]) -> bo
 
 
 def _top(directory: str | os.PathLike[str]) -> str | None:
-    """Return the nearest folder upwards with a `.git`: a directory, or a file in submodules and worktrees."""
+    """Return the nearest enclosing folder with a `.git`: a directory, or a file in submodules and worktrees."""
     folder = os.path.realpath(directory)
     while not os.path.exists(os.path.join(folder, ".git")):
         above = os.path.dirname(folder)
@@ -319,7 +319,7 @@ def _top(directory: str | os.PathLike[str]) -> str | None:
 
 
 def _git(directory: str | os.PathLike[str], *command: str) -> bytes | None:
-    """Return what a git command prints; None if the directory is in no repository, or git is not installed."""
+    """Return the output of a git command; None if the directory is in no repository, or git is not installed."""
     if _top(directory) is None:
         return None
     import subprocess  # 3 ms, and only for a repository
@@ -333,7 +333,7 @@ def _git(directory: str | os.PathLike[str], *command: str) -> bytes | None:
     if not done.returncode:
         return done.stdout
     reason = done.stderr.decode("utf-8", "replace").strip()
-    if "not a git repository" not in reason:  # an empty .git is not a repository, other causes can be mended
+    if "not a git repository" not in reason:  # an empty .git is not a repository; other causes can be fixed
         warn(f"the code is treated as if it were in no git repository, as git reports: {reason}")
     return None
 
@@ -346,17 +346,17 @@ _FILES = {
     r"id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?": "(a private key)",
     r"\.netrc|_netrc|\.pgpass|\.htpasswd|\.git-credentials|\.pypirc": "(passwords)",
 }
-# Patterns are text here and compiled when they are first used: an execution without a backup saves 2 ms.
+# Patterns are text and compiled on first use, which saves 2 ms without a backup.
 _TEXTS = {
     "a private key": rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-",
-    "a key of AWS": rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    "a token of GitHub": rb"\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{22}",
-    "a key of Google": rb"\bAIza[0-9A-Za-z_-]{35}|\bGOCSPX-[0-9A-Za-z_-]{20}",
-    "a token of Slack": rb"\bxox[abeoprs]-[0-9A-Za-z-]{10}|hooks\.slack\.com/services/T[0-9A-Za-z]+/B",
+    "an AWS key": rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+    "a GitHub token": rb"\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_[A-Za-z0-9_]{22}",
+    "a Google API key": rb"\bAIza[0-9A-Za-z_-]{35}|\bGOCSPX-[0-9A-Za-z_-]{20}",
+    "a Slack token": rb"\bxox[abeoprs]-[0-9A-Za-z-]{10}|hooks\.slack\.com/services/T[0-9A-Za-z]+/B",
     "a password in a URL": rb"://[^\s:@/'\"<>${}]*:[^\s:@/'\"<>${}]{3,}@[\w.-]",
 }
 _WORDS = rb"passw(?:or)?d|passphrase|secret|token|api_?key|access_?key|account_?key|credential"
-# What a line with a secret contains, in lower case: one search finds the lines to look at.
+# Lower-case words in lines with secrets: one search finds the lines to examine.
 _CLUES = _WORDS + rb"|private key|putty-user-|akia|asia|gh[pousr]_|github_pat_|aiza|gocspx-|xox|hooks\.slack|://"
 _ASSIGNED = (
     rb"(?i)(?P<name>[\w.-]*(?:" + _WORDS + rb")[\w.-]*)[\"']?[ \t]*(?::=?|=)[ \t]*"
@@ -368,7 +368,7 @@ _PLACEHOLDER = rb"(?i)example|placeholder|dummy|change|your|xxx|\*\*\*|\.\.\.|te
 
 
 def scan(name: str, content: bytes) -> Iterator[str]:
-    """Yield the places and kinds of possible secrets in a file, without the secrets: `keys.py:5 a token of GitHub`.
+    """Yield the places and kinds of possible secrets in a file, without the secrets: `keys.py:5 a GitHub token`.
 
     Lines with `gitleaks:allow`, `pragma: allowlist secret` or `not a secret` are skipped. Only the names of large and
     binary files count.
@@ -385,7 +385,7 @@ def scan(name: str, content: bytes) -> Iterator[str]:
             continue
         kind = next((kind for kind, pattern in _TEXTS.items() if re.search(pattern, line)), "")
         if not kind and len(line) <= MAX_LINE and _is_assigned(line):
-            kind = "a value that is called a secret"
+            kind = "a value with the name of a secret"
         if kind:
             yield f"{name}:{number} {kind}"
 

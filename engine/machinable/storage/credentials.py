@@ -25,7 +25,7 @@ _SECRET = re.compile(r"(?i)secret|passw|token|credential|signature|key")
 
 
 def without_credentials(url: str) -> str:
-    """Return the URL without user, password and secret parameters, as it may be shown and stored."""
+    """Return the URL without user, password and secret parameters, for display and storage."""
     found = URL.match(url)
     if not found or found[1].lower() in PATHS:
         return url
@@ -46,7 +46,7 @@ def _shown_parameter(parameter: str) -> str:
 
 
 def cut_user(rest: str) -> tuple[str, str]:
-    """Split a URL after its scheme into the user before the first `@`, as PyFilesystem does, and what follows.
+    """Split a URL after its scheme into the user before the first `@`, as PyFilesystem does, and the rest.
 
     A password with an unquoted `@` belongs to the user as a whole.
     """
@@ -71,7 +71,7 @@ def secrets_of(url: str) -> list[str]:
 
 
 def censored(failure: Exception, secrets: Iterable[str], text: str | None = None) -> str:
-    """Return the text of an error in one line, with secrets replaced by `…`; `text` stands in for its own."""
+    """Return the text of an error on one line, with secrets replaced by `…`; `text` replaces its own."""
     line = " ".join((text or str(failure) or type(failure).__name__).split())
     for secret in secrets:
         line = line.replace(secret, "…")
@@ -93,7 +93,7 @@ def unavailable(
 
 
 def nothing_stored(shown: str) -> StorageUnavailable:
-    """Return the error for a place without a storage."""
+    """Return the error for a location without a storage."""
     return StorageUnavailable(
         f"there is no storage at {shown!r}", given=shown, todo="Give the storage URL of an execution."
     )

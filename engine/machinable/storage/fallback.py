@@ -1,4 +1,4 @@
-"""A directory that takes writes while a storage cannot be written, so that a full disk loses no results."""
+"""A directory that takes writes while a storage is unwritable, so that a full disk loses no results."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ PLACES = ("/var/tmp", "~", "/dev/shm")  # for fallbacks, after the directory for
 
 
 def is_outage(failure: OSError) -> bool:
-    """Return whether an error means that a storage cannot be written, and not that a name is taken or invalid.
+    """Return whether an error means that a storage is unwritable, and not that a name is taken or invalid.
 
-    Requests that can be repeated were repeated before.
+    Requests that can be repeated have already been repeated.
     """
     kinds = (StorageUnavailable, ConnectionError, TimeoutError, PermissionError)
     return isinstance(failure, kinds) or failure.errno in _OUTAGES
@@ -61,14 +61,14 @@ def fallback_name(folder: str) -> str:
 class FallbackFiles(Files):
     """A storage whose outage does not stop a trial: from then on writes go to a directory of this host, the fallback.
 
-    It is laid out like the storage. `flush_fallback` copies it into the storage once that can be written again.
+    It has the layout of the storage. `flush_fallback` copies it into the storage when that is writable again.
 
     Attributes:
-        directory: The path of the fallback, once it is used.
+        directory: The path of the fallback, once it is in use.
     """
 
     def __init__(self, files: Files, name: str) -> None:
-        """Put a fallback in front of a storage, whose directory has a name from `fallback_name`."""
+        """Put a fallback, whose directory has a name from `fallback_name`, in front of a storage."""
         self.url = files.url
         self.reach = files.reach
         self.appends = files.appends
@@ -89,7 +89,7 @@ class FallbackFiles(Files):
         return self._fallback is not None
 
     def _write(self, act: Callable[[Files], _T]) -> _T:
-        """Return what `act` returns, which writes into the storage or, during an outage, into the fallback."""
+        """Write with `act` into the storage or, during an outage, into the fallback, and return its result."""
         if self._fallback is None:
             try:
                 return act(self._inner)
@@ -124,8 +124,8 @@ class FallbackFiles(Files):
     def _path_in(self, files: Files, path: str) -> str:
         """Return the path of a file in the storage or in the fallback.
 
-        The number of a part is free in the storage, as its appender wrote those before it. Only a ledger may have grown
-        earlier; its part gets a number that none can have.
+        The number of a part is free in the storage, because its appender wrote those before it. Only a ledger may have
+        grown earlier; its part gets a number that no other part can have.
         """
         number = layout.part_number(path)
         if files is self._inner or not number or not (files.exists(path) or (number == 1 and _is_ledger(path))):
@@ -180,7 +180,7 @@ class FallbackFiles(Files):
         return self._holder(path).size(path)
 
     def _listed(self, look: Callable[[Files], Iterable[_T]]) -> list[_T]:
-        """Return what the storage lists, if it answers, and what the fallback lists."""
+        """Return the entries of the storage, if it answers, and of the fallback."""
         fallback = self._fallback
         try:
             found = list(look(self._inner))
@@ -238,7 +238,7 @@ class FallbackFiles(Files):
 
 
 def outage_of(text: str, url: str) -> StorageUnavailable:
-    """Return the error of an outage from its text, which is all that a worker reports."""
+    """Return the error of an outage from its text, because workers report only text."""
     first, *more = text.split("\n  ")
     return StorageUnavailable(first, given=url, details=more[:-1], todo=more[-1] if more else None)
 

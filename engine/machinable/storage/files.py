@@ -1,4 +1,4 @@
-"""The interface of a storage: a tree of files, bytes with names.
+"""The interface of a storage: a tree of named files.
 
 Paths are relative, with `/` between names; "" is the root. Errors are those of Python: `FileNotFoundError`,
 `IsADirectoryError`, `NotADirectoryError`, `FileExistsError`. A path that could leave the tree is a `BadName`.
@@ -68,9 +68,9 @@ class Files(ABC):
 
     Attributes:
         url: Its location without credentials; the absolute path of a directory.
-        reach: From where it can be opened: this process, this host or anywhere.
+        reach: Where it can be opened: in this process, on this host, or anywhere.
         appends: Whether files can grow; otherwise appenders write numbered parts.
-        marks_processes: Whether killed processes can leave temporary files, so that processes mark what they work on.
+        marks_processes: Whether killed processes can leave temporary files, so that processes leave marks.
     """
 
     url: str
@@ -88,7 +88,7 @@ class Files(ABC):
 
     @property
     def is_away(self) -> bool:
-        """Whether writes go to a fallback, as the storage cannot be written."""
+        """Whether writes go to a fallback because the storage is unwritable."""
         return False
 
     @abstractmethod
@@ -100,7 +100,7 @@ class Files(ABC):
         """Create or replace a file. Readers see the old or the new content, even if the writer is killed."""
 
     def write_from(self, path: str, file: IO[bytes]) -> None:
-        """Write the rest of a file, from its current position, in pieces if the storage supports that."""
+        """Write the rest of an open file, in pieces if the storage supports that."""
         self.write(path, file.read())
 
     def create(self, path: str, data: bytes, owner: str) -> bool:
@@ -119,7 +119,7 @@ class Files(ABC):
 
     @abstractmethod
     def create_directory(self, path: str) -> bool:
-        """Create a directory and those above it. Return False if the name exists: one caller wins."""
+        """Create a directory and its parents. Return False if the name exists: only one caller succeeds."""
 
     @abstractmethod
     def exists(self, path: str) -> bool:
@@ -134,7 +134,7 @@ class Files(ABC):
         """Return the names in a directory, sorted; none if there is no such directory."""
 
     def _scan(self, path: str) -> Iterable[FileInfo]:
-        """Return what is in a directory, including temporary files; nothing if there is no such directory."""
+        """Return the entries of a directory, including temporary files; none if there is no such directory."""
         return ()
 
     def walk(self, path: str) -> Iterator[FileInfo]:

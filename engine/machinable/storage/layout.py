@@ -1,4 +1,4 @@
-"""The names of files and folders in a storage of format 1, which no other module knows.
+"""The names of files and folders in a storage of format 1. No other module knows them.
 
 Paths are relative to the folder of an execution unless stated otherwise.
 """
@@ -66,7 +66,7 @@ def status(uid: str) -> str:
 
 
 def output(uid: str) -> str:
-    """Return the path of what a trial wrote to stdout and stderr."""
+    """Return the path of the output of a trial on stdout and stderr."""
     return f"{TRIALS}/{uid}/{OUTPUT}"
 
 

@@ -146,7 +146,7 @@ def _open(path: str, flags: int) -> int:
 def make_directory(path: str) -> None:
     """Create a directory of this host, and those above it, unless it exists."""
     try:
-        os.mkdir(path)  # nearly always, and `makedirs` looks for the one above first
+        os.mkdir(path)  # nearly always enough, and `makedirs` checks the parent first
     except (FileExistsError, FileNotFoundError):
         os.makedirs(path, exist_ok=True)
 
@@ -158,7 +158,7 @@ def _write_all(file: int, data: bytes) -> None:
 
 
 def _is_torn(file: int) -> bool:
-    """Return whether a file ends within a line that no process is writing.
+    """Return whether a file ends with an incomplete line that no process is writing.
 
     A line that crosses a page of memory becomes visible in two steps, so the line may be one that another process is
     writing; the file is read again until it has not changed for a while.
@@ -177,7 +177,7 @@ def _is_torn(file: int) -> bool:
 
 
 class _DirectoryAppender(Appender):
-    """Passes each write on to the operating system before it returns."""
+    """An appender that passes each write to the operating system before it returns."""
 
     def __init__(self, files: DirectoryFiles, path: str) -> None:
         self._files = files

@@ -1,4 +1,4 @@
-"""Backends of leases, each with one winner among all that want a lease.
+"""Backends of leases. Each grants a lease to only one of several processes.
 
 Leases are files beside the results, objects of an object store, or keys on a Redis server.
 """
@@ -38,7 +38,7 @@ class HeldLease(Struct, frozen=True):
     """A lease as it is stored.
 
     Attributes:
-        facts: What the holder has written into it; empty if that cannot be read.
+        facts: The facts that the holder has written; empty if they cannot be read.
         mark: A value that differs after each change, such as a heartbeat.
         age: Seconds since the last heartbeat by the clock of the storage; None if the storage has no clock.
     """
@@ -48,12 +48,12 @@ class HeldLease(Struct, frozen=True):
     age: float | None
 
     def seconds(self, default: float) -> float:
-        """Return after how many seconds without a heartbeat it expires; `default` if it does not say."""
+        """Return the seconds without a heartbeat after which it expires; `default` if it does not say."""
         stated = self.facts.get("lease")
         return stated if isinstance(stated, (int, float)) else default
 
     def has_expired(self, default: float) -> bool:
-        """Return whether its holder has ended, or is overdue with its heartbeat by the clock of the storage."""
+        """Return whether its holder has ended, or its heartbeat is overdue by the clock of the storage."""
         return is_gone(self.facts) or (self.age is not None and self.age >= self.seconds(default))
 
 
@@ -80,13 +80,13 @@ class Leases(ABC):
         """Remove a lease that still has this mark."""
 
     def take(self, path: str, facts: Facts, is_over: Callable[[HeldLease], bool]) -> bool:
-        """Take a lease that is free, or whose holder `is_over` declares gone. One caller wins."""
+        """Take a lease that is free, or whose holder `is_over` declares gone. Only one caller succeeds."""
         if self._create(path, facts):
             return True
         found = self.find(path)
         if found is None:  # it was released since
             return self._create(path, facts)
-        # If an answer is lost, the repeated request is refused, although the lease was replaced.
+        # If an answer is lost, the repeated request fails although the lease was replaced.
         return is_over(found) and (self._replace(path, facts, found.mark) or self._own(path, facts) is not None)
 
     def renew(self, path: str, facts: Facts) -> bool:
@@ -233,7 +233,7 @@ class DirectoryLeases(Leases):
         try:
             try:
                 file = os.open(real, os.O_RDWR)
-            except PermissionError:  # another user's; write access to the folder suffices to replace it
+            except PermissionError:  # another user's; write access to the folder is enough to replace it
                 file = os.open(real, os.O_RDONLY)
         except FileNotFoundError:
             return False
@@ -246,7 +246,7 @@ class DirectoryLeases(Leases):
                 change(real)
                 return True
             finally:
-                with suppress(OSError):  # explicitly, as a process forked just now has the file open and holds the lock
+                with suppress(OSError):  # explicitly, because a forked process may hold the lock, too
                     fcntl.flock(file, fcntl.LOCK_UN)
         finally:
             os.close(file)
@@ -294,7 +294,7 @@ class ObjectStoreLeases(Leases):
 
 
 class FileLeases(Leases):
-    """Leases as files where nothing is exclusive: processes that look at the same moment may both win."""
+    """Leases as files without exclusive operations: processes that look at the same moment may both succeed."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
@@ -342,7 +342,7 @@ _advised: set[str] = set()
 
 
 def _advise(files: Files) -> None:
-    """Warn once for each storage that its locks are not reliable."""
+    """Warn once per storage that its locks are not reliable."""
     if files.url not in _advised:
         _advised.add(files.url)
         warnings.warn(
@@ -387,12 +387,12 @@ class RedisLeases(Leases):
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        retry = Retry(NoBackoff(), 1)  # one, as the server may have closed an idle connection
+        retry = Retry(NoBackoff(), 1)  # one, because the server may have closed an idle connection
         times = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": ANSWER_TIMEOUT}
         problem = None
         try:
             self._client: Any = redis.Redis.from_url(url, retry=retry, **times)
-        except Exception as failure:  # what is raised below does not refer to it, as it may contain secrets
+        except Exception as failure:  # errors raised below do not refer to it, because it may contain secrets
             problem = failure
         if problem is not None:
             raise InvalidValue(
@@ -467,7 +467,7 @@ class RedisLeases(Leases):
             self._if_owned(new.release)
 
     def _lock(self, path: str, token: object, seconds: float | None = None) -> Any:
-        """Return the lock of a path as its holder with this token has it."""
+        """Return the lock of a path as held with this token."""
         lock = self._client.lock(self._key(path), timeout=seconds, blocking=False, thread_local=False)
         lock.local.token = token
         return lock
@@ -483,7 +483,7 @@ class RedisLeases(Leases):
 
     @contextmanager
     def _own_errors(self) -> Iterator[None]:
-        """Turn errors of the client into StorageUnavailable with host and port."""
+        """Convert errors of the client to StorageUnavailable with host and port."""
         from redis.exceptions import RedisError
 
         try:

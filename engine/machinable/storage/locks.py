@@ -1,4 +1,4 @@
-"""Locks shared by executions: the holder of the lease of a path computes, others wait or go on without it."""
+"""Locks shared by executions: the holder of the lease of a path computes, others wait or continue without it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def open_locks(files: Files, url: str | None = None, lease: float = LEASE) -> Lo
     Args:
         files: The storage, which contains the leases. Leases of a storage in memory belong to this process.
         url: A lock server to use instead, see `RedisLeases`.
-        lease: Seconds without a heartbeat after which other processes may take a lease over. A lease whose holder was a
-            process of this host that has ended is taken over at once.
+        lease: Seconds without a heartbeat after which other processes may take over a lease. A lease whose holder was a
+            process of this host that has ended is taken over immediately.
     """
     return Locks(leases_in(files) if url is None else RedisLeases(url, files), lease)
 
 
 class Locks:
-    """Takes leases and holds them until they are released: one thread writes their heartbeats.
+    """Take leases and hold them until they are released. One thread writes their heartbeats.
 
     Threads may share it. In a forked process it starts again, without the leases of its parent.
 
@@ -60,7 +60,7 @@ class Locks:
         self._thread: threading.Thread | None = None
 
     def take(self, path: str, holder: Mapping[str, Plain] = MappingProxyType({})) -> Lease | None:
-        """Take the lease of a path, with facts about the holder; return None while another process or thread holds it.
+        """Take the lease of a path, with facts about the holder; return None if another process or thread holds it.
 
         Raises:
             StorageUnavailable, OSError: The storage or the lock server does not answer.

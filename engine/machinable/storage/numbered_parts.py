@@ -1,4 +1,4 @@
-"""Files that grow where files cannot: numbered parts, which readers join.
+"""Growing files in storages without appending: numbered parts, which readers join.
 
 `ledger.jsonl` is followed by `ledger.000001.jsonl`, `ledger.000002.jsonl` and so on. A storage that was copied from
 elsewhere may contain parts although its files can grow.
@@ -18,12 +18,12 @@ __all__ = ["PartAppender", "growing_file", "part_numbers", "read_parts"]
 
 
 def read_parts(files: Files, path: str) -> list[bytes]:
-    """Return the pieces of a file that grew: the file itself, then its numbered parts; none if there are neither."""
+    """Return the pieces of a growing file: the file itself, then its numbered parts; none if there are neither."""
     pieces = []
     if files.appends:
         with suppress(FileNotFoundError):
             pieces.append(files.read(path))
-        # Only a storage copied from elsewhere has parts here, and one look is cheaper than a listing.
+        # Only a storage copied from elsewhere has parts here, and one check is cheaper than a listing.
         if not files.exists(layout.part(path, 1)):
             return pieces
     numbers = part_numbers(files, path)
@@ -47,7 +47,7 @@ def growing_file(files: Files, path: str) -> str:
 
 
 class PartAppender(Appender):
-    """Writes what is appended within an interval as one numbered part.
+    """An appender that writes everything appended within an interval as one numbered part.
 
     A part that could not be stored is retried with the next write, after the interval and when closing; the next of
     these calls raises the error.

@@ -1,4 +1,4 @@
-"""Open a storage: a directory, memory, or anything else that PyFilesystem reaches by its URL."""
+"""Open a storage: a directory, memory, or anything else that PyFilesystem opens by its URL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def open_files(url: str, *, create: bool) -> Files:
     and must be writable.
 
     Raises:
-        StorageUnavailable: There is no storage, it cannot be written, or the URL has no meaning.
+        StorageUnavailable: There is no storage, it is unwritable, or the URL has no meaning.
     """
     scheme, rest = _split(url)
     if scheme is None or scheme in PATHS:

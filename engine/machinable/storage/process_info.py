@@ -1,4 +1,4 @@
-"""This process and its host: how other processes recognize them, and what there is to compute with."""
+"""This process and its host: facts by which other processes recognize them, and available resources."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOLERANCE = 60.0
 
 
 def this_process() -> dict[str, Plain]:
-    """Describe this process, so that others can find out whether it still runs.
+    """Describe this process, so that others can determine whether it is still running.
 
     Returns:
         `host`: the name of the machine. `pid`. `boot`: identifies its boot and its namespace of process ids. `born`:
@@ -56,10 +56,10 @@ def is_gone(process: Mapping[str, Plain]) -> bool:
 def _start(pid: int) -> str | None:
     """Return when a process started; "" if the system does not say, None if the process has ended."""
     try:
-        # Without psutil, as each execution asks for it and psutil takes 20 ms to import.
+        # Without psutil, which takes 20 ms to import, because each execution needs this.
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             facts = file.read().rpartition(")")[2].split()  # the name, in parentheses, can contain anything
-        return None if facts[0] in "ZX" else facts[19]  # a zombie has ended, its parent has not asked yet
+        return None if facts[0] in "ZX" else facts[19]  # a zombie has ended, but its parent has not waited for it yet
     except (OSError, IndexError):
         return "" if os.path.exists("/proc/self/stat") else _start_by_psutil(pid)
 

@@ -31,7 +31,7 @@ def import_fs() -> ModuleType:
     """Import the module `fs`, with or without setuptools.
 
     It needs two functions of `pkg_resources`, which newer versions of setuptools lack and older ones deprecate.
-    During the import a stand-in module provides them, which nothing else sees.
+    During the import, a private stand-in module provides them.
     """
     if "fs.opener.registry" not in sys.modules:
         with _stand_in_for_setuptools():
@@ -122,13 +122,13 @@ def open_filesystem(url: str, scheme: str, rest: str, *, create: bool) -> Files:
         return files
     except MachinableError:
         raise
-    except Exception as failure:  # openers are of many authors
+    except Exception as failure:  # openers have many authors
         problem = failure
     raise unavailable(url, problem)  # outside of `except`, so that an error with a secret is not attached
 
 
 def _check_parameters(shown: str, scheme: str, query: str) -> None:
-    """Refuse parameters that the opener ignores: without its endpoint, a URL means another server."""
+    """Reject parameters that the opener ignores: without its endpoint, a URL means another server."""
     from urllib.parse import parse_qs
 
     known = _PARAMETERS.get(scheme, ())
@@ -139,7 +139,7 @@ def _check_parameters(shown: str, scheme: str, query: str) -> None:
                 f"{scheme}:// has no parameter {name!r}: {shown!r}",
                 given=name,
                 known=known,
-                todo=f"Did you mean {' or '.join(near)}?" if near else f"Valid are {', '.join(known)}.",
+                todo=f"Did you mean {' or '.join(near)}?" if near else f"Valid: {', '.join(known)}.",
             )
 
 

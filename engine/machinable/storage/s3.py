@@ -41,7 +41,7 @@ _connecting = threading.Lock()  # boto3 creates one client at a time
 def open_bucket(filesystem: Any, url: str, *, must_exist: bool) -> ObjectStoreFiles:
     """Open the bucket and folder of an `fs_s3fs.S3FS`, which is closed, with its credentials and settings.
 
-    Its setting `strict` has no effect, as it concerns checks before a write, of which there are none here.
+    Its setting `strict` has no effect, because it concerns checks before a write, which are not made here.
 
     Raises:
         StorageUnavailable: The server does not answer, or the folder is empty and `must_exist`.
@@ -64,7 +64,7 @@ def open_bucket(filesystem: Any, url: str, *, must_exist: bool) -> ObjectStoreFi
         return ObjectStoreFiles(client, bucket, prefix, url, arguments)
 
     with closing(filesystem), closing(connected(_QUICK)) as files:
-        if not files.has_objects("") and must_exist:  # the first request, as opening sends none
+        if not files.has_objects("") and must_exist:  # the first request; opening sends none
             raise nothing_stored(files.url)
         return connected(_PATIENT)
 
@@ -88,7 +88,7 @@ class ObjectStoreFiles(Files):
 
     A directory exists as long as it contains an object. `create_directory` stores an object `.machinable-directory` on
     condition that none exists, so that one caller wins; the winner needs two requests, one to check that the name is
-    free and one to store. If the server has no conditional requests, a warning says so once, and two may win.
+    free and one to store. If the server does not support conditional requests, a warning says so once, and two may win.
 
     Objects `a` and `a/x` can both exist. A check before each write would double the requests, so such a write is only
     refused if this instance has written the other object.
@@ -129,7 +129,7 @@ class ObjectStoreFiles(Files):
         raise unavailable(self._private_url, problem)
 
     def _ask(self, operation: str, *, accept: Collection[int] = (), **arguments: Any) -> Any:
-        """Return the response to a request, also to a failed one whose status is in `accept`."""
+        """Return the response to a request, including a failed one whose status is in `accept`."""
         from botocore.exceptions import ClientError
 
         with self._own_errors():
@@ -303,9 +303,9 @@ class ObjectStoreFiles(Files):
                 self._is_conditional = host.endswith((".amazonaws.com", ".amazonaws.com.cn")) or self._refuses_again()
                 if not self._is_conditional:
                     warnings.warn(
-                        f"the server of {self.url} has no conditional requests: executions with the same id that start "
-                        "at the same moment may share a folder, and locks are advisory. Start them one after the "
-                        "other, or set a lock server: `execution: {locks: redis://host:6379/0}`.",
+                        f"the server of {self.url} does not support conditional requests: executions with the same id "
+                        "that start at the same moment may share a folder, and locks are advisory. Start them one "
+                        "after the other, or set a lock server: `execution: {locks: redis://host:6379/0}`.",
                         RuntimeWarning,
                         stacklevel=4,
                     )
@@ -392,7 +392,7 @@ def _status(answer: Any) -> int:
 
 
 def _age(answer: Any) -> float | None:
-    """Return the minimum of seconds since an object was stored, as the server counts whole seconds."""
+    """Return the minimum seconds since an object was stored; the server counts whole seconds."""
     date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
     if date is None:
         return None

@@ -341,7 +341,7 @@ def test_equal_data_give_equal_bytes() -> None:
 TAKES = {
     "%PLAIN": "plain data (None, bool, numbers, text, dates, lists and mappings of these)",
     "%TABLE": "a DataFrame or a list of mappings with single values",
-    "%ARRAYS": "a mapping of names to arrays of numpy",
+    "%ARRAYS": "a mapping of names to numpy arrays",
 }
 
 
@@ -375,15 +375,15 @@ def test_data_that_contains_itself_is_refused(name: str) -> None:
         ("x.csv", [{"a": [1]}], "'x.csv' takes %TABLE, not list at [0].a"),
         ("x.tsv", [{}], "'x.tsv' takes %TABLE, not rows without columns"),
         ("x.tsv", [{1: 2}], "'x.tsv' takes %TABLE, not a column that is not named by text"),
-        ("x.npy", [1, 2], "'x.npy' takes an array of numpy, not list"),
+        ("x.npy", [1, 2], "'x.npy' takes a numpy array, not list"),
         ("x.npz", [1], "'x.npz' takes %ARRAYS, not list"),
         ("x.npz", {"a": [1]}, "'x.npz' takes %ARRAYS, not list at a"),
         ("x.npz", {1: 2}, "'x.npz' takes %ARRAYS, not a mapping with the key 1"),
         ("x.parquet", [{"a": 1}], "'x.parquet' takes a DataFrame, not list"),
         ("x.feather", b"", "'x.feather' takes a DataFrame, not bytes"),
-        ("x.png", "x", "'x.png' takes bytes or a figure of matplotlib, not str"),
+        ("x.png", "x", "'x.png' takes bytes or a matplotlib figure, not str"),
         ("x.jpg", Figure(), "'x.jpg' takes bytes, not tests.storage.formats.test_registry.Figure"),
-        ("x.svg", Figure, "'x.svg' takes bytes or a figure of matplotlib, not type"),
+        ("x.svg", Figure, "'x.svg' takes bytes or a matplotlib figure, not type"),
         ("x.xml", "<a/>", "'x.xml' takes an ElementTree, not str"),
         (
             "x.xml",
@@ -430,7 +430,7 @@ class _Bomb:
 
 def test_a_pickle_is_only_read_if_trusted() -> None:
     for name in ("x.pkl", "x.p.gz"):
-        with pytest.raises(StorageError, match="runs code of its author"):
+        with pytest.raises(StorageError, match="runs its author's code"):
             load(name, dump(name, _Bomb()), trust=False)
 
 
@@ -769,7 +769,7 @@ def test_other_packages_can_provide_formats(tmp_path: Path, monkeypatch: pytest.
     assert caught.value.message == "'x.ini' takes a mapping of text, not this list: no mapping"
     with pytest.raises(Damaged, match=r"cannot read 'x\.ini'"):
         load("x.ini", b"=", trust=True) and load("x.ini", b"none", trust=True)
-    with pytest.raises(StorageError, match="runs code of its author"):
+    with pytest.raises(StorageError, match="runs its author's code"):
         load("x.run", b"", trust=False)
     assert load("x.run", b"1", trust=True) == b"1"
 

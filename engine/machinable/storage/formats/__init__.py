@@ -17,10 +17,10 @@ class Format(Struct, frozen=True):
     """A format of files.
 
     Attributes:
-        takes: The data it takes, for messages.
-        dump: Turns data into bytes. Any error means that it does not take the data.
-        load: Turns bytes into data. Any error means that the bytes are damaged.
-        runs_code: Whether reading a file runs code in it.
+        takes: The accepted data, for messages.
+        dump: Converts data to bytes. Any error means that it does not accept the data.
+        load: Converts bytes to data. Any error means that the bytes are damaged.
+        runs_code: Whether reading a file can run code in it.
     """
 
     takes: str
@@ -30,7 +30,7 @@ class Format(Struct, frozen=True):
 
 
 class UnsupportedData(Exception):
-    """Data that a format does not take; the text describes the data."""
+    """Data that a format does not accept; the text describes the data."""
 
 
 def damaged(name: str, error: Exception) -> Damaged:

@@ -1,4 +1,4 @@
-"""Bytes: arrays of numpy, pictures, and pickles."""
+"""Binary formats: numpy arrays, pictures, and pickles."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ def _figure(extension: str) -> Format:
             data.savefig(buffer, format=extension, metadata=_WITHOUT_TIME[extension])
         return buffer.getvalue()
 
-    return Format("bytes or a figure of matplotlib", dump, bytes)
+    return Format("bytes or a matplotlib figure", dump, bytes)
 
 
 BYTES = Format("bytes", _dump_bytes, bytes)
 PNG, PDF, SVG = _figure("png"), _figure("pdf"), _figure("svg")
-ARRAY = Format("an array of numpy", _dump_array, _load_array)
-ARRAYS = Format("a mapping of names to arrays of numpy", _dump_arrays, _load_arrays)
-PICKLE = Format("what can be pickled", lambda data: pickle.dumps(data, protocol=5), pickle.loads, runs_code=True)
+ARRAY = Format("a numpy array", _dump_array, _load_array)
+ARRAYS = Format("a mapping of names to numpy arrays", _dump_arrays, _load_arrays)
+PICKLE = Format("data that can be pickled", lambda data: pickle.dumps(data, protocol=5), pickle.loads, runs_code=True)

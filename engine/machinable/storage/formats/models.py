@@ -1,4 +1,4 @@
-"""Models that a library writes and reads: its files in an archive, with the name of the function that reads them."""
+"""Models that a library writes and reads: an archive of its files and the name of the function that reads them."""
 
 from __future__ import annotations
 

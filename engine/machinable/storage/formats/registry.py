@@ -1,4 +1,4 @@
-"""The format of an artifact by the extension of its name: data is read as the type that was written.
+"""Find the format of an artifact by the extension of its name. Data is read as the type that was written.
 
 `.gz` works with every format: `scores.csv.gz`. Other packages add formats by entry points in the group
 `machinable.formats`: the name is the extension, and the object, e.g. a module, has `takes`, `dump` and `load` as
@@ -56,7 +56,7 @@ def check_name(name: str) -> str:
     """Return the extension that decides the format of an artifact: `.csv`, `.csv.gz`.
 
     Raises:
-        BadName: The name is empty, leaves the folder, is that of a directory, or has no known extension.
+        BadName: The name is empty, leaves the folder, ends in `/`, or has no known extension.
     """
     check_place(name)
     if name.endswith("/"):
@@ -122,7 +122,7 @@ def dump(
 
     Raises:
         BadName: See `check_name`.
-        WrongKind: The format does not take the data.
+        WrongKind: The format does not accept the data.
     """
     extension = check_name(name)
     bare = extension.removesuffix(".gz")
@@ -175,7 +175,7 @@ def load(name: str, data: bytes, *, trust: bool, load: Callable[[str], Any] | No
         format = _format(bare)
         if format.runs_code and not trust:
             raise StorageError(
-                f"reading {name!r} runs code of its author",
+                f"reading {name!r} runs its author's code",
                 given=name,
                 todo="If you trust all who write to this storage: Storage(url, trust=True)",
             )

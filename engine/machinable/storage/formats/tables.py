@@ -19,8 +19,8 @@ from machinable.storage.formats import Format, UnsupportedData, type_name
 
 __all__ = ["CSV", "FEATHER", "PARQUET", "TSV"]
 
-# Lines of mappings end with \r\n, as in the standard of CSV, and those of frames with \n, as in pandas, which tells
-# them apart when reading. Only text is quoted, so a text "1" is not read as a number.
+# Lines of mappings end with \r\n, as in the CSV standard, and those of frames with \n, as in pandas, which
+# distinguishes them when reading. Only text is quoted, so a text "1" is not read as a number.
 
 
 def _dump_table(data: Any, separator: str) -> bytes:
@@ -139,7 +139,7 @@ def _load_frame(text: str, separator: str) -> Any:
         return pandas.DataFrame()
     exact: dict[str, Any] = {"float_precision": "round_trip"}
     if tuple(map(int, pandas.__version__.split(".")[:2])) >= (3, 1):
-        exact = {}  # this is the default since, and the argument is deprecated
+        exact = {}  # the default since this version, and the argument is deprecated
     texts = _text_columns(text, separator)
     frame = pandas.read_csv(
         StringIO(text),
@@ -165,7 +165,7 @@ def _import_pandas() -> Any:
 
 
 _UNNAMED = "Unnamed: 0"  # what pandas calls a first column without a name
-_MAX_SAMPLED = 10_000  # rows; for a column that is empty up to there pandas decides
+_MAX_SAMPLED = 10_000  # rows; pandas decides about a column that is empty up to there
 
 
 def _text_columns(text: str, separator: str) -> list[str]:
