@@ -100,7 +100,7 @@ def test_engines_of_packages_are_listed_among_the_known_names(package: Path) -> 
 
 def test_an_engine_of_a_package_that_does_not_import_is_an_error_with_its_place(package: Path) -> None:
     with pytest.raises(
-        ImportFailed, match="the engine 'broken' does not import from machinable_plug_missing:X: Module"
+        ImportFailed, match="the engine 'broken' cannot be imported from machinable_plug_missing:X: Module"
     ):
         registry.make("broken")
 

@@ -1,1 +1,1 @@
-"""Where trials run."""
+"""Engines, which run trials."""

@@ -1,4 +1,4 @@
-"""What an engine is, what it runs, and how a running trial reports progress.
+"""The base class of engines, the work that they run, and the progress of running trials.
 
 An engine runs trials; order, retries, reuse and limits belong to the scheduler.
 """
@@ -62,7 +62,7 @@ Reach: TypeAlias = Literal["process", "host", "anywhere"]
 
 
 class PortableWork:
-    """Work that another process can do. Subclasses define how it moves to another host."""
+    """Work that another process can run. Subclasses define how it moves to another host."""
 
     def __call__(self, spec: TrialSpec) -> Outcome:
         """Run one attempt of a trial."""
@@ -72,7 +72,7 @@ class PortableWork:
         """Prepare a worker process before its first trial."""
 
     def is_reached(self) -> bool:
-        """Return whether this process reaches the storage that the work writes into."""
+        """Return whether this process can access the storage that the work writes to."""
         return True
 
     def moved(self, project: str, url: str | None) -> PortableWork:
@@ -80,16 +80,16 @@ class PortableWork:
         raise NotImplementedError
 
     def folder_of(self, spec: TrialSpec) -> str:
-        """Return the folder of the storage that a trial writes."""
+        """Return the folder of the storage that a trial writes to."""
         raise NotImplementedError
 
     def folders_needed(self, spec: TrialSpec) -> Sequence[str]:
-        """Return the folders that a trial reads besides its own."""
+        """Return the folders that a trial reads in addition to its own."""
         return ()
 
 
 class StorageTransfer(Protocol):
-    """The storage of an execution, for workers that do not reach it. Folders are transferred as archives."""
+    """The storage of an execution, for workers that cannot access it. Folders are transferred as archives."""
 
     def fetch(self, path: str) -> bytes:
         """Return a folder with its content."""
@@ -109,10 +109,10 @@ class Engine:
         on_progress: Set by the execution. Receives progress: `on_progress(uid, i, total)`, where `i` is the last row
             after one was saved. None if nothing listens.
         on_notice: Set by the execution. Receives messages for the user.
-        transfer: Set by the execution if the engine `ships`: its storage, for workers that do not reach it.
-        ships: Whether the engine brings the project and the files of trials to workers on other hosts.
+        transfer: Set by the execution if the engine `ships`: its storage, for workers that cannot access it.
+        ships: Whether the engine transfers the project and the files of trials to workers on other hosts.
         runs_on_submit: Whether `submit` runs the trial in the calling thread.
-        queues: Whether trials wait for a worker after `submit`, so that `began` says when their time starts.
+        queues: Whether trials wait for a worker after `submit`, so that `began` returns their start.
         is_dry: Whether the engine runs nothing.
         tells_progress: Whether the engine calls `on_progress`.
     """
@@ -131,12 +131,12 @@ class Engine:
 
     @property
     def prefetch(self) -> int:
-        """How many trials beyond `slots` may be submitted now, so that workers do not wait for their next one."""
+        """The number of trials beyond `slots` that may be submitted now, so that workers do not wait."""
         return 0
 
     @property
     def can_end(self) -> bool:
-        """Whether `end` ends a trial; without it there is no time limit for trials."""
+        """Whether `end` ends a trial; without it, trials have no time limit."""
         return type(self).end is not Engine.end
 
     @property
@@ -148,10 +148,10 @@ class Engine:
         """Start a trial. The future has the outcome, or the reason why there is none.
 
         A worker process calls `begin` of a `PortableWork` once before its first trial, and then checks that its parent
-        still runs, so that no trial starts after the execution was killed.
+        is still running, so that no trial starts after the execution was killed.
 
         Args:
-            work: What runs the trial.
+            work: The function that runs the trial.
             spec: The trial.
 
         Returns:
@@ -187,7 +187,7 @@ class Engine:
         return None
 
     def ship(self, project: str, code: bytes) -> None:
-        """Take the archive of a project that workers import from instead of that path."""
+        """Take the archive of a project, which workers import instead of the project's directory."""
 
     def close(self) -> None:
         """Release the workers."""
@@ -202,7 +202,7 @@ class WorkerLost(RuntimeError):
 
     Attributes:
         code: The return code of its process, negative for a signal; None if unknown.
-        again: How often such a trial is tried again, in addition to `retries`.
+        again: How often such a trial is retried, in addition to `retries`.
     """
 
     def __init__(self, message: str = "", code: int | None = None, again: int = 0) -> None:

@@ -17,18 +17,18 @@ KNOWN = {
     "ray": "machinable.engines.ray.engine:RayEngine",
     "dry": "machinable.engines.local:DryEngine",
 }
-GROUP = "machinable.engines"  # of entry points, by which other packages add theirs
+GROUP = "machinable.engines"  # of entry points, with which other packages add engines
 
 
 def make(engine: Any) -> Engine:
-    """Return an engine for what was given.
+    """Return the engine that a name, a mapping or an object describes.
 
     Args:
         engine: A name, `name:argument`, a mapping `{"type": name, option: value}`, an engine, or its class.
 
     Raises:
         UnknownName: No engine has this name.
-        ImportFailed: The package of the engine does not import.
+        ImportFailed: The package of the engine cannot be imported.
         InvalidValue: The engine does not accept an option, or its attributes are invalid.
         InvalidType: It is none of these.
     """
@@ -82,7 +82,7 @@ def _factory(name: str) -> Callable[..., Any]:
         return added[name].load()  # type: ignore[no-any-return]
     except Exception as error:
         raise ImportFailed(
-            f"the engine {name!r} does not import from {added[name].value}: {type(error).__name__}: {error}",
+            f"the engine {name!r} cannot be imported from {added[name].value}: {type(error).__name__}: {error}",
             given=name,
             todo="Update or remove the package that adds it.",
         ) from error

@@ -1,4 +1,4 @@
-"""Pack folders of a storage into archives, for workers that do not reach it."""
+"""Pack folders of a storage into archives, for workers that cannot access it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["pack_folder", "unpack_folder"]
 
 def pack_folder(files: Files, *paths: str) -> bytes:
     """Return an archive of folders under their paths in the storage. Missing ones are left out."""
-    from zipfile import ZIP_STORED, ZipFile  # 10 ms, and most storages are reached
+    from zipfile import ZIP_STORED, ZipFile  # 10 ms, and most storages are accessible
 
     buffer = BytesIO()
     with ZipFile(buffer, "w", ZIP_STORED) as archive:

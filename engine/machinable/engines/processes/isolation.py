@@ -1,4 +1,4 @@
-"""Keep trials of one process apart: what a trial changes in the process is restored before the next one."""
+"""Isolate trials of one process: what a trial changes in the process is restored before the next one."""
 
 from __future__ import annotations
 
@@ -114,10 +114,10 @@ _DEFAULTS: dict[str, Callable[[Any], list[Any]]] = {
 class SavedProcessState:
     """The state of a process that trials can change.
 
-    That is the environment, working directory, import path, warnings, loggers, signal handlers and timers, limits of
+    These are the environment, working directory, import path, warnings, loggers, signal handlers and timers, limits of
     the system, and settings of Python and numpy.
 
-    `SavedProcessState.current` is what a worker goes back to after each trial.
+    `SavedProcessState.current` is the state that a worker restores after each trial.
     """
 
     current: SavedProcessState | None = None
@@ -127,7 +127,7 @@ class SavedProcessState:
         self.keep()
 
     def keep(self) -> None:
-        """Let `restore` go back to the present state."""
+        """Let `restore` return to the current state."""
         self._environment = dict(os.environ)
         self._raw_environment = _raw_environment()
         self._directory: str | None = None
@@ -202,7 +202,7 @@ def _restore_loggers(before: dict[str, Any] | None) -> None:
     logging.disable(before["disable"])
     for logger in _all(logging):
         known = before["loggers"].get(logger)
-        if known is None:  # as it is when it is new; a null handler is what libraries give to theirs when imported
+        if known is None:  # the state of a new one; libraries give theirs a null handler when imported
             silent = [handler for handler in logger.handlers if isinstance(handler, logging.NullHandler)]
             known = (logging.WARNING if logger is logging.root else logging.NOTSET, True, False, silent, [])
         level, propagate, disabled, handlers, filters = known

@@ -17,7 +17,7 @@ __all__ = ["open_standard_streams", "output_to"]
 
 
 def open_standard_streams() -> None:
-    """Let `sys.stdout` and `sys.stderr` write lines to 1 and 2, so that lines of all writers stay in order."""
+    """Let `sys.stdout` and `sys.stderr` write lines to 1 and 2, so that the lines of all writers stay in order."""
     for name, file in (("stdout", 1), ("stderr", 2)):
         binary = io.BufferedWriter(_Standard(file, "wb", closefd=False))
         stream = _Stream(binary, "utf-8", "backslashreplace", newline="\n", line_buffering=True)
@@ -26,7 +26,7 @@ def open_standard_streams() -> None:
 
 
 class _Stream(io.TextIOWrapper):
-    """A stream that can be used after a trial has closed it."""
+    """A stream that remains usable after a trial has closed it."""
 
     def close(self) -> None:
         self.flush()
@@ -90,7 +90,7 @@ def _opened(path: str) -> int | None:
 
 
 class _Copied:
-    """A temporary file on this host whose content is regularly copied to a storage, and at the end."""
+    """A temporary file on this host whose content is copied to a storage regularly and at the end."""
 
     def __init__(self, appender: Appender, interval: float = 10.0) -> None:
         self._appender = appender

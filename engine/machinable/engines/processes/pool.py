@@ -33,10 +33,10 @@ YOUNG = 60.0  # seconds in which a new directory may not be locked yet
 
 
 class Scratch:
-    """A temporary directory of this process. Making one removes those that killed processes have left.
+    """A temporary directory of this process. Creating one removes those that killed processes have left.
 
     Attributes:
-        path: Where it is.
+        path: Its path.
     """
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class ProcessesEngine(Engine):
 
     @property
     def prefetch(self) -> int:
-        """How many trials may wait for a worker: one for each while trials are short, otherwise none."""
+        """The number of trials that may wait for a worker: one per worker while trials are short, otherwise none."""
         return self.slots if self._seconds < SHORT else 0
 
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
@@ -135,13 +135,13 @@ class ProcessesEngine(Engine):
             return future
 
     def pass_on(self, work: bytes, spec: bytes, threads: int, read: Callable[[bytes], Any] = bytes) -> Future[Any]:
-        """Start a trial of which work and specification are pickled.
+        """Start a trial whose work and specification are pickled.
 
         Args:
             work: The work.
             spec: The specification of the trial.
-            threads: With how many threads the trial computes.
-            read: Makes the result of the future from the reply of the worker; `read_outcome` makes an outcome.
+            threads: The number of threads of the trial.
+            read: Converts the reply of the worker to the result of the future; `read_outcome` returns an outcome.
 
         Returns:
             The future of the result.
@@ -239,7 +239,7 @@ class ProcessesEngine(Engine):
         self._leaving.append(worker)
 
     def take_reply(self, worker: _Worker, reply: bytes) -> None:
-        """Process a message: a worker has ended its trial, or reports progress."""
+        """Handle a message of a worker, which has ended its trial or reports progress."""
         if reply.startswith(_PROGRESS):
             if self.on_progress is not None:
                 self.on_progress(*loads(reply)["progress"])
@@ -270,7 +270,7 @@ class ProcessesEngine(Engine):
             job.future.set_exception(KeyboardInterrupt())
 
     def forget(self, worker: _Worker, how: str, code: int | None) -> None:
-        """Process that a worker process has ended."""
+        """Handle the end of a worker process."""
         with self._lock:
             job, worker.job = worker.job, None
             for workers in (self._workers, self._idle, self._leaving):
@@ -295,10 +295,10 @@ class Origin(NamedTuple):
     """What workers take over from the process that starts them.
 
     Attributes:
-        path: Where it imports from.
+        path: The import path.
         arguments: Its command line.
         flags: The options of its interpreter.
-        grace: Seconds that workers have to finish cleanly after their parent was killed.
+        grace: Seconds for workers to finish cleanly after their parent was killed.
     """
 
     path: Sequence[str]
@@ -327,8 +327,8 @@ class _Worker:
     """One worker process, and the thread of this process that listens to it.
 
     Args:
-        threads: With how many threads the worker computes.
-        origin: What the worker takes over.
+        threads: The number of threads of the worker.
+        origin: The settings that the worker takes over.
         engine: Receives its messages and, when the process has ended, how it ended.
     """
 
@@ -349,7 +349,7 @@ class _Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._commands = self._process.stdin
-        # Without read-ahead: what waits must remain visible to `poll`.
+        # Without read-ahead, so that waiting messages remain visible to `poll`.
         self._replies = io.BufferedReader(self._process.stdout, buffer_size=1)  # type: ignore[type-var]
         self._sending = threading.Lock()
         self._ending = threading.Lock()
@@ -412,11 +412,11 @@ class _Worker:
                 return None
         body = read_message(self._replies)
         if body is None or not body.startswith((_OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED)):
-            return None  # something else has written into the pipe: messages can no longer be separated
+            return None  # something else has written to the pipe, so messages can no longer be separated
         return body
 
     def _has_exited(self) -> bool:
-        """Return whether the process has ended; it stays a zombie, so that its id is not given to another one."""
+        """Return whether the process has ended; it stays a zombie, so that its id is not reused."""
         if self._process.returncode is None and hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
             with suppress(ChildProcessError):  # other code has waited for it
                 return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
@@ -444,7 +444,7 @@ class _Worker:
 
 
 def _described(code: int) -> str:
-    """Return what a return code means."""
+    """Return a description of a return code."""
     if code >= 0:
         return f"it exited with code {code}"
     try:
@@ -457,13 +457,13 @@ def _described(code: int) -> str:
 
 def _start(threads: int, stderr: BinaryIO, origin: Origin) -> subprocess.Popen[bytes]:
     program = (
-        # Import what the package needs of Python first: the project may have modules of the same names.
+        # Import the package's modules of Python first, because the project may have modules of the same names.
         "import sys; sys.path[:] = filter(None, sys.path); import decimal, uuid; "
         f"sys.path[:] = {[*origin.path]!a}; sys.argv[:] = {[*origin.arguments]!a}; "
         f"from machinable.engines.processes.worker import main; main({os.getpid()}, {origin.grace!r})"
     )
     return subprocess.Popen(
-        # With -u libraries in C print at once, so that their output is in its place.
+        # With -u, C libraries print immediately, so that their output is in order.
         [sys.executable, "-u", *origin.flags, "-c", program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Set the number of threads that a process computes with: it determines how sums are split, and so their last bits."""
+"""Set the number of threads of a process, which determines how sums are split, and so their last bits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
-# If one of these is loaded, so are libraries that compute in threads, and the variables have no effect on them.
+# If one of these is loaded, libraries that compute in threads are, too, and the variables do not affect them.
 _LOADERS = ("numpy", "torch", "tensorflow", "jaxlib", "mkl", "faiss", "lightgbm", "xgboost")
 
 
@@ -91,7 +91,7 @@ def idle_notice(slots: int, threads: int, there: int) -> str | None:
     Args:
         slots: The number of trials that run at a time.
         threads: The number of threads of each trial.
-        there: The number of cores.
+        there: The number of available cores.
     """
     busy = slots * threads
     if busy >= there:

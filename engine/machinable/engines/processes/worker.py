@@ -34,7 +34,7 @@ _LENGTH = struct.Struct(">Q")
 
 
 def read_message(file: BinaryIO) -> bytes | None:
-    """Return the next message; None if the other side has exited, even in the middle of one."""
+    """Return the next message; None if the other side has exited, even in the middle of a message."""
     head = file.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         return None
@@ -89,7 +89,7 @@ def main(parent: int, grace: float = GRACE) -> None:
 
 
 def _leave() -> None:
-    """Exit as programs do, but without waiting for threads that a trial has left behind."""
+    """Exit normally, but without waiting for threads that a trial has left behind."""
     import atexit
 
     try:
@@ -107,7 +107,7 @@ class _Worker:
         self._is_running = False
 
     def send(self, message: str) -> None:
-        """Send a message to the parent; threads of a trial may do so, too."""
+        """Send a message to the parent; threads of a trial may also call this."""
         with self._sending:
             write_message(self._replies, message.encode("ascii"))
 
@@ -117,7 +117,7 @@ class _Worker:
             self.send(dumps({"progress": [uid, i, total]}))
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._is_running:  # one that comes too late has nothing to interrupt
+        if self._is_running:  # a late one has nothing to interrupt
             raise KeyboardInterrupt
 
     def reply(self, message: bytes) -> str | None:
@@ -152,7 +152,7 @@ class _Worker:
         return dumps({"outcome": asdict(outcome)})
 
     def watch(self, commands: int, parent: int, grace: float) -> None:
-        """End when the parent was killed."""
+        """Exit after the parent was killed."""
         poll = select.poll()
         poll.register(commands, 0)
         while os.getppid() == parent:
@@ -173,5 +173,5 @@ def _described(error: BaseException) -> str:
 
     try:
         return "".join(traceback.format_exception(error)).rstrip()
-    except BaseException as broken:  # its __str__ may do anything
+    except BaseException as broken:  # its __str__ may raise anything
         return f"{type(error).__name__}: <no message: {type(broken).__name__}>"

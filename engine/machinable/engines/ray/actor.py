@@ -28,13 +28,13 @@ Report: TypeAlias = tuple[str, Any, "int | None"]  # for `on_progress`
 
 
 class Setup(NamedTuple):
-    """How the executing process imports and finds its files, where that works on other hosts.
+    """The settings by which the executing process imports and finds files, for use on other hosts.
 
     Attributes:
         project: The absolute path of the project.
         directory: The absolute path of the working directory.
-        host: What `host_of` returns for the working directory.
-        origin: What worker processes take over.
+        host: The result of `host_of` for the working directory.
+        origin: The settings that worker processes take over.
         is_heard: Whether anything receives progress.
         version: The version of machinable.
     """
@@ -60,7 +60,7 @@ def _version() -> str:
 
 
 def host_of(directory: str) -> tuple[Any, ...]:
-    """Return what identifies a directory together with its host."""
+    """Return an identifier of a directory and its host."""
     found = os.stat(directory)
     started = b""
     with suppress(OSError), open("/proc/sys/kernel/random/boot_id", "rb") as file:
@@ -74,8 +74,8 @@ class TrialRequest(NamedTuple):
     Attributes:
         number: Identifies the trial.
         spec: The specification, pickled.
-        threads: With how many threads it computes.
-        folder: The folder that it writes.
+        threads: Its number of threads.
+        folder: The folder that it writes to.
     """
 
     number: int
@@ -85,12 +85,12 @@ class TrialRequest(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What has become of a trial.
+    """The result of a request.
 
     Attributes:
         number: That of the request.
         result: For `read_outcome`, or an exception; None if the trial has not begun and another actor may run it.
-        archive: The folder that it wrote, if this host does not reach the storage.
+        archive: The folder that it wrote, if this host cannot access the storage.
     """
 
     number: int
@@ -129,7 +129,7 @@ class TrialActor:
             is_same = host_of(setup.directory) == setup.host
         os.chdir(setup.directory if is_same else self._scratch.path if code is None else self._project)
         self._work = b""
-        self._staging: DirectoryFiles | None = None  # where trials write if this host does not reach the storage
+        self._staging: DirectoryFiles | None = None  # where trials write if this host cannot access the storage
         self._engine = ProcessesEngine(1)
         self._engine.origin = setup.origin._replace(path=self._path(setup))
         if setup.is_heard:
@@ -141,7 +141,7 @@ class TrialActor:
         self._since = 0.0  # when the running trial began, by `time.monotonic`
 
     def _path(self, setup: Setup) -> list[str]:
-        """Return where to import from: as the executing process, but with the shipped code of the project."""
+        """Return the import path: that of the executing process, but with the shipped code of the project."""
         found = []
         for entry in [*setup.origin.path, *filter(None, sys.path)]:  # Ray has added the project to this one
             inside = os.path.relpath(entry, setup.project)
@@ -153,7 +153,7 @@ class TrialActor:
         return found
 
     def prepare(self, work: bytes) -> bool:
-        """Take the work of the trials that follow; return whether this host reaches the storage."""
+        """Take the work of the following trials; return whether this host can access the storage."""
         made = pickle.loads(work)  # noqa: S301  # made by the executing process
         self._staging = None
         if isinstance(made, PortableWork):
@@ -170,7 +170,7 @@ class TrialActor:
 
         Args:
             requests: The trials.
-            number: How many replies to wait for; progress of a trial ends the wait, too.
+            number: The number of replies to wait for; progress of a trial also ends the wait.
             archives: The folders that the trials read.
 
         Returns:
@@ -197,7 +197,7 @@ class TrialActor:
         return reports, replies
 
     def _hand_back(self) -> None:
-        """Return the trials that wait behind one that takes long, so that other actors can run them."""
+        """Return the trials that wait behind a long one, so that other actors can run them."""
         waiting = self._engine.withdraw()
         for number in [number for number, future in self._running.items() if future in waiting]:
             del self._running[number]

@@ -14,7 +14,7 @@ CONNECT_TIMEOUT = 3.0  # seconds
 
 
 def check_address(address: str) -> None:
-    """Check that an address has the form that a cluster's address has.
+    """Check that an address has the form of a cluster's address.
 
     Raises:
         InvalidValue: It has another form.
@@ -42,7 +42,7 @@ def probe(address: str) -> None:
 def unreachable(address: str, error: BaseException) -> Refused:
     """Return the error for an address at which there is no cluster."""
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    if reason.endswith(":"):  # the next lines say what differs
+    if reason.endswith(":"):  # the following lines name the difference
         reason = " ".join(str(error).split())
     if address == "local":
         return Refused(f"Ray does not start: {reason}", todo="See the logs in /tmp/ray/session_latest/logs.")
@@ -73,7 +73,7 @@ def is_here(address: str) -> bool:
 
 
 def has_token() -> bool:
-    """Return whether this process has a token to show to a cluster."""
+    """Return whether this process has a token for a cluster."""
     return (
         any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
         or (Path.home() / ".ray" / "auth_token").is_file()

@@ -1,4 +1,4 @@
-"""Give trials to actors on other hosts, short ones several at a time."""
+"""Send trials to actors on other hosts, short ones several at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["AGAIN", "Cluster", "Dispatcher", "TrialFuture"]
 
 AGAIN = 3  # further attempts of a trial whose worker was lost through no fault of the trial
 SHORT = 0.08  # seconds below which an actor gets its next trial before it has finished the current one
-CHUNK_SECONDS = 0.04  # how much work an actor gets at a time if trials are shorter
+CHUNK_SECONDS = 0.04  # seconds of work that an actor gets at a time if trials are shorter
 CHUNK_MAX = 64  # trials that an actor gets at a time
 ARCHIVES_MAX = 64  # archives of folders in the object store at a time
 SHUTDOWN_TIMEOUT = 5.0  # seconds for an actor to end a trial or itself
@@ -35,7 +35,7 @@ _KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # from outside: too little memory,
 
 
 class Cluster(Protocol):
-    """The cluster as the dispatcher sees it. Actors are `TrialActor`s, represented by handles.
+    """The interface of a cluster for the dispatcher. Actors are `TrialActor`s, represented by handles.
 
     Attributes:
         on_progress: See `Engine`.
@@ -54,16 +54,16 @@ class Cluster(Protocol):
         """Call a method of an actor; the future has an exception if the actor is lost."""
 
     def kill(self, handle: Any) -> None:
-        """End an actor at once."""
+        """End an actor immediately."""
 
     def limit(self, needs: Hashable) -> int:
-        """Return how many actors with these needs fit into the cluster."""
+        """Return the number of actors with these needs that fit into the cluster."""
 
     def reason_of_loss(self, error: BaseException) -> str | None:
         """Return how an actor was lost; None if the error has another cause."""
 
     def shortage(self, needs: Hashable) -> str:
-        """Return what actors with these needs wait for."""
+        """Return what actors with these needs are waiting for."""
 
     def put(self, data: bytes) -> Any:
         """Put data into the object store, from which each host fetches it once."""
@@ -74,7 +74,7 @@ class TrialFuture(Future[Outcome]):
 
     Attributes:
         began: When the trial began, by `time.monotonic`; None while it waits for a worker.
-        ended_by: The error of the trial if it must not start any more.
+        ended_by: The error of the trial if it must no longer start.
     """
 
     def __init__(self, needs: Hashable, work: bytes, request: TrialRequest, folders: Sequence[str]) -> None:
@@ -107,15 +107,15 @@ class _Actor:
 
 
 class Dispatcher:
-    """Give trials to actors. One thread makes all decisions; others send it messages.
+    """Send trials to actors. One thread makes all decisions; others send it messages.
 
     Args:
         cluster: Starts and calls actors.
-        cores: How many trials run at once while nothing is known about their needs.
+        cores: The number of trials that run at once while their needs are unknown.
 
     Attributes:
-        slots: How many trials may be submitted.
-        prefetch: How many more may be submitted, so that actors do not wait for their next one.
+        slots: The number of trials that may be submitted.
+        prefetch: The number of further trials that may be submitted, so that actors do not wait for their next one.
     """
 
     def __init__(self, cluster: Cluster, cores: int) -> None:
@@ -140,7 +140,7 @@ class Dispatcher:
     # called by other threads
 
     def submit(self, work: Work, spec: TrialSpec, needs: Hashable) -> TrialFuture:
-        """Let a trial wait for an actor that holds what the trial needs."""
+        """Queue a trial for an actor that has the resources it needs."""
         if work is not self._work:
             self._pickled_work, self._work = pickle.dumps(work), work
         self._number += 1
@@ -180,7 +180,7 @@ class Dispatcher:
                 self._fail_all(error)
 
     def _step(self) -> None:
-        """Process all messages, then send waiting trials to actors."""
+        """Handle all messages, then send waiting trials to actors."""
         with suppress(Empty):
             message = self._messages.get(timeout=None if self._starving_since is None else 0.5)
             while True:
@@ -192,7 +192,7 @@ class Dispatcher:
         self._notice_shortage()
 
     def _call(self, actor: _Actor, then: Callable[[Future[Any]], None], method: str, *arguments: Any) -> None:
-        """Call an actor, and let the thread process the result."""
+        """Call an actor, and let the thread handle the result."""
         actor.is_called = True
         called = self._cluster.call(actor.handle, method, *arguments)
         called.add_done_callback(lambda done: self._messages.put(partial(then, done)))
@@ -203,7 +203,7 @@ class Dispatcher:
         return [needs for needs, queue in self._queues.items() if queue and needs not in served]
 
     def _notice_shortage(self) -> None:
-        """Notify once when trials wait and no actor starts."""
+        """Notify the user once if trials wait and no actor starts."""
         starving = self._starving()
         if not starving:
             self._starving_since = None
@@ -245,7 +245,7 @@ class Dispatcher:
             for actor in ready:
                 if not actor.is_called:
                     self._give(actor, queue, min(share, self._chunk(needs)))
-        if self._starving():  # idle actors may hold what others wait for
+        if self._starving():  # idle actors may hold resources that others need
             for actor in [actor for actor in self._actors if not actor.is_called and not self._queues[actor.needs]]:
                 self._release(actor)
         chunk = max(map(self._chunk, self._seconds), default=1)
@@ -254,12 +254,12 @@ class Dispatcher:
         self.prefetch = at_once * (chunk + chunk // 2) - self.slots
 
     def _chunk(self, needs: Hashable) -> int:
-        """Return how many trials an actor gets at a time."""
+        """Return the number of trials that an actor gets at a time."""
         seconds = self._seconds.get(needs, SHORT)
         return 1 if seconds >= SHORT else min(CHUNK_MAX, max(2, int(CHUNK_SECONDS / max(seconds, 1e-4))))
 
     def _prepare(self, actor: _Actor, work: bytes) -> None:
-        """Let an actor take the work of the trials that follow."""
+        """Send the work of the following trials to an actor."""
         actor.work, actor.is_ready = work, False
         actor.folders.clear()
         self._call(actor, partial(self._prepared, actor), "prepare", work)
@@ -285,7 +285,7 @@ class Dispatcher:
             queue.popleft().fail(WorkerLost(f"no worker could be started: {reason or _described(problem)}"))
 
     def _give(self, actor: _Actor, queue: deque[TrialFuture], room: int) -> None:
-        """Send trials to an actor up to a number, and wait for its replies about half of what it has."""
+        """Send up to a number of trials to an actor, and wait for replies about half of its trials."""
         if queue and not actor.trials and queue[0].work is not actor.work:
             self._prepare(actor, queue[0].work)
             return
@@ -335,14 +335,14 @@ class Dispatcher:
         for report in reports:
             if self._cluster.on_progress is not None:
                 self._cluster.on_progress(*report)
-        # Returned trials first, the last one first: each becomes the first of the queue.
+        # Returned trials first, in reverse order, because each is put at the front of the queue.
         for reply in sorted(replies, key=lambda reply: -reply.number if reply.result is None else reply.number):
             trial = actor.trials.pop(reply.number)
             if not trial.done():  # by force
                 self._take(trial, reply)
 
     def _take(self, trial: TrialFuture, reply: Reply) -> None:
-        """Set the result of a trial that has ended; let one that was returned wait again."""
+        """Set the result of an ended trial; queue a returned one again."""
         result: Any = reply.result
         try:
             if reply.archive is not None and self._cluster.transfer is not None:
@@ -355,7 +355,7 @@ class Dispatcher:
         except Exception as error:
             result = error
         if result is None:
-            self._measured(trial.needs, SHORT)  # it has waited behind a long one, and what follows may be long, too
+            self._measured(trial.needs, SHORT)  # it has waited behind a long one, and the next ones may also be long
             if trial.ended_by is None:
                 self._queues[trial.needs].appendleft(trial)
                 return
@@ -365,7 +365,7 @@ class Dispatcher:
         trial.fail(result)
 
     def _measured(self, needs: Hashable, seconds: float) -> None:
-        """Update how long trials take: at once if one took longer, gradually if one was shorter."""
+        """Update the estimated duration of trials: immediately if one took longer, gradually if one was shorter."""
         self._seconds[needs] = max(seconds, (self._seconds.get(needs, seconds) + seconds) / 2)
 
     def _lost(self, actor: _Actor, error: BaseException) -> None:
@@ -376,7 +376,7 @@ class Dispatcher:
             self._discard(actor, _described(error), 0)
 
     def _discard(self, actor: _Actor, reason: str, again: int) -> None:
-        """Kill an actor, with the trials that it has."""
+        """Kill an actor with its trials."""
         if actor in self._actors:
             self._actors.remove(actor)
             self._cluster.kill(actor.handle)

@@ -34,26 +34,26 @@ _TIME_LIMITS = {"RAY_gcs_rpc_server_connect_timeout_s": "1", "RAY_py_gcs_connect
 
 
 class Needs(NamedTuple):
-    """What a trial occupies, by the names of `_resources_`, and the digest of the code that it runs."""
+    """The resources that a trial occupies, by the names of `_resources_`, and the digest of its code."""
 
     resources: tuple[tuple[str, float], ...]
     code: bytes
 
     @classmethod
     def of(cls, resources: Mapping[str, float], code: bytes) -> Needs:
-        """Return those of a trial, by default one core. Ray has no 2.5 cores: these are 3."""
+        """Return the needs of a trial, by default one core. Ray does not support 2.5 cores, so these are 3."""
         whole = {name: amount if amount <= 1 else math.ceil(amount) for name, amount in resources.items()}
         return cls(tuple(sorted({"cpus": 1, **whole}.items())), code)
 
     def options(self) -> dict[str, Any]:
-        """Return them as options of an actor."""
+        """Return the needs as options of an actor."""
         return _as_options({"gpus": 0, **dict(self.resources)}, memory="memory")
 
 
 class RayEngine(Engine):
-    """Run trials on the hosts of a Ray cluster, each in a worker process as on `processes`.
+    """Run trials on the hosts of a Ray cluster, each in a worker process as with `processes`.
 
-    If this process is already connected to a cluster, that one is used and stays connected. Otherwise it is the one at
+    If this process is already connected to a cluster, that one is used and stays connected. Otherwise, it is the one at
     the address, or at the environment variable RAY_ADDRESS. Without either, a temporary one is started, without a
     dashboard; it ends when the engine is closed.
 
@@ -84,27 +84,27 @@ class RayEngine(Engine):
 
     @property
     def slots(self) -> int:  # type: ignore[override]
-        """How many trials may be submitted: as many as the cluster has cores, and more while they are short.
+        """The number of trials that may be submitted: the cores of the cluster, and more while trials are short.
 
-        Reading it does not connect: before, it is one.
+        Reading it does not connect to the cluster; before that, it is one.
         """
         return 1 if self._ray is None else self._started().slots
 
     @property
     def prefetch(self) -> int:
-        """How many more trials may wait for a worker: none while they are long."""
+        """The number of further trials that may wait for a worker: none while trials are long."""
         return 0 if self._dispatcher is None else self._dispatcher.prefetch
 
     def hosts(self, declared: Mapping[str, float]) -> Sequence[Mapping[str, float]]:
         """Return the resources of each host of the cluster.
 
         Args:
-            declared: What a temporary cluster has, in place of what Ray finds out.
+            declared: The resources of a temporary cluster, instead of those that Ray detects.
 
         Raises:
             Refused: No cluster answers at the address, or it rejects this process.
             ImportFailed: Ray is not installed, or too old.
-            InvalidValue: Ray does not know an option.
+            InvalidValue: An option is unknown to Ray.
         """
         self._declared = declared
         self._connect()
@@ -118,7 +118,7 @@ class RayEngine(Engine):
             self._project, self._archive, self._digest = project, self._ray.put(code), digest
 
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
-        """Start a trial, or let it wait until there is room for it."""
+        """Start a trial, or queue it until there are resources for it."""
         try:
             dispatcher = self._started()
             return dispatcher.submit(work, spec, Needs.of(spec.resources, self._digest))
@@ -142,7 +142,7 @@ class RayEngine(Engine):
             self._dispatcher.end(future)
 
     def close(self) -> None:
-        """Release all workers, and end the cluster if it is a temporary one. A later `submit` starts again."""
+        """Release all workers, and end the cluster if it is temporary. A later `submit` starts a new one."""
         if self._dispatcher is not None:
             self._dispatcher.close()
             self._dispatcher = None
@@ -171,12 +171,12 @@ class RayEngine(Engine):
         return future
 
     def kill(self, handle: Any) -> None:
-        """End an actor at once."""
+        """End an actor immediately."""
         with suppress(Exception):  # the actor or the whole cluster is gone
             self._ray.kill(handle)
 
     def limit(self, needs: Hashable) -> int:
-        """Return how many such trials fit into the cluster at a time; at least one."""
+        """Return the number of such trials that fit into the cluster at a time; at least one."""
         assert isinstance(needs, Needs)
         wanted = [(name, amount) for name, amount in needs.resources if amount] or [("cpus", 1)]
         return max(1, sum(min(int(host.get(name, 0) // amount) for name, amount in wanted) for host in self._hosts()))
@@ -192,14 +192,14 @@ class RayEngine(Engine):
         if is_other:
             return other_version.strip()
         if "No module named 'machinable" in text:
-            return "machinable is not installed there: every host of the cluster needs the same version of it"
+            return "machinable is not installed there: every host of the cluster needs the same version"
         if "creation task" in text:
             return text.strip()
         reason = text.strip().rpartition("The actor is dead because ")[2]
         return re.split(r" Some common causes include|\n", reason)[0].strip() or type(error).__name__
 
     def shortage(self, needs: Hashable) -> str:
-        """Return what workers for such trials wait for."""
+        """Return what workers for such trials are waiting for."""
         assert isinstance(needs, Needs)
         free, all_ = _as_host(self._ray.available_resources()), _as_host(self._ray.cluster_resources())
         lacks = [
@@ -207,7 +207,7 @@ class RayEngine(Engine):
             for name, amount in needs.resources
             if amount
         ]
-        return f"waiting for workers: the Ray cluster has given none yet for {', '.join(lacks) or 'trials'}"
+        return f"waiting for workers: the Ray cluster has provided none yet for {', '.join(lacks) or 'trials'}"
 
     def put(self, data: bytes) -> Any:
         """Put data into the object store, from which all hosts can fetch it."""
@@ -260,7 +260,7 @@ class RayEngine(Engine):
         self._ray = ray
 
     def _check_connected(self, ray: Any) -> None:
-        """Check that the engine asks for the cluster that this process is connected to."""
+        """Check that the engine requests the cluster that this process is connected to."""
         current = ray.get_runtime_context().gcs_address
         node = getattr(ray._private.worker, "_global_node", None)
         is_ours = node is not None and node.is_head()
@@ -269,12 +269,12 @@ class RayEngine(Engine):
             raise Refused(
                 f"this process is connected to the Ray cluster at {current}, so the engine cannot use {given!r}",
                 given=given,
-                todo="Call ray.shutdown() before, or use engine='ray' for the connected cluster.",
+                todo="Call ray.shutdown() first, or use engine='ray' for the connected cluster.",
             )
 
     @contextmanager
     def _connected(self, ray: Any, address: str) -> Iterator[None]:
-        """Be connected in a block. Then restore how this process authenticates itself, which Ray changes."""
+        """Connect within a block. Then restore the authentication settings of this process, which Ray changes."""
         before = os.environ.get("RAY_AUTH_MODE")
         try:
             self._begin(ray, address)
@@ -331,14 +331,14 @@ def shut_down(ray: Any) -> None:
 def _import_ray() -> Any:
     """Import Ray, if it is installed and new enough."""
     todo = f"Install it: pip install 'ray>={'.'.join(map(str, OLDEST))}'"
-    # Under `uv run` Ray would start its workers by `uv run`, too, in a copy of the working directory.
+    # Under `uv run`, Ray would also start its workers with `uv run`, in a copy of the working directory.
     with _environment({"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}):
         try:
             ray = importlib.import_module("ray")
             importlib.import_module("ray.exceptions")
         except ImportError as error:
             raise ImportFailed(
-                f"the engine 'ray' needs Ray, which does not import: {error}", given="ray", todo=todo
+                f"the engine 'ray' needs Ray, which cannot be imported: {error}", given="ray", todo=todo
             ) from error
     version = tuple(int(part) for part in re.findall(r"\d+", ray.__version__)[:2])
     if version < OLDEST:
@@ -398,7 +398,7 @@ def _place_of(address: str) -> str:
 
 
 def _read_configuration(ray: Any) -> None:
-    """Let Ray read variables such as RAY_AUTH_MODE again, which it does once when it is imported."""
+    """Let Ray read variables such as RAY_AUTH_MODE again, which it reads only when it is imported."""
     ray._raylet.Config.initialize("")
 
 
