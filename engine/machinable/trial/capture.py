@@ -1,4 +1,4 @@
-"""What a trial prints, logs and raises, as text: its output, its log and its error."""
+"""The output, log and error of a trial as text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def make_logger(name: str, sink: TextWriter) -> logging.Logger:
-    """Return a logger that writes lines such as `2026-01-31 09:15:02 INFO text`, in UTC as all stored times.
+    """Return a logger that writes lines such as `2026-01-31 09:15:02 INFO text`, in UTC like all stored times.
 
     It is not registered in `logging`, so that it ends with its trial.
     """
@@ -126,7 +126,7 @@ class _Tee:
                 self._line += text
 
     def _pass_on(self, act: Callable[[], object]) -> None:
-        """Use the original stream, unless it is broken or gets nothing."""
+        """Use the original stream, unless it is broken or disabled."""
         if self._stream is None or not (self._passes or self._sink is None):
             return
         try:
@@ -153,7 +153,7 @@ class _Tee:
     close = flush  # the original stream is used after the trial
 
     def detach(self) -> None:
-        """Stop writing to the sink: from now on a reference to this stream is one to the original stream."""
+        """Stop writing to the sink; from now on, this stream is equivalent to the original one."""
         try:
             self._flush()
         finally:
@@ -168,7 +168,7 @@ class _Tee:
 
 
 class _Bytes:
-    """The stream of bytes below a `_Tee`."""
+    """The byte stream below a `_Tee`."""
 
     def __init__(self, tee: _Tee) -> None:
         self._tee = tee

@@ -1,8 +1,8 @@
 """Save checkpoints, and continue from the last one of a previous attempt.
 
-`on_save` stores the state of a component; rows, artifacts and random number generators of that moment are noted
-beside it. An attempt that continues begins with the same. A checkpoint that is saved within an iteration counts as the
-state after it, when its row is saved, too; one that is saved in `on_before_execute_iteration` as the state after that.
+`on_save` stores the state of a component; rows, artifacts and random number generators of that moment are recorded
+with it. An attempt that continues starts with the same. A checkpoint that is saved within an iteration counts as the
+state after it, including its row; one that is saved in `on_before_execute_iteration`, as the state after that event.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Checkpoints:
         """Let a component save its state, by default to the folder of checkpoints and numbered by its saves.
 
         Returns:
-            What `on_save` returned as the name of the checkpoint, or False; and the name to store, which is relative to
+            The name that `on_save` returned, or False; and the name to store, which is relative to
             the trial if the checkpoint is inside.
         """
         state = state_of(component)
@@ -87,9 +87,9 @@ class Checkpoints:
         return saved, name
 
     def settle(self, iteration: int, *, has_begun: bool = False, is_last: bool = False) -> None:
-        """Store with which iteration to continue from a checkpoint that was saved in an iteration.
+        """Store the iteration to continue with after a checkpoint that was saved in an iteration.
 
-        `has_begun` says that its first event is over, `is_last` that the iteration before it was the last.
+        `has_begun` means that its first event is over, `is_last` that the iteration before it was the last.
         """
         if self._unsettled is not None:
             self._write(self._unsettled, self._facts(iteration, has_begun, is_last))
@@ -106,7 +106,7 @@ class Checkpoints:
         }
 
     def _digest(self, name: str) -> str | None:
-        """Return the digest of a checkpoint in the trial's folder; None for one elsewhere."""
+        """Return the digest of a checkpoint in the trial's folder; None if it is elsewhere."""
         if name.partition("/")[0] != CHECKPOINTS:
             return None
         return tree_digest(os.path.join(self._folder.open(), *name.split("/")[1:]), _file_digest)
@@ -133,9 +133,9 @@ class Resumed(Struct, frozen=True):
 
     Attributes:
         checkpoint: The name of the checkpoint.
-        facts: What was stored with it.
+        facts: The facts that were stored with it.
         rows: The number of rows and the last row of each scope.
-        paths: Local paths of the checkpoints to restore, by what `saver_of` returns.
+        paths: Local paths of the checkpoints to restore, by the name that `saver_of` returns.
     """
 
     checkpoint: str
@@ -149,7 +149,7 @@ class _Changed(Exception):
 
 
 def resume(files: Files, previous: str, path: str, checkpoints: LocalFolder) -> Resumed | str:
-    """Restore in the folder `path` what existed when the last checkpoint of a previous attempt was saved.
+    """Restore the state of the last checkpoint of a previous attempt in the folder `path`.
 
     Returns:
         The point to continue from; or the reason why the new attempt starts from the beginning, and its folder is

@@ -33,13 +33,13 @@ def construct(
     component.__dict__["__machinable__"] = state
     component.__init__()  # type: ignore[misc]  # after the state, for errors about attributes that are used too early
     for event in ("on_before_init", "on_init"):
-        if overrides(cls, event):  # copies take time, so they are made for an event that reads them
+        if overrides(cls, event):  # copies take time, so they are made only for events that read them
             config = as_plain(spec.config, tuples=True) if convert is None else convert(spec.config)[0]
             getattr(component, event)(config, as_plain(flags, tuples=True), node)
     component.flags = Config(flags)
     component.config = Config(
         spec.config,
-        # A function stands in place of a component: calls of config methods stay text.
+        # A function replaces a component, so calls of config methods stay text.
         methods=None if cls is Component else lambda name: getattr(component, f"config_{name}"),
         flags=component.flags,
         evaluate=spec.evaluate,
@@ -57,7 +57,7 @@ def construct(
 
 
 def _as_declared(cls: type[Component], config: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[Any], Any]]:
-    """Return a configuration with the values that a `class Config` declares, and the function that undoes it."""
+    """Return a configuration with the values that a `class Config` declares, and the inverse function."""
     from machinable.component.config_schema import declared_values, plain_form  # pydantic, and most classes have none
 
     return declared_values(cls, config), plain_form
@@ -68,7 +68,7 @@ def _bind_mixin(mixin: MixinSpec, project: str | None, component: Component) -> 
 
 
 def child_specs(specs: Sequence[ComponentSpec]) -> list[ComponentSpec]:
-    """Return copies of specifications: changes to them do not reach other trials."""
+    """Return copies of specifications, so that changes to them do not affect other trials."""
     return [
         replace(spec, config=as_plain(spec.config, tuples=True), flags=as_plain(spec.flags, tuples=True))
         for spec in specs
@@ -141,7 +141,7 @@ def _bind(component: Component) -> tuple[list[Any], dict[str, Any], list[Compone
 
 
 def create(component: Component) -> None:
-    """Create a component, once, and before it the children that `on_create` receives as created."""
+    """Create a component once, after the children that `on_create` receives as created."""
     state = state_of(component)
     if state.is_created:
         return

@@ -1,4 +1,4 @@
-"""What the components of a running trial find in `self`, and the state of the attempt behind it."""
+"""The attributes that a running trial provides in `self`, and the state of the attempt."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TrialContext(Context):
 
     Attributes:
         failure: The first error.
-        interrupt: The last interrupt, whatever failed before.
+        interrupt: The last interrupt, even after a failure.
         artifacts: Digest and size of each artifact, known once the context is closed.
     """
 
@@ -84,13 +84,13 @@ class TrialContext(Context):
         self._log_lock = threading.Lock()
 
     def fail(self, error: BaseException) -> None:
-        """Record an error, with which the attempt ends."""
+        """Record an error that ends the attempt."""
         if isinstance(error, KeyboardInterrupt):
             self.interrupt = error
         if self.failure is None:
             self.failure = error
 
-    # what components find in `self`; what many trials do not use is imported and opened when it is used first
+    # attributes of `self`; those that many trials do not use are imported and opened on first use
 
     @property
     def log(self) -> logging.Logger:
@@ -120,7 +120,7 @@ class TrialContext(Context):
 
     @cached_property
     def shared_data(self) -> SharedData:
-        """The data that is shared with other trials."""
+        """The data that this trial shares with others."""
         from machinable.component.shared import SharedData
 
         config, log = (lambda: self._config), (lambda: self.log)
@@ -139,11 +139,11 @@ class TrialContext(Context):
         return self._local.open()
 
     def set_seed(self, seed: int | None) -> None:
-        """Seed the random number generators; None: with the trial's seed."""
+        """Seed the random number generators; for None, with the trial's seed."""
         self.seeding.apply(seed)
 
     def report_progress(self, i: int | dict[str, Plain], total: int | None) -> None:
-        """Report steps that the component has done, or its last row."""
+        """Report the completed steps of the component, or its last row."""
         if self._progress is not None:
             self._progress(i, total)
 
@@ -185,7 +185,7 @@ class TrialContext(Context):
     # steps of the attempt
 
     def resume(self) -> None:
-        """Restore the last checkpoint of a previous attempt, or log the reason why the attempt starts again."""
+        """Restore the last checkpoint of a previous attempt, or log why the attempt starts from the beginning."""
         previous = self.spec.resume_from
         if previous is None:
             return
@@ -200,14 +200,14 @@ class TrialContext(Context):
         self.log.info("continues from %s", previous)
 
     def resume_component(self, component: Component) -> None:
-        """Let a component restore its checkpoint of a previous attempt, if it has one, when it is created."""
+        """Let a component restore its checkpoint of a previous attempt, if any, when it is created."""
         name = saver_of(component)
         if self._resumed is not None and name in self._resumed.paths:
             component.flags["CHECKPOINT"] = self._resumed.paths[name]
             state_of(component).saves = self._resumed.facts["saved"][name]["saves"]
 
     def describe(self, node: Component | None = None) -> None:
-        """Write `trial.json`, with the values of config methods of a component that can be evaluated already."""
+        """Write `trial.json`, with the values of those config methods that can already be evaluated."""
         if node is not None:
             self._config, self._unevaluated = evaluate_stored(node.config, self.spec.stored)
         self.status.describe(self._config, self.seeding.predicted())
@@ -226,7 +226,7 @@ class TrialContext(Context):
             self.describe()
 
     def first_iteration(self) -> tuple[int, bool] | None:
-        """Return the first iteration and whether it has begun in a previous attempt; None if the last one is over."""
+        """Return the first iteration and whether a previous attempt began it; None if the last one is over."""
         if self._resumed is None or self._resumed.facts["iteration"] is None:
             return 0, False
         facts = self._resumed.facts
@@ -237,7 +237,7 @@ class TrialContext(Context):
         """Check that every promised artifact exists.
 
         Raises:
-            MissingArtifact: One does not.
+            MissingArtifact: One does not exist.
         """
         missing = [name for name in self.spec.definition.results if not self.store.has(name)]
         if missing:
@@ -253,7 +253,7 @@ class TrialContext(Context):
         return self.__dict__.get(name)
 
     def close(self) -> None:
-        """Release everything; an error of one does not keep the others from closing."""
+        """Release everything; an error of one does not prevent the others from closing."""
         for close in self._closings():
             try:
                 close()
@@ -278,7 +278,7 @@ class TrialContext(Context):
         return {} if is_unused else self.store.digests()
 
     def _snapshot(self) -> dict[str, Plain]:
-        """Return what exists besides a checkpoint: an attempt that continues from it begins with the same."""
+        """Return the rest of the state at a checkpoint, with which an attempt that continues from it starts."""
         return {
             "rows": self.record.counts() if self.used("record") else {},
             "artifacts": {name: facts["digest"] for name, facts in self._artifact_digests().items()},

@@ -1,6 +1,6 @@
 """Call the events of a component in order, from `on_start` to `on_finish`.
 
-Processes that a trial forks end where the code of its component ends: only one process continues the trial.
+Processes that a trial forks exit when the code of its component ends: only one process continues the trial.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _iterate(node: Component, context: TrialContext) -> None:
 
 
 def _log_errors(context: TrialContext, node: Component, event: str, *arguments: Any) -> None:
-    """Call an event after a failure; further errors are logged only."""
+    """Call an event after a failure; further errors are only logged."""
     try:
         getattr(node, event)(*arguments)
     except BaseException as error:
@@ -123,7 +123,7 @@ def _log_errors(context: TrialContext, node: Component, event: str, *arguments: 
 
 
 class exit_forked_children:  # noqa: N801 - reads as the function that it is at its uses
-    """End processes that were forked within a block at its end, as programs end.
+    """Exit processes that were forked within a block at its end, as programs exit.
 
     Their exit code is 0, that of a `SystemExit`, or 1 after another exception, whose traceback they print.
     """

@@ -1,4 +1,4 @@
-"""Create the components of finished trials again, in a trial that requires them: they read what their trial wrote."""
+"""Create the components of finished trials again, in a trial that requires them, to read their results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["load_required_component"]
 
 
 def load_required_component(required: Required, context: Context) -> Component:
-    """Construct and create the component of a requirement as its trial did; `on_load` is not called yet.
+    """Construct and create the component of a requirement as its trial did, without calling `on_load`.
 
     Raises:
         InvalidType: It is a function.
@@ -40,7 +40,7 @@ def load_required_component(required: Required, context: Context) -> Component:
 
 
 class FinishedTrialContext(Context):
-    """What the component of a finished trial finds in `self`: what its trial wrote, otherwise the current trial's."""
+    """The attributes in `self` of a required component: results of its trial, otherwise those of the current one."""
 
     def __init__(self, required: Required, outer: Context) -> None:
         spec = required.requirement.spec or spec_from_data(required.description)
@@ -78,7 +78,7 @@ class FinishedTrialContext(Context):
 
 
 class _FinishedStore:
-    """The artifacts of a finished trial: those methods of `Store` that read."""
+    """The artifacts of a finished trial, with the reading methods of `Store`."""
 
     def __init__(self, required: Required) -> None:
         self._required = required

@@ -1,4 +1,4 @@
-"""Run one attempt of a trial: import its code, run its component, store what it writes and how it ended."""
+"""Run one attempt of a trial: import its code, run its component, store its files and its outcome."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def run(
         project: The absolute path of the project, which is first in `sys.path` while the trial runs.
         capture: "tee" writes output to the folder of the trial and to the console, "keep" to the folder only, None
             leaves it alone.
-        code: The class or function to run in place of the component.
+        code: The class or function to run instead of the component.
         live: Classes and functions that need no import.
-        progress: Receives the number of steps that the component reports and of how many, or its last row and None.
+        progress: Receives the completed and total steps that the component reports, or its last row and None.
         locks: The URL of the lock server (None: locks are files of the storage) and the seconds of a lease.
 
     Returns:
@@ -99,7 +99,7 @@ def run(
 
 
 def _run_function(context: TrialContext, function: Callable[..., Any]) -> Any:
-    """Call a function that stands in place of a component; there are no events."""
+    """Call a function that replaces a component; there are no events."""
     names = check_function(function)
     component = construct(Component, context)
     component.children = child_specs(context.spec.children)
@@ -111,13 +111,13 @@ def _run_function(context: TrialContext, function: Callable[..., Any]) -> Any:
 
 
 def check_function(function: Callable[..., Any]) -> list[str]:
-    """Return the parameters that a function gets when it is a component.
+    """Return the parameters of a function that is used as a component.
 
     Args:
         function: The function.
 
     Raises:
-        InvalidType: It has a parameter that nothing is given for, or it cannot be called by names.
+        InvalidType: It has a parameter without a value, or cannot be called with keywords.
     """
     name = getattr(function, "__qualname__", repr(function))
     given = []
@@ -143,7 +143,7 @@ def check_function(function: Callable[..., Any]) -> list[str]:
 
 
 def _plain(context: TrialContext, result: Any) -> Plain:
-    """Return the result as plain data; log what is dropped."""
+    """Return the result as plain data; log anything that is dropped."""
     plain: Plain = None
     try:
         plain = None if result is None else as_plain(result, "result", tuples=True)

@@ -1,6 +1,6 @@
 """Seed random number generators, those of a list or all known ones; save and restore their states.
 
-Libraries that are imported while the trial runs are seeded then. States are stored with checkpoints.
+Libraries that are imported while the trial runs are seeded right after that. States are stored with checkpoints.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def check_seeding(names: Sequence[str]) -> None:
 
     Raises:
         UnknownName: A module has no such function.
-        ImportFailed: A module does not import.
+        ImportFailed: A module cannot be imported.
         InvalidType: The name is not that of a function.
         SeveralErrors: Several of these.
     """
@@ -49,7 +49,7 @@ def check_seeding(names: Sequence[str]) -> None:
 
 
 def _function(name: str) -> Callable[[int], Any] | None:
-    """Return the function of a dotted name; None for an optional one that does not exist."""
+    """Return the function with a dotted name; None for an optional one that does not exist."""
     try:
         found = _resolve(name.removesuffix("?"))
     except MachinableError:
@@ -75,7 +75,7 @@ def _resolve(name: str) -> Any:
                 module, _, inner = module.rpartition(".")
                 path = f"{inner}.{path}"
                 continue
-            what = f"{name!r} in the list of seeding does not import: {type(error).__name__}: {error}"
+            what = f"{name!r} in the list of seeding cannot be imported: {type(error).__name__}: {error}"
             raise ImportFailed(what, given=name) from error
         for part in path.split("."):
             if not hasattr(found, part):
@@ -91,7 +91,7 @@ def _resolve(name: str) -> Any:
 
 
 class Seeding:
-    """Seed random number generators during one trial, also in libraries that it imports later.
+    """Seed random number generators during one trial, including those of libraries that it imports later.
 
     Args:
         names: Dotted names of functions; None: those of `DEFAULT`, whose modules are not imported for it.
@@ -115,7 +115,7 @@ class Seeding:
         return [f"{module}.{function}" for module, function in DEFAULT.items()]
 
     def apply(self, seed: int | None = None) -> None:
-        """Seed now, by default with the trial's seed; modules that are imported later get the last seed."""
+        """Seed now, by default with the trial's seed; modules that are imported later use the last seed."""
         self._current = self._seed if seed is None else seed
         self.applied = self.predicted()
         if self._names is not None:

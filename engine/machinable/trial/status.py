@@ -1,4 +1,4 @@
-"""Write what a trial is to `trial.json`, and its state to `status.json`, with a regular heartbeat.
+"""Write the description of a trial to `trial.json`, and its state to `status.json`, with a regular heartbeat.
 
 The heartbeat shows whether the process of a trial still runs.
 """
@@ -56,13 +56,13 @@ class StatusFiles:
         }
 
     def open(self) -> None:
-        """Write that the trial runs, and start its heartbeat."""
+        """Write that the trial is running, and start its heartbeat."""
         if self._files.appends:
             self._write_status()
         heartbeat.add(self._beat)
 
     def describe(self, config: Mapping[str, Plain], seeding: Sequence[str]) -> None:
-        """Write what the trial is, with its configuration as it may be stored and the functions that seed."""
+        """Write the description of the trial, with its storable configuration and the seeding functions."""
         with self._lock:
             self._config, self._seeding, self._is_described = config, seeding, False
             if self._files.appends:
@@ -78,7 +78,7 @@ class StatusFiles:
                 self._write_status()
 
     def close(self, state: State, seeding: Sequence[str], facts: Mapping[str, Plain]) -> None:
-        """Write that the trial is over, and stop its heartbeat. Closing again overwrites.
+        """Write that the trial has ended, and stop its heartbeat. Closing again overwrites.
 
         Args:
             state: How it ended.
@@ -101,7 +101,7 @@ class StatusFiles:
 
     @property
     def digests(self) -> dict[str, str]:
-        """The digests of what the trial wrote, artifacts and checkpoints."""
+        """The digests of the artifacts and checkpoints that the trial wrote."""
         artifacts = {name: facts["digest"] for name, facts in self._status["artifacts"].items()}
         return artifacts | checkpoint_digests(self._status)
 
@@ -134,7 +134,7 @@ INTERVAL = 15.0  # seconds
 
 
 class Heartbeat:
-    """Call functions regularly, from one thread, which starts with the first of them.
+    """Call functions regularly from one thread, which starts with the first of them.
 
     Args:
         interval: Seconds between two calls of the same function.
@@ -156,7 +156,7 @@ class Heartbeat:
                     self._thread.start()
 
     def remove(self, beat: Callable[[], None]) -> None:
-        """Stop calling a function; a call that has begun may still end."""
+        """Stop calling a function; a call that has begun may still be running."""
         self._beats.pop(beat, None)
 
     def _run(self) -> None:
