@@ -1,1 +1,1 @@
-"""What a person sees: while an execution runs, and of what came out of it."""
+"""The display of running executions and of results."""

@@ -1,4 +1,4 @@
-"""Failures: errors of one kind together, with what their trials have in common and how to run them again."""
+"""Failures: errors grouped by kind, with the settings that their trials share and how to run them again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Kind(NamedTuple):
 
     text: str  # type and first line of the message, with `…` for numbers that differ
     failed: list[Failed]
-    conditions: list[str]  # what holds for all of them and for no successful trial: `depth ≥ 12`, `rate=0.2`
+    conditions: list[str]  # conditions of all of them and of no successful trial: `depth ≥ 12`, `rate=0.2`
 
     def __str__(self) -> str:
         more = len(self.conditions) - MAX_CONDITIONS
@@ -42,7 +42,7 @@ class Kind(NamedTuple):
 
 
 def kinds_of(failed: Sequence[Failed], rows: Sequence[Row]) -> list[Kind]:
-    """Return the failures by kind, the most frequent first; `rows` are those of all trials."""
+    """Return the failures by kind, most frequent first; `rows` are those of all trials."""
     found: dict[tuple[str, str], list[Failed]] = {}
     for one in failed:
         found.setdefault((one.error["type"], _NUMBER.sub("…", headline(one.error))), []).append(one)
@@ -65,7 +65,7 @@ def _merged(texts: Sequence[str]) -> str:
 
 
 def _conditions(members: Sequence[Row], rows: Sequence[Row]) -> list[str]:
-    """Return what distinguishes the members from successful trials, or else from other failures."""
+    """Return the conditions that distinguish the members from successful trials, or else from other failures."""
     uids = {row["uid"] for row in members}
     others = [row for row in rows if row["uid"] not in uids]
     successful = [row for row in others if row["status"] in SUCCESSFUL]
@@ -117,7 +117,7 @@ def _lines(kind: Kind, rerun_command: RerunCommand | None) -> list[str]:
 
 
 def failure_text(failed: Sequence[Failed], rows: Sequence[Row], rerun_command: RerunCommand | None = None) -> str:
-    """Return the first traceback as the component raised it, then the kinds of errors, given the rows of all trials."""
+    """Return the first traceback of the component, then the kinds of errors, given the rows of all trials."""
     first = failed[0].error
     lines = [shortened((first.get("traceback") or headline(first)).rstrip(), MAX_TRACEBACK), ""]
     blocked = sum(row["status"] == "blocked" for row in rows)

@@ -1,6 +1,6 @@
-"""A page about executions for a browser: facts, means, curves, trials, failures, code and packages.
+"""An HTML page about executions: facts, means, curves, trials, failures, code and packages.
 
-It is one file that loads nothing else: its style and script are in it, and nothing but that script can run.
+It is one file that loads nothing else: it contains its style and script, and no other script can run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MAX_FAILURES = 50
 STATES = ("finished", "failed", "interrupted", "pending", "running", "reused", "blocked", "skipped", "partial")
 SIZE = {"width": 560, "height": 300, "left": 64, "right": 12, "top": 16, "bottom": 40}  # of a chart, and its margins
 
-# Colours that people with colour blindness can distinguish too (Okabe and Ito, 2008), then the same in dashes.
+# Colours that are distinguishable with colour blindness (Okabe and Ito, 2008), then the same in dashes.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 _DASHES = ("", "6 3", "2 2", "8 3 2 3")
 
@@ -48,10 +48,10 @@ Point = tuple[float, float]
 
 
 def report(sides: Sequence[Side], written: str) -> str:
-    """Return the page, a whole HTML document.
+    """Return the page, a complete HTML document.
 
     Args:
-        sides: The executions and trials that it is about, at least one.
+        sides: The executions and trials to show, at least one.
         written: The time, as text.
     """
     import jinja2  # only a report needs it
@@ -181,7 +181,7 @@ def _to_float(value: float) -> float:
 
 
 class Curve(NamedTuple):
-    """A curve: its points, the number of its group, which decides its stroke, and its name."""
+    """A curve: its points, the number of its group, which determines its stroke, and its name."""
 
     points: Sequence[Point]
     group: int
@@ -227,7 +227,7 @@ def _is_finite(point: Point) -> bool:
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Return round numbers from low to high, about as many as asked for."""
+    """Return round numbers from low to high, about as many as requested."""
     if not high > low:
         return [low]
     rough = (high - low) / about
@@ -252,7 +252,7 @@ class _Scale:
         self._start, self._length = start, end - start
 
     def place(self, value: float) -> float:
-        # Halves, since the range may exceed the largest float.
+        # Halves, because the range may exceed the largest float.
         share = (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
         return round(self._start + share * self._length, 1)
 
@@ -261,7 +261,7 @@ class _Scale:
 
 
 def _thinned(points: list[Point]) -> list[Point]:
-    """Return the points that decide how a line looks: the lowest and the highest of each stretch."""
+    """Return the points that determine the shape of a line: the lowest and the highest of each section."""
     if len(points) <= MAX_POINTS:
         return points
     length = 2 * len(points) / MAX_POINTS

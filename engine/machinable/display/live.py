@@ -20,7 +20,7 @@ MAX_RUNNING = 4  # running trials that are shown
 
 
 class LiveProgress(Progress):
-    """The display, and a context that always removes it at the end."""
+    """The live display, a context manager that always removes it at the end."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()

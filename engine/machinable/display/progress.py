@@ -1,4 +1,4 @@
-"""The progress of an execution: what its events say, and lines of text about it."""
+"""The progress of an execution according to its events, and lines of text about it."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from machinable.units import format_duration
 
 __all__ = ["PlainProgress", "Progress", "details", "is_memory", "measurements", "notebook_listeners"]
 
-LINES_AT_ONCE = 20  # trials that get a line each when they end; then one line per interval
+LINES_AT_ONCE = 20  # trials that have a line each when they end; then one line per interval
 LINE_INTERVAL = 1.0  # seconds
 NOTEBOOK_INTERVAL = 0.2  # seconds between two changes of the line in a notebook
-ADVICE_AFTER = 10.0  # seconds until advice on how to run faster is worth reading
+ADVICE_AFTER = 10.0  # seconds until advice on how to run faster is useful
 
 
 def is_memory(storage: str) -> bool:
-    """Return whether a storage ends with the process, so that results in it are lost."""
+    """Return whether a storage is in memory, so that its results are lost when the process ends."""
     return storage.startswith(("mem:", "temp:"))
 
 
 def measurements(record: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what a component has recorded in a row, without the columns that every row has."""
+    """Return the measurements of a row, without the columns that every row has."""
     return {key: value for key, value in (record or {}).items() if not key.startswith("_")}
 
 
 class Progress(Listener):
-    """What the events of an execution say so far. Other threads may read it at any time."""
+    """The state of an execution according to its events so far. Other threads may read it at any time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -101,16 +101,16 @@ class Progress(Listener):
 
     @property
     def advice(self) -> str | None:
-        """The advice, once the execution has run long enough for it to be worth reading."""
+        """The advice, once the execution has run long enough for it to be useful."""
         return self._advice if self._began and self._clock() - self._began >= ADVICE_AFTER else None
 
     @property
     def done(self) -> int:
-        """How many trials are done; an interrupted one is not."""
+        """The number of trials that are done; interrupted ones are not."""
         return self.kept + sum(count for how, count in self.counts.items() if how != "interrupted")
 
     def now_running(self) -> list[str]:
-        """Return a line about each running trial, the oldest first: `train 9c2EapVGXnPH 3/10 loss=0.5`."""
+        """Return a line about each running trial, oldest first: `train 9c2EapVGXnPH 3/10 loss=0.5`."""
         with self._lock:
             return [
                 f"{component} {uid}{steps_text(*self.steps[uid]) if uid in self.steps else ''}"
@@ -138,7 +138,7 @@ class Progress(Listener):
         return f"{self.execution}: {counted(self.total, 'trial')}{before}, {place}"
 
     def ending(self) -> str:
-        """Return how the execution ended."""
+        """Return a line about the end of the execution."""
         parts = [f"{self.kept} already finished"] if self.kept else []
         counts = ", ".join(parts + [f"{count} {how}" for how, count in self.counts.items()]) or "no trials were run"
         return f"{self.execution}: {self.status} after {format_duration(self.seconds)}; {counts}"
@@ -161,7 +161,7 @@ def ended_line(event: TrialEvent) -> str:
 
 
 def details(event: Mapping[str, Any]) -> list[str]:
-    """Return what an event of a trial says as texts: duration, measurements, error, and why it did not run."""
+    """Return the facts in an event of a trial as texts: duration, measurements, error, and why it did not run."""
     found = [format_duration(event["seconds"])] if event.get("seconds") is not None else []
     found += [f"{key}={cell(value)}" for key, value in measurements(event.get("record")).items()]
     if error := event.get("error"):
@@ -190,7 +190,7 @@ class PlainProgress(Progress):
         self._write(text)
 
     def on_event(self, event: Event) -> None:
-        """Receive an event, and write a line about it; advice is written with the first one that is late enough."""
+        """Receive an event, and write a line about it; advice follows the first one that is late enough."""
         super().on_event(event)
         if not self._is_advised and (advice := self.advice):
             self._is_advised = True
@@ -207,7 +207,7 @@ class PlainProgress(Progress):
 
 
 def notebook_listeners() -> list[NotebookProgress]:
-    """Return the listener for a notebook; none elsewhere. IPython is not imported to find out."""
+    """Return the listeners for a notebook; none elsewhere. This does not import IPython."""
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return [NotebookProgress()] if getattr(shell, "kernel", None) is not None else []

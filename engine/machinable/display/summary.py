@@ -1,4 +1,4 @@
-"""Results of trials: groups of equal settings with mean and deviation, of one execution or of several side by side."""
+"""Results of trials, grouped by settings, with mean and deviation, for one or several executions."""
 
 from __future__ import annotations
 
@@ -107,13 +107,13 @@ def groups(rows: Sequence[Row]) -> list[Group]:
 
 
 def _group_settings(row: Row) -> dict[str, Any]:
-    """Return what the trials of a group share: the configuration and the requirements."""
+    """Return the configuration and the requirements that the trials of a group share."""
     config, needed = settings_of(row), settings_of(row, "requires")
     return config | {name if name not in config else f"requires.{name}": value for name, value in needed.items()}
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is a number, which a truth value is not."""
+    """Return whether a value is a number and not a boolean."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -140,7 +140,7 @@ def _figure(middle: float, deviation: float | None) -> str:
 
 
 def short_names(fields: Iterable[str]) -> dict[str, str]:
-    """Return for each field such as `config.rate` its shortest name that no other field has."""
+    """Return the shortest unique name of each field, such as `rate` for `config.rate`."""
     fields = list(fields)
     short = {field: field.partition(".")[2] or field for field in fields}
     taken = list(short.values())
@@ -179,7 +179,7 @@ def trial_note(trial: Trial) -> str:
 
 
 def execution_facts(execution: Execution) -> dict[str, Any]:
-    """Return what is known about an execution as a whole, by name; some values are None or empty."""
+    """Return the facts about an execution as a whole, by name; some values are None or empty."""
     data = execution.data
     code, host, engine = (data.get(part) or {} for part in ("code", "host", "engine"))
     return {
@@ -197,7 +197,7 @@ def execution_facts(execution: Execution) -> dict[str, Any]:
 
 
 def commit_text(code: Mapping[str, Any]) -> str | None:
-    """Return the commit that code was at, its branch, and whether it was changed; None if it is unknown."""
+    """Return the commit of the code, its branch, and whether it was changed; None if it is unknown."""
     if not code.get("commit"):
         return None
     changed = ", with uncommitted changes" if code.get("dirty") else ""
@@ -208,7 +208,7 @@ def commit_text(code: Mapping[str, Any]) -> str | None:
 
 
 class Side(NamedTuple):
-    """What is compared: an execution, or one of its trials."""
+    """One side of a comparison: an execution, or one of its trials."""
 
     execution: Execution
     trial: Trial | None = None

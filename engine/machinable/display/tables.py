@@ -53,7 +53,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return the text in one line, with control characters escaped."""
+    """Return the text on one line, with control characters escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -69,7 +69,7 @@ def headline(error: Mapping[str, str]) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """Return the beginning and the end of a text, at most so many characters, and how many were left out."""
+    """Return the beginning and the end of a text up to a length, and the number of omitted characters."""
     if len(text) <= most:
         return text
     return f"{text[: most // 2]} … {len(text) - 2 * (most // 2):,} characters … {text[len(text) - most // 2 :]}"
@@ -104,12 +104,12 @@ def time_text(time: str) -> str:
 
 
 def exact(value: Any) -> str:
-    """Return a setting for a cell, with all its digits."""
+    """Return a setting for a cell, with all digits."""
     return printable(value if isinstance(value, str) else dumps(value))
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """Return settings in one line: `rate=0.1 data.name=mnist`."""
+    """Return settings on one line: `rate=0.1 data.name=mnist`."""
     return " ".join(f"{key}={exact(value)}" for key, value in settings.items())
 
 
@@ -147,5 +147,5 @@ def _padded(text: str, width: int, right: bool) -> str:
 
 
 def write_table(table: Table) -> None:
-    """Print a table in full width; a narrow terminal wraps its lines, so that an id can still be copied."""
+    """Print a table in full width; a narrow terminal wraps its lines, so that ids can still be copied."""
     print(*styled_lines(table), sep="\n")
