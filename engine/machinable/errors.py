@@ -1,4 +1,4 @@
-"""The errors of machinable. Each says what was given, what was expected, where, and what to do next.
+"""The errors of machinable. Each says what was given, what was expected, where, and what to do.
 
     MachinableError
     ├── ConfigurationError          machinable.yaml, a version, a setting                     exit code 2
@@ -15,7 +15,7 @@
     ├── UsageError                  arguments of a call or of a command                       exit code 2
     │   ├── InvalidValue            also ValueError
     │   ├── InvalidType             also TypeError
-    │   └── NotAvailable            also AttributeError, RuntimeError: asked for too early
+    │   └── NotAvailable            also AttributeError, RuntimeError: used too early
     ├── AccessError                 reading a configuration while a component runs            exit code 1
     │   ├── MissingAttribute        also KeyError and AttributeError
     │   ├── CallFailed…             ArithmeticTypeError (TypeError), NumberTooLarge (OverflowError),
@@ -129,7 +129,7 @@ def suggestion(given: object, known: Iterable[object], otherwise: str | None = N
 def warn(text: str, category: type[Warning] = UserWarning) -> None:
     """Issue a warning that names the line of the user's code that called this package.
 
-    A command, which no code of the user calls, issues it from the package `cli`.
+    A command, which is not called by code of the user, issues it from the package `cli`.
     """
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
@@ -176,7 +176,7 @@ class MachinableError(Exception):
 
     @property
     def parts(self) -> tuple[MachinableError, ...]:
-        """The errors that it consists of: itself, or several that were found together."""
+        """This error, or the errors that were found together."""
         return (self,)
 
     def advice(self) -> str | None:
@@ -190,7 +190,7 @@ class MachinableError(Exception):
         if self.at and self.at.excerpt.strip():
             number = str(self.at.line)
             excerpt = self.at.excerpt.rstrip()
-            start = max(0, self.at.column - 80)  # of a long line, the part around the caret
+            start = max(0, self.at.column - 80)  # the part of a long line around the caret
             shown = ("…" if start else "") + excerpt[start : start + 110] + ("…" if excerpt[start + 110 :] else "")
             indent = "".join("\t" if c == "\t" else " " for c in excerpt[start : self.at.column - 1])
             lines.append(f"    {number} | {shown}")
@@ -231,11 +231,11 @@ class ConfigurationError(MachinableError):
 
 
 class MalformedText(ConfigurationError, ValueError):
-    """A text of the wrong form."""
+    """Text of the wrong form."""
 
 
 class UnknownName(ConfigurationError, KeyError):
-    """A name that is not declared; offers the nearest names, else all, else says that there are none."""
+    """A name that is not declared; suggests near names, or else lists the known ones, if any."""
 
     def __init__(self, kind: str, given: object, known: Iterable[object] = (), **facts: Any) -> None:
         super().__init__(f"no {kind} named {given!r}", given=given, known=known, **facts)
@@ -271,7 +271,7 @@ class UndefinedName(ConfigurationError, NameError):
 
 
 class MissingMember(ConfigurationError, AttributeError):
-    """A module without a component, a class without a method that the configuration calls."""
+    """A module without a component, or a class without a method that the configuration calls."""
 
 
 class MissingFile(ConfigurationError, FileNotFoundError):
@@ -304,7 +304,7 @@ class SeveralErrors(ConfigurationError, ValueError):
 
     @staticmethod
     def raise_any(errors: Sequence[MachinableError]) -> None:
-        """Raise a single error as it is, and several as one; do nothing without errors."""
+        """Raise one error as it is, and several as one; do nothing if there are none."""
         if len(errors) == 1:
             raise errors[0]
         if errors:
@@ -312,7 +312,7 @@ class SeveralErrors(ConfigurationError, ValueError):
 
 
 class UsageError(MachinableError):
-    """An argument that a function or a command does not take."""
+    """An argument that a function or a command does not accept."""
 
 
 class InvalidValue(UsageError, ValueError):
@@ -334,7 +334,7 @@ class AccessError(MachinableError):
 
 
 class MissingAttribute(AccessError, KeyError, AttributeError):
-    """A key that a configuration does not have, asked for as an attribute or as an item."""
+    """A key that a configuration does not have, read as an attribute or as an item."""
 
 
 class ArithmeticTypeError(AccessError, TypeError):
@@ -346,7 +346,7 @@ class NumberTooLarge(AccessError, OverflowError):
 
 
 class EndlessCall(AccessError, RecursionError):
-    """A config method that needs its own value; shows the chain."""
+    """A config method that depends on its own value; shows the chain."""
 
 
 class StorageError(MachinableError):
@@ -376,7 +376,7 @@ class BadName(StorageError, ValueError):
 
 
 class WrongKind(StorageError, TypeError):
-    """Data that a format does not take."""
+    """Data that a format does not accept."""
 
 
 class Damaged(StorageError, ValueError):
@@ -384,7 +384,7 @@ class Damaged(StorageError, ValueError):
 
 
 class Refused(MachinableError, RuntimeError):
-    """Nothing was started, as it could not succeed."""
+    """Nothing was started, because it could not succeed."""
 
     exit_code = 3
 

@@ -34,7 +34,7 @@ class Event(Struct, frozen=True):
     """Something that happened in an execution.
 
     Attributes:
-        execution: Name of the execution's directory.
+        execution: Name of the execution's folder.
         time: When it happened: ISO-8601, UTC.
     """
 
@@ -195,7 +195,7 @@ class FunctionListener(Listener):
 
 
 def checked_listeners(listeners: Iterable[Listener | Callable[[Event], None]]) -> tuple[Listener, ...]:
-    """Return listeners, with functions wrapped, each known to take one event.
+    """Return listeners, with functions wrapped, after checking that each takes one event.
 
     Args:
         listeners: Listeners and functions of one event.
@@ -215,7 +215,7 @@ def checked_listeners(listeners: Iterable[Listener | Callable[[Event], None]]) -
 
 
 def name_of(function: Any) -> str:
-    """Return how messages name a callback or a listener."""
+    """Return the name of a callback or a listener in messages."""
     if isinstance(function, FunctionListener):
         function = function.function
     return str(getattr(function, "__qualname__", repr(function)))
@@ -226,8 +226,8 @@ def check_callback(function: Callable[..., Any], kind: str, argument: str) -> No
 
     Args:
         function: The function.
-        kind: What messages call it: "listener".
-        argument: What messages call its argument: "event".
+        kind: Its name in messages: "listener".
+        argument: The name of its argument in messages: "event".
 
     Raises:
         InvalidType: It cannot; the message names it.

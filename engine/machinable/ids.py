@@ -1,6 +1,6 @@
 """Ids and seeds: the id of an execution encodes its seed, from which the seeds and uids of its trials follow.
 
-A trial has the same seed whatever else is in the plan, and the id suffices to draw the same numbers again.
+A trial has the same seed whatever else is in the plan, and the id is enough to draw the same numbers again.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def seed_of(seed: object) -> int:
 
 
 def seed_of_text(text: str) -> int | str:
-    """Return the seed in a text of a command line or a variable: digits are a number, everything else is an id.
+    """Return the seed in a text from the command line or a variable: digits are a number, everything else is an id.
 
     An id of digits only is written `id:…`.
 

@@ -1,6 +1,6 @@
-"""Plain data, of which configurations, rows and results consist, and its JSON.
+"""Plain data, such as configurations, rows and results, and its JSON.
 
-Plain are None, bool, int, float, text, dates and times, lists and mappings of these, and tuples where the caller
+Plain data are None, bool, int, float, text, dates and times, lists and mappings of these, and tuples where the caller
 allows them.
 Canonical JSON is that of Python's standard library with three substitutions, undone when reading:
 

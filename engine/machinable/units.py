@@ -1,4 +1,4 @@
-"""Sizes and durations as people read and write them."""
+"""Sizes and durations as text for people."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_different_code_is_reported(run: Run, stored: str, project: Path) -> Non
 
     ran = run("compare", "OY1p1o", "JvrjPh", "--storage", "out")
 
-    assert ran.err == "JvrjPh ran with other code than OY1p1o: machinable diff OY1p1o JvrjPh\n"
+    assert ran.err == "JvrjPh ran with different code from OY1p1o: machinable diff OY1p1o JvrjPh\n"
 
 
 def test_an_unknown_execution_is_an_error(run: Run, stored: str) -> None:

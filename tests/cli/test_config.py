@@ -159,7 +159,7 @@ def test_values_are_shown_as_written_where_the_component_does_not_import(run: Ru
     (project / "train.py").write_text("import nothing_of_this_name\n" + TYPED)
     ran = run("config", "train")
     assert (ran.code, "rate: 0.1" in ran.out) == (0, True)
-    assert "the module 'train' does not import" in ran.err
+    assert "the module 'train' cannot be imported" in ran.err
 
 
 def test_versions_lists_what_each_version_changes(run: Run) -> None:

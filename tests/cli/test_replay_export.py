@@ -91,7 +91,7 @@ def outcome(trial: Path) -> dict[str, Any]:
 def test_the_folder_has_only_what_the_trials_need(run: Run, stored: Path) -> None:
     ran = run("export", "OY1p1o", "--storage", "out")
 
-    assert (ran.code, ran.err) == (0, "hidden values are not stored, so the folder lacks them: _token\n")
+    assert (ran.code, ran.err) == (0, "hidden values are not stored, so the export lacks them: _token\n")
     assert ran.out == (
         "wrote export-OY1p1o: 2 trials, 6 files of code\n"
         "next: cd export-OY1p1o && python -m pip install -r requirements.txt && python run.py\n"
@@ -223,7 +223,7 @@ def test_nothing_is_overwritten(run: Run, stored: Path) -> None:
     ran = run("export", "OY1p1o", "--storage", "out")
 
     assert (ran.code, ran.out) == (3, "")
-    assert ran.err == "export-OY1p1o already exists\n  Name a folder that does not exist: --to DIR.\n"
+    assert ran.err == "export-OY1p1o already exists\n  Name a directory that does not exist: --to DIR.\n"
     assert list((stored / "export-OY1p1o").iterdir()) == []
 
 

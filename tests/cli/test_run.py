@@ -184,7 +184,7 @@ def test_a_failing_import_is_reported_with_its_line(run: Run, project: Path) -> 
     ran = run("execute", "train")
 
     assert (ran.code, ran.out) == (2, "")
-    assert "the module 'train' does not import: ModuleNotFoundError: No module named 'nowhere_at_all'" in ran.err
+    assert "the module 'train' cannot be imported: ModuleNotFoundError: No module named 'nowhere_at_all'" in ran.err
     assert "train.py:3: import nowhere_at_all" in ran.err
 
 
@@ -329,7 +329,7 @@ def test_another_task_needs_confirmation(failed: Ran, run: Run, project: Path) -
     assert (ran.code, ran.out) == (3, "")
     assert ran.err.splitlines() == [
         "8gWVkz: +2 −3 =0: 2 added, 3 removed, 0 kept; 2 to run",
-        "8gWVkz would have other trials (+2 −3 =0): confirmation needed, but stdin is not a terminal",
+        "8gWVkz would get different trials (+2 −3 =0): confirmation needed, but stdin is not a terminal",
         "  --yes to apply, --dry to preview.",
     ]
     assert statuses(run) == ["finished", "failed", "failed"]

@@ -49,7 +49,7 @@ def test_faults_are_listed_and_repaired_if_possible(run: Run, stored: Path, monk
     assert data.code == 1
     assert [(fault["path"], fault["mend"], fault["mended"]) for fault in data.data["faults"]] == [
         ("OY1p1o/code.zip", None, False),
-        (records, "put them aside", True),
+        (records, "move them aside", True),
     ]
     assert (trial / "records/default.jsonl.damaged").read_text() == "x\n"
     ran = run("verify", "--storage", "out", "--repair")
@@ -239,7 +239,7 @@ def test_results_that_others_use_are_listed(run: Run, leftovers: Path) -> None:
     assert ran.out.splitlines()[3:] == [
         ran.out.splitlines()[3],
         "  with 1 result that later executions would reuse",
-        f"  with what 8gWVkz has reused: {uid}",
+        f"  with results that 8gWVkz has reused: {uid}",
     ]
     assert ran.out.splitlines()[3].endswith("  execution, 1 trial started")
     run("clean", "OY1p1o", "--storage", "out", "--yes")

@@ -440,7 +440,7 @@ def test_waiting_for_an_occupied_cluster_is_reported(
 
     assert run("nothing", listeners=[Frees()]).status == "finished"
 
-    assert notices == ["waiting for workers: the Ray cluster has given none yet for cpus: 1 (free: 0 of 2)"]
+    assert notices == ["waiting for workers: the Ray cluster has provided none yet for cpus: 1 (free: 0 of 2)"]
 
 
 class Occupant:
@@ -530,7 +530,7 @@ def test_without_ray_the_error_says_how_to_install_it(monkeypatch: pytest.Monkey
     with pytest.raises(ImportFailed) as caught:
         RayEngine().hosts({})
 
-    assert str(caught.value).splitlines()[0].startswith("the engine 'ray' needs Ray, which does not import: ")
+    assert str(caught.value).splitlines()[0].startswith("the engine 'ray' needs Ray, which cannot be imported: ")
     assert str(caught.value).splitlines()[-1] == "  Install it: pip install 'ray>=2.60'"
 
 
@@ -555,7 +555,7 @@ def test_hosts_with_another_version_are_reported(
     assert (trial.status, trial.error["message"]) == (
         "failed",
         f"no worker could be started: machinable {ml.__version__} is installed there, and 0.0.1 here: every host of "
-        "the cluster needs the same version of it",
+        "the cluster needs the same version",
     )
 
 

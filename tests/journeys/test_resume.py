@@ -192,7 +192,7 @@ def test_a_worker_that_outlives_its_killed_executing_process_is_reported(
     ) as worker:
         assert worker.stdout is not None and worker.stdout.readline() == b"ready\n"
 
-        with pytest.raises(errors.Refused, match=rf"a worker of OY1p1o seems to run .*\(process {worker.pid}\)"):
+        with pytest.raises(errors.Refused, match=rf"a worker of OY1p1o seems to be running .*\(process {worker.pid}\)"):
             ml.execute(storage=place(storage), resume="OY1p1o")
 
         worker.kill()
@@ -412,7 +412,7 @@ def test_a_project_that_now_plans_other_trials_is_refused(here: Path, tmp_path: 
 
     uid = ml.Storage(str(storage))["OY1p1o"].trials[1].uid
     assert str(caught.value).splitlines() == [
-        "the project gives other trials than OY1p1o started with",
+        "the project no longer gives the trials that OY1p1o started with",
         f"  work {uid}: lr 0.1 → 0.5",
         "  Restore the project (machinable restore OY1p1o DIR writes the files as they were), or give the task, which "
         "then replaces the stored one: execute(task, resume='OY1p1o').",
@@ -455,7 +455,8 @@ def test_a_trial_that_runs_on_another_host_is_refused(here: Path, tmp_path: Path
     facts = json.loads(status.read_text())
     status.write_text(json.dumps(facts | {"state": "running", "host": {"name": "node7", "pid": 4711}}))
 
-    with pytest.raises(errors.Refused, match=rf"the trial {uid} of OY1p1o seems to run on node7 \(process 4711\)"):
+    holder = rf"the trial {uid} of OY1p1o seems to be running on node7 \(process 4711\)"
+    with pytest.raises(errors.Refused, match=holder):
         ml.execute(storage=place(storage), resume="OY1p1o")
 
     long_ago = {"state": "running", "host": {"name": "node7", "pid": 4711}, "heartbeat": "2026-01-01T00:00:00+00:00"}

@@ -1,4 +1,4 @@
-"""What the arguments of commands mean: versions and values, storages, executions and trials."""
+"""The meaning of command arguments: versions and values, storages, executions and trials."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _FILES = (".yaml", ".yml", ".json")
 
 
 def parse_version(words: Sequence[str]) -> Any:
-    """Return the version that the words make, merged from left to right.
+    """Return the version that the words describe, merged from left to right.
 
     `~name` and `@name` are versions of the component, `_name_` is a mixin, a path that ends in .yaml, .yml or .json is
     a file, and `key=value` sets a key to a YAML value. Neighbouring `key=value` are one mapping, so that their order
@@ -80,7 +80,7 @@ def parse_version(words: Sequence[str]) -> Any:
 
 
 def _parse_value(key: str, text: str) -> Any:
-    if not text.strip():  # YAML would read null, but usually a variable of the shell is empty
+    if not text.strip():  # YAML would read null, but usually a shell variable is empty
         raise InvalidValue(
             f"{key}= has no value", given=text, todo=f"Write {key}=null for null, {key}='\"\"' for empty text."
         )
@@ -127,12 +127,12 @@ def _without_hidden_value(word: str) -> str:
 
 
 def portable_words(words: Sequence[str]) -> list[str]:
-    """Return the words as every shell accepts them: `@name` for `~name`, which some shells expand."""
+    """Return the words in a form that every shell accepts: `@name` for `~name`, which some shells expand."""
     return [f"@{word[1:]}" if word[:1] == "~" else word for word in words]
 
 
 def format_version(version: Plain) -> list[str] | None:
-    """Return the words that make a stored version, or None if none make exactly this one; see `parse_version`."""
+    """Return the words for a stored version, or None if no words give exactly this one; see `parse_version`."""
     from machinable.plan.identity import version_key  # completion parses versions without planning
 
     words: list[str] = []
@@ -150,7 +150,7 @@ def format_version(version: Plain) -> list[str] | None:
 
 
 def _format_value(value: Plain) -> str:
-    """Return a value as YAML in one line: JSON, and text without quotes where it reads back as itself."""
+    """Return a value as YAML on one line: JSON, and text without quotes where it reads back unchanged."""
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, str):

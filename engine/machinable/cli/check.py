@@ -34,7 +34,7 @@ _SECTIONS = ("name", "+", "mixins", "components", "includes", "execution", "_eva
 
 
 class Hint(NamedTuple):
-    """Something that is allowed and probably a mistake."""
+    """Something that is allowed but probably a mistake."""
 
     at: Place | None
     message: str
@@ -141,7 +141,7 @@ def _without_bases(
 
 
 def sources_of(tree: Any) -> list[Source]:
-    """Return the texts that a tree was read from, includes too, each once."""
+    """Return the texts that a tree was read from, including included files, each once."""
     found: dict[str, Source] = {}
     seen: set[int] = set()
     waiting = [tree]
@@ -170,7 +170,7 @@ def scalar_hints(source: Source) -> Iterator[Hint]:
 
 
 def section_hints(root: Any) -> Iterator[Hint]:
-    """Find keys of the root that have no meaning but nearly the name of a section."""
+    """Find root keys without a meaning whose names resemble those of sections."""
     if not isinstance(root, MappingNode):
         return
     for key in root:
@@ -194,7 +194,7 @@ def _scalar_hint(text: str) -> str | None:
 
 
 def replaced_entries(document: Document) -> Iterator[Hint]:
-    """Find entries that a later one of the same name replaces entirely."""
+    """Find entries that are replaced entirely by a later one of the same name."""
     for names in (document.mixins, document.components):
         for earlier, later in names.replaced:
             if not later.key.startswith("^"):  # ^ replaces on purpose

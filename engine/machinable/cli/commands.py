@@ -1,4 +1,4 @@
-"""The commands and the help of the program, which need no library."""
+"""The commands and the help of the program, without any imports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMANDS = {
     "diff": "Show how two executions or trials differ.",
     "report": "Write an HTML report about executions.",
     "reproduce": "Run a stored execution again and compare the results.",
-    "export": "Write a folder that runs trials without an installed machinable.",
+    "export": "Write a directory that runs trials without an installed machinable.",
     "restore": "Unpack the code that an execution ran with.",
     "verify": "Check that everything recorded exists and is readable.",
     "rescue": "Copy rescued results into the storage.",

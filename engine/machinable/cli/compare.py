@@ -48,14 +48,14 @@ def compare_command(identifiers: tuple[str, ...], storage: str | None, fields: t
 
 
 def _warn_about_code(sides: Sequence[Side]) -> None:
-    """Report executions whose code or packages differ from the first one's: their numbers may not be comparable."""
+    """Report executions whose code or packages differ from the first one's: their numbers may be incomparable."""
     first, *others = sides
     for target in others:
         data = first.execution.data, target.execution.data
         checks = (("code", code_facts_changes), ("packages", package_changes))
         if changed := [what for what, changes in checks if changes(*data)]:
             message(
-                f"{target} ran with other {' and other '.join(changed)} than {first}: machinable diff {first} {target}"
+                f"{target} ran with different {' and '.join(changed)} from {first}: machinable diff {first} {target}"
             )
 
 

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 MISSING: Any = object()
-MAX_VERSIONS = 1000  # blocks that refer to each other can make a number without end
+MAX_VERSIONS = 1000  # blocks that refer to each other can be nested without end
 MAX_DEPTH = 8  # of nested versions; a block that refers to the one around it would have no end
 _SCHEMA = re.compile(rb"^\s+(?:class\s+)?Config\b\s*[(:=]", re.MULTILINE)
 
@@ -248,7 +248,7 @@ def _nested_versions(outer: str, blocks: Mapping[str, Block]) -> Iterator[str]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Write lists of scalars in one line, and quote text that would read back as something else."""
+    """Write lists of scalars on one line, and quote text that would be read as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

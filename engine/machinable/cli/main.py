@@ -1,4 +1,4 @@
-"""The program `machinable`: it answers, runs a command and reports errors.
+"""The program `machinable`: run a command and report errors.
 
 Help and the version are answered without click, whose import takes longer than everything else they need.
 """
@@ -71,7 +71,7 @@ def run(words: Sequence[str]) -> int:
     except OSError as error:
         if error.errno != errno.EPIPE:
             raise
-        # The reader of our output has closed it; Python would complain when it flushes the rest.
+        # The reader has closed our output; Python would complain when it flushes the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0

@@ -108,9 +108,9 @@ _RUNNING = (
         complete="components",
         multiple=True,
         metavar="NAME",
-        help="Run this component even if its result is stored; may be a pattern such as net.*. Repeatable.",
+        help="Run this component even if its result exists; may be a pattern such as net.*. Repeatable.",
     ),
-    _option("--no-cascade", is_flag=True, help="With --rerun: do not run again what has read the old results."),
+    _option("--no-cascade", is_flag=True, help="With --rerun: do not rerun trials that have read the old results."),
     _option(
         "--reuse",
         type=click.Choice(["all", "same-code", "none"]),
@@ -122,14 +122,14 @@ _RUNNING = (
         type=click.Choice(["wait", "skip", "fail"]),
         help="What to do about results that another execution is computing. Default: wait.",
     ),
-    _option("--retries", type=int, metavar="N", help="How often to retry a failed trial."),
+    _option("--retries", type=int, metavar="N", help="Number of retries of a failed trial."),
     _option(
         "--retry-delay",
         type=_duration,
         metavar="T",
-        help="How long to wait before a retry: seconds, or 500ms, 2m.",
+        help="Time to wait before a retry: seconds, or 500ms, 2m.",
     ),
-    _option("--timeout", type=_duration, metavar="T", help="How long an attempt may take: seconds, or 500ms, 30m, 2h."),
+    _option("--timeout", type=_duration, metavar="T", help="Time limit of an attempt: seconds, or 500ms, 30m, 2h."),
     _option(
         "--on-failure",
         type=click.Choice(["raise", "continue", "stop"]),
@@ -271,8 +271,8 @@ _command(
     _TARGET,
     _STORAGE,
     _TRIAL,
-    _option("--log", is_flag=True, help="Show what the logger wrote."),
-    _option("--output", is_flag=True, help="Show what was printed to stdout and stderr."),
+    _option("--log", is_flag=True, help="Show the log."),
+    _option("--output", is_flag=True, help="Show the output on stdout and stderr."),
     _JSON,
 )
 _command(
@@ -300,7 +300,7 @@ _command(
         "fields",
         multiple=True,
         metavar="FIELD",
-        help="What to compare, such as records.loss.min. Default: the last row of each trial. Repeatable.",
+        help="Field to compare, such as records.loss.min. Default: the last row of each trial. Repeatable.",
     ),
     _JSON,
 )
@@ -309,7 +309,7 @@ _command(
     "compare:diff_command",
     """Show in which settings, code, packages, host, seeds and results A and B differ.
 
-    Trials are compared with those of the same uid, or else with those requested in the same way.
+    Trials are matched by uid, or else by how they were requested.
     """,
     _argument("first", "targets", metavar="A[/TRIAL]"),
     _argument("second", "targets", metavar="B[/TRIAL]"),
@@ -344,7 +344,7 @@ _command(
         help="Largest accepted difference of numbers, absolute up to 1 and relative beyond, such as 1e-6. Default: 0.",
     ),
     _PROJECT,
-    _option("--engine", complete="engines", metavar="E", help="Where trials run. Default: the engine used then."),
+    _option("--engine", complete="engines", metavar="E", help="Where trials run. Default: the original engine."),
     _option("--keep", complete="files", metavar="DIR", help="Keep the restored code and the new results in DIR."),
     _QUIET,
     _JSON,
@@ -352,11 +352,11 @@ _command(
 _command(
     "export",
     "replay:export_command",
-    "Write a folder that runs the trials of ID without an installed machinable, with the same random numbers.",
+    "Write a directory that runs the trials of ID without an installed machinable, with the same random numbers.",
     _ID,
     _STORAGE,
     _TRIALS,
-    _option("--to", "directory", complete="files", metavar="DIR", help="The folder. Default: export-ID."),
+    _option("--to", "directory", complete="files", metavar="DIR", help="The directory. Default: export-ID."),
     _PROJECT,
     _JSON,
 )

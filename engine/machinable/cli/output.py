@@ -1,4 +1,4 @@
-"""What commands write: messages, JSON documents, warnings in one line, and commands to run next."""
+"""The output of commands: messages, JSON documents, one-line warnings, and commands to run next."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_json(data: Any) -> None:
 
 @contextmanager
 def short_warnings() -> Iterator[None]:
-    """Show warnings of this package in one line each, `warning: …`, and those of others as usual."""
+    """Show warnings of this package on one line each, `warning: …`, and other warnings as usual."""
     with warnings.catch_warnings():
         default = warnings.showwarning
 
@@ -106,7 +106,7 @@ def trial_data(trial: Trial) -> dict[str, Any]:
 
 def command_on(storage: str | None, *words: str) -> str:
     """Return a command on the same storage."""
-    from machinable.execution.environment import command_line  # a command that only shows a project does not load it
+    from machinable.execution.environment import command_line  # only these commands need it
 
     return command_line(["machinable", *words, *(["--storage", storage] if storage else [])])
 

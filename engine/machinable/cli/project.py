@@ -147,7 +147,7 @@ def imports_of(project: str, name: str = "") -> list[ImportedProject]:
         if name:
             return []
         raise MissingFile(
-            f"no {FILE} in {project}", given=project, todo="Change to the directory of your project."
+            f"no {FILE} in {project}", given=project, todo="Go to the directory of your project."
         ) from None
     if not isinstance(root, MappingNode) or "+" not in root:
         SeveralErrors.raise_any(reader.errors)
@@ -203,7 +203,7 @@ def _clone(url: str, target: str, one: ImportedProject) -> None:
     temporary = tempfile.mkdtemp(prefix=f".fetching-{one.name}-", dir=os.path.dirname(target))
     clone = os.path.join(temporary, "clone")
     try:
-        # Without the variable git waits for a password that nothing can type.
+        # Without the variable, git would wait for a password that cannot be entered.
         git.Repo.clone_from(url, clone, env={"GIT_TERMINAL_PROMPT": "0"}).close()
         os.rename(clone, target)
     except git.GitCommandNotFound as error:

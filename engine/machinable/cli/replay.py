@@ -1,4 +1,4 @@
-"""`machinable reproduce`, `export` and `restore`: run again from what is stored, and take the code out."""
+"""`machinable reproduce`, `export` and `restore`: run stored executions again, and extract their code."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def export_command(
     project: str | None,
     as_json: bool,
 ) -> None:
-    """Write a folder that runs trials without an installed machinable."""
+    """Write a directory that runs trials without an installed machinable."""
     with open_storage(storage) as opened:
         execution = opened[identifier]
         chosen = [find_trial(execution, uid).uid for uid in uids] or None

@@ -1,4 +1,4 @@
-"""`machinable execute` and `machinable resume`: run trials, show progress, then the results and what to do next."""
+"""`machinable execute` and `machinable resume`: run trials, show progress, results and next commands."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _is_confirmed(identifier: str, found: Changes, yes: bool, as_json: bool) -> 
     message(found.summary(identifier))
     if as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise Refused(
-            f"{identifier} would have other trials ({found}): confirmation needed, but stdin is not a terminal",
+            f"{identifier} would get different trials ({found}): confirmation needed, but stdin is not a terminal",
             given=identifier,
             todo="--yes to apply, --dry to preview.",
         )

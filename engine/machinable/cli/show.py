@@ -1,4 +1,4 @@
-"""`machinable list`, `machinable show`, `machinable tail` and `machinable report`: what a storage holds."""
+"""`machinable list`, `machinable show`, `machinable tail` and `machinable report`: show the content of a storage."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["follow", "list_command", "report_command", "show_command", "tail_command"]
 
-STATES_IF_ANY = ("reused", "blocked", "skipped", "interrupted", "pending", "running")  # have a column where they occur
+STATES_IF_ANY = ("reused", "blocked", "skipped", "interrupted", "pending", "running")  # columns only if they occur
 MAX_ROWS = 10  # of a record
 POLL_INTERVAL = 1.0  # seconds between two reads of files on this host
 REMOTE_POLL_INTERVAL = 5.0  # elsewhere: new parts arrive every 10 s, and each read is a request

@@ -1,4 +1,4 @@
-"""`machinable verify`, `rescue` and `clean`: check a storage, complete it, and delete from it."""
+"""`machinable verify`, `rescue` and `clean`: check a storage, complete it, and clean it up."""
 
 from __future__ import annotations
 
