@@ -92,7 +92,7 @@ class Sources:
         return self._folders[above].get(name)
 
     def roots(self) -> list[str]:
-        """Return where Python looks for modules within the project: "" and, in a src layout, `src/`."""
+        """Return where Python finds modules within the project: "" and, in a src layout, `src/`."""
         if self._roots[0] != sys.path:
             inside = [self.path_of(os.path.join(entry, "")) for entry in sys.path]
             self._roots = sys.path[:], list(dict.fromkeys(["", *self._paths, *filter(None, inside)]))
@@ -103,7 +103,7 @@ class Sources:
 
         Raises:
             OSError: Its file cannot be read.
-            SyntaxError: It does not parse.
+            SyntaxError: It cannot be parsed.
         """
         found = self._imported.get(module)
         if found is None:

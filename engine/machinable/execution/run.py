@@ -106,7 +106,7 @@ def begin(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts) 
 
 
 def resume(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts) -> Run:
-    """Resume a stored execution in its directory: see that nothing else runs it, and write what will run now."""
+    """Resume a stored execution in its folder: check that nothing else runs it, and write the new plan."""
     stored, plan = checked.stored, checked.plan
     assert stored is not None
     with interrupts.allowed():

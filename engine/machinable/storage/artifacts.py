@@ -172,7 +172,7 @@ def _fetched_to(process: int) -> str:
 
 
 def artifact_fault(files: Files, folder: str, artifacts: Mapping[str, str], finished: str | None) -> str | None:
-    """Return what is wrong with the artifacts of a finished trial; None if they are what was stored.
+    """Return what is wrong with the artifacts of a finished trial; None if they are unchanged.
 
     An artifact is read only if its file was changed after the end of the trial.
 
