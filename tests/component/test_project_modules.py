@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
+import linecache
 import os
+import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+from machinable.component import project_modules
 from machinable.component.imports import import_module
-from machinable.component.project_modules import begin_project, importing, loaded_digests
+from machinable.component.project_modules import begin_project, changed_since_import, importing, loaded_digests
+from machinable.errors import ImportFailed
 from machinable.storage.hashing import digest
 
 Write = Callable[[dict[str, str]], str]
@@ -115,7 +123,8 @@ def test_a_module_that_stays_is_named_with_the_files_that_have_changed(write: Wr
     project = write({"pm_a.py": "import pm_b\n", "pm_b.py": "import pm_c\n", "pm_c.py": "X = 1\n", "pm_d.py": ""})
     before = [import_module(name, project) for name in ("pm_a", "pm_d")]
     write({"pm_c.py": "X = 2\n"})
-    assert begin_project(project, keep=["pm_a", "pm_d"]) == {"pm_a": ["pm_c.py"]}
+    begin_project(project, keep=["pm_a", "pm_d"])
+    assert [changed_since_import(module, project) for module in before] == [["pm_c.py"], []]
     assert [import_module(name, project) for name in ("pm_a", "pm_d")] == before
     assert import_module("pm_b", project).pm_c.X == 2
 
@@ -203,3 +212,196 @@ def test_this_package_is_never_imported_again_where_it_is_developed(write: Write
         assert not [path for path in loaded_digests(repository) if "machinable" in path]
     finally:
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.fixture
+def by_path(write: Write) -> Callable[[str], ModuleType]:
+    """Import modules of the project as a script in it does, without this package."""
+
+    def by_path(name: str) -> ModuleType:
+        project = write({})
+        sys.path.insert(0, project)
+        try:
+            return importlib.import_module(name)
+        finally:
+            sys.path.remove(project)
+
+    return by_path
+
+
+def test_a_module_that_stayed_is_imported_again_the_next_time(write: Write) -> None:
+    project = write({"pm_a.py": "from pm_b import X\n", "pm_b.py": "X = 1\n"})
+    module = import_module("pm_a", project)
+    write({"pm_b.py": "X = 2\n"})
+    for _ in range(2):
+        begin_project(project, keep=["pm_a"])
+        assert (import_module("pm_a", project).X, changed_since_import(module, project)) == (1, ["pm_b.py"])
+    begin_project(project)
+    assert (import_module("pm_a", project).X, changed_since_import(module, project)) == (2, ["pm_b.py"])
+
+
+def test_classes_and_functions_of_forgotten_modules_are_known_as_outdated(write: Write) -> None:
+    project = write({"pm_a.py": "import pm_b\nclass A:\n    pass\ndef f():\n    pass\n", "pm_b.py": "X = 1\n"})
+    old = import_module("pm_a", project)
+    write({"pm_b.py": "X = 2\n"})
+    begin_project(project)
+    new = import_module("pm_a", project)
+    assert [changed_since_import(one, project) for one in (old.A, old.f)] == [["pm_b.py"]] * 2
+    assert [changed_since_import(one, project) for one in (new.A, new.f, 1)] == [[]] * 3
+    write({"pm_b.py": "X = 1\n"})
+    begin_project(project)
+    assert changed_since_import(old.A, project) == []
+
+
+def test_a_module_that_the_user_has_reloaded_is_current(write: Write, by_path: Callable[[str], ModuleType]) -> None:
+    project = write({"pm_a.py": "import pm_b\nX = 1\n", "pm_b.py": ""})
+    module = by_path("pm_a")
+    begin_project(project)
+    write({"pm_a.py": "import pm_b\nX = 2\n"})
+    sys.path.insert(0, project)
+    importlib.reload(module)
+    sys.path.remove(project)
+    begin_project(project, keep=["pm_a"])
+    assert (changed_since_import(module, project), module.X) == ([], 2)
+    assert import_module("pm_a", project) is module
+
+
+@pytest.mark.parametrize(
+    "replaced",
+    [
+        "import sys\nclass Module:\n    X = {}\nsys.modules[__name__] = Module()\n",
+        "import sys, types\nmodule = types.ModuleType(__name__)\nmodule.X = {}\nsys.modules[__name__] = module\n",
+    ],
+)
+def test_a_module_that_replaces_itself_is_imported_again_when_it_changes(write: Write, replaced: str) -> None:
+    project = write({"pm_a.py": "from pm_b import X\n", "pm_b.py": replaced.format(1)})
+    assert import_module("pm_a", project).X == 1
+    write({"pm_b.py": replaced.format(2)})
+    begin_project(project)
+    assert import_module("pm_a", project).X == 2
+
+
+def test_a_project_is_the_same_by_all_paths_that_lead_to_it(write: Write, tmp_path: Path) -> None:
+    project = write({"pm_a.py": "from pm_b import X\n", "pm_b.py": "X = 1\n"})
+    (tmp_path / "link").symlink_to(project)
+    for number, path in enumerate([project, str(tmp_path / "link")] * 2, start=1):
+        write({"pm_b.py": f"X = {number}\n"})
+        begin_project(path)
+        assert number == import_module("pm_a", path).X
+
+
+def test_threads_that_run_projects_with_equal_names_take_turns(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pm_a.py").write_text(f"X = {name!r}\n")
+        (tmp_path / name / "pm_late.py").write_text(f"X = {name!r}\n")
+    found: dict[str, set[Any]] = {"one": set(), "two": set()}
+
+    def work(name: str) -> None:
+        project = str(tmp_path / name)
+        for _ in range(20):
+            begin_project(project)
+            import_module("pm_a", project)
+            with importing(project):
+                module = import_module("pm_a", project)
+                time.sleep(0.001)
+                found[name].add((module.X, __import__("pm_late").X))
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in found]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {"one": {("one", "one")}, "two": {("two", "two")}}
+    for name in ("pm_a", "pm_late"):
+        sys.modules.pop(name, None)
+
+
+def test_a_thread_that_waits_for_another_project_says_so(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project_modules, "RIVAL_NOTICE", 0.01)
+    project = write({"pm_a.py": ""})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "pm_a.py").write_text("")
+    is_inside, may_leave = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with importing(project):
+            is_inside.set()
+            may_leave.wait()
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    is_inside.wait()
+    threading.Timer(0.1, may_leave.set).start()
+    with (
+        pytest.warns(UserWarning, match=r"other waits for another thread, .*: both have modules called pm_a\. "),
+        importing(str(tmp_path / "other")),
+    ):
+        pass
+    thread.join()
+
+
+def test_a_file_that_changed_before_this_package_was_imported_is_noticed(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, sys\nsys.dont_write_bytecode = False\nsys.path.insert(0, sys.argv[1])\n"
+        "import pm_a, pm_b\nfile = pathlib.Path(sys.argv[1], 'pm_a.py')\nfile.write_text('X = 22\\n')\n"
+        "os.utime(file, (1e9 + 9, 1e9 + 9))\n"
+        "from machinable.component.project_modules import begin_project, changed_since_import\n"
+        "begin_project(sys.argv[1])\nprint([changed_since_import(one, sys.argv[1]) for one in (pm_a, pm_b)])\n"
+    )
+    for name in ("pm_a", "pm_b"):
+        (tmp_path / f"{name}.py").write_text("X = 1\n")
+        os.utime(tmp_path / f"{name}.py", (1e9, 1e9))
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
+    assert done.stdout == "[['pm_a.py'], []]\n"
+
+
+@pytest.mark.parametrize("broken", ["X = = 2\n", "X = 1\0\n", "raise ValueError\n", "# coding: none\nX = 2\n"])
+def test_a_file_that_is_broken_for_a_while_is_imported_when_it_is_mended(write: Write, broken: str) -> None:
+    project = write({"pm_a.py": "from pm_b import X\n", "pm_b.py": "X = 1\n"})
+    assert import_module("pm_a", project).X == 1
+    write({"pm_b.py": broken})
+    begin_project(project)
+    with pytest.raises(ImportFailed, match=r"^the module 'pm_a' does not import: "):
+        import_module("pm_a", project)
+    write({"pm_b.py": "X = 3\n"})
+    begin_project(project)
+    assert import_module("pm_a", project).X == 3
+
+
+def test_a_package_without_init_is_imported_again_when_it_changes(write: Write) -> None:
+    project = write({"pm_a.py": "from pm_space.inner import X\n", "pm_space/inner.py": "X = 1\n"})
+    assert import_module("pm_a", project).X == 1
+    write({"pm_space/inner.py": "from .deep.more import X\n", "pm_space/deep/more.py": "X = 2\n"})
+    begin_project(project)
+    assert import_module("pm_a", project).X == 2
+    write({"pm_space/__init__.py": "", "pm_space/deep/more.py": "X = 3\n"})
+    begin_project(project)
+    assert import_module("pm_a", project).X == 3
+
+
+def test_projects_in_projects_have_their_own_modules(write: Write) -> None:
+    outer = write({"pm_a.py": "from pm_b import X\n", "pm_b.py": "X = 1\n"})
+    write({"in/pm_a.py": "from pm_b import X\n", "in/pm_b.py": "X = 2\n"})
+    for _ in range(2):
+        for project, expected in ((outer, 1), (f"{outer}/in", 2)):
+            begin_project(project)
+            assert expected == import_module("pm_a", project).X
+
+
+def test_tracebacks_show_the_lines_that_ran(write: Write) -> None:
+    from machinable.trial.capture import error_data
+
+    project = write({"pm_a.py": "def f():\n    raise ValueError(1)\n"})
+    with importing(project):
+        module = import_module("pm_a", project)
+        write({"pm_a.py": "# new\n# lines\ndef f():\n    raise ValueError(1)\n"})
+        try:
+            module.f()
+        except ValueError as error:
+            found = error_data(error)
+    assert found["traceback"].splitlines()[-2:] == ["    raise ValueError(1)", "ValueError: 1"]
+    linecache.checkcache()
+    assert linecache.getline(str(Path(project, "pm_a.py")), 1) == "# new\n"

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-__all__ = ["imported_at"]
+__all__ = ["imported_at", "was_noted"]
 
 
 class _Clock:
@@ -31,3 +31,8 @@ def imported_at(name: str) -> float:
     For a module that was imported before this one, it is the time when this one was imported.
     """
     return _clock.times.get(name, _clock.began)
+
+
+def was_noted(name: str) -> bool:
+    """Return whether a module was imported after this one."""
+    return name in _clock.times

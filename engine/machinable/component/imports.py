@@ -106,8 +106,16 @@ def load_mixin(mixin: MixinSpec, project: str | None) -> type[Mixin]:
     return _class_of(import_module(mixin.module, project), mixin.class_name, Mixin)
 
 
-@lru_cache(maxsize=512)
 def _class_of(module: ModuleType, name: str | None, base: type) -> type[Any]:
+    found = _found_class(module, name, base)
+    if not any(member is found for member in vars(module).values()):  # the module was reloaded
+        _found_class.cache_clear()
+        found = _found_class(module, name, base)
+    return found
+
+
+@lru_cache(maxsize=512)
+def _found_class(module: ModuleType, name: str | None, base: type) -> type[Any]:
     classes = {
         key: member
         for key, member in vars(module).items()

@@ -21,41 +21,62 @@ import time
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
-from machinable.component.import_times import imported_at
+from machinable.component.import_times import imported_at, was_noted
 from machinable.component.source_files import INSTALLED, OWN_PACKAGE, Sources
+from machinable.errors import warn
 
-__all__ = ["begin_project", "importing", "is_library", "load_file", "loaded_digests", "sources_of"]
+__all__ = [
+    "begin_project",
+    "changed_since_import",
+    "importing",
+    "is_library",
+    "load_file",
+    "loaded_digests",
+    "show_loaded_lines",
+    "sources_of",
+]
 
 NO_PROJECT = frozenset({"__main__", "__mp_main__", OWN_PACKAGE})  # modules that are never imported again
 STANDARD_LIBRARY = os.path.join(os.path.dirname(os.path.realpath(os.__file__)), "")
+RIVAL_NOTICE = 10.0  # seconds
 CLOCK_STEP = 2.0  # seconds; two changes within one step of a file system's clock leave the same time
 
 
 class _Loaded(NamedTuple):
-    """A module of a project, with the digest of its source and the state of its file when it was loaded."""
+    """A module of a project: its file, the digest of its source, and the state of the file when it was loaded."""
 
-    module: ModuleType
+    module: Any  # what sys.modules has; a module can put something else there
+    file: str
     digest: str
     state: tuple[int, ...] | None
+    time: float  # of the import; it changes when the module is reloaded
 
 
 class _Finder:
     """Find modules as Python does, and load those of a project from its sources.
 
     Attributes:
-        active: The sources of the projects whose code is being imported, innermost last.
+        active: The sources of the projects whose code is being imported, innermost last, with the thread.
     """
 
     def __init__(self) -> None:
-        self.active: list[Sources] = []
+        self.active: list[tuple[Sources, int]] = []
         self._searched: set[tuple[int, str]] = set()
 
-    def runs(self, project: str) -> bool:
+    def runs(self, real: str) -> bool:
         """Return whether code of a project is being imported or running."""
-        return any(one.project == project for one in self.active)
+        return any(one.real == real for one, _ in self.active)
+
+    def rival(self, sources: Sources) -> Sources | None:
+        """Return the sources of another project with modules of equal names whose code another thread runs."""
+        for one, thread in self.active:
+            if thread != threading.get_ident() and one.real != sources.real and not one.names.isdisjoint(sources.names):
+                return one
+        return None
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return the spec of a module, or None, as the other finders do."""
@@ -72,7 +93,7 @@ class _Finder:
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             if (spec := finder.find_spec(name, path, target)) is not None:
                 if type(spec.loader) is SourceFileLoader and name.partition(".")[0] != OWN_PACKAGE:
-                    for sources in reversed(self.active):
+                    for sources, _ in reversed(self.active):
                         if sources.path_of(spec.origin) is not None:
                             spec.loader = _Loader(name, str(spec.origin), sources)
                             break
@@ -100,15 +121,21 @@ class _Loader(SourceFileLoader):
         state = _state(self.path)  # before the file is read, so that a change in between is noticed
         digest = sha256(self.get_data(self.path)).hexdigest()
         super().exec_module(module)
-        _loaded[module.__name__] = _Loaded(module, digest, state)
+        name = module.__name__
+        _loaded[name] = _Loaded(sys.modules.get(name, module), self.path, digest, state, imported_at(name))
 
 
 _lock = threading.RLock()
+_left = threading.Condition(_lock)  # notified when a thread leaves a project
 _finder = _Finder()
 _depth = 0
 _bytecode_before = False
 _sources: dict[str, Sources] = {}  # of each project
 _loaded: dict[str, _Loaded] = {}
+# Modules, classes and functions that are not what their files say: the digests of the files that changed, as imported
+_outdated: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
+_last: str | None = None  # the project that was entered last
+# By the real path of the project:
 _foreign: dict[str, list[str]] = {}  # top-level names that a project uses, and modules from elsewhere have
 _aside: dict[str, dict[str, ModuleType]] = {}  # while its code is imported: the modules from elsewhere
 _own: dict[str, dict[str, ModuleType]] = {}  # otherwise: the project's modules of these names
@@ -128,18 +155,24 @@ class importing:  # noqa: N801  # it reads like a function; a generator takes tw
         self._sources: Sources | None = None
 
     def __enter__(self) -> None:
-        global _depth, _bytecode_before
+        global _depth, _bytecode_before, _last
         project = self._project
         with _lock:
             sources = self._sources = None if project is None else _sources.get(project) or sources_of(project)
+            if _finder.active and sources is not None:
+                _wait_for_rivals(sources)
             if _depth == 0:
                 _bytecode_before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
                 sys.meta_path.insert(0, _finder)
             _depth += 1
             if sources is not None:
-                if _foreign[sources.project] and not _finder.runs(sources.project):
-                    _exchange(sources.project, _own, _aside)
-                _finder.active.append(sources)
+                if not _finder.runs(sources.real):
+                    if _last != sources.real:  # whose modules may have equal names
+                        _last = sources.real
+                        _note_foreign(sources)
+                    if _foreign[sources.real]:
+                        _exchange(sources.real, _own, _aside)
+                _finder.active.append((sources, threading.get_ident()))
                 sys.path.insert(0, sources.project)
 
     def __exit__(self, *error: object) -> None:
@@ -149,9 +182,11 @@ class importing:  # noqa: N801  # it reads like a function; a generator takes tw
             if sources is not None:
                 if sources.project in sys.path:
                     sys.path.remove(sources.project)
-                _finder.active.remove(sources)
-                if sources.project in _aside and not _finder.runs(sources.project):
-                    _exchange(sources.project, _aside, _own)
+                _finder.active.remove((sources, threading.get_ident()))
+                if not _finder.runs(sources.real):
+                    if sources.real in _aside:
+                        _exchange(sources.real, _aside, _own)
+                    _left.notify_all()
             _depth -= 1
             if _depth == 0:
                 sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not _finder]
@@ -166,9 +201,7 @@ def sources_of(project: str) -> Sources:
         return _sources[project]
 
 
-def begin_project(
-    project: str, files: Mapping[str, bytes] | None = None, keep: Iterable[str] = ()
-) -> dict[str, list[str]]:
+def begin_project(project: str, files: Mapping[str, bytes] | None = None, keep: Iterable[str] = ()) -> None:
     """Let the modules of a project be imported as its files are now.
 
     Loaded modules whose files have changed, and those that import them, are dropped, so that they are imported again.
@@ -177,41 +210,47 @@ def begin_project(
     Args:
         project: The project's directory.
         files: Their sources, by the path relative to the project, if they have been read elsewhere.
-        keep: Modules that stay, because the caller has passed objects of theirs.
-
-    Returns:
-        For each module that stays, by name, the changed files that it depends on.
+        keep: Modules that stay until the next time, because the caller has passed objects of theirs.
     """
     with _lock:
-        if _finder.runs(project):
-            return {}
+        if _finder.runs(os.path.realpath(project)):
+            return
         for folder in (project, *(entry for entry in sys.path if entry.startswith(os.path.join(project, "")))):
             invalidate = getattr(sys.path_importer_cache.get(folder), "invalidate_caches", None)
             if invalidate is not None:  # it may not have noticed a new file
                 invalidate()
         sources = _sources[project] = Sources(project, files)
         modules = _modules_of(sources)
-        changed = {name for name, path in modules.items() if _has_changed(sources, name, path)}
-        kept: dict[str, list[str]] = {}
-        if changed:
+        changes = {name: change for name, path in modules.items() if (change := _changes(sources, name, path))}
+        if changes:
             imports = _imports_of(modules, sources)
             importers: dict[str, list[str]] = {}
             for name, imported in imports.items():
                 for one in imported:
                     importers.setdefault(one, []).append(name)
             stays = set(keep)
-            for name in _reachable(changed, importers):
-                if name in stays:
-                    kept[name] = [modules[one] for one in sorted(changed & _reachable([name], imports))]
-                else:
+            for name in _reachable(changes, importers):
+                _note_outdated(name, sources, [changes.get(one, {}) for one in _reachable([name], imports)])
+                if name not in stays:
                     _forget(name, sources)
-        names = _top_level_names(sources)
-        _foreign[project] = sorted(name for name in names - {OWN_PACKAGE} if _is_foreign(name, sources))
-        own = _own.get(project, {})
-        for name in [name for name in own if name.partition(".")[0] not in _foreign[project]]:
-            sys.modules.setdefault(name, own.pop(name))  # the module from elsewhere is gone
-        _import_standard_modules(names, sources)
-        return kept
+        _note_foreign(sources)
+        _import_standard_modules(sources)
+
+
+def changed_since_import(code: Any, project: str) -> list[str]:
+    """Return the files of a project that differ from those that a class or a function was imported with."""
+    with _lock:
+        return sorted(_differing(_outdated_by(code), sources_of(project)))
+
+
+def show_loaded_lines(file: str) -> None:
+    """Let the next traceback show the lines of a file as it was imported, in case it has been edited since."""
+    for sources, _ in reversed(_finder.active):
+        data = sources.files.get(sources.path_of(file) or "")
+        if data is not None:
+            lines = importlib.util.decode_source(data).splitlines(keepends=True)
+            linecache.cache[file] = len(data), 0.0, lines, file  # with this time it is read again afterwards
+            return
 
 
 def loaded_digests(project: str) -> dict[str, str]:
@@ -221,7 +260,7 @@ def loaded_digests(project: str) -> dict[str, str]:
         found = {}
         for name, path in _modules_of(sources).items():
             known = _loaded.get(name)
-            if known is not None and known.module is _module(name, project):
+            if known is not None and known.module is _module(name, sources):
                 found[path] = known.digest
         return found
 
@@ -252,16 +291,16 @@ def is_library(file: str | None) -> bool:
 # --- loaded modules
 
 
-def _module(name: str, project: str) -> ModuleType | None:
+def _module(name: str, sources: Sources) -> Any:
     """Return the module of a project with this name, even if it is set aside."""
-    return _own.get(project, {}).get(name) or sys.modules.get(name)
+    return _own.get(sources.real, {}).get(name) or sys.modules.get(name)
 
 
 def _modules_of(sources: Sources) -> dict[str, str]:
     """Return the loaded modules of a project, with the paths of their source files."""
     found = {}
-    for name, module in [*sys.modules.items(), *_own.get(sources.project, {}).items()]:
-        file = getattr(module, "__file__", None)
+    for name, module in [*sys.modules.items(), *_own.get(sources.real, {}).items()]:
+        file = _file_of(name, module)
         if isinstance(file, str) and file.endswith(".py") and name.partition(".")[0] not in NO_PROJECT:
             path = sources.path_of(file)
             if path is not None:
@@ -269,31 +308,72 @@ def _modules_of(sources: Sources) -> dict[str, str]:
     return found
 
 
-def _has_changed(sources: Sources, name: str, path: str) -> bool:
-    """Return whether the file of a loaded module has changed since; record its state if it is not known yet."""
+def _file_of(name: str, module: Any) -> Any:
+    known = _loaded.get(name)
+    return known.file if known is not None and known.module is module else getattr(module, "__file__", None)
+
+
+def _changes(sources: Sources, name: str, path: str) -> dict[str, str]:
+    """Return the files that have changed since a module was loaded, each with its digest then, "" if it is unknown.
+
+    These are its own file and, if it was kept before, those that it imports. Note the state of the file if that is not
+    known yet.
+    """
+    module = _module(name, sources)
+    changes = _differing(_outdated_by(module), sources)
     file = os.path.join(sources.project, path)
     state = _state(file)
-    module = _module(name, sources.project)
-    assert module is not None
     known = _loaded.get(name)
-    if known is not None and known.module is module:
+    if known is not None and known.module is module and known.time == imported_at(name):
         if path not in sources.files and state is not None and state == known.state:
-            return False
-        try:
-            has_changed = sha256(sources.read(path)).hexdigest() != known.digest
-        except OSError:
-            return True
-        if not has_changed:
-            _loaded[name] = known._replace(state=state)
-        return has_changed
+            return changes
+        if _digest(sources, path) != known.digest:
+            return {**changes, path: known.digest}
+        _loaded[name] = known._replace(state=state)
+        return changes
+    digest = _digest(sources, path)
+    if digest is None or _is_newer(file, name, module):
+        return {**changes, path: ""}
+    _loaded[name] = _Loaded(module, _file_of(name, module), digest, state, imported_at(name))
+    return changes
+
+
+def _digest(sources: Sources, path: str) -> str | None:
     try:
-        is_newer = os.stat(file).st_mtime > imported_at(name)
-        digest = sha256(sources.read(path)).hexdigest()
+        return sha256(sources.read(path)).hexdigest()
     except OSError:
+        return None
+
+
+def _is_newer(file: str, name: str, module: Any) -> bool:
+    """Return whether a file has changed since a module was imported without this package."""
+    if os.stat(file).st_mtime > imported_at(name):
         return True
-    if not is_newer:
-        _loaded[name] = _Loaded(module, digest, state)
-    return is_newer
+    if was_noted(name) or sys.dont_write_bytecode or type(getattr(module, "__loader__", None)) is not SourceFileLoader:
+        return False
+    header = _bytecode_header(file)  # written when it was imported
+    return header is not None and header != _expected_header(os.stat(file))
+
+
+def _outdated_by(code: Any) -> dict[str, str]:
+    try:
+        return _outdated.get(code, {})
+    except TypeError:  # it has no weak references, or no hash
+        return {}
+
+
+def _differing(imported: Mapping[str, str], sources: Sources) -> dict[str, str]:
+    return {path: digest for path, digest in imported.items() if _digest(sources, path) != digest}
+
+
+def _note_outdated(name: str, sources: Sources, changes: Iterable[Mapping[str, str]]) -> None:
+    """Note for a module, its classes and functions which files have changed since their import."""
+    module = _module(name, sources)
+    found = {path: digest for change in changes for path, digest in change.items()}
+    members = [one for one in vars(module).values() if getattr(one, "__module__", None) == name] if module else []
+    for code in (module, *members):
+        if isinstance(code, (ModuleType, type, FunctionType)):
+            _outdated[code] = {**found, **_outdated.get(code, {})}  # what it was imported with stays
 
 
 def _imports_of(modules: Mapping[str, str], sources: Sources) -> dict[str, set[str]]:
@@ -320,9 +400,9 @@ def _reachable(start: Iterable[str], graph: Mapping[str, Iterable[str]]) -> set[
 
 
 def _forget(name: str, sources: Sources) -> None:
-    for modules in (sys.modules, _own.get(sources.project, {})):
+    for modules in (sys.modules, _own.get(sources.real, {})):
         module = modules.get(name)
-        if module is not None and sources.path_of(getattr(module, "__file__", None)) is not None:
+        if module is not None and sources.path_of(_file_of(name, module)) is not None:
             del modules[name]
             package, _, last = name.rpartition(".")
             parent = modules.get(package)
@@ -355,11 +435,7 @@ def _cached_code(file: str, data: bytes) -> CodeType | None:
             content = bytecode.read()
     except (OSError, NotImplementedError):
         return None
-    changed = int(source.st_mtime)
-    expected = importlib.util.MAGIC_NUMBER + b"".join(
-        (number & 0xFFFFFFFF).to_bytes(4, "little") for number in (0, changed, len(data))
-    )
-    if content[:16] != expected or source.st_size != len(data) or written < changed + 1:
+    if content[:16] != _expected_header(source) or source.st_size != len(data) or written < int(source.st_mtime) + 1:
         return None
     try:
         code = marshal.loads(content[16:])
@@ -368,27 +444,50 @@ def _cached_code(file: str, data: bytes) -> CodeType | None:
     return code if isinstance(code, CodeType) else None
 
 
+def _expected_header(source: os.stat_result) -> bytes:
+    """Return the beginning of bytecode for a source file as it is."""
+    numbers = 0, int(source.st_mtime), source.st_size
+    return importlib.util.MAGIC_NUMBER + b"".join((number & 0xFFFFFFFF).to_bytes(4, "little") for number in numbers)
+
+
+def _bytecode_header(file: str) -> bytes | None:
+    try:
+        with open(importlib.util.cache_from_source(file), "rb") as bytecode:
+            return bytecode.read(16)
+    except (OSError, NotImplementedError):
+        return None
+
+
 # --- modules from elsewhere
 
 
-def _top_level_names(sources: Sources) -> set[str]:
-    """Return the names of the modules and packages that a project has."""
-    names = set()
-    for root in sources.roots():
-        folder = os.path.join(sources.project, root)
-        for entry in os.listdir(folder) if os.path.isdir(folder) else ():
-            if entry.endswith(".py") or os.path.isfile(os.path.join(folder, entry, "__init__.py")):
-                names.add(entry.removesuffix(".py"))
-    return names
+def _wait_for_rivals(sources: Sources) -> None:
+    """Wait until no other thread runs code of another project that has modules of the same names."""
+    while (rival := _finder.rival(sources)) is not None:
+        if not _left.wait(RIVAL_NOTICE):
+            names = ", ".join(sorted(rival.names & sources.names))
+            warn(
+                f"{sources.project} waits for another thread, which runs code of {rival.project}: both have modules "
+                f"called {names}. Worker processes do not wait: engine='processes'."
+            )
 
 
-def _import_standard_modules(names: set[str], sources: Sources) -> None:
+def _note_foreign(sources: Sources) -> None:
+    """Note which modules from elsewhere have names of the project, and take back those that do not any more."""
+    found = {name for name in sources.names if name != OWN_PACKAGE and _is_foreign(name, sources)}
+    _foreign[sources.real] = sorted(found)
+    own = _own.get(sources.real, {})
+    for name in [name for name in own if name.partition(".")[0] not in found]:
+        sys.modules.setdefault(name, own.pop(name))
+
+
+def _import_standard_modules(sources: Sources) -> None:
     """Import the modules of Python that have the name of a component of the project.
 
     Libraries need them, and would find the project's if they looked into its directory first. A module of another kind
     may be there to replace Python's.
     """
-    for name in names & sys.stdlib_module_names - sys.modules.keys():
+    for name in sources.names & sys.stdlib_module_names - sys.modules.keys():
         if sources.exists(f"{name}.py") and b"machinable" in sources.read(f"{name}.py"):
             before = sys.path[:]
             sys.path[:] = [entry for entry in before if os.path.abspath(entry) != sources.project]
@@ -418,6 +517,6 @@ def _exchange(project: str, coming: dict[str, dict[str, ModuleType]], going: dic
     """Replace the modules of the names that a project shares with modules from elsewhere."""
     roots = _foreign[project]
     going[project] = {}
-    for name in [name for name in sys.modules if name.partition(".")[0] in roots]:
+    for name in [name for name in list(sys.modules) if name.partition(".")[0] in roots]:
         going[project][name] = sys.modules.pop(name)
     sys.modules.update(coming.pop(project, {}))

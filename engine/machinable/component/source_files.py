@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from importlib.util import find_spec
 
@@ -32,11 +32,15 @@ OWN_PACKAGE = __name__.partition(".")[0]  # never part of a project, not even wh
 INSTALLED = frozenset({"site-packages", "dist-packages"})  # folders of packages, also within a project
 
 
+_prefixes: dict[str, tuple[str, ...]] = {}  # of each project, by its real path: paths by which it has been opened
+
+
 class Sources:
     """The source files of a project, each as it is when it is first read.
 
     Attributes:
         project: The project's directory.
+        real: The same without symbolic links.
         files: What has been read, by the path relative to the project.
     """
 
@@ -55,7 +59,9 @@ class Sources:
         self._folders: dict[str, dict[str, bool]] = {}
         self._roots: tuple[list[str], list[str]] = [], []
         self._imported: dict[str, tuple[str, ...]] = {}
-        self._prefixes = tuple({os.path.join(root, "") for root in (project, os.path.realpath(project))})
+        self.real = os.path.realpath(project)
+        own = {os.path.join(root, "") for root in (project, self.real)}
+        self._prefixes = _prefixes[self.real] = tuple(own.union(_prefixes.get(self.real, ())))
 
     def path_of(self, file: str | None) -> str | None:
         """Return the path of a file relative to the project, with `/`; None if it is not of the project's code."""
@@ -81,15 +87,29 @@ class Sources:
         """Return whether there is a file, by its path relative to the project."""
         return path in self.files or self._is_folder(path) is False
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of the modules and packages at the top of the project."""
+        found = set()
+        for root in self.roots():
+            for name, is_folder in self._entries(root.rstrip("/")).items():
+                if self.exists(f"{root}{name}/__init__.py") if is_folder else name.endswith(".py"):
+                    found.add(name.removesuffix(".py"))
+        return frozenset(found)
+
     def _is_folder(self, path: str) -> bool | None:
-        """Return whether a path is a folder; None if it does not exist. Each folder is listed once."""
-        above, _, name = path.rpartition("/")
-        if above not in self._folders:
-            names = self._folders[above] = dict[str, bool]()
-            if not above or self._is_folder(above):
-                with suppress(OSError), os.scandir(os.path.join(self.project, above)) as found:
+        """Return whether a path is a folder; None if it does not exist."""
+        folder, _, name = path.rpartition("/")
+        return self._entries(folder).get(name)
+
+    def _entries(self, folder: str) -> Mapping[str, bool]:
+        """Return the names in a folder, and whether they are folders. Each folder is listed once."""
+        if folder not in self._folders:
+            names = self._folders[folder] = dict[str, bool]()
+            if not folder or self._is_folder(folder):
+                with suppress(OSError), os.scandir(os.path.join(self.project, folder)) as found:
                     names.update((entry.name, entry.is_dir()) for entry in found if entry.is_dir() or entry.is_file())
-        return self._folders[above].get(name)
+        return self._folders[folder]
 
     def roots(self) -> list[str]:
         """Return where Python finds modules within the project: "" and, in a src layout, `src/`."""

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from machinable.component.base import Component, misspelt_events
 from machinable.component.imports import importing, load_component
-from machinable.component.project_modules import begin_project, sources_of
+from machinable.component.project_modules import begin_project, changed_since_import, sources_of
 from machinable.component.source_files import Sources, modules_of
 from machinable.component.submit import apply_on_submit, check_calls
 from machinable.config.resolved import Origins
@@ -98,7 +98,7 @@ def prepare(task: Task | None, options: Options) -> Checked:
     if not len(plan):
         raise InvalidValue("the task has no trials", given=repr(task), todo="Add one: .component(name).")
     reuse = reuse_policy(options, plan)
-    changed = _begin_project(plan.project, live)
+    begin_project(plan.project, keep={target.module for target in live})
     plan = preflight(plan, live, options.function)
     if stored is not None:
         changes = compare(stored, plan, reuse, is_stored_task=is_stored_task)
@@ -117,7 +117,9 @@ def prepare(task: Task | None, options: Options) -> Checked:
                     "receive",
                     todo="Use worker processes: engine='processes'.",
                 )
-        function = None if engine.reach == "process" else check_importable(live, options.function)
+        is_imported = engine.reach != "process"  # by workers, as it is now
+        function = check_importable(live, options.function, plan.project) if is_imported else None
+        changed = () if is_imported else _changed_files(live, plan.project)
         capacity = capacity_of(engine, options.resources)
         capacity.check(plan)
     except BaseException:
@@ -128,18 +130,22 @@ def prepare(task: Task | None, options: Options) -> Checked:
     return Checked(options, plan, callbacks, live, function, reuse, sources, changed, engine, capacity, changes)
 
 
-def _begin_project(project: str, live: Mapping[Target, Any]) -> tuple[str, ...]:
-    """Let the project's modules be imported as they are now; return the files that differ from the code that runs."""
-    found: dict[str, None] = {}
-    for module, files in begin_project(project, keep={target.module for target in live}).items():
-        found |= dict.fromkeys(files)
-        names = ", ".join(str(target.name) for target in live if target.module == module)
+def _changed_files(live: Mapping[Target, Any], project: str) -> tuple[str, ...]:
+    """Return the files that differ from the code that runs, because it was imported before they changed."""
+    files: dict[str, set[str]] = {}
+    named: dict[str, list[str]] = {}
+    for target, code in live.items():
+        if changed := changed_since_import(code, project):
+            files.setdefault(target.module, set()).update(changed)
+            named.setdefault(target.module, []).append(str(target.name))
+    for module, found in files.items():
+        names = ", ".join(named[module])
         warn(
-            f"{', '.join(files)} changed after {module} was imported: {names} runs as imported, "
+            f"{', '.join(sorted(found))} changed after {module} was imported: {names} runs as imported, "
             "and the code backup has the files as they are now. "
             f"Import {module} again, or give the component by its name."
         )
-    return tuple(found)
+    return tuple(sorted(set().union(*files.values())))
 
 
 def _announce(listeners: tuple[Listener, ...], text: str) -> None:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from machinable.component.imports import Code, importing, load_component
-from machinable.component.project_modules import begin_project
+from machinable.component.project_modules import begin_project, changed_since_import
 from machinable.engines.base import OnProgress, PortableWork, reports
 from machinable.engines.processes.isolation import SavedProcessState
 from machinable.engines.processes.output import output_to
@@ -213,7 +213,9 @@ class ImportedFunction(Struct, frozen=True):
     wrappers: int
 
 
-def check_importable(live: Mapping[Target, Any], function: Callable[..., Any] | None) -> ImportedFunction | None:
+def check_importable(
+    live: Mapping[Target, Any], function: Callable[..., Any] | None, project: str
+) -> ImportedFunction | None:
     """Check that workers can import the code of a task; return the place of the function that replaces it.
 
     Raises:
@@ -224,6 +226,8 @@ def check_importable(live: Mapping[Target, Any], function: Callable[..., Any] | 
         return ImportedFunction(target, _wrappers(target, function, may_wrap=True))
     errors: list[MachinableError] = []
     for target, code in live.items():
+        if changed_since_import(code, project):  # it may have been imported again
+            continue
         try:
             _wrappers(target, code, may_wrap=False)
         except Refused as error:

@@ -47,15 +47,19 @@ def error_data(error: BaseException) -> dict[str, str]:
     """
     from traceback import StackSummary, TracebackException  # 5 ms with what it imports, and only failures need it
 
+    from machinable.component.project_modules import show_loaded_lines
+
     try:
         message = str(error)
     except BaseException as broken:  # a __str__ may raise anything, and the original error counts
         message = f"<no message: its __str__ raised {type(broken).__name__}>"
     try:
-        summary = TracebackException.from_exception(error)
+        summary = TracebackException.from_exception(error, lookup_lines=False)
         parts = [summary]
         for part in parts:
             frames = [frame for frame in part.stack if not frame.filename.startswith((_OURS, "<frozen importlib"))]
+            for file in {frame.filename for frame in frames}:
+                show_loaded_lines(file)
             part.stack = StackSummary.from_list(frames)
             parts += [p for p in (part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())) if p]
         text = "".join(summary.format())
