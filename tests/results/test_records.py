@@ -93,5 +93,5 @@ def test_a_missing_pandas_is_one_clear_line(files: Files, monkeypatch: pytest.Mo
         Records(files, "t").frame()
 
     assert str(caught.value) == (
-        "a frame needs pandas, which is not installed\n  pip install 'machinable-engine[frames]'"
+        "a frame needs pandas\n  Install it: pip install 'machinable-engine[frames]'"
     )

@@ -198,7 +198,7 @@ class Required:
         try:
             import pandas
         except ImportError:
-            raise NotAvailable("a frame needs pandas", todo="Install it: pip install pandas") from None
+            raise NotAvailable("a frame needs pandas", todo="Install it: pip install 'machinable-engine[frames]'") from None
         if isinstance(data, list) and all(isinstance(row, Mapping) for row in data):
             # Rows contain their columns, so without rows no column is missing.
             data = pandas.DataFrame(data, columns=None if data or columns is None else list(columns))

@@ -26,9 +26,8 @@ def data_frame(columns: Mapping[str, Sequence[Any]]) -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise NotAvailable(
-            "a frame needs pandas, which is not installed", todo="pip install 'machinable-engine[frames]'"
-        ) from error
+        todo = "Install it: pip install 'machinable-engine[frames]'"
+        raise NotAvailable("a frame needs pandas", todo=todo) from error
     return pandas.DataFrame(dict(columns))
 
 
