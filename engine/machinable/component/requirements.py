@@ -198,7 +198,8 @@ class Required:
         try:
             import pandas
         except ImportError:
-            raise NotAvailable("a frame needs pandas", todo="Install it: pip install 'machinable-engine[frames]'") from None
+            todo = "Install it: pip install 'machinable-engine[frames]'"
+            raise NotAvailable("a frame needs pandas", todo=todo) from None
         if isinstance(data, list) and all(isinstance(row, Mapping) for row in data):
             # Rows contain their columns, so without rows no column is missing.
             data = pandas.DataFrame(data, columns=None if data or columns is None else list(columns))

@@ -118,7 +118,7 @@ class Trials(Sequence[Trial]):
         Args:
             field: A field with numbers, such as `records.accuracy.last`.
             by: The field or fields whose equal values define a group; None gives one group. Groups are in the order of
-                their first trials.
+                their first trials. Trials without any of these fields count only if they have numbers or failed.
 
         Raises:
             UnknownName: No trial has such a field.
@@ -143,6 +143,7 @@ class Trials(Sequence[Trial]):
         rows = [
             dict(zip(names, key, strict=True)) | figures(numbers, len(failed))
             for key, numbers, failed in groups.values()
+            if numbers or failed or not names or any(value is not None for value in key)
         ]
         return Summary(field, names, rows)
 
