@@ -74,6 +74,12 @@ def test_an_unknown_name_is_reported_with_the_nearest() -> None:
     assert str(error) == ("no component named 'toll'\n  searched in machinable.yaml\n  Did you mean 'tool'?")
 
 
+def test_a_project_without_components_is_reported_as_such() -> None:
+    error = failure("component: [a: {}]\n", "a")
+
+    assert error.advice() == "machinable.yaml declares no components. For hints: machinable check"
+
+
 @pytest.mark.parametrize(
     ("text", "place", "alias"),
     [

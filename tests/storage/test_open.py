@@ -75,7 +75,7 @@ def test_the_error_of_a_missing_storage_has_its_absolute_path(tmp_path: Path, mo
     with pytest.raises(StorageUnavailable) as caught:
         open_files("results", create=False)
     assert str(caught.value) == (
-        f"there is no storage at {str(tmp_path / 'results')!r}\n  Give the storage directory of an execution."
+        f"there is no storage at {str(tmp_path / 'results')!r}\n  Give the directory in which executions were stored."
     )
     assert isinstance(caught.value, OSError)
 

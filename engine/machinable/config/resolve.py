@@ -55,7 +55,9 @@ def find_component(workspace: Workspace, name: str) -> Entry:
         name = f"+.{project}.{entry.name}"  # in this project
         return Entry(entry.key, name, entry.import_path, "", None, Body({}), entry.source, entry.mark, imported=entry)
     if entry is None:
-        raise UnknownName("component", name, main.components.known(), details=[f"searched in {main.file}"])
+        known = main.components.known()
+        todo = None if known else f"{main.file} declares no components. For hints: machinable check"
+        raise UnknownName("component", name, known, details=[f"searched in {main.file}"], todo=todo)
     return entry
 
 

@@ -95,7 +95,7 @@ def unavailable(
 def nothing_stored(shown: str) -> StorageUnavailable:
     """Return the error for a location without a storage."""
     return StorageUnavailable(
-        f"there is no storage at {shown!r}", given=shown, todo="Give the storage URL of an execution."
+        f"there is no storage at {shown!r}", given=shown, todo="Give the URL at which executions were stored."
     )
 
 

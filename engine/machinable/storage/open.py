@@ -86,7 +86,7 @@ def _open_directory(path: str, *, create: bool) -> DirectoryFiles:
         raise StorageUnavailable(
             f"{path!r} is not a storage: it is not a directory" if is_file else f"there is no storage at {path!r}",
             given=path,
-            todo="Give the storage directory of an execution.",
+            todo="Give the directory in which executions were stored.",
         )
     if not os.access(path, (os.W_OK if create else os.R_OK) | os.X_OK):
         act = "write to" if create else "read"
