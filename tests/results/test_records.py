@@ -92,6 +92,4 @@ def test_a_missing_pandas_is_one_clear_line(files: Files, monkeypatch: pytest.Mo
     with pytest.raises(NotAvailable) as caught:
         Records(files, "t").frame()
 
-    assert str(caught.value) == (
-        "a frame needs pandas\n  Install it: pip install 'machinable-engine[frames]'"
-    )
+    assert str(caught.value) == "a frame needs pandas\n  Install it: pip install 'machinable-engine[frames]'"
