@@ -93,6 +93,18 @@ def test_an_unexpected_exception_keeps_its_traceback(run: Run, monkeypatch: pyte
         run("config", "train")
 
 
+def test_a_file_that_cannot_be_read_is_an_error_of_one_line(run: Run, project: Path) -> None:
+    run("execute", "train", "--seed", "OY1p1o", "--storage", "out", "--quiet")
+    (trial,) = (project / "out/OY1p1o/trials").iterdir()
+    for name in ("log.txt", "output.log"):
+        (trial / name).unlink(missing_ok=True)
+        (trial / name).mkdir()
+    path = str(trial / "log.txt")
+    ran = run("show", f"OY1p1o/{trial.name}", "--log", "--storage", "out")
+    assert (ran.code, ran.out, ran.err) == (3, "", f"{path}: Is a directory\n")
+    assert run("show", f"OY1p1o/{trial.name}", "--log", "--storage", "out", "--json").data["error"]["given"] == path
+
+
 def test_text_that_the_terminal_cannot_show_is_escaped(project: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "machinable", "config", "train", "rate=2", "--explain", "rate"],

@@ -313,6 +313,21 @@ def test_a_pointer_describes_the_result(here: Path, tmp_path: Path) -> None:
     assert data["code"] == {"double.py": code_digest((here / "double.py").read_bytes())}
 
 
+def test_a_pointer_of_an_earlier_version_costs_one_more_run_and_reading_ignores_it(here: Path, tmp_path: Path) -> None:
+    execution, _ = computed("train", tmp_path / "s")
+    for trial in execution.trials[:2]:
+        path = tmp_path / "s" / layout.pointer(trial.identity)
+        facts = json.loads(path.read_text())
+        path.write_text(json.dumps({**{key: facts[key] for key in facts if key != "code"}, "module": "old"}))
+
+    assert [trial.stale for trial in ml.Storage(tmp_path / "s")[str(execution)].trials] == [None, None, None]
+    with pytest.warns(RuntimeWarning, match="cannot be read: it lacks .code.; (nums|double) runs again"):
+        again, _ = computed("train", tmp_path / "s")
+    assert [trial.status for trial in again.trials] == ["finished", "finished", "finished"]
+    third, _ = computed("train", tmp_path / "s")
+    assert [trial.status for trial in third.trials] == ["reused", "reused", "finished"]
+
+
 def test_in_one_execution_into_memory_it_is_computed_once(here: Path) -> None:
     engine = Computing()
     task = ml.Task().component("train").component("double")

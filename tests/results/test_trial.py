@@ -199,3 +199,29 @@ def test_a_pickle_is_read_only_with_trust(files: Files) -> None:
     with pytest.raises(StorageError, match=r"trust=True"):
         only(files).read("model.p")
     assert only(files, trust=True).read("model.p") == {"w": 1}
+
+
+def test_a_directory_in_place_of_a_file_is_damage(tmp_path: Path) -> None:
+    files = DirectoryFiles(tmp_path)
+    trial = only(files, [started(0)])
+    (tmp_path / PLACE / "status.json").mkdir(parents=True)
+    with pytest.raises(Damaged, match=r"status\.json is a directory"):
+        _ = trial.result
+
+
+def test_a_file_in_place_of_the_folder_of_a_trial_has_nothing(tmp_path: Path) -> None:
+    files = DirectoryFiles(tmp_path)
+    trial = only(files, [started(0)])
+    files.write(PLACE, b"x")
+    assert (trial.log, trial.output, list(trial.records), trial.files, trial.result) == ("", "", [], [], None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"config": 3}, {"flags": []}, {"uid": 3}, {"requires": 1.5}, {"requires": {"a": {"uid": "x"}}}, {"tags": 1}],
+)
+def test_a_line_of_the_plan_with_values_of_other_types_is_damaged(files: Files, wrong: dict[str, Any]) -> None:
+    execution = stored([], files=files)
+    files.write(f"{FOLDER}/plan.jsonl", (dumps(planned(0) | wrong) + "\n").encode())
+    with pytest.raises(Damaged, match=r"line 1 of .*plan\.jsonl is not a trial: a value is of another type"):
+        _ = execution.trials[0]

@@ -30,6 +30,11 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
     return MemoryFiles() if request.param == "memory" else DirectoryFiles(tmp_path / "stored")
 
 
+def pointer(trial: str, **changed: Any) -> dict[str, Any]:
+    facts = {"format": 1, "identity": IDENTITY, "trial": trial, "time": time(), "seconds": 1.0, "record": None}
+    return {**facts, "artifacts": {}, "inputs": {}, "code": {}, **changed}
+
+
 def intact(files: Files) -> Files:
     """A storage with an execution of two trials, an artifact, a pointer to it, and one that has reused it."""
     stored([planned(0), planned(1)], [started(0), finished(0, x=1), started(1)], files=files, trials=2)
@@ -39,7 +44,7 @@ def intact(files: Files) -> Files:
     write(files, f"{FOLDER}/trials/{uid(0)}/artifacts/a/x.json", b"[1]\n")
     write(files, f"{FOLDER}/trials/{uid(0)}/records/default.jsonl", b'{"x": 1}\n{"x": 2')
     write(files, f"{FOLDER}/trials/{uid(1)}/status.json", status())
-    write(files, f"by-content/ab/{IDENTITY}.json", {"format": 1, "identity": IDENTITY, "trial": f"{FOLDER}/{uid(0)}"})
+    write(files, f"by-content/ab/{IDENTITY}.json", pointer(f"{FOLDER}/{uid(0)}"))
     reused = {"event": "reused", "uid": uid(0), "time": time(), "source": f"{FOLDER}/{uid(0)}", "record": {"x": 1}}
     stored([planned(0)], [reused], files=files, folder=f"{FOLDER}-2", trials=1)
     return files
@@ -117,23 +122,37 @@ FAULTS: dict[str, tuple[str, Any, str, str, str]] = {
         "it cannot be read: it lacks 'trial'",
         "move it aside",
     ),
+    "a pointer without its code": (
+        f"by-content/ab/{IDENTITY}.json",
+        {key: value for key, value in pointer(f"{FOLDER}/{uid(0)}").items() if key != "code"},
+        "damaged",
+        "it cannot be read: it lacks 'code'",
+        "put it aside",
+    ),
+    "a pointer that is a list": (
+        f"by-content/ab/{IDENTITY}.json",
+        b"[]",
+        "damaged",
+        "it cannot be read: ",
+        "put it aside",
+    ),
     "a pointer of another": (
         f"by-content/ab/{IDENTITY}.json",
-        {"identity": "x", "trial": "y"},
+        pointer("OY1p1p/x", identity="x"),
         "damaged",
         "it cannot be read: it has the identity 'x'",
         "move it aside",
     ),
     "a pointer leads nowhere": (
         f"by-content/ab/{IDENTITY}.json",
-        {"identity": IDENTITY, "trial": "OY1p1p/x"},
+        pointer("OY1p1p/x"),
         "dangling",
         "the result that it points to is gone: OY1p1p/x",
         "remove it",
     ),
     "a pointer to what runs": (
         f"by-content/ab/{IDENTITY}.json",
-        {"identity": IDENTITY, "trial": f"{FOLDER}/{uid(1)}"},
+        pointer(f"{FOLDER}/{uid(1)}"),
         "dangling",
         f"what it points to has not finished: {FOLDER}/{uid(1)}",
         "remove it",
@@ -364,3 +383,18 @@ def test_a_killed_execution_leaves_its_lease(tmp_path: Path) -> None:
     ]
     assert [repair(files, fault) for fault in faults] == [True, True]
     assert checked(files) == []
+
+
+def test_a_file_in_place_of_the_folder_of_a_trial_is_a_fault(files: Files) -> None:
+    intact(files)
+    write(files, f"{FOLDER}/trials/{uid(5)}", b"x")
+    (fault,) = checked(files)
+    assert fault == Fault("damaged", f"{FOLDER}/trials/{uid(5)}", "it is a file, not the folder of a trial")
+
+
+def test_artifacts_are_missing_if_a_file_has_replaced_their_folder(files: Files) -> None:
+    intact(files)
+    files.remove(f"{TRIAL}/artifacts/a")
+    write(files, f"{TRIAL}/artifacts/a", b"x")
+    (fault,) = checked(files)
+    assert (fault.kind, fault.path) == ("missing", f"{TRIAL}/artifacts/a/x.json")

@@ -9,8 +9,12 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from machinable.cli.commands import help_text
+
+if TYPE_CHECKING:
+    from machinable.errors import MachinableError
 
 __all__ = ["main", "run"]
 
@@ -50,31 +54,40 @@ def run(words: Sequence[str]) -> int:
     import click  # after the quick answers
 
     from machinable.cli.options import program  # imports click
-    from machinable.errors import MachinableError, UsageError
+    from machinable.errors import MachinableError, StorageUnavailable, UsageError
 
     try:
         code = program.main(list(words), prog_name="machinable", standalone_mode=False)
         sys.stdout.flush()
     except click.Abort:
         return 130
-    except (click.ClickException, MachinableError) as error:
+    except click.ClickException as error:
         if "--json" in words:
-            from machinable.cli.output import write_json
-
-            ours = error if isinstance(error, MachinableError) else UsageError(error.format_message())
-            write_json({"error": ours.as_data()})
-        elif isinstance(error, MachinableError):
-            print(error, file=sys.stderr)
-        else:
-            error.show()
+            return _report(UsageError(error.format_message()), words)
+        error.show()
         return error.exit_code
+    except MachinableError as error:
+        return _report(error, words)
     except OSError as error:
         if error.errno != errno.EPIPE:
-            raise
+            if error.filename is None:
+                raise
+            return _report(StorageUnavailable(f"{error.filename}: {error.strerror}", given=str(error.filename)), words)
         # The reader has closed our output; Python would complain when it flushes the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _report(error: MachinableError, words: Sequence[str]) -> int:
+    """Write an error, and return its exit code."""
+    if "--json" in words:
+        from machinable.cli.output import write_json
+
+        write_json({"error": error.as_data()})
+    else:
+        print(error, file=sys.stderr)
+    return error.exit_code
 
 
 def _prepare_streams() -> None:

@@ -97,6 +97,8 @@ def export(
     wanted = [trial.uid for trial in execution] if uids is None else uids
     chosen = with_required(wanted, lambda uid: [one["uid"] for one in execution[uid].planned("requires").values()])
     trials = [trial for trial in execution if trial.uid in chosen]
+    if not trials:
+        raise Refused(f"{execution} has no trials", given=str(execution), todo="There is nothing to export.")
     refuse_unreachable(execution)
     codes = code_versions(execution, trials) if project is None else {None: trials}
     (file, _), *others = codes.items()

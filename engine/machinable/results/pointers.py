@@ -11,7 +11,7 @@ from machinable.serialization import Plain, decode
 from machinable.storage import layout
 from machinable.storage.files import Files
 
-__all__ = ["Available", "Pointer", "changed_input", "find_pointer"]
+__all__ = ["Available", "Pointer", "changed_input", "find_pointer", "parse_pointer"]
 
 
 class Available(NamedTuple):
@@ -50,16 +50,31 @@ def find_pointer(files: Files, identity: str) -> Pointer | None:
         Damaged: The file is not a pointer.
     """
     path = layout.pointer(identity)
+    data = b""
     try:
         data = files.read(path)
-    except FileNotFoundError:
+        return parse_pointer(data, identity)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (ValueError, IsADirectoryError) as error:
+        reason = "it is a directory" if isinstance(error, IsADirectoryError) else error
+        raise Damaged(
+            f"{layout.join(files.url, path)} cannot be read: {reason}",
+            given=data[:200].decode("utf-8", "replace"),
+            todo="Remove it, so that the result is computed again.",
+        ) from error
+
+
+def parse_pointer(data: bytes, identity: str) -> Pointer:
+    """Return the pointer in the content of its file; raise `ValueError` with the reason if it is none."""
     try:
         row = json.loads(data)
         if b'{"__' in data:
             row = decode(row)
         if row["format"] != layout.FORMAT:
             raise ValueError(f"it has format {row['format']!r}")
+        if row["identity"] != identity:
+            raise ValueError(f"it has the identity {row['identity']!r}")
         if type(row["trial"]) is not str or "/" not in row["trial"]:
             raise ValueError(f"it points to {row['trial']!r}")
         return Pointer(
@@ -71,12 +86,10 @@ def find_pointer(files: Files, identity: str) -> Pointer | None:
             {name: read["artifacts"] for name, read in row["inputs"].items()},
             row["code"],
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Damaged(
-            f"{layout.join(files.url, path)} cannot be read: {error}",
-            given=data[:200].decode("utf-8", "replace"),
-            todo="Remove it, so that the result is computed again.",
-        ) from error
+    except KeyError as error:
+        raise ValueError(f"it lacks {error}") from None
+    except (TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
 
 
 def changed_input(files: Files, read: Mapping[str, Mapping[str, str]], results: Mapping[str, Available]) -> str | None:

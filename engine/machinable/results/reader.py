@@ -22,6 +22,21 @@ MAX_LISTED = 10  # names in an error
 _FACTS: tuple[tuple[str, type], ...] = (("id", str), ("seed", int), ("run", int), ("started", str))
 _PLANNED = {"index", "uid", "seed", "component", "module", "config", "flags"}
 _EVENTS = frozenset({"started", "finished", "failed", "interrupted", "reused", "blocked", "skipped"})
+_NEEDED = {"component", "uid", "identity"}
+
+
+def _is_trial(row: dict[str, Any]) -> bool:
+    """Return whether the values of a line of the plan have the types that readers rely on."""
+    requires = row.get("requires", {})
+    return (
+        type(row["uid"]) is str
+        and type(row["component"]) is str
+        and type(row["config"]) is dict
+        and type(row["flags"]) is dict
+        and type(row.get("tags", {})) is dict
+        and type(requires) is dict
+        and (not requires or all(type(one) is dict and one.keys() >= _NEEDED for one in requires.values()))
+    )
 
 
 class Rows:
@@ -136,10 +151,11 @@ class Reader:
                 # Decoding all lines takes as long as reading them, and few of their values are used.
                 rows = rows_in(self.content(layout.PLAN) or b"", place, decoded=False)
             for number, row in enumerate(rows, start=1):
-                if not row.keys() >= _PLANNED:
+                if not row.keys() >= _PLANNED or not _is_trial(row):
                     missing = ", ".join(sorted(_PLANNED - row.keys()))
                     raise Damaged(
-                        f"line {number} of {place} is not a trial: it lacks {missing}",
+                        f"line {number} of {place} is not a trial"
+                        + (f": it lacks {missing}" if missing else ": a value is of another type"),
                         given=missing,
                         todo="Restore the file from a copy.",
                     )
@@ -235,6 +251,8 @@ class Reader:
             return self.files.read(layout.join(self.name, path))
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except IsADirectoryError as error:
+            raise self.damaged(path, "is a directory") from error
 
     def _place(self, path: str) -> str:
         return layout.join(self.files.url, self.name, path)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import NotStored
+from machinable.errors import Damaged, NotStored
 from machinable.results.lookup import UNKNOWN
 from machinable.results.pointers import Available, changed_input, find_pointer
 from machinable.results.reader import ExecutionInfo, Reader, Rows
@@ -174,12 +175,13 @@ class Trial:
         read = self._fact("inputs")
         if not read:
             return None
-        found = {
-            name: find_pointer(self._reader.files, needed["identity"])
-            for name, needed in self._row.get("requires", {}).items()
-            if name in read
-        }
-        results = {name: Available(one.trial, one.artifacts) for name, one in found.items() if one is not None}
+        results = {}
+        for name, needed in self._row.get("requires", {}).items():
+            if name in read:
+                with suppress(Damaged):  # what it requires is computed again, and `verify` reports the file
+                    pointer = find_pointer(self._reader.files, needed["identity"])
+                    if pointer is not None:
+                        results[name] = Available(pointer.trial, pointer.artifacts)
         return changed_input(self._reader.files, read, results)
 
     @property

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from machinable.errors import MachinableError
+from machinable.results.pointers import parse_pointer
 from machinable.results.reader import execution_folders
 from machinable.results.trial import LEASE
 from machinable.serialization import Plain, dumps, loads
@@ -237,6 +238,9 @@ class _Execution:
         records = []
         for path in sorted(self.folders.get(uid, ())):
             inner = path.split("/")[2:]
+            if not inner:
+                found.append(self.fault("damaged", path, "it is a file, not the folder of a trial"))
+                return found, 0, 0
             if inner[0] == layout.ATTEMPTS:
                 inner = inner[2:]
             if len(inner) == 1 and inner[0] in _DESCRIPTIONS:
@@ -333,7 +337,7 @@ class _Execution:
         if size is None or size != expected:  # it may have been written since
             try:
                 size = self.files.size(place)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return [self.fault("missing", path, "the trial wrote it, but it is missing")], 0
         if type(expected) is int and size != expected:
             return [self.fault("changed", path, f"it has {size} bytes, but {expected} were written")], size
@@ -377,7 +381,8 @@ def verify_by_content(files: Files) -> Iterator[Fault]:
 
 def _pointer_fault(files: Files, path: str) -> Fault | None:
     try:
-        pointer = loads(files.read(path))
+        data = files.read(path)
+        pointer = loads(data)
         place, identity = pointer["trial"], pointer["identity"]
         if identity != layout.pointer_identity(path):
             raise ValueError(f"it has the identity {identity!r}")
@@ -389,12 +394,16 @@ def _pointer_fault(files: Files, path: str) -> Fault | None:
         return Fault("damaged", path, f"it cannot be read: {reason}", "move it aside")
     try:
         state = loads(files.read(layout.join(folder, layout.status(uid)))).get("state")
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return Fault("dangling", path, f"the result that it points to is gone: {place}", "remove it")
     except (ValueError, AttributeError):
         return None  # reported with that file
     if state != "finished":
         return Fault("dangling", path, f"what it points to has not finished: {place}", "remove it")
+    try:
+        parse_pointer(data, identity)
+    except ValueError as error:
+        return Fault("damaged", path, f"it cannot be read: {error}", "put it aside")
     return None
 
 

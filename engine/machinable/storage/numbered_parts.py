@@ -21,7 +21,7 @@ def read_parts(files: Files, path: str) -> list[bytes]:
     """Return the pieces of a growing file: the file itself, then its numbered parts; none if there are neither."""
     pieces = []
     if files.appends:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             pieces.append(files.read(path))
         # Only a storage copied from elsewhere has parts here, and one check is cheaper than a listing.
         if not files.exists(layout.part(path, 1)):
