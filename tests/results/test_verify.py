@@ -127,14 +127,14 @@ FAULTS: dict[str, tuple[str, Any, str, str, str]] = {
         {key: value for key, value in pointer(f"{FOLDER}/{uid(0)}").items() if key != "code"},
         "damaged",
         "it cannot be read: it lacks 'code'",
-        "put it aside",
+        "move it aside",
     ),
     "a pointer that is a list": (
         f"by-content/ab/{IDENTITY}.json",
         b"[]",
         "damaged",
         "it cannot be read: ",
-        "put it aside",
+        "move it aside",
     ),
     "a pointer of another": (
         f"by-content/ab/{IDENTITY}.json",

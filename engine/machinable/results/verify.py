@@ -403,7 +403,7 @@ def _pointer_fault(files: Files, path: str) -> Fault | None:
     try:
         parse_pointer(data, identity)
     except ValueError as error:
-        return Fault("damaged", path, f"it cannot be read: {error}", "put it aside")
+        return Fault("damaged", path, f"it cannot be read: {error}", "move it aside")
     return None
 
 
