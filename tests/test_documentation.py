@@ -395,6 +395,7 @@ components:
   - leaf: {x: 1}
   - data: {fails: false, ~bad: {fails: true}}
   - user: {_requires_: {data: data}}
+  - last: {_requires_: {user: user}}
 """
 DATA = """
 from machinable import Component
@@ -411,6 +412,13 @@ from machinable import Component
 class User(Component):
     def on_execute(self):
         return self.requires.data.read()
+"""
+LAST = """
+from machinable import Component
+
+class Last(Component):
+    def on_execute(self):
+        return self.requires.user.component.requires.data.read()
 """
 NODE = """
 import pathlib
@@ -448,6 +456,7 @@ def stored(desk: Path) -> list[Path]:
     (desk / "leaf.py").write_text("from machinable import Component\n\nclass Leaf(Component):\n    pass\n")
     (desk / "data.py").write_text(DATA)
     (desk / "user.py").write_text(USER)
+    (desk / "last.py").write_text(LAST)
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "x"]):
         subprocess.run([*git, *command], check=True)
@@ -470,7 +479,8 @@ def stored(desk: Path) -> list[Path]:
         locks.take(layout.lease(task.plan()[0].identity))
         ml.execute(task, storage="results", seed="OY1p1o", on_busy="skip")
         locks.close()
-    return [desk / "results" / name for name in ("OY1p1o", *(f"OY1p1o-{number}" for number in range(2, 6)))]
+        ml.execute("last", storage="results", seed="OY1p1o")
+    return [desk / "results" / name for name in ("OY1p1o", *(f"OY1p1o-{number}" for number in range(2, 7)))]
 
 
 def test_the_storage_format_lists_every_field_that_is_written(stored: list[Path]) -> None:

@@ -319,7 +319,8 @@ def test_a_result_that_is_gone_or_does_not_exist_yet_is_an_error() -> None:
     gone = Requirement("data", "gone", "i", place=f"{FOLDER}/gone")
     assert "no longer exists" in refusal(files, lambda c: c.requires.d.config, {"d": gone}, NotStored)
     waiting = Requirement("data", "waiting", "i")
-    assert "has no result yet" in refusal(files, lambda c: c.requires.d.read("x.json"), {"d": waiting}, NotAvailable)
+    refused = refusal(files, lambda c: c.requires.d.read("x.json"), {"d": waiting}, NotAvailable)
+    assert "the requirement 'd' (data) has no result" in refused
 
 
 # live instances
@@ -400,6 +401,11 @@ def test_a_component_of_a_finished_trial_refuses_to_write() -> None:
     assert b"finished" in before
 
 
+class Other(Component):
+    def on_execute(self) -> None:
+        self.store.write("x.json", [3, 4])
+
+
 class Deep(Component):
     """Requires another component."""
 
@@ -412,9 +418,30 @@ class Deep(Component):
 
 def test_a_live_component_reads_what_it_requires_itself() -> None:
     files = MemoryFiles()
+    data = required(files)
+    deep = required(files, Deep, "deep", requires={"data": data})
+    required(files, Other, "other")
+    trial = spec(requires={"deep": deep}, indirect={data.identity: f"{FOLDER}/other"})
+
+    def work(requires: Any) -> Any:
+        return requires.deep.component.again()
+
+    world = World(work, trial, files)
+
+    read = digest(b"[3, 4]\n")
+    assert world.ended.result == 8  # of the present result, not of the one that was there when it ran
+    assert world.ended.inputs == {"deep.data": {"x.json": read}}
+    assert world.ended.indirect == {"deep.data": {"identity": data.identity, "place": f"{FOLDER}/other"}}
+    assert world.json("status.json")["indirect"] == world.ended.indirect
+
+
+def test_a_result_behind_a_requirement_that_was_not_computed_is_an_error() -> None:
+    files = MemoryFiles()
     deep = required(files, Deep, "deep", requires={"data": required(files)})
-    bare = replace(deep, spec=None if deep.spec is None else replace(deep.spec, requires={}))
-    assert result(files, lambda c: c.requires.deep.component.again(), {"deep": bare}) == 4
+    refused = refusal(files, lambda c: c.requires.deep.component.again(), {"deep": deep}, NotAvailable)
+    assert refused == (
+        "the requirement 'deep.data' (data) has no result\n  Require it directly, or execute again: rerun='data'."
+    )
 
 
 class Borrows(Component):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 import machinable as ml
 from machinable.execution.queue import Blocked, TrialQueue
@@ -20,7 +22,8 @@ def trial(index: int, *requires: int, is_requirement: bool = True) -> TrialSpec:
         seed=0,
         flags={},
         definition=ComponentSpec(f"c{index}", "m", None, {}, Target("m"), is_requirement=is_requirement),
-        requires={str(other): Requirement(f"c{other}", str(other), "") for other in requires},
+        requires={str(other): Requirement(f"c{other}", str(other), str(other)) for other in requires},
+        identity=str(index),
     )
 
 
@@ -44,6 +47,24 @@ def test_a_trial_comes_when_its_last_requirement_is_settled(plan: Sequence[Trial
     queue.settle(plan[0], Available("p/0"))
     assert handed_out(queue) == [2]
     assert {name: needed.place for name, needed in queue.located(plan[2]).requires.items()} == {"0": "p/0", "1": "p/1"}
+
+
+def test_a_trial_knows_where_the_requirements_of_its_requirements_are() -> None:
+    #  0 ─ 1 ─ 2 ─┬─ 4
+    #       3 ────┘       a trial that needs only an artifact of 2 cannot load it
+    plan = [trial(0), trial(1, 0), trial(2, 1), trial(3, 1), trial(4, 2, 3, is_requirement=False)]
+    only_part = replace(plan[4].requires["2"], artifact="x")
+    plan.append(replace(plan[4], index=5, uid="5", requires={"2": only_part}))
+    queue = TrialQueue(plan, {"0"}, {"0": Available("p/0")})
+    for index in (1, 2, 3):
+        handed_out(queue)
+        queue.settle(plan[index], Available(f"p/{index}"))
+
+    located = [queue.located(spec) for spec in plan]
+
+    behind = [{}, {}, {"0": "p/0"}, {"0": "p/0"}, {"1": "p/1", "0": "p/0"}, {}]
+    assert [dict(spec.indirect) for spec in located] == behind
+    assert [spec.indirect for spec in pickle.loads(pickle.dumps(located))] == behind
 
 
 def test_a_trial_comes_at_once_when_a_requirement_is_blocked(plan: Sequence[TrialSpec]) -> None:

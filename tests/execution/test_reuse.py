@@ -16,7 +16,7 @@ from machinable.component.source_files import code_digest
 from machinable.execution.dry_run import PlannedOutcome, dry_run
 from machinable.execution.reuse import ReusePolicy, decide_reuse
 from machinable.plan.spec import ComponentSpec, Target, TrialSpec
-from machinable.results.pointers import Available, Pointer, changed_input, find_pointer
+from machinable.results.pointers import Available, Input, Pointer, changed_input, find_pointer
 from machinable.storage import layout
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
@@ -476,7 +476,8 @@ def _with(**changed: Any) -> TrialSpec:
 
 
 THEN, NOW = {"nets.py": "then"}, {"nets.py": "now"}
-POINTER = Pointer("OY1p1o/u", "2026-01-31T09:15:02.120000+00:00", 1.0, None, {}, {"data": {"x": "1"}}, THEN)
+READ = {"data": Input("identity of data", {"x": "1"})}
+POINTER = Pointer("OY1p1o/u", "2026-01-31T09:15:02.120000+00:00", 1.0, None, {}, READ, THEN)
 
 
 @pytest.mark.parametrize(
@@ -505,9 +506,9 @@ def test_what_becomes_of_a_trial(
     action: str,
     changed: tuple[str, ...],
 ) -> None:
-    results = {name: Available("OY1p1o/data", digests) for name, digests in artifacts.items()}
+    results = {f"identity of {name}": Available("OY1p1o/data", digests) for name, digests in artifacts.items()}
     read = {} if pointer is None else pointer.inputs
-    decision = decide_reuse(SPEC, policy, pointer, changed_input(MemoryFiles(), read, results), code)
+    decision = decide_reuse(SPEC, policy, pointer, changed_input(MemoryFiles(), read, results.get), code)
     assert (decision.action, decision.changed) == (action, changed)
     assert decision.pointer is pointer
 
@@ -521,9 +522,9 @@ def test_results_of_the_main_script_are_not_shared() -> None:
 
 
 def test_a_missing_input_has_changed() -> None:
-    files, read = MemoryFiles(), {"a": {"x": "1", "y": "2"}}
-    assert changed_input(files, read, {"a": Available("OY1p1o/a", {"x": "1"})}) == "a:y"
-    assert changed_input(files, read, {"b": Available("OY1p1o/b", {"x": "2"})}) is None
+    files, read = MemoryFiles(), {"a": Input("3f2c", {"x": "1", "y": "2"})}
+    assert changed_input(files, read, {"3f2c": Available("OY1p1o/a", {"x": "1"})}.get) == "a:y"
+    assert changed_input(files, read, {"b": Available("OY1p1o/b", {"x": "2"})}.get) is None
 
 
 @pytest.mark.parametrize(

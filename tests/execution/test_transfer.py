@@ -4,62 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import machinable as ml
-from machinable.engines.transfer import unpack_folder
-from machinable.execution.transfer import StorageTransfer, folders_behind
-from machinable.serialization import dumps
-from machinable.storage.memory import MemoryFiles
+from machinable.execution.worker_task import folders_needed
+from machinable.plan.spec import ComponentSpec, Requirement, Target, TrialSpec
 
 World = Callable[..., Path]
 
 
-@pytest.fixture
-def files() -> MemoryFiles:
-    """The results of a few trials: d needs b, and an artifact of c; both need a."""
-    files = MemoryFiles()
-    requires = {
-        "X/trials/a": {},
-        "X/trials/b": {"one": ("X/a", None)},
-        "X/trials/c": {"one": ("X/a", None)},
-        "Y/trials/d": {"left": ("X/b", None), "right": ("X/c", "table.csv"), "not yet": (None, None)},
-    }
-    for folder, needed in requires.items():
-        described: dict[str, Any] = {
-            name: {"component": "x", "uid": "u", "identity": "i", "artifact": artifact, "place": place}
-            for name, (place, artifact) in needed.items()
-        }
-        files.write(f"{folder}/trial.json", dumps({"requires": described}).encode())
-        files.write(f"{folder}/artifacts/table.csv", folder.encode())
-    return files
-
-
-@pytest.mark.parametrize(
-    ("path", "folders"),
-    [
-        ("X/trials/a", ["X/trials/a"]),
-        ("X/trials/b", ["X/trials/b", "X/trials/a"]),
-        ("X/trials/c/artifacts/table.csv", ["X/trials/c"]),
-        ("Y/trials/d", ["Y/trials/d", "X/trials/b", "X/trials/c", "X/trials/a"]),
-        ("Y/trials/d/attempts/1", ["Y/trials/d/attempts/1"]),
-        ("Y/trials/gone", ["Y/trials/gone"]),
-    ],
-)
-def test_a_directory_is_packed_with_all_that_it_may_read(path: str, folders: list[str], files: MemoryFiles) -> None:
-    assert folders_behind(files, path) == folders
-
-
-def test_a_transfer_packs_them_into_one_archive(files: MemoryFiles) -> None:
-    there = MemoryFiles()
-
-    unpack_folder(there, StorageTransfer(files).fetch("X/trials/b"))
-
-    for folder in ("X/trials/a", "X/trials/b"):
-        assert there.read(f"{folder}/artifacts/table.csv") == folder.encode()
-    assert not there.exists("X/trials/c")
+def test_a_trial_needs_the_folders_of_all_that_it_may_read() -> None:
+    spec = TrialSpec(
+        index=0,
+        uid="d",
+        seed=0,
+        flags={},
+        definition=ComponentSpec("d", "d", None, {}, Target("d")),
+        requires={
+            "left": Requirement("b", "b", "", place="X/b"),
+            "right": Requirement("c", "c", "", artifact="table.csv", place="X/c"),
+            "not yet": Requirement("e", "e", ""),
+        },
+        indirect={"a": "Y/a", "c": "X/c"},
+        resume_from="Z/trials/d/attempts/1",
+    )
+    assert folders_needed(spec) == ["Z/trials/d/attempts/1", "X/trials/b", "X/trials/c", "Y/trials/a"]
 
 
 CHAIN = {

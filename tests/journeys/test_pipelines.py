@@ -302,3 +302,74 @@ def test_an_execution_is_resumed_though_an_artifact_of_a_requirement_is_gone(
         ("finished", 2, 2),
         ("finished", 2, 1),
     ]
+
+
+THROUGH = """
+components:
+  - documents: {}
+  - data: {_requires_: {dataset: documents}}
+  - learn: {_requires_: {data: data}}
+  - report: {_requires_: {learn: learn}}
+"""
+DOCUMENTS = """
+import os
+from machinable import Component
+
+class Documents(Component):
+    def on_execute(self):
+        self.store.write("documents.txt", os.environ["DOCUMENTS"])
+        self.store.write("languages.txt", "en")
+"""
+DATA = """
+from machinable import Component
+
+class Data(Component):
+    def on_execute(self):
+        return self.requires.dataset.read("languages.txt")
+"""
+LEARN = """
+from machinable import Component
+
+class Learn(Component):
+    def on_execute(self):
+        return self.requires.data.component.requires.dataset.read("documents.txt")
+"""
+REPORTS = """
+from machinable import Component
+
+class Report(Component):
+    def on_execute(self):
+        return self.requires.learn.trial.result
+"""
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+def test_a_requirement_of_a_requirement_is_that_of_this_plan(
+    project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    project(THROUGH, documents=DOCUMENTS, data=DATA, learn=LEARN, report=REPORTS)
+    options: dict[str, Any] = {"storage": str(tmp_path / "storage"), "engine": engine}
+    monkeypatch.setenv("DOCUMENTS", "old")
+    first = ml.execute("report", **options)
+    assert [trial.status for trial in ml.execute("report", **options).trials[:3]] == ["reused"] * 3
+
+    monkeypatch.setenv("DOCUMENTS", "new")
+    second = ml.execute("report", **options, rerun="documents")
+
+    assert [trial.status for trial in second.trials] == ["finished", "reused", "finished", "finished"]
+    assert (first.trials[-1].result, second.trials[-1].result) == ("old", "new")
+    status = json.loads(
+        (tmp_path / "storage" / str(second) / "trials" / second.trials[2].uid / "status.json").read_text()
+    )
+    assert list(status["inputs"]) == ["data.dataset"]
+    documents = second.trials[0]
+    assert status["indirect"] == {
+        "data.dataset": {"identity": documents.identity, "place": f"{second}/{documents.uid}"}
+    }
+
+    monkeypatch.setenv("DOCUMENTS", "newest")
+    third = ml.execute("report", **options, rerun="documents", cascade=False)
+    assert [trial.status for trial in third.trials[:3]] == ["finished", "reused", "reused"]
+    assert third.trials[2].stale == "data.dataset:documents.txt"
+    resumed = ml.execute(resume=str(second), storage=options["storage"], rerun="documents")
+    assert [trial.result for trial in resumed.trials[2:]] == ["newest", "newest"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from machinable.component.shared import SharedData
     from machinable.component.store import Store
     from machinable.config.config import Config
-    from machinable.plan.spec import ComponentSpec, Target, TrialSpec
+    from machinable.plan.spec import ComponentSpec, Requirement, Target, TrialSpec
 
 __all__ = ["Component", "ComponentState", "Context", "Mixin", "Submission", "misspelt_events", "overrides", "state_of"]
 
@@ -69,6 +69,7 @@ class Context:
         def save_checkpoint(self, component: Component, path: str | None, timestep: int | None) -> Any: ...  # noqa: D102
         def stored_trial(self, place: str) -> Any: ...  # noqa: D102
         def required_component(self, required: Any) -> Component: ...  # noqa: D102
+        def inputs_of(self, name: str, requirement: Requirement) -> dict[str, str]: ...  # noqa: D102
 
     def last_checkpoint(self) -> str | None:
         """Return the path of the last checkpoint of a trial that has finished."""

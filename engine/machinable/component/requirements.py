@@ -29,14 +29,12 @@ __all__ = ["Required", "Requires"]
 
 
 class Requires(Mapping[str, "Required"]):
-    """The requirements of a trial by name, as items and as attributes.
+    """The requirements of a trial by name, as items and as attributes; those of a required one have a prefix."""
 
-    Attributes:
-        inputs: The digests of everything that was read, by the name of the requirement.
-    """
-
-    def __init__(self, requirements: Mapping[str, Requirement], files: Files, context: Context) -> None:
-        self.inputs: dict[str, dict[str, str]] = {}
+    def __init__(
+        self, requirements: Mapping[str, Requirement], files: Files, context: Context, prefix: str = ""
+    ) -> None:
+        self._prefix = prefix
         self._context = context
         self._files = files
         self._requirements = requirements
@@ -52,8 +50,9 @@ class Requires(Mapping[str, "Required"]):
                 todo=suggestion(name, self._requirements, required),
             )
         if name not in self._opened:
-            read = self.inputs.setdefault(name, {})
-            self._opened[name] = Required(name, self._requirements[name], self._files, self._context, read)
+            requirement, full_name = self._requirements[name], self._prefix + name
+            read = self._context.inputs_of(full_name, requirement)
+            self._opened[name] = Required(full_name, requirement, self._files, self._context, read)
         return self._opened[name]
 
     def __getattr__(self, name: str) -> Required:
@@ -72,7 +71,10 @@ class Requires(Mapping[str, "Required"]):
 
 
 class Required:
-    """The results of one requirement. `read` receives the digests of everything that is read, by name."""
+    """The results of one requirement, such as `data`, or `model.data` for one that a required trial requires.
+
+    `read` receives the digests of everything that is read, by name.
+    """
 
     def __init__(
         self, name: str, requirement: Requirement, files: Files, context: Context, read: dict[str, str]
@@ -96,7 +98,12 @@ class Required:
     def folder(self) -> str:
         """The folder of its trial in the storage."""
         if self.requirement.place is None:
-            raise NotAvailable(f"{self.label} has no result yet", given=self.name)
+            component = self.requirement.component
+            raise NotAvailable(
+                f"the requirement {self.name!r} ({component}) has no result",
+                given=self.name,
+                todo=f"Require it directly, or execute again: rerun={component!r}.",
+            )
         return layout.folder_of(self.requirement.place)
 
     @cached_property

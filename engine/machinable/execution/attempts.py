@@ -43,7 +43,7 @@ class Completed(Struct, frozen=True):
     """The trials of a resumed execution that have already finished."""
 
     uids: frozenset[str] = frozenset()  # the trials that stay as they are
-    results: Mapping[str, Available] = {}  # the results of those among them that are requirements
+    results: Mapping[str, Available] = {}  # the results of those among them that are requirements, by identity
     attempts: Mapping[str, PreviousAttempt] = {}  # the last attempts of the others, where there were any
     # The outcomes of trials that stay if their requirements give the same results as before
     doubtful: Mapping[str, Outcome] = {}
@@ -76,6 +76,7 @@ def read_outcome(files: Files, folder: str, uid: str, attempt: int | None = None
         status.get("result"),
         artifacts=artifacts_in(status),
         inputs={name: dict(read) for name, read in (status.get("inputs") or {}).items()},
+        indirect=status.get("indirect") or {},
     )
 
 

@@ -100,7 +100,7 @@ def _outcomes(
     plan: Plan, policy: ReusePolicy, shared: SharedResults | None, finished: Collection[str]
 ) -> list[PlannedOutcome]:
     outcomes: list[PlannedOutcome] = []
-    results: dict[str, Available] = {}  # of requirements
+    results: dict[str, Available] = {}  # by identity
     running: dict[str, str] = {}  # the components of requirements that would run
     for spec in plan:
         if spec.uid in finished:
@@ -124,9 +124,8 @@ def _outcome(
     results: dict[str, Available],
     running: Mapping[str, str],
 ) -> PlannedOutcome:
-    inputs = {name: results[needed.uid] for name, needed in spec.requires.items() if needed.uid in results}
     try:
-        decision = shared.decide(spec, inputs)
+        decision = shared.decide(spec, results.get)
     except Damaged as error:
         return PlannedOutcome(spec.uid, "run", error.message)
     source = None if decision.pointer is None else decision.pointer.trial
@@ -135,7 +134,7 @@ def _outcome(
         if holder is not None:
             return PlannedOutcome(spec.uid, "busy", f"{holder} is computing it")
         return PlannedOutcome(spec.uid, decision.action, decision.why, source)
-    results[spec.uid] = Available(decision.pointer.trial, decision.pointer.artifacts)
+    results[spec.identity] = Available(decision.pointer.trial, decision.pointer.artifacts)
     why = decision.why
     unsure = [running[needed.uid] for needed in spec.requires.values() if needed.uid in running]
     if unsure and policy.cascade:

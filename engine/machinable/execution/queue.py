@@ -9,11 +9,13 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from machinable.plan.spec import TrialSpec
+from machinable.plan.spec import Requirement, TrialSpec
 from machinable.results.pointers import Available
 
 __all__ = ["Blocked", "TrialQueue"]
@@ -30,6 +32,29 @@ class Blocked(Struct, frozen=True, order=True):
     because: str
 
 
+class _Places(Mapping[str, str]):
+    """Where the results are that a trial may read indirectly; found on access, because chains may be long."""
+
+    def __init__(self, find: Callable[[], dict[str, str]]) -> None:
+        self._find = find
+
+    @cached_property
+    def _found(self) -> dict[str, str]:
+        return self._find()
+
+    def __getitem__(self, identity: str) -> str:
+        return self._found[identity]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (self._found,)
+
+
 class TrialQueue:
     """Hand out the trials of a plan except finished ones, requirements before the trials that need them."""
 
@@ -39,7 +64,10 @@ class TrialQueue:
         self._plan = plan
         self._planned: Iterator[TrialSpec] = iter(plan)
         self._done = done
-        self._settled: dict[str, Available | Blocked] = dict(results or {})
+        self._settled: dict[str, Available | Blocked] = dict(results or {})  # the requirements, by identity
+        self._requires: dict[str, Mapping[str, Requirement]] = {}  # what requirements require, by their identity
+        # What the trials of a listed component require, directly and indirectly, by the id of the mapping they share
+        self._located: dict[int, tuple[object, dict[str, Requirement], _Places]] = {}
         self._ready: list[int] = []  # a heap of plan indices
         self._missing: dict[int, int] = {}  # the number of requirements that a trial still waits for
         self._needed_by: dict[str, list[int]] = {}
@@ -76,6 +104,8 @@ class TrialQueue:
         if self._ready:
             return self._plan[heapq.heappop(self._ready)]
         for spec in self._planned:
+            if spec.requires and spec.definition.is_requirement:
+                self._requires[spec.identity] = spec.requires
             if spec.uid in self._done or (spec.requires and self._must_wait(spec)):
                 continue
             return spec
@@ -84,12 +114,12 @@ class TrialQueue:
         return None
 
     def _must_wait(self, spec: TrialSpec) -> bool:
-        missing = {needed.uid for needed in spec.requires.values() if needed.uid not in self._settled}
+        missing = {needed.identity for needed in spec.requires.values() if needed.identity not in self._settled}
         if not missing or self.blocker(spec) is not None:
             return False
         self._missing[spec.index] = len(missing)
-        for uid in missing:
-            self._needed_by.setdefault(uid, []).append(spec.index)
+        for identity in missing:
+            self._needed_by.setdefault(identity, []).append(spec.index)
         return True
 
     # what becomes of a trial
@@ -110,8 +140,8 @@ class TrialQueue:
         """Release the trials that wait for a requirement that has a result or never will."""
         if not spec.definition.is_requirement:
             return
-        self._settled[spec.uid] = result
-        for index in self._needed_by.pop(spec.uid, ()):
+        self._settled[spec.identity] = result
+        for index in self._needed_by.pop(spec.identity, ()):
             missing = self._missing.get(index)
             if missing is None:
                 continue  # released already by a requirement that is blocked
@@ -123,18 +153,41 @@ class TrialQueue:
 
     def blocker(self, spec: TrialSpec) -> Blocked | None:
         """Return why a trial cannot run, or None; failures come before skipped requirements."""
-        settled = (self._settled.get(needed.uid) for needed in spec.requires.values())
+        settled = (self._settled.get(needed.identity) for needed in spec.requires.values())
         return min((one for one in settled if isinstance(one, Blocked)), default=None)  # "blocked" < "skipped"
 
-    def inputs(self, spec: TrialSpec) -> dict[str, Available]:
-        """Return the results that a trial requires, by the names of its requirements."""
-        settled = {name: self._settled[needed.uid] for name, needed in spec.requires.items()}
-        return {name: one for name, one in settled.items() if isinstance(one, Available)}
+    def result(self, identity: str) -> Available | None:
+        """Return the result of a requirement, if it has one by now."""
+        settled = self._settled.get(identity)
+        return settled if isinstance(settled, Available) else None
 
     def located(self, spec: TrialSpec) -> TrialSpec:
-        """Return the trial with the places of its requirements' results filled in."""
+        """Return the trial with the places of its requirements' results filled in, direct and indirect ones."""
         if not spec.requires:
             return spec
-        results = self.inputs(spec)
-        requires = {name: replace(needed, place=results[name].place) for name, needed in spec.requires.items()}
-        return replace(spec, requires=requires)
+        located = self._located.get(id(spec.requires))
+        if located is None:
+            places = {name: self.result(needed.identity) for name, needed in spec.requires.items()}
+            requires = {
+                name: replace(spec.requires[name], place=found and found.place) for name, found in places.items()
+            }
+            located = spec.requires, requires, _Places(partial(self._places_behind, spec))
+            if not spec.definition.is_requirement:
+                self._located[id(spec.requires)] = located
+        return replace(spec, requires=located[1], indirect=located[2])
+
+    def _places_behind(self, spec: TrialSpec) -> dict[str, str]:
+        """Return where the results are that required components may read, by identity."""
+        found: dict[str, str] = {}
+        seen: set[str] = set()
+        waiting = list(spec.requires.values())
+        while waiting:
+            needed = waiting.pop()
+            if needed.artifact is None and needed.identity not in seen:  # of others only an artifact is read
+                seen.add(needed.identity)
+                for one in self._requires.get(needed.identity, {}).values():
+                    result = self.result(one.identity)
+                    if result is not None:
+                        found[one.identity] = result.place
+                    waiting.append(one)
+        return found

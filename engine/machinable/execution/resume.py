@@ -384,7 +384,9 @@ def _completed(changes: Changes, plan: Plan, ledger: Ledger, shared: SharedResul
         if trial.source is not None:
             if is_requirement:
                 source, _, uid = trial.source.partition("/")
-                results[row.uid] = Available(trial.source, artifacts_in(read_status(files, source, uid) or {}))
+                results[plan.identity(index)] = Available(
+                    trial.source, artifacts_in(read_status(files, source, uid) or {})
+                )
             continue
         is_recorded = trial.event == "finished"
         if is_recorded and not is_requirement:
@@ -392,7 +394,7 @@ def _completed(changes: Changes, plan: Plan, ledger: Ledger, shared: SharedResul
         outcome = read_outcome(files, folder, row.uid) or Outcome(row.uid, "finished", 1, 0.0)
         spec = plan[index]
         if is_requirement:
-            results[row.uid] = Available(f"{folder}/{row.uid}", outcome.artifacts)
+            results[spec.identity] = Available(f"{folder}/{row.uid}", outcome.artifacts)
             if shared.find(spec.identity) is None:
                 shared.publish(spec, outcome)
         if not is_recorded:

@@ -5,7 +5,7 @@ A result is found by the identity of its trial. While an execution computes it, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
@@ -17,15 +17,25 @@ from machinable.execution.environment import now
 from machinable.execution.options import Options
 from machinable.plan.plan import Plan
 from machinable.plan.spec import ComponentSpec, Outcome, TrialSpec
-from machinable.results.pointers import Available, Pointer, changed_input, find_pointer
+from machinable.results.pointers import Available, Input, Pointer, changed_input, find_pointer
 from machinable.serialization import dumps
 from machinable.storage import layout
 from machinable.storage.artifacts import artifact_fault
 from machinable.storage.files import Files
 from machinable.storage.locks import Lease, Locks
 
-__all__ = ["Reuse", "ReusePolicy", "SharedResults", "decide_reuse", "holder_text", "listed", "reuse_policy"]
+__all__ = [
+    "Reuse",
+    "ReusePolicy",
+    "SharedResults",
+    "decide_reuse",
+    "holder_text",
+    "inputs_of",
+    "listed",
+    "reuse_policy",
+]
 
+Results: TypeAlias = Callable[[str], "Available | None"]  # the current result of an identity
 Reuse: TypeAlias = Literal[True, False, "all", "same-code"]
 MAX_LISTED = 5  # changed files in a message
 MODES = (True, False, "all", "same-code")
@@ -176,12 +186,12 @@ class SharedResults:
             self._sound.add(pointer.trial)
         return pointer
 
-    def decide(self, spec: TrialSpec, inputs: Mapping[str, Available]) -> ReuseDecision:
+    def decide(self, spec: TrialSpec, result: Results) -> ReuseDecision:
         """Decide whether to run a trial or to reuse its result, see `decide_reuse`; raise `Damaged` as `find`."""
         pointer = self.find(spec.identity)
         if pointer is None:
             return decide_reuse(spec, self._policy, None, None, {})
-        changed = changed_input(self._files, pointer.inputs, inputs)
+        changed = changed_input(self._files, pointer.inputs, result)
         return decide_reuse(spec, self._policy, pointer, changed, self.code(spec))
 
     def code(self, spec: TrialSpec) -> dict[str, str]:
@@ -193,13 +203,13 @@ class SharedResults:
             self._code[modules] = code | {path: "unknown" for path in self._changed if path in code}
         return self._code[modules]
 
-    def reusable(self, spec: TrialSpec, inputs: Mapping[str, Available]) -> Pointer | None:
+    def reusable(self, spec: TrialSpec, result: Results) -> Pointer | None:
         """Return the pointer to the result of a trial if it is reused; warn about results of other source code."""
         policy, definition = self._policy, spec.definition
         if not policy.shares(definition) or policy.mode is False or policy.reruns(definition):
             return None  # without reading the storage
         try:
-            decision = self.decide(spec, inputs)
+            decision = self.decide(spec, result)
         except Damaged as error:
             warn(f"{error.message}; {spec.component} runs again", RuntimeWarning)
             return None
@@ -230,10 +240,7 @@ class SharedResults:
             "seconds": outcome.seconds,
             "record": outcome.record,
             "artifacts": dict(outcome.artifacts),
-            "inputs": {
-                name: {"identity": spec.requires[name].identity, "artifacts": dict(read)}
-                for name, read in outcome.inputs.items()
-            },
+            "inputs": {name: dict(one._asdict()) for name, one in inputs_of(spec, outcome).items()},
             "code": self.code(spec),
         }
         self._files.write(layout.pointer(spec.identity), dumps(row).encode() + b"\n")
@@ -241,7 +248,7 @@ class SharedResults:
 
     # leases
 
-    def claim(self, spec: TrialSpec, inputs: Mapping[str, Available]) -> Pointer | str | None:
+    def claim(self, spec: TrialSpec, result: Results) -> Pointer | str | None:
         """Take the lease of a trial that will run, and return None if this succeeds.
 
         Otherwise return the pointer to a result that another execution has just computed, or the name of its holder.
@@ -252,7 +259,7 @@ class SharedResults:
         if lease is None:
             return self.holder(spec) or "another execution"
         self._leases[spec.uid] = lease
-        pointer = self.reusable(spec, inputs)
+        pointer = self.reusable(spec, result)
         if pointer is not None:
             self.release(spec)
         return pointer
@@ -272,6 +279,13 @@ class SharedResults:
         """Release all leases."""
         while self._leases:
             self._leases.popitem()[1].release()
+
+
+def inputs_of(spec: TrialSpec, outcome: Outcome) -> dict[str, Input]:
+    """Return what a trial has read, by requirement."""
+    identities = {name: facts["identity"] for name, facts in outcome.indirect.items()}
+    identities |= {name: needed.identity for name, needed in spec.requires.items()}
+    return {name: Input(identities[name], read) for name, read in outcome.inputs.items()}
 
 
 def listed(files: Sequence[str]) -> str:

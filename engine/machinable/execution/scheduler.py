@@ -19,7 +19,7 @@ from machinable.execution.interrupts import Interrupts
 from machinable.execution.ledger import Ledger
 from machinable.execution.preflight import Checked
 from machinable.execution.queue import Blocked, TrialQueue
-from machinable.execution.reuse import SharedResults
+from machinable.execution.reuse import SharedResults, inputs_of
 from machinable.plan.spec import Outcome, Retries, TrialSpec
 from machinable.results.pointers import Available, Pointer, changed_input
 from machinable.storage.files import Files
@@ -133,14 +133,17 @@ class Scheduler:
             self._settle_blocked(spec, blocker)
             return True
         outcome = self._completed.doubtful.get(spec.uid)
-        if outcome is not None and changed_input(self._files, outcome.inputs, self._queue.inputs(spec)) is None:
+        if outcome is not None and self._is_unchanged(spec, outcome):
             self._ledger.counts["finished"] += 1
             self._queue.settle(spec, Available(f"{self._folder}/{spec.uid}", outcome.artifacts))
             return True
-        pointer = self._shared.reusable(spec, self._queue.inputs(spec))
+        pointer = self._shared.reusable(spec, self._queue.result)
         if pointer is not None:
             self._settle_reused(spec, pointer)
         return pointer is not None
+
+    def _is_unchanged(self, spec: TrialSpec, outcome: Outcome) -> bool:
+        return changed_input(self._files, inputs_of(spec, outcome), self._queue.result) is None
 
     def _settle_blocked(self, spec: TrialSpec, blocker: Blocked) -> None:
         self._ledger.blocked(spec, blocker)
@@ -152,7 +155,7 @@ class Scheduler:
 
     def _claims(self, spec: TrialSpec) -> bool:
         """Return whether this execution computes a trial; if not, handle the trial according to the policy."""
-        claimed = self._shared.claim(spec, self._queue.inputs(spec))
+        claimed = self._shared.claim(spec, self._queue.result)
         if claimed is None:
             return True
         if isinstance(claimed, Pointer):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from machinable.engines.processes.pool import Scratch
 from machinable.engines.transfer import pack_folder, unpack_folder
-from machinable.execution.worker_task import folders_needed, paths_required
-from machinable.plan.spec import Requirement, TrialSpec
-from machinable.serialization import loads
+from machinable.execution.worker_task import folders_needed
+from machinable.plan.spec import TrialSpec
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
 
-__all__ = ["Staging", "StorageTransfer", "folders_behind"]
+__all__ = ["Staging", "StorageTransfer"]
 
 
 class Staging:
@@ -26,12 +25,11 @@ class Staging:
         self._fetched: set[str] = set()  # directories that trials read
 
     def fetch(self, spec: TrialSpec) -> None:
-        """Copy the files that a trial reads from the storage."""
-        for path in folders_needed(spec):
-            for folder in folders_behind(self._files, path):
-                if folder not in self._fetched:
-                    unpack_folder(self._staged, pack_folder(self._files, folder))
-                    self._fetched.add(folder)
+        """Copy the folders that a trial reads from the storage."""
+        for folder in folders_needed(spec):
+            if folder not in self._fetched:
+                unpack_folder(self._staged, pack_folder(self._files, folder))
+                self._fetched.add(folder)
 
     def collect(self, spec: TrialSpec) -> None:
         """Move the folder of a trial into the storage."""
@@ -52,31 +50,9 @@ class StorageTransfer:
         self._files = files
 
     def fetch(self, path: str) -> bytes:
-        """Return an archive of the files that a trial needs to read a folder or an artifact."""
-        return pack_folder(self._files, *folders_behind(self._files, path))
+        """Return an archive of a folder that a trial reads."""
+        return pack_folder(self._files, path)
 
     def store(self, archive: bytes) -> None:
         """Write the folder in an archive to its place."""
         unpack_folder(self._files, archive)
-
-
-def folders_behind(files: Files, path: str) -> list[str]:
-    """Return the folders that a trial needs to read a folder or an artifact.
-
-    With the folder of a trial come those of its requirements, recursively: a required component may read them.
-    """
-    paths, folders = [path], []
-    for one in paths:
-        folder, is_artifact, _ = one.partition(f"/{layout.ARTIFACTS}/")
-        folders.append(folder)
-        if not is_artifact and layout.ATTEMPTS not in folder.split("/"):
-            paths += [behind for behind in _required_by(files, folder) if behind not in paths]
-    return list(dict.fromkeys(folders))
-
-
-def _required_by(files: Files, folder: str) -> list[str]:
-    try:
-        facts = loads(files.read(layout.join(folder, layout.TRIAL)))
-    except (FileNotFoundError, NotADirectoryError):
-        return []  # reading it raises the error
-    return paths_required(Requirement(**needed) for needed in facts.get("requires", {}).values())

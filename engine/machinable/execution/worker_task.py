@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from machinable.engines.processes.isolation import SavedProcessState
 from machinable.engines.processes.output import output_to
 from machinable.engines.processes.threads import ThreadLimit
 from machinable.errors import MachinableError, Refused, SeveralErrors
-from machinable.plan.spec import Outcome, Requirement, Target, TrialSpec
+from machinable.plan.spec import Outcome, Target, TrialSpec
 from machinable.storage import layout
 from machinable.storage.cleanup import mark_worker
 from machinable.storage.fallback import FallbackFiles
@@ -31,7 +31,7 @@ from machinable.storage.open import open_files
 from machinable.trial.capture import shipped
 from machinable.trial.runner import run
 
-__all__ = ["ImportedFunction", "InProcessTask", "WorkerTask", "check_importable", "folders_needed", "paths_required"]
+__all__ = ["ImportedFunction", "InProcessTask", "WorkerTask", "check_importable", "folders_needed"]
 
 
 class InProcessTask:
@@ -120,7 +120,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         return layout.join(self.folder, layout.trial(spec.uid))
 
     def folders_needed(self, spec: TrialSpec) -> list[str]:
-        """Return the folders that a trial reads: its requirements, and the attempt that it resumes."""
+        """Return the folders that a trial reads: its requirements, theirs, and the attempt that it resumes."""
         return folders_needed(spec)
 
     def __call__(self, spec: TrialSpec) -> Outcome:
@@ -164,20 +164,11 @@ class WorkerTask(Struct, PortableWork, frozen=True):
 
 
 def folders_needed(spec: TrialSpec) -> list[str]:
-    """Return what a trial reads in addition to its own folder: folders, or single artifacts in them."""
-    resumed = [] if spec.resume_from is None else [spec.resume_from]
-    return list(dict.fromkeys(resumed + paths_required(spec.requires.values())))
-
-
-def paths_required(requirements: Iterable[Requirement]) -> list[str]:
-    """Return the known places of the results of requirements: folders, or artifacts in them."""
-    paths = []
-    for needed in requirements:
-        if needed.place is not None:
-            folder, _, uid = needed.place.rpartition("/")
-            inside = layout.trial(uid) if needed.artifact is None else layout.artifact(uid, needed.artifact)
-            paths.append(layout.join(folder, inside))
-    return paths
+    """Return the folders that a trial reads in addition to its own."""
+    paths = [] if spec.resume_from is None else [spec.resume_from]
+    places = [needed.place for needed in spec.requires.values() if needed.place is not None]
+    paths += [layout.folder_of(place) for place in (*places, *spec.indirect.values())]
+    return list(dict.fromkeys(paths))
 
 
 def _stored(files: Files, outcome: Outcome) -> Outcome:

@@ -133,6 +133,9 @@ class TrialSpec(Struct, frozen=True):
     # Directory of an earlier attempt whose last checkpoint it continues from: relative in the storage, or absolute on
     # this host
     resume_from: str | None = None
+    # Where the results of what its requirements require are, by identity: a required component may read them. Known
+    # when it is submitted, and never stored
+    indirect: Mapping[str, str] = {}
 
     @property
     def component(self) -> str:
@@ -233,6 +236,7 @@ class Outcome(Struct, frozen=True):
         error: `type`, `message` and `traceback` of its error.
         artifacts: Digests of the artifacts that it wrote, by name.
         inputs: Digests of the artifacts that it read, by requirement and name.
+        indirect: `identity` and `place` of those of these requirements that are not its own, such as `model.data`.
     """
 
     uid: str
@@ -244,6 +248,7 @@ class Outcome(Struct, frozen=True):
     error: dict[str, str] | None = None
     artifacts: Mapping[str, str] = {}
     inputs: Mapping[str, Mapping[str, str]] = {}
+    indirect: Mapping[str, Mapping[str, str]] = {}
 
 
 def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:

@@ -124,7 +124,12 @@ def _spec(facts: Mapping[str, Any], others: Mapping[str, TrialSpec], folder: str
         name: replace(needed, place=layout.join(folder, needed.uid), spec=others[needed.uid])
         for name, needed in spec.requires.items()
     }
-    return replace(spec, definition=replace(definition, environment=environment), requires=requires)
+    indirect: dict[str, str] = {}
+    for other in (others[needed.uid] for needed in spec.requires.values()):
+        indirect |= other.indirect
+        indirect |= {one.identity: layout.join(folder, one.uid) for one in other.requires.values()}
+    definition = replace(definition, environment=environment)
+    return replace(spec, definition=definition, requires=requires, indirect=indirect)
 
 
 def _with_values(definition: ComponentSpec, planned: ComponentSpec) -> ComponentSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from machinable.errors import Damaged
@@ -11,7 +11,7 @@ from machinable.serialization import Plain, decode
 from machinable.storage import layout
 from machinable.storage.files import Files
 
-__all__ = ["Available", "Pointer", "changed_input", "find_pointer", "parse_pointer"]
+__all__ = ["Available", "Input", "Pointer", "changed_input", "find_pointer", "parse_pointer"]
 
 
 class Available(NamedTuple):
@@ -19,6 +19,13 @@ class Available(NamedTuple):
 
     place: str
     artifacts: Mapping[str, str] = {}  # it is never changed
+
+
+class Input(NamedTuple):
+    """What was read of a requirement: its identity, and the digests of what was read, by name."""
+
+    identity: str
+    artifacts: Mapping[str, str]
 
 
 class Pointer(NamedTuple):
@@ -30,7 +37,7 @@ class Pointer(NamedTuple):
         seconds: How long it took.
         record: The last row of its default scope.
         artifacts: The digests of its artifacts, by name.
-        inputs: The digests of what it read, by requirement and name.
+        inputs: What it read, by requirement.
         code: The digests of the code that computed it, by file.
     """
 
@@ -39,7 +46,7 @@ class Pointer(NamedTuple):
     seconds: float | None
     record: Mapping[str, Plain] | None
     artifacts: Mapping[str, str]
-    inputs: Mapping[str, Mapping[str, str]]
+    inputs: Mapping[str, Input]
     code: Mapping[str, str]
 
 
@@ -83,7 +90,7 @@ def parse_pointer(data: bytes, identity: str) -> Pointer:
             row["seconds"],
             row["record"],
             row["artifacts"],
-            {name: read["artifacts"] for name, read in row["inputs"].items()},
+            {name: Input(read["identity"], read["artifacts"]) for name, read in row["inputs"].items()},
             row["code"],
         )
     except KeyError as error:
@@ -92,19 +99,19 @@ def parse_pointer(data: bytes, identity: str) -> Pointer:
         raise ValueError(str(error)) from None
 
 
-def changed_input(files: Files, read: Mapping[str, Mapping[str, str]], results: Mapping[str, Available]) -> str | None:
+def changed_input(files: Files, inputs: Mapping[str, Input], result: Callable[[str], Available | None]) -> str | None:
     """Return the first input that has changed since it was read, as `data:x.npy`; None if there is none.
 
     Args:
         files: The storage, from which rows and results are read if one was an input.
-        read: The digests of what was read, by requirement and name.
-        results: The current results, by requirement.
+        inputs: What was read, by requirement.
+        result: Returns the current result of an identity, if there is one.
     """
-    for name, digests in read.items():
-        found = results.get(name)
+    for name, read in inputs.items():
+        found = result(read.identity)
         if found is None:
             continue
-        for item, digest in digests.items():
+        for item, digest in read.artifacts.items():
             if _present(files, found, item) != digest:
                 return f"{name}:{item.removeprefix('../').rstrip('/')}"
     return None

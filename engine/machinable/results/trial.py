@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from machinable.errors import Damaged, NotStored
 from machinable.results.lookup import UNKNOWN
-from machinable.results.pointers import Available, changed_input, find_pointer
+from machinable.results.pointers import Available, Input, changed_input, find_pointer
 from machinable.results.reader import ExecutionInfo, Reader, Rows
 from machinable.results.records import Records
 from machinable.serialization import Plain, decode
@@ -171,18 +171,19 @@ class Trial:
 
     @property
     def stale(self) -> str | None:
-        """An artifact that it read and that has changed since, as `data:x.npy`; None if there is none."""
+        """The first input that has changed since it was read, as `data:x.npy`; None if there is none."""
         read = self._fact("inputs")
         if not read:
             return None
-        results = {}
-        for name, needed in self._row.get("requires", {}).items():
-            if name in read:
-                with suppress(Damaged):  # what it requires is computed again, and `verify` reports the file
-                    pointer = find_pointer(self._reader.files, needed["identity"])
-                    if pointer is not None:
-                        results[name] = Available(pointer.trial, pointer.artifacts)
-        return changed_input(self._reader.files, read, results)
+        requires = {**(self._fact("indirect") or {}), **self._row.get("requires", {})}
+        inputs = {name: Input(requires[name]["identity"], one) for name, one in read.items() if name in requires}
+        return changed_input(self._reader.files, inputs, self._result)
+
+    def _result(self, identity: str) -> Available | None:
+        with suppress(Damaged):  # what it requires is computed again, and `verify` reports the file
+            pointer = find_pointer(self._reader.files, identity)
+            return None if pointer is None else Available(pointer.trial, pointer.artifacts)
+        return None
 
     @property
     def attempt(self) -> int:

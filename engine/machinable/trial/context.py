@@ -15,7 +15,7 @@ from machinable.component.record import Record
 from machinable.component.store import Store
 from machinable.config.config import evaluate_stored
 from machinable.errors import MissingArtifact, NotStored
-from machinable.plan.spec import Target, TrialSpec, spec_from_data
+from machinable.plan.spec import Requirement, Target, TrialSpec, spec_from_data
 from machinable.serialization import Plain, loads
 from machinable.storage import layout
 from machinable.storage.files import Files
@@ -46,6 +46,8 @@ class TrialContext(Context):
         failure: The first error.
         interrupt: The last interrupt, even after a failure.
         artifacts: Digest and size of each artifact, known once the context is closed.
+        inputs: The digests of what was read of each requirement, by its name.
+        indirect: Identity and place of those requirements that are not the trial's own, by name.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class TrialContext(Context):
         self.failure: BaseException | None = None
         self.interrupt: KeyboardInterrupt | None = None
         self.artifacts: dict[str, dict[str, Plain]] = {}
+        self.inputs: dict[str, dict[str, str]] = {}
+        self.indirect: dict[str, dict[str, str]] = {}
         self.began = perf_counter()  # the current phase, from which the first row is timed
         self.seeding = Seeding(spec.definition.seeding, spec.seed)
         failed = "the heartbeat could not be written: %s"
@@ -167,6 +171,12 @@ class TrialContext(Context):
         except (FileNotFoundError, NotADirectoryError):
             raise NotStored(f"the trial {place} no longer exists", given=place) from None
         return trial_that_ended(self.files, folder, spec_from_data(row), {"event": "finished", "uid": uid})
+
+    def inputs_of(self, name: str, requirement: Requirement) -> dict[str, str]:
+        """Return what receives the digests of what is read of a requirement."""
+        if name not in self.spec.requires:
+            self.indirect[name] = {"identity": requirement.identity, "place": str(requirement.place)}
+        return self.inputs.setdefault(name, {})
 
     def required_component(self, required: Required) -> Component:
         """Return the component of a requirement, created in this process."""

@@ -44,7 +44,7 @@ class FinishedTrialContext(Context):
 
     def __init__(self, required: Required, outer: Context) -> None:
         spec = required.requirement.spec or spec_from_data(required.description)
-        self.spec = replace(spec, attempt=required.status["attempt"])
+        self.spec = replace(spec, attempt=required.status["attempt"], indirect=outer.spec.indirect)
         self._required = required
         self._outer = outer
 
@@ -60,10 +60,13 @@ class FinishedTrialContext(Context):
 
     @cached_property
     def requires(self) -> Mapping[str, Any]:
-        """The results that the finished trial required."""
-        needs = self._required.description["requires"]
-        found = {name: Requirement(**needed) for name, needed in needs.items()}
-        return Requires(found, self._required.files, self)
+        """The present results of what the finished trial required; those that it read may be older."""
+        places = self.spec.indirect
+        found = {
+            name: Requirement(**{**needed, "place": places.get(needed["identity"])})
+            for name, needed in self._required.description["requires"].items()
+        }
+        return Requires(found, self._required.files, self, f"{self._required.name}.")
 
     def save_checkpoint(self, component: Component, path: str | None, timestep: int | None) -> Any:
         """Raise an error: the checkpoints of a finished trial do not change."""

@@ -160,9 +160,12 @@ def _store_ending(context: TrialContext, result: Plain, began: float) -> Outcome
     error = None if context.failure is None else error_data(context.failure)
     if context.failure is not None or context.interrupt is not None:
         result = None
-    requires, record = context.used("requires"), context.used("record")
-    inputs = {name: read for name, read in requires.inputs.items() if read} if requires else {}
+    record = context.used("record")
+    inputs = {name: read for name, read in context.inputs.items() if read}
+    indirect = {name: one for name, one in context.indirect.items() if name in inputs}
     facts = {"result": result, "error": error, "artifacts": context.artifacts, "inputs": inputs}
+    if indirect:
+        facts["indirect"] = indirect
     try:
         ended: State = "interrupted" if context.interrupt is not None else state
         context.status.close(ended, context.seeding.applied, facts)
@@ -179,6 +182,7 @@ def _store_ending(context: TrialContext, result: Plain, began: float) -> Outcome
         error,
         artifacts=context.status.digests,
         inputs=inputs,
+        indirect=indirect,
     )
 
 
