@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -242,6 +243,18 @@ def test_a_module_beside_a_script_does_not_stand_in_for_the_one_of_the_project(
     found: Any = load_component(Target("train_net"), str(tmp_path / "project"))
 
     assert (found.x, beside.Numbers.x) == (2, 1)
+
+
+def test_the_class_of_a_module_that_the_user_has_reloaded_is_the_new_one(write: Callable[..., str]) -> None:
+    project = write({"reloaded": "class A(Component):\n    x = 1\n"})
+    target = Target("reloaded", None, "component")
+    assert load_component(target, project).x == 1  # type: ignore[union-attr]
+    write({"reloaded": "class A(Component):\n    x = 22\n"})
+    with importing(None):
+        sys.path.insert(0, project)
+        importlib.reload(sys.modules["reloaded"])
+        sys.path.remove(project)
+    assert load_component(target, project).x == 22  # type: ignore[union-attr]
 
 
 def test_a_module_that_was_imported_through_a_link_is_not_imported_again(

@@ -405,3 +405,27 @@ def test_tracebacks_show_the_lines_that_ran(write: Write) -> None:
     assert found["traceback"].splitlines()[-2:] == ["    raise ValueError(1)", "ValueError: 1"]
     linecache.checkcache()
     assert linecache.getline(str(Path(project, "pm_a.py")), 1) == "# new\n"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_threads_of_its_parent(write: Write, tmp_path: Path) -> None:
+    project = write({"pm_a.py": ""})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "pm_a.py").write_text("")
+    is_inside, may_leave = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with importing(project):
+            is_inside.set()
+            may_leave.wait()
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    is_inside.wait()
+    child = os.fork()
+    if child == 0:
+        with importing(str(tmp_path / "other")):
+            os._exit(0)
+    may_leave.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0

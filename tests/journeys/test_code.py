@@ -143,6 +143,42 @@ def test_a_class_from_before_an_edit_runs_as_it_is_and_the_record_says_so(here: 
     assert second.data["code"]["changed"] == ["helper.py"]
 
 
+def test_workers_import_a_class_from_before_an_edit_as_its_files_are(here: Path, tmp_path: Path) -> None:
+    sys.path.insert(0, str(here))
+    try:
+        net = __import__("net")
+    finally:
+        sys.path.remove(str(here))
+    storage, task = str(tmp_path / "storage"), ml.Task().component(net.Net)
+    assert results(ml.execute(task, storage, engine="processes:1")) == [111]
+    (here / "helper.py").write_text("VALUE = 20\n")
+
+    for name in (task, "net", task):  # the class of the third is not that of its module any more
+        execution = ml.execute(name, storage, engine="processes:1")
+        assert (results(execution), execution.data["code"]["changed"]) == ([121], [])
+
+
+def test_a_class_from_before_an_edit_is_named_in_each_execution_until_it_is_imported_again(
+    here: Path, tmp_path: Path
+) -> None:
+    def imported() -> Any:
+        sys.path.insert(0, str(here))
+        try:
+            return __import__("net").Net
+        finally:
+            sys.path.remove(str(here))
+
+    storage, net = str(tmp_path / "storage"), imported()
+    (here / "helper.py").write_text("VALUE = 20\n")
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"^helper\.py changed after net was imported"):
+            assert results(ml.execute(ml.Task().component(net), storage)) == [111]
+        assert results(ml.execute("net", storage)) == [121]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert results(ml.execute(ml.Task().component(imported()), storage)) == [121]
+
+
 @pytest.mark.parametrize(
     ("name", "before", "after"),
     [

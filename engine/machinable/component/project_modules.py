@@ -141,6 +141,17 @@ _aside: dict[str, dict[str, ModuleType]] = {}  # while its code is imported: the
 _own: dict[str, dict[str, ModuleType]] = {}  # otherwise: the project's modules of these names
 
 
+def _after_fork() -> None:
+    """Forget in a forked process what other threads of its parent were doing."""
+    global _lock, _left
+    _lock = threading.RLock()
+    _left = threading.Condition(_lock)
+    _finder.active[:] = [entry for entry in _finder.active if entry[1] == threading.get_ident()]
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 class importing:  # noqa: N801  # it reads like a function; a generator takes twice the time, four times a trial
     """Let imports within the block find the modules of a project first, and write no bytecode.
 
