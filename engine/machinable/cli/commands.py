@@ -19,7 +19,7 @@ COMMANDS = {
     "report": "Write an HTML report about executions.",
     "reproduce": "Run a stored execution again and compare the results.",
     "export": "Write a directory that runs trials without an installed machinable.",
-    "restore": "Unpack the code that an execution ran with.",
+    "restore": "Unpack the code of an execution.",
     "verify": "Check that everything recorded exists and is readable.",
     "rescue": "Copy rescued results into the storage.",
     "clean": "Delete leftovers and old executions.",

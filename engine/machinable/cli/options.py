@@ -189,7 +189,7 @@ def _command(
 _command(
     "init",
     "project:init_command",
-    "Create a project in DIR (default: here). Existing files are not overwritten.",
+    "Create a project in DIR (default: the working directory). Existing files are not overwritten.",
     _argument("directory", "files", default=".", metavar="[DIR]"),
 )
 _command(
@@ -242,7 +242,7 @@ _command(
 _command(
     "versions",
     "config:versions_command",
-    "Show what each version of COMPONENT changes; a nested version, ~a:b, relative to the one it is in.",
+    "Show what each version of COMPONENT changes; a nested version, ~a:b, relative to its outer version.",
     _COMPONENT,
     _JSON,
 )
@@ -283,8 +283,8 @@ _command(
     _STORAGE,
     _TRIAL,
     _option("-n", "number", type=click.IntRange(min=0), default=10, metavar="N", help="Show the last N lines (10)."),
-    _option("-f", "--follow", "follows", is_flag=True, help="Continue until the execution has ended."),
-    _option("--json", "as_json", is_flag=True, help="Write one JSON document in each line, errors included."),
+    _option("-f", "--follow", "follows", is_flag=True, help="Follow the execution until it ends."),
+    _option("--json", "as_json", is_flag=True, help="Write one JSON document per line, errors included."),
 )
 _command(
     "compare",
@@ -307,7 +307,7 @@ _command(
 _command(
     "diff",
     "compare:diff_command",
-    """Show in which settings, code, packages, host, seeds and results A and B differ.
+    """Show the settings, code, packages, host, seeds and results in which A and B differ.
 
     Trials are matched by uid, or else by how they were requested.
     """,
@@ -363,7 +363,7 @@ _command(
 _command(
     "restore",
     "replay:restore_command",
-    "Unpack the code that the execution ID ran with into DIR, which must be empty or not exist.",
+    "Unpack the code of the execution ID into DIR, which must be empty or not exist.",
     _ID,
     _argument("directory", "files", metavar="DIR"),
     _STORAGE,
@@ -397,8 +397,8 @@ _command(
     "storage:clean_command",
     """Show what can be deleted from a storage, or delete it with --yes.
 
-    That is what killed processes left behind, and the executions that are named or match all given conditions; a
-    running execution is never deleted.
+    These are leftovers of killed processes, and the executions that are named or match all given conditions;
+    running executions are never deleted.
     """,
     _ANY_IDS,
     _STORAGE,
@@ -408,9 +408,9 @@ _command(
         "--older-than",
         type=_age,
         metavar="AGE",
-        help="Select executions that started longer ago than 12h, 30d, 8w.",
+        help="Select executions that started longer ago than AGE, such as 12h, 30d, 8w.",
     ),
-    _option("--yes", is_flag=True, help="Delete; without it, only show."),
+    _option("--yes", is_flag=True, help="Delete; without --yes, only show."),
     _JSON,
 )
 _command(
@@ -426,7 +426,7 @@ _command(
 _command(
     "completion",
     "completion:completion_command",
-    "Print the script with which SHELL completes commands, components, versions and keys.",
+    "Print a script that completes commands, components, versions and keys in a shell.",
     _argument("shell", type=click.Choice(["bash", "zsh", "fish"])),
 )
 
@@ -436,7 +436,7 @@ _vendor.add_command(
         "fetch",
         params=[_argument("names", "imported_projects", nargs=-1, metavar="[NAME]…")],
         callback=_late("project:vendor_fetch_command"),
-        help="""Fill vendor/ with the imported projects, or those named, and with their own imports.
+        help="""Fetch the imported projects, or those named, and their imports into vendor/.
 
         A directory is linked, git+URL is cloned. Existing entries are left unchanged.
         """,

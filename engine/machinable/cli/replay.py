@@ -114,7 +114,7 @@ def export_command(
 
 
 def restore_command(identifier: str, directory: str, storage: str | None, as_json: bool) -> None:
-    """Unpack the code that an execution ran with."""
+    """Unpack the code of an execution."""
     target = os.path.abspath(os.path.expanduser(directory))
     with open_storage(storage) as opened:
         execution = opened[identifier]
