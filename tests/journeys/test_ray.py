@@ -513,7 +513,7 @@ def test_an_address_without_an_answer_is_reported_with_the_reason(unconnected: N
 
 
 def test_an_address_where_another_service_answers_is_reported(unconnected: None, other_service: str) -> None:
-    with pytest.raises(Refused, match="what answers there is not a Ray cluster"):
+    with pytest.raises(Refused, match="the server there is not a Ray cluster"):
         RayEngine(other_service).hosts({})
 
 

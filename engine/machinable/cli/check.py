@@ -1,4 +1,4 @@
-"""`machinable check`: every error in the project, and hints about what is probably a mistake."""
+"""`machinable check`: every error in the project, and hints about probable mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Completion in shells: what can follow on the command line, and the scripts. No component is imported for it."""
+"""Completion in shells: the candidates and the scripts. No component is imported for it."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _shell(name: str) -> ShellComplete:
 
 
 def complete(instruction: str) -> int:
-    """Write what can complete the word at the cursor, for `bash_complete`, `zsh_complete` or `fish_complete`.
+    """Write the candidates for the word at the cursor, for `bash_complete`, `zsh_complete` or `fish_complete`.
 
     The exit code is always 0, since an error would be printed into the line that is being typed.
     """
@@ -132,7 +132,7 @@ def completion_command(shell: str) -> None:
 
 
 def values(kind: str, context: click.Context, incomplete: str) -> list[CompletionItem[str]] | list[str]:
-    """Return what can complete a value of a kind, which is the name of a function below."""
+    """Return the candidates for a value of a kind, which is the name of a function below."""
     if kind == "files":
         return [CompletionItem(incomplete, type="file")]  # the shell completes paths
     found: Iterable[str] = globals()[f"_{kind}"](context, incomplete)
@@ -213,7 +213,7 @@ def _typed_component(context: click.Context) -> tuple[str, list[str]]:
 
 
 def _stored(context: click.Context, names: Callable[[Storage], Iterable[str]]) -> list[str]:
-    """Return what the storage holds; nothing if none is named or it does not exist."""
+    """Return the content of the storage; nothing if none is named or it does not exist."""
     try:
         with open_storage(context.params.get("storage")) as storage:
             return list(names(storage))

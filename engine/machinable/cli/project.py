@@ -133,7 +133,7 @@ def vendor_fetch_command(names: tuple[str, ...]) -> None:
 
 
 def imports_of(project: str, name: str = "") -> list[ImportedProject]:
-    """Return what a project's file declares under `+`; nothing if there is no file.
+    """Return the imports that a project's file declares under `+`; none if there is no file.
 
     Args:
         project: The executing project's directory.

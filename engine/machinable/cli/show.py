@@ -187,7 +187,7 @@ def _stale_text(execution: Execution) -> str | None:
 
 
 def _requirements(execution: Execution, trial: Trial) -> dict[str, dict[str, Any]]:
-    """Return what a trial requires, by name: the component, with the artifact if it is only one, and the result."""
+    """Return the requirements of a trial by name: the component, the artifact if it is only one, and the result."""
     return {
         name: {
             "component": needed["component"] + (f":{needed['artifact']}" if needed.get("artifact") else ""),
@@ -302,7 +302,7 @@ def _news_text(news: News) -> str:
 
 
 def _measured(row: Mapping[str, Any]) -> dict[str, str]:
-    """Return the number of the iteration and what the component measured as texts."""
+    """Return the number of the iteration and the measurements as texts."""
     return {key: cell(value) for key, value in row.items() if key == "_iteration" or key[:1] != "_"}
 
 

@@ -27,7 +27,7 @@ def cached(
     save: Callable[[Any, str], Any] | None = None,
     load: Callable[[str], Any] | None = None,
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Run a method of a component or mixin once and store what it returns.
+    """Run a method of a component or mixin once and store its return value.
 
     Every later call, in any trial, process or execution of that storage, returns the stored value if the arguments
     and the owner of the method are the same. The owner is the component with its whole identity except the seed; for a

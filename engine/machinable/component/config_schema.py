@@ -106,7 +106,7 @@ def typed_config(
 
 
 def _stored_part(stored: Any, before: Any, after: Any, masked: Any) -> Any:
-    """Return the part of a coerced value that may be stored: what was masked stays masked, and so do secrets."""
+    """Return the part of a coerced value that may be stored: masked values and secrets stay masked."""
     if isinstance(after, dict):
         return {
             key: _stored_part(

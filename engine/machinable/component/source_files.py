@@ -45,7 +45,7 @@ class Sources:
     """
 
     def __init__(self, project: str, files: Mapping[str, bytes] | None = None, paths: Sequence[str] = ()) -> None:
-        """Begin with files that were read before, as a worker does.
+        """Begin with files that have already been read, as a worker does.
 
         Args:
             project: The project's directory.
@@ -150,7 +150,7 @@ class Sources:
                     found.append((name, f"{path}/__init__.py"))
                 elif self.exists(f"{path}.py"):
                     found.append((name, f"{path}.py"))
-                    break  # what follows are its attributes
+                    break  # the rest are its attributes
                 elif not self._is_folder(path):
                     break
             if found:

@@ -256,7 +256,7 @@ def _exists(kind: str, name: str, method: str) -> ArtifactExists:
 
 
 def _exchange(new: str, place: str, temporary: str) -> None:
-    """Move a directory to its place, and what was there to the temporary directory."""
+    """Move a directory to its place, and the previous one to the temporary directory."""
     os.makedirs(os.path.dirname(place), exist_ok=True)
     if os.path.lexists(place):
         os.rename(place, os.path.join(temporary, ".former"))

@@ -1,4 +1,4 @@
-"""Merge an entry with what it inherits from: its mixins, the entry it imports and its parents."""
+"""Merge an entry with its mixins, the entry that it imports, and its parents."""
 
 from __future__ import annotations
 

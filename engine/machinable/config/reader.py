@@ -385,7 +385,7 @@ class _InvalidScalar:
         self.reason = reason
 
     def message(self, written: str) -> str:
-        """Return what is wrong with it, without text that comes from the environment."""
+        """Describe the problem, without text from the environment."""
         shown = repr(written if len(written) < 60 else written[:57] + "...")
         return f"{shown} is not a valid {self.kind}" + (f": {self.reason}" if written == self.text else "")
 

@@ -195,7 +195,7 @@ def _secrets_passed_on(resolved: Resolved, resolver: Resolver, value: Any, plain
 
 
 def _call_problem(resolved: Resolved, path: str, text: str, written: str) -> MachinableError | None:
-    """Return what is wrong with the arguments of a call, if anything."""
+    """Return the problem of the arguments of a call, if there is one."""
     try:
         method_calls.parse(text)
     except ConfigurationError as error:

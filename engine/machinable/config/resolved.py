@@ -100,7 +100,7 @@ class Resolved:
         """Return the configuration as plain data, without reserved keys and version blocks.
 
         Args:
-            hidden: Whether to include hidden keys. False returns what may be printed and stored.
+            hidden: Whether to include hidden keys. False returns the part that may be printed and stored.
         """
         return as_plain(self.config if hidden else self.stored)  # type: ignore[no-any-return]
 

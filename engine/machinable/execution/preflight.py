@@ -63,7 +63,7 @@ class Checked(Struct, frozen=True):
     changed: tuple[str, ...]  # files that changed after objects in the task were defined, and so are not what runs
     engine: Engine
     capacity: Capacity
-    stored: Changes | None  # what the plan changes in the execution that it resumes; None for a new one
+    stored: Changes | None  # the changes to the execution that the plan resumes; None for a new one
 
     def code(self, files: Files) -> ProjectCode:
         """Return the state of the code that runs, with a backup, if one is made, that excludes the storage."""

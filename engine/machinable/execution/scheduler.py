@@ -45,7 +45,7 @@ class Run(Struct, frozen=True):
     shared: SharedResults
     lease: Lease | None  # keeps others from resuming it; None in memory
     fallback: str  # the name of the local directory that takes files while the storage is unavailable; "" for none
-    completed: Completed = Completed()  # what a resumed execution has already
+    completed: Completed = Completed()  # the finished trials of a resumed execution
 
 
 class Scheduler:

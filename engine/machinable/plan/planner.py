@@ -176,7 +176,7 @@ class _Planner:
         self._mixin_keys: dict[int, frozenset[str]] = {}
         self._asked: dict[_Key, tuple[RequirementRequest, _RequirementRef]] = {}
         self._required: dict[_Key, tuple[_Resolved, _Refs]] = {}
-        self._is_visited: dict[_Key, bool] = {}  # False: some of what it requires is not visited yet
+        self._is_visited: dict[_Key, bool] = {}  # False: some of its requirements have not been visited yet
         self._made: dict[_Key, int] = {}
         self._by_identity: dict[str, int] = {}
 
@@ -497,7 +497,7 @@ def _requirement_place(resolved: Resolved, name: str | None = None) -> Place | N
 
 
 def _defaults(workspace: Workspace) -> tuple[tuple[str, ...] | None, int]:
-    """Return the functions that seed every trial and its number of threads, as the section `execution` has them."""
+    """Return the seeding functions and the number of threads of every trial, from the section `execution`."""
     section = workspace.main.execution
     names, threads = section.get("seeding"), section.get("threads")
     wrong = None

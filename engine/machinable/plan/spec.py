@@ -71,7 +71,7 @@ class ComponentSpec(Struct, frozen=True):
     mixins: tuple[MixinSpec, ...] = ()
     mixin_only: frozenset[str] = frozenset()  # top-level keys that only mixins set
     children: tuple[ComponentSpec, ...] = ()
-    resources: Mapping[str, float] = {}  # what a trial occupies while it runs, by name
+    resources: Mapping[str, float] = {}  # the resources that a trial occupies, by name
     default_threads: int = 1  # number of threads for a trial that requests no `cpus`
     retries: Retries | None = None  # further attempts; None leaves them to the execution
     environment: Mapping[str, str] = {}  # variables that are set while a trial runs. Never stored; may hold secrets
@@ -126,7 +126,7 @@ class TrialSpec(Struct, frozen=True):
     uid: str
     seed: int  # seed of its random number generators
     flags: Mapping[str, Plain]
-    definition: ComponentSpec  # what it shares with the other trials of its component
+    definition: ComponentSpec  # shared with the other trials of its component
     requires: Mapping[str, Requirement] = {}  # the trials that it requires, by the names that it uses
     identity: str = ""  # hash of everything that determines its result
     attempt: int = 1  # number of the attempt, from 1

@@ -86,7 +86,7 @@ def main(directory: str, arguments: Sequence[str]) -> int:
 
 
 def _begin(files: Files, folder: str, data: Mapping[str, Any], specs: Collection[TrialSpec]) -> None:
-    """Write what makes the results an execution of a storage, the first time."""
+    """Write the files that make the results an execution of a storage, the first time."""
     path = layout.join(folder, layout.EXECUTION)
     if files.exists(path):
         return

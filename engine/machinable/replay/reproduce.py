@@ -64,7 +64,7 @@ class Reproduction(msgspec.Struct, frozen=True):
     artifacts: int
     environment: tuple[Change, ...]  # of Python, platform, host, threads, engine and code
     packages: tuple[Change, ...]  # with another version; None if one is missing or new
-    notes: tuple[str, ...]  # what could not be restored or compared
+    notes: tuple[str, ...]  # notes about things that could not be restored or compared
     kept: str | None  # the directory with code and results of the new run
 
     @property
@@ -177,7 +177,7 @@ _HIDDEN = re.compile(r"(?:^|\s|')([^\s=']*(?:^|\.|(?<=['\s]))_[^\s=']*[^_\s=']\?
 
 
 def _notes(execution: Execution, trials: Sequence[Trial], codes: int) -> Iterator[str]:
-    """Yield what cannot be restored or compared."""
+    """Yield notes about things that cannot be restored or compared."""
     if codes > 1:
         yield f"{execution} was resumed with different code; each trial runs again with the code that it ran with"
     command = (execution.data.get("host") or {}).get("command") or ""

@@ -134,7 +134,7 @@ class Columns:
         of_few: Callable[[list[Any]], list[Any]],
         of_part: Callable[[Tree, int], list[Any]],
     ) -> list[Any]:
-        """Return what the functions return for equal values and for parts, in the order of all values."""
+        """Return the results of the functions for equal values and for parts, in the order of all values."""
         number, *others = tree
         if not others:
             return of_few(self._line(number)) * count

@@ -1,4 +1,4 @@
-"""Find what can be removed from a storage, and remove it."""
+"""Find and remove removable files of a storage."""
 
 from __future__ import annotations
 

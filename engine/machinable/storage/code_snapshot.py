@@ -334,7 +334,7 @@ def _git(directory: str | os.PathLike[str], *command: str) -> bytes | None:
         return done.stdout
     reason = done.stderr.decode("utf-8", "replace").strip()
     if "not a git repository" not in reason:  # an empty .git is not a repository; other causes can be fixed
-        warn(f"the code is treated as if it were in no git repository, as git reports: {reason}")
+        warn(f"the code is treated as if it were in no git repository, because git reports: {reason}")
     return None
 
 

@@ -113,7 +113,7 @@ def open_filesystem(url: str, scheme: str, rest: str, *, create: bool) -> Files:
             return open_bucket(filesystem, url, must_exist=must_exist)
         files = PyFilesystemFiles(filesystem, url)
         try:
-            is_empty = filesystem.isempty("/")  # the first request, as opening sends none
+            is_empty = filesystem.isempty("/")  # the first request; opening sends none
             if is_empty and must_exist:
                 raise nothing_stored(shown)
         except BaseException:
@@ -172,7 +172,7 @@ def _open_google(path: str, query: str, *, create: bool) -> Any:
         options["client_options"] = {"api_endpoint": options.pop("api_endpoint")}
     credential = os.environ.get("GCS_CREDENTIAL", "").strip()
     client = Client.from_service_account_info(_credential(credential), **options) if credential else Client(**options)
-    # Not strict while opening, as what other programs have written has no marker for the root.
+    # Not strict while opening, because other programs write no marker for the root.
     filesystem = GCSFS(bucket, root_path=folder.strip("/"), client=client, create=create, strict=False)
     filesystem.strict = True
     return filesystem

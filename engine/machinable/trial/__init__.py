@@ -1,1 +1,1 @@
-"""One attempt of one trial: load its code, call its events in order, and store what it writes."""
+"""One attempt of one trial: load its code, call its events in order, and store its files."""

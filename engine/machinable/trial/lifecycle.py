@@ -21,7 +21,7 @@ __all__ = ["exit_forked_children", "run_component"]
 
 
 def run_component(context: TrialContext, cls: type[Component]) -> Any:
-    """Construct a component and call all its events; return what `on_execute` returns."""
+    """Construct a component and call all its events; return the result of `on_execute`."""
     node = construct(cls, context)
     context.resume_component(node)
     try:

@@ -30,7 +30,7 @@ def load_required_component(required: Required, context: Context) -> Component:
         raise InvalidType(
             f"{finished.spec.component} is a function, so there is no component",
             given=finished.spec.component,
-            todo="Read what it wrote, or make it a class.",
+            todo="Read its results, or make it a class.",
         )
     component = construct(code, finished)
     component.children = []  # requirements have none

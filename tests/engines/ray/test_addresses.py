@@ -60,7 +60,7 @@ START = "Start one with `ray start --head`, or omit the address to start a tempo
     [
         ("Failed to connect\nand more", "Failed to connect", START),
         ("", "RuntimeError", START),
-        ("Timed out while waiting for GCS to become available.", "what answers there is not a Ray cluster", START),
+        ("Timed out while waiting for GCS to become available.", "the server there is not a Ray cluster", START),
         (
             "Version mismatch: The cluster has:\n    Python: 3.13.0\nThis process has:\n    Python: 3.10.1\n",
             "Version mismatch: The cluster has: Python: 3.13.0 This process has: Python: 3.10.1",

@@ -475,7 +475,7 @@ def _start(threads: int, stderr: BinaryIO, origin: Origin) -> subprocess.Popen[b
 
 
 def _scratch() -> BinaryIO:
-    """Return a file without a name, for what a worker prints before it is ready."""
+    """Return a file without a name, for the output of a worker before it is ready."""
     if hasattr(os, "memfd_create"):  # Linux
         return open(os.memfd_create("machinable-worker"), "w+b", buffering=0)
     from tempfile import TemporaryFile

@@ -231,7 +231,7 @@ class TrialActor:
                 if self._staging.is_directory(request.folder):
                     self._staging.remove(request.folder)
         except Exception as error:
-            result = WorkerError(f"what the trial left could not be sent: {type(error).__name__}: {error}")
+            result = WorkerError(f"the files of the trial could not be sent: {type(error).__name__}: {error}")
         with self._changed:
             self._replies.append(Reply(request.number, result, archive))
             self._changed.notify_all()

@@ -48,7 +48,7 @@ def unreachable(address: str, error: BaseException) -> Refused:
         return Refused(f"Ray does not start: {reason}", todo="See the logs in /tmp/ray/session_latest/logs.")
     todo = "Start one with `ray start --head`, or omit the address to start a temporary cluster."
     if "Timed out while waiting for GCS" in reason:
-        reason = "what answers there is not a Ray cluster"
+        reason = "the server there is not a Ray cluster"
     if "InvalidAuthToken" in reason:
         has = "which is not the token of this process" if has_token() else "and this process has none"
         reason = f"it requires a token, {has}"

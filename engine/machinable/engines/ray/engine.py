@@ -245,7 +245,7 @@ class RayEngine(Engine):
                     f"the engine 'ray' takes no {name}",
                     given=name,
                     known=known,
-                    todo=did_you_mean(near) if near else "It takes what ray.init takes.",
+                    todo=did_you_mean(near) if near else "It takes the options of ray.init.",
                 )
         if not ray.is_initialized():
             _users.clear()  # of a cluster that was shut down
