@@ -12,6 +12,7 @@ import pytest
 
 import machinable as ml
 from machinable import errors
+from machinable.execution.dry_run import dry_run
 from machinable.testing.engine import contents
 from tests.conftest import World
 
@@ -354,6 +355,11 @@ def test_a_requirement_of_a_requirement_is_that_of_this_plan(
     assert [trial.status for trial in ml.execute("report", **options).trials[:3]] == ["reused"] * 3
 
     monkeypatch.setenv("DOCUMENTS", "new")
+    planned = dry_run("report", options["storage"], rerun="documents")[1]
+    assert [(one.action, one.why) for one in planned[1:3]] == [
+        ("reuse", "unless the result of documents changes"),
+        ("reuse", "unless the result of documents changes"),
+    ]
     second = ml.execute("report", **options, rerun="documents")
 
     assert [trial.status for trial in second.trials] == ["finished", "reused", "finished", "finished"]

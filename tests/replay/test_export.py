@@ -222,6 +222,31 @@ def test_a_requirement_that_was_reused_is_computed_again(project: Path, tmp_path
         assert_same(trial, tmp_path / "stored", out)
 
 
+READS = """
+from machinable import Component
+
+
+class {name}(Component):
+    def on_execute(self):
+        return self.requires.{reads}.read()
+"""
+
+
+def test_what_a_required_component_requires_is_read_in_the_export(project: Path, tmp_path: Path) -> None:
+    with (project / "machinable.yaml").open("a") as file:
+        file.write("  - half: {_requires_: {data: data}}\n  - whole: {_requires_: {half: half}}\n")
+    (project / "half.py").write_text(READS.format(name="Half", reads="data"))
+    (project / "whole.py").write_text(READS.format(name="Whole", reads="half.component.requires.data"))
+    whole = ml.execute("whole", str(tmp_path / "stored"), "OY1p1o", project=project).trials[-1]
+
+    ran = run_alone(out := exported(str(tmp_path / "stored"), tmp_path))
+
+    assert ran.returncode == 0, ran.stderr
+    with Storage(str(out / "results")) as storage:
+        assert storage["OY1p1o"][whole.uid].result == whole.result
+    assert_same(whole, tmp_path / "stored", out)
+
+
 def test_a_failure_ends_with_1_and_the_others_run(project: Path, tmp_path: Path) -> None:
     execution = ml.execute(
         task({"fails": True}, {"base": 2}),

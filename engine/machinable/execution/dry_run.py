@@ -112,7 +112,7 @@ def _outcomes(
         else:
             outcome = _outcome(spec, policy, shared, results, running)
         if spec.definition.is_requirement and outcome.action in ("run", "stale", "busy"):
-            running[spec.uid] = spec.component
+            running[spec.identity] = spec.component
         outcomes.append(outcome)
     return outcomes
 
@@ -136,7 +136,7 @@ def _outcome(
         return PlannedOutcome(spec.uid, decision.action, decision.why, source)
     results[spec.identity] = Available(decision.pointer.trial, decision.pointer.artifacts)
     why = decision.why
-    unsure = [running[needed.uid] for needed in spec.requires.values() if needed.uid in running]
+    unsure = [running[read.identity] for read in decision.pointer.inputs.values() if read.identity in running]
     if unsure and policy.cascade:
         why = f"unless the result of {unsure[0]} changes"
     if decision.changed:
