@@ -15,6 +15,7 @@ from machinable.plan.task import Task
     ("said", "message"),
     [
         ("_retries_: -1", "a number of retries cannot be negative or infinite: -1"),
+        ("_retries_: {delay: 1" + "0" * 400 + "}", "a duration cannot be negative or infinite: 1000"),
         ("_retries_: {cuont: 1}", "no part of `_retries_` named 'cuont'"),
         ("_environment_: {A: [1]}", "the variable A is text, not list"),
         ('_environment_: {A: "x\\0y"}', "the variable A holds a null character"),

@@ -225,3 +225,10 @@ def test_a_line_of_the_plan_with_values_of_other_types_is_damaged(files: Files, 
     files.write(f"{FOLDER}/plan.jsonl", (dumps(planned(0) | wrong) + "\n").encode())
     with pytest.raises(Damaged, match=r"line 1 of .*plan\.jsonl is not a trial: a value is of another type"):
         _ = execution.trials[0]
+
+
+def test_a_description_without_flags_is_damaged(files: Files) -> None:
+    trial = only(files, [started(0)])
+    write(files, f"{PLACE}/trial.json", planned(0) | {"flags": 1.5})
+    with pytest.raises(Damaged, match=r"trial\.json has no flags"):
+        _ = trial.description

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from sys import float_info
 from typing import Any, TypeVar
 
 from machinable.config.resolved import Resolved
@@ -87,7 +88,7 @@ def _checked_number(
 ) -> float:
     if isinstance(value, bool) or not isinstance(value, types):
         raise WrongType(f"{what} is {expected}, not {value!r}", path=path, given=value)
-    if not 0 <= value < float("inf"):
+    if not 0 <= value <= float_info.max:
         raise MalformedText(f"{what} cannot be negative or infinite: {value!r}", path=path, given=value)
     return value
 

@@ -215,7 +215,10 @@ class Reader:
 
     def described(self, uid: str) -> dict[str, Any] | None:
         """Return trial.json of a trial, None if there is none yet."""
-        return self._of_trial(uid, layout.trial_json, "config", dict)
+        found = self._of_trial(uid, layout.trial_json, "config", dict)
+        if found is not None and type(found.get("flags", {})) is not dict:
+            raise self.damaged(layout.trial_json(uid), "has no flags")
+        return found
 
     def _of_trial(self, uid: str, place: Callable[[str], str], key: str, kind: type) -> dict[str, Any] | None:
         if uid in self._read[key]:
