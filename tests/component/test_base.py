@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 
 import pytest
 
 from machinable.component.base import Component, overrides
 from machinable.errors import NotAvailable
+from machinable.trial.capture import error_data
 from tests.component.worlds import World, child, spec
 
 
@@ -52,6 +54,18 @@ def test_an_attribute_that_is_used_too_early_names_the_event_from_which_it_exist
             ("directory", "on_start"),
         ]
     ]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tracebacks have no suggestions")
+def test_a_misspelled_attribute_suggests_what_a_component_finds_in_a_trial() -> None:
+    class Typo(Component):
+        def on_start(self) -> None:
+            self.recrd  # type: ignore[attr-defined] # noqa: B018
+
+    with pytest.raises(AttributeError) as caught:
+        Typo().on_start()
+
+    assert error_data(caught.value)["traceback"].endswith("no attribute 'recrd'. Did you mean: 'record'?\n")
 
 
 def test_a_component_outside_a_trial_has_no_attributes() -> None:

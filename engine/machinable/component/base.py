@@ -165,6 +165,9 @@ class Component:
         # The usual error, or the error of a property that has failed.
         return object.__getattribute__(self, name)
 
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *_AVAILABLE_FROM]  # Python suggests them for misspelled names
+
     # methods
 
     def create(self) -> None:
