@@ -347,7 +347,7 @@ def overrides(cls: type[Component], event: str) -> bool:
 
 
 def misspelt_events(cls: type[Component]) -> dict[str, str]:
-    """Return methods of a class that no event calls but that are named nearly like one, which it does not override."""
+    """Return the methods of a class whose names resemble events that it does not override."""
     events = [name for name in dir(Component) if name.startswith("on_")]
     names = [name for name in dir(cls) if name.startswith("on_") and name not in events]
     free = [name for name in events if not overrides(cls, name)] if names else []

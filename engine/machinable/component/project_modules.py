@@ -142,7 +142,7 @@ _own: dict[str, dict[str, ModuleType]] = {}  # otherwise: the project's modules 
 
 
 def _after_fork() -> None:
-    """Forget in a forked process what other threads of its parent were doing."""
+    """Discard the state of the parent's other threads in a forked process."""
     global _lock, _left
     _lock = threading.RLock()
     _left = threading.Condition(_lock)
@@ -378,7 +378,7 @@ def _differing(imported: Mapping[str, str], sources: Sources) -> dict[str, str]:
 
 
 def _note_outdated(name: str, sources: Sources, changes: Iterable[Mapping[str, str]]) -> None:
-    """Note for a module, its classes and functions which files have changed since their import."""
+    """Record the files that have changed since a module, its classes and functions were imported."""
     module = _module(name, sources)
     found = {path: digest for change in changes for path, digest in change.items()}
     members = [one for one in vars(module).values() if getattr(one, "__module__", None) == name] if module else []
@@ -456,7 +456,7 @@ def _cached_code(file: str, data: bytes) -> CodeType | None:
 
 
 def _expected_header(source: os.stat_result) -> bytes:
-    """Return the beginning of bytecode for a source file as it is."""
+    """Return the header of bytecode for the current source file."""
     numbers = 0, int(source.st_mtime), source.st_size
     return importlib.util.MAGIC_NUMBER + b"".join((number & 0xFFFFFFFF).to_bytes(4, "little") for number in numbers)
 
@@ -484,7 +484,7 @@ def _wait_for_rivals(sources: Sources) -> None:
 
 
 def _note_foreign(sources: Sources) -> None:
-    """Note which modules from elsewhere have names of the project, and take back those that do not any more."""
+    """Record which modules from elsewhere have names of the project, and restore those that no longer do."""
     found = {name for name in sources.names if name != OWN_PACKAGE and _is_foreign(name, sources)}
     _foreign[sources.real] = sorted(found)
     own = _own.get(sources.real, {})

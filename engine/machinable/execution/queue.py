@@ -33,7 +33,7 @@ class Blocked(Struct, frozen=True, order=True):
 
 
 class _Places(Mapping[str, str]):
-    """Where the results are that a trial may read indirectly; found on access, because chains may be long."""
+    """The places of results that a trial may read indirectly; found on access, because chains may be long."""
 
     def __init__(self, find: Callable[[], dict[str, str]]) -> None:
         self._find = find
@@ -157,7 +157,7 @@ class TrialQueue:
         return min((one for one in settled if isinstance(one, Blocked)), default=None)  # "blocked" < "skipped"
 
     def result(self, identity: str) -> Available | None:
-        """Return the result of a requirement, if it has one by now."""
+        """Return the result of a requirement, if there already is one."""
         settled = self._settled.get(identity)
         return settled if isinstance(settled, Available) else None
 
@@ -177,7 +177,7 @@ class TrialQueue:
         return replace(spec, requires=located[1], indirect=located[2])
 
     def _places_behind(self, spec: TrialSpec) -> dict[str, str]:
-        """Return where the results are that required components may read, by identity."""
+        """Return the places of the results that required components may read, by identity."""
         found: dict[str, str] = {}
         seen: set[str] = set()
         waiting = list(spec.requires.values())

@@ -144,7 +144,7 @@ def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_tas
 def _damaged(
     stored: Execution, plan: Plan, trials: Mapping[str, Trial], planned: Mapping[str, int], finished: set[str]
 ) -> set[str]:
-    """Return the finished trials with missing or changed artifacts that a trial to run requires; warn of them."""
+    """Return the finished trials with missing or changed artifacts that a trial to run requires; warn about them."""
     waiting = [uid for uid in planned if uid not in finished]
     damaged: set[str] = set()
     checked: set[str] = set()

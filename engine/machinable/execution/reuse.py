@@ -282,7 +282,7 @@ class SharedResults:
 
 
 def inputs_of(spec: TrialSpec, outcome: Outcome) -> dict[str, Input]:
-    """Return what a trial has read, by requirement."""
+    """Return the inputs that a trial has read, by requirement."""
     identities = {name: facts["identity"] for name, facts in outcome.indirect.items()}
     identities |= {name: needed.identity for name, needed in spec.requires.items()}
     return {name: Input(identities[name], read) for name, read in outcome.inputs.items()}

@@ -183,7 +183,7 @@ def _write(
     """Write the directory under a temporary name, and rename it when it is complete."""
     temporary = temporary_beside(target)
     data = {**execution.data, "code": {**(execution.data.get("code") or {}), "backup": None}}
-    for local in ("host", "packages"):  # of the host that it ran on, not for those who get the folder
+    for local in ("host", "packages"):  # of the original host, not for recipients of the export
         data.pop(local, None)
     config = {"folder": str(execution), "execution": data, "trials": facts}
     python = f"They ran with Python {data['python']}." if data.get("python") else ""

@@ -22,7 +22,7 @@ class Available(NamedTuple):
 
 
 class Input(NamedTuple):
-    """What was read of a requirement: its identity, and the digests of what was read, by name."""
+    """An input: the identity of a requirement, and the digests of what was read, by name."""
 
     identity: str
     artifacts: Mapping[str, str]
@@ -73,7 +73,7 @@ def find_pointer(files: Files, identity: str) -> Pointer | None:
 
 
 def parse_pointer(data: bytes, identity: str) -> Pointer:
-    """Return the pointer in the content of its file; raise `ValueError` with the reason if it is none."""
+    """Return the pointer in the content of its file; raise `ValueError` with the reason if it is malformed."""
     try:
         row = json.loads(data)
         if b'{"__' in data:

@@ -173,7 +173,7 @@ class TrialContext(Context):
         return trial_that_ended(self.files, folder, spec_from_data(row), {"event": "finished", "uid": uid})
 
     def inputs_of(self, name: str, requirement: Requirement) -> dict[str, str]:
-        """Return what receives the digests of what is read of a requirement."""
+        """Return the mapping that receives the digests of what is read from a requirement."""
         if name not in self.spec.requires:
             self.indirect[name] = {"identity": requirement.identity, "place": str(requirement.place)}
         return self.inputs.setdefault(name, {})

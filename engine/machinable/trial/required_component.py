@@ -60,7 +60,7 @@ class FinishedTrialContext(Context):
 
     @cached_property
     def requires(self) -> Mapping[str, Any]:
-        """The present results of what the finished trial required; those that it read may be older."""
+        """The current results of the finished trial's requirements; those that it read may be older."""
         places = self.spec.indirect
         found = {
             name: Requirement(**{**needed, "place": places.get(needed["identity"])})
