@@ -44,7 +44,7 @@ def best_in_turns(rounds: int, *actions: Callable[[], Any]) -> list[float]:
 def process(directory: Path, *arguments: str) -> Callable[[], Any]:
     """Return a function that runs Python with these arguments in a directory."""
     environment = {**os.environ, "HOME": str(directory)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as for users, modules are compiled from the second run on
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as for users, modules are already compiled after the first run
     return lambda: subprocess.run(
         [sys.executable, *arguments], cwd=directory, env=environment, check=True, capture_output=True
     )
@@ -148,7 +148,7 @@ def requirement(directory: Path) -> Iterator[Row]:
         # Subtract the time of the execution itself.
         yield Row(f"a requirement, computed, of {count:,}", seven, cold - alone, "2 × floor")
         yield Row(f"a requirement, reused, of {count:,}", one, warm - alone, "")
-        yield Row(f"the look for a requirement, of {count:,}", one, look, "2 × floor")
+        yield Row(f"a lookup of a requirement, of {count:,}", one, look, "2 × floor")
 
 
 def resolve(directory: Path) -> Iterator[Row]:
@@ -272,7 +272,7 @@ def read(directory: Path) -> Iterator[Row]:
     time.sleep(SETTLED)  # files that have just been written are not cached
     best = [float("inf")] * 4
     for turn in range(7):
-        for index, body in enumerate((SCAN, SQLITE, OURS, OURS)):  # the first of ours finds no cache
+        for index, body in enumerate((SCAN, SQLITE, OURS, OURS)):  # our first run finds no cache
             script = READ.replace("BODY", body).replace("FOLDER", f"{storage}/{execution}")
             command = [sys.executable, "-c", script.replace("STORAGE", str(storage))]
             environment = {**os.environ, "XDG_CACHE_HOME": str(directory / f"cache-{turn}")}

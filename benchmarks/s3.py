@@ -158,7 +158,7 @@ def main() -> None:
         "a small trial",
         "a trial with 100 rows and an artifact",
         "a requirement, computed",
-        "a requirement that is there",
+        "a requirement that exists",
         f"reading four executions, {2 * COUNT + 4} trials",
     )
     budgets = ("", "2", "4", "", "1", "")
