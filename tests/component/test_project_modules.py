@@ -429,3 +429,18 @@ def test_a_forked_process_does_not_wait_for_threads_of_its_parent(write: Write, 
     may_leave.set()
     thread.join()
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_change_is_noticed_though_time_and_size_of_the_file_are_as_before(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = write({"pm_a.py": "X = 1\n"})
+    file = Path(project, "pm_a.py")
+    os.utime(file, (1e9, 1e9))
+    monkeypatch.setattr(project_modules, "CLOCK_STEP", 0.0)
+    assert import_module("pm_a", project).X == 1
+    time.sleep(0.02)
+    file.write_text("X = 2\n")
+    os.utime(file, (1e9, 1e9))
+    begin_project(project)
+    assert import_module("pm_a", project).X == 2

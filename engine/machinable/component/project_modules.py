@@ -428,9 +428,9 @@ def _state(file: str) -> tuple[int, ...] | None:
         found = os.stat(file)
     except OSError:
         return None
-    if time.time() - found.st_mtime < CLOCK_STEP:
+    if time.time() - max(found.st_mtime, found.st_ctime) < CLOCK_STEP:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino  # the second cannot be set back
 
 
 def _cached_code(file: str, data: bytes) -> CodeType | None:
