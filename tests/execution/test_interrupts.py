@@ -225,3 +225,11 @@ def test_an_interrupt_while_a_trial_is_recorded_ends_the_execution_afterwards(pr
     execution = ml.Storage(tmp_path / "s")["OY1p1o"]
     assert [trial.status for trial in execution.trials] == ["finished", "finished", "pending", "pending"]
     assert execution.has_ended
+
+
+def test_a_time_limit_may_be_longer_than_any_timer_of_the_system(project: World) -> None:
+    project(
+        "components:\n  - quick: {}\n",
+        quick="from machinable import Component\n\n\nclass Quick(Component):\n    pass\n",
+    )
+    assert ml.execute("quick", timeout=1e300).status == "finished"

@@ -232,3 +232,9 @@ def test_a_description_without_flags_is_damaged(files: Files) -> None:
     write(files, f"{PLACE}/trial.json", planned(0) | {"flags": 1.5})
     with pytest.raises(Damaged, match=r"trial\.json has no flags"):
         _ = trial.description
+
+
+@pytest.mark.parametrize("wrong", [{"record": "x"}, {"uid": 3}, {"source": []}, {"error": 1}, {"event": None}])
+def test_a_line_of_the_ledger_with_values_of_other_types_is_ignored(files: Files, wrong: dict[str, Any]) -> None:
+    trial = only(files, [started(0), finished(0) | wrong])
+    assert (trial.status, trial.last_row) == ("pending", None)

@@ -29,7 +29,7 @@ def with_alarm(work: Work, seconds: float) -> Callable[[TrialSpec], Outcome]:
 
     def timed(spec: TrialSpec) -> Outcome:
         before = signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_REAL, min(seconds, threading.TIMEOUT_MAX))
         try:
             return work(spec)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from machinable.errors import Damaged, NotStored, StorageError, did_you_mean, near_names
@@ -36,6 +37,17 @@ def _is_trial(row: dict[str, Any]) -> bool:
         and type(row.get("tags", {})) is dict
         and type(requires) is dict
         and (not requires or all(type(one) is dict and one.keys() >= _NEEDED for one in requires.values()))
+    )
+
+
+def is_event(row: Mapping[str, Any]) -> bool:
+    """Return whether a line of the ledger is an event as machinable writes it; readers ignore other lines."""
+    return (
+        type(row.get("event")) is str
+        and type(row.get("uid")) in (str, NoneType)
+        and type(row.get("record")) in (dict, NoneType)
+        and type(row.get("source")) in (str, NoneType)
+        and type(row.get("error")) in (dict, NoneType)
     )
 
 
@@ -173,7 +185,8 @@ class Reader:
                     self._events = found.events()
                 else:
                     rows = read_rows(self.files, layout.join(self.name, layout.LEDGER))
-                    self._events = {row["uid"]: row for row in rows if row.get("event") in _EVENTS and "uid" in row}
+                    known = [row for row in rows if is_event(row) and row["event"] in _EVENTS and row.get("uid")]
+                    self._events = {row["uid"]: row for row in known}
                     self._last_event = rows[-1].get("event") if rows else None
             self._save_to_cache()
         return self._events

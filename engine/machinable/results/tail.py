@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from machinable.results.execution import Execution
-from machinable.results.reader import Reader
+from machinable.results.reader import Reader, is_event
 from machinable.results.trial import LEASE
 from machinable.serialization import decode
 from machinable.storage import layout
@@ -75,7 +75,7 @@ class Follower:
         """Return everything written since the last call, ordered by time; the first call returns everything."""
         found = []
         for event in _rows(self._ledger):
-            if type(event.get("event")) is str:
+            if is_event(event):
                 self._note(event)
                 if self._uid is None or event.get("uid") in (None, self._uid):
                     found.append(News(_seconds(event.get("time")), event.get("uid"), "event", event))
