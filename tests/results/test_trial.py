@@ -10,7 +10,7 @@ import pytest
 
 from machinable.errors import BadName, Damaged, MissingArtifact, StorageError
 from machinable.results.trial import Trial
-from machinable.serialization import dumps
+from machinable.serialization import dumps, loads
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
@@ -238,3 +238,13 @@ def test_a_description_without_flags_is_damaged(files: Files) -> None:
 def test_a_line_of_the_ledger_with_values_of_other_types_is_ignored(files: Files, wrong: dict[str, Any]) -> None:
     trial = only(files, [started(0), finished(0) | wrong])
     assert (trial.status, trial.last_row) == ("pending", None)
+
+
+@pytest.mark.parametrize("key", ["task", "engine", "code", "host", "packages"])
+def test_an_execution_json_with_text_in_place_of_a_mapping_is_damaged(files: Files, key: str) -> None:
+    trial = only(files)
+    path = f"{FOLDER}/execution.json"
+    write(files, path, loads(files.read(path)) | {key: "x"})
+    trial.execution.refresh()
+    with pytest.raises(Damaged, match=rf"execution\.json lacks {key}"):
+        _ = trial.execution.data

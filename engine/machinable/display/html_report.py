@@ -73,7 +73,7 @@ def report(sides: Sequence[Side], written: str) -> str:
     listed = rows[:MAX_ROWS]
     script = _template_text("report.js")
     return environment.get_template("report.html.jinja").render(
-        title=" · ".join(" ".join(map(str, filter(None, (one, one.name)))) for one in executions),
+        title=" · ".join(" ".join(filter(None, (str(one), str(one.name or "")))) for one in executions),
         written=written,
         executions=[_execution(one) for one in executions],
         summary=_table(side_table(lines)),

@@ -21,6 +21,7 @@ __all__ = ["ExecutionInfo", "Reader", "Rows", "execution_folders", "not_stored"]
 
 MAX_LISTED = 10  # names in an error
 _FACTS: tuple[tuple[str, type], ...] = (("id", str), ("seed", int), ("run", int), ("started", str))
+_MAPPINGS = ("task", "engine", "code", "host", "packages")  # may be missing
 _PLANNED = {"index", "uid", "seed", "component", "module", "config", "flags"}
 _EVENTS = frozenset({"started", "finished", "failed", "interrupted", "reused", "blocked", "skipped"})
 _NEEDED = {"component", "uid", "identity"}
@@ -131,6 +132,7 @@ class Reader:
                     todo="Read it with a newer version: pip install --upgrade machinable-engine",
                 )
             wrong = [key for key, kind in _FACTS if type(data.get(key)) is not kind]
+            wrong += [key for key in _MAPPINGS if type(data.get(key)) not in (dict, NoneType)]
             if wrong:
                 raise self.damaged(layout.EXECUTION, f"lacks {', '.join(wrong)}", wrong)
             self._data = data
