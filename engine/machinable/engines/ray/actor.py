@@ -117,7 +117,7 @@ class TrialActor:
         if setup.version != _version():
             raise OtherVersion(
                 f"machinable {_version()} is installed there, and {setup.version} here: every host of the cluster "
-                "needs the same version of it"
+                "needs the same version"
             )
         self._scratch = Scratch()
         self._project = setup.project
