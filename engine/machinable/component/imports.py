@@ -107,8 +107,8 @@ def load_mixin(mixin: MixinSpec, project: str | None) -> type[Mixin]:
 
 
 def _class_of(module: ModuleType, name: str | None, base: type) -> type[Any]:
-    found = _found_class(module, name, base)
-    if not any(member is found for member in vars(module).values()):  # the module was reloaded
+    found, members = _found_class(module, name, base), vars(module)
+    if members.get(found.__name__) is not found and found not in members.values():  # the module was reloaded
         _found_class.cache_clear()
         found = _found_class(module, name, base)
     return found

@@ -69,7 +69,7 @@ class _Finder:
 
     def runs(self, real: str) -> bool:
         """Return whether code of a project is being imported or running."""
-        return any(one.real == real for one, _ in self.active)
+        return bool(self.active) and any(one.real == real for one, _ in self.active)
 
     def rival(self, sources: Sources) -> Sources | None:
         """Return the sources of another project with modules of equal names whose code another thread runs."""

@@ -24,6 +24,15 @@ from machinable.storage.streams import RowWriter
 __all__ = ["Failure", "Ledger"]
 
 Failure: TypeAlias = tuple[TrialSpec, dict[str, Any]]
+NAMES = {  # of events in the ledger
+    events.TrialStarted: "started",
+    events.TrialFinished: "finished",
+    events.TrialFailed: "failed",
+    events.TrialReused: "reused",
+    events.TrialBlocked: "blocked",
+    events.TrialSkipped: "skipped",
+    events.TrialInterrupted: "interrupted",
+}
 NOT_RUN = (events.TrialReused, events.TrialBlocked, events.TrialSkipped)
 MAX_FAILURES = 1000  # only the number of further ones is stored
 
@@ -149,7 +158,7 @@ class Ledger:
     def _record(
         self, kind: type[TrialEvent], spec: TrialSpec, facts: Mapping[str, Any], *event_facts: Any
     ) -> dict[str, Any]:
-        row: dict[str, Any] = {"event": kind.__name__.removeprefix("Trial").lower(), "uid": spec.uid}
+        row: dict[str, Any] = {"event": NAMES[kind], "uid": spec.uid}
         if kind not in NOT_RUN:
             row["attempt"] = spec.attempt
         row["time"] = now()

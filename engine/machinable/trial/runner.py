@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from inspect import Parameter, signature
 from types import MappingProxyType
 from typing import Any, Literal
@@ -69,7 +69,7 @@ def run(
         with (
             captured(output, passes=capture == "tee"),
             importing(project),
-            _environment(spec.definition.environment),
+            _environment(spec.definition.environment) if spec.definition.environment else nullcontext(),
         ):
             try:
                 with _working_directory(context):
