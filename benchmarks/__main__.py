@@ -122,7 +122,7 @@ def requirement(directory: Path) -> Iterator[Row]:
 
     def looking(count: int, storage: Path) -> Callable[[], None]:
         stored = open_files(str(storage), create=False)
-        identities = [spec.identity for spec in task(count).plan(directory) if spec.is_requirement]
+        identities = [spec.identity for spec in task(count).plan(directory) if spec.definition.is_requirement]
 
         def act() -> None:
             for identity in identities:
