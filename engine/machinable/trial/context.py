@@ -12,6 +12,7 @@ from machinable.component.base import Component, Context, state_of
 from machinable.component.imports import Code, load_component
 from machinable.component.local_dir import LocalFolder
 from machinable.component.record import Record
+from machinable.component.shared import SharedData
 from machinable.component.store import Store
 from machinable.config.config import evaluate_stored
 from machinable.errors import MissingArtifact, NotStored
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     import logging
 
     from machinable.component.requirements import Required, Requires
-    from machinable.component.shared import SharedData
     from machinable.results.trial import Trial
 
 __all__ = ["Progress", "TrialContext"]
@@ -125,8 +125,6 @@ class TrialContext(Context):
     @cached_property
     def shared_data(self) -> SharedData:
         """The data that this trial shares with others."""
-        from machinable.component.shared import SharedData
-
         config, log = (lambda: self._config), (lambda: self.log)
         return SharedData(self.spec, self.files, self._folder, config, log, *(self._locks or ()))
 
