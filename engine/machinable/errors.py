@@ -77,6 +77,7 @@ __all__ = [
     "WrongKind",
     "WrongType",
     "did_you_mean",
+    "listed",
     "near_names",
     "suggestion",
     "warn",
@@ -118,6 +119,12 @@ def near_names(given: object, known: Iterable[object], limit: int = 3, cutoff: f
 def did_you_mean(near: Iterable[str]) -> str:
     """Return the question that offers near names."""
     return f"Did you mean {' or '.join(map(repr, near))}?"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names in one text, with the number of further ones: `a, b and 3 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def suggestion(given: object, known: Iterable[object], otherwise: str | None = None) -> str | None:
@@ -250,8 +257,7 @@ class UnknownName(ConfigurationError, KeyError):
         near = near_names(self.given, self.known)
         if near:
             return did_you_mean(near)
-        names = [str(name) for name in self.known]
-        return f"Known: {', '.join(names[:20])}" + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        return f"Known: {listed([str(name) for name in self.known], 20)}"
 
 
 class MissingKey(ConfigurationError, KeyError):

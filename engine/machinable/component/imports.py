@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 from machinable.component.base import Component, Mixin
-from machinable.component.project_modules import importing, load_file
+from machinable.component.project_modules import importing, is_same_file, load_file
 from machinable.errors import ImportFailed, InvalidType, MalformedText, MissingMember, suggestion
 from machinable.plan.spec import MixinSpec, Target
 
@@ -65,8 +65,7 @@ def _shadowed_file(name: str, project: str | None) -> str | None:
     loaded = getattr(sys.modules.get(name), "__file__", None)
     if loaded == file or (loaded is None and name not in sys.stdlib_module_names) or not os.path.isfile(file):
         return None
-    is_linked = loaded is not None and os.path.exists(loaded) and os.path.samefile(loaded, file)
-    return None if is_linked else file
+    return None if loaded is not None and is_same_file(loaded, file) else file
 
 
 def _import_shadowed(name: str, file: str, project: str) -> ModuleType:

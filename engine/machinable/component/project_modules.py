@@ -34,6 +34,7 @@ __all__ = [
     "changed_since_import",
     "importing",
     "is_library",
+    "is_same_file",
     "load_file",
     "loaded_digests",
     "show_loaded_lines",
@@ -514,10 +515,11 @@ def _is_foreign(name: str, sources: Sources) -> bool:
     file = getattr(sys.modules.get(name), "__file__", None)
     if file is None or sources.path_of(file) is not None or is_library(file):
         return False
-    return not any(_is_same_file(file, os.path.join(sources.project, path)) for _, path in sources.files_of(name))
+    return not any(is_same_file(file, os.path.join(sources.project, path)) for _, path in sources.files_of(name))
 
 
-def _is_same_file(one: str, other: str) -> bool:
+def is_same_file(one: str, other: str) -> bool:
+    """Return whether two paths lead to one file; False if one does not exist."""
     try:
         return os.path.samefile(one, other)
     except OSError:

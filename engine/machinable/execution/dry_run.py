@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from machinable.errors import Damaged, StorageUnavailable
+from machinable.errors import Damaged, StorageUnavailable, listed
 from machinable.execution.options import read_options
 from machinable.execution.preflight import Checked, prepare
-from machinable.execution.reuse import ReusePolicy, SharedResults, listed
+from machinable.execution.reuse import ReusePolicy, SharedResults
 from machinable.plan.plan import Plan
 from machinable.plan.spec import TrialSpec
 from machinable.plan.table import text_table

@@ -12,12 +12,12 @@ from msgspec import Struct
 
 from machinable import ids
 from machinable.engines.base import Engine
-from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, Refused, warn
+from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, Refused, listed, warn
 from machinable.execution.attempts import Completed, PreviousAttempt, artifacts_in, read_outcome, read_status
 from machinable.execution.directory import ProjectCode, engine_facts, plan_lines
 from machinable.execution.environment import host
 from machinable.execution.ledger import Ledger
-from machinable.execution.reuse import ReusePolicy, SharedResults, holder_text, listed
+from machinable.execution.reuse import ReusePolicy, SharedResults, holder_text
 from machinable.plan.plan import Plan
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.plan.table import cell, flatten

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 
 from machinable.component.source_files import Sources, code_digest, code_of, modules_of
-from machinable.errors import Damaged, InvalidType, InvalidValue, UnknownName, warn
+from machinable.errors import Damaged, InvalidType, InvalidValue, UnknownName, listed, warn
 from machinable.execution.environment import now
 from machinable.execution.options import Options
 from machinable.plan.plan import Plan
@@ -31,13 +31,11 @@ __all__ = [
     "decide_reuse",
     "holder_text",
     "inputs_of",
-    "listed",
     "reuse_policy",
 ]
 
 Results: TypeAlias = Callable[[str], "Available | None"]  # the current result of an identity
 Reuse: TypeAlias = Literal[True, False, "all", "same-code"]
-MAX_LISTED = 5  # changed files in a message
 MODES = (True, False, "all", "same-code")
 
 
@@ -286,12 +284,6 @@ def inputs_of(spec: TrialSpec, outcome: Outcome) -> dict[str, Input]:
     identities = {name: facts["identity"] for name, facts in outcome.indirect.items()}
     identities |= {name: needed.identity for name, needed in spec.requires.items()}
     return {name: Input(identities[name], read) for name, read in outcome.inputs.items()}
-
-
-def listed(files: Sequence[str]) -> str:
-    """Return the names of the first files, and the number of further ones."""
-    more = f" and {len(files) - MAX_LISTED} more" if len(files) > MAX_LISTED else ""
-    return ", ".join(files[:MAX_LISTED]) + more
 
 
 def holder_text(facts: Mapping[str, Any]) -> str:

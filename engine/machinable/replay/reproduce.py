@@ -17,7 +17,7 @@ from msgspec.structs import asdict
 
 from machinable.display.tables import counted
 from machinable.engines.registry import KNOWN
-from machinable.errors import InvalidValue, Refused
+from machinable.errors import InvalidValue, Refused, listed
 from machinable.execution.environment import host, packages
 from machinable.replay.rerun import submit
 from machinable.replay.restore_code import code_versions, refuse_unreachable, restore
@@ -204,9 +204,8 @@ def _known_changes(data: Mapping[str, Any]) -> Iterator[str]:
         if change.name in ("python", "platform"):
             yield f"{change.name} was {change.before}, now it is {change.after}"
     if changes := package_changes(data, here):
-        shown = [f"{change.name} {change.before or 'nothing'} → {change.after or 'nothing'}" for change in changes[:5]]
-        more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
-        yield f"{len(changes)} package{' differs' if len(changes) == 1 else 's differ'}: {', '.join(shown)}{more}"
+        shown = [f"{change.name} {change.before or 'nothing'} → {change.after or 'nothing'}" for change in changes]
+        yield f"{len(changes)} package{' differs' if len(changes) == 1 else 's differ'}: {listed(shown)}"
 
 
 def _engine(data: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import IO, Any, NoReturn
 
-from machinable.errors import StorageError, warn
+from machinable.errors import StorageError, listed, warn
 from machinable.storage import layout
 from machinable.storage.temporary import is_temporary
 from machinable.units import format_size
@@ -118,9 +118,8 @@ def pack_into(
             "them cannot be reproduced from it. Replace them with copies, or exclude them in .gitignore."
         )
     if findings:
-        more = f" and {len(findings) - MAX_LISTED} more" if len(findings) > MAX_LISTED else ""
         warn(
-            f"the code backup contains possible secrets: {', '.join(findings[:MAX_LISTED])}{more}. "
+            f"the code backup contains possible secrets: {listed(findings, MAX_LISTED)}. "
             "Exclude files in .gitignore or with `execution: {code_backup: {ignore: [FILE]}}`, mark a false alarm "
             "with `not a secret` on its line, or disable the scan with {scan: false}.",
         )
