@@ -317,13 +317,8 @@ def test_threads_that_run_projects_with_equal_names_take_turns(tmp_path: Path) -
         sys.modules.pop(name, None)
 
 
-def test_a_thread_that_waits_for_another_project_says_so(
-    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(project_modules, "RIVAL_NOTICE", 0.01)
-    project = write({"pm_a.py": ""})
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "pm_a.py").write_text("")
+def thread_inside(project: str) -> tuple[threading.Thread, threading.Event]:
+    """Return a thread that imports code of a project, and the event for which it waits to leave."""
     is_inside, may_leave = threading.Event(), threading.Event()
 
     def stay() -> None:
@@ -334,6 +329,17 @@ def test_a_thread_that_waits_for_another_project_says_so(
     thread = threading.Thread(target=stay)
     thread.start()
     is_inside.wait()
+    return thread, may_leave
+
+
+def test_a_thread_that_waits_for_another_project_says_so(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project_modules, "RIVAL_NOTICE", 0.01)
+    project = write({"pm_a.py": ""})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "pm_a.py").write_text("")
+    thread, may_leave = thread_inside(project)
     threading.Timer(0.1, may_leave.set).start()
     with (
         pytest.warns(UserWarning, match=r"other waits for another thread, .*: both have modules called pm_a\. "),
@@ -412,16 +418,7 @@ def test_a_forked_process_does_not_wait_for_threads_of_its_parent(write: Write, 
     project = write({"pm_a.py": ""})
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "pm_a.py").write_text("")
-    is_inside, may_leave = threading.Event(), threading.Event()
-
-    def stay() -> None:
-        with importing(project):
-            is_inside.set()
-            may_leave.wait()
-
-    thread = threading.Thread(target=stay)
-    thread.start()
-    is_inside.wait()
+    thread, may_leave = thread_inside(project)
     child = os.fork()
     if child == 0:
         with importing(str(tmp_path / "other")):
