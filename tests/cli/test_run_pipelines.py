@@ -193,3 +193,47 @@ def test_list_and_show_say_why_trials_did_not_run(run: Run, project: Path) -> No
     assert (
         "\nstatus     reused from 8gWVkz/" in run("show", data[0]["execution"], "--trial", part, "--storage", "out").out
     )
+
+
+def groups_of(run: Run, command: str) -> list[tuple[dict[str, object], int]]:
+    """Return the settings and the number of trials of each group of `net`."""
+    found = run(command, "OY1p1o", "--storage", "out", "--json").data["groups"]
+    return [(group["config"], group["n"]) for group in found if group["component"] == "net"]
+
+
+def test_trials_with_different_requirements_are_not_pooled_as_repetitions(run: Run, project: Path) -> None:
+    task = ml.Task()
+    for size in (1, 2):
+        task.component("net", requires={"data": ("part", {"size": size})})
+    ml.execute(task.repeat(3), str(project / "out"), seed="OY1p1o", project=str(project))
+
+    for command in ("compare", "report"):
+        one, other = groups_of(run, command)
+        assert (one[1], other[1]) == (3, 3)
+        assert str(one[0]["data"]).startswith("part ") and one[0]["data"] != other[0]["data"]
+
+
+def test_trials_with_different_tags_children_or_versions_are_not_pooled(run: Run, project: Path) -> None:
+    task = (
+        ml.Task()
+        .component("net", tags={"study": "a"})
+        .component("net", tags={"study": "b"})
+        .component("net", children=[("part", {"size": 1})])
+        .component("net", children=[("part", {"size": 2})])
+        .component("net")
+        .component("net", {"depth": 4})
+    )
+    ml.execute(task.repeat(2), str(project / "out"), seed="OY1p1o", project=str(project))
+
+    found = groups_of(run, "compare")
+
+    assert [n for _, n in found] == [2] * 6
+    names = ("study", "children.0.size", "version")
+    assert [tuple(settings.get(name) for name in names) for settings, _ in found] == [
+        ("a", None, ""),
+        ("b", None, ""),
+        (None, 1, ""),
+        (None, 2, ""),
+        (None, None, ""),
+        (None, None, '{"depth": 4}'),
+    ]

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from machinable.display.tables import Table, cell, exact, time_text
-from machinable.results.query import default_fields, mean, spread
+from machinable.display.tables import Table, cell, exact, time_text, version_text
+from machinable.results.query import default_fields, differing_paths, mean, spread
 from machinable.results.trial import Trial
 from machinable.results.trials import Trials
 from machinable.serialization import Plain, canonical
@@ -56,28 +56,59 @@ class Group(NamedTuple):
         return {**facts, "records": figures}
 
 
-def rows_of(trials: Trials) -> list[dict[str, Any]]:
-    """Return the rows of trials with the settings that differ, and `requires.NAME` where requirements differ."""
-    rows = trials.rows()
-    needs = [dict(trial.planned("requires")) for trial in trials]
+def rows_of(trials: Trials, *fields: str) -> list[dict[str, Any]]:
+    """Return the rows of trials with everything in which trials of one component differ apart from their seeds.
+
+    That is, beside the fields: `requires.NAME` and `children.NUMBER.…` where requirements or children differ, and
+    `version` where nothing else tells trials apart whose versions are not the same.
+    """
+    rows = trials.rows(*fields)
+    parts = {"requires": _requirements(trials), "children": list(map(_children, trials))}
+    for part, values in parts.items():
+        by_component: dict[str, list[dict[str, Any]]] = {}
+        for trial, value in zip(trials, values, strict=True):
+            by_component.setdefault(trial.component, []).append(value)
+        paths = dict.fromkeys(path for several in by_component.values() for path in differing_paths(several, part))
+        for row, value in zip(rows, values, strict=True):
+            row |= {path: _value_at(value, path.split(".")[1:]) for path in paths}
+    versions: dict[str, set[str]] = {}
+    texts = [version_text(trial.version) for trial in trials]
+    for row, text in zip(rows, texts, strict=True):
+        versions.setdefault(_group_key(row), set()).add(text)
+    if any(len(found) > 1 for found in versions.values()):
+        for row, text in zip(rows, texts, strict=True):
+            row["version"] = text
+    columns = [key for key in (rows[0] if rows else ()) if not key.startswith("records.")]
+    return [{key: row[key] for key in columns} | row for row in rows]  # figures last
+
+
+def _requirements(trials: Trials) -> list[dict[str, str]]:
+    """Return the requirements of each trial as text, with the identity where a component has several."""
+    needs = [trial.planned("requires") for trial in trials]
     identities: dict[str, set[str]] = {}  # by component
     for one in (one for needed in needs for one in needed.values()):
         identities.setdefault(one["component"], set()).add(one["identity"])
-    texts: dict[tuple[str, str], set[str]] = {}  # of each requirement of a component
-    for row, needed in zip(rows, needs, strict=True):
-        for name, one in needed.items():
-            is_only = len(identities[one["component"]]) == 1
-            needed[name] = text = one["component"] if is_only else f"{one['component']} {one['identity'][:8]}"
-            texts.setdefault((row["component"], name), set()).add(text)
-    differing = list(dict.fromkeys(name for (_, name), found in texts.items() if len(found) > 1))
-    if not differing:
-        return rows
-    result = []
-    for row, needed in zip(rows, needs, strict=True):
-        figures = {key: row[key] for key in row if key.startswith("records.")}
-        settings = {key: row[key] for key in row if key not in figures}
-        result.append(settings | {f"requires.{name}": needed.get(name) for name in differing} | figures)
-    return result
+
+    def text(one: Mapping[str, Any]) -> str:
+        name = one["component"]
+        return name if len(identities[name]) == 1 else f"{name} {one['identity'][:8]}"
+
+    return [{name: text(one) for name, one in needed.items()} for needed in needs]
+
+
+def _children(trial: Trial) -> dict[str, dict[str, Any]]:
+    """Return the component and the configuration of each child by its number."""
+    return {
+        str(number): {"component": child["component"]} | child["config"]
+        for number, child in enumerate(trial.planned("children"))
+    }
+
+
+def _value_at(value: Any, keys: Sequence[str]) -> Any:
+    """Return the value at a key path, None if there is none."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def settings_of(row: Row, part: str = "config") -> dict[str, Any]:
@@ -89,7 +120,7 @@ def groups(rows: Sequence[Row]) -> list[Group]:
     """Return the groups in the order of their first trials."""
     members: dict[str, list[Row]] = {}
     for row in rows:
-        members.setdefault(canonical([row["component"], _group_settings(row)]), []).append(row)
+        members.setdefault(_group_key(row), []).append(row)
     columns = [key for key in (rows[0] if rows else ()) if key.startswith("records.")]
     columns = [key for key in columns if all(row[key] is None or is_number(row[key]) for row in rows)]
     result = []
@@ -106,10 +137,20 @@ def groups(rows: Sequence[Row]) -> list[Group]:
     return result
 
 
+def _group_key(row: Row) -> str:
+    """Return a text that is equal for trials of one group."""
+    return canonical([row["component"], _group_settings(row)])
+
+
 def _group_settings(row: Row) -> dict[str, Any]:
-    """Return the configuration and the requirements that the trials of a group share."""
-    config, needed = settings_of(row), settings_of(row, "requires")
-    return config | {name if name not in config else f"requires.{name}": value for name, value in needed.items()}
+    """Return everything that the trials of a group share: configuration, requirements, children, version and tags."""
+    result = settings_of(row)
+    for part in ("requires", "tags"):
+        result |= {name if name not in result else f"{part}.{name}": v for name, v in settings_of(row, part).items()}
+    result |= {f"children.{path}": value for path, value in settings_of(row, "children").items()}
+    if "version" in row:
+        result["version" if "version" not in result else "component version"] = row["version"]
+    return result
 
 
 def is_number(value: Any) -> bool:
@@ -118,8 +159,9 @@ def is_number(value: Any) -> bool:
 
 
 def group_table(found: Sequence[Group]) -> Table:
-    """Return the groups as a table: component, settings that differ, n, other states, and figures."""
-    settings = list(dict.fromkeys(key for group in found for key in group.settings))
+    """Return the groups as a table: component, settings that differ between groups, n, other states, and figures."""
+    keys = dict.fromkeys(key for group in found for key in group.settings)
+    settings = [key for key in keys if len({canonical(group.settings.get(key)) for group in found}) > 1]
     ended = list(dict.fromkeys(how for group in found for how in group.ended))
     columns = list(dict.fromkeys(column for group in found for column in group.figures))
     rows = [
@@ -249,7 +291,7 @@ def side_by_side(sides: Sequence[Side], fields: Iterable[str] = ()) -> list[Line
     if chosen := list(dict.fromkeys(fields)):
         trials.rows(*chosen)  # raises where no trial has a field
         names = [name for name in names if not name.startswith("records.") and name not in chosen] + chosen
-    rows = {(row["execution"], row["uid"]): row for row in trials.rows(*names)}
+    rows = {(row["execution"], row["uid"]): row for row in rows_of(trials, *names)}
     found = []
     for side in sides:
         own = [rows[str(side.execution), trial.uid] for trial in side.trials]

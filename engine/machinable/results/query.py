@@ -12,7 +12,17 @@ from machinable.plan.table import flatten
 from machinable.results.lookup import MISSING
 from machinable.results.trial import Trial, column
 
-__all__ = ["MISSING", "Field", "default_fields", "find_field", "known_fields", "mean", "spread", "states"]
+__all__ = [
+    "MISSING",
+    "Field",
+    "default_fields",
+    "differing_paths",
+    "find_field",
+    "known_fields",
+    "mean",
+    "spread",
+    "states",
+]
 
 
 class Field(NamedTuple):
@@ -140,7 +150,7 @@ def default_fields(trials: Iterable[Trial]) -> list[str]:
         if (names := tuple(row)) not in seen:
             seen.add(names)
             columns |= {f"records.{column}": None for column in names if not column.startswith("_")}
-    differing = dict.fromkeys(path for several in configs.values() for path in _differing(several, "config"))
+    differing = dict.fromkeys(path for several in configs.values() for path in differing_paths(several, "config"))
     return ["execution", "uid", "component", "status", *differing, *tags, *numbers, *columns]
 
 
@@ -148,13 +158,13 @@ _MARKS = {"__tuple__", "__date__", "__map__"}  # of a tuple, a date, or a mappin
 _LEVEL = re.compile(r"(\w+)_NUMBER((?:_[0-9]+)?)")
 
 
-def _differing(mappings: list[dict[str, Any]], path: str) -> Iterator[str]:
-    """Yield the paths at which stored mappings differ."""
+def differing_paths(mappings: list[dict[str, Any]], path: str) -> Iterator[str]:
+    """Yield the paths at which stored mappings differ, each behind `path`."""
     for key in dict.fromkeys(key for keys in dict.fromkeys(map(tuple, mappings)) for key in keys):
         values = [mapping.get(key, MISSING) for mapping in mappings]
         first = values[0]
         if all(value is MISSING or (type(value) is dict and _MARKS.isdisjoint(value)) for value in values):
-            yield from _differing([{} if value is MISSING else value for value in values], f"{path}.{key}")
+            yield from differing_paths([{} if value is MISSING else value for value in values], f"{path}.{key}")
         elif any(
             type(value) is not type(first) or (value != first and not (value != value and first != first))
             for value in values
