@@ -63,7 +63,10 @@ def rows_of(trials: Trials, *fields: str) -> list[dict[str, Any]]:
     `version` where nothing else tells trials apart whose versions are not the same.
     """
     rows = trials.rows(*fields)
-    parts = {"requires": _requirements(trials), "children": list(map(_children, trials))}
+    parts: dict[str, Sequence[dict[str, Any]]] = {
+        "requires": _requirements(trials),
+        "children": list(map(_children, trials)),
+    }
     for part, values in parts.items():
         by_component: dict[str, list[dict[str, Any]]] = {}
         for trial, value in zip(trials, values, strict=True):
@@ -82,7 +85,7 @@ def rows_of(trials: Trials, *fields: str) -> list[dict[str, Any]]:
     return [{key: row[key] for key in columns} | row for row in rows]  # figures last
 
 
-def _requirements(trials: Trials) -> list[dict[str, str]]:
+def _requirements(trials: Trials) -> list[dict[str, Any]]:
     """Return the requirements of each trial as text, with the identity where a component has several."""
     needs = [trial.planned("requires") for trial in trials]
     identities: dict[str, set[str]] = {}  # by component
@@ -96,12 +99,10 @@ def _requirements(trials: Trials) -> list[dict[str, str]]:
     return [{name: text(one) for name, one in needed.items()} for needed in needs]
 
 
-def _children(trial: Trial) -> dict[str, dict[str, Any]]:
+def _children(trial: Trial) -> dict[str, Any]:
     """Return the component and the configuration of each child by its number."""
-    return {
-        str(number): {"component": child["component"]} | child["config"]
-        for number, child in enumerate(trial.planned("children"))
-    }
+    children: Any = trial.planned("children")  # a list
+    return {str(number): {"component": child["component"]} | child["config"] for number, child in enumerate(children)}
 
 
 def _value_at(value: Any, keys: Sequence[str]) -> Any:
