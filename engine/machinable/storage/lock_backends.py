@@ -23,6 +23,7 @@ from machinable.serialization import Plain, dumps, loads
 from machinable.storage import layout
 from machinable.storage.credentials import censored, harmless, secrets_of, without_credentials
 from machinable.storage.files import Files, writing
+from machinable.storage.private_random import CLIENTS, use_private_random
 from machinable.storage.process_info import is_gone
 from machinable.storage.temporary import temporary_beside
 
@@ -387,6 +388,7 @@ class RedisLeases(Leases):
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
+        use_private_random(*CLIENTS)
         retry = Retry(NoBackoff(), 1)  # one, because the server may have closed an idle connection
         times = {"socket_connect_timeout": CONNECT_TIMEOUT, "socket_timeout": ANSWER_TIMEOUT}
         problem = None

@@ -16,6 +16,7 @@ from machinable.storage.credentials import cut_user, nothing_stored, unavailable
 from machinable.storage.files import Appender, Entry, FileInfo, Files, Reach, checked, file_path, path_error
 from machinable.storage.layout import join
 from machinable.storage.numbered_parts import PartAppender
+from machinable.storage.private_random import CLIENTS, use_private_random
 from machinable.storage.temporary import is_temporary, temporary_beside
 
 __all__ = ["PyFilesystemFiles", "import_fs", "open_filesystem"]
@@ -107,6 +108,7 @@ def open_filesystem(url: str, scheme: str, rest: str, *, create: bool) -> Files:
         else:
             reading = {"writeable": False} if scheme in _ARCHIVES else {}
             filesystem = fs.open_fs(scheme + url[len(scheme) :], create=create, **reading)
+        use_private_random(*CLIENTS, type(filesystem).__module__.partition(".")[0])
         if scheme == "s3":
             from machinable.storage.s3 import open_bucket
 

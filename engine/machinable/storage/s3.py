@@ -20,6 +20,7 @@ from machinable.storage.credentials import nothing_stored, unavailable, without_
 from machinable.storage.files import Appender, Entry, FileInfo, Files, checked, file_path, path_error
 from machinable.storage.layout import join
 from machinable.storage.numbered_parts import PartAppender
+from machinable.storage.private_random import CLIENTS, use_private_random
 from machinable.storage.temporary import is_temporary
 
 __all__ = ["ObjectStoreFiles", "Version", "open_bucket"]
@@ -48,6 +49,8 @@ def open_bucket(filesystem: Any, url: str, *, must_exist: bool) -> ObjectStoreFi
     """
     import boto3
     from botocore.config import Config
+
+    use_private_random(*CLIENTS)  # before a client is created, because it takes functions of `random`
 
     def connected(limits: dict[str, Any]) -> ObjectStoreFiles:
         with _connecting:
