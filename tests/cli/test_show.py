@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
 
+import machinable
 from tests.cli.conftest import Run
 
 
@@ -166,3 +174,27 @@ def test_a_missing_folder_is_an_error(run: Run, reported: Path) -> None:
 
     assert ran.code == 2
     assert ran.err == "cannot write nowhere/page.html: No such file or directory\n  Name another file: --to FILE.\n"
+
+
+def shown_on_a_terminal(columns: int, *words: str) -> list[str]:
+    """Return the lines that the program shows on a terminal of a width."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    environment |= {"PYTHONPATH": str(Path(machinable.__file__).parents[1]), "TERM": "xterm", "NO_COLOR": "1"}
+    try:
+        subprocess.run([sys.executable, "-m", "machinable", *words], stdout=theirs, env=environment, check=True)
+        return os.read(ours, 100_000).decode().splitlines()
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def test_tables_fit_the_terminal_unless_they_are_asked_to_be_wide(stored: str) -> None:
+    lines = shown_on_a_terminal(60, "list", "--storage", stored)
+
+    assert lines[0].startswith("the same in all rows: ") and lines[0].endswith(" components=train")
+    assert max(map(len, lines[1:])) <= 60
+    assert {line.split()[0] for line in lines[1:] if line} == {"execution", "OY1p1o", "8gWVkz"}
+    wide = shown_on_a_terminal(60, "list", "--storage", stored, "--wide")
+    assert len(wide) == 3 and len(wide[0]) > 60

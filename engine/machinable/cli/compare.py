@@ -35,7 +35,9 @@ MAX_LINES = 20  # of one section that are shown
 Pair = tuple["Trial", "Trial"]
 
 
-def compare_command(identifiers: tuple[str, ...], storage: str | None, fields: tuple[str, ...], as_json: bool) -> None:
+def compare_command(
+    identifiers: tuple[str, ...], storage: str | None, fields: tuple[str, ...], wide: bool, as_json: bool
+) -> None:
     """Show executions or trials side by side."""
     with open_storage(storage) as opened:
         sides = parse_targets(opened, identifiers)
@@ -43,7 +45,7 @@ def compare_command(identifiers: tuple[str, ...], storage: str | None, fields: t
         if as_json:
             write_json({"storage": opened.url, "groups": [line.as_data() for line in lines]})
             return
-        write_table(side_table(lines))
+        write_table(side_table(lines), wide=wide)
         _warn_about_code(sides)
 
 

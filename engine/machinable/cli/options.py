@@ -86,6 +86,7 @@ _STORAGE = _option(
     help="Directory or URL. Default: MACHINABLE_STORAGE, then the project's storage, then the user's.",
 )
 _JSON = _option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout, errors included.")
+_WIDE = _option("--wide", is_flag=True, help="Do not fit tables to the terminal.")
 _QUIET = _option("--quiet", is_flag=True, help="Show no progress.")
 _TRIAL = _option(
     "--trial", "uid", complete="trials", metavar="UID", help="Only this trial; a prefix of its uid is enough."
@@ -262,6 +263,7 @@ _command(
     "List the executions in a storage, newest first.",
     _STORAGE,
     _option("--limit", type=click.IntRange(min=1), metavar="N", help="Show only the newest N."),
+    _WIDE,
     _JSON,
 )
 _command(
@@ -273,6 +275,7 @@ _command(
     _TRIAL,
     _option("--log", is_flag=True, help="Show the log."),
     _option("--output", is_flag=True, help="Show the output on stdout and stderr."),
+    _WIDE,
     _JSON,
 )
 _command(
@@ -302,6 +305,7 @@ _command(
         metavar="FIELD",
         help="Field to compare, such as records.loss.min. Default: the last row of each trial. Repeatable.",
     ),
+    _WIDE,
     _JSON,
 )
 _command(

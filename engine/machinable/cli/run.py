@@ -191,7 +191,7 @@ def _report(execution: Execution, storage: str | None, again: Sequence[str], pro
     rows = rows_of(execution.trials)
     if failures := failures_report(execution, rows, storage, again):
         message(f"\n{failures}\n")
-    write_table(group_table(groups(rows)))
+    write_table(group_table(groups(rows)), wide=False)
     name = f" {execution.name}" if execution.name else ""
     took = f" in {format_duration(progress.seconds)}" if progress.execution else ""
     print(f"\n{execution}{name}  {execution.status}, {counted(len(rows), 'trial')}{took}")

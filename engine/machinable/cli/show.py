@@ -57,7 +57,7 @@ MAX_COMPARED = 1_000  # trials whose requirements are compared with what is stor
 # --- list
 
 
-def list_command(storage: str | None, limit: int | None, as_json: bool) -> None:
+def list_command(storage: str | None, limit: int | None, wide: bool, as_json: bool) -> None:
     """List the executions in a storage, newest first."""
     with open_storage(storage) as opened:
         executions = opened.executions
@@ -74,7 +74,7 @@ def list_command(storage: str | None, limit: int | None, as_json: bool) -> None:
         started = time_text(entry["started"]).removesuffix(" UTC")
         entry |= dict.fromkeys(shown, 0) | entry["states"]
         entry |= {"started (UTC)": started, "components": ", ".join(entry["components"])}
-    write_table(table_of([{column: entry[column] for column in columns} for entry in listed]))
+    write_table(table_of([{column: entry[column] for column in columns} for entry in listed]), wide=wide)
     if len(executions) > len(listed):
         message(f"and {len(executions) - len(listed)} older")
 
@@ -100,7 +100,9 @@ def _list_entry(execution: Execution) -> dict[str, Any]:
 # --- show
 
 
-def show_command(identifier: str, storage: str | None, uid: str | None, log: bool, output: bool, as_json: bool) -> None:
+def show_command(
+    identifier: str, storage: str | None, uid: str | None, log: bool, output: bool, wide: bool, as_json: bool
+) -> None:
     """Show an execution or one of its trials."""
     with open_storage(storage) as opened:
         target = parse_target(opened, identifier, uid)
@@ -110,11 +112,11 @@ def show_command(identifier: str, storage: str | None, uid: str | None, log: boo
         elif trial is None and as_json:
             write_json(execution_data(execution) | {"data": execution.data})
         elif trial is None:
-            _show_execution(execution, storage)
+            _show_execution(execution, storage, wide)
         elif as_json:
             write_json(_full_trial_data(execution, trial))
         else:
-            _show_trial(execution, trial)
+            _show_trial(execution, trial, wide)
 
 
 def _full_trial_data(execution: Execution, trial: Trial) -> dict[str, Any]:
@@ -159,18 +161,18 @@ def _show_facts(pairs: dict[str, Any]) -> None:
             print(f"{name:<{width}}{value}")
 
 
-def _show_execution(execution: Execution, storage: str | None) -> None:
+def _show_execution(execution: Execution, storage: str | None, wide: bool) -> None:
     name = f"{execution}  {execution.name or ''}".rstrip()
     _show_facts({"execution": name, **execution_facts(execution), "stale": _stale_text(execution)})
     rows = rows_of(execution.trials)
     if not rows:
         return
     print()
-    write_table(trials_table(rows, execution.trials))
+    write_table(trials_table(rows, execution.trials), wide=wide)
     found = groups(rows)
     if len(found) < len(rows):
         print()
-        write_table(group_table(found))
+        write_table(group_table(found), wide=wide)
     if failures := failures_report(execution, rows, storage):
         print(f"\n{failures}")
 
@@ -198,7 +200,7 @@ def _requirements(execution: Execution, trial: Trial) -> dict[str, dict[str, Any
     }
 
 
-def _show_trial(execution: Execution, trial: Trial) -> None:
+def _show_trial(execution: Execution, trial: Trial, wide: bool) -> None:
     # Tags that repeat the configuration are shown with it.
     tags = {name: tag for name, tag in trial.tags.items() if trial.value("config", tuple(name.split("."))) != tag}
     _show_facts(
@@ -229,7 +231,7 @@ def _show_trial(execution: Execution, trial: Trial) -> None:
         rows = trial.records(scope).rows
         last = f", the last {MAX_ROWS}" if len(rows) > MAX_ROWS else ""
         print(f"\nrecords {scope}: {counted(len(rows), 'row')}{last}")
-        write_table(table_of([_measured(row) for row in rows[-MAX_ROWS:]]))
+        write_table(table_of([_measured(row) for row in rows[-MAX_ROWS:]]), wide=wide)
     if files := trial.files:
         print("\nfiles")
         print("".join(f"  {name}\n" for name in files), end="")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ __all__ = [
     "cell_width",
     "counted",
     "exact",
+    "fitted",
     "headline",
     "is_numeric",
     "is_terminal",
@@ -146,6 +148,144 @@ def _padded(text: str, width: int, right: bool) -> str:
     return space + text if right else text + space
 
 
-def write_table(table: Table) -> None:
-    """Print a table in full width; a narrow terminal wraps its lines, so that ids can still be copied."""
-    print(*styled_lines(table), sep="\n")
+def write_table(table: Table, *, wide: bool = True) -> None:
+    """Print a table; unless it is wide, a table that is wider than the terminal is fitted to it (see `fitted`)."""
+    if wide or not is_terminal(sys.stdout):
+        parts: list[str | Table] = [table]
+    else:
+        parts = fitted(table, shutil.get_terminal_size().columns)
+    for number, part in enumerate(parts):
+        if isinstance(part, str):
+            print(part)
+            continue
+        if number and not isinstance(parts[number - 1], str):
+            print()
+        print(*styled_lines(part), sep="\n")
+
+
+# --- tables in a terminal
+
+_UIDS = ("uid", "trial")  # columns of uids, of which the first characters are enough
+_SHORTEST_UID = 4
+_LONGEST_CELL = 24  # characters of a cell before columns go into a further table
+
+
+def fitted(table: Table, width: int) -> list[str | Table]:
+    """Return the parts of a table that fit into a number of terminal columns: lines of text and tables, in order.
+
+    Of a table that is too wide, columns in which all rows are equal become a line above it. While it is still too wide,
+    headings lose the parts that are not needed to distinguish them, uids and measurements are shortened, and so are
+    long cells. Columns that do not fit after that are in further tables, each with the first column.
+    """
+    if _width(table) <= width:
+        return [table]
+    lines, table = _without_equal_columns(table)
+    for shorten in (_short_headings, _short_uids, _short_numbers, _short_cells):
+        if _width(table) > width:
+            table = shorten(table)
+    return [*lines, *_in_blocks(table, width)]
+
+
+def _columns(table: Table) -> list[list[str]]:
+    return [[row[i] for row in table.rows] for i in range(len(table.headings))]
+
+
+def _from_columns(headings: Sequence[str], columns: Sequence[Sequence[str]]) -> Table:
+    return Table(headings, list(zip(*columns, strict=True)))
+
+
+def _widths(table: Table) -> list[int]:
+    return [
+        max(map(cell_width, (heading, *cells))) for heading, cells in zip(table.headings, _columns(table), strict=True)
+    ]
+
+
+def _width(table: Table) -> int:
+    """Return the number of terminal columns of a table, with two spaces between its columns."""
+    return sum(_widths(table)) + 2 * (len(table.headings) - 1)
+
+
+def _without_equal_columns(table: Table) -> tuple[list[str], Table]:
+    """Return a line with the columns in which all rows are equal, if any, and the table of the others."""
+    if len(table.rows) < 2:
+        return [], table
+    columns = _columns(table)
+    equal = [len(set(cells)) == 1 for cells in columns]
+    equal[0] = False  # it names the rows
+    facts = [
+        f"{name}={cells[0]}"
+        for name, cells, is_equal in zip(table.headings, columns, equal, strict=True)
+        if is_equal and cells[0]
+    ]
+    kept = [i for i, is_equal in enumerate(equal) if not is_equal]
+    line = [f"the same in all rows: {' '.join(facts)}"] if facts else []
+    return line, _from_columns([table.headings[i] for i in kept], [columns[i] for i in kept])
+
+
+def _short_headings(table: Table) -> Table:
+    """Shorten headings such as `optimizer.schedule.rate` to the last parts that distinguish them."""
+    parts = [heading.split(".") for heading in table.headings]
+    counts = [1] * len(parts)
+    while True:
+        names = [".".join(one[-count:]) for one, count in zip(parts, counts, strict=True)]
+        ambiguous = [i for i, name in enumerate(names) if names.count(name) > 1 and counts[i] < len(parts[i])]
+        if not ambiguous:
+            return Table(names, table.rows)
+        for i in ambiguous:
+            counts[i] += 1
+
+
+def _short_uids(table: Table) -> Table:
+    """Cut uids to the shortest length, at least 4 characters, at which they differ."""
+
+    def short(heading: str, cells: list[str]) -> list[str]:
+        if heading not in _UIDS:
+            return cells
+        different = len(set(cells))
+        longest = max(map(len, cells), default=0)
+        length = next(
+            (n for n in range(_SHORTEST_UID, longest) if len({cell[:n] for cell in cells}) == different), longest
+        )
+        return [cell[:length] for cell in cells]
+
+    return _from_columns(table.headings, list(map(short, table.headings, _columns(table))))
+
+
+def _short_numbers(table: Table) -> Table:
+    """Round numbers to 4 significant digits in columns in which they stay different."""
+
+    def short(text: str) -> str:
+        first, *rest = text.split(" ")
+        if "." not in first or not _NUMBER.fullmatch(text):
+            return text
+        rounded = f"{float(first):.4g}"
+        return " ".join([min(first, rounded, key=len), *rest])
+
+    columns = []
+    for cells in _columns(table):
+        rounded = list(map(short, cells)) if is_numeric(cells) else cells
+        columns.append(rounded if len(set(rounded)) == len(set(cells)) else cells)
+    return _from_columns(table.headings, columns)
+
+
+def _short_cells(table: Table) -> Table:
+    """Cut long cells, which end in … then."""
+
+    def short(text: str) -> str:
+        return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
+
+    return Table([*map(short, table.headings)], [[*map(short, row)] for row in table.rows])
+
+
+def _in_blocks(table: Table, width: int) -> list[Table]:
+    """Return tables of as many columns as fit, each with the first column."""
+    widths = _widths(table)
+    blocks, used = [[0]], widths[0] if widths else 0
+    for i in range(1, len(widths)):
+        if used + 2 + widths[i] > width and len(blocks[-1]) > 1:
+            blocks.append([0])
+            used = widths[0]
+        blocks[-1].append(i)
+        used += 2 + widths[i]
+    columns = _columns(table)
+    return [_from_columns([table.headings[i] for i in block], [columns[i] for i in block]) for block in blocks]
