@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -256,7 +257,7 @@ def test_a_link_out_of_the_project_is_reported_and_skipped(run: Run, project: Pa
 
     assert (ran.code, ran.err) == (
         0,
-        "skipped data: a link to something outside the project, which is not in the code backup\n",
+        "skipped data: it is a link out of the project, or data of version control\n",
     )
     assert not os.path.lexists(project / "copy/data")
 
@@ -309,3 +310,19 @@ def test_a_missing_or_changed_backup_is_an_error(run: Run, project: Path) -> Non
         "the code backup of OY1p1o is missing",
     )
     assert not (project / "x").exists()
+
+
+@pytest.mark.parametrize("command", [("reproduce",), ("export", "--to", "x"), ("restore",)])
+def test_code_that_was_replaced_is_neither_run_nor_unpacked(run: Run, project: Path, command: tuple[str, ...]) -> None:
+    run(*EXECUTE)
+    archive = project / "out/OY1p1o/code.zip"
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr("sitecustomize.py", "open('ran', 'w')")
+
+    name, *options = command
+    ran = run(name, "OY1p1o", *(["x"] if name == "restore" else options), "--storage", "out")
+
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err.splitlines()[0] == "the code backup of OY1p1o is not what was stored"
+    assert not (project / "x").exists()
+    assert not (project / "ran").exists()

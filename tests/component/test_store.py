@@ -298,6 +298,7 @@ def test_an_empty_directory_is_not_stored(files: Files) -> None:
     with store.directory("model/"):
         pass
     assert not store.has("model/")
+    local.close()
     assert left(files) == []
 
 
@@ -329,6 +330,7 @@ def test_a_file_that_cannot_be_stored_removes_the_rest_of_its_directory(monkeypa
         fill(path, x="1", y="2")
     assert left(files) == []
     assert not store.has("model/")
+    local.close()
 
 
 @pytest.mark.parametrize("name", ["model", "", "/", "../model/", "a/../b/", "/model/", "a\\b/"])
@@ -446,3 +448,11 @@ def test_all_artifacts_can_be_read_after_the_execution(tmp_path: Path) -> None:
         trial.read("model.zip")
     (trusted,) = ml.Storage(str(tmp_path), trust=True).trials
     assert trusted.read("model.zip") == [1, 2]
+
+
+def test_a_directory_with_names_that_the_storage_cannot_keep_is_refused(files: Files) -> None:
+    store, local = make(files)
+    with pytest.raises(BadName, match="temporary file"), store.directory("model/") as path:
+        Path(path, ".machinable-writing-weights").write_text("x")
+    assert not store.has("model/")
+    local.close()

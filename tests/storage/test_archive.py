@@ -211,3 +211,34 @@ def test_any_damage_is_one_error_and_leaves_nothing(tmp_path: Path) -> None:
             unpack(bytes(data), tmp_path / f"{number}" / "x", limit=2**20)
         left = os.listdir(tmp_path / f"{number}") if (tmp_path / f"{number}").exists() else []
         assert left in ([], ["x"])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{number}/" + "a/" * 32_000 + "x" for number in range(6)],
+        ["a/" * 257 + "x"],
+        ["x" * 5000],
+    ],
+    ids=["six names of 32,000 folders", "too many folders", "too long"],
+)
+def test_names_that_no_file_system_has_are_refused_before_they_take_time(tmp_path: Path, names: list[str]) -> None:
+    with pytest.raises(BadName, match="it has more than 4096 characters or 256 folders"):
+        unpack(archive(*((name, b"") for name in names)), tmp_path / "x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_folders_with_too_many_characters_together_are_refused(tmp_path: Path) -> None:
+    names = [f"{number}/" + ("a" * 30 + "/") * 120 + "x" for number in range(200)]
+    with pytest.raises(Damaged, match="the names of its folders have more than 33554432 characters"):
+        unpack(archive(*((name, b"") for name in names)), tmp_path / "x")
+
+
+@pytest.mark.parametrize("name", [".git", ".GIT", ".g\u200cit", ".hg", "sub/.git", "sub/.svn"])
+def test_data_of_version_control_is_left_out(tmp_path: Path, name: str) -> None:
+    done = unpack(
+        archive((f"{name}/config", b"[core]\n\tfsmonitor = touch /tmp/ran\n"), (f"{name}/hooks/x", b""), ("x.py", b"")),
+        tmp_path / "x",
+    )
+    assert done == Unpacked(1, 0, (name,))
+    assert tree(tmp_path / "x") == {"x.py": b""}

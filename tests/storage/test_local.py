@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from machinable.errors import BadName
 from machinable.storage.files import Entry, Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
@@ -143,3 +144,80 @@ def test_removing_a_link_keeps_its_target(tmp_path: Path) -> None:
     files.remove("link")
     assert files.entries("") == []
     assert (outside / "x").read_text() == "1"
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> tuple[DirectoryFiles, Path]:
+    """A storage with links to files and folders that are not in it."""
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    (outside / "trials").mkdir(parents=True)
+    (outside / "x").write_text("theirs")
+    inside.mkdir()
+    (inside / "folder").symlink_to(outside)
+    (inside / "up").symlink_to("../outside/trials/..")
+    (inside / "file").symlink_to(outside / "x")
+    (inside / "chain").symlink_to("folder")
+    return DirectoryFiles(inside), outside
+
+
+@pytest.mark.parametrize("name", ["folder", "up", "chain"])
+def test_links_out_of_a_storage_are_not_entered(linked: tuple[DirectoryFiles, Path], name: str) -> None:
+    files, outside = linked
+    before = sorted(outside.rglob("*"))
+    for use in (
+        lambda: files.read(f"{name}/x"),
+        lambda: files.size(f"{name}/x"),
+        lambda: files.exists(f"{name}/x"),
+        lambda: files.write(f"{name}/y", b""),
+        lambda: files.create(f"{name}/y", b"", "me"),
+        lambda: files.appender(f"{name}/x").write(b"more\n"),
+        lambda: files.create_directory(f"{name}/trials/new"),
+        lambda: files.remove(f"{name}/x"),
+        lambda: files.remove(f"{name}/trials"),
+        lambda: files.move(f"{name}/x", "mine"),
+        lambda: files.move("file", f"{name}/mine"),
+        lambda: files.entries(name),
+        lambda: files.entries(f"{name}/trials"),
+        lambda: list(files.walk(name)),
+        lambda: files.local_path(name),
+        lambda: files.local_path(f"{name}/x"),
+    ):
+        with pytest.raises(BadName, match="is a link out of the storage"):
+            use()
+    assert Entry(name, False) in files.entries("")
+    assert not files.is_directory(name)
+    assert sorted(outside.rglob("*")) == before
+    assert (outside / "x").read_text() == "theirs"
+
+
+def test_a_link_to_a_file_outside_is_neither_read_nor_written(linked: tuple[DirectoryFiles, Path]) -> None:
+    files, outside = linked
+    assert list(files.walk("")) == []
+    for use in (lambda: files.read("file"), lambda: files.size("file"), lambda: files.local_path("file")):
+        with pytest.raises(BadName, match="'file' is a link out of the storage"):
+            use()
+    with pytest.raises(OSError, match="symbolic links"):
+        files.appender("file").write(b"more\n")
+    files.write("file", b"mine")  # a write replaces the name, and never what it leads to
+    assert files.read("file") == b"mine"
+    assert (outside / "x").read_text() == "theirs"
+
+
+def test_links_within_a_storage_are_read(tmp_path: Path) -> None:
+    files = DirectoryFiles(tmp_path)
+    files.write("a/epoch-3", b"3")
+    (tmp_path / "a/last").symlink_to("epoch-3")
+    (tmp_path / "b").symlink_to("a")
+    assert files.read("a/last") == files.read("b/last") == b"3"
+    assert files.is_directory("b")
+    files.remove("b")
+    assert files.read("a/epoch-3") == b"3"
+
+
+def test_a_storage_that_is_itself_behind_a_link_is_used(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    files = DirectoryFiles(tmp_path / "link")
+    files.write("a/x", b"1")
+    (tmp_path / "real/a/y").symlink_to("x")
+    assert files.read("a/y") == b"1"

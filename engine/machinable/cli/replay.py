@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from machinable.cli.arguments import find_trial, open_storage
 from machinable.cli.output import message, write_json
-from machinable.display.summary import commit_text
 from machinable.display.tables import Table, counted, exact, printable, write_table
-from machinable.errors import Damaged, NotStored
 from machinable.execution.environment import command_line
 from machinable.replay.export import export
 from machinable.replay.reproduce import reproduce
+from machinable.replay.restore_code import REASON, code_archive
 from machinable.storage.archive import unpack
-from machinable.storage.hashing import digest
 from machinable.units import format_size
 
 if TYPE_CHECKING:
     from machinable.replay.reproduce import Reproduction
     from machinable.results.diff import Change
-    from machinable.results.execution import Execution
 
 __all__ = ["export_command", "reproduce_command", "restore_command"]
 
@@ -118,7 +115,7 @@ def restore_command(identifier: str, directory: str, storage: str | None, as_jso
     target = os.path.abspath(os.path.expanduser(directory))
     with open_storage(storage) as opened:
         execution = opened[identifier]
-        done = unpack(_code_archive(execution), target)
+        done = unpack(code_archive(execution), target)
         url = opened.url
         if storage is not None:
             url = storage if "://" in storage else os.path.abspath(os.path.expanduser(storage))
@@ -130,31 +127,6 @@ def restore_command(identifier: str, directory: str, storage: str | None, as_jso
             write_json({**facts, "skipped": list(done.skipped), "code": code, "next": commands})
             return
         for name in done.skipped:
-            message(f"skipped {name}: a link to something outside the project, which is not in the code backup")
+            message(f"skipped {name}: it {REASON}")
         print(f"the code of {execution} is in {target}: {counted(done.files, 'file')}, {format_size(done.size)}")
         print("next: " + "\n      ".join(commands))
-
-
-def _code_archive(execution: Execution) -> bytes:
-    """Return the archive of an execution's code."""
-    code: dict[str, Any] = execution.data.get("code") or {}
-    commit = commit_text(code)
-    details = [f"it ran with the commit {commit}"] if commit else []
-    archive = execution.code
-    if archive is None and not code.get("backup"):
-        raise NotStored(
-            f"the execution {execution} has no code backup",
-            given=str(execution),
-            details=details,
-            todo=f"Check out the commit: git checkout {code['commit']}"
-            if commit
-            else "It ran without a backup, and its project was not in a git repository.",
-        )
-    if archive is None or code.get("backup") not in (None, digest(archive)):
-        raise Damaged(
-            f"the code backup of {execution} is {'missing' if archive is None else 'not what was stored'}",
-            given=code["backup"],
-            details=details,
-            todo="Restore code.zip from a copy of the storage.",
-        )
-    return archive

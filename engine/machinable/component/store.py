@@ -149,6 +149,8 @@ class Store:
             new = os.path.join(temporary, os.path.basename(place))
             os.mkdir(new)
             yield new
+            for path in files_below(new):
+                check_place(name + path)
             self._refuse_taken_directory(name, place, overwrite)
             if local is not None:
                 _exchange(new, os.path.join(local, *place.split("/")), temporary)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from machinable.errors import MissingFile, Refused
+from machinable.display.summary import commit_text
+from machinable.errors import Damaged, MissingFile, NotStored, Refused
 from machinable.results.execution import Execution
 from machinable.results.trial import Trial
 from machinable.storage import layout
@@ -14,7 +15,9 @@ from machinable.storage.archive import unpack
 from machinable.storage.hashing import digest
 from machinable.storage.streams import read_rows
 
-__all__ = ["code_versions", "refuse_unreachable", "restore"]
+__all__ = ["REASON", "code_archive", "code_versions", "refuse_unreachable", "restore"]
+
+REASON = "is a link out of the project, or data of version control"  # for not restoring something
 
 
 def code_versions(execution: Execution, trials: Sequence[Trial]) -> dict[str | None, list[Trial]]:
@@ -34,6 +37,44 @@ def code_versions(execution: Execution, trials: Sequence[Trial]) -> dict[str | N
     for trial in trials:
         groups.setdefault(backups.get(trial.uid, first), []).append(trial)
     return {_file_of(execution, backup, first): members for backup, members in groups.items()}
+
+
+def code_archive(execution: Execution, file: str = layout.CODE) -> bytes:
+    """Return a code backup after comparing it with the digest that was recorded when it was stored.
+
+    Raises:
+        NotStored: The execution has no code backup.
+        Damaged: The backup is missing or not what was stored.
+    """
+    code: Mapping[str, Any] = execution.data.get("code") or {}
+    commit = commit_text(code)
+    details = [f"it ran with the commit {commit}"] if commit else []
+    path = layout.join(str(execution), file)
+    archive = execution.files.read(path) if execution.files.exists(path) else None
+    if archive is None and not code.get("backup"):
+        raise NotStored(
+            f"the execution {execution} has no code backup",
+            given=str(execution),
+            details=details,
+            todo=f"Check out the commit: git checkout {code['commit']}"
+            if commit
+            else "It ran without a backup, and its project was not in a git repository.",
+        )
+    if archive is None or digest(archive) not in _recorded(execution):
+        raise Damaged(
+            f"the code backup of {execution} is {'missing' if archive is None else 'not what was stored'}",
+            given=code.get("backup"),
+            details=details,
+            todo=f"Restore {file} from a copy of the storage.",
+        )
+    return archive
+
+
+def _recorded(execution: Execution) -> set[Any]:
+    """Return the digests of the code backups of an execution: of its start, and of each time that it was resumed."""
+    events = read_rows(execution.files, layout.join(str(execution), layout.LEDGER))
+    codes = [execution.data.get("code"), *(one.get("code") for one in events if one.get("event") == "resumed")]
+    return {code["backup"] for code in codes if isinstance(code, Mapping) and code.get("backup")}
 
 
 def _file_of(execution: Execution, wanted: str | None, first: str | None) -> str | None:
@@ -57,7 +98,7 @@ def restore(execution: Execution, file: str | None, project: str | None, directo
 
     Raises:
         Refused: There is no code backup.
-        Damaged, BadName: The backup cannot be unpacked.
+        Damaged, BadName: The backup is not what was stored, or cannot be unpacked.
         MissingFile: There is no such project.
     """
     if project is not None:
@@ -74,9 +115,8 @@ def restore(execution: Execution, file: str | None, project: str | None, directo
             if commit
             else "Name a directory with that code: --project DIRECTORY",
         )
-    archive = execution.files.read(layout.join(str(execution), file))
-    skipped = unpack(archive, directory).skipped
-    return directory, [f"the link {name} leads out of the project and was not restored" for name in skipped]
+    skipped = unpack(code_archive(execution, file), directory).skipped
+    return directory, [f"{name} was not restored: it {REASON}" for name in skipped]
 
 
 def refuse_unreachable(execution: Execution) -> None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from io import BytesIO
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from machinable.errors import BadName, Damaged, StorageError, StorageUnavailable
 from machinable.storage.temporary import temporary_beside
@@ -23,13 +24,18 @@ __all__ = ["MAX_FILES", "SIZE_LIMIT", "Unpacked", "unpack"]
 SIZE_LIMIT = 4 * 2**30  # bytes of all files together
 MAX_FILES = 200_000
 MAX_LINK = 4096  # bytes of the target of a link
+MAX_NAME = 4096  # characters of a name, as long as a path of the operating system
+MAX_FOLDERS = 256  # in a name
+MAX_CHARACTERS = 2**25  # in the names of all folders together
+# Data of version control, whose settings and hooks name commands to run. Our archives never contain them.
+VERSION_CONTROL = frozenset({".git", ".hg", ".svn", ".bzr", "_darcs", "cvs", ".jj"})
 
 # raised by the library for damaged archives
 _UNREADABLE = (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, struct.error, zlib.error, OSError)
 
 
 class Unpacked(Struct, frozen=True):
-    """The number of unpacked files, their total size, and skipped links, which would lead out."""
+    """The number of unpacked files, their total size, and what was skipped: links out, data of version control."""
 
     files: int
     size: int
@@ -39,7 +45,8 @@ class Unpacked(Struct, frozen=True):
 def unpack(data: bytes, directory: str | os.PathLike[str], *, limit: int = SIZE_LIMIT) -> Unpacked:
     """Unpack the archive of a project's code into an empty or missing directory, which appears when it is complete.
 
-    Links that lead out of the directory are skipped, because their targets are not in the archive.
+    Links that lead out of the directory are skipped, because their targets are not in the archive, and so is the data
+    of version control.
 
     Raises:
         StorageUnavailable: The directory is not empty, or cannot be written.
@@ -48,7 +55,9 @@ def unpack(data: bytes, directory: str | os.PathLike[str], *, limit: int = SIZE_
     """
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
-            return _unpacked(archive, _checked(archive.infolist(), limit), os.path.abspath(directory))
+            entries, left_out = _checked(archive.infolist(), limit)
+            done = _unpacked(archive, entries, os.path.abspath(directory))
+            return replace(done, skipped=(*done.skipped, *left_out))
     except StorageError:
         raise
     except _UNREADABLE as error:
@@ -59,8 +68,8 @@ def _damaged(reason: str) -> Damaged:
     return Damaged(f"cannot unpack the code backup: {reason}", given=reason, todo="Restore code.zip from a copy.")
 
 
-def _checked(entries: Sequence[zipfile.ZipInfo], limit: int) -> list[zipfile.ZipInfo]:
-    """Return the files and links of an archive after checking that they can be unpacked safely."""
+def _checked(entries: Sequence[zipfile.ZipInfo], limit: int) -> tuple[list[zipfile.ZipInfo], list[str]]:
+    """Return the files and links of an archive that can be unpacked safely, and the folders that are left out."""
     if len(entries) > MAX_FILES:
         raise _damaged(f"it has {len(entries)} files, the limit is {MAX_FILES}")
     total = sum(entry.file_size for entry in entries)
@@ -68,13 +77,26 @@ def _checked(entries: Sequence[zipfile.ZipInfo], limit: int) -> list[zipfile.Zip
         raise _damaged(f"it has {format_size(total)}, the limit is {format_size(limit)}")
     files: dict[str, zipfile.ZipInfo] = {}
     folders: set[str] = set()
+    left_out: set[str] = set()
+    characters = 0  # in the names of folders
     for entry in entries:
         name, kind = entry.orig_filename, stat.S_IFMT(entry.external_attr >> 16)
+        if len(name) > MAX_NAME or name.count("/") > MAX_FOLDERS:  # before anything that takes time for each folder
+            raise _bad_name(f"{name[:60]}…", f"it has more than {MAX_NAME} characters or {MAX_FOLDERS} folders")
         is_directory = name.endswith("/")
         parts = name.removesuffix("/").split("/")
         if not {"", ".", ".."}.isdisjoint(parts) or "\0" in name:
             raise _bad_name(name, "it leads out of the directory")
-        folders |= {"/".join(parts[:number]) for number in range(1, len(parts) + is_directory)}
+        if owned := [number for number, part in enumerate(parts) if _is_version_control(part)]:
+            left_out.add("/".join(parts[: owned[0] + 1]))
+            continue
+        folder = name.removesuffix("/") if is_directory else name.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            characters += len(folder)
+            folder = folder.rpartition("/")[0]
+        if characters > MAX_CHARACTERS:
+            raise _damaged(f"the names of its folders have more than {MAX_CHARACTERS} characters")
         if is_directory:
             continue
         if kind not in (0, stat.S_IFREG, stat.S_IFLNK):
@@ -85,7 +107,12 @@ def _checked(entries: Sequence[zipfile.ZipInfo], limit: int) -> list[zipfile.Zip
             raise _bad_name(name, "it occurs twice")
     for name in folders.intersection(files):
         raise _bad_name(name, "it occurs twice")
-    return list(files.values())
+    return list(files.values()), sorted(left_out)
+
+
+def _is_version_control(name: str) -> bool:
+    # Some file systems ignore case and invisible characters.
+    return "".join(filter(str.isprintable, name)).lower() in VERSION_CONTROL
 
 
 def _bad_name(name: str, reason: str) -> BadName:

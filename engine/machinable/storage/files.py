@@ -139,22 +139,25 @@ class Files(ABC):
 
     def walk(self, path: str) -> Iterator[FileInfo]:
         """Yield all files in a directory and below, in any order; none if there is no such directory."""
-        for found in self._scan(path):
-            if is_temporary(found.name):
-                continue
-            if found.is_directory:
-                yield from self.walk(found.path)
-            else:
-                yield found
+        folders = [path]  # not by recursion: a storage of others may be deeper than the stack
+        while folders:
+            for found in self._scan(folders.pop()):
+                if is_temporary(found.name):
+                    continue
+                if found.is_directory:
+                    folders.append(found.path)
+                else:
+                    yield found
 
     def temporaries(self, path: str, *, below: bool = False) -> list[FileInfo]:
         """Return the temporary files in a directory, also those in directories below it if `below`."""
-        there = []
-        for found in self._scan(path):
-            if is_temporary(found.name):
-                there.append(found)
-            elif found.is_directory and below:
-                there += self.temporaries(found.path, below=True)
+        there, folders = [], [path]
+        while folders:
+            for found in self._scan(folders.pop()):
+                if is_temporary(found.name):
+                    there.append(found)
+                elif found.is_directory and below:
+                    folders.append(found.path)
         return sorted(there)
 
     @abstractmethod

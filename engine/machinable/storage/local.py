@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import IO
 
+from machinable.errors import BadName
 from machinable.storage import layout
 from machinable.storage.files import Appender, Entry, FileInfo, Files, checked, file_path, path_error
 from machinable.storage.numbered_parts import growing_file
@@ -19,12 +20,16 @@ from machinable.storage.temporary import is_temporary, temporary_beside
 __all__ = ["DirectoryFiles", "make_directory"]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-_GROWING = os.O_RDWR | os.O_CREAT | os.O_APPEND
+_GROWING = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+MAX_KNOWN = 4096  # folders that are remembered to be in the directory
 _SETTLED = 0.05  # seconds without a change after which no line is being written
 
 
 class DirectoryFiles(Files):
     """The files below a directory of this host.
+
+    A link in it is a name: what it leads to is read only if that is in the same directory. Anything else is a
+    `BadName`, because a storage may come from others.
 
     Writes survive the end of the process, not a power failure: nothing is synced, which would take ten times as long.
     """
@@ -35,13 +40,66 @@ class DirectoryFiles(Files):
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.url = os.path.abspath(directory)
         self._prefix = self.url.rstrip(os.sep) + "/"
+        self._folders: set[str] = set()  # known to be in this directory
 
     def _real(self, path: str) -> str:
-        return self._prefix + checked(path) if path else self.url
+        """Return the real path of a name, which itself may be a link; the folders above it are in this directory."""
+        if not path:
+            return self.url
+        folder = checked(path).rpartition("/")[0]
+        if folder and folder not in self._folders:
+            self._enter(folder)
+        return self._prefix + path
+
+    def _enter(self, folder: str) -> None:
+        """Check that a folder, and each above it, is no link out of this directory."""
+        above = folder.rpartition("/")[0]
+        if above and above not in self._folders:
+            self._enter(above)
+        self._followed(folder)
+        if len(self._folders) >= MAX_KNOWN:
+            self._folders.clear()
+        self._folders.add(folder)
+
+    def _followed(self, path: str) -> str:
+        """Return the real path of what a name leads to if it is a link.
+
+        Raises:
+            BadName: It leads out of this directory.
+        """
+        real = self._prefix + path
+        if os.path.islink(real):
+            top, target = os.path.realpath(self.url), os.path.realpath(real)
+            if target != top and not target.startswith(top.rstrip(os.sep) + "/"):
+                raise BadName(
+                    f"{path!r} is a link out of the storage {self.url}",
+                    given=path,
+                    todo=f"Links out of a storage are not followed. Replace it with a copy, or remove it: {real}",
+                )
+        return real
+
+    def _leads_out(self, path: str) -> bool:
+        try:
+            self._followed(path)
+        except BadName:
+            return True
+        return False
+
+    def _target(self, path: str) -> str:
+        """Return the real path of a file or directory to read; it and the folders above it are in this directory."""
+        real = self._real(path)
+        return self._followed(path) if path else real
 
     def read(self, path: str) -> bytes:
-        with open(self._real(path), "rb", buffering=0) as file:
-            return file.read()
+        real = self._real(path)
+        try:
+            file = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            file = os.open(self._target(path), os.O_RDONLY | os.O_CLOEXEC)
+        with open(file, "rb", buffering=0) as opened:
+            return opened.read()
 
     def write(self, path: str, data: bytes) -> None:
         self._write(path, (data,))
@@ -50,7 +108,7 @@ class DirectoryFiles(Files):
         self._write(path, iter(lambda: file.read(2**20), b""))
 
     def _write(self, path: str, pieces: Iterable[bytes]) -> None:
-        real = self._prefix + file_path(path)
+        real = self._real(file_path(path))
         temporary = temporary_beside(real)
         file = _open(temporary, _NEW)
         try:
@@ -84,19 +142,25 @@ class DirectoryFiles(Files):
         return os.path.lexists(self._real(path))
 
     def is_directory(self, path: str) -> bool:
-        return os.path.isdir(self._real(path))
+        real = self._real(path)
+        return os.path.isdir(real) and not (path and self._leads_out(path))
 
     def entries(self, path: str) -> list[Entry]:
         try:
-            with os.scandir(self._real(path)) as found:
-                return sorted(Entry(e.name, e.is_dir()) for e in found if not is_temporary(e.name))
+            with os.scandir(self._target(path)) as found:
+                return sorted(Entry(e.name, self._is_folder(path, e)) for e in found if not is_temporary(e.name))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
+    def _is_folder(self, path: str, entry: os.DirEntry[str]) -> bool:
+        return entry.is_dir() and not (entry.is_symlink() and self._leads_out(layout.join(path, entry.name)))
+
     def _scan(self, path: str) -> Iterator[FileInfo]:
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._real(path)) as entries:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._target(path)) as entries:
             for entry in entries:
                 is_directory = entry.is_dir(follow_symlinks=False)
+                if entry.is_symlink() and self._leads_out(layout.join(path, entry.name)):
+                    continue
                 with suppress(FileNotFoundError):  # a dangling link, or a file that was just removed
                     state = entry.stat()
                     if is_directory or not stat.S_ISDIR(state.st_mode):  # links to directories are not followed
@@ -104,13 +168,13 @@ class DirectoryFiles(Files):
                         yield FileInfo(layout.join(path, entry.name), size, state.st_mtime, is_directory)
 
     def size(self, path: str) -> int:
-        found = os.stat(self._real(path))
+        found = os.stat(self._target(path))
         if stat.S_ISDIR(found.st_mode):
             raise path_error(errno.EISDIR, path)
         return found.st_size
 
     def _rename(self, path: str, to: str) -> None:
-        source, target = self._prefix + path, self._prefix + to
+        source, target = self._real(path), self._real(to)
         try:
             os.rename(source, target)
         except FileNotFoundError:
@@ -119,7 +183,7 @@ class DirectoryFiles(Files):
             os.rename(source, target)
 
     def remove(self, path: str) -> None:
-        real = self._prefix + checked(path, root=False)
+        real = self._real(checked(path, root=False))
         if os.path.isdir(real) and not os.path.islink(real):
             from shutil import rmtree
 
@@ -132,7 +196,7 @@ class DirectoryFiles(Files):
             os.unlink(real)
 
     def local_path(self, path: str) -> str | None:
-        return self._real(path)
+        return self._target(path)
 
 
 def _open(path: str, flags: int) -> int:

@@ -801,3 +801,16 @@ def test_plain_formats_import_no_numpy_and_no_pandas() -> None:
         "assert not heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (".machinable-writing-my.json", "it is that of a temporary file, which `clean` removes"),
+        ("a/.machinable-running-x/my.json", "it is that of a temporary file"),
+        ("a/" * 1000 + "x.json", "the name of an artifact is in 1000 folders, the limit is 63"),
+    ],
+)
+def test_names_that_the_storage_cannot_keep_are_refused(name: str, message: str) -> None:
+    with pytest.raises(BadName, match=message):
+        check_name(name)

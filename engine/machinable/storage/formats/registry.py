@@ -23,6 +23,7 @@ from machinable.errors import (
     near_names,
 )
 from machinable.storage.formats import Format, UnsupportedData, damaged, is_inside, models, type_name
+from machinable.storage.temporary import is_temporary
 
 __all__ = ["check_directory", "check_name", "check_place", "dump", "known_extensions", "load"]
 
@@ -50,6 +51,7 @@ _FORMATS = {
     ".pkl": "binary:PICKLE",
 }
 _GROUP = "machinable.formats"
+MAX_FOLDERS = 64
 
 
 def check_name(name: str) -> str:
@@ -98,7 +100,7 @@ def check_place(name: str) -> None:
     """Check that a name, also one without an extension or of a directory, stays in the folder of artifacts.
 
     Raises:
-        BadName: The name leaves the folder, or is empty.
+        BadName: The name leaves the folder, is empty, is in too many folders, or is that of a temporary file.
     """
     if not isinstance(name, str):
         raise InvalidType(f"the name of an artifact is text, not {type_name(name)}", given=name)
@@ -107,6 +109,19 @@ def check_place(name: str) -> None:
             f"{name!r} cannot be the name of an artifact",
             given=name,
             todo="Use a relative name with / between folders, such as 'plots/loss.json'.",
+        )
+    parts = name.split("/")
+    if len(parts) > MAX_FOLDERS:
+        raise BadName(
+            f"the name of an artifact is in {len(parts) - 1} folders, the limit is {MAX_FOLDERS - 1}",
+            given=name,
+            todo="Use fewer folders.",
+        )
+    if any(map(is_temporary, parts)):
+        raise BadName(
+            f"{name!r} cannot be the name of an artifact: it is that of a temporary file, which `clean` removes",
+            given=name,
+            todo="Use a name that does not begin with .machinable-",
         )
 
 
