@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+
 import pytest
 
 from machinable.config.resolve import resolve
@@ -121,6 +124,18 @@ def test_origins_are_a_mapping_of_all_paths() -> None:
         "l": "machinable.yaml:1:29",
     }
     assert origins.__reduce__() == (dict, (dict(origins),))
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_pickled_origins_grow_with_the_keys_of_a_version(parts: int, as_text: bool) -> None:
+    def size(keys: int) -> int:
+        declared = ", ".join(f"k{key}: 0" for key in range(keys))
+        given = [{f"k{key}": key for key in range(part, keys, parts)} for part in range(parts)]
+        version = tuple(json.dumps(part) if as_text else part for part in given)
+        return len(pickle.dumps(Origins(resolved(f"components: [c: {{{declared}}}]\n", "c", version))))
+
+    assert size(200) < 2.5 * size(100)
 
 
 # Calls

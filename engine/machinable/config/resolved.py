@@ -69,6 +69,7 @@ class Resolved:
         self.config: dict[str, Plain] = {}
         self._bottom = bottom
         self._version_layers = layers
+        self._texts: dict[int, str] = {}  # of version elements, by id
         self._values = values
         self.uses_environment = False
         self._stored: dict[str, Plain] | None = None
@@ -189,8 +190,15 @@ class Resolved:
         for layer, given in self._setting(self._parts(key)):
             if layer.place is not None:
                 return str(layer.place)
-            return without_hidden_values(given) if isinstance(given, str) else visible(given)
+            return self._shown(given)
         raise MissingKey(f"no layer sets {key!r}", at=self.entry.place, path=self.component, given=key)
+
+    def _shown(self, given: Any) -> str:
+        """Return a version element as text: one string for all keys that it sets, which is pickled once."""
+        text = self._texts.get(id(given))
+        if text is None:
+            text = self._texts[id(given)] = without_hidden_values(given) if isinstance(given, str) else visible(given)
+        return text
 
     def place(self, key: str) -> Place | None:
         """Return the place that `origin` names, or None for values from Python."""
