@@ -298,7 +298,6 @@ def test_an_empty_directory_is_not_stored(files: Files) -> None:
     with store.directory("model/"):
         pass
     assert not store.has("model/")
-    local.close()
     assert left(files) == []
 
 
@@ -330,7 +329,6 @@ def test_a_file_that_cannot_be_stored_removes_the_rest_of_its_directory(monkeypa
         fill(path, x="1", y="2")
     assert left(files) == []
     assert not store.has("model/")
-    local.close()
 
 
 @pytest.mark.parametrize("name", ["model", "", "/", "../model/", "a/../b/", "/model/", "a\\b/"])
