@@ -75,9 +75,16 @@ def test_an_unknown_name_is_reported_with_the_nearest() -> None:
 
 
 def test_a_project_without_components_is_reported_as_such() -> None:
-    error = failure("component: [a: {}]\n", "a")
+    error = failure("experiments: [a: {}]\n", "a")
 
     assert error.advice() == "machinable.yaml declares no components. For hints: machinable check"
+
+
+@pytest.mark.parametrize("key", ["component", "Components", "componets", "compnents"])
+def test_a_misspelt_section_is_named_where_a_component_is_not_found(key: str) -> None:
+    error = failure(f"{key}: [a: {{}}]\n", "a")
+
+    assert f"its section {key!r} has no meaning: did you mean 'components'?" in str(error)
 
 
 @pytest.mark.parametrize(

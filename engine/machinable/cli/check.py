@@ -12,11 +12,12 @@ import yaml
 
 from machinable.cli.config import version_names
 from machinable.cli.output import short_warnings, write_json
+from machinable.config.declaration import misspelt_sections
 from machinable.config.nodes import MappingNode, SequenceNode, Source
 from machinable.config.reader import read
 from machinable.config.resolve import resolve
 from machinable.display.tables import counted
-from machinable.errors import ImportFailed, MachinableError, MissingFile, Place, SeveralErrors, near_names
+from machinable.errors import ImportFailed, MachinableError, MissingFile, Place, SeveralErrors
 from machinable.execution.preflight import preflight
 from machinable.plan.task import Task
 from machinable.project import Project
@@ -30,7 +31,6 @@ __all__ = ["Hint", "check_command", "replaced_entries", "scalar_hints", "section
 _VARIABLE = re.compile(r"\$\{[^}\n]*\}")
 _SUSPECT = re.compile(r"None|[-+]?[0-9.][0-9._:]*")
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
-_SECTIONS = ("name", "+", "mixins", "components", "includes", "execution", "_evaluate_")
 
 
 class Hint(NamedTuple):
@@ -171,13 +171,8 @@ def scalar_hints(source: Source) -> Iterator[Hint]:
 
 def section_hints(root: Any) -> Iterator[Hint]:
     """Find root keys without a meaning whose names resemble those of sections."""
-    if not isinstance(root, MappingNode):
-        return
-    for key in root:
-        if isinstance(key, str) and key not in _SECTIONS and not key.startswith("components"):
-            near = near_names(key, [name for name in _SECTIONS if len(name) > 1], limit=1)
-            if near and near[0] not in root:
-                yield Hint(root.place(key), f"{key!r} is only used by references; did you mean {near[0]!r}?")
+    for key, near in misspelt_sections(root):
+        yield Hint(root.place(key), f"{key!r} is only used by references; did you mean {near!r}?")
 
 
 def _scalar_hint(text: str) -> str | None:

@@ -21,7 +21,7 @@ from machinable.config.nodes import (
     type_name,
     unwrapped,
 )
-from machinable.errors import MachinableError, MalformedText, Place, SeveralErrors, UnknownName
+from machinable.errors import MachinableError, MalformedText, Place, SeveralErrors, UnknownName, near_names
 
 __all__ = [
     "EMPTY",
@@ -32,6 +32,7 @@ __all__ = [
     "block_values",
     "is_reserved",
     "lay_block",
+    "misspelt_sections",
     "open_block",
     "parse_body",
     "parse_key",
@@ -327,3 +328,15 @@ def parse_key(key: str, written: str) -> tuple[str | None, str | None, str | Non
             todo="An alias has letters, digits and underscores and does not begin with a digit.",
         )
     return match["name"], match["parent"], match["alias"]
+
+
+_SECTIONS = ("name", "mixins", "components", "includes", "execution", "_evaluate_")
+
+
+def misspelt_sections(root: Any) -> Iterator[tuple[str, str]]:
+    """Yield each root key without a meaning that resembles the name of a missing section, and that name."""
+    for key in root if isinstance(root, MappingNode) else ():
+        if isinstance(key, str) and key not in (*_SECTIONS, "+") and not key.startswith("components"):
+            near = near_names(key, _SECTIONS, limit=1)
+            if near and near[0] not in root:
+                yield key, near[0]

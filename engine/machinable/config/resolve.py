@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from machinable.config import method_calls
-from machinable.config.declaration import Block, Body, block_values, reserved_form_problem
+from machinable.config.declaration import Block, Body, block_values, misspelt_sections, reserved_form_problem
 from machinable.config.inheritance import ancestry, base_of, with_mixins
 from machinable.config.interpolation import Resolver
 from machinable.config.merge import merge, new_keys
@@ -56,8 +56,11 @@ def find_component(workspace: Workspace, name: str) -> Entry:
         return Entry(entry.key, name, entry.import_path, "", None, Body({}), entry.source, entry.mark, imported=entry)
     if entry is None:
         known = main.components.known()
+        details = [f"searched in {main.file}"]
+        for key, near in misspelt_sections(main.scope.root):
+            details.append(f"its section {key!r} has no meaning: did you mean {near!r}?")
         todo = None if known else f"{main.file} declares no components. For hints: machinable check"
-        raise UnknownName("component", name, known, details=[f"searched in {main.file}"], todo=todo)
+        raise UnknownName("component", name, known, details=details, todo=todo)
     return entry
 
 
