@@ -55,6 +55,17 @@ def test_without_a_storage_it_says_that_nothing_was_saved(run: Run) -> None:
     assert ran.out.splitlines()[-1] == "storage: memory, nothing was saved; to save results: --storage DIRECTORY"
 
 
+def test_development_mode_is_named_as_the_reason_that_nothing_was_saved(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MACHINABLE_MODE", "DEV")
+
+    ran = run("execute", "train", "--quiet", "--storage", "out")
+
+    assert ran.out.splitlines()[-1] == "storage: memory, nothing was saved; MACHINABLE_MODE is DEV"
+    assert not (project / "out").exists()
+
+
 def test_a_failure_shows_its_traceback_first_and_how_to_run_it_again(project: Path) -> None:
     words = ("fails=[1]", "--repeat", "3", "--seed", "OY1p1o", "--storage", "out", "--name", "n", "--quiet")
     ran = program("execute", "train", "~fast", *words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
@@ -21,6 +22,7 @@ from machinable.execution.execute import execute
 from machinable.ids import seed_of_text
 from machinable.plan.task import Task
 from machinable.results.execution import Execution
+from machinable.settings import is_development
 from machinable.units import format_duration
 
 if TYPE_CHECKING:
@@ -197,7 +199,8 @@ def _report(execution: Execution, storage: str | None, again: Sequence[str], pro
     print(f"\n{execution}{name}  {execution.status}, {counted(len(rows), 'trial')}{took}")
     if is_memory(execution.storage):
         place = "memory" if execution.storage.startswith("mem:") else execution.storage
-        print(f"storage: {place}, nothing was saved; to save results: --storage DIRECTORY")
+        todo = "MACHINABLE_MODE is DEV" if is_development(os.environ) else "to save results: --storage DIRECTORY"
+        print(f"storage: {place}, nothing was saved; {todo}")
         return
     print(f"storage: {execution.storage}")
     resume = [] if execution.status == "finished" else [("resume", str(execution))]
