@@ -24,6 +24,7 @@ __all__ = [
     "TrialReused",
     "TrialSkipped",
     "TrialStarted",
+    "TrialUnneeded",
     "check_callback",
     "checked_listeners",
     "name_of",
@@ -132,6 +133,10 @@ class TrialSkipped(TrialEvent, frozen=True):
     """
 
     because: str
+
+
+class TrialUnneeded(TrialEvent, frozen=True):
+    """A trial without a result did not run because the results of all trials that require it exist."""
 
 
 class TrialInterrupted(TrialEvent, frozen=True):

@@ -440,7 +440,8 @@ def test_a_result_behind_a_requirement_that_was_not_computed_is_an_error() -> No
     deep = required(files, Deep, "deep", requires={"data": required(files)})
     refused = refusal(files, lambda c: c.requires.deep.component.again(), {"deep": deep}, NotAvailable)
     assert refused == (
-        "the requirement 'deep.data' (data) has no result\n  Require it directly, or execute again: rerun='data'."
+        "the requirement 'deep.data' (data) has no result, and this execution does not compute it\n"
+        "  Require it directly, or compute it again: rerun='data' (--rerun data)."
     )
 
 

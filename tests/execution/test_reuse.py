@@ -285,11 +285,11 @@ def test_a_result_that_was_removed_is_computed_again(here: Path, tmp_path: Path)
 
 def test_an_unreadable_pointer_is_reported_and_replaced(here: Path, tmp_path: Path) -> None:
     first, _ = computed("train", tmp_path / "s")
-    path = tmp_path / "s" / layout.pointer(first.trials[0].identity)
+    path = tmp_path / "s" / layout.pointer(first.trials[1].identity)
     path.write_text("{")
-    with pytest.warns(RuntimeWarning, match="cannot be read: .*; nums runs again"):
+    with pytest.warns(RuntimeWarning, match="cannot be read: .*; double runs again"):
         _, ran = computed("train", tmp_path / "s")
-    assert ran == ["nums", "train"]
+    assert ran == ["double", "train"]
     assert computed("train", tmp_path / "s")[1] == ["train"]
 
 

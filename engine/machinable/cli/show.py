@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["follow", "list_command", "report_command", "show_command", "tail_command"]
 
-STATES_IF_ANY = ("reused", "blocked", "skipped", "interrupted", "pending", "running")  # columns only if they occur
+# Columns only if they occur
+STATES_IF_ANY = ("reused", "unneeded", "blocked", "skipped", "interrupted", "pending", "running")
 MAX_ROWS = 10  # of a record
 POLL_INTERVAL = 1.0  # seconds between two reads of files on this host
 REMOTE_POLL_INTERVAL = 5.0  # elsewhere: new parts arrive every 10 s, and each read is a request

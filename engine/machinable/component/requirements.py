@@ -100,9 +100,9 @@ class Required:
         if self.requirement.place is None:
             component = self.requirement.component
             raise NotAvailable(
-                f"the requirement {self.name!r} ({component}) has no result",
+                f"the requirement {self.name!r} ({component}) has no result, and this execution does not compute it",
                 given=self.name,
-                todo=f"Require it directly, or execute again: rerun={component!r}.",
+                todo=f"Require it directly, or compute it again: rerun={component!r} (--rerun {component}).",
             )
         return layout.folder_of(self.requirement.place)
 

@@ -23,6 +23,7 @@ from machinable.display.summary import (
     trials_table,
 )
 from machinable.display.tables import Table, counted, headline, is_numeric, settings_text
+from machinable.results.trials import STATES as TRIAL_STATES
 from machinable.units import format_duration
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ MAX_POINTS = 400  # of one line; more cannot be distinguished
 MAX_ROWS = 5000  # of the table of trials
 MAX_FAILURES = 50
 
-STATES = ("finished", "failed", "interrupted", "pending", "running", "reused", "blocked", "skipped", "partial")
+STATES = (*TRIAL_STATES, "partial")
 SIZE = {"width": 560, "height": 300, "left": 64, "right": 12, "top": 16, "bottom": 40}  # of a chart, and its margins
 
 # Colours that are distinguishable with colour blindness (Okabe and Ito, 2008), then the same in dashes.

@@ -43,7 +43,8 @@ class Completed(Struct, frozen=True):
     """The trials of a resumed execution that have already finished."""
 
     uids: frozenset[str] = frozenset()  # the trials that stay as they are
-    results: Mapping[str, Available] = {}  # the results of those among them that are requirements, by identity
+    # The results of those among them that are requirements, by identity; None for those that were not needed
+    results: Mapping[str, Available | None] = {}
     attempts: Mapping[str, PreviousAttempt] = {}  # the last attempts of the others, where there were any
     # The outcomes of trials that stay if their requirements give the same results as before
     doubtful: Mapping[str, Outcome] = {}

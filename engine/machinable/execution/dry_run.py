@@ -14,6 +14,7 @@ from machinable.errors import Damaged, StorageUnavailable, listed
 from machinable.execution.options import read_options
 from machinable.execution.preflight import Checked, prepare
 from machinable.execution.reuse import ReusePolicy, SharedResults
+from machinable.execution.unneeded import find_unneeded
 from machinable.plan.plan import Plan
 from machinable.plan.spec import TrialSpec
 from machinable.plan.table import text_table
@@ -31,7 +32,7 @@ __all__ = ["Action", "PlannedOutcome", "changes", "dry_run", "outcomes_of", "out
 
 LISTED = "it is listed in the task"
 
-Action: TypeAlias = Literal["pending", "run", "reuse", "stale", "busy", "keep"]
+Action: TypeAlias = Literal["pending", "run", "reuse", "stale", "busy", "keep", "unneeded"]
 
 
 class PlannedOutcome(Struct, frozen=True):
@@ -39,7 +40,8 @@ class PlannedOutcome(Struct, frozen=True):
 
     uid: str
     # "run"; "reuse" a result; "stale": run, because an input has changed; "busy": another execution is computing it;
-    # "keep": it finished in the execution that is resumed; "pending": unknown without a storage
+    # "keep": it finished in the execution that is resumed; "unneeded": it has no result, and nothing that runs requires
+    # it; "pending": unknown without a storage
     action: Action
     why: str
     source: str | None = None  # where its result is, as `OY1p1o/9c2EapVGXnPH`
@@ -102,9 +104,12 @@ def _outcomes(
     outcomes: list[PlannedOutcome] = []
     results: dict[str, Available] = {}  # by identity
     running: dict[str, str] = {}  # the components of requirements that would run
+    unneeded = {} if shared is None else find_unneeded(plan, policy, shared, finished)
     for spec in plan:
         if spec.uid in finished:
             outcome = PlannedOutcome(spec.uid, "keep", "it has finished")
+        elif spec.definition.is_requirement and spec.identity in unneeded:
+            outcome = PlannedOutcome(spec.uid, "unneeded", unneeded[spec.identity])
         elif shared is None or not policy.shares(spec.definition):
             outcome = PlannedOutcome(
                 spec.uid, "run", "there is no result yet" if spec.definition.is_requirement else LISTED

@@ -31,9 +31,10 @@ NAMES = {  # of events in the ledger
     events.TrialReused: "reused",
     events.TrialBlocked: "blocked",
     events.TrialSkipped: "skipped",
+    events.TrialUnneeded: "unneeded",
     events.TrialInterrupted: "interrupted",
 }
-NOT_RUN = (events.TrialReused, events.TrialBlocked, events.TrialSkipped)
+NOT_RUN = (events.TrialReused, events.TrialBlocked, events.TrialSkipped, events.TrialUnneeded)
 MAX_FAILURES = 1000  # only the number of further ones is stored
 
 
@@ -67,7 +68,7 @@ class Ledger:
         counts = self.counts
         if counts["failed"] or counts["blocked"]:
             return "failed"
-        if counts["finished"] + counts["reused"] + counts["skipped"] < self.planned:
+        if sum(counts[state] for state in ("finished", "reused", "skipped", "unneeded")) < self.planned:
             return "interrupted"
         return "partial" if counts["skipped"] else "finished"
 
@@ -148,6 +149,11 @@ class Ledger:
         self.counts["reused"] += 1
         facts = {"source": pointer.trial, "seconds": pointer.seconds, "record": pointer.record}
         self._call_back(spec, self._record(events.TrialReused, spec, facts, pointer.trial))
+
+    def unneeded(self, spec: TrialSpec) -> None:
+        """Record that a trial does not run, because no trial that runs requires it."""
+        self.counts["unneeded"] += 1
+        self._record(events.TrialUnneeded, spec, {})
 
     def blocked(self, spec: TrialSpec, blocker: Blocked) -> None:
         """Record that a trial does not run, because a requirement failed or another execution computes it or one."""

@@ -59,12 +59,16 @@ class TrialQueue:
     """Hand out the trials of a plan except finished ones, requirements before the trials that need them."""
 
     def __init__(
-        self, plan: Sequence[TrialSpec], done: Collection[str] = (), results: Mapping[str, Available] | None = None
+        self,
+        plan: Sequence[TrialSpec],
+        done: Collection[str] = (),
+        results: Mapping[str, Available | None] | None = None,
     ) -> None:
         self._plan = plan
         self._planned: Iterator[TrialSpec] = iter(plan)
         self._done = done
-        self._settled: dict[str, Available | Blocked] = dict(results or {})  # the requirements, by identity
+        # The requirements, by identity; None for those that are not needed
+        self._settled: dict[str, Available | Blocked | None] = dict(results or {})
         self._requires: dict[str, Mapping[str, Requirement]] = {}  # what requirements require, by their identity
         # What the trials of a listed component require, directly and indirectly, by the id of the mapping they share
         self._located: dict[int, tuple[object, dict[str, Requirement], _Places]] = {}
@@ -136,8 +140,8 @@ class TrialQueue:
         """Return a trial at `due` again, because another execution is computing it."""
         heapq.heappush(self._busy, (due, spec.index))
 
-    def settle(self, spec: TrialSpec, result: Available | Blocked) -> None:
-        """Release the trials that wait for a requirement that has a result or never will."""
+    def settle(self, spec: TrialSpec, result: Available | Blocked | None) -> None:
+        """Release the trials that wait for a requirement that has a result or never will; None: it is not needed."""
         if not spec.definition.is_requirement:
             return
         self._settled[spec.identity] = result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -41,7 +41,7 @@ HANDOFF_WINDOW = 2.0  # seconds within which a worker notices that it has receiv
 MARKED_HANDOFF_WINDOW = 0.2  # the same if it leaves a marker: all threads of the killed process are gone by then
 POLL_INTERVAL = 0.02  # seconds between two checks for workers
 MAX_LISTED = 5  # differences in a message
-_STAYS = ("finished", "reused")
+_STAYS = ("finished", "reused", "unneeded")
 
 
 class Changes(Struct, frozen=True):
@@ -126,8 +126,10 @@ def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_tas
     kept = [uid for uid in planned if uid in trials and uid not in changed]
     reruns = {row.uid for row in plan.rows if policy.reruns(plan.uses[row.use].definition)}
     finished = {uid for uid in kept if trials[uid].status in _STAYS and uid not in reruns}
-    finished -= _damaged(stored, plan, trials, planned, finished)
     doubtful = _doubtful(plan, policy, finished)
+    while damaged := _damaged(stored, plan, trials, planned, finished, doubtful):
+        finished -= damaged
+        doubtful = _doubtful(plan, policy, finished)
     return Changes(
         stored,
         is_stored_task,
@@ -142,17 +144,25 @@ def compare(stored: Execution, plan: Plan, policy: ReusePolicy, *, is_stored_tas
 
 
 def _damaged(
-    stored: Execution, plan: Plan, trials: Mapping[str, Trial], planned: Mapping[str, int], finished: set[str]
+    stored: Execution,
+    plan: Plan,
+    trials: Mapping[str, Trial],
+    planned: Mapping[str, int],
+    finished: set[str],
+    doubtful: Collection[str],
 ) -> set[str]:
-    """Return the finished trials with missing or changed artifacts that a trial to run requires; warn about them."""
-    waiting = [uid for uid in planned if uid not in finished]
+    """Return the finished trials whose results are gone or changed and that a trial that may run requires."""
+    waiting = [uid for uid in planned if uid not in finished or uid in doubtful]
     damaged: set[str] = set()
     checked: set[str] = set()
     while waiting:
         for needed in plan[planned[waiting.pop()]].requires.values():
             if needed.uid in finished and needed.uid not in checked:
                 checked.add(needed.uid)
-                if (fault := _fault(stored, trials[needed.uid])) is not None:
+                if trials[needed.uid].status == "unneeded":
+                    damaged.add(needed.uid)
+                    waiting.append(needed.uid)
+                elif (fault := _fault(stored, trials[needed.uid])) is not None:
                     warn(f"{fault} (of {needed.uid}); {trials[needed.uid].component} runs again", RuntimeWarning)
                     damaged.add(needed.uid)
                     waiting.append(needed.uid)
@@ -366,7 +376,7 @@ def _free_name(stored: Execution, name: str) -> str:
 def _completed(changes: Changes, plan: Plan, ledger: Ledger, shared: SharedResults) -> Completed:
     stored = changes.stored
     files, folder = stored.files, str(stored)
-    results: dict[str, Available] = {}
+    results: dict[str, Available | None] = {}
     attempts: dict[str, PreviousAttempt] = {}
     doubtful: dict[str, Outcome] = {}
     for index, row in enumerate(plan.rows):
@@ -379,6 +389,9 @@ def _completed(changes: Changes, plan: Plan, ledger: Ledger, shared: SharedResul
                 attempts[row.uid] = attempt
             if row.uid in changes.doubtful and (outcome := read_outcome(files, folder, row.uid)) is not None:
                 doubtful[row.uid] = outcome
+            continue
+        if trial.status == "unneeded":
+            results[plan.identity(index)] = None
             continue
         is_requirement = bool(plan.uses[row.use].identity)
         if trial.source is not None:

@@ -163,6 +163,7 @@ class SharedResults:
         self._leases: dict[str, Lease] = {}
         self._warned: set[tuple[str, ...]] = set()
         self._sound: set[str] = set()  # results whose artifacts were checked
+        self._ahead: dict[str, Pointer | None] = {}  # what was found ahead, by identity
 
     def find(self, identity: str) -> Pointer | None:
         """Return the pointer to the result of an identity, if there is one.
@@ -170,6 +171,8 @@ class SharedResults:
         Raises:
             Damaged: Its file cannot be read, or an artifact of the result is gone or is not what was stored.
         """
+        if identity in self._ahead:
+            return self._ahead.pop(identity)
         pointer = find_pointer(self._files, identity)
         if pointer is None or not self._files.appends:
             return pointer
@@ -191,6 +194,12 @@ class SharedResults:
             return decide_reuse(spec, self._policy, None, None, {})
         changed = changed_input(self._files, pointer.inputs, result)
         return decide_reuse(spec, self._policy, pointer, changed, self.code(spec))
+
+    def look_ahead(self, spec: TrialSpec, result: Results) -> ReuseDecision:
+        """Decide as `decide`, and let the next decision be about the same result."""
+        decision = self.decide(spec, result)
+        self._ahead[spec.identity] = decision.pointer
+        return decision
 
     def code(self, spec: TrialSpec) -> dict[str, str]:
         """Return the digests of the code that computes a trial, by file; see `code_digest`."""

@@ -20,6 +20,7 @@ from machinable.execution.ledger import Ledger
 from machinable.execution.preflight import Checked
 from machinable.execution.queue import Blocked, TrialQueue
 from machinable.execution.reuse import SharedResults, inputs_of
+from machinable.execution.unneeded import find_unneeded
 from machinable.plan.spec import Outcome, Retries, TrialSpec
 from machinable.results.pointers import Available, Pointer, changed_input
 from machinable.storage.files import Files
@@ -53,6 +54,7 @@ class Scheduler:
 
     def __init__(self, run: Run, work: Work, staging: Staging | None, interrupts: Interrupts) -> None:
         self.outage = ""  # why no further trial was started, if the storage could not be written
+        self._plan, self._reuse = run.checked.plan, run.checked.reuse
         self._files, self._folder = run.files, run.folder
         self._ledger = run.ledger
         self._policy = run.checked.options.policy
@@ -68,6 +70,7 @@ class Scheduler:
         self._done: SimpleQueue[Future[Outcome]] = SimpleQueue()  # those that ended while other trials were handled
         self._lost: Counter[str] = Counter()  # by trial, the attempts whose worker was lost, which do not count
         self._waited_for: set[str] = set()
+        self._unneeded: dict[str, str] = {}  # the identities of requirements that need not run
 
     def run(self) -> None:
         """Run all trials.
@@ -79,6 +82,9 @@ class Scheduler:
         self._ledger.began()
         interrupt: KeyboardInterrupt | None = None
         try:
+            with self._interrupts.allowed():
+                done, results = self._completed.uids, self._completed.results
+                self._unneeded = find_unneeded(self._plan, self._reuse, self._shared, done, results)
             while True:
                 while (spec := self._next()) is not None:
                     self._start(spec)
@@ -128,6 +134,10 @@ class Scheduler:
         return None
 
     def _settles_without_running(self, spec: TrialSpec) -> bool:
+        if spec.identity in self._unneeded and spec.definition.is_requirement:
+            self._ledger.unneeded(spec)
+            self._queue.settle(spec, None)
+            return True
         blocker = self._queue.blocker(spec) if spec.requires else None
         if blocker is not None:
             self._settle_blocked(spec, blocker)

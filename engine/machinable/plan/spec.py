@@ -22,7 +22,9 @@ __all__ = [
     "spec_from_data",
 ]
 
-State: TypeAlias = Literal["pending", "running", "finished", "failed", "interrupted", "reused", "blocked", "skipped"]
+State: TypeAlias = Literal[
+    "pending", "running", "finished", "failed", "interrupted", "reused", "blocked", "skipped", "unneeded"
+]
 
 
 class MixinSpec(Struct, frozen=True):

@@ -187,7 +187,7 @@ def _notes(execution: Execution, trials: Sequence[Trial], codes: int) -> Iterato
             "is used"
         )
     left_out = len(execution) - len(trials)
-    others = [trial for trial in execution.trials if trial.status not in ENDED]
+    others = [trial for trial in execution.trials if trial.status not in (*ENDED, "unneeded")]
     if others and left_out >= len(others):
         yield f"{counted(len(others), 'trial')} of {execution} had not ended and cannot be compared"
     for trial in trials:

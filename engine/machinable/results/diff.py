@@ -88,8 +88,11 @@ def verdict(found: Sequence[Difference]) -> Verdict:
 def compare(one: Trial, other: Trial, tolerance: float = 0.0) -> list[Difference]:
     """Return all differences in the results of two trials. Times do not count, nor whether a result was reused.
 
-    The tolerance is the largest accepted difference of numbers, absolute up to 1 and relative beyond.
+    There is nothing to compare with a trial that was not needed. The tolerance is the largest accepted difference of
+    numbers, absolute up to 1 and relative beyond.
     """
+    if "unneeded" in (one.status, other.status):
+        return []
     found = []
     states = ["finished" if trial.status == "reused" else trial.status for trial in (one, other)]
     if states[0] != states[1]:

@@ -23,7 +23,7 @@ MAX_LISTED = 10  # names in an error
 _FACTS: tuple[tuple[str, type], ...] = (("id", str), ("seed", int), ("run", int), ("started", str))
 _MAPPINGS = ("task", "engine", "code", "host", "packages")  # may be missing
 _PLANNED = {"index", "uid", "seed", "component", "module", "config", "flags"}
-_EVENTS = frozenset({"started", "finished", "failed", "interrupted", "reused", "blocked", "skipped"})
+_EVENTS = frozenset({"started", "finished", "failed", "interrupted", "reused", "blocked", "skipped", "unneeded"})
 _NEEDED = {"component", "uid", "identity"}
 
 

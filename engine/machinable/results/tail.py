@@ -21,7 +21,7 @@ __all__ = ["Follower", "News"]
 
 Kind: TypeAlias = Literal["event", "row", "log", "output"]
 
-_ENDS = frozenset({"finished", "failed", "interrupted", "reused", "blocked", "skipped"})
+_ENDS = frozenset({"finished", "failed", "interrupted", "reused", "blocked", "skipped", "unneeded"})
 
 
 class News(NamedTuple):

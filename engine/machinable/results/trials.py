@@ -16,7 +16,7 @@ from machinable.serialization import canonical
 
 __all__ = ["STATES", "Trials"]
 
-STATES = ("pending", "running", "finished", "reused", "failed", "interrupted", "blocked", "skipped")
+STATES = ("pending", "running", "finished", "reused", "failed", "interrupted", "blocked", "skipped", "unneeded")
 MAX_LISTED = 40  # trials in a table
 MIN_PREFIX = 8  # characters of an identity, as many as are printed
 
