@@ -16,7 +16,7 @@ import machinable
 SOURCE = Path(__file__).parents[1] / "engine" / "machinable"
 
 FLOORS = (
-    ("errors",),
+    ("errors", "former_names"),
     ("serialization", "units"),
     ("ids", "settings", "events"),
     ("config", "storage"),

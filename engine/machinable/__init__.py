@@ -55,7 +55,9 @@ def __getattr__(name: str) -> Any:
     if name == "errors":
         return import_module("machinable.errors")
     if name not in _MODULES:
-        raise AttributeError(f"module 'machinable' has no attribute {name!r}")
+        from machinable.former_names import MODULE, no_attribute
+
+        raise no_attribute("module 'machinable'", name, MODULE)
     value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from machinable.errors import NotAvailable, near_names
+from machinable.former_names import COMPONENT, find_former_name
 from machinable.serialization import Plain
 
 if TYPE_CHECKING:
@@ -162,8 +163,7 @@ class Component:
             )
         if name == "__mixin__":
             raise NotAvailable("self.__mixin__ exists only while a method of a mixin runs", given=name)
-        # The usual error, or the error of a property that has failed.
-        return object.__getattribute__(self, name)
+        return find_former_name(self, name, COMPONENT)
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *_AVAILABLE_FROM]  # Python suggests them for misspelled names

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from machinable.component.local_dir import LocalFolder
 from machinable.errors import ArtifactExists
+from machinable.former_names import STORE, find_former_name
 from machinable.serialization import Plain
 from machinable.storage.artifacts import NOTHING, Artifacts, names_below
 from machinable.storage.files import Files
@@ -40,6 +41,11 @@ class Store:
         self._shared_data = shared_data
         # A trial trusts what it has written itself.
         self._artifacts = Artifacts(files, path, "this trial", trust=True)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            return find_former_name(self, name, STORE)
 
     def write(
         self,

@@ -6,11 +6,12 @@ import importlib
 import os
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from machinable.config.versions import elements_of, expand_lists
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, MissingMember, Refused, UnknownName
 from machinable.events import check_callback
+from machinable.former_names import TASK, find_former_name
 from machinable.plan.plan import Plan
 from machinable.plan.planner import make_plan
 from machinable.plan.request import ChildRequest, ComponentRequest, Level, Named, TaskRequest, asked_requirements
@@ -35,7 +36,7 @@ class Task:
         self.components: list[ComponentRequest] = []
         self.levels: list[Level] = []
         self.versions: list[Any] = []
-        self.name: str | None = None
+        self.execution_name: str | None = None
         self.callbacks: list[Callable[[Any], Any]] = []
         if isinstance(component, Task):
             vars(self).update(vars(component.copy()))
@@ -43,6 +44,11 @@ class Task:
             self.component(component)
         if name is not None:
             self.named(name)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            return find_former_name(self, name, TASK)
 
     def __repr__(self) -> str:
         names = [getattr(call.name, "__name__", call.name) for call in self.components]
@@ -147,7 +153,7 @@ class Task:
         """Name the execution."""
         if not isinstance(name, str):
             raise InvalidType(f"a task's name is text, not {name!r}", given=name)
-        self.name = name
+        self.execution_name = name
         return self
 
     def copy(self) -> Task:
@@ -172,7 +178,7 @@ class Task:
     @property
     def request(self) -> TaskRequest:
         """Everything that this task requests so far, frozen."""
-        return TaskRequest(tuple(self.components), tuple(self.levels), tuple(self.versions), self.name)
+        return TaskRequest(tuple(self.components), tuple(self.levels), tuple(self.versions), self.execution_name)
 
     def _level(self, k: int, name: str, method: str) -> Task:
         if isinstance(k, bool) or not isinstance(k, int):

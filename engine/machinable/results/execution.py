@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from machinable.errors import InvalidType
+from machinable.former_names import EXECUTION, find_former_name
 from machinable.results.query import states
 from machinable.results.reader import ExecutionInfo, Reader, Rows, not_stored
 from machinable.results.trial import Trial
@@ -48,6 +49,11 @@ class Execution(ExecutionInfo):
         super().__init__(Reader(files, folder, trust=trust, clock=clock))
         self._given_plan = plan
         self._trials: dict[str, Trial] | None = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            return find_former_name(self, name, EXECUTION)
 
     @property
     def plan(self) -> Sequence[TrialSpec]:

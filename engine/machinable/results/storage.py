@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from machinable.errors import NotStored
+from machinable.former_names import STORAGE, find_former_name
 from machinable.ids import is_folder_name
 from machinable.results.execution import Execution
 from machinable.results.reader import execution_folders, not_stored
@@ -37,6 +39,11 @@ class Storage:
     def __init__(self, url: str | os.PathLike[str], *, trust: bool = False) -> None:
         self.files = open_files(os.fspath(url), create=False)
         self._trust = trust
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            return find_former_name(self, name, STORAGE)
 
     @property
     def url(self) -> str:
