@@ -652,3 +652,22 @@ def test_a_host_without_a_default_cpu_is_reported_before_the_start(project: Worl
 
     with pytest.raises(errors.Refused, match="quiet needs 1 cpu, the default, but no host has one"):
         ml.execute("quiet", engine=Hosts())
+
+
+@pytest.mark.parametrize(
+    ("events", "missing"),
+    [
+        ("def on_execute(self): ...", "on_execute_iteration and no on_save"),
+        ("def on_execute_iteration(self, i): return StopIteration", "on_save"),
+        ("def on_save(self, path, timestep): ...", "on_execute_iteration"),
+    ],
+)
+def test_a_checkpoint_every_few_iterations_needs_iterations_and_on_save(
+    project: World, events: str, missing: str
+) -> None:
+    code = f"from machinable import Component\n\nclass Work(Component):\n    {events}\n"
+    project("components:\n  - work: {_checkpoints_: {every: 2}}\n", work=code)
+    with pytest.raises(errors.InvalidValue) as refused:
+        ml.execute("work")
+    assert f"work saves a checkpoint every 2 iterations, but Work has no {missing}" in str(refused.value)
+    assert "machinable.yaml:2:5" in str(refused.value)

@@ -620,16 +620,47 @@ def test_a_trial_resumes_from_its_last_checkpoint_with_the_same_results(project:
     assert (execution.trials[0].attempt, execution.trials[1].attempt) == (2, 1)
 
 
-def test_a_failed_trial_resumes_from_its_checkpoint_but_a_retry_starts_over(project: World, tmp_path: Path) -> None:
-    here = project(DECLARATIONS, work=CHECKPOINTED.replace("os.kill(os.getpid(), signal.SIGKILL)", "raise OSError"))
+@pytest.mark.parametrize(
+    ("retries", "ran"),
+    [("2", "0:4 0:5 0:4 0:5 "), ("{count: 2, from: start}", "0:4 0:5 0:0 0:1 0:2 0:3 0:4 0:5 ")],
+)
+def test_resumed_trials_and_retries_continue_from_the_last_checkpoint(
+    project: World, tmp_path: Path, retries: str, ran: str
+) -> None:
+    fails = CHECKPOINTED.replace("os.kill(os.getpid(), signal.SIGKILL)", "raise OSError")
+    here = project(DECLARATIONS.replace("lr: 0.1", "lr: 0.1, _retries_: 0"), work=fails)
     storage = tmp_path / "s"
     (here / "trap").write_text("4")
     ml.execute(task(1), place(storage), "OY1p1o", on_failure="continue")
     (here / "trap").write_text("5")
     (here / "ran").unlink()
+    project(DECLARATIONS.replace("lr: 0.1", f"lr: 0.1, _retries_: {retries}"))
 
-    execution = ml.execute(storage=place(storage), resume="OY1p1o", retries=1)
+    execution = ml.execute(storage=place(storage), resume="OY1p1o")
 
-    assert (here / "ran").read_text() == "0:4 0:5 0:0 0:1 0:2 0:3 0:4 0:5 "
+    assert (here / "ran").read_text() == ran
     assert outcomes(execution) == uninterrupted(tmp_path / "other", 1)
+    assert execution.trials[0].attempt == 3
+
+
+def test_an_attempt_that_was_killed_before_it_restored_a_checkpoint_does_not_hide_it(
+    project: World, tmp_path: Path
+) -> None:
+    here = project(DECLARATIONS, work=CHECKPOINTED)
+    storage = tmp_path / "s"
+    (here / "trap").write_text("4")
+    assert in_a_process(here, storage) == -signal.SIGKILL
+    trial = storage / "OY1p1o" / "trials" / ml.Storage(str(storage))["OY1p1o"].trials[0].uid
+    aside = trial / "attempts" / "1"
+    aside.mkdir(parents=True)
+    for name in [entry.name for entry in trial.iterdir() if entry.name != "attempts"]:
+        (trial / name).rename(aside / name)
+    status = json.loads((aside / "status.json").read_text())
+    (trial / "status.json").write_text(json.dumps(status | {"attempt": 2, "checkpoint": None, "at_checkpoint": None}))
+    (here / "ran").unlink()
+
+    execution = ml.execute(storage=place(storage), resume="OY1p1o")
+
+    assert (here / "ran").read_text().startswith("0:4 0:5 1:0 ")
+    assert outcomes(execution) == uninterrupted(tmp_path / "other")
     assert execution.trials[0].attempt == 3

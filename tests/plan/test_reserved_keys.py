@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from machinable.errors import MachinableError
+from machinable.plan.spec import CheckpointPolicy
 from machinable.plan.task import Task
 
 
@@ -17,6 +18,13 @@ from machinable.plan.task import Task
         ("_retries_: -1", "a number of retries cannot be negative or infinite: -1"),
         ("_retries_: {delay: 1" + "0" * 400 + "}", "a duration cannot be negative or infinite: 1000"),
         ("_retries_: {cuont: 1}", "no part of `_retries_` named 'cuont'"),
+        ("_retries_: {from: beginning}", "`from` is where a retry begins: checkpoint or start, not 'beginning'"),
+        ("_checkpoints_: 3", "`_checkpoints_` is a mapping, not 3"),
+        ("_checkpoints_: {kep: 3}", "no part of `_checkpoints_` named 'kep'"),
+        ("_checkpoints_: {keep: 0}", "the number of checkpoints to keep is at least 1"),
+        ("_checkpoints_: {keep: none}", "the number of checkpoints to keep is a whole number, not 'none'"),
+        ("_checkpoints_: {every: 2.5}", "the number of iterations is a whole number, not 2.5"),
+        ("_checkpoints_: {every: true}", "the number of iterations is a whole number, not True"),
         ("_environment_: {A: [1]}", "the variable A is text, not list"),
         ('_environment_: {A: "x\\0y"}', "the variable A holds a null character"),
         ("_resources_: {memory: 4GX}", "'4GX' is not a size of memory"),
@@ -68,3 +76,18 @@ def test_an_invalid_list_of_generators_is_refused_with_its_place(tmp_path: Path,
     (tmp_path / "machinable.yaml").write_text(f"components:\n  - a:\nexecution:\n  seeding: {said}\n")
     with pytest.raises(MachinableError, match=r"machinable.yaml:4:3: `seeding` is "):
         Task("a").plan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("", CheckpointPolicy(3, None)),
+        ("_checkpoints_: ", CheckpointPolicy(3, None)),
+        ("_checkpoints_: {keep: 5}", CheckpointPolicy(5, None)),
+        ("_checkpoints_: {keep: all, every: 10}", CheckpointPolicy(None, 10)),
+        ("_checkpoints_: {keep: null, every: null}", CheckpointPolicy(3, None)),
+    ],
+)
+def test_checkpoints_are_kept_as_declared(tmp_path: Path, said: str, expected: CheckpointPolicy) -> None:
+    (tmp_path / "machinable.yaml").write_text(f"components:\n  - a:\n      size: 1\n      {said}\n")
+    assert Task("a").plan(tmp_path)[0].definition.checkpoints == expected

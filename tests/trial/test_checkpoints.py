@@ -13,10 +13,12 @@ import pytest
 from msgspec.structs import replace
 
 from machinable.component.base import Component
+from machinable.plan.spec import CheckpointPolicy
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
 from machinable.trial.runner import run
+from machinable.trial.status import StatusFiles
 from tests.component.worlds import FOLDER, UID, World, child, messages, spec
 
 
@@ -261,8 +263,168 @@ def test_a_kill_before_the_end_of_an_iteration_discards_its_checkpoint(files: Fi
     world = resumed(Walk, files, trial, aside)
     assert messages(world.text("log.txt"))[0] == f"INFO continues from {aside}"
     digest = world.ended.artifacts["../checkpoints/2.json"]
-    saved = {"name": "checkpoints/2.json", "saves": 3, "digest": digest}
+    earlier = ["checkpoints/0.json", "checkpoints/1.json"]
+    saved = {"name": "checkpoints/2.json", "saves": 3, "digest": digest, "earlier": earlier}
     assert world.json("status.json")["at_checkpoint"] == {"saved": {"node": saved}}
+
+
+class Counts(Component):
+    """Saves after each of ten iterations; a subclass says how."""
+
+    def on_create(self) -> None:
+        self.count = 0
+
+    def on_execute_iteration(self, iteration: int) -> Any:
+        self.count += 1
+        return StopIteration if iteration == 9 else None
+
+    def on_after_execute_iteration(self, iteration: int) -> None:
+        self.save_checkpoint()
+
+    def on_save(self, path: str, timestep: int) -> Any:
+        Path(path, f"{timestep}.json").write_text(json.dumps(self.count))
+        return f"{timestep}.json"
+
+    def on_restore(self, path: str) -> None:
+        self.count = json.loads(Path(path).read_text())
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"), [(1, [9]), (2, [8, 9]), (CheckpointPolicy().keep, [7, 8, 9]), (None, list(range(10)))]
+)
+def test_the_last_checkpoints_are_kept(files: Files, keep: int | None, kept: list[int]) -> None:
+    world = World(Counts, spec(checkpoints=CheckpointPolicy(keep)), files)
+    assert world.ended.error is None
+    assert world.names("checkpoints") == [f"checkpoints/{number}.json" for number in kept]
+    earlier = [f"checkpoints/{number}.json" for number in kept[:-1]]
+    assert world.json("status.json")["at_checkpoint"]["saved"]["node"]["earlier"] == earlier
+
+
+class Folders(Counts):
+    def on_save(self, path: str, timestep: int) -> Any:
+        Path(path, "all", str(timestep)).mkdir(parents=True)
+        Path(path, "all", str(timestep), "state").write_text(str(self.count))
+        return os.path.join(path, "all", str(timestep))
+
+
+class SameName(Counts):
+    def on_save(self, path: str, timestep: int) -> Any:
+        Path(path, "last.json").write_text(str(self.count))
+        return "last.json"
+
+
+class WholeFolder(Counts):
+    def on_save(self, path: str, timestep: int) -> Any:
+        Path(path, f"{timestep}.json").write_text(str(self.count))
+
+
+class Elsewhere(Counts):
+    def on_after_execute_iteration(self, iteration: int) -> None:
+        self.save_checkpoint(str(self.config.directory))
+
+
+class RemovesThem(Counts):
+    def on_save(self, path: str, timestep: int) -> Any:
+        for name in os.listdir(path):
+            os.unlink(os.path.join(path, name))
+        return super().on_save(path, timestep)
+
+
+@pytest.mark.parametrize(
+    ("component", "left"),
+    [
+        (Folders, ["all/8/state", "all/9/state"]),
+        (SameName, ["last.json"]),
+        (WholeFolder, [f"{number}.json" for number in range(10)]),  # any of the files may be needed to restore
+        (Elsewhere, []),
+        (RemovesThem, ["9.json"]),
+    ],
+)
+def test_only_whole_checkpoints_in_the_folder_of_the_trial_are_removed(
+    files: Files, tmp_path: Path, component: type[Component], left: list[str]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    trial = spec({"directory": str(tmp_path / "elsewhere")}, checkpoints=CheckpointPolicy(2))
+    world = World(component, trial, files)
+    assert world.ended.error is None, world.ended.error
+    assert world.names("checkpoints") == [f"checkpoints/{name}" for name in left]
+    assert len(list((tmp_path / "elsewhere").iterdir())) == (10 if component is Elsewhere else 0)
+
+
+class Stops(Counts):
+    stops_at = 5
+
+    def on_before_execute_iteration(self, iteration: int) -> None:
+        if iteration == type(self).stops_at:
+            raise Killed
+
+
+def test_the_checkpoints_of_earlier_attempts_count(files: Files) -> None:
+    trial = spec(checkpoints=CheckpointPolicy(3))
+    aside = killed(Stops, files, trial)
+    stops_again = type("StopsAgain", (Stops,), {"stops_at": 6})
+    world = resumed(stops_again, files, trial, aside)
+    assert world.names("checkpoints") == [f"checkpoints/{number}.json" for number in (3, 4, 5)]
+
+
+def test_a_checkpoint_is_removed_only_when_the_next_one_is_recorded(files: Files, monkeypatch: Any) -> None:
+    class Fails(Counts):
+        def on_save(self, path: str, timestep: int) -> Any:
+            if timestep == 3:
+                monkeypatch.setattr(StatusFiles, "_write_status", unwritable)
+            return super().on_save(path, timestep)
+
+    def unwritable(self: StatusFiles) -> None:
+        raise OSError("disk full")
+
+    run(spec(checkpoints=CheckpointPolicy(1)), files, FOLDER, code=Fails, capture=None)
+    monkeypatch.undo()
+    at = json.loads(files.read(f"{PATH}/status.json"))["at_checkpoint"]
+    assert at["saved"]["node"]["name"] == "checkpoints/2.json"
+    assert sorted(entry.name for entry in files.entries(f"{PATH}/checkpoints")) == ["2.json", "3.json"]
+
+
+def test_a_checkpoint_is_recorded_immediately_on_an_object_store() -> None:
+    class ObjectStore(MemoryFiles):
+        appends = False
+
+    files = ObjectStore()
+
+    class Looks(Counts):
+        def on_execute(self) -> Any:
+            self.save_checkpoint()
+            status = json.loads(files.read(f"{PATH}/status.json"))
+            return [status["at_checkpoint"]["saved"]["node"]["name"], files.exists(f"{PATH}/trial.json")]
+
+        def on_execute_iteration(self, iteration: int) -> Any:
+            return StopIteration
+
+    assert World(Looks, files=files).ended.result == ["checkpoints/0.json", True]
+
+
+class Every(Counts):
+    def on_after_execute_iteration(self, iteration: int) -> None:
+        if iteration == 5:
+            self.save_checkpoint()
+
+
+def test_a_checkpoint_is_saved_every_few_iterations(files: Files) -> None:
+    trial = spec(checkpoints=CheckpointPolicy(None, 3))
+    world = World(Every, trial, files)
+    assert [world.text(name) for name in world.names("checkpoints")] == ["3", "6", "9"]
+
+
+def test_an_attempt_continues_from_a_checkpoint_that_was_saved_automatically(files: Files) -> None:
+    trial = spec(checkpoints=CheckpointPolicy(2, 3))
+    aside = killed(type("KilledEvery", (Every,), {"on_before_execute_iteration": stop_at_eight}), files, trial)
+    world = resumed(Every, files, trial, aside)
+    assert len(world.rows()) == 0
+    assert (world.ended.error, world.names("checkpoints")) == (None, ["checkpoints/1.json", "checkpoints/2.json"])
+
+
+def stop_at_eight(self: Component, iteration: int) -> None:
+    if iteration == 8:
+        raise Killed
 
 
 class Piece(Component):

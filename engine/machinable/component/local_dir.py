@@ -67,6 +67,18 @@ class LocalFolder:
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(self._copy, name))
 
+    def remove(self, name: str) -> None:
+        """Remove a file or a directory, if it exists."""
+        place = os.path.join(self.open(), *checked(name, root=False).split("/"))
+        with suppress(FileNotFoundError):
+            if os.path.isdir(place) and not os.path.islink(place):
+                from shutil import rmtree
+
+                rmtree(place)
+            else:
+                os.unlink(place)
+        self.sync()
+
     def has(self, name: str) -> bool:
         """Return whether a copy had a file of that name when it was last synchronized."""
         return name in self._seen

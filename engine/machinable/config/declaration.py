@@ -50,6 +50,7 @@ RESERVED = (
     "_resources_",
     "_environment_",
     "_retries_",
+    "_checkpoints_",
     "_chdir_",
 )
 

@@ -22,8 +22,8 @@ from machinable.storage.streams import read_rows
 
 __all__ = [
     "Completed",
-    "PreviousAttempt",
     "artifacts_in",
+    "attempt_to_continue",
     "move_aside",
     "read_outcome",
     "read_status",
@@ -32,20 +32,13 @@ __all__ = [
 ]
 
 
-class PreviousAttempt(Struct, frozen=True):
-    """The last attempt of a trial before the execution was resumed, and whether it left a checkpoint."""
-
-    attempt: int
-    has_checkpoint: bool = False
-
-
 class Completed(Struct, frozen=True):
     """The trials of a resumed execution that have already finished."""
 
     uids: frozenset[str] = frozenset()  # the trials that stay as they are
     # The results of those among them that are requirements, by identity; None for those that were not needed
     results: Mapping[str, Available | None] = {}
-    attempts: Mapping[str, PreviousAttempt] = {}  # the last attempts of the others, where there were any
+    attempts: Mapping[str, int] = {}  # the numbers of the last attempts of the others, where there were any
     # The outcomes of trials that stay if their requirements give the same results as before
     doubtful: Mapping[str, Outcome] = {}
 
@@ -130,3 +123,21 @@ def move_aside(files: Files, folder: str, uid: str, attempt: int) -> str:
         if entry.name != layout.ATTEMPTS:
             files.move(layout.join(trial, entry.name), layout.join(aside, entry.name))
     return aside
+
+
+def attempt_to_continue(files: Files, folder: str, spec: TrialSpec) -> str | None:
+    """Return the folder of the last earlier attempt of a trial with a checkpoint to continue from; None to start again.
+
+    The attempts after it, of the same computation, were ended before they had restored it.
+    """
+    for number in range(spec.attempt - 1, 0, -1):
+        attempt = layout.attempt(spec.uid, number)
+        path = layout.join(folder, attempt)
+        with suppress(FileNotFoundError, NotADirectoryError, ValueError):
+            description = loads(files.read(layout.join(path, layout.TRIAL)))
+            status = loads(files.read(layout.join(path, layout.STATUS)))
+            if description.get("identity") != spec.identity or status.get("state") == "finished":
+                return None
+            if status.get("at_checkpoint") is not None:
+                return path
+    return None

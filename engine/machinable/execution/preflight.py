@@ -204,6 +204,7 @@ def _warn_of_misspelt_events(uses: Iterable[Use], project: str, live: Mapping[Ta
 def _checked(part: ComponentSpec, project: str, live: Mapping[Target, Any], *, is_child: bool = False) -> ComponentSpec:
     """Return a component or a child with the changes that its code makes."""
     code = live.get(part.target) or load_component(part.target, project)
+    _check_iterations(part, code)
     if not isinstance(code, type):
         check_function(code)
         return part
@@ -232,6 +233,20 @@ def _checked(part: ComponentSpec, project: str, live: Mapping[Target, Any], *, i
         inside = [live.get(child.target) or load_component(child.target, project) for child in part.children]
         changed.update(apply_on_submit(part, config, code, inside, project))
     return structs.replace(part, **changed) if changed else part
+
+
+def _check_iterations(part: ComponentSpec, code: Any) -> None:
+    """Check that a component that saves a checkpoint every few iterations has iterations and can save."""
+    needed = ("on_execute_iteration", "on_save") if part.checkpoints.every is not None else ()
+    missing = [event for event in needed if getattr(code, event, None) in (None, getattr(Component, event))]
+    if missing:
+        raise InvalidValue(
+            f"{part.component} saves a checkpoint every {part.checkpoints.every} iterations, but "
+            f"{code.__name__} has no {' and no '.join(missing)}",
+            path=f"{part.component}._checkpoints_.every",
+            given=part.checkpoints.every,
+            todo="Define it, or call self.save_checkpoint() and remove `every`.",
+        )
 
 
 def _failed_line(error: BaseException, project: str) -> list[str]:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from machinable import ids
 from machinable.engines.base import Engine
 from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, Refused, listed, warn
-from machinable.execution.attempts import Completed, PreviousAttempt, artifacts_in, read_outcome, read_status
+from machinable.execution.attempts import Completed, artifacts_in, read_outcome, read_status
 from machinable.execution.directory import ProjectCode, engine_facts, plan_lines
 from machinable.execution.environment import host
 from machinable.execution.ledger import Ledger
@@ -377,15 +377,14 @@ def _completed(changes: Changes, plan: Plan, ledger: Ledger, shared: SharedResul
     stored = changes.stored
     files, folder = stored.files, str(stored)
     results: dict[str, Available | None] = {}
-    attempts: dict[str, PreviousAttempt] = {}
+    attempts: dict[str, int] = {}
     doubtful: dict[str, Outcome] = {}
     for index, row in enumerate(plan.rows):
         if row.uid not in stored:
             continue
         trial = stored[row.uid]
         if row.uid not in changes.unchanged:
-            attempt = _previous_attempt(files, folder, trial, is_same=row.uid not in changes.changed)
-            if attempt is not None:
+            if attempt := _last_attempt(files, folder, trial):
                 attempts[row.uid] = attempt
             if row.uid in changes.doubtful and (outcome := read_outcome(files, folder, row.uid)) is not None:
                 doubtful[row.uid] = outcome
@@ -415,17 +414,15 @@ def _completed(changes: Changes, plan: Plan, ledger: Ledger, shared: SharedResul
     return Completed(changes.unchanged, results, attempts, doubtful)
 
 
-def _previous_attempt(files: Files, folder: str, trial: Trial, is_same: bool) -> PreviousAttempt | None:
-    """Return the last attempt of a trial that will run, if it left any files."""
+def _last_attempt(files: Files, folder: str, trial: Trial) -> int:
+    """Return the number of the last attempt of a trial that will run; 0 if none has left any files."""
     if not trial.has_begun:
-        return None
+        return 0
     status = read_status(files, folder, trial.uid)
     if status is not None:
-        stopped = status["state"] != "finished" and is_same
-        has_checkpoint = bool(stopped and status.get("at_checkpoint") is not None and status.get("checkpoint"))
-        return PreviousAttempt(int(status.get("attempt") or 1), has_checkpoint)
+        return int(status.get("attempt") or 1)
     path = layout.join(folder, layout.trial(trial.uid))
     if not files.entries(path):
-        return None
+        return 0
     numbers = [int(entry.name) for entry in files.entries(f"{path}/{layout.ATTEMPTS}") if entry.name.isdecimal()]
-    return PreviousAttempt(max(numbers, default=0) + 1)
+    return max(numbers, default=0) + 1

@@ -14,7 +14,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from machinable.engines.base import Work, WorkerLost
-from machinable.execution.attempts import Completed, move_aside, read_outcome, write_end, write_failure
+from machinable.execution.attempts import (
+    Completed,
+    attempt_to_continue,
+    move_aside,
+    read_outcome,
+    write_end,
+    write_failure,
+)
 from machinable.execution.interrupts import Interrupts
 from machinable.execution.ledger import Ledger
 from machinable.execution.preflight import Checked
@@ -69,6 +76,7 @@ class Scheduler:
         self._running: dict[Future[Outcome], tuple[TrialSpec, float]] = {}  # with their deadlines
         self._done: SimpleQueue[Future[Outcome]] = SimpleQueue()  # those that ended while other trials were handled
         self._lost: Counter[str] = Counter()  # by trial, the attempts whose worker was lost, which do not count
+        self._retried: set[str] = set()
         self._waited_for: set[str] = set()
         self._unneeded: dict[str, str] = {}  # the identities of requirements that need not run
 
@@ -186,14 +194,12 @@ class Scheduler:
     # starting
 
     def _start(self, spec: TrialSpec) -> None:
-        previous = self._completed.attempts.get(spec.uid)
+        if spec.attempt == 1 and (previous := self._completed.attempts.get(spec.uid)):
+            spec = replace(spec, attempt=previous + 1)
         if spec.attempt > 1:
             move_aside(self._files, self._folder, spec.uid, spec.attempt - 1)
-        elif previous is not None:
-            aside = move_aside(self._files, self._folder, spec.uid, previous.attempt)
-            spec = replace(
-                spec, attempt=previous.attempt + 1, resume_from=aside if previous.has_checkpoint else spec.resume_from
-            )
+            if not (spec.uid in self._retried and self._retries(spec).restart):
+                spec = replace(spec, resume_from=attempt_to_continue(self._files, self._folder, spec))
         self._capacity.take(spec.resources)
         self._ledger.started(spec)
         timeout = self._policy.timeout
@@ -298,6 +304,7 @@ class Scheduler:
             self._ledger.interrupted(spec, "StorageUnavailable")
             self._shared.release(spec)
         elif (due := self._retry_due(spec, outcome.error, None if is_late else problem)) is not None:
+            self._retried.add(spec.uid)
             self._queue.retry(replace(spec, attempt=spec.attempt + 1, resume_from=None), due)
             self._ledger.failed(spec, outcome, will_retry=True)
         else:
@@ -330,12 +337,14 @@ class Scheduler:
         if isinstance(problem, WorkerLost) and lost < problem.again:
             self._lost[spec.uid] += 1
             return time.monotonic()
-        retries = spec.definition.retries or Retries(self._policy.retries, self._policy.retry_delay)
-        previous = self._completed.attempts.get(spec.uid)
-        attempts = spec.attempt - lost - (previous.attempt if previous is not None else 0)
+        retries = self._retries(spec)
+        attempts = spec.attempt - lost - self._completed.attempts.get(spec.uid, 0)
         if attempts > retries.count or (retries.on and error["type"] not in retries.on):
             return None
         return time.monotonic() + retries.delay
+
+    def _retries(self, spec: TrialSpec) -> Retries:
+        return spec.definition.retries or Retries(self._policy.retries, self._policy.retry_delay)
 
     def _finished(self, spec: TrialSpec, outcome: Outcome) -> None:
         result = self._shared.publish(spec, outcome)

@@ -1,4 +1,4 @@
-"""The reserved keys that say how a component runs: `_resources_`, `_retries_`, `_environment_`, `_results_`."""
+"""The reserved keys that say how a component runs: `_resources_`, `_retries_`, `_checkpoints_` and others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from machinable.config.resolved import Resolved
 from machinable.errors import BadName, MachinableError, MalformedText, UnknownName, WrongType
-from machinable.plan.spec import Retries
+from machinable.plan.spec import CheckpointPolicy, Retries
 from machinable.serialization import Plain
 from machinable.storage.formats.registry import check_place
 from machinable.units import parse_size
@@ -16,6 +16,7 @@ from machinable.units import parse_size
 __all__ = [
     "checked_count",
     "checked_seconds",
+    "parse_checkpoints",
     "parse_environment",
     "parse_resources",
     "parse_retries",
@@ -61,16 +62,56 @@ def parse_retries(value: Any, path: str) -> Retries | None:
     if not isinstance(value, Mapping):
         return Retries(checked_count(value, path))
     value = {"on" if key is True else key: item for key, item in value.items()}  # YAML 1.1 reads the key `on` as true
-    for key in value:
-        if key not in ("count", "delay", "on"):
-            raise UnknownName("part of `_retries_`", key, ["count", "delay", "on"], path=path)
+    _check_parts("_retries_", value, ["count", "delay", "on", "from"], path)
     names = value.get("on") or []
     if isinstance(names, str):
         names = [names]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise WrongType(f"`on` takes names of errors, not {names!r}", path=f"{path}.on", given=names)
+    start = value.get("from", "checkpoint")
+    if start not in ("checkpoint", "start"):
+        raise WrongType(
+            f"`from` is where a retry begins: checkpoint or start, not {start!r}", path=f"{path}.from", given=start
+        )
     count = checked_count(value.get("count", 1), f"{path}.count")
-    return Retries(count, checked_seconds(value.get("delay", 0.0), f"{path}.delay"), tuple(names))
+    delay = checked_seconds(value.get("delay", 0.0), f"{path}.delay")
+    return Retries(count, delay, tuple(names), restart=start == "start")
+
+
+def parse_checkpoints(value: Any, path: str) -> CheckpointPolicy:
+    """Return what `_checkpoints_` says, such as `{keep: 3, every: 10}`, or the default for None.
+
+    Raises:
+        WrongType, MalformedText, UnknownName: The value or a part of it is wrong; `path` says where it is.
+    """
+    default = CheckpointPolicy()
+    if value is None:
+        return default
+    if not isinstance(value, Mapping):
+        raise WrongType(
+            f"`_checkpoints_` is a mapping, not {value!r}", path=path, given=value, todo="Write {keep: 3, every: 10}."
+        )
+    _check_parts("_checkpoints_", value, ["keep", "every"], path)
+
+    def number(key: str, what: str) -> int:
+        found = int(_checked_number(value[key], f"{path}.{key}", what, "a whole number", (int,)))
+        if found == 0:
+            raise MalformedText(
+                f"{what} is at least 1", path=f"{path}.{key}", given=0, todo=f"For the default, leave out `{key}`."
+            )
+        return found
+
+    is_given = {key for key in ("keep", "every") if value.get(key) is not None}
+    keep = None if value.get("keep") == "all" else default.keep
+    if "keep" in is_given and keep is not None:
+        keep = number("keep", "the number of checkpoints to keep")
+    return CheckpointPolicy(keep, number("every", "the number of iterations") if "every" in is_given else None)
+
+
+def _check_parts(key: str, value: Mapping[Any, Any], known: list[str], path: str) -> None:
+    for part in value:
+        if part not in known:
+            raise UnknownName(f"part of `{key}`", part, known, path=path)
 
 
 def checked_count(value: Any, path: str) -> int:
@@ -104,7 +145,7 @@ def reserved_fields(resolved: Resolved, resources: Mapping[str, Plain]) -> dict[
     """
     reserved, name = resolved.reserved, resolved.component
     if not reserved and not resources:
-        return {"resources": {}, "retries": None, "environment": {}, "results": ()}
+        return {}
 
     def declared(key: str, parse: Callable[[Any, str], T]) -> T:
         try:
@@ -120,6 +161,7 @@ def reserved_fields(resolved: Resolved, resources: Mapping[str, Plain]) -> dict[
         # An amount of 0 removes a declared one.
         "resources": {kind: amount for kind, amount in amounts.items() if kind not in resources} | asked,
         "retries": declared("_retries_", parse_retries),
+        "checkpoints": declared("_checkpoints_", parse_checkpoints),
         "environment": declared("_environment_", parse_environment),
         "results": declared("_results_", _results),
     }

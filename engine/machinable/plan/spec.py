@@ -11,6 +11,7 @@ from msgspec.structs import asdict
 from machinable.serialization import Plain
 
 __all__ = [
+    "CheckpointPolicy",
     "ComponentSpec",
     "MixinSpec",
     "Outcome",
@@ -49,11 +50,22 @@ class Target(Struct, frozen=True):
 
 
 class Retries(Struct, frozen=True):
-    """Further attempts of a failed trial: how many, after how many seconds, and for which errors (none: for all)."""
+    """Further attempts of a failed trial: how many, after how many seconds, and for which errors (none: for all).
+
+    They continue from the last checkpoint, unless they `restart`.
+    """
 
     count: int = 0
     delay: float = 0.0
     on: tuple[str, ...] = ()
+    restart: bool = False
+
+
+class CheckpointPolicy(Struct, frozen=True):
+    """How many checkpoints a trial keeps (None: all), and after how many iterations it saves one (None: never)."""
+
+    keep: int | None = 3
+    every: int | None = None
 
 
 class ComponentSpec(Struct, frozen=True):
@@ -76,6 +88,7 @@ class ComponentSpec(Struct, frozen=True):
     resources: Mapping[str, float] = {}  # the resources that a trial occupies, by name
     default_threads: int = 1  # number of threads for a trial that requests no `cpus`
     retries: Retries | None = None  # further attempts; None leaves them to the execution
+    checkpoints: CheckpointPolicy = CheckpointPolicy()
     environment: Mapping[str, str] = {}  # variables that are set while a trial runs. Never stored; may hold secrets
     results: tuple[str, ...] = ()  # artifacts that a trial promises to write
     seeding: tuple[str, ...] | None = None  # dotted names of the functions that seed; None for the default ones
@@ -133,7 +146,7 @@ class TrialSpec(Struct, frozen=True):
     identity: str = ""  # hash of everything that determines its result
     attempt: int = 1  # number of the attempt, from 1
     # Directory of an earlier attempt whose last checkpoint it continues from: relative in the storage, or absolute on
-    # this host
+    # this host. Known when it is submitted
     resume_from: str | None = None
     # Where the results of what its requirements require are, by identity: a required component may read them. Known
     # when it is submitted, and never stored

@@ -32,6 +32,7 @@ class Checkpoints:
 
     Args:
         folder: Their folder.
+        keep: The number of checkpoints of each component that are kept; None for all.
         snapshot: Returns the rows of each scope, the digests of the artifacts and the states of the generators.
         write: Stores the name of the last checkpoint, and the facts to continue from it; None leaves these unchanged.
 
@@ -43,11 +44,13 @@ class Checkpoints:
     def __init__(
         self,
         folder: LocalFolder,
+        keep: int | None,
         snapshot: Callable[[], Mapping[str, Plain]],
         write: Callable[[str, Mapping[str, Plain] | None], None],
     ) -> None:
         self.is_iterating = False
         self._folder = folder
+        self._keep = keep
         self._snapshot = snapshot
         self._write = write
         self.saved: dict[str, dict[str, Plain]] = {}
@@ -80,10 +83,19 @@ class Checkpoints:
             relative = os.path.relpath(os.path.join(place, name), place)
             if relative.split(os.sep)[0] != os.pardir:
                 name = join(CHECKPOINTS, "" if relative == os.curdir else relative.replace(os.sep, "/"))
-        self.saved.pop(saver_of(component), None)  # in the order of the last saves
-        self.saved[saver_of(component)] = {"name": name, "saves": state.saves, "digest": self._digest(name)}
-        self._unsettled = name if self.is_iterating else None
-        self._write(name, None if self.is_iterating else self._facts(None, False, False))
+        before = self.saved.pop(saver_of(component), {})  # in the order of the last saves
+        earlier = [*before["earlier"], before["name"]] if before else []
+        self.saved[saver_of(component)] = {
+            "name": name,
+            "saves": state.saves,
+            "digest": self._digest(name),
+            "earlier": [one for one in earlier if one != name and one.startswith(f"{CHECKPOINTS}/")],
+        }
+        if self.is_iterating:
+            self._unsettled = name
+            self._write(name, None)
+        else:
+            self._store(name, None, False, False)
         return saved, name
 
     def settle(self, iteration: int, *, has_begun: bool = False, is_last: bool = False) -> None:
@@ -92,8 +104,21 @@ class Checkpoints:
         `has_begun` means that its first event is over, `is_last` that the iteration before it was the last.
         """
         if self._unsettled is not None:
-            self._write(self._unsettled, self._facts(iteration, has_begun, is_last))
-            self._unsettled = None
+            self._store(self._unsettled, iteration, has_begun, is_last)
+
+    def _store(self, name: str, iteration: int | None, has_begun: bool, is_last: bool) -> None:
+        """Store the facts to continue from, and then remove checkpoints that are no longer needed."""
+        obsolete: list[str] = []
+        for facts in self.saved.values():
+            excess = 0 if self._keep is None else max(0, len(facts["earlier"]) + 1 - self._keep)
+            obsolete += facts["earlier"][:excess]
+            facts["earlier"] = facts["earlier"][excess:]
+        self._write(name, self._facts(iteration, has_begun, is_last))
+        self._unsettled = None
+        kept = [one for facts in self.saved.values() for one in (facts["name"], *facts["earlier"])]
+        for one in obsolete:
+            if not any(_is_inside(one, other) or _is_inside(other, one) for other in kept):
+                self._folder.remove(one.partition("/")[2])
 
     def _facts(self, iteration: int | None, has_begun: bool, is_last: bool) -> dict[str, Plain]:
         """Return the facts to continue from; without an iteration the attempt continues with `on_execute`."""
@@ -110,6 +135,10 @@ class Checkpoints:
         if name.partition("/")[0] != CHECKPOINTS:
             return None
         return tree_digest(os.path.join(self._folder.open(), *name.split("/")[1:]), _file_digest)
+
+
+def _is_inside(name: str, other: str) -> bool:
+    return f"{name}/".startswith(f"{other}/")
 
 
 def _file_digest(place: str) -> str:

@@ -75,7 +75,9 @@ class TrialContext(Context):
         self.status = StatusFiles(spec, files, path, lambda error: self.log.warning(failed, first_line(error)))
         self._local = LocalFolder(files, layout.join(path, layout.ARTIFACTS))
         self._checkpoint_folder = LocalFolder(files, layout.join(path, layout.CHECKPOINTS))
-        self.checkpoints = Checkpoints(self._checkpoint_folder, self._snapshot, self.status.saved)
+        self.checkpoints = Checkpoints(
+            self._checkpoint_folder, spec.definition.checkpoints.keep, self._snapshot, self.status.saved
+        )
         self._folder = folder
         self._live = live
         self._progress = progress

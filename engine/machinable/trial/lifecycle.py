@@ -89,11 +89,12 @@ def _iterate(node: Component, context: TrialContext) -> None:
     if first is None:
         return
     iteration, has_begun = first
-    checkpoints = context.checkpoints
+    checkpoints, every = context.checkpoints, context.spec.definition.checkpoints.every
     is_last = False
     while not is_last:
         node.flags["ITERATION"] = iteration
         checkpoints.is_iterating = True
+        saves = state_of(node).saves
         if not has_begun:
             node.on_before_execute_iteration(iteration)
         checkpoints.settle(iteration, has_begun=True)
@@ -107,6 +108,8 @@ def _iterate(node: Component, context: TrialContext) -> None:
         else:
             if node.on_after_execute_iteration(iteration) is not False:
                 node.record.save_iteration(iteration)
+            if every is not None and (iteration + 1) % every == 0 and state_of(node).saves == saves:
+                node.save_checkpoint()
         checkpoints.is_iterating = False
         iteration += 1
         checkpoints.settle(iteration, is_last=is_last)

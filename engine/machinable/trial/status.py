@@ -69,12 +69,16 @@ class StatusFiles:
                 self._write_description()
 
     def saved(self, checkpoint: str, facts: Mapping[str, Plain] | None) -> None:
-        """Write the name of the last checkpoint, and the facts to continue from it; None leaves these unchanged."""
+        """Write the name of the last checkpoint, and the facts to continue from it; None leaves these unchanged.
+
+        The facts are written immediately on every storage, because older checkpoints are removed afterwards.
+        """
         with self._lock:
             self._status["checkpoint"] = checkpoint
             if facts is not None:
                 self._status["at_checkpoint"] = facts
-            if self._files.appends:
+                self._write_description()
+            if self._files.appends or facts is not None:
                 self._write_status()
 
     def close(self, state: State, seeding: Sequence[str], facts: Mapping[str, Plain]) -> None:
