@@ -221,3 +221,8 @@ def test_a_storage_that_is_itself_behind_a_link_is_used(tmp_path: Path) -> None:
     files.write("a/x", b"1")
     (tmp_path / "real/a/y").symlink_to("x")
     assert files.read("a/y") == b"1"
+
+
+def test_reading_a_pipe_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert DirectoryFiles(tmp_path).read("pipe") == b""

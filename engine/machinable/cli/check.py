@@ -17,6 +17,7 @@ from machinable.config.nodes import MappingNode, SequenceNode, Source
 from machinable.config.reader import read
 from machinable.config.resolve import resolve
 from machinable.display.tables import counted
+from machinable.display.terminal import echo
 from machinable.errors import ImportFailed, MachinableError, MissingFile, Place, SeveralErrors
 from machinable.execution.preflight import preflight
 from machinable.plan.task import Task
@@ -82,13 +83,13 @@ def check_command(as_json: bool) -> int:
         )
         return 2 if errors else 0
     for one in errors:
-        print(f"{one}\n")
+        echo(f"{one}\n")
     for hint in hints:
-        print(hint)
+        echo(hint)
     if hints:
-        print()
+        echo()
     totals = counts | {"error": len(errors), "hint": len(hints)}
-    print(", ".join(counted(number, what) for what, number in totals.items()))
+    echo(", ".join(counted(number, what) for what, number in totals.items()))
     return 2 if errors else 0
 
 

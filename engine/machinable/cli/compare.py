@@ -9,7 +9,8 @@ from machinable.cli.arguments import open_storage, parse_target, parse_targets
 from machinable.cli.config import KeyChange, key_changes
 from machinable.cli.output import message, write_json
 from machinable.display.summary import side_by_side, side_table
-from machinable.display.tables import Table, counted, exact, printable, styled_lines, write_table
+from machinable.display.tables import Table, counted, exact, printable, write_table
+from machinable.display.terminal import echo
 from machinable.results.diff import (
     Change,
     Matched,
@@ -72,8 +73,14 @@ def diff_command(first: str, second: str, storage: str | None, as_json: bool) ->
         if as_json:
             write_json({"storage": opened.url, "first": str(sides[0]), "second": str(sides[1])} | found.as_data())
             return
-        sections = ["\n".join(lines) for lines in _sections(str(sides[0]), str(sides[1]), found) if lines]
-        print("\n\n".join(sections) or f"{sides[0]} and {sides[1]} do not differ")
+        sections = list(filter(None, _sections(str(sides[0]), str(sides[1]), found)))
+        for number, section in enumerate(sections or [f"{sides[0]} and {sides[1]} do not differ"]):
+            if number:
+                echo()
+            if isinstance(section, Table):
+                write_table(section)
+            else:
+                echo(section)
 
 
 class _Comparison(NamedTuple):
@@ -159,17 +166,17 @@ def _settings(trial: Trial) -> Mapping[str, Any]:
 # --- for people
 
 
-def _sections(first: str, second: str, found: _Comparison) -> Iterator[list[str]]:
-    """Yield the lines of each section; none where nothing differs."""
+def _sections(first: str, second: str, found: _Comparison) -> Iterator[Table | str | None]:
+    """Yield the table or the text of each section; nothing where nothing differs."""
 
-    def table(heading: str, rows: Iterable[Sequence[Any]]) -> list[str]:
+    def table(heading: str, rows: Iterable[Sequence[Any]]) -> Table | None:
         cells = [[name, *("" if side is None else exact(side) for side in sides)] for name, *sides in rows]
-        return styled_lines(Table([heading, first, second], cells)) if cells else []
+        return Table([heading, first, second], cells) if cells else None
 
     yield table("execution", ((change.name, change.before, change.after) for change in found.facts))
     yield table("code", ((change.name, _short(change.before), _short(change.after)) for change in found.code))
     for change in found.files:
-        yield _file_lines(change)
+        yield "\n".join(_file_lines(change))
     yield table("packages", ((change.name, change.before, change.after) for change in found.packages))
     for changes, pairs in found.config:
         yield table(f"configuration of {_pair_text(pairs)}", ((change.key, *change.cells) for change in changes))
@@ -177,13 +184,14 @@ def _sections(first: str, second: str, found: _Comparison) -> Iterator[list[str]
         yield table("seeds", ((_pair_text([pair]), pair[0].seed, pair[1].seed) for pair in found.seeds))
     for trials, where in ((found.only_first, first), (found.only_second, second)):
         if trials:
-            yield [f"only in {where}", *_limited([f"  {trial.component} {trial.uid}" for trial in trials])]
+            listed = _limited([f"  {trial.component} {trial.uid}" for trial in trials])
+            yield "\n".join([f"only in {where}", *listed])
     if found.results:
         lines = []
         for pair, differences in found.results:
             lines += [f"  {_pair_text([pair])}", *(f"    {one}" for one in differences)]
         total = len(found.results) + found.same
-        yield [f"results of {len(found.results)} of {counted(total, 'trial')}", *_limited(lines)]
+        yield "\n".join([f"results of {len(found.results)} of {counted(total, 'trial')}", *_limited(lines)])
 
 
 def _short(fact: Any) -> Any:

@@ -15,6 +15,7 @@ from machinable.cli.arguments import open_storage, parse_version
 from machinable.cli.config import version_names
 from machinable.cli.options import program
 from machinable.config.resolve import find_component
+from machinable.display.terminal import echo
 from machinable.errors import MachinableError
 from machinable.plan.table import flatten
 from machinable.project import Project
@@ -119,7 +120,7 @@ def complete(instruction: str) -> int:
         text = _shell(instruction.partition("_")[0]).complete()
     except (Exception, SystemExit):
         return 0
-    sys.stdout.write(f"{text}\n" if text else "")
+    echo(text, end="\n" if text else "")
     return 0
 
 

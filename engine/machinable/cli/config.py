@@ -19,6 +19,7 @@ from machinable.config.nodes import as_written
 from machinable.config.registry import Entry
 from machinable.config.resolve import find_component
 from machinable.display.tables import Table, exact, write_table
+from machinable.display.terminal import echo
 from machinable.errors import MachinableError, UsageError
 from machinable.plan.table import flatten
 from machinable.project import Project
@@ -109,15 +110,15 @@ def _typed(project: Project, resolved: Resolved, words: Sequence[str]) -> Mappin
 
 
 def _show(resolved: Resolved, config: Mapping[str, Plain], words: Sequence[str]) -> None:
-    print(f"# {' '.join([resolved.component, *words])}")
-    print(f"# module: {resolved.module}")
+    echo(f"# {' '.join([resolved.component, *words])}")
+    echo(f"# module: {resolved.module}")
     mixins = []
     for mixin in resolved.mixins:
         origin = f" ({mixin['origin']})" if mixin["origin"] != mixin["name"] else ""
         mixins.append(mixin["name"] + origin + (f" as {mixin['attribute']}" if "attribute" in mixin else ""))
     if mixins:
-        print(f"# mixins: {', '.join(mixins)}")
-    sys.stdout.write(yaml_text(config))
+        echo(f"# mixins: {', '.join(mixins)}")
+    echo(yaml_text(config), end="")
 
 
 def _explain(resolved: Resolved, key: str, as_json: bool) -> None:
@@ -145,7 +146,7 @@ def _explain(resolved: Resolved, key: str, as_json: bool) -> None:
     )
     if not hidden and texts and as_written(value) != texts[-1]:
         chain += f" = {as_written(value)}"
-    print(chain)
+    echo(chain)
 
 
 def _show_changes(before: Resolved, after: Resolved, names: Sequence[str], as_json: bool) -> None:

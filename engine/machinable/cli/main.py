@@ -86,7 +86,9 @@ def _report(error: MachinableError, words: Sequence[str]) -> int:
 
         write_json({"error": error.as_data()})
     else:
-        print(error, file=sys.stderr)
+        from machinable.display.terminal import echo
+
+        echo(error, file=sys.stderr)
     return error.exit_code
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from machinable import ids
 from machinable.cli.arguments import format_version
+from machinable.display.terminal import echo
 from machinable.serialization import Plain, canonical, decode, dumps
 
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ _PYTHON_ONLY = ("children", "flags", "checkpoint", "resources", "requires")
 
 def message(text: str) -> None:
     """Write a message to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    echo(text, file=sys.stderr)
 
 
 def write_json(data: Any) -> None:
     """Write one JSON document to stdout, with NaN, infinities and dates as in stored files."""
-    sys.stdout.write(dumps(data) + "\n")
+    sys.stdout.write(dumps(data).replace("\x7f", "\\u007f") + "\n")
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def short_warnings() -> Iterator[None]:
             line: str | None = None,
         ) -> None:
             if filename.startswith(_PACKAGE):
-                print(f"warning: {message}", file=sys.stderr, flush=True)
+                echo(f"warning: {message}", file=sys.stderr)
             else:
                 default(message, category, filename, lineno, file, line)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from machinable.cli.arguments import find_trial, open_storage
 from machinable.cli.output import message, write_json
 from machinable.display.tables import Table, counted, exact, printable, write_table
+from machinable.display.terminal import echo
 from machinable.execution.environment import command_line
 from machinable.replay.export import export
 from machinable.replay.reproduce import reproduce
@@ -46,26 +47,26 @@ def _show(found: Reproduction) -> None:
     trials = counted(len(found.trials), "trial")
     values = f"{counted(found.rows, 'row')}, {counted(found.artifacts, 'artifact')}"
     if found.verdict == "identical":
-        print(f"{found.execution}: identical\n  {trials}, {values}: the same, byte for byte")
+        echo(f"{found.execution}: identical\n  {trials}, {values}: the same, byte for byte")
     else:
         differing = [trial for trial in found.trials if trial.differences]
         tolerance = f" {found.tolerance:g}" if found.verdict != "different" else ""
-        print(f"{found.execution}: {found.verdict}{tolerance}")
-        print(f"  {len(differing)} of {trials} differ{'s' if len(differing) == 1 else ''}; {values} compared")
+        echo(f"{found.execution}: {found.verdict}{tolerance}")
+        echo(f"  {len(differing)} of {trials} differ{'s' if len(differing) == 1 else ''}; {values} compared")
         for trial in differing[:MAX_LISTED]:
-            print(f"\n{trial.component} {trial.uid}: {trial.verdict}")
+            echo(f"\n{trial.component} {trial.uid}: {trial.verdict}")
             for difference in trial.differences:
-                print(f"  {printable(str(difference))}")
+                echo(f"  {printable(str(difference))}")
         if len(differing) > MAX_LISTED:
-            print(f"\n… and {len(differing) - MAX_LISTED} more trials; --json has all")
+            echo(f"\n… and {len(differing) - MAX_LISTED} more trials; --json has all")
         largest = max((one.largest for trial in differing for one in trial.differences), default=0.0)
         if found.verdict == "different" and 1e-300 < largest < math.inf:
             power = 10.0 ** math.floor(math.log10(largest))
-            print(f"\nequal within a tolerance of {math.ceil(largest / power) * power:g}")
+            echo(f"\nequal within a tolerance of {math.ceil(largest / power) * power:g}")
     _show_changes("environment", found.environment)
     _show_changes("packages", found.packages)
     if found.kept is not None:
-        print(f"\nkept: {found.kept}")
+        echo(f"\nkept: {found.kept}")
 
 
 def _show_changes(heading: str, changes: tuple[Change, ...]) -> None:
@@ -75,10 +76,10 @@ def _show_changes(heading: str, changes: tuple[Change, ...]) -> None:
         [change.name, *("nothing" if side is None else exact(side) for side in (change.before, change.after))]
         for change in changes[:MAX_LISTED]
     ]
-    print()
+    echo()
     write_table(Table([heading, "then", "now"], rows))
     if len(changes) > MAX_LISTED:
-        print(f"… and {len(changes) - MAX_LISTED} more; --json has all")
+        echo(f"… and {len(changes) - MAX_LISTED} more; --json has all")
 
 
 # --- export
@@ -103,8 +104,8 @@ def export_command(
         return
     for note in found.notes:
         message(note)
-    print(f"wrote {target}: {counted(len(found.trials), 'trial')}, {counted(len(found.modules), 'file')} of code")
-    print(f"next: {command_line(['cd', target])} && python -m pip install -r requirements.txt && python run.py")
+    echo(f"wrote {target}: {counted(len(found.trials), 'trial')}, {counted(len(found.modules), 'file')} of code")
+    echo(f"next: {command_line(['cd', target])} && python -m pip install -r requirements.txt && python run.py")
 
 
 # --- restore
@@ -128,5 +129,5 @@ def restore_command(identifier: str, directory: str, storage: str | None, as_jso
             return
         for name in done.skipped:
             message(f"skipped {name}: it {REASON}")
-        print(f"the code of {execution} is in {target}: {counted(done.files, 'file')}, {format_size(done.size)}")
-        print("next: " + "\n      ".join(commands))
+        echo(f"the code of {execution} is in {target}: {counted(done.files, 'file')}, {format_size(done.size)}")
+        echo("next: " + "\n      ".join(commands))

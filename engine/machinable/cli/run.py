@@ -15,6 +15,7 @@ from machinable.cli.output import command_on, execution_data, failures_report, m
 from machinable.display.progress import PlainProgress, Progress, is_memory
 from machinable.display.summary import group_table, groups, rows_of
 from machinable.display.tables import counted, is_terminal, write_table
+from machinable.display.terminal import echo
 from machinable.engines import registry
 from machinable.errors import InvalidValue, Refused, TrialsFailed, UnknownName
 from machinable.execution.dry_run import changes, dry_run
@@ -196,13 +197,13 @@ def _report(execution: Execution, storage: str | None, again: Sequence[str], pro
     write_table(group_table(groups(rows)), wide=False)
     name = f" {execution.name}" if execution.name else ""
     took = f" in {format_duration(progress.seconds)}" if progress.execution else ""
-    print(f"\n{execution}{name}  {execution.status}, {counted(len(rows), 'trial')}{took}")
+    echo(f"\n{execution}{name}  {execution.status}, {counted(len(rows), 'trial')}{took}")
     if is_memory(execution.storage):
         place = "memory" if execution.storage.startswith("mem:") else execution.storage
         todo = "MACHINABLE_MODE is DEV" if is_development(os.environ) else "to save results: --storage DIRECTORY"
-        print(f"storage: {place}, nothing was saved; {todo}")
+        echo(f"storage: {place}, nothing was saved; {todo}")
         return
-    print(f"storage: {execution.storage}")
+    echo(f"storage: {execution.storage}")
     resume = [] if execution.status == "finished" else [("resume", str(execution))]
     commands = [command_on(storage, *words) for words in (("show", str(execution)), *resume, ("list",))]
-    print("next: " + "\n      ".join(commands))
+    echo("next: " + "\n      ".join(commands))

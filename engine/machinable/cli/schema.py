@@ -36,7 +36,7 @@ _IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
 def schema_command(file: str | None) -> None:
     """Write a JSON Schema of this project's machinable.yaml."""
     schema = project_schema(Project().workspace())
-    text = json.dumps(encode(schema), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(encode(schema), indent=2, ensure_ascii=file is None) + "\n"
     if file is None:
         sys.stdout.write(text)
         return

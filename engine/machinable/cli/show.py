@@ -35,6 +35,7 @@ from machinable.display.tables import (
     version_text,
     write_table,
 )
+from machinable.display.terminal import echo
 from machinable.errors import ArtifactExists, InvalidValue
 from machinable.execution.environment import now
 from machinable.results.tail import Follower
@@ -149,8 +150,8 @@ def _show_texts(trials: list[Trial], log: bool, output: bool, as_json: bool) -> 
         for what in chosen:
             text = getattr(trial, what)
             if len(trials) > 1 or len(chosen) > 1:
-                print(f"==> {trial.component} {trial.uid} {what}")
-            sys.stdout.write(text if text.endswith("\n") or not text else text + "\n")
+                echo(f"==> {trial.component} {trial.uid} {what}")
+            echo(text, end="" if text.endswith("\n") or not text else "\n")
             if not text:
                 message(f"the {what} of {trial.uid} is empty")
 
@@ -159,7 +160,7 @@ def _show_facts(pairs: dict[str, Any]) -> None:
     width = max(map(len, pairs)) + 2
     for name, value in pairs.items():
         if value not in (None, ""):
-            print(f"{name:<{width}}{value}")
+            echo(f"{name:<{width}}{value}")
 
 
 def _show_execution(execution: Execution, storage: str | None, wide: bool) -> None:
@@ -168,14 +169,14 @@ def _show_execution(execution: Execution, storage: str | None, wide: bool) -> No
     rows = rows_of(execution.trials)
     if not rows:
         return
-    print()
+    echo()
     write_table(trials_table(rows, execution.trials), wide=wide)
     found = groups(rows)
     if len(found) < len(rows):
-        print()
+        echo()
         write_table(group_table(found), wide=wide)
     if failures := failures_report(execution, rows, storage):
-        print(f"\n{failures}")
+        echo(f"\n{failures}")
 
 
 def _stale_text(execution: Execution) -> str | None:
@@ -222,23 +223,23 @@ def _show_trial(execution: Execution, trial: Trial, wide: bool) -> None:
         }
     )
     if needed := _requirements(execution, trial):
-        print("\nrequires")
+        echo("\nrequires")
         lines = table_lines(Table([""] * 4, [[f"  {name}", *one.values()] for name, one in needed.items()]))
-        print(*lines[1:], sep="\n")
-    print("\nconfig")
+        echo("\n".join(lines[1:]))
+    echo("\nconfig")
     text = yaml_text(trial.config.to_dict(evaluate=False, hidden=False))
-    print("".join(f"  {line}\n" for line in text.splitlines()), end="")
+    echo("".join(f"  {line}\n" for line in text.splitlines()), end="")
     for scope in trial.records.scopes:
         rows = trial.records(scope).rows
         last = f", the last {MAX_ROWS}" if len(rows) > MAX_ROWS else ""
-        print(f"\nrecords {scope}: {counted(len(rows), 'row')}{last}")
+        echo(f"\nrecords {scope}: {counted(len(rows), 'row')}{last}")
         write_table(table_of([_measured(row) for row in rows[-MAX_ROWS:]]), wide=wide)
     if files := trial.files:
-        print("\nfiles")
-        print("".join(f"  {name}\n" for name in files), end="")
+        echo("\nfiles")
+        echo("".join(f"  {name}\n" for name in files), end="")
     error = trial.error
     if trial.status == "failed" and error is not None:
-        print(f"\n{(error.get('traceback') or '{type}: {message}'.format(**error)).rstrip()}")
+        echo(f"\n{(error.get('traceback') or '{type}: {message}'.format(**error)).rstrip()}")
 
 
 # --- tail
@@ -266,7 +267,7 @@ def follow(execution: Execution, uid: str | None, number: int, as_json: bool, fo
             if as_json:
                 write_json(_news_data(news, component))
             else:
-                print((f"{component} {news.uid} " if uid is None else "") + _news_text(news))
+                echo((f"{component} {news.uid} " if uid is None else "") + _news_text(news))
         sys.stdout.flush()
 
     write(number)
@@ -338,7 +339,7 @@ def report_command(
             raise ArtifactExists(f"{path} already exists", given=path, todo=todo)
         text = report(sides, time_text(now()))
     if path == "-":
-        sys.stdout.write(text)
+        echo(text, end="")
         return
     try:
         with open(path, "w", encoding="utf-8", errors="backslashreplace") as page:

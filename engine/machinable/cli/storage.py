@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from machinable.cli.arguments import open_storage
 from machinable.cli.output import message, write_json
 from machinable.display.tables import counted
+from machinable.display.terminal import echo
 from machinable.errors import Refused
 from machinable.results.reader import execution_folders
 from machinable.results.remove import executions, leftovers, remove
@@ -48,14 +49,14 @@ def verify_command(identifiers: tuple[str, ...], storage: str | None, repair: bo
         write_json({"storage": url, **checked._asdict(), "faults": mended})
         return 1 if left else 0
     for fault in repaired:
-        print(f"repaired: {fault.path}: {fault.message}")
+        echo(f"repaired: {fault.path}: {fault.message}")
     for fault in left:
-        print(f"{fault.path}: {fault.message}")
+        echo(f"{fault.path}: {fault.message}")
     size = f" ({format_size(checked.size)})" if checked.artifacts else ""
     what = f"{counted(checked.executions, 'execution')}, {counted(checked.trials, 'trial')}, "
     what += f"{counted(checked.artifacts, 'artifact')}{size}"
     if not left:
-        print(f"no faults in {url}: {what}")
+        echo(f"no faults in {url}: {what}")
         return 0
     message(f"{counted(len(left), 'fault')} in {url}: {what}")
     repairable = sum(bool(fault.mend) for fault in left)
@@ -102,9 +103,9 @@ def rescue_command(directory: str, storage: str | None, as_json: bool) -> None:
             return
     for path in left:
         message(f"skipped {path} in {rescued.url}: its trial has run again since")
-    print(f"copied {counted(len(copied), 'file')} to {opened.url}")
+    echo(f"copied {counted(len(copied), 'file')} to {opened.url}")
     if not left:
-        print(f"{rescued.url} can be deleted")
+        echo(f"{rescued.url} can be deleted")
 
 
 # --- clean
@@ -135,14 +136,14 @@ def clean_command(
         write_json({"storage": opened.url, "bytes": size, "removed": yes, "removals": listed})
         return
     for removal in removals:
-        print(f"{removal.path}  {format_size(removal.size)}  {removal.reason}")
+        echo(f"{removal.path}  {format_size(removal.size)}  {removal.reason}")
         for held in removal.holds:
-            print(f"  with {held}")
+            echo(f"  with {held}")
     total = f"{counted(len(removals), 'item')}, {format_size(size)}"
     if not removals:
         message(f"nothing to delete in {opened.url}")
     elif yes:
-        print(f"deleted from {opened.url}: {total}")
+        echo(f"deleted from {opened.url}: {total}")
     else:
         message(f"nothing deleted yet ({total}); --yes to delete")
 

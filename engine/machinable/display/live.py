@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from machinable.display.progress import Progress, ended_line
+from machinable.display.terminal import escaped
 from machinable.events import Event, ExecutionFinished, ExecutionStarted
 
 __all__ = ["LiveProgress"]
@@ -46,27 +47,31 @@ class LiveProgress(Progress):
         """Receive an event, and show it."""
         super().on_event(event)
         if isinstance(event, ExecutionStarted):
-            self._console.print(Text(self.headline()))
+            self._console.print(_text(self.headline()))
             self._live.start(refresh=True)
         elif isinstance(event, ExecutionFinished):
             self._live.stop()
-            self._console.print(Text(self.ending()))
+            self._console.print(_text(self.ending()))
 
     def on_notice(self, text: str) -> None:
         """Print a notice above the display."""
-        self._console.print(Text(text))
+        self._console.print(_text(text))
 
     def _render(self) -> RenderableType:
         top = Table.grid(padding=(0, 1))
         style = "red" if self.counts.get("failed") else "green"
-        top.add_row(ProgressBar(self.total or 1, self.done, width=24, complete_style=style), self.summary())
+        top.add_row(ProgressBar(self.total or 1, self.done, width=24, complete_style=style), _text(self.summary()))
         lines: list[RenderableType] = [top]
         running = self.now_running()
-        lines += [Text(f"  running {line}", overflow="ellipsis", no_wrap=True) for line in running[:MAX_RUNNING]]
+        lines += [_text(f"  running {line}", overflow="ellipsis", no_wrap=True) for line in running[:MAX_RUNNING]]
         if len(running) > MAX_RUNNING:
             lines.append(Text(f"  and {len(running) - MAX_RUNNING} more"))
         if self.last is not None:
-            lines.append(Text(f"  last {ended_line(self.last)}", overflow="ellipsis", no_wrap=True))
+            lines.append(_text(f"  last {ended_line(self.last)}", overflow="ellipsis", no_wrap=True))
         if self.advice:
-            lines.append(Text(f"  {self.advice}", style="dim"))
+            lines.append(_text(f"  {self.advice}", style="dim"))
         return Group(*lines)
+
+
+def _text(text: str, **options: Any) -> Text:
+    return Text(escaped(text), **options)

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from machinable.display.tables import cell, counted, headline, printable
+from machinable.display.terminal import escaped
 from machinable.events import (
     Event,
     ExecutionFinished,
@@ -180,7 +181,7 @@ class PlainProgress(Progress):
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock)
-        self._write = write
+        self._write = lambda text: write(escaped(text))
         self._written = 0
         self._at = 0.0
         self._is_advised = False

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 import msgspec
 
+from machinable.display.terminal import echo
 from machinable.serialization import dumps
 
 __all__ = [
@@ -123,7 +124,7 @@ def table_of(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def table_lines(table: Table) -> list[str]:
     """Return the lines of a table, headings first, with columns of numbers aligned to the right."""
-    rows = [table.headings, *table.rows]
+    rows = [list(map(printable, row)) for row in (table.headings, *table.rows)]
     widths = [max(cell_width(row[i]) for row in rows) for i in range(len(table.headings))]
     right = [is_numeric([row[i] for row in table.rows]) for i in range(len(table.headings))]
     return ["  ".join(map(_padded, row, widths, right)).rstrip() for row in rows]
@@ -156,11 +157,11 @@ def write_table(table: Table, *, wide: bool = True) -> None:
         parts = fitted(table, shutil.get_terminal_size().columns)
     for number, part in enumerate(parts):
         if isinstance(part, str):
-            print(part)
+            echo(part)
             continue
         if number and not isinstance(parts[number - 1], str):
-            print()
-        print(*styled_lines(part), sep="\n")
+            echo()
+        sys.stdout.write("\n".join([*styled_lines(part), ""]))  # its cells are escaped
 
 
 # --- tables in a terminal

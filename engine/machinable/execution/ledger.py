@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from machinable import events
+from machinable.display.terminal import echo
 from machinable.errors import warn
 from machinable.events import Event, Listener, TrialEvent, name_of
 from machinable.execution.environment import now
@@ -98,7 +99,7 @@ class Ledger:
         for listener in listeners:
             self._call(listener.on_notice, text, listener, "listener", "a notice")
         if not listeners:
-            print(text, file=sys.stderr)
+            echo(text, file=sys.stderr)
 
     # its trials
 

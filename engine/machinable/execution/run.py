@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from machinable.display.terminal import echo
 from machinable.engines.base import OnProgress, Work
 from machinable.engines.processes.threads import idle_notice
 from machinable.errors import Refused
@@ -50,12 +51,12 @@ def execute_checked(checked: Checked, interrupts: Interrupts) -> Execution | Pla
     """
     stored = checked.stored
     if stored is not None and not stored.is_stored_task:
-        print(stored.summary(str(stored.stored)), file=sys.stderr)
+        echo(stored.summary(str(stored.stored)), file=sys.stderr)
     if checked.engine.is_dry:
-        print(outcomes_text(checked.plan, outcomes_of(checked)))
+        echo(outcomes_text(checked.plan, outcomes_of(checked)))
         return checked.plan
     if stored is not None and stored.is_empty:
-        print(f"{stored.stored} has {stored.stored.status}: there is nothing to resume", file=sys.stderr)
+        echo(f"{stored.stored} has {stored.stored.status}: there is nothing to resume", file=sys.stderr)
         return stored.stored
     with interrupts.allowed():
         files, locks = open_storage(checked)
@@ -233,5 +234,5 @@ def finish(run: Run, outage: str) -> Execution:
     if not run.checked.options.listeners and sys.stderr and sys.stderr.isatty():
         place = "in memory" if files.reach == "process" else f"stored in {files.url}"
         trials = f"{ledger.planned} trial{'' if ledger.planned == 1 else 's'}"
-        print(f"{run.folder}: {trials}, {ledger.status}, {place}", file=sys.stderr)
+        echo(f"{run.folder}: {trials}, {ledger.status}, {place}", file=sys.stderr)
     return execution

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from machinable.component.imports import importing, load_component
 from machinable.display.progress import PlainProgress
 from machinable.display.tables import cell
+from machinable.display.terminal import echo
 from machinable.errors import UnknownName
 from machinable.execution.environment import host, now, packages
 from machinable.execution.ledger import Ledger
@@ -44,8 +45,8 @@ def main(directory: str, arguments: Sequence[str]) -> int:
     for trial in facts["trials"]:  # requirements come before the trials that need them
         specs[trial["uid"]] = _spec(trial, specs, folder)
     if {"-h", "--help"} & set(arguments):
-        print("Usage: python run.py [UID]…\n\n  Run these trials, or all of them:")
-        print("\n".join(f"  {uid}  {spec.component}" for uid, spec in specs.items()))
+        echo("Usage: python run.py [UID]…\n\n  Run these trials, or all of them:")
+        echo("\n".join(f"  {uid}  {spec.component}" for uid, spec in specs.items()))
         return 0
     if unknown := [uid for uid in arguments if uid not in specs]:
         _show(str(UnknownName("trial", unknown[0], specs)))
@@ -106,7 +107,7 @@ def _remove(files: Files, path: str) -> None:
 
 
 def _show(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    echo(line, file=sys.stderr)
 
 
 def load_function(name: str, project: str) -> Any:

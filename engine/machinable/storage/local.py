@@ -91,15 +91,14 @@ class DirectoryFiles(Files):
         return self._followed(path) if path else real
 
     def read(self, path: str) -> bytes:
-        real = self._real(path)
         try:
-            file = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            with open(self._real(path), "rb", buffering=0, opener=_open_name) as file:
+                return file.read()
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
-            file = os.open(self._target(path), os.O_RDONLY | os.O_CLOEXEC)
-        with open(file, "rb", buffering=0) as opened:
-            return opened.read()
+        with open(self._target(path), "rb", buffering=0) as file:
+            return file.read()
 
     def write(self, path: str, data: bytes) -> None:
         self._write(path, (data,))
@@ -197,6 +196,10 @@ class DirectoryFiles(Files):
 
     def local_path(self, path: str) -> str | None:
         return self._target(path)
+
+
+def _open_name(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not block
 
 
 def _open(path: str, flags: int) -> int:
