@@ -181,10 +181,13 @@ class PlainProgress(Progress):
 
     def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock)
-        self._write = lambda text: write(escaped(text))
+        self._show = write
         self._written = 0
         self._at = 0.0
         self._is_advised = False
+
+    def _write(self, text: str) -> None:
+        self._show(escaped(text))
 
     def on_notice(self, text: str) -> None:
         """Write a notice."""
