@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import datetime
 import enum
+import json
 import math
+import zoneinfo
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,8 +29,9 @@ SCALARS = (
     | st.text(max_size=5)
     | st.dates()
     | st.builds(lambda moment: moment.replace(fold=0), st.datetimes() | st.times())
+    | st.timedeltas()
 )
-KEYS = st.text(max_size=5) | st.integers() | st.sampled_from(["__tuple__", "__date__", "__map__"])
+KEYS = st.text(max_size=5) | st.integers() | st.sampled_from(["__tuple__", "__date__", "__timedelta__", "__map__"])
 PLAIN = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3) | st.tuples(inner, inner),
@@ -50,6 +56,7 @@ def test_numbers_that_json_lacks_are_preserved(number: float) -> None:
         ({"b": 1, "a": (1, [2])}, '{"a":{"__tuple__":[1,[2]]},"b":1}'),
         ({2: "b", 1: "a", "k": 1e-07}, '{"__map__":[["k",1e-07],[1,"a"],[2,"b"]]}'),
         ({"day": datetime.date(2026, 1, 31)}, '{"day":{"__date__":"2026-01-31"}}'),
+        ({"wait": datetime.timedelta(seconds=1.5)}, '{"wait":{"__timedelta__":1500000}}'),
         ({"é": math.nan}, '{"\\u00e9":NaN}'),
         ({"__tuple__": [1]}, '{"__map__":[["__tuple__",[1]]]}'),
     ],
@@ -69,8 +76,100 @@ def test_similar_types_become_plain() -> None:
     assert typed(as_plain(given_)) == typed({"a": 0.5, "b": [0, 1, 2], "c": True, "d": "red", "e": 3, "f": [1, 2]})
 
 
+MOMENT = datetime.datetime.fromisoformat("2026-01-31T10:00:00.123456")
+BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
+
+
 @pytest.mark.parametrize(
-    ("value", "path"), [({"a": [1, {"b": object()}]}, "a[1].b"), ({"a": {1, 2}}, "a"), ({"a": b"x"}, "a"), (1j, None)]
+    ("value", "expected"),
+    [
+        (pd.NaT, None),
+        (pd.NA, None),
+        ({pd.NaT: 1}, {None: 1}),
+        (pd.Timestamp("2026-01-31T10:00:00.123456789"), MOMENT),
+        (pd.Timedelta("1 days 00:00:00.000000005"), datetime.timedelta(days=1)),
+        (pd.Timestamp(MOMENT, tz="UTC"), MOMENT.replace(tzinfo=datetime.timezone.utc)),
+        (np.datetime64("2026-01-31T10:00:00.123456789"), MOMENT),
+        (np.datetime64("2026-01-31"), datetime.date(2026, 1, 31)),
+        (np.datetime64("NaT", "s"), None),
+        (np.array(["2026-01-31", "NaT"], "datetime64[ns]"), [datetime.datetime.fromisoformat("2026-01-31"), None]),
+        (np.timedelta64(1500, "ms"), datetime.timedelta(seconds=1.5)),
+        (np.array([(1, "2026-01-31T10:00:00.123456789")], [("a", "i4"), ("b", "datetime64[ns]")]), [[1, MOMENT]]),
+        (np.ma.masked_array([1, 2], mask=[False, True]), [1, None]),
+        (
+            datetime.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=BERLIN),
+            datetime.datetime(2026, 10, 25, 2, 30, tzinfo=datetime.timezone(datetime.timedelta(hours=1))),
+        ),
+        (datetime.time(2, 30, tzinfo=BERLIN), datetime.time(2, 30)),
+    ],
+)
+def test_times_and_missing_values_of_libraries_become_those_of_python(value: Any, expected: Any) -> None:
+    plain = as_plain(value)
+    assert typed(plain) == typed(expected)
+    assert typed(loads(dumps(plain))) == typed(expected)
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+CYCLES: list[Any] = [[0], {0: 0}, np.empty(1, object)]
+for cycle in CYCLES:
+    cycle[0] = cycle
+
+
+@pytest.mark.parametrize("value", [*CYCLES, {"x": nested(5000)}], ids=["list", "dict", "array", "deep"])
+def test_data_that_contains_itself_or_is_nested_too_deeply_is_refused(value: Any) -> None:
+    with pytest.raises(WrongType, match="nested deeper than 200 levels, or contains itself") as caught:
+        as_plain(value, "column")
+    assert str(caught.value.path).startswith("column")
+
+
+def test_data_of_200_levels_is_preserved() -> None:
+    assert loads(dumps(as_plain(nested(200)))) == nested(200)
+
+
+def test_a_mapping_whose_keys_become_equal_is_refused() -> None:
+    times = [pd.Timestamp(f"2026-01-31T10:00:00.12345678{digit}") for digit in (1, 2)]
+    with pytest.raises(WrongType, match="keys that become equal"):
+        as_plain(dict.fromkeys(times, 1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"__date__": "NaT"}',
+        '{"__date__": 3}',
+        '{"__timedelta__": 1e400}',
+        '{"__map__": [1]}',
+        '{"__map__": [[[], 1]]}',
+    ],
+)
+def test_what_only_resembles_a_substitution_is_read_as_it_is(text: str) -> None:
+    assert loads(text) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ({"a": [1, {"b": object()}]}, "a[1].b"),
+        ({"a": {1, 2}}, "a"),
+        ({"a": b"x"}, "a"),
+        (1j, None),
+        ({"a": [np.longdouble(1)]}, "a[0]"),
+        ({"a": np.ones(2, np.longdouble)}, "a[0]"),
+        ({"a": 10**4300}, "a"),
+        ({"a": np.datetime64("20000-01-01")}, "a"),
+        ({"a": np.timedelta64(1, "M")}, "a"),
+        ({"a": np.bytes_(b"x")}, "a"),
+        ({"a": Path("x")}, "a"),
+        ({"a": Decimal(1)}, "a"),
+        ({"a": {frozenset(): 1}}, "a"),
+        ({"a": {(): 1}}, "a"),
+    ],
 )
 def test_other_data_is_refused_with_its_key_path(value: Any, path: str | None) -> None:
     with pytest.raises(WrongType) as caught:

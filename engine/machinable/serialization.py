@@ -1,11 +1,12 @@
 """Plain data, such as configurations, rows and results, and its JSON.
 
-Plain data are None, bool, int, float, text, dates and times, lists and mappings of these, and tuples where the caller
-allows them.
-Canonical JSON is that of Python's standard library with three substitutions, undone when reading:
+Plain data are None, bool, int, float, text, dates, times and durations, lists and mappings of these, and tuples where
+the caller allows them.
+Canonical JSON is that of Python's standard library with four substitutions, undone when reading:
 
     a tuple                                 {"__tuple__": [...]}
     a date or a time                        {"__date__": "2026-01-31"}
+    a duration, in microseconds             {"__timedelta__": 1500000}
     a mapping with a key that is not text   {"__map__": [[key, value], ...]}
 """
 
@@ -22,6 +23,9 @@ from typing import Any, TypeAlias
 from machinable.errors import WrongType
 
 __all__ = [
+    "MARKS",
+    "MAX_DEPTH",
+    "MAX_INT",
     "Plain",
     "as_plain",
     "canonical",
@@ -36,52 +40,118 @@ __all__ = [
 
 Plain: TypeAlias = Any  # mypy does not handle the recursive type
 
+MAX_DEPTH = 200  # levels of nesting; recursion this deep fits on the stack of every Python
+MAX_INT = 10**4300  # Python converts no longer numbers from or to text
+
 _SCALARS = frozenset({type(None), bool, int, float, str})
 _DATES = (datetime.date, datetime.time)  # a datetime is a date
-_MARKS = frozenset({"__tuple__", "__date__", "__map__"})
+_CLOCKS = (datetime.time, datetime.datetime)
+_TIMES = (*_DATES, datetime.timedelta)
+MARKS = frozenset({"__tuple__", "__date__", "__timedelta__", "__map__"})
+_EXACT_DATES = frozenset({datetime.date, datetime.time, datetime.datetime})
+_MICROSECOND = datetime.timedelta(microseconds=1)
+_MISSING = frozenset({"NaTType", "NAType"})  # of pandas
+_TOO_FINE = frozenset({"ns", "ps", "fs", "as"})  # units of times of numpy
 
 
 def as_plain(value: Any, path: str = "", *, tuples: bool = False) -> Plain:
-    """Return the value as plain data that shares nothing mutable with it.
+    """Return the value as plain data that shares nothing mutable with it, and that is equal after storing it.
 
-    Scalars of numpy become numbers and arrays lists (without importing numpy), subclasses of text and numbers become
-    their base class, tuples become lists unless `tuples`.
+    Without importing these libraries, scalars of numpy become numbers, dates and durations, arrays lists, missing
+    values of pandas None. Nanoseconds are cut, and time zones become their offset. Subclasses of text, numbers and
+    dates become their base class, tuples become lists unless `tuples`.
 
     Raises:
-        WrongType: A part of it is not plain; the error has its key path, below `path`.
+        WrongType: A part of it is not plain, or nested too deeply; the error has its key path, below `path`.
     """
+    return _as_plain(value, path, tuples, MAX_DEPTH)
+
+
+def _as_plain(value: Any, path: str, tuples: bool, depth: int) -> Plain:
     kind = type(value)
     if kind in _SCALARS:
+        if kind is int and not -MAX_INT < value < MAX_INT:
+            raise _not_plain("a number of more than 4300 digits", None, path)  # it has no text
         return value
+    if depth < 0:
+        shown = path if len(path) <= 60 else path[:57] + "..."
+        message = f"a value is nested deeper than {MAX_DEPTH} levels, or contains itself"
+        raise WrongType(message, path=shown or None, todo="Nest less deeply.")
     if kind is dict or isinstance(value, Mapping):  # isinstance of an abstract class is slow
-        return {_key(k, path): as_plain(value[k], _below(path, k), tuples=tuples) for k in value}
+        result = {_key(k, path): _as_plain(value[k], _below(path, k), tuples, depth - 1) for k in value}
+        if len(result) < len(value):
+            raise _not_plain("a mapping with keys that become equal as plain data", value, path)
+        return result
     if isinstance(value, (list, tuple)):
-        items = [as_plain(v, f"{path}[{i}]", tuples=tuples) for i, v in enumerate(value)]
+        items = [_as_plain(v, f"{path}[{i}]", tuples, depth - 1) for i, v in enumerate(value)]
         return tuple(items) if tuples and isinstance(value, tuple) else items
-    if isinstance(value, _DATES):
-        return value
-    if kind.__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):
-        return as_plain(value.tolist(), path, tuples=tuples)
+    if isinstance(value, _TIMES):
+        return _time(value)
+    library = kind.__module__.partition(".")[0]
+    if library == "numpy" and hasattr(value, "tolist"):
+        return _from_numpy(value, path, tuples, depth - 1)
+    if library == "pandas" and kind.__name__ in _MISSING:
+        return None
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
-        return int(value)
+        return _as_plain(int(value), path, tuples, depth)
     if isinstance(value, float):
         return float(value)
-    raise WrongType(
-        f"{_short(value)} is not plain data",
+    raise _not_plain(_short(value), value, path)
+
+
+def _not_plain(what: str, value: object, path: str) -> WrongType:
+    return WrongType(
+        f"{what} is not plain data",
         path=path or None,
         given=value,
-        todo="Use None, bool, int, float, text, dates, lists or mappings; numpy values are converted.",
+        todo="Use None, bool, int, float, text, dates, durations, lists or mappings; numpy values are converted.",
     )
 
 
+def _time(value: Any) -> datetime.date | datetime.time | datetime.timedelta | None:
+    """Return a value of `datetime` as it is read again: without subclass, rules of a time zone, or nanoseconds."""
+    if value != value:  # pandas calls a missing date NaT, which is a datetime
+        return None
+    if isinstance(value, datetime.timedelta):
+        return datetime.timedelta(value.days, value.seconds, value.microseconds)
+    if isinstance(value, _CLOCKS):
+        offset = value.utcoffset()
+        zone = None if offset is None else datetime.timezone(offset)
+        clock = datetime.time(value.hour, value.minute, value.second, value.microsecond, zone)
+        if isinstance(value, datetime.time):
+            return clock
+    date = datetime.date(value.year, value.month, value.day)
+    return datetime.datetime.combine(date, clock) if isinstance(value, datetime.datetime) else date
+
+
+def _from_numpy(value: Any, path: str, tuples: bool, depth: int) -> Plain:
+    if value.dtype.names:  # a structured array or one of its rows
+        parts = list(value) if value.ndim else tuple(value[name] for name in value.dtype.names)
+        return _as_plain(parts, path, tuples, depth)
+    if value.dtype.kind not in "mM":
+        plain = value.tolist()
+        if type(plain) is type(value):  # a number of a precision that Python lacks
+            raise _not_plain(_short(value), value, path)
+        return _as_plain(plain, path, tuples, depth)
+    unit = value.dtype.name.partition("[")[2].rstrip("]").lstrip("0123456789")
+    if unit in _TOO_FINE:
+        value = value.astype(f"{value.dtype.kind}8[us]")
+    if any(type(one) is int for one in value.ravel().tolist()):
+        raise _not_plain(_short(value), value, path)  # Python has years from 1 to 9999, and durations without months
+    return value.tolist()
+
+
 def _key(key: Any, path: str) -> Any:
-    if type(key) in _SCALARS or isinstance(key, _DATES):
-        return key
     if isinstance(key, tuple):
-        raise WrongType(f"the key {key!r} is not plain data", path=path or None, given=key, todo="Use text as key.")
-    return as_plain(key, path)
+        raise WrongType(
+            f"the key {_short(key)} is not plain data", path=path or None, given=key, todo="Use text as key."
+        )
+    plain = _as_plain(key, path, False, 0)
+    if isinstance(plain, (dict, list)):
+        raise _not_plain(f"the key {_short(key)}", key, path)
+    return plain
 
 
 def _below(path: str, key: object) -> str:
@@ -90,14 +160,14 @@ def _below(path: str, key: object) -> str:
 
 def _short(value: object) -> str:
     try:
-        text = repr(value)
+        text = " ".join(repr(value).split())
     except Exception:  # a broken __repr__ must not hide the message
         text = "a value"
     return f"{text if len(text) <= 60 else text[:57] + '...'} of type {type(value).__name__}"
 
 
 def encode(value: Plain) -> Any:
-    """Return plain data with the three substitutions, ready for `json`."""
+    """Return plain data with the four substitutions, ready for `json`."""
     kind = type(value)
     if kind in _SCALARS:
         return value
@@ -107,12 +177,14 @@ def encode(value: Plain) -> Any:
             if type(key) is not str:
                 return _encode_pairs(value)
             result[key] = item if type(item) in _SCALARS else encode(item)
-        return _encode_pairs(value) if len(result) == 1 and not _MARKS.isdisjoint(result) else result
+        return _encode_pairs(value) if len(result) == 1 and not MARKS.isdisjoint(result) else result
     if kind is list:
         return [item if type(item) in _SCALARS else encode(item) for item in value]
     if kind is tuple:
         return {"__tuple__": [encode(item) for item in value]}
-    if isinstance(value, _DATES):
+    if kind is datetime.timedelta:
+        return {"__timedelta__": value // _MICROSECOND}
+    if kind in _EXACT_DATES:
         return {"__date__": value.isoformat()}
     return encode(as_plain(value, tuples=True))
 
@@ -124,16 +196,17 @@ def _encode_pairs(value: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def decode(value: Any) -> Plain:
-    """Return plain data from the output of `encode`."""
+    """Return plain data from the output of `encode`; a mapping that only resembles a substitution stays as it is."""
     if type(value) is dict:
         if len(value) == 1:
             ((mark, inside),) = value.items()
-            if mark == "__tuple__" and type(inside) is list:
-                return tuple(decode(v) for v in inside)
-            if mark == "__date__" and type(inside) is str:
-                return _date(inside)
-            if mark == "__map__" and type(inside) is list:
-                return {decode(k): decode(v) for k, v in inside}
+            if mark in _DECODERS:
+                kind, substituted = _DECODERS[mark]
+                if type(inside) is kind:
+                    try:
+                        return substituted(inside)
+                    except (ValueError, TypeError, OverflowError):  # another program wrote it
+                        pass
         return {k: decode(v) for k, v in value.items()}
     if type(value) is list:
         return [decode(v) for v in value]
@@ -146,6 +219,14 @@ def _date(text: str) -> datetime.date | datetime.time:
     if "-" in text[:8]:
         return datetime.datetime.fromisoformat(text)
     return datetime.time.fromisoformat(text)
+
+
+_DECODERS: dict[str, tuple[type, Callable[[Any], Any]]] = {
+    "__tuple__": (list, lambda items: tuple(decode(v) for v in items)),
+    "__date__": (str, _date),
+    "__timedelta__": (int, lambda number: number * _MICROSECOND),
+    "__map__": (list, lambda pairs: {decode(k): decode(v) for k, v in pairs}),
+}
 
 
 _text = json.encoder.encode_basestring_ascii

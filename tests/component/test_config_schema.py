@@ -314,7 +314,7 @@ def test_constraints_unions_and_nested_schemas_are_checked_in_dataclasses_too() 
 
     assert (result["either"], result["several"]) == ({"momentum": 0.9}, [{"momentum": 1.0}])
     assert result["pair"] == [{"name": "sgd", "lr": 1.0}, {"momentum": 0.0}]
-    assert (result["price"], result["wait"]) == ("1.50", "PT1M")
+    assert (result["price"], result["wait"]) == ("1.50", datetime.timedelta(minutes=1))
     assert errors_of({"rate": -1, "several": [{"momentm": 1}], "named": {"a": {"m": 1}}, "pair": [{}]}, Rich) == [
         (UnknownName, "no key named 'momentm'"),
         (UnknownName, "no key named 'm'"),
@@ -496,7 +496,7 @@ def test_components_read_values_of_the_declared_types() -> None:
         "s3cret",
         "**********",
         [1, 1],
-        "PT1M",
+        datetime.timedelta(minutes=1),
     )
 
 

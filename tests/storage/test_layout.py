@@ -72,7 +72,7 @@ def test_scopes_are_read_from_the_names_of_their_files() -> None:
     assert layout.scope_of("notes.txt") is None
 
 
-@pytest.mark.parametrize("scope", ["", ".", "..", ".hidden", "a/b", "/a", "a\\b", "a\0", "x.000001"])
+@pytest.mark.parametrize("scope", ["", ".", "..", ".hidden", "a/b", "/a", "a\\b", "a\0", "x.000001", "\ud800"])
 def test_a_scope_that_cannot_be_a_file_name_is_refused(scope: str) -> None:
     with pytest.raises(BadName, match="cannot have the scope"):
         layout.records("uid", scope)
@@ -102,3 +102,11 @@ def test_pointers_and_leases_are_recognized_by_their_paths() -> None:
         "a/b/execution.lease",
     ):
         assert not layout.is_lease(path)
+
+
+def test_a_scope_that_is_too_long_for_a_file_is_refused() -> None:
+    assert len(layout.part(layout.scope_file("s" * 242), 1)) == len("records/") + 255
+    for scope in ("s" * 243, "é" * 122):
+        with pytest.raises(BadName, match=r"cannot have the scope '(s|é){57}\.\.\.'") as caught:
+            layout.scope_file(scope)
+        assert "at most 242 bytes" in str(caught.value)

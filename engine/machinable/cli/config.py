@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
+from datetime import time, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -260,7 +261,13 @@ def _represent_list(dumper: _Dumper, value: list[Any]) -> yaml.Node:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=plain)
 
 
+def _represent_as_text(dumper: _Dumper, value: time | timedelta) -> yaml.Node:
+    return dumper.represent_str(str(value))  # YAML has dates only
+
+
 _Dumper.add_representer(list, _represent_list)
+_Dumper.add_representer(time, _represent_as_text)
+_Dumper.add_representer(timedelta, _represent_as_text)
 # 1e-3 is a number in our dialect and text in PyYAML's.
 _Dumper.add_implicit_resolver(
     "tag:yaml.org,2002:float",

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from machinable.errors import InvalidType, InvalidValue, MissingAttribute, suggestion
-from machinable.serialization import Plain, as_plain
+from machinable.serialization import MAX_INT, Plain, as_plain
 
 if TYPE_CHECKING:
     from machinable.storage.streams import RowWriter
@@ -57,7 +57,13 @@ class Record:
         self._previous = 0.0
 
     def __setitem__(self, column: str, value: Any) -> None:
-        if type(value) in _SCALARS and type(column) is str and column[:1] != "_":
+        kind = type(value)
+        if (
+            kind in _SCALARS
+            and (kind is not int or -MAX_INT < value < MAX_INT)
+            and type(column) is str
+            and column[:1] != "_"
+        ):
             self._row[column] = value  # nearly all values, without a call
         else:
             self._row[column] = _checked(column, value)
@@ -97,7 +103,13 @@ class Record:
         """Fill several columns, or none if one of the values is invalid."""
         filled = dict(values, **more)
         for column, value in filled.items():
-            if type(value) not in _SCALARS or type(column) is not str or column[:1] == "_":
+            kind = type(value)
+            if (
+                kind not in _SCALARS
+                or (kind is int and not -MAX_INT < value < MAX_INT)
+                or type(column) is not str
+                or column[:1] == "_"
+            ):
                 filled[column] = _checked(column, value)
         self._row.update(filled)
 
@@ -212,4 +224,4 @@ def _checked(column: object, value: Any) -> Plain:
         raise InvalidType(f"{column!r} is not the name of a column", given=column, todo="The name of a column is text.")
     if column in _OWN_COLUMNS:
         raise InvalidValue(f"the column {column} is written by save()", given=column, todo="Use another name.")
-    return value if type(value) in _SCALARS else as_plain(value, column)
+    return as_plain(value, column)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct, field
 
 from machinable.errors import MalformedText, Place
-from machinable.serialization import is_hidden
+from machinable.serialization import MAX_DEPTH, is_hidden
 
 __all__ = [
     "MAX_DEPTH",
@@ -34,7 +34,6 @@ __all__ = [
 Tree: TypeAlias = Any  # MappingNode | SequenceNode | scalar | Reference | EnvValue
 Mark: TypeAlias = Any  # a position of the YAML parser: line and column count from 0
 
-MAX_DEPTH = 200  # levels of nesting in a file; recursion this deep fits on the stack
 MAX_VALUES = 1_000_000  # values that aliases, includes and references may expand to
 _LINE = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")  # the line ends of the YAML parser
 _KEY = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|(?:\$\{[^}]*\}|[^:,{}\[\]]|:(?!\s|$))+")

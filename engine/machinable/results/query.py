@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from machinable.plan.table import flatten
 from machinable.results.lookup import MISSING
 from machinable.results.trial import Trial, column
+from machinable.serialization import MARKS
 
 __all__ = [
     "MISSING",
@@ -154,7 +155,6 @@ def default_fields(trials: Iterable[Trial]) -> list[str]:
     return ["execution", "uid", "component", "status", *differing, *tags, *numbers, *columns]
 
 
-_MARKS = {"__tuple__", "__date__", "__map__"}  # of a tuple, a date, or a mapping with other keys
 _LEVEL = re.compile(r"(\w+)_NUMBER((?:_[0-9]+)?)")
 
 
@@ -163,7 +163,7 @@ def differing_paths(mappings: list[dict[str, Any]], path: str) -> Iterator[str]:
     for key in dict.fromkeys(key for keys in dict.fromkeys(map(tuple, mappings)) for key in keys):
         values = [mapping.get(key, MISSING) for mapping in mappings]
         first = values[0]
-        if all(value is MISSING or (type(value) is dict and _MARKS.isdisjoint(value)) for value in values):
+        if all(value is MISSING or (type(value) is dict and MARKS.isdisjoint(value)) for value in values):
             yield from differing_paths([{} if value is MISSING else value for value in values], f"{path}.{key}")
         elif any(
             type(value) is not type(first) or (value != first and not (value != value and first != first))

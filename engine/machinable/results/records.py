@@ -28,7 +28,11 @@ def data_frame(columns: Mapping[str, Sequence[Any]]) -> Any:
     except ImportError as error:
         todo = "Install it: pip install 'machinable-engine[frames]'"
         raise NotAvailable("a frame needs pandas", todo=todo) from error
-    return pandas.DataFrame(dict(columns))
+    try:
+        return pandas.DataFrame(dict(columns))
+    except (ValueError, OverflowError):  # a text or a date that no other type of pandas has
+        names = pandas.Index(list(columns), dtype=object)
+        return pandas.DataFrame({name: pandas.Series(columns[name], dtype=object) for name in names}, columns=names)
 
 
 class Records(Sequence[Mapping[str, Any]]):

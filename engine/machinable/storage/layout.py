@@ -44,6 +44,14 @@ def join(*parts: str) -> str:
     return "/".join(part for part in parts if part)
 
 
+def is_file_name(name: str) -> bool:
+    """Return whether a text has at most the 255 bytes that names of files may have."""
+    try:
+        return len(name.encode()) <= 255
+    except UnicodeEncodeError:  # half a character
+        return False
+
+
 def trial(uid: str) -> str:
     """Return the folder of a trial: `trials/9c2EapVGXnPH`."""
     return f"{TRIALS}/{uid}"
@@ -91,12 +99,13 @@ def scope_file(scope: str) -> str:
     Raises:
         BadName: The scope cannot be the name of a file.
     """
-    if not scope or scope[0] == "." or not {"/", "\\", "\0"}.isdisjoint(scope) or _PART.search(scope + _ROWS):
+    is_odd = not scope or scope[0] == "." or not {"/", "\\", "\0"}.isdisjoint(scope) or _PART.search(scope + _ROWS)
+    if is_odd or not is_file_name(part(scope + _ROWS, 1)):
         raise BadName(
-            f"a record cannot have the scope {scope!r}",
+            f"a record cannot have the scope {scope if len(scope) <= 60 else scope[:57] + '...'!r}",
             given=scope,
-            todo="Its rows are a file of that name: take a name without / and \\ that neither begins with a dot"
-            " nor ends with one and six digits.",
+            todo="Its rows are a file of that name: take a name of at most 242 bytes without / and \\ that neither"
+            " begins with a dot nor ends with one and six digits.",
         )
     return f"{RECORDS}/{scope}{_ROWS}"
 

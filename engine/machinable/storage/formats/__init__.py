@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from machinable.errors import Damaged
+from machinable.storage.layout import is_file_name
 
 __all__ = ["Format", "UnsupportedData", "damaged", "is_inside", "type_name"]
 
@@ -45,6 +46,7 @@ def type_name(data: object) -> str:
 
 
 def is_inside(path: str) -> bool:
-    """Return whether a path stays in its folder, on any system."""
+    """Return whether a path stays in its folder, and can be a file, on any system."""
     is_odd = "\\" in path or "\0" in path or re.match(r"[A-Za-z]:", path)
-    return not is_odd and {"", ".", ".."}.isdisjoint(path.split("/"))
+    parts = path.split("/")
+    return not is_odd and {"", ".", ".."}.isdisjoint(parts) and all(map(is_file_name, parts))

@@ -106,9 +106,9 @@ def check_place(name: str) -> None:
         raise InvalidType(f"the name of an artifact is text, not {type_name(name)}", given=name)
     if not is_inside(name.removesuffix("/")):
         raise BadName(
-            f"{name!r} cannot be the name of an artifact",
+            f"{name if len(name) <= 60 else name[:57] + '...'!r} cannot be the name of an artifact",
             given=name,
-            todo="Use a relative name with / between folders, such as 'plots/loss.json'.",
+            todo="Use a relative name with / between folders, such as 'plots/loss.json', each of at most 255 bytes.",
         )
     parts = name.split("/")
     if len(parts) > MAX_FOLDERS:
@@ -163,7 +163,8 @@ def _dumped(format: Format, data: Any) -> bytes:
     try:
         content = format.dump(data)
     except WrongType as error:  # of a part that is not plain data
-        raise UnsupportedData(type_name(error.given) + (f" at {error.path}" if error.path else "")) from None
+        what = error.message if error.given is None else type_name(error.given)
+        raise UnsupportedData(what + (f" at {error.path}" if error.path else "")) from None
     except (NotAvailable, MemoryError, UnsupportedData):
         raise
     except Exception as error:  # each library has its own errors
