@@ -30,11 +30,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayHosts]:
         yield cluster
 
 
+@pytest.fixture(scope="module")
+def worker(cluster: RayHosts) -> Host:
+    """Return a host of one core, which stays."""
+    return cluster.join("worker")
+
+
 @pytest.fixture
 def project(cluster: RayHosts) -> Path:
-    """Return an empty project on the head."""
+    """Return a project on the head, with a component that does nothing."""
     directory = cluster.head.tmp / "project"
     cluster.head.run("sh", "-c", "rm -rf /tmp/project/*")
+    (directory / "machinable.yaml").write_text("components: [nothing: ]\n")
+    (directory / "nothing.py").write_text("from machinable import Component\n\n\nclass Nothing(Component):\n    pass\n")
     return directory
 
 
@@ -68,17 +76,75 @@ class Waits(Component):
 """
 
 
-def test_a_trial_of_a_lost_host_runs_on_another_one(cluster: RayHosts, project: Path) -> None:
+def test_a_trial_of_a_lost_host_runs_on_another_one(cluster: RayHosts, worker: Host, project: Path) -> None:
     (project / "machinable.yaml").write_text("components: [waits: ]\n")
     (project / "waits.py").write_text(WAITS)
     lost = cluster.join("lost")
     here = pipe(lost, "here")
-    driver = cluster.script(EXECUTE.format(task="'waits'", options=""))
+    driver = cluster.script(EXECUTE.format(task='ml.Task("waits").repeat(2)', options=""))
     assert here.read_text() == "running"
-    cluster.join("other")
     lost.lose()
 
     output, _ = driver.communicate(timeout=TIMEOUT)
 
-    assert output.splitlines()[-1:] == ["[('finished', 2, 'other')]"], output
-    assert [row["host"] for row in stored(cluster).trials[0].records] == ["other"]
+    ended = sorted(trial.attempt for trial in stored(cluster).trials)
+    assert ended == [1, 2], output
+    assert [row["host"] for trial in stored(cluster).trials for row in trial.records] == ["worker"] * 2
+
+
+# addresses
+
+TELL = """
+import machinable as ml
+from machinable.engines.ray.engine import RayEngine
+from machinable.errors import Refused
+
+engine = RayEngine({address})
+engine.on_notice = print
+try:
+    print(sorted(host["cpus"] for host in engine.hosts({{}})))
+    print(ml.execute("nothing", None, "OY1p1o", engine).status)
+except Refused as error:
+    print(error)
+engine.close()
+"""
+
+
+def tell(cluster: RayHosts, address: str = "", on: Host | None = None, **environment: str) -> str:
+    done = cluster.script(TELL.format(address=address), on=on, **environment)
+    return done.communicate(timeout=TIMEOUT)[0]
+
+
+def test_the_cluster_of_this_host_is_used_and_named(cluster: RayHosts, worker: Host, project: Path) -> None:
+    assert tell(cluster).splitlines() == [
+        f"connecting to the Ray cluster at {cluster.address}, which runs on this host; for a separate one, use "
+        "engine='ray:local'",
+        "[0.0, 1.0]",
+        "finished",
+    ]
+
+
+def test_a_host_that_is_no_node_is_told_what_to_use(cluster: RayHosts, worker: Host, project: Path) -> None:
+    outside = cluster.network.add("outside")
+
+    said = tell(cluster, repr(cluster.address), on=outside)
+    outside.lose()
+
+    assert said.splitlines() == [
+        f"connecting to the Ray cluster at {cluster.address}…",
+        f"cannot use the Ray cluster at {cluster.address} from this host, which is not a node of it",
+        f"  Use its client server, engine='ray:ray://{cluster.head.address}:10001'; or let this host join: ray start "
+        f"--address={cluster.address} --num-cpus=0.",
+    ]
+
+
+def test_a_cluster_without_a_token_is_used_after_a_temporary_one_has_left_a_token(
+    cluster: RayHosts, worker: Host, project: Path
+) -> None:
+    own = cluster.head.run("python", "-c", "import ray; ray.init(address='local', num_cpus=1); ray.shutdown()")
+
+    said = tell(cluster, repr(cluster.address))
+
+    assert own.returncode == 0, own.stderr
+    assert (cluster.head.tmp / "home" / ".ray" / "auth_token").exists()
+    assert said.splitlines()[-2:] == ["[0.0, 1.0]", "finished"], said

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
 from machinable.engines.ray import addresses
-from machinable.engines.ray.addresses import check_address, has_token, is_here, probe
+from machinable.engines.ray.addresses import check_address, has_token, is_here, probe, running_address
 from machinable.errors import InvalidValue, Refused
 
 
@@ -40,9 +41,7 @@ def test_addresses_of_this_host_are_recognized() -> None:
     assert not is_here("192.0.2.254:1")  # reserved for documentation
 
 
-def test_a_token_is_read_from_a_variable_or_the_home_directory(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: object
-) -> None:
+def test_a_token_is_read_from_a_variable_or_the_home_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -50,6 +49,21 @@ def test_a_token_is_read_from_a_variable_or_the_home_directory(
 
     monkeypatch.setenv("RAY_AUTH_TOKEN", "x")
     assert has_token()
+
+
+def test_a_running_cluster_of_this_host_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    found = [running_address()]
+    (tmp_path / "ray").mkdir()
+    file = tmp_path / "ray" / "ray_current_cluster"  # as Ray writes it
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        for text in ("", "nonsense", address):
+            file.write_text(text)
+            found.append(running_address())
+    found.append(running_address())  # it was killed
+
+    assert found == [None, None, None, address, None]
 
 
 START = "Start one with `ray start --head`, or omit the address to start a temporary cluster."

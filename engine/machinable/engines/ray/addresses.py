@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from machinable.errors import InvalidValue, Refused
 
-__all__ = ["check_address", "has_token", "is_here", "probe", "unreachable"]
+__all__ = [
+    "check_address",
+    "has_token",
+    "is_here",
+    "no_node",
+    "probe",
+    "running_address",
+    "unreachable",
+]
 
 CONNECT_TIMEOUT = 3.0  # seconds
+CLIENT_PORT = 10001  # of Ray's client server, unless `ray start --ray-client-server-port` was given
 
 
 def check_address(address: str) -> None:
@@ -59,6 +70,30 @@ def unreachable(address: str, error: BaseException) -> Refused:
     if "ray[client]" in reason:
         todo = "Install it: pip install 'ray[client]'; or give the address without ray://."
     return Refused(f"cannot reach a Ray cluster at {address}: {reason}", given=address, todo=todo)
+
+
+def no_node(address: str) -> Refused:
+    """Return the error for a cluster that this host does not belong to."""
+    host = _split(address)[0]
+    return Refused(
+        f"cannot use the Ray cluster at {address} from this host, which is not a node of it",
+        given=address,
+        todo=f"Use its client server, engine='ray:ray://{host}:{CLIENT_PORT}'; or let this host join: "
+        f"ray start --address={address} --num-cpus=0.",
+    )
+
+
+def running_address() -> str | None:
+    """Return the address of the cluster that `ray start` has started last on this host; None if it does not run.
+
+    This is the rule of `ray.init`, which reads the same file.
+    """
+    temporary = os.environ.get("RAY_TMPDIR") or (sys.platform == "linux" and os.environ.get("TMPDIR")) or "/tmp"
+    with suppress(OSError, InvalidValue, Refused):
+        address = Path(temporary, "ray", "ray_current_cluster").read_text().strip()
+        probe(address)
+        return address
+    return None
 
 
 def is_here(address: str) -> bool:

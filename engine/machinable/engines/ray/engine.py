@@ -19,7 +19,15 @@ from typing import Any, NamedTuple
 
 from machinable.engines.base import Engine, Reach, Work
 from machinable.engines.ray.actor import OtherVersion, Setup, TrialActor
-from machinable.engines.ray.addresses import check_address, has_token, is_here, probe, unreachable
+from machinable.engines.ray.addresses import (
+    check_address,
+    has_token,
+    is_here,
+    no_node,
+    probe,
+    running_address,
+    unreachable,
+)
 from machinable.engines.ray.dispatcher import Dispatcher, TrialFuture
 from machinable.errors import ImportFailed, InvalidValue, Refused, did_you_mean, near_names
 from machinable.plan.spec import Outcome, TrialSpec
@@ -27,6 +35,7 @@ from machinable.plan.spec import Outcome, TrialSpec
 __all__ = ["RayEngine", "shut_down"]
 
 OLDEST = (2, 60)
+ANSWER_TIMEOUT = 5.0  # seconds for a cluster to list its hosts
 FRESH = 5.0  # seconds after which the hosts of a cluster are counted again
 
 # Seconds that Ray tries to reach a cluster; its defaults add up to more than a minute.
@@ -54,8 +63,8 @@ class RayEngine(Engine):
     """Run trials on the hosts of a Ray cluster, each in a worker process as with `processes`.
 
     If this process is already connected to a cluster, that one is used and stays connected. Otherwise, it is the one at
-    the address, or at the environment variable RAY_ADDRESS. Without either, a temporary one is started, without a
-    dashboard; it ends when the engine is closed.
+    the address, or at the environment variable RAY_ADDRESS, or the one that `ray start` has started on this host.
+    Without any, a temporary one is started, without a dashboard; it ends when the engine is closed.
 
     Args:
         address: `host:port`, `auto` for one on this host, `local` for a temporary one in any case.
@@ -233,9 +242,11 @@ class RayEngine(Engine):
             return
         if self.address is not None:
             check_address(self.address)
-        address = self.address or os.environ.get("RAY_ADDRESS") or "local"
-        if "ray" not in sys.modules and self.on_notice is not None:  # importing and starting it takes seconds
-            self.on_notice("starting Ray…" if address == "local" else f"connecting to the Ray cluster at {address}…")
+        given = self.address or os.environ.get("RAY_ADDRESS")
+        found = None if given else running_address()
+        address = given or found or "local"
+        if "ray" not in sys.modules and not found:  # importing and starting it takes seconds
+            self._notice("starting Ray…" if address == "local" else f"connecting to the Ray cluster at {address}…")
         ray = _import_ray()
         known = [name for name in signature(ray.init).parameters if name != "kwargs"]
         for name in self._options:
@@ -250,6 +261,9 @@ class RayEngine(Engine):
         if not ray.is_initialized():
             _users.clear()  # of a cluster that was shut down
             _connection.close()
+            if found:
+                separate = "for a separate one, use engine='ray:local'"
+                self._notice(f"connecting to the Ray cluster at {found}, which runs on this host; {separate}")
             _connection.enter_context(self._connected(ray, address))
             _users.append(self)
         else:
@@ -258,6 +272,10 @@ class RayEngine(Engine):
             if _users:
                 _users.append(self)
         self._ray = ray
+
+    def _notice(self, text: str) -> None:
+        if self.on_notice is not None:
+            self.on_notice(text)
 
     def _check_connected(self, ray: Any) -> None:
         """Check that the engine requests the cluster that this process is connected to."""
@@ -293,11 +311,10 @@ class RayEngine(Engine):
             options = {"include_dashboard": False, **_as_options(self._declared, memory="_memory"), **options}
         else:
             place = _place_of(address)
-            if "RAY_AUTH_MODE" not in os.environ and is_here(place) and has_token():
-                # Clusters on this host require the token that one of them has stored; others ignore it.
+            probe(place)
+            if "RAY_AUTH_MODE" not in os.environ and is_here(place) and has_token() and _requires_token(ray, place):
                 os.environ["RAY_AUTH_MODE"] = "token"
                 _read_configuration(ray)
-            probe(place)
             if not place.startswith("ray://"):
                 _check_cluster(ray, place)
         try:
@@ -402,17 +419,45 @@ def _read_configuration(ray: Any) -> None:
     ray._raylet.Config.initialize("")
 
 
+def _requires_token(ray: Any, place: str) -> bool:
+    """Return whether a cluster on this host requires a token. Actors of one that does not are lost if it gets one."""
+    if place.startswith("ray://"):  # there, its server has the actors
+        return True
+    try:
+        with _without_stderr():
+            ray._raylet.GcsClient(address=place)
+    except (OSError, RuntimeError, ray.exceptions.RayError) as error:
+        return "InvalidAuthToken" in str(error)
+    return False
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Discard what C++ code logs in a block."""
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
 def _check_cluster(ray: Any, place: str) -> None:
-    """Check within seconds that a cluster answers and accepts this process.
+    """Check within seconds that a cluster answers and accepts this process, and that this host is a node of it.
 
     Raises:
-        Refused: It does not, with Ray's reason.
+        Refused: It does not, with Ray's reason, or it is not.
     """
     try:
         with _environment(_TIME_LIMITS):
             _read_configuration(ray)
-            ray._raylet.GcsClient(address=place)
+            # Ray's driver needs a node on its host, and waits for one for a minute.
+            nodes = ray._raylet.GcsClient(address=place).get_all_node_info(timeout=ANSWER_TIMEOUT).values()
     except (OSError, RuntimeError, ray.exceptions.RayError) as error:
         raise unreachable(place, error) from error
     finally:
         _read_configuration(ray)
+    if not any(is_here(f"{node.node_manager_address}:{node.node_manager_port}") for node in nodes):
+        raise no_node(place)
