@@ -41,7 +41,7 @@ def test_all_errors_are_reported_together(run: Run, project: Path) -> None:
         ("MissingKey", "machinable.yaml:2:12"),
         ("MissingKey", "machinable.yaml:2:29"),
         ("UnknownName", "machinable.yaml:3:20"),
-        ("MissingMember", "machinable.yaml:4:5"),
+        ("MissingMember", "machinable.yaml:4:9"),
         ("ImportFailed", "machinable.yaml:5:5"),
         ("WrongType", "machinable.yaml:6:9"),
     ]

@@ -38,7 +38,15 @@ class Optimizer:
     lr: float = 0.1
 
 
-class Work(Component):
+class WithMethods(Component):
+    """It has the config methods that are called here; they are never evaluated."""
+
+    def config_base(self, *arguments: Any) -> None: ...
+
+    config_rate = config_where = config_name = config_base
+
+
+class Work(WithMethods):
     @dataclass
     class Config:
         size: int
@@ -217,7 +225,7 @@ class Inner(pydantic.BaseModel):
     lr: float = pydantic.Field(default=0.1, ge=0)
 
 
-class Modelled(Component):
+class Modelled(WithMethods):
     class Config(pydantic.BaseModel):
         size: int
         inner: Inner = Inner()
@@ -407,7 +415,7 @@ def test_the_default_of_a_nested_schema_is_checked_where_it_is_declared() -> Non
 
 
 def test_defaults_may_be_calls_and_values_that_a_validator_expects_otherwise() -> None:
-    class Odd(Component):
+    class Odd(WithMethods):
         class Config(pydantic.BaseModel):
             size: int = "base(2)"  # type: ignore[assignment]
             wait: Annotated[int, pydantic.BeforeValidator(seconds)] = 3
@@ -448,7 +456,7 @@ class Point(NamedTuple):
     y: int
 
 
-class Declared(Component):
+class Declared(WithMethods):
     class Config(pydantic.BaseModel):
         path: Path = Path("x")
         wait: datetime.timedelta = datetime.timedelta(minutes=1)

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 import machinable as ml
 from machinable.component.base import Component, Mixin, Submission
-from machinable.component.submit import apply_on_submit, check_calls
-from machinable.errors import MachinableError, MissingMember, SeveralErrors
+from machinable.component.submit import apply_on_submit
+from machinable.errors import MachinableError
 from machinable.plan.spec import MixinSpec
 from tests.component.worlds import spec
 
@@ -134,19 +134,3 @@ def test_trials_run_with_submitted_environment_and_resources(tmp_path: Path) -> 
     execution = ml.execute(ml.Task("work_of_submit").repeat(2), project=tmp_path)
     assert [trial.result for trial in execution.trials] == ["needed", "declared, submitted", "declared, submitted"]
     assert [trial.threads for trial in execution.trials] == [1, 2, 2]
-
-
-class Methods(Component):
-    def config_rate(self, x: float) -> float:
-        return x
-
-
-def test_config_methods_that_are_called_must_exist() -> None:
-    check_calls(Methods, {"a": "rate(1)", "b": [{"c": "rate(2)"}]})
-    with pytest.raises(MissingMember) as caught:
-        check_calls(Methods, {"b": [{"c": "rte(2)"}]})
-    assert str(caught.value) == (
-        f"{__name__}.Methods has no method config_rte, which 'rte(2)' calls\n  in b[0].c\n  Did you mean rate(…)?"
-    )
-    with pytest.raises(SeveralErrors):
-        check_calls(Methods, {"a": "x()", "b": "y()"})

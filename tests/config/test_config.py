@@ -31,9 +31,16 @@ class Methods:
         self.calls: list[str] = []
         self.config = Config({})
 
-    def __call__(self, name: str) -> Callable[..., Any]:
-        self.calls.append(name)
-        return getattr(self, name)  # type: ignore[no-any-return]
+    def __call__(self, name: str) -> Callable[..., Any] | None:
+        method = getattr(self, name, None)
+        if method is None:
+            return None
+
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            self.calls.append(name)
+            return method(*arguments, **keywords)
+
+        return call
 
     def rate(self, x: float = 0) -> float:
         return x * 10

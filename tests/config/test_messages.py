@@ -7,7 +7,24 @@ import traceback
 
 import pytest
 
-from tests.config.worlds import failure, resolved
+from machinable.component.base import Component
+from machinable.component.config_methods import check_calls
+from machinable.errors import MachinableError
+from tests.config.worlds import Texts, failure, resolved
+
+
+class Methods(Component):
+    """The component of every project, whose methods decide what is a call."""
+
+    def config_f(self, x: float) -> float:
+        return x
+
+    config_c4n4ry = config_f
+
+
+def check(texts: Texts, version: object) -> None:
+    use = resolved(texts, "c", version, environment=VALUES)
+    check_calls(Methods, use.config, use.may_show)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +149,9 @@ def test_no_message_shows_a_value_from_the_environment_or_behind_a_hidden_key(te
         "machinable.yaml": "t: ${PLAIN}\ncomponents:\n  - c:\n" + lines,
         "v.yaml": "b: '$self._t.${PLAIN}'\nd: $/${PATH_}\n_seed_: ${SEED}\n",
     }
-    error = failure(texts, "c", version, environment=VALUES)
+    with pytest.raises(MachinableError) as caught:
+        check(texts, version)
+    error = caught.value
 
     summary = json.dumps(error.as_data()) + str(error) + "".join(traceback.format_exception(error)[-1:])
     if isinstance(version, tuple):  # the value of a visible key may be shown

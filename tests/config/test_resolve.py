@@ -9,7 +9,7 @@ import pytest
 
 from machinable.config.resolve import resolve
 from machinable.config.resolved import OriginLayer, Origins
-from tests.config.worlds import entry, errors, failure, resolved, workspace
+from tests.config.worlds import entry, failure, resolved, workspace
 
 TEXTS = {
     "machinable.yaml": """tone: {color: blue}
@@ -160,61 +160,6 @@ def test_pickled_origins_grow_with_the_keys_of_a_version(parts: int, as_text: bo
 )
 def test_calls_stay_text(text: str) -> None:
     assert resolved(entry(f"v: {text!r}" if "'" not in text else f'v: "{text}"')).to_dict() == {"v": text}
-
-
-@pytest.mark.parametrize(
-    ("text", "version", "summary"),
-    [
-        (
-            "v: f(lr)",
-            None,
-            ("UndefinedName", "machinable.yaml:3:7", "the name 'lr' is not defined in the call 'f(lr)'"),
-        ),
-        (
-            "v: [{w: f(lr)}]",
-            None,
-            ("UndefinedName", "machinable.yaml:3:12", "the name 'lr' is not defined in the call 'f(lr)'"),
-        ),
-        (
-            "v: [1, f(lr)]",
-            None,
-            ("UndefinedName", "machinable.yaml:3:14", "the name 'lr' is not defined in the call 'f(lr)'"),
-        ),
-        (
-            "v: 1",
-            {"v": "f(lr)"},
-            ("UndefinedName", "machinable.yaml:2:5", "the name 'lr' is not defined in the call 'f(lr)'"),
-        ),
-        (
-            "v: $.x",
-            None,
-            ("UndefinedName", "machinable.yaml:3:7", "the name 'lr' is not defined in the call 'f(lr)'"),
-        ),
-        (
-            "v: {'a.b': f(lr)}",
-            None,
-            ("UndefinedName", "machinable.yaml:3:11", "the name 'lr' is not defined in the call 'f(lr)'"),
-        ),
-        (
-            "_v: f(lr)",
-            None,
-            ("UndefinedName", "machinable.yaml:3:7", "this value looks like a call but is not a valid one"),
-        ),
-        (
-            "v: ${N:-f(lr)}",
-            None,
-            ("UndefinedName", "machinable.yaml:3:7", "this value looks like a call but is not a valid one"),
-        ),
-    ],
-)
-def test_arguments_are_checked_while_resolving(text: str, version: object, summary: tuple[str, str, str]) -> None:
-    assert errors(entry(text) + "x: f(lr)\n", version=version) == [summary]
-
-
-def test_calls_of_unused_blocks_and_replaced_values_are_not_checked() -> None:
-    text = entry("v: f(lr)\n~w: {v: f(lr)}\n_results_: [f(lr)]")
-
-    assert resolved(text, version={"v": 1}).to_dict() == {"v": 1}
 
 
 def test_a_resolved_use_shares_nothing() -> None:

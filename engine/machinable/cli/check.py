@@ -12,7 +12,10 @@ import yaml
 
 from machinable.cli.config import version_names
 from machinable.cli.output import short_warnings, write_json
+from machinable.component.config_methods import missing_method
+from machinable.component.imports import load_component
 from machinable.config.declaration import misspelt_sections
+from machinable.config.method_calls import calls_in
 from machinable.config.nodes import MappingNode, SequenceNode, Source
 from machinable.config.reader import read
 from machinable.config.resolve import resolve
@@ -20,12 +23,14 @@ from machinable.display.tables import counted
 from machinable.display.terminal import echo
 from machinable.errors import ImportFailed, MachinableError, MissingFile, Place, SeveralErrors
 from machinable.execution.preflight import preflight
+from machinable.plan.spec import Target
 from machinable.plan.task import Task
 from machinable.project import Project
 
 if TYPE_CHECKING:
     from machinable.config.loader import Document, Workspace
     from machinable.config.registry import Entry
+    from machinable.config.resolved import Resolved
 
 __all__ = ["Hint", "check_command", "replaced_entries", "scalar_hints", "section_hints", "sources_of"]
 
@@ -104,19 +109,31 @@ def _check_entry(
         yield error
         return
     counts["version"] += len(versions)
-    valid: list[str | None] = []
+    valid: dict[str | None, Resolved] = {}
     for version in (None, *versions):
         try:
-            resolve(workspace, entry, version)
-            valid.append(version)
+            valid[version] = resolve(workspace, entry, version)
         except MachinableError as error:
             yield error
     if not valid:
         return
     try:
-        preflight(Task().component(entry.name, valid).plan(project, seed=0), {})
+        preflight(Task().component(entry.name, list(valid)).plan(project, seed=0), {})
+        hints += _call_hints(project, valid.values())
     except MachinableError as error:
         yield from _without_bases([error], workspace, hints)
+
+
+def _call_hints(project: Project, uses: Iterable[Resolved]) -> Iterable[Hint]:
+    """Find text that is probably meant to call a config method, each place once."""
+    found: dict[Hint, None] = {}
+    for resolved in uses:
+        cls: Any = load_component(Target(resolved.module, resolved.class_name), project.path)
+        for path, text in calls_in(resolved.stored):
+            if isinstance(cls, type) and (method := missing_method(cls, text)) is not None:
+                message = f"{text!r} is text, because {cls.__module__}.{cls.__qualname__} has no method {method}"
+                found[Hint(resolved.place(path), message)] = None
+    return found
 
 
 def _without_bases(

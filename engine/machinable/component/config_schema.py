@@ -26,7 +26,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, to_jsonable_python
 
 from machinable.component.base import Component
-from machinable.config.method_calls import calls_in, is_call
+from machinable.component.config_methods import has_calls, is_method_call
 from machinable.errors import (
     InvalidType,
     MachinableError,
@@ -85,7 +85,7 @@ def typed_config(
         raise InvalidType(
             f"{label} is neither a dataclass nor a pydantic model", given=label, todo="Put @dataclass above it."
         )
-    check = _Check(label, stored, coerces_bool=_is_model(schema))
+    check = _Check(cls, label, stored, coerces_bool=_is_model(schema))
     with warnings.catch_warnings():
         warnings.simplefilter("error", pydantic.warnings.ArbitraryTypeWarning)
         try:
@@ -132,12 +132,12 @@ def declared_values(cls: type[Component], config: Mapping[str, Plain]) -> dict[s
         config: the configuration, as it is stored.
     """
     schema: Any = getattr(cls, "Config", None)
-    result: dict[str, Any] = _as_declared(schema, config)
+    result: dict[str, Any] = _as_declared(schema, config, cls)
     return result
 
 
-def _as_declared(kind: Any, value: Any) -> Any:
-    if isinstance(value, str) and is_call(value):
+def _as_declared(kind: Any, value: Any, cls: type[Component]) -> Any:
+    if isinstance(value, str) and is_method_call(cls, value):
         return value
     alternatives = tuple(_alternatives(kind))
     for one in alternatives:
@@ -150,13 +150,13 @@ def _as_declared(kind: Any, value: Any) -> Any:
                     return member
     if isinstance(value, Mapping):
         _, kind_of = _inside(kind, value)
-        return {key: _as_declared(kind_of(key), item) for key, item in value.items()}
+        return {key: _as_declared(kind_of(key), item, cls) for key, item in value.items()}
     if isinstance(value, list) and not any(_is_class(one) and hasattr(one, "_make") for one in alternatives):
         _, kind_of = _inside(kind, value)
-        items = [_as_declared(kind_of(index), item) for index, item in enumerate(value)]
+        items = [_as_declared(kind_of(index), item, cls) for index, item in enumerate(value)]
         origins = [typing.get_origin(one) or one for one in alternatives]
         collection = next((one for one in origins if one in (tuple, set, frozenset)), list)
-        return items if collection is not tuple and _has_calls(value) else collection(items)
+        return items if collection is not tuple and has_calls(cls, value) else collection(items)
     try:
         return _adapter(operator.getitem(typing.Union, alternatives)).validate_python([value])[0]
     except pydantic.ValidationError:
@@ -167,12 +167,14 @@ class _Check:
     """Collects the errors of one configuration.
 
     Args:
+        cls: the component.
         label: the name of the schema in messages.
         shown: the part of the configuration that messages may show.
         coerces_bool: whether true and false count as numbers, as they do for pydantic.
     """
 
-    def __init__(self, label: str, shown: Mapping[str, Plain], *, coerces_bool: bool) -> None:
+    def __init__(self, cls: type[Component], label: str, shown: Mapping[str, Plain], *, coerces_bool: bool) -> None:
+        self._cls = cls
         self.label = label
         self.errors: list[MachinableError] = []
         self._shown = shown
@@ -223,7 +225,7 @@ class _Check:
             for inner in _fields(nested):
                 self._check_default(nested, inner, getattr(default, inner), (*keys, inner))
             return
-        if isinstance(default, str) and is_call(default):
+        if isinstance(default, str) and is_method_call(self._cls, default):
             return
         kind = _declared(schema)[name]
         try:
@@ -265,9 +267,9 @@ class _Check:
 
     def partly(self, kind: Any, value: Any, keys: Keys) -> Any:
         """Validate a value; if it contains calls, whose values are not known yet, validate each part separately."""
-        if isinstance(value, str) and is_call(value):
+        if isinstance(value, str) and is_method_call(self._cls, value):
             return value
-        if not _has_calls(value):
+        if not has_calls(self._cls, value):
             return self.validate(kind, value, keys)
         schema, kind_of = _inside(kind, value)
         if isinstance(value, list):
@@ -517,10 +519,6 @@ def _expected(kind: Any) -> str:
 
 
 # plain values
-
-
-def _has_calls(value: Any) -> bool:
-    return next(calls_in(value), None) is not None
 
 
 def plain_form(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Check config methods of components and apply `on_submit`, before trials run."""
+"""Apply `on_submit` of components and mixins, before trials run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from machinable.component.base import Component, Mixin, Submission
 from machinable.component.imports import Code, load_mixin
-from machinable.config.method_calls import calls_in, parse
 from machinable.errors import (
     ImportFailed,
     InvalidType,
@@ -16,32 +15,12 @@ from machinable.errors import (
     MachinableError,
     MalformedText,
     MissingMember,
-    SeveralErrors,
-    near_names,
 )
 from machinable.plan.reserved_keys import parse_environment, parse_resources
 from machinable.plan.spec import ComponentSpec
 from machinable.serialization import Plain, as_plain
 
-__all__ = ["apply_on_submit", "check_calls"]
-
-
-def check_calls(cls: type[Component], config: Mapping[str, Any]) -> None:
-    """Check that a component has every config method that its configuration calls.
-
-    Raises:
-        MissingMember: It lacks one; several are reported together.
-    """
-    errors: list[MachinableError] = []
-    for path, text in calls_in(config):
-        method = f"config_{parse(text).name}"
-        if not callable(getattr(cls, method, None)):
-            known = [name for name in dir(cls) if name.startswith("config_")]
-            near = near_names(method, known)
-            what = f"{cls.__module__}.{cls.__qualname__} has no method {method}, which {text!r} calls"
-            todo = f"Did you mean {near[0].removeprefix('config_')}(…)?" if near else f"Define {method} in the class."
-            errors.append(MissingMember(what, path=path, given=method, known=known, todo=todo))
-    SeveralErrors.raise_any(errors)
+__all__ = ["apply_on_submit"]
 
 
 def apply_on_submit(

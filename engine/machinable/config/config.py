@@ -9,13 +9,13 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from machinable.config.method_calls import is_call, parse
+from machinable.config.method_calls import called_name, parse
 from machinable.errors import EndlessCall, MissingAttribute, NotAvailable, did_you_mean, near_names
 from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
 
 __all__ = ["Config", "Deferred", "evaluate_stored"]
 
-Methods: TypeAlias = Callable[[str], Callable[..., Any]]
+Methods: TypeAlias = Callable[[str], "Callable[..., Any] | None"]
 ToPlain: TypeAlias = Callable[[Any], Any]
 Convert: TypeAlias = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], ToPlain]]
 OriginSource: TypeAlias = Callable[[str], str] | Mapping[str, str]
@@ -40,6 +40,10 @@ class _SharedState(Struct, eq=False):
     root: Any = None
 
 
+class _Unknown(Struct):
+    """In place of the value of a call that could not be evaluated when the configuration was pickled."""
+
+
 # For results of config methods: text in them that looks like a call is not evaluated.
 _INERT = _SharedState()
 
@@ -51,7 +55,7 @@ class Config(MutableMapping[str, Any]):
 
     Args:
         data: Plain data with calls as text; it is copied.
-        methods: Return the method `config_<name>` for a name. None leaves calls as text.
+        methods: Return the method `config_<name>` for a name, None if there is none. Without it, calls are text.
         flags: The value of `flags` in arguments of calls.
         evaluate: Whether to evaluate calls on access. If not, an access returns a `Deferred`.
         origin: Where values were set: a function of a dotted key path, or a mapping from such paths.
@@ -269,7 +273,9 @@ def evaluate_stored(
 
     def evaluated(value: Any, path: str) -> Any:
         kind = type(value)
-        if kind is str and scope.methods is not None and is_call(value) and (only is None or path in only):
+        if kind is str:
+            if scope.methods is None or _method(value, scope) is None or (only is not None and path not in only):
+                return value
             try:
                 _data(config)  # converts the configuration; then its scope can convert values back to plain ones
                 result = _plain(value, scope, path, True, True)
@@ -327,12 +333,12 @@ def _mapped(value: Any, leaf: Callable[[Any], Any]) -> Any:
 def _read(value: Any, scope: _SharedState, path: str) -> Any:
     """Return a held string, list or tuple as an access returns it, with calls evaluated."""
     if type(value) is str:
-        if value[-1:] != ")" or not _has_methods(scope) or not is_call(value):
+        if not _is_call(value, scope, path):
             return value
         if scope.evaluate or getattr(_running, "chain", None):
             return _call(value, scope, path)
         return Deferred(value, scope, path)
-    if _has_methods(scope) and _has_call(value):
+    if _has_methods(scope) and _has_call(value, scope, path):
         items = [
             _read(item, scope, f"{path}[{index}]") if type(item) is str or type(item) in _SEQUENCES else item
             for index, item in enumerate(value)
@@ -345,14 +351,30 @@ def _has_methods(scope: _SharedState) -> bool:
     return scope.methods is not None or scope.remembered is not None
 
 
-def _has_call(value: Any) -> bool:
-    return is_call(value) if type(value) is str else type(value) in _SEQUENCES and any(map(_has_call, value))
+def _method(text: str, scope: _SharedState) -> Callable[..., Any] | None:
+    """Return the method that a text calls, None if it calls none."""
+    name = called_name(text) if text[-1:] == ")" else None
+    return None if name is None or scope.methods is None else scope.methods(name)
+
+
+def _is_call(text: str, scope: _SharedState, path: str) -> bool:
+    return text[-1:] == ")" and (
+        path in (scope.remembered or {}) if scope.methods is None else _method(text, scope) is not None
+    )
+
+
+def _has_call(value: Any, scope: _SharedState, path: str) -> bool:
+    if type(value) is str:
+        return _is_call(value, scope, path)
+    return type(value) in _SEQUENCES and any(
+        _has_call(item, scope, f"{path}[{index}]") for index, item in enumerate(value)
+    )
 
 
 def _call(text: str, scope: _SharedState, path: str) -> Any:
     if scope.methods is None:
         remembered = scope.remembered or {}
-        if path in remembered:
+        if type(remembered[path]) is not _Unknown:
             return remembered[path]
         raise NotAvailable(
             f"the call {text!r} of {path} cannot be evaluated: the component is in another process",
@@ -370,7 +392,9 @@ def _call(text: str, scope: _SharedState, path: str) -> Any:
     try:
         call = parse(text)
         arguments, keywords = call.evaluate(scope.root, scope.flags)
-        value = scope.methods(call.name)(*arguments, **keywords)
+        method = scope.methods(call.name)
+        assert method is not None, text
+        value = method(*arguments, **keywords)
     finally:
         chain.pop()
     kind = type(value)
@@ -382,7 +406,7 @@ def _call(text: str, scope: _SharedState, path: str) -> Any:
 def _plain(value: Any, scope: _SharedState, path: str, evaluate: bool, hidden: bool) -> Any:
     kind = type(value)
     if kind is str:
-        if evaluate and value[-1:] == ")" and _has_methods(scope) and is_call(value):
+        if evaluate and _is_call(value, scope, path):
             result = _plain(_call(value, scope, path), _INERT, path, evaluate, hidden)
             return result if scope.to_plain is None else scope.to_plain(result)
         return value
@@ -403,11 +427,11 @@ def _remember(value: Any, scope: _SharedState, path: str, into: dict[str, Any]) 
     elif type(value) in _SEQUENCES:
         for index, item in enumerate(value):
             _remember(item, scope, f"{path}[{index}]", into)
-    elif type(value) is str and is_call(value):
+    elif type(value) is str and _is_call(value, scope, path):
         try:
             into[path] = _call(value, scope, path)
         except Exception:  # no value to pickle; reading it later raises NotAvailable
-            return
+            into[path] = _Unknown()
 
 
 def _restore(data: dict[str, Any], path: str, state: tuple[Any, ...]) -> Config:

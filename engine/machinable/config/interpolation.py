@@ -7,7 +7,6 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeAlias
 
-from machinable.config import method_calls
 from machinable.config.merge import Overlay, merge
 from machinable.config.nodes import MAX_DEPTH, MAX_VALUES, EnvValue, Reference, type_name, unwrapped
 from machinable.errors import MachinableError, MalformedText, MissingIndex, MissingKey, did_you_mean, near_names
@@ -80,7 +79,6 @@ class Resolver:
         self.name = name
         self.errors: list[MachinableError] = []
         self.environment_used = False
-        self.calls: list[tuple[str, str, str]] = []  # path, text, and text as written
         self._heads: dict[int, tuple[Any, bool]] = {}
         self._failed: dict[int, MachinableError] = {}
         self._alive: list[Any] = []  # objects that `_heads` refers to by id must not be freed
@@ -89,7 +87,7 @@ class Resolver:
         self._copying: dict[int, int] = {}
         self._shared = {} if shared is None else shared
         self._fills_shared = fills
-        self._specials = 0  # references, variables and calls met so far
+        self._specials = 0  # references and variables met so far
         self._cycles: dict[frozenset[int], MalformedText] = {}
         self._count = 0
 
@@ -248,18 +246,11 @@ class Resolver:
 
     def _plain(self, node: Any, label: str, depth: int, stored: bool, masked: bool) -> Any:
         kind = type(node)
-        if kind is str:
-            if node[-1:] == ")" and not stored and method_calls.is_call(node):
-                self._specials += 1
-                self.calls.append((label, node, node))
-            return node
-        if kind is int or kind is float or kind is bool or node is None:
+        if kind is str or kind is int or kind is float or kind is bool or node is None:
             return node
         if kind is EnvValue:
             self.environment_used = True
             self._specials += 1
-            if type(node.value) is str and not stored and method_calls.is_call(node.value):
-                self.calls.append((label, node.value, node.written))
             return node.written if stored and masked else node.value
         if kind is Reference or kind is Overlay:
             self._specials += 1

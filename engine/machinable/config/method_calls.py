@@ -1,4 +1,7 @@
-"""Parse calls of config methods, such as `rate(config.base * 2)`. They are never evaluated as Python code."""
+"""Parse calls of config methods, such as `rate(config.base * 2)`. They are never evaluated as Python code.
+
+Text in the form of a call is one if the component has the method; `time (s)` is text for all others.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from machinable.errors import (
     WrongType,
 )
 
-__all__ = ["MethodCall", "calls_in", "is_call", "parse"]
+__all__ = ["MethodCall", "called_name", "calls_in", "is_call", "parse"]
 
 _FORM = re.compile(r"(\w+) ?\((.*)\)", re.DOTALL)
 _QUOTED_OR_BRACKET = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[()]", re.DOTALL)
@@ -33,19 +36,24 @@ Namespace: TypeAlias = Mapping[str, Any]  # the values of `config` and `flags`
 Argument: TypeAlias = Callable[[Namespace], Any]
 
 
-def is_call(text: str) -> bool:
-    """Return whether a text is a call `name(…)`: its last character closes the parenthesis after the name."""
+def called_name(text: str) -> str | None:
+    """Return the name in a text of the form `name(…)`, whose last character closes the parenthesis after the name."""
     if text[-1:] != ")":
-        return False
+        return None
     match = _FORM.fullmatch(text)
     if match is None:
-        return False
+        return None
     depth = 0
     for token in _QUOTED_OR_BRACKET.finditer(match[2]):
         depth += (token[0] == "(") - (token[0] == ")")
         if depth < 0:
-            return False
-    return depth == 0
+            return None
+    return None if depth else match[1]
+
+
+def is_call(text: str) -> bool:
+    """Return whether a text has the form of a call."""
+    return called_name(text) is not None
 
 
 class MethodCall(Struct, frozen=True):
@@ -69,7 +77,7 @@ class MethodCall(Struct, frozen=True):
 
 
 def calls_in(config: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield key path and text of every call in plain data."""
+    """Yield key path and text of every text in plain data that has the form of a call."""
     if isinstance(config, str):
         if is_call(config):
             yield path, config

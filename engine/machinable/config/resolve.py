@@ -1,12 +1,10 @@
-"""Resolve one use of a component: merge layers, follow references, check calls."""
+"""Resolve one use of a component: merge layers, follow references."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from machinable.config import method_calls
 from machinable.config.declaration import Block, Body, block_values, misspelt_sections, reserved_form_problem
 from machinable.config.inheritance import ancestry, base_of, with_mixins
 from machinable.config.interpolation import Resolver
@@ -20,12 +18,11 @@ from machinable.errors import (
     ConfigurationError,
     MachinableError,
     MalformedText,
-    MissingKey,
     SeveralErrors,
     UnknownName,
     did_you_mean,
 )
-from machinable.serialization import Plain, is_hidden, without_hidden
+from machinable.serialization import Plain, without_hidden
 
 if TYPE_CHECKING:
     from machinable.config.loader import Workspace
@@ -144,7 +141,6 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
     resolved.config = resolver.copy()
     resolved.uses_environment = resolver.environment_used
     errors: list[MachinableError] = list(resolver.errors)
-    errors += [error for found in resolver.calls if (error := _call_problem(resolved, *found)) is not None]
     for key, value in reserved.items():
         if key not in ("_mixins_", "_class_"):
             errors += _resolve_reserved(resolved, resolver, key, value)
@@ -195,30 +191,6 @@ def _secrets_passed_on(resolved: Resolved, resolver: Resolver, value: Any, plain
             todo="Pass the secret under a hidden key: {_token: $self._token}.",
         )
     ]
-
-
-def _call_problem(resolved: Resolved, path: str, text: str, written: str) -> MachinableError | None:
-    """Return the problem of the arguments of a call, if there is one."""
-    try:
-        method_calls.parse(text)
-    except ConfigurationError as error:
-        key = path[len(resolved.component) + 1 :]
-        try:
-            place = resolved.place(key)
-        except (UnknownName, MissingKey):  # a key that contains brackets: show the entry instead
-            place = None
-        facts: dict[str, Any] = {"at": place or resolved.entry.place, "path": path}
-        if text == written and not any(map(is_hidden, re.split(r"[.\[]", key))):
-            return type(error)(
-                error.message, given=text, known=error.known, details=error.details, todo=error.todo, **facts
-            )
-        return type(error)(
-            "this value looks like a call but is not a valid one",
-            given=None,
-            **facts,
-            todo="If it is not a call, add a character after the last parenthesis.",
-        )
-    return None
 
 
 def _check_override(

@@ -215,6 +215,13 @@ class Resolved:
                 return found[0] if parts else body.place(key)
         return None
 
+    def may_show(self, key: str, text: str) -> bool:
+        """Return whether messages may show a text: it is written there, and neither hidden nor from the environment."""
+        try:
+            return self.explain(key)[-1].text == repr(text)
+        except (UnknownName, MissingKey):  # a key that contains brackets, or a default of the class
+            return False
+
     def locate(self, error: MachinableError) -> None:
         """Add to errors about values the places of these values, found by `path`, or the versions that set them."""
         for one in error.parts:
@@ -252,6 +259,10 @@ class Origins(Mapping[str, str]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def may_show(self, key: str, text: str) -> bool:
+        """Return whether messages may show a text; see `Resolved.may_show`."""
+        return self._resolved.may_show(key, text)
 
     def locate(self, error: MachinableError) -> None:
         """Add the places of values to errors about them, as `Resolved.locate` does."""

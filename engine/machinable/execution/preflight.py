@@ -13,10 +13,11 @@ from typing import Any
 from msgspec import Struct, structs
 
 from machinable.component.base import Component, misspelt_events
+from machinable.component.config_methods import check_calls
 from machinable.component.imports import importing, load_component
 from machinable.component.project_modules import begin_project, changed_since_import, sources_of
 from machinable.component.source_files import Sources, modules_of
-from machinable.component.submit import apply_on_submit, check_calls
+from machinable.component.submit import apply_on_submit
 from machinable.config.resolved import Origins
 from machinable.engines import registry
 from machinable.engines.base import Engine
@@ -215,18 +216,19 @@ def _checked(part: ComponentSpec, project: str, live: Mapping[Target, Any], *, i
             todo="Derive it from machinable.Component, or give a function.",
         )
     changed: dict[str, Any] = {}
-    config = part.config
-    if getattr(code, "Config", None) is not None:
-        from machinable.component.config_schema import typed_config  # most classes have none
+    try:
+        may_show = part.origins.may_show if isinstance(part.origins, Origins) else lambda path, text: True
+        check_calls(code, part.config, may_show)
+        if getattr(code, "Config", None) is not None:
+            from machinable.component.config_schema import typed_config  # most classes have none
 
-        try:
-            config, changed["stored"] = typed_config(code, part.config, part.stored, part.mixin_only)
-        except MachinableError as error:
-            if isinstance(part.origins, Origins):
-                part.origins.locate(error)
-            raise
-        changed["config"] = config
-    check_calls(code, config)
+            changed["config"], changed["stored"] = typed_config(code, part.config, part.stored, part.mixin_only)
+            check_calls(code, changed["config"], may_show)  # with defaults
+    except MachinableError as error:
+        if isinstance(part.origins, Origins):
+            part.origins.locate(error)
+        raise
+    config = changed.get("config", part.config)
     if part.children:
         changed["children"] = tuple(_checked(child, project, live, is_child=True) for child in part.children)
     if not is_child:

@@ -40,7 +40,7 @@ def construct(
     component.config = Config(
         spec.config,
         # A function replaces a component, so calls of config methods stay text.
-        methods=None if cls is Component else lambda name: getattr(component, f"config_{name}"),
+        methods=None if cls is Component else lambda name: getattr(component, f"config_{name}", None),
         flags=component.flags,
         evaluate=spec.evaluate,
         origin=spec.origins,
