@@ -16,6 +16,7 @@ import pytest
 import machinable as ml
 from machinable import errors, events
 from machinable.execution.dry_run import changes
+from machinable.results.verify import verify
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.locks import open_locks
 from tests.conftest import World
@@ -119,6 +120,48 @@ def test_a_killed_execution_is_resumed_with_the_same_results(here: Path, tmp_pat
     assert outcomes(execution) == uninterrupted(tmp_path / "other")
     assert outcomes(ml.Storage(str(storage))["OY1p1o"]) == outcomes(execution)
     assert [path.name for path in storage.iterdir()] == ["OY1p1o"]
+
+
+@pytest.mark.parametrize("killed_in", ["SharedResults.release", "Ledger.finished"])
+def test_no_lease_is_left_when_an_execution_is_killed_after_it_has_computed_a_requirement(
+    project: World, tmp_path: Path, killed_in: str
+) -> None:
+    here = project("components:\n  - part: \n  - after: {_requires_: {x: part}}\n", part=PART, after=AFTER)
+    kills = f"""
+import os, signal
+import machinable as ml
+from machinable.execution.ledger import Ledger
+from machinable.execution.reuse import SharedResults
+{killed_in} = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+ml.execute("after", {str(tmp_path / "s")!r}, "OY1p1o")
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(ml.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", kills], cwd=here, env=environment, capture_output=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+
+    execution = ml.execute(storage=str(tmp_path / "s"), resume="OY1p1o")
+
+    assert [trial.attempt for trial in execution.trials] == [1, 1], "the requirement had finished"
+    with ml.Storage(str(tmp_path / "s")) as storage:
+        assert verify(storage.files)[1] == []
+
+
+PART = """
+from machinable import Component
+
+
+class Part(Component):
+    def on_execute(self):
+        self.store.write("a.json", 1)
+"""
+AFTER = """
+from machinable import Component
+
+
+class After(Component):
+    def on_execute(self):
+        return self.requires.x.read("a.json")
+"""
 
 
 @pytest.mark.parametrize("point", ["0:begin", "1:1", "2:end"])

@@ -409,6 +409,8 @@ def _completed(changes: Changes, plan: Plan, ledger: Ledger, shared: SharedResul
             results[spec.identity] = Available(f"{folder}/{row.uid}", outcome.artifacts)
             if shared.find(spec.identity) is None:
                 shared.publish(spec, outcome)
+            if not is_recorded:
+                shared.release_stale(spec.identity)
         if not is_recorded:
             ledger.finished_before(spec, outcome)
     return Completed(changes.unchanged, results, attempts, doubtful)

@@ -348,8 +348,8 @@ class Scheduler:
 
     def _finished(self, spec: TrialSpec, outcome: Outcome) -> None:
         result = self._shared.publish(spec, outcome)
+        self._shared.release(spec)  # before the ledger: a resumed execution only looks at what that does not have
         self._ledger.finished(spec, outcome)
-        self._shared.release(spec)
         self._queue.settle(spec, result)
 
     def _give_up(self, spec: TrialSpec, outcome: Outcome) -> None:
