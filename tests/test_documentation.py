@@ -396,6 +396,7 @@ components:
   - data: {fails: false, ~bad: {fails: true}}
   - user: {_requires_: {data: data}}
   - last: {_requires_: {user: user}}
+  - end: {_requires_: {user: user}}
 """
 DATA = """
 from machinable import Component
@@ -427,6 +428,7 @@ from machinable import Component
 class Node(Component):
     def on_execute(self):
         print("working")
+        __import__("more" + "_code")
         self.log.info("working")
         self.record.scope("other")["x"] = float("nan")
         self.record.scope("other").save()
@@ -439,6 +441,7 @@ class Node(Component):
     def on_execute_iteration(self, iteration):
         self.record["loss"] = 1 / self.config.rate
         if self.config.rate > 1:
+            __import__("failing" + "_code")
             raise ValueError("too fast")
         return StopIteration
 
@@ -454,6 +457,9 @@ def stored(desk: Path) -> list[Path]:
     (desk / "machinable.yaml").write_text(MACHINABLE_YAML)
     (desk / "node.py").write_text(NODE)
     (desk / "leaf.py").write_text("from machinable import Component\n\nclass Leaf(Component):\n    pass\n")
+    (desk / "end.py").write_text("from machinable import Component\n\nclass End(Component):\n    pass\n")
+    for name in ("more_code", "failing_code"):
+        (desk / f"{name}.py").write_text("")
     (desk / "data.py").write_text(DATA)
     (desk / "user.py").write_text(USER)
     (desk / "last.py").write_text(LAST)
@@ -479,8 +485,10 @@ def stored(desk: Path) -> list[Path]:
         locks.take(layout.lease(task.plan()[0].identity))
         ml.execute(task, storage="results", seed="OY1p1o", on_busy="skip")
         locks.close()
-        ml.execute("last", storage="results", seed="OY1p1o")
-    return [desk / "results" / name for name in ("OY1p1o", *(f"OY1p1o-{number}" for number in range(2, 7)))]
+        done = ml.execute("last", storage="results", seed="OY1p1o")
+        (desk / "results" / layout.pointer(done.trials[0].identity)).unlink()
+        ml.execute("end", storage="results", seed="OY1p1o")
+    return [desk / "results" / name for name in ("OY1p1o", *(f"OY1p1o-{number}" for number in range(2, 8)))]
 
 
 def test_the_storage_format_lists_every_field_that_is_written(stored: list[Path]) -> None:
@@ -519,6 +527,7 @@ def test_the_storage_format_lists_every_field_that_is_written(stored: list[Path]
             "reused",
             "blocked",
             "skipped",
+            "unneeded",
             "resumed",
             "ended",
         )

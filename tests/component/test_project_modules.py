@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import linecache
 import os
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +20,14 @@ import pytest
 
 from machinable.component import project_modules
 from machinable.component.imports import import_module
-from machinable.component.project_modules import begin_project, changed_since_import, importing, loaded_digests
+from machinable.component.project_modules import (
+    begin_project,
+    changed_since_import,
+    imported_files,
+    importing,
+    sources_of,
+)
+from machinable.component.source_files import code_of
 from machinable.errors import ImportFailed
 from machinable.storage.hashing import digest
 
@@ -89,6 +98,40 @@ def test_a_module_is_imported_again_if_what_it_imports_has_changed(write: Write,
     assert import_module("pm_a", project).X == 2
 
 
+DYNAMIC = {
+    "import_module": "import importlib\n\ndef load(name):\n    return importlib.import_module('pm_' + name)\n",
+    "__import__": "def load(name):\n    return __import__('pm_' + name)\n",
+    "find_loader": "import pkgutil\n\ndef load(name):\n    return pkgutil.resolve_name('pm_' + name)\n",
+    "spec": "import importlib.util as u, sys\n\ndef load(name):\n    spec = u.find_spec('pm_' + name)\n"
+    "    module = sys.modules['pm_' + name] = u.module_from_spec(spec)\n    spec.loader.exec_module(module)\n"
+    "    return module\n",
+    "thread": "from concurrent.futures import ThreadPoolExecutor\n\ndef load(name):\n"
+    "    return ThreadPoolExecutor(1).submit(lambda: __import__('pm_' + name)).result()\n",
+}
+
+
+@pytest.mark.parametrize("way", list(DYNAMIC))
+def test_a_module_is_imported_again_with_what_it_imports_by_a_computed_name(write: Write, way: str) -> None:
+    project = write({"pm_a.py": DYNAMIC[way] + "\nX = load('b').X\n", "pm_b.py": "X = 1\n", "pm_c.py": "X = 1\n"})
+    first = import_module("pm_a", project)
+    with importing(project):
+        first.load("c")
+    begin_project(project)
+    assert import_module("pm_a", project) is first
+    assert sorted(code_of(sources_of(project), ["pm_a"])) == ["pm_a.py", "pm_b.py", "pm_c.py"]
+    for name in ("b", "c"):
+        write({f"pm_{name}.py": "X = 2\n"})
+        begin_project(project)
+        module = import_module("pm_a", project)
+        with importing(project):
+            assert module.load(name).X == 2
+    assert module.X == 2
+    write({"pm_a.py": "X = 3\n"})
+    begin_project(project)
+    assert import_module("pm_a", project).X == 3
+    assert sorted(code_of(sources_of(project), ["pm_a"])) == ["pm_a.py"]
+
+
 def test_a_package_that_has_changed_has_its_submodules_again(write: Write) -> None:
     project = write({"pm_pkg/__init__.py": "X = 1\n", "pm_pkg/inner.py": "", "pm_a.py": "import pm_pkg.inner\n"})
     import_module("pm_a", project)
@@ -111,12 +154,10 @@ def test_a_file_that_changes_after_it_was_read_counts_as_it_was(write: Write) ->
     project = write({"pm_a.py": "import pm_b\n", "pm_b.py": "Y = 1\n"})
     begin_project(project)
     with importing(project):
-        from machinable.component.project_modules import sources_of
-
         sources_of(project).read("pm_b.py")
         write({"pm_b.py": "Y = 2\n"})
         assert import_module("pm_a", project).pm_b.Y == 1
-    assert loaded_digests(project)["pm_b.py"] == digest(b"Y = 1\n").removeprefix("sha256:")
+    assert imported_files(project)["pm_b.py"] == digest(b"Y = 1\n")
 
 
 def test_a_module_that_stays_is_named_with_the_files_that_have_changed(write: Write) -> None:
@@ -209,7 +250,7 @@ def test_this_package_is_never_imported_again_where_it_is_developed(write: Write
     try:
         begin_project(repository)
         assert sys.modules["machinable.errors"] is machinable.errors
-        assert not [path for path in loaded_digests(repository) if "machinable" in path]
+        assert not [path for path in imported_files(repository) if "machinable" in path]
     finally:
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
@@ -411,6 +452,49 @@ def test_tracebacks_show_the_lines_that_ran(write: Write) -> None:
     assert found["traceback"].splitlines()[-2:] == ["    raise ValueError(1)", "ValueError: 1"]
     linecache.checkcache()
     assert linecache.getline(str(Path(project, "pm_a.py")), 1) == "# new\n"
+
+
+SHOWS = """
+import inspect
+import traceback
+import warnings
+
+
+class A:
+    def f(self):
+        warnings.warn("here", stacklevel=1)
+        return inspect.getsource(A), inspect.getsource(self.f), traceback.extract_stack()[-1].line
+"""
+
+
+def test_source_is_shown_as_it_was_imported(write: Write) -> None:
+    project = write({"pm_a.py": SHOWS})
+    module = import_module("pm_a", project)
+    write({"pm_a.py": "# new\n# lines\n" + SHOWS.replace("return", "return 1,")})
+    linecache.checkcache()
+    with pytest.warns(UserWarning, match="^here$") as warned:
+        source, method, line = module.A().f()
+    assert SHOWS.endswith(source)
+    assert source.endswith(method)
+    assert line == method.splitlines()[-1].strip()
+    shown = warnings.formatwarning(warned[0].message, UserWarning, warned[0].filename, warned[0].lineno)
+    assert shown.endswith('warnings.warn("here", stacklevel=1)\n')
+
+
+def test_source_is_shown_as_the_user_has_imported_it_later(write: Write, by_path: Callable[[str], ModuleType]) -> None:
+    project = write({"pm_a.py": SHOWS})
+    import_module("pm_a", project)
+    write({"pm_a.py": "# new\n# lines\n" + SHOWS})
+    del sys.modules["pm_a"]
+    module = by_path("pm_a")
+    assert inspect.getsource(module).startswith("# new\n# lines\n")
+    write({"pm_a.py": "# newer\n" + SHOWS})
+    sys.path.insert(0, project)
+    try:
+        importlib.reload(module)
+    finally:
+        sys.path.remove(project)
+    assert inspect.getsource(module).startswith("# newer\n\n")
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -216,6 +217,50 @@ def test_a_result_of_an_old_class_is_never_reused_for_the_new_code(here: Path, t
     pointer = find_pointer(DirectoryFiles(storage), first.trials[0].identity)
     assert pointer is not None
     assert pointer.code["helper.py"] == "unknown"
+
+
+PLUGINS = """
+from importlib import import_module
+from machinable import Component
+
+EARLY = import_module("plugins." + "early")
+
+class Net(Component):
+    def on_execute(self):
+        return EARLY.VALUE + import_module(f"plugins.{self.flags.NAME}").VALUE
+"""
+
+
+@pytest.mark.parametrize("backup", [True, False])
+@pytest.mark.parametrize("engine", ["local", "processes:1", "processes:2"])
+def test_modules_that_are_imported_by_computed_names_are_code_too(
+    here: Path, tmp_path: Path, engine: str, backup: bool
+) -> None:
+    (here / "net.py").write_text(PLUGINS)
+    (here / "plugins").mkdir()
+    (here / "plugins" / "early.py").write_text("VALUE = 1\n")
+    (here / "plugins" / "net.py").write_text("VALUE = 10\n")
+    storage = {"storage": str(tmp_path / "storage"), "code_backup": backup}
+    first = ml.execute("use", storage, engine=engine)
+    ledger = Path(tmp_path, "storage", str(first), "ledger.jsonl").read_text()
+    listed = first.data["code"]["files"]
+    rows = map(json.loads, ledger.splitlines())
+    noted = {path: one for row in rows for path, one in row.get("imported", {}).items()}
+    assert listed["plugins/early.py"] == digest(b"VALUE = 1\n")
+    assert noted == {"plugins/net.py": digest(b"VALUE = 10\n")}
+    pointer = find_pointer(DirectoryFiles(str(tmp_path / "storage")), first.trials[0].identity)
+    assert pointer is not None
+    assert sorted(pointer.code) == ["net.py", "plugins/early.py", "plugins/net.py", "shift.py"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ml.execute("use", storage, engine=engine, reuse="same-code").trials[0].source is not None
+
+    for name in ("early", "net"):
+        (here / "plugins" / f"{name}.py").write_text("VALUE = 20\n")
+        with pytest.warns(UserWarning, match=f"its code has changed since: plugins/{name}.py. To compute it again"):
+            assert ml.execute("use", storage, engine=engine).trials[0].source is not None
+        again = ml.execute("use", storage, engine=engine, reuse="same-code").trials[0]
+        assert again.result == {"early": 30, "net": 40}[name]
 
 
 def test_a_script_beside_the_project_keeps_its_own_modules(here: Path, tmp_path: Path) -> None:

@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+import machinable as ml
+from machinable import errors
+from machinable.replay.reproduce import reproduce
+
 YAML = """\
 mixins:
   - scaling: {factor: 3}
@@ -312,6 +316,67 @@ def test_packages_of_a_src_layout_are_restored_too(
     assert (again["verdict"], again["notes"]) == ("identical", [])
     (status,) = (tmp_path / "exported").glob("results/*/trials/*/status.json")
     assert json.loads(status.read_text())["result"] == 1
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+def test_modules_with_computed_names_are_restored_and_exported(tmp_path: Path, engine: str) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    files = {
+        "machinable.yaml": "components: [top: ]\n",
+        "top.py": "from importlib import import_module\nfrom machinable import Component\n\n"
+        "class Top(Component):\n    def on_execute(self):\n"
+        "        return import_module('plug' + 'in').VALUE\n",
+        "plugin.py": "from lib import VALUE\n",
+        "lib.py": "VALUE = 1\n",
+        "unused.py": "",
+    }
+    for name, text in files.items():
+        (project / name).write_text(text)
+    machinable(project, "execute", "top", "--seed", "OY1p1o", "--engine", engine, "--storage", "results")
+    (project / "plugin.py").write_text("VALUE = 2\n")
+    (project / "lib.py").unlink()
+
+    again = machinable(project, "reproduce", "OY1p1o", "--storage", "results")
+    machinable(project, "export", "OY1p1o", "--to", "exported", "--storage", "results")
+    run(tmp_path, "project/exported/run.py")
+
+    assert (again["verdict"], again["notes"]) == ("identical", [])
+    assert sorted(path.name for path in project.glob("exported/code/*.py")) == ["lib.py", "plugin.py", "top.py"]
+    (status,) = project.glob("exported/results/*/trials/*/status.json")
+    assert json.loads(status.read_text())["result"] == 1
+
+
+@pytest.mark.parametrize("way", ["git", "removed", "changed"])
+def test_a_backup_that_is_not_what_ran_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """The backup lacks a file that git ignores, was written by other code, or was made of other files."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "machinable.yaml").write_text("components: [top: ]\n")
+    (tmp_path / "top.py").write_text(LAYOUT["top.py"].replace("from pkg import lib", "import lib"))
+    (tmp_path / "lib.py").write_text("VALUE = 1\n")
+    if way == "git":
+        (tmp_path / ".gitignore").write_text("lib.py\n")
+        with pytest.warns(UserWarning, match=r"^the code backup lacks files that the code imports, .* them: lib\.py\."):
+            ml.execute("top", "results", "OY1p1o")
+    else:
+        ml.execute("top", "results", "OY1p1o")
+        data = json.loads((tmp_path / "results/OY1p1o/execution.json").read_text())
+        files = data["code"]["files"]
+        files.update({"gone.py": files["lib.py"]} if way == "removed" else {"lib.py": files["top.py"]})
+        (tmp_path / "results/OY1p1o/execution.json").write_text(json.dumps(data))
+    with ml.Storage("results") as storage, pytest.raises(errors.Refused) as refused:
+        reproduce(storage, "OY1p1o")
+    assert str(refused.value) == (
+        "the code backup of OY1p1o is not the code that ran\n"
+        + {
+            "git": "  files that are not in the backup: lib.py\n",
+            "removed": "  files that are not in the backup: gone.py\n",
+            "changed": "  files that differ from those that were imported: lib.py\n",
+        }[way]
+        + "  Name a directory with that code: --project DIRECTORY"
+    )
+    with ml.Storage("results") as storage:
+        assert reproduce(storage, "OY1p1o", project=str(tmp_path)).verdict == "identical"
 
 
 def test_other_code_than_then_is_named(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from machinable.execution.environment import command_line
 from machinable.replay.export import export
 from machinable.replay.reproduce import reproduce
 from machinable.replay.restore_code import REASON, code_archive
+from machinable.results.reader import code_facts
 from machinable.storage.archive import unpack
 from machinable.units import format_size
 
@@ -124,7 +125,7 @@ def restore_command(identifier: str, directory: str, storage: str | None, as_jso
         commands = [command_line(["cd", target]), command_line(words)]
         if as_json:
             facts = {"execution": str(execution), "directory": target, "files": done.files, "bytes": done.size}
-            code = execution.data.get("code") or {}
+            code = code_facts(execution.data)
             write_json({**facts, "skipped": list(done.skipped), "code": code, "next": commands})
             return
         for name in done.skipped:

@@ -1,28 +1,44 @@
-"""Record when modules are imported, so that later changes of their files are noticed."""
+"""Record when modules are imported, and by which file, so that later changes of their files are noticed."""
 
 from __future__ import annotations
 
+import importlib
+import linecache
 import sys
 import time
+from types import FrameType
 from typing import Any
 
-__all__ = ["imported_at", "was_noted"]
+__all__ = ["imported_at", "importer_of", "show_lines", "was_noted"]
+
+_IMPORTLIB = importlib.__file__
 
 
-class _Clock:
-    """A finder before all others that records the time and finds nothing."""
+class _Recorder:
+    """A finder before all others that records imports and finds nothing."""
 
     def __init__(self) -> None:
         self.began = time.time()
         self.times: dict[str, float] = {}
+        self.importers: dict[str, str] = {}
+        self.shown: dict[str, str] = {}  # the files of which `linecache` has the lines as they were imported
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         """Record that a module is about to be imported."""
         self.times[name] = time.time()
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and (
+            (file := frame.f_code.co_filename).startswith("<frozen importlib") or file == _IMPORTLIB
+        ):
+            frame = frame.f_back
+        if frame is not None:
+            self.importers[name] = frame.f_code.co_filename
+        if name in self.shown:
+            linecache.cache.pop(self.shown.pop(name), None)
 
 
-_clock = _Clock()
-sys.meta_path.insert(0, _clock)
+_recorder = _Recorder()
+sys.meta_path.insert(0, _recorder)
 
 
 def imported_at(name: str) -> float:
@@ -30,9 +46,21 @@ def imported_at(name: str) -> float:
 
     For a module that was imported before this one, it is the time when this one was imported.
     """
-    return _clock.times.get(name, _clock.began)
+    return _recorder.times.get(name, _recorder.began)
 
 
 def was_noted(name: str) -> bool:
     """Return whether a module was imported after this one."""
-    return name in _clock.times
+    return name in _recorder.times
+
+
+def importer_of(name: str) -> str | None:
+    """Return the file that imported a module first, if it was imported after this one."""
+    return _recorder.importers.get(name)
+
+
+def show_lines(name: str, file: str, text: str) -> None:
+    """Let tracebacks, warnings and `inspect` show a text as the source of a module, until it is imported again."""
+    lines = text.splitlines(keepends=True)
+    linecache.cache[file] = len(text), None, lines, file  # without a time, it is not compared with the file
+    _recorder.shown[name] = file

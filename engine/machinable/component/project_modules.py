@@ -21,22 +21,22 @@ import time
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from machinable.component.import_times import imported_at, was_noted
+from machinable.component.import_times import imported_at, importer_of, show_lines, was_noted
 from machinable.component.source_files import INSTALLED, OWN_PACKAGE, Sources
 from machinable.errors import warn
 
 __all__ = [
     "begin_project",
     "changed_since_import",
+    "imported_files",
     "importing",
     "is_library",
     "is_same_file",
     "load_file",
-    "loaded_digests",
     "show_loaded_lines",
     "sources_of",
 ]
@@ -48,13 +48,18 @@ CLOCK_STEP = 2.0  # seconds; two changes within one step of a file system's cloc
 
 
 class _Loaded(NamedTuple):
-    """A module of a project: its file, the digest of its source, and the state of the file when it was loaded."""
+    """A module of a project.
+
+    That is its file, the digest of its source, the state of the file when it was loaded, and the file of the project
+    that imported it.
+    """
 
     module: Any  # what sys.modules has; a module can put something else there
     file: str
     digest: str
     state: tuple[int, ...] | None
     time: float  # of the import; it changes when the module is reloaded
+    importer: str | None
 
 
 class _Finder:
@@ -118,12 +123,27 @@ class _Loader(SourceFileLoader):
         return _cached_code(self.path, data) or self.source_to_code(data, self.path)
 
     def exec_module(self, module: ModuleType) -> None:
-        linecache.checkcache(self.path)
+        name, importer = module.__name__, self._importer()
         state = _state(self.path)  # before the file is read, so that a change in between is noticed
-        digest = sha256(self.get_data(self.path)).hexdigest()
+        data = self.get_data(self.path)
+        digest = sha256(data).hexdigest()
+        path = self._sources.path_of(self.path)
+        if path is not None:
+            _imported.setdefault(self._sources.real, {})[path] = digest
+            self._sources.note_import(importer, name)
+        show_lines(name, self.path, importlib.util.decode_source(data))
         super().exec_module(module)
-        name = module.__name__
-        _loaded[name] = _Loaded(sys.modules.get(name, module), self.path, digest, state, imported_at(name))
+        _loaded[name] = _Loaded(sys.modules.get(name, module), self.path, digest, state, imported_at(name), importer)
+
+    def _importer(self) -> str | None:
+        """Return the file of the project whose code imports this module, perhaps through a library."""
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            path = self._sources.path_of(frame.f_code.co_filename)
+            if path is not None:
+                return path
+            frame = frame.f_back
+        return None
 
 
 _lock = threading.RLock()
@@ -133,6 +153,7 @@ _depth = 0
 _bytecode_before = False
 _sources: dict[str, Sources] = {}  # of each project
 _loaded: dict[str, _Loaded] = {}
+_imported: dict[str, dict[str, str]] = {}  # by project, as its real path: see `imported_files`
 # Modules, classes and functions that are not what their files say: the digests of the files that changed, as imported
 _outdated: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
 _last: str | None = None  # the project that was entered last
@@ -236,15 +257,23 @@ def begin_project(project: str, files: Mapping[str, bytes] | None = None, keep: 
         changes = {name: change for name, path in modules.items() if (change := _changes(sources, name, path))}
         if changes:
             imports = _imports_of(modules, sources)
+            dynamic = _dynamic_imports(modules, imports)
             importers: dict[str, list[str]] = {}
-            for name, imported in imports.items():
+            for name, imported in [*imports.items(), *dynamic.items()]:
                 for one in imported:
                     importers.setdefault(one, []).append(name)
+            # What it imports by a computed name is not imported again unless it is forgotten, too.
+            for name, imported in dynamic.items():
+                importers.setdefault(name, []).extend(imported)
+                imports[name] |= imported
             stays = set(keep)
             for name in _reachable(changes, importers):
                 _note_outdated(name, sources, [changes.get(one, {}) for one in _reachable([name], imports)])
                 if name not in stays:
                     _forget(name, sources)
+        for name in modules:
+            if name in _loaded:
+                sources.note_import(_loaded[name].importer, name)
         _note_foreign(sources)
         _import_standard_modules(sources)
 
@@ -265,16 +294,10 @@ def show_loaded_lines(file: str) -> None:
             return
 
 
-def loaded_digests(project: str) -> dict[str, str]:
-    """Return the digests of the source files of all loaded modules of a project as they were loaded, by path."""
+def imported_files(project: str) -> dict[str, str]:
+    """Return the digests of the source files that were imported since this was last called, by path."""
     with _lock:
-        sources = sources_of(project)
-        found = {}
-        for name, path in _modules_of(sources).items():
-            known = _loaded.get(name)
-            if known is not None and known.module is _module(name, sources):
-                found[path] = known.digest
-        return found
+        return {path: f"sha256:{digest}" for path, digest in _imported.pop(sources_of(project).real, {}).items()}
 
 
 def load_file(name: str, file: str, project: str) -> ModuleType:
@@ -346,7 +369,8 @@ def _changes(sources: Sources, name: str, path: str) -> dict[str, str]:
     digest = _digest(sources, path)
     if digest is None or _is_newer(file, name, module):
         return {**changes, path: ""}
-    _loaded[name] = _Loaded(module, _file_of(name, module), digest, state, imported_at(name))
+    importer = sources.path_of(importer_of(name))
+    _loaded[name] = _Loaded(module, _file_of(name, module), digest, state, imported_at(name), importer)
     return changes
 
 
@@ -398,6 +422,20 @@ def _imports_of(modules: Mapping[str, str], sources: Sources) -> dict[str, set[s
             imported = set()
         imported.add(name.rpartition(".")[0])  # a package that is imported again lacks its old submodules
         found[name] = imported & modules.keys()
+    return found
+
+
+def _dynamic_imports(modules: Mapping[str, str], imports: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
+    """Return the loaded modules that each of them has imported, but by a name that its source does not contain."""
+    named: dict[str, list[str]] = {}
+    for name, path in modules.items():
+        named.setdefault(path, []).append(name)
+    found: dict[str, set[str]] = {}
+    for name in modules:
+        importer = _loaded[name].importer if name in _loaded else None
+        for one in named.get(importer or "", ()):
+            if name not in imports[one]:
+                found.setdefault(one, set()).add(name)
     return found
 
 
@@ -453,7 +491,8 @@ def _cached_code(file: str, data: bytes) -> CodeType | None:
         code = marshal.loads(content[16:])
     except (ValueError, EOFError, TypeError):
         return None
-    return code if isinstance(code, CodeType) else None
+    # Bytecode that was copied together with its source names the file that it was compiled from.
+    return code if isinstance(code, CodeType) and code.co_filename == file else None
 
 
 def _expected_header(source: os.stat_result) -> bytes:

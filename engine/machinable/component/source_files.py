@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -59,6 +59,7 @@ class Sources:
         self._folders: dict[str, dict[str, bool]] = {}
         self._roots: tuple[list[str], list[str]] = [], []
         self._imported: dict[str, tuple[str, ...]] = {}
+        self._noted: dict[str, set[str]] = {}  # by the file that imports them
         self.real = os.path.realpath(project)
         own = {os.path.join(root, "") for root in (project, self.real)}
         self._prefixes = _prefixes[self.real] = tuple(own.union(_prefixes.get(self.real, ())))
@@ -118,6 +119,15 @@ class Sources:
             self._roots = sys.path[:], list(dict.fromkeys(["", *self._paths, *filter(None, inside)]))
         return self._roots[1]
 
+    def note_import(self, file: str | None, module: str) -> None:
+        """Record that a file has imported a module, whose name may be in no source file."""
+        if file is not None:
+            self._noted.setdefault(file, set()).add(module)
+
+    def noted_imports(self, file: str) -> Collection[str]:
+        """Return the modules that a file is known to have imported."""
+        return self._noted.get(file, ())
+
     def imported_by(self, module: str, file: str) -> tuple[str, ...]:
         """Return the modules that a module may import: of `from a import b` both `a` and `a.b`.
 
@@ -156,6 +166,14 @@ class Sources:
             if found:
                 yield from found
                 return
+
+    def module_of(self, path: str) -> str | None:
+        """Return the module that a file of the project is imported as; None if there is no such file or module."""
+        if not self.exists(path) or not path.endswith(".py"):
+            return None
+        root = max((root for root in self.roots() if path.startswith(root)), key=len)
+        name = path[len(root) :].removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        return name if any(file == path for _, file in self.files_of(name)) else None
 
     def _root_of_package(self, name: str) -> list[str]:
         """Return where in the project a package is that `sys.path` does not lead to, as in editable installs."""
@@ -231,7 +249,7 @@ class _Code:
                     continue
                 self.files[file] = None
                 try:
-                    imported = set(sources.imported_by(name, file))
+                    imported = {*sources.imported_by(name, file), *sources.noted_imports(file)}
                 except (SyntaxError, ValueError):
                     self.unread.append(file)
                     continue

@@ -23,6 +23,7 @@ from machinable.display.summary import (
     trials_table,
 )
 from machinable.display.tables import Table, counted, headline, is_numeric, settings_text
+from machinable.results.reader import code_facts
 from machinable.results.trials import STATES as TRIAL_STATES
 from machinable.units import format_duration
 
@@ -107,7 +108,7 @@ def _execution(execution: Execution) -> dict[str, Any]:
     more = {
         "trials": f"{len(states)}: {counts}" if states else "none",
         "trial time": format_duration(sum(seconds)) if seconds else None,
-        "code backup": (data.get("code") or {}).get("backup"),
+        "code backup": code_facts(data).get("backup"),
         "platform": data.get("platform"),
     }
     return {

@@ -46,7 +46,8 @@ def read_code(
     """
     facts: dict[str, Plain] = {"commit": None, "branch": None, "dirty": None, "backup": None}
     facts.update(code_state(sources.project) or {})
-    facts["files"] = {path: digest(data) for path, data in code_of(sources, modules).items()}
+    listed: dict[str, Plain] = {path: digest(data) for path, data in code_of(sources, modules).items()}
+    facts["files"] = listed
     facts["changed"] = list(changed)
     facts["paths"] = [path.rstrip("/") for path in sources.roots() if path]
     if backup is None:
@@ -55,7 +56,7 @@ def read_code(
 
     archive: IO[bytes] = SpooledTemporaryFile(MAX_IN_MEMORY)  # noqa: SIM115  # the writer closes it
     try:
-        pack_project(archive, sources, files, backup)
+        pack_project(archive, sources, files, backup, listed)
         facts["backup"] = stream_digest(archive)
     except BaseException:
         archive.close()
@@ -63,8 +64,10 @@ def read_code(
     return ProjectCode(facts, archive, code_diff(sources.project))
 
 
-def pack_project(archive: IO[bytes], sources: Sources, files: Files, backup: CodeBackup) -> None:
-    """Write an archive of the project's files without the storage."""
+def pack_project(
+    archive: IO[bytes], sources: Sources, files: Files, backup: CodeBackup, needed: Iterable[str] = ()
+) -> None:
+    """Write an archive of the project's files without the storage; warn if it lacks those that are needed."""
     here = files.local_path("")
     pack_into(
         archive,
@@ -74,6 +77,7 @@ def pack_project(archive: IO[bytes], sources: Sources, files: Files, backup: Cod
         limit=backup.limit,
         look_for_secrets=backup.scan,
         read_source=sources.read,
+        needed=needed,
     )
 
 

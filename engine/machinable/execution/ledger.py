@@ -110,7 +110,7 @@ class Ledger:
     def finished(self, spec: TrialSpec, outcome: Outcome) -> None:
         """Record that a trial finished."""
         self.counts["finished"] += 1
-        facts = {"seconds": outcome.seconds, "record": outcome.record}
+        facts: dict[str, Any] = {"seconds": outcome.seconds, "record": outcome.record, **_imported(outcome)}
         row = self._record(events.TrialFinished, spec, facts, outcome.seconds, outcome.record)
         self._call_back(spec, row)
 
@@ -131,6 +131,7 @@ class Ledger:
             "record": outcome.record,
             "will_retry": will_retry,
             "error": {"type": error["type"], "message": error["message"]},
+            **_imported(outcome),
         }
         self._record(events.TrialFailed, spec, facts, outcome.seconds, error, will_retry)
 
@@ -203,3 +204,8 @@ class Ledger:
                 f"exceptions of it are not reported\n{traceback.format_exc()}",
                 RuntimeWarning,
             )
+
+
+def _imported(outcome: Outcome) -> dict[str, Any]:
+    """Return the source files that execution.json does not list, if the trial has imported any."""
+    return {"imported": dict(outcome.imported)} if outcome.imported else {}

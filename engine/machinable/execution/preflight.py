@@ -74,9 +74,12 @@ class Checked(Struct, frozen=True):
             modules = [function.__module__]
         return read_code(self.sources, dict.fromkeys(modules), self.changed, files, options.storage.code_backup)
 
-    def shared_results(self, files: Files, locks: Locks, folder: str = "") -> SharedResults:
-        """Return the results that are shared with other executions."""
-        return SharedResults(files, self.reuse, self.sources, self.changed, locks, folder)
+    def shared_results(
+        self, files: Files, locks: Locks, folder: str = "", code: ProjectCode | None = None
+    ) -> SharedResults:
+        """Return the results that are shared with other executions; without folder and code, they are only read."""
+        listed_files: Any = {} if code is None else code.facts["files"]
+        return SharedResults(files, self.reuse, self.sources, self.changed, locks, folder, listed_files)
 
 
 def prepare(task: Task | None, options: Options) -> Checked:

@@ -23,6 +23,7 @@ from machinable.plan.spec import Outcome, TrialSpec
 from machinable.plan.table import cell, flatten
 from machinable.results.execution import Execution
 from machinable.results.pointers import Available
+from machinable.results.reader import code_facts
 from machinable.results.storage import Storage
 from machinable.results.trial import LEASE, Trial
 from machinable.serialization import decode, dumps
@@ -353,10 +354,10 @@ def _write_code(stored: Execution, code: ProjectCode) -> None:
     if code.archive is None:
         return
     with code.archive as archive:
-        before, now = stored.data["code"].get("backup"), code.facts["backup"]
+        before, now = code_facts(stored.data).get("backup"), code.facts["backup"]
         if before is None or before == now:
             return
-        earlier = stored.data["code"].get("files") or {}
+        earlier = code_facts(stored.data).get("files") or {}
         files = [name for name, digest in code.facts["files"].items() if earlier.get(name, digest) != digest]
         warn(
             f"the code of {stored} has changed since it started: {listed(files) or 'files that no module imports'}. "

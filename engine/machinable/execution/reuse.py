@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from machinable.component.source_files import Sources, code_digest, code_of, modules_of
 from machinable.errors import Damaged, InvalidType, InvalidValue, UnknownName, listed, warn
@@ -22,6 +24,7 @@ from machinable.serialization import dumps
 from machinable.storage import layout
 from machinable.storage.artifacts import artifact_fault
 from machinable.storage.files import Files
+from machinable.storage.hashing import digest
 from machinable.storage.locks import Lease, Locks
 
 __all__ = [
@@ -141,7 +144,8 @@ def decide_reuse(
 class SharedResults:
     """The results that an execution shares with others; without its folder, they are only read.
 
-    `changed` are files that differ from the code that runs.
+    `changed` are files that differ from the code that runs; `listed_files` are those that the execution lists, with
+    their digests.
     """
 
     def __init__(
@@ -152,6 +156,7 @@ class SharedResults:
         changed: Sequence[str],
         locks: Locks,
         folder: str = "",
+        listed_files: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._files = files
         self._policy = policy
@@ -160,6 +165,7 @@ class SharedResults:
         self._code: dict[tuple[str, ...], dict[str, str]] = {}
         self._locks = locks
         self._folder = folder
+        self._listed_files = listed_files
         self._leases: dict[str, Lease] = {}
         self._warned: set[tuple[str, ...]] = set()
         self._sound: set[str] = set()  # results whose artifacts were checked
@@ -193,7 +199,9 @@ class SharedResults:
         if pointer is None:
             return decide_reuse(spec, self._policy, None, None, {})
         changed = changed_input(self._files, pointer.inputs, result)
-        return decide_reuse(spec, self._policy, pointer, changed, self.code(spec))
+        code = self.code(spec)
+        others = {path: self._code_digest(path) for path in pointer.code.keys() - code.keys()}
+        return decide_reuse(spec, self._policy, pointer, changed, {**code, **others})
 
     def look_ahead(self, spec: TrialSpec, result: Results) -> ReuseDecision:
         """Decide as `decide`, and let the next decision be about the same result."""
@@ -209,6 +217,24 @@ class SharedResults:
             # The code that ran was imported before the file changed.
             self._code[modules] = code | {path: "unknown" for path in self._changed if path in code}
         return self._code[modules]
+
+    def _code_digest(self, path: str, expected: str = "") -> str:
+        """Return `code_digest` of a file; "unknown" if it is not the expected one, "gone" if there is none."""
+        try:
+            data = self._sources.read(path)
+        except OSError:
+            return "unknown" if expected else "gone"
+        return "unknown" if expected and digest(data) != expected else code_digest(data)
+
+    def checked_code(self, spec: TrialSpec, outcome: Outcome) -> Outcome:
+        """Return the outcome without the source files that the execution lists.
+
+        The others are code of the component from now on. No source file contains the names of their modules.
+        """
+        others = {path: one for path, one in outcome.imported.items() if self._listed_files.get(path) != one}
+        if others:
+            self.code(spec).update({path: self._code_digest(path, one) for path, one in others.items()})
+        return replace(outcome, imported=others) if others != outcome.imported else outcome
 
     def reusable(self, spec: TrialSpec, result: Results) -> Pointer | None:
         """Return the pointer to the result of a trial if it is reused; warn about results of other source code."""

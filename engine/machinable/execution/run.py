@@ -15,7 +15,7 @@ from machinable.engines.base import OnProgress, Work
 from machinable.engines.processes.threads import idle_notice
 from machinable.errors import Refused
 from machinable.events import Listener
-from machinable.execution.directory import create_execution, pack_project
+from machinable.execution.directory import ProjectCode, create_execution, pack_project
 from machinable.execution.dry_run import outcomes_of, outcomes_text
 from machinable.execution.interrupts import Interrupts, with_alarm
 from machinable.execution.ledger import Ledger
@@ -103,7 +103,7 @@ def begin(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts) 
         lease = None
         if files.reach != "process":
             lease = locks.take(layout.join(folder, layout.EXECUTION_LEASE), {"execution": folder})
-    return _begun(checked, files, locks, folder, lease)
+    return _begun(checked, files, locks, folder, lease, code)
 
 
 def resume(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts) -> Run:
@@ -114,11 +114,11 @@ def resume(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts)
         lease = take_over(stored.stored, locks)
         stored = compare(stored.stored, plan, checked.reuse, is_stored_task=stored.is_stored_task)  # as it is now
         code = checked.code(files)
-    run = _begun(checked, files, locks, str(stored.stored), lease)
+    run = _begun(checked, files, locks, str(stored.stored), lease, code)
     return replace(run, completed=write_resumption(stored, plan, run.ledger, run.shared, checked.engine, code))
 
 
-def _begun(checked: Checked, files: Files, locks: Locks, folder: str, lease: Lease | None) -> Run:
+def _begun(checked: Checked, files: Files, locks: Locks, folder: str, lease: Lease | None, code: ProjectCode) -> Run:
     """Return the execution after its folder is written; from now on, an outage must not lose results."""
     fallback = ""
     if files.reach != "process":
@@ -126,7 +126,7 @@ def _begun(checked: Checked, files: Files, locks: Locks, folder: str, lease: Lea
         files = FallbackFiles(files, fallback)
     plan = checked.plan
     ledger = Ledger(len(plan), plan.seed, files, folder, checked.options.listeners, checked.callbacks)
-    return Run(checked, files, folder, ledger, checked.shared_results(files, locks, folder), lease, fallback)
+    return Run(checked, files, folder, ledger, checked.shared_results(files, locks, folder, code), lease, fallback)
 
 
 @contextmanager

@@ -295,6 +295,7 @@ class Scheduler:
         if isinstance(problem, KeyboardInterrupt):
             raise KeyboardInterrupt
         outcome = future.result() if problem is None else self._outcome_after(problem, spec, is_late)
+        outcome = self._shared.checked_code(spec, outcome)
         del self._running[future]
         self._capacity.give_back(spec.resources)
         if outcome.error is None:

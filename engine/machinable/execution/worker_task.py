@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from machinable.component.imports import Code, importing, load_component
-from machinable.component.project_modules import begin_project, changed_since_import
+from machinable.component.project_modules import begin_project, changed_since_import, imported_files
 from machinable.engines.base import OnProgress, PortableWork, reports
 from machinable.engines.processes.isolation import SavedProcessState
 from machinable.engines.processes.output import output_to
@@ -50,6 +50,7 @@ class InProcessTask:
     ) -> None:
         self.files = files
         self.folder = folder
+        self._project = project
         self._on_progress = on_progress
         self._threads = ThreadLimit()
         self._run = partial(
@@ -65,9 +66,10 @@ class InProcessTask:
 
     def __call__(self, spec: TrialSpec) -> Outcome:
         """Run one attempt of a trial."""
+        imported_files(self._project)  # by others
         self._threads.hold(spec.definition.threads)
         progress = partial(self._on_progress, spec.uid) if self._on_progress is not None else None
-        return _stored(self.files, self._run(spec, progress=progress))
+        return _stored(self.files, self._project, self._run(spec, progress=progress))
 
     def close(self) -> None:
         """Restore the number of threads of this process."""
@@ -125,6 +127,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
 
     def __call__(self, spec: TrialSpec) -> Outcome:
         """Run one attempt of a trial."""
+        imported_files(self.project)  # by others
         if self.original is not None:
             shipped[:] = [(self.project, self.original)]
         if self.function is not None:
@@ -145,7 +148,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
                 progress=partial(reports.progress, spec.uid),
                 locks=self.locks,
             )
-        return _stored(files, outcome)
+        return _stored(files, self.project, outcome)
 
     def _imported(self, spec: TrialSpec) -> Code | None:
         """Import the code of a trial, and keep the effects on the process, which are not undone after the trial."""
@@ -171,8 +174,11 @@ def folders_needed(spec: TrialSpec) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
-def _stored(files: Files, outcome: Outcome) -> Outcome:
-    """Return the outcome if the files of the trial are in the storage, otherwise an interrupted one."""
+def _stored(files: Files, project: str, outcome: Outcome) -> Outcome:
+    """Return the outcome with what was imported, an interrupted one if its files are not in the storage."""
+    imported = imported_files(project)
+    if imported:
+        outcome = replace(outcome, imported=imported)
     if files.flush_fallback():
         return outcome
     error = files.outage()

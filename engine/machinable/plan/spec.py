@@ -252,6 +252,7 @@ class Outcome(Struct, frozen=True):
         artifacts: Digests of the artifacts that it wrote, by name.
         inputs: Digests of the artifacts that it read, by requirement and name.
         indirect: `identity` and `place` of those of these requirements that are not its own, such as `model.data`.
+        imported: Digests of the source files of the project that were imported while it ran, by path in the project.
     """
 
     uid: str
@@ -264,6 +265,7 @@ class Outcome(Struct, frozen=True):
     artifacts: Mapping[str, str] = {}
     inputs: Mapping[str, Mapping[str, str]] = {}
     indirect: Mapping[str, Mapping[str, str]] = {}
+    imported: Mapping[str, str] = {}
 
 
 def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:

@@ -16,8 +16,9 @@ from machinable.component.source_files import SourceFiles, Sources, find_source_
 from machinable.errors import ArtifactExists, Refused, StorageUnavailable
 from machinable.plan.table import flatten
 from machinable.replay.rerun import PACKAGE, submit, with_required
-from machinable.replay.restore_code import code_versions, refuse_unreachable, restore
+from machinable.replay.restore_code import CodeVersion, code_versions, refuse_unreachable, restore
 from machinable.results.execution import Execution
+from machinable.results.reader import code_facts
 from machinable.results.storage import Storage
 from machinable.results.trial import Trial
 from machinable.serialization import Plain, decode, encode
@@ -100,22 +101,25 @@ def export(
     if not trials:
         raise Refused(f"{execution} has no trials", given=str(execution), todo="There is nothing to export.")
     refuse_unreachable(execution)
-    codes = code_versions(execution, trials) if project is None else {None: trials}
-    (file, _), *others = codes.items()
+    version, *others = (
+        code_versions(execution, trials) if project is None else [CodeVersion(None, {}, (), list(trials))]
+    )
     if others:
         raise Refused(
             f"{execution} was resumed with different code, so its trials cannot share one directory",
             given=str(execution),
-            todo="Export those that began with it: " + " ".join(f"--trial {trial.uid}" for trial in others[0][1]),
+            todo="Export those that began with it: " + " ".join(f"--trial {trial.uid}" for trial in others[0].trials),
         )
     with TemporaryDirectory(prefix="machinable-export-") as directory:
-        source, notes = restore(execution, file, project, os.path.join(directory, "code"))
+        source, notes = restore(execution, version.file, project, os.path.join(directory, "code"))
         names = [trial.uid for trial in trials]
         described: Mapping[str, Any] = submit(execution, "describe", names, source, directory)
         facts = [_facts(trial, described[trial.uid]["definition"]) for trial in trials]
         parts = [part for one in facts for part in (one["definition"], *one["definition"]["children"])]
         modules = [code["module"] for part in parts for code in (part["target"], *part["mixins"])]
-        found = find_source_files(Sources(source, paths=(execution.data.get("code") or {}).get("paths", ())), modules)
+        sources = Sources(source, paths=code_facts(execution.data).get("paths", ()))
+        modules += [name for name in map(sources.module_of, version.files) if name is not None]
+        found = find_source_files(sources, modules)
         if found.missing:
             raise Refused(
                 f"the code of {execution} is not in its project: there is no module {', '.join(found.missing)}",
@@ -182,7 +186,7 @@ def _write(
 ) -> None:
     """Write the directory under a temporary name, and rename it when it is complete."""
     temporary = temporary_beside(target)
-    data = {**execution.data, "code": {**(execution.data.get("code") or {}), "backup": None}}
+    data = {**execution.data, "code": {**code_facts(execution.data), "backup": None}}
     for local in ("host", "packages"):  # of the original host, not for recipients of the export
         data.pop(local, None)
     config = {"folder": str(execution), "execution": data, "trials": facts}

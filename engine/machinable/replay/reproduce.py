@@ -20,7 +20,14 @@ from machinable.engines.registry import KNOWN
 from machinable.errors import InvalidValue, Refused, listed
 from machinable.execution.environment import host, packages
 from machinable.replay.rerun import submit
-from machinable.replay.restore_code import code_versions, refuse_unreachable, restore
+from machinable.replay.restore_code import (
+    CodeVersion,
+    code_versions,
+    refuse_other_code,
+    refuse_unreachable,
+    restore,
+    source_files,
+)
 from machinable.results.diff import (
     Change,
     Difference,
@@ -122,13 +129,16 @@ def reproduce(
     execution = storage[identifier]
     trials = _ended(execution, uids)
     refuse_unreachable(execution)
-    codes = code_versions(execution, trials) if project is None else {None: trials}
+    codes = code_versions(execution, trials) if project is None else [CodeVersion(None, {}, (), trials)]
     notes = list(_notes(execution, trials, len(codes)))
     with _directory(keep) as directory, ExitStack() as opened:
         repeated = []
-        for number, (file, members) in enumerate(codes.items(), start=1):
+        for number, version in enumerate(codes, start=1):
             suffix = "" if number == 1 else f"-{number}"
-            source, missing = restore(execution, file, project, os.path.join(directory, f"code{suffix}"))
+            members = version.trials
+            source, missing = restore(execution, version.file, project, os.path.join(directory, f"code{suffix}"))
+            if project is None:
+                refuse_other_code(execution, version.files, source, version.changed)
             notes += missing
             if notify is not None:
                 for line in [*notes, *_known_changes(execution.data)] if number == 1 else missing:
@@ -144,18 +154,21 @@ def reproduce(
                 engine=_engine(execution.data) if engine is None else engine,
                 show_progress=notify is not None,
             )
-            repeated.append((members, opened.enter_context(Storage(url))[folder]))
-        if len(codes) == 1:
-            notes += _other_files(execution.data, repeated[0][1].data)
+            after = opened.enter_context(Storage(url))[folder]
+            repeated.append((members, after))
+            if project is None:
+                # The proof: what was imported is what was restored.
+                refuse_other_code(execution, source_files(after), source)
+                if version.changed:
+                    changed = ", ".join(version.changed)
+                    notes.append(f"these files had changed after their import, so what ran is not stored: {changed}")
+            else:
+                notes += _other_files(source_files(execution), source_files(after))
         return _compared(execution, repeated, tolerance, notes, project, None if keep is None else directory)
 
 
-def _other_files(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+def _other_files(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
     """Yield a note if the imported source files differ from the original ones."""
-    then, now = ((data.get("code") or {}).get("files") or {} for data in (before, after))
-    changed = (before.get("code") or {}).get("changed") or []
-    if changed:
-        yield f"these files had changed after their import, so what ran is not stored: {', '.join(changed)}"
     if others := sorted(path for path in {*then, *now} if then.get(path) != now.get(path)):
         yield f"these files differ from those that ran originally: {', '.join(others)}"
 

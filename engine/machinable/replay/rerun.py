@@ -26,6 +26,7 @@ from machinable.plan.table import flatten
 from machinable.plan.task import Task, task_from_data
 from machinable.replay.exported import load_function
 from machinable.results.execution import Execution
+from machinable.results.reader import code_facts
 from machinable.serialization import Plain, dumps, loads
 
 __all__ = ["PACKAGE", "TaskSubset", "main", "submit", "with_required"]
@@ -69,7 +70,7 @@ def submit(
         "from machinable.replay.rerun import main; main(*sys.argv[1:])"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MACHINABLE_")}
-    paths = [os.path.join(project, path) for path in (execution.data.get("code") or {}).get("paths", ())]
+    paths = [os.path.join(project, path) for path in code_facts(execution.data).get("paths", ())]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*paths, environment.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-c", program, asked, answered],

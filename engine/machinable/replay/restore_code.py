@@ -3,40 +3,89 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from machinable.display.summary import commit_text
-from machinable.errors import Damaged, MissingFile, NotStored, Refused
+from machinable.errors import Damaged, MissingFile, NotStored, Refused, listed
 from machinable.results.execution import Execution
+from machinable.results.reader import code_facts
 from machinable.results.trial import Trial
 from machinable.storage import layout
 from machinable.storage.archive import unpack
 from machinable.storage.hashing import digest
 from machinable.storage.streams import read_rows
 
-__all__ = ["REASON", "code_archive", "code_versions", "refuse_unreachable", "restore"]
+__all__ = [
+    "REASON",
+    "CodeVersion",
+    "code_archive",
+    "code_versions",
+    "refuse_other_code",
+    "refuse_unreachable",
+    "restore",
+    "source_files",
+]
 
 REASON = "is a link out of the project, or data of version control"  # for not restoring something
 
 
-def code_versions(execution: Execution, trials: Sequence[Trial]) -> dict[str | None, list[Trial]]:
-    """Group trials by the file of the code they ran with, None if there is no backup.
+class CodeVersion(NamedTuple):
+    """Code of an execution, and the trials that ran with it.
+
+    Attributes:
+        file: The backup in the folder of the execution; None if there is none.
+        files: The digests of the source files that the trials imported, or may have imported, by path in the project.
+        changed: Those that had changed after their import.
+        trials: The trials.
+    """
+
+    file: str | None
+    files: dict[str, str]
+    changed: Sequence[str]
+    trials: list[Trial]
+
+
+def code_versions(execution: Execution, trials: Sequence[Trial]) -> list[CodeVersion]:
+    """Group trials by the code they ran with.
 
     An execution that was resumed with different code has several backups; a missing one raises `Refused`.
     """
-    first = (execution.data.get("code") or {}).get("backup")
-    current: Any = first
+    current = first = code_facts(execution.data)
+    codes = {first.get("backup"): first}
     backups: dict[str, Any] = {}
+    imported: dict[Any, dict[str, str]] = {}
     for event in read_rows(execution.files, layout.join(str(execution), layout.LEDGER)):
-        if event.get("event") == "resumed":
-            current = (event.get("code") or {}).get("backup") or current
-        elif event.get("event") == "started":
-            backups[event["uid"]] = current
-    groups: dict[str | None, list[Trial]] = {}
+        kind = event.get("event")
+        if kind == "resumed":
+            if (code := code_facts(event)).get("backup"):
+                current = codes.setdefault(code["backup"], code)
+        elif kind == "started":
+            backups[event["uid"]] = current.get("backup")
+        elif kind in ("finished", "failed"):
+            imported.setdefault(current.get("backup"), {}).update(event.get("imported") or {})
+    groups: dict[Any, list[Trial]] = {}
     for trial in trials:
-        groups.setdefault(backups.get(trial.uid, first), []).append(trial)
-    return {_file_of(execution, backup, first): members for backup, members in groups.items()}
+        groups.setdefault(backups.get(trial.uid, first.get("backup")), []).append(trial)
+    return [
+        CodeVersion(
+            _file_of(execution, backup, first.get("backup")),
+            {**(codes[backup].get("files") or {}), **imported.get(backup, {})},
+            codes[backup].get("changed") or (),
+            members,
+        )
+        for backup, members in groups.items()
+    ]
+
+
+def source_files(execution: Execution) -> dict[str, str]:
+    """Return the digests of the source files that the trials of an execution imported, by path in the project."""
+    events = read_rows(execution.files, layout.join(str(execution), layout.LEDGER))
+    found = dict(code_facts(execution.data).get("files") or {})
+    for event in events:
+        found.update(code_facts(event).get("files") or event.get("imported") or {})
+    return found
 
 
 def code_archive(execution: Execution, file: str = layout.CODE) -> bytes:
@@ -46,7 +95,7 @@ def code_archive(execution: Execution, file: str = layout.CODE) -> bytes:
         NotStored: The execution has no code backup.
         Damaged: The backup is missing or not what was stored.
     """
-    code: Mapping[str, Any] = execution.data.get("code") or {}
+    code = code_facts(execution.data)
     commit = commit_text(code)
     details = [f"it ran with the commit {commit}"] if commit else []
     path = layout.join(str(execution), file)
@@ -73,8 +122,8 @@ def code_archive(execution: Execution, file: str = layout.CODE) -> bytes:
 def _recorded(execution: Execution) -> set[Any]:
     """Return the digests of the code backups of an execution: of its start, and of each time that it was resumed."""
     events = read_rows(execution.files, layout.join(str(execution), layout.LEDGER))
-    codes = [execution.data.get("code"), *(one.get("code") for one in events if one.get("event") == "resumed")]
-    return {code["backup"] for code in codes if isinstance(code, Mapping) and code.get("backup")}
+    codes = [code_facts(execution.data), *(code_facts(one) for one in events if one.get("event") == "resumed")]
+    return {code["backup"] for code in codes if code.get("backup")}
 
 
 def _file_of(execution: Execution, wanted: str | None, first: str | None) -> str | None:
@@ -107,7 +156,7 @@ def restore(execution: Execution, file: str | None, project: str | None, directo
             raise MissingFile(f"there is no directory {path}", given=project, todo="Name the directory of the code.")
         return path, []
     if file is None:
-        commit = (execution.data.get("code") or {}).get("commit")
+        commit = code_facts(execution.data).get("commit")
         raise Refused(
             f"{execution} has no code backup, so its code cannot be restored",
             given=str(execution),
@@ -117,6 +166,29 @@ def restore(execution: Execution, file: str | None, project: str | None, directo
         )
     skipped = unpack(code_archive(execution, file), directory).skipped
     return directory, [f"{name} was not restored: it {REASON}" for name in skipped]
+
+
+def refuse_other_code(
+    execution: Execution, files: Mapping[str, str], directory: str, changed: Collection[str] = ()
+) -> None:
+    """Refuse restored code whose source files are not those that trials imported; `changed` are not compared."""
+    gone, other = [], []
+    for path, expected in sorted(files.items()):
+        file = os.path.join(directory, path)
+        if not os.path.isfile(file):
+            gone.append(path)
+        elif path not in changed and digest(Path(file).read_bytes()) != expected:
+            other.append(path)
+    if gone or other:
+        raise Refused(
+            f"the code backup of {execution} is not the code that ran",
+            given=str(execution),
+            details=[
+                *([f"files that are not in the backup: {listed(gone)}"] if gone else []),
+                *([f"files that differ from those that were imported: {listed(other)}"] if other else []),
+            ],
+            todo="Name a directory with that code: --project DIRECTORY",
+        )
 
 
 def refuse_unreachable(execution: Execution) -> None:

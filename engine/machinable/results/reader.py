@@ -17,7 +17,7 @@ from machinable.storage.streams import read_rows, rows_in
 if TYPE_CHECKING:
     from machinable.results import cache
 
-__all__ = ["ExecutionInfo", "Reader", "Rows", "execution_folders", "not_stored"]
+__all__ = ["ExecutionInfo", "Reader", "Rows", "code_facts", "execution_folders", "not_stored"]
 
 MAX_LISTED = 10  # names in an error
 _FACTS: tuple[tuple[str, type], ...] = (("id", str), ("seed", int), ("run", int), ("started", str))
@@ -50,6 +50,12 @@ def is_event(row: Mapping[str, Any]) -> bool:
         and type(row.get("source")) in (str, NoneType)
         and type(row.get("error")) in (dict, NoneType)
     )
+
+
+def code_facts(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the facts about the code in execution.json or in a line of the ledger; none if it has none."""
+    facts = data.get("code")
+    return facts if isinstance(facts, dict) else {}
 
 
 class Rows:

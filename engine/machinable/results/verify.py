@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from machinable.errors import MachinableError
 from machinable.results.pointers import parse_pointer
-from machinable.results.reader import execution_folders
+from machinable.results.reader import code_facts, execution_folders
 from machinable.results.trial import LEASE
 from machinable.serialization import Plain, dumps, loads
 from machinable.storage import layout
@@ -209,7 +209,7 @@ class _Execution:
         return rows_in(good, path)
 
     def code_faults(self, facts: Mapping[str, Any]) -> list[Fault]:
-        said = facts["code"].get("backup") if isinstance(facts.get("code"), dict) else None
+        said = code_facts(facts).get("backup")
         if said and layout.CODE not in self.sizes:
             return [self.fault("missing", layout.CODE, "execution.json records its digest, but the file is missing")]
         if said and digest(self.files.read(self.place(layout.CODE))) != said:

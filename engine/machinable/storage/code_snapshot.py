@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import IO, Any, NoReturn
 
@@ -62,6 +62,7 @@ def pack_into(
     limit: int = SIZE_LIMIT,
     look_for_secrets: bool = True,
     read_source: Callable[[str], bytes] | None = None,
+    needed: Iterable[str] = (),
 ) -> None:
     """Write a zip archive of the code in a directory; the same files give the same bytes.
 
@@ -80,6 +81,7 @@ def pack_into(
         limit: The largest size of all files together, in bytes.
         look_for_secrets: Whether to scan for secrets.
         read_source: Returns the content of a `.py` file, by its path relative to the project; by default the file's.
+        needed: Files that must be in it, by their paths relative to the project; one warning names those that are not.
 
     Raises:
         StorageError: A file cannot be read, or the files are too large. Then nothing is written.
@@ -110,6 +112,14 @@ def pack_into(
             info.external_attr = mode << 16
             info.compress_type = ZIP_DEFLATED
             archive.writestr(info, content)
+    packed = set(names)
+    lacking = [path for path in needed if not _is_in(path, packed) and not _is_ignored(path, False, rules)]
+    if lacking:
+        warn(
+            f"the code backup lacks files that the code imports, because git ignores them: "
+            f"{listed(lacking, MAX_LISTED)}. The execution cannot be reproduced from it. "
+            "Let git include them, or exclude them on purpose with `execution: {code_backup: {ignore: [FILE]}}`."
+        )
     outside = [name for name in names if _leads_out(root, name)]
     if outside:
         warn(
@@ -123,6 +133,12 @@ def pack_into(
             "Exclude files in .gitignore or with `execution: {code_backup: {ignore: [FILE]}}`, mark a false alarm "
             "with `not a secret` on its line, or disable the scan with {scan: false}.",
         )
+
+
+def _is_in(path: str, names: Collection[str]) -> bool:
+    """Return whether a file, or a link to a folder above it, is among names."""
+    parts = path.split("/")
+    return any(os.sep.join(parts[:number]) in names for number in range(1, len(parts) + 1))
 
 
 def _leads_out(root: str, name: str) -> bool:
