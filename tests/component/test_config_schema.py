@@ -583,6 +583,6 @@ def test_every_engine_gives_components_the_declared_values(
     first, second = trial.output.splitlines()
     assert first == "b b in in (1, 2)"
     assert second == (
-        "out s3cret {'path': PosixPath('a/b'), 'token': SecretStr('**********'), 'out': 'out()', 'shape': (1, 2), "
+        "out s3cret {'path': PosixPath('a/b'), 'token': '**********', 'out': 'out()', 'shape': (1, 2), "
         "'inner': {'path': PosixPath('in')}}"
     )

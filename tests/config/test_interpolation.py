@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
 from machinable.config.interpolation import parse_path
@@ -362,21 +364,50 @@ def test_a_secret_is_never_stored() -> None:
     assert found.to_dict(hidden=False) == {
         "seen": "s3",
         "a": "${TOKEN}",
-        "b": {"user": "ada", "password": "${TOKEN}", "list": ["x${TOKEN}"]},
+        "b": {"user": "$self._conf.user", "password": "${TOKEN}", "list": ["x${TOKEN}"]},
         "d": ["${TOKEN}", "${TOKEN}", "x${TOKEN}"],
         "e": "${TOKEN}",
         "f": "s3",
-        "g": "known",
+        "g": "$._vault.plain",
         "h": {"j": "${TOKEN}"},
         "k": {"user": "eve", "password": "${TOKEN}", "list": ["x${TOKEN}"]},
         "l": "s3",
     }
 
 
-def test_a_version_may_put_a_value_in_place_of_a_secret() -> None:
-    found = resolved(SECRETS, version={"_token": "mine"}, environment={"TOKEN": "s3"})
+@pytest.mark.parametrize("token", ["mine", 7, True, None, ["mine"], {"mine": "mine"}, "f('mine')"])
+def test_a_version_may_put_a_value_in_place_of_a_secret(token: object) -> None:
+    found = resolved(SECRETS, version={"_token": token}, environment={"TOKEN": "s3"})
 
-    assert found.to_dict(hidden=False)["a"] == "mine"
+    assert found.to_dict()["a"] == token
+    assert "mine" not in repr(list(found.to_dict(hidden=False)["a"])[1:])
+    assert found.to_dict(hidden=False)["a"] != token
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "stored"),
+    [
+        ("_t: 5\na: $self._t", 5, "$self._t"),
+        ("_t: 5\na: $self.b\nb: $self._t", 5, "$self.b"),
+        ("_t: {k: [1, 2]}\na: $self._t", {"k": [1, 2]}, {"k": ["$self._t.k[0]", "$self._t.k[1]"]}),
+        ("_t: {k: {_x: 1, y: 2}}\na: $self._t.k", {"_x": 1, "y": 2}, {"y": "$self._t.k.y"}),
+        ("_t: x\nt: {x: 1}\na: '$self.t[$self._t]'", 1, "$self.t[$self._t]"),
+        ("_t: {x: 1}\nt: x\na: '$self._t[$self.t]'", 1, "$self._t[$self.t]"),
+        ("t: [1, {_u: 2}]\na: '$self.t[1]._u'", 2, "$self.t[1]._u"),
+        ("_t: $self.v\nv: 3\na: $self._t", 3, "$self._t"),
+        ("_t: {u: 1, v: {w: 2, x: 3}}\na: $self._t\na.v.w: 4", {"u": 1, "v": {"w": 4, "x": 3}}, None),
+        ("a: [$self._t, {b: $self._t}]\n_t: s", ["s", {"b": "s"}], ["$self._t", {"b": "$self._t"}]),
+        ("_t: 2026-01-31\na: $self._t", datetime.date(2026, 1, 31), "$self._t"),
+        ("_t: f(1)\na: $self._t", "f(1)", "$self._t"),
+    ],
+)
+def test_a_value_made_from_a_hidden_one_is_hidden(text: str, value: object, stored: object) -> None:
+    found = resolved(entry(text))
+
+    assert found.to_dict()["a"] == value
+    if stored is None:
+        stored = {"u": "$self._t.u", "v": {"w": 4, "x": "$self._t.v.x"}}
+    assert found.to_dict(hidden=False)["a"] == stored
 
 
 # Limits

@@ -25,8 +25,9 @@ pytest.importorskip("moto")
 # Secrets: parts of URLs, of the environment, behind hidden keys, in files that are ignored.
 URL_KEY, URL_SECRET = "AKIDCANARYINURL", "canary/in+the+url=="
 VARIABLE, HIDDEN, TYPED = "canary-of-a-variable", "canary-behind-a-hidden-key", "canary-that-was-typed"
+USER, GIVEN = "canary-of-the-user", "canary-in-a-mapping"
 IN_ENV, IN_KEY = "canary-in-dot-env", "canary-in-a-private-key"
-CANARIES = [URL_KEY, URL_SECRET, VARIABLE, HIDDEN, TYPED, IN_ENV, IN_KEY, PASSWORD]
+CANARIES = [URL_KEY, URL_SECRET, VARIABLE, HIDDEN, TYPED, USER, GIVEN, IN_ENV, IN_KEY, PASSWORD]
 
 YAML = """\
 components:
@@ -34,6 +35,13 @@ components:
       _token: ${CANARY}
   - train:
       password: $self._token
+      auth: login()
+      user: $self._user
+      _user: canary-of-the-user
+      typed: $self._typed
+      _typed: nothing
+      given: $self.options._given
+      options: {_given: nothing}
       nested: {deep: [1, {url: $self._url}], _key: canary-behind-a-hidden-key}
       _token: ${CANARY}
       _url: "https://ada:${CANARY}@example.org"
@@ -56,16 +64,22 @@ from machinable import Component
 
 
 class Train(Component):
+    def config_login(self):
+        return f"{self.config.typed}:{self.config.user}"
+
     def on_execute(self):
+        assert self.config.auth == self.config._typed + ":canary-of-the" + "-user"
         assert self.config.password == self.config._token == os.environ["CHILD_TOKEN"] == "canary-of-" + "a-variable"
         assert self.config.nested._key.startswith("canary")
         self.log.info("config %r", self.config)
+        self.log.info("connecting as %s with %s", self.config.auth, self.config.options)
+        self.store.write("settings.json", self.config.to_dict(hidden=False))
         print(self.config)
         self.record["rate"] = len(self.requires.data.read("x.json"))
         self.record.save()
         self.save_checkpoint()
         if self.config.fails:
-            raise ValueError("no luck")
+            raise ValueError(f"no luck with {self.config.auth!r} and {self.config._token}")
         return dict(self.flags)
 """
 
@@ -147,7 +161,7 @@ def machinable(here: Path, *words: str, code: int = 0, **environment: str) -> No
 
 def test_no_secret_is_in_a_bucket_or_in_what_commands_print(here: Path, endpoint: str, tmp_path: Path) -> None:
     url = f"s3://{URL_KEY}:{quote(URL_SECRET, safe='')}@bucket/results?endpoint_url={quote(endpoint, safe='')}"
-    execute = ("execute", "train", f"_typed={TYPED}", "--storage", url)
+    execute = ("execute", "train", f"_typed={TYPED}", f"options={{_given: {GIVEN}}}", "--storage", url)
     machinable(here, *execute, "--seed", "OY1p1o")
     machinable(here, *execute, "fails=true", "--seed", "OY1p1p", "--engine", "processes:1", "--json", code=1)
     for words in (
@@ -177,7 +191,7 @@ def test_no_secret_is_in_a_bucket_or_in_what_commands_print(here: Path, endpoint
 
 
 def test_no_secret_is_in_a_directory_or_in_errors(here: Path, tmp_path: Path) -> None:
-    execute = ("execute", "train", f"_typed={TYPED}", "--storage", "stored")
+    execute = ("execute", "train", f"_typed={TYPED}", f"options={{_given: {GIVEN}}}", "--storage", "stored")
     machinable(here, *execute, "--seed", "OY1p1o")
     machinable(here, *execute, "fails=true", "--seed", "OY1p1p", "--engine", "processes:1", code=1)
     machinable(here, *execute, "--dry")
@@ -190,6 +204,11 @@ def test_no_secret_is_in_a_directory_or_in_errors(here: Path, tmp_path: Path) ->
     ):
         machinable(here, *words, "--storage", "stored")
     machinable(here, "config", "train")
+    machinable(here, "config", "train", f"options={{_given: {GIVEN}}}", f"_typed={TYPED}")
+    machinable(here, "config", "train", f"options={{_given: {GIVEN}}}", "--diff", f"options={{_given: x{GIVEN}}}")
+    machinable(here, "versions", "train")
+    machinable(here, "reproduce", "OY1p1o", "--storage", "stored")
+    machinable(here, "export", "OY1p1o", "--storage", "stored", "--to", "stored/exported")
     machinable(here, "check")
     for path in (here / "stored").rglob("*"):
         if path.is_file():
@@ -229,7 +248,7 @@ def test_no_secret_is_displayed_in_python(
 
     monkeypatch.setenv("CANARY", VARIABLE)
     monkeypatch.syspath_prepend(str(here))
-    task = ml.Task().component("train", {"_typed": TYPED, "fails": True})
+    task = ml.Task().component("train", ({"_typed": TYPED, "fails": True}, f"options: {{_given: {GIVEN}}}"))
     shown: list[Any] = [task, task.plan(), *task.plan()]
     for engine in ("local", "processes:1"):
         with pytest.raises(ml.errors.TrialsFailed) as caught:

@@ -198,7 +198,7 @@ def test_a_line_has_time_level_and_text(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(time, "time_ns", lambda: 1769850902_120_000_000)
     monkeypatch.setattr(time, "time", lambda: 1769850902.12)
     sink = Sink()
-    logger = make_logger("x", sink)
+    logger = make_logger("x", sink, str)
     logger.info("text %d", 1)
     logger.debug("not this")
     logger.warning("two\nlines")
@@ -207,7 +207,7 @@ def test_a_line_has_time_level_and_text(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_logger_is_not_registered_and_does_not_propagate(caplog: pytest.LogCaptureFixture) -> None:
-    logger = make_logger("machinable.only-here", Sink())
+    logger = make_logger("machinable.only-here", Sink(), str)
     logger.error("x")
 
     assert (caplog.records, logger.propagate, logger.level) == ([], False, logging.INFO)

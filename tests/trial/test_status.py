@@ -151,8 +151,8 @@ def test_the_description_is_the_line_of_the_plan_with_calls_evaluated_and_hidden
         def config_table(self) -> object:
             return {"k": (1, 2), "_hidden": 1}
 
-    config = {"lr": "rate(config._base)", "_base": 2, "t": "table()", "login": {"password": "s3cret"}}
-    stored = {"lr": "rate(config._base)", "t": "table()", "login": {"password": "${TOKEN}"}}
+    config = {"lr": "rate(config._base)", "_base": 2, "by": "rate(2)", "t": "table()", "login": {"password": "s3cret"}}
+    stored = {"lr": "rate(config._base)", "by": "rate(2)", "t": "table()", "login": {"password": "${TOKEN}"}}
     trial = spec(
         config,
         stored=stored,
@@ -168,7 +168,12 @@ def test_the_description_is_the_line_of_the_plan_with_calls_evaluated_and_hidden
         json.dumps(
             trial.as_data()
             | {
-                "config": {"lr": 20, "t": {"k": {"__tuple__": [1, 2]}}, "login": {"password": "${TOKEN}"}},
+                "config": {
+                    "lr": "rate(config._base)",
+                    "by": 20,
+                    "t": {"k": {"__tuple__": [1, 2]}},
+                    "login": {"password": "${TOKEN}"},
+                },
                 "version": {"__tuple__": ["~small", {"lr": 1}]},
                 "seeding": list(Seeding(None, 0).predicted()),
             }

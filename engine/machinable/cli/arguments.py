@@ -14,7 +14,7 @@ from machinable.config.nodes import Source
 from machinable.config.reader import read
 from machinable.errors import InvalidValue, MachinableError, MalformedText, MissingFile, Place
 from machinable.project import Project
-from machinable.serialization import Plain, canonical, dumps, is_hidden
+from machinable.serialization import Plain, canonical, dumps
 
 if TYPE_CHECKING:
     from machinable.display.summary import Side
@@ -111,7 +111,9 @@ def _place_on_command_line(error: MachinableError, words: Sequence[str]) -> None
     if len(details) == len(error.details):
         return
     column = 1
-    shown = [_without_hidden_value(word) for word in words]
+    from machinable.execution.environment import visible_words
+
+    shown = visible_words(words)
     for word in shown:
         key = word.partition("=")[0]
         if any(f"{path}.".startswith(f"{key}.") for path in (error.path, error.given)):
@@ -119,11 +121,6 @@ def _place_on_command_line(error: MachinableError, words: Sequence[str]) -> None
             error.details = tuple(details)
             return
         column += len(word) + 1
-
-
-def _without_hidden_value(word: str) -> str:
-    key, equals, _ = word.partition("=")
-    return f"{key}=…" if equals and any(map(is_hidden, key.split("."))) else word
 
 
 def portable_words(words: Sequence[str]) -> list[str]:

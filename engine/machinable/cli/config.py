@@ -22,6 +22,7 @@ from machinable.config.resolve import find_component
 from machinable.display.tables import Table, exact, write_table
 from machinable.display.terminal import echo
 from machinable.errors import MachinableError, UsageError
+from machinable.execution.environment import visible_words
 from machinable.plan.table import flatten
 from machinable.project import Project
 from machinable.serialization import Plain, canonical, is_hidden
@@ -58,7 +59,7 @@ def config_command(
         _explain(resolved, explain, as_json)
     elif diff:
         words = [word for word in diff if word]
-        names = [" ".join(portable_words(one)) or "as declared" for one in (versions, words)]
+        names = [" ".join(visible_words(portable_words(one))) or "as declared" for one in (versions, words)]
         _show_changes(resolved, _resolve(project, component, words), names, as_json)
     elif as_json:
         write_json(
@@ -111,7 +112,7 @@ def _typed(project: Project, resolved: Resolved, words: Sequence[str]) -> Mappin
 
 
 def _show(resolved: Resolved, config: Mapping[str, Plain], words: Sequence[str]) -> None:
-    echo(f"# {' '.join([resolved.component, *words])}")
+    echo(f"# {' '.join([resolved.component, *visible_words(words)])}")
     echo(f"# module: {resolved.module}")
     mixins = []
     for mixin in resolved.mixins:
@@ -224,7 +225,7 @@ def versions_command(component: str, as_json: bool) -> None:
 
 def _with_reserved(resolved: Resolved) -> dict[str, Any]:
     """Return the configuration with the reserved keys, except the environment, which may hold secrets."""
-    reserved = {key: value for key, value in resolved.reserved.items() if key != "_environment_"}
+    reserved = {key: value for key, value in (resolved.reserved | resolved.shown).items() if key != "_environment_"}
     return resolved.stored | reserved | {"_mixins_": [mixin["name"] for mixin in resolved.mixins]}
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from machinable.config.method_calls import called_name, parse
+from machinable.config.secrets import mask_of, masked_paths, secret_texts
 from machinable.errors import EndlessCall, MissingAttribute, NotAvailable, did_you_mean, near_names
 from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
 
@@ -36,8 +39,33 @@ class _SharedState(Struct, eq=False):
     stored: Mapping[str, Plain] = {}
     to_plain: ToPlain | None = None
     remembered: dict[str, Any] | None = None  # values of calls, pickled with the configuration
+    known_masked: frozenset[str] | None = None
+    known_mask: Callable[[str], str] | None = None
+    given: Mapping[str, Any] = {}  # the data at the beginning
     unconverted: tuple[Convert, Mapping[str, Any]] | None = None  # until the first access
     root: Any = None
+
+    @property
+    def masked(self) -> frozenset[str]:
+        """The paths of visible values that are made from hidden ones."""
+        if self.known_masked is None:
+            self.known_masked = masked_paths(self.given, self.stored) if self.stored else frozenset()
+        return self.known_masked
+
+    def mask(self, text: str) -> str:
+        """Return a text without the hidden values and those that are made from them."""
+        if self.known_mask is None:
+            self.known_mask = mask_of(secret_texts(self.given, self.stored or without_hidden(self.given)))
+        return self.known_mask(text)
+
+    def is_secret(self, path: str) -> bool:
+        """Return whether a value is hidden, made from a hidden one, or a list with one that is."""
+        parts, masked = _PARTS.findall(path), self.masked
+        return (
+            any(is_hidden(part.removeprefix(".")) for part in parts)
+            or any("".join(parts[:end]) in masked for end in range(1, len(parts) + 1))
+            or any(one.startswith(f"{path}[") for one in masked)
+        )
 
 
 class _Unknown(Struct):
@@ -80,7 +108,7 @@ class Config(MutableMapping[str, Any]):
         stored: Mapping[str, Plain] | None = None,
         convert: Convert | None = None,
     ) -> None:
-        scope = _SharedState(methods, flags, evaluate, origin, stored or {}, root=self)
+        scope = _SharedState(methods, flags, evaluate, origin, stored or {}, given=data, root=self)
         if convert is None:
             _fill(self, data, scope, "")
         else:  # `__getattr__` fills the empty slot
@@ -101,6 +129,8 @@ class Config(MutableMapping[str, Any]):
         value = self.__data.get(key, _MISSING)
         if value is _MISSING:
             raise self.__missing(key)
+        if _watches:
+            _note(self.__scope, _below(self.__path, key))
         kind = type(value)
         if kind is str or kind in _SEQUENCES:
             return _read(value, self.__scope, _below(self.__path, key))
@@ -173,8 +203,10 @@ class Config(MutableMapping[str, Any]):
 
         Args:
             evaluate: Whether to evaluate calls of config methods, even if `_evaluate_` is false, or leave them as text.
-            hidden: Whether to include hidden keys, at any depth.
+            hidden: Whether to include hidden keys, at any depth. If not, values made from them are as written.
         """
+        if _watches and hidden:
+            _note_all(self.__data, self.__scope, self.__path)
         return {
             key: _plain(value, self.__scope, _below(self.__path, key), evaluate, hidden)
             for key, value in self.__data.items()
@@ -227,14 +259,21 @@ class Config(MutableMapping[str, Any]):
             remembered = {}
             _remember(self.__data, scope, self.__path, remembered)
         origin = scope.origin if isinstance(scope.origin, Mapping) else None
-        state = None, scope.flags, scope.evaluate, origin, dict(scope.stored), scope.to_plain, remembered
+        state = (
+            None,
+            scope.flags,
+            scope.evaluate,
+            origin,
+            dict(scope.stored),
+            scope.to_plain,
+            remembered,
+            scope.masked,
+            None,
+        )
         return _restore, (data, self.__path, state)
 
     def __repr__(self) -> str:
-        stored: Any = self.__scope.stored
-        for part in self.__path.replace("[", ".").replace("]", "").split(".") if self.__path else ():
-            stored = _stored_below(stored, part)
-        return repr(_printable(self.__data, stored))
+        return repr(_printable(self.__data, self.__scope, self.__path))
 
 
 class Deferred:
@@ -266,7 +305,8 @@ def evaluate_stored(
         only: The key paths of the calls to evaluate. None evaluates all.
 
     Returns:
-        The data, and the errors of calls that could not be evaluated, by key path. Those calls remain text.
+        The data, and the errors of calls that could not be evaluated, by key path. Those calls remain text, and so do
+        calls that read a hidden value or return one.
     """
     scope: _SharedState = config._Config__scope
     failed: dict[str, Exception] = {}
@@ -278,8 +318,9 @@ def evaluate_stored(
                 return value
             try:
                 _data(config)  # converts the configuration; then its scope can convert values back to plain ones
-                result = _plain(value, scope, path, True, True)
-                return without_hidden(as_plain(result, path, tuples=True))
+                with _watch() as is_secret:
+                    result = without_hidden(as_plain(_plain(value, scope, path, True, True), path, tuples=True))
+                return value if is_secret() or scope.mask(text := repr(result)) != text else result
             except Exception as error:  # a method may raise anything; the caller reports it
                 failed[path] = error
         elif kind is dict:
@@ -289,6 +330,42 @@ def evaluate_stored(
         return value
 
     return {key: evaluated(value, str(key)) for key, value in stored.items()}, failed
+
+
+_watches: list[int] = []  # threads that watch which values are read
+_PARTS = re.compile(r"\.?[^.\[]+|\[[^\]]*\]")
+
+
+@contextmanager
+def _watch() -> Iterator[Callable[[], bool]]:
+    """Watch which values this thread reads; yield a function that says whether one of them is a secret."""
+    before = getattr(_running, "reads", None)
+    reads: list[tuple[_SharedState, str]] = []
+    _running.reads = reads
+    _watches.append(threading.get_ident())
+    try:
+        yield lambda: any(scope.is_secret(path) for scope, path in reads)
+    finally:
+        _watches.remove(threading.get_ident())
+        _running.reads = before
+        if before is not None:
+            before += reads
+
+
+def _note(scope: _SharedState, path: str) -> None:
+    reads = getattr(_running, "reads", None)
+    if reads is not None and scope is not _INERT:
+        reads.append((scope, path))
+
+
+def _note_all(value: Any, scope: _SharedState, path: str) -> None:
+    if type(value) is Config:
+        value = _data(value)
+    if type(value) is dict:
+        for key, item in value.items():
+            _note_all(item, scope, _below(path, key))
+    else:
+        _note(scope, path)
 
 
 def _below(path: str, key: object) -> str:
@@ -405,9 +482,14 @@ def _call(text: str, scope: _SharedState, path: str) -> Any:
 
 def _plain(value: Any, scope: _SharedState, path: str, evaluate: bool, hidden: bool) -> Any:
     kind = type(value)
+    if not hidden and path in scope.masked:
+        return _stored_at(scope.stored, path)
     if kind is str:
         if evaluate and _is_call(value, scope, path):
-            result = _plain(_call(value, scope, path), _INERT, path, evaluate, hidden)
+            with nullcontext() if hidden else _watch() as is_secret:
+                result = _plain(_call(value, scope, path), _INERT, path, evaluate, hidden)
+            if is_secret is not None and (is_secret() or scope.mask(text := repr(result)) != text):
+                return value
             return result if scope.to_plain is None else scope.to_plain(result)
         return value
     if kind is Config:
@@ -440,22 +522,26 @@ def _restore(data: dict[str, Any], path: str, state: tuple[Any, ...]) -> Config:
     return _fill(config, data, scope, path)
 
 
-def _stored_below(stored: Any, key: str) -> Any:
-    if isinstance(stored, Mapping):
-        return stored.get(key)
-    if isinstance(stored, list) and key.isdigit() and int(key) < len(stored):
-        return stored[int(key)]
+def _stored_at(stored: Any, path: str) -> Any:
+    """Return the stored form of a value; None if there is none."""
+    for key, item in stored.items() if isinstance(stored, Mapping) else enumerate(stored):
+        name = f"[{key}]" if isinstance(stored, list) else str(key)
+        if path == name:
+            return item
+        rest = path.removeprefix(name)
+        if rest != path and rest[0] in ".[" and isinstance(item, (Mapping, list)):
+            found = _stored_at(item, rest.removeprefix("."))
+            if found is not None:
+                return found
     return None
 
 
-def _printable(value: Any, stored: Any) -> Any:
-    """Return a value for printing: without hidden keys, and secrets from the environment as written."""
+def _printable(value: Any, scope: _SharedState, path: str) -> Any:
+    """Return a value for printing: without hidden keys, and values made from them as written."""
     if type(value) is Config:
         value = _data(value)
     if type(value) is dict:
-        return {
-            key: _printable(item, _stored_below(stored, str(key))) for key, item in value.items() if not is_hidden(key)
-        }
+        return {key: _printable(item, scope, _below(path, key)) for key, item in value.items() if not is_hidden(key)}
     if type(value) in _SEQUENCES:
-        return type(value)([_printable(item, _stored_below(stored, str(index))) for index, item in enumerate(value)])
-    return stored if type(stored) in (str, list) and "${" in str(stored) else value  # a list: of the items of a set
+        return type(value)([_printable(item, scope, f"{path}[{index}]") for index, item in enumerate(value)])
+    return _stored_at(scope.stored, path) if path in scope.masked else value

@@ -7,6 +7,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeAlias
 
+from msgspec import Struct
+
 from machinable.config.merge import Overlay, merge
 from machinable.config.nodes import MAX_DEPTH, MAX_VALUES, EnvValue, Reference, type_name, unwrapped
 from machinable.errors import MachinableError, MalformedText, MissingIndex, MissingKey, did_you_mean, near_names
@@ -57,8 +59,24 @@ def parse_path(text: str) -> tuple[str, tuple[PathPart, ...]] | str:
     return root, tuple(parts)
 
 
+class _Hidden(Struct, eq=False):
+    """A value behind a hidden key that a visible mapping is merged over, and the reference that leads to it."""
+
+    node: Any
+    written: str
+
+
+def _hide(node: Any, written: str) -> Any:
+    if isinstance(node, dict):
+        return {key: _hide(value, f"{written}.{key}") for key, value in node.items()}
+    return node if type(node) in (Reference, Overlay) else _Hidden(node, written)
+
+
 class Resolver:
     """Resolve the references of one configuration. Only references on the path to a value are followed.
+
+    A value that a reference takes from behind a hidden key, or finds with one as an index, is hidden wherever it is
+    copied to: its stored form is the text as written.
 
     Args:
         values: The configuration with all layers merged.
@@ -78,7 +96,7 @@ class Resolver:
         self.values = values
         self.name = name
         self.errors: list[MachinableError] = []
-        self.environment_used = False
+        self.is_masked = False  # whether the stored form differs in more than hidden keys
         self._heads: dict[int, tuple[Any, bool]] = {}
         self._failed: dict[int, MachinableError] = {}
         self._alive: list[Any] = []  # objects that `_heads` refers to by id must not be freed
@@ -103,10 +121,13 @@ class Resolver:
             known = self._heads.get(id(node))
             if known is None:
                 base, hidden = self._follow(node.reference, label)
-                known = merge(base if isinstance(base, dict) else None, node.over), hidden
+                base = base if isinstance(base, dict) else None
+                known = merge(_hide(base, node.reference.written) if hidden else base, node.over), False
                 self._heads[id(node)] = known
                 self._alive.append(node)
             return known
+        if type(node) is _Hidden:
+            return self._head(node.node, label)[0], True
         return node, False
 
     def _follow(self, reference: Reference, label: str) -> tuple[Any, bool]:
@@ -170,6 +191,7 @@ class Resolver:
                         todo="Refer to a string or a number.",
                     )
                 text = _as_text(index)
+                hidden = hidden or secret
                 shown = shown if secret else found.written if found is not index else text
             node = self._step(unwrapped(node), text, shown, reference, label)
             hidden = hidden or is_hidden(text)
@@ -227,8 +249,8 @@ class Resolver:
         """Return the configuration as plain data with references resolved. `errors` collects the failures.
 
         Args:
-            stored: Whether to leave out hidden keys, and to write values from the environment that pass through a
-                hidden key as they are written in the file.
+            stored: Whether to leave out hidden keys, and to write values that references take from behind them as they
+                are written in the file.
         """
         return {
             key: self.plain(value, f"{self.name}.{key}", stored)
@@ -239,25 +261,35 @@ class Resolver:
     def plain(self, value: Any, label: str, stored: bool = False) -> Any:
         """Return one value, resolved. `label` is its path for messages; `stored` is as in `copy`."""
         try:
-            return self._plain(value, label, 1, stored, False)
+            return self._plain(value, label, 1, stored, None)
         except _TooMuch as error:
             message, where = error.args
             raise MalformedText(message, path=where[:200], todo="Nest less deeply, or use fewer references.") from None
 
-    def _plain(self, node: Any, label: str, depth: int, stored: bool, masked: bool) -> Any:
+    def _plain(self, node: Any, label: str, depth: int, stored: bool, masked: str | None) -> Any:
+        """Return a value; `masked` is the text for a stored value that a hidden key is on the path to."""
         kind = type(node)
+        if masked is not None:
+            self.is_masked = True
+            if stored and not isinstance(node, (dict, list)) and kind not in _FOLLOWED:
+                return node.written if kind is EnvValue else masked
         if kind is str or kind is int or kind is float or kind is bool or node is None:
             return node
         if kind is EnvValue:
-            self.environment_used = True
             self._specials += 1
-            return node.written if stored and masked else node.value
+            return node.value
+        if kind is _Hidden:
+            self._specials += 1
+            return self._plain(node.node, label, depth, stored, node.written if masked is None else masked)
         if kind is Reference or kind is Overlay:
             self._specials += 1
-            self._trail.append((label, node if kind is Reference else node.reference))
+            reference = node if kind is Reference else node.reference
+            self._trail.append((label, reference))
             try:
                 found, hidden = self._head(node, label)
-                return self._plain(found, label, depth, stored, masked or hidden)
+                if hidden and masked is None:
+                    masked = reference.written
+                return self._plain(found, label, depth, stored, masked)
             except MachinableError as error:
                 if not any(error is other for other in self.errors):
                     self.errors.append(error)
@@ -283,13 +315,13 @@ class Resolver:
                 result: Any
                 if isinstance(node, dict):
                     result = {
-                        key: self._plain(value, f"{label}.{key}", depth + 1, stored, masked)
+                        key: self._plain(value, f"{label}.{key}", depth + 1, stored, masked and f"{masked}.{key}")
                         for key, value in node.items()
                         if not (stored and is_hidden(key))
                     }
                 else:
                     result = [
-                        self._plain(value, f"{label}[{index}]", depth + 1, stored, masked)
+                        self._plain(value, f"{label}[{index}]", depth + 1, stored, masked and f"{masked}[{index}]")
                         for index, value in enumerate(node)
                     ]
             finally:
@@ -298,6 +330,9 @@ class Resolver:
                 self._shared[identity] = node, result
             return result
         return node  # a date
+
+
+_FOLLOWED = frozenset({Reference, Overlay, _Hidden})
 
 
 class _TooMuch(Exception):

@@ -139,7 +139,7 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
     resolved.versions = [element for element in elements if isinstance(element, str)]
     resolver = Resolver(values, entry.name, base.shared, fills=not layers)
     resolved.config = resolver.copy()
-    resolved.uses_environment = resolver.environment_used
+    resolved.is_masked = resolver.is_masked
     errors: list[MachinableError] = list(resolver.errors)
     for key, value in reserved.items():
         if key not in ("_mixins_", "_class_"):
@@ -173,15 +173,18 @@ def _resolve_reserved(resolved: Resolved, resolver: Resolver, key: str, value: A
     if isinstance(value, Reference) and (problem := reserved_form_problem(key, plain, value)) is not None:
         problem.path = path
         return [problem]
-    if key == "_requires_" and resolver.environment_used:
-        return _secrets_passed_on(resolved, resolver, value, plain)
+    if not resolver.is_masked:
+        return []
+    resolved.shown[key] = resolver.plain(value, path, stored=True)
+    if key == "_requires_":
+        return _secrets_passed_on(resolved, plain)
     return []
 
 
-def _secrets_passed_on(resolved: Resolved, resolver: Resolver, value: Any, plain: Plain) -> list[MalformedText]:
+def _secrets_passed_on(resolved: Resolved, plain: Plain) -> list[MalformedText]:
     """Return an error if a requirement is configured with a secret that its configuration does not hide."""
     path = f"{resolved.component}._requires_"
-    if resolver.plain(value, path, stored=True) == without_hidden(plain):
+    if resolved.shown["_requires_"] == without_hidden(plain):
         return []
     return [
         MalformedText(

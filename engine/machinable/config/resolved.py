@@ -71,7 +71,8 @@ class Resolved:
         self._version_layers = layers
         self._texts: dict[int, str] = {}  # of version elements, by id
         self._values = values
-        self.uses_environment = False
+        self.shown: dict[str, Plain] = {}  # stored forms of reserved keys that depend on hidden ones
+        self.is_masked = False
         self._stored: dict[str, Plain] | None = None
 
     @property
@@ -89,9 +90,12 @@ class Resolved:
 
     @property
     def stored(self) -> dict[str, Plain]:
-        """The configuration for printing and storing: without hidden keys, secrets as written. Must not be changed."""
+        """The configuration for printing and storing, which must not be changed.
+
+        Hidden keys are left out, and values made from them are as written.
+        """
         if self._stored is None:
-            if self.uses_environment:
+            if self.is_masked:
                 self._stored = Resolver(self._values, self.component).copy(stored=True)
             else:
                 self._stored = without_hidden(self.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -11,15 +12,19 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from getpass import getuser
 
-from machinable.serialization import Plain
+from machinable.config.nodes import Source, without_hidden_values
+from machinable.config.secrets import is_secret_name
+from machinable.errors import MachinableError
+from machinable.serialization import Plain, as_plain, encode, is_hidden
+from machinable.storage.credentials import URL
 from machinable.storage.open import without_credentials
 from machinable.storage.process_info import this_process
 
-__all__ = ["command_line", "host", "now", "packages"]
+__all__ = ["command_line", "host", "now", "packages", "visible_words"]
 
 _DISTRIBUTION = re.compile(r"(.+?)-([^-]+)\.(?:dist|egg)-info")
 _BUNDLED = re.compile(r"/(?:site|dist)-packages/.")
-_HIDDEN_OVERRIDE = re.compile(r"((?:[^=]*\.)?_[^=.]*[^=_.]\??=)(.*)", re.DOTALL)
+_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/@]*@")  # in a URL within a longer text
 
 
 def now() -> str:
@@ -36,17 +41,62 @@ def host() -> dict[str, Plain]:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """Return a command as it can be typed again, without credentials and without the values of hidden keys."""
+    """Return a command as it can be typed again, without secrets, see `visible_words`."""
     from shlex import join
 
-    words = [os.path.basename(arguments[0]) if arguments else "", *arguments[1:]]
-    shown = []
+    return join([os.path.basename(arguments[0]) if arguments else "", *visible_words(arguments[1:])])
+
+
+def visible_words(words: Sequence[str]) -> list[str]:
+    """Return the words of a command, with `…` for secrets.
+
+    These are values of hidden keys at any depth, users and passwords in URLs, and values of options such as
+    `--api-key`.
+    """
+    shown: list[str] = []
+    is_secret = False  # whether the option before names a secret
     for word in words:
-        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        value = without_credentials(value)
-        hidden = _HIDDEN_OVERRIDE.fullmatch(value)
-        shown.append(option + equals + (f"{hidden[1]}…" if hidden else value))
-    return join(shown)
+        is_option = word.startswith("--")
+        name, equals, value = word.partition("=")
+        if is_secret and not is_option:
+            shown.append("…")
+        elif is_option and equals and is_secret_name(name[2:]):
+            shown.append(f"{name}=…")
+        elif equals and not URL.match(word):
+            shown.append(f"{name}={_visible_value('' if is_option else name, value)}")
+        else:
+            shown.append(_without_users(word))
+        is_secret = is_option and not equals and is_secret_name(word[2:])
+    return shown
+
+
+def _visible_value(key: str, text: str) -> str:
+    if any(map(is_hidden, key.removesuffix("?").split("."))):
+        return "…"
+    text = _without_users(text)
+    if ":" not in text:
+        return text
+    from machinable.config.reader import read  # 15 ms with yaml, and tasks of classes need none
+
+    try:
+        value = as_plain(read(Source("", text)))
+    except MachinableError:
+        return without_hidden_values(text)
+    visible = _visible(value)
+    return text if visible == value else json.dumps(encode(visible), ensure_ascii=False)
+
+
+def _visible(value: Plain) -> Plain:
+    if isinstance(value, dict):
+        return {
+            key: "…" if any(map(is_hidden, str(key).removesuffix("?").split("."))) else _visible(item)
+            for key, item in value.items()
+        }
+    return [_visible(item) for item in value] if isinstance(value, list) else value
+
+
+def _without_users(text: str) -> str:
+    return _USER.sub(r"\1", without_credentials(text))
 
 
 def packages() -> dict[str, str]:

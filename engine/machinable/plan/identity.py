@@ -11,10 +11,11 @@ from hashlib import blake2b
 from itertools import zip_longest
 from typing import Any
 
-from machinable.config.nodes import MappingNode
+from machinable.config.nodes import MappingNode, Source
 from machinable.config.resolved import Resolved
 from machinable.config.versions import elements_of
-from machinable.serialization import Plain, canonical, is_hidden
+from machinable.errors import MachinableError
+from machinable.serialization import Plain, as_plain, canonical, is_hidden
 
 __all__ = [
     "Effective",
@@ -78,6 +79,10 @@ def visible_elements(given: Sequence[Plain]) -> Plain:
             element = _visible(element, dotted=True)
             if element is _NOTHING:
                 continue
+        elif type(element) is str and element[:1] != "~" and ":" in element and ("_" in element or "\\" in element):
+            element = _visible_text(element)
+            if element is _NOTHING:
+                continue
         elements.append(element)
     if not elements:
         return None
@@ -85,6 +90,18 @@ def visible_elements(given: Sequence[Plain]) -> Plain:
 
 
 _NOTHING: Any = object()
+
+
+def _visible_text(text: str) -> Plain:
+    """Return the text of a version, or if it has hidden keys, the mapping that it stands for without them."""
+    from machinable.config.reader import read  # 15 ms with yaml, and tasks of classes need none
+
+    try:
+        value = as_plain(read(Source("", text)))
+    except MachinableError:  # reported when it is resolved
+        return text
+    visible = _visible(value, dotted=True)
+    return text if visible == value else visible
 
 
 def _visible(value: Plain, dotted: bool = False) -> Plain:

@@ -186,7 +186,7 @@ def _ended(execution: Execution, uids: Sequence[str] | None) -> list[Trial]:
     return ended
 
 
-_HIDDEN = re.compile(r"(?:^|\s|')([^\s=']*(?:^|\.|(?<=['\s]))_[^\s=']*[^_\s=']\??)=…")
+_HIDDEN = re.compile(r"(?:^|\s|')([^\s=']*(?:^|\.|(?<=['\s]))_[^\s=']*[^_\s=']\??)=…|\"(_[^\"]*)\": \"…\"")
 
 
 def _notes(execution: Execution, trials: Sequence[Trial], codes: int) -> Iterator[str]:
@@ -194,7 +194,8 @@ def _notes(execution: Execution, trials: Sequence[Trial], codes: int) -> Iterato
     if codes > 1:
         yield f"{execution} was resumed with different code; each trial runs again with the code that it ran with"
     command = (execution.data.get("host") or {}).get("command") or ""
-    for name in _HIDDEN.findall(command):
+    for names in _HIDDEN.findall(command):
+        name = "".join(names)
         yield (
             f"the value of {name} was given on the command line; hidden values are not stored, so that of the project "
             "is used"

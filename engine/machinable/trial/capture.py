@@ -23,10 +23,10 @@ shipped: list[tuple[str, str]] = []
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-def make_logger(name: str, sink: TextWriter) -> logging.Logger:
+def make_logger(name: str, sink: TextWriter, mask: Callable[[str], str]) -> logging.Logger:
     """Return a logger that writes lines such as `2026-01-31 09:15:02 INFO text`, in UTC like all stored times.
 
-    It is not registered in `logging`, so that it ends with its trial.
+    It is not registered in `logging`, so that it ends with its trial. `mask` leaves secrets out of a line.
     """
     import logging  # 5 ms, and most trials log nothing
 
@@ -35,12 +35,14 @@ def make_logger(name: str, sink: TextWriter) -> logging.Logger:
     handler = logging.StreamHandler(sink)
     handler.formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
     handler.formatter.converter = time.gmtime
+    formatted = handler.format
+    handler.format = lambda record: mask(formatted(record))  # type: ignore[method-assign]
     logger.addHandler(handler)
     return logger
 
 
-def error_data(error: BaseException) -> dict[str, str]:
-    """Return type, message and traceback of an exception, whose `__str__` may raise.
+def error_data(error: BaseException, mask: Callable[[str], str] = str) -> dict[str, str]:
+    """Return type, message and traceback of an exception, whose `__str__` may raise; `mask` leaves out secrets.
 
     The traceback shows frames of the user's code: those of this package and of Python's import system are left out,
     also in causes.
@@ -68,7 +70,7 @@ def error_data(error: BaseException) -> dict[str, str]:
     for copy, original in shipped:
         message = message.replace(copy + os.sep, original + os.sep)
         text = text.replace(copy + os.sep, original + os.sep)
-    return {"type": type(error).__name__, "message": message, "traceback": text}
+    return {"type": type(error).__name__, "message": mask(message), "traceback": mask(text)}
 
 
 def first_line(error: Exception) -> str:

@@ -15,6 +15,7 @@ from machinable.component.record import Record
 from machinable.component.shared import SharedData
 from machinable.component.store import Store
 from machinable.config.config import evaluate_stored
+from machinable.config.secrets import is_secret_name, mask_of, secret_texts
 from machinable.errors import MissingArtifact, NotStored
 from machinable.plan.spec import Requirement, Target, TrialSpec, spec_from_data
 from machinable.serialization import Plain, loads
@@ -104,8 +105,16 @@ class TrialContext(Context):
         with self._log_lock:  # the heartbeat may be the first to log
             if self._log is None:
                 self._log_file = TextWriter(self.files, layout.join(self.path, layout.LOG))
-                self._log = make_logger(f"machinable.{self.spec.uid}", self._log_file)
+                self._log = make_logger(f"machinable.{self.spec.uid}", self._log_file, self.mask)
             return self._log
+
+    @cached_property
+    def mask(self) -> Callable[[str], str]:
+        """A function that replaces the hidden values of the trial in a text by `…`."""
+        definition = self.spec.definition
+        texts = {text for one in (definition, *definition.children) for text in secret_texts(one.config, one.stored)}
+        named = {name: text for name, text in definition.environment.items() if is_secret_name(name)}
+        return mask_of(texts | secret_texts({"_environment": named}, {}))
 
     @cached_property
     def record(self) -> Record:

@@ -157,7 +157,7 @@ def _plain(context: TrialContext, result: Any) -> Plain:
 
 def _store_ending(context: TrialContext, result: Plain, began: float) -> Outcome:
     state: State = "finished" if context.failure is None else "failed"
-    error = None if context.failure is None else error_data(context.failure)
+    error = None if context.failure is None else error_data(context.failure, context.mask)
     if context.failure is not None or context.interrupt is not None:
         result = None
     record = context.used("record")
@@ -171,7 +171,7 @@ def _store_ending(context: TrialContext, result: Plain, began: float) -> Outcome
         context.status.close(ended, context.seeding.applied, facts)
     except Exception as lost:  # without a stored state the trial has not finished
         state, result = "failed", None
-        error = error or error_data(lost)
+        error = error or error_data(lost, context.mask)
     return Outcome(
         context.spec.uid,
         state,
