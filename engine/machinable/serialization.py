@@ -15,7 +15,7 @@ from __future__ import annotations
 import datetime
 import gc
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import is_
 from typing import Any, TypeAlias
@@ -33,7 +33,10 @@ __all__ = [
     "dumps",
     "encode",
     "is_hidden",
+    "is_too_deep",
     "loads",
+    "parse",
+    "too_deep",
     "without_collections",
     "without_hidden",
 ]
@@ -41,6 +44,7 @@ __all__ = [
 Plain: TypeAlias = Any  # mypy does not handle the recursive type
 
 MAX_DEPTH = 200  # levels of nesting; recursion this deep fits on the stack of every Python
+_DEPTH_OF_LINES = 8  # levels of a line or a file around a value
 MAX_INT = 10**4300  # Python converts no longer numbers from or to text
 
 _SCALARS = frozenset({type(None), bool, int, float, str})
@@ -259,9 +263,49 @@ def loads(text: str | bytes) -> Plain:
     """Return the value that `dumps` wrote.
 
     Raises:
-        ValueError: The text is not JSON.
+        ValueError: The text is not JSON, or nested too deeply.
     """
-    return decode(json.loads(text))
+    return decode(parse(text))
+
+
+def parse(text: str | bytes) -> Any:
+    """Return the value that `dumps` wrote, with its substitutions; see `loads`."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise too_deep() from None
+    brackets = (text.count(b"{") + text.count(b"[")) if isinstance(text, bytes) else (text.count("{") + text.count("["))
+    if brackets > MAX_DEPTH and is_too_deep(value):
+        raise too_deep()
+    return value
+
+
+def is_too_deep(value: Any) -> bool:
+    """Return whether an encoded value is nested more deeply than what `as_plain` returns, in a line of a file."""
+    level = [value]
+    for _ in range(MAX_DEPTH + _DEPTH_OF_LINES):
+        level = [item for one in level for item in _inside(one) if type(item) is dict or type(item) is list]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    """Return what a list or mapping contains once it is decoded."""
+    if type(value) is dict:
+        if len(value) == 1:
+            ((mark, inside),) = value.items()
+            if mark == "__tuple__" and type(inside) is list:
+                return inside
+            if mark == "__map__" and type(inside) is list and all(type(pair) is list for pair in inside):
+                return [item for pair in inside for item in pair]
+        return value.values()
+    return value  # type: ignore[no-any-return]
+
+
+def too_deep() -> ValueError:
+    """Return the error for a value that is nested too deeply."""
+    return ValueError(f"lists and mappings are nested deeper than {MAX_DEPTH} levels")
 
 
 def is_hidden(key: object) -> bool:

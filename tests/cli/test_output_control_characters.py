@@ -92,7 +92,7 @@ def test_names_that_were_put_into_a_storage_control_nothing(run: Run, project: P
     folder = project / "out/OY1p1o"
     for file in (folder / "execution.json", folder / "plan.jsonl", folder / "ledger.jsonl"):
         text = file.read_text()
-        for key in ("component", "module", "version", "status", "started", "error", "python", "host", "commit", "id"):
+        for key in ("component", "module", "version", "status", "error", "python", "host", "commit", "id"):
             text = text.replace(f'"{key}": "', f'"{key}": "{json.dumps(CONTROL)[1:-1]}')
         file.write_text(text)
     (project / f"out/OY1p1o/trials/{CONTROL}").mkdir()

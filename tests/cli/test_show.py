@@ -198,3 +198,24 @@ def test_tables_fit_the_terminal_unless_they_are_asked_to_be_wide(stored: str) -
     assert {line.split()[0] for line in lines[1:] if line} == {"execution", "OY1p1o", "8gWVkz"}
     wide = shown_on_a_terminal(60, "list", "--storage", stored, "--wide")
     assert len(wide) == 3 and len(wide[0]) > 60
+
+
+@pytest.mark.filterwarnings("always:9BROKE is left out")
+def test_one_execution_that_cannot_be_read_does_not_hide_the_others(run: Run, stored: str) -> None:
+    Path("out/9BROKE").mkdir()
+    Path("out/9BROKE/execution.json").write_text("{")
+    first = run("list", "--storage", "out")
+    assert first.code == 0
+    assert "OY1p1o" in first.out and "9BROKE" not in first.out
+    assert first.err.splitlines() == [
+        f"warning: 9BROKE is left out: {Path.cwd()}/out/9BROKE/execution.json cannot be read: Expecting property name "
+        "enclosed in double quotes: line 1 column 2 (char 1)"
+    ]
+    assert run("clean", "--older-than", "9999d", "--storage", "out").code == 0
+
+
+def test_an_empty_storage_names_the_directories_below_it_that_have_executions(run: Run, stored: str) -> None:
+    assert run("list", "--storage", ".").err.splitlines() == [
+        f"no executions in {Path.cwd()}",
+        f"Executions are stored in {Path.cwd()}/out: name that directory as the storage.",
+    ]

@@ -38,7 +38,7 @@ def test_faults_are_listed_and_repaired_if_possible(run: Run, stored: Path, monk
         1,
         [
             "OY1p1o/code.zip: execution.json records its digest, but the file is missing",
-            f"{records}: line 1 is not a row",
+            f"{records}: line 1 is not a row: Expecting value: line 1 column 1 (char 0)",
         ],
     )
     assert ran.err.startswith(f"2 faults in {stored}: 1 execution, 2 trials")
@@ -149,6 +149,7 @@ def test_a_directory_without_results_is_not_copied_into_the_storage(run: Run, ou
 
 
 OLD = 1_000_000_000
+POINTER = {"format": 1, "time": "2026-01-31T09:15:02+00:00", "artifacts": {}, "inputs": {}, "code": {}}
 
 
 @pytest.fixture
@@ -165,7 +166,7 @@ def leftovers(run: Run, project: Path) -> Path:
     os.utime(out / "OY1p1o/.machinable-writing-0123", (OLD, OLD))
     pointer = out / f"by-content/ab/{'ab' * 16}.json"
     pointer.parent.mkdir(parents=True)
-    pointer.write_text(json.dumps({"identity": "ab" * 16, "trial": "OY1p1p/x"}))
+    pointer.write_text(json.dumps(POINTER | {"identity": "ab" * 16, "trial": "OY1p1p/x"}))
     return out
 
 
@@ -178,10 +179,10 @@ def test_leftovers_are_shown_and_not_deleted(run: Run, leftovers: Path) -> None:
     assert ran.code == 0
     assert ran.out.splitlines() == [
         f"{LEFT[0]}  3 bytes  a process was killed while it wrote this",
-        f"{LEFT[1]}  69 bytes  the result that it points to is gone: OY1p1p/x",
+        f"{LEFT[1]}  162 bytes  the result that it points to is gone: OY1p1p/x",
         f"{LEFT[2]}  5 bytes  a process was killed before it became an execution",
     ]
-    assert ran.err == "nothing deleted yet (3 items, 77 bytes); --yes to delete\n"
+    assert ran.err == "nothing deleted yet (3 items, 170 bytes); --yes to delete\n"
     assert sorted(leftovers.rglob("*")) == before
 
 
@@ -189,7 +190,7 @@ def test_yes_deletes_only_leftovers(run: Run, leftovers: Path) -> None:
     before = set(leftovers.rglob("*"))
     data = run("clean", "--storage", "out", "--yes", "--json").data
     assert [removal["path"] for removal in data.pop("removals")] == LEFT
-    assert data == {"storage": str(leftovers), "bytes": 77, "removed": True}
+    assert data == {"storage": str(leftovers), "bytes": 170, "removed": True}
     gone = {leftovers / path for path in (*LEFT, "OY1p1o-2/code.zip", "OY1p1o-2/trials")}
     assert before - set(leftovers.rglob("*")) == gone
     ran = run("clean", "--storage", "out", "--yes")
@@ -230,7 +231,7 @@ def test_results_that_others_use_are_listed(run: Run, leftovers: Path) -> None:
     (uid,) = os.listdir(leftovers / "OY1p1o/trials")
     pointer = leftovers / f"by-content/cd/{'cd' * 16}.json"
     pointer.parent.mkdir()
-    pointer.write_text(json.dumps({"identity": "cd" * 16, "trial": f"OY1p1o/{uid}"}))
+    pointer.write_text(json.dumps(POINTER | {"identity": "cd" * 16, "trial": f"OY1p1o/{uid}"}))
     reused = {"event": "reused", "uid": "x", "source": f"OY1p1o/{uid}", "time": "", "record": None}
     with open(leftovers / "8gWVkz/ledger.jsonl", "a") as ledger:
         ledger.write(json.dumps(reused) + "\n")

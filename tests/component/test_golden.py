@@ -17,8 +17,8 @@ from machinable.component.config_methods import check_calls
 from machinable.component.imports import importing, load_component
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.plan.task import Task
+from machinable.storage.documents import read_rows
 from machinable.storage.memory import MemoryFiles
-from machinable.storage.streams import read_rows
 from machinable.trial.runner import check_function, run
 from tests import golden_cases
 from tests.golden_cases import decode, typed

@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from machinable.component.base import Component
 from machinable.plan.spec import ComponentSpec, Outcome, Target, TrialSpec
 from machinable.serialization import without_hidden
+from machinable.storage.documents import read_rows
 from machinable.storage.files import Files
 from machinable.storage.memory import MemoryFiles
-from machinable.storage.streams import read_rows, read_text
+from machinable.storage.streams import read_text
 from machinable.trial.runner import run
 
 FOLDER = "OY1p1o"

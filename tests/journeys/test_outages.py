@@ -247,8 +247,8 @@ def test_an_execution_survives_the_loss_of_its_server(
 ) -> None:
     pytest.importorskip("boto3")
     from machinable.storage import s3
+    from machinable.storage.documents import read_rows
     from machinable.storage.local import DirectoryFiles
-    from machinable.storage.streams import read_rows
     from tests.kits.s3_server import s3_server
 
     project(

@@ -127,6 +127,7 @@ VALUES = st.recursive(
 CONFIGS = st.dictionaries(st.sampled_from(["a", "b", "c"]), VALUES, max_size=3)
 RECORDS = st.none() | st.dictionaries(st.sampled_from(["loss", "a.b", "when"]), SCALARS | VALUES, max_size=2)
 ASKED = ["config.a.0", "config.a.b", "config.b.a.b", "config.c.__tuple__", "config.nothing", "records.__map__"]
+SECONDS = st.none() | st.integers(0, 3) | st.floats()
 EVENTS = st.sampled_from(["started", "finished", "failed", "interrupted", "reused", "blocked", "skipped"])
 
 
@@ -140,7 +141,7 @@ def executions(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, An
     plan = [row | {"index": number, "uid": uid(number)} for number, row in enumerate(rows)]
     events = []
     for number in draw(st.lists(st.integers(0, len(plan) + 1), max_size=6)):
-        event = {"event": draw(EVENTS), "uid": uid(number), "attempt": 1, "time": ago(), "seconds": draw(SCALARS)}
+        event = {"event": draw(EVENTS), "uid": uid(number), "attempt": 1, "time": ago(), "seconds": draw(SECONDS)}
         events.append(event | ({"record": draw(RECORDS)} if draw(st.booleans()) else {}))
     return [encode(row) for row in plan], [encode(event) for event in events]
 
@@ -159,7 +160,7 @@ def test_cached_executions_give_the_same_answers(
         stored(plan, ledger, files=files)
         for number, state in enumerate(("running", "failed")):
             write(files, f"{FOLDER}/trials/{uid(number)}/status.json", status(state))
-            described = encode({"config": {"a": 1, "b": {"a": (1, 2)}}})
+            described = encode(planned(number, {"a": 1, "b": {"a": (1, 2)}}))
             write(files, f"{FOLDER}/trials/{uid(number)}/trial.json", described)
             write(files, f"{FOLDER}/trials/{uid(number)}/records/default.jsonl", lines([{"loss": number}]))
         first = Execution(files, FOLDER, clock=later)

@@ -34,7 +34,7 @@ def trial(
     event = failed(0) if state == "failed" else finished(0) | {"event": state}
     execution = stored([planned(0)], [event], files=files)
     folder = f"{execution}/trials/{uid(0)}"
-    write(files, f"{folder}/status.json", status(state, **facts))
+    write(files, f"{folder}/status.json", status("finished" if state == "reused" else state, **facts))
     if rows is not None:
         write(files, f"{folder}/records/{scope}.jsonl", lines(rows))
     for name, data in (artifacts or {}).items():

@@ -160,7 +160,7 @@ def test_the_error_of_a_damaged_line_has_its_number(files: Files, name: str) -> 
     execution = stored([planned(0)], [finished(0)], files=files)
     files.write(f"{FOLDER}/{name}", files.read(f"{FOLDER}/{name}") + b"[1]\n")
 
-    with pytest.raises(Damaged, match=f"line 2 of .*{name} is not a row"):
+    with pytest.raises(Damaged, match=f"line 2 of .*{name} is not (a trial|an event): it holds a list, not a mapping"):
         _ = execution.status
 
 

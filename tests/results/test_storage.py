@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import machinable
-from machinable.errors import Damaged, NotStored, StorageError, StorageUnavailable
+from machinable.errors import Damaged, InvalidValue, NotStored, StorageError, StorageUnavailable
 from machinable.results.storage import Storage
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.pyfilesystem import import_fs
@@ -132,7 +132,7 @@ def test_a_newer_format_is_an_error_with_the_next_step(files: DirectoryFiles) ->
     stored([], files=files, format=2)
 
     with pytest.raises(StorageError) as caught:
-        _ = Storage(files.url).executions
+        _ = Storage(files.url)["OY1p1o"].id
 
     assert str(caught.value) == (
         f"{files.url}/OY1p1o/execution.json has format 2; this version of machinable reads format 1\n"
@@ -145,11 +145,12 @@ def test_a_newer_format_is_an_error_with_the_next_step(files: DirectoryFiles) ->
     [
         (b"", "cannot be read"),
         (b'{"format": 1, "id"', "cannot be read"),
-        (b"[]", "cannot be read: it holds list, not a mapping"),
+        (b"[]", "cannot be read: it holds a list, not a mapping"),
         (b"\xff\xfe{", "cannot be read"),
-        (b"{}", "has no format"),
-        (b'{"format": "1"}', "has no format"),
-        (b'{"format": 1, "id": "OY1p1o", "seed": true, "run": 1}', "lacks seed, started"),
+        (b"{}", "cannot be read: it lacks format"),
+        (b'{"format": "1"}', "cannot be read: format is text, not an integer"),
+        (b'{"format": 0}', "cannot be read: format is 0"),
+        (b'{"format": 1, "id": "OY1p1o", "seed": true, "run": 1}', "cannot be read: it lacks started"),
     ],
 )
 def test_a_damaged_execution_is_an_error(files: DirectoryFiles, content: bytes, message: str) -> None:
@@ -159,6 +160,51 @@ def test_a_damaged_execution_is_an_error(files: DirectoryFiles, content: bytes, 
         _ = Storage(files.url)["OY1p1o"].id
 
     assert str(caught.value).startswith(f"{files.url}/OY1p1o/execution.json {message}")
+
+
+def test_executions_that_cannot_be_read_are_left_out_with_a_warning_each(files: DirectoryFiles) -> None:
+    for number in range(2, 5):
+        stored([planned(0)], [finished(0)], files=files, folder=f"OY1p1o-{number}")
+    files.write("OY1p1o/execution.json", b"{")
+    stored([planned(0)], files=files, folder="OY1p1p", format=9)
+    files.write("OY1p1o-2/ledger.jsonl", b'{"event": ["failed"]}\n')
+    files.write("OY1p1o-3/plan.jsonl", b"[[[")
+
+    storage = Storage(files.url)
+    with pytest.warns(RuntimeWarning) as unread:
+        assert [str(execution) for execution in storage] == ["OY1p1o-2", "OY1p1o-3", "OY1p1o-4"]
+    assert [str(one.message).partition(": ")[0] for one in unread] == ["OY1p1o is left out", "OY1p1p is left out"]
+    with pytest.warns(RuntimeWarning) as unread:
+        assert [str(trial.execution) for trial in storage.trials] == ["OY1p1o-4"]
+    assert [str(one.message) for one in unread[2:]] == [
+        f"OY1p1o-2 is left out: line 1 of {files.url}/OY1p1o-2/ledger.jsonl is not an event: event is a list, not text",
+        f"OY1p1o-3 is left out: line 1 of {files.url}/OY1p1o-3/plan.jsonl is not a trial: "
+        "Expecting value: line 1 column 4 (char 3)",
+    ]
+
+
+def test_several_storages_are_read_as_one(tmp_path: Path) -> None:
+    for number, name in enumerate(("a", "b")):
+        stored([planned(0)], [finished(0, x=number)], files=DirectoryFiles(tmp_path / name), folder="OY1p1o")
+        stored([planned(0)], files=DirectoryFiles(tmp_path / name), folder=f"OY1p1o-{number + 2}")
+    with Storage([tmp_path / "a", str(tmp_path / "b")]) as storage:
+        assert sorted(str(execution) for execution in storage) == ["OY1p1o", "OY1p1o-2", "OY1p1o-3"]
+        assert storage["OY1p1o-3"].storage == str(tmp_path / "b")
+        assert [trial.last_row for trial in storage["OY1p1o"]] == [{"x": 0}]
+        assert storage.url == f"{tmp_path}/a, {tmp_path}/b"
+        assert len(storage.trials) == 3
+    with pytest.raises(InvalidValue, match="no storage is given"):
+        Storage([])
+
+
+def test_an_error_names_the_directories_in_which_executions_are(tmp_path: Path) -> None:
+    stored([planned(0)], files=DirectoryFiles(tmp_path / "results"))
+    with pytest.raises(NotStored) as caught:
+        Storage(tmp_path)["OY1p1o"]
+    assert str(caught.value) == (
+        f"there is no execution 'OY1p1o' in {tmp_path}\n"
+        f"  Executions are stored in {tmp_path}/results: name that directory as the storage."
+    )
 
 
 def test_a_url_is_shown_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,10 +131,11 @@ def test_the_failure_of_a_lost_worker_is_in_the_ledger(files: Files) -> None:
     ("content", "message"),
     [
         (b'{"state": "runn', "cannot be read"),
-        (b"null", "cannot be read: it holds NoneType, not a mapping"),
-        (b"{}", "has no state"),
-        (b'{"state": "running"}', "has no valid heartbeat time"),
-        (b'{"state": "running", "heartbeat": "yesterday"}', "has no valid heartbeat time"),
+        (b"null", "cannot be read: it holds null, not a mapping"),
+        (b"{}", "cannot be read: it lacks state"),
+        (b'{"state": "asleep"}', "cannot be read: state is 'asleep', expected running, finished, failed, interrupted"),
+        (b'{"state": "running"}', "has no heartbeat time"),
+        (b'{"state": "running", "heartbeat": "yesterday"}', "cannot be read: heartbeat is text, not a time"),
     ],
 )
 def test_a_damaged_status_is_an_error(files: Files, content: bytes, message: str) -> None:
@@ -217,27 +218,64 @@ def test_a_file_in_place_of_the_folder_of_a_trial_has_nothing(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"config": 3}, {"flags": []}, {"uid": 3}, {"requires": 1.5}, {"requires": {"a": {"uid": "x"}}}, {"tags": 1}],
+    ("wrong", "message"),
+    [
+        ({"config": 3}, "config is an integer, not a mapping"),
+        ({"config": (1,)}, "config is a tuple, not a mapping"),
+        ({"flags": []}, "flags is a list, not a mapping"),
+        ({"uid": 3}, "uid is an integer, not text"),
+        ({"requires": 1.5}, "requires is a number, not a mapping"),
+        ({"requires": {"a": {"uid": "x"}}}, "requires.a lacks component, identity"),
+        ({"tags": "x"}, "tags is text, not a mapping"),
+        ({"children": [{"component": "a"}]}, r"children\[0\] lacks module, config, flags"),
+    ],
 )
-def test_a_line_of_the_plan_with_values_of_other_types_is_damaged(files: Files, wrong: dict[str, Any]) -> None:
+def test_a_line_of_the_plan_with_values_of_other_types_is_damaged(
+    files: Files, wrong: dict[str, Any], message: str
+) -> None:
     execution = stored([], files=files)
     files.write(f"{FOLDER}/plan.jsonl", (dumps(planned(0) | wrong) + "\n").encode())
-    with pytest.raises(Damaged, match=r"line 1 of .*plan\.jsonl is not a trial: a value is of another type"):
+    with pytest.raises(Damaged, match=rf"line 1 of .*plan\.jsonl is not a trial: {message}"):
         _ = execution.trials[0]
 
 
-def test_a_description_without_flags_is_damaged(files: Files) -> None:
+def test_a_description_with_a_number_in_place_of_its_flags_is_damaged(files: Files) -> None:
     trial = only(files, [started(0)])
     write(files, f"{PLACE}/trial.json", planned(0) | {"flags": 1.5})
-    with pytest.raises(Damaged, match=r"trial\.json has no flags"):
+    with pytest.raises(Damaged, match=r"trial\.json cannot be read: flags is a number, not a mapping"):
         _ = trial.description
 
 
-@pytest.mark.parametrize("wrong", [{"record": "x"}, {"uid": 3}, {"source": []}, {"error": 1}, {"event": None}])
-def test_a_line_of_the_ledger_with_values_of_other_types_is_ignored(files: Files, wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"event": ["failed"]}, "event is a list, not text"),
+        ({"record": "x"}, "record is text, not a mapping"),
+        ({"record": {"__tuple__": []}}, "record is a tuple, not a mapping"),
+        ({"uid": {}}, "uid is a mapping, not text"),
+        ({"source": []}, "source is a list, not text"),
+        ({"error": 1}, "error is an integer, not a mapping"),
+        ({"error": {"type": "ValueError"}}, "error lacks message"),
+        ({"attempt": "2"}, "attempt is text, not an integer"),
+        ({"seconds": "x"}, "seconds is text, not a number"),
+        ({"record": {"a": [[[]] * 3] * 3}, "uid": True}, "uid is a boolean, not text"),
+    ],
+)
+def test_a_line_of_the_ledger_with_values_of_other_types_is_damaged(
+    files: Files, wrong: dict[str, Any], message: str
+) -> None:
     trial = only(files, [started(0), finished(0) | wrong])
-    assert (trial.status, trial.last_row) == ("pending", None)
+    with pytest.raises(Damaged, match=rf"line 2 of .*ledger\.jsonl is not an event: {message}"):
+        _ = trial.status
+
+
+def test_values_nested_too_deeply_are_damaged(files: Files) -> None:
+    trial = only(files, [started(0)])
+    for text in (b"[" * 100_000, b'{"uid": "x", "record": {"a": ' + b"[" * 300 + b"]" * 300 + b"}}"):
+        files.write(f"{FOLDER}/ledger.jsonl", text + b"\n")
+        trial.execution.refresh()  # type: ignore[attr-defined]
+        with pytest.raises(Damaged, match=r"line 1 of .* is not an event: lists and mappings are nested deeper than"):
+            _ = trial.status
 
 
 @pytest.mark.parametrize("key", ["task", "engine", "code", "host", "packages"])
@@ -246,5 +284,5 @@ def test_an_execution_json_with_text_in_place_of_a_mapping_is_damaged(files: Fil
     path = f"{FOLDER}/execution.json"
     write(files, path, loads(files.read(path)) | {key: "x"})
     trial.execution.refresh()
-    with pytest.raises(Damaged, match=rf"execution\.json lacks {key}"):
+    with pytest.raises(Damaged, match=rf"execution\.json cannot be read: {key} is text, not a mapping"):
         _ = trial.execution.data

@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 
 from machinable.errors import StorageUnavailable
+from machinable.storage.documents import read_rows
 from machinable.storage.fallback import FallbackFiles, copy_fallback, fallback_name, is_outage
 from machinable.storage.files import Appender, Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
 from machinable.storage.numbered_parts import PartAppender
-from machinable.storage.streams import RowWriter, TextWriter, read_rows, read_text
+from machinable.storage.streams import RowWriter, TextWriter, read_text
 from tests.kits.storage import FilesConformance
 
 
@@ -121,7 +122,7 @@ def at_work(files: Files, breaks: Callable[[], None]) -> None:
         RowWriter(files, "OY1p1o/ledger.jsonl"),
     )
     ledger.append({"event": "started", "uid": "x", "time": "1"})
-    files.write(f"{trial}/status.json", b'{"state": "running", "attempt": 1, "started": "1"}')
+    files.write(f"{trial}/status.json", b'{"state": "running", "attempt": 1, "started": "2026-01-31T09:15:01+00:00"}')
     rows.append({"row": 1})
     log.write("one\n")
     breaks()
@@ -131,7 +132,7 @@ def at_work(files: Files, breaks: Callable[[], None]) -> None:
     files.write_from(f"{trial}/artifacts/b.bin", BytesIO(b"b" * 10_000))
     files.create_directory(f"{trial}/checkpoints")
     rows.append({"row": 3})
-    files.write(f"{trial}/status.json", b'{"state": "finished", "attempt": 1, "started": "1"}')
+    files.write(f"{trial}/status.json", b'{"state": "finished", "attempt": 1, "started": "2026-01-31T09:15:01+00:00"}')
     ledger.append({"event": "finished", "uid": "x", "time": "2"})
     for writer in (rows, log, ledger):
         writer.close()
@@ -351,7 +352,7 @@ def test_processes_of_one_execution_share_a_fallback(tmp_path: Path, shelter: Pa
 def test_nothing_of_a_trial_that_has_run_again_is_copied(broken: tuple[Any, FallbackFiles]) -> None:
     storage, files = broken
     storage.failure = None
-    again = b'{"state": "finished", "attempt": 2, "started": "5"}'
+    again = b'{"state": "finished", "attempt": 2, "started": "2026-01-31T09:15:05+00:00"}'
     storage.write("OY1p1o/trials/x/status.json", again)
     ledger = RowWriter(storage, "OY1p1o/ledger.jsonl")
     ledger.append({"event": "finished", "uid": "x", "time": "6"})

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from machinable.errors import BadName
-from machinable.storage.files import Entry, Files
+from machinable.errors import BadName, StorageUnavailable
+from machinable.storage.files import PIECE, Entry, Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
 from tests.kits.storage import FilesConformance
@@ -223,6 +227,46 @@ def test_a_storage_that_is_itself_behind_a_link_is_used(tmp_path: Path) -> None:
     assert files.read("a/y") == b"1"
 
 
-def test_reading_a_pipe_does_not_block(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda files, path: files.read(path),
+        lambda files, path: list(files.pieces(path)),
+        lambda files, path: files.read_from(path, 1),
+    ],
+    ids=["read", "pieces", "read_from"],
+)
+def test_only_regular_files_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Files, str], Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = DirectoryFiles(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    assert DirectoryFiles(tmp_path).read("pipe") == b""
+    with closing(socket.socket(socket.AF_UNIX)) as connection:
+        connection.bind("socket")  # whose path may have 107 bytes
+        for name in ("pipe", "socket"):
+            with pytest.raises(StorageUnavailable, match=rf"cannot read {tmp_path}/{name}: "):
+                act(files, name)
+
+
+def test_a_file_that_cannot_be_read_is_an_error_with_its_path(tmp_path: Path) -> None:
+    files = DirectoryFiles(tmp_path)
+    os.symlink("loop", tmp_path / "loop")
+    with pytest.raises(StorageUnavailable) as caught:
+        files.read("loop")
+    assert str(caught.value) == (
+        f"cannot read {tmp_path}/loop: Too many levels of symbolic links\n"
+        "  Check its permissions, and the disk or server that it is on."
+    )
+
+
+def test_a_file_is_read_from_a_position_on_and_in_pieces(files: Files) -> None:
+    data = os.urandom(PIECE + 10)
+    files.write("x", data)
+    assert b"".join(files.pieces("x")) == data
+    assert [files.read_from("x", position) for position in (0, PIECE, PIECE + 10, PIECE + 99)] == [
+        data,
+        data[PIECE:],
+        b"",
+        b"",
+    ]

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from machinable.errors import Damaged, WrongType
 from machinable.serialization import dumps
+from machinable.storage.documents import read_rows
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
 from machinable.storage.open import open_files
-from machinable.storage.streams import RowWriter, TextWriter, read_rows, read_text
+from machinable.storage.streams import RowWriter, TextWriter, read_text
 
 
 @pytest.fixture(params=["directory", "memory", "parts"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from machinable.cli.config import version_names
-from machinable.cli.output import short_warnings, write_json
+from machinable.cli.output import write_json
 from machinable.component.config_methods import missing_method
 from machinable.component.imports import load_component
 from machinable.config.declaration import misspelt_sections
@@ -70,7 +70,7 @@ def check_command(as_json: bool) -> int:
             hints += scalar_hints(source)
         hints += section_hints(workspace.main.scope.root)
         hints += replaced_entries(workspace.main)
-        with short_warnings(), redirect_stdout(sys.stderr):  # modules may print when they are imported
+        with redirect_stdout(sys.stderr):  # modules may print when they are imported
             for entry in workspace.main.components:
                 counts["component"] += 1
                 found += _check_entry(project, entry, hints, counts)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from machinable.cli.arguments import parse_version, placed_on_command_line, portable_words
-from machinable.cli.output import message, short_warnings, write_json
+from machinable.cli.output import message, write_json
 from machinable.config.declaration import Block, open_block
 from machinable.config.inheritance import base_of
 from machinable.config.nodes import as_written
@@ -94,7 +94,7 @@ def _typed(project: Project, resolved: Resolved, words: Sequence[str]) -> Mappin
     from machinable.plan.spec import Target
 
     try:
-        with short_warnings(), redirect_stdout(sys.stderr), importing(project.path), placed_on_command_line(words):
+        with redirect_stdout(sys.stderr), importing(project.path), placed_on_command_line(words):
             code: Any = load_component(Target(resolved.module, resolved.class_name), project.path)
             if getattr(code, "Config", None) is None:
                 return resolved.stored

@@ -24,7 +24,9 @@ def _late(path: str) -> Callable[..., Any]:
     module, _, name = path.partition(":")
 
     def call(*arguments: Any, **settings: Any) -> Any:
-        return getattr(import_module(f"machinable.cli.{module}"), name)(*arguments, **settings)
+        command = getattr(import_module(f"machinable.cli.{module}"), name)
+        with import_module("machinable.cli.output").short_warnings():
+            return command(*arguments, **settings)
 
     return call
 

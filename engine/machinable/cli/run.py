@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from machinable.cli.arguments import open_storage, parse_version, placed_on_command_line
-from machinable.cli.output import command_on, execution_data, failures_report, message, short_warnings, write_json
+from machinable.cli.output import command_on, execution_data, failures_report, message, write_json
 from machinable.display.progress import PlainProgress, Progress, is_memory
 from machinable.display.summary import group_table, groups, rows_of
 from machinable.display.tables import counted, is_terminal, write_table
@@ -66,7 +66,7 @@ def resume_command(
         todo = "Name one: machinable resume ID COMPONENT --repeat N."
         raise InvalidValue("--repeat needs a component", given=repeat, todo=todo)
     if task is not None and not options["dry"]:
-        with short_warnings(), placed_on_command_line(versions):
+        with placed_on_command_line(versions):
             found = changes(identifier, task, storage)
         if not _is_confirmed(identifier, found, yes, options["as_json"]):
             message("nothing was changed")
@@ -112,14 +112,14 @@ def _run(
         raise UnknownName("engine", engine, registry.KNOWN)
     arguments = {"storage": storage, **_given(options), **arguments}
     if dry and as_json:
-        with short_warnings(), redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr):
             planned = dry_run(**arguments)
         write_json(_plan_data(*planned))
         return 0
     failure: TrialsFailed | None = None
     # With --json, stdout takes one document, so what components print goes to stderr.
     stdout = redirect_stdout(sys.stderr) if as_json else nullcontext()
-    with short_warnings(), _progress(quiet or dry) as progress, stdout:
+    with _progress(quiet or dry) as progress, stdout:
         try:
             result = execute(engine="dry" if dry else engine, listeners=[progress], **arguments)
         except TrialsFailed as error:

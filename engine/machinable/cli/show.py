@@ -38,6 +38,7 @@ from machinable.display.tables import (
 from machinable.display.terminal import echo
 from machinable.errors import ArtifactExists, InvalidValue
 from machinable.execution.environment import now
+from machinable.results.reader import LeavingOut
 from machinable.results.tail import Follower
 from machinable.units import format_duration
 
@@ -63,12 +64,17 @@ def list_command(storage: str | None, limit: int | None, wide: bool, as_json: bo
     """List the executions in a storage, newest first."""
     with open_storage(storage) as opened:
         executions = opened.executions
-        listed = [_list_entry(execution) for execution in executions[:limit]]
+        listed = []
+        for execution in executions[:limit]:
+            with LeavingOut(execution.files, str(execution)):
+                listed.append(_list_entry(execution))
         if as_json:
             write_json({"storage": opened.url, "total": len(executions), "executions": listed})
             return
         if not listed:
             message(f"no executions in {opened.url}")
+            if not executions and (hint := opened.hint()):
+                message(hint)
             return
     shown = [state for state in STATES_IF_ANY if any(entry["states"].get(state) for entry in listed)]
     columns = ("execution", "started (UTC)", "status", "trials", "finished", "failed", *shown, "name", "components")

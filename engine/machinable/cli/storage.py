@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from machinable.cli.output import message, write_json
 from machinable.display.tables import counted
 from machinable.display.terminal import echo
 from machinable.errors import Refused
-from machinable.results.reader import execution_folders
+from machinable.results.reader import LeavingOut, execution_folders
 from machinable.results.remove import executions, leftovers, remove
 from machinable.results.verify import repair as repair_fault
 from machinable.results.verify import unnoted, verify
@@ -152,7 +153,10 @@ def _select(storage: Storage, names: tuple[str, ...], states: set[str], age: flo
     """Return the executions that meet all conditions."""
     found = []
     for execution in [storage[name] for name in names] if names else storage.executions:
-        if execution.status == "running":
+        status = "unknown"
+        with nullcontext() if names else LeavingOut(execution.files, str(execution)):
+            status = execution.status
+        if status in ("running", "unknown"):
             if names:
                 raise Refused(
                     f"the execution {execution} is running",
@@ -161,6 +165,6 @@ def _select(storage: Storage, names: tuple[str, ...], states: set[str], age: flo
                 )
             continue
         is_old = age is None or time.time() - datetime.fromisoformat(execution.started).timestamp() >= age
-        if is_old and (not states or execution.status in states):
+        if is_old and (not states or status in states):
             found.append(str(execution))
     return found

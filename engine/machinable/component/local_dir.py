@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 
 from machinable.storage.files import Files, checked
-from machinable.storage.hashing import digest, files_below
+from machinable.storage.hashing import digest, files_below, stream_digest
 from machinable.storage.layout import join
 
 __all__ = ["LocalFolder"]
@@ -43,22 +44,34 @@ class LocalFolder:
 
                 local = self._copy = mkdtemp(prefix="machinable-")
                 for stored in self._files.walk(self._path):
-                    self._fetch(stored.path.removeprefix(self._path + "/"), self._files.read(stored.path))
+                    self._fetch(stored.path.removeprefix(self._path + "/"), self._files.pieces(stored.path))
             self._local = local
         return self._local
 
     def wrote(self, name: str, data: bytes) -> None:
         """Record a file that was written to the storage, and add it to an open copy."""
         self.digests[name] = digest(data), len(data)
-        self._fetch(name, data)
-
-    def _fetch(self, name: str, data: bytes) -> None:
         if self._copy is not None:
-            place = os.path.join(self._copy, checked(name))
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            with open(place, "wb") as file:
-                file.write(data)
-            self._seen[name] = _state(place)
+            self._fetch(name, [data])
+
+    def store(self, name: str, place: str) -> None:
+        """Store a file of this host, piece by piece, and add it to an open copy."""
+        self._store(name, place)
+        if self._copy is not None:
+            self._fetch(name, self._files.pieces(join(self._path, name)))
+
+    def _store(self, name: str, place: str) -> None:
+        with open(place, "rb") as file:
+            self._files.write_from(join(self._path, name), file)
+            self.digests[name] = stream_digest(file), file.tell()
+
+    def _fetch(self, name: str, pieces: Iterable[bytes]) -> None:
+        assert self._copy is not None
+        place = os.path.join(self._copy, checked(name))
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        with open(place, "wb") as file:
+            file.writelines(pieces)
+        self._seen[name] = _state(place)
 
     def removed(self, name: str) -> None:
         """Remove a file from an open copy after it was removed from the storage."""
@@ -92,11 +105,8 @@ class LocalFolder:
             place = os.path.join(self._copy, name)
             state = _state(place)
             if self._seen.get(name) != state:
-                with open(place, "rb") as file:
-                    data = file.read()
-                self._files.write(join(self._path, name), data)
+                self._store(name, place)
                 self._seen[name] = state
-                self.digests[name] = digest(data), len(data)
         for name in self._seen.keys() - names:
             del self._seen[name]
             self.digests.pop(name, None)

@@ -18,9 +18,9 @@ from machinable.errors import (
     suggestion,
 )
 from machinable.plan.spec import Requirement
-from machinable.serialization import loads
 from machinable.storage import layout
 from machinable.storage.artifacts import RESULT, ROWS, Artifacts, checkpoint_digests, data_digest
+from machinable.storage.documents import STATUS, TRIAL, Kind, read_document
 from machinable.storage.files import Files
 from machinable.storage.formats.registry import check_name, load
 from machinable.storage.hashing import digest, tree_digest
@@ -109,22 +109,22 @@ class Required:
     @cached_property
     def status(self) -> Mapping[str, Any]:
         """Its status.json."""
-        return self._stored(layout.STATUS)
+        return self._stored(layout.STATUS, STATUS)
 
     @cached_property
     def description(self) -> Mapping[str, Any]:
         """Its trial.json."""
-        return self._stored(layout.TRIAL)
+        return self._stored(layout.TRIAL, TRIAL)
 
-    def _stored(self, name: str) -> Mapping[str, Any]:
-        try:
-            return loads(self.files.read(layout.join(self.folder, name)))  # type: ignore[no-any-return]
-        except (FileNotFoundError, NotADirectoryError):
+    def _stored(self, name: str, kind: Kind) -> Mapping[str, Any]:
+        found = read_document(self.files, layout.join(self.folder, name), kind)
+        if found is None:
             raise NotStored(
                 f"{self.label} no longer exists",
                 given=self.requirement.place,
                 todo=f"Execute it again: rerun={self.requirement.component!r}.",
-            ) from None
+            )
+        return found
 
     @cached_property
     def _artifacts(self) -> Artifacts:

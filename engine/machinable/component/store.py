@@ -14,7 +14,7 @@ from machinable.serialization import Plain
 from machinable.storage.artifacts import NOTHING, Artifacts, names_below
 from machinable.storage.files import Files
 from machinable.storage.formats.registry import check_directory, check_place, dump
-from machinable.storage.hashing import digest, files_below, stream_digest
+from machinable.storage.hashing import digest_of, files_below, stream_digest
 from machinable.storage.layout import join
 from machinable.storage.temporary import temporary_beside
 
@@ -185,10 +185,9 @@ class Store:
         done: set[str] = set()
         try:
             for path in sorted(files_below(directory)):
-                with open(os.path.join(directory, path), "rb") as file:
-                    content = file.read()
-                done.add(name + path.replace(os.sep, "/"))
-                self._put(name + path.replace(os.sep, "/"), content)
+                stored = name + path.replace(os.sep, "/")
+                done.add(stored)
+                self._local.store(stored, os.path.join(directory, path))
         except BaseException:
             self._remove(done - old)
             raise
@@ -250,8 +249,7 @@ class Store:
             except FileNotFoundError:
                 return None
         if name not in self._local.digests:
-            content = self._files.read(path)
-            self._local.digests[name] = digest(content), len(content)
+            self._local.digests[name] = digest_of(self._files.pieces(path))
         return self._local.digests[name]
 
 

@@ -10,15 +10,16 @@ from typing import Any
 
 from msgspec import Struct
 
+from machinable.errors import Damaged
 from machinable.execution.environment import now
 from machinable.plan.spec import Outcome, State, TrialSpec
 from machinable.results.pointers import Available
-from machinable.serialization import dumps, loads
+from machinable.serialization import dumps
 from machinable.storage import layout
 from machinable.storage.artifacts import checkpoint_digests
 from machinable.storage.cleanup import sweep
+from machinable.storage.documents import STATUS, TRIAL, read_document, read_rows
 from machinable.storage.files import Files
-from machinable.storage.streams import read_rows
 
 __all__ = [
     "Completed",
@@ -45,10 +46,8 @@ class Completed(Struct, frozen=True):
 
 def read_status(files: Files, folder: str, uid: str) -> dict[str, Any] | None:
     """Return status.json of a trial; None if it does not exist or cannot be read."""
-    with suppress(FileNotFoundError, NotADirectoryError, ValueError):
-        status = loads(files.read(layout.join(folder, layout.status(uid))))
-        if isinstance(status, dict) and isinstance(status.get("state"), str):
-            return status
+    with suppress(Damaged):
+        return read_document(files, layout.join(folder, layout.status(uid)), STATUS)
     return None
 
 
@@ -75,7 +74,7 @@ def read_outcome(files: Files, folder: str, uid: str, attempt: int | None = None
 
 
 def _seconds_in(status: Mapping[str, Any]) -> float:
-    with suppress(KeyError, TypeError, ValueError):
+    if status.get("started") and status.get("finished"):
         times = [datetime.fromisoformat(status[key]) for key in ("started", "finished")]
         return (times[1] - times[0]).total_seconds()
     return 0.0
@@ -92,14 +91,12 @@ def write_end(files: Files, folder: str, spec: TrialSpec, state: State, error: d
 
     An end that the worker has written stays, except that a failure replaces "interrupted".
     """
-    path = layout.join(folder, layout.status(spec.uid))
     status: dict[str, Any] = {"attempt": spec.attempt, "started": None, "host": None, "checkpoint": None}
-    with suppress(FileNotFoundError, ValueError):
-        status |= loads(files.read(path))
+    status |= read_status(files, folder, spec.uid) or {}
     if status.get("state") not in (None, "running", *(("interrupted",) if state == "failed" else ())):
         return
     status |= {"state": state, "heartbeat": now(), "finished": now(), "result": None, "error": error}
-    files.write(path, dumps(status).encode("ascii") + b"\n")
+    files.write(layout.join(folder, layout.status(spec.uid)), dumps(status).encode("ascii") + b"\n")
 
 
 def write_failure(files: Files, folder: str, spec: TrialSpec, problem: BaseException, seconds: float = 0.0) -> Outcome:
@@ -133,9 +130,11 @@ def attempt_to_continue(files: Files, folder: str, spec: TrialSpec) -> str | Non
     for number in range(spec.attempt - 1, 0, -1):
         attempt = layout.attempt(spec.uid, number)
         path = layout.join(folder, attempt)
-        with suppress(FileNotFoundError, NotADirectoryError, ValueError):
-            description = loads(files.read(layout.join(path, layout.TRIAL)))
-            status = loads(files.read(layout.join(path, layout.STATUS)))
+        with suppress(Damaged):
+            description = read_document(files, layout.join(path, layout.TRIAL), TRIAL)
+            status = read_document(files, layout.join(path, layout.STATUS), STATUS)
+            if description is None or status is None:
+                continue
             if description.get("identity") != spec.identity or status.get("state") == "finished":
                 return None
             if status.get("at_checkpoint") is not None:

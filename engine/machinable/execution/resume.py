@@ -30,10 +30,10 @@ from machinable.serialization import decode, dumps
 from machinable.storage import layout
 from machinable.storage.artifacts import artifact_fault
 from machinable.storage.cleanup import workers_left
+from machinable.storage.documents import EVENT, read_rows
 from machinable.storage.files import Files, writing
 from machinable.storage.locks import Lease, Locks
 from machinable.storage.process_info import is_gone, this_process
-from machinable.storage.streams import read_rows
 
 __all__ = ["Changes", "compare", "stored_execution", "take_over", "write_resumption"]
 
@@ -287,7 +287,7 @@ def _may_be_starting(stored: Execution) -> bool:
 
 def _handoff_window(stored: Execution) -> float:
     """Return the number of seconds for which a worker that is starting a trial may be invisible."""
-    ledger = read_rows(stored.files, layout.join(str(stored), layout.LEDGER))
+    ledger = read_rows(stored.files, layout.join(str(stored), layout.LEDGER), EVENT)
     engines = [stored.data["engine"], *(row["engine"] for row in ledger if row.get("event") == "resumed")]
     kind = engines[-1]["type"]
     if kind == "local":

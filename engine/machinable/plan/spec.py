@@ -128,7 +128,10 @@ class Requirement(Struct, frozen=True):
 
     def as_data(self) -> dict[str, Plain]:
         """Return the requirement as it is stored in plan.jsonl and trial.json."""
-        return {name: getattr(self, name) for name in ("component", "uid", "identity", "artifact", "place")}
+        return {name: getattr(self, name) for name in _STORED}
+
+
+_STORED = ("component", "uid", "identity", "artifact", "place")  # fields of a requirement
 
 
 class TrialSpec(Struct, frozen=True):
@@ -275,7 +278,7 @@ def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:
     """
     children = tuple(_component(child, flags=child["flags"]) for child in row.get("children", ()))
     definition = _component(row, children=children, tags=row.get("tags", {}))
-    requires = {name: Requirement(**needed) for name, needed in row.get("requires", {}).items()}
+    requires = {name: Requirement(*map(needed.get, _STORED)) for name, needed in row.get("requires", {}).items()}
     return TrialSpec(row["index"], row["uid"], row["seed"], row["flags"], definition, requires, row.get("identity", ""))
 
 

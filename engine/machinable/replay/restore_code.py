@@ -14,8 +14,8 @@ from machinable.results.reader import code_facts
 from machinable.results.trial import Trial
 from machinable.storage import layout
 from machinable.storage.archive import unpack
+from machinable.storage.documents import EVENT, read_rows
 from machinable.storage.hashing import digest
-from machinable.storage.streams import read_rows
 
 __all__ = [
     "REASON",
@@ -54,15 +54,15 @@ def code_versions(execution: Execution, trials: Sequence[Trial]) -> list[CodeVer
     """
     current = first = code_facts(execution.data)
     codes = {first.get("backup"): first}
-    backups: dict[str, Any] = {}
+    backups: dict[str | None, Any] = {}
     imported: dict[Any, dict[str, str]] = {}
-    for event in read_rows(execution.files, layout.join(str(execution), layout.LEDGER)):
+    for event in read_rows(execution.files, layout.join(str(execution), layout.LEDGER), EVENT):
         kind = event.get("event")
         if kind == "resumed":
             if (code := code_facts(event)).get("backup"):
                 current = codes.setdefault(code["backup"], code)
         elif kind == "started":
-            backups[event["uid"]] = current.get("backup")
+            backups[event.get("uid")] = current.get("backup")
         elif kind in ("finished", "failed"):
             imported.setdefault(current.get("backup"), {}).update(event.get("imported") or {})
     groups: dict[Any, list[Trial]] = {}
@@ -81,7 +81,7 @@ def code_versions(execution: Execution, trials: Sequence[Trial]) -> list[CodeVer
 
 def source_files(execution: Execution) -> dict[str, str]:
     """Return the digests of the source files that the trials of an execution imported, by path in the project."""
-    events = read_rows(execution.files, layout.join(str(execution), layout.LEDGER))
+    events = read_rows(execution.files, layout.join(str(execution), layout.LEDGER), EVENT)
     found = dict(code_facts(execution.data).get("files") or {})
     for event in events:
         found.update(code_facts(event).get("files") or event.get("imported") or {})
@@ -121,7 +121,7 @@ def code_archive(execution: Execution, file: str = layout.CODE) -> bytes:
 
 def _recorded(execution: Execution) -> set[Any]:
     """Return the digests of the code backups of an execution: of its start, and of each time that it was resumed."""
-    events = read_rows(execution.files, layout.join(str(execution), layout.LEDGER))
+    events = read_rows(execution.files, layout.join(str(execution), layout.LEDGER), EVENT)
     codes = [code_facts(execution.data), *(code_facts(one) for one in events if one.get("event") == "resumed")]
     return {code["backup"] for code in codes if code.get("backup")}
 

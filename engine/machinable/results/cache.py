@@ -33,7 +33,7 @@ from machinable.serialization import decode, encode
 from machinable.settings import uses_cache
 from machinable.storage import layout
 from machinable.storage.files import Files
-from machinable.storage.local import DirectoryFiles
+from machinable.storage.local import DirectoryFiles, open_regular
 
 __all__ = ["Cache", "CachedExecution", "Columns", "Look", "pack"]
 
@@ -279,8 +279,9 @@ def _fingerprint(files: Files, folder: str) -> _Fingerprint | None:
         found = []
         for path in paths:
             # A network file system may return old facts about a path, but not about a file that was just opened.
-            with open(path, "rb", buffering=0) as file:
-                found.append(os.fstat(file.fileno()))
+            file, _ = open_regular(path)
+            found.append(os.fstat(file))
+            os.close(file)
     except OSError:  # reading the files raises the error
         return None
     return _Fingerprint(

@@ -111,6 +111,10 @@ class Execution(ExecutionInfo):
         self._reader.refresh()
         self._trials = None
 
+    def load(self) -> None:
+        """Read plan and ledger, unless they are cached, and raise what is wrong with them."""
+        self._reader.load()
+
     def __repr__(self) -> str:
         return f"<Execution {self}: {len(self)} trial{'' if len(self) == 1 else 's'}, {self.status}>"
 

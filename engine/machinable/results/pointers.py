@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from machinable.errors import Damaged
-from machinable.serialization import Plain, decode
+from machinable.serialization import Plain
 from machinable.storage import layout
+from machinable.storage.documents import POINTER, read_document
 from machinable.storage.files import Files
 
-__all__ = ["Available", "Input", "Pointer", "changed_input", "find_pointer", "parse_pointer"]
+__all__ = ["Available", "Input", "Pointer", "changed_input", "find_pointer", "pointer_from"]
 
 
 class Available(NamedTuple):
@@ -56,47 +56,34 @@ def find_pointer(files: Files, identity: str) -> Pointer | None:
     Raises:
         Damaged: The file is not a pointer.
     """
-    path = layout.pointer(identity)
-    data = b""
-    try:
-        data = files.read(path)
-        return parse_pointer(data, identity)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, IsADirectoryError) as error:
-        reason = "it is a directory" if isinstance(error, IsADirectoryError) else error
-        raise Damaged(
-            f"{layout.join(files.url, path)} cannot be read: {reason}",
-            given=data[:200].decode("utf-8", "replace"),
-            todo="Remove it, so that the result is computed again.",
-        ) from error
+    found = read_document(files, path := layout.pointer(identity), POINTER)
+    return None if found is None else pointer_from(found, identity, layout.join(files.url, path))
 
 
-def parse_pointer(data: bytes, identity: str) -> Pointer:
-    """Return the pointer in the content of its file; raise `ValueError` with the reason if it is malformed."""
-    try:
-        row = json.loads(data)
-        if b'{"__' in data:
-            row = decode(row)
-        if row["format"] != layout.FORMAT:
-            raise ValueError(f"it has format {row['format']!r}")
-        if row["identity"] != identity:
-            raise ValueError(f"it has the identity {row['identity']!r}")
-        if type(row["trial"]) is not str or "/" not in row["trial"]:
-            raise ValueError(f"it points to {row['trial']!r}")
-        return Pointer(
-            row["trial"],
-            row["time"],
-            row["seconds"],
-            row["record"],
-            row["artifacts"],
-            {name: Input(read["identity"], read["artifacts"]) for name, read in row["inputs"].items()},
-            row["code"],
-        )
-    except KeyError as error:
-        raise ValueError(f"it lacks {error}") from None
-    except (TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(str(error)) from None
+def pointer_from(row: Mapping[str, Any], identity: str, place: str) -> Pointer:
+    """Return the pointer in the content of its file.
+
+    Raises:
+        Damaged: It is the pointer of another identity, or of another format.
+    """
+    fault = None
+    if row["format"] != layout.FORMAT:
+        fault = f"it has format {row['format']!r}"
+    elif row["identity"] != identity:
+        fault = f"it has the identity {row['identity']!r}"
+    elif "/" not in row["trial"]:
+        fault = f"it points to {row['trial']!r}"
+    if fault is not None:
+        raise Damaged(f"{place} cannot be read: {fault}", given=row["trial"], todo=POINTER.todo)
+    return Pointer(
+        row["trial"],
+        row["time"],
+        row.get("seconds"),
+        row.get("record"),
+        row["artifacts"],
+        {name: Input(read["identity"], read["artifacts"]) for name, read in row["inputs"].items()},
+        row["code"],
+    )
 
 
 def changed_input(files: Files, inputs: Mapping[str, Input], result: Callable[[str], Available | None]) -> str | None:

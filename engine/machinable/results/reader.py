@@ -3,59 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from types import NoneType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import Damaged, NotStored, StorageError, did_you_mean, near_names
+from machinable.errors import Damaged, NotStored, StorageError, StorageUnavailable, did_you_mean, near_names, warn
 from machinable.ids import is_folder_name
 from machinable.results.lookup import CALL, MISSING, has_call, is_mutable, look, look_in, value_or
-from machinable.serialization import as_plain, loads, without_collections
+from machinable.serialization import as_plain, without_collections
 from machinable.storage import layout
+from machinable.storage.documents import (
+    EVENT,
+    PLANNED,
+    STATUS,
+    TRIAL,
+    Kind,
+    parse_rows,
+    read_document,
+    read_execution,
+    read_rows,
+)
 from machinable.storage.files import Files
-from machinable.storage.streams import read_rows, rows_in
 
 if TYPE_CHECKING:
     from machinable.results import cache
 
-__all__ = ["ExecutionInfo", "Reader", "Rows", "code_facts", "execution_folders", "not_stored"]
+__all__ = [
+    "ExecutionInfo",
+    "LeavingOut",
+    "Reader",
+    "Rows",
+    "code_facts",
+    "execution_folders",
+    "is_outage",
+    "not_stored",
+]
 
 MAX_LISTED = 10  # names in an error
-_FACTS: tuple[tuple[str, type], ...] = (("id", str), ("seed", int), ("run", int), ("started", str))
-_MAPPINGS = ("task", "engine", "code", "host", "packages")  # may be missing
-_PLANNED = {"index", "uid", "seed", "component", "module", "config", "flags"}
 _EVENTS = frozenset({"started", "finished", "failed", "interrupted", "reused", "blocked", "skipped", "unneeded"})
-_NEEDED = {"component", "uid", "identity"}
-
-
-def _is_trial(row: dict[str, Any]) -> bool:
-    """Return whether the values of a line of the plan have the types that readers rely on."""
-    requires = row.get("requires", {})
-    return (
-        type(row["uid"]) is str
-        and type(row["component"]) is str
-        and type(row["config"]) is dict
-        and type(row["flags"]) is dict
-        and type(row.get("tags", {})) is dict
-        and type(requires) is dict
-        and (not requires or all(type(one) is dict and one.keys() >= _NEEDED for one in requires.values()))
-    )
-
-
-def is_event(row: Mapping[str, Any]) -> bool:
-    """Return whether a line of the ledger is an event as machinable writes it; readers ignore other lines."""
-    return (
-        type(row.get("event")) is str
-        and type(row.get("uid")) in (str, NoneType)
-        and type(row.get("record")) in (dict, NoneType)
-        and type(row.get("source")) in (str, NoneType)
-        and type(row.get("error")) in (dict, NoneType)
-    )
 
 
 def code_facts(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the facts about the code in execution.json or in a line of the ledger; none if it has none."""
-    facts = data.get("code")
-    return facts if isinstance(facts, dict) else {}
+    return data.get("code") or {}
 
 
 class Rows:
@@ -113,40 +102,25 @@ class Reader:
         self._events: dict[str, dict[str, Any]] | None = None
         self._last_event: str | None = None
         self._begun: set[str] | None = None
-        self._read: dict[str, dict[str, dict[str, Any]]] = {"state": {}, "config": {}}
+        self._read: dict[tuple[str, Kind], dict[str, Any]] = {}
         self._sources: dict[str, Reader] = {}
 
     @property
     def data(self) -> dict[str, Any]:
         """The content of execution.json."""
         if self._data is None:
-            data = self._mapping(layout.EXECUTION)
-            if data is None:
+            self._data = read_execution(self.files, self.name)
+            if self._data is None:
                 raise NotStored(
                     f"there is no execution in {self._place('')}",
                     given=self.name,
                     todo=f"The folder of an execution has a file {layout.EXECUTION}.",
                 )
-            number = data.get("format")
-            if type(number) is not int or number < 1:
-                raise self.damaged(layout.EXECUTION, "has no format", number)
-            if number > layout.FORMAT:
-                raise StorageError(
-                    f"{self._place(layout.EXECUTION)} has format {number}; this version of machinable reads format "
-                    f"{layout.FORMAT}",
-                    given=number,
-                    todo="Read it with a newer version: pip install --upgrade machinable-engine",
-                )
-            wrong = [key for key, kind in _FACTS if type(data.get(key)) is not kind]
-            wrong += [key for key in _MAPPINGS if type(data.get(key)) not in (dict, NoneType)]
-            if wrong:
-                raise self.damaged(layout.EXECUTION, f"lacks {', '.join(wrong)}", wrong)
-            self._data = data
         return self._data
 
-    def damaged(self, path: str, fault: str, given: object = None) -> Damaged:
+    def damaged(self, path: str, fault: str) -> Damaged:
         """Return the error for a malformed file."""
-        return Damaged(f"{self._place(path)} {fault}", given=given, todo="Restore the file from a copy.")
+        return Damaged(f"{self._place(path)} {fault}", todo="Restore the file from a copy.")
 
     def _from_cache(self) -> cache.CachedExecution | None:
         if self._cache is None and not self._is_given:
@@ -166,19 +140,10 @@ class Reader:
         if self._plan is None and (found := self._from_cache()) is not None:
             self._plan = Rows(found)
         elif self._plan is None:
-            place = self._place(layout.PLAN)
             with without_collections():
                 # Decoding all lines takes as long as reading them, and few of their values are used.
-                rows = rows_in(self.content(layout.PLAN) or b"", place, decoded=False)
-            for number, row in enumerate(rows, start=1):
-                if not row.keys() >= _PLANNED or not _is_trial(row):
-                    missing = ", ".join(sorted(_PLANNED - row.keys()))
-                    raise Damaged(
-                        f"line {number} of {place} is not a trial"
-                        + (f": it lacks {missing}" if missing else ": a value is of another type"),
-                        given=missing,
-                        todo="Restore the file from a copy.",
-                    )
+                place, data = self._place(layout.PLAN), self.content(layout.PLAN) or b""
+                rows = parse_rows(data, PLANNED, place, decoded=False)
             self._plan = Rows(rows)
             self._save_to_cache()
         return self._plan
@@ -192,8 +157,8 @@ class Reader:
                 if found is not None:
                     self._events = found.events()
                 else:
-                    rows = read_rows(self.files, layout.join(self.name, layout.LEDGER))
-                    known = [row for row in rows if is_event(row) and row["event"] in _EVENTS and row.get("uid")]
+                    rows = read_rows(self.files, layout.join(self.name, layout.LEDGER), EVENT)
+                    known = [row for row in rows if row.get("event") in _EVENTS and row.get("uid")]
                     self._events = {row["uid"]: row for row in known}
                     self._last_event = rows[-1].get("event") if rows else None
             self._save_to_cache()
@@ -206,6 +171,12 @@ class Reader:
             return found.last == "ended"
         self.events  # noqa: B018 - the ledger is read
         return self._last_event == "ended"
+
+    def load(self) -> None:
+        """Read plan and ledger, unless they are cached, and raise what is wrong with them."""
+        if self._from_cache() is None:
+            self.plan  # noqa: B018
+            self.events  # noqa: B018
 
     def assume(self, uid: str, event: dict[str, Any]) -> None:
         """Use this as the last line of the ledger about a trial, and do not read the ledger."""
@@ -232,41 +203,21 @@ class Reader:
 
     def status(self, uid: str) -> dict[str, Any] | None:
         """Return status.json of a trial, None if there is none; it is read again while it says "running"."""
-        return self._of_trial(uid, layout.status, "state", str)
+        return self._of_trial(uid, layout.status, STATUS)
 
     def described(self, uid: str) -> dict[str, Any] | None:
         """Return trial.json of a trial, None if there is none yet."""
-        found = self._of_trial(uid, layout.trial_json, "config", dict)
-        if found is not None and type(found.get("flags", {})) is not dict:
-            raise self.damaged(layout.trial_json(uid), "has no flags")
-        return found
+        return self._of_trial(uid, layout.trial_json, TRIAL)
 
-    def _of_trial(self, uid: str, place: Callable[[str], str], key: str, kind: type) -> dict[str, Any] | None:
-        if uid in self._read[key]:
-            return self._read[key][uid]
+    def _of_trial(self, uid: str, place: Callable[[str], str], kind: Kind) -> dict[str, Any] | None:
+        if (uid, kind) in self._read:
+            return self._read[uid, kind]
         if not self.has_begun(uid):
             return None
         reader, other = self.locate(uid)
-        path = place(other)
-        found = reader._mapping(path)
-        if found is not None:
-            if type(found.get(key)) is not kind:
-                raise reader.damaged(path, f"has no {key}")
-            if found[key] != "running":
-                self._read[key][uid] = found
-        return found
-
-    def _mapping(self, path: str) -> dict[str, Any] | None:
-        data = self.content(path)
-        if data is None:
-            return None
-        try:
-            found = loads(data)
-            if type(found) is not dict:
-                raise ValueError(f"it holds {type(found).__name__}, not a mapping")
-        except ValueError as error:
-            given = data[:200].decode("utf-8", "replace")
-            raise self.damaged(path, f"cannot be read: {error}", given) from error
+        found = read_document(self.files, layout.join(reader.name, place(other)), kind)
+        if found is not None and found.get("state") != "running":
+            self._read[uid, kind] = found
         return found
 
     def content(self, path: str) -> bytes | None:
@@ -309,6 +260,32 @@ class Reader:
             if not is_mutable(found):
                 self._columns[path] = found
         return found
+
+
+class LeavingOut:
+    """A `with` block about one execution, which is left out if it cannot be read: a warning says why.
+
+    `StorageUnavailable` is raised if the server of a remote storage does not answer: no other can be read either.
+    """
+
+    def __init__(self, files: Files, name: str) -> None:
+        self._files = files
+        self._name = name
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if isinstance(error, NotStored):  # it is gone, or it has not started
+            return True
+        if not isinstance(error, StorageError) or is_outage(self._files, error):
+            return False
+        warn(f"{self._name} is left out: {error.message}", RuntimeWarning)
+        return True
+
+
+def is_outage(files: Files, error: StorageError) -> bool:
+    """Return whether an error concerns the whole storage, and not only one file."""
+    return isinstance(error, StorageUnavailable) and files.reach == "anywhere"
 
 
 def execution_folders(files: Files) -> list[str]:

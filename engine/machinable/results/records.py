@@ -9,8 +9,8 @@ from typing import Any
 from machinable.errors import NotAvailable, UnknownName
 from machinable.results.reader import not_stored
 from machinable.storage import layout
+from machinable.storage.documents import read_rows
 from machinable.storage.files import Files
-from machinable.storage.streams import read_rows
 
 __all__ = ["Records", "data_frame"]
 

@@ -9,14 +9,14 @@ from contextlib import suppress
 from itertools import chain
 from typing import NamedTuple
 
-from machinable.errors import MachinableError
+from machinable.errors import StorageError
 from machinable.results.reader import execution_folders
 from machinable.results.verify import stale_lease, verify_by_content
-from machinable.serialization import Plain, loads
+from machinable.serialization import Plain
 from machinable.storage import layout
 from machinable.storage.cleanup import abandoned, is_at_work, release, stale_leases
+from machinable.storage.documents import EVENT, POINTER, read_document, read_rows
 from machinable.storage.files import Files, writing
-from machinable.storage.streams import read_rows
 from machinable.storage.temporary import ABANDONED_AFTER
 
 __all__ = ["Removal", "executions", "leftovers", "remove"]
@@ -87,8 +87,9 @@ def executions(files: Files, folders: Iterable[str]) -> Iterator[Removal]:
     pointers: dict[str, str] = {}  # to the trials that have the results, as `OY1p1o/9c2EapVGXnPH`
     for stored in files.walk(layout.BY_CONTENT):
         if layout.pointer_identity(stored.path):
-            with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-                pointers[stored.path] = str(loads(files.read(stored.path))["trial"])
+            with suppress(StorageError):  # `verify` reports it
+                if (row := read_document(files, stored.path, POINTER)) is not None:
+                    pointers[stored.path] = row["trial"]
     reused = _reused(files, chosen)
     for folder in chosen:
         size, _ = _measured(files, folder)
@@ -109,11 +110,11 @@ def _reused(files: Files, chosen: list[str]) -> dict[str, dict[str, list[str]]]:
         if other in found:
             continue
         try:
-            rows = read_rows(files, layout.join(other, layout.LEDGER))
-        except MachinableError:
+            rows = read_rows(files, layout.join(other, layout.LEDGER), EVENT)
+        except StorageError:
             continue  # `verify` reports it
         for row in rows:
-            source, _, uid = str(row.get("source") or "").partition("/")
+            source, _, uid = (row.get("source") or "").partition("/")
             if row.get("event") == "reused" and source in found:
                 found[source].setdefault(other, []).append(uid)
     return found

@@ -3,41 +3,51 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import NotStored
+from machinable.errors import InvalidValue, listed
 from machinable.former_names import STORAGE, find_former_name
 from machinable.ids import is_folder_name
 from machinable.results.execution import Execution
-from machinable.results.reader import execution_folders, not_stored
+from machinable.results.reader import LeavingOut, execution_folders, not_stored
 from machinable.results.summary import html_table
+from machinable.results.trial import Trial
 from machinable.results.trials import Trials
 from machinable.storage import layout
+from machinable.storage.files import Files
 from machinable.storage.open import open_files
 
 __all__ = ["Storage"]
 
+MAX_SEARCHED = 100  # directories in which executions are looked for if there are none in the storage itself
 MAX_LISTED = 20  # executions in a notebook; the ledger of each is read
 
 
 class Storage:
-    """Read the executions stored under a URL. It shows the current state and changes nothing.
+    """Read the executions stored under a URL, or under several as one. It shows the current state and changes nothing.
+
+    An execution that cannot be read, because it is damaged, written by a newer version, or belongs to another user, is
+    left out of `executions` and `trials` with a warning.
 
     Args:
-        url: A path (relative to the working directory, `~` expands) or a URL of PyFilesystem.
+        url: A path (relative to the working directory, `~` expands), a URL of PyFilesystem, or a list of these. An
+            execution that several of them have is read from the first.
         trust: Whether artifacts that run code, such as pickles, may be read. Set it only if you trust all writers.
 
     Attributes:
-        files: The files of the storage.
+        files: The files of the storage, those of the first one if there are several.
 
     Raises:
         StorageUnavailable: There is no storage, or it cannot be read.
     """
 
-    def __init__(self, url: str | os.PathLike[str], *, trust: bool = False) -> None:
-        self.files = open_files(os.fspath(url), create=False)
+    def __init__(self, url: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, trust: bool = False) -> None:
+        urls = [url] if isinstance(url, (str, os.PathLike)) else list(url)
+        if not urls:
+            raise InvalidValue("no storage is given", given=url, todo="Name one: Storage('results').")
+        self._several = [open_files(os.fspath(one), create=False) for one in urls]
+        self.files = self._several[0]
         self._trust = trust
 
     if not TYPE_CHECKING:
@@ -47,31 +57,34 @@ class Storage:
 
     @property
     def url(self) -> str:
-        """The URL, without credentials."""
-        return self.files.url
+        """The URL, without credentials; several are separated by commas."""
+        return ", ".join(files.url for files in self._several)
 
     @property
     def executions(self) -> list[Execution]:
-        """All executions, newest first.
-
-        Raises:
-            Damaged: An execution.json cannot be read.
-            StorageError: A newer version has written one.
-        """
+        """All executions, newest first."""
         return sorted(self._executions(), key=lambda execution: execution.started, reverse=True)
 
     def _executions(self) -> Iterator[Execution]:
-        for folder in execution_folders(self.files):
-            execution = Execution(self.files, folder, trust=self._trust)
-            # Written last: without it, the execution is about to start, or never started.
-            with suppress(NotStored):
-                execution.data  # noqa: B018 - read now, so that a damaged one raises here
+        for folder, files in self._folders().items():
+            execution = Execution(files, folder, trust=self._trust)
+            with LeavingOut(files, folder):
+                execution.data  # noqa: B018 - read now, so that those that cannot be read are left out
                 yield execution
+
+    def _folders(self) -> dict[str, Files]:
+        """Return the folders that can be executions, with the storage that each is read from."""
+        return {folder: files for files in reversed(self._several) for folder in execution_folders(files)}
 
     @property
     def trials(self) -> Trials:
         """The trials of all executions, those of the newest first."""
-        return Trials(trial for execution in self.executions for trial in execution)
+        found: list[Trial] = []
+        for execution in self.executions:
+            with LeavingOut(execution.files, str(execution)):
+                execution.load()
+                found += execution
+        return Trials(found)
 
     def __getitem__(self, name: str) -> Execution:
         """Return the execution of that name: `OY1p1o`, or `OY1p1o-2` for its second run.
@@ -79,14 +92,38 @@ class Storage:
         Raises:
             NotStored: There is none.
         """
-        if name in self:
-            return Execution(self.files, name, trust=self._trust)
-        known = [str(execution) for execution in self._executions()]
+        files = self._holder(name)
+        if files is not None:
+            return Execution(files, name, trust=self._trust)
+        known = [folder for folder in self._folders() if folder in self]
+        hint = None if known else self.hint()
         message = f"there is no execution {name!r} in {self.url}"
-        raise not_stored(message, name, known, "Stored are", "No execution is stored there.")
+        raise not_stored(message, name, known, "Stored are", hint or "No execution is stored there.")
+
+    def _holder(self, name: object) -> Files | None:
+        """Return the first storage that has an execution of that name, None if none has."""
+        if not isinstance(name, str) or not is_folder_name(name):
+            return None
+        path = layout.join(name, layout.EXECUTION)
+        return next((files for files in self._several if files.exists(path)), None)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and is_folder_name(name) and self.files.exists(layout.join(name, layout.EXECUTION))
+        return self._holder(name) is not None
+
+    def hint(self) -> str | None:
+        """Return where executions are instead: in directories of this storage; None if there are none."""
+        found = [
+            layout.join(files.url, entry.name)
+            for files in self._several
+            for entry in files.entries("")[:MAX_SEARCHED]
+            if entry.is_directory
+            and not is_folder_name(entry.name)
+            and entry.name != layout.BY_CONTENT
+            and any(map(is_folder_name, [one.name for one in files.entries(entry.name)]))
+        ]
+        if not found:
+            return None
+        return f"Executions are stored in {listed(found)}: name that directory as the storage."
 
     def __iter__(self) -> Iterator[Execution]:
         return iter(self.executions)
@@ -97,25 +134,20 @@ class Storage:
     def _repr_html_(self) -> str:
         from html import escape
 
-        executions = self.executions
-        rows = [
-            [
-                str(one),
-                one.started[:19].replace("T", " "),
-                one.status,
-                str(len(one)),
-                one.name or "",
-                ", ".join(dict.fromkeys(trial.component for trial in one.trials)),
-            ]
-            for one in executions[:MAX_LISTED]
-        ]
+        executions, rows = self.executions, []
+        for one in executions[:MAX_LISTED]:
+            with LeavingOut(one.files, str(one)):
+                components = ", ".join(dict.fromkeys(trial.component for trial in one.trials))
+                started = one.started[:19].replace("T", " ")
+                rows.append([str(one), started, one.status, str(len(one)), one.name or "", components])
         more = f"<p>… and {len(executions) - MAX_LISTED:,} older</p>" if len(executions) > MAX_LISTED else ""
         headings = ["execution", "started (UTC)", "status", "trials", "name", "components"]
         return f"<p><code>{escape(self.url)}</code></p>{html_table(headings, rows)}{more}"
 
     def close(self) -> None:
         """Close connections. It may be called twice."""
-        self.files.close()
+        for files in self._several:
+            files.close()
 
     def __enter__(self) -> Storage:
         return self

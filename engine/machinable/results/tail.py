@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +10,11 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from machinable.results.execution import Execution
-from machinable.results.reader import Reader, is_event
+from machinable.results.reader import Reader
 from machinable.results.trial import LEASE
-from machinable.serialization import decode
+from machinable.serialization import loads
 from machinable.storage import layout
+from machinable.storage.documents import EVENT
 from machinable.storage.files import Files
 
 __all__ = ["Follower", "News"]
@@ -75,7 +75,7 @@ class Follower:
         """Return everything written since the last call, ordered by time; the first call returns everything."""
         found = []
         for event in _rows(self._ledger):
-            if is_event(event):
+            if EVENT.fault(event) is None and event.get("event"):
                 self._note(event)
                 if self._uid is None or event.get("uid") in (None, self._uid):
                     found.append(News(_seconds(event.get("time")), event.get("uid"), "event", event))
@@ -208,7 +208,7 @@ def _rows(growing: _GrowingFile) -> Iterator[dict[str, Any]]:
     """Yield the new rows of a file, without incomplete lines of killed processes."""
     for line in growing.lines():
         with suppress(ValueError):
-            row = decode(json.loads(line))
+            row = loads(line)
             if type(row) is dict:
                 yield row
 

@@ -138,11 +138,9 @@ class Trial:
         return state
 
     def _time(self, status: Mapping[str, Any], key: str) -> float:
-        try:
-            return datetime.fromisoformat(status[key]).timestamp()
-        except (KeyError, TypeError, ValueError) as error:
-            fault = f"has no valid {key} time"
-            raise self._reader.damaged(layout.status(self.uid), fault, status.get(key)) from error
+        if status.get(key) is None:
+            raise self._reader.damaged(layout.status(self.uid), f"has no {key} time")
+        return datetime.fromisoformat(status[key]).timestamp()
 
     def _fact(self, key: str) -> Any:
         status = self._reader.status(self.uid)

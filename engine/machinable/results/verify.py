@@ -6,26 +6,41 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from machinable.errors import MachinableError
-from machinable.results.pointers import parse_pointer
-from machinable.results.reader import code_facts, execution_folders
+from machinable.errors import BadName, Damaged, MachinableError, StorageError
+from machinable.results.pointers import pointer_from
+from machinable.results.reader import code_facts, execution_folders, is_outage
 from machinable.results.trial import LEASE
-from machinable.serialization import Plain, dumps, loads
+from machinable.serialization import Plain, dumps
 from machinable.storage import layout
 from machinable.storage.cleanup import abandoned, is_at_work, release, stale_leases
+from machinable.storage.documents import (
+    EVENT,
+    PLANNED,
+    POINTER,
+    ROW,
+    STATUS,
+    TRIAL,
+    Kind,
+    damaged_lines,
+    parse_rows,
+    read_document,
+    read_execution,
+    read_rows,
+)
 from machinable.storage.files import FileInfo, Files, writing
-from machinable.storage.hashing import digest
-from machinable.storage.streams import RowWriter, damaged_lines, read_rows, rows_in
+from machinable.storage.hashing import digest_of
+from machinable.storage.streams import RowWriter
 
 __all__ = ["Checked", "Fault", "repair", "stale_lease", "unnoted", "verify", "verify_by_content"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-_DESCRIPTIONS = (layout.EXECUTION, layout.STATUS, layout.TRIAL)
+_DESCRIPTIONS = {layout.STATUS: STATUS, layout.TRIAL: TRIAL}
 _ENDS = ("finished", "failed", "interrupted")
 QUIET = 2 * LEASE  # seconds without a change, after which a ledger is no longer being written
 MAX_REQUESTS = 16  # concurrent ones, to a remote storage
@@ -35,7 +50,8 @@ class Fault(NamedTuple):
     """Something wrong in a storage.
 
     Attributes:
-        kind: "damaged": a file cannot be read. "missing": something recorded does not exist. "changed": an artifact or
+        kind: "damaged": a file is malformed. "unreadable": it may be intact, but this user or version cannot read it.
+            "missing": something recorded does not exist. "changed": an artifact or
             the code is not the stored one. "unnoted": a trial has ended, and the ledger lacks that. "dangling": a
             pointer to a result that is gone. "leftover": of a killed process.
         path: The path in the storage.
@@ -79,11 +95,14 @@ def verify(
     faults: list[Fault] = []
     existing = execution_folders(files)
     for name in existing if names is None else names:
-        for found, more in _Execution(files, name, clock()).check():
-            faults += found
-            checked = Checked(*map(sum, zip(checked, more, strict=True)))
-            if on_progress is not None:
-                on_progress(checked)
+        try:
+            for found, more in _Execution(files, name, clock()).check():
+                faults += found
+                checked = Checked(*map(sum, zip(checked, more, strict=True)))
+                if on_progress is not None:
+                    on_progress(checked)
+        except StorageError as error:
+            faults.append(_fault_of(files, name, error))
     if names is None:
         faults += verify_by_content(files)
         outside = [found for found in abandoned(files, "") if found.path.partition("/")[0] not in existing]
@@ -107,6 +126,25 @@ def _leftover(found: FileInfo) -> Fault:
 def stale_lease(lease: str) -> Fault:
     """Return a lease whose holder is gone as a fault."""
     return Fault("leftover", lease, "its holder is gone", "remove it")
+
+
+def _fault_of(files: Files, path: str, error: StorageError, mend: str = "") -> Fault:
+    """Return an error while a file or folder was read as a fault.
+
+    Raises:
+        StorageUnavailable: The server of a remote storage does not answer, so no other file can be read either.
+    """
+    if isinstance(error, Damaged):
+        return Fault("damaged", path, _without_place(error, files, path), mend)
+    if is_outage(files, error):
+        raise error
+    return Fault("unreadable", path, _without_place(error, files, path))
+
+
+def _without_place(error: StorageError, files: Files, path: str) -> str:
+    place = layout.join(files.url, path)
+    message = error.message.replace(f"{place} ", "it ", 1) if error.message.startswith(place) else error.message
+    return message.removeprefix(f"cannot read {place}: ").replace(f" of {place}", "", 1)
 
 
 class _Execution:
@@ -151,7 +189,7 @@ class _Execution:
             found += self.code_faults(facts)
             uids = dict.fromkeys((*self.planned(facts, found), *self.events, *self.folders))
             yield self.settled(found + self.survey_faults), Checked(0, 0, 0, 0)
-            for found, artifacts, size in _mapped(self.check_trial, uids, self.files):
+            for found, artifacts, size in _mapped(self.checked_trial, uids, self.files):
                 yield self.settled(found), Checked(0, 1, artifacts, size)
         yield [], Checked(1, 0, 0, 0)
 
@@ -188,48 +226,64 @@ class _Execution:
     def mapping(self, path: str, faults: list[Fault]) -> dict[str, Any] | None:
         """Return the mapping in a file, or None and add its fault."""
         try:
-            found = loads(self.files.read(self.place(path)))
-            if type(found) is not dict:
-                raise ValueError(f"it holds {type(found).__name__}, not a mapping")
-            return found
-        except FileNotFoundError:
-            pass
-        except ValueError as error:
+            if path == layout.EXECUTION:
+                return read_execution(self.files, self.name)
+            return read_document(self.files, self.place(path), _DESCRIPTIONS[path.rpartition("/")[2]])
+        except StorageError as error:
             mend = "" if path == layout.EXECUTION else "move it aside"
-            faults.append(self.fault("damaged", path, f"it cannot be read: {error}", mend))
+            faults.append(_fault_of(self.files, self.place(path), error, mend))
         return None
 
     def rows(self, path: str, faults: list[Fault]) -> list[dict[str, Any]]:
         """Return the readable lines of a file, and add the fault of the others."""
-        good, _, numbers = _sorted_lines(self.files.read(self.place(path)))
-        if numbers:
-            shown = ", ".join(map(str, numbers[:10])) + (" …" if numbers[10:] else "")
-            message = f"lines {shown} are not rows" if numbers[1:] else f"line {shown} is not a row"
-            faults.append(self.fault("damaged", path, message, "move them aside"))
-        return rows_in(good, path)
+        kind = _kind_of(path)
+        try:
+            data = self.files.read(self.place(path))
+        except IsADirectoryError:
+            faults.append(self.fault("damaged", path, "it is a directory", "move it aside"))
+            return []
+        except StorageError as error:
+            faults.append(_fault_of(self.files, self.place(path), error))
+            return []
+        good, _, found = _sorted_lines(data, kind)
+        if found:
+            shown = ", ".join(str(number) for number, _ in found[:10]) + (" …" if found[10:] else "")
+            what = f"line {shown} is" if not found[1:] else f"lines {shown} are"
+            faults.append(self.fault("damaged", path, f"{what} not {kind.name}: {found[0][1]}", "move them aside"))
+        return parse_rows(good, kind, path)
 
     def code_faults(self, facts: Mapping[str, Any]) -> list[Fault]:
         said = code_facts(facts).get("backup")
         if said and layout.CODE not in self.sizes:
             return [self.fault("missing", layout.CODE, "execution.json records its digest, but the file is missing")]
-        if said and digest(self.files.read(self.place(layout.CODE))) != said:
-            return [self.fault("changed", layout.CODE, "its digest is not the recorded one")]
+        try:
+            if said and digest_of(self.files.pieces(self.place(layout.CODE)))[0] != said:
+                return [self.fault("changed", layout.CODE, "its digest is not the recorded one")]
+        except StorageError as error:
+            return [_fault_of(self.files, self.place(layout.CODE), error)]
         return []
 
     def planned(self, facts: Mapping[str, Any], faults: list[Fault]) -> list[str]:
         """Return the uids in the plan, and add its fault."""
         place = self.place(layout.PLAN)
         try:
-            rows = rows_in(self.files.read(place), place) if layout.PLAN in self.sizes else []
-        except MachinableError as error:
-            faults.append(self.fault("damaged", layout.PLAN, f"it cannot be read: {error.message}"))
+            data = self.files.read(place) if layout.PLAN in self.sizes else b""
+            uids = [row["uid"] for row in parse_rows(data, PLANNED, layout.join(self.files.url, place), decoded=False)]
+        except StorageError as error:
+            faults.append(_fault_of(self.files, place, error))
             return []
         said = facts.get("trials")
-        uids = [row["uid"] for row in rows if isinstance(row.get("uid"), str)]
-        if type(said) is int and len(uids) < said:
+        if said is not None and len(uids) < said:
             message = f"it has {len(uids)} trials, but execution.json says {said}"
             faults.append(self.fault("damaged", layout.PLAN, message))
         return uids
+
+    def checked_trial(self, uid: str) -> tuple[list[Fault], int, int]:
+        """Return what `check_trial` does, or the fault that keeps it from checking the trial."""
+        try:
+            return self.check_trial(uid)
+        except StorageError as error:
+            return [_fault_of(self.files, self.place(layout.trial(uid)), error)], 0, 0
 
     def check_trial(self, uid: str) -> tuple[list[Fault], int, int]:
         """Return the faults of a trial, and the number and size of its artifacts."""
@@ -253,8 +307,8 @@ class _Execution:
         found += self.state_faults(uid, status)
         artifacts = status.get("artifacts") if status is not None and status.get("state") == "finished" else None
         sizes = []
-        for name, said in artifacts.items() if isinstance(artifacts, dict) else ():
-            fault, size = self.check_artifact(layout.artifact(uid, name), said if isinstance(said, dict) else {})
+        for name, said in (artifacts or {}).items():
+            fault, size = self.check_artifact(layout.artifact(uid, name), said)
             found += fault
             sizes.append(size)
         return found, len(sizes), sum(sizes)
@@ -283,7 +337,7 @@ class _Execution:
         event, folder, path = self.events.get(uid, {}), layout.trial(uid), layout.status(uid)
         last, state = event.get("event"), status.get("state") if status else None
         if last == "reused":
-            source = str(event.get("source") or "")
+            source = event.get("source") or ""
             execution, _, origin = source.partition("/")
             if self.files.exists(layout.join(execution, layout.status(origin))):
                 return []
@@ -320,15 +374,12 @@ class _Execution:
             rows = read_rows(self.files, self.place(layout.records(uid)))
         except MachinableError:
             rows = []  # `row_faults` reports it
-        try:
-            began, ended = (datetime.fromisoformat(status[key]) for key in ("started", "finished"))
-            row["seconds"] = (ended - began).total_seconds()
-        except (KeyError, TypeError, ValueError):
-            row["seconds"] = None
+        times = [datetime.fromisoformat(status[key]) for key in ("started", "finished") if status.get(key)]
+        row["seconds"] = (times[1] - times[0]).total_seconds() if len(times) == 2 else None
         row["record"] = rows[-1] if rows else None
         if row["event"] == "failed":
-            error = status.get("error") or {}
-            row |= {"will_retry": False, "error": {key: error.get(key) for key in ("type", "message")}}
+            error = status.get("error") or {"type": "unknown", "message": ""}
+            row |= {"will_retry": False, "error": {key: error[key] for key in ("type", "message")}}
         return row
 
     def check_artifact(self, path: str, facts: Mapping[str, Any]) -> tuple[list[Fault], int]:
@@ -339,23 +390,28 @@ class _Execution:
                 size = self.files.size(place)
             except (FileNotFoundError, NotADirectoryError):
                 return [self.fault("missing", path, "the trial wrote it, but it is missing")], 0
-        if type(expected) is int and size != expected:
+        if size != expected:
             return [self.fault("changed", path, f"it has {size} bytes, but {expected} were written")], size
-        if facts.get("digest") and digest(self.files.read(place)) != facts["digest"]:
+        if digest_of(self.files.pieces(place))[0] != facts["digest"]:
             return [self.fault("changed", path, "its content is not what the trial wrote")], size
         return [], size
 
 
-def _sorted_lines(data: bytes) -> tuple[bytes, bytes, list[int]]:
-    """Return the readable lines of a file of rows, the damaged ones, and their numbers."""
-    numbers = damaged_lines(data)
-    if not numbers:
-        return data, b"", numbers
-    lines, damaged = list(enumerate(data.split(b"\n"), start=1)), set(numbers)
+def _kind_of(path: str) -> Kind:
+    """Return the kind of the lines of a file."""
+    return EVENT if layout.whole(path.rpartition("/")[2]) == layout.LEDGER else ROW
+
+
+def _sorted_lines(data: bytes, kind: Kind) -> tuple[bytes, bytes, list[tuple[int, str]]]:
+    """Return the readable lines of a file of rows, the damaged ones, and their numbers and faults."""
+    found = damaged_lines(data, kind)
+    if not found:
+        return data, b"", found
+    lines, damaged = list(enumerate(data.split(b"\n"), start=1)), {number for number, _ in found}
     return (
         b"\n".join(line for number, line in lines if number not in damaged),
         b"".join(line + b"\n" for number, line in lines if number in damaged),
-        numbers,
+        found,
     )
 
 
@@ -381,29 +437,23 @@ def verify_by_content(files: Files) -> Iterator[Fault]:
 
 def _pointer_fault(files: Files, path: str) -> Fault | None:
     try:
-        data = files.read(path)
-        pointer = loads(data)
-        place, identity = pointer["trial"], pointer["identity"]
-        if identity != layout.pointer_identity(path):
-            raise ValueError(f"it has the identity {identity!r}")
-        folder, _, uid = place.partition("/")
-    except FileNotFoundError:
-        return None  # it has just been removed
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        return Fault("damaged", path, f"it cannot be read: {reason}", "move it aside")
+        row = read_document(files, path, POINTER)
+        if row is None:
+            return None  # it has just been removed
+        place = pointer_from(row, str(layout.pointer_identity(path)), layout.join(files.url, path)).trial
+    except StorageError as error:
+        return _fault_of(files, path, error, "move it aside")
+    folder, _, uid = place.partition("/")
     try:
-        state = loads(files.read(layout.join(folder, layout.status(uid)))).get("state")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return Fault("dangling", path, f"the result that it points to is gone: {place}", "remove it")
-    except (ValueError, AttributeError):
+        status = read_document(files, layout.join(folder, layout.status(uid)), STATUS)
+    except BadName as error:
+        return Fault("damaged", path, error.message, "move it aside")
+    except StorageError:
         return None  # reported with that file
-    if state != "finished":
+    if status is None:
+        return Fault("dangling", path, f"the result that it points to is gone: {place}", "remove it")
+    if status["state"] != "finished":
         return Fault("dangling", path, f"what it points to has not finished: {place}", "remove it")
-    try:
-        parse_pointer(data, identity)
-    except ValueError as error:
-        return Fault("damaged", path, f"it cannot be read: {error}", "move it aside")
     return None
 
 
@@ -437,16 +487,18 @@ def repair(files: Files, fault: Fault) -> bool:
 
 
 def _put_aside(files: Files, path: str) -> bool:
-    try:
-        data = files.read(path)
-    except FileNotFoundError:
-        return False
+    data = b""
+    with suppress(IsADirectoryError):
+        try:
+            data = files.read(path)
+        except FileNotFoundError:
+            return False
     aside, number = path + layout.DAMAGED_ENDING, 1
     while files.exists(aside):
         number += 1
         aside = f"{path}.{number}{layout.DAMAGED_ENDING}"
-    good, damaged, numbers = _sorted_lines(data) if path.endswith(".jsonl") else (b"", b"", [])
-    if numbers:
+    good, damaged, found = _sorted_lines(data, _kind_of(path)) if path.endswith(".jsonl") else (b"", b"", [])
+    if found:
         files.write(aside, damaged)
         files.write(path, good)
     else:

@@ -10,14 +10,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from machinable.errors import MissingArtifact, did_you_mean, near_names
-from machinable.serialization import dumps, loads
+from machinable.serialization import dumps
 from machinable.storage import layout
+from machinable.storage.documents import STATUS, read_document, read_rows
 from machinable.storage.files import Files, checked
 from machinable.storage.formats import registry
 from machinable.storage.formats.registry import check_directory, check_name
-from machinable.storage.hashing import digest, file_digest
+from machinable.storage.hashing import digest, digest_of
 from machinable.storage.layout import join
-from machinable.storage.streams import read_rows
 
 __all__ = [
     "DATA",
@@ -147,9 +147,9 @@ def fetch(files: Files, path: str, target: str) -> None:
     for name in names:
         place = join(target, checked(name))
         os.makedirs(os.path.dirname(place), exist_ok=True)
-        data = files.read(join(path, name))
         with open(place, "wb") as file:
-            file.write(data)
+            for piece in files.pieces(join(path, name)):
+                file.write(piece)
 
 
 _fetched: WeakKeyDictionary[Files, dict[str, str]] = WeakKeyDictionary()
@@ -191,14 +191,9 @@ def artifact_fault(files: Files, folder: str, artifacts: Mapping[str, str], fini
     for name in names:
         if name not in found:
             return f"the artifact {name!r} is gone"
-        if (found[name].changed or 0.0) > latest and _digest(files, join(path, name)) != artifacts[name]:
+        if (found[name].changed or 0.0) > latest and digest_of(files.pieces(join(path, name)))[0] != artifacts[name]:
             return f"the artifact {name!r} was changed after it was stored"
     return None
-
-
-def _digest(files: Files, path: str) -> str:
-    local = files.local_path(path)
-    return digest(files.read(path)) if local is None else file_digest(local)
 
 
 def data_digest(files: Files, path: str, name: str) -> str:
@@ -210,11 +205,8 @@ def data_digest(files: Files, path: str, name: str) -> str:
         name: One of `DATA`.
     """
     if name == RESULT:
-        try:
-            status = loads(files.read(join(path, layout.STATUS)))
-        except _NO_FILE:  # it was removed
-            return ""
-        return digest(dumps(status.get("result")).encode())
+        status = read_document(files, join(path, layout.STATUS), STATUS)
+        return "" if status is None else digest(dumps(status.get("result")).encode())  # it was removed
     folder = join(path, layout.RECORDS)
     scopes = sorted(filter(None, {layout.scope_of(entry.name) for entry in files.entries(folder)}))
     rows = {scope: read_rows(files, join(path, layout.scope_file(scope))) for scope in scopes}

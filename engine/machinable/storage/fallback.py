@@ -13,13 +13,13 @@ from functools import lru_cache, partial
 from shlex import quote
 from typing import IO, Any, TypeVar
 
-from machinable.errors import StorageUnavailable
-from machinable.serialization import loads
+from machinable.errors import Damaged, StorageUnavailable
 from machinable.storage import layout
+from machinable.storage.documents import ROW, STATUS, parse_rows, read_document, read_rows
 from machinable.storage.files import Appender, Entry, FileInfo, Files, checked
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.numbered_parts import PartAppender, part_numbers
-from machinable.storage.streams import RowWriter, read_rows, rows_in
+from machinable.storage.streams import RowWriter
 
 __all__ = ["FallbackFiles", "copy_fallback", "fallback_name", "is_outage", "outage_of"]
 
@@ -169,6 +169,12 @@ class FallbackFiles(Files):
 
     def read(self, path: str) -> bytes:
         return self._holder(path).read(path)
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        return self._holder(path).pieces(path)
+
+    def read_from(self, path: str, position: int) -> bytes:
+        return self._holder(path).read_from(path, position)
 
     def exists(self, path: str) -> bool:
         return self._holder(path).exists(path)
@@ -343,7 +349,7 @@ def copy_fallback(fallback: Files, files: Files, *, is_same: bool = False) -> tu
             _copy(fallback, files, path)
             copied.append(path)
     for folder, pieces in ledgers.items():
-        rows = [row for piece in pieces for row in rows_in(fallback.read(piece), piece)]
+        rows = [row for piece in pieces for row in parse_rows(fallback.read(piece), ROW, piece)]
         _merge_ledger(rows, files, layout.join(folder, layout.LEDGER))
         copied.append(layout.join(folder, layout.LEDGER))
     return copied, left
@@ -373,10 +379,8 @@ def _has_run_again(fallback: Files, files: Files, trial: str) -> bool:
 
 
 def _status(files: Files, path: str) -> dict[str, Any] | None:
-    with suppress(FileNotFoundError, NotADirectoryError, ValueError):
-        found = loads(files.read(path))
-        if isinstance(found, dict):
-            return found
+    with suppress(Damaged):
+        return read_document(files, path, STATUS)
     return None
 
 

@@ -16,10 +16,23 @@ from typing import IO, Literal, NamedTuple, TypeAlias
 from machinable.errors import BadName, StorageError, StorageUnavailable
 from machinable.storage.temporary import is_temporary
 
-__all__ = ["Appender", "Entry", "FileInfo", "Files", "Reach", "checked", "file_path", "path_error", "writing"]
+__all__ = [
+    "PIECE",
+    "Appender",
+    "Entry",
+    "FileInfo",
+    "Files",
+    "Reach",
+    "checked",
+    "file_path",
+    "path_error",
+    "unreadable",
+    "writing",
+]
 
 Reach: TypeAlias = Literal["process", "host", "anywhere"]
 
+PIECE = 2**20  # bytes of a large file that are held at a time
 _RELATIVE = frozenset({"", ".", ".."})
 
 
@@ -93,7 +106,20 @@ class Files(ABC):
 
     @abstractmethod
     def read(self, path: str) -> bytes:
-        """Return the content of a file."""
+        """Return the content of a file.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError, IsADirectoryError: There is no such file.
+            StorageUnavailable: It cannot be read.
+        """
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """Yield the content of a file piece by piece; raise what `read` raises."""
+        yield self.read(path)
+
+    def read_from(self, path: str, position: int) -> bytes:
+        """Return the content of a file from a position on, counted from 0; raise what `read` raises."""
+        return self.read(path)[position:]
 
     @abstractmethod
     def write(self, path: str, data: bytes) -> None:
@@ -229,6 +255,15 @@ def file_path(path: str) -> str:
 def path_error(number: int, path: str) -> OSError:
     """Return the error that Python raises for a number, e.g. `FileNotFoundError` for `errno.ENOENT`."""
     return OSError(number, os.strerror(number), path)
+
+
+def unreadable(place: str, error: OSError) -> StorageUnavailable:
+    """Return the error for a file or directory that exists and cannot be read."""
+    return StorageUnavailable(
+        f"cannot read {place}: {error.strerror or error}",
+        given=place,
+        todo="Check its permissions, and the disk or server that it is on.",
+    )
 
 
 @contextmanager

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
-__all__ = ["digest", "file_digest", "files_below", "stream_digest", "tree_digest"]
+__all__ = ["digest", "digest_of", "file_digest", "files_below", "stream_digest", "tree_digest"]
 
 
 def digest(data: bytes) -> str:
     """Return the digest of the data: `sha256:9d0e…`."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def digest_of(pieces: Iterable[bytes]) -> tuple[str, int]:
+    """Return the digest of data that comes in pieces, and its length."""
+    hashed, size = hashlib.sha256(), 0
+    for piece in pieces:
+        hashed.update(piece)
+        size += len(piece)
+    return "sha256:" + hashed.hexdigest(), size
 
 
 def stream_digest(file: IO[bytes]) -> str:

@@ -13,14 +13,27 @@ from typing import IO
 
 from machinable.errors import BadName
 from machinable.storage import layout
-from machinable.storage.files import Appender, Entry, FileInfo, Files, checked, file_path, path_error
+from machinable.storage.files import (
+    PIECE,
+    Appender,
+    Entry,
+    FileInfo,
+    Files,
+    checked,
+    file_path,
+    path_error,
+    unreadable,
+)
 from machinable.storage.numbered_parts import growing_file
 from machinable.storage.temporary import is_temporary, temporary_beside
 
-__all__ = ["DirectoryFiles", "make_directory"]
+__all__ = ["DirectoryFiles", "make_directory", "open_regular"]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _GROWING = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+# A FIFO would make its reader wait. A link is followed only after it was checked.
+_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK | os.O_NOFOLLOW
+_NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 MAX_KNOWN = 4096  # folders that are remembered to be in the directory
 _SETTLED = 0.05  # seconds without a change after which no line is being written
 
@@ -91,14 +104,47 @@ class DirectoryFiles(Files):
         return self._followed(path) if path else real
 
     def read(self, path: str) -> bytes:
+        file, size = self.open(path)
         try:
-            with open(self._real(path), "rb", buffering=0, opener=_open_name) as file:
-                return file.read()
+            return _read_all(file, size)
         except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-        with open(self._target(path), "rb", buffering=0) as file:
-            return file.read()
+            raise unreadable(self._prefix + path, error) from error
+        finally:
+            os.close(file)
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        file, _ = self.open(path)
+        try:
+            while piece := os.read(file, PIECE):
+                yield piece
+        except OSError as error:
+            raise unreadable(self._prefix + path, error) from error
+        finally:
+            os.close(file)
+
+    def read_from(self, path: str, position: int) -> bytes:
+        file, size = self.open(path)
+        try:
+            os.lseek(file, position, os.SEEK_SET)
+            return _read_all(file, max(0, size - position))
+        except OSError as error:
+            raise unreadable(self._prefix + path, error) from error
+        finally:
+            os.close(file)
+
+    def open(self, path: str) -> tuple[int, int]:
+        """Open a file for reading, and return its descriptor and its size; raise what `read` raises."""
+        try:
+            try:
+                return open_regular(self._real(path))
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+            return open_regular(os.path.realpath(self._target(path)))
+        except _NO_FILE:
+            raise
+        except OSError as error:
+            raise unreadable(self._prefix + path, error) from error
 
     def write(self, path: str, data: bytes) -> None:
         self._write(path, (data,))
@@ -150,24 +196,41 @@ class DirectoryFiles(Files):
                 return sorted(Entry(e.name, self._is_folder(path, e)) for e in found if not is_temporary(e.name))
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise unreadable(self._prefix + path, error) from error
 
     def _is_folder(self, path: str, entry: os.DirEntry[str]) -> bool:
         return entry.is_dir() and not (entry.is_symlink() and self._leads_out(layout.join(path, entry.name)))
 
     def _scan(self, path: str) -> Iterator[FileInfo]:
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._target(path)) as entries:
-            for entry in entries:
-                is_directory = entry.is_dir(follow_symlinks=False)
-                if entry.is_symlink() and self._leads_out(layout.join(path, entry.name)):
-                    continue
-                with suppress(FileNotFoundError):  # a dangling link, or a file that was just removed
-                    state = entry.stat()
-                    if is_directory or not stat.S_ISDIR(state.st_mode):  # links to directories are not followed
-                        size = 0 if is_directory else state.st_size
-                        yield FileInfo(layout.join(path, entry.name), size, state.st_mtime, is_directory)
+        try:
+            with os.scandir(self._target(path)) as found:
+                entries = list(found)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise unreadable(self._prefix + path, error) from error
+        for entry in entries:
+            is_directory = entry.is_dir(follow_symlinks=False)
+            if entry.is_symlink() and self._leads_out(layout.join(path, entry.name)):
+                continue
+            try:
+                state = entry.stat()
+            except FileNotFoundError:  # a dangling link, or a file that was just removed
+                continue
+            except OSError as error:
+                raise unreadable(entry.path, error) from error
+            if is_directory or not stat.S_ISDIR(state.st_mode):  # links to directories are not followed
+                size = 0 if is_directory else state.st_size
+                yield FileInfo(layout.join(path, entry.name), size, state.st_mtime, is_directory)
 
     def size(self, path: str) -> int:
-        found = os.stat(self._target(path))
+        try:
+            found = os.stat(self._target(path))
+        except _NO_FILE:
+            raise
+        except OSError as error:
+            raise unreadable(self._prefix + path, error) from error
         if stat.S_ISDIR(found.st_mode):
             raise path_error(errno.EISDIR, path)
         return found.st_size
@@ -198,8 +261,33 @@ class DirectoryFiles(Files):
         return self._target(path)
 
 
-def _open_name(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe must not block
+def open_regular(path: str) -> tuple[int, int]:
+    """Open a file of this host that is no link for reading, and return its descriptor and its size.
+
+    Raises:
+        IsADirectoryError: It is a directory.
+        OSError: It is a FIFO, a socket or a device, whose reader would wait, or it cannot be opened.
+    """
+    file = os.open(path, _READING)
+    state = os.fstat(file)
+    if stat.S_ISREG(state.st_mode):
+        return file, state.st_size
+    os.close(file)
+    if stat.S_ISDIR(state.st_mode):
+        raise path_error(errno.EISDIR, path)
+    raise OSError(errno.EINVAL, "it is not a regular file", path)
+
+
+def _read_all(file: int, size: int) -> bytes:
+    """Return the rest of an open file, given how many bytes it has, or had a moment ago."""
+    data = os.read(file, size + 1)
+    if len(data) == size:  # nearly always
+        return data
+    parts = [data]
+    while data:  # one call reads less than 2 GiB, and the file may grow
+        data = os.read(file, PIECE)
+        parts.append(data)
+    return b"".join(parts)
 
 
 def _open(path: str, flags: int) -> int:

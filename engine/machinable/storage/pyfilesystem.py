@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from machinable.errors import MachinableError, StorageUnavailable, near_names
 from machinable.storage.credentials import cut_user, nothing_stored, unavailable, without_credentials
-from machinable.storage.files import Appender, Entry, FileInfo, Files, Reach, checked, file_path, path_error
+from machinable.storage.files import Appender, Entry, FileInfo, Files, Reach, checked, file_path, path_error, unreadable
 from machinable.storage.layout import join
 from machinable.storage.numbered_parts import PartAppender
 from machinable.storage.private_random import CLIENTS, use_private_random
@@ -247,9 +247,12 @@ class PyFilesystemFiles(Files):
         raise path_error(number, path) if number else unavailable(self._private_url, problem)
 
     def read(self, path: str) -> bytes:
-        with self._own_errors(file_path(path)):
-            data: bytes = self._fs.readbytes(path)
-            return data
+        try:
+            with self._own_errors(file_path(path)):
+                data: bytes = self._fs.readbytes(path)
+                return data
+        except PermissionError as error:
+            raise unreadable(join(self.url, path), error) from error
 
     def write(self, path: str, data: bytes) -> None:
         self._write(path, lambda place: self._fs.writebytes(place, data))
@@ -317,6 +320,8 @@ class PyFilesystemFiles(Files):
                 return list(self._fs.scandir(checked(path) or "/", namespaces=namespaces))
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except PermissionError as error:
+            raise unreadable(join(self.url, path), error) from error
 
     def _scan(self, path: str) -> Iterator[FileInfo]:
         for info in self._infos(path, "details"):

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from machinable.errors import MachinableError, StorageUnavailable
 from machinable.storage.credentials import nothing_stored, unavailable, without_credentials
-from machinable.storage.files import Appender, Entry, FileInfo, Files, checked, file_path, path_error
+from machinable.storage.files import PIECE, Appender, Entry, FileInfo, Files, checked, file_path, path_error
 from machinable.storage.layout import join
 from machinable.storage.numbered_parts import PartAppender
 from machinable.storage.private_random import CLIENTS, use_private_random
@@ -28,6 +28,7 @@ __all__ = ["ObjectStoreFiles", "Version", "open_bucket"]
 _MARKER = ".machinable-directory"
 _NO_NAMES = frozenset({"", ".", ".."})  # which keys of other programs may contain between slashes
 _MAX_REQUEST = 5 * 2**30  # bytes that one request stores or copies
+_MAX_WHOLE = 8 * 2**20  # bytes of a file that one request stores although it is read piece by piece
 _MAX_DELETED = 1000  # objects that one request removes
 _READ_ATTEMPTS = 3  # for one object whose connection breaks
 _CONFLICTS = 10  # attempts while other processes store the same object
@@ -163,20 +164,38 @@ class ObjectStoreFiles(Files):
     # reading
 
     def read(self, path: str) -> bytes:
+        return b"".join(self.pieces(path))
+
+    def pieces(self, path: str) -> Iterator[bytes]:
         from botocore.exceptions import BotoCoreError
 
-        attempts = _READ_ATTEMPTS
+        position, etag, attempts = 0, "", _READ_ATTEMPTS
         while True:
-            answer = self._ask("get_object", accept=(404,), Key=self._key(path)) if checked(path) else None
+            rest = {"Range": f"bytes={position}-", "IfMatch": etag} if position else {}
+            answer = self._ask("get_object", accept=(404,), Key=self._key(path), **rest) if checked(path) else None
             if answer is None or _status(answer) == 404:
                 raise self._no_file(path)
+            etag = answer["ETag"]
             with self._own_errors(), closing(answer["Body"]) as body:
                 try:
-                    return bytes(body.read())
+                    while piece := body.read(PIECE):
+                        position += len(piece)
+                        yield piece
+                    return
                 except BotoCoreError:  # boto3 retries only until the response begins
                     attempts -= 1
                     if not attempts:
                         raise
+
+    def read_from(self, path: str, position: int) -> bytes:
+        request = {"Key": self._key(file_path(path)), "Range": f"bytes={position}-"}
+        answer = self._ask("get_object", accept=(404, 416), **request)
+        if _status(answer) == 404:
+            raise self._no_file(path)
+        if _status(answer) == 416:  # there is nothing behind that position
+            return b""
+        with self._own_errors(), closing(answer["Body"]) as body:
+            return bytes(body.read())
 
     def _no_file(self, path: str) -> OSError:
         return path_error(errno.EISDIR if self.is_directory(path) else errno.ENOENT, path)
@@ -235,6 +254,12 @@ class ObjectStoreFiles(Files):
         self._remember(path)
 
     def write_from(self, path: str, file: IO[bytes]) -> None:
+        beginning = file.read(_MAX_WHOLE + 1)
+        if len(beginning) <= _MAX_WHOLE:
+            self.write(path, beginning)
+            return
+        file.seek(-len(beginning), os.SEEK_CUR)
+        del beginning
         self._refuse_other_kind(file_path(path))
         with self._own_errors():  # several requests for a large file, which appears with the last one
             self._client.upload_fileobj(file, self._bucket, self._key(path), ExtraArgs=self._arguments or None)

@@ -17,12 +17,13 @@ from msgspec import Struct
 from machinable.component.base import Component, state_of
 from machinable.component.local_dir import LocalFolder
 from machinable.errors import InvalidType, MachinableError
-from machinable.serialization import Plain, loads
+from machinable.serialization import Plain
 from machinable.storage import layout
+from machinable.storage.documents import STATUS, read_document, read_rows
 from machinable.storage.files import Files
 from machinable.storage.hashing import digest, file_digest, tree_digest
 from machinable.storage.layout import ARTIFACTS, CHECKPOINTS, join
-from machinable.storage.streams import RowWriter, read_rows
+from machinable.storage.streams import RowWriter
 
 __all__ = ["Checkpoints", "Resumed", "resume", "saver_of"]
 
@@ -185,7 +186,8 @@ def resume(files: Files, previous: str, path: str, checkpoints: LocalFolder) -> 
         empty.
     """
     try:
-        facts = loads(files.read(join(previous, layout.STATUS)))["at_checkpoint"]
+        status = read_document(files, join(previous, layout.STATUS), STATUS)
+        facts = None if status is None else status.get("at_checkpoint")
         if facts is None:
             return "it has no checkpoint"
         saved: Mapping[str, Mapping[str, Plain]] = facts["saved"]
@@ -204,6 +206,8 @@ def resume(files: Files, previous: str, path: str, checkpoints: LocalFolder) -> 
         for name in (ARTIFACTS, CHECKPOINTS):
             if files.exists(join(path, name)):
                 files.remove(join(path, name))
+        if isinstance(error, MachinableError):
+            return error.message
         return str(error) if isinstance(error, _Changed) else f"{type(error).__name__}: {error}"
     for scope, found_rows in rows.items():
         writer = RowWriter(files, join(path, layout.scope_file(scope)))

@@ -18,8 +18,9 @@ from machinable.config.config import evaluate_stored
 from machinable.config.secrets import is_secret_name, mask_of, secret_texts
 from machinable.errors import MissingArtifact, NotStored
 from machinable.plan.spec import Requirement, Target, TrialSpec, spec_from_data
-from machinable.serialization import Plain, loads
+from machinable.serialization import Plain
 from machinable.storage import layout
+from machinable.storage.documents import TRIAL, read_document
 from machinable.storage.files import Files
 from machinable.storage.streams import RowWriter, TextWriter
 from machinable.trial import seeding
@@ -175,10 +176,9 @@ class TrialContext(Context):
         from machinable.results.execution import trial_that_ended
 
         folder, _, uid = place.rpartition("/")
-        try:
-            row = loads(self.files.read(layout.join(folder, layout.trial_json(uid))))
-        except (FileNotFoundError, NotADirectoryError):
-            raise NotStored(f"the trial {place} no longer exists", given=place) from None
+        row = read_document(self.files, layout.join(folder, layout.trial_json(uid)), TRIAL)
+        if row is None:
+            raise NotStored(f"the trial {place} no longer exists", given=place)
         return trial_that_ended(self.files, folder, spec_from_data(row), {"event": "finished", "uid": uid})
 
     def inputs_of(self, name: str, requirement: Requirement) -> dict[str, str]:
