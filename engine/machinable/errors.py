@@ -22,6 +22,7 @@
     │   └── EndlessCall             also RecursionError
     ├── StorageError                bytes with names                                          exit code 3
     │   ├── StorageUnavailable      also OSError: missing, not writable, a file
+    │   ├── LeaseLost               another process has taken over what this one was writing
     │   ├── NotStored               also KeyError: no such execution or trial
     │   ├── MissingArtifact         also FileNotFoundError
     │   ├── ArtifactExists          also FileExistsError
@@ -54,6 +55,7 @@ __all__ = [
     "ImportFailed",
     "InvalidType",
     "InvalidValue",
+    "LeaseLost",
     "MachinableError",
     "MalformedText",
     "MissingArtifact",
@@ -363,6 +365,10 @@ class StorageError(MachinableError):
 
 class StorageUnavailable(StorageError, OSError):
     """A storage that does not exist, cannot be written, or is not a storage."""
+
+
+class LeaseLost(StorageError):
+    """Another process has taken over what this one was writing, so this one stops writing."""
 
 
 class NotStored(StorageError, KeyError):

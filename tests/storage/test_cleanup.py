@@ -179,6 +179,25 @@ def test_a_name_contains_its_writer() -> None:
         assert is_abandoned(FileInfo(name, 0, time.time() - 3600)) is (name not in (own, alive)), name
 
 
+MARK = f".machinable-running-deadbeef-{2**22 + 1:x}-00-"
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".", "", "by-content", "x", "OY1p1o-x", "-", "..-OY1p1o", "trials-", "OY1p1o-1-00"]
+)
+def test_the_mark_of_something_that_is_no_execution_is_an_old_file(tmp_path: Path, name: str) -> None:
+    host, _pid, born, _ = temporary_beside("").removeprefix(".machinable-writing-").split("-")
+    names = [MARK + name, f".machinable-running-{host}-{2**22 + 1:x}-{born}-{name}"]
+    for one in names:
+        (tmp_path / one).touch()
+    (tmp_path.parent / ".machinable-writing-0").touch()
+    files = DirectoryFiles(tmp_path)
+    with at_work(files, "OY1p1o"):
+        assert is_at_work(files, "OY1p1o")
+    assert left(tmp_path) == [names[0]]  # of another host, so it is removed when it is old
+    assert (tmp_path.parent / ".machinable-writing-0").exists()
+
+
 def test_a_forked_process_has_a_different_name(tmp_path: Path) -> None:
     mine = temporary_beside("x").split("-")[3]
     read, write = os.pipe()

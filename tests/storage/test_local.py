@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -14,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from machinable.errors import BadName, StorageUnavailable
-from machinable.storage.files import PIECE, Entry, Files
+from machinable.errors import BadName, LeaseLost, StorageUnavailable
+from machinable.storage.files import PIECE, Entry, Files, Guard
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
 from tests.kits.storage import FilesConformance
@@ -270,3 +271,73 @@ def test_a_file_is_read_from_a_position_on_and_in_pieces(files: Files) -> None:
         b"",
         b"",
     ]
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_directory_that_was_removed_or_replaced_is_not_written(tmp_path: Path, is_replaced: bool) -> None:
+    root = tmp_path / "storage"
+    files = DirectoryFiles(root)
+    files.write("a/x", b"1")
+    root.rename(tmp_path / "moved")
+    if is_replaced:
+        root.mkdir()
+    what = "another directory is at" if is_replaced else "the directory .* is gone"
+    for act in (
+        lambda: files.write("a/x", b"2"),
+        lambda: files.write_if("a/y", b"2", None),
+        lambda: files.appender("a/z").write(b"2"),
+        lambda: files.create_directory("b"),
+    ):
+        with pytest.raises(StorageUnavailable, match=what):
+            act()
+    assert not root.exists() or list(root.iterdir()) == []
+
+    if is_replaced:
+        root.rmdir()
+    (tmp_path / "moved").rename(root)
+    files.write("a/x", b"2")
+    assert files.read("a/x") == b"2"
+
+
+def test_a_file_is_written_only_if_it_has_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = DirectoryFiles(tmp_path)
+    for has_links in (True, False):
+        if not has_links:
+            monkeypatch.setattr(os, "link", lambda *names: (_ for _ in ()).throw(OSError(errno.EPERM, "no links")))
+        assert files.mark("a/x") is None
+        first = files.write_if("a/x", b"1", None)
+        assert first == files.mark("a/x")
+        assert files.write_if("a/x", b"2", None) is None
+        second = files.write_if("a/x", b"2", first)
+        assert second not in (None, first)
+        assert files.write_if("a/x", b"3", first) is None
+        assert files.read("a/x") == b"2"
+        assert [path.name for path in (tmp_path / "a").iterdir()] == ["x"]
+        files.remove("a/x")
+        assert files.write_if("a/x", b"3", second) is None
+
+
+def test_a_guard_decides_about_writes_below_its_folder(tmp_path: Path) -> None:
+    files, outer, inner = DirectoryFiles(tmp_path), Guard(), Guard()
+    files.guard("a", outer)
+    files.guard("a/b", inner)
+    inside, outside = files.appender("a/b/rows"), files.appender("rows")
+    for path in ("a/x", "a/b/x", "ab/x"):
+        files.write(path, b"1")
+    for appender in (inside, outside):
+        appender.write(b"1\n")
+    inner.lost = LeaseLost("inner")
+    files.write("a/x", b"2")
+    for act in (lambda: files.write("a/b/x", b"2"), lambda: inside.write(b"2\n"), lambda: files.remove("a/b/x")):
+        with pytest.raises(LeaseLost, match="inner"):
+            act()
+    inner.lost, outer.lost = None, LeaseLost("outer")
+    with pytest.raises(LeaseLost, match="outer"):
+        files.move("a/b/x", "a/b/y")
+    outside.write(b"2\n")
+    files.write("ab/x", b"2")
+    assert [files.read(path) for path in ("a/x", "a/b/x", "a/b/rows", "rows")] == [b"2", b"1", b"1\n", b"1\n2\n"]
+    files.unguard("a", outer)
+    files.write("a/b/x", b"3")
+    for appender in (inside, outside):
+        appender.close()

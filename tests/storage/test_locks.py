@@ -17,11 +17,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 
-from machinable.errors import BadName, InvalidValue, NotAvailable, StorageUnavailable
+from machinable.errors import BadName, InvalidValue, LeaseLost, NotAvailable, StorageUnavailable
 from machinable.serialization import dumps
 from machinable.storage import layout, lock_backends
 from machinable.storage.files import Files
@@ -310,28 +311,125 @@ def test_callers_wait_for_a_holder_on_another_host(world: World, dead: dict[str,
 
 def test_a_lease_without_heartbeats_expires(world: World) -> None:
     # The holder states after how many seconds, not the waiting process.
-    world.leave(host="elsewhere", lease=0.0)
+    world.leave(host="elsewhere", lease=0.001)
     lease, locks = None, world.locks(lease=1000.0)
     while lease is None:  # the server of Redis takes a millisecond, and memory has no clock
         lease = locks.take(PATH)
     assert lease.is_held
 
 
-def test_in_a_directory_the_modification_time_is_the_heartbeat(directory: World) -> None:
-    for age, is_over in ((20, False), (40, True)):
-        directory.leave(host="elsewhere")
-        path = Path(directory.storage, PATH)
-        os.utime(path, (time.time() - age,) * 2)
-        lease = directory.locks().take(PATH)
-        assert (lease is not None) == is_over
+class Clock:
+    """The monotonic clock of waiting processes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("machinable.storage.locks.time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
 
-def test_an_unreadable_lease_expires_by_its_age(directory: World) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.mark.parametrize("kind", ["memory", "directory", "s3"])
+def test_only_those_who_watch_a_lease_see_it_expire(
+    kind: str, worlds: Callable[[str], World], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = worlds(kind)
+    world.leave(host="elsewhere")
+    locks = world.locks()
+    assert locks.take(PATH) is None
+    for step in (-3600, 0, 86400):  # the clock of this host is set
+        set_to = SimpleNamespace(time_ns=lambda step=step: time.time_ns() + step * 10**9, monotonic=time.monotonic)
+        monkeypatch.setattr(lock_backends, "time", set_to)
+        if kind == "directory":  # and that of the file server
+            os.utime(Path(world.storage, PATH), (time.time() + step,) * 2)
+            assert locks.take(PATH) is None  # a heartbeat
+        clock.now += 29
+        assert locks.take(PATH) is None
+        world.leave(host="elsewhere", renewals=step)
+        assert locks.take(PATH) is None
+        assert world.locks().take(PATH) is None
+    clock.now += 30
+    assert world.locks().take(PATH) is None
+    assert locks.take(PATH) is not None
+
+
+@pytest.mark.parametrize("stated", [1e300, float("nan"), float("inf"), -1.0, 0, True, "30", None, [30], {"s": 30}])
+def test_a_lease_of_an_impossible_time_is_over_after_the_usual_one(world: World, clock: Clock, stated: Any) -> None:
+    if world.server is not None:
+        pytest.skip("the server has its own time for each lease")
+    world.leave(host="elsewhere", lease=stated)
+    locks = world.locks()
+    assert locks.take(PATH) is None
+    clock.now += 29
+    assert locks.take(PATH) is None
+    clock.now += 1
+    assert locks.take(PATH) is not None
+
+
+def test_an_unreadable_lease_expires_when_it_is_watched(directory: World, clock: Clock) -> None:
     directory.files.write(PATH, b"")
-    assert directory.locks().take(PATH) is None
-    assert set(directory.locks().holder(PATH) or {}) == {"heartbeat"}
-    os.utime(Path(directory.storage, PATH), (0, 0))
-    assert directory.locks().take(PATH) is not None
+    locks = directory.locks()
+    assert locks.take(PATH) is None
+    assert set(locks.holder(PATH) or {}) == {"heartbeat"}
+    clock.now += 30
+    assert locks.take(PATH) is not None
+
+
+def test_taking_over_watches_a_holder_on_another_host(shared: World) -> None:
+    world, watched = shared, []
+    world.leave(host="elsewhere", execution="OY1p1o", lease=0.3)
+    lease = world.locks().take_over(PATH, watching=lambda facts, seconds: watched.append((facts["host"], seconds)))
+    assert lease is not None and lease.is_held
+    assert watched in ([("elsewhere", 0.3)], [])  # a lock server may have removed it before
+    lease.release()
+
+
+def test_a_holder_that_writes_a_heartbeat_is_not_taken_over(shared: World) -> None:
+    holder = shared.locks(lease=60.0)
+    lease = taken(holder)
+    other = shared.process(ELSEWHERE + "print(locks.take_over(PATH, watching=watching))")
+    assert other.stdout is not None and other.stdin is not None
+    assert other.stdout.readline() == f"watching {os.getpid()}\n"
+    lease._renew()
+    other.stdin.close()
+    assert other.stdout.readline() == "None\n"
+    assert other.wait() == 0
+    other.stdout.close()
+    lease.check()
+
+
+ELSEWHERE = """
+from machinable.storage import process_info
+real = process_info._described
+process_info._described = lambda pid: {**real(pid), "host": "elsewhere"}
+def watching(facts, seconds):
+    print("watching", facts["pid"], flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_stopped_holder_on_this_host_is_not_gone(shared: World) -> None:
+    if shared.server is not None:
+        pytest.skip("a lock server removes leases without heartbeats by itself")
+    with shared.process(HOLD) as holder:
+        assert holder.stdout is not None and holder.stdin is not None
+        assert holder.stdout.readline() == "True\n"
+        os.kill(holder.pid, signal.SIGSTOP)
+        os.waitpid(holder.pid, os.WUNTRACED)
+        locks = shared.locks(lease=0.01)
+        for _ in range(3):
+            assert locks.take(PATH) is None
+            assert locks.take_over(PATH) is None
+        os.kill(holder.pid, signal.SIGCONT)
+        holder.stdin.close()
 
 
 # --- heartbeats
@@ -380,6 +478,37 @@ def test_a_lease_that_was_removed_is_lost(shared: World) -> None:
     assert not lease.is_held
 
 
+def test_a_former_holder_is_told_who_has_taken_over(world: World) -> None:
+    locks = world.locks()
+    lease = taken(locks)
+    lease.check()
+    world.leave(host="elsewhere", pid=4711)
+    lease._last -= 1000
+    lost: list[str] = []
+    lease.on_lost = lambda: lost.append("lost")
+    for _ in range(2):
+        with pytest.raises(LeaseLost, match="process 4711 on elsewhere has taken it over"):
+            lease.check()
+    assert lost == ["lost"]
+    assert not lease.is_held
+
+
+def test_an_overdue_lease_that_nobody_took_is_renewed(world: World) -> None:
+    lease = taken(world.locks())
+    lease._last -= 1000
+    assert not lease.is_held
+    lease.check()
+    assert lease.is_held
+
+
+def test_in_a_directory_a_former_holder_notices_without_waiting_for_a_heartbeat(directory: World) -> None:
+    lease = taken(directory.locks())
+    lease.check()
+    os.unlink(Path(directory.storage, PATH))
+    with pytest.raises(LeaseLost, match="another process has taken it over"):
+        lease.check()
+
+
 def test_a_lease_that_cannot_be_renewed_in_time_is_not_held(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
     lease = taken(directory.locks(lease=1000.0))
 
@@ -413,7 +542,7 @@ def test_a_lease_that_cannot_be_released_is_a_warning(directory: World, monkeypa
         raise OSError("the disk is away")
 
     monkeypatch.setattr(DirectoryLeases, "remove", fail)
-    with pytest.warns(RuntimeWarning, match="could not release a lease, it expires in 30 s: the disk is away"):
+    with pytest.warns(RuntimeWarning, match="could not release a lease, .*, for other hosts in 30 s: the disk is away"):
         lease.release()
 
 
@@ -544,14 +673,15 @@ def test_a_file_system_without_hard_links_works(directory: World, monkeypatch: p
 
 
 def test_waiting_for_the_lock_of_a_lease_file_ends(directory: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory.leave(host="elsewhere", lease=0.0, token="x")
+    directory.leave(host="elsewhere", lease=0.001, token="x")
     monkeypatch.setattr(lock_backends, "FILE_LOCK_TIMEOUT", 0.05)
+    locks = directory.locks()
     with open(Path(directory.storage, PATH)) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert directory.locks().take(PATH) is None
+        assert locks.take(PATH) is locks.take(PATH) is None
         with pytest.raises(TimeoutError, match="holds the lock of the lease"):
             directory.locks()._leases.renew(PATH, {"token": "x"})
-    assert directory.locks().take(PATH) is not None
+    assert locks.take_over(PATH) is not None
 
 
 def test_a_server_without_conditions_has_advisory_locks(worlds: Callable[[str], World]) -> None:
@@ -580,12 +710,13 @@ def test_on_an_object_store_a_lease_costs_two_requests(worlds: Callable[[str], W
 
 def test_a_takeover_whose_answer_was_lost_is_noticed(worlds: Callable[[str], World]) -> None:
     world = worlds("s3")
-    world.leave(host="elsewhere", lease=0.0)
+    world.leave(host="elsewhere", lease=0.001)
     locks = world.locks()
     files: Any = locks._leases._files  # type: ignore[attr-defined]
     real = files.replace_if
     files.replace_if = lambda *arguments: real(*arguments) and False
-    lease = taken(locks)
+    lease = locks.take_over(PATH)
+    assert lease is not None
     lease._renew()
     assert lease.is_held
 

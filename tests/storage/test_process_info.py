@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from machinable.storage import process_info
-from machinable.storage.process_info import cores, is_gone, memory, this_process
+from machinable.storage.process_info import cores, is_gone, is_running, is_stopped, memory, this_process
 
 
 def test_this_process_is_not_gone() -> None:
@@ -21,6 +23,24 @@ def test_this_process_is_not_gone() -> None:
     assert not is_gone(me | {"pid": "1"})
     assert is_gone(me | {"pid": 2**22 + 1})  # Linux has no more
     assert is_gone(me | {"pid": 2**200})
+
+
+def test_a_process_that_is_stopped_is_still_running() -> None:
+    me = this_process()
+    assert is_running(me) and not is_stopped(me)
+    code = "from machinable.storage.process_info import this_process; print(this_process(), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        facts = ast.literal_eval(process.stdout.readline().decode())
+        assert is_running(facts) and not is_stopped(facts)
+        os.kill(process.pid, signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        assert is_running(facts) and is_stopped(facts) and not is_gone(facts)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert is_gone(facts) and not is_running(facts) and not is_stopped(facts)
+    for other in ({"host": "elsewhere"}, {"boot": "before"}):
+        assert not is_running(me | other) and not is_gone(me | other)
 
 
 def test_a_process_of_another_user_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:

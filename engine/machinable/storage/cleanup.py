@@ -14,7 +14,17 @@ from machinable.storage.locks import LEASE, open_locks
 from machinable.storage.process_info import is_gone
 from machinable.storage.temporary import ABANDONED_AFTER, marked, marker_beside, writer_of
 
-__all__ = ["abandoned", "at_work", "is_at_work", "mark_worker", "release", "stale_leases", "sweep", "workers_left"]
+__all__ = [
+    "abandoned",
+    "at_work",
+    "is_at_work",
+    "is_held",
+    "mark_worker",
+    "release",
+    "stale_leases",
+    "sweep",
+    "workers_left",
+]
 
 
 @contextmanager
@@ -109,16 +119,28 @@ def _remove(files: Files, found: FileInfo) -> None:
         files.remove(found.path)
 
 
+CLOCK_TOLERANCE = 300.0  # seconds by which the clocks of hosts and storages may differ
+
+
 def stale_leases(files: Files, paths: Iterable[str]) -> Iterator[str]:
-    """Yield the leases whose holders have ended, or whose heartbeats are overdue."""
+    """Yield the leases whose holders have ended, or seem to: on another host, without a heartbeat for minutes.
+
+    `release` finds out.
+    """
     leases = leases_in(files)
     for path in paths:
         found = leases.find(path)
-        if found is not None and found.has_expired(LEASE):
+        if found is not None and found.is_overdue(LEASE, CLOCK_TOLERANCE):
             yield path
 
 
+def is_held(files: Files, path: str) -> bool:
+    """Return whether a process holds a lease, or seems to; on another host, only watching it tells."""
+    found = leases_in(files).find(path)
+    return found is not None and not found.is_overdue(LEASE, CLOCK_TOLERANCE)
+
+
 def release(files: Files, path: str) -> bool:
-    """Remove a stale lease. Return False if it is held again by now."""
+    """Remove a stale lease, and return whether that was done; of another host, it is watched for its time before."""
     with closing(open_locks(files)) as locks:  # which releases it
-        return locks.take(path) is not None
+        return locks.take_over(path) is not None

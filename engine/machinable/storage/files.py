@@ -11,9 +11,10 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import IO, Literal, NamedTuple, TypeAlias
 
-from machinable.errors import BadName, StorageError, StorageUnavailable
+from machinable.errors import BadName, LeaseLost, StorageError, StorageUnavailable
 from machinable.storage.temporary import is_temporary
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Entry",
     "FileInfo",
     "Files",
+    "Guard",
     "Reach",
     "checked",
     "file_path",
@@ -75,6 +77,36 @@ class Appender(ABC):
     def close(self) -> None:
         """Store everything. It may be called twice; writing afterwards raises a `ValueError`."""
 
+    def is_replaced(self) -> bool:
+        """Return whether the file that it appends to was replaced or removed, if that is found for free."""
+        return False
+
+
+class Guard:
+    """The right of one writer to write below a folder; writes there ask it first.
+
+    Attributes:
+        lost: Why the writer has lost the right, once that is known; every write below the folder raises it.
+        token: The fencing token of the writer, 0 for none: of two writers of a file, the one with the greater token
+            stays.
+        versions: The versions of files as the writer has left them, for storages that compare them.
+    """
+
+    def __init__(self, token: int = 0) -> None:
+        self.lost: LeaseLost | None = None
+        self.token = token
+        self.versions: dict[str, object] = {}
+
+    def check(self) -> None:
+        """Check that the writer has not lost the right.
+
+        Raises:
+            LeaseLost: It has.
+            OSError: The storage is away.
+        """
+        if self.lost is not None:
+            raise self.lost
+
 
 class Files(ABC):
     """A tree of files.
@@ -84,12 +116,14 @@ class Files(ABC):
         reach: Where it can be opened: in this process, on this host, or anywhere.
         appends: Whether files can grow; otherwise appenders write numbered parts.
         marks_processes: Whether killed processes can leave temporary files, so that processes leave marks.
+        has_free_marks: Whether `mark` takes no longer than a system call.
     """
 
     url: str
     reach: Reach
     appends: bool = True
     marks_processes: bool = False
+    has_free_marks: bool = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -128,6 +162,65 @@ class Files(ABC):
     def write_from(self, path: str, file: IO[bytes]) -> None:
         """Write the rest of an open file, in pieces if the storage supports that."""
         self.write(path, file.read())
+
+    def mark(self, path: str) -> object:
+        """Return a value that identifies the current version of a file; None if there is no such file."""
+        try:
+            return self.read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write_if(self, path: str, data: bytes, mark: object) -> object:
+        """Write a file unless it has changed since it had this mark (None: unless it exists).
+
+        Not every storage can do that in one step; see its class.
+
+        Returns:
+            The mark of the new version; None if the file has changed, and nothing was written.
+        """
+        if self.mark(path) != mark:
+            return None
+        self.write(path, data)
+        return data
+
+    # what writes depend on
+
+    def check_root(self) -> None:  # noqa: B027
+        """Check that the storage is still the one that was written before; raise StorageUnavailable if it is not."""
+
+    @cached_property
+    def _guards(self) -> dict[str, Guard]:
+        """The guards by the folder below which they apply, the innermost ones last."""
+        return {}
+
+    def guard(self, folder: str, guard: Guard) -> None:
+        """Let writes below a folder through this object ask a guard first; that of an inner folder counts alone."""
+        self._guards[f"{folder}/"] = guard
+
+    def unguard(self, folder: str, guard: Guard) -> None:
+        """Remove a guard, unless another one has replaced it."""
+        if self._guards.get(f"{folder}/") is guard:
+            del self._guards[f"{folder}/"]
+
+    def guard_of(self, path: str) -> Guard | None:
+        """Return the guard of a path.
+
+        Raises:
+            LeaseLost: The writer of a folder around it has lost the right to write there.
+        """
+        found = None
+        for folder, guard in self._guards.items():
+            if path.startswith(folder):
+                if guard.lost is not None:
+                    raise guard.lost
+                found = guard
+        return found
+
+    def _allow(self, path: str) -> None:
+        """Ask the guard of a path before it is written."""
+        guard = self.guard_of(path)
+        if guard is not None:
+            guard.check()
 
     def create(self, path: str, data: bytes, owner: str) -> bool:
         """Create a file unless one exists, and return whether that was done.
@@ -195,6 +288,7 @@ class Files(ABC):
         checked(path, root=False)
         if self.exists(checked(to, root=False)):
             raise path_error(errno.EEXIST, to)
+        self._allow(path)
         if to.startswith(f"{path}/"):
             raise path_error(errno.EINVAL, to)
         self._rename(path, to)

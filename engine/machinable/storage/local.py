@@ -7,11 +7,11 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import IO
 
-from machinable.errors import BadName
+from machinable.errors import BadName, StorageUnavailable
 from machinable.storage import layout
 from machinable.storage.files import (
     PIECE,
@@ -19,6 +19,7 @@ from machinable.storage.files import (
     Entry,
     FileInfo,
     Files,
+    Guard,
     checked,
     file_path,
     path_error,
@@ -35,6 +36,7 @@ _GROWING = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
 _READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK | os.O_NOFOLLOW
 _NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 MAX_KNOWN = 4096  # folders that are remembered to be in the directory
+NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})  # of file systems without hard links
 _SETTLED = 0.05  # seconds without a change after which no line is being written
 
 
@@ -45,15 +47,51 @@ class DirectoryFiles(Files):
     `BadName`, because a storage may come from others.
 
     Writes survive the end of the process, not a power failure: nothing is synced, which would take ten times as long.
+
+    Attributes:
+        root: Device and inode of the directory since the first write. If another directory is in its place, because the
+            storage was unmounted or moved, writing fails as if it did not answer.
     """
 
     reach = "host"
     marks_processes = True
+    has_free_marks = True
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.url = os.path.abspath(directory)
+        self.root: tuple[int, int] | None = None
         self._prefix = self.url.rstrip(os.sep) + "/"
         self._folders: set[str] = set()  # known to be in this directory
+
+    def check_root(self) -> None:
+        """Check that the directory is the one that was written before.
+
+        Raises:
+            StorageUnavailable: It is gone, or another one is in its place.
+        """
+        try:
+            found = os.stat(self.url)
+        except FileNotFoundError:
+            if self.root is None:
+                return
+            raise StorageUnavailable(f"the directory {self.url} is gone", given=self.url) from None
+        root = found.st_dev, found.st_ino
+        if self.root is None:
+            self.root = root
+        elif root != self.root:
+            raise StorageUnavailable(
+                f"another directory is at {self.url}: the storage was unmounted, moved or replaced", given=self.url
+            )
+
+    def _begin_write(self) -> None:
+        self.check_root()
+        if self.root is None:
+            make_directory(self.url)
+            self.check_root()
+
+    def _allow(self, path: str) -> None:
+        self._begin_write()
+        super()._allow(path)
 
     def _real(self, path: str) -> str:
         """Return the real path of a name, which itself may be a link; the folders above it are in this directory."""
@@ -147,32 +185,65 @@ class DirectoryFiles(Files):
             raise unreadable(self._prefix + path, error) from error
 
     def write(self, path: str, data: bytes) -> None:
-        self._write(path, (data,))
+        self._write(path, (data,), os.replace)
 
     def write_from(self, path: str, file: IO[bytes]) -> None:
-        self._write(path, iter(lambda: file.read(2**20), b""))
+        self._write(path, iter(lambda: file.read(2**20), b""), os.replace)
 
-    def _write(self, path: str, pieces: Iterable[bytes]) -> None:
+    def _write(self, path: str, pieces: Iterable[bytes], put: Callable[[str, str], None]) -> tuple[int, int, int]:
+        """Write a temporary file and put it in its place; return its mark."""
         real = self._real(file_path(path))
+        self._begin_write()
+        guard = self.guard_of(path)
         temporary = temporary_beside(real)
         file = _open(temporary, _NEW)
         try:
             try:
                 for piece in pieces:
                     _write_all(file, piece)
+                mark = _mark(os.fstat(file))
             finally:
                 os.close(file)
-            os.replace(temporary, real)
+            if guard is not None:  # as late as possible
+                guard.check()
+            put(temporary, real)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
+        return mark
+
+    def mark(self, path: str) -> object:
+        try:
+            return _mark(os.stat(self._real(path), follow_symlinks=False))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write_if(self, path: str, data: bytes, mark: object) -> object:
+        """Write a file unless it has changed; see `Files.write_if`.
+
+        A new file appears in one step. Before one is replaced, it is checked to be unchanged, with nothing in between.
+        """
+
+        def put(temporary: str, real: str) -> None:
+            if mark is None:
+                _link(temporary, real)
+            elif self.mark(path) == mark:
+                os.replace(temporary, real)
+            else:
+                raise FileExistsError
+
+        try:
+            return self._write(path, (data,), put)
+        except FileExistsError:
+            return None
 
     def appender(self, path: str) -> Appender:
         return _DirectoryAppender(self, checked(path))
 
     def create_directory(self, path: str) -> bool:
         real = self._real(path)
+        self._allow(path)
         try:
             try:
                 os.mkdir(real)
@@ -246,6 +317,7 @@ class DirectoryFiles(Files):
 
     def remove(self, path: str) -> None:
         real = self._real(checked(path, root=False))
+        self._allow(path)
         if os.path.isdir(real) and not os.path.islink(real):
             from shutil import rmtree
 
@@ -288,6 +360,23 @@ def _read_all(file: int, size: int) -> bytes:
         data = os.read(file, PIECE)
         parts.append(data)
     return b"".join(parts)
+
+
+def _mark(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_dev, found.st_ino, found.st_mtime_ns  # file systems use the numbers of removed files again
+
+
+def _link(temporary: str, real: str) -> None:
+    """Give a temporary file its name; raise FileExistsError if that is taken."""
+    try:
+        os.link(temporary, real)
+        os.unlink(temporary)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if os.path.lexists(real):
+            raise path_error(errno.EEXIST, real) from None
+        os.rename(temporary, real)
 
 
 def _open(path: str, flags: int) -> int:
@@ -338,12 +427,16 @@ class _DirectoryAppender(Appender):
         self._files = files
         self._path = path
         self._file = -1
+        self._real = ""
+        self._guard: Guard | None = None
         self._is_closed = False
         self._lock = threading.Lock()
 
     def write(self, data: bytes) -> None:
         if self._file < 0:
             self._open()
+        if self._guard is not None and self._guard.lost is not None:
+            raise self._guard.lost
         try:
             _write_all(self._file, data)
         except BaseException:  # half a line may have been written, which opening the file again ends
@@ -356,7 +449,11 @@ class _DirectoryAppender(Appender):
                 raise ValueError(f"{self._path} is closed")
             if self._file >= 0:
                 return
-            file = _open(self._files._real(growing_file(self._files, self._path)), _GROWING)
+            path = growing_file(self._files, self._path)
+            real = self._files._real(path)
+            self._files._allow(path)
+            self._guard, self._real = self._files.guard_of(path), real
+            file = _open(real, _GROWING)
             try:
                 if _is_torn(file):
                     _write_all(file, b"\n")
@@ -364,6 +461,17 @@ class _DirectoryAppender(Appender):
                 os.close(file)
                 raise
             self._file = file
+
+    def is_replaced(self) -> bool:
+        if self._file < 0:
+            return False
+        self._files.check_root()
+        ours = os.fstat(self._file)
+        try:
+            found = os.stat(self._real)
+        except FileNotFoundError:
+            return True
+        return (found.st_dev, found.st_ino) != (ours.st_dev, ours.st_ino)
 
     def _release(self) -> None:
         with self._lock:

@@ -17,22 +17,27 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from machinable.errors import InvalidValue, NotAvailable, StorageUnavailable
 from machinable.serialization import Plain, dumps, loads
 from machinable.storage import layout
 from machinable.storage.credentials import censored, harmless, secrets_of, without_credentials
 from machinable.storage.files import Files, writing
+from machinable.storage.local import NO_LINKS
 from machinable.storage.private_random import CLIENTS, use_private_random
-from machinable.storage.process_info import is_gone
+from machinable.storage.process_info import is_gone, is_running
 from machinable.storage.temporary import temporary_beside
 
 if TYPE_CHECKING:
     from machinable.storage.s3 import ObjectStoreFiles
 
-__all__ = ["HeldLease", "Leases", "RedisLeases", "leases_in"]
+__all__ = ["MAX_LEASE", "HeldLease", "Leases", "RedisLeases", "leases_in"]
 
 Facts: TypeAlias = Mapping[str, Plain]
+
+
+MAX_LEASE = 7 * 86400.0  # seconds; a lease that states more, or no number, is not one of ours
 
 
 class HeldLease(Struct, frozen=True):
@@ -41,7 +46,8 @@ class HeldLease(Struct, frozen=True):
     Attributes:
         facts: The facts that the holder has written; empty if they cannot be read.
         mark: A value that differs after each change, such as a heartbeat.
-        age: Seconds since the last heartbeat by the clock of the storage; None if the storage has no clock.
+        age: Seconds since the last heartbeat by the clock of the storage; None if the storage has no clock. Clocks may
+            be wrong and are set while processes run, so no decision depends on it that could end a lease.
     """
 
     facts: Facts
@@ -50,19 +56,31 @@ class HeldLease(Struct, frozen=True):
 
     def seconds(self, default: float) -> float:
         """Return the seconds without a heartbeat after which it expires; `default` if it does not say."""
-        stated = self.facts.get("lease")
-        return stated if isinstance(stated, (int, float)) else default
+        stated: Any = self.facts.get("lease")
+        if type(stated) not in (int, float) or not 0 < stated <= MAX_LEASE:  # comparisons with NaN are false
+            return default
+        return float(stated)
 
-    def has_expired(self, default: float) -> bool:
-        """Return whether its holder has ended, or its heartbeat is overdue by the clock of the storage."""
-        return is_gone(self.facts) or (self.age is not None and self.age >= self.seconds(default))
+    def is_overdue(self, default: float, tolerance: float = 0.0) -> bool:
+        """Return whether its heartbeat seems overdue, by the clock of the storage with a tolerance in seconds.
+
+        The lease of a process of this host never is: whether that process runs is known.
+        """
+        if is_gone(self.facts):
+            return True
+        return not is_running(self.facts) and self.age is not None and self.age >= self.seconds(default) + tolerance
 
 
 class Leases(ABC):
     """The leases of a storage. Each is identified by its path and by the unique `token` in its facts.
 
     A backend finds, creates, replaces and removes them. Its changes fail if the lease has changed since it was found.
+
+    Attributes:
+        expire: Whether the server removes leases without heartbeats by itself.
     """
+
+    expire = False
 
     @abstractmethod
     def find(self, path: str) -> HeldLease | None:
@@ -111,6 +129,10 @@ class Leases(ABC):
         if found is not None:
             self._remove(path, found.mark)
 
+    def is_replaced(self, path: str, facts: Facts) -> bool:
+        """Return whether another process has replaced or removed a lease, if that is found without a request."""
+        return False
+
     def close(self) -> None:  # noqa: B027
         """Close connections; most backends have none."""
 
@@ -144,7 +166,6 @@ def _decoded(data: bytes) -> Facts:
     return facts if type(facts) is dict else {}
 
 
-_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 FILE_LOCK_TIMEOUT = 5.0  # seconds for changes of a lease file by other processes, which take microseconds
 _POLL_INTERVAL = 0.002
@@ -161,18 +182,32 @@ class DirectoryLeases(Leases):
     def __init__(self, files: Files) -> None:
         self._files = files
         self._ahead = 0  # ns, of the clock of the file system to that of this host
+        self._inodes: dict[str, tuple[int, int]] = {}  # of the files of own leases
 
     def find(self, path: str) -> HeldLease | None:
         try:
             with open(self._real(path), "rb") as file:
                 data, changed = file.read(), os.fstat(file.fileno()).st_mtime_ns
         except FileNotFoundError:
+            self._files.check_root()
             return None
         return HeldLease(_decoded(data), (data, changed), (time.time_ns() + self._ahead - changed) / 1e9)
 
     def renew(self, path: str, facts: Facts) -> bool:
         found = self._own(path, facts)
         return found is not None and self._change(path, found.mark, os.utime)
+
+    def is_replaced(self, path: str, facts: Facts) -> bool:
+        known = self._inodes.get(path)
+        try:
+            found = os.stat(self._real(path))
+        except FileNotFoundError:
+            return True
+        if known != (found.st_dev, found.st_ino):  # the first call, too
+            if self._own(path, facts) is None:
+                return True
+            self._inodes[path] = found.st_dev, found.st_ino
+        return False
 
     def _create(self, path: str, facts: Facts) -> bool:
         with self._written(path, facts) as temporary:
@@ -199,6 +234,7 @@ class DirectoryLeases(Leases):
     def _written(self, path: str, facts: Facts) -> Iterator[str]:
         """Write a lease under a temporary name, which is removed afterwards."""
         temporary = temporary_beside(self._real(path))
+        self._files.check_root()
         with writing(self._files):
             try:
                 os.makedirs(os.path.dirname(temporary), exist_ok=True)
@@ -219,7 +255,7 @@ class DirectoryLeases(Leases):
             # A network file system may repeat a request whose answer was lost; then the link is our own.
             return os.stat(temporary).st_nlink == 2
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
         try:
             with open(temporary, "rb") as source, open(real, "xb") as file:
@@ -364,6 +400,8 @@ class RedisLeases(Leases):
     may reach one storage by different paths and URLs. The first process that takes a lease creates it.
     """
 
+    expire = True
+
     def __init__(self, url: str, files: Files) -> None:
         """Connect to a server.
 
@@ -419,8 +457,8 @@ class RedisLeases(Leases):
             value, left = self._client.get(key), self._client.pttl(key)
         if value is None or left < 0:
             return None
-        facts = _decoded(value)
-        return HeldLease(facts, value, facts.get("lease", 0.0) - left / 1000)
+        found = HeldLease(_decoded(value), value, None)
+        return replace(found, age=found.seconds(0.0) - left / 1000)
 
     def renew(self, path: str, facts: Facts) -> bool:
         return self._if_owned(self._lock(path, dumps(facts).encode(), facts["lease"]).reacquire)

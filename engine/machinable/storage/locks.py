@@ -8,18 +8,20 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from types import MappingProxyType, TracebackType
 
-from machinable.errors import StorageUnavailable
+from machinable.errors import LeaseLost, StorageUnavailable
 from machinable.serialization import Plain, as_plain
 from machinable.storage.files import Files, checked
 from machinable.storage.lock_backends import HeldLease, Leases, RedisLeases, leases_in
-from machinable.storage.process_info import this_process
+from machinable.storage.process_info import is_gone, is_running, this_process
 
 __all__ = ["LEASE", "Lease", "Locks", "open_locks"]
 
 LEASE = 30.0  # seconds without a heartbeat after which a lease is over
+_WATCH_INTERVAL = 0.25  # seconds between two looks at a lease that is watched
 _MIN_POLL_INTERVAL, _MAX_POLL_INTERVAL = 0.02, 1.0  # seconds between two attempts of a waiting process
 
 
@@ -29,8 +31,8 @@ def open_locks(files: Files, url: str | None = None, lease: float = LEASE) -> Lo
     Args:
         files: The storage, which contains the leases. Leases of a storage in memory belong to this process.
         url: A lock server to use instead, see `RedisLeases`.
-        lease: Seconds without a heartbeat after which other processes may take over a lease. A lease whose holder was a
-            process of this host that has ended is taken over immediately.
+        lease: Seconds without a heartbeat after which processes of other hosts may take over a lease. They count them
+            themselves, so clocks do not matter. The lease of a process of the same host is over when that has ended.
     """
     return Locks(leases_in(files) if url is None else RedisLeases(url, files), lease)
 
@@ -74,8 +76,15 @@ class Locks:
             "time": _iso(datetime.now(timezone.utc)),
             "token": os.urandom(16).hex(),
         }
-        asked = time.monotonic()
-        if not self._leases.take(checked(path, root=False), facts, lambda found: self._is_over(path, found)):
+        asked, token = time.monotonic(), str(facts["token"])
+        is_taken = False
+        _own.add(token)  # before others of this process see the lease
+        try:
+            is_taken = self._leases.take(checked(path, root=False), facts, lambda found: self._is_over(path, found))
+        finally:
+            if not is_taken:
+                _own.discard(token)
+        if not is_taken:
             return None
         self._seen.pop(path, None)
         lease = Lease(self, path, facts, asked)
@@ -112,6 +121,34 @@ class Locks:
             time.sleep(pause)
         return None
 
+    def take_over(
+        self,
+        path: str,
+        holder: Mapping[str, Plain] = MappingProxyType({}),
+        watching: Callable[[Mapping[str, Plain], float], None] = lambda facts, seconds: None,
+    ) -> Lease | None:
+        """Take the lease of a path if it is free or its holder is gone; return None if the holder is alive.
+
+        The holder on another host is gone if it writes no heartbeat while it is watched for the time of its lease.
+
+        Args:
+            path: A path in the storage.
+            holder: Facts about the new holder for other processes.
+            watching: Called once with the facts of the holder and the seconds for which it is watched.
+        """
+        first: HeldLease | None = None
+        while (lease := self.take(path, holder)) is None:
+            found = self._leases.find(path)
+            if found is None:
+                continue
+            if first is None and not is_running(found.facts):
+                first = found
+                watching(self.holder(path) or {}, found.seconds(self._seconds))
+            if first is None or first.mark != found.mark or (self._leases.expire and _is_younger(found, first)):
+                return None
+            time.sleep(_WATCH_INTERVAL)
+        return lease
+
     def holder(self, path: str) -> dict[str, Plain] | None:
         """Return the facts of the holder of a lease, which may have ended; None if the lease is free.
 
@@ -137,8 +174,13 @@ class Locks:
         self._leases.close()
 
     def _is_over(self, path: str, found: HeldLease) -> bool:
-        if found.age is not None or found.has_expired(self._seconds):
-            return found.has_expired(self._seconds)
+        """Return whether a lease is over: its holder has ended, or did not change it for its time while we looked."""
+        if is_gone(found.facts):
+            return True
+        if is_running(found.facts):  # even if it is stopped, or too busy to write heartbeats
+            return found.facts["pid"] == os.getpid() and found.facts.get("token") not in _own
+        if self._leases.expire:
+            return False
         mark, since = self._seen.get(path, (None, 0.0))
         if mark != found.mark:
             self._seen[path] = found.mark, time.monotonic()
@@ -154,6 +196,11 @@ class Locks:
 
 _INTERNAL = frozenset({"token", "lease", "boot", "born", "renewals"})
 _everywhere: weakref.WeakSet[Locks] = weakref.WeakSet()
+_own: set[str] = set()  # the tokens of the leases that this process holds; it may have others that it could not release
+
+
+def _is_younger(found: HeldLease, earlier: HeldLease) -> bool:
+    return found.age is not None and earlier.age is not None and found.age < earlier.age
 
 
 def _after_fork() -> None:
@@ -175,12 +222,44 @@ class Lease:
         self._is_over = False
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        self.on_lost: Callable[[], None] = lambda: None  # called by any thread when another process has it
 
     @property
     def is_held(self) -> bool:
         """Whether it is held: not released, taken over, overdue for a heartbeat, or in a forked process."""
         is_late = time.monotonic() - self._last >= self._locks._seconds
         return not (self._is_over or is_late or os.getpid() != self._pid)
+
+    def check(self) -> None:
+        """Check that it is held, before something is written that only its holder may write.
+
+        While heartbeats succeed, this asks no server. After they have failed for too long, one is written.
+
+        Raises:
+            LeaseLost: Another process has it, or may have it.
+            StorageUnavailable, OSError: It is overdue, and the storage or the lock server does not answer.
+        """
+        if not self._is_over and os.getpid() == self._pid:
+            is_late = time.monotonic() - self._last >= self._locks._seconds
+            if is_late or self._locks._leases.is_replaced(self.path, self._facts):
+                self._heartbeat()
+            if not self._is_over:
+                return
+        raise self.lost()
+
+    def lost(self) -> LeaseLost:
+        """Return the error that this process no longer holds it, with its holder if that is known."""
+        facts: Mapping[str, Plain] = {}
+        with suppress(StorageUnavailable, OSError):
+            facts = self._locks.holder(self.path) or {}
+        name = self.path.rpartition("/")[0] or self.path
+        who = f"process {facts.get('pid')} on {facts.get('host')}" if facts.get("pid") else "another process"
+        return LeaseLost(
+            f"this process no longer holds {name}: {who} has taken it over",
+            given=self.path,
+            todo="Nothing more is written here. This process was stopped, or could not reach the storage, for longer "
+            f"than its lease of {self._locks._seconds:g} s.",
+        )
 
     def release(self) -> None:
         """Release the lease, or let it expire if the storage does not answer. One that was taken over is left alone."""
@@ -196,25 +275,34 @@ class Lease:
                 self._locks._leases.remove(self.path, self._facts, is_fresh)
             except (StorageUnavailable, OSError) as error:
                 warnings.warn(
-                    f"could not release a lease, it expires in {self._locks._seconds:g} s: {error}",
+                    "could not release a lease, it is over when this process has ended, for other hosts in "
+                    f"{self._locks._seconds:g} s: {error}",
                     RuntimeWarning,
                     stacklevel=2,
                 )
+            finally:
+                _own.discard(str(self._facts["token"]))
 
     def _renew(self) -> None:
+        with suppress(Exception):  # the next heartbeat may succeed, otherwise `is_held` becomes False
+            self._heartbeat()
+
+    def _heartbeat(self) -> None:
+        """Write a heartbeat, or learn that another process holds the lease.
+
+        Raises:
+            StorageUnavailable, OSError: The storage or the lock server does not answer.
+        """
         with self._lock:
             if self._is_over:
                 return
             asked = time.monotonic()
-            try:
-                is_ours = self._locks._leases.renew(self.path, self._facts)
-            except Exception:  # the next heartbeat may succeed, otherwise `is_held` becomes False
-                return
-            if is_ours:
+            if self._locks._leases.renew(self.path, self._facts):
                 self._last = asked
-            else:
-                self._is_over = True
-                self._locks._held.discard(self)
+                return
+            self._is_over = True
+            self._locks._held.discard(self)
+        self.on_lost()
 
     def __enter__(self) -> Lease:
         return self

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from machinable.serialization import Plain
 
-__all__ = ["cores", "is_gone", "memory", "this_process"]
+__all__ = ["cores", "is_gone", "is_running", "is_stopped", "memory", "this_process"]
 
 # psutil adds the time of the boot to start times, and that follows the clock, which is corrected while processes run.
 TOLERANCE = 60.0
@@ -37,9 +37,24 @@ def _described(pid: int) -> dict[str, Plain]:
 
 def is_gone(process: Mapping[str, Plain]) -> bool:
     """Return whether a process, as described by `this_process`, has ended; False if it runs or that is not known."""
+    return _has_ended(process) is True
+
+
+def is_running(process: Mapping[str, Plain]) -> bool:
+    """Return whether a process of this host runs, or is stopped; False if it has ended or that is not known."""
+    return _has_ended(process) is False
+
+
+def is_stopped(process: Mapping[str, Plain]) -> bool:
+    """Return whether a process of this host exists and is stopped, by Ctrl-Z or SIGSTOP, so that it does nothing."""
+    return is_running(process) and _state(int(str(process["pid"]))) in _STOPPED
+
+
+def _has_ended(process: Mapping[str, Plain]) -> bool | None:
+    """Return whether a process has ended; None for one of another host, of another boot, or of unknown start."""
     pid, here = process.get("pid"), _described(os.getpid())
     if type(pid) is not int or pid <= 0 or any(process.get(key) != here[key] for key in ("host", "boot")):
-        return False
+        return None
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -50,18 +65,40 @@ def is_gone(process: Mapping[str, Plain]) -> bool:
     try:
         return start is None or abs(float(start) - float(str(process.get("born")))) > TOLERANCE
     except ValueError:  # one of the two is unknown
-        return False
+        return None
+
+
+_STOPPED = ("T", "t", "stopped", "tracing-stop")  # as /proc and psutil call it
+
+
+def _state(pid: int) -> str:
+    """Return the state of a process as the system calls it; "" if it has ended."""
+    facts = _facts(pid)
+    if facts is not None:
+        return facts[0]
+    import psutil
+
+    try:
+        return str(psutil.Process(pid).status())
+    except psutil.Error:
+        return ""
+
+
+def _facts(pid: int) -> list[str] | None:
+    """Return the fields of /proc/<pid>/stat after the name: the state, …; None if they cannot be read."""
+    # Without psutil, which takes 20 ms to import, because each execution needs this.
+    with suppress(OSError), open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        facts = file.read().rpartition(")")[2].split()  # the name, in parentheses, can contain anything
+        return facts if len(facts) > 19 else None
+    return None
 
 
 def _start(pid: int) -> str | None:
     """Return when a process started; "" if the system does not say, None if the process has ended."""
-    try:
-        # Without psutil, which takes 20 ms to import, because each execution needs this.
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            facts = file.read().rpartition(")")[2].split()  # the name, in parentheses, can contain anything
-        return None if facts[0] in "ZX" else facts[19]  # a zombie has ended, but its parent has not waited for it yet
-    except (OSError, IndexError):
+    facts = _facts(pid)
+    if facts is None:
         return "" if os.path.exists("/proc/self/stat") else _start_by_psutil(pid)
+    return None if facts[0] in "ZX" else facts[19]  # a zombie has ended, but its parent has not waited for it yet
 
 
 def _start_by_psutil(pid: int) -> str | None:

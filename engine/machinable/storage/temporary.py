@@ -8,7 +8,9 @@ from contextlib import suppress
 from functools import lru_cache
 from zlib import crc32
 
+from machinable.ids import is_folder_name
 from machinable.serialization import Plain, dumps
+from machinable.storage.layout import TRIALS
 from machinable.storage.process_info import this_process
 
 __all__ = ["ABANDONED_AFTER", "is_temporary", "marked", "marker_beside", "temporary_beside", "writer_of"]
@@ -56,6 +58,8 @@ def writer_of(name: str) -> Mapping[str, Plain] | None:
 
 
 def marked(name: str) -> str | None:
-    """Return the name of what a process has marked as at work; None if `name` is not a mark."""
+    """Return what a process has marked as at work: an execution or `trials`; None if `name` is no such mark."""
     parts = name.removeprefix(_MARKER).split("-", 3)
-    return parts[3] if name.startswith(_MARKER) and len(parts) == 4 else None
+    if not name.startswith(_MARKER) or len(parts) < 4 or not (parts[3] == TRIALS or is_folder_name(parts[3])):
+        return None  # anything else could lead out of the storage
+    return parts[3]
