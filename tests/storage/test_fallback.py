@@ -40,9 +40,9 @@ class Breaking(DirectoryFiles):
         if self.failure is not None:
             raise self.failure
 
-    def _write(self, path: str, pieces: Any) -> None:
+    def _write(self, path: str, pieces: Any, put: Any) -> Any:
         self._check()
-        super()._write(path, pieces)
+        return super()._write(path, pieces, put)
 
     def create_directory(self, path: str) -> bool:
         self._check()
