@@ -240,9 +240,30 @@ def test_aliases_give_independent_copies() -> None:
 
 
 def test_the_question_mark_is_not_part_of_an_optional_key() -> None:
-    text = entry('size?: 1\na.b?: 2\nd: {e?: $self.size, f: $self.a.b}\n"q?": 3\n?: 4')
+    text = entry("size?: 1\na.b?: 2\nd: {e?: $self.size, f: $self.a.b, 1: {g?: 5}}\n?: 4")
 
-    assert config(text) == {"size": 1, "a": {"b": 2}, "d": {"e": 1, "f": 2}, "q": 3, "?": 4}
+    assert config(text) == {"size": 1, "a": {"b": 2}, "d": {"e": 1, "f": 2, 1: {"g": 5}}, "?": 4}
+
+
+@pytest.mark.parametrize("section", ["[c: {a?: 1}]", "{c: {a?: 1}}", "[[c: {a?: 1}]]", "$/x.yaml", "$/y.yaml"])
+def test_keys_of_an_entry_are_optional_in_every_form_of_a_section(section: str) -> None:
+    texts = {"x.yaml": "[c: {a?: 1}]", "y.yaml": "c: {a?: 1}"}
+    assert config({"machinable.yaml": f"components: {section}\n", **texts}) == {"a": 1}
+    assert config({"machinable.yaml": f"includes: {{x: {{components: {section}}}}}\n", **texts}) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"Who?": 1\nWho: 2', {"Who?": 1, "Who": 2}),
+        ("questions: {'Who?': 1, Who?: 2}", {"questions": {"Who?": 1, "Who": 2}}),
+        ("l: [{Who?: 1, Who: 2}, [{a: {b?: 3}}]]", {"l": [{"Who?": 1, "Who": 2}, [{"a": {"b?": 3}}]]}),
+        ("d: $/d.json\ne: $/e.yaml", {"d": {"Who?": 1, "Who": 2}, "e": [{"Who?": 1}]}),
+    ],
+)
+def test_a_quoted_key_and_keys_of_data_may_end_in_a_question_mark(text: str, expected: dict[str, object]) -> None:
+    texts = {"machinable.yaml": entry(text), "d.json": '{"Who?": 1, "Who": 2}', "e.yaml": "- {Who?: 1}"}
+    assert config(texts) == expected
 
 
 @pytest.mark.parametrize(

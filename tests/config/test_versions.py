@@ -87,7 +87,8 @@ components:
         ("a: $.shared", {"rate": 1, "a": "$.shared"}),
         ("a: $self.rate", {"rate": 1, "a": "$self.rate"}),
         ("a: $/file.yaml", {"rate": 1, "a": "$/file.yaml"}),
-        ("a?: ${X}", {"rate": 1, "a": "${X}"}),
+        ("a?: ${X}", {"rate": 1, "a?": "${X}"}),
+        ({"a?": 1}, {"rate": 1, "a?": 1}),
         ("&x a: &y {k: 1}\nb: *y", {"rate": 1, "a": {"k": 1}, "b": {"k": 1}}),
         ({"a": "$.shared", "b": ["$self.rate"]}, {"rate": 1, "a": "$.shared", "b": ["$self.rate"]}),
         # nested tuples flatten

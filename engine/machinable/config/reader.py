@@ -167,6 +167,7 @@ class _Reader:
         self.at: Mark = None  # position of the key or element that is being read
         self.key_of_value: Any = _NO_KEY
         self.path: list[Any] = []  # the keys that lead to it
+        self.in_data = False  # whether it is in a list other than a section
 
     def value(self, node: Any, depth: int) -> Tree:
         if type(node) is nodes.ScalarNode:
@@ -194,11 +195,14 @@ class _Reader:
             result: Tree = self.mapping(node, depth + 1)
         else:
             result = SequenceNode(self.source)
+            in_data = self.in_data
+            self.in_data = in_data or not self.is_section()
             for index, item in enumerate(node.value):
                 self.at = item.start_mark
-                self.key_of_value = index
+                self.key_of_value = _Index(index)
                 result.append(self.value(item, depth + 1))
                 result.marks.append(item.start_mark)
+            self.in_data = in_data
         self.path.pop()
         self.open.discard(identity)
         self.done[identity] = result
@@ -208,6 +212,8 @@ class _Reader:
         mapping = MappingNode(self.source)
         marks = mapping.marks
         merged = []
+        # Versions and elements of lists are data, in which `name?` is an ordinary key.
+        declares = self.environment is not None and not self.in_data and type(self.key_of_value) is not _Index
         for key_node, value_node in node.value:
             self.at = key_node.start_mark
             if key_node.value == "<<" and key_node.tag == _PLAIN:
@@ -216,7 +222,7 @@ class _Reader:
             key = self.key(key_node)
             if key is _NO_KEY:
                 continue
-            if type(key) is str and len(key) > 1 and key[-1] == "?":
+            if type(key) is str and len(key) > 1 and key[-1] == "?" and key_node.tag == _PLAIN and declares:
                 key = key[:-1]
                 mapping.optional.add(key)
             self.key_of_value = _unmask(key_node.value) if "$" in key_node.value else key
@@ -348,12 +354,19 @@ class _Reader:
             "!!map for mappings.",
         )
 
+    def is_section(self) -> bool:
+        """Return whether the list that is being read can be a section, whose elements declare entries."""
+        names = [key for key in self.path if key is not _NO_KEY and type(key) is not _Index]
+        if len(names) == 3 and names[0] == "includes":
+            names = names[2:]
+        return not names or (len(names) == 1 and str(names[0]).startswith(("components", "mixins")))
+
     def key_path(self) -> str | None:
         """Return the key path of the value that is being read."""
         path = ""
         for key in (*self.path[1:], self.key_of_value):
             if key is not _NO_KEY:
-                path += f"[{key}]" if type(key) is int else f".{key}"
+                path += f"[{key}]" if type(key) is _Index else f".{key}"
         return path.removeprefix(".") or None
 
     def fail(self, message: str, given: object, **facts: Any) -> EnvValue:
@@ -366,6 +379,10 @@ class _Reader:
 
 
 _NO_KEY = object()
+
+
+class _Index(int):
+    """The index of an element of a list, in contrast to a key that is a number."""
 
 
 # scalars: numbers, booleans, dates and null in YAML 1.1, with exponents as in `1e-3`
