@@ -45,6 +45,26 @@ def test_versions_without_words_give_none(version: Any) -> None:
     assert format_version(version) is None
 
 
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("a..b=1", "'a..b=1' has a key without a name\n  Write a.b=1, without spaces and with one dot between keys."),
+        (".a=1", "'.a=1' has a key without a name\n  Write a=1, without spaces and with one dot between keys."),
+        (".=1", "'.=1' has a key without a name\n  Write key=value."),
+        ("x =3", "'x =3' has spaces around a key\n  Write x=3, without spaces and with one dot between keys."),
+        (
+            " x. y= 3",
+            "' x. y= 3' has spaces around a key\n  Write x.y=3, without spaces and with one dot between keys.",
+        ),
+        ("=3", "'=3' names no key\n  Write key=value."),
+    ],
+)
+def test_a_key_with_a_missing_part_or_spaces_around_it_is_refused(word: str, expected: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        parse_version([word])
+    assert str(caught.value) == expected
+
+
 def test_a_key_without_a_value_is_refused() -> None:
     with pytest.raises(InvalidValue) as caught:
         parse_version(["rate="])

@@ -187,3 +187,17 @@ def test_a_component_without_versions_says_so(run: Run, project: Path) -> None:
 
     assert (ran.code, ran.out) == (0, "")
     assert ran.err == "plain has no versions; a key that starts with ~ in its entry declares one\n"
+
+
+def test_directives_work_on_the_command_line(run: Run) -> None:
+    words = ["layers.-1=9", "layers.0=[5]", "data=null", "data.name=x", "_remove_=[half]"]
+    assert run("config", "train", *words, "--json").data["config"] == {
+        "data": {"name": "x"},
+        "rate": 0.1,
+        "layers": [[5], 9],
+    }
+    ran = run("config", "train", "rate=1", "layers.5=9")
+    assert (ran.code, ran.err.splitlines()[0]) == (
+        2,
+        "command line:1:8: there is no element 5: the list has 2 elements",
+    )

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from machinable.config.declaration import RESERVED
+from machinable.config.declaration import ENTRY_DIRECTIVES, RESERVED
 from machinable.config.loader import EXECUTION_KEYS
 from tests.cli.conftest import YAML, Run
 
@@ -88,7 +88,7 @@ def test_known_names_are_listed(schema: dict[str, Any]) -> None:
 
 
 def test_every_reserved_key_and_setting_is_described(schema: dict[str, Any]) -> None:
-    assert sorted(schema["definitions"]["reserved"]["properties"]) == sorted(RESERVED)
+    assert sorted(schema["definitions"]["reserved"]["properties"]) == sorted((*RESERVED, *ENTRY_DIRECTIVES))
     assert sorted(schema["definitions"]["execution"]["properties"]) == sorted(EXECUTION_KEYS)
 
 

@@ -19,7 +19,7 @@ from tests.config.worlds import config, errors, failure, resolved
         ({"a": {"b": 1}}, {"a": None}, {"a": None}),
         ({"a": {"b": 1}}, {"a": []}, {"a": []}),
         ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
-        ({"a": {1: "x"}}, {"a": {"1": "y", True: "z"}}, {"a": {1: "z", "1": "y"}}),
+        ({"a": {1: "x"}}, {"a": {"1": "y", True: "z"}}, {"a": {1: "z"}}),
         ({}, {"a": 1}, {"a": 1}),
     ],
 )

@@ -54,8 +54,7 @@ def parse_version(words: Sequence[str]) -> Any:
         if word[:1] in ("~", "@"):
             elements.append(f"~{word[1:]}")
         elif equals:
-            if not key:
-                raise InvalidValue(f"{word!r} names no key", given=word, todo="Write key=value.")
+            _check_key(key, word)
             if key in given:
                 raise InvalidValue(
                     f"{key!r} is set twice",
@@ -77,6 +76,18 @@ def parse_version(words: Sequence[str]) -> Any:
     if not elements:
         return None
     return elements[0] if len(elements) == 1 else tuple(elements)
+
+
+def _check_key(key: str, word: str) -> None:
+    if not key.strip():
+        raise InvalidValue(f"{word!r} names no key", given=word, todo="Write key=value.")
+    parts = key.split(".")
+    clean = ".".join(filter(None, map(str.strip, parts)))
+    if clean != key:
+        what = "has spaces around a key" if all(part.strip() for part in parts) else "has a key without a name"
+        value = word.partition("=")[2].strip()
+        todo = f"Write {clean}={value}, without spaces and with one dot between keys." if clean else "Write key=value."
+        raise InvalidValue(f"{word!r} {what}", given=word, todo=todo)
 
 
 def _parse_value(key: str, text: str) -> Any:

@@ -14,7 +14,7 @@ import yaml
 
 from machinable.cli.config import version_names
 from machinable.cli.output import message
-from machinable.config.declaration import RESERVED, open_block
+from machinable.config.declaration import ENTRY_DIRECTIVES, RESERVED, open_block
 from machinable.config.inheritance import ancestry, base_of
 from machinable.config.resolve import resolve
 from machinable.engines.registry import KNOWN
@@ -130,7 +130,10 @@ def _entry(workspace: Workspace, entry: Entry, in_mixin: bool = False) -> Schema
         else:
             body = base_of(workspace, entry).body
             config = resolve(workspace, entry).stored
-        versions = {name: _version({**body.values, **open_block(block).values}) for name, block in body.blocks.items()}
+        versions = {
+            name: _version({key: part.values[key] for part in (body, *open_block(block).parts) for key in part.values})
+            for name, block in body.blocks.items()
+        }
     except MachinableError:  # `check` reports it; its keys are still known
         body = entry.body
     properties = _keys(body.values, config) | versions
@@ -143,7 +146,7 @@ def _version(values: Mapping[Any, Any]) -> Schema:
 
 def _block(properties: Schema, description: str, without: str | None = None) -> Schema:
     """Return the schema of a mapping with these keys, versions and reserved keys, or of a file with one."""
-    reserved = [key for key in RESERVED if key != without]
+    reserved = [key for key in (*RESERVED, *ENTRY_DIRECTIVES) if key != without]
     return {
         "anyOf": [
             {
@@ -164,7 +167,7 @@ def _keys(values: Mapping[Any, Any], config: Mapping[str, Any]) -> Schema:
     """Return known keys with their values as defaults; a version may replace them with any value."""
     properties: Schema = {}
     for key, value in values.items():
-        if not isinstance(key, str):
+        if not isinstance(key, str) or key in ENTRY_DIRECTIVES:
             continue
         schema: Schema = {}
         if isinstance(value, Mapping):

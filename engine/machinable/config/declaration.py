@@ -25,6 +25,7 @@ from machinable.errors import MachinableError, MalformedText, Place, SeveralErro
 
 __all__ = [
     "EMPTY",
+    "ENTRY_DIRECTIVES",
     "RESERVED",
     "Block",
     "Body",
@@ -54,6 +55,8 @@ RESERVED = (
     "_chdir_",
 )
 
+ENTRY_DIRECTIVES = ("_replace_", "_remove_")  # directives at the top of an entry, a block or a version
+
 _IDENTIFIER = r"[^\W\d]\w*"
 _PATH = rf"{_IDENTIFIER}(?:\.{_IDENTIFIER})*"
 _NAME = rf"(?:\+\.{_IDENTIFIER}\.)?{_PATH}"
@@ -73,7 +76,7 @@ def is_reserved(key: object) -> bool:
 class Body:
     """Values, reserved keys and `~` blocks of one mapping, or of several merged ones."""
 
-    __slots__ = ("blocks", "reserved", "section", "trail", "values")
+    __slots__ = ("_layers", "_reserved", "_values", "blocks", "section", "trail")
 
     def __init__(
         self,
@@ -82,12 +85,36 @@ class Body:
         blocks: dict[str, Block] | None = None,
         section: Mapping[Any, Any] | None = None,
         trail: Trail | None = None,
+        layers: tuple[Body, Body] | None = None,
     ) -> None:
-        self.values = values
-        self.reserved = {} if reserved is None else reserved
+        self._values = values
+        self._reserved = {} if reserved is None else reserved
         self.blocks = {} if blocks is None else blocks
         self.section = values if section is None else section
         self.trail: Trail = trail or self
+        self._layers = layers  # instead of values and reserved keys: the lower and the upper body
+
+    @property
+    def values(self) -> Mapping[Any, Any]:
+        """The values, merged."""
+        self._merge()
+        return self._values
+
+    @property
+    def reserved(self) -> dict[str, Any]:
+        """The reserved keys, merged."""
+        self._merge()
+        return self._reserved
+
+    def _merge(self) -> None:
+        # When it is asked for, because blocks are not merged with each other: each is merged over the configuration.
+        if self._layers is not None:
+            below, above = self._layers
+            values, reserved = below.values, below.reserved
+            for part in above.parts:
+                values = merge(values, part.values)
+                reserved = merge(reserved, part.reserved) if part.reserved else reserved
+            self._values, self._reserved, self._layers = values, reserved, None
 
     @property
     def parts(self) -> list[Body]:
@@ -113,13 +140,7 @@ class Body:
             blocks = dict(blocks)
             for name, block in self.blocks.items():
                 blocks[name] = lay_block(block, blocks.get(name))
-        return Body(
-            merge(base.values, self.values),
-            merge(base.reserved, self.reserved) if self.reserved else base.reserved,
-            blocks,
-            self.section,
-            (base.trail, self.trail),
-        )
+        return Body({}, None, blocks, self.section, (base.trail, self.trail), (base, self))
 
     def without(self, *reserved: str) -> Body:
         """Return the body without some reserved keys."""
@@ -163,7 +184,7 @@ def parse_body(
         errors.append(MalformedText(message, at=at, path=path or None, todo="Nest less deeply."))
         return Body({}, section=mapping)
     expanded = expand_dots(mapping)
-    names = [key for key in expanded if key[:1] == "~" or is_reserved(key)]
+    names = [key for key in expanded if key[:1] == "~" or (is_reserved(key) and key not in ENTRY_DIRECTIVES)]
     if not names:
         return Body(expanded)
     body = Body(_without(expanded, names), section=expanded)
@@ -206,13 +227,14 @@ def _without(mapping: Mapping[Any, Any], keys: Sequence[Any]) -> Mapping[Any, An
     result.update(remaining)
     result.marks = mapping.marks
     result.optional = mapping.optional
+    result.directs = mapping.directs
     return result
 
 
 def _reserved_problem(key: str, value: Any, in_version: bool) -> MachinableError | None:
     """Return the problem of a reserved key, if it can be checked before references are resolved."""
     if key not in RESERVED:
-        return UnknownName("reserved key", key, RESERVED)
+        return UnknownName("reserved key", key, (*RESERVED, *ENTRY_DIRECTIVES))
     if key == "_class_" and in_version:
         return MalformedText("a version cannot set `_class_`", given=key, todo="Set it in the entry.")
     if not isinstance(value, Reference):
@@ -301,7 +323,7 @@ def block_values(blocks: Mapping[str, Block]) -> Iterator[Mapping[Any, Any]]:
             body = open_block(waiting.popleft())
         except MachinableError:
             continue  # reported when the block is used
-        yield body.values
+        yield from (part.values for part in body.parts)
         waiting += body.blocks.values()
 
 

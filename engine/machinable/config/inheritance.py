@@ -10,7 +10,7 @@ from msgspec import Struct
 from machinable.config.declaration import EMPTY, Body, block_values, reserved_form_problem
 from machinable.config.interpolation import Resolver
 from machinable.config.mixins import MixinUse, read_list
-from machinable.config.nodes import Reference, unwrapped
+from machinable.config.nodes import DIRECTIVES, Reference, unwrapped
 from machinable.config.registry import Entry
 
 if TYPE_CHECKING:
@@ -105,4 +105,4 @@ def keys_of(entry: Entry) -> frozenset[str]:
     """Return the top-level keys that an entry sets, also those of its versions."""
     bodies = [one.body for one in ancestry(entry)]
     values = [body.values for body in bodies]
-    return frozenset().union(*values, *(block for body in bodies for block in block_values(body.blocks)))
+    return frozenset().union(*values, *(block for body in bodies for block in block_values(body.blocks))) - DIRECTIVES

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from machinable.config.merge import Overlay, merge
+from machinable.config.merge import Overlay, merge, settled
 from machinable.config.nodes import MAX_DEPTH, MAX_VALUES, EnvValue, Reference, type_name, unwrapped
 from machinable.errors import MachinableError, MalformedText, MissingIndex, MissingKey, did_you_mean, near_names
 from machinable.serialization import is_hidden
@@ -66,9 +66,13 @@ class _Hidden(Struct, eq=False):
     written: str
 
 
-def _hide(node: Any, written: str) -> Any:
+def _hide(node: Any, written: str, over: Any) -> Any:
+    """Hide the values of a mapping or of a list that `over` is merged over, each by itself."""
+    above = over if isinstance(over, dict) else {}
     if isinstance(node, dict):
-        return {key: _hide(value, f"{written}.{key}") for key, value in node.items()}
+        return {key: _hide(value, f"{written}.{key}", above.get(key)) for key, value in node.items()}
+    if isinstance(node, list) and above:
+        return [_hide(item, f"{written}[{i}]", above.get(str(i), above.get(i))) for i, item in enumerate(node)]
     return node if type(node) in (Reference, Overlay) else _Hidden(node, written)
 
 
@@ -120,15 +124,22 @@ class Resolver:
         if type(node) is Overlay:
             known = self._heads.get(id(node))
             if known is None:
-                base, hidden = self._follow(node.reference, label)
-                base = base if isinstance(base, dict) else None
-                known = merge(_hide(base, node.reference.written) if hidden else base, node.over), False
+                base, hidden = self._head(node.below, label)
+                base = unwrapped(base)
+                known = self._merged(_hide(base, node.reference.written, node.over) if hidden else base, node, label)
                 self._heads[id(node)] = known
                 self._alive.append(node)
             return known
         if type(node) is _Hidden:
             return self._head(node.node, label)[0], True
         return node, False
+
+    def _merged(self, base: Any, node: Overlay, label: str) -> tuple[Any, bool]:
+        try:
+            return merge(base, node.over), False
+        except MachinableError as error:
+            error.path = f"{label}.{error.path}"
+            raise
 
     def _follow(self, reference: Reference, label: str) -> tuple[Any, bool]:
         identity = id(reference)
@@ -197,7 +208,7 @@ class Resolver:
             hidden = hidden or is_hidden(text)
             walked = f"{walked}.{shown}"
         node, through = self._head(node, walked)
-        return node, hidden or through
+        return settled(node), hidden or through
 
     def _step(self, node: Any, text: str, shown: str, reference: Reference, label: str) -> Any:
         digits = text.isascii() and text.isdigit() and len(text) < 20

@@ -12,6 +12,7 @@ from machinable.errors import MalformedText, Place
 from machinable.serialization import MAX_DEPTH, is_hidden
 
 __all__ = [
+    "DIRECTIVES",
     "MAX_DEPTH",
     "MAX_VALUES",
     "UNREADABLE",
@@ -35,6 +36,7 @@ Tree: TypeAlias = Any  # MappingNode | SequenceNode | scalar | Reference | EnvVa
 Mark: TypeAlias = Any  # a position of the YAML parser: line and column count from 0
 
 MAX_VALUES = 1_000_000  # values that aliases, includes and references may expand to
+DIRECTIVES = frozenset({"_replace_", "_remove_", "_append_", "_prepend_"})  # how a value is merged
 _LINE = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")  # the line ends of the YAML parser
 _KEY = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'|(?:\$\{[^}]*\}|[^:,{}\[\]]|:(?!\s|$))+")
 _NAME = r"[^\s:'\"{},\[\]]"
@@ -83,13 +85,14 @@ class Source(Struct, eq=False):
 class MappingNode(dict[Any, Any]):
     """A mapping with the position of each key in `marks`."""
 
-    __slots__ = ("marks", "optional", "source")
+    __slots__ = ("directs", "marks", "optional", "source")
 
     def __init__(self, source: Source) -> None:
         super().__init__()
         self.source = source
         self.marks: dict[Any, Mark] = {}
         self.optional: set[str] = set()  # keys written as `name?`
+        self.directs = False  # whether it contains `DIRECTIVES`, at any depth
 
     def place(self, key: Any) -> Place:
         """Return the place of a key."""
@@ -114,12 +117,13 @@ def key_is_not_text(key: Any, mapping: Any, path: str | None = None) -> Malforme
 class SequenceNode(list[Any]):
     """A list with the position of each element in `marks`."""
 
-    __slots__ = ("marks", "source")
+    __slots__ = ("directs", "marks", "source")
 
     def __init__(self, source: Source) -> None:
         super().__init__()
         self.source = source
         self.marks: list[Mark] = []
+        self.directs = False  # as in `MappingNode`
 
     def place(self, index: int) -> Place:
         """Return the place of an element."""

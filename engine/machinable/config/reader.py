@@ -17,6 +17,7 @@ from yaml import nodes
 from yaml.constructor import SafeConstructor
 
 from machinable.config.nodes import (
+    DIRECTIVES,
     MAX_DEPTH,
     MAX_VALUES,
     UNREADABLE,
@@ -200,8 +201,11 @@ class _Reader:
             for index, item in enumerate(node.value):
                 self.at = item.start_mark
                 self.key_of_value = _Index(index)
-                result.append(self.value(item, depth + 1))
+                element = self.value(item, depth + 1)
+                result.append(element)
                 result.marks.append(item.start_mark)
+                if type(element) in _NODES and element.directs:
+                    result.directs = True
             self.in_data = in_data
         self.path.pop()
         self.open.discard(identity)
@@ -234,8 +238,10 @@ class _Reader:
                     details=[f"first at {self.source.place(marks[key])}"],
                     todo="Keep one of them.",
                 )
-            mapping[key] = self.value(value_node, depth)
+            mapping[key] = value = self.value(value_node, depth)
             marks[key] = key_node.start_mark
+            if key in DIRECTIVES or (type(value) in _NODES and value.directs):
+                mapping.directs = True
         return self.with_merge_keys(mapping, merged, depth) if merged else mapping
 
     def with_merge_keys(self, own: MappingNode, merged: list[tuple[Any, Any]], depth: int) -> MappingNode:
@@ -250,11 +256,13 @@ class _Reader:
                     result.update(mapping)
                     result.marks.update(mapping.marks)
                     result.optional |= mapping.optional
+                    result.directs |= mapping.directs
                 elif mapping is not UNREADABLE:
                     self.fail(f"`<<` takes a mapping or a list of mappings, not {described(mapping)}", None)
         result.update(own)
         result.marks.update(own.marks)
         result.optional |= own.optional
+        result.directs |= own.directs
         return result
 
     def key(self, node: Any) -> Any:
@@ -379,6 +387,7 @@ class _Reader:
 
 
 _NO_KEY = object()
+_NODES = (MappingNode, SequenceNode)
 
 
 class _Index(int):

@@ -109,7 +109,7 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
     layers: list[VersionLayer | MixinUse] = []
     for element in elements:
         for layer in element_bodies(workspace, entry, element, own.blocks, opened):
-            if "_mixins_" in layer.body.reserved:
+            if any("_mixins_" in part.reserved for part in layer.body.parts):
                 uses = _replaced_list(workspace, entry, layer.body, uses)
                 bottom = [use for use in uses if id(use.entry) in declared]
                 own = with_mixins(entry, bottom)
@@ -128,12 +128,17 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
         if isinstance(layer_or_mixin, MixinUse):
             bodies = [one.body for one in ancestry(layer_or_mixin.entry)]
         else:
-            bodies = [layer_or_mixin.body]
+            bodies = layer_or_mixin.body.parts
             if layer_or_mixin.overrides and layer_or_mixin.body.values:
                 checks.append((layer_or_mixin, values))
-        for body in bodies:
-            values = merge(values, body.values)
-            reserved = merge(reserved, body.reserved)
+        try:
+            for body in bodies:
+                values = merge(values, body.values)
+                reserved = merge(reserved, body.reserved)
+        except MachinableError as error:
+            if error.at is None and isinstance(layer_or_mixin, VersionLayer):
+                error.details = (*error.details, f"in the version {visible(layer_or_mixin.given)}")
+            raise
     resolved = Resolved(entry, uses, base.class_name, bottom, layers, values)
     resolved.elements = elements
     resolved.versions = [element for element in elements if isinstance(element, str)]

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from machinable.config.declaration import Body
 from machinable.config.inheritance import ancestry
 from machinable.config.interpolation import Resolver
-from machinable.config.merge import Overlay
+from machinable.config.merge import Overlay, element_keys, known_key
 from machinable.config.mixins import MixinUse
 from machinable.config.nodes import MappingNode, Reference, SequenceNode, as_written, without_hidden_values
 from machinable.config.registry import Entry
@@ -115,7 +115,8 @@ class Resolved:
             return frozenset()
         added = {key for use in self.uses for one in ancestry(use.entry) for key in one.body.values}
         own = {key for one in ancestry(self.entry) for key in one.body.values}
-        own |= {key for layer in self._version_layers if isinstance(layer, VersionLayer) for key in layer.body.values}
+        versions = [layer for layer in self._version_layers if isinstance(layer, VersionLayer)]
+        own |= {key for layer in versions for part in layer.body.parts for key in part.values}
         return frozenset(added - own)
 
     def bodies(self) -> list[Mapping[Any, Any]]:
@@ -140,10 +141,20 @@ class Resolved:
 
     def _setting(self, parts: Sequence[Any]) -> Iterator[tuple[OriginLayer, Any]]:
         """Yield the layers that set a value, highest first, each with the version element as given."""
+        parts = self._with_lengths(parts)
         for label, body, given in reversed(self._layers()):
-            found = place_in_layer(body.values, parts)
+            found, parts = _find_in_layer(body.values, parts)
             if found is not None:
                 yield OriginLayer(label, *found), given
+
+    def _with_lengths(self, parts: Sequence[Any]) -> list[Any]:
+        """Return a path whose indices know the lengths of their lists."""
+        result: list[Any] = []
+        node: Any = self.config
+        for key in parts:
+            result.append(_Index(key, len(node)) if isinstance(node, list) else key)
+            node = node[key]
+        return result
 
     def explain(self, key: str) -> list[OriginLayer]:
         """Return the layers that set a value, lowest first; the last one takes effect.
@@ -276,23 +287,59 @@ class Origins(Mapping[str, str]):
         return dict, (dict(self),)
 
 
+class _Index(Struct, frozen=True):
+    """The index of an element in a list of a length, from which elements that a layer adds are counted."""
+
+    index: int
+    length: int
+
+
 def place_in_layer(values: Any, parts: Sequence[Any]) -> tuple[Place | None, str] | None:
     """Return the place and text of a value in a layer, or None if the layer does not set it."""
+    return _find_in_layer(values, list(parts))[0]
+
+
+def _find_in_layer(values: Any, parts: list[Any]) -> tuple[tuple[Place | None, str] | None, list[Any]]:
+    """Return what `place_in_layer` does, and the path of the value in the layers below."""
     node = values
     place: Place | None = None
-    for key in parts:
-        if isinstance(node, Overlay):
-            if key not in node.over:
-                place, node = node.reference.place, node.reference
-                break
-            node = node.over
+    for depth, part in enumerate(parts):
+        key = part.index if isinstance(part, _Index) else part
+        while isinstance(node, Overlay) and known_key(node.over, str(key)) not in node.over:
+            place, node = node.reference.place, node.below
+        node = node.over if isinstance(node, Overlay) else node
         if isinstance(node, Reference):
             break
+        if isinstance(node, dict) and isinstance(part, _Index):
+            node, key, below = _in_directive(node, part)
+            parts = [*parts[:depth], below, *parts[depth + 1 :]]
+        elif isinstance(node, dict) and key not in node and type(key) is int:
+            key = str(key)
         if isinstance(node, dict) and key in node:
             place = node.place(key) if isinstance(node, MappingNode) and key in node.marks else None
         elif isinstance(node, list) and type(key) is int and key < len(node):
             place = node.place(key) if isinstance(node, SequenceNode) else place
         else:
-            return None
+            return None, parts
         node = node[key]
-    return place, as_written(node.reference if isinstance(node, Overlay) else node)
+    return (place, as_written(node.reference if isinstance(node, Overlay) else node)), parts
+
+
+def _in_directive(node: Mapping[Any, Any], part: _Index) -> tuple[Any, Any, _Index]:
+    """Return where a mapping over a list sets an element: a list or a mapping, the index or key there.
+
+    Also return the index in the list below.
+    """
+    before, after = node.get("_prepend_", ()), node.get("_append_", ())
+    if before or after:
+        first = part.length - len(after)
+        if part.index >= first:
+            return after, part.index - first, part
+        if part.index < len(before):
+            return before, part.index, part
+        return (), None, _Index(part.index - len(before), part.length - len(before) - len(after))
+    if element_keys(node):
+        for key in node:
+            if int(key) in (part.index, part.index - part.length):
+                return node, key, part
+    return (), None, part
