@@ -128,7 +128,15 @@ def test_a_clone_that_fails_leaves_nothing_behind_and_the_others_are_fetched(run
     ran = run("vendor", "fetch")
 
     assert (ran.code, os.listdir(project / "vendor")) == (2, ["lib"])
-    assert "machinable.yaml:1:5: cannot clone 'broken' from file:///nowhere/at/all" in ran.err
+    assert ran.err.splitlines() == [
+        f"vendor/lib is linked to {project.parent / 'lib'}",
+        "machinable.yaml:1:5: cannot clone 'broken' from file:///nowhere/at/all",
+        "    1 | +: {broken: git+file:///nowhere/at/all, lib: ../lib}",
+        "            ^",
+        "  fatal: '/nowhere/at/all' does not appear to be a git repository",
+        "  fatal: Could not read from remote repository.",
+        "  Check the URL, and that git can reach it without asking for a password.",
+    ]
 
 
 def test_a_password_in_a_url_is_not_shown(run: Run, project: Path) -> None:
@@ -157,8 +165,10 @@ def test_the_settings_file_takes_precedence_over_the_project(run: Run, project: 
         ("[lib]", [], "`imports: {lib: SOURCE}` in ~/.machinable/settings.yaml"),
         ("{lib: ../nowhere}", [], "the source of 'lib' is not a directory"),
         ("{lib: vendor/lib}", [], "the source of 'lib' is not a directory"),
-        ("{lib: 'git+--upload-pack=x'}", [], "'--upload-pack=x' is not a URL"),
-        ("{lib: 'git+ext::sh -c true'}", [], "cannot clone 'lib'"),
+        ("{lib: 'git+--upload-pack=x'}", [], "'--upload-pack=x' is not the URL of a repository"),
+        ("{lib: 'git+ext::sh -c true'}", [], "'ext::sh -c true' is not the URL of a repository"),
+        ("{lib: 'git+fd::17'}", [], "Write git+https://…, git+ssh://…, git+file:///… or git+user@host:path."),
+        ("{lib: git+}", [], "'' is not the URL of a repository"),
         ("{lib: ../lib}", ["lip"], "Did you mean 'lib'?"),
         ("{../evil: ../lib}", [], "an imported project is named by an identifier, not by '../evil'"),
         ("3", [], "`+` takes a list of names"),
@@ -187,6 +197,28 @@ def test_a_broken_link_is_an_error(run: Run, project: Path) -> None:
 
     assert ran.code == 2
     assert "vendor/lib is a broken link to '../gone'" in ran.err
+
+
+@pytest.mark.parametrize("source", ["../lib", "git+file:///nowhere"])
+def test_nothing_is_fetched_through_a_link(run: Run, project: Path, source: str) -> None:
+    library(project.parent / "lib")
+    (project.parent / "elsewhere").mkdir()
+    (project / "vendor").symlink_to("../elsewhere")
+    imports(project, f"{{lib: '{source}'}}")
+
+    ran = run("vendor", "fetch")
+
+    assert ran.code == 2
+    assert "machinable.yaml:1:5: vendor/ is a link to '../elsewhere', so nothing is fetched into it" in ran.err
+    assert os.listdir(project.parent / "elsewhere") == []
+
+
+def test_a_file_in_place_of_the_directory_is_an_error(run: Run, project: Path) -> None:
+    library(project.parent / "lib")
+    (project / "vendor").write_text("")
+    imports(project, "{lib: ../lib}")
+
+    assert "vendor/ is a file, so nothing is fetched into it" in run("vendor", "fetch").err
 
 
 def test_a_project_without_imports_needs_nothing(run: Run) -> None:

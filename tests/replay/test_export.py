@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import machinable as ml
-from machinable.errors import NotStored, Refused
+from machinable.errors import Damaged, NotStored, Refused
 from machinable.replay.export import export
 from machinable.results.storage import Storage
 from machinable.results.trial import Trial
@@ -339,3 +343,110 @@ def test_a_trial_that_does_not_exist_is_refused_and_nothing_is_written(project: 
         exported(str(tmp_path / "stored"), tmp_path, project=str(tmp_path / "other"))
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "project", "stored"]
+
+
+OF_CLASSES = """
+from machinable import Component
+
+
+class Outer:
+    class Own(Component):
+        def on_execute(self):
+            return type(self).__qualname__
+"""
+
+
+def foreign(
+    project: Path, stored: Path, change: Callable[[dict[str, Any]], None] | None = None, code: str = ""
+) -> None:
+    """Execute a task of a class, and change execution.json afterwards."""
+    (project / "machinable.yaml").write_text("components: []\n")
+    (project / "classes.py").write_text(OF_CLASSES + code)
+    script = "import machinable as ml; from classes import Outer; "
+    script += "ml.execute(ml.Task().component(Outer.Own), {!r}, 'OY1p1o')"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(project), *sys.path])}
+    subprocess.run([sys.executable, "-c", script.format(str(stored))], cwd=project, check=True, env=environment)
+    if change is not None:
+        path = stored / "OY1p1o/execution.json"
+        data = json.loads(path.read_text())
+        change(data)
+        path.write_text(json.dumps(data))
+
+
+def test_code_of_others_is_not_imported(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = "import os\nif 'TRACE' in os.environ:\n    open(os.environ['TRACE'], 'a').write(__name__)\n"
+    (project / "src").mkdir()
+    (project / "src/sitecustomize.py").write_text(trace)
+    foreign(project, tmp_path / "stored", lambda data: data["code"].update(paths=["src"]), trace)
+    monkeypatch.setenv("TRACE", str(tmp_path / "trace"))
+
+    out = exported(str(tmp_path / "stored"), tmp_path)
+
+    assert not (tmp_path / "trace").exists()
+    ran = subprocess.run([sys.executable, "run.py"], cwd=out, capture_output=True, text=True)
+    assert (ran.returncode, "result: Outer.Own" in ran.stderr) == (0, True), ran.stderr
+    assert (tmp_path / "trace").read_text() == "classes"
+
+
+@pytest.mark.parametrize("path", ["/tmp", "../..", "src/../..", ".", "a:/tmp"])
+def test_folders_of_modules_outside_the_project_are_refused(project: Path, tmp_path: Path, path: str) -> None:
+    foreign(project, tmp_path / "stored", lambda data: data["code"].update(paths=[path]))
+    with pytest.raises(Damaged, match="which is not a folder of its project"):
+        exported(str(tmp_path / "stored"), tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_storage_says_becomes_neither_code_nor_requirements(project: Path, tmp_path: Path) -> None:
+    def change(data: dict[str, Any]) -> None:
+        data["python"] = '3.11"""\nopen("ran", "w")\n"""'
+        data["packages"] |= {
+            "numpy": "1.0\n--extra-index-url https://example.org",
+            "scipy": "1.0 @ https://example.org/scipy.zip",
+            "pandas": "-r /etc/passwd",
+            "torch": "2.0.0+cu118",
+        }
+
+    foreign(project, tmp_path / "stored", change, "def unused():\n    import numpy, pandas, scipy, torch\n")
+
+    out = exported(str(tmp_path / "stored"), tmp_path)
+
+    assert "ran" not in (out / "run.py").read_text()
+    lines = (out / "requirements.txt").read_text().splitlines()
+    assert "torch==2.0.0+cu118" in lines
+    assert not [line for line in lines if "example.org" in line or "passwd" in line]
+    assert [line for line in lines if line.startswith("# ")] == [
+        f"# {name}: it was not installed as a package of that name" for name in ("numpy", "pandas", "scipy")
+    ]
+
+
+def test_a_project_is_exported_without_ignored_files_secrets_and_what_links_lead_to(
+    project: Path, tmp_path: Path
+) -> None:
+    foreign(project, tmp_path / "stored")
+    (tmp_path / "outside.txt").write_text("theirs")
+    (project / "link.txt").symlink_to("../outside.txt")
+    (project / "folder").symlink_to("..")
+    names = {
+        ".env": "TOKEN=1",
+        "id_rsa": "key",
+        "private.txt": "mine",
+        "data.txt": "public",
+        ".gitignore": "private.*\n",
+    }
+    for name, text in names.items():
+        (project / name).write_text(text)
+    (project / "classes.py").write_text(
+        f"{OF_CLASSES}\nDATA = ['.env', 'id_rsa', 'private.txt', 'data.txt', 'link.txt', 'folder/outside.txt']\n"
+        "api_token = 'abcdefgh12345678'\n"
+    )
+    with Storage(str(tmp_path / "stored")) as opened:
+        found = export(opened, "OY1p1o", str(tmp_path / "out"), project=str(project))
+
+    assert found.modules == ["classes.py", "data.txt"]
+    assert sorted(path.name for path in (tmp_path / "out/code").rglob("*")) == found.modules
+    assert found.notes == [
+        "left out, because ignore rules exclude them: private.txt",
+        "left out, because they are links out of the project: folder/outside.txt, link.txt",
+        "left out, because files of these names contain secrets: .env, id_rsa",
+        "the export contains possible secrets: classes.py:11 a value with the name of a secret",
+    ]

@@ -638,3 +638,22 @@ def test_an_execution_with_too_much_code_is_refused_before_anything_is_written(
     archive = (tmp_path / "stored/OY1p1o/code.zip").read_bytes()
     assert names(archive) == ["job.py", "machinable.yaml"]
     assert execution.data["code"]["backup"] == digest(archive)
+
+
+def test_no_program_in_the_settings_of_a_repository_is_run(repository: Path, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n")
+    program.chmod(0o755)
+    hooks = repository / ".git/hooks"
+    hooks.mkdir(exist_ok=True)
+    shutil.copy(program, hooks / "post-index-change")
+    for name in ("core.fsmonitor", "diff.external", "core.pager", "core.editor"):
+        git(repository, "config", name, str(program))
+    (tmp_path / "ran").unlink(missing_ok=True)
+    write(repository, "train.py", "new.py", text="2\n")
+
+    state = code_state(repository)
+    assert state is not None
+    assert code_diff(repository)
+    assert "new.py" in names(pack(repository))
+    assert not (tmp_path / "ran").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from machinable.errors import (
 )
 from machinable.execution.options import preferences
 from machinable.project import ProjectDirectory
-from machinable.storage.open import without_credentials
+from machinable.storage.credentials import secrets_of, without_credentials
 
 __all__ = ["ImportedProject", "imports_of", "init_command", "vendor_fetch_command"]
 
@@ -61,6 +62,9 @@ class Pi(Component):
 '''
 
 FILES = {"machinable.yaml": PROJECT, "pi.py": COMPONENT, ".gitignore": "results/\n__pycache__/\n"}
+
+
+_HELPER = re.compile(r"[A-Za-z0-9+.-]*::")
 
 
 def init_command(directory: str) -> None:
@@ -181,12 +185,21 @@ def _fetch(one: ImportedProject, target: str, base: str) -> None:
             given=one.source,
             todo="Give a directory, relative to the project that imports it, or git+URL.",
         )
-    os.makedirs(os.path.dirname(target), exist_ok=True)
+    vendor = os.path.dirname(target)
+    if os.path.lexists(vendor) and (os.path.islink(vendor) or not os.path.isdir(vendor)):
+        what = f"a link to {os.readlink(vendor)!r}" if os.path.islink(vendor) else "a file"
+        raise InvalidValue(
+            f"vendor/ is {what}, so nothing is fetched into it",
+            at=one.at,
+            given="vendor/",
+            todo="Replace it with a directory: imported projects are part of the project.",
+        )
+    os.makedirs(vendor, exist_ok=True)
     if is_clone:
         _clone(source.removeprefix("git+"), target, one)
         return
-    # A relative link stays valid when both are moved. vendor/ itself may be a link.
-    start = os.path.realpath(os.path.dirname(target))
+    # A relative link stays valid when both are moved.
+    start = os.path.realpath(vendor)
     link = directory if os.path.isabs(source) else os.path.relpath(os.path.realpath(directory), start)
     os.symlink(link, target, target_is_directory=True)
     message(f"vendor/{one.name} is linked to {directory}")
@@ -198,8 +211,13 @@ def _clone(url: str, target: str, one: ImportedProject) -> None:
     import git  # takes longer than the rest of the command line, and only clones need it
 
     shown = without_credentials(url)
-    if url.startswith("-"):
-        raise InvalidValue(f"{url!r} is not a URL", at=one.at, given=url)
+    if not url or url.startswith("-") or _HELPER.match(url):  # git would run a program for NAME::
+        raise InvalidValue(
+            f"{shown!r} is not the URL of a repository",
+            at=one.at,
+            given=shown,
+            todo="Write git+https://…, git+ssh://…, git+file:///… or git+user@host:path.",
+        )
     temporary = tempfile.mkdtemp(prefix=f".fetching-{one.name}-", dir=os.path.dirname(target))
     clone = os.path.join(temporary, "clone")
     try:
@@ -210,13 +228,17 @@ def _clone(url: str, target: str, one: ImportedProject) -> None:
         todo = "Install it, then fetch again."
         raise InvalidValue("git is not installed", at=one.at, given=shown, todo=todo) from error
     except (git.GitError, ValueError) as error:
-        lines = str(getattr(error, "stderr", "") or error).replace(url, shown).strip().splitlines()
+        # GitPython quotes what git has written.
+        text = str(getattr(error, "stderr", "") or error).strip().removeprefix("stderr: '").removesuffix("'")
+        for secret in (url, *secrets_of(url)):
+            text = text.replace(secret, shown if secret == url else "…")
+        lines = text.strip().splitlines()
         raise InvalidValue(
             f"cannot clone {one.name!r} from {shown}",
             # The line as it is in the file could contain a password.
             at=one.at if shown == url else one.at._replace(excerpt=""),
             given=shown,
-            details=[line for line in lines if line.startswith(("fatal:", "error:"))] or lines[-1:],
+            details=[line for line in lines if line.startswith(("fatal:", "error:", "ssh:", "remote:"))] or lines[-1:],
             todo="Check the URL, and that git can reach it without asking for a password.",
         ) from None
     finally:

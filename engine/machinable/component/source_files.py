@@ -26,6 +26,7 @@ __all__ = [
     "code_of",
     "find_source_files",
     "modules_of",
+    "statements",
 ]
 
 OWN_PACKAGE = __name__.partition(".")[0]  # never part of a project, not even where it is developed
@@ -308,7 +309,7 @@ def _imports(data: bytes) -> tuple[_Import, ...]:
     # Imports are statements, and most nodes are expressions.
     has_calls = b"import_module" in data or b"__import__" in data
     found: list[_Import] = []
-    for node in ast.walk(tree) if has_calls else _statements(tree):
+    for node in ast.walk(tree) if has_calls else statements(tree):
         if isinstance(node, ast.Import):
             found += [_Import(alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -321,8 +322,8 @@ def _imports(data: bytes) -> tuple[_Import, ...]:
     return tuple(found)
 
 
-def _statements(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield all statements of a module, also those within others."""
+def statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield all statements of a module, a class or a function, also those within others."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()

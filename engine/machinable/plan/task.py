@@ -271,19 +271,27 @@ def _has_list(version: Any) -> bool:
     return isinstance(version, list) or (isinstance(version, tuple) and any(map(_has_list, version)))
 
 
-def task_from_data(data: Mapping[str, Plain], name: str | None = None) -> Task:
+def task_from_data(
+    data: Mapping[str, Plain], name: str | None = None, code_of: Callable[[str, str], Named] | None = None
+) -> Task:
     """Return the task that was stored as `data`, the value of `task` in execution.json, without hidden keys.
+
+    Args:
+        data: The stored task.
+        name: Its name.
+        code_of: Return the class or function for its module and qualified name; by default it is imported.
 
     Raises:
         ImportFailed, MissingMember: A class or a function cannot be imported, or is no longer in its module.
     """
+    code_of = code_of or _imported
     task = Task(name=name)
     for call in data["components"]:
         task.component(
-            _from_text(call["component"]),
+            _from_text(call["component"], code_of),
             call["version"],
-            children=[{**child, "component": _from_text(child["component"])} for child in call["children"]],
-            requires={name: _requirement(need) for name, need in call.get("requires", {}).items()},
+            children=[{**child, "component": _from_text(child["component"], code_of)} for child in call["children"]],
+            requires={name: _requirement(need, code_of) for name, need in call.get("requires", {}).items()},
             flags=call["flags"],
             checkpoint=call["checkpoint"],
             tags=call["tags"],
@@ -296,20 +304,23 @@ def task_from_data(data: Mapping[str, Plain], name: str | None = None) -> Task:
     return task
 
 
-def _requirement(need: Mapping[str, Plain] | None) -> Any:
+def _requirement(need: Mapping[str, Plain] | None, code_of: Callable[[str, str], Named]) -> Any:
     if need is None:
         return None
-    name = _from_text(need["component"])
+    name = _from_text(need["component"], code_of)
     if need["artifact"] is not None:
         name = f"{name}:{need['artifact']}"
     return (name, *(need["version"] if isinstance(need["version"], tuple) else (need["version"],)))
 
 
-def _from_text(text: str) -> Named:
+def _from_text(text: str, code_of: Callable[[str, str], Named]) -> Named:
     """Return a declared name as it is, and for `module:qualname` the class or function of that name."""
     module, colon, path = text.partition(":")
-    if not colon:
-        return text
+    return code_of(module, path) if colon else text
+
+
+def _imported(module: str, path: str) -> Named:
+    text = f"{module}:{path}"
     todo = "The task was made with this class or function: restore it, or give the task again."
     try:
         found = importlib.import_module(module)

@@ -12,22 +12,28 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from machinable.component.source_files import SourceFiles, Sources, find_source_files
-from machinable.errors import ArtifactExists, Refused, StorageUnavailable
+from machinable.errors import ArtifactExists, Refused, StorageUnavailable, listed
 from machinable.plan.table import flatten
 from machinable.replay.rerun import PACKAGE, submit, with_required
 from machinable.replay.restore_code import CodeVersion, code_versions, refuse_unreachable, restore
 from machinable.results.execution import Execution
-from machinable.results.reader import code_facts
+from machinable.results.reader import code_facts, import_paths
 from machinable.results.storage import Storage
 from machinable.results.trial import Trial
 from machinable.serialization import Plain, decode, encode
+from machinable.storage.code_snapshot import is_secret_file, leads_out, project_files, scan
 from machinable.storage.temporary import temporary_beside
 
 __all__ = ["Exported", "export"]
 
 OWN = ("index", "uid", "seed", "flags", "tags", "requires")  # of a reused trial, not of the one it was taken from
 _SCHEMA = re.compile(rb"^\s+(?:class\s+)?Config\b\s*[(:=]", re.MULTILINE)
+# What a storage says becomes text of run.py and requirements.txt only if it is of these forms.
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
+_VERSION = re.compile(r"[0-9][A-Za-z0-9.!+_-]*", re.ASCII)
 LEFT_OUT = ("__main__.py", "__pycache__", "cli", "testing")  # of the package: no trial needs it
 
 RUN = '''\
@@ -117,7 +123,7 @@ def export(
         facts = [_facts(trial, described[trial.uid]["definition"]) for trial in trials]
         parts = [part for one in facts for part in (one["definition"], *one["definition"]["children"])]
         modules = [code["module"] for part in parts for code in (part["target"], *part["mixins"])]
-        sources = Sources(source, paths=code_facts(execution.data).get("paths", ()))
+        sources = Sources(source, paths=import_paths(execution.data))
         modules += [name for name in map(sources.module_of, version.files) if name is not None]
         found = find_source_files(sources, modules)
         if found.missing:
@@ -126,9 +132,30 @@ def export(
                 given=found.missing,
                 todo="What belongs to an installed package can only be repeated with it.",
             )
+        notes += _notes(facts, described, found)
+        found, left_out = _chosen(source, found)
+        notes += left_out
         requirements = _requirements(trials, source, found, execution.data.get("packages") or {})
         _write(target, source, execution, facts, found, requirements)
-    return Exported(target, names, found.files, requirements, [*notes, *_notes(facts, described, found)])
+    return Exported(target, names, found.files, requirements, notes)
+
+
+def _chosen(source: str, found: SourceFiles) -> tuple[SourceFiles, list[str]]:
+    """Return the files that a code backup would contain as well, and notes about the others."""
+    packed = project_files(source)
+    outside = [file for file in found.files if leads_out(source, file)]
+    ignored = [file for file in found.files if file not in packed and file not in outside]
+    files = [file for file in found.files if file not in ignored and file not in outside]
+    secret = [file for file in files if is_secret_file(file)]
+    files = [file for file in files if file not in secret]
+    possible = [one for file in files for one in scan(file, Path(source, file).read_bytes())]
+    notes = {
+        "left out, because ignore rules exclude them": ignored,
+        "left out, because they are links out of the project": outside,
+        "left out, because files of these names contain secrets": secret,
+        "the export contains possible secrets": possible,
+    }
+    return replace(found, files=files), [f"{text}: {listed(names)}" for text, names in notes.items() if names]
 
 
 def _facts(trial: Trial, definition: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,7 +181,11 @@ def _requirements(trials: Iterable[Trial], source: str, found: SourceFiles, pack
     for name in found.others:
         if name not in sys.stdlib_module_names and name != "machinable":
             distributions = [one.lower().replace("_", "-") for one in known.get(name, [name])]
-            versions = [f"{one}=={packages[one]}" for one in distributions if one in packages]
+            versions = [
+                f"{one}=={packages[one]}"
+                for one in distributions
+                if one in packages and _NAME.fullmatch(one) and _VERSION.fullmatch(packages[one])
+            ]
             lines += versions or [f"# {name}: it was not installed as a package of that name"]
     return list(dict.fromkeys(lines))
 
@@ -190,7 +221,8 @@ def _write(
     for local in ("host", "packages"):  # of the original host, not for recipients of the export
         data.pop(local, None)
     config = {"folder": str(execution), "execution": data, "trials": facts}
-    python = f"They ran with Python {data['python']}." if data.get("python") else ""
+    is_version = isinstance(data.get("python"), str) and _VERSION.fullmatch(data["python"])
+    python = f"They ran with Python {data['python']}." if is_version else ""
     texts = {
         "config.json": json.dumps(encode(config), indent=1) + "\n",
         "run.py": RUN.format(execution=execution, python=python),

@@ -24,7 +24,7 @@ from machinable.execution.environment import host, now, packages
 from machinable.execution.ledger import Ledger
 from machinable.execution.worker_task import InProcessTask
 from machinable.plan.spec import ComponentSpec, Target, TrialSpec, spec_from_data
-from machinable.results.reader import code_facts
+from machinable.results.reader import import_paths
 from machinable.serialization import dumps, loads
 from machinable.storage import layout
 from machinable.storage.files import Files
@@ -58,7 +58,7 @@ def main(directory: str, arguments: Sequence[str]) -> int:
         _show(f"set these environment variables, as the trials had them: {', '.join(missing)}")
         return 2
     project, files = os.path.join(directory, "code"), DirectoryFiles(os.path.join(directory, "results"))
-    sys.path[:0] = [os.path.join(project, path) for path in code_facts(data).get("paths", ())]
+    sys.path[:0] = [os.path.join(project, path) for path in import_paths(data)]
     # A value that trials share is computed by the first of them, with its random numbers.
     _remove(files, layout.BY_CONTENT)
     _begin(files, folder, data, specs.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from msgspec.structs import asdict, replace
 
 import machinable.errors
 from machinable.component.imports import importing
+from machinable.component.source_files import Sources, statements
+from machinable.config.secrets import masked_paths
 from machinable.display.progress import PlainProgress, Progress
-from machinable.errors import MachinableError, NotStored, Refused
+from machinable.errors import MachinableError, MissingMember, NotStored, Refused
 from machinable.events import Event, ExecutionStarted
 from machinable.execution.execute import execute
 from machinable.plan.plan import Plan
@@ -26,7 +29,7 @@ from machinable.plan.table import flatten
 from machinable.plan.task import Task, task_from_data
 from machinable.replay.exported import load_function
 from machinable.results.execution import Execution
-from machinable.results.reader import code_facts
+from machinable.results.reader import import_paths
 from machinable.serialization import Plain, dumps, loads
 
 __all__ = ["PACKAGE", "TaskSubset", "main", "submit", "with_required"]
@@ -46,6 +49,7 @@ class Request(msgspec.Struct, frozen=True):
     seed: str  # the id of the execution, which encodes it
     uids: Sequence[str] | None  # None means all
     project: str  # the directory with the code
+    paths: Sequence[str] = ()  # folders in it from which its modules are imported
     storage: str = ""
     engine: Any = "local"
     show_progress: bool = False
@@ -62,7 +66,8 @@ def submit(
         Refused: The other process raised an error, whose exit code this one has, or it ended without an answer.
     """
     task, function = execution.data["task"], execution.data.get("function")
-    request = Request(action, task, function, execution.name, execution.id, uids, project, **options)
+    paths = import_paths(execution.data)
+    request = Request(action, task, function, execution.name, execution.id, uids, project, paths, **options)
     asked, answered = Path(directory, "request.json"), Path(directory, "answer.json")
     asked.write_text(dumps(asdict(request)), encoding="ascii")
     program = (  # the project comes first only while its own modules are imported
@@ -70,8 +75,9 @@ def submit(
         "from machinable.replay.rerun import main; main(*sys.argv[1:])"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MACHINABLE_")}
-    paths = [os.path.join(project, path) for path in code_facts(execution.data).get("paths", ())]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*paths, environment.get("PYTHONPATH")]))
+    if action == "run":  # Python itself imports modules such as sitecustomize from these folders
+        folders = [os.path.join(project, path) for path in paths]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*folders, environment.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-c", program, asked, answered],
         cwd=project,
@@ -113,9 +119,9 @@ def main(request_file: str, answer_file: str) -> None:
     temporary.replace(answer_file)
 
 
-def _task(request: Request) -> Task:
+def _task(request: Request, code_of: Callable[[str, str], Any] | None = None) -> Task:
     with importing(request.project):
-        task = task_from_data(request.task)
+        task = task_from_data(request.task, code_of=code_of)
     if request.name is not None:
         task.named(request.name)
     return task if request.uids is None else TaskSubset(task, request.uids)
@@ -143,17 +149,48 @@ def _run(request: Request) -> str:
 
 
 def _describe(request: Request) -> dict[str, Any]:
-    """Return what plan.jsonl lacks about each trial, by uid: its definition and the names of its hidden keys."""
+    """Return what plan.jsonl lacks about each trial, by uid: its definition and the names of its hidden values.
+
+    No code of the project is imported: it may come from others, who only expect that it is copied.
+    """
     described = {}
-    for spec in _task(request).plan(request.project, request.seed):
+    sources = Sources(request.project, paths=request.paths)
+    for spec in _task(request, partial(_stand_in, sources)).plan(request.project, request.seed):
         definition = spec.definition
         if request.function is not None:
             module, _, name = request.function.partition(":")
             definition = replace(definition, target=Target(module, name, "function"))
         parts = (definition, *definition.children)
         hidden = {key for one in parts for key in flatten(one.config).keys() - flatten(one.stored).keys()}
+        hidden |= {path for one in parts for path in masked_paths(one.config, one.stored)}
         described[spec.uid] = {"definition": msgspec.to_builtins(_without_values(definition)), "hidden": sorted(hidden)}
     return described
+
+
+def _stand_in(sources: Sources, module: str, path: str) -> Any:
+    """Return a class or a function with the names of one in the project, which a plan cannot tell from it.
+
+    Raises:
+        MissingMember: There is none in the source of the module.
+    """
+    files = [file for name, file in sources.files_of(module) if name == module]
+    found: list[Any] = [ast.parse(sources.read(file)) for file in files]
+    for part in path.split("."):
+        found = [
+            node
+            for outer in found
+            for node in statements(outer)
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == part
+        ]
+    if not found:
+        raise MissingMember(
+            f"there is no class or function {path!r} in the source of the module {module!r}",
+            given=f"{module}:{path}",
+            todo="Code that is made while a module is imported can be reproduced, but not exported.",
+        )
+    stand_in: Any = type(path, (), {}) if isinstance(found[-1], ast.ClassDef) else lambda: None
+    stand_in.__module__, stand_in.__qualname__ = module, path
+    return stand_in
 
 
 def _without_values(spec: ComponentSpec) -> ComponentSpec:

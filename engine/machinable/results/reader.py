@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ __all__ = [
     "Rows",
     "code_facts",
     "execution_folders",
+    "import_paths",
     "is_outage",
     "not_stored",
 ]
@@ -45,6 +47,23 @@ _EVENTS = frozenset({"started", "finished", "failed", "interrupted", "reused", "
 def code_facts(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the facts about the code in execution.json or in a line of the ledger; none if it has none."""
     return data.get("code") or {}
+
+
+def import_paths(data: Mapping[str, Any]) -> list[str]:
+    """Return the folders of the project, in execution.json, from which its modules were imported.
+
+    Raises:
+        Damaged: One is not in the project.
+    """
+    paths = [*code_facts(data).get("paths", ())]
+    for path in paths:
+        if path.startswith("/") or not {"", ".", ".."}.isdisjoint(path.split("/")) or os.pathsep in path:
+            raise Damaged(
+                f"the execution imported modules from {path!r}, which is not a folder of its project",
+                given=path,
+                todo=f"{layout.EXECUTION} was not written by machinable.",
+            )
+    return paths
 
 
 class Rows:

@@ -17,7 +17,16 @@ from machinable.storage import layout
 from machinable.storage.temporary import is_temporary
 from machinable.units import format_size
 
-__all__ = ["SIZE_LIMIT", "code_diff", "code_state", "pack_into", "scan"]
+__all__ = [
+    "SIZE_LIMIT",
+    "code_diff",
+    "code_state",
+    "is_secret_file",
+    "leads_out",
+    "pack_into",
+    "project_files",
+    "scan",
+]
 
 SIZE_LIMIT = 100 * 2**20  # bytes of the files of a project, together
 MAX_LISTED = 5  # findings named in the warning
@@ -92,11 +101,7 @@ def pack_into(
     # If the project itself is a storage, only this folder and executions are left out.
     storages = [os.path.realpath(os.path.join(path, name)) for path in exclude for name in ("", layout.BY_CONTENT)]
     rules = [_IgnoreRules("", ignore)] if ignore else []
-    names = sorted(
-        name
-        for name in _listed(root, storages, rules)
-        if not _is_ignored(name, False, rules) and not any(map(is_temporary, name.split(os.sep)))
-    )
+    names = _chosen(root, storages, rules)
     _check_sizes(root, names, limit)
     findings: list[str] = []
     with ZipFile(file, "w", ZIP_DEFLATED) as archive:
@@ -120,7 +125,7 @@ def pack_into(
             f"{listed(lacking, MAX_LISTED)}. The execution cannot be reproduced from it. "
             "Let git include them, or exclude them on purpose with `execution: {code_backup: {ignore: [FILE]}}`."
         )
-    outside = [name for name in names if _leads_out(root, name)]
+    outside = [name for name in names if os.path.islink(os.path.join(root, name)) and leads_out(root, name)]
     if outside:
         warn(
             f"these links lead out of the project, so the code backup lacks their targets: "
@@ -141,9 +146,23 @@ def _is_in(path: str, names: Collection[str]) -> bool:
     return any(os.sep.join(parts[:number]) in names for number in range(1, len(parts) + 1))
 
 
-def _leads_out(root: str, name: str) -> bool:
+def project_files(directory: str | os.PathLike[str]) -> set[str]:
+    """Return the files of a project that a backup of its code contains, relative to it, with `/`."""
+    return {name.replace(os.sep, "/") for name in _chosen(os.path.realpath(directory), (), ())}
+
+
+def _chosen(root: str, storages: Sequence[str], rules: Sequence[_IgnoreRules]) -> list[str]:
+    return sorted(
+        name
+        for name in _listed(root, storages, rules)
+        if not _is_ignored(name, False, rules) and not any(map(is_temporary, name.split(os.sep)))
+    )
+
+
+def leads_out(root: str, name: str) -> bool:
+    """Return whether a file of a project, or a folder above it, is a link to something outside of the project."""
     path = os.path.join(root, name)
-    return os.path.islink(path) and os.path.exists(path) and not os.path.realpath(path).startswith(root + os.sep)
+    return os.path.exists(path) and not os.path.realpath(path).startswith(os.path.realpath(root) + os.sep)
 
 
 def _check_sizes(root: str, names: Sequence[str], limit: int) -> None:
@@ -333,6 +352,10 @@ def _top(directory: str | os.PathLike[str]) -> str | None:
     return folder
 
 
+# The configuration of a repository may come from others, and these settings name programs.
+_WITHOUT_PROGRAMS = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
+
+
 def _git(directory: str | os.PathLike[str], *command: str) -> bytes | None:
     """Return the output of a git command; None if the directory is in no repository, or git is not installed."""
     if _top(directory) is None:
@@ -342,7 +365,9 @@ def _git(directory: str | os.PathLike[str], *command: str) -> bytes | None:
     # Reading must not change the project, not even the index of git. GitPython would take 58 ms to import.
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "LANGUAGE": "C"}
     try:
-        done = subprocess.run(["git", *command], cwd=directory, env=environment, capture_output=True, check=False)
+        done = subprocess.run(
+            ["git", *_WITHOUT_PROGRAMS, *command], cwd=directory, env=environment, capture_output=True, check=False
+        )
     except FileNotFoundError:
         return None
     if not done.returncode:
@@ -380,6 +405,11 @@ _ASSIGNED = (
 )
 _ALLOWED = rb"gitleaks:allow|pragma: allowlist secret|not a secret"
 _PLACEHOLDER = rb"(?i)example|placeholder|dummy|change|your|xxx|\*\*\*|\.\.\.|test|redacted|none|null|todo"
+
+
+def is_secret_file(name: str) -> bool:
+    """Return whether files of this name contain secrets: `.env`, `id_rsa`."""
+    return any(re.fullmatch(names, name.rpartition("/")[2]) for names in _FILES)
 
 
 def scan(name: str, content: bytes) -> Iterator[str]:
