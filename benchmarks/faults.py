@@ -200,7 +200,7 @@ def name_in(text: str) -> str:
 
 
 def results(url: str, name: str) -> dict[str, Any]:
-    """Return what must not depend on interruptions, by uid: the bytes of rows and artifacts, the result and the seed."""
+    """Return what must not depend on interruptions, by uid: rows, artifacts, result and seed."""
     found: dict[str, Any] = {}
     with closing(open_files(url, create=False)) as files:
         execution = Execution(files, name, trust=True)

@@ -216,6 +216,19 @@ def test_on_an_object_store_a_short_trial_writes_only_at_its_end(beats: Beats) -
     class Work(Component):
         def on_execute(self) -> None:
             assert files.writes == []
+
+    files = RecordingFiles(appends=False)
+    World(Work, spec({"a": 1}), files)
+
+    assert [(name, data.get("state")) for name, data in files.writes] == [
+        ("trial.json", None),
+        ("status.json", "finished"),
+    ]
+
+
+def test_on_an_object_store_a_checkpoint_is_written_immediately(beats: Beats) -> None:
+    class Work(Component):
+        def on_execute(self) -> None:
             self.save_checkpoint("x")
 
         def on_save(self, path: str, timestep: int) -> None: ...
@@ -223,10 +236,8 @@ def test_on_an_object_store_a_short_trial_writes_only_at_its_end(beats: Beats) -
     files = RecordingFiles(appends=False)
     World(Work, spec({"a": 1}), files)
 
-    assert [(name, data.get("state")) for name, data in files.writes if name != "log.000001.txt"] == [
-        ("trial.json", None),
-        ("status.json", "finished"),
-    ]
+    states = [data["state"] for name, data in files.writes if name == "status.json"]
+    assert (states, files.writes[1][1]["checkpoint"]) == (["running", "finished"], "x")
 
 
 def test_on_an_object_store_a_long_trial_appears_with_its_first_heartbeat(beats: Beats) -> None:
@@ -277,7 +288,8 @@ def test_the_last_checkpoint_is_stored_immediately(beats: Beats) -> None:
     status_files.saved("checkpoints/3", {"saved": {}, "rows": {"default": 2}})
     status_files.saved("checkpoints/4", None)
 
-    assert [(status["checkpoint"], status["at_checkpoint"]["rows"], status["state"]) for _, status in files.writes] == [
+    found = [status for name, status in files.writes if name == "status.json"]
+    assert [(status["checkpoint"], status["at_checkpoint"]["rows"], status["state"]) for status in found] == [
         ("checkpoints/3", {"default": 2}, "running"),
         ("checkpoints/4", {"default": 2}, "running"),
     ]

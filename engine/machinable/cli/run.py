@@ -168,7 +168,8 @@ def _progress(quiet: bool) -> AbstractContextManager[Progress]:
         return nullcontext(PlainProgress(message))
     from machinable.display.live import LiveProgress  # imports rich, which takes as long as all the rest
 
-    return LiveProgress(sys.stderr)
+    # Through another descriptor, because 2 is redirected while a trial runs in this process.
+    return LiveProgress(open(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors))
 
 
 def _report_interrupt(progress: Progress, storage: str | None, as_json: bool) -> int:

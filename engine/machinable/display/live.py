@@ -6,6 +6,7 @@ import sys
 from typing import Any, TextIO
 
 from rich.console import Console, Group, RenderableType
+from rich.file_proxy import FileProxy
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -26,14 +27,14 @@ class LiveProgress(Progress):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self._console = Console(file=stream, highlight=False)
-        # Printed text must not break the display; if stdout is a file, the text must reach it unchanged.
+        self._proxies: list[tuple[str, _AboveDisplay]] = []
         self._live = Live(
             console=self._console,
             get_renderable=self._render,
             transient=True,
             refresh_per_second=8,
-            redirect_stdout=sys.stdout.isatty(),
-            redirect_stderr=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
             vertical_overflow="crop",
         )
 
@@ -41,6 +42,21 @@ class LiveProgress(Progress):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _start(self) -> None:
+        self._live.start(refresh=True)
+        # Printed text must not break the display; if stdout is a file, the text must reach it unchanged.
+        for name in ("stdout", "stderr") if sys.stdout.isatty() else ("stderr",):
+            proxy = _AboveDisplay(self._console, getattr(sys, name))
+            setattr(sys, name, proxy)
+            self._proxies.append((name, proxy))
+
+    def _stop(self) -> None:
+        while self._proxies:
+            name, proxy = self._proxies.pop()
+            setattr(sys, name, proxy.rich_proxied_file)
+            proxy.close()
         self._live.stop()
 
     def on_event(self, event: Event) -> None:
@@ -48,9 +64,9 @@ class LiveProgress(Progress):
         super().on_event(event)
         if isinstance(event, ExecutionStarted):
             self._console.print(_text(self.headline()))
-            self._live.start(refresh=True)
+            self._start()
         elif isinstance(event, ExecutionFinished):
-            self._live.stop()
+            self._stop()
             self._console.print(_text(self.ending()))
 
     def on_notice(self, text: str) -> None:
@@ -71,6 +87,43 @@ class LiveProgress(Progress):
         if self.advice:
             lines.append(_text(f"  {self.advice}", style="dim"))
         return Group(*lines)
+
+
+class _AboveDisplay(FileProxy):
+    """A stream that prints lines above the display.
+
+    Of a line that is written again and again with carriage returns, such as a progress bar, it prints the last version.
+    """
+
+    def __init__(self, console: Console, file: TextIO) -> None:
+        super().__init__(console, file)
+        self._line = ""
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        *lines, self._line = (self._line + text).split("\n")
+        if lines:
+            super().write("\n".join([*map(_last_version, lines), ""]))
+        return len(text)
+
+    def flush(self) -> None:
+        """Print an unfinished line, such as a question, unless it may be written again."""
+        if "\r" not in self._line:
+            self._end_line()
+
+    def _end_line(self) -> None:
+        line, self._line = self._line, ""
+        if line:
+            super().write(f"{_last_version(line)}\n")
+
+    def close(self) -> None:
+        """Print the rest; the stream can still be used."""
+        self._end_line()
+
+
+def _last_version(line: str) -> str:
+    return next((version for version in reversed(line.split("\r")) if version), "")
 
 
 def _text(text: str, **options: Any) -> Text:

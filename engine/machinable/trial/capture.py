@@ -6,9 +6,13 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from machinable.trial.descriptors import Redirection, redirected, standard_descriptor
 
 if TYPE_CHECKING:
     import logging
@@ -80,23 +84,61 @@ def first_line(error: Exception) -> str:
 
 @contextmanager
 def captured(sink: TextWriter | None, *, passes: bool) -> Iterator[None]:
-    """Write stdout and stderr to the sink, if there is one, and also to the original streams if `passes`."""
+    """Write stdout and stderr to the sink, if there is one, and also to the original streams if `passes`.
+
+    That includes what subprocesses and C libraries write, and what loggers write to the original streams. A trial shows
+    warnings that another one has already shown.
+    """
     if sink is None:
         yield
         return
-    lock = threading.Lock()
+    with warnings.catch_warnings():  # it resets what was shown
+        pass
     before = sys.stdout, sys.stderr
-    tees = [_Tee(stream, sink, passes, lock) for stream in before]
-    sys.stdout, sys.stderr = tees
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
+    with redirected() as redirection:
+        tees = [_Tee(stream, sink, passes, redirection) for stream in before]
+        sys.stdout, sys.stderr = tees
+        hook, sys.breakpointhook = sys.breakpointhook, partial(_break, redirection, sys.breakpointhook)
+        handlers = _log_to(tees)
+        if redirection is not None:
+            redirection.start(tees[0].receive, tees[1].receive)
         try:
-            for tee in tees:
-                tee.detach()
+            yield
         finally:
-            sink.close()
+            sys.stdout, sys.stderr = before
+            sys.breakpointhook = hook
+            for handler, stream in handlers:
+                if handler.stream in tees:
+                    handler.stream = stream
+            try:
+                if redirection is not None:
+                    redirection.stop()
+                for tee in tees:
+                    tee.detach()
+            finally:
+                sink.close()
+
+
+def _break(redirection: Redirection | None, hook: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Start a debugger on the terminal of the process, where lines can be edited."""
+    if redirection is not None and sys.stdin is not None and sys.stdin.isatty():
+        redirection.stop()
+    return hook(*arguments, **options)
+
+
+def _log_to(tees: list[_Tee]) -> list[tuple[Any, Any]]:
+    """Let handlers of loggers that have kept a stream, such as that of a notebook, write to its tee; return these."""
+    logging = sys.modules.get("logging")
+    changed: list[tuple[Any, Any]] = []
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()] if logging is not None else []
+    for handler in {handler: None for logger in loggers for handler in getattr(logger, "handlers", ())}:
+        stream = getattr(handler, "stream", None)
+        original = stream._original if isinstance(stream, _Tee) else stream
+        for tee in tees:
+            if original is not None and original is tee._original and standard_descriptor(original) is None:
+                changed.append((handler, stream))
+                handler.stream = tee
+    return changed
 
 
 class _Tee:
@@ -106,11 +148,16 @@ class _Tee:
     trial does not fail when the original stream is broken, such as a pipe without reader: its text goes to the sink.
     """
 
-    def __init__(self, stream: Any, sink: TextWriter, passes: bool, lock: threading.Lock) -> None:
-        self._stream = stream
+    def __init__(self, stream: Any, sink: TextWriter, passes: bool, redirection: Redirection | None) -> None:
+        self._original = self._stream = stream
+        descriptor = standard_descriptor(stream)
+        if redirection is not None and descriptor is not None:
+            self._stream = redirection.stream(descriptor, stream)
+            stream.flush()
         self._sink: TextWriter | None = sink
         self._passes = passes
-        self._lock = lock
+        self._redirection = redirection
+        self._lock = threading.RLock() if redirection is None else redirection.lock
         self._line = ""
 
     def write(self, text: str) -> int:
@@ -120,16 +167,26 @@ class _Tee:
         self._pass_on(lambda: self._stream.write(text))
         return len(text)
 
+    def receive(self, text: str) -> None:
+        """Write text that has been written to a descriptor."""
+        self._append(text)
+        self._pass_on(lambda: (self._stream.write(text), self._stream.flush()))
+
     def _store(self, text: str) -> None:
         with self._lock:
-            if self._sink is None:
-                return
-            end = text.rfind("\n") + 1
-            if end:
-                self._sink.write(self._line + text[:end])
-                self._line = text[end:]
-            else:
-                self._line += text
+            if self._sink is not None and self._redirection is not None:
+                self._redirection.drain()  # in the order of writing
+            self._append(text)
+
+    def _append(self, text: str) -> None:
+        if self._sink is None:
+            return
+        end = text.rfind("\n") + 1
+        if end:
+            self._sink.write(self._line + text[:end])
+            self._line = text[end:]
+        else:
+            self._line += text
 
     def _pass_on(self, act: Callable[[], object]) -> None:
         """Use the original stream, unless it is broken or disabled."""
@@ -163,14 +220,21 @@ class _Tee:
         try:
             self._flush()
         finally:
-            self._sink = None
+            self._sink = self._redirection = None
+            if self._stream is not self._original:
+                self._pass_on(lambda: self._stream.flush())
+                self._stream = self._original
+
+    def isatty(self) -> bool:
+        """Return whether the original stream is a terminal."""
+        return bool(self._stream is not None and self._stream.isatty())
 
     @property
     def buffer(self) -> Any:
         return _Bytes(self)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        return getattr(self._original, name)
 
 
 class _Bytes:
@@ -191,4 +255,4 @@ class _Bytes:
         self._tee._stream.buffer.write(data)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._tee._stream.buffer, name)
+        return getattr(self._tee._original.buffer, name)

@@ -8,12 +8,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any
 
 from machinable.storage.files import Appender, Files
 from machinable.storage.local import make_directory
 
-__all__ = ["open_standard_streams", "output_to"]
+__all__ = ["flush_c_streams", "open_standard_streams", "output_to"]
 
 
 def open_standard_streams() -> None:
@@ -132,6 +133,7 @@ def _redirected(file: int) -> Iterator[None]:
         open_standard_streams()  # the previous trial has closed them
     streams = sys.stdout, sys.stderr
     _flush(streams)
+    flush_c_streams()
     before = os.dup(1), os.dup(2)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -141,6 +143,7 @@ def _redirected(file: int) -> Iterator[None]:
         sys.stdout, sys.stderr = streams
         try:
             _flush(streams)
+            flush_c_streams()
         finally:
             for saved, standard in zip(before, (1, 2), strict=True):
                 os.dup2(saved, standard)
@@ -151,3 +154,16 @@ def _flush(streams: Any) -> None:
     for stream in streams:
         if not stream.closed:
             stream.flush()
+
+
+def flush_c_streams() -> None:
+    """Write what C libraries have buffered, if any are used: almost all that print are loaded beside `ctypes`."""
+    if "ctypes" in sys.modules:
+        _c_library().fflush(None)
+
+
+@lru_cache(maxsize=1)
+def _c_library() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None)
