@@ -1,4 +1,4 @@
-"""Ctrl-C, once or repeatedly, at real processes: an execution writes everything and ends in order."""
+"""Ctrl-C and other signals, once or repeatedly, at real processes: an execution writes everything and ends in order."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ LIBRARY = "import machinable as ml\nml.execute(ml.Task('held').repeat(3), {{'sto
 COMMAND = "import sys\nfrom machinable.cli.main import run\nsys.exit(run(['execute', 'held', '--repeat', '3', '--storage', 'stored', '--seed', 'OY1p1o', '--engine', {engine!r}]))"  # noqa: E501
 
 
-def interrupted(project: World, tmp_path: Path, program: str, engine: str, times: int) -> tuple[int, str, Any]:
-    """Run a program, press Ctrl-C when trials are under way; gives its exit code, stderr and what is stored."""
+def interrupted(
+    project: World, tmp_path: Path, program: str, engine: str, times: int, number: int = signal.SIGINT
+) -> tuple[int, str, Any]:
+    """Run a program, and send it a signal when trials are under way; return its exit code, stderr and storage."""
     os.mkfifo(tmp_path / "pipe")
     here = project(
         f"components:\n  - held: {{pipe: {tmp_path / 'pipe'}}}\nexecution: {{code_backup: false}}\n", held=HELD
@@ -40,7 +42,7 @@ def interrupted(project: World, tmp_path: Path, program: str, engine: str, times
             for _ in range(1 if engine == "local" else 2):
                 assert pipe.readline() == "ready\n"
             for _ in range(times):
-                child.send_signal(signal.SIGINT)
+                child.send_signal(number)
         _, said = child.communicate(timeout=60)
     return child.returncode, said, here / "stored"
 
@@ -73,6 +75,120 @@ def test_the_command_exits_with_130(project: World, tmp_path: Path, engine: str,
     assert code == 130
     assert "Traceback" not in said
     assert "next: machinable resume OY1p1o" in said
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("program", [LIBRARY, COMMAND])
+@pytest.mark.parametrize("engine", ["local", "processes:2"])
+def test_other_signals_end_an_execution_in_order(
+    project: World, tmp_path: Path, engine: str, program: str, number: int, code: int
+) -> None:
+    ended, said, storage = interrupted(project, tmp_path, program, engine, 1, number)
+
+    assert (ended, "Traceback" in said) == (code, False), said
+    execution = ml.Storage(str(storage))["OY1p1o"]
+    running = 1 if engine == "local" else 2
+    assert [trial.status for trial in execution.trials] == ["interrupted"] * running + ["pending"] * (3 - running)
+    assert "released" in execution.trials[0].log, "on_finish was called"
+    ledger = [json.loads(line) for line in (storage / "OY1p1o" / "ledger.jsonl").read_text().splitlines()]
+    assert [row["event"] for row in ledger] == ["started"] * running + ["interrupted"] * running + ["ended"]
+    assert not (storage / "OY1p1o" / "execution.lease").exists()
+
+
+SAVES = """
+import json
+import os
+import signal
+from machinable import Component
+
+
+class Saves(Component):
+    def on_create(self):
+        self.count = 0
+
+    def on_execute_iteration(self, i):
+        if i == 2 and not os.path.exists("resumed"):
+            with open(self.config.pipe, "w") as pipe:
+                pipe.write("ready\\n")
+            with open(self.config.go) as go:
+                go.read()
+        self.count += 1
+        if i == 4:
+            return StopIteration
+
+    def on_after_execute(self):
+        self.store.write("count.json", self.count)
+
+    def on_save(self, path, timestep):
+        with open(os.path.join(path, "count.json"), "w") as file:
+            json.dump(self.count, file)
+        return "count.json"
+
+    def on_restore(self, path):
+        with open(path) as file:
+            self.count = json.load(file)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+def test_a_component_that_saves_ends_its_iteration_and_gets_a_checkpoint(
+    project: World, tmp_path: Path, engine: str, number: int
+) -> None:
+    def signalled(child: subprocess.Popen[str], go: Path) -> None:
+        child.send_signal(number)
+        with open(go, "w") as file:
+            file.write("go")
+
+    here = iterating(project, tmp_path, engine, "", signalled)
+    (stopped,) = ml.Storage(str(here / "stored"))["OY1p1o"].trials
+    assert (stopped.status, stopped.checkpoint) == ("interrupted", "checkpoints/count.json")
+
+    (here / "resumed").touch()
+    (trial,) = ml.execute(storage=str(here / "stored"), resume="OY1p1o").trials
+    assert (trial.status, trial.read("count.json"), "continues from" in trial.log) == ("finished", 5, True)
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+def test_an_iteration_that_does_not_end_soon_is_interrupted(project: World, tmp_path: Path, engine: str) -> None:
+    soon = "from machinable.engines import interruption\ninterruption.GRACE = 0.05\n"
+    here = iterating(project, tmp_path, engine, soon, lambda child, go: child.send_signal(signal.SIGTERM))
+    (trial,) = ml.Storage(str(here / "stored"))["OY1p1o"].trials
+    assert (trial.status, trial.checkpoint) == ("interrupted", None)
+
+
+def iterating(
+    project: World, tmp_path: Path, engine: str, before: str, act: Callable[[subprocess.Popen[str], Path], None]
+) -> Path:
+    """Execute a component, call a function during its third iteration, and return the project when it has ended."""
+    for name in ("pipe", "go"):
+        os.mkfifo(tmp_path / name)
+    pipes = f"pipe: {tmp_path / 'pipe'}, go: {tmp_path / 'go'}"
+    here = project(f"components:\n  - saves: {{{pipes}}}\nexecution: {{code_backup: false}}\n", saves=before + SAVES)
+    environment = {**os.environ, "PYTHONPATH": str(Path(ml.__file__).parents[1])}
+    program = f"import machinable as ml\nml.execute('saves', 'stored', 'OY1p1o', {engine!r})"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=here, env=environment, stderr=subprocess.PIPE, text=True
+    ) as child:
+        with open(tmp_path / "pipe") as pipe:
+            assert pipe.readline() == "ready\n"
+        act(child, tmp_path / "go")
+        child.communicate(timeout=60)
+    return here
+
+
+def test_a_signal_that_is_ignored_stays_ignored(project: World, tmp_path: Path) -> None:
+    ignores = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    act = (
+        "import os, signal\nfrom machinable import Component\n\nclass Quick(Component):\n"
+        "    def on_execute(self):\n        os.kill(os.getpid(), signal.SIGHUP)\n"
+    )
+    here = project("components: [quick: ]\n", quick=act)
+    environment = {**os.environ, "PYTHONPATH": str(Path(ml.__file__).parents[1])}
+    program = f"{ignores}import machinable as ml\nprint(ml.execute('quick').status)"
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout == "finished\n"
 
 
 def press() -> None:

@@ -117,6 +117,7 @@ def _run(
         write_json(_plan_data(*planned))
         return 0
     failure: TrialsFailed | None = None
+    interrupted = 130
     # With --json, stdout takes one document, so what components print goes to stderr.
     stdout = redirect_stdout(sys.stderr) if as_json else nullcontext()
     with _progress(quiet or dry) as progress, stdout:
@@ -127,8 +128,11 @@ def _run(
             result = error.execution
         except KeyboardInterrupt:
             result = None
+        except SystemExit as terminated:  # 143 after SIGTERM, 129 after SIGHUP
+            result, interrupted = None, int(terminated.code or 0)
     if result is None:
-        return _report_interrupt(progress, storage, as_json)
+        _report_interrupt(progress, storage, as_json)
+        return interrupted
     if not isinstance(result, Execution):  # the project or the user chose the dry engine, which printed the plan
         if as_json:
             write_json(_plan_data(*dry_run(**arguments)))
@@ -172,7 +176,7 @@ def _progress(quiet: bool) -> AbstractContextManager[Progress]:
     return LiveProgress(open(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors))
 
 
-def _report_interrupt(progress: Progress, storage: str | None, as_json: bool) -> int:
+def _report_interrupt(progress: Progress, storage: str | None, as_json: bool) -> None:
     if as_json:
         write_json({"execution": progress.execution, "storage": progress.storage or None, "status": "interrupted"})
     if progress.execution is None:
@@ -182,7 +186,6 @@ def _report_interrupt(progress: Progress, storage: str | None, as_json: bool) ->
     else:
         message(f"interrupted: {progress.execution} is stored in {progress.storage}; {progress.summary()}")
         message(f"next: {command_on(storage, 'resume', progress.execution)}")
-    return 130
 
 
 def _again(engine: str | None, timeout: float | None) -> list[str]:

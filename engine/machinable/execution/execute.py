@@ -80,6 +80,7 @@ def execute(task: Any = None, storage: Any = None, seed: Any = None, engine: Any
         Refused: A trial requests unavailable resources, or the engine cannot enforce a timeout.
         TrialsFailed: Trials failed; `.execution` is the execution.
         KeyboardInterrupt: The execution was interrupted; everything is written.
+        SystemExit: The same, by SIGTERM (code 143) or SIGHUP (129).
     """
     is_function = callable(task) and not isinstance(task, type)
     if is_function and storage is None and seed is None and engine is None and not options:

@@ -1,6 +1,7 @@
-"""Decide when signals may interrupt an execution: Ctrl-C, and the alarm that ends a trial of this process.
+"""Decide when signals may interrupt an execution: Ctrl-C and others that end it, and the alarm of a time limit.
 
-`Interrupts` delays SIGINT to points where it can be handled; `with_alarm` raises `TimeoutError` in a component.
+`Interrupts` delays SIGINT, SIGTERM and SIGHUP to points where they can be handled; `with_alarm` raises `TimeoutError`
+in a component.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from machinable.engines.base import Work
+from machinable.engines.interruption import Terminated, interruption
 from machinable.plan.spec import Outcome, TrialSpec
 
 __all__ = ["Interrupts", "with_alarm"]
@@ -40,12 +42,15 @@ def with_alarm(work: Work, seconds: float) -> Callable[[TrialSpec], Outcome]:
 
 
 class Interrupts:
-    """Delay SIGINT within a `with` block, so that an execution writes its files completely.
+    """Delay signals within a `with` block, so that an execution writes its files completely.
 
-    It becomes a `KeyboardInterrupt` only in `allowed()`, where components run or the scheduler waits; one that arrived
-    earlier is raised on entry, or at the end of the block. A further Ctrl-C after `INSIST_AFTER` is raised
-    immediately, for example while a storage does not answer. In threads other than the main one, and where another
-    handler is installed, nothing changes.
+    They become a `KeyboardInterrupt` only in `allowed()`, where components run or the scheduler waits; one that arrived
+    earlier is raised on entry, or at the end of the block. A further one after `INSIST_AFTER` is raised immediately,
+    for example while a storage does not answer. In threads other than the main one, and for signals that are ignored or
+    have another handler, nothing changes.
+
+    Raises:
+        SystemExit: The process was asked to end by SIGTERM or SIGHUP, and everything is written.
     """
 
     def __init__(self) -> None:
@@ -53,30 +58,38 @@ class Interrupts:
         self._raised = 0
         self._is_allowed = False
         self._pending_since = 0.0
-        self._before: Any = None
+        self._number: int = signal.SIGINT  # of the last signal
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._before = signal.signal(signal.SIGINT, self._on_signal)
+        if threading.current_thread() is threading.main_thread():
+            for number, default in _DEFAULTS.items():
+                if signal.getsignal(number) == default:
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._before is None:
-            return
-        signal.signal(signal.SIGINT, self._before)
-        self._before = None
+        for number, before in self._before.items():
+            signal.signal(number, before)
         if self._count > self._raised and (kind is None or issubclass(kind, Exception)):
-            raise KeyboardInterrupt
+            error = self._error()
+            if not isinstance(error, Terminated):
+                raise error
+        if isinstance(error, Terminated):
+            raise SystemExit(128 + error.number) from error
+
+    def _error(self) -> KeyboardInterrupt:
+        return KeyboardInterrupt() if self._number == signal.SIGINT else Terminated(self._number)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._count == self._raised:
             self._pending_since = now
         self._count += 1
+        self._number = number
         if self._is_allowed or now - self._pending_since > INSIST_AFTER:
             self._raised = self._count
-            raise KeyboardInterrupt
+            interruption.receive(number, self._error())
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
@@ -100,9 +113,17 @@ class Interrupts:
         """
         if self._count > self._raised:
             self._raised += 1  # a further interrupt shortens the shutdown
-            raise KeyboardInterrupt
+            raise self._error()
 
     @property
     def is_repeated(self) -> bool:
         """Whether another interrupt followed the last one that was raised."""
         return self._count > self._raised
+
+
+# Of the signals that interrupt, the handlers that are replaced
+_DEFAULTS: dict[int, Any] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from time import perf_counter
 from types import TracebackType
 from typing import Any
 
 from machinable.component.base import Component, overrides, state_of
+from machinable.engines.interruption import interruption
 from machinable.errors import InvalidType
 from machinable.trial.capture import error_data
 from machinable.trial.children import child_specs, connect, construct, create, destroy
@@ -43,7 +45,8 @@ def run_component(context: TrialContext, cls: type[Component]) -> Any:
             result = None
             context.log.warning("on_execute raised StopIteration: its result is None")
         if overrides(cls, "on_execute_iteration"):
-            _iterate(node, context)
+            with interruption.deferred() if overrides(cls, "on_save") else nullcontext():
+                _iterate(node, context)
         node.on_after_execute()
         destroy(node)
         context.check_results()
@@ -108,11 +111,13 @@ def _iterate(node: Component, context: TrialContext) -> None:
         else:
             if node.on_after_execute_iteration(iteration) is not False:
                 node.record.save_iteration(iteration)
-            if every is not None and (iteration + 1) % every == 0 and state_of(node).saves == saves:
+            is_due = interruption.is_pending or (every is not None and (iteration + 1) % every == 0)
+            if is_due and state_of(node).saves == saves:
                 node.save_checkpoint()
         checkpoints.is_iterating = False
         iteration += 1
         checkpoints.settle(iteration, is_last=is_last)
+        interruption.raise_pending()
 
 
 def _log_errors(context: TrialContext, node: Component, event: str, *arguments: Any) -> None:

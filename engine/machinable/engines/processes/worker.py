@@ -21,6 +21,7 @@ from typing import BinaryIO
 from msgspec.structs import asdict
 
 from machinable.engines.base import PortableWork, Work, reports
+from machinable.engines.interruption import interruption
 from machinable.engines.processes.isolation import SavedProcessState
 from machinable.engines.processes.output import open_standard_streams
 from machinable.plan.spec import Outcome
@@ -118,7 +119,7 @@ class _Worker:
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._is_running:  # a late one has nothing to interrupt
-            raise KeyboardInterrupt
+            interruption.receive(number, KeyboardInterrupt())
 
     def reply(self, message: bytes) -> str | None:
         """Return the outcome of a trial as JSON; None if the parent was killed and another process runs it."""
