@@ -17,6 +17,7 @@ from machinable.serialization import canonical
 __all__ = [
     "assign",
     "decode",
+    "doubt_about",
     "encode",
     "folder_name",
     "is_folder_name",
@@ -108,6 +109,17 @@ def seed_of(seed: object) -> int:
             f"{seed!r} is not a seed", given=seed, todo="A seed is None, an int, or an execution id such as 'OY1p1o'."
         )
     return random.Random(seed).randint(LOWEST, HIGHEST)
+
+
+def doubt_about(seed: object) -> str | None:
+    """Return a warning about an int that probably should be another seed, None if there is no doubt."""
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        return None
+    if seed < 0:
+        return f"seed={seed} draws the same numbers as seed={-seed}: the sign of a seed does not count"
+    if LOWEST <= seed <= HIGHEST:
+        return f"seed={seed} is the number in the id {encode(seed)}; for its numbers, use the id: seed={encode(seed)!r}"
+    return None
 
 
 def seed_of_text(text: str) -> int | str:

@@ -190,11 +190,11 @@ def test_a_component_without_versions_says_so(run: Run, project: Path) -> None:
 
 
 def test_directives_work_on_the_command_line(run: Run) -> None:
-    words = ["layers.-1=9", "layers.0=[5]", "data=null", "data.name=x", "_remove_=[half]"]
+    words = ["layers.-1=9", "layers.0=5", "data=null", "data.name=x", "_remove_=[half]"]
     assert run("config", "train", *words, "--json").data["config"] == {
         "data": {"name": "x"},
         "rate": 0.1,
-        "layers": [[5], 9],
+        "layers": [5, 9],
     }
     ran = run("config", "train", "rate=1", "layers.5=9")
     assert (ran.code, ran.err.splitlines()[0]) == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from machinable import ids
 from machinable.plan.task import Task
 
 DECLARATIONS = "components:\n" + "".join(f"  - {name}: {{x: 0, ~v: {{x: 1}}}}\n" for name in "abcd")
@@ -71,6 +73,23 @@ def test_seeds_do_not_depend_on_the_configuration_of_the_project(tmp_path: Path)
     before = drawn(tmp_path, [("a", {"x": 1}, None)], 2)
     (tmp_path / "machinable.yaml").write_text("components:\n  - b: {}\n  - a: {x: 7, more: [1, 2]}\n")
     assert drawn(tmp_path, [("a", {"x": 1}, None)], 2) == before
+
+
+@pytest.mark.parametrize(
+    ("seed", "words"),
+    [
+        (22490017876, "seed=22490017876 is the number in the id OY1p1o; for its numbers, use the id: seed='OY1p1o'"),
+        (-1, "seed=-1 draws the same numbers as seed=1: the sign of a seed does not count"),
+    ],
+)
+def test_a_number_that_probably_should_be_another_seed_is_a_warning(directory: Path, seed: int, words: str) -> None:
+    with pytest.warns(UserWarning, match=re.escape(words)):
+        Task("a").plan(directory, seed)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 42, 62**5 - 1, 62**6, "OY1p1o", None])
+def test_other_seeds_are_without_doubt(seed: object) -> None:
+    assert ids.doubt_about(seed) is None
 
 
 def test_seeds_and_uids_are_unique_in_a_plan(directory: Path) -> None:

@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from machinable.cli.values import Declared, place_of_word, read_value
 from machinable.config.interpolation import Resolver
 from machinable.config.nodes import Source
 from machinable.config.reader import read
-from machinable.errors import InvalidValue, MachinableError, MalformedText, MissingFile, Place
+from machinable.errors import InvalidValue, MachinableError, MalformedText, MissingFile
 from machinable.project import Project
 from machinable.serialization import Plain, canonical, dumps
 
@@ -40,19 +42,20 @@ _FILES = (".yaml", ".yml", ".json")
 # --- versions
 
 
-def parse_version(words: Sequence[str]) -> Any:
+def parse_version(words: Sequence[str], project: Project | None = None, component: str = "") -> Any:
     """Return the version that the words describe, merged from left to right.
 
     `~name` and `@name` are versions of the component, `_name_` is a mixin, a path that ends in .yaml, .yml or .json is
     a file, and `key=value` sets a key to a YAML value. Neighbouring `key=value` are one mapping, so that their order
-    does not change seeds.
+    does not change seeds. Values are as the component of the project declares them, if one is given.
     """
     elements: list[Any] = []
     given: set[str] = set()
-    for word in words:
+    declared: Declared | None = None
+    for number, word in enumerate(words):
         key, equals, text = word.partition("=")
-        if word[:1] in ("~", "@"):
-            elements.append(f"~{word[1:]}")
+        if (version := _version_of(word)) is not None:
+            elements.append(version)
         elif equals:
             _check_key(key, word)
             if key in given:
@@ -64,9 +67,9 @@ def parse_version(words: Sequence[str]) -> Any:
             given.add(key)
             if not elements or isinstance(elements[-1], str):
                 elements.append({})
-            elements[-1][key] = _parse_value(key, text)
-        elif _MIXIN.fullmatch(word) or word.startswith("$/") or word.endswith(_FILES):
-            elements.append(word)
+            if project is not None and declared is None:
+                declared = Declared(project, component, [text for text in map(_version_of, words) if text])
+            elements[-1][key] = read_value(key, text, declared, partial(place_of_word, words, number))
         else:
             raise InvalidValue(
                 f"{word!r} is neither a version nor key=value",
@@ -76,6 +79,15 @@ def parse_version(words: Sequence[str]) -> Any:
     if not elements:
         return None
     return elements[0] if len(elements) == 1 else tuple(elements)
+
+
+def _version_of(word: str) -> str | None:
+    """Return the version that a word names, None for `key=value` and anything else."""
+    if word[:1] in ("~", "@"):
+        return f"~{word[1:]}"
+    if "=" not in word and (_MIXIN.fullmatch(word) or word.startswith("$/") or word.endswith(_FILES)):
+        return word
+    return None
 
 
 def _check_key(key: str, word: str) -> None:
@@ -88,22 +100,6 @@ def _check_key(key: str, word: str) -> None:
         value = word.partition("=")[2].strip()
         todo = f"Write {clean}={value}, without spaces and with one dot between keys." if clean else "Write key=value."
         raise InvalidValue(f"{word!r} {what}", given=word, todo=todo)
-
-
-def _parse_value(key: str, text: str) -> Any:
-    if not text.strip():  # YAML would read null, but usually a shell variable is empty
-        raise InvalidValue(
-            f"{key}= has no value", given=text, todo=f"Write {key}=null for null, {key}='\"\"' for empty text."
-        )
-    try:
-        return read(Source(key, text))
-    except MalformedText as error:
-        raise MalformedText(
-            f"the value of {key!r} is not YAML: {error.message.removeprefix('this is not YAML: ')}",
-            given=text,
-            details=[f"given {text!r}", *error.details],
-            todo=f"For text, write {key}='\"…\"'.",
-        ) from None
 
 
 @contextmanager
@@ -121,17 +117,12 @@ def _place_on_command_line(error: MachinableError, words: Sequence[str]) -> None
     details = [line for line in error.details if not line.startswith("in the version {")]
     if len(details) == len(error.details):
         return
-    column = 1
-    from machinable.execution.environment import visible_words
-
-    shown = visible_words(words)
-    for word in shown:
+    for number, word in enumerate(words):
         key = word.partition("=")[0]
         if any(f"{path}.".startswith(f"{key}.") for path in (error.path, error.given)):
-            error.at = Place("command line", 1, column, " ".join(shown))
+            error.at = place_of_word(words, number)
             error.details = tuple(details)
             return
-        column += len(word) + 1
 
 
 def portable_words(words: Sequence[str]) -> list[str]:

@@ -2,55 +2,32 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from machinable.cli.config import version_names
+from machinable.cli.hints import Hint, replaced_entries, scalar_hints, section_hints, sources_of
 from machinable.cli.output import write_json
 from machinable.component.config_methods import missing_method
 from machinable.component.imports import load_component
-from machinable.config.declaration import misspelt_sections
 from machinable.config.method_calls import calls_in
-from machinable.config.nodes import MappingNode, SequenceNode, Source
-from machinable.config.reader import read
 from machinable.config.resolve import resolve
 from machinable.display.tables import counted
 from machinable.display.terminal import echo
-from machinable.errors import ImportFailed, MachinableError, MissingFile, Place, SeveralErrors
+from machinable.errors import ImportFailed, MachinableError, MissingFile, SeveralErrors
 from machinable.execution.preflight import preflight
 from machinable.plan.spec import Target
 from machinable.plan.task import Task
 from machinable.project import Project
 
 if TYPE_CHECKING:
-    from machinable.config.loader import Document, Workspace
+    from machinable.config.loader import Workspace
     from machinable.config.registry import Entry
     from machinable.config.resolved import Resolved
 
-__all__ = ["Hint", "check_command", "replaced_entries", "scalar_hints", "section_hints", "sources_of"]
-
-_VARIABLE = re.compile(r"\$\{[^}\n]*\}")
-_SUSPECT = re.compile(r"None|[-+]?[0-9.][0-9._:]*")
-_OCTAL = re.compile(r"[-+]?0[0-7_]+")
-
-
-class Hint(NamedTuple):
-    """Something that is allowed but probably a mistake."""
-
-    at: Place | None
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.at}: hint: {self.message}" if self.at else f"hint: {self.message}"
-
-    def as_data(self) -> dict[str, str | None]:
-        """Return the hint for programs."""
-        return {"at": str(self.at) if self.at else None, "message": self.message}
+__all__ = ["check_command"]
 
 
 def check_command(as_json: bool) -> int:
@@ -153,62 +130,3 @@ def _without_bases(
             hints.append(Hint(entry.place, text))
         else:
             yield error
-
-
-# --- hints
-
-
-def sources_of(tree: Any) -> list[Source]:
-    """Return the texts that a tree was read from, including included files, each once."""
-    found: dict[str, Source] = {}
-    seen: set[int] = set()
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, (MappingNode, SequenceNode)) and id(node) not in seen:
-            seen.add(id(node))
-            found.setdefault(node.source.file, node.source)
-            waiting += node.values() if isinstance(node, MappingNode) else node
-    return sorted(found.values(), key=lambda source: source.file)
-
-
-def scalar_hints(source: Source) -> Iterator[Hint]:
-    """Find unquoted scalars that are rarely intended: `None`, sexagesimals, octals, underscores in numbers."""
-    # Variables mean nothing to YAML; the replacement keeps every column.
-    readable = _VARIABLE.sub(lambda found: "x" * len(found[0]), source.text)
-    tagged = False
-    try:
-        for token in yaml.scan(readable, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-            text = token.value if isinstance(token, yaml.ScalarToken) and token.plain and not tagged else ""
-            if _SUSPECT.fullmatch(text) and (message := _scalar_hint(text)):
-                yield Hint(source.place(token.start_mark), message)
-            tagged = isinstance(token, yaml.TagToken)
-    except yaml.YAMLError:
-        return  # reported as an error
-
-
-def section_hints(root: Any) -> Iterator[Hint]:
-    """Find root keys without a meaning whose names resemble those of sections."""
-    for key, near in misspelt_sections(root):
-        yield Hint(root.place(key), f"{key!r} is only used by references; did you mean {near!r}?")
-
-
-def _scalar_hint(text: str) -> str | None:
-    if text == "None":
-        return "None is the text 'None'; for no value write null, for the text \"None\""
-    try:
-        value = read(Source("", text))
-    except MachinableError:
-        return None  # reported as an error
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    base = " (base 60)" if ":" in text else " (base 8)" if _OCTAL.fullmatch(text) and isinstance(value, int) else ""
-    return f'{text} is the number {value}{base}; for the text write "{text}"' if base or "_" in text else None
-
-
-def replaced_entries(document: Document) -> Iterator[Hint]:
-    """Find entries that are replaced entirely by a later one of the same name."""
-    for names in (document.mixins, document.components):
-        for earlier, later in names.replaced:
-            if not later.key.startswith("^"):  # ^ replaces on purpose
-                yield Hint(later.place, f"the {names.kind} {later.name!r} replaces the one at {earlier.place} entirely")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
 from datetime import time, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +12,7 @@ import yaml
 
 from machinable.cli.arguments import parse_version, placed_on_command_line, portable_words
 from machinable.cli.output import message, write_json
+from machinable.cli.values import schema_class
 from machinable.config.declaration import Block, open_block
 from machinable.config.inheritance import base_of
 from machinable.config.nodes import as_written
@@ -44,7 +43,6 @@ __all__ = [
 MISSING: Any = object()
 MAX_VERSIONS = 1000  # blocks that refer to each other can be nested without end
 MAX_DEPTH = 8  # of nested versions; a block that refers to the one around it would have no end
-_SCHEMA = re.compile(rb"^\s+(?:class\s+)?Config\b\s*[(:=]", re.MULTILINE)
 
 
 def config_command(
@@ -78,7 +76,7 @@ def config_command(
 
 def _resolve(project: Project, component: str, words: Sequence[str]) -> Resolved:
     with placed_on_command_line(words):
-        resolved = project.resolve(component, parse_version(words))
+        resolved = project.resolve(component, parse_version(words, project, component))
     for text in resolved.warnings:
         message(f"warning: {text}")
     return resolved
@@ -86,17 +84,10 @@ def _resolve(project: Project, component: str, words: Sequence[str]) -> Resolved
 
 def _typed(project: Project, resolved: Resolved, words: Sequence[str]) -> Mapping[str, Plain]:
     """Return the configuration as the `class Config` of the component makes it, where there is one and it imports."""
-    from machinable.component.source_files import Sources, code_of  # completion shows no values
-
-    if not any(map(_SCHEMA.search, code_of(Sources(project.path), [resolved.module]).values())):
-        return resolved.stored
-    from machinable.component.imports import importing, load_component  # most components are not imported here
-    from machinable.plan.spec import Target
-
     try:
-        with redirect_stdout(sys.stderr), importing(project.path), placed_on_command_line(words):
-            code: Any = load_component(Target(resolved.module, resolved.class_name), project.path)
-            if getattr(code, "Config", None) is None:
+        with placed_on_command_line(words):
+            code = schema_class(project, resolved)
+            if code is None:
                 return resolved.stored
             from machinable.component.config_schema import typed_config  # imports pydantic
 

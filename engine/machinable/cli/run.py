@@ -22,6 +22,7 @@ from machinable.execution.dry_run import changes, dry_run
 from machinable.execution.execute import execute
 from machinable.ids import seed_of_text
 from machinable.plan.task import Task
+from machinable.project import Project
 from machinable.results.execution import Execution
 from machinable.settings import is_development
 from machinable.units import format_duration
@@ -76,7 +77,7 @@ def resume_command(
 
 
 def _task(name: str | None, component: str, versions: tuple[str, ...], repeat: int | None) -> Task:
-    task = Task(name=name).component(component, parse_version(versions))
+    task = Task(name=name).component(component, parse_version(versions, Project(), component))
     return task if repeat is None else task.repeat(repeat)
 
 

@@ -15,7 +15,9 @@ import types
 import typing
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
+from decimal import Decimal
 from functools import lru_cache, partial
+from pathlib import PurePath
 from typing import Any
 
 import pydantic
@@ -39,7 +41,7 @@ from machinable.errors import (
 )
 from machinable.serialization import Plain, as_plain, is_hidden
 
-__all__ = ["declared_values", "plain_form", "typed_config"]
+__all__ = ["declared_values", "plain_form", "takes_text", "typed_config"]
 
 _CONFIG = pydantic.ConfigDict(arbitrary_types_allowed=True)
 # and those that end with _type or _parsing
@@ -134,6 +136,31 @@ def declared_values(cls: type[Component], config: Mapping[str, Plain]) -> dict[s
     schema: Any = getattr(cls, "Config", None)
     result: dict[str, Any] = _as_declared(schema, config, cls)
     return result
+
+
+def takes_text(cls: type[Component], keys: Collection[str]) -> bool | None:
+    """Return whether the `class Config` of a component declares a key as text only, None if it does not declare it.
+
+    Text are also paths, secrets, exact numbers, and members of enums whose values are texts.
+    """
+    kind: Any = getattr(cls, "Config", None)
+    for key in keys:
+        schema, kind_of = _inside(kind, {key: None})
+        if schema is None or key not in _declared(schema):
+            return None
+        kind = kind_of(key)
+    types = [one for one in _alternatives(kind) if one is not type(None) and one is not None]
+    return bool(types) and all(map(_is_text, types))
+
+
+def _is_text(kind: Any) -> bool:
+    if typing.get_origin(kind) is typing.Literal:
+        return all(isinstance(value, str) for value in typing.get_args(kind))
+    if not _is_class(kind):
+        return False
+    if issubclass(kind, enum.Enum):
+        return all(isinstance(member.value, str) for member in kind)
+    return issubclass(kind, (str, PurePath, Decimal, pydantic.SecretStr))
 
 
 def _as_declared(kind: Any, value: Any, cls: type[Component]) -> Any:

@@ -1,0 +1,288 @@
+"""The values of `key=value` on the command line, as the configuration of the component declares them.
+
+A value for text is the text as typed, so `zip=02142` needs no quotes. Any other value is YAML, and an error if it is of
+another kind than the declared one.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from machinable.cli.hints import scalar_hints
+from machinable.config.merge import element_keys, known_key
+from machinable.config.method_calls import is_call
+from machinable.config.nodes import DIRECTIVES, Source
+from machinable.config.reader import read
+from machinable.display.terminal import echo
+from machinable.errors import InvalidValue, MachinableError, MalformedText, Place, WrongType
+from machinable.execution.environment import visible_words
+from machinable.project import Project
+from machinable.serialization import is_hidden
+
+if TYPE_CHECKING:
+    from machinable.config.resolved import Resolved
+
+__all__ = ["Declared", "place_of_word", "read_value", "schema_class"]
+
+_SCHEMA = re.compile(rb"^\s+(?:class\s+)?Config\b\s*[(:=]", re.MULTILINE)
+_UNKNOWN: Any = object()
+_SEVERAL = re.compile(r"[^,\[{]+(?:,[^,]+)+")
+
+
+def schema_class(project: Project, resolved: Resolved) -> Any:
+    """Return the class of a component if it has a `class Config`, else None; most modules are not imported for this.
+
+    Raises:
+        MachinableError: Its module cannot be imported.
+    """
+    from machinable.component.source_files import Sources, code_of  # completion shows no values
+
+    if not any(map(_SCHEMA.search, code_of(Sources(project.path), [resolved.module]).values())):
+        return None
+    from machinable.component.imports import importing, load_component
+    from machinable.plan.spec import Target
+
+    with redirect_stdout(sys.stderr), importing(project.path):
+        found: Any = load_component(Target(resolved.module, resolved.class_name), project.path)
+    return found if getattr(found, "Config", None) is not None else None
+
+
+class Declared:
+    """What a component declares for the keys of its configuration, before `key=value` change it.
+
+    Args:
+        project: The project.
+        component: The name of the component.
+        elements: The versions on the command line, without `key=value`.
+    """
+
+    def __init__(self, project: Project, component: str, elements: Sequence[str]) -> None:
+        self._project = project
+        self._component = component
+        self._elements = tuple(elements)
+
+    @cached_property
+    def _resolved(self) -> Resolved | None:
+        try:
+            return self._project.resolve(self._component, self._elements)
+        except MachinableError:
+            return None  # reported when the component is resolved with its values
+
+    @cached_property
+    def _schema(self) -> Any:
+        """The class, if it has a `class Config`."""
+        try:
+            return None if self._resolved is None else schema_class(self._project, self._resolved)
+        except MachinableError:
+            return None  # reported when the component runs
+
+    def value(self, keys: Sequence[str]) -> Any:
+        """Return the declared value of a key, `_UNKNOWN` if there is none or a config method returns it."""
+        node: Any = self._resolved.config if self._resolved is not None else {}
+        for key in keys:
+            if isinstance(node, Mapping):
+                key = known_key(node, key)
+            elif isinstance(node, list) and element_keys({key: None}) and -len(node) <= int(key) < len(node):
+                node, key = dict(enumerate(node)), int(key) % len(node)  # type: ignore[assignment]
+            if not isinstance(node, Mapping) or key not in node:
+                return _UNKNOWN
+            node = node[key]
+        return _UNKNOWN if isinstance(node, str) and is_call(node) else node
+
+    def is_text(self, keys: Sequence[str]) -> bool:
+        """Return whether text is declared for a key, by the `class Config` if there is one."""
+        if self._schema is not None:
+            from machinable.component.config_schema import takes_text
+
+            found = takes_text(self._schema, keys)
+            if found is not None:
+                return found
+        return isinstance(self.value(keys), str)
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether a `class Config` checks the values."""
+        return self._schema is not None
+
+    def place(self, keys: Sequence[str]) -> Place | None:
+        """Return where a key is declared."""
+        try:
+            return self._resolved.place(".".join(keys)) if self._resolved is not None else None
+        except MachinableError:
+            return None
+
+
+def place_of_word(words: Sequence[str], number: int) -> Place:
+    """Return the place of a word on the command line."""
+    shown = visible_words(words)
+    return Place("command line", 1, sum(len(word) + 1 for word in shown[:number]) + 1, " ".join(shown))
+
+
+def read_value(key: str, text: str, declared: Declared | None, place: Callable[[], Place]) -> Any:
+    """Return the value that a text stands for.
+
+    Args:
+        key: The key, with dots.
+        text: The text after the equals sign.
+        declared: The declarations of the component; None reads the text as YAML.
+        place: Returns its place, for messages.
+
+    Raises:
+        InvalidValue: There is no text.
+        MalformedText: The text is not YAML.
+        WrongType: The value is of another kind than declared.
+    """
+    if not text.strip():  # YAML would read null, but usually a shell variable is empty
+        raise InvalidValue(
+            f"{key}= has no value", given=text, todo=f"Write {key}=null for null, {key}='\"\"' for empty text."
+        )
+    keys = key.split(".")
+    if declared is not None and keys[-1] not in DIRECTIVES and declared.is_text(keys):
+        return _as_text(text)
+    try:
+        value = read(Source(key, text))
+    except MalformedText as error:
+        raise MalformedText(
+            f"the value of {key!r} is not YAML: {error.message.removeprefix('this is not YAML: ')}",
+            given=None if _is_hidden(key) else text,
+            details=[] if _is_hidden(key) else [f"given {text!r}", *error.details],
+            todo=f"For text, write {key}='\"…\"'.",
+        ) from None
+    if declared is not None:
+        _check(key, text, value, declared, place)
+        for hint in () if _is_hidden(key) else scalar_hints(Source("command line", text)):
+            echo(f"{place()}: hint: {hint.message}", file=sys.stderr)
+    return value
+
+
+def _as_text(text: str) -> str | None:
+    """Return the text as typed. Only `null` and text in quotes are read as YAML."""
+    if text.strip() == "null":
+        return None
+    if text[:1] in ("'", '"'):
+        try:
+            value = read(Source("", text))
+        except MalformedText:
+            return text
+        return value if isinstance(value, str) else text
+    return text
+
+
+def _check(key: str, text: str, value: Any, declared: Declared, place: Callable[[], Place]) -> None:
+    shown = "…" if _is_hidden(key) else text
+    if _has_comment(text):
+        _refuse(f"# begins a comment in {key}={shown}", key, text, place, todo=f"Quote it: {key}='\"{shown}\"'")
+    if odd := _key_without_space(value):
+        spelled = shown.replace(odd, odd.replace(":", ": ", 1))
+        what = f"{odd!r} is a key without a value" if shown == text else "a key has no value"
+        _refuse(what, key, text, place, todo=f"Write a space after the colon: {key}='{spelled}'")
+    if not declared.is_typed:
+        _check_kind(key.split("."), key, text, value, declared, place)
+
+
+def _is_hidden(key: str) -> bool:
+    return any(map(is_hidden, key.split(".")))
+
+
+def _check_kind(
+    keys: Sequence[str], key: str, text: str, value: Any, declared: Declared, place: Callable[[], Place]
+) -> None:
+    known = _UNKNOWN if keys[-1] in DIRECTIVES else declared.value(keys)
+    if known is _UNKNOWN or known is None or value is None:
+        return
+    if isinstance(known, Mapping) and isinstance(value, Mapping):
+        for inner, item in value.items():
+            _check_kind([*keys, str(inner)], key, text, item, declared, place)
+        return
+    expected = _kind(known)
+    is_list_change = isinstance(known, list) and isinstance(value, Mapping)
+    if _kind(value) == expected or is_list_change or (isinstance(value, str) and is_call(value)):
+        return
+    path = ".".join(keys)
+    at = declared.place(keys)
+    shown = "…" if _is_hidden(path) else repr(value)
+    _refuse(
+        f"{path} is {shown}, but it is declared as {expected}",
+        path,
+        value,
+        place,
+        details=() if at is None else (f"declared at {at}",),
+        todo=_spelling(key, "…" if _is_hidden(key) else text, known)
+        if path == key
+        else f"Write {path}=TEXT, or quote it."
+        if isinstance(known, str)
+        else f"Write {expected} for {path}.",
+        error=WrongType,
+    )
+
+
+def _refuse(
+    what: str,
+    path: str,
+    given: Any,
+    place: Callable[[], Place],
+    todo: str,
+    details: Sequence[str] = (),
+    error: type[MachinableError] = MalformedText,
+) -> None:
+    raise error(what, at=place(), path=path, given=None if _is_hidden(path) else given, details=details, todo=todo)
+
+
+_KINDS: tuple[tuple[Any, str, str], ...] = (
+    (bool, "true or false", "true"),
+    ((int, float), "a number", "0.1"),
+    (str, "text", "text"),
+    (datetime.date, "a date", "2026-01-31"),
+    (list, "a list", "[1, 2]"),
+    (dict, "a mapping", "{key: value}"),
+)
+
+
+def _kind(value: Any) -> str:
+    return next((name for kind, name, _ in _KINDS if isinstance(value, kind)), type(value).__name__)
+
+
+def _spelling(key: str, text: str, known: Any) -> str:
+    """Return how to write a value of the declared kind."""
+    if text == "None":
+        return f"Write {key}=null."
+    if isinstance(known, list) and not text.startswith("{"):
+        added = "" if "," in text else f", or {key}._append_='[{text}]' to add it to the list"
+        return f"Write {key}='[{text}]'{added}."
+    if isinstance(known, dict):
+        return f"Write {key}.KEY=VALUE, or {key}='{{KEY: VALUE}}'. Its keys: {', '.join(map(str, known)) or 'none'}."
+    if isinstance(known, (int, float)) and _SEVERAL.fullmatch(text):
+        return f"Write one number, such as {key}={text.partition(',')[0]}; run it once for each of several values."
+    example = next((example for kind, _, example in _KINDS if isinstance(known, kind)), "null")
+    return f"Write {_kind(known)}, such as {key}={example}."
+
+
+def _has_comment(text: str) -> bool:
+    if "#" not in text:
+        return False
+    import yaml
+
+    end = 0
+    for token in yaml.scan(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if not isinstance(token, (yaml.StreamEndToken, yaml.BlockEndToken, yaml.DocumentEndToken)):
+            end = token.end_mark.index
+    return text[end:].lstrip().startswith("#")
+
+
+def _key_without_space(value: Any) -> str | None:
+    """Return a key such as `a:10`, which is meant as a key and a value."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if item is None and isinstance(key, str) and re.fullmatch(r"[\w.]+:\S+", key):
+                return key
+            if (found := _key_without_space(item)) is not None:
+                return found
+    if isinstance(value, list):
+        return next(filter(None, map(_key_without_space, value)), None)
+    return None
