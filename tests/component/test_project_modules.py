@@ -418,6 +418,91 @@ def test_a_file_that_is_broken_for_a_while_is_imported_when_it_is_mended(write: 
     assert import_module("pm_a", project).X == 3
 
 
+OPTIONAL = "try:\n    {how}\n    X = pm_b.X\nexcept (ImportError, SyntaxError):\n    X = None\n"
+
+
+@pytest.mark.parametrize(
+    ("how", "file"),
+    [
+        ("import pm_b", "pm_b.py"),
+        ("from pm_p import pm_b", "pm_p/pm_b.py"),
+        ("import pm_p.pm_b as pm_b", "pm_p/pm_b.py"),
+    ],
+)
+def test_a_module_is_imported_again_when_what_it_could_not_import_has_changed(
+    write: Write, how: str, file: str
+) -> None:
+    project = write({"pm_a.py": OPTIONAL.format(how=how), "pm_c.py": "import pm_a\n", "pm_p/__init__.py": ""})
+    found = []
+    for text in (None, "X = (\n", "import pm_d\n", "X = 1\n", None, "X = 2\n"):
+        if text is None:
+            Path(project, file).unlink(missing_ok=True)
+        else:
+            write({file: text})
+        begin_project(project)
+        found.append(import_module("pm_c", project).pm_a.X)
+    assert found == [None, None, None, 1, None, 2]
+
+    write({"pm_d.py": "", file: "import pm_d, pm_e\nX = 3\n"})
+    begin_project(project)
+    assert import_module("pm_a", project).X is None
+    module = import_module("pm_a", project)
+    begin_project(project)
+    assert import_module("pm_a", project) is module
+    write({"pm_e.py": ""})
+    begin_project(project)
+    assert import_module("pm_a", project).X == 3
+
+
+def test_a_file_that_is_deleted_after_it_was_read_is_imported_as_it_was(write: Write) -> None:
+    project = write({"pm_a.py": "X = 1\n", "pm_p/__init__.py": "Y = 2\n", "pm_p/b.py": "Z = 3\n"})
+    begin_project(project)
+    for path in ("pm_a.py", "pm_p/__init__.py", "pm_p/b.py"):
+        sources_of(project).read(path)
+        Path(project, path).unlink()
+    Path(project, "pm_p").rmdir()
+    assert import_module("pm_a", project).X == 1
+    module = import_module("pm_p.b", project)
+    assert (module.Z, sys.modules["pm_p"].Y, module.__file__) == (3, 2, f"{project}/pm_p/b.py")
+
+
+def test_a_name_that_code_has_blocked_can_be_imported_the_next_time(write: Write) -> None:
+    project = write({"pm_a.py": "X = 1\n"})
+    sys.modules["pm_a"] = None  # type: ignore[assignment]
+    begin_project(project)
+    assert import_module("pm_a", project).X == 1
+
+
+@pytest.mark.parametrize("value", ["None", "object()", "type('M', (), {})()"])
+def test_a_module_with_another_object_in_its_place_is_refused(write: Write, value: str) -> None:
+    project = write({"pm_a.py": f"import sys\nsys.modules[__name__] = {value}\n"})
+    for _ in range(2):
+        begin_project(project)
+        with pytest.raises(ImportFailed, match=r"^the module 'pm_a' cannot be imported: it has put .* in its place"):
+            import_module("pm_a", project)
+    write({"pm_a.py": "X = 1\n"})
+    begin_project(project)
+    assert import_module("pm_a", project).X == 1
+
+
+def test_a_module_without_a_file_is_from_elsewhere(write: Write) -> None:
+    project = write({"pm_a.py": "X = 1\n", "__main__.py": ""})
+    main, made = sys.modules["__main__"], ModuleType("pm_a")
+    sys.modules["pm_a"] = made
+    begin_project(project)
+    with importing(project):
+        assert sys.modules["__main__"] is main
+        assert import_module("pm_a", project).X == 1
+    assert sys.modules["pm_a"] is made
+
+
+def test_an_encoding_error_names_the_file(write: Write) -> None:
+    project = write({"pm_a.py": "import pm_b\n", "pm_b.py": ""})
+    Path(project, "pm_b.py").write_bytes(b"X = '\xe4'\n")
+    with pytest.raises(ImportFailed, match=r"pm_b\.py, line 1"):
+        import_module("pm_a", project)
+
+
 def test_a_package_without_init_is_imported_again_when_it_changes(write: Write) -> None:
     project = write({"pm_a.py": "from pm_space.inner import X\n", "pm_space/inner.py": "X = 1\n"})
     assert import_module("pm_a", project).X == 1

@@ -263,6 +263,19 @@ def test_modules_that_are_imported_by_computed_names_are_code_too(
         assert again.result == {"early": 30, "net": 40}[name]
 
 
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+@pytest.mark.parametrize("text", [None, "VALUE = ("])
+def test_a_module_that_is_deleted_or_broken_during_an_execution_is_imported_as_it_was(
+    here: Path, tmp_path: Path, engine: str, text: str | None
+) -> None:
+    (here / "after.py").write_text(AFTER)
+    change = "unlink()" if text is None else f"write_text({text!r})"
+    (here / "edit.py").write_text(EDIT.replace("file.write_text(file.read_text().replace(", f"file.{change}  # (("))
+    execution = ml.execute("after", str(tmp_path / "storage"), engine=engine)
+    assert execution.trials[-1].result == 20
+    assert b"VALUE = 10" in backup_of(execution, "helper.py")
+
+
 def test_a_script_beside_the_project_keeps_its_own_modules(here: Path, tmp_path: Path) -> None:
     scripts = tmp_path / "scripts"
     scripts.mkdir()

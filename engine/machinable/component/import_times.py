@@ -9,7 +9,7 @@ import time
 from types import FrameType
 from typing import Any
 
-__all__ = ["imported_at", "importer_of", "show_lines", "was_noted"]
+__all__ = ["imported_at", "importer_of", "importing_frame", "show_lines", "was_noted"]
 
 _IMPORTLIB = importlib.__file__
 
@@ -26,15 +26,21 @@ class _Recorder:
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         """Record that a module is about to be imported."""
         self.times[name] = time.time()
-        frame: FrameType | None = sys._getframe(1)
-        while frame is not None and (
-            (file := frame.f_code.co_filename).startswith("<frozen importlib") or file == _IMPORTLIB
-        ):
-            frame = frame.f_back
+        frame = importing_frame(sys._getframe(1))
         if frame is not None:
             self.importers[name] = frame.f_code.co_filename
         if name in self.shown:
             linecache.cache.pop(self.shown.pop(name), None)
+
+
+def importing_frame(frame: FrameType | None) -> FrameType | None:
+    """Return the nearest frame on the stack that is not of Python's import system."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file != _IMPORTLIB and not file.startswith("<frozen importlib"):
+            return frame
+        frame = frame.f_back
+    return None
 
 
 _recorder = _Recorder()

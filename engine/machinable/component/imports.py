@@ -53,6 +53,12 @@ def import_module(name: str, project: str | None = None) -> ModuleType:
         raise ImportFailed(
             f"the module {name!r} cannot be imported: {type(error).__name__}: {error}", given=name, todo=todo
         ) from error
+    if not isinstance(module, ModuleType):
+        raise ImportFailed(
+            f"the module {name!r} cannot be imported: it has put {module!r} in its place in sys.modules",
+            given=name,
+            todo="Keep the module, and put the object into it.",
+        )
     _imported[project, name] = module
     return module
 

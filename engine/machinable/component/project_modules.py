@@ -19,13 +19,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from machinable.component.import_times import imported_at, importer_of, show_lines, was_noted
+from machinable.component.import_times import imported_at, importer_of, importing_frame, show_lines, was_noted
 from machinable.component.source_files import INSTALLED, OWN_PACKAGE, Sources
 from machinable.errors import warn
 
@@ -60,6 +61,14 @@ class _Loaded(NamedTuple):
     state: tuple[int, ...] | None
     time: float  # of the import; it changes when the module is reloaded
     importer: str | None
+
+
+class _Missed(NamedTuple):
+    """A module that could not be imported: the file that imports it, and its own path and digest, if it has a file."""
+
+    importer: str
+    path: str
+    digest: str
 
 
 class _Finder:
@@ -104,7 +113,26 @@ class _Finder:
                             spec.loader = _Loader(name, str(spec.origin), sources)
                             break
                 return spec
+        spec = self._find_deleted(name)
+        if spec is None:
+            self._note_missed(name)
+        return spec
+
+    def _find_deleted(self, name: str) -> ModuleSpec | None:
+        """Return the spec of a module whose file was read, and has been deleted since."""
+        for sources, _ in reversed(self.active):
+            for module, path in sources.files_of(name) if name.partition(".")[0] in sources.names else ():
+                if module == name and path in sources.files:
+                    file = os.path.join(sources.project, path)
+                    return importlib.util.spec_from_file_location(name, file, loader=_Loader(name, file, sources))
         return None
+
+    def _note_missed(self, name: str) -> None:
+        frame = importing_frame(sys._getframe(3))
+        for sources, _ in reversed(self.active):
+            importer = None if frame is None else sources.path_of(frame.f_code.co_filename)
+            if importer is not None:
+                _missed.setdefault(sources.real, {})[name] = _Missed(importer, f"{name.replace('.', '/')}.py", "")
 
 
 class _Loader(SourceFileLoader):
@@ -131,8 +159,13 @@ class _Loader(SourceFileLoader):
         if path is not None:
             _imported.setdefault(self._sources.real, {})[path] = digest
             self._sources.note_import(importer, name)
-        show_lines(name, self.path, importlib.util.decode_source(data))
+        with suppress(SyntaxError, UnicodeDecodeError):  # its execution says in which file
+            show_lines(name, self.path, importlib.util.decode_source(data))
+        missed = _missed.setdefault(self._sources.real, {})
+        if path is not None and importer is not None:
+            missed[name] = _Missed(importer, path, digest)
         super().exec_module(module)
+        missed.pop(name, None)
         _loaded[name] = _Loaded(sys.modules.get(name, module), self.path, digest, state, imported_at(name), importer)
 
     def _importer(self) -> str | None:
@@ -153,6 +186,7 @@ _depth = 0
 _bytecode_before = False
 _sources: dict[str, Sources] = {}  # of each project
 _loaded: dict[str, _Loaded] = {}
+_missed: dict[str, dict[str, _Missed]] = {}  # by project, as its real path, and by name
 _imported: dict[str, dict[str, str]] = {}  # by project, as its real path: see `imported_files`
 # Modules, classes and functions that are not what their files say: the digests of the files that changed, as imported
 _outdated: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
@@ -253,8 +287,12 @@ def begin_project(project: str, files: Mapping[str, bytes] | None = None, keep: 
             if invalidate is not None:  # it may not have noticed a new file
                 invalidate()
         sources = _sources[project] = Sources(project, files)
+        for name in sources.names:
+            if sys.modules.get(name, name) is None:  # code has blocked it
+                del sys.modules[name]
         modules = _modules_of(sources)
         changes = {name: change for name, path in modules.items() if (change := _changes(sources, name, path))}
+        _add_missed(changes, modules, sources)
         if changes:
             imports = _imports_of(modules, sources)
             dynamic = _dynamic_imports(modules, imports)
@@ -374,6 +412,23 @@ def _changes(sources: Sources, name: str, path: str) -> dict[str, str]:
     return changes
 
 
+def _add_missed(changes: dict[str, dict[str, str]], modules: Mapping[str, str], sources: Sources) -> None:
+    """Add modules that could not import another one, such as an optional one, if its file has changed since."""
+    missed = _missed.get(sources.real, {})
+    waiting = []
+    for name, one in missed.items():
+        path = next((file for module, file in sources.files_of(name) if module == name), one.path)
+        if (_digest(sources, path) or "") != one.digest:
+            waiting.append((name, path, one.digest))
+    while waiting:
+        name, path, digest = waiting.pop()
+        if name in missed:
+            importer = missed.pop(name).importer
+            for module in [module for module, file in modules.items() if file == importer]:
+                changes[module] = {**changes.get(module, {}), path: digest}
+            waiting += [(other, path, digest) for other, one in missed.items() if one.path == importer]
+
+
 def _digest(sources: Sources, path: str) -> str | None:
     try:
         return sha256(sources.read(path)).hexdigest()
@@ -406,7 +461,7 @@ def _note_outdated(name: str, sources: Sources, changes: Iterable[Mapping[str, s
     """Record the files that have changed since a module, its classes and functions were imported."""
     module = _module(name, sources)
     found = {path: digest for change in changes for path, digest in change.items()}
-    members = [one for one in vars(module).values() if getattr(one, "__module__", None) == name] if module else []
+    members = [one for one in getattr(module, "__dict__", {}).values() if getattr(one, "__module__", None) == name]
     for code in (module, *members):
         if isinstance(code, (ModuleType, type, FunctionType)):
             _outdated[code] = {**found, **_outdated.get(code, {})}  # what it was imported with stays
@@ -525,7 +580,7 @@ def _wait_for_rivals(sources: Sources) -> None:
 
 def _note_foreign(sources: Sources) -> None:
     """Record which modules from elsewhere have names of the project, and restore those that no longer do."""
-    found = {name for name in sources.names if name != OWN_PACKAGE and _is_foreign(name, sources)}
+    found = {name for name in sources.names - NO_PROJECT if _is_foreign(name, sources)}
     _foreign[sources.real] = sorted(found)
     own = _own.get(sources.real, {})
     for name in [name for name in own if name.partition(".")[0] not in found]:
@@ -551,8 +606,13 @@ def _import_standard_modules(sources: Sources) -> None:
 
 
 def _is_foreign(name: str, sources: Sources) -> bool:
-    file = getattr(sys.modules.get(name), "__file__", None)
-    if file is None or sources.path_of(file) is not None or is_library(file):
+    module = sys.modules.get(name)
+    if module is None:
+        return False
+    file = _file_of(name, module)
+    if not isinstance(file, str):  # made by code, or built in
+        return name not in sys.stdlib_module_names
+    if sources.path_of(file) is not None or is_library(file):
         return False
     return not any(is_same_file(file, os.path.join(sources.project, path)) for _, path in sources.files_of(name))
 
