@@ -98,8 +98,9 @@ def test_other_signals_end_an_execution_in_order(
 SAVES = """
 import json
 import os
-import signal
+import time
 from machinable import Component
+from machinable.engines.interruption import interruption
 
 
 class Saves(Component):
@@ -110,8 +111,8 @@ class Saves(Component):
         if i == 2 and not os.path.exists("resumed"):
             with open(self.config.pipe, "w") as pipe:
                 pipe.write("ready\\n")
-            with open(self.config.go) as go:
-                go.read()
+            while self.config.endless or not interruption.is_pending:
+                time.sleep(0.01)
         self.count += 1
         if i == 4:
             return StopIteration
@@ -135,12 +136,7 @@ class Saves(Component):
 def test_a_component_that_saves_ends_its_iteration_and_gets_a_checkpoint(
     project: World, tmp_path: Path, engine: str, number: int
 ) -> None:
-    def signalled(child: subprocess.Popen[str], go: Path) -> None:
-        child.send_signal(number)
-        with open(go, "w") as file:
-            file.write("go")
-
-    here = iterating(project, tmp_path, engine, "", signalled)
+    here = iterating(project, tmp_path, engine, number)
     (stopped,) = ml.Storage(str(here / "stored"))["OY1p1o"].trials
     assert (stopped.status, stopped.checkpoint) == ("interrupted", "checkpoints/count.json")
 
@@ -151,20 +147,19 @@ def test_a_component_that_saves_ends_its_iteration_and_gets_a_checkpoint(
 
 @pytest.mark.parametrize("engine", ["local", "processes:1"])
 def test_an_iteration_that_does_not_end_soon_is_interrupted(project: World, tmp_path: Path, engine: str) -> None:
-    soon = "from machinable.engines import interruption\ninterruption.GRACE = 0.05\n"
-    here = iterating(project, tmp_path, engine, soon, lambda child, go: child.send_signal(signal.SIGTERM))
+    soon = "from machinable.engines import interruption as module\nmodule.GRACE = 0.05\n"
+    here = iterating(project, tmp_path, engine, signal.SIGTERM, before=soon, endless=True)
     (trial,) = ml.Storage(str(here / "stored"))["OY1p1o"].trials
     assert (trial.status, trial.checkpoint) == ("interrupted", None)
 
 
 def iterating(
-    project: World, tmp_path: Path, engine: str, before: str, act: Callable[[subprocess.Popen[str], Path], None]
+    project: World, tmp_path: Path, engine: str, number: int, *, before: str = "", endless: bool = False
 ) -> Path:
-    """Execute a component, call a function during its third iteration, and return the project when it has ended."""
-    for name in ("pipe", "go"):
-        os.mkfifo(tmp_path / name)
-    pipes = f"pipe: {tmp_path / 'pipe'}, go: {tmp_path / 'go'}"
-    here = project(f"components:\n  - saves: {{{pipes}}}\nexecution: {{code_backup: false}}\n", saves=before + SAVES)
+    """Execute a component, send a signal during its third iteration, and return the project when it has ended."""
+    os.mkfifo(tmp_path / "pipe")
+    config = f"pipe: {tmp_path / 'pipe'}, endless: {endless}"
+    here = project(f"components:\n  - saves: {{{config}}}\nexecution: {{code_backup: false}}\n", saves=before + SAVES)
     environment = {**os.environ, "PYTHONPATH": str(Path(ml.__file__).parents[1])}
     program = f"import machinable as ml\nml.execute('saves', 'stored', 'OY1p1o', {engine!r})"
     with subprocess.Popen(
@@ -172,7 +167,7 @@ def iterating(
     ) as child:
         with open(tmp_path / "pipe") as pipe:
             assert pipe.readline() == "ready\n"
-        act(child, tmp_path / "go")
+        child.send_signal(number)
         child.communicate(timeout=60)
     return here
 
