@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from machinable.component.base import Component
-from machinable.engines.base import WorkerError
-from machinable.execution.attempts import write_end, write_failure
+from machinable.engines.base import WorkerError, WorkerLost
+from machinable.execution.attempts import complete_output, write_end, write_failure
+from machinable.storage import layout
 from machinable.storage.memory import MemoryFiles
 from machinable.trial.runner import run
 from tests.component.worlds import FOLDER, UID, spec
@@ -63,3 +64,25 @@ def test_an_end_that_the_worker_wrote_stays(files: MemoryFiles) -> None:
     write_end(files, FOLDER, spec(), "interrupted", None)
 
     assert status(files) == before
+
+
+@pytest.mark.parametrize(
+    ("stored", "offset", "output"),
+    [
+        (b"", 0, "one\ntwo\n"),
+        (b"one\n", 0, "one\ntwo\n"),
+        (b"one\ntwo\n", 0, "one\ntwo\n"),
+        (b"0\n", 2, "0\none\ntwo\n"),
+        (b"0\none\n", 2, "0\none\ntwo\n"),
+        (b"0\n", 7, "0\n\n… 5 bytes are missing: the worker was lost before they were stored …\none\ntwo\n"),
+    ],
+)
+def test_the_output_of_a_lost_worker_is_completed(stored: bytes, offset: int, output: str, files: MemoryFiles) -> None:
+    path = layout.join(FOLDER, layout.output(UID))
+    files.write(path, stored)
+    lost = WorkerLost("it was killed")
+    lost.output, lost.offset = b"one\ntwo\n", offset
+
+    complete_output(files, FOLDER, UID, lost)
+
+    assert files.read(path).decode() == output

@@ -213,6 +213,31 @@ def test_a_lost_worker_fails_its_trial_and_what_it_wrote_is_kept(
     assert trials[1].error["type"] == "WorkerLost"
 
 
+CRASHES = """
+import ctypes
+from machinable import Component
+
+
+class Crashes(Component):
+    def on_execute(self):
+        print("a" * 3_000_000)
+        print("until here", flush=True)
+        ctypes.string_at(0)
+"""
+
+
+@pytest.mark.parametrize("storage", [None, "stored"])
+def test_the_output_of_a_crash_says_where_it_happened(project: World, storage: str | None, tmp_path: Path) -> None:
+    project("components: [crashes: ]\n", crashes=CRASHES)
+
+    (trial,) = run("crashes", storage=storage and tmp_path / storage, on_failure="continue").trials
+
+    before, _, after = trial.output.partition("until here\n")
+    assert before == "a" * 3_000_000 + "\n"
+    assert after.startswith("Fatal Python error: Segmentation fault\n")
+    assert "crashes.py" in after
+
+
 LETS_GO = """
 import os
 from machinable import Component
@@ -318,7 +343,7 @@ def test_trials_that_close_their_input_do_not_affect_later_ones(project: World) 
 def test_a_trial_that_exceeds_the_timeout_ends_with_its_worker(project: World) -> None:
     project("components: [endless: ]\n", endless=ENDLESS)
 
-    execution = run(ml.Task("endless").repeat(3), "processes:1", timeout=1.0, on_failure="continue")
+    execution = run(ml.Task("endless").repeat(3), "processes:1", timeout=4.0, on_failure="continue")
 
     assert [trial.status for trial in execution.trials] == ["failed", "finished", "finished"]
     assert execution.trials[0].error["type"] == "TimeoutError"

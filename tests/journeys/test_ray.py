@@ -21,7 +21,7 @@ from machinable.engines import registry
 from machinable.engines.ray.engine import RayEngine
 from machinable.errors import ImportFailed, InvalidValue, Refused
 from machinable.testing.engine import contents
-from tests.execution.test_transfer import CHAIN, CHAINED
+from tests.execution.test_worker_task_folders import CHAIN, CHAINED
 from tests.kits.modules import ENDLESS, INTERRUPTS
 
 World = Callable[..., Path]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.serialization import Plain
@@ -21,7 +21,6 @@ __all__ = [
     "PortableWork",
     "Reach",
     "Reports",
-    "StorageTransfer",
     "Work",
     "WorkerError",
     "WorkerLost",
@@ -71,31 +70,9 @@ class PortableWork:
     def begin(self) -> None:
         """Prepare a worker process before its first trial."""
 
-    def is_reached(self) -> bool:
-        """Return whether this process can access the storage that the work writes to."""
-        return True
-
-    def moved(self, project: str, url: str | None) -> PortableWork:
-        """Return the same work for another directory of the project, and for another storage if a URL is given."""
+    def moved(self, project: str) -> PortableWork:
+        """Return the same work for another directory of the project."""
         raise NotImplementedError
-
-    def folder_of(self, spec: TrialSpec) -> str:
-        """Return the folder of the storage that a trial writes to."""
-        raise NotImplementedError
-
-    def folders_needed(self, spec: TrialSpec) -> Sequence[str]:
-        """Return the folders that a trial reads in addition to its own."""
-        return ()
-
-
-class StorageTransfer(Protocol):
-    """The storage of an execution, for workers that cannot access it. Folders are transferred as archives."""
-
-    def fetch(self, path: str) -> bytes:
-        """Return a folder with its content."""
-
-    def store(self, archive: bytes) -> None:
-        """Write a folder to its place."""
 
 
 class Engine:
@@ -109,8 +86,8 @@ class Engine:
         on_progress: Set by the execution. Receives progress: `on_progress(uid, i, total)`, where `i` is the last row
             after one was saved. None if nothing listens.
         on_notice: Set by the execution. Receives messages for the user.
-        transfer: Set by the execution if the engine `ships`: its storage, for workers that cannot access it.
-        ships: Whether the engine transfers the project and the files of trials to workers on other hosts.
+        ships: Whether the engine transfers the project to workers on other hosts, which connect to this process
+            at `address_for_workers`.
         runs_on_submit: Whether `submit` runs the trial in the calling thread.
         queues: Whether trials wait for a worker after `submit`, so that `began` returns their start.
         is_dry: Whether the engine runs nothing.
@@ -122,7 +99,6 @@ class Engine:
     reach: Reach = "process"
     on_progress: OnProgress | None = None
     on_notice: Callable[[str], None] | None = None
-    transfer: StorageTransfer | None = None
     ships: bool = False
     runs_on_submit: bool = False
     queues: bool = False
@@ -186,6 +162,10 @@ class Engine:
         """
         return None
 
+    def address_for_workers(self) -> str:
+        """Return the address of this host to which workers connect when they do not reach the storage."""
+        return "127.0.0.1"
+
     def ship(self, project: str, code: bytes) -> None:
         """Take the archive of a project, which workers import instead of the project's directory."""
 
@@ -203,9 +183,13 @@ class WorkerLost(RuntimeError):
     Attributes:
         code: The return code of its process, negative for a signal; None if unknown.
         again: How often such a trial is retried, in addition to `retries`.
+        output: The end of what the trial has printed, if its storage is remote and may not have it yet.
+        offset: The number of bytes that were printed before.
     """
 
     def __init__(self, message: str = "", code: int | None = None, again: int = 0) -> None:
         super().__init__(message)
         self.code = code
         self.again = again
+        self.output = b""
+        self.offset = 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
+from machinable.engines.base import WorkerLost
 from machinable.errors import Damaged
 from machinable.execution.environment import now
 from machinable.plan.spec import Outcome, State, TrialSpec
@@ -20,11 +21,13 @@ from machinable.storage.artifacts import checkpoint_digests
 from machinable.storage.cleanup import sweep
 from machinable.storage.documents import STATUS, TRIAL, read_document, read_rows
 from machinable.storage.files import Files
+from machinable.storage.numbered_parts import read_parts
 
 __all__ = [
     "Completed",
     "artifacts_in",
     "attempt_to_continue",
+    "complete_output",
     "move_aside",
     "read_outcome",
     "read_status",
@@ -110,6 +113,20 @@ def write_failure(files: Files, folder: str, spec: TrialSpec, problem: BaseExcep
     write_end(files, folder, spec, "failed", error)
     seconds = seconds or _seconds_in(read_status(files, folder, spec.uid) or {})
     return Outcome(spec.uid, "failed", spec.attempt, seconds, error=error)
+
+
+def complete_output(files: Files, folder: str, uid: str, lost: WorkerLost) -> None:
+    """Append the end of what a trial has printed, which its lost worker has not stored."""
+    if not lost.output:
+        return
+    path = layout.join(folder, layout.output(uid))
+    stored = sum(map(len, read_parts(files, path)))
+    gap, rest = lost.offset - stored, lost.output[max(0, stored - lost.offset) :]
+    if gap > 0:
+        rest = f"\n… {gap} bytes are missing: the worker was lost before they were stored …\n".encode() + rest
+    if rest:
+        with closing(files.appender(path)) as appender:
+            appender.write(rest)
 
 
 def move_aside(files: Files, folder: str, uid: str, attempt: int) -> str:

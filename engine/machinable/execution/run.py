@@ -22,7 +22,7 @@ from machinable.execution.ledger import Ledger
 from machinable.execution.preflight import Checked
 from machinable.execution.resume import compare, take_over, write_resumption
 from machinable.execution.scheduler import Run, Scheduler
-from machinable.execution.worker_task import InProcessTask, WorkerTask
+from machinable.execution.worker_task import InProcessTask, WorkerTask, environment_for_workers
 from machinable.plan.plan import Plan
 from machinable.results.execution import Execution
 from machinable.settings import CodeBackup
@@ -36,7 +36,7 @@ from machinable.storage.open import open_files
 from machinable.storage.process_info import cores
 
 if TYPE_CHECKING:
-    from machinable.execution.transfer import Staging
+    from machinable.storage.served.server import FilesServer
 
 __all__ = ["execute_checked"]
 
@@ -62,9 +62,9 @@ def execute_checked(checked: Checked, interrupts: Interrupts) -> Execution | Pla
         files, locks = open_storage(checked)
     with closing(locks):
         run = (begin if stored is None else resume)(checked, files, locks, interrupts)
-        with worker_task(run) as (work, staging):
+        with worker_task(run) as (work, server):
             _advise(checked)
-            scheduler = Scheduler(run, work, staging, interrupts)
+            scheduler = Scheduler(run, work, server, interrupts)
             try:
                 with at_work(files, run.folder):
                     scheduler.run()
@@ -130,8 +130,8 @@ def _begun(checked: Checked, files: Files, locks: Locks, folder: str, lease: Lea
 
 
 @contextmanager
-def worker_task(run: Run) -> Iterator[tuple[Work, Staging | None]]:
-    """Provide the work of an engine for a trial, and the staging for workers that cannot access the storage.
+def worker_task(run: Run) -> Iterator[tuple[Work, FilesServer | None]]:
+    """Provide the work of an engine for a trial, and the server for workers that do not reach the storage.
 
     Afterwards nothing of it is in use, and the execution can be resumed.
     """
@@ -140,14 +140,12 @@ def worker_task(run: Run) -> Iterator[tuple[Work, Staging | None]]:
     engine.on_notice = run.ledger.notice
     on_progress = _progress_listener(options.listeners)
     work: Work
-    staging = in_process = None
+    server = in_process = None
     if engine.reach == "process":
         work = in_process = InProcessTask(
             files, folder, plan.project, run.checked.live, options.function, on_progress, options.locks
         )
     else:
-        from machinable.execution.transfer import Staging, StorageTransfer  # 3 ms with what runs worker processes
-
         engine.on_progress = on_progress
         work = WorkerTask(
             options.url,
@@ -159,19 +157,21 @@ def worker_task(run: Run) -> Iterator[tuple[Work, Staging | None]]:
             sources=run.checked.sources.files,
         )
         if engine.ships:
-            engine.transfer = StorageTransfer(files)
             engine.ship(plan.project, _code_to_ship(run))
             mark = digest(files.read(layout.join(folder, layout.EXECUTION)))
-            work = replace(work, reach=files.reach, mark=mark)
-        elif files.reach == "process":
-            staging = Staging(files, folder)
-            work = replace(work, url=staging.directory)
+            work = replace(work, mark=mark, environment=environment_for_workers(files.reach))
+        if engine.ships or files.reach == "process":
+            from machinable.storage.served.server import FilesServer  # 3 ms, and most executions need none
+
+            check = (lambda: None) if run.lease is None else run.lease.check
+            server = FilesServer(files, engine.address_for_workers(), check)
+            work = replace(work, reach=files.reach, access=server.access)
     if options.policy.timeout is not None and not engine.can_end:
         work = with_alarm(work, options.policy.timeout)
     try:
-        yield work, staging
+        yield work, server
     finally:
-        for one in (staging, in_process):
+        for one in (server, in_process):
             if one is not None:
                 one.close()
         if run.lease is not None:

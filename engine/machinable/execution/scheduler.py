@@ -17,6 +17,7 @@ from machinable.engines.base import Work, WorkerLost
 from machinable.execution.attempts import (
     Completed,
     attempt_to_continue,
+    complete_output,
     move_aside,
     read_outcome,
     write_end,
@@ -28,13 +29,15 @@ from machinable.execution.preflight import Checked
 from machinable.execution.queue import Blocked, TrialQueue
 from machinable.execution.reuse import SharedResults, inputs_of
 from machinable.execution.unneeded import find_unneeded
+from machinable.execution.worker_task import folders_needed
 from machinable.plan.spec import Outcome, Retries, TrialSpec
 from machinable.results.pointers import Available, Pointer, changed_input
+from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.locks import Lease
 
 if TYPE_CHECKING:
-    from machinable.execution.transfer import Staging  # loads what runs worker processes
+    from machinable.storage.served.server import FilesServer
 
 __all__ = ["Run", "Scheduler"]
 
@@ -57,9 +60,9 @@ class Run(Struct, frozen=True):
 
 
 class Scheduler:
-    """Run the trials of one execution; `staging` is for workers that cannot access the storage."""
+    """Run the trials of one execution; `server` is for workers that do not reach the storage."""
 
-    def __init__(self, run: Run, work: Work, staging: Staging | None, interrupts: Interrupts) -> None:
+    def __init__(self, run: Run, work: Work, server: FilesServer | None, interrupts: Interrupts) -> None:
         self.outage = ""  # why no further trial was started, if the storage could not be written
         self._plan, self._reuse = run.checked.plan, run.checked.reuse
         self._files, self._folder = run.files, run.folder
@@ -70,7 +73,7 @@ class Scheduler:
         self._completed = run.completed
         self._engine = run.checked.engine
         self._work = work
-        self._staging = staging
+        self._server = server
         self._interrupts = interrupts
         self._queue = TrialQueue(run.checked.plan, run.completed.uids, run.completed.results)
         self._running: dict[Future[Outcome], tuple[TrialSpec, float]] = {}  # with their deadlines
@@ -210,8 +213,9 @@ class Scheduler:
         if self._engine.reach == "process":
             within = self._interrupts.allowed()
         try:
-            if self._staging is not None:
-                self._staging.fetch(spec)
+            if self._server is not None:
+                folder = layout.join(self._folder, layout.trial(spec.uid))
+                self._server.admit(spec.uid, spec.attempt, [folder], folders_needed(spec))
             with within:
                 future = self._engine.submit(self._work, spec)
             if not isinstance(future, Future):
@@ -291,7 +295,7 @@ class Scheduler:
 
     def _ended(self, future: Future[Outcome], is_late: bool = False) -> None:
         spec, _ = self._running[future]
-        problem = self._collected(spec) or _problem_of(future)
+        problem = self._dismissed(spec) or _problem_of(future)
         if isinstance(problem, KeyboardInterrupt):
             raise KeyboardInterrupt
         outcome = future.result() if problem is None else self._outcome_after(problem, spec, is_late)
@@ -311,17 +315,19 @@ class Scheduler:
         else:
             self._give_up(spec, outcome)
 
-    def _collected(self, spec: TrialSpec) -> Exception | None:
-        """Move the files of a worker to the storage that it cannot access; return why this failed, if it did."""
+    def _dismissed(self, spec: TrialSpec) -> Exception | None:
+        """Accept nothing more from the worker of a trial; return why its last lines were not stored, if so."""
         try:
-            if self._staging is not None:
-                self._staging.collect(spec)
+            if self._server is not None:
+                self._server.dismiss(spec.uid)
         except Exception as error:
             return error
         return None
 
     def _outcome_after(self, problem: BaseException, spec: TrialSpec, is_late: bool) -> Outcome:
         """Return the outcome of a trial for which the engine has none."""
+        if isinstance(problem, WorkerLost):
+            complete_output(self._files, self._folder, spec.uid, problem)
         if is_late or isinstance(problem, WorkerLost):
             outcome = read_outcome(self._files, self._folder, spec.uid, spec.attempt)
             if outcome is not None:  # the worker was lost after the trial had finished
@@ -373,7 +379,9 @@ class Scheduler:
                 continue
             if not future.done():
                 self._engine.end(future)
-            self._collected(spec)
+            self._dismissed(spec)
+            if isinstance(problem := future.exception(), WorkerLost):
+                complete_output(self._files, self._folder, spec.uid, problem)
             write_end(self._files, self._folder, spec, "interrupted", None)
             self._ledger.interrupted(spec)
         self._running.clear()

@@ -6,10 +6,10 @@ import atexit
 import os
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -31,7 +31,18 @@ from machinable.storage.open import open_files
 from machinable.trial.capture import shipped
 from machinable.trial.runner import run
 
-__all__ = ["ImportedFunction", "InProcessTask", "WorkerTask", "check_importable", "folders_needed"]
+if TYPE_CHECKING:
+    from machinable.storage.served.client import ServedFiles
+    from machinable.storage.served.messages import Access
+
+__all__ = [
+    "ImportedFunction",
+    "InProcessTask",
+    "WorkerTask",
+    "check_importable",
+    "environment_for_workers",
+    "folders_needed",
+]
 
 
 class InProcessTask:
@@ -86,6 +97,8 @@ class WorkerTask(Struct, PortableWork, frozen=True):
     locks: tuple[str | None, float] | None = None  # see `machinable.trial.runner.run`
     reach: Reach = "host"  # from where the storage can be opened
     mark: str = ""  # the digest of execution.json, which identifies the storage
+    access: Access | None = None  # to the server of the executing process, for workers that do not reach the storage
+    environment: Mapping[str, str] = {}  # variables of the executing process
     original: str | None = None  # the project's directory where the plan was made, if this one is a copy
     fallback: str = ""  # the name of the local directory that takes files while the storage is unavailable; "" for none
     # The source files of the project that were read when the execution began, by their paths in it
@@ -100,30 +113,42 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         The marker is for a process that resumes the execution after it was killed.
         """
         begin_project(self.project, self.sources)
+        if self.environment:
+            os.environ.update(self.environment)
+            if SavedProcessState.current is not None:
+                SavedProcessState.current.keep()
         with suppress(OSError, MachinableError):  # the first trial raises it again
-            atexit.register(mark_worker(_opened(self.url), self.folder))
+            if self._served() is None:
+                atexit.register(mark_worker(_opened(self.url), self.folder))
 
-    def is_reached(self) -> bool:
-        """Return whether this process can access the storage, and not another one at the same path on another host."""
-        if self.reach == "host":
+    def _served(self) -> ServedFiles | None:
+        """Return the storage as the executing process serves it; None if it can be opened here."""
+        access = self.access
+        if access is None:
+            return None
+        if access not in _served:
+            from machinable.engines.processes.worker import exit_at_once
+            from machinable.storage.served.client import ServedFiles
+
+            for former in filter(None, _served.values()):
+                former.close()
+            _served.clear()
+            _served[access] = None if self._is_reached() else ServedFiles(access, exit_at_once)
+        return _served[access]
+
+    def _is_reached(self) -> bool:
+        """Return whether this process can open the storage, and not another one at the same path on another host."""
+        if self.reach != "process":
             with suppress(Exception):
-                execution = _opened(self.url, create=False).read(layout.join(self.folder, layout.EXECUTION))
-                return digest(execution) == self.mark
-            return False
-        return self.reach == "anywhere"
+                files = _opened(self.url, create=False)
+                if self.reach == "anywhere":  # opening it sends a request
+                    return True
+                return digest(files.read(layout.join(self.folder, layout.EXECUTION))) == self.mark
+        return False
 
-    def moved(self, project: str, url: str | None) -> WorkerTask:
-        """Return the same work for another directory of the project, and for another storage if a URL is given."""
-        original = None if project == self.project else self.project
-        return replace(self, project=project, original=original, url=self.url if url is None else url)
-
-    def folder_of(self, spec: TrialSpec) -> str:
-        """Return the folder that a trial writes to."""
-        return layout.join(self.folder, layout.trial(spec.uid))
-
-    def folders_needed(self, spec: TrialSpec) -> list[str]:
-        """Return the folders that a trial reads: its requirements, theirs, and the attempt that it resumes."""
-        return folders_needed(spec)
+    def moved(self, project: str) -> WorkerTask:
+        """Return the same work for another directory of the project."""
+        return replace(self, project=project, original=None if project == self.project else self.project)
 
     def __call__(self, spec: TrialSpec) -> Outcome:
         """Run one attempt of a trial."""
@@ -132,11 +157,16 @@ class WorkerTask(Struct, PortableWork, frozen=True):
             shipped[:] = [(self.project, self.original)]
         if self.function is not None:
             spec = replace(spec, definition=replace(spec.definition, target=self.function.target))
-        files = _opened(self.url)
-        if self.fallback:
-            files = FallbackFiles(files, self.fallback)
+        files: Files
+        attempt: AbstractContextManager[None] = nullcontext()
+        if (served := self._served()) is not None:
+            files, attempt = served, served.attempt(spec.uid, spec.attempt)
+        else:
+            files = _opened(self.url)
+            if self.fallback:
+                files = FallbackFiles(files, self.fallback)
         output = layout.join(self.folder, layout.output(spec.uid))
-        with output_to(files, output):
+        with attempt, output_to(files, output):
             code = self._imported(spec)
             outcome = run(
                 spec,
@@ -186,7 +216,14 @@ def _stored(files: Files, project: str, outcome: Outcome) -> Outcome:
     return replace(outcome, state="interrupted", error=facts)
 
 
+def environment_for_workers(reach: Reach) -> dict[str, str]:
+    """Return the variables that workers on other hosts get: the settings, and the credentials of a remote storage."""
+    prefixes = ("MACHINABLE_", "AWS_") if reach == "anywhere" else ("MACHINABLE_",)
+    return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
+
+
 _open: dict[str, Files] = {}
+_served: dict[Access, ServedFiles | None] = {}  # the last one; None if the storage itself can be opened
 
 
 def _opened(url: str, create: bool | None = None) -> Files:

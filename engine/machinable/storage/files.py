@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import IO, Literal, NamedTuple, TypeAlias
+from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
 from machinable.errors import BadName, LeaseLost, StorageError, StorageUnavailable
 from machinable.storage.temporary import is_temporary
@@ -303,6 +303,10 @@ class Files(ABC):
     def local_path(self, path: str) -> str | None:
         """Return the path on this host, if there is one."""
         checked(path)
+        return None
+
+    def leases(self) -> Any:
+        """Return the backend of its leases, if the storage brings one with it."""
         return None
 
     def flush_fallback(self) -> bool:

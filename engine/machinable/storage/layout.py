@@ -36,6 +36,7 @@ STORAGE_ID = f"{BY_CONTENT}/storage-id"  # exists if a lock server has been used
 DAMAGED_ENDING = ".damaged"  # of files that a repair has replaced
 
 _ROWS = ".jsonl"
+_SHARED = re.compile(rf"{BY_CONTENT}/[^/]+/[^/]+\.(shared|cached)(/|\Z)")
 _PART = re.compile(r"\.([0-9]{6,})(?=\.[^.]*\Z)")
 
 
@@ -156,6 +157,11 @@ def shared(key: str) -> str:
 def cached(key: str, name: str) -> str:
     """Return the path of the result of a cached method, relative to the storage."""
     return f"{BY_CONTENT}/{key[:2]}/{key}.cached/{name}"
+
+
+def is_shared(path: str) -> bool:
+    """Return whether trials of several executions write a path of the storage: shared data and cached values."""
+    return _SHARED.match(path) is not None or path == STORAGE_ID
 
 
 def pointer_identity(path: str) -> str | None:

@@ -147,6 +147,9 @@ def leases_in(files: Files) -> Leases:
     if files.reach == "process":
         return MemoryLeases(files)
     files = files.inner
+    own: Leases | None = files.leases()
+    if own is not None:
+        return own
     if files.local_path("") is not None:
         return DirectoryLeases(files)
     from machinable.storage.s3 import ObjectStoreFiles

@@ -1,4 +1,4 @@
-"""The actor on another host: trials, folders and code that it receives, and its replies."""
+"""The actor on another host: trials and code that it receives, and its replies."""
 
 from __future__ import annotations
 
@@ -13,41 +13,15 @@ import pytest
 
 from machinable.engines.base import PortableWork
 from machinable.engines.ray.actor import Reply, Setup, TrialActor, TrialRequest
-from machinable.engines.transfer import pack_folder
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.storage.code_snapshot import pack_into
-from machinable.storage.local import DirectoryFiles
 from tests.engines.works import trial
-
-
-class Reads(PortableWork):
-    """Work of a storage that no worker reaches, which returns the content of a file in a folder."""
-
-    def __init__(self, directory: str = "") -> None:
-        self.directory = directory
-
-    def is_reached(self) -> bool:
-        return False
-
-    def moved(self, project: str, url: str | None) -> Reads:
-        assert url is not None
-        return Reads(url)
-
-    def folder_of(self, spec: TrialSpec) -> str:
-        return f"trials/{spec.uid}"
-
-    def folders_needed(self, spec: TrialSpec) -> list[str]:
-        return ["data"]
-
-    def __call__(self, spec: TrialSpec) -> Outcome:
-        read = Path(self.directory, "data", "a").read_text() if spec.config["reads"] else None
-        return Outcome(spec.uid, "finished", 1, 0.0, result=read)
 
 
 class Sleeps(PortableWork):
     """Work that takes some seconds."""
 
-    def moved(self, project: str, url: str | None) -> Sleeps:
+    def moved(self, project: str) -> Sleeps:
         return self
 
     def __call__(self, spec: TrialSpec) -> Outcome:
@@ -64,27 +38,10 @@ def actor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrialActo
     os.chdir(tmp_path)
 
 
-def test_folders_are_there_before_the_trials_that_read_them_begin(actor: TrialActor, tmp_path: Path) -> None:
-    there = DirectoryFiles(tmp_path / "there")
-    there.write("data/a", b"what it reads")
-    assert not actor.prepare(pickle.dumps(Reads()))
-    requests = [TrialRequest(n, pickle.dumps(trial(n, reads=n > 0)), 1, f"{n}") for n in range(3)]
-
-    replies = [
-        reply
-        for arguments in ([requests[:1], 1], [requests[1:], 2, pack_folder(there, "data")])
-        for reply in actor.exchange(*arguments)[1]
-    ]
-
-    assert [reply.number for reply in replies] == [0, 1, 2]
-    assert [b"what it reads" in reply.result for reply in replies] == [False, True, True]
-    assert all(reply.archive is not None for reply in replies)
-
-
 def test_trials_that_wait_behind_a_long_one_are_handed_back(actor: TrialActor) -> None:
-    assert actor.prepare(pickle.dumps(Sleeps()))
-    actor.exchange([TrialRequest(0, pickle.dumps(trial(0, seconds=0)), 1, "")], 1)  # the worker has started
-    requests = [TrialRequest(number, pickle.dumps(trial(number, seconds=1)), 1, "") for number in (1, 2, 3)]
+    actor.prepare(pickle.dumps(Sleeps()))
+    actor.exchange([TrialRequest(0, pickle.dumps(trial(0, seconds=0)), 1)], 1)  # the worker has started
+    requests = [TrialRequest(number, pickle.dumps(trial(number, seconds=1)), 1) for number in (1, 2, 3)]
 
     _, handed_back = actor.exchange(requests, 1)
     _, ended = actor.exchange([], 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from machinable.engines.ray import addresses
-from machinable.engines.ray.addresses import check_address, has_token, is_here, probe, running_address
+from machinable.engines.ray.addresses import address_towards, check_address, has_token, is_here, probe, running_address
 from machinable.errors import InvalidValue, Refused
 
 
@@ -91,3 +91,8 @@ def test_errors_of_ray_are_reported_with_what_to_do(message: str, reason: str, t
     message_shown = str(addresses.unreachable("host:1", RuntimeError(message)))
 
     assert message_shown == f"cannot reach a Ray cluster at host:1: {reason}\n  {todo}"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_address_towards_a_host_is_one_of_this_host(host: str) -> None:
+    assert address_towards(host) == host

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from machinable.engines.base import OnProgress, PortableWork, StorageTransfer, WorkerLost
+from machinable.engines.base import OnProgress, WorkerLost
 from machinable.engines.ray.actor import Reply, TrialRequest
 from machinable.engines.ray.dispatcher import AGAIN, FAILURES, SHORT, Dispatcher
-from machinable.plan.spec import Outcome, TrialSpec
+from machinable.plan.spec import Outcome
 from machinable.serialization import dumps
 from tests.engines.works import pid, trial
 
@@ -61,7 +61,6 @@ class World:
 
     on_progress: OnProgress | None = None
     on_notice: Any = None
-    transfer: StorageTransfer | None = None
 
     def __init__(self) -> None:
         self.calls: dict[str, Queue[Call]] = {name: Queue() for name in ("prepare", "exchange", "interrupt", "end")}
@@ -92,16 +91,13 @@ class World:
     def shortage(self, needs: Hashable) -> str:
         return f"no actor for {needs}"
 
-    def put(self, data: bytes) -> Any:
-        return data
-
     def next(self, method: str) -> Call:
         return self.calls[method].get(timeout=RESULT_TIMEOUT)
 
-    def prepared(self, reached: bool = True) -> Actor:
+    def prepared(self) -> Actor:
         """Let the next actor start."""
         call = self.next("prepare")
-        call.future.set_result(reached)
+        call.future.set_result(None)
         return call.actor
 
     def exchange(self) -> Call:
@@ -123,19 +119,6 @@ def dispatcher(world: World) -> Iterator[Dispatcher]:
     dispatcher = Dispatcher(world, 1)
     yield dispatcher
     dispatcher.close()
-
-
-class Work(PortableWork):
-    """Work of a storage that no actor reaches."""
-
-    def __init__(self, folders: list[str]) -> None:
-        self.folders = folders
-
-    def folder_of(self, spec: TrialSpec) -> str:
-        return "home"
-
-    def folders_needed(self, spec: TrialSpec) -> list[str]:
-        return self.folders
 
 
 def submit(dispatcher: Dispatcher, number: int, needs: Hashable = "one") -> Future[Outcome]:
@@ -354,58 +337,6 @@ def test_an_actor_that_does_not_end_a_trial_is_ended(
     call.finish()  # too late
     submit(dispatcher, 1)
     assert world.prepared() is not actor
-
-
-class Transfer:
-    """The storage of an execution."""
-
-    def __init__(self) -> None:
-        self.stored: list[bytes] = []
-
-    def fetch(self, path: str) -> bytes:
-        return path.encode()
-
-    def store(self, archive: bytes) -> None:
-        self.stored.append(archive)
-
-
-class Broken(Transfer):
-    def fetch(self, path: str) -> bytes:
-        raise FileNotFoundError(path)
-
-    def store(self, archive: bytes) -> None:
-        raise OSError("the disk is full")
-
-
-def test_folders_are_sent_once_to_actors_that_do_not_reach_the_storage_and_results_come_back(
-    world: World, dispatcher: Dispatcher
-) -> None:
-    world.transfer = transfer = Transfer()
-    work = Work(["a", "b"])
-    futures = [dispatcher.submit(work, trial(number), "one") for number in range(2)]
-    world.prepared(reached=False)
-    archives = []
-    for _ in futures:
-        call = world.exchange()
-        archives.append(call.arguments[2:])
-        call.reply(finished(call.requests[0])._replace(archive=b"home"))
-
-    assert [future.result(RESULT_TIMEOUT).state for future in futures] == ["finished"] * 2
-    assert (archives, transfer.stored) == ([(b"a", b"b"), ()], [b"home"] * 2)
-
-
-def test_a_folder_that_cannot_be_read_or_stored_fails_its_trial(world: World, dispatcher: Dispatcher) -> None:
-    world.transfer = Broken()
-    first, second = dispatcher.submit(Work(["gone"]), trial(0), "one"), submit(dispatcher, 1)
-    world.prepared(reached=False)
-    world.prepared(reached=False)  # for the other work
-    call = world.exchange()
-    call.reply(finished(call.requests[0])._replace(archive=b"home"))
-
-    assert [repr(future.exception(RESULT_TIMEOUT)) for future in (first, second)] == [
-        "FileNotFoundError('gone')",
-        "OSError('the disk is full')",
-    ]
 
 
 def test_an_internal_error_fails_all_trials(

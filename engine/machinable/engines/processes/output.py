@@ -9,12 +9,23 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Any
+from typing import IO, Any
 
 from machinable.storage.files import Appender, Files
 from machinable.storage.local import make_directory
 
-__all__ = ["flush_c_streams", "open_standard_streams", "output_to"]
+__all__ = ["READY", "flush_c_streams", "keep_output", "open_standard_streams", "output_to"]
+
+READY = b"\0"  # what a worker writes to the file of its parent before it takes trials
+_kept: int | None = None
+
+
+def keep_output(file: int) -> None:
+    """Keep the output of trials with a remote storage in a file that the parent can read if this process is killed."""
+    global _kept
+    _kept = os.dup(file)
+    os.ftruncate(_kept, 0)
+    os.write(_kept, READY)
 
 
 def open_standard_streams() -> None:
@@ -55,6 +66,7 @@ def output_to(files: Files, path: str) -> Iterator[None]:
     Raises:
         OSError: The file cannot be written.
     """
+    _fill_input()
     local = files.local_path(path)
     file = None if local is None else _opened(local)
     if local is None or file is None:
@@ -82,27 +94,33 @@ def _opened(path: str) -> int | None:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError:
         return None
-    if file == 0:  # a trial has closed the input; subprocesses must not read this file
-        file = os.dup(0)
-        nowhere = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nowhere, 0)
-        os.close(nowhere)
     return file
+
+
+def _fill_input() -> None:
+    """Let subprocesses read nothing; a trial may have closed the input, and another file would take its number."""
+    try:
+        os.fstat(0)
+    except OSError:
+        os.open(os.devnull, os.O_RDONLY)  # gets the lowest number
 
 
 class _Copied:
     """A temporary file on this host whose content is copied to a storage regularly and at the end."""
 
-    def __init__(self, appender: Appender, interval: float = 10.0) -> None:
+    def __init__(self, appender: Appender, interval: float = 1.0) -> None:
         self._appender = appender
         self._interval = interval
-        self._copied = 0
         self._is_over = threading.Event()
 
     def __enter__(self) -> int:
-        from tempfile import TemporaryFile
+        if _kept is None:
+            from tempfile import TemporaryFile
 
-        self._file = TemporaryFile()  # closed by __exit__
+            self._file: IO[bytes] = TemporaryFile("a+b", buffering=0)
+        else:
+            self._file = open(_kept, "a+b", buffering=0, closefd=False)
+        self._begin = self._copied = os.fstat(self._file.fileno()).st_size
         self._thread = threading.Thread(target=self._copy_regularly, name="machinable-output", daemon=True)
         self._thread.start()
         return self._file.fileno()
@@ -113,6 +131,7 @@ class _Copied:
         try:
             self._copy()
             self._appender.close()
+            os.ftruncate(self._file.fileno(), self._begin)
         finally:
             self._file.close()
 

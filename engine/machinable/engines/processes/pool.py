@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO, NamedTuple
 
 from machinable.engines.base import Engine, Reach, Work, WorkerError, WorkerLost
+from machinable.engines.processes.output import READY
 from machinable.engines.processes.threads import VARIABLES
 from machinable.engines.processes.worker import GRACE, read_message, write_message
 from machinable.errors import InvalidType, InvalidValue
@@ -83,6 +84,7 @@ def _held(path: str) -> int | None:
 
 
 SHUTDOWN_TIMEOUT = 2.0  # seconds for an idle worker to end
+MAX_OUTPUT = 2**24  # bytes of the output of a lost worker that are kept
 SHORT = 0.2  # seconds below which a worker gets its next trial before it has finished the current one
 
 
@@ -278,7 +280,9 @@ class ProcessesEngine(Engine):
                     workers.remove(worker)
         self._dispatch()
         if job is not None:
-            job.future.set_exception(KeyboardInterrupt(how) if worker.is_interrupted else WorkerLost(how, code))
+            lost = WorkerLost(how, code)
+            lost.output, lost.offset = worker.output, worker.offset
+            job.future.set_exception(KeyboardInterrupt(how) if worker.is_interrupted else lost)
 
 
 _OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED = (
@@ -338,6 +342,7 @@ class _Worker:
         self.count = 0
         self.is_interrupted = False
         self.reason = ""
+        self.output, self.offset = b"", 0  # see `WorkerLost`
         self._is_released = False
         self._work = b""
         self._stderr = _scratch()
@@ -435,12 +440,21 @@ class _Worker:
         with self._sending:
             self._commands.close()
         self._replies.close()
-        self._stderr.seek(0)
-        said = self._stderr.read().decode("utf-8", "replace").strip()
+        said = self._read_stderr()
         self._stderr.close()
         reason = self.reason or (_described(code) if has_exited else "it has closed its connection")
         how = f"the worker process {self._process.pid} was lost: {reason}"
         return f"{how}\n{said[-2000:]}" if said else how, None if self.reason or not has_exited else code
+
+    def _read_stderr(self) -> str:
+        """Return what the process has said before it was ready; keep the end of what its trial has printed."""
+        file = self._stderr.fileno()
+        size = os.fstat(file).st_size
+        if os.pread(file, 1, 0) != READY:
+            return os.pread(file, size, 0).decode("utf-8", "replace").strip()
+        begin = max(len(READY), size - MAX_OUTPUT)
+        self.output, self.offset = os.pread(file, size - begin, begin), begin - len(READY)
+        return ""
 
 
 def _described(code: int) -> str:
@@ -475,12 +489,13 @@ def _start(threads: int, stderr: BinaryIO, origin: Origin) -> subprocess.Popen[b
 
 
 def _scratch() -> BinaryIO:
-    """Return a file without a name, for the output of a worker before it is ready."""
-    if hasattr(os, "memfd_create"):  # Linux
-        return open(os.memfd_create("machinable-worker"), "w+b", buffering=0)
+    """Return a file without a name, for the output of a worker before it is ready, and see `KeptOutput`."""
+    with suppress(AttributeError, OSError):  # not on every system, and not in every directory
+        place = os.environ.get("TMPDIR") or "/tmp"
+        return open(os.open(place, os.O_RDWR | os.O_APPEND | os.O_TMPFILE, 0o600), "w+b", buffering=0)
     from tempfile import TemporaryFile
 
-    return TemporaryFile(buffering=0)
+    return TemporaryFile("a+b", buffering=0)
 
 
 def _count(option: str, given: Any) -> int:

@@ -23,11 +23,11 @@ from msgspec.structs import asdict
 from machinable.engines.base import PortableWork, Work, reports
 from machinable.engines.interruption import interruption
 from machinable.engines.processes.isolation import SavedProcessState
-from machinable.engines.processes.output import open_standard_streams
+from machinable.engines.processes.output import keep_output, open_standard_streams
 from machinable.plan.spec import Outcome
 from machinable.serialization import Plain, dumps
 
-__all__ = ["main", "read_message", "write_message"]
+__all__ = ["exit_at_once", "main", "read_message", "write_message"]
 
 GRACE = 5.0  # seconds to finish cleanly after the parent is gone
 
@@ -64,6 +64,7 @@ def main(parent: int, grace: float = GRACE) -> None:
     """
     commands = os.fdopen(os.dup(0), "rb")
     replies = os.dup(1)
+    keep_output(2)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):  # trials get their own output, and no input
         os.dup2(nowhere, standard)
@@ -164,9 +165,14 @@ class _Worker:
             assert main_thread is not None
             signal.pthread_kill(main_thread, signal.SIGINT)
         time.sleep(grace)
-        if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)
+        exit_at_once()
+
+
+def exit_at_once() -> None:
+    """End this worker process, and the processes that its trial has started, without finishing anything."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
 
 
 def _described(error: BaseException) -> str:

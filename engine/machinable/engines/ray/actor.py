@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -14,11 +13,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from machinable.engines.base import PortableWork, WorkerError
+from machinable.engines.base import PortableWork
 from machinable.engines.processes.pool import Origin, ProcessesEngine, Scratch
-from machinable.engines.transfer import pack_folder, unpack_folder
 from machinable.storage.archive import unpack
-from machinable.storage.local import DirectoryFiles
 
 __all__ = ["OtherVersion", "Reply", "Report", "Setup", "TrialActor", "TrialRequest"]
 
@@ -75,13 +72,11 @@ class TrialRequest(NamedTuple):
         number: Identifies the trial.
         spec: The specification, pickled.
         threads: Its number of threads.
-        folder: The folder that it writes to.
     """
 
     number: int
     spec: bytes
     threads: int
-    folder: str
 
 
 class Reply(NamedTuple):
@@ -90,12 +85,10 @@ class Reply(NamedTuple):
     Attributes:
         number: That of the request.
         result: For `read_outcome`, or an exception; None if the trial has not begun and another actor may run it.
-        archive: The folder that it wrote, if this host cannot access the storage.
     """
 
     number: int
     result: bytes | BaseException | None
-    archive: bytes | None = None
 
 
 class OtherVersion(RuntimeError):
@@ -129,7 +122,6 @@ class TrialActor:
             is_same = host_of(setup.directory) == setup.host
         os.chdir(setup.directory if is_same else self._scratch.path if code is None else self._project)
         self._work = b""
-        self._staging: DirectoryFiles | None = None  # where trials write if this host cannot access the storage
         self._engine = ProcessesEngine(1)
         self._engine.origin = setup.origin._replace(path=self._path(setup))
         if setup.is_heard:
@@ -152,33 +144,21 @@ class TrialActor:
                 found.append(entry)
         return found
 
-    def prepare(self, work: bytes) -> bool:
-        """Take the work of the following trials; return whether this host can access the storage."""
+    def prepare(self, work: bytes) -> None:
+        """Take the work of the following trials."""
         made = pickle.loads(work)  # noqa: S301  # made by the executing process
-        self._staging = None
-        if isinstance(made, PortableWork):
-            if not made.is_reached():
-                self._staging = DirectoryFiles(tempfile.mkdtemp(dir=self._scratch.path))
-            made = made.moved(self._project, None if self._staging is None else self._staging.url)
-        self._work = pickle.dumps(made)
-        return self._staging is None
+        self._work = pickle.dumps(made.moved(self._project)) if isinstance(made, PortableWork) else work
 
-    def exchange(
-        self, requests: Sequence[TrialRequest], number: int, *archives: bytes
-    ) -> tuple[list[Report], list[Reply]]:
+    def exchange(self, requests: Sequence[TrialRequest], number: int) -> tuple[list[Report], list[Reply]]:
         """Start trials, and wait for replies about all trials.
 
         Args:
             requests: The trials.
             number: The number of replies to wait for; progress of a trial also ends the wait.
-            archives: The folders that the trials read.
 
         Returns:
             Progress and replies since the last call.
         """
-        for archive in archives:
-            assert self._staging is not None
-            unpack_folder(self._staging, archive)
         with self._changed:
             if not self._running:
                 self._since = time.monotonic()
@@ -224,16 +204,7 @@ class TrialActor:
         with self._changed:
             self._running.pop(request.number)
             self._since = time.monotonic()
-        archive, result = None, future.exception() or future.result()
-        try:
-            if self._staging is not None:
-                archive = pack_folder(self._staging, request.folder)
-                if self._staging.is_directory(request.folder):
-                    self._staging.remove(request.folder)
-        except Exception as error:
-            result = WorkerError(f"the files of the trial could not be sent: {type(error).__name__}: {error}")
-        with self._changed:
-            self._replies.append(Reply(request.number, result, archive))
+            self._replies.append(Reply(request.number, future.exception() or future.result()))
             self._changed.notify_all()
 
     def _progress(self, uid: str, i: Any, total: int | None) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from machinable.errors import InvalidValue, Refused
 
 __all__ = [
+    "address_towards",
     "check_address",
     "has_token",
     "is_here",
@@ -105,6 +106,13 @@ def is_here(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def address_towards(host: str) -> str:
+    """Return the address of this host in the network in which it reaches another one."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        asked.connect((host, 9))  # this sends nothing
+        return str(asked.getsockname()[0])
 
 
 def has_token() -> bool:

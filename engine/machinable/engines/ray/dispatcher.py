@@ -8,14 +8,14 @@ import signal
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
-from machinable.engines.base import OnProgress, PortableWork, StorageTransfer, Work, WorkerLost
+from machinable.engines.base import OnProgress, Work, WorkerLost
 from machinable.engines.processes.pool import read_outcome
 from machinable.engines.ray.actor import Reply, Report, TrialRequest
 from machinable.plan.spec import Outcome, TrialSpec
@@ -26,7 +26,6 @@ AGAIN = 3  # further attempts of a trial whose worker was lost through no fault 
 SHORT = 0.08  # seconds below which an actor gets its next trial before it has finished the current one
 CHUNK_SECONDS = 0.04  # seconds of work that an actor gets at a time if trials are shorter
 CHUNK_MAX = 64  # trials that an actor gets at a time
-ARCHIVES_MAX = 64  # archives of folders in the object store at a time
 SHUTDOWN_TIMEOUT = 5.0  # seconds for an actor to end a trial or itself
 FAILURES = 3  # actors in a row that do not start, after which their trials fail
 NO_WORKER_NOTICE_AFTER = 10.0  # seconds that trials wait without any worker before the user is notified
@@ -40,12 +39,10 @@ class Cluster(Protocol):
     Attributes:
         on_progress: See `Engine`.
         on_notice: See `Engine`.
-        transfer: See `Engine`.
     """
 
     on_progress: OnProgress | None
     on_notice: Callable[[str], None] | None
-    transfer: StorageTransfer | None
 
     def start(self, needs: Hashable) -> Any:
         """Start an actor for trials with these needs, and return its handle."""
@@ -65,9 +62,6 @@ class Cluster(Protocol):
     def shortage(self, needs: Hashable) -> str:
         """Return what actors with these needs are waiting for."""
 
-    def put(self, data: bytes) -> Any:
-        """Put data into the object store, from which each host fetches it once."""
-
 
 class TrialFuture(Future[Outcome]):
     """The future of a trial, with what an actor needs to run it.
@@ -77,12 +71,11 @@ class TrialFuture(Future[Outcome]):
         ended_by: The error of the trial if it must no longer start.
     """
 
-    def __init__(self, needs: Hashable, work: bytes, request: TrialRequest, folders: Sequence[str]) -> None:
+    def __init__(self, needs: Hashable, work: bytes, request: TrialRequest) -> None:
         super().__init__()
         self.needs = needs
         self.work = work
         self.request = request
-        self.folders = folders
         self.began: float | None = None
         self.ended_by: BaseException | None = None
 
@@ -102,8 +95,6 @@ class _Actor:
         self.work = b""
         self.is_ready = False
         self.is_called = True
-        self.is_reached = True  # the storage, from its host
-        self.folders: set[str] = set()  # that it has received
 
 
 class Dispatcher:
@@ -127,7 +118,6 @@ class Dispatcher:
         self._queues: defaultdict[Hashable, deque[TrialFuture]] = defaultdict(deque)
         self._actors: list[_Actor] = []
         self._seconds: dict[Hashable, float] = {}  # how long trials take
-        self._archives: dict[str, Any] = {}  # of folders, in the object store
         self._work: Work | None = None
         self._pickled_work = b""
         self._number = 0
@@ -144,12 +134,8 @@ class Dispatcher:
         if work is not self._work:
             self._pickled_work, self._work = pickle.dumps(work), work
         self._number += 1
-        folder: str = ""
-        folders: Sequence[str] = ()
-        if isinstance(work, PortableWork):
-            folder, folders = work.folder_of(spec), work.folders_needed(spec)
-        request = TrialRequest(self._number, pickle.dumps(spec), spec.definition.threads, folder)
-        trial = TrialFuture(needs, self._pickled_work, request, folders)
+        request = TrialRequest(self._number, pickle.dumps(spec), spec.definition.threads)
+        trial = TrialFuture(needs, self._pickled_work, request)
         self._messages.put(lambda: self._queues[needs].append(trial))
         return trial
 
@@ -261,14 +247,13 @@ class Dispatcher:
     def _prepare(self, actor: _Actor, work: bytes) -> None:
         """Send the work of the following trials to an actor."""
         actor.work, actor.is_ready = work, False
-        actor.folders.clear()
         self._call(actor, partial(self._prepared, actor), "prepare", work)
 
     def _prepared(self, actor: _Actor, done: Future[Any]) -> None:
         actor.is_called = False
         problem = done.exception()
         if problem is None:
-            actor.is_ready, actor.is_reached = True, done.result()
+            actor.is_ready = True
             self._failures = 0
             return
         if actor not in self._actors:
@@ -289,39 +274,16 @@ class Dispatcher:
         if queue and not actor.trials and queue[0].work is not actor.work:
             self._prepare(actor, queue[0].work)
             return
-        requests, archives = [], []
+        requests = []
         while queue and len(actor.trials) < room and queue[0].work is actor.work:
             trial = queue.popleft()
-            try:
-                archives += self._archives_for(actor, trial)
-            except Exception as error:
-                trial.fail(error)
-            else:
-                actor.trials[trial.request.number] = trial
-                requests.append(trial.request)
+            actor.trials[trial.request.number] = trial
+            requests.append(trial.request)
         if actor.trials:
             running = next(iter(actor.trials.values()))
             running.began = running.began or time.monotonic()
             replies = max(1, len(actor.trials) // 2)
-            self._call(actor, partial(self._exchanged, actor), "exchange", requests, replies, *archives)
-        elif queue:  # all have failed: dispatch again
-            self._messages.put(lambda: None)
-
-    def _archives_for(self, actor: _Actor, trial: TrialFuture) -> list[Any]:
-        """Return the archives of folders that a trial reads and its actor does not have."""
-        archives: list[Any] = []
-        if actor.is_reached or self._cluster.transfer is None:
-            return archives
-        for path in trial.folders:
-            if path in actor.folders:
-                continue
-            if path not in self._archives:
-                if len(self._archives) >= ARCHIVES_MAX:
-                    del self._archives[next(iter(self._archives))]
-                self._archives[path] = self._cluster.put(self._cluster.transfer.fetch(path))
-            archives.append(self._archives[path])
-            actor.folders.add(path)
-        return archives
+            self._call(actor, partial(self._exchanged, actor), "exchange", requests, replies)
 
     # what actors reply
 
@@ -345,8 +307,6 @@ class Dispatcher:
         """Set the result of an ended trial; queue a returned one again."""
         result: Any = reply.result
         try:
-            if reply.archive is not None and self._cluster.transfer is not None:
-                self._cluster.transfer.store(reply.archive)
             if isinstance(result, bytes):
                 outcome = read_outcome(result)
                 self._measured(trial.needs, outcome.seconds)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from machinable.engines.base import Engine, Reach, Work
 from machinable.engines.ray.actor import OtherVersion, Setup, TrialActor
 from machinable.engines.ray.addresses import (
+    address_towards,
     check_address,
     has_token,
     is_here,
@@ -126,6 +127,13 @@ class RayEngine(Engine):
         if self._archive is None or digest != self._digest:  # otherwise workers that have it stay
             self._project, self._archive, self._digest = project, self._ray.put(code), digest
 
+    def address_for_workers(self) -> str:
+        """Return the address of this host in the network of the cluster."""
+        self._connect()
+        if _is_started_here(self._ray):
+            return "127.0.0.1"
+        return address_towards(next(node["NodeManagerAddress"] for node in self._ray.nodes() if node["Alive"]))
+
     def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
         """Start a trial, or queue it until there are resources for it."""
         try:
@@ -218,10 +226,6 @@ class RayEngine(Engine):
         ]
         return f"waiting for workers: the Ray cluster has provided none yet for {', '.join(lacks) or 'trials'}"
 
-    def put(self, data: bytes) -> Any:
-        """Put data into the object store, from which all hosts can fetch it."""
-        return self._ray.put(data)
-
     # the cluster
 
     def _started(self) -> Dispatcher:
@@ -280,9 +284,7 @@ class RayEngine(Engine):
     def _check_connected(self, ray: Any) -> None:
         """Check that the engine requests the cluster that this process is connected to."""
         current = ray.get_runtime_context().gcs_address
-        node = getattr(ray._private.worker, "_global_node", None)
-        is_ours = node is not None and node.is_head()
-        if self._options or self.address not in (None, "auto", "local" if is_ours else None, current):
+        if self._options or self.address not in (None, "auto", "local" if _is_started_here(ray) else None, current):
             given = next(iter(self._options), self.address)
             raise Refused(
                 f"this process is connected to the Ray cluster at {current}, so the engine cannot use {given!r}",
@@ -334,6 +336,12 @@ class RayEngine(Engine):
 
 _users: list[RayEngine] = []  # of the cluster that an engine of this process has connected to
 _connection = ExitStack()  # ends with the last of them
+
+
+def _is_started_here(ray: Any) -> bool:
+    """Return whether this process has started the cluster, which is on this host only and ends with it."""
+    node = getattr(ray._private.worker, "_global_node", None)
+    return node is not None and bool(node.is_head())
 
 
 def shut_down(ray: Any) -> None:
