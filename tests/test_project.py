@@ -136,6 +136,7 @@ def test_a_vendored_project_may_be_a_link(tmp_path: Path, write: Write) -> None:
     [
         (b"\xff\xfe", "the project file 'machinable.yaml' cannot be read: it is not UTF-8"),
         (None, "the project file 'machinable.yaml' cannot be read: Is a directory"),
+        (b"# " + b"a" * 2**26, "the project file 'machinable.yaml' cannot be read: it has more than 64.0 MiB"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -181,3 +182,31 @@ def test_arguments_of_the_wrong_type_are_refused(tmp_path: Path, write: Write, n
 
     with pytest.raises(InvalidType):
         Project(tmp_path).resolve(name, None, versions)  # type: ignore[arg-type]
+
+
+def test_bytes_that_are_not_utf_8_have_a_place(tmp_path: Path, write: Write) -> None:
+    write("machinable.yaml", "components: [c: {a: $/part.yaml}]\n")
+    (tmp_path / "part.yaml").write_bytes(b"x: 1\ncaf\xc3\xa9: caf\xe9, _token: s3cret\n")
+
+    with pytest.raises(MachinableError) as caught:
+        Project(tmp_path).resolve("c")
+    assert str(caught.value).splitlines() == [
+        "part.yaml:2:10: the file 'part.yaml' cannot be read: it is not UTF-8",
+        "  in components[0].c.a",
+        "    2 | café: caf\\xe9, _token: …",
+        "                 ^",
+        "  referred to at machinable.yaml:1:18",
+        "  Save it as UTF-8.",
+    ]
+
+
+@pytest.mark.parametrize("name", ["pipe.yaml", "/dev/zero", "/dev/urandom", "/dev/stdin"])
+def test_only_regular_files_are_read(tmp_path: Path, write: Write, name: str) -> None:
+    up = "../" * len(tmp_path.parts)
+    path = name if name[0] != "/" else up + name[1:]
+    if name == "pipe.yaml":
+        os.mkfifo(tmp_path / name)
+    write("machinable.yaml", f"components: [c: {{a: $/{path}}}]\n")
+
+    with pytest.raises(MachinableError, match="cannot be read: it is not a regular file"):
+        Project(tmp_path).resolve("c")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,8 +12,11 @@ from machinable.config.loader import FILE, Workspace, load
 from machinable.config.resolve import resolve
 from machinable.config.resolved import Resolved
 from machinable.errors import InvalidType, MissingFile
+from machinable.units import format_size
 
 __all__ = ["Project", "ProjectDirectory"]
+
+MAX_SIZE = 2**26  # bytes of a file
 
 
 class Project:
@@ -98,8 +103,14 @@ class ProjectDirectory:
     def read(self, path: str) -> str:
         """Return the text of a file."""
         self._look(_state, path)
-        with open(os.path.join(self.path, path), "rb") as file:
-            return file.read().decode("utf-8-sig")
+        place = os.path.join(self.path, path)
+        if not stat.S_ISREG(os.stat(place).st_mode) and not os.path.isdir(place):  # opening a pipe would block
+            raise OSError(errno.EINVAL, "it is not a regular file", place)
+        with open(place, "rb") as file:
+            data = file.read(MAX_SIZE + 1)
+        if len(data) > MAX_SIZE:
+            raise OSError(errno.EFBIG, f"it has more than {format_size(MAX_SIZE)}", place)
+        return data.decode("utf-8-sig")
 
     def is_directory(self, path: str) -> bool:
         """Return whether a path is a directory."""

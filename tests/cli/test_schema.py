@@ -82,7 +82,12 @@ def test_known_names_are_listed(schema: dict[str, Any]) -> None:
     assert list(train)[:8] == ["data", "rate", "_token", "layers", "half", "~fast", "~deep", "_mixins_"]
     assert train["rate"] == {"default": 0.1}
     assert "default" not in train["_token"]
-    assert list(train["~deep"]["anyOf"][0]["properties"])[:2] == ["data", "rate"]
+    assert train["~deep"]["allOf"] == [
+        {"$ref": "#/definitions/version"},
+        {"properties": {"layers": {}}},
+        {"$ref": "#/definitions/keys of component train"},
+    ]
+    assert list(schema["definitions"]["keys of component train"]["properties"])[:2] == ["data", "rate"]
     assert "loader" in json.dumps(schema["definitions"]["mixin_request"])
     assert "~fast:big" in json.dumps(schema["definitions"]["requirement"])
 
@@ -109,3 +114,14 @@ def test_only_a_file_of_this_command_is_replaced(run: Run, project: Path) -> Non
         "schema.json",
         "train.py",
     ]
+
+
+def test_the_schema_of_heirs_grows_with_their_versions_and_not_with_each_key_of_each_version(
+    run: Run, project: Path
+) -> None:
+    def size(heirs: int) -> int:
+        lines = [f"  - c{i}^c{i - 1}: {{a{i}: 1, ~v{i}: {{x: 1}}}}\n" for i in range(1, heirs)]
+        (project / "machinable.yaml").write_text("components:\n  - c0: {a: 1}\n" + "".join(lines))
+        return len(run("schema").out)
+
+    assert size(60) < 5 * size(30)

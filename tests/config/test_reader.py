@@ -304,7 +304,51 @@ def test_an_empty_file_is_an_empty_project(text: str) -> None:
     [("- a\n", "a list"), ("text\n", "'text'"), ("5\n", "5"), ("$.a\n", "the reference '$.a'")],
 )
 def test_a_project_file_is_a_mapping(text: str, shown: str) -> None:
-    assert errors(text) == [("MalformedText", "", f"machinable.yaml: a project file is a mapping, not {shown}")]
+    assert errors(f"# one\n\n{text}") == [
+        ("MalformedText", "machinable.yaml:3:1", f"a project file is a mapping, not {shown}")
+    ]
+
+
+@pytest.mark.parametrize("text", ["!t\ncomponents: []\n", "!t []\n"])
+def test_a_tag_of_the_whole_file_has_a_place(text: str) -> None:
+    assert errors(text)[0] == ("MalformedText", "machinable.yaml:1:1", "the tag '!t' is not allowed here")
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        ("0x" + "f" * 5000, "it has more than 4,300 characters"),
+        ("-0x" + "f" * 4000, "it has more than 4,300 digits"),
+        ("0b" + "1" * 20_000, "it has more than 4,300 characters"),
+        ("0" + "7" * 6000, "it has more than 4,300 characters"),
+        ("1" * 5000, "it has more than 4,300 characters"),
+        ("1" + ":59" * 100_000, "it has more than 4,300 characters"),
+        ("1" + ":59" * 100_000 + ".5", "it has more than 4,300 characters"),
+        ("!!int '0x" + "f" * 5000 + "'", "it has more than 4,300 characters"),
+    ],
+)
+def test_numbers_that_cannot_be_printed_are_errors(number: str, reason: str) -> None:
+    ((kind, place, message),) = errors(entry(f"v: {number}"))
+    assert (kind, place) == ("MalformedText", "machinable.yaml:3:7")
+    assert message.endswith(reason)
+    assert len(message) < 200
+
+
+def test_the_largest_numbers_that_can_be_printed_are_read() -> None:
+    assert value("9" * 4300) == 10**4300 - 1
+    assert value("0x" + "f" * 3500) == 16**3500 - 1
+
+
+@pytest.mark.parametrize("text", ["${", "${A:-", "${A", "$ ${", "a}${", "{${", "${A:-x} ${A:-"])
+@pytest.mark.parametrize("number", [1, 20_000])
+def test_variables_without_an_end_are_one_error(text: str, number: int) -> None:
+    assert errors(entry(f"v: '{text * number}'")) == [
+        ("MalformedText", "machinable.yaml:3:7", "`${` does not begin a variable")
+    ]
+
+
+def test_many_variables_in_a_line_are_replaced() -> None:
+    assert value("'" + "${A:-x}$${" * 20_000 + "'") == "x${" * 20_000
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r", "\x85"])

@@ -65,14 +65,14 @@ def project_schema(workspace: Workspace) -> Schema:
         schema["title"] = f"machinable.yaml of {main.name}"
     sections: dict[str, dict[str, Schema]] = {}
     for entry in main.components:
-        definitions[f"component {entry.name}"] = _entry(workspace, entry)
+        definitions |= _entry(workspace, entry, f"component {entry.name}")
         sections.setdefault(entry.group, {})[entry.key] = _ref(f"component {entry.name}")
     for entry in main.mixins:
-        definitions[f"mixin {entry.name}"] = _entry(workspace, entry, in_mixin=True)
+        definitions |= _entry(workspace, entry, f"mixin {entry.name}", in_mixin=True)
     definitions |= {
         "entry": _block({}, "the configuration of a component"),
         "mixin": _block({}, "configuration and methods that components can use", without="_mixins_"),
-        "version": _version({}),
+        "version": _block({}, _VERSION, without="_class_"),
         "components": _section(sections.pop("", {}), "entry"),
         "mixins": _section({entry.key: _ref(f"mixin {entry.name}") for entry in main.mixins}, "mixin"),
         "other components": _section({}, "entry"),
@@ -119,8 +119,11 @@ def _section(known: Mapping[str, Schema], other: str) -> Schema:
     return {"anyOf": [null, entries, file, {"type": "array", "items": items}]}
 
 
-def _entry(workspace: Workspace, entry: Entry, in_mixin: bool = False) -> Schema:
-    """Return the schema of an entry: its keys, its versions, reserved keys, and anything else."""
+def _entry(workspace: Workspace, entry: Entry, name: str, in_mixin: bool = False) -> Schema:
+    """Return definitions of an entry of that name: its keys, its versions, reserved keys, and anything else.
+
+    All versions refer to one definition of the keys of the entry: heirs of heirs have many keys and versions.
+    """
     config: Mapping[str, Any] = {}
     body = entry.body
     versions: Schema = {}
@@ -130,18 +133,24 @@ def _entry(workspace: Workspace, entry: Entry, in_mixin: bool = False) -> Schema
         else:
             body = base_of(workspace, entry).body
             config = resolve(workspace, entry).stored
+        keys = f"keys of {name}"
         versions = {
-            name: _version({key: part.values[key] for part in (body, *open_block(block).parts) for key in part.values})
-            for name, block in body.blocks.items()
+            version: _version({key: part.values[key] for part in open_block(block).parts for key in part.values}, keys)
+            for version, block in body.blocks.items()
         }
     except MachinableError:  # `check` reports it; its keys are still known
         body = entry.body
     properties = _keys(body.values, config) | versions
-    return _block(properties, f"declared at {entry.place}", without="_mixins_" if in_mixin else None)
+    found = {name: _block(properties, f"declared at {entry.place}", without="_mixins_" if in_mixin else None)}
+    return found | ({f"keys of {name}": {"properties": _keys(body.values, {})}} if versions else {})
 
 
-def _version(values: Mapping[Any, Any]) -> Schema:
-    return _block(_keys(values, {}), "a version: what it changes when it is requested", without="_class_")
+_VERSION = "a version: what it changes when it is requested"
+
+
+def _version(values: Mapping[Any, Any], keys: str) -> Schema:
+    """Return the schema of a version that sets these values, of an entry whose keys have their own definition."""
+    return {"allOf": [_ref("version"), {"properties": _keys(values, {})}, _ref(keys)]}
 
 
 def _block(properties: Schema, description: str, without: str | None = None) -> Schema:

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from machinable.config.nodes import Mark, ProjectScope, Source, Tree
+from machinable.config.nodes import Mark, ProjectScope, Source, Tree, without_hidden_values
 from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors
 
 __all__ = ["ProjectFiles", "ProjectReader"]
@@ -85,21 +85,25 @@ class ProjectReader:
             raise MissingFile(f"no {kind} {shown!r}", at=at, given=shown, todo=todo) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is not a valid file name"
+            details: list[str] = []
             if isinstance(error, UnicodeDecodeError):
-                reason = "it is not UTF-8"
+                reason, todo = "it is not UTF-8", "Save it as UTF-8."
+                details = [f"referred to at {at}"] if at else []
+                at = _place_of(error, path)
             message = f"the {kind} {shown!r} cannot be read: {reason}"
-            raise MalformedText(message, at=at, given=shown, todo=todo) from None
+            raise MalformedText(message, at=at, given=shown, details=details, todo=todo) from None
         from machinable.config.reader import read, read_json  # 15 ms with yaml, and tasks of classes need none
 
         self._open.append(path)
         try:
             read_text = read_json if path.endswith(".json") else read
-            tree = read_text(
-                Source(path, text, scope), environment=self.environment, include=self._include, errors=self.errors
-            )
+            source = Source(path, text, scope)
+            tree = read_text(source, environment=self.environment, include=self._include, errors=self.errors)
         finally:
             self._open.pop()
         self._trees[key] = tree
+        if kind == "project file" and source.start is not None:
+            scope.start = source.place(source.start)
         return tree
 
     def read_alone(self, path: str, scope: ProjectScope, **facts: Any) -> Tree:
@@ -138,3 +142,10 @@ class ProjectReader:
         except MachinableError:
             self.incomplete.add(source.scope.name)
             raise
+
+
+def _place_of(error: UnicodeDecodeError, file: str) -> Place:
+    """Return the place of the first byte of a file that is not UTF-8."""
+    before = error.object[: error.start].decode("utf-8-sig").split("\n")
+    rest = error.object[error.start :].split(b"\n", 1)[0].decode("utf-8", "backslashreplace")
+    return Place(file, len(before), len(before[-1]) + 1, without_hidden_values(before[-1] + rest))

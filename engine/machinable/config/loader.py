@@ -183,8 +183,9 @@ class _Parser:
         if root is None or root is UNREADABLE:
             return
         if not isinstance(root, MappingNode):
-            message = f"{self.document.file}: a project file is a mapping, not {described(root)}"
-            self.fail(message, None, root, "Begin with `components:`.")
+            at = self.document.scope.start
+            message = f"{'' if at else self.document.file + ': '}a project file is a mapping, not {described(root)}"
+            self.fail(message, at, root, "Begin with `components:`.")
             return
         readers = {
             "name": self.read_name,

@@ -46,10 +46,11 @@ _HIDDEN_VALUE = re.compile(
 
 
 class ProjectScope(Struct, eq=False):
-    """The project that a file belongs to; `$.` references in the file start at its `root`."""
+    """The project that a file belongs to; `$.` references in the file start at its `root`, which begins at `start`."""
 
     name: str = ""
     root: Tree = None
+    start: Place | None = None
 
 
 class Source(Struct, eq=False):
@@ -59,6 +60,7 @@ class Source(Struct, eq=False):
     text: str
     scope: ProjectScope = field(default_factory=ProjectScope)
     lines: list[str] | None = None  # split when an error needs one
+    start: Mark = None  # where its value begins
 
     def _line(self, number: int) -> str:
         if self.lines is None:

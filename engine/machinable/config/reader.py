@@ -97,6 +97,7 @@ def read(
             parser.dispose()
         if node is not None:
             reader = _Reader(source, environment, include, found)
+            source.start = reader.at = node.start_mark
             value = reader.value(node, 0)
             if "*" in text or "$/" in text:
                 _check_extent(value, source)
@@ -304,6 +305,10 @@ class _Reader:
         if "${" not in text:
             return text
         failed = False
+        end = text.rfind("}") + 1
+        if "${" in text[end:].replace("$${", ""):
+            self.fail_variable(text)
+            return None
         environment = self.environment
         assert environment is not None
 
@@ -312,13 +317,11 @@ class _Reader:
             if match[0] == "$${":
                 return "${"
             name = match[1]
+            if failed:  # one error for each value
+                return ""
             if name is None:
                 failed = True
-                self.fail(
-                    "`${` does not begin a variable",
-                    text,
-                    todo="Write ${NAME} or ${NAME:-default}, or $${ for a literal `${`.",
-                )
+                self.fail_variable(text)
                 return ""
             value = environment.get(name, "")
             if match[2] is not None:
@@ -332,8 +335,17 @@ class _Reader:
                 )
             return value
 
-        result = _VARIABLE.sub(value_of, text)
+        # Where no brace follows, each variable would be searched to the end.
+        result = _VARIABLE.sub(value_of, text[:end]) + text[end:].replace("$${", "${")
         return None if failed else result
+
+    def fail_variable(self, text: str) -> None:
+        """Report a `${` that does not begin a variable."""
+        self.fail(
+            "`${` does not begin a variable",
+            text,
+            todo="Write ${NAME} or ${NAME:-default}, or $${ for a literal `${`.",
+        )
 
     def scalar(self, tag: str, text: str, written: str) -> Any:
         """Return the value of a scalar.
@@ -397,6 +409,9 @@ class _Index(int):
 # scalars: numbers, booleans, dates and null in YAML 1.1, with exponents as in `1e-3`
 
 _TAGS = {_TAG + kind for kind in ("int", "float", "bool", "null", "timestamp")}
+_KINDS = {"int": "integer", "timestamp": "date"}  # in messages
+MAX_DIGITS = 4300  # that Python converts to and from text
+_MAX_BITS = 14_284  # up to here a number has at most that many digits
 _EXPONENT = re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+")
 _RESOLVERS = yaml.SafeLoader.yaml_implicit_resolvers
 _CONSTRUCTOR = SafeConstructor()
@@ -427,12 +442,17 @@ def _plain_value(text: str) -> Any:
 
 
 def _construct(kind: str, text: str) -> Any:
+    if kind in ("int", "float") and len(text) > MAX_DIGITS:  # before base 60, whose time grows with the square
+        return _InvalidScalar(_KINDS.get(kind, kind), text, f"it has more than {MAX_DIGITS:,} characters")
     try:
         if kind == "float" and _EXPONENT.fullmatch(text):
             return float(text.replace("_", ""))
-        return getattr(_CONSTRUCTOR, f"construct_yaml_{kind}")(nodes.ScalarNode(_TAG + kind, text))
+        value = getattr(_CONSTRUCTOR, f"construct_yaml_{kind}")(nodes.ScalarNode(_TAG + kind, text))
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        return _InvalidScalar({"int": "integer", "timestamp": "date"}.get(kind, kind), text, str(error))
+        return _InvalidScalar(_KINDS.get(kind, kind), text, str(error))
+    if type(value) is int and value.bit_length() > _MAX_BITS and abs(value) >= 10**MAX_DIGITS:
+        return _InvalidScalar("integer", text, f"it has more than {MAX_DIGITS:,} digits")
+    return value
 
 
 # limits and errors
@@ -449,7 +469,12 @@ def _mask(source: Source) -> str:
                 f"{source.file}: the private character U+{ord(character):X} cannot be used here",
                 todo="Remove it.",
             )
-    return _WHOLE_VARIABLE.sub(lambda found: found[0].translate(_MASK), source.text)
+    # Only before the last brace of a line: where no brace follows, each `${` would be searched to the end of the line.
+    lines = source.text.split("\n")
+    for number, line in enumerate(lines):
+        if (end := line.rfind("}") + 1) and "${" in line:
+            lines[number] = _WHOLE_VARIABLE.sub(lambda found: found[0].translate(_MASK), line[:end]) + line[end:]
+    return "\n".join(lines)
 
 
 _MASK = {ord(character): 0xF0000 + ord(character) for character in "{}[],:#?"}
