@@ -6,16 +6,14 @@ Parquet and Feather, the formats of Arrow, preserve the type of each column of a
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
-from csv import QUOTE_NONNUMERIC
-from io import BytesIO, StringIO
-from itertools import islice
+from io import BytesIO
 from typing import Any
 
 from machinable.errors import NotAvailable
 from machinable.serialization import as_plain, decode
 from machinable.storage.formats import Format, UnsupportedData, type_name
+from machinable.storage.formats.frames import dump_frame, import_pandas, is_frame, load_frame
 
 __all__ = ["CSV", "FEATHER", "PARQUET", "TSV"]
 
@@ -24,8 +22,8 @@ __all__ = ["CSV", "FEATHER", "PARQUET", "TSV"]
 
 
 def _dump_table(data: Any, separator: str) -> bytes:
-    if _is_frame(data):
-        return _dump_frame(data, separator)
+    if is_frame(data):
+        return dump_frame(data, separator)
     if not isinstance(data, list):
         raise UnsupportedData(type_name(data))
     if others := [row for row in data if not isinstance(row, Mapping)]:
@@ -56,20 +54,6 @@ def _cell(value: Any, path: str) -> str:
     return value.isoformat() if hasattr(value, "isoformat") else repr(value)
 
 
-def _is_frame(data: Any) -> bool:
-    pandas = sys.modules.get("pandas")  # imported if there is a DataFrame
-    return pandas is not None and isinstance(data, pandas.DataFrame)
-
-
-def _dump_frame(frame: Any, separator: str) -> bytes:
-    index = frame.index
-    is_default = isinstance(index, sys.modules["pandas"].RangeIndex) and index.start == 0 and index.step == 1
-    if index.nlevels > 1 or frame.columns.nlevels > 1 or index.name is not None or "" in frame.columns[:1]:
-        raise UnsupportedData("a DataFrame with a named or nested index, which columns cannot store: use reset_index()")
-    text: str = frame.to_csv(sep=separator, index=not is_default, lineterminator="\n", quoting=QUOTE_NONNUMERIC)
-    return text.encode()
-
-
 _FIELDS = {s: re.compile(rf'(?:"((?:[^"]|"")*)"|([^"\r\n{s}][^\r\n{s}]*|))({s}|\r\n|\n|\r|\Z)') for s in ",\t"}
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _FLOAT = re.compile(r"-?([0-9]+\.[0-9]*(e[+-]?[0-9]+)?|[0-9]+e[+-]?[0-9]+|inf|nan)", re.ASCII)
@@ -84,7 +68,8 @@ def _load_table(data: bytes, separator: str) -> Any:
     lines = _lines(text, separator)
     header, end = next(lines)
     if end == "\n":
-        return _load_frame(text, separator)
+        inside = [(None if quoted is None else _unquoted(quoted), bare) for quoted, bare in header]
+        return load_frame(text, separator, inside, lambda: _rows(lines, len(header)), _value)
     columns = [bare if quoted is None else _unquoted(quoted) for quoted, bare in header]
     table = []
     for cells, _ in lines:
@@ -94,6 +79,16 @@ def _load_table(data: bytes, separator: str) -> Any:
         elif cells != [(None, "")]:
             raise ValueError(f"row {len(table) + 1} has {len(cells)} cells, there are {len(columns)} columns")
     return table
+
+
+def _rows(lines: Iterator[tuple[list[tuple[str | None, str]], str]], count: int) -> list[list[tuple[str | None, str]]]:
+    """Return the cells of all lines, without quotation marks."""
+    rows: list[list[tuple[str | None, str]]] = []
+    for cells, _ in lines:
+        if len(cells) != count:
+            raise ValueError(f"row {len(rows) + 1} has {len(cells)} cells, there are {count} columns")
+        rows.append([(None if quoted is None else _unquoted(quoted), bare) for quoted, bare in cells])
+    return rows
 
 
 def _lines(text: str, separator: str) -> Iterator[tuple[list[tuple[str | None, str]], str]]:
@@ -119,6 +114,7 @@ def _unquoted(text: str) -> str:
 
 
 def _value(text: str) -> Any:
+    """Return the value of a cell without quotation marks."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
@@ -131,58 +127,6 @@ def _value(text: str) -> Any:
         except ValueError:
             return text
     return text
-
-
-def _load_frame(text: str, separator: str) -> Any:
-    pandas = _import_pandas()
-    if not text.strip():
-        return pandas.DataFrame()
-    exact: dict[str, Any] = {"float_precision": "round_trip"}
-    if tuple(map(int, pandas.__version__.split(".")[:2])) >= (3, 1):
-        exact = {}  # the default since this version, and the argument is deprecated
-    texts = _text_columns(text, separator)
-    frame = pandas.read_csv(
-        StringIO(text),
-        sep=separator,
-        keep_default_na=False,
-        na_values=[""],
-        dtype=dict.fromkeys([name or _UNNAMED for name in texts], str),
-        **exact,
-    )
-    if text.startswith((separator, '""' + separator)):  # the first column is the index
-        frame = frame.set_index(frame.columns[0]).rename_axis(None)
-    return frame
-
-
-def _import_pandas() -> Any:
-    try:
-        import pandas
-    except ImportError as error:
-        raise NotAvailable(
-            "this table was written from a DataFrame", todo="Install pandas to read it: pip install pandas"
-        ) from error
-    return pandas
-
-
-_UNNAMED = "Unnamed: 0"  # what pandas calls a first column without a name
-_MAX_SAMPLED = 10_000  # rows; pandas decides about a column that is empty up to there
-
-
-def _text_columns(text: str, separator: str) -> list[str]:
-    """Return the columns whose first cell that is not empty is quoted."""
-    lines = _lines(text, separator)
-    header, _ = next(lines)
-    open_columns = {i: bare if quoted is None else _unquoted(quoted) for i, (quoted, bare) in enumerate(header)}
-    found = []
-    for cells, _ in islice(lines, _MAX_SAMPLED):
-        for i, (quoted, bare) in enumerate(cells):
-            if (quoted or bare) and i in open_columns:
-                name = open_columns.pop(i)
-                if quoted:
-                    found.append(name)
-        if not open_columns:
-            break
-    return found
 
 
 def _need_arrow() -> None:
@@ -204,7 +148,7 @@ def _text(separator: str) -> Format:
 
 def _arrow(name: str) -> Format:
     def dump(data: Any) -> bytes:
-        if not _is_frame(data):
+        if not is_frame(data):
             raise UnsupportedData(type_name(data))
         if any(not isinstance(name, str) for name in data.columns):
             raise UnsupportedData("a DataFrame with a column that is not named by text")
@@ -215,7 +159,7 @@ def _arrow(name: str) -> Format:
 
     def load(data: bytes) -> Any:
         _need_arrow()
-        return getattr(_import_pandas(), f"read_{name}")(BytesIO(data))
+        return getattr(import_pandas(), f"read_{name}")(BytesIO(data))
 
     return Format("a DataFrame", dump, load)
 
