@@ -1,10 +1,11 @@
-"""Sizes and durations as text for people."""
+"""Sizes, durations and long texts for people."""
 
 from __future__ import annotations
 
+import math
 import re
 
-__all__ = ["format_duration", "format_size", "parse_duration", "parse_size"]
+__all__ = ["format_duration", "format_size", "parse_duration", "parse_size", "shortened"]
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
 _FACTORS = {
@@ -40,6 +41,8 @@ def parse_duration(text: str) -> float | None:
 
 def format_duration(seconds: float) -> str:
     """Return a duration as text: `40 ms`, `2.35 s`, `12.3 s`, `4 min 10 s`, `3 h 20 min`."""
+    if not math.isfinite(seconds):  # from a damaged file
+        return f"{seconds} s"
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms" if seconds >= 0.00995 else f"{seconds * 1000:.1f} ms"
     if seconds < 9.995:
@@ -50,3 +53,10 @@ def format_duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the beginning and the end of a text up to a length, and the number of omitted characters."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]} … {len(text) - 2 * (most // 2):,} characters … {text[len(text) - most // 2 :]}"

@@ -251,6 +251,13 @@ def test_an_error_is_its_type_message_and_traceback() -> None:
     assert data["traceback"].endswith('    raise ValueError("no\\nreally")\nValueError: no\nreally\n')
 
 
+def test_the_middle_of_a_huge_error_is_left_out_with_its_length() -> None:
+    data = error_data(ValueError("a" * 50_000_000 + "z"))
+
+    assert data["message"] == f"{'a' * 50_000} … 49,900,001 characters … {'a' * 49_999}z"
+    assert len(data["traceback"]) < 200_100 and data["traceback"].endswith("az\n")
+
+
 class NoText(Exception):
     def __str__(self) -> str:
         raise SystemExit("worse")

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from machinable.display.summary import SUCCESSFUL, is_number, short_names
-from machinable.display.tables import MAX_TRACEBACK, counted, exact, headline, shortened
+from machinable.display.tables import MAX_TRACEBACK, counted, exact, headline
 from machinable.serialization import canonical
+from machinable.units import shortened
 
 __all__ = ["Failed", "Kind", "failure_text", "kinds_of"]
 

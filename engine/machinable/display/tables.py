@@ -14,6 +14,7 @@ import msgspec
 
 from machinable.display.terminal import echo
 from machinable.serialization import dumps
+from machinable.units import shortened
 
 __all__ = [
     "MAX_TRACEBACK",
@@ -28,7 +29,6 @@ __all__ = [
     "is_terminal",
     "printable",
     "settings_text",
-    "shortened",
     "styled_lines",
     "table_lines",
     "table_of",
@@ -62,20 +62,13 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-MAX_HEADLINE, MAX_TRACEBACK = 500, 20_000  # characters of an error that are shown; all of them are stored
+MAX_HEADLINE, MAX_TRACEBACK = 500, 20_000  # characters of an error that are shown
 
 
 def headline(error: Mapping[str, str]) -> str:
     """Return the type of an error and the first line of its message."""
     message = (error.get("message") or "").strip().partition("\n")[0]
     return shortened(f"{error.get('type')}: {message}" if message else str(error.get("type")), MAX_HEADLINE)
-
-
-def shortened(text: str, most: int) -> str:
-    """Return the beginning and the end of a text up to a length, and the number of omitted characters."""
-    if len(text) <= most:
-        return text
-    return f"{text[: most // 2]} … {len(text) - 2 * (most // 2):,} characters … {text[len(text) - most // 2 :]}"
 
 
 _NUMBER = re.compile(r"[-+]?(?:[0-9.]+(?:e[-+]?[0-9]+)?|nan|inf)(?: ± .*)?(?: ?[sx%])?")

@@ -22,6 +22,7 @@ from machinable.storage.cleanup import sweep
 from machinable.storage.documents import STATUS, TRIAL, read_document, read_rows
 from machinable.storage.files import Files
 from machinable.storage.numbered_parts import read_parts
+from machinable.trial.capture import stored_error
 
 __all__ = [
     "Completed",
@@ -107,8 +108,7 @@ def write_failure(files: Files, folder: str, spec: TrialSpec, problem: BaseExcep
 
     Without a duration in seconds, it is taken from its files.
     """
-    text = "".join(traceback.format_exception(problem))
-    error = {"type": type(problem).__name__, "message": str(problem), "traceback": text}
+    error = stored_error(type(problem).__name__, str(problem), "".join(traceback.format_exception(problem)))
     sweep(files, layout.join(folder, layout.trial(spec.uid)))
     write_end(files, folder, spec, "failed", error)
     seconds = seconds or _seconds_in(read_status(files, folder, spec.uid) or {})

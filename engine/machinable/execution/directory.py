@@ -96,9 +96,11 @@ def create_execution(files: Files, plan: Plan, engine: Engine, code: ProjectCode
     """
     run, started = 1, now()
     with writing(files, todo="Check its permissions and the free space, or give another storage."):
-        while not files.create_directory(ids.folder_name(plan.id, run)):
+        taken: set[str] = set()
+        while (folder := ids.folder_name(plan.id, run)) in taken or not files.create_directory(folder):
+            if not taken and files.reach == "anywhere":  # each attempt is a request; one request lists all names
+                taken = {entry.name for entry in files.entries("")}
             run += 1
-        folder = ids.folder_name(plan.id, run)
         if code.archive is not None:
             with code.archive as archive:
                 archive.seek(0)

@@ -7,13 +7,14 @@ from typing import Any
 from machinable.display.failures import Failed, kinds_of
 from machinable.display.progress import is_memory
 from machinable.display.summary import rows_of
-from machinable.display.tables import MAX_TRACEBACK, shortened
+from machinable.display.tables import MAX_TRACEBACK
 from machinable.errors import TrialsFailed
 from machinable.execution.environment import command_line
 from machinable.execution.ledger import Ledger
 from machinable.plan.table import flatten
 from machinable.results.execution import Execution
 from machinable.serialization import dumps
+from machinable.units import shortened
 
 __all__ = ["ComponentError", "trials_failed"]
 
@@ -22,10 +23,18 @@ MAX_COMPARED = 10_000  # trials of a plan whose failures are compared with the o
 
 
 class ComponentError(Exception):
-    """The error of a component, with its traceback from the process that ran it."""
+    """The error of a component as text, because it may come from another process.
 
-    def __init__(self, traceback: str) -> None:
-        super().__init__(traceback)
+    Attributes:
+        type: The name of its class.
+        message: Its message.
+        traceback: Its traceback from the process that ran the component.
+    """
+
+    def __init__(self, type: str, message: str, traceback: str) -> None:
+        super().__init__(type, message, traceback)
+        self.type = type
+        self.message = message
         self.traceback = traceback
 
     def __str__(self) -> str:
@@ -62,7 +71,8 @@ def trials_failed(ledger: Ledger, execution: Execution) -> TrialsFailed:
         execution=execution,
         todo=todo,
     )
-    error.__cause__ = ComponentError(ledger.failures[0][1].get("traceback") or ledger.failures[0][1]["message"])
+    facts = ledger.failures[0][1]
+    error.__cause__ = ComponentError(facts["type"], facts["message"], facts.get("traceback") or facts["message"])
     return error
 
 

@@ -13,17 +13,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from machinable.trial.descriptors import Redirection, redirected, standard_descriptor
+from machinable.units import shortened
 
 if TYPE_CHECKING:
     import logging
 
     from machinable.storage.streams import TextWriter
 
-__all__ = ["captured", "error_data", "first_line", "make_logger", "shipped"]
+__all__ = ["captured", "error_data", "first_line", "make_logger", "shipped", "stored_error"]
 
 # Directories of copies of the project, and the directory of the project, which messages name instead.
 shipped: list[tuple[str, str]] = []
 
+MAX_ERROR = 100_000  # characters of a message that are stored; of a traceback, twice as many
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -74,7 +76,12 @@ def error_data(error: BaseException, mask: Callable[[str], str] = str) -> dict[s
     for copy, original in shipped:
         message = message.replace(copy + os.sep, original + os.sep)
         text = text.replace(copy + os.sep, original + os.sep)
-    return {"type": type(error).__name__, "message": mask(message), "traceback": mask(text)}
+    return stored_error(type(error).__name__, mask(message), mask(text))
+
+
+def stored_error(kind: str, message: str, traceback: str) -> dict[str, str]:
+    """Return an error as it is stored: the middle of long texts is left out, because each is written several times."""
+    return {"type": kind, "message": shortened(message, MAX_ERROR), "traceback": shortened(traceback, 2 * MAX_ERROR)}
 
 
 def first_line(error: Exception) -> str:
