@@ -271,7 +271,7 @@ def commands(draw: random.Random, uids: dict[str, list[str]], target: Path) -> I
     yield ["clean", "--older-than", "0s"]
     yield ["clean", "--failed", "--json"]
     for identifier in names:
-        yield ["reproduce", identifier, "--dry", "--quiet"]
+        yield ["resume", identifier, "--dry"]
 
 
 codes: Counter[int] = Counter()  # of the commands that ended
@@ -375,6 +375,7 @@ def check(directory: Path, storage: Path, uids: dict[str, list[str]], draw: rand
         if number % WITH_PROCESSES == 0:
             for identifier in uids:
                 note(["export"], run(["export", identifier, "--to", str(target / f"export-{identifier}"), *place]))
+                note(["reproduce"], run(["reproduce", identifier, "--quiet", *place]))
         note(["verify", "--repair"], run(["verify", "--repair", *place]))
         note(["clean"], run(["clean", "--older-than", "0s", "--yes", *place]))
     finally:

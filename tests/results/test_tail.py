@@ -128,6 +128,47 @@ def test_an_ended_execution_shows_its_last_trial(files: Files) -> None:
     assert follower.status == "failed"
 
 
+@pytest.mark.parametrize("last", [0, 1, 10, 999])
+@pytest.mark.parametrize("kind", ["directory", "memory", "parts"])
+def test_the_last_lines_are_those_at_the_end_of_all_lines(tmp_path: Path, kind: str, last: int) -> None:
+    files = {"directory": DirectoryFiles(tmp_path), "memory": MemoryFiles(), "parts": PartFiles()}[kind]
+    lines = [f"{number} " + "x" * (number % 100 * 50) for number in range(500)]
+    world(files)
+    place = f"OY1p1o/trials/{uid(0)}/output.log"
+    if isinstance(files, PartFiles):
+        for number in range(5):
+            files.part(place, number + 1, "".join(f"{line}\n" for line in lines[100 * number : 100 * number + 100]))
+    else:
+        files.write(place, "".join(f"{line}\n" for line in lines).encode())
+    follower = Follower(Execution(files, "OY1p1o", clock=Clock()), uid(0), clock=Clock())
+
+    assert [news.data for news in follower.news(last)] == lines[max(0, 500 - last) :]
+    if kind == "directory":
+        with open(tmp_path / place, "a") as file:
+            file.write("more\n")
+        assert [news.data for news in follower.news()] == ["more"]
+    assert follower.news() == []
+
+
+def test_of_a_large_file_only_the_end_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = DirectoryFiles(tmp_path)
+    world(files)
+    place = f"OY1p1o/trials/{uid(0)}/records/default.jsonl"
+    files.write(place, b"".join(b'{"x": %d, "_timestamp": 1.0}\n' % number for number in range(100_000)))
+    seen: list[int] = []
+    original = DirectoryFiles.read_from
+
+    def counting(self: DirectoryFiles, path: str, position: int) -> bytes:
+        data = original(self, path, position)
+        seen.append(len(data))
+        return data
+
+    monkeypatch.setattr(DirectoryFiles, "read_from", counting)
+    follower = Follower(Execution(files, "OY1p1o", clock=Clock()), uid(0), clock=Clock())
+    assert [news.data["x"] for news in follower.news(3)] == [99_997, 99_998, 99_999]
+    assert sum(seen) < 200_000
+
+
 def test_one_trial_can_be_followed_alone(files: Files) -> None:
     world(files, 2)
     for index in (0, 1):

@@ -267,7 +267,7 @@ def follow(execution: Execution, uid: str | None, number: int, as_json: bool, fo
 
     def write(number: int | None = None) -> None:
         # For people, the last line reports on the execution as a whole.
-        found = [news for news in follower.news() if as_json or news.uid is not None]
+        found = [news for news in follower.news(number) if as_json or news.uid is not None]
         for news in found if number is None else found[max(0, len(found) - number) :]:
             component = components.get(news.uid or "")
             if as_json:

@@ -21,6 +21,7 @@ __all__ = ["Follower", "News"]
 
 Kind: TypeAlias = Literal["event", "row", "log", "output"]
 
+BLOCK = 2**16  # bytes that are read first from the end of a file
 _ENDS = frozenset({"finished", "failed", "interrupted", "reused", "blocked", "skipped", "unneeded"})
 
 
@@ -71,8 +72,12 @@ class Follower:
         """Return whether a trial has ended, by the events that were read."""
         return self.states.get(uid) in _ENDS
 
-    def news(self) -> list[News]:
-        """Return everything written since the last call, ordered by time; the first call returns everything."""
+    def news(self, last: int | None = None) -> list[News]:
+        """Return everything written since the last call, ordered by time.
+
+        The first call returns everything or, with `last`, at least so many of the latest ones: files of trials may have
+        gigabytes, of which only the end is read.
+        """
         found = []
         for event in _rows(self._ledger):
             if EVENT.fault(event) is None and event.get("event"):
@@ -88,7 +93,7 @@ class Follower:
         if self.status is None and not self._is_alive():
             self.status = "interrupted"
         for uid, watched in self._watched.items():
-            found += watched.news(self._clock(), whole=self.status is not None or self.has_ended(uid))
+            found += watched.news(self._clock(), last, whole=self.status is not None or self.has_ended(uid))
         self._watched = {uid: watched for uid, watched in self._watched.items() if not self.has_ended(uid)}
         return sorted(found, key=lambda news: news.time)
 
@@ -132,18 +137,18 @@ class _Watched:
         self._rows: dict[str, _GrowingFile] = {}
         self._time = self._began = began
 
-    def news(self, now: float, *, whole: bool) -> Iterator[News]:
-        """Yield new lines; with `whole`, also incomplete last lines."""
+    def news(self, now: float, last: int | None, *, whole: bool) -> Iterator[News]:
+        """Yield new lines; with `whole`, also incomplete last lines. `last` is that of `Follower.news`."""
         for entry in self._files.entries(layout.join(self._trial, layout.RECORDS)):
             scope = None if entry.is_directory else layout.scope_of(entry.name)
             if scope and scope not in self._rows:
                 self._rows[scope] = _GrowingFile(self._files, layout.join(self._trial, layout.scope_file(scope)))
         for scope, growing in self._rows.items():
-            for row in _rows(growing):
+            for row in _rows(growing, last):
                 self._time = row["_timestamp"] if isinstance(row.get("_timestamp"), float) else self._time
                 yield News(self._time, self._uid, "row", row, scope)
         for kind, growing in self._texts.items():
-            for line in growing.lines(whole=whole):
+            for line in growing.lines(whole=whole, last=last):
                 text = line.decode("utf-8", "replace")
                 if kind == "log":
                     with suppress(ValueError):  # in whole seconds, so it may precede the start of the trial
@@ -160,16 +165,22 @@ class _GrowingFile:
         self._known: dict[str, tuple[int, int]] = {}  # of each piece the inode, and how many bytes were read
         self._rest = b""
 
-    def lines(self, *, whole: bool = False) -> list[bytes]:
-        """Return the lines completed since the last call; with `whole`, also an incomplete one."""
+    def lines(self, *, whole: bool = False, last: int | None = None) -> list[bytes]:
+        """Return the lines completed since the last call; with `whole`, also an incomplete one.
+
+        With `last`, the first call returns at most so many lines, and reads the end of the file only.
+        """
         pieces = self._pieces()
         if not self._known.keys() <= set(pieces):  # another attempt writes new parts
             self._known, self._rest = {}, b""
-        new = b"".join(map(self._grown, pieces))
+        is_first = last is not None and not self._known
+        new = self._end(pieces, last or 0) if is_first else b"".join(map(self._grown, pieces))
         *lines, self._rest = (self._rest + new).split(b"\n")
         if whole and self._rest:
             lines.append(self._rest)
             self._rest = b""
+        if is_first:
+            lines = lines[max(0, len(lines) - (last or 0)) :]
         return [line.removesuffix(b"\r") for line in lines]
 
     def _pieces(self) -> list[str]:
@@ -180,33 +191,50 @@ class _GrowingFile:
         return [layout.join(folder, name) for name in sorted(names, key=layout.part_number)]
 
     def _grown(self, path: str) -> bytes:
+        """Return what was added to a piece since it was read."""
         inode, position = self._known.get(path, (0, 0))
-        local = self._files.local_path(path)
+        if position and not self._files.appends:
+            return b""  # a part is written once
         try:
-            if local is not None:
-                with open(local, "rb") as file:
-                    found = os.fstat(file.fileno())
-                    if position and (found.st_ino != inode or found.st_size < position):
-                        position, self._rest = 0, b""
-                    inode = found.st_ino
-                    file.seek(position)
-                    new = file.read()
-            elif position and not self._files.appends:
-                return b""  # a part is written once
-            else:
-                content = self._files.read(path)
-                if len(content) < position:
+            current = self._inode(path)
+            if position:
+                size = self._files.size(path)
+                if current == inode and size == position:
+                    return b""
+                if current != inode or size < position:
                     position, self._rest = 0, b""
-                new = content[position:]
+            new = self._files.read_from(path, position)
         except (FileNotFoundError, NotADirectoryError):
             return b""
-        self._known[path] = inode, position + len(new)
+        self._known[path] = current, position + len(new)
         return new
 
+    def _inode(self, path: str) -> int:
+        local = self._files.local_path(path)
+        return 0 if local is None else os.stat(local).st_ino
 
-def _rows(growing: _GrowingFile) -> Iterator[dict[str, Any]]:
-    """Yield the new rows of a file, without incomplete lines of killed processes."""
-    for line in growing.lines():
+    def _end(self, pieces: list[str], lines: int) -> bytes:
+        """Return the last lines of the pieces, at least so many if there are, without reading what is before them."""
+        found = b""
+        for path in reversed(pieces):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                if not self._files.appends:  # parts are small, and written once
+                    self._known[path] = 0, 1
+                    found = (self._files.read(path) if found.count(b"\n") <= lines else b"") + found
+                    continue
+                inode, size = self._inode(path), self._files.size(path)
+                start, added = size, b""
+                while start and added.count(b"\n") + found.count(b"\n") <= lines:
+                    start = max(0, size - max(BLOCK, 8 * (size - start)))
+                    added = self._files.read_from(path, start)
+                self._known[path] = inode, start + len(added)
+                found = (added.partition(b"\n")[2] if start and added else added) + found
+        return found
+
+
+def _rows(growing: _GrowingFile, last: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the new rows of a file, without incomplete lines of killed processes; `last` is that of `lines`."""
+    for line in growing.lines(last=last):
         with suppress(ValueError):
             row = loads(line)
             if type(row) is dict:
