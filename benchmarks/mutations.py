@@ -34,7 +34,7 @@ from machinable.errors import MachinableError, TrialsFailed
 from machinable.results.storage import Storage
 
 TIMEOUT = 20  # seconds for one command
-WITH_PROCESSES = 10  # one of so many copies is also exported and reproduced, which starts processes
+WITH_PROCESSES = 12  # one of so many copies is also exported and reproduced, which starts processes
 
 YAML = """components:
   - data: {size: 50, when: 2026-01-31, pair: [1, {3: x}]}
@@ -134,15 +134,16 @@ def build(directory: Path) -> Path:
 # --- damage
 
 VALUES: Sequence[Any] = (
-    None, True, 0, -1, 2**70, 1e300, float("nan"), float("inf"), "", "x", "2", "é\ud800", "../../outside/secret", "/etc/passwd",
-    "2026-13-45T00:00:00+00:00", "0001-01-01T00:00:00+00:00", "OY1p1p", "OY1p1o/x", [], {}, ["failed"], [[[]]], {"a": 1}, "x" * 5000,
-    {"__map__": [[{}, 1]]}, {"__date__": "x"}, {"__tuple__": [1]}, {"__tuple__": 3}, {"__timedelta__": 10**30},
-    json.loads("[" * 250 + "]" * 250),
-)  # fmt: skip
+    *(None, True, 0, -1, 2**70, 1e300, float("nan"), float("inf")),
+    *("", "x", "2", "é\ud800", "x" * 5000, "../../outside/secret", "/etc/passwd", "OY1p1p", "OY1p1o/x"),
+    *("2026-13-45T00:00:00+00:00", "0001-01-01T00:00:00+00:00"),
+    *([], {}, ["failed"], [[[]]], {"a": 1}, json.loads("[" * 250 + "]" * 250)),
+    *({"__map__": [[{}, 1]]}, {"__date__": "x"}, {"__tuple__": [1]}, {"__tuple__": 3}, {"__timedelta__": 10**30}),
+)
 BYTES: Sequence[bytes] = (
-    b"", b"\0" * 100, b"{", b"[]", b"null\n", b"\xff\xfe", b"{}\n", b'{"format": 9}', b"[" * 100_000, b"1" * 5000 + b"\n", b"\n\n",
-    b'{"event": ["failed"]}\n', b'{"a": NaN}', b"x" * 100_000,
-)  # fmt: skip
+    *(b"", b"\0" * 100, b"{", b"[]", b"null\n", b"\xff\xfe", b"{}\n", b"\n\n", b"x" * 100_000),
+    *(b'{"format": 9}', b"[" * 100_000, b"1" * 5000 + b"\n", b'{"event": ["failed"]}\n', b'{"a": NaN}'),
+)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -174,10 +175,12 @@ def changed_value(draw: random.Random, data: bytes) -> bytes:
 
 
 def cut(draw: random.Random, data: bytes) -> bytes:
+    """Leave out the end."""
     return data[: draw.randrange(len(data) + 1)]
 
 
 def flipped(draw: random.Random, data: bytes) -> bytes:
+    """Change one bit."""
     if not data:
         return b"\0"
     at = draw.randrange(len(data))
@@ -185,13 +188,18 @@ def flipped(draw: random.Random, data: bytes) -> bytes:
 
 
 def extended(draw: random.Random, data: bytes) -> bytes:
+    """Append other data."""
     return data + draw.choice(BYTES)
 
 
-CONTENTS: Sequence[Callable[[random.Random, bytes], bytes]] = (
-    changed_value, changed_value, changed_value, changed_value, cut, flipped, extended, lambda draw, data: draw.choice(BYTES),
-)  # fmt: skip
-OTHERS = ("remove", "directory", "pipe", "socket", "loop", "dangling", "out", "within", "swap", "forbid", "forbid folder", "move")
+def replaced(draw: random.Random, data: bytes) -> bytes:
+    """Replace everything."""
+    return draw.choice(BYTES)
+
+
+CONTENTS: Sequence[Callable[[random.Random, bytes], bytes]] = (*[changed_value] * 4, cut, flipped, extended, replaced)
+LINKS = ("loop", "dangling", "out", "within")
+OTHERS = ("remove", "directory", "pipe", "socket", *LINKS, "swap", "forbid", "forbid folder", "move")
 
 
 def damage(draw: random.Random, storage: Path, outside: Path) -> str:
@@ -205,7 +213,7 @@ def damage(draw: random.Random, storage: Path, outside: Path) -> str:
     if draw.random() < 0.65:
         change = draw.choice(CONTENTS)
         path.write_bytes(change(draw, path.read_bytes()))
-        return f"{name}: {getattr(change, '__name__', 'content')}"
+        return f"{name}: {change.__name__}"
     how = draw.choice(OTHERS)
     if how == "swap":
         other = draw.choice(files)
@@ -231,9 +239,9 @@ def damage(draw: random.Random, storage: Path, outside: Path) -> str:
     elif how == "socket":
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as one, contextlib.chdir(path.parent):
             one.bind(path.name)
-    elif how != "remove":
-        target = {"loop": path.name, "dangling": "nowhere", "out": str(outside / "secret"), "within": str(draw.choice(files))}
-        path.symlink_to(target[how])
+    elif how in LINKS:
+        targets = (path.name, "nowhere", outside / "secret", draw.choice(files))
+        path.symlink_to(targets[LINKS.index(how)])
     return f"{name}: {how}"
 
 
@@ -316,11 +324,12 @@ def read_in_python(storage: Path) -> str | None:
                 _ = trials.rows(), str(trials), trials.where(status="finished").rows("config.rate", "records.loss.min")
             opened._repr_html_()
             for trial in trials:
-                for name in ("config", "error", "log", "output", "result", "stale", "seconds", "finished", "description"):
+                for name in ("config", "error", "log", "output", "result", "stale", "seconds", "description"):
                     with contextlib.suppress(MachinableError):
                         getattr(trial, name)
                 with contextlib.suppress(MachinableError):
-                    _ = [trial.content(name) for name in trial.files], [trial.records(one).rows for one in trial.records.scopes]
+                    _ = [trial.content(name) for name in trial.files]
+                    _ = [trial.records(scope).frame() for scope in trial.records.scopes]
     except MachinableError:
         return None
     except Exception:
@@ -354,10 +363,10 @@ def check(directory: Path, storage: Path, uids: dict[str, list[str]], draw: rand
     as_root = os.geteuid() == 0 and any("forbid" in one for one in how)
     if as_root:  # whom no file is forbidden
         for path in (copy, target):
-            shutil.chown(path, NOBODY, NOBODY)
+            shutil.chown(path, OTHER_USER, OTHER_USER)
         for path in (target, *target.rglob("*")):
-            shutil.chown(path, NOBODY, NOBODY)
-        os.seteuid(NOBODY)
+            shutil.chown(path, OTHER_USER, OTHER_USER)
+        os.seteuid(OTHER_USER)
     found: list[str] = []
 
     def note(words: Sequence[str], wrong: str | None) -> None:
@@ -391,7 +400,7 @@ def check(directory: Path, storage: Path, uids: dict[str, list[str]], draw: rand
     return found
 
 
-NOBODY = 65534
+OTHER_USER = 65534
 
 
 def mutate(count: int, seed: int, directory: Path) -> list[str]:
@@ -400,6 +409,7 @@ def mutate(count: int, seed: int, directory: Path) -> list[str]:
     with Storage(storage) as opened:
         uids = {str(execution): [trial.uid for trial in execution] for execution in opened}
     uids = dict(sorted(uids.items()))
+    os.chdir(directory / "project")
     return [
         wrong
         for number in range(count)
@@ -422,8 +432,7 @@ if __name__ == "__main__":
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="machinable-mutations-") as temporary:
         os.environ |= {"HOME": temporary, "XDG_CACHE_HOME": temporary}
-        os.chmod(temporary, 0o755)  # noqa: S103 - another user reads it
-        os.chdir(temporary)
+        os.chmod(temporary, 0o755)  # another user reads it
         wrong = mutate(given.count, given.seed, Path(temporary))
     kinds: dict[str, list[str]] = {}
     for one in wrong:

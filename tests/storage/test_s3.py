@@ -22,6 +22,7 @@ import machinable as ml
 from machinable.errors import StorageUnavailable
 from machinable.results.remove import executions, remove
 from machinable.results.verify import repair, verify
+from machinable.serialization import dumps
 from machinable.storage import s3
 from machinable.storage.files import Entry, Files
 from machinable.storage.numbered_parts import PartAppender, read_parts
@@ -748,7 +749,9 @@ def test_faults_in_a_bucket_are_found_repaired_and_removed(here: Path, url: str,
         folder = f"OY1p1o/trials/{trial.uid}"
         files.write(f"{folder}/records/default.000002.jsonl", b"x\n")
         files.write(f"{folder}/artifacts/weights.npy", b"other")
-        files.write(f"by-content/ab/{'ab' * 16}.json", b'{"identity": "%s", "trial": "OY1p1p/x"}' % (b"ab" * 16))
+        facts = {"format": 1, "time": "2026-01-31T09:15:02+00:00", "artifacts": {}, "inputs": {}, "code": {}}
+        pointer = dumps(facts | {"identity": "ab" * 16, "trial": "OY1p1p/x"}).encode()
+        files.write(f"by-content/ab/{'ab' * 16}.json", pointer)
         ledger = [entry.name for entry in files.entries("OY1p1o") if entry.name.startswith("ledger")]
         for name in ledger:
             files.remove(f"OY1p1o/{name}")

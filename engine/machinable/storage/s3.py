@@ -171,16 +171,19 @@ class ObjectStoreFiles(Files):
 
         position, etag, attempts = 0, "", _READ_ATTEMPTS
         while True:
-            rest = {"Range": f"bytes={position}-", "IfMatch": etag} if position else {}
+            rest = {"Range": f"bytes={position}-", **({"IfMatch": etag} if etag else {})} if position else {}
             answer = self._ask("get_object", accept=(404,), Key=self._key(path), **rest) if checked(path) else None
             if answer is None or _status(answer) == 404:
                 raise self._no_file(path)
-            etag = answer["ETag"]
+            etag = answer.get("ETag", "")
             with self._own_errors(), closing(answer["Body"]) as body:
                 try:
+                    known = position if _status(answer) == 200 else 0  # a server may send everything again
                     while piece := body.read(PIECE):
-                        position += len(piece)
-                        yield piece
+                        new = piece[known:]
+                        known = max(0, known - len(piece))
+                        position += len(new)
+                        yield new
                     return
                 except BotoCoreError:  # boto3 retries only until the response begins
                     attempts -= 1
