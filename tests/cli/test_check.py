@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,51 @@ def test_a_misspelt_section_is_a_hint(run: Run, project: Path) -> None:
         0,
         "machinable.yaml:1:1: hint: 'componets' is only used by references; did you mean 'components'?",
     )
+
+
+def test_without_imports_no_code_runs(run: Run, project: Path) -> None:
+    (project / "train.py").write_text("open('ran', 'w')\n" + MODULE)
+    (project / "base.py").unlink()
+    (project / "sitecustomize.py").write_text("open('ran', 'w')\n")
+
+    ran = run("check", "--no-import")
+
+    assert (ran.code, ran.out.splitlines()[-1], ran.err) == (0, "2 components, 5 versions, 0 errors, 0 hints", "")
+    assert not (project / "ran").exists()
+    (project / "machinable.yaml").write_text("components: [train: {a: $self.b, _requires_: {d: nothing}}]\n")
+    data = run("check", "--no-import", "--json").data
+    assert [error["type"] for error in data["errors"]] == ["MissingKey"]
+    assert not (project / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check", "--no-import"],
+        ["versions", "train"],
+        ["schema"],
+        ["config", "train"],
+        ["config", "train", "--explain", "rate"],
+        ["list", "--storage", "out"],
+        ["show", "OY1p1o", "--storage", "out"],
+        ["diff", "OY1p1o", "OY1p1o", "--storage", "out"],
+        ["verify", "--storage", "out"],
+        ["export", "OY1p1o", "--storage", "out"],
+        ["restore", "OY1p1o", "restored", "--storage", "out"],
+        ["clean", "--storage", "out"],
+    ],
+)
+def test_commands_that_are_documented_to_run_no_code_run_none(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    trace = "import os\nif 'TRACE' in os.environ:\n    open(os.environ['TRACE'], 'w')\n"
+    (project / "loader.py").write_text("from machinable import Mixin\n\n\nclass Loader(Mixin):\n    pass\n")
+    for name in ("train.py", "base.py", "loader.py"):
+        (project / name).write_text(trace + (project / name).read_text())
+    assert run("execute", "train", "--storage", "out", "--seed", "OY1p1o", "--quiet").code == 0
+    monkeypatch.setenv("TRACE", str(project / "ran"))
+    for module in ("train", "base", "loader"):
+        sys.modules.pop(module, None)
+
+    assert run(*words).code == 0
+    assert not (project / "ran").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,16 @@ import pytest
 from msgspec.structs import replace
 
 from machinable.component.base import Component
-from machinable.errors import InvalidType, MissingArtifact, MissingAttribute, NotAvailable, NotStored, WrongKind
+from machinable.errors import (
+    Damaged,
+    InvalidType,
+    MissingArtifact,
+    MissingAttribute,
+    NotAvailable,
+    NotStored,
+    StorageError,
+    WrongKind,
+)
 from machinable.plan.spec import MixinSpec, Requirement, Target
 from machinable.storage.files import Files
 from machinable.storage.hashing import digest
@@ -482,3 +492,68 @@ def test_functions_get_their_requirements() -> None:
 
     world = World(work, spec(requires={"data": required(files)}), files)
     assert (world.ended.result, list(world.ended.inputs)) == ([1, 2], ["data"])
+
+
+class Pickled(Component):
+    def on_execute(self) -> None:
+        self.store.write("x.pkl", {"a": 1})
+        self.store.write("x.json", [1])
+        Path(self.store.path("d/x.bin")).write_bytes(b"1")
+
+
+class Evil:
+    """An object that leaves a trace when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = str(trace)
+
+    def __reduce__(self) -> Any:
+        return open, (self.trace, "w")
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["from the pointer", "from the status"])
+@pytest.mark.parametrize("name", ["x.pkl", "x.json"])
+def test_an_artifact_that_is_not_what_the_trial_wrote_is_not_read(
+    files: Files, tmp_path: Path, known: bool, name: str
+) -> None:
+    requirement = required(files, Pickled, "pickled00000")
+    status = json.loads(files.read(f"{FOLDER}/trials/pickled00000/status.json"))
+    if known:
+        requirement = replace(requirement, digests={one: facts["digest"] for one, facts in status["artifacts"].items()})
+    requires = {"data": requirement}
+    assert result(files, lambda c: c.requires.data.read("x.pkl"), requires) == {"a": 1}
+    files.write(f"{FOLDER}/trials/pickled00000/artifacts/{name}", pickle.dumps(Evil(tmp_path / "trace")))
+
+    message = refusal(files, lambda c: c.requires.data.read(name), requires, Damaged)
+
+    assert message.splitlines() == [
+        f"{name!r} of the requirement 'data' (data, {FOLDER}/pickled00000) is not what was stored",
+        "  Compute it again: rerun='data' (--rerun data).",
+    ]
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_pickle_that_the_trial_did_not_write_is_not_read(files: Files, tmp_path: Path) -> None:
+    requires = {"data": required(files, Pickled, "pickled00000")}
+    files.write(f"{FOLDER}/trials/pickled00000/artifacts/new.pkl", pickle.dumps(Evil(tmp_path / "trace")))
+    files.write(f"{FOLDER}/trials/pickled00000/artifacts/new.json", b"[1]")
+
+    assert "runs its author's code" in refusal(files, lambda c: c.requires.data.read("new.pkl"), requires, StorageError)
+    assert result(files, lambda c: c.requires.data.read("new.json"), requires) == [1]
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_fetched_file_that_is_not_what_the_trial_wrote_is_an_error() -> None:
+    files = MemoryFiles()
+    requires = {"data": required(files, Pickled, "pickled00000")}
+    files.write(f"{FOLDER}/trials/pickled00000/artifacts/d/x.bin", b"2")
+
+    assert "'d/x.bin' of " in refusal(files, lambda c: c.requires.data.path("d/"), requires, Damaged)
+
+
+def test_a_checkpoint_that_is_not_what_the_trial_saved_is_an_error(files: Files) -> None:
+    requires = {"data": required(files)}
+    (name,) = [found.path for found in files.walk(f"{FOLDER}/trials/{NEEDED}/checkpoints")]
+    files.write(name, b'{"sum": 4}')
+
+    assert "is not what was stored" in refusal(files, lambda c: c.requires.data.last_checkpoint(), requires, Damaged)

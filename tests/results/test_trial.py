@@ -202,6 +202,15 @@ def test_a_pickle_is_read_only_with_trust(files: Files) -> None:
     assert only(files, trust=True).read("model.p") == {"w": 1}
 
 
+def test_a_pickle_that_the_trial_did_not_write_is_not_read(files: Files) -> None:
+    files.write(f"{PLACE}/artifacts/model.p", pickle.dumps({"w": 1}))
+    facts = {"model.p": {"digest": "sha256:other", "size": 3}}
+    files.write(f"{PLACE}/status.json", dumps(status("finished", artifacts=facts)).encode())
+
+    with pytest.raises(Damaged, match="is not what the trial wrote, and reading it runs code"):
+        only(files, trust=True).read("model.p")
+
+
 def test_a_directory_in_place_of_a_file_is_damage(tmp_path: Path) -> None:
     files = DirectoryFiles(tmp_path)
     trial = only(files, [started(0)])

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["check_command"]
 
 
-def check_command(as_json: bool) -> int:
-    """Report every error in the project; return exit code 2 if there are any."""
+def check_command(no_import: bool, as_json: bool) -> int:
+    """Report every error in the project, or without imports in its files only; return exit code 2 if there are any."""
     project = Project()
     found: list[MachinableError] = []
     hints: list[Hint] = []
@@ -50,7 +50,7 @@ def check_command(as_json: bool) -> int:
         with redirect_stdout(sys.stderr):  # modules may print when they are imported
             for entry in workspace.main.components:
                 counts["component"] += 1
-                found += _check_entry(project, entry, hints, counts)
+                found += _check_entry(project, entry, hints, counts, imports=not no_import)
     # Each once: with a version, a reference that fails may suggest other names.
     each = [one for error in found for one in (error.parts)]
     errors = list({(one.message, one.at, one.path): one for one in reversed(each)}.values())[::-1]
@@ -76,7 +76,7 @@ def check_command(as_json: bool) -> int:
 
 
 def _check_entry(
-    project: Project, entry: Entry, hints: list[Hint], counts: dict[str, int]
+    project: Project, entry: Entry, hints: list[Hint], counts: dict[str, int], *, imports: bool
 ) -> Iterator[MachinableError]:
     """Yield the errors of a component alone and with each of its versions; add hints, and count versions."""
     workspace = project.workspace()
@@ -95,8 +95,10 @@ def _check_entry(
     if not valid:
         return
     try:
-        preflight(Task().component(entry.name, list(valid)).plan(project, seed=0), {})
-        hints += _call_hints(project, valid.values())
+        plan = Task().component(entry.name, list(valid)).plan(project, seed=0)
+        if imports:
+            preflight(plan, {})
+            hints += _call_hints(project, valid.values())
     except MachinableError as error:
         yield from _without_bases([error], workspace, hints)
 

@@ -257,6 +257,7 @@ _command(
     Each component is resolved alone and with each of its versions, its module is imported, and its config methods and
     Config class are checked. The exit code is 2 if there are errors, 0 if there are only hints.
     """,
+    _option("--no-import", is_flag=True, help="Import no module: check machinable.yaml only, and run no code."),
     _JSON,
 )
 _command(

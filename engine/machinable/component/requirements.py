@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from machinable.component.base import Component, Context
 from machinable.config.config import Config
 from machinable.errors import (
+    Damaged,
     InvalidType,
     MissingArtifact,
     MissingAttribute,
@@ -19,11 +21,11 @@ from machinable.errors import (
 )
 from machinable.plan.spec import Requirement
 from machinable.storage import layout
-from machinable.storage.artifacts import RESULT, ROWS, Artifacts, checkpoint_digests, data_digest
+from machinable.storage.artifacts import RESULT, ROWS, Artifacts, artifacts_in, checkpoint_digests, data_digest
 from machinable.storage.documents import STATUS, TRIAL, Kind, read_document
 from machinable.storage.files import Files
 from machinable.storage.formats.registry import check_name, load
-from machinable.storage.hashing import digest, tree_digest
+from machinable.storage.hashing import digest, file_digest, tree_digest
 
 __all__ = ["Required", "Requires"]
 
@@ -144,12 +146,34 @@ class Required:
             MissingArtifact: There is none of that name, or there are several and no name was given.
             BadName: The name is not that of an artifact.
             NotAvailable: The trial depends on another artifact only.
+            Damaged: It is not what the required trial wrote.
         """
         name = self._name(name)
         check_name(name)
         content = self._artifacts.content(name)
-        self._read[name] = digest(content)
-        return _load(name, content, trust=True, load=load)
+        self._note_read(name, digest(content))
+        # An artifact that the trial did not write may be from anybody.
+        return _load(name, content, trust=name in self._digests, load=load)
+
+    @cached_property
+    def _digests(self) -> Mapping[str, str]:
+        """The digests of its artifacts when it finished, by name."""
+        return self.requirement.digests or artifacts_in(self.status)
+
+    def _note_read(self, name: str, found: str, expected: str | None = None) -> None:
+        """Record what was read.
+
+        Raises:
+            Damaged: It is not what the trial wrote.
+        """
+        expected = expected or self._digests.get(name)
+        if expected not in (None, found):
+            raise Damaged(
+                f"{name!r} of {self.label} is not what was stored",
+                given=name,
+                todo=f"Compute it again: rerun={self.requirement.component!r} (--rerun {self.requirement.component}).",
+            )
+        self._read[name] = found
 
     def names(self) -> list[str]:
         """Return the names of its artifacts, sorted."""
@@ -241,9 +265,13 @@ class Required:
         """
         name = self._name(name)
         place = self._artifacts.local_path(name)
-        known = self.status.get("artifacts") or {}
+        # Files of this host that have changed since were found before the start; files may be large.
+        is_fetched = self.files.local_path("") is None
         for one in [each for each in self.names() if each.startswith(name)] if name.endswith("/") else [name]:
-            self._read[one] = known[one]["digest"] if one in known else digest(self._artifacts.content(one))
+            if is_fetched or one not in self._digests:
+                self._note_read(one, file_digest(os.path.join(place, one.removeprefix(name)) if one != name else place))
+            else:
+                self._read[one] = self._digests[one]
         return place
 
     # its trial
@@ -306,7 +334,7 @@ class Required:
         where = Artifacts(self.files, self.folder, self.label, trust=True)
         is_directory = self.files.is_directory(layout.join(self.folder, name))
         place = where.local_path(f"{name}/" if is_directory else name)
-        self._read[f"../{name}"] = checkpoint_digests(self.status).get(f"../{name}") or tree_digest(place)
+        self._note_read(f"../{name}", tree_digest(place), checkpoint_digests(self.status).get(f"../{name}"))
         return place
 
 

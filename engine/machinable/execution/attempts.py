@@ -17,7 +17,7 @@ from machinable.plan.spec import Outcome, State, TrialSpec
 from machinable.results.pointers import Available
 from machinable.serialization import dumps
 from machinable.storage import layout
-from machinable.storage.artifacts import checkpoint_digests
+from machinable.storage.artifacts import artifacts_in
 from machinable.storage.cleanup import sweep
 from machinable.storage.documents import STATUS, TRIAL, read_document, read_rows
 from machinable.storage.files import Files
@@ -82,12 +82,6 @@ def _seconds_in(status: Mapping[str, Any]) -> float:
         times = [datetime.fromisoformat(status[key]) for key in ("started", "finished")]
         return (times[1] - times[0]).total_seconds()
     return 0.0
-
-
-def artifacts_in(status: Mapping[str, Any]) -> dict[str, str]:
-    """Return the digests of the artifacts and checkpoints in a status.json, by name."""
-    artifacts = {name: facts["digest"] for name, facts in (status.get("artifacts") or {}).items()}
-    return artifacts | checkpoint_digests(status)
 
 
 def write_end(files: Files, folder: str, spec: TrialSpec, state: State, error: dict[str, str] | None) -> None:

@@ -20,6 +20,7 @@ from machinable.results.pointers import Available
 
 __all__ = ["Blocked", "TrialQueue"]
 
+MAX_DIGESTS = 1000  # artifacts of a requirement whose digests are sent with a trial
 MAX_HELD = 100  # trials held back for resources; smaller ones overtake, but the plan is not searched to its end
 
 Fits = Callable[[Mapping[str, float]], bool]
@@ -171,9 +172,16 @@ class TrialQueue:
             return spec
         located = self._located.get(id(spec.requires))
         if located is None:
-            places = {name: self.result(needed.identity) for name, needed in spec.requires.items()}
+            results = {name: self.result(needed.identity) for name, needed in spec.requires.items()}
             requires = {
-                name: replace(spec.requires[name], place=found and found.place) for name, found in places.items()
+                name: replace(spec.requires[name], place=None)
+                if found is None
+                else replace(
+                    spec.requires[name],
+                    place=found.place,
+                    digests=found.artifacts if len(found.artifacts) <= MAX_DIGESTS else {},
+                )
+                for name, found in results.items()
             }
             located = spec.requires, requires, _Places(partial(self._places_behind, spec))
             if not spec.definition.is_requirement:

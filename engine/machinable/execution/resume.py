@@ -13,7 +13,7 @@ from msgspec import Struct
 from machinable import ids
 from machinable.engines.base import Engine
 from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, Refused, listed, warn
-from machinable.execution.attempts import Completed, artifacts_in, read_outcome, read_status
+from machinable.execution.attempts import Completed, read_outcome, read_status
 from machinable.execution.directory import ProjectCode, engine_facts, plan_lines
 from machinable.execution.environment import host
 from machinable.execution.ledger import Ledger
@@ -28,7 +28,7 @@ from machinable.results.storage import Storage
 from machinable.results.trial import LEASE, Trial
 from machinable.serialization import decode, dumps
 from machinable.storage import layout
-from machinable.storage.artifacts import artifact_fault
+from machinable.storage.artifacts import artifact_fault, artifacts_in
 from machinable.storage.cleanup import workers_left
 from machinable.storage.documents import EVENT, read_rows
 from machinable.storage.files import Files, writing

@@ -125,6 +125,8 @@ class Requirement(Struct, frozen=True):
     artifact: str | None = None  # the only artifact that is read; None for all
     place: str | None = None  # where its result is in the storage, as `OY1p1o/9c2EapVGXnPH`; None until that is known
     spec: TrialSpec | None = None  # its trial, for a live instance of it. Never stored
+    # Digests of its artifacts when it finished, by name; none if its status.json has them. Never stored
+    digests: Mapping[str, str] = {}
 
     def as_data(self) -> dict[str, Plain]:
         """Return the requirement as it is stored in plan.jsonl and trial.json."""

@@ -293,11 +293,17 @@ class Trial:
 
     @property
     def _artifacts(self) -> Artifacts:
-        from machinable.storage.artifacts import Artifacts  # tables do without it
+        from machinable.storage.artifacts import Artifacts, artifacts_in  # tables do without it
 
         owner = f"the trial {self.uid} of {self._reader.name}"
         path = layout.join(self._path, layout.ARTIFACTS)
-        return Artifacts(self._reader.files, path, owner, trust=self._reader.trust)
+        return Artifacts(
+            self._reader.files,
+            path,
+            owner,
+            trust=self._reader.trust,
+            recorded=lambda: artifacts_in({"artifacts": self._fact("artifacts")}),
+        )
 
 
 def column(trials: Sequence[Trial], path: tuple[str, ...], default: Any, ask: Callable[[Trial], Any]) -> list[Any]:

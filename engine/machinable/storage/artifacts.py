@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from machinable.errors import MissingArtifact, did_you_mean, near_names
+from machinable.errors import Damaged, MissingArtifact, did_you_mean, near_names
 from machinable.serialization import dumps
 from machinable.storage import layout
 from machinable.storage.documents import STATUS, read_document, read_rows
@@ -27,6 +27,7 @@ __all__ = [
     "TIMES",
     "Artifacts",
     "artifact_fault",
+    "artifacts_in",
     "checkpoint_digests",
     "data_digest",
     "fetch",
@@ -43,11 +44,21 @@ _NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 class Artifacts:
     """The artifacts of a trial."""
 
-    def __init__(self, files: Files, path: str, owner: str, *, trust: bool) -> None:
+    def __init__(
+        self,
+        files: Files,
+        path: str,
+        owner: str,
+        *,
+        trust: bool,
+        recorded: Callable[[], Mapping[str, str]] | None = None,
+    ) -> None:
         """Read artifacts from a folder; if `trust`, also those that run code when they are read, such as pickles.
 
-        Messages call the trial `owner`: "this trial".
+        Messages call the trial `owner`: "this trial". Of artifacts that run code, the digests are first compared with
+        the `recorded` ones, if these are given.
         """
+        self._recorded = recorded
         self._files = files
         self._path = path
         self._owner = owner
@@ -75,6 +86,17 @@ class Artifacts:
             if default is not NOTHING:
                 return default
             raise self.missing(name) from None
+        if (
+            self._trust
+            and self._recorded is not None
+            and registry.runs_code(name)
+            and self._recorded().get(name) not in (None, digest(content))
+        ):
+            raise Damaged(
+                f"{name!r} of {self._owner} is not what the trial wrote, and reading it runs code",
+                given=name,
+                todo="Restore it from a copy of the storage, or compute it again.",
+            )
         return registry.load(name, content, trust=self._trust, load=load)
 
     def content(self, name: str) -> bytes:
@@ -214,6 +236,12 @@ def data_digest(files: Files, path: str, name: str) -> str:
         for column in TIMES:
             row.pop(column, None)
     return digest(dumps(rows).encode())
+
+
+def artifacts_in(status: Mapping[str, Any]) -> dict[str, str]:
+    """Return the digests of the artifacts and checkpoints in a status.json, by name."""
+    artifacts = {name: facts["digest"] for name, facts in (status.get("artifacts") or {}).items()}
+    return artifacts | checkpoint_digests(status)
 
 
 def checkpoint_digests(status: Mapping[str, Any]) -> dict[str, str]:

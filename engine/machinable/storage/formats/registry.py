@@ -25,7 +25,7 @@ from machinable.errors import (
 from machinable.storage.formats import Format, UnsupportedData, damaged, is_inside, models, type_name
 from machinable.storage.temporary import is_temporary
 
-__all__ = ["check_directory", "check_name", "check_place", "dump", "known_extensions", "load"]
+__all__ = ["check_directory", "check_name", "check_place", "dump", "known_extensions", "load", "runs_code"]
 
 # Imported when they are used.
 _FORMATS = {
@@ -207,6 +207,12 @@ def load(name: str, data: bytes, *, trust: bool, load: Callable[[str], Any] | No
     except Exception as error:  # each library has its own errors
         raise damaged(name, error) from error
     return models.load(name, data, trust=trust, loader=load)
+
+
+def runs_code(name: str) -> bool:
+    """Return whether reading an artifact of that name runs code of its author, as of pickles and models."""
+    bare = check_name(name).removesuffix(".gz")
+    return bare == models.EXTENSION or _format(bare).runs_code
 
 
 def _refuse_loader(name: str, given: object) -> None:
