@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from machinable import ids
+from machinable.execution.execute import execute
 from machinable.plan.task import Task
 
 DECLARATIONS = "components:\n" + "".join(f"  - {name}: {{x: 0, ~v: {{x: 1}}}}\n" for name in "abcd")
@@ -84,7 +85,7 @@ def test_seeds_do_not_depend_on_the_configuration_of_the_project(tmp_path: Path)
 )
 def test_a_number_that_probably_should_be_another_seed_is_a_warning(directory: Path, seed: int, words: str) -> None:
     with pytest.warns(UserWarning, match=re.escape(words)):
-        Task("a").plan(directory, seed)
+        execute(Task("a"), None, seed, "dry", project=directory)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 42, 62**5 - 1, 62**6, "OY1p1o", None])

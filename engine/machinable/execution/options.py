@@ -22,6 +22,7 @@ from machinable.errors import (
     UnknownName,
     did_you_mean,
     near_names,
+    warn,
 )
 from machinable.events import Listener
 from machinable.plan.reserved_keys import checked_count, checked_seconds
@@ -106,6 +107,8 @@ def read_options(
     if resume is None:  # a resumed execution has its seed already
         choice = choose("seed", seed, os.environ, section, user)
         seed = ids.seed_of_text(choice.value) if choice.source == "environment" else choice.value
+        if (doubt := ids.doubt_about(seed)) is not None:
+            warn(doubt)
     cascade = call.get("cascade")
     return Options(
         project=project,

@@ -66,8 +66,6 @@ def make_plan(request: TaskRequest, project: Project | str | os.PathLike[str] | 
         ConfigurationError: The project or a configuration has errors; several are raised as one.
     """
     execution_seed = ids.seed_of(seed)
-    if (doubt := ids.doubt_about(seed)) is not None:
-        warn(doubt)
     where = project if isinstance(project, Project) else Project(project)
     with without_collections():
         workspace = _workspace(request, where)
