@@ -37,7 +37,7 @@ FRONT_DOORS = {"machinable", "machinable.__main__"}
 ONLY_IMPORTERS = {
     "fs": ["machinable.storage.pyfilesystem"],
     "fs_s3fs": ["machinable.storage.pyfilesystem"],
-    "ray": ["machinable.engines.ray.engine"],
+    "ray": ["machinable.engines.ray.engine", "machinable.engines.ray.launcher"],
 }
 HEAVY = ("boto3", "click", "fs", "git", "jinja2", "numpy", "pandas", "pydantic", "ray", "redis", "rich")
 

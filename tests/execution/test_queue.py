@@ -49,6 +49,21 @@ def test_a_trial_comes_when_its_last_requirement_is_settled(plan: Sequence[Trial
     assert {name: needed.place for name, needed in queue.located(plan[2]).requires.items()} == {"0": "p/0", "1": "p/1"}
 
 
+def test_the_next_trials_are_known_without_taking_them(plan: Sequence[TrialSpec]) -> None:
+    queue = TrialQueue(plan, {"3"})
+    seen = [[spec.index for spec in queue.next(10)], [spec.index for spec in queue.next(1)]]
+    queue.pop(0.0)
+    queue.pop(0.0)
+    seen.append([spec.index for spec in queue.next(10)])
+    handed_out(queue)
+    for number in (0, 1):
+        queue.settle(plan[number], Available(f"p/{number}"))
+    seen.append([spec.index for spec in queue.next(10)])
+
+    assert seen == [[0, 1], [0], [], [2]]
+    assert handed_out(queue) == [2]
+
+
 def test_a_trial_knows_where_the_requirements_of_its_requirements_are() -> None:
     #  0 ─ 1 ─ 2 ─┬─ 4
     #       3 ────┘       a trial that needs only an artifact of 2 cannot load it

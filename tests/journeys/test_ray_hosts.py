@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.kits.ray_hosts import RayHosts, ray_hosts
 
 pytestmark = [pytest.mark.xdist_group("ray hosts"), pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
-TIMEOUT = 120.0
+TIMEOUT = 60.0
 
 EXECUTE = """
 import machinable as ml
@@ -51,6 +52,14 @@ def pipe(host: Host, name: str) -> Path:
     path = host.tmp / name
     os.mkfifo(path)
     return path
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something on other hosts."""
+    end = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def stored(cluster: RayHosts) -> ml.Execution:
@@ -148,3 +157,82 @@ def test_a_cluster_without_a_token_is_used_after_a_temporary_one_has_left_a_toke
     assert own.returncode == 0, own.stderr
     assert (cluster.head.tmp / "home" / ".ray" / "auth_token").exists()
     assert said.splitlines()[-2:] == ["[0.0, 1.0]", "finished"], said
+
+
+# hosts that join, and hosts that cannot run trials
+
+EVERYWHERE = """
+import os
+import time
+from pathlib import Path
+from machinable import Component
+
+{imported}
+
+
+class Everywhere(Component):
+    def on_execute(self):
+        self.record["host"] = os.uname().nodename
+        self.record.save()
+        while not Path("/tmp/enough").exists():
+            time.sleep(0.05)
+"""
+
+NOTICES = """
+from machinable import events
+
+
+class Notices(events.Listener):
+    def on_event(self, event): ...
+
+    def on_notice(self, text):
+        print(text, flush=True)
+
+
+"""
+
+
+def test_hosts_that_join_late_are_used(cluster: RayHosts, project: Path) -> None:
+    (project / "machinable.yaml").write_text("components:\n  - everywhere: {_resources_: {late: 1}}\n")
+    (project / "everywhere.py").write_text(EVERYWHERE.format(imported=""))
+    task = 'ml.Task("everywhere").repeat(3)'
+    driver = cluster.script(NOTICES + EXECUTE.format(task=task, options=", listeners=[Notices()]"))
+    assert driver.stdout is not None
+    said = [driver.stdout.readline() for _ in range(2)]
+    hosts = [cluster.join(name, resources={"late": 1}) for name in ("late", "later", "latest")]
+
+    def used() -> list[str]:
+        return sorted({row["host"] for trial in stored(cluster).trials for row in trial.records})
+
+    until(lambda: used() == ["late", "later", "latest"])
+    for host in hosts:
+        (host.tmp / "enough").touch()
+    output, _ = driver.communicate(timeout=TIMEOUT)
+    for host in hosts:
+        host.lose()
+
+    assert said[1] == ("everywhere requests 1 late, but there is no resource 'late': it waits for a host that joins\n")
+    assert output.count("finished") == 3, output
+
+
+def test_a_host_without_a_package_is_named_and_its_trials_run_elsewhere(
+    cluster: RayHosts, worker: Host, project: Path
+) -> None:
+    (project / "machinable.yaml").write_text("components: [everywhere: ]\n")
+    (project / "everywhere.py").write_text(EVERYWHERE.format(imported="import package"))
+    for host in (cluster.head, worker):
+        (host.tmp / "packages").mkdir()
+        (host.tmp / "packages" / "package.py").touch()
+        (host.tmp / "enough").touch()
+    bad = cluster.join("bad", cpus=2)
+    path = "import sys\nsys.path.append('/tmp/packages')\n"
+    task = 'ml.Task("everywhere").repeat(6)'
+    driver = cluster.script(NOTICES + path + EXECUTE.format(task=task, options=", listeners=[Notices()]"))
+    output, _ = driver.communicate(timeout=TIMEOUT)
+    bad.lose()
+
+    assert output.count("finished") == 6, output
+    assert {row["host"] for trial in stored(cluster).trials for row in trial.records} == {"worker"}
+    excluded = [line for line in output.splitlines() if line.startswith("the host bad")]
+    assert len(excluded) == 1, output
+    assert "No module named 'package'" in excluded[0]

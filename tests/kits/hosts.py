@@ -25,17 +25,19 @@ NOWHERE = "02:00:00:00:00:01"  # the hardware address of no host
 # Mount its own /tmp with the directories that Python needs, then wait until the test ends: $1 is its name.
 BEGIN = """
 set -e
+first='import signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); sys.stdin.read()'  # reaps orphans
 hostname "$1"
 mount -t tmpfs tmpfs /dev/shm
 tmp=$2
-shift 2
+python=$3
+shift 3
 for needed; do
     mkdir -p "$tmp${needed#/tmp}"
     mount --rbind "$needed" "$tmp${needed#/tmp}"
 done
 mount --rbind "$tmp" /tmp
 echo ready
-exec cat
+exec "$python" -c "$first"
 """
 
 
@@ -81,7 +83,7 @@ class Host:
         self._unshare = subprocess.Popen(
             [
                 *("unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"),
-                *("sh", "-c", BEGIN, "sh", name, str(tmp), *bound),
+                *("sh", "-c", BEGIN, "sh", name, str(tmp), sys.executable, *bound),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -168,6 +170,7 @@ class Network:
             first.ip("link", "set", f"to{number}", "master", "eth0", "up")
         host.ip("address", "add", f"{host.address}/24", "dev", "eth0")
         host.ip("link", "set", "eth0", "up")
+        host.ip("route", "add", "default", "dev", "eth0")  # by which programs find out their address
         return host
 
     def cut(self, one: Host, other: Host) -> None:

@@ -111,6 +111,11 @@ class Engine:
         return 0
 
     @property
+    def may_grow(self) -> bool:
+        """Whether hosts may join while trials wait: then resources that no host has are no error."""
+        return False
+
+    @property
     def can_end(self) -> bool:
         """Whether `end` ends a trial; without it, trials have no time limit."""
         return type(self).end is not Engine.end
@@ -137,6 +142,13 @@ class Engine:
             KeyboardInterrupt: The user or the component interrupts the execution; later, the future raises it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define submit(work, spec)")
+
+    def expect(self, trials: Sequence[TrialSpec]) -> None:
+        """Take note of trials that will be submitted when there are more slots, so that hosts can be requested.
+
+        Args:
+            trials: The next ones; none if all are submitted.
+        """
 
     def began(self, future: Future[Outcome]) -> float | None:
         """Return when a trial of an engine that `queues` began, by `time.monotonic`; None while it waits."""

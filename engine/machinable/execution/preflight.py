@@ -125,7 +125,7 @@ def prepare(task: Task | None, options: Options) -> Checked:
         function = check_importable(live, options.function, plan.project) if is_imported else None
         changed = () if is_imported else _changed_files(live, plan.project)
         capacity = capacity_of(engine, options.resources)
-        capacity.check(plan)
+        capacity.check(plan, engine.on_notice if engine.may_grow else None)
     except BaseException:
         engine.close()  # it may have started a cluster to count its resources
         raise

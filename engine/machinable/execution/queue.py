@@ -67,6 +67,7 @@ class TrialQueue:
     ) -> None:
         self._plan = plan
         self._planned: Iterator[TrialSpec] = iter(plan)
+        self._position = 0  # of the next planned trial
         self._done = done
         # The requirements, by identity; None for those that are not needed
         self._settled: dict[str, Available | Blocked | None] = dict(results or {})
@@ -109,6 +110,7 @@ class TrialQueue:
         if self._ready:
             return self._plan[heapq.heappop(self._ready)]
         for spec in self._planned:
+            self._position = spec.index + 1
             if spec.requires and spec.definition.is_requirement:
                 self._requires[spec.identity] = spec.requires
             if spec.uid in self._done or (spec.requires and self._must_wait(spec)):
@@ -117,6 +119,15 @@ class TrialQueue:
         if self._busy and self._busy[0][0] <= now:
             return self._plan[heapq.heappop(self._busy)[1]]
         return None
+
+    def next(self, count: int) -> list[TrialSpec]:
+        """Return about this number of the next trials, without those that wait for requirements."""
+        found = [self._plan[index] for index in self._ready[:count]]
+        for index in range(self._position, min(len(self._plan), self._position + count - len(found))):
+            spec = self._plan[index]
+            if spec.uid not in self._done and all(one.identity in self._settled for one in spec.requires.values()):
+                found.append(spec)
+        return found
 
     def _must_wait(self, spec: TrialSpec) -> bool:
         missing = {needed.identity for needed in spec.requires.values() if needed.identity not in self._settled}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from machinable.engines.base import Engine
 from machinable.errors import MachinableError, Refused, SeveralErrors, did_you_mean, near_names
@@ -23,8 +23,12 @@ class Capacity:
         self._total = {name: max(host.get(name, 0.0) for host in hosts) for one in hosts for name in one}
         self._free = dict(self._total)
 
-    def check(self, plan: Plan) -> None:
+    def check(self, plan: Plan, notice: Callable[[str], None] | None = None) -> None:
         """Check that every trial could run alone.
+
+        Args:
+            plan: The plan.
+            notice: Receives the errors instead if hosts may join that have the resources.
 
         Raises:
             Refused: One requests more than any host has, or a resource that does not exist.
@@ -55,7 +59,11 @@ class Capacity:
             if self._is_assigned and "cpus" not in wanted and all(host.get("cpus", 1.0) < 1 for host in self._hosts):
                 todo = "Add a host with cpus, or request none: `_resources_: {cpus: 0}`."
                 add(use, "needs 1 cpu, the default, but no host has one", dict(wanted), todo)
-        SeveralErrors.raise_any(list(errors.values()))
+        if notice is not None:
+            for error in errors.values():
+                notice(f"{error.message}: it waits for a host that joins")
+        else:
+            SeveralErrors.raise_any(list(errors.values()))
 
     def _undeclared(self, name: str, amount: float) -> str:
         declare = f"Declare how much there is: `execution: {{resources: {{{name}: {amount:g}}}}}`."
@@ -69,12 +77,12 @@ class Capacity:
 
     def take(self, wanted: Mapping[str, float]) -> None:
         """Occupy resources."""
-        for name, amount in wanted.items():
+        for name, amount in wanted.items() if not self._is_assigned else ():
             self._free[name] -= amount
 
     def give_back(self, wanted: Mapping[str, float]) -> None:
         """Free resources."""
-        for name, amount in wanted.items():
+        for name, amount in wanted.items() if not self._is_assigned else ():
             self._free[name] += amount
 
 

@@ -43,6 +43,8 @@ __all__ = ["Run", "Scheduler"]
 
 INTERRUPT_TIMEOUT = 5.0  # seconds within which workers record that they were interrupted
 RESPONSE_TIME = 0.1  # maximum seconds until an interrupt is handled while trials run elsewhere
+LOOK_INTERVAL = 1.0  # seconds after which an engine that may grow learns again which trials wait
+MAX_EXPECTED = 200  # trials that it learns of
 BUSY_INTERVAL = 1.0  # seconds between two looks whether another execution has computed a result
 
 
@@ -81,6 +83,8 @@ class Scheduler:
         self._lost: Counter[str] = Counter()  # by trial, the attempts whose worker was lost, which do not count
         self._retried: set[str] = set()
         self._waited_for: set[str] = set()
+        self._next_look = 0.0  # when an engine that may grow learns the next trials
+        self._is_expecting = False
         self._unneeded: dict[str, str] = {}  # the identities of requirements that need not run
 
     def run(self) -> None:
@@ -268,7 +272,7 @@ class Scheduler:
                 while True:
                     done.append(self._done.get_nowait())
             self._interrupts.raise_pending()  # between two waits, so that nothing is lost
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or (self._engine.may_grow and self._has_grown()):
                 break
         for future in done:
             if future in self._running:
@@ -280,6 +284,16 @@ class Scheduler:
             for future in late:
                 wait([future])
                 self._ended(future, is_late=True)
+
+    def _has_grown(self) -> bool:
+        """Return whether there are more slots now; once a second, let the engine know which trials wait for one."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_INTERVAL
+            waiting = [] if self._must_stop() else self._queue.next(MAX_EXPECTED)
+            self._engine.expect(waiting)
+            self._is_expecting = bool(waiting)
+        return self._is_expecting and len(self._running) < self._engine.slots
 
     def _deadline(self, future: Future[Outcome]) -> float:
         """Return the deadline of a trial; if it waited for a worker, the time counts from its start there."""

@@ -157,43 +157,66 @@ class WorkerTask(Struct, PortableWork, frozen=True):
             shipped[:] = [(self.project, self.original)]
         if self.function is not None:
             spec = replace(spec, definition=replace(spec.definition, target=self.function.target))
-        files: Files
-        attempt: AbstractContextManager[None] = nullcontext()
-        if (served := self._served()) is not None:
-            files, attempt = served, served.attempt(spec.uid, spec.attempt)
-        else:
-            files = _opened(self.url)
-            if self.fallback:
-                files = FallbackFiles(files, self.fallback)
+        try:
+            files, attempt = self._storage(spec)
+        except Exception as error:
+            if not spec.may_move:
+                raise
+            return _not_begun(spec, error)
         output = layout.join(self.folder, layout.output(spec.uid))
-        with attempt, output_to(files, output):
-            code = self._imported(spec)
-            outcome = run(
-                spec,
-                files,
-                self.folder,
-                project=self.project,
-                capture=None,
-                code=code,
-                progress=partial(reports.progress, spec.uid),
-                locks=self.locks,
-            )
-        return _stored(files, self.project, outcome)
+        with attempt:
+            with output_to(files, output):
+                code, problem = self._imported(spec)
+                if problem is None or not spec.may_move:  # `run` raises it again, and records it
+                    outcome = run(
+                        spec,
+                        files,
+                        self.folder,
+                        project=self.project,
+                        capture=None,
+                        code=code,
+                        progress=partial(reports.progress, spec.uid),
+                        locks=self.locks,
+                    )
+                    return _stored(files, self.project, outcome)
+            with suppress(FileNotFoundError):  # nothing was printed
+                files.remove(output)
+            return _not_begun(spec, problem)
 
-    def _imported(self, spec: TrialSpec) -> Code | None:
-        """Import the code of a trial, and keep the effects on the process, which are not undone after the trial."""
+    def _storage(self, spec: TrialSpec) -> tuple[Files, AbstractContextManager[None]]:
+        """Return the storage, and a context in which it accepts the files of an attempt."""
+        if (served := self._served()) is not None:
+            return served, served.attempt(spec.uid, spec.attempt)
+        files = _opened(self.url)
+        return FallbackFiles(files, self.fallback) if self.fallback else files, nullcontext()
+
+    def _imported(self, spec: TrialSpec) -> tuple[Code | None, BaseException | None]:
+        """Import the code of a trial, and keep the effects on the process, which are not undone after the trial.
+
+        Returns:
+            The code, and why it cannot be imported.
+        """
         code: Any = None
+        problem: BaseException | None = None
         before = len(sys.modules)
-        with suppress(Exception, SystemExit):  # `run` raises it again, and records it
+        try:
             with importing(self.project):
                 code = load_component(spec.definition.target, self.project)
                 for child in spec.children if self.function is None else ():
                     load_component(child.target, self.project)
             for _ in range(self.function.wrappers if self.function else 0):
                 code = code.__wrapped__
+        except (Exception, SystemExit) as error:
+            problem = error
         if len(sys.modules) != before and SavedProcessState.current is not None:
             SavedProcessState.current.keep()
-        return code  # type: ignore[no-any-return]
+        return code, problem
+
+
+def _not_begun(spec: TrialSpec, error: BaseException) -> Outcome:
+    """Return the outcome of a trial that this host cannot start, and another one may."""
+    facts = {"type": type(error).__name__, "message": str(error), "traceback": ""}
+    return Outcome(spec.uid, "pending", spec.attempt, 0.0, error=facts)
 
 
 def folders_needed(spec: TrialSpec) -> list[str]:

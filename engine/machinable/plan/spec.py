@@ -156,6 +156,9 @@ class TrialSpec(Struct, frozen=True):
     # Where the results of what its requirements require are, by identity: a required component may read them. Known
     # when it is submitted, and never stored
     indirect: Mapping[str, str] = {}
+    # Whether a worker that cannot import the code returns the trial as "pending", because another host may run it.
+    # Set by engines, and never stored
+    may_move: bool = False
 
     @property
     def component(self) -> str:
@@ -248,7 +251,7 @@ class Outcome(Struct, frozen=True):
 
     Attributes:
         uid: Uid of the trial.
-        state: How it ended.
+        state: How it ended; "pending" if its worker cannot start it, and another host may (see `TrialSpec.may_move`).
         attempt: Number of the attempt.
         seconds: Its duration.
         record: The last row of the default scope.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from concurrent.futures import Future
 from queue import Queue
 from typing import Any
@@ -30,9 +30,10 @@ class Gone(Exception):
 class Actor:
     """The handle of an actor."""
 
-    def __init__(self, number: int, needs: Hashable) -> None:
+    def __init__(self, number: int, needs: Hashable, without: Collection[str]) -> None:
         self.number = number
         self.needs = needs
+        self.without = set(without)
         self.is_killed = False
 
 
@@ -65,10 +66,11 @@ class World:
     def __init__(self) -> None:
         self.calls: dict[str, Queue[Call]] = {name: Queue() for name in ("prepare", "exchange", "interrupt", "end")}
         self.actors: list[Actor] = []
-        self.most = 1
+        self.hosts = {"h1": 1}
+        self.may_grow = False
 
-    def start(self, needs: Hashable) -> Actor:
-        self.actors.append(Actor(len(self.actors), needs))
+    def start(self, needs: Hashable, without: Collection[str]) -> Actor:
+        self.actors.append(Actor(len(self.actors), needs, without))
         return self.actors[-1]
 
     def call(self, handle: Actor, method: str, *arguments: Any) -> Future[Any]:
@@ -82,8 +84,8 @@ class World:
     def kill(self, handle: Actor) -> None:
         handle.is_killed = True
 
-    def limit(self, needs: Hashable) -> int:
-        return self.most
+    def room(self, needs: Hashable) -> Mapping[str, int]:
+        return self.hosts
 
     def reason_of_loss(self, error: BaseException) -> str | None:
         return str(error) if isinstance(error, Gone) else None
@@ -94,10 +96,10 @@ class World:
     def next(self, method: str) -> Call:
         return self.calls[method].get(timeout=RESULT_TIMEOUT)
 
-    def prepared(self) -> Actor:
-        """Let the next actor start."""
+    def prepared(self, host: str = "h1", why: str = "") -> Actor:
+        """Let the next actor start on a host, which cannot run trials if there is a reason."""
         call = self.next("prepare")
-        call.future.set_result(None)
+        call.future.set_result((host, f"name of {host}", why))
         return call.actor
 
     def exchange(self) -> Call:
@@ -196,7 +198,7 @@ def test_an_actor_is_asked_for_half_of_its_replies_and_gets_its_next_trials_then
 
 def test_short_trials_are_distributed_evenly(world: World, dispatcher: Dispatcher) -> None:
     learn(world, dispatcher, 0.001)
-    world.most = 2
+    world.hosts = {"h1": 2}
     submit(dispatcher, 1)
     first = world.exchange()
     for number in range(2, 32):
@@ -220,7 +222,7 @@ def test_trials_behind_one_that_takes_long_are_given_to_others(world: World, dis
         call.finish(0.001)
         futures = futures[1:]
         call = world.exchange()
-    world.most = 2
+    world.hosts = {"h1": 2}
     call.reply(*(Reply(request.number, None) for request in call.requests[1:]))
     second = world.prepared()
 
@@ -239,7 +241,7 @@ def test_the_trials_of_a_lost_actor_are_tried_again(world: World, dispatcher: Di
 
     problem = future.exception(RESULT_TIMEOUT)
     assert isinstance(problem, WorkerLost)
-    assert (str(problem), problem.again) == ("the worker was lost: the host has burnt down", AGAIN)
+    assert (str(problem), problem.again) == ("the worker on name of h1 was lost: the host has burnt down", AGAIN)
     assert actor.is_killed
     submit(dispatcher, 1)
     assert world.prepared() is not actor
@@ -266,7 +268,7 @@ def test_an_unreadable_reply_fails_its_trial_and_another_actor_continues(world: 
 
     problem = future.exception(RESULT_TIMEOUT)
     assert isinstance(problem, WorkerLost)
-    assert (str(problem), problem.again) == ("the worker was lost: ValueError: not readable", 0)
+    assert (str(problem), problem.again) == ("the worker on name of h1 was lost: ValueError: not readable", 0)
     world.prepared()
     world.exchange().finish()
     assert following.result(RESULT_TIMEOUT).uid == "000000000001"
@@ -332,7 +334,10 @@ def test_an_actor_that_does_not_end_a_trial_is_ended(
 
     problem = future.exception(0)
     assert isinstance(problem, WorkerLost)
-    assert (str(problem), problem.again) == ("the worker was lost: a trial was ended, but did not end in time", 0)
+    assert (str(problem), problem.again) == (
+        "the worker on name of h1 was lost: a trial was ended, but did not end in time",
+        0,
+    )
     assert actor.is_killed
     call.finish()  # too late
     submit(dispatcher, 1)
@@ -342,7 +347,7 @@ def test_an_actor_that_does_not_end_a_trial_is_ended(
 def test_an_internal_error_fails_all_trials(
     world: World, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(needs: Hashable) -> Actor:
+    def fails(needs: Hashable, without: Collection[str]) -> Actor:
         raise RuntimeError("the cluster is gone")
 
     monkeypatch.setattr(world, "start", fails)
@@ -377,6 +382,7 @@ def test_a_shortage_of_actors_is_reported_once_each_time_that_trials_wait(
     world: World, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("machinable.engines.ray.dispatcher.NO_WORKER_NOTICE_AFTER", 0.05)
+    monkeypatch.setattr("machinable.engines.ray.dispatcher.LOOK_AGAIN", 0.05)
     received: Queue[str] = Queue()
     world.on_notice = received.put
     submit(dispatcher, 0, "gpu")
@@ -392,3 +398,125 @@ def test_a_shortage_of_actors_is_reported_once_each_time_that_trials_wait(
     world.prepared()
     world.exchange()
     assert received.empty()
+
+
+# hosts that join
+
+
+def test_actors_are_started_on_hosts_that_join(
+    world: World, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("machinable.engines.ray.dispatcher.LOOK_AGAIN", 0.01)
+    for number in range(3):
+        submit(dispatcher, number)
+    world.prepared()
+    world.hosts = {"h1": 1, "h2": 2}
+
+    assert [world.prepared("h2").needs, world.prepared("h2").needs] == ["one", "one"]
+    until(lambda: dispatcher.slots == 3)
+
+
+def test_actors_wait_for_hosts_that_may_join_until_no_trial_needs_them(world: World, dispatcher: Dispatcher) -> None:
+    world.may_grow = True
+    future = submit(dispatcher, 0)
+    world.prepared()
+    call = world.exchange()
+    dispatcher.expect(["one"] * 5 + ["two"] * 50)
+    waiting = [world.next("prepare").actor for _ in range(5)]
+    dispatcher.expect([])
+    call.finish()
+
+    assert future.result(RESULT_TIMEOUT).state == "finished"
+    until(lambda: all(actor.is_killed for actor in waiting))
+    assert [actor.is_killed for actor in world.actors] == [False] + [True] * 5
+
+
+def test_the_number_of_actors_that_wait_for_hosts_is_limited(world: World, dispatcher: Dispatcher) -> None:
+    world.may_grow = True
+    world.hosts = {}
+    submit(dispatcher, 0)
+    dispatcher.expect(["one"] * 1000)
+
+    for _ in range(8):
+        world.next("prepare")
+    until(lambda: dispatcher._expected.total() == 1000)
+    assert len(world.actors) == 8
+    assert dispatcher.slots == 1
+
+
+# hosts that cannot run trials
+
+
+def not_begun(request: TrialRequest) -> Reply:
+    error = {"type": "ImportFailed", "message": "No module named 'torch'", "traceback": ""}
+    outcome = Outcome(pickle.loads(request.spec).uid, "pending", 1, 0.0, error=error)
+    return Reply(request.number, dumps({"outcome": structs.asdict(outcome)}).encode())
+
+
+def may_move(call: Call) -> list[bool]:
+    return [pickle.loads(request.spec).may_move for request in call.requests]
+
+
+def test_a_host_that_cannot_import_a_component_is_named_and_its_trials_go_elsewhere(
+    world: World, dispatcher: Dispatcher
+) -> None:
+    notices: Queue[str] = Queue()
+    world.on_notice = notices.put
+    world.hosts = {"h1": 1, "h2": 1}
+    future = submit(dispatcher, 0)
+    first = world.prepared("h1")
+    call = world.exchange()
+    assert may_move(call) == [True]
+    call.reply(not_begun(call.requests[0]))
+    second = world.prepared("h2")
+    assert (first.without, second.without) == (set(), {"h1"})
+    world.exchange().finish()
+
+    assert future.result(RESULT_TIMEOUT).state == "finished"
+    until(lambda: first.is_killed)
+    assert notices.get(timeout=RESULT_TIMEOUT) == (
+        "the host name of h1 is not used for work: ImportFailed: No module named 'torch'"
+    )
+    assert notices.empty()
+
+
+def test_a_trial_that_no_host_can_import_runs_to_record_why(world: World, dispatcher: Dispatcher) -> None:
+    future = submit(dispatcher, 0)
+    world.prepared()
+    call = world.exchange()
+    call.reply(not_begun(call.requests[0]))
+    again = world.exchange()
+    assert may_move(again) == [False]
+    again.finish()
+
+    assert future.result(RESULT_TIMEOUT).state == "finished"
+
+
+def test_a_host_that_cannot_run_any_trial_is_left_out_until_none_is_left(world: World, dispatcher: Dispatcher) -> None:
+    world.hosts = {"h1": 1, "h2": 1}
+    future = submit(dispatcher, 0)
+    first = world.prepared("h1", "machinable is missing")
+    second = world.prepared("h2", "the disk is full")
+
+    assert str(future.exception(RESULT_TIMEOUT)) == (
+        "no worker could be started: name of h1: machinable is missing; name of h2: the disk is full"
+    )
+    assert (first.is_killed, first.without, second.without) == (True, set(), {"h1"})
+
+
+def test_other_components_still_run_on_a_host_that_cannot_import_one(world: World, dispatcher: Dispatcher) -> None:
+    world.hosts = {"h1": 1, "h2": 1}
+    definition = structs.replace(trial().definition, component="other")
+    submit(dispatcher, 0)
+    dispatcher.submit(pid, structs.replace(trial(1), definition=definition), "one")
+    first = world.prepared("h1")
+    call = world.exchange()
+    call.reply(not_begun(call.requests[0]))
+    there = world.exchange()
+    second = world.prepared("h2")
+    elsewhere = world.exchange()
+
+    assert [(call.actor, [request.number for request in call.requests]) for call in (there, elsewhere)] == [
+        (first, [2]),
+        (second, [1]),
+    ]

@@ -17,7 +17,7 @@ from machinable.engines.base import PortableWork
 from machinable.engines.processes.pool import Origin, ProcessesEngine, Scratch
 from machinable.storage.archive import unpack
 
-__all__ = ["OtherVersion", "Reply", "Report", "Setup", "TrialActor", "TrialRequest"]
+__all__ = ["Reply", "Report", "Setup", "TrialActor", "TrialRequest", "version_here"]
 
 LONG = 0.1  # seconds after which trials that wait behind the running one are handed back
 
@@ -33,7 +33,6 @@ class Setup(NamedTuple):
         host: The result of `host_of` for the working directory.
         origin: The settings that worker processes take over.
         is_heard: Whether anything receives progress.
-        version: The version of machinable.
     """
 
     project: str
@@ -41,7 +40,6 @@ class Setup(NamedTuple):
     host: tuple[Any, ...]
     origin: Origin
     is_heard: bool
-    version: str
 
     @classmethod
     def here(cls, project: str, is_heard: bool) -> Setup:
@@ -49,10 +47,11 @@ class Setup(NamedTuple):
         directory = os.getcwd()
         # A worker that outlives its actor would write beside the one that gets the trial next.
         origin = Origin.here()._replace(grace=0.0)
-        return cls(project, directory, host_of(directory), origin, is_heard, _version())
+        return cls(project, directory, host_of(directory), origin, is_heard)
 
 
-def _version() -> str:
+def version_here() -> str:
+    """Return the version of machinable."""
     return str(sys.modules["machinable"].__version__)
 
 
@@ -91,27 +90,15 @@ class Reply(NamedTuple):
     result: bytes | BaseException | None
 
 
-class OtherVersion(RuntimeError):
-    """Another version of machinable is installed on the host of an actor."""
-
-
 class TrialActor:
     """Run trials in a worker process. `interrupt`, `end` and `close` may be called while `exchange` waits.
 
     Args:
         setup: That of the executing process.
         code: An archive of its project, or None.
-
-    Raises:
-        OtherVersion: The executing process has another version of machinable.
     """
 
     def __init__(self, setup: Setup, code: bytes | None) -> None:
-        if setup.version != _version():
-            raise OtherVersion(
-                f"machinable {_version()} is installed there, and {setup.version} here: every host of the cluster "
-                "needs the same version"
-            )
         self._scratch = Scratch()
         self._project = setup.project
         if code is not None:

@@ -7,13 +7,15 @@ import pickle
 import signal
 import threading
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Hashable
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from machinable.engines.base import OnProgress, Work, WorkerLost
 from machinable.engines.processes.pool import read_outcome
@@ -26,26 +28,35 @@ AGAIN = 3  # further attempts of a trial whose worker was lost through no fault 
 SHORT = 0.08  # seconds below which an actor gets its next trial before it has finished the current one
 CHUNK_SECONDS = 0.04  # seconds of work that an actor gets at a time if trials are shorter
 CHUNK_MAX = 64  # trials that an actor gets at a time
+AHEAD = (
+    8,
+    100,
+)  # the least and the largest number of actors that wait for hosts to join; between, as many as there are
+LOOK_AGAIN = 2.0  # seconds after which hosts that have joined are noticed
 SHUTDOWN_TIMEOUT = 5.0  # seconds for an actor to end a trial or itself
-FAILURES = 3  # actors in a row that do not start, after which their trials fail
+FAILURES = 3  # actors in a row that are lost at their start, after which their trials fail
 NO_WORKER_NOTICE_AFTER = 10.0  # seconds that trials wait without any worker before the user is notified
 
 _KILLED = (-signal.SIGKILL, -signal.SIGTERM)  # from outside: too little memory, or the host shuts down
 
 
 class Cluster(Protocol):
-    """The interface of a cluster for the dispatcher. Actors are `TrialActor`s, represented by handles.
+    """The interface of a cluster for the dispatcher. Actors are `Launcher`s, represented by handles.
 
     Attributes:
         on_progress: See `Engine`.
         on_notice: See `Engine`.
+        may_grow: See `Engine`.
     """
 
     on_progress: OnProgress | None
     on_notice: Callable[[str], None] | None
 
-    def start(self, needs: Hashable) -> Any:
-        """Start an actor for trials with these needs, and return its handle."""
+    @property
+    def may_grow(self) -> bool: ...  # noqa: D102
+
+    def start(self, needs: Hashable, without: Collection[str]) -> Any:
+        """Start an actor for trials with these needs, on other hosts than these; return its handle."""
 
     def call(self, handle: Any, method: str, *arguments: Any) -> Future[Any]:
         """Call a method of an actor; the future has an exception if the actor is lost."""
@@ -53,8 +64,8 @@ class Cluster(Protocol):
     def kill(self, handle: Any) -> None:
         """End an actor immediately."""
 
-    def limit(self, needs: Hashable) -> int:
-        """Return the number of actors with these needs that fit into the cluster."""
+    def room(self, needs: Hashable) -> Mapping[str, int]:
+        """Return how many actors with these needs fit on each host, by its id; hosts without room are left out."""
 
     def reason_of_loss(self, error: BaseException) -> str | None:
         """Return how an actor was lost; None if the error has another cause."""
@@ -69,15 +80,26 @@ class TrialFuture(Future[Outcome]):
     Attributes:
         began: When the trial began, by `time.monotonic`; None while it waits for a worker.
         ended_by: The error of the trial if it must no longer start.
+        is_final: Whether it is to fail where its code cannot be imported, because no other host is left.
     """
 
-    def __init__(self, needs: Hashable, work: bytes, request: TrialRequest) -> None:
+    def __init__(self, needs: Hashable, work: bytes, number: int, spec: TrialSpec) -> None:
         super().__init__()
         self.needs = needs
         self.work = work
-        self.request = request
+        self.number = number
+        self.component = spec.component
+        self.request = TrialRequest(number, pickle.dumps(replace(spec, may_move=True)), spec.definition.threads)
         self.began: float | None = None
         self.ended_by: BaseException | None = None
+        self.is_final = False
+
+    def make_final(self) -> None:
+        """Let no other host run the trial, so that it records why it cannot be imported."""
+        if not self.is_final:
+            spec = pickle.loads(self.request.spec)  # noqa: S301  # made above
+            self.request = self.request._replace(spec=pickle.dumps(replace(spec, may_move=False)))
+            self.is_final = True
 
     def fail(self, error: BaseException) -> None:
         """Set an error, unless the trial has ended."""
@@ -91,6 +113,8 @@ class _Actor:
     def __init__(self, handle: Any, needs: Hashable) -> None:
         self.handle = handle
         self.needs = needs
+        self.host = ""  # its id; "" while the actor starts
+        self.host_name = ""
         self.trials: dict[int, TrialFuture] = {}
         self.work = b""
         self.is_ready = False
@@ -116,8 +140,11 @@ class Dispatcher:
         self._cores = cores
         self._messages: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._queues: defaultdict[Hashable, deque[TrialFuture]] = defaultdict(deque)
+        self._expected: Counter[Hashable] = Counter()  # trials that wait to be submitted
         self._actors: list[_Actor] = []
         self._seconds: dict[Hashable, float] = {}  # how long trials take
+        # Why hosts cannot run a component, by their ids; "" for all components
+        self._unfit: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self._work: Work | None = None
         self._pickled_work = b""
         self._number = 0
@@ -134,10 +161,18 @@ class Dispatcher:
         if work is not self._work:
             self._pickled_work, self._work = pickle.dumps(work), work
         self._number += 1
-        request = TrialRequest(self._number, pickle.dumps(spec), spec.definition.threads)
-        trial = TrialFuture(needs, self._pickled_work, request)
+        trial = TrialFuture(needs, self._pickled_work, self._number, spec)
         self._messages.put(lambda: self._queues[needs].append(trial))
         return trial
+
+    def expect(self, needs: Iterable[Hashable]) -> None:
+        """Take the needs of the trials that will be submitted when there are more slots."""
+        expected = Counter(needs)
+
+        def take() -> None:
+            self._expected = expected
+
+        self._messages.put(take)
 
     def interrupt(self) -> None:
         """Raise `KeyboardInterrupt` in all running trials; waiting ones do not begin."""
@@ -167,8 +202,9 @@ class Dispatcher:
 
     def _step(self) -> None:
         """Handle all messages, then send waiting trials to actors."""
+        waits = self._expected or any(self._queues.values())
         with suppress(Empty):
-            message = self._messages.get(timeout=None if self._starving_since is None else 0.5)
+            message = self._messages.get(timeout=LOOK_AGAIN if waits else None)
             while True:
                 message()
                 if self._is_closed:
@@ -182,6 +218,10 @@ class Dispatcher:
         actor.is_called = True
         called = self._cluster.call(actor.handle, method, *arguments)
         called.add_done_callback(lambda done: self._messages.put(partial(then, done)))
+
+    def _notice(self, text: str) -> None:
+        if self._cluster.on_notice is not None:
+            self._cluster.on_notice(text)
 
     def _starving(self) -> list[Hashable]:
         """Return the needs of waiting trials for which no actor has started."""
@@ -197,36 +237,33 @@ class Dispatcher:
             self._starving_since = time.monotonic()
         elif time.monotonic() - self._starving_since >= NO_WORKER_NOTICE_AFTER:
             self._starving_since = math.inf
-            if self._cluster.on_notice is not None:
-                self._cluster.on_notice(self._cluster.shortage(starving[0]))
+            self._notice(self._cluster.shortage(starving[0]))
 
     def _fail_all(self, error: BaseException) -> None:
         for trial in [*self._drain(), *(trial for actor in self._actors for trial in actor.trials.values())]:
             trial.fail(error)
-        for actor in self._actors:
-            self._cluster.kill(actor.handle)
-        self._actors.clear()
+        for actor in self._actors[:]:
+            self._remove(actor)
 
-    def _drain(self) -> list[TrialFuture]:
-        """Empty the queues, and return their trials."""
-        trials = [trial for queue in self._queues.values() for trial in queue]
-        for queue in self._queues.values():
-            queue.clear()
+    def _drain(self, queue: deque[TrialFuture] | None = None) -> list[TrialFuture]:
+        """Empty a queue or all of them, and return the trials."""
+        trials: list[TrialFuture] = []
+        for one in self._queues.values() if queue is None else [queue]:
+            trials += one
+            one.clear()
         return trials
 
     # starting actors and giving them trials
 
     def _dispatch(self) -> None:
-        limits = {needs: self._cluster.limit(needs) for needs in self._queues}
+        room: dict[Hashable, int] = {}
         for needs, queue in self._queues.items():
-            actors = [actor for actor in self._actors if actor.needs == needs]
-            if queue:
-                wanted = min(limits[needs], len(queue) + sum(len(actor.trials) for actor in actors))
-                for _ in range(wanted - len(actors)):
-                    actor = _Actor(self._cluster.start(needs), needs)
-                    self._actors.append(actor)
-                    self._prepare(actor, queue[0].work)
-            ready = [actor for actor in actors if actor.is_ready]
+            hosts = self._cluster.room(needs)
+            self._settle_unfit(queue, hosts)
+            without = self._unfit_for(queue[0]) if queue else self._unfit[""].keys()
+            room[needs] = sum(count for host, count in hosts.items() if host not in without)
+            self._hire(needs, room[needs], without)
+            ready = [actor for actor in self._actors if actor.needs == needs and actor.is_ready]
             share = math.ceil((len(queue) + sum(len(actor.trials) for actor in ready)) / max(1, len(ready)))
             for actor in ready:
                 if not actor.is_called:
@@ -235,9 +272,26 @@ class Dispatcher:
             for actor in [actor for actor in self._actors if not actor.is_called and not self._queues[actor.needs]]:
                 self._release(actor)
         chunk = max(map(self._chunk, self._seconds), default=1)
-        at_once = max([self._cores, *limits.values()])
+        at_once = max([self._cores, *room.values()])
         self.slots = at_once * max(1, chunk // 2)
         self.prefetch = at_once * (chunk + chunk // 2) - self.slots
+
+    def _hire(self, needs: Hashable, room: int, without: Collection[str]) -> None:
+        """Start as many actors as there are trials and hosts for them, and some ahead, to which autoscalers react."""
+        queue = self._queues[needs]
+        actors = [actor for actor in self._actors if actor.needs == needs and actor.host not in without]
+        trials = len(queue) + sum(len(actor.trials) for actor in actors)
+        if trials:
+            trials += self._expected[needs]
+        ahead = min(max(AHEAD[0], room), AHEAD[1]) if self._cluster.may_grow else 0
+        wanted = min(max(1, room + ahead), trials)
+        for _ in range(wanted - len(actors)):
+            actor = _Actor(self._cluster.start(needs, without), needs)
+            self._actors.append(actor)
+            self._prepare(actor, queue[0].work if queue else self._pickled_work)
+        starting = [actor for actor in actors if not actor.host]
+        for actor in starting[: max(0, len(actors) - max(wanted, room))]:
+            self._remove(actor)  # no host has joined, and none is needed any more
 
     def _chunk(self, needs: Hashable) -> int:
         """Return the number of trials that an actor gets at a time."""
@@ -251,39 +305,74 @@ class Dispatcher:
 
     def _prepared(self, actor: _Actor, done: Future[Any]) -> None:
         actor.is_called = False
-        problem = done.exception()
-        if problem is None:
-            actor.is_ready = True
-            self._failures = 0
-            return
         if actor not in self._actors:
             return
-        self._actors.remove(actor)
-        self._cluster.kill(actor.handle)
+        problem = done.exception()
+        if problem is None:
+            self._failures = 0
+            actor.host, actor.host_name, why = done.result()
+            actor.is_ready = not why
+            if why:
+                self._exclude(actor, "", why)
+                self._remove(actor)
+            return
+        self._remove(actor)
         self._failures += 1
         reason = self._cluster.reason_of_loss(problem)
         if self._failures < FAILURES and reason is not None:
             return
         self._failures = 0
-        queue = self._queues[actor.needs]
-        while queue:
-            queue.popleft().fail(WorkerLost(f"no worker could be started: {reason or _described(problem)}"))
+        for trial in self._drain(self._queues[actor.needs]):
+            trial.fail(WorkerLost(f"no worker could be started: {reason or _described(problem)}"))
 
     def _give(self, actor: _Actor, queue: deque[TrialFuture], room: int) -> None:
         """Send up to a number of trials to an actor, and wait for replies about half of its trials."""
         if queue and not actor.trials and queue[0].work is not actor.work:
             self._prepare(actor, queue[0].work)
             return
-        requests = []
-        while queue and len(actor.trials) < room and queue[0].work is actor.work:
-            trial = queue.popleft()
-            actor.trials[trial.request.number] = trial
-            requests.append(trial.request)
+        given: list[TrialFuture] = []
+        for trial in queue:
+            if len(actor.trials) + len(given) >= room or trial.work is not actor.work:
+                break
+            if actor.host not in self._unfit_for(trial):
+                given.append(trial)
+        for trial in given:
+            queue.remove(trial)  # from the front, unless hosts are unfit
+            actor.trials[trial.number] = trial
         if actor.trials:
             running = next(iter(actor.trials.values()))
             running.began = running.began or time.monotonic()
             replies = max(1, len(actor.trials) // 2)
+            requests = [trial.request for trial in given]
             self._call(actor, partial(self._exchanged, actor), "exchange", requests, replies)
+        elif queue:  # its host is unfit for all of them
+            self._release(actor)
+
+    # hosts that cannot run trials
+
+    def _exclude(self, actor: _Actor, component: str, reason: str) -> None:
+        """Use the host of an actor no longer for a component, or for any."""
+        if actor.host not in self._unfit[component]:
+            self._unfit[component][actor.host] = f"{actor.host_name}: {reason}"
+            what = f" for {component}" if component else ""
+            self._notice(f"the host {actor.host_name} is not used{what}: {reason}")
+
+    def _unfit_for(self, trial: TrialFuture) -> Collection[str]:
+        """Return the ids of the hosts that cannot run a trial."""
+        unfit, own = self._unfit[""], self._unfit.get(trial.component)
+        return unfit.keys() | own.keys() if own and not trial.is_final else unfit.keys()
+
+    def _settle_unfit(self, queue: deque[TrialFuture], hosts: Mapping[str, int]) -> None:
+        """Let trials fail for which no host is left."""
+        if not hosts or not any(self._unfit.values()):
+            return
+        if not hosts.keys() - self._unfit[""].keys():
+            reasons = "; ".join(self._unfit[""][host] for host in hosts)
+            for trial in self._drain(queue):
+                trial.fail(WorkerLost(f"no worker could be started: {reasons}"))
+        for trial in queue:
+            if not hosts.keys() - self._unfit_for(trial):
+                trial.make_final()
 
     # what actors reply
 
@@ -291,7 +380,9 @@ class Dispatcher:
         actor.is_called = False
         problem = done.exception()
         if problem is not None:
-            self._lost(actor, problem)
+            reason = self._cluster.reason_of_loss(problem)
+            # Without a reason the actor runs, but a message cannot be read.
+            self._discard(actor, reason or _described(problem), AGAIN if reason else 0)
             return
         reports, replies = done.result()
         for report in reports:
@@ -301,49 +392,58 @@ class Dispatcher:
         for reply in sorted(replies, key=lambda reply: -reply.number if reply.result is None else reply.number):
             trial = actor.trials.pop(reply.number)
             if not trial.done():  # by force
-                self._take(trial, reply)
+                self._take(actor, trial, reply.result)
 
-    def _take(self, trial: TrialFuture, reply: Reply) -> None:
-        """Set the result of an ended trial; queue a returned one again."""
-        result: Any = reply.result
-        try:
-            if isinstance(result, bytes):
+    def _take(self, actor: _Actor, trial: TrialFuture, result: Any) -> None:
+        """Set the result of an ended trial; queue one that has not begun again."""
+        if isinstance(result, bytes):
+            try:
                 outcome = read_outcome(result)
+            except Exception as error:
+                trial.fail(error)
+                return
+            if outcome.state != "pending":
                 self._measured(trial.needs, outcome.seconds)
                 trial.set_result(outcome)
                 return
-        except Exception as error:
-            result = error
-        if result is None:
+            assert outcome.error is not None
+            self._exclude(actor, trial.component, f"{outcome.error['type']}: {outcome.error['message']}")
+        elif result is None:
             self._measured(trial.needs, SHORT)  # it has waited behind a long one, and the next ones may also be long
-            if trial.ended_by is None:
-                self._queues[trial.needs].appendleft(trial)
-                return
-            result = trial.ended_by
-        if isinstance(result, WorkerLost) and result.code in _KILLED and trial.ended_by is None:
-            result.again = AGAIN
-        trial.fail(result)
+        else:
+            if isinstance(result, WorkerLost) and result.code in _KILLED and trial.ended_by is None:
+                result.again = AGAIN
+            trial.fail(result)
+            return
+        if trial.ended_by is not None:
+            trial.fail(trial.ended_by)
+        else:
+            trial.began = None
+            self._queues[trial.needs].appendleft(trial)
 
     def _measured(self, needs: Hashable, seconds: float) -> None:
         """Update the estimated duration of trials: immediately if one took longer, gradually if one was shorter."""
         self._seconds[needs] = max(seconds, (self._seconds.get(needs, seconds) + seconds) / 2)
 
-    def _lost(self, actor: _Actor, error: BaseException) -> None:
-        reason = self._cluster.reason_of_loss(error)
-        if reason is not None:
-            self._discard(actor, reason, AGAIN)
-        else:  # the actor runs, but a message cannot be read
-            self._discard(actor, _described(error), 0)
+    # ending trials and actors
+
+    def _remove(self, actor: _Actor) -> None:
+        """Kill an actor."""
+        self._actors.remove(actor)
+        self._cluster.kill(actor.handle)
 
     def _discard(self, actor: _Actor, reason: str, again: int) -> None:
         """Kill an actor with its trials."""
         if actor in self._actors:
-            self._actors.remove(actor)
-            self._cluster.kill(actor.handle)
+            self._remove(actor)
+            where = f" on {actor.host_name}" if actor.host_name else ""
             for trial in actor.trials.values():
-                trial.fail(WorkerLost(f"the worker was lost: {reason}", again=0 if trial.ended_by else again))
+                trial.fail(WorkerLost(f"the worker{where} was lost: {reason}", again=0 if trial.ended_by else again))
 
-    # ending trials and actors
+    def _release(self, actor: _Actor) -> None:
+        """Let an idle actor exit cleanly."""
+        self._actors.remove(actor)
+        self._call(actor, lambda done: self._cluster.kill(actor.handle), "close")
 
     def _interrupt(self) -> None:
         for trial in self._drain():
@@ -360,20 +460,15 @@ class Dispatcher:
             self._queues[trial.needs].remove(trial)
             trial.fail(trial.ended_by)
         for actor in self._actors:
-            if trial.request.number in actor.trials:
-                self._cluster.call(actor.handle, "end", trial.request.number)
+            if trial.number in actor.trials:
+                self._cluster.call(actor.handle, "end", trial.number)
 
     def _end_by_force(self, trial: TrialFuture) -> None:
         """End a trial that has not ended in time, together with its actor."""
         for actor in self._actors[:]:
-            if trial.request.number in actor.trials:
+            if trial.number in actor.trials:
                 self._discard(actor, "a trial was ended, but did not end in time", AGAIN)
         trial.fail(WorkerLost("the trial was ended"))
-
-    def _release(self, actor: _Actor) -> None:
-        """Let an idle actor exit cleanly."""
-        self._actors.remove(actor)
-        self._call(actor, lambda done: self._cluster.kill(actor.handle), "close")
 
     def _close(self) -> None:
         self._is_closed = True

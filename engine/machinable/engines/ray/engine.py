@@ -7,18 +7,20 @@ import hashlib
 import importlib
 import math
 import os
+import pickle
 import re
 import sys
 import time
 import warnings
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from inspect import signature
 from typing import Any, NamedTuple
 
 from machinable.engines.base import Engine, Reach, Work
-from machinable.engines.ray.actor import OtherVersion, Setup, TrialActor
+from machinable.engines.ray import launcher
+from machinable.engines.ray.actor import Setup, version_here
 from machinable.engines.ray.addresses import (
     address_towards,
     check_address,
@@ -37,7 +39,7 @@ __all__ = ["RayEngine", "shut_down"]
 
 OLDEST = (2, 60)
 ANSWER_TIMEOUT = 5.0  # seconds for a cluster to list its hosts
-FRESH = 5.0  # seconds after which the hosts of a cluster are counted again
+FRESH = 1.0  # seconds after which the hosts of a cluster are counted again
 
 # Seconds that Ray tries to reach a cluster; its defaults add up to more than a minute.
 _TIME_LIMITS = {"RAY_gcs_rpc_server_connect_timeout_s": "1", "RAY_py_gcs_connect_timeout_s": "3"}
@@ -84,7 +86,8 @@ class RayEngine(Engine):
         self._ray: Any = None
         self._declared: Mapping[str, float] = {}
         self._dispatcher: Dispatcher | None = None
-        self._counted: tuple[float, list[dict[str, float]]] = (0.0, [])
+        self._counted: tuple[float, dict[str, dict[str, float]]] = (0.0, {})
+        self._room: dict[Needs, dict[str, int]] = {}
         self._project = os.getcwd()
         self._archive: Any = None  # of the project, in the object store
         self._digest = b""
@@ -118,7 +121,16 @@ class RayEngine(Engine):
         """
         self._declared = declared
         self._connect()
-        return self._hosts()
+        return list(self._hosts().values())
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether hosts may join: not if this process has started the cluster."""
+        return not _is_started_here(self._ray)
+
+    def expect(self, trials: Sequence[TrialSpec]) -> None:
+        """Ask for hosts for trials that will be submitted when there are more slots."""
+        self._started().expect([Needs.of(spec.resources, self._digest) for spec in trials])
 
     def ship(self, project: str, code: bytes) -> None:
         """Take the archive of the project that workers import from."""
@@ -168,23 +180,27 @@ class RayEngine(Engine):
             if not _users:
                 _connection.close()
         self._ray = self._actors = self._archive = None
-        self._counted = (0.0, [])
+        self._counted = (0.0, {})
 
     # what the dispatcher knows
 
-    def start(self, needs: Hashable) -> Any:
-        """Start an actor that holds these resources of a host. Ray decides where and when."""
+    def start(self, needs: Hashable, without: Collection[str]) -> Any:
+        """Start an actor that holds these resources of another host than these. Ray decides where and when."""
         assert isinstance(needs, Needs)
         if self._actors is None:
-            self._actors = self._ray.remote(TrialActor)
-        setup = Setup.here(self._project, self.on_progress is not None)
+            self._ray.cloudpickle.register_pickle_by_value(launcher)
+            self._actors = self._ray.remote(launcher.Launcher)
+        setup = pickle.dumps(Setup.here(self._project, self.on_progress is not None))
         # Threads: one method waits for replies while others are called.
         options = {**needs.options(), "max_concurrency": 4, "max_restarts": 0, "max_task_retries": 0}
-        return self._actors.options(**options).remote(setup, self._archive)
+        if without:
+            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(without))})"}
+        return self._actors.options(**options).remote(version_here(), setup, self._archive)
 
     def call(self, handle: Any, method: str, *arguments: Any) -> Future[Any]:
         """Call a method of an actor."""
-        future: Future[Any] = getattr(handle, method).remote(*arguments).future()
+        call = handle.prepare.remote if method == "prepare" else handle.call.remote
+        future: Future[Any] = call(*(() if method == "prepare" else (method,)), *arguments).future()
         return future
 
     def kill(self, handle: Any) -> None:
@@ -192,11 +208,17 @@ class RayEngine(Engine):
         with suppress(Exception):  # the actor or the whole cluster is gone
             self._ray.kill(handle)
 
-    def limit(self, needs: Hashable) -> int:
-        """Return the number of such trials that fit into the cluster at a time; at least one."""
+    def room(self, needs: Hashable) -> Mapping[str, int]:
+        """Return how many such trials fit on each host at a time; hosts without room are left out."""
         assert isinstance(needs, Needs)
-        wanted = [(name, amount) for name, amount in needs.resources if amount] or [("cpus", 1)]
-        return max(1, sum(min(int(host.get(name, 0) // amount) for name, amount in wanted) for host in self._hosts()))
+        hosts = self._hosts()
+        if needs not in self._room:
+            wanted = [(name, amount) for name, amount in needs.resources if amount] or [("cpus", 1)]
+            fits = {
+                key: min(int(host.get(name, 0) // amount) for name, amount in wanted) for key, host in hosts.items()
+            }
+            self._room[needs] = {key: count for key, count in fits.items() if count}
+        return self._room[needs]
 
     def reason_of_loss(self, error: BaseException) -> str | None:
         """Return how an actor was lost; None if the error has another cause."""
@@ -204,15 +226,7 @@ class RayEngine(Engine):
         lost = (of.RayActorError, of.WorkerCrashedError, of.NodeDiedError, of.ObjectLostError, of.OutOfMemoryError)
         if not isinstance(error, lost):
             return None
-        text = str(error)
-        _, is_other, other_version = text.rpartition(f"{OtherVersion.__name__}: ")
-        if is_other:
-            return other_version.strip()
-        if "No module named 'machinable" in text:
-            return "machinable is not installed there: every host of the cluster needs the same version"
-        if "creation task" in text:
-            return text.strip()
-        reason = text.strip().rpartition("The actor is dead because ")[2]
+        reason = str(error).strip().rpartition("The actor is dead because ")[2]
         return re.split(r" Some common causes include|\n", reason)[0].strip() or type(error).__name__
 
     def shortage(self, needs: Hashable) -> str:
@@ -231,14 +245,16 @@ class RayEngine(Engine):
     def _started(self) -> Dispatcher:
         self._connect()
         if self._dispatcher is None:
-            self._dispatcher = Dispatcher(self, max(1, sum(int(host["cpus"]) for host in self._hosts())))
+            self._dispatcher = Dispatcher(self, max(1, sum(int(host["cpus"]) for host in self._hosts().values())))
         return self._dispatcher
 
-    def _hosts(self) -> list[dict[str, float]]:
+    def _hosts(self) -> dict[str, dict[str, float]]:
+        """Return the resources of each host by its id."""
         when, hosts = self._counted
         if not hosts or time.monotonic() - when > FRESH:
-            hosts = [_as_host(node["Resources"]) for node in self._ray.nodes() if node["Alive"]]
+            hosts = {node["NodeID"]: _as_host(node["Resources"]) for node in self._ray.nodes() if node["Alive"]}
             self._counted = time.monotonic(), hosts
+            self._room.clear()
         return hosts
 
     def _connect(self) -> None:

@@ -1,0 +1,31 @@
+"""The resources that trials request are compared with those of the hosts before the start."""
+
+from __future__ import annotations
+
+import pytest
+
+import machinable as ml
+from machinable.errors import SeveralErrors
+from machinable.execution.resources import Capacity
+from tests.conftest import World
+
+HEAD = {"cpus": 0.0, "gpus": 0.0, "memory": 1.0}
+
+
+def test_hosts_that_may_join_make_a_notice_of_a_refusal(project: World) -> None:
+    project("components:\n  - plain: \n  - large: {_resources_: {cpus: 1, gpus: 8}}\n")
+    plan = ml.Task("plain").component("large").plan()
+    capacity = Capacity([HEAD], is_assigned=True)
+    said: list[str] = []
+
+    capacity.check(plan, said.append)
+    capacity.take({"license": 1})
+    capacity.give_back({"license": 1})
+
+    assert said == [
+        "plain needs 1 cpu, the default, but no host has one: it waits for a host that joins",
+        "large requests 1 cpus, but there is only 0 cpus: it waits for a host that joins",
+        "large requests 8 gpus, but there is only 0 gpus: it waits for a host that joins",
+    ]
+    with pytest.raises(SeveralErrors, match="plain needs 1 cpu, the default, but no host has one"):
+        capacity.check(plan)
