@@ -1,7 +1,6 @@
 """Decide when signals may interrupt an execution: Ctrl-C and others that end it, and the alarm of a time limit.
 
-`Interrupts` delays SIGINT, SIGTERM and SIGHUP to points where they can be handled; `with_alarm` raises `TimeoutError`
-in a component.
+`Interrupts` delays SIGINT, SIGTERM and SIGHUP to points where they can be handled; `with_alarm` sets a time limit.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any
 
 from machinable.engines.base import Work
 from machinable.engines.interruption import Terminated, interruption
+from machinable.engines.time_limit import time_limit
 from machinable.plan.spec import Outcome, TrialSpec
 
 __all__ = ["Interrupts", "with_alarm"]
@@ -24,19 +24,11 @@ INSIST_AFTER = 10.0  # seconds after which a further Ctrl-C is raised anywhere
 
 
 def with_alarm(work: Work, seconds: float) -> Callable[[TrialSpec], Outcome]:
-    """Return the work with a time limit: `TimeoutError` is raised in the component after `seconds`."""
-
-    def ring(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"the trial took longer than {seconds:g} s")
+    """Return the work with a time limit in seconds, which ends the component; see `TimeLimit`."""
 
     def timed(spec: TrialSpec) -> Outcome:
-        before = signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, min(seconds, threading.TIMEOUT_MAX))
-        try:
+        with time_limit.of(seconds):
             return work(spec)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
 
     return timed
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from machinable.component.base import Component, overrides, state_of
 from machinable.engines.interruption import interruption
+from machinable.engines.time_limit import time_limit
 from machinable.errors import InvalidType
 from machinable.trial.capture import error_data
 from machinable.trial.children import child_specs, connect, construct, create, destroy
@@ -51,14 +52,20 @@ def run_component(context: TrialContext, cls: type[Component]) -> Any:
         destroy(node)
         context.check_results()
         node.on_success(result)
-    except BaseException as error:
+    except BaseException as caught:
+        error = time_limit.error(caught)
         _log_errors(context, node, "on_failure", error)
         _log_errors(context, node, "on_finish", None, False)
+        if error is not caught:
+            raise error from None
         raise
     try:
         node.on_finish(result, True)
-    except BaseException as error:
+    except BaseException as caught:
+        error = time_limit.error(caught)
         _log_errors(context, node, "on_failure", error)
+        if error is not caught:
+            raise error from None
         raise
     return result
 

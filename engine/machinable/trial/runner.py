@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from machinable.component.base import Component, state_of
 from machinable.component.imports import Code, importing
+from machinable.engines.time_limit import time_limit
 from machinable.errors import InvalidType, WrongType, suggestion
 from machinable.plan.spec import Outcome, State, Target, TrialSpec
 from machinable.serialization import Plain, as_plain
@@ -82,7 +83,7 @@ def run(
                             returned = _run_function(context, code)
                     result = _plain(context, returned)
             except BaseException as error:  # before closing, because the first error counts
-                context.fail(error)
+                context.fail(time_limit.error(error))
             finally:
                 context.close()
     except BaseException as error:
