@@ -11,6 +11,7 @@ import pytest
 import machinable as ml
 from tests.kits.hosts import Host, why_not
 from tests.kits.ray_hosts import RayHosts, ray_hosts
+from tests.kits.s3_server import PROGRAM
 
 pytestmark = [pytest.mark.xdist_group("ray hosts"), pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
@@ -259,3 +260,120 @@ def test_workers_on_other_hosts_end_when_the_executing_process_is_killed(cluster
     rows = [row["x"] for row in stored(cluster).trials[0].records]
 
     assert rows == list(range(len(rows)))
+
+
+# an object store
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+ON_S3 = """
+import os
+from machinable import Component
+
+
+class OnS3(Component):
+    def on_execute(self):
+        self.record["x"] = 1
+        self.record.save()
+        self.store.write("host.json", os.uname().nodename)
+        return [os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("MACHINABLE_MINE")]
+"""
+EXECUTE_ON_S3 = """
+import boto3
+import machinable as ml
+
+boto3.client("s3").create_bucket(Bucket="bucket")
+execution = ml.execute(ml.Task("on_s3").repeat(2), "s3://bucket/stored", "OY1p1o", "ray:10.77.0.1:6379")
+execution = ml.Storage("s3://bucket/stored")["OY1p1o"]
+print([(trial.status, trial.result, trial.read("host.json"), len(trial.records)) for trial in execution.trials])
+"""
+
+
+@pytest.mark.parametrize("listens_on", ["10.77.0.1", "127.0.0.1"], ids=["everywhere", "only here"])
+def test_credentials_of_the_executing_process_are_enough_for_an_object_store(
+    listens_on: str, cluster: RayHosts, project: Path
+) -> None:
+    """Use a server that the other host reaches, and one that it does not reach."""
+    name = f"s3-{listens_on[:3]}"
+    (project / "machinable.yaml").write_text(f"components: [on_s3: {{_resources_: {{{name}: 1}}}}]\n")
+    (project / "on_s3.py").write_text(ON_S3)
+    server = cluster.head.start("python", "-c", PROGRAM, listens_on)
+    assert server.stdout is not None
+    endpoint = f"http://{listens_on}:{server.stdout.readline().strip()}"
+    cluster.join(name, resources={name: 1})
+    script = cluster.script(EXECUTE_ON_S3, AWS_ENDPOINT_URL=endpoint, MACHINABLE_MINE="1", **CREDENTIALS)
+    output, _ = script.communicate(timeout=TIMEOUT)
+
+    assert output.splitlines()[-1:] == [str([("finished", ["key", "1"], name, 1)] * 2)], output
+
+
+# the connection
+
+RECONNECTS = """
+from machinable import Component
+
+
+class Reconnects(Component):
+    def on_execute(self):
+        for number in range(60):
+            self.record["x"] = number
+            self.record.save()
+            self.store.write(f"{number}.json", number)
+            if number == 20:
+                with open("/tmp/here", "w") as pipe:
+                    pipe.write("running")
+                with open("/tmp/resume") as pipe:
+                    pipe.read()
+"""
+
+
+def test_a_trial_continues_when_connections_are_made_again(cluster: RayHosts, project: Path) -> None:
+    (project / "machinable.yaml").write_text("components: [reconnects: {_resources_: {reconnects: 1}}]\n")
+    (project / "reconnects.py").write_text(RECONNECTS)
+    host = cluster.join("reconnects", resources={"reconnects": 1})
+    here, resume = pipe(host, "here"), pipe(host, "resume")
+    script = """
+import threading
+import machinable as ml
+from machinable.storage.served.server import FilesServer
+
+begin = FilesServer._begin
+
+
+def break_all(self, name, channel):
+    threading.Timer(0.3, channel.close).start()
+    return begin(self, name, channel)
+
+
+FilesServer._begin = break_all
+print(ml.execute("reconnects", "stored", "OY1p1o", "ray:10.77.0.1:6379").status)
+"""
+    driver = cluster.script(script)
+    assert here.read_text() == "running"
+    resume.write_text("continue")
+    output, _ = driver.communicate(timeout=TIMEOUT)
+
+    (trial,) = stored(cluster).trials
+    assert (trial.status, trial.attempt) == ("finished", 1), output
+    assert [row["x"] for row in trial.records] == list(range(60))
+    assert [trial.read(f"{number}.json") for number in range(60)] == list(range(60))
+
+
+def test_an_execution_is_resumed_at_once_after_its_process_was_killed(cluster: RayHosts, project: Path) -> None:
+    (project / "machinable.yaml").write_text("components: [saves: {_resources_: {again: 1}}]\n")
+    (project / "saves.py").write_text(SAVES.replace('== "doomed"', '== "again" and self.flags.ATTEMPT == 1'))
+    host = cluster.join("again", resources={"again": 1})
+    here = pipe(host, "here")
+    driver = cluster.script("import os; print(os.getpid(), flush=True)\n" + EXECUTE.format(task="'saves'", options=""))
+    assert here.read_text() == "running"
+    assert driver.stdout is not None
+    cluster.head.run("kill", "-9", driver.stdout.readline().strip())
+    driver.wait()
+    resume = """
+import machinable as ml
+
+execution = ml.execute(resume="OY1p1o", storage="stored", engine="ray:10.77.0.1:6379")
+print([(trial.status, trial.attempt, [row["i"] for row in trial.records]) for trial in execution.trials])
+"""
+    output, _ = cluster.script(resume).communicate(timeout=TIMEOUT)
+
+    assert output.splitlines()[-1:] == [str([("finished", 2, list(range(8)))])], output

@@ -14,9 +14,9 @@ from itertools import count
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["s3_folders", "s3_server"]
+__all__ = ["PROGRAM", "s3_folders", "s3_server"]
 
-_PROGRAM = """
+PROGRAM = """
 import sys
 from threading import Lock, Thread
 from moto.server import DomainDispatcherApplication, create_backend_app
@@ -36,7 +36,7 @@ class Silent(WSGIRequestHandler):
     def log(self, *arguments):
         pass
 
-server = make_server("127.0.0.1", 0, one_at_a_time, threaded=True, request_handler=Silent)
+server = make_server(*sys.argv[1:2] or ["127.0.0.1"], 0, one_at_a_time, threaded=True, request_handler=Silent)
 Thread(target=server.serve_forever, daemon=True).start()
 print(server.port, flush=True)
 sys.stdin.read()  # until the test process closes the pipe
@@ -47,7 +47,7 @@ sys.stdin.read()  # until the test process closes the pipe
 def s3_server() -> Iterator[str]:
     """Start an empty server, and return its URL; the server stops with the block."""
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([sys.executable, "-c", _PROGRAM], text=True, **pipes) as server:
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], text=True, **pipes) as server:
         assert server.stdout is not None
         try:
             yield f"http://127.0.0.1:{int(server.stdout.readline())}"

@@ -203,6 +203,22 @@ class FilesConformance:
         assert files.read("b/c/y") == b"1"
         assert not files.exists("a/x")
 
+    def test_a_file_is_copied(self, files: Files) -> None:
+        data = bytes(range(256)) * 5000
+        files.write("a/x", data)
+        files.write("b/y", b"old")
+        files.copy("a/x", "b/y")
+        files.copy("a/x", "c/d/z")
+        assert [files.read(path) == data for path in ("a/x", "b/y", "c/d/z")] == [True] * 3
+        with pytest.raises(FileNotFoundError):
+            files.copy("none", "b/y")
+        for path in ("a", ""):
+            with pytest.raises(IsADirectoryError):
+                files.copy("a/x", path)
+            with pytest.raises(IsADirectoryError):
+                files.copy(path, "new")
+        assert not files.exists("new")
+
     def test_a_directory_is_moved_with_its_content(self, files: Files) -> None:
         files.write("a/x", b"1")
         files.write("a/b/y", b"2")

@@ -205,6 +205,12 @@ class Record:
         counts.update({name: record._count for name, record in self._scopes.items()})
         return {name: count for name, count in counts.items() if count}
 
+    def flush(self) -> None:
+        """Store the saved rows of all scopes, also in an object store."""
+        for record in self._scopes.values():
+            if record._rows is not None:
+                record._rows.flush()
+
     def close(self) -> None:
         """Close the files of all scopes."""
         for record in self._scopes.values():

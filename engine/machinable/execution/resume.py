@@ -303,6 +303,8 @@ def _running_trials(stored: Execution) -> Iterator[Trial]:
         if trial.status != "running":
             continue
         facts = trial.host or {}
+        if facts.get("served"):  # its executing process has ended, and nothing else writes for it
+            continue
         is_here = facts.get("name") == here["host"]
         gone = is_here and is_gone({**here, "pid": facts.get("pid"), "born": ""})
         if not gone and not (is_here and facts.get("pid") == os.getpid()):

@@ -6,10 +6,10 @@ import atexit
 import os
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -87,6 +87,18 @@ class InProcessTask:
         self._threads.close()
 
 
+class _Connection(NamedTuple):
+    """How a worker writes.
+
+    Attributes:
+        served: The storage as the executing process serves it, which also tells whether the trial is still wanted.
+        is_reached: Whether the worker opens the storage itself.
+    """
+
+    served: ServedFiles | None
+    is_reached: bool
+
+
 class WorkerTask(Struct, PortableWork, frozen=True):
     """Run trials in a worker, which receives this as plain data."""
 
@@ -118,23 +130,30 @@ class WorkerTask(Struct, PortableWork, frozen=True):
             if SavedProcessState.current is not None:
                 SavedProcessState.current.keep()
         with suppress(OSError, MachinableError):  # the first trial raises it again
-            if self._served() is None:
+            if self._connection().is_reached:
                 atexit.register(mark_worker(_opened(self.url), self.folder))
 
-    def _served(self) -> ServedFiles | None:
-        """Return the storage as the executing process serves it; None if it can be opened here."""
+    def _connection(self) -> _Connection:
+        """Return how this process writes; found once, because opening the storage takes a request or two."""
         access = self.access
         if access is None:
-            return None
-        if access not in _served:
+            return _Connection(None, True)
+        if access not in _connections:
             from machinable.engines.processes.worker import exit_at_once
             from machinable.storage.served.client import ServedFiles
 
-            for former in filter(None, _served.values()):
-                former.close()
-            _served.clear()
-            _served[access] = None if self._is_reached() else ServedFiles(access, exit_at_once)
-        return _served[access]
+            for former in _connections.values():
+                if former.served is not None:
+                    former.served.close()
+            _connections.clear()
+            is_reached = self._is_reached()
+            served = None
+            if not is_reached or self.reach == "anywhere":
+                # Directories end with their network. A worker that still reaches an object store, but not the executing
+                # process, ends, because its trial may be run elsewhere by now.
+                served = ServedFiles(access, exit_at_once, must_connect=not is_reached)
+            _connections[access] = _Connection(served, is_reached)
+        return _connections[access]
 
     def _is_reached(self) -> bool:
         """Return whether this process can open the storage, and not another one at the same path on another host."""
@@ -185,10 +204,12 @@ class WorkerTask(Struct, PortableWork, frozen=True):
 
     def _storage(self, spec: TrialSpec) -> tuple[Files, AbstractContextManager[None]]:
         """Return the storage, and a context in which it accepts the files of an attempt."""
-        if (served := self._served()) is not None:
-            return served, served.attempt(spec.uid, spec.attempt)
+        served, is_reached = self._connection()
+        attempt = nullcontext() if served is None else served.attempt(spec.uid, spec.attempt)
+        if served is not None and not is_reached:
+            return served, attempt
         files = _opened(self.url)
-        return FallbackFiles(files, self.fallback) if self.fallback else files, nullcontext()
+        return FallbackFiles(files, self.fallback) if self.fallback else files, attempt
 
     def _imported(self, spec: TrialSpec) -> tuple[Code | None, BaseException | None]:
         """Import the code of a trial, and keep the effects on the process, which are not undone after the trial.
@@ -246,7 +267,7 @@ def environment_for_workers(reach: Reach) -> dict[str, str]:
 
 
 _open: dict[str, Files] = {}
-_served: dict[Access, ServedFiles | None] = {}  # the last one; None if the storage itself can be opened
+_connections: dict[Access, _Connection] = {}  # the last one
 
 
 def _opened(url: str, create: bool | None = None) -> Files:

@@ -145,6 +145,16 @@ class FallbackFiles(Files):
 
         self._write(write)
 
+    def copy(self, path: str, to: str) -> None:
+        def copy(files: Files) -> None:
+            source = self._holder(path)
+            if source is files:
+                files.copy(path, self._path_in(files, to))
+            else:
+                files.write(self._path_in(files, to), source.read(path))
+
+        self._write(copy)
+
     def create(self, path: str, data: bytes, owner: str) -> bool:
         return self._write(lambda files: files.create(self._path_in(files, path), data, owner))
 
@@ -317,6 +327,9 @@ class _FallbackAppender(Appender):
         except OSError:
             numbers = []
         return layout.part(self._path, max(numbers, default=0) + 1)
+
+    def flush(self) -> None:
+        self._appender.flush()
 
     def close(self) -> None:
         self._is_closed = True

@@ -73,6 +73,9 @@ class Appender(ABC):
     def write(self, data: bytes) -> None:
         """Append one or several whole lines, after ending a line that a killed process left unfinished."""
 
+    def flush(self) -> None:  # noqa: B027
+        """Store what was written, where that is not done immediately."""
+
     @abstractmethod
     def close(self) -> None:
         """Store everything. It may be called twice; writing afterwards raises a `ValueError`."""
@@ -117,6 +120,7 @@ class Files(ABC):
         appends: Whether files can grow; otherwise appenders write numbered parts.
         marks_processes: Whether killed processes can leave temporary files, so that processes leave marks.
         has_free_marks: Whether `mark` takes no longer than a system call.
+        is_served: Whether another process writes for this one, and nothing after the end of that one.
     """
 
     url: str
@@ -124,6 +128,7 @@ class Files(ABC):
     appends: bool = True
     marks_processes: bool = False
     has_free_marks: bool = False
+    is_served: bool = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -162,6 +167,10 @@ class Files(ABC):
     def write_from(self, path: str, file: IO[bytes]) -> None:
         """Write the rest of an open file, in pieces if the storage supports that."""
         self.write(path, file.read())
+
+    def copy(self, path: str, to: str) -> None:
+        """Copy a file."""
+        self.write(to, self.read(path))
 
     def mark(self, path: str) -> object:
         """Return a value that identifies the current version of a file; None if there is no such file."""

@@ -187,6 +187,11 @@ class DirectoryFiles(Files):
     def write(self, path: str, data: bytes) -> None:
         self._write(path, (data,), os.replace)
 
+    def copy(self, path: str, to: str) -> None:
+        descriptor, _ = self.open(path)
+        with open(descriptor, "rb") as file:
+            self.write_from(to, file)
+
     def write_from(self, path: str, file: IO[bytes]) -> None:
         self._write(path, iter(lambda: file.read(2**20), b""), os.replace)
 

@@ -121,6 +121,10 @@ class PartAppender(Appender):
         self._pending.clear()
         self._has_failed = False
 
+    def flush(self) -> None:
+        with self._lock:
+            self._flush()
+
     def _last(self) -> int:
         """Return the number of the last part, which another process may have written."""
         return max(part_numbers(self._files, self._path), default=0)

@@ -268,6 +268,20 @@ class ObjectStoreFiles(Files):
             self._client.upload_fileobj(file, self._bucket, self._key(path), ExtraArgs=self._arguments or None)
         self._remember(path)
 
+    def copy(self, path: str, to: str) -> None:
+        self._refuse_other_kind(file_path(to))
+        size = self.size(path)
+        self._copy(self._key(file_path(path)), size, self._key(to))
+        self._remember(to)
+
+    def _copy(self, key: str, size: int, to: str) -> None:
+        place = {"Bucket": self._bucket, "Key": key}
+        if size <= _MAX_REQUEST:
+            self._ask("copy_object", CopySource=place, Key=to, **self._arguments)
+        else:
+            with self._own_errors():
+                self._client.copy(place, self._bucket, to, ExtraArgs=self._arguments or None)
+
     def _remember(self, path: str) -> None:
         if len(self._kinds) > _MAX_REMEMBERED:
             self._kinds.clear()
@@ -377,13 +391,7 @@ class ObjectStoreFiles(Files):
         source, target = self._key(path), self._key(to)
 
         def copy(key: str) -> None:
-            place = {"Bucket": self._bucket, "Key": key}
-            new = target + key[len(source) :]
-            if sizes[key] <= _MAX_REQUEST:
-                self._ask("copy_object", CopySource=place, Key=new, **self._arguments)
-            else:
-                with self._own_errors():
-                    self._client.copy(place, self._bucket, new, ExtraArgs=self._arguments or None)
+            self._copy(key, sizes[key], target + key[len(source) :])
 
         with ThreadPoolExecutor(min(16, len(sizes))) as pool:
             list(pool.map(copy, sizes))

@@ -22,6 +22,10 @@ class _Writer:
     def __init__(self, files: Files, path: str) -> None:
         self._appender = files.appender(path)
 
+    def flush(self) -> None:
+        """Store what was appended, also in an object store."""
+        self._appender.flush()
+
     def close(self) -> None:
         """Store everything. It may be called twice; writing afterwards raises a `ValueError`."""
         self._appender.close()

@@ -21,7 +21,7 @@ from machinable.serialization import Plain
 from machinable.storage import layout
 from machinable.storage.documents import STATUS, read_document, read_rows
 from machinable.storage.files import Files
-from machinable.storage.hashing import digest, file_digest, tree_digest
+from machinable.storage.hashing import digest_of, file_digest, tree_digest
 from machinable.storage.layout import ARTIFACTS, CHECKPOINTS, join
 from machinable.storage.streams import RowWriter
 
@@ -193,12 +193,12 @@ def resume(files: Files, previous: str, path: str, checkpoints: LocalFolder) -> 
         saved: Mapping[str, Mapping[str, Plain]] = facts["saved"]
         rows = {scope: _rows(files, previous, scope, count) for scope, count in facts["rows"].items()}
         for name, known in facts["artifacts"].items():
-            data = files.read(join(previous, ARTIFACTS, name))
-            if digest(data) != known:
+            stored = join(previous, ARTIFACTS, name)
+            if digest_of(files.pieces(stored))[0] != known:
                 raise _Changed(f"the artifact {name!r} was changed after the checkpoint")
-            files.write(join(path, ARTIFACTS, name), data)
+            files.copy(stored, join(path, ARTIFACTS, name))
         for found in files.walk(join(previous, CHECKPOINTS)):
-            files.write(join(path, found.path.removeprefix(previous).lstrip("/")), files.read(found.path))
+            files.copy(found.path, join(path, found.path.removeprefix(previous).lstrip("/")))
         *_, last = saved.values()
         paths = {saver: _local_path(one, checkpoints) for saver, one in saved.items()}
     except (_Changed, KeyError, TypeError, ValueError, FileNotFoundError, MachinableError) as error:

@@ -298,6 +298,8 @@ class TrialContext(Context):
 
     def _snapshot(self) -> dict[str, Plain]:
         """Return the rest of the state at a checkpoint, with which an attempt that continues from it starts."""
+        if self.used("record"):
+            self.record.flush()  # the checkpoint is useless without its rows
         return {
             "rows": self.record.counts() if self.used("record") else {},
             "artifacts": {name: facts["digest"] for name, facts in self._artifact_digests().items()},

@@ -45,7 +45,7 @@ class StatusFiles:
             "started": now,
             "heartbeat": now,
             "finished": None,
-            "host": {"name": os.uname().nodename, "pid": os.getpid()},
+            "host": {"name": os.uname().nodename, "pid": os.getpid()} | ({"served": True} if files.is_served else {}),
             "threads": spec.definition.threads,
             "result": None,
             "error": None,

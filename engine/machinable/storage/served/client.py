@@ -59,15 +59,20 @@ class ServedFiles(Files):
         access: From the server.
         on_lost: Called if the server is gone, or the attempt is over although the trial still runs: nothing that this
             process does will be stored.
+        must_connect: Whether a server counts as gone that was never reached.
     """
 
     reach = "anywhere"
+    is_served = True
 
-    def __init__(self, access: Access, on_lost: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, access: Access, on_lost: Callable[[], object] = lambda: None, *, must_connect: bool = True
+    ) -> None:
         self.url = access.url
         self.appends = access.appends
         self._access = access
         self._on_lost = on_lost
+        self._has_connected = must_connect
         self._attempt = ("", 0)
         self._begin()
         _everywhere.add(self)
@@ -174,9 +179,10 @@ class ServedFiles(Files):
                 try:
                     reply = pings.ask(Request("ping", "", *attempt))
                     is_wanted = reply.failure is None
+                    self._has_connected = True
                 except StorageUnavailable:
                     is_wanted = False
-                if not is_wanted:
+                if self._has_connected and not is_wanted:
                     self._lost(attempt)
                 next_ping = time.monotonic() + PING_INTERVAL
         pings.close()
@@ -240,6 +246,9 @@ class ServedFiles(Files):
 
     def size(self, path: str) -> int:
         return int(self._ask("size", file_path(path)))
+
+    def copy(self, path: str, to: str) -> None:
+        self._ask("copy", file_path(path), to=file_path(to))
 
     def move(self, path: str, to: str) -> None:
         self._ask("move", checked(path, root=False), to=checked(to, root=False), is_change=True)

@@ -39,7 +39,7 @@ __all__ = ["FilesServer", "mark_of"]
 GREETING_TIMEOUT = 10.0  # seconds for a client to prove that it knows the token
 KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))  # a host that is gone is noticed
 
-_READS = frozenset({"read", "exists", "is_directory", "entries", "walk", "temporaries", "size"})
+_READS = frozenset({"read", "copy", "exists", "is_directory", "entries", "walk", "temporaries", "size"})
 
 
 class _Over(Exception):
@@ -228,9 +228,12 @@ class FilesServer:
             BadName: The attempt may not use the path.
         """
         attempt = self._admitted(request)
-        folders = attempt.reads if request.act in _READS else attempt.writes
-        for path in (request.path, request.to) if request.act == "move" else (request.path,):
-            is_lease = request.act.endswith("_lease") and layout.is_lease(path) and path.startswith(layout.BY_CONTENT)
+        act = request.act
+        paths = [(request.path, attempt.reads if act in _READS else attempt.writes)]
+        if act in ("copy", "move"):
+            paths.append((request.to, attempt.writes))
+        for path, folders in paths:
+            is_lease = act.endswith("_lease") and layout.is_lease(path) and path.startswith(layout.BY_CONTENT)
             if not (any(_is_in(checked(path), folder) for folder in folders) or layout.is_shared(path) or is_lease):
                 raise BadName(f"the trial {request.trial} has no access to {path!r}", given=path)
         with self._lock:
@@ -269,6 +272,8 @@ class FilesServer:
                 return files.temporaries(path, below=request.flag)
             case "size":
                 return files.size(path)
+            case "copy":
+                return files.copy(path, request.to)
             case "move":
                 return files.move(path, request.to)
             case "remove":
