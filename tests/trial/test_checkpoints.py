@@ -14,9 +14,11 @@ from msgspec.structs import replace
 
 from machinable.component.base import Component
 from machinable.plan.spec import CheckpointPolicy
-from machinable.storage.files import Files
+from machinable.storage.documents import read_rows
+from machinable.storage.files import Appender, Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
+from machinable.storage.numbered_parts import PartAppender
 from machinable.trial.runner import run
 from machinable.trial.status import StatusFiles
 from tests.component.worlds import FOLDER, UID, World, child, messages, spec
@@ -400,6 +402,33 @@ def test_a_checkpoint_is_recorded_immediately_on_an_object_store() -> None:
             return StopIteration
 
     assert World(Looks, files=files).ended.result == ["checkpoints/0.json", True]
+
+
+def test_the_rows_before_a_checkpoint_are_stored_with_it_on_an_object_store() -> None:
+    class NumberedFiles(MemoryFiles):
+        appends = False
+
+        def appender(self, path: str) -> Appender:
+            return PartAppender(self, path, create=self.create)
+
+    class Looks(Component):
+        def on_save(self, path: str, timestep: int) -> str:
+            name = os.path.join(path, "state")
+            Path(name).write_text("state")
+            return name
+
+        def on_execute(self) -> list[int]:
+            stored = []
+            for number in range(3):
+                self.record["x"] = number
+                self.record.save()
+                self.save_checkpoint()
+                stored.append(len(read_rows(files, f"{PATH}/records/default.jsonl")))
+            return stored
+
+    files = NumberedFiles()
+
+    assert World(Looks, files=files).ended.result == [1, 2, 3]
 
 
 class Every(Counts):

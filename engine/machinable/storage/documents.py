@@ -200,7 +200,7 @@ _CODE = {
     "changed?": Items("text"),
     "paths?": Items("text"),
 }
-_HOST = {"name?": "text", "user?": "text", "command?": "text", "pid?": "integer", "served?": "true or false"}
+_HOST = {"name?": "text", "user?": "text", "command?": "text", "pid?": "integer", "served?": "boolean"}
 _ENGINE = {"type?": "text", "slots?": "integer"}
 
 EXECUTION = Kind(
