@@ -301,6 +301,13 @@ def test_a_pickle_takes_the_values_of_calls_along() -> None:
     assert pickle.loads(pickle.dumps(config.deep)).l == [20]
 
 
+def test_messages_name_the_mapping() -> None:
+    flags = Config({"SEED": 5}, label="the mapping of flags")
+    for one in (flags, pickle.loads(pickle.dumps(flags))):
+        with pytest.raises(KeyError, match="the mapping of flags has no key 'SEDE'"):
+            one["SEDE"]
+
+
 def test_without_methods_calls_are_text() -> None:
     flags = Config({"note": "rate(1)", "SEED": 5})
     flags.ITERATION = 0

@@ -172,6 +172,11 @@ def test_below_the_top_any_scalar_is_a_key() -> None:
     assert typed(config(text)) == typed({"a": expected})
 
 
+@pytest.mark.parametrize("text", ["!!set {a, b}", "!mine\na: 1"])
+def test_a_tag_at_the_root_has_its_place(text: str) -> None:
+    assert str(failure(text).at) == "machinable.yaml:1:1"
+
+
 @pytest.mark.parametrize("key", ["[1, 2]", "{a: 1}"])
 def test_a_list_or_a_mapping_is_not_a_key(key: str) -> None:
     assert errors(entry(f"a: {{? {key} : 1}}")) == [

@@ -449,6 +449,20 @@ def test_an_environment_applies_to_its_trial_only_and_is_not_stored(
     assert not [content for content in stored if b"s3cret" in content]
 
 
+@pytest.mark.parametrize(
+    ("name", "todo"), [("requires", "_requires_: {data: component}"), ("tags", "Use another name")]
+)
+def test_a_value_of_a_class_that_hides_an_attribute_is_refused(project: Any, name: str, todo: str) -> None:
+    project(
+        "components: [hides: {}]\n", hides=f"import machinable as ml\n\nclass Hides(ml.Component):\n    {name} = {{}}\n"
+    )
+    with pytest.raises(
+        errors.InvalidType, match=rf"Hides\.{name} is a value of the class, which hides `self\.{name}`"
+    ) as caught:
+        ml.execute("hides")
+    assert todo in str(caught.value)
+
+
 @pytest.mark.parametrize(("text", "identifier"), [("42", "8gWVkz"), ("OY1p1o", "OY1p1o"), ("id:123456", "123456")])
 def test_a_seed_of_the_environment_is_a_number_or_an_id(
     here: Path, monkeypatch: pytest.MonkeyPatch, text: str, identifier: str

@@ -422,6 +422,11 @@ no component named 'missing'
         ("{1: data}", TypeError, "the name of a requirement is text, not 1"),
         ("{_x: data}", ValueError, "a requirement cannot be called '_x'"),
         ("{'': data}", ValueError, "a requirement cannot be called ''"),
+        (
+            "{items: data}",
+            ValueError,
+            "a requirement cannot be called 'items', because `self.requires.items` is a method",
+        ),
         ("{x: []}", TypeError, "[] is not a requirement"),
         ("{x: 3}", TypeError, "3 is not a requirement"),
         ("{x: [3, ~a]}", TypeError, "[3, '~a'] is not a requirement"),

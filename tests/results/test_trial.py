@@ -173,6 +173,18 @@ def test_artifacts_are_listed_and_read_by_the_name_they_were_written_with(files:
     assert (trial.read("scores.json"), trial.read("plots/loss.txt")) == ({"a": [1]}, "down")
 
 
+@pytest.mark.parametrize("inside", ["", "/weights/state.txt"])
+def test_the_last_checkpoint_is_fetched_as_artifacts_are(files: Files, inside: str) -> None:
+    trial = only(files, [finished(0)])
+    write(files, f"{PLACE}/status.json", status("finished", checkpoint="checkpoints/3"))
+    files.write(f"{PLACE}/checkpoints/3{inside}", b"state")
+
+    assert trial.checkpoint == "checkpoints/3"
+    assert Path(trial.path(trial.checkpoint) + inside).read_bytes() == b"state"
+    with pytest.raises(MissingArtifact):
+        trial.path("checkpoints/2")
+
+
 @pytest.mark.parametrize(
     ("name", "advice"),
     [("score.json", "Did you mean 'scores.json'?"), ("xyz.npy", "It has: scores.json"), ("scores.json/x.txt", None)],

@@ -346,6 +346,14 @@ def overrides(cls: type[Component], event: str) -> bool:
     return getattr(cls, event) is not getattr(Component, event)
 
 
+def hidden_attributes(cls: type[Component]) -> list[str]:
+    """Return the attributes of a component that values of its class hide, such as `requires`."""
+    defined: dict[str, Any] = {}
+    for one in reversed(cls.__mro__):
+        defined |= {} if one is Component else vars(one)
+    return [name for name in _AVAILABLE_FROM if name in defined and not hasattr(defined[name], "__get__")]
+
+
 def misspelt_events(cls: type[Component]) -> dict[str, str]:
     """Return the methods of a class whose names resemble events that it does not override."""
     events = [name for name in dir(Component) if name.startswith("on_")]

@@ -41,6 +41,7 @@ class _SharedState(Struct, eq=False):
     remembered: dict[str, Any] | None = None  # values of calls, pickled with the configuration
     known_masked: frozenset[str] | None = None
     known_mask: Callable[[str], str] | None = None
+    label: str = "the configuration"
     given: Mapping[str, Any] = {}  # the data at the beginning
     unconverted: tuple[Convert, Mapping[str, Any]] | None = None  # until the first access
     root: Any = None
@@ -90,6 +91,7 @@ class Config(MutableMapping[str, Any]):
         stored: The data as it may be printed; by default everything but hidden keys.
         convert: Return the data with the values that a component reads, such as a `Path` for text, and a function
             that makes such values plain again. It is called on the first access.
+        label: Its name in messages.
     """
 
     __slots__ = ("__data", "__path", "__scope")
@@ -107,8 +109,9 @@ class Config(MutableMapping[str, Any]):
         origin: OriginSource | None = None,
         stored: Mapping[str, Plain] | None = None,
         convert: Convert | None = None,
+        label: str = "the configuration",
     ) -> None:
-        scope = _SharedState(methods, flags, evaluate, origin, stored or {}, given=data, root=self)
+        scope = _SharedState(methods, flags, evaluate, origin, stored or {}, label=label, given=data, root=self)
         if convert is None:
             _fill(self, data, scope, "")
         else:  # `__getattr__` fills the empty slot
@@ -191,7 +194,7 @@ class Config(MutableMapping[str, Any]):
         return [*object.__dir__(self), *map(str, self.__data)]
 
     def __missing(self, key: object) -> MissingAttribute:
-        where = self.__path or "the configuration"
+        where = self.__path or self.__scope.label
         # Notebooks and copy look up many names such as __deepcopy__, for which near names would be wasted work.
         near = [] if str(key)[:1] == "_" else near_names(key, self.__data)
         known = ", ".join(str(k) for k in self.__data if not is_hidden(k))
@@ -269,6 +272,7 @@ class Config(MutableMapping[str, Any]):
             remembered,
             scope.masked,
             None,
+            scope.label,
         )
         return _restore, (data, self.__path, state)
 

@@ -190,7 +190,7 @@ class _Reader:
         if depth >= MAX_DEPTH:
             raise _too_deep(self.source, node.start_mark)
         if node.tag != _QUOTED and node.tag != _TAG + ("map" if type(node) is nodes.MappingNode else "seq"):
-            self.refuse_tag(node.tag)
+            self.refuse_tag(node.tag, node.start_mark)
         self.open.add(identity)
         self.path.append(self.key_of_value)
         if type(node) is nodes.MappingNode:
@@ -365,7 +365,8 @@ class _Reader:
             return self.refuse_tag(tag)
         return self.fail(value.message(written), written) if type(value) is _InvalidScalar else value
 
-    def refuse_tag(self, tag: str) -> EnvValue:
+    def refuse_tag(self, tag: str, mark: Mark = None) -> EnvValue:
+        self.at = self.at or mark  # the root has no key
         shown = tag.replace(_TAG, "!!")
         return self.fail(
             f"the tag {shown!r} is not allowed here",

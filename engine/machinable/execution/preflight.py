@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from machinable.component.base import Component, misspelt_events
+from machinable.component.base import Component, hidden_attributes, misspelt_events
 from machinable.component.config_methods import check_calls
 from machinable.component.imports import importing, load_component
 from machinable.component.project_modules import begin_project, changed_since_import, sources_of
@@ -217,6 +217,15 @@ def _checked(part: ComponentSpec, project: str, live: Mapping[Target, Any], *, i
             f"the class {part.target.module}:{part.target.name} is not a subclass of Component",
             given=part.target.name,
             todo="Derive it from machinable.Component, or give a function.",
+        )
+    if hidden := hidden_attributes(code):
+        name = hidden[0]
+        raise InvalidType(
+            f"{code.__name__}.{name} is a value of the class, which hides `self.{name}`",
+            given=name,
+            todo="Declare requirements in machinable.yaml, `_requires_: {data: component}`, or in the task: requires=…."
+            if name == "requires"
+            else "Use another name.",
         )
     changed: dict[str, Any] = {}
     try:

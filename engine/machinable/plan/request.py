@@ -27,6 +27,8 @@ __all__ = [
 
 Named: TypeAlias = "str | type[Any] | Callable[..., Any]"  # how a component is given
 
+_OF_MAPPINGS = frozenset({"get", "items", "keys", "values"})
+
 
 class _Request(Struct, frozen=True):
     name: Named
@@ -172,6 +174,13 @@ def _items(value: Any, path: str) -> Iterable[tuple[str, Any]]:
         if not isinstance(name, str):
             raise WrongType(
                 f"the name of a requirement is text, not {name!r}", path=path, given=name, todo="Write it in quotes."
+            )
+        if name in _OF_MAPPINGS:
+            raise MalformedText(
+                f"a requirement cannot be called {name!r}, because `self.requires.{name}` is a method",
+                path=path,
+                given=name,
+                todo="Use another name.",
             )
         if not name or name.startswith("_"):
             raise MalformedText(

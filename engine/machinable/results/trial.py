@@ -283,23 +283,30 @@ class Trial:
     def path(self, name: str) -> str:
         """Return a local path of an artifact, or of a directory of artifacts for a name that ends in `/`.
 
+        The name in `checkpoint` is the last checkpoint.
+
         From a remote storage it is fetched once, and removed when the process ends. Do not change the file.
 
         Raises:
             MissingArtifact: There is no such artifact.
             BadName: The name cannot be that of an artifact.
         """
+        if name == self.checkpoint and name.startswith(f"{layout.CHECKPOINTS}/"):
+            is_directory = self._reader.files.is_directory(layout.join(self._path, name))
+            return self._artifacts_in("").local_path(f"{name}/" if is_directory else name)
         return self._artifacts.local_path(name)
 
     @property
     def _artifacts(self) -> Artifacts:
+        return self._artifacts_in(layout.ARTIFACTS)
+
+    def _artifacts_in(self, folder: str) -> Artifacts:
         from machinable.storage.artifacts import Artifacts, artifacts_in  # tables do without it
 
         owner = f"the trial {self.uid} of {self._reader.name}"
-        path = layout.join(self._path, layout.ARTIFACTS)
         return Artifacts(
             self._reader.files,
-            path,
+            layout.join(self._path, folder),
             owner,
             trust=self._reader.trust,
             recorded=lambda: artifacts_in({"artifacts": self._fact("artifacts")}),

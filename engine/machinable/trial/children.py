@@ -36,7 +36,7 @@ def construct(
         if overrides(cls, event):  # copies take time, so they are made only for events that read them
             config = as_plain(spec.config, tuples=True) if convert is None else convert(spec.config)[0]
             getattr(component, event)(config, as_plain(flags, tuples=True), node)
-    component.flags = Config(flags)
+    component.flags = Config(flags, label="the mapping of flags")
     component.config = Config(
         spec.config,
         # A function replaces a component, so calls of config methods stay text.

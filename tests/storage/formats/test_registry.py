@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import json
 import math
 import os
@@ -173,6 +174,10 @@ CASES: list[tuple[str, Callable[[], Any]]] = [
     ("x.txt", lambda: "ünï\r\n\x00"),
     ("x.txt", str),
     ("x.log", lambda: "a\n"),
+    ("x.md", lambda: "# ü"),
+    ("x.html", lambda: "<p>"),
+    ("x.ini", lambda: "[a]"),
+    ("x.toml", lambda: "a = 1"),
     ("x.bin", lambda: bytes(range(256))),
     ("x.csv", lambda: ROWS),
     ("x.tsv", lambda: ROWS),
@@ -206,6 +211,7 @@ CASES: list[tuple[str, Callable[[], Any]]] = [
     ("x.npy", lambda: _arrays()["a"].T),
     ("x.npz", _arrays),
     ("x.npz", dict),
+    ("x.npz", lambda: _arrays()["file"]),
     ("x.p", lambda: {1, 2}),
     ("x.pkl", lambda: (PLAIN, {1: frozenset()}, ValueError)),
 ]
@@ -341,7 +347,9 @@ def test_equal_data_give_equal_bytes() -> None:
 TAKES = {
     "%PLAIN": "plain data (None, bool, numbers, text, dates, lists and mappings of these)",
     "%TABLE": "a DataFrame or a list of mappings with single values",
-    "%ARRAYS": "a mapping of names to numpy arrays",
+    "%ARRAYS": "a numpy array or a mapping of names to some",
+    "%PICTURE": "bytes, a matplotlib figure, an image of Pillow or an array of its pixels",
+    "%TEXT": "text or a list of lines",
 }
 
 
@@ -361,14 +369,16 @@ def test_data_that_contains_itself_is_refused(name: str) -> None:
         ("x.yaml", "\ud800", None),
         ("x.jsonl", {"a": 1}, "'x.jsonl' takes a list of %PLAIN, not dict"),
         ("x.jsonl", [1, b""], "'x.jsonl' takes a list of %PLAIN, not bytes at [1]"),
-        ("x.txt", b"x", "'x.txt' takes text, not bytes"),
+        ("x.txt", ["a\nb"], "'x.txt' takes %TEXT, not a list with the line 'a\\nb', which is several"),
+        ("x.txt", ["a", 1], "'x.txt' takes %TEXT, not list"),
+        ("x.txt", b"x", "'x.txt' takes %TEXT, not bytes"),
         (
             "x.txt",
             "\ud800",
-            "'x.txt' takes text, not this str: 'utf-8' codec can't encode character '\\ud800' in position 0: "
+            "'x.txt' takes %TEXT, not this str: 'utf-8' codec can't encode character '\\ud800' in position 0: "
             "surrogates not allowed",
         ),
-        ("x.log.gz", None, "'x.log.gz' takes text, not NoneType"),
+        ("x.log.gz", None, "'x.log.gz' takes %TEXT, not NoneType"),
         ("x.bin", "x", "'x.bin' takes bytes, not str"),
         ("x.csv", {"a": 1}, "'x.csv' takes %TABLE, not dict"),
         ("x.csv", [{"a": 1}, [1]], "'x.csv' takes %TABLE, not list of list"),
@@ -381,8 +391,8 @@ def test_data_that_contains_itself_is_refused(name: str) -> None:
         ("x.npz", {1: 2}, "'x.npz' takes %ARRAYS, not a mapping with the key 1"),
         ("x.parquet", [{"a": 1}], "'x.parquet' takes a DataFrame, not list"),
         ("x.feather", b"", "'x.feather' takes a DataFrame, not bytes"),
-        ("x.png", "x", "'x.png' takes bytes or a matplotlib figure, not str"),
-        ("x.jpg", Figure(), "'x.jpg' takes bytes, not tests.storage.formats.test_registry.Figure"),
+        ("x.png", "x", "'x.png' takes %PICTURE, not str"),
+        ("x.jpg", Figure, "'x.jpg' takes %PICTURE, not type"),
         ("x.svg", Figure, "'x.svg' takes bytes or a matplotlib figure, not type"),
         ("x.xml", "<a/>", "'x.xml' takes an ElementTree, not str"),
         (
@@ -515,8 +525,8 @@ def test_names_that_leave_the_folder_are_refused(name: str) -> None:
 
 
 KNOWN = (
-    ".bin .csv .feather .jpeg .jpg .json .jsonl .log .npy .npz .p .parquet .pdf .pkl .png .svg .tsv .txt .xml"
-    " .yaml .zip"
+    ".bin .csv .feather .html .ini .jpeg .jpg .json .jsonl .log .md .npy .npz .p .parquet .pdf .pkl .png .svg .toml"
+    " .tsv .txt .xml .yaml .zip"
 )
 
 
@@ -757,18 +767,18 @@ class text:
 
 
 def test_other_packages_can_provide_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(tmp_path, OTHER, "ini = other_formats\n.run = other_formats:code\njson = other_formats:nothing")
+    install(tmp_path, OTHER, "cfg = other_formats\n.run = other_formats:code\njson = other_formats:nothing")
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    content = dump("x.INI.gz", {"a": "1"})
-    assert load("x.ini.gz", content, trust=False) == {"a": "1"}
+    content = dump("x.CFG.gz", {"a": "1"})
+    assert load("x.cfg.gz", content, trust=False) == {"a": "1"}
     assert dump("x.json", 1) == b"1\n"
-    assert known_extensions() == sorted([*KNOWN.split(), ".ini", ".run"])
+    assert known_extensions() == sorted([*KNOWN.split(), ".cfg", ".run"])
     with pytest.raises(WrongKind) as caught:
-        dump("x.ini", [1])
-    assert caught.value.message == "'x.ini' takes a mapping of text, not this list: no mapping"
-    with pytest.raises(Damaged, match=r"cannot read 'x\.ini'"):
-        load("x.ini", b"=", trust=True) and load("x.ini", b"none", trust=True)
+        dump("x.cfg", [1])
+    assert caught.value.message == "'x.cfg' takes a mapping of text, not this list: no mapping"
+    with pytest.raises(Damaged, match=r"cannot read 'x\.cfg'"):
+        load("x.cfg", b"=", trust=True) and load("x.cfg", b"none", trust=True)
     with pytest.raises(StorageError, match="runs its author's code"):
         load("x.run", b"", trust=False)
     assert load("x.run", b"1", trust=True) == b"1"
@@ -814,3 +824,61 @@ def test_plain_formats_import_no_numpy_and_no_pandas() -> None:
 def test_names_that_the_storage_cannot_keep_are_refused(name: str, message: str) -> None:
     with pytest.raises(BadName, match=message):
         check_name(name)
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg"])
+def test_an_image_and_its_pixels_are_pictures(extension: str) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pixels = pytest.importorskip("numpy").zeros((2, 3), "uint8")
+    for data in (pixels, image.fromarray(pixels)):
+        content = load(f"x.{extension}", dump(f"x.{extension}", data), trust=False)
+        assert image.open(BytesIO(content)).size == (3, 2)
+
+
+def test_an_array_needs_pillow_to_be_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = pytest.importorskip("numpy").zeros((2, 3), "uint8")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(NotAvailable, match="pip install pillow"):
+        dump("x.png", pixels)
+
+
+# --- lines, pickles
+
+
+def test_a_list_of_lines_is_text() -> None:
+    assert load("x.txt", dump("x.txt", ["a", "", "b"]), trust=False) == "a\n\nb\n"
+
+
+def test_lambdas_and_local_classes_are_pickled_where_cloudpickle_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    cloudpickle = pytest.importorskip("ray.cloudpickle")
+    monkeypatch.setitem(sys.modules, "cloudpickle", cloudpickle)
+
+    class Local:
+        value = 3
+
+    assert load("x.pkl", dump("x.pkl", lambda number: number + 1), trust=True)(1) == 2
+    assert load("x.p", dump("x.p", Local()), trust=True).value == 3
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    monkeypatch.setitem(sys.modules, "ray.cloudpickle", None)
+    with pytest.raises(WrongKind, match="pickle"):
+        dump("x.pkl", lambda: 1)
+
+
+def test_a_pickle_of_another_project_says_which_module_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "module_of_a_pickle.py").write_text("class Thing:\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    content = dump("x.p.gz", importlib.import_module("module_of_a_pickle").Thing())
+    monkeypatch.delitem(sys.modules, "module_of_a_pickle")
+    (tmp_path / "module_of_a_pickle.py").write_text("")
+    importlib.invalidate_caches()
+    with pytest.raises(
+        StorageError, match=r"'x\.p\.gz' needs 'Thing' in the module 'module_of_a_pickle', which cannot"
+    ):
+        load("x.p.gz", content, trust=True)
+    monkeypatch.delitem(sys.modules, "module_of_a_pickle")
+    (tmp_path / "module_of_a_pickle.py").unlink()
+    importlib.invalidate_caches()
+    with pytest.raises(StorageError, match=r"'x\.p\.gz' needs the module 'module_of_a_pickle', which cannot"):
+        load("x.p.gz", content, trust=True)

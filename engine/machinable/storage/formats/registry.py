@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -34,6 +35,10 @@ _FORMATS = {
     ".jsonl": "text:JSONL",
     ".txt": "text:TEXT",
     ".log": "text:TEXT",
+    ".md": "text:TEXT",
+    ".html": "text:TEXT",
+    ".ini": "text:TEXT",
+    ".toml": "text:TEXT",
     ".bin": "binary:BYTES",
     ".csv": "tables:CSV",
     ".tsv": "tables:TSV",
@@ -44,8 +49,8 @@ _FORMATS = {
     ".png": "binary:PNG",
     ".pdf": "binary:PDF",
     ".svg": "binary:SVG",
-    ".jpg": "binary:BYTES",
-    ".jpeg": "binary:BYTES",
+    ".jpg": "binary:JPEG",
+    ".jpeg": "binary:JPEG",
     ".xml": "text:XML",
     ".p": "binary:PICKLE",
     ".pkl": "binary:PICKLE",
@@ -205,6 +210,12 @@ def load(name: str, data: bytes, *, trust: bool, load: Callable[[str], Any] | No
     except (NotAvailable, MemoryError):
         raise
     except Exception as error:  # each library has its own errors
+        if (missing := _missing_code(error)) is not None:
+            raise StorageError(
+                f"{name!r} needs {missing}, which cannot be imported here",
+                given=name,
+                todo="Read it in its project, or with the directory of the module in PYTHONPATH.",
+            ) from error
         raise damaged(name, error) from error
     return models.load(name, data, trust=trust, loader=load)
 
@@ -213,6 +224,14 @@ def runs_code(name: str) -> bool:
     """Return whether reading an artifact of that name runs code of its author, as of pickles and models."""
     bare = check_name(name).removesuffix(".gz")
     return bare == models.EXTENSION or _format(bare).runs_code
+
+
+def _missing_code(error: Exception) -> str | None:
+    """Return the module or class that a file refers to and that does not exist here, None for other errors."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"the module {error.name!r}"
+    found = re.match(r"Can't get attribute '([^']+)' on <module '([^']+)'", str(error))
+    return f"{found[1]!r} in the module {found[2]!r}" if isinstance(error, AttributeError) and found else None
 
 
 def _refuse_loader(name: str, given: object) -> None:

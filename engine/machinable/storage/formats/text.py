@@ -42,6 +42,10 @@ def _load_yaml(data: bytes) -> Any:
 
 
 def _dump_text(data: Any) -> bytes:
+    if isinstance(data, list) and all(isinstance(line, str) for line in data):
+        if broken := [line for line in data if "\n" in line]:
+            raise UnsupportedData(f"a list with the line {broken[0]!r}, which is several")
+        data = "".join(f"{line}\n" for line in data)
     if not isinstance(data, str):
         raise UnsupportedData(type_name(data))
     return data.encode()
@@ -78,5 +82,5 @@ _PLAIN = "plain data (None, bool, numbers, text, dates, lists and mappings of th
 JSON = Format(_PLAIN, _dump_json, loads)
 YAML = Format(_PLAIN, _dump_yaml, _load_yaml)
 JSONL = Format(f"a list of {_PLAIN}", _dump_jsonl, _load_jsonl)
-TEXT = Format("text", _dump_text, bytes.decode)
+TEXT = Format("text or a list of lines", _dump_text, bytes.decode)
 XML = Format("an ElementTree", _dump_tree, _load_tree)
