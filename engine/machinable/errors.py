@@ -108,11 +108,19 @@ class Place(NamedTuple):
 
 
 def near_names(given: object, known: Iterable[object], limit: int = 3, cutoff: float = 0.6) -> list[str]:
-    """Return the known names that resemble the given one, nearest first."""
+    """Return the known names that resemble the given one, nearest first.
+
+    A name without a dot does not resemble one with a dot only because they have many letters in common: `started` is
+    not `tags.rate`. It does if it is the first part, or resembles the last one.
+    """
     from difflib import get_close_matches  # 4 ms, and only errors need it
 
     names = [str(name) for name in known]
-    near = get_close_matches(str(given), names, n=limit, cutoff=cutoff)
+    alike = names if "." in str(given) else [name for name in names if "." not in name or name.startswith(f"{given}.")]
+    near = get_close_matches(str(given), alike, n=limit, cutoff=cutoff)
+    if not near and alike is not names:
+        ends = {name.rpartition(".")[2]: name for name in reversed(names)}
+        near = [ends[end] for end in get_close_matches(str(given), ends, n=limit, cutoff=max(cutoff, 0.75))]
     lowered = str(given).lower()
     near += [name for name in names if name.lower().rpartition(".")[2] == lowered and name not in near]
     return near[:limit]

@@ -198,3 +198,17 @@ def test_without_code_backups_there_are_no_files_to_compare(run: Run, differing:
 def test_a_missing_or_unnamed_execution_is_an_error(run: Run, differing: str) -> None:
     assert run("diff", "OY1p1o", "nothing", "--storage", "out").code == 3
     assert run("diff", "OY1p1o", "--storage", "out").code == 2
+
+
+@pytest.mark.filterwarnings("ignore:the code of OY1p1o has changed")
+def test_the_codes_of_a_resumed_execution_are_compared(run: Run, stored: str, project: Path) -> None:
+    with open(project / "train.py", "a") as file:
+        file.write("# later\n")
+    run("resume", "OY1p1o", "--storage", "out", "--quiet")
+
+    ran = run("diff", "OY1p1o", "8gWVkz", "--storage", "out")
+    section = "OY1p1o was resumed with other code\n\nchanged train.py\n"
+    assert section in ran.out
+    assert "  +# later" in ran.out.partition(section)[2].splitlines()
+    (resumed,) = run("diff", "OY1p1o", "8gWVkz", "--storage", "out", "--json").data["resumed"]
+    assert (resumed["execution"], [change["name"] for change in resumed["files"]]) == ("OY1p1o", ["train.py"])

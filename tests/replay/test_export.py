@@ -412,7 +412,7 @@ def test_what_a_storage_says_becomes_neither_code_nor_requirements(project: Path
 
     assert "ran" not in (out / "run.py").read_text()
     lines = (out / "requirements.txt").read_text().splitlines()
-    assert "torch==2.0.0+cu118" in lines
+    assert "torch==2.0.0" in lines
     assert not [line for line in lines if "example.org" in line or "passwd" in line]
     assert [line for line in lines if line.startswith("# ")] == [
         f"# {name}: it was not installed as a package of that name" for name in ("numpy", "pandas", "scipy")

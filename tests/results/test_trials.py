@@ -12,6 +12,7 @@ import pytest
 
 from machinable.errors import InvalidType, UnknownName
 from machinable.results import cache
+from machinable.results.trial import Trial
 from machinable.results.trials import Trials
 from machinable.serialization import dumps
 from machinable.storage.local import DirectoryFiles
@@ -100,6 +101,21 @@ def test_where_keeps_the_trials_that_meet_all_conditions(
     assert indices(trials.where(**conditions)) == expected
 
 
+def test_a_function_without_a_field_gets_the_trials_that_meet_the_conditions() -> None:
+    trials = stored([planned(0), planned(1), planned(2)], [finished(0), finished(1), failed(2)]).trials
+    asked: list[int] = []
+
+    def is_odd(trial: Trial) -> bool:
+        asked.append(trial.index)
+        return trial.index % 2 == 1
+
+    assert indices(trials.where(is_odd, status="finished")) == [1]
+    assert asked == [0, 1]
+    assert indices(trials.where(is_odd, lambda trial: trial.uid == "x")) == []
+    with pytest.raises(InvalidType, match=r"'finished' is not a function of a trial"):
+        trials.where("finished")  # type: ignore[arg-type]
+
+
 def test_nan_is_equal_to_nan() -> None:
     trials = stored([planned(0), planned(1)], [finished(0, loss=NAN), finished(1, loss=1.0)]).trials
 
@@ -116,6 +132,9 @@ def test_none_is_a_value_and_not_a_missing_key() -> None:
     ("field", "advice"),
     [
         ("componet", "Did you mean 'component'?"),
+        ("started", "It is an attribute of trials and not a field: where(lambda trial: trial.started …)."),
+        ("seconds", "It is an attribute of trials and not a field: where(lambda trial: trial.seconds …)."),
+        ("los", "Did you mean 'records.loss'?"),
         ("config", "Did you mean 'config.lr' or 'config.path'"),
         ("config.data.nme", "Did you mean 'config.data.name' or"),
         ("config.data.name.x", "Did you mean 'config.data.name' or 'config.data.batch'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from machinable.cli.arguments import open_storage, parse_target, parse_targets
@@ -26,6 +27,7 @@ from machinable.serialization import canonical
 if TYPE_CHECKING:
     from machinable.display.summary import Side
     from machinable.results.diff import Difference, FileChange
+    from machinable.results.execution import Execution
     from machinable.results.trial import Trial
 
 __all__ = ["compare_command", "diff_command"]
@@ -93,6 +95,7 @@ class _Comparison(NamedTuple):
     config: list[tuple[list[KeyChange], list[Pair]]]
     seeds: list[Pair]
     results: list[tuple[Pair, list[Difference]]]
+    resumed: list[tuple[str, list[FileChange]]]  # executions that were resumed with other code, each time
     only_first: list[Trial]
     only_second: list[Trial]
     same: int  # pairs of trials with the same results
@@ -108,6 +111,9 @@ class _Comparison(NamedTuple):
             "seeds": [{"trials": _uids(pair), "before": pair[0].seed, "after": pair[1].seed} for pair in self.seeds],
             "results": [
                 {"trials": _uids(pair), "differences": [one.as_data() for one in found]} for pair, found in self.results
+            ],
+            "resumed": [
+                {"execution": name, "files": [change.as_data() for change in files]} for name, files in self.resumed
             ],
             "only_first": _uids(self.only_first),
             "only_second": _uids(self.only_second),
@@ -138,10 +144,19 @@ def _compare(one: Side, other: Side) -> _Comparison:
         config=_config_changes(matched.pairs),
         seeds=[pair for pair in matched.pairs if pair[0].seed != pair[1].seed],
         results=[(pair, found) for pair, found in results if found],
+        resumed=[change for execution in ([before] if is_same else [before, after]) for change in _resumed(execution)],
         only_first=matched.only_one,
         only_second=matched.only_other,
         same=sum(not found for _, found in results),
     )
+
+
+def _resumed(execution: Execution) -> Iterator[tuple[str, list[FileChange]]]:
+    """Yield the changes of the code of an execution, each time that it was resumed with other code."""
+    codes = [execution.code, *execution.later_code]
+    for one, other in pairwise(codes):
+        if one is not None and other is not None:
+            yield str(execution), code_changes(one, other)
 
 
 def _config_changes(pairs: Sequence[Pair]) -> list[tuple[list[KeyChange], list[Pair]]]:
@@ -177,6 +192,10 @@ def _sections(first: str, second: str, found: _Comparison) -> Iterator[Table | s
     yield table("code", ((change.name, _short(change.before), _short(change.after)) for change in found.code))
     for change in found.files:
         yield "\n".join(_file_lines(change))
+    for name, files in found.resumed:
+        yield f"{name} was resumed with other code"
+        for change in files:
+            yield "\n".join(_file_lines(change))
     yield table("packages", ((change.name, change.before, change.after) for change in found.packages))
     for changes, pairs in found.config:
         yield table(f"configuration of {_pair_text(pairs)}", ((change.key, *change.cells) for change in changes))

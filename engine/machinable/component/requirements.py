@@ -83,7 +83,7 @@ class Required:
     ) -> None:
         self.name = name
         self.requirement = requirement
-        self.files = files
+        self._files = files
         self._context = context
         self._read = read
         self._is_loaded = False
@@ -119,7 +119,7 @@ class Required:
         return self._stored(layout.TRIAL, TRIAL)
 
     def _stored(self, name: str, kind: Kind) -> Mapping[str, Any]:
-        found = read_document(self.files, layout.join(self.folder, name), kind)
+        found = read_document(self._files, layout.join(self.folder, name), kind)
         if found is None:
             raise NotStored(
                 f"{self.label} no longer exists",
@@ -131,7 +131,7 @@ class Required:
     @cached_property
     def _artifacts(self) -> Artifacts:
         # An execution trusts its storage.
-        return Artifacts(self.files, layout.join(self.folder, layout.ARTIFACTS), self.label, trust=True)
+        return Artifacts(self._files, layout.join(self.folder, layout.ARTIFACTS), self.label, trust=True)
 
     # artifacts
 
@@ -175,8 +175,9 @@ class Required:
             )
         self._read[name] = found
 
-    def names(self) -> list[str]:
-        """Return the names of its artifacts, sorted."""
+    @property
+    def files(self) -> list[str]:
+        """The names of its artifacts, sorted, as `files` of a trial."""
         return self._artifacts.names()
 
     def _name(self, name: str | None) -> str:
@@ -188,7 +189,7 @@ class Required:
             return name
         if only is not None:
             return only
-        names = self.names()
+        names = self.files
         if len(names) != 1:
             raise MissingArtifact(
                 f"{self.label} has {'no artifacts' if not names else f'{len(names)} artifacts'}, not a single one",
@@ -266,8 +267,8 @@ class Required:
         name = self._name(name)
         place = self._artifacts.local_path(name)
         # Files of this host that have changed since were found before the start; files may be large.
-        is_fetched = self.files.local_path("") is None
-        for one in [each for each in self.names() if each.startswith(name)] if name.endswith("/") else [name]:
+        is_fetched = self._files.local_path("") is None
+        for one in [each for each in self.files if each.startswith(name)] if name.endswith("/") else [name]:
             if is_fetched or one not in self._digests:
                 self._note_read(one, file_digest(os.path.join(place, one.removeprefix(name)) if one != name else place))
             else:
@@ -300,7 +301,7 @@ class Required:
     def _note(self, *names: str) -> None:
         for name in names:
             if name not in self._read:
-                self._read[name] = data_digest(self.files, self.folder, name)
+                self._read[name] = data_digest(self._files, self.folder, name)
 
     # its component
 
@@ -331,8 +332,8 @@ class Required:
         name = saved["node"]["name"] if "node" in saved else self.status.get("checkpoint")
         if name is None or name.partition("/")[0] != layout.CHECKPOINTS:
             return name
-        where = Artifacts(self.files, self.folder, self.label, trust=True)
-        is_directory = self.files.is_directory(layout.join(self.folder, name))
+        where = Artifacts(self._files, self.folder, self.label, trust=True)
+        is_directory = self._files.is_directory(layout.join(self.folder, name))
         place = where.local_path(f"{name}/" if is_directory else name)
         self._note_read(f"../{name}", tree_digest(place), checkpoint_digests(self.status).get(f"../{name}"))
         return place

@@ -276,6 +276,12 @@ class Outcome(Struct, frozen=True):
     imported: Mapping[str, str] = {}
 
 
+def requirement_from_data(row: Mapping[str, Plain]) -> Requirement:
+    """Return a requirement of a line of plan.jsonl, which may have further fields."""
+    fields: dict[str, Any] = {name: row.get(name) for name in _STORED}
+    return Requirement(**fields)
+
+
 def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:
     """Return the trial of a line of plan.jsonl: the inverse of `TrialSpec.as_data`.
 
@@ -283,7 +289,7 @@ def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:
     """
     children = tuple(_component(child, flags=child["flags"]) for child in row.get("children", ()))
     definition = _component(row, children=children, tags=row.get("tags", {}))
-    requires = {name: Requirement(*map(needed.get, _STORED)) for name, needed in row.get("requires", {}).items()}
+    requires = {name: requirement_from_data(needed) for name, needed in row.get("requires", {}).items()}
     return TrialSpec(row["index"], row["uid"], row["seed"], row["flags"], definition, requires, row.get("identity", ""))
 
 

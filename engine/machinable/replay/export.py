@@ -167,7 +167,8 @@ def _facts(trial: Trial, definition: Mapping[str, Any]) -> dict[str, Any]:
 def _requirements(trials: Iterable[Trial], source: str, found: SourceFiles, packages: Mapping[str, str]) -> list[str]:
     """Return the packages that this one needs to run the trials, and those that their code imports, with versions.
 
-    PyYAML is needed where they write YAML, pydantic for `class Config`. The versions of others are those they ran with.
+    PyYAML is needed where they write YAML, pydantic for `class Config`. The versions of others are those they ran with,
+    without local labels such as `+cpu`, which package indexes do not have.
     """
     from importlib.metadata import packages_distributions, version
 
@@ -182,7 +183,7 @@ def _requirements(trials: Iterable[Trial], source: str, found: SourceFiles, pack
         if name not in sys.stdlib_module_names and name != "machinable":
             distributions = [one.lower().replace("_", "-") for one in known.get(name, [name])]
             versions = [
-                f"{one}=={packages[one]}"
+                f"{one}=={packages[one].partition('+')[0]}"
                 for one in distributions
                 if one in packages and _NAME.fullmatch(one) and _VERSION.fullmatch(packages[one])
             ]

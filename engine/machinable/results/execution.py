@@ -83,6 +83,14 @@ class Execution(ExecutionInfo):
         return self._reader.content(layout.CODE)
 
     @property
+    def later_code(self) -> list[bytes]:
+        """The archives of the code with which it was resumed, in order; none where the code had not changed."""
+        found: list[bytes] = []
+        while (archive := self._reader.content(layout.former(layout.CODE, len(found) + 1))) is not None:
+            found.append(archive)
+        return found
+
+    @property
     def code_diff(self) -> bytes | None:
         """The uncommitted changes in the format of `git apply`; None if there were none."""
         return self._reader.content(layout.DIFF)

@@ -15,6 +15,7 @@ from machinable.serialization import MARKS
 
 __all__ = [
     "MISSING",
+    "PARTS",
     "Field",
     "default_fields",
     "differing_paths",
@@ -48,7 +49,8 @@ _SIMPLE: dict[str, Callable[[Trial], Any]] = {
     "name": attrgetter("execution.name"),
     **{name: attrgetter(name) for name in _CACHED},
 }
-_PARTS = ("config", "flags", "tags")
+PARTS = ("config", "flags", "tags", "records")  # whose fields have a dot
+_PARTS = PARTS[:3]
 _AGGREGATES = ("first", "min", "max", "mean", "std", "count")
 
 

@@ -8,7 +8,7 @@ from typing import Any, overload
 
 from machinable.errors import InvalidType, UnknownName
 from machinable.plan.table import text_table
-from machinable.results.query import MISSING, Field, default_fields, find_field, known_fields, states
+from machinable.results.query import MISSING, PARTS, Field, default_fields, find_field, known_fields, states
 from machinable.results.records import data_frame
 from machinable.results.summary import Summary, figures, format_cell, html_table
 from machinable.results.trial import Trial
@@ -64,31 +64,39 @@ class Trials(Sequence[Trial]):
     def _more(self) -> list[str]:
         return [f"… and {len(self) - MAX_LISTED:,} more"] if len(self) > MAX_LISTED else []
 
-    def where(self, **conditions: Any) -> Trials:
+    def where(self, *tests: Callable[[Trial], Any], **conditions: Any) -> Trials:
         """Return the trials that match, such as `where(status="finished", **{"config.data.name": "mnist"})`.
 
         Args:
+            tests: Functions that are called with each trial that meets the conditions, such as `lambda trial:
+                trial.seconds > 60`. They read the files of each trial, and conditions nearly never do.
             conditions: For each field a value, a list, set or tuple of allowed values, or a function that is called
                 with the value. `component` is the canonical name or the name in the task; for `identity`, the first 8
                 characters are enough. A trial that lacks a field does not match.
 
         Raises:
             UnknownName: No trial has such a field, or there is no such status.
+            InvalidType: A test is not a function.
         """
+        for test in tests:
+            if not callable(test):
+                todo = "Name the field: where(status='finished'), or pass a function: where(lambda trial: …)."
+                raise InvalidType(f"{test!r} is not a function of a trial", given=test, todo=todo)
         chosen = self._trials
         for name, expected in conditions.items():
-            field, test = self._field(name), _test(name, expected)
+            field, matches = self._field(name), _test(name, expected)
             values = field.values(chosen)
             if all(value is MISSING for value in values):
                 self._check(name, field)
-            meets = [value is not MISSING and test(value) for value in values]
+            meets = [value is not MISSING and matches(value) for value in values]
             if name == "component" and not all(meets):
                 names = self._field("flags.NAME").values(chosen)
                 meets = [
-                    is_met or (value is not MISSING and test(value)) for is_met, value in zip(meets, names, strict=True)
+                    is_met or (value is not MISSING and matches(value))
+                    for is_met, value in zip(meets, names, strict=True)
                 ]
             chosen = list(compress(chosen, meets))
-        return Trials(chosen)
+        return Trials(trial for trial in chosen if all(test(trial) for test in tests))
 
     def rows(self, *fields: str) -> list[dict[str, Any]]:
         """Return a mapping from fields to values for each trial; None where a trial lacks a field.
@@ -150,7 +158,10 @@ class Trials(Sequence[Trial]):
     def _field(self, name: str) -> Field:
         field = find_field(name)
         if field is None:
-            raise UnknownName("field", name, known_fields(self._trials))
+            todo = None
+            if not name.startswith("_") and name not in PARTS and hasattr(Trial, name):
+                todo = f"It is an attribute of trials and not a field: where(lambda trial: trial.{name} …)."
+            raise UnknownName("field", name, known_fields(self._trials), todo=todo)
         return field
 
     def _check(self, name: str, field: Field) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from machinable.component.base import Component, Context, state_of
 from machinable.component.requirements import Required, Requires
 from machinable.errors import InvalidType, MissingArtifact, NotAvailable
-from machinable.plan.spec import Requirement, spec_from_data
+from machinable.plan.spec import requirement_from_data, spec_from_data
 from machinable.storage.artifacts import NOTHING
 from machinable.trial.children import construct, create
 
@@ -63,10 +63,10 @@ class FinishedTrialContext(Context):
         """The current results of the finished trial's requirements; those that it read may be older."""
         places = self.spec.indirect
         found = {
-            name: Requirement(**{**needed, "place": places.get(needed["identity"])})
+            name: requirement_from_data({**needed, "place": places.get(needed["identity"])})
             for name, needed in self._required.description["requires"].items()
         }
-        return Requires(found, self._required.files, self, f"{self._required.name}.")
+        return Requires(found, self.files, self, f"{self._required.name}.")
 
     def save_checkpoint(self, component: Component, path: str | None, timestep: int | None) -> Any:
         """Raise an error: the checkpoints of a finished trial do not change."""
@@ -96,7 +96,7 @@ class _FinishedStore:
             return default
 
     def has(self, name: str) -> bool:
-        names = self._required.names()
+        names = self._required.files
         return any(one.startswith(name) for one in names) if name.endswith("/") else name in names
 
     def __getattr__(self, name: str) -> Any:
