@@ -224,15 +224,73 @@ def test_an_interrupt_during_the_handling_of_a_failure_is_raised() -> None:
     )
 
 
-def test_a_stop_iteration_in_on_execute_is_logged() -> None:
+def first_of_nothing() -> object:
+    return next(iter(()))
+
+
+class Empty:
+    def __iter__(self) -> Empty:
+        return self
+
+    def __next__(self) -> None:
+        raise StopIteration
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        first_of_nothing,
+        lambda: next(x for x in [1] if x > 1),
+        lambda: next(Empty()),
+        lambda: iter(()).__next__(),
+    ],
+)
+@pytest.mark.parametrize("event", ["on_execute", "on_execute_iteration"])
+def test_a_stop_iteration_that_leaks_is_a_failure(event: str, leak: Callable[[], object]) -> None:
+    world = World(type("Leaks", (Component,), {event: lambda self, *iteration: leak()}))
+
+    assert world.ended.error is not None
+    assert (world.ended.state, world.ended.error["type"]) == ("failed", "RuntimeError")
+    assert "StopIteration" in world.ended.error["message"]
+    assert "test_lifecycle.py" in world.ended.error["traceback"]
+
+
+def test_a_raise_statement_in_on_execute_is_logged() -> None:
     class Stops(Component):
         def on_execute(self) -> None:
-            next(iter(()))
+            raise StopIteration
 
     world = World(Stops)
 
     assert (world.ended.state, world.ended.result) == ("finished", None)
     assert messages(world.text("log.txt")) == ["WARNING on_execute raised StopIteration: its result is None"]
+
+
+def test_a_raise_statement_ends_the_iterations() -> None:
+    class Raises(Component):
+        def on_execute_iteration(self, iteration: int) -> None:
+            self.record["i"] = iteration
+            if iteration == 2:
+                try:
+                    first_of_nothing()
+                except StopIteration as stop:
+                    raise StopIteration from stop
+
+    world = World(Raises)
+
+    assert (world.ended.error, [row["i"] for row in world.rows()]) == (None, [0, 1])
+
+
+def test_a_decorated_iteration_may_raise_it_too() -> None:
+    def decorated(function: Callable[..., object]) -> Callable[..., object]:
+        return lambda *arguments: function(*arguments)
+
+    class Raises(Component):
+        @decorated
+        def on_execute_iteration(self, iteration: int) -> None:
+            raise StopIteration("over")
+
+    assert World(Raises).ended.error is None
 
 
 def test_a_row_that_is_never_saved_is_dropped_with_a_warning() -> None:

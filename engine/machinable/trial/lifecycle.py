@@ -42,8 +42,9 @@ def run_component(context: TrialContext, cls: type[Component]) -> Any:
         try:
             with exit_forked_children():
                 result = node.on_execute()
-        except StopIteration:
+        except StopIteration as stop:
             result = None
+            _check_deliberate(stop, "on_execute", "to end early, return")
             context.log.warning("on_execute raised StopIteration: its result is None")
         if overrides(cls, "on_execute_iteration"):
             with interruption.deferred() if overrides(cls, "on_save") else nullcontext():
@@ -113,7 +114,8 @@ def _iterate(node: Component, context: TrialContext) -> None:
             with exit_forked_children():
                 answer = node.on_execute_iteration(iteration)
             is_last = answer is StopIteration or isinstance(answer, StopIteration)
-        except StopIteration:
+        except StopIteration as stop:
+            _check_deliberate(stop, "on_execute_iteration", "to end the iterations, return StopIteration")
             is_last = True
         else:
             if node.on_after_execute_iteration(iteration) is not False:
@@ -125,6 +127,22 @@ def _iterate(node: Component, context: TrialContext) -> None:
         iteration += 1
         checkpoints.settle(iteration, is_last=is_last)
         interruption.raise_pending()
+
+
+def _check_deliberate(stop: StopIteration, event: str, todo: str) -> None:
+    """Check that a `raise` statement of the event raised it, and not something that the event has called.
+
+    Raises:
+        RuntimeError: It leaked, which Python treats alike in generators (PEP 479).
+    """
+    from opcode import opmap  # only for this error
+
+    at = stop.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    code = at.tb_frame.f_code if at is not None else None
+    if at is None or code is None or code.co_name != event or code.co_code[at.tb_lasti] != opmap["RAISE_VARARGS"]:
+        raise RuntimeError(f"{event} called something that raised StopIteration, such as next(); {todo}") from stop
 
 
 def _log_errors(context: TrialContext, node: Component, event: str, *arguments: Any) -> None:
