@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from machinable.cli.arguments import format_version, parse_version
-from machinable.errors import InvalidValue
+from machinable.errors import InvalidValue, MachinableError
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,22 @@ def test_a_key_without_a_value_is_refused() -> None:
     with pytest.raises(InvalidValue) as caught:
         parse_version(["rate="])
     assert str(caught.value) == """rate= has no value\n  Write rate=null for null, rate='""' for empty text."""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["_token=[s3cret"],
+        ["_token=s3cret", "_token=s3cret"],
+        ["a={_t: [s3cret}"],
+        ["a={_t: s3cret, _t: s3cret}"],
+        ["a={_t: !x s3cret}"],
+        ["a=[{_t: s3cret]"],
+        [" _t=s3cret"],
+        ["_t..x=s3cret"],
+    ],
+)
+def test_no_error_shows_the_value_of_a_hidden_key(words: list[str]) -> None:
+    with pytest.raises(MachinableError) as caught:
+        parse_version(words)
+    assert "s3cret" not in str(caught.value) + repr(vars(caught.value))

@@ -53,6 +53,19 @@ def test_a_stored_task_gives_the_same_plan(task: ml.Task, tmp_path: Path) -> Non
     assert list(restored.plan(tmp_path, 1)) == list(task.plan(tmp_path, 1))
 
 
+def test_hidden_flags_and_tags_are_neither_stored_nor_part_of_the_identity(tmp_path: Path) -> None:
+    (tmp_path / "machinable.yaml").write_text("components: [{c: {}}, {d: {}}]\n")
+
+    def task(text: str) -> ml.Task:
+        more = {"flags": {"_f": text, "x": {"_y": text}}}
+        return ml.Task().component("c", tags={"_t": text}, children=[{"component": "d", **more}], **more)
+
+    (one,), (other,) = (task(text).plan(tmp_path, 1) for text in ("s3cret", "other"))
+    assert one.identity == other.identity
+    assert (one.flags["_f"], one.tags["_t"], one.children[0].flags["_f"]) == ("s3cret",) * 3
+    assert "s3cret" not in repr(one.as_data()) + repr(task("s3cret").request.as_data())
+
+
 def test_hidden_keys_are_not_stored() -> None:
     task = ml.Task().component(("data", {"_token": 1, "size": 2}), requires={"d": ("data", {"_token": 1, "size": 2})})
     data = task.request.as_data()["components"][0]

@@ -91,3 +91,27 @@ def test_an_invalid_list_of_generators_is_refused_with_its_place(tmp_path: Path,
 def test_checkpoints_are_kept_as_declared(tmp_path: Path, said: str, expected: CheckpointPolicy) -> None:
     (tmp_path / "machinable.yaml").write_text(f"components:\n  - a:\n      size: 1\n      {said}\n")
     assert Task("a").plan(tmp_path)[0].definition.checkpoints == expected
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "_resources_: {cpus: $self._t}",
+        "_resources_: {memory: $self._t}",
+        "_retries_: $self._t",
+        "_retries_: {on: [1, $self._t]}",
+        "_retries_: {delay: $self._t}",
+        "_checkpoints_: {keep: $self._t}",
+        "_checkpoints_: $self._t",
+        "_environment_: $self._t",
+        "_environment_: {A: [$self._t]}",
+        "_results_: {a: $self._t}",
+    ],
+)
+def test_no_error_shows_a_value_that_is_made_from_a_hidden_one(tmp_path: Path, key: str) -> None:
+    text = f"components:\n  - c:\n      _t: s3cret\n      {key}\n"
+    (tmp_path / "machinable.yaml").write_text(text)
+    with pytest.raises(MachinableError) as caught:
+        Task().component("c").plan(tmp_path)
+    assert "s3cret" not in str(caught.value) + repr(vars(caught.value))
+    assert "$self._t" in str(caught.value)

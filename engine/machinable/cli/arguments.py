@@ -15,6 +15,7 @@ from machinable.config.interpolation import Resolver
 from machinable.config.nodes import Source
 from machinable.config.reader import read
 from machinable.errors import InvalidValue, MachinableError, MalformedText, MissingFile
+from machinable.execution.environment import visible_words
 from machinable.project import Project
 from machinable.serialization import Plain, canonical, dumps
 
@@ -54,14 +55,15 @@ def parse_version(words: Sequence[str], project: Project | None = None, componen
     declared: Declared | None = None
     for number, word in enumerate(words):
         key, equals, text = word.partition("=")
+        shown = visible_words([word])[0] if equals else word
         if (version := _version_of(word)) is not None:
             elements.append(version)
         elif equals:
-            _check_key(key, word)
+            _check_key(key, shown)
             if key in given:
                 raise InvalidValue(
                     f"{key!r} is set twice",
-                    given=word,
+                    given=shown,
                     todo="Keep one of them; for several values run several executions, or list versions in Python.",
                 )
             given.add(key)

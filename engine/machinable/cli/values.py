@@ -148,10 +148,11 @@ def read_value(key: str, text: str, declared: Declared | None, place: Callable[[
     try:
         value = read(Source(key, text))
     except MalformedText as error:
+        shown = visible_words([f"{key}={text}"])[0].removeprefix(f"{key}=")
         raise MalformedText(
             f"the value of {key!r} is not YAML: {error.message.removeprefix('this is not YAML: ')}",
-            given=None if _is_hidden(key) else text,
-            details=[] if _is_hidden(key) else [f"given {text!r}", *error.details],
+            given=shown,
+            details=[f"given {shown!r}", *error.details] if shown == text else [f"given {shown!r}"],
             todo=f"For text, write {key}='\"…\"'.",
         ) from None
     if declared is not None:

@@ -71,7 +71,7 @@ def visible_words(words: Sequence[str]) -> list[str]:
 
 
 def _visible_value(key: str, text: str) -> str:
-    if any(map(is_hidden, key.removesuffix("?").split("."))):
+    if any(is_hidden(part.strip()) for part in key.removesuffix("?").split(".")):
         return "…"
     text = _without_users(text)
     if ":" not in text:

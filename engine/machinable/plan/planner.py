@@ -51,7 +51,7 @@ from machinable.plan.request import (
 from machinable.plan.reserved_keys import reserved_fields
 from machinable.plan.spec import ComponentSpec, MixinSpec, Target
 from machinable.project import Project
-from machinable.serialization import Plain, canonical, without_collections
+from machinable.serialization import Plain, canonical, without_collections, without_hidden
 
 __all__ = ["live_code", "make_plan"]
 
@@ -237,7 +237,7 @@ class _Planner:
                 resolved.module,
                 configuration,
                 children=[[spec.component, spec.module, self._effective_of(one).of(one)] for spec, one in children],
-                flags=asked.flags,
+                flags=without_hidden(asked.flags),
                 checkpoint=asked.checkpoint,
                 requirements={
                     name: [needed.identity, needed.artifact] if needed.artifact else needed.identity
@@ -265,7 +265,7 @@ class _Planner:
             resolved.module,
             configuration,
             children=(),
-            flags=asked.flags,
+            flags=without_hidden(asked.flags),
             checkpoint=asked.checkpoint,
             requirements={},
             seeding=None,

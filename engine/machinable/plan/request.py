@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from machinable.config.versions import elements_of
 from machinable.errors import BadName, MachinableError, MalformedText, WrongType
 from machinable.plan.identity import version_key
-from machinable.serialization import Plain
+from machinable.serialization import Plain, without_hidden
 from machinable.storage.files import checked
 
 __all__ = [
@@ -37,6 +37,7 @@ class _Request(Struct, frozen=True):
     def as_data(self) -> dict[str, Plain]:
         """Return the request as it is stored in execution.json."""
         data = asdict(self)
+        data |= {name: without_hidden(data[name]) for name in ("flags", "tags") if name in data}
         return {"component": _name_as_data(data.pop("name")), **data, "version": _version_as_data(self.version)}
 
 

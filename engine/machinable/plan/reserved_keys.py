@@ -150,10 +150,18 @@ def reserved_fields(resolved: Resolved, resources: Mapping[str, Plain]) -> dict[
     def declared(key: str, parse: Callable[[Any, str], T]) -> T:
         try:
             return parse(reserved.get(key), f"{name}.{key}")
-        except MachinableError as error:
+        except MachinableError as problem:
+            error = problem
+            if key in resolved.shown:
+                error = MalformedText(
+                    f"`{key}` has a value that is made from a hidden one and that it does not take",
+                    path=f"{name}.{key}",
+                    details=[f"it is written as {resolved.shown[key]!r}"],
+                    todo="Its value is not shown, because it may be a secret.",
+                )
             if error.at is None:
                 error.at = resolved.reserved_place(key) or resolved.entry.place
-            raise
+            raise error from None
 
     asked = parse_resources(resources, "resources")
     amounts = declared("_resources_", parse_resources)

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from machinable.serialization import Plain
+from machinable.serialization import Plain, without_hidden
 
 __all__ = [
     "CheckpointPolicy",
@@ -112,7 +112,7 @@ class ComponentSpec(Struct, frozen=True):
             "module": self.module,
             "version": self.version,
             "config": self.stored,
-            "flags": dict(self.flags),
+            "flags": without_hidden(dict(self.flags)),
         }
 
 
@@ -215,10 +215,10 @@ class TrialSpec(Struct, frozen=True):
             "module": self.module,
             "version": self.version,
             "config": self.stored,
-            "flags": dict(self.flags),
+            "flags": without_hidden(dict(self.flags)),
             "children": [child.as_data() for child in self.children],
             "requires": {name: needed.as_data() for name, needed in self.requires.items()},
-            "tags": dict(self.tags),
+            "tags": without_hidden(dict(self.tags)),
             "identity": self.identity,
         }
 
