@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import linecache
+import os
 import sys
 import time
 from types import FrameType
@@ -11,7 +12,8 @@ from typing import Any
 
 __all__ = ["imported_at", "importer_of", "importing_frame", "show_lines", "was_noted"]
 
-_IMPORTLIB = importlib.__file__
+# Finders call others, and so stand between them and the code that imports.
+_BETWEEN = frozenset({importlib.__file__, os.path.join(os.path.dirname(__file__), "project_modules.py")})
 
 
 class _Recorder:
@@ -37,7 +39,7 @@ def importing_frame(frame: FrameType | None) -> FrameType | None:
     """Return the nearest frame on the stack that is not of Python's import system."""
     while frame is not None:
         file = frame.f_code.co_filename
-        if file != _IMPORTLIB and not file.startswith("<frozen importlib"):
+        if file not in _BETWEEN and not file.startswith("<frozen importlib"):
             return frame
         frame = frame.f_back
     return None

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from hashlib import sha256
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, SourceFileLoader
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -44,6 +44,7 @@ __all__ = [
 
 NO_PROJECT = frozenset({"__main__", "__mp_main__", OWN_PACKAGE})  # modules that are never imported again
 STANDARD_LIBRARY = os.path.join(os.path.dirname(os.path.realpath(os.__file__)), "")
+EXTENSIONS = tuple(EXTENSION_SUFFIXES)  # of modules that a process imports only once
 RIVAL_NOTICE = 10.0  # seconds
 CLOCK_STEP = 2.0  # seconds; two changes within one step of a file system's clock leave the same time
 
@@ -107,16 +108,26 @@ class _Finder:
     def _find(self, name: str, path: Any, target: ModuleType | None) -> ModuleSpec | None:
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             if (spec := finder.find_spec(name, path, target)) is not None:
-                if type(spec.loader) is SourceFileLoader and name.partition(".")[0] != OWN_PACKAGE:
-                    for sources, _ in reversed(self.active):
-                        if sources.path_of(spec.origin) is not None:
-                            spec.loader = _Loader(name, str(spec.origin), sources)
-                            break
+                if name.partition(".")[0] != OWN_PACKAGE:
+                    self._take(name, spec)
                 return spec
         spec = self._find_deleted(name)
         if spec is None:
             self._note_missed(name)
         return spec
+
+    def _take(self, name: str, spec: ModuleSpec) -> None:
+        """Load a module of a project from its sources; of another kind of module, record its file."""
+        for sources, _ in reversed(self.active):
+            path = sources.path_of(spec.origin)
+            if path is not None and type(spec.loader) is SourceFileLoader:
+                spec.loader = _Loader(name, str(spec.origin), sources)
+                return
+            file = None if path is None else sources.file_of(path)
+            if file is not None:
+                _compiled[name] = os.path.join(sources.project, file)
+                _note_import(name, file, sources)
+                return
 
     def _find_deleted(self, name: str) -> ModuleSpec | None:
         """Return the spec of a module whose file was read, and has been deleted since."""
@@ -151,14 +162,12 @@ class _Loader(SourceFileLoader):
         return _cached_code(self.path, data) or self.source_to_code(data, self.path)
 
     def exec_module(self, module: ModuleType) -> None:
-        name, importer = module.__name__, self._importer()
+        name, importer, path = module.__name__, None, self._sources.path_of(self.path)
         state = _state(self.path)  # before the file is read, so that a change in between is noticed
         data = self.get_data(self.path)
         digest = sha256(data).hexdigest()
-        path = self._sources.path_of(self.path)
         if path is not None:
-            _imported.setdefault(self._sources.real, {})[path] = digest
-            self._sources.note_import(importer, name)
+            importer = _note_import(name, path, self._sources)
         with suppress(SyntaxError, UnicodeDecodeError):  # its execution says in which file
             show_lines(name, self.path, importlib.util.decode_source(data))
         missed = _missed.setdefault(self._sources.real, {})
@@ -168,15 +177,19 @@ class _Loader(SourceFileLoader):
         missed.pop(name, None)
         _loaded[name] = _Loaded(sys.modules.get(name, module), self.path, digest, state, imported_at(name), importer)
 
-    def _importer(self) -> str | None:
-        """Return the file of the project whose code imports this module, perhaps through a library."""
-        frame: FrameType | None = sys._getframe(2)
-        while frame is not None:
-            path = self._sources.path_of(frame.f_code.co_filename)
-            if path is not None:
-                return path
-            frame = frame.f_back
-        return None
+
+def _note_import(name: str, path: str, sources: Sources) -> str | None:
+    """Record the import of a file; return the file of the project whose code imports it, perhaps through a library."""
+    with suppress(OSError):
+        _imported.setdefault(sources.real, {})[path] = sha256(sources.read(path)).hexdigest()
+    frame: FrameType | None = sys._getframe(1)
+    importer = None
+    while frame is not None and importer is None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] != OWN_PACKAGE:
+            importer = sources.path_of(frame.f_code.co_filename)
+        frame = frame.f_back
+    sources.note_import(importer, name, path)
+    return importer
 
 
 _lock = threading.RLock()
@@ -186,6 +199,7 @@ _depth = 0
 _bytecode_before = False
 _sources: dict[str, Sources] = {}  # of each project
 _loaded: dict[str, _Loaded] = {}
+_compiled: dict[str, str] = {}  # the files of modules without source, or the archives that they are in
 _missed: dict[str, dict[str, _Missed]] = {}  # by project, as its real path, and by name
 _imported: dict[str, dict[str, str]] = {}  # by project, as its real path: see `imported_files`
 # Modules, classes and functions that are not what their files say: the digests of the files that changed, as imported
@@ -307,11 +321,15 @@ def begin_project(project: str, files: Mapping[str, bytes] | None = None, keep: 
             stays = set(keep)
             for name in _reachable(changes, importers):
                 _note_outdated(name, sources, [changes.get(one, {}) for one in _reachable([name], imports)])
-                if name not in stays:
+                if modules[name].endswith(EXTENSIONS):
+                    sources.stuck += [path for path in changes.get(name, ()) if path == modules[name]]
+                elif name not in stays:
                     _forget(name, sources)
-        for name in modules:
-            if name in _loaded:
-                sources.note_import(_loaded[name].importer, name)
+        for name, path in modules.items():
+            known = _loaded.get(name)
+            if known is not None or name in sys.modules:
+                importer = sources.path_of(importer_of(name)) if known is None else known.importer
+                sources.note_import(importer, name, path)
         _note_foreign(sources)
         _import_standard_modules(sources)
 
@@ -374,7 +392,7 @@ def _modules_of(sources: Sources) -> dict[str, str]:
     found = {}
     for name, module in [*sys.modules.items(), *_own.get(sources.real, {}).items()]:
         file = _file_of(name, module)
-        if isinstance(file, str) and file.endswith(".py") and name.partition(".")[0] not in NO_PROJECT:
+        if isinstance(file, str) and name.partition(".")[0] not in NO_PROJECT:
             path = sources.path_of(file)
             if path is not None:
                 found[name] = path
@@ -383,7 +401,21 @@ def _modules_of(sources: Sources) -> dict[str, str]:
 
 def _file_of(name: str, module: Any) -> Any:
     known = _loaded.get(name)
-    return known.file if known is not None and known.module is module else getattr(module, "__file__", None)
+    if known is not None and known.module is module:
+        return known.file
+    return _compiled.get(name) or _attribute(module, "__file__")
+
+
+def _attribute(module: Any, name: str) -> Any:
+    """Return an attribute of an object in sys.modules without calling its code, which may import the module."""
+    return _members(module).get(name)
+
+
+def _members(module: Any) -> Mapping[str, Any]:
+    try:
+        return object.__getattribute__(module, "__dict__")  # type: ignore[no-any-return]
+    except AttributeError:
+        return {}
 
 
 def _changes(sources: Sources, name: str, path: str) -> dict[str, str]:
@@ -440,7 +472,7 @@ def _is_newer(file: str, name: str, module: Any) -> bool:
     """Return whether a file has changed since a module was imported without this package."""
     if os.stat(file).st_mtime > imported_at(name):
         return True
-    if was_noted(name) or sys.dont_write_bytecode or type(getattr(module, "__loader__", None)) is not SourceFileLoader:
+    if was_noted(name) or sys.dont_write_bytecode or type(_attribute(module, "__loader__")) is not SourceFileLoader:
         return False
     header = _bytecode_header(file)  # written when it was imported
     return header is not None and header != _expected_header(os.stat(file))
@@ -461,9 +493,10 @@ def _note_outdated(name: str, sources: Sources, changes: Iterable[Mapping[str, s
     """Record the files that have changed since a module, its classes and functions were imported."""
     module = _module(name, sources)
     found = {path: digest for change in changes for path, digest in change.items()}
-    members = [one for one in getattr(module, "__dict__", {}).values() if getattr(one, "__module__", None) == name]
-    for code in (module, *members):
-        if isinstance(code, (ModuleType, type, FunctionType)):
+    members = _members(module)
+    for code in (module, *members.values()):
+        is_own = isinstance(code, (type, FunctionType)) and code.__module__ == name
+        if is_own or (code is module and isinstance(code, ModuleType)):
             _outdated[code] = {**found, **_outdated.get(code, {})}  # what it was imported with stays
 
 
@@ -514,6 +547,7 @@ def _forget(name: str, sources: Sources) -> None:
             if parent is not None and getattr(parent, last, None) is module:
                 delattr(parent, last)  # otherwise `from package import last` finds it there
     _loaded.pop(name, None)
+    _compiled.pop(name, None)
 
 
 def _state(file: str) -> tuple[int, ...] | None:

@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -43,6 +43,7 @@ class Sources:
         project: The project's directory.
         real: The same without symbolic links.
         files: What has been read, by the path relative to the project.
+        stuck: Extension modules that have changed since this process imported them, and cannot be imported again.
     """
 
     def __init__(self, project: str, files: Mapping[str, bytes] | None = None, paths: Sequence[str] = ()) -> None:
@@ -56,11 +57,12 @@ class Sources:
         self._paths = [f"{path}/" for path in paths]
         self.project = project
         self.files = dict(files or {})
+        self.stuck: list[str] = []
         self._packages: dict[str, list[str]] = {}
         self._folders: dict[str, dict[str, bool]] = {}
         self._roots: tuple[list[str], list[str]] = [], []
         self._imported: dict[str, tuple[str, ...]] = {}
-        self._noted: dict[str, set[str]] = {}  # by the file that imports them
+        self._noted: dict[str, dict[str, str]] = {}  # modules and their files, by the file that imports them
         self.real = os.path.realpath(project)
         own = {os.path.join(root, "") for root in (project, self.real)}
         self._prefixes = _prefixes[self.real] = tuple(own.union(_prefixes.get(self.real, ())))
@@ -88,6 +90,12 @@ class Sources:
     def exists(self, path: str) -> bool:
         """Return whether there is a file, by its path relative to the project."""
         return path in self.files or self._is_folder(path) is False
+
+    def file_of(self, path: str) -> str | None:
+        """Return a file, or the archive that the path leads into; None if there is neither."""
+        while path and not os.path.isfile(os.path.join(self.project, path)):
+            path = posixpath.dirname(path)
+        return path or None
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -120,14 +128,14 @@ class Sources:
             self._roots = sys.path[:], list(dict.fromkeys(["", *self._paths, *filter(None, inside)]))
         return self._roots[1]
 
-    def note_import(self, file: str | None, module: str) -> None:
-        """Record that a file has imported a module, whose name may be in no source file."""
-        if file is not None:
-            self._noted.setdefault(file, set()).add(module)
+    def note_import(self, importer: str | None, module: str, file: str) -> None:
+        """Record that a file has imported a module, whose name may be in no source file, and the module's file."""
+        if importer is not None:
+            self._noted.setdefault(importer, {})[module] = file
 
-    def noted_imports(self, file: str) -> Collection[str]:
-        """Return the modules that a file is known to have imported."""
-        return self._noted.get(file, ())
+    def noted_imports(self, importer: str) -> Mapping[str, str]:
+        """Return the modules that a file is known to have imported, with their files."""
+        return self._noted.get(importer, {})
 
     def imported_by(self, module: str, file: str) -> tuple[str, ...]:
         """Return the modules that a module may import: of `from a import b` both `a` and `a.b`.
@@ -219,9 +227,9 @@ def find_source_files(sources: Sources, modules: Iterable[str]) -> SourceFiles:
     code = _Code(sources, roots)
     files = set(code.files)
     for file in code.files:
-        if file not in code.unread:
+        if file not in code.unread and file.endswith(".py"):
             files.update(_data(sources, file, _texts(sources.read(file))))
-    inside = {file.split("/")[0].removesuffix(".py") for file in files}
+    inside = {file.split("/")[0].split(".")[0] for file in files}
     missing = [module for module in roots if not any(name == module for name, _ in sources.files_of(module))]
     return SourceFiles(sorted(files), sorted(code.others - inside), missing, sorted(code.unread))
 
@@ -250,7 +258,9 @@ class _Code:
                     continue
                 self.files[file] = None
                 try:
-                    imported = {*sources.imported_by(name, file), *sources.noted_imports(file)}
+                    noted = sources.noted_imports(file)
+                    self.files.update((path, None) for path in noted.values() if not path.endswith(".py"))
+                    imported = {*sources.imported_by(name, file), *noted}
                 except (SyntaxError, ValueError):
                     self.unread.append(file)
                     continue

@@ -149,7 +149,14 @@ def _changed_files(live: Mapping[Target, Any], project: str) -> tuple[str, ...]:
             "and the code backup has the files as they are now. "
             f"Import {module} again, or give the component by its name."
         )
-    return tuple(sorted(set().union(*files.values())))
+    stuck = sources_of(project).stuck
+    if stuck:
+        warn(
+            f"{', '.join(stuck)} changed after this process imported it. A process imports an extension module only "
+            "once, so it runs as imported, and the code backup has the file as it is now. Start a new process, or use "
+            "worker processes: engine='processes'."
+        )
+    return tuple(sorted(set(stuck).union(*files.values())))
 
 
 def _announce(listeners: tuple[Listener, ...], text: str) -> None:

@@ -154,7 +154,7 @@ def worker_task(run: Run) -> Iterator[tuple[Work, FilesServer | None]]:
             run.checked.function,
             options.locks,
             fallback=run.fallback,
-            sources=run.checked.sources.files,
+            sources={path: data for path, data in run.checked.sources.files.items() if path.endswith(".py")},
         )
         if engine.ships:
             engine.ship(plan.project, _code_to_ship(run))

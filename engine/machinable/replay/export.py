@@ -18,7 +18,7 @@ from machinable.component.source_files import SourceFiles, Sources, find_source_
 from machinable.errors import ArtifactExists, Refused, StorageUnavailable, listed
 from machinable.plan.table import flatten
 from machinable.replay.rerun import PACKAGE, submit, with_required
-from machinable.replay.restore_code import CodeVersion, code_versions, refuse_unreachable, restore
+from machinable.replay.restore_code import CodeVersion, code_versions, refuse_other_code, refuse_unreachable, restore
 from machinable.results.execution import Execution
 from machinable.results.reader import code_facts, import_paths
 from machinable.results.storage import Storage
@@ -118,6 +118,7 @@ def export(
         )
     with TemporaryDirectory(prefix="machinable-export-") as directory:
         source, notes = restore(execution, version.file, project, os.path.join(directory, "code"))
+        refuse_other_code(execution, version.files, source, version.changed)
         names = [trial.uid for trial in trials]
         described: Mapping[str, Any] = submit(execution, "describe", names, source, directory)
         facts = [_facts(trial, described[trial.uid]["definition"]) for trial in trials]
@@ -126,6 +127,8 @@ def export(
         sources = Sources(source, paths=import_paths(execution.data))
         modules += [name for name in map(sources.module_of, version.files) if name is not None]
         found = find_source_files(sources, modules)
+        compiled = [path for path in version.files if sources.exists(path)]  # such as extension modules
+        found = replace(found, files=sorted({*found.files, *compiled}))
         if found.missing:
             raise Refused(
                 f"the code of {execution} is not in its project: there is no module {', '.join(found.missing)}",

@@ -101,7 +101,10 @@ def pack_into(
     # If the project itself is a storage, only this folder and executions are left out.
     storages = [os.path.realpath(os.path.join(path, name)) for path in exclude for name in ("", layout.BY_CONTENT)]
     rules = [_IgnoreRules("", ignore)] if ignore else []
-    names = _chosen(root, storages, rules)
+    needed = list(needed)
+    # Compiled files are caches unless there is no source.
+    compiled = {path for path in needed if path.endswith(_COMPILED) and os.path.isfile(os.path.join(root, path))}
+    names = sorted({*_chosen(root, storages, rules), *compiled})
     _check_sizes(root, names, limit)
     findings: list[str] = []
     with ZipFile(file, "w", ZIP_DEFLATED) as archive:
