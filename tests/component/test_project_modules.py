@@ -6,15 +6,19 @@ import importlib
 import inspect
 import linecache
 import os
+import py_compile
+import shutil
 import subprocess
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -25,6 +29,7 @@ from machinable.component.project_modules import (
     changed_since_import,
     imported_files,
     importing,
+    note_libraries,
     sources_of,
 )
 from machinable.component.source_files import code_of
@@ -494,6 +499,100 @@ def test_a_module_without_a_file_is_from_elsewhere(write: Write) -> None:
         assert sys.modules["__main__"] is main
         assert import_module("pm_a", project).X == 1
     assert sys.modules["pm_a"] is made
+
+
+def bytecode(file: Path, text: str) -> None:
+    source = file.with_suffix(".py")
+    source.write_text(text)
+    py_compile.compile(str(source), cfile=str(file))
+    source.unlink()
+
+
+def archive(file: Path, text: str) -> None:
+    with ZipFile(file, "w") as opened:
+        opened.writestr("pm_z.py", text)
+
+
+@pytest.mark.parametrize(
+    ("source", "file", "make"),
+    [
+        ("import pm_b\nX = pm_b.X\n", "pm_b.pyc", bytecode),
+        (
+            "import os, sys\nsys.path.append(os.path.join(os.path.dirname(__file__), 'pm.zip'))\n"
+            "import pm_z\nsys.path.pop()\nX = pm_z.X\n",
+            "pm.zip",
+            archive,
+        ),
+    ],
+    ids=["bytecode", "archive"],
+)
+def test_modules_without_a_source_file_are_code(
+    write: Write, source: str, file: str, make: Callable[[Path, str], None]
+) -> None:
+    project = write({"pm_a.py": source})
+    for value in (1, 22, 333):
+        make(Path(project, file), f"X = {value}\n")
+        begin_project(project)
+        imported_files(project)
+        module = import_module("pm_a", project)
+        assert value == module.X
+        assert sorted(code_of(sources_of(project), ["pm_a"])) == sorted(["pm_a.py", file])
+        assert imported_files(project)[file] == digest(Path(project, file).read_bytes())
+        begin_project(project)
+        assert import_module("pm_a", project) is module
+
+
+def test_an_extension_module_that_has_changed_stays_and_is_known(write: Write) -> None:
+    spec = find_spec("xxlimited")  # an example that Python comes with
+    if spec is None or spec.origin is None or not spec.origin.endswith(".so"):
+        pytest.skip("this Python has no example of an extension module")
+    project = write({"pm_a.py": "import xxlimited\n"})
+    file = Path(project, Path(spec.origin).name)
+    shutil.copyfile(spec.origin, file)
+    module = import_module("pm_a", project)
+    assert module.xxlimited.__file__ == str(file)
+    assert sorted(code_of(sources_of(project), ["pm_a"])) == ["pm_a.py", file.name]
+    begin_project(project)
+    assert sources_of(project).stuck == []
+
+    copy = file.with_name("copy")
+    copy.write_bytes(file.read_bytes() + b" ")
+    copy.replace(file)
+    for _ in range(2):
+        begin_project(project)
+        assert sources_of(project).stuck == [file.name]
+        assert import_module("pm_a", project).xxlimited is module.xxlimited
+
+
+def test_the_objects_of_sys_modules_are_not_called(write: Write) -> None:
+    project = write({"pm_a.py": "import pm_b\n", "pm_b.py": "def __getattr__(name):\n    raise RuntimeError(name)\n"})
+    import_module("pm_a", project)
+    write({"pm_a.py": "import pm_b\nX = 2\n"})
+    sys.modules["pm_lazy"] = Lazy("pm_lazy")
+    begin_project(project)
+    assert import_module("pm_a", project).X == 2
+
+
+class Lazy(ModuleType):
+    """A module that is imported on first access."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(f"{name} was read")
+
+
+def test_the_module_of_the_project_comes_before_an_installed_one(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = write({"src/pm_p/__init__.py": "", "src/pm_p/b.py": "X = 1\n", "pm_a.py": "from pm_p import b\n"})
+    other = tmp_path / "site-packages" / "pm_p"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("")
+    (other / "b.py").write_text("X = 2\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "path", [str(other.parent), f"{project}/src", *sys.path])
+        begin_project(project)
+        assert import_module("pm_a", project).b.X == 1
+        assert note_libraries(project) == {}
 
 
 def test_an_encoding_error_names_the_file(write: Write) -> None:

@@ -276,6 +276,14 @@ def test_a_module_that_is_deleted_or_broken_during_an_execution_is_imported_as_i
     assert b"VALUE = 10" in backup_of(execution, "helper.py")
 
 
+def test_a_module_with_the_name_of_a_library_is_not_listed_as_code_that_ran(here: Path, tmp_path: Path) -> None:
+    (here / "net.py").write_text(NET.replace("import helper", "import helper, yaml\nassert yaml.safe_load"))
+    (here / "yaml.py").write_text("")
+    with pytest.warns(UserWarning, match=r"^the code imports yaml, which is .*/yaml/__init__.py and not yaml.py of"):
+        execution = ml.execute("net", str(tmp_path / "storage"))
+    assert list(execution.data["code"]["files"]) == ["helper.py", "late.py", "net.py", "shift.py"]
+
+
 def test_a_script_beside_the_project_keeps_its_own_modules(here: Path, tmp_path: Path) -> None:
     scripts = tmp_path / "scripts"
     scripts.mkdir()

@@ -38,6 +38,7 @@ __all__ = [
     "is_library",
     "is_same_file",
     "load_file",
+    "note_libraries",
     "show_loaded_lines",
     "sources_of",
 ]
@@ -109,11 +110,23 @@ class _Finder:
         for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
             if (spec := finder.find_spec(name, path, target)) is not None:
                 if name.partition(".")[0] != OWN_PACKAGE:
+                    spec = self._preferred(name, spec)
                     self._take(name, spec)
                 return spec
         spec = self._find_deleted(name)
         if spec is None:
             self._note_missed(name)
+        return spec
+
+    def _preferred(self, name: str, spec: ModuleSpec) -> ModuleSpec:
+        """Return the spec of the project's module, even if another one comes first in `sys.path`, except Python's."""
+        for sources, _ in reversed(self.active):
+            if name in sources.names:
+                if spec.origin is None or sources.path_of(spec.origin) is not None or _is_standard(spec.origin):
+                    return spec
+                own = [os.path.join(sources.project, path) for module, path in sources.files_of(name) if module == name]
+                found = [importlib.util.spec_from_file_location(name, file) for file in own]
+                return next((one for one in found if one is not None), spec)
         return spec
 
     def _take(self, name: str, spec: ModuleSpec) -> None:
@@ -296,10 +309,11 @@ def begin_project(project: str, files: Mapping[str, bytes] | None = None, keep: 
     with _lock:
         if _finder.runs(os.path.realpath(project)):
             return
-        for folder in (project, *(entry for entry in sys.path if entry.startswith(os.path.join(project, "")))):
-            invalidate = getattr(sys.path_importer_cache.get(folder), "invalidate_caches", None)
-            if invalidate is not None:  # it may not have noticed a new file
-                invalidate()
+        for folder, finder in list(sys.path_importer_cache.items()):
+            if os.path.join(folder, "").startswith(os.path.join(project, "")):
+                invalidate = getattr(finder, "invalidate_caches", None)
+                if invalidate is not None:  # it may not have noticed a new file
+                    invalidate()
         sources = _sources[project] = Sources(project, files)
         for name in sources.names:
             if sys.modules.get(name, name) is None:  # code has blocked it
@@ -373,10 +387,32 @@ def load_file(name: str, file: str, project: str) -> ModuleType:
 
 def is_library(file: str | None) -> bool:
     """Return whether a module with this file belongs to Python or to an installed package."""
-    if file is None:
+    return file is None or _is_standard(file) or not INSTALLED.isdisjoint(os.path.realpath(file).split(os.sep))
+
+
+def _is_standard(origin: str) -> bool:
+    if origin in ("built-in", "frozen"):
         return True
-    real = os.path.realpath(file)
-    return real.startswith(STANDARD_LIBRARY) or not INSTALLED.isdisjoint(real.split(os.sep))
+    real = os.path.realpath(origin)
+    return real.startswith(STANDARD_LIBRARY) and INSTALLED.isdisjoint(real.split(os.sep))
+
+
+def note_libraries(project: str) -> dict[str, str]:
+    """Record which modules of a project are not imported by their names, because Python or a library has them.
+
+    Returns:
+        Where these are, by name.
+    """
+    with _lock:
+        sources = sources_of(project)
+        found = {}
+        for name in sources.names - NO_PROJECT - set(_foreign.get(sources.real, ())):
+            module = sys.modules.get(name)
+            file = None if module is None else _file_of(name, module)
+            if module is not None and sources.path_of(file) is None:
+                found[name] = file if isinstance(file, str) else "part of Python"
+        sources.elsewhere = frozenset(found)
+        return found
 
 
 # --- loaded modules

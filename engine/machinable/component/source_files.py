@@ -26,6 +26,7 @@ __all__ = [
     "code_of",
     "find_source_files",
     "modules_of",
+    "replaced_modules",
     "statements",
 ]
 
@@ -43,6 +44,7 @@ class Sources:
         project: The project's directory.
         real: The same without symbolic links.
         files: What has been read, by the path relative to the project.
+        elsewhere: Names at the top of the project under which its code imports modules of Python or of a library.
         stuck: Extension modules that have changed since this process imported them, and cannot be imported again.
     """
 
@@ -57,6 +59,7 @@ class Sources:
         self._paths = [f"{path}/" for path in paths]
         self.project = project
         self.files = dict(files or {})
+        self.elsewhere: frozenset[str] = frozenset()
         self.stuck: list[str] = []
         self._packages: dict[str, list[str]] = {}
         self._folders: dict[str, dict[str, bool]] = {}
@@ -240,17 +243,25 @@ class _Code:
     Attributes:
         files: Their paths relative to the project.
         others: The top-level names of modules outside the project.
+        replaced: Those of them that the project has a module for.
         unread: Files that do not parse.
     """
 
     def __init__(self, sources: Sources, modules: Iterable[str]) -> None:
         self.files: dict[str, None] = {}
         self.others: set[str] = set()
+        self.replaced: set[str] = set()
         self.unread: list[str] = []
         waiting = list(modules)
+        roots = frozenset(waiting)
         seen = set(waiting)
         while waiting:
             module = waiting.pop()
+            top = module.partition(".")[0]
+            if top in sources.elsewhere and module not in roots:
+                self.others.add(top)
+                self.replaced.add(top)
+                continue
             is_outside = True
             for name, file in sources.files_of(module):
                 is_outside = False
@@ -267,7 +278,7 @@ class _Code:
                 waiting += imported - seen
                 seen |= imported
             if is_outside:
-                self.others.add(module.partition(".")[0])
+                self.others.add(top)
 
 
 def modules_of(definition: ComponentSpec) -> tuple[str, ...]:
@@ -281,6 +292,11 @@ def modules_of(definition: ComponentSpec) -> tuple[str, ...]:
 def code_of(sources: Sources, modules: Iterable[str]) -> dict[str, bytes]:
     """Return the source files of modules and of all modules of the project that they import, by their paths in it."""
     return {file: sources.read(file) for file in sorted(_Code(sources, modules).files)}
+
+
+def replaced_modules(sources: Sources, modules: Iterable[str]) -> list[str]:
+    """Return the imported names of which the project has a module, but that of Python or of a library is used."""
+    return sorted(_Code(sources, modules).replaced) if sources.elsewhere else []
 
 
 @lru_cache(maxsize=4096)

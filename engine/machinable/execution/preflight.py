@@ -15,8 +15,8 @@ from msgspec import Struct, structs
 from machinable.component.base import Component, hidden_attributes, misspelt_events
 from machinable.component.config_methods import check_calls
 from machinable.component.imports import importing, load_component
-from machinable.component.project_modules import begin_project, changed_since_import, sources_of
-from machinable.component.source_files import Sources, modules_of
+from machinable.component.project_modules import begin_project, changed_since_import, note_libraries, sources_of
+from machinable.component.source_files import Sources, modules_of, replaced_modules
 from machinable.component.submit import apply_on_submit
 from machinable.config.resolved import Origins
 from machinable.engines import registry
@@ -130,8 +130,21 @@ def prepare(task: Task | None, options: Options) -> Checked:
         engine.close()  # it may have started a cluster to count its resources
         raise
     sources = sources_of(plan.project)
+    _warn_of_libraries(plan, sources)
     callbacks = tuple(task.callbacks)
     return Checked(options, plan, callbacks, live, function, reuse, sources, changed, engine, capacity, changes)
+
+
+def _warn_of_libraries(plan: Plan, sources: Sources) -> None:
+    """Warn of modules that have the name of one of Python or of a library, which is imported instead."""
+    libraries = note_libraries(plan.project)
+    modules = dict.fromkeys(module for use in plan.uses for module in modules_of(use.definition))
+    for name in replaced_modules(sources, modules):
+        (file, *_) = [path for _, path in sources.files_of(name)]
+        warn(
+            f"the code imports {name}, which is {libraries[name]} and not {file} of the project, because that was "
+            "imported before. Rename the module of the project."
+        )
 
 
 def _changed_files(live: Mapping[Target, Any], project: str) -> tuple[str, ...]:
