@@ -38,12 +38,13 @@ from machinable.display.tables import (
 from machinable.display.terminal import echo
 from machinable.errors import ArtifactExists, InvalidValue
 from machinable.execution.environment import now
+from machinable.results.execution import Execution
+from machinable.results.listing import prefetch
 from machinable.results.reader import LeavingOut
 from machinable.results.tail import Follower
 from machinable.units import format_duration
 
 if TYPE_CHECKING:
-    from machinable.results.execution import Execution
     from machinable.results.tail import News
     from machinable.results.trial import Trial
 
@@ -63,13 +64,14 @@ MAX_COMPARED = 1_000  # trials whose requirements are compared with what is stor
 def list_command(storage: str | None, limit: int | None, wide: bool, as_json: bool) -> None:
     """List the executions in a storage, newest first."""
     with open_storage(storage) as opened:
-        executions = opened.executions
+        executions, total = opened.newest(limit)
+        prefetch(executions, Execution.load)
         listed = []
-        for execution in executions[:limit]:
+        for execution in executions:
             with LeavingOut(execution.files, str(execution)):
                 listed.append(_list_entry(execution))
         if as_json:
-            write_json({"storage": opened.url, "total": len(executions), "executions": listed})
+            write_json({"storage": opened.url, "total": total, "executions": listed})
             return
         if not listed:
             message(f"no executions in {opened.url}")
@@ -83,8 +85,8 @@ def list_command(storage: str | None, limit: int | None, wide: bool, as_json: bo
         entry |= dict.fromkeys(shown, 0) | entry["states"]
         entry |= {"started (UTC)": started, "components": ", ".join(entry["components"])}
     write_table(table_of([{column: entry[column] for column in columns} for entry in listed]), wide=wide)
-    if len(executions) > len(listed):
-        message(f"and {len(executions) - len(listed)} older")
+    if total > len(executions):
+        message(f"and {total - len(executions)} older")
 
 
 def _list_entry(execution: Execution) -> dict[str, Any]:

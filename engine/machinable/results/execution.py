@@ -45,8 +45,10 @@ class Execution(ExecutionInfo):
         plan: Sequence[TrialSpec] | None = None,
         trust: bool = False,
         clock: Callable[[], float] = time.time,
+        ledger_parts: Sequence[int] | None = None,
     ) -> None:
         super().__init__(Reader(files, folder, trust=trust, clock=clock))
+        self._reader.ledger_parts = ledger_parts
         self._given_plan = plan
         self._trials: dict[str, Trial] | None = None
 

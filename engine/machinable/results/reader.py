@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -109,11 +109,13 @@ class Reader:
         self.name = name
         self.trust = trust
         self.clock = clock
+        self.ledger_parts: Sequence[int] | None = None  # if they were listed
         self._is_given = False  # whether `assume` has replaced the ledger
         self.refresh()
 
     def refresh(self) -> None:
         """Discard what was read, so that it is read again."""
+        self.ledger_parts = None
         self._data: dict[str, Any] | None = None
         self._cache: cache.Cache | None = None
         self._columns: dict[tuple[str, ...], list[Any]] = {}
@@ -176,7 +178,7 @@ class Reader:
                 if found is not None:
                     self._events = found.events()
                 else:
-                    rows = read_rows(self.files, layout.join(self.name, layout.LEDGER), EVENT)
+                    rows = read_rows(self.files, layout.join(self.name, layout.LEDGER), EVENT, self.ledger_parts)
                     known = [row for row in rows if row.get("event") in _EVENTS and row.get("uid")]
                     self._events = {row["uid"]: row for row in known}
                     self._last_event = rows[-1].get("event") if rows else None

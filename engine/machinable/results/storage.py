@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from machinable.errors import InvalidValue, listed
 from machinable.former_names import STORAGE, find_former_name
 from machinable.ids import is_folder_name
 from machinable.results.execution import Execution
+from machinable.results.listing import list_executions, prefetch
 from machinable.results.reader import LeavingOut, execution_folders, not_stored
 from machinable.results.summary import html_table
 from machinable.results.trial import Trial
@@ -22,6 +24,32 @@ __all__ = ["Storage"]
 
 MAX_SEARCHED = 100  # directories in which executions are looked for if there are none in the storage itself
 MAX_LISTED = 20  # executions in a notebook; the ledger of each is read
+
+
+CLOCK_DIFFERENCE = 600.0  # seconds, of the clock of a server to those of the hosts
+
+
+def _started(execution: Execution) -> str:
+    return execution.started
+
+
+def _readable(executions: list[Execution]) -> list[Execution]:
+    """Read execution.json of each, and leave out those that cannot be read."""
+    prefetch(executions, _started)
+    found = []
+    for execution in executions:
+        with LeavingOut(execution.files, str(execution)):
+            _started(execution)
+            found.append(execution)
+    return found
+
+
+def _are_newest(executions: list[Execution], limit: int, stored: float) -> bool:
+    """Return whether so many executions started after all whose execution.json was stored before that time."""
+    if len(executions) < limit:
+        return False
+    oldest = sorted(map(_started, executions), reverse=True)[limit - 1]
+    return datetime.fromisoformat(oldest).timestamp() > stored + CLOCK_DIFFERENCE
 
 
 class Storage:
@@ -63,14 +91,36 @@ class Storage:
     @property
     def executions(self) -> list[Execution]:
         """All executions, newest first."""
-        return sorted(self._executions(), key=lambda execution: execution.started, reverse=True)
+        return self.newest()[0]
 
-    def _executions(self) -> Iterator[Execution]:
-        for folder, files in self._folders().items():
-            execution = Execution(files, folder, trust=self._trust)
-            with LeavingOut(files, folder):
-                execution.data  # noqa: B018 - read now, so that those that cannot be read are left out
-                yield execution
+    def newest(self, limit: int | None = None) -> tuple[list[Execution], int]:
+        """Return the newest executions, by default all, and how many there are.
+
+        On an object store, older ones are not read if that saves requests.
+        """
+        found: list[Execution] = []
+        folders = self._folders()
+        listed = None
+        if len(self._several) == 1:
+            listed = list_executions(self.files, list(folders))
+        if listed is None:
+            found = _readable([Execution(files, folder, trust=self._trust) for folder, files in folders.items()])
+            total = len(found)
+        else:
+            # execution.json is stored after the start, so what was stored earlier is not newer.
+            waiting = sorted(listed, key=lambda folder: listed[folder].stored)
+            step = limit or len(listed)
+            while waiting and not (limit and _are_newest(found, limit, listed[waiting[-1]].stored)):
+                found += _readable(
+                    [
+                        Execution(self.files, folder, trust=self._trust, ledger_parts=listed[folder].ledger)
+                        for folder in waiting[-step:]
+                    ]
+                )
+                del waiting[-step:]
+            total = len(found) + len(waiting)
+        found.sort(key=_started, reverse=True)
+        return found[:limit], total
 
     def _folders(self) -> dict[str, Files]:
         """Return the folders that can be executions, with the storage that each is read from."""
@@ -80,7 +130,9 @@ class Storage:
     def trials(self) -> Trials:
         """The trials of all executions, those of the newest first."""
         found: list[Trial] = []
-        for execution in self.executions:
+        executions = self.executions
+        prefetch(executions, Execution.load)
+        for execution in executions:
             with LeavingOut(execution.files, str(execution)):
                 execution.load()
                 found += execution

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import NoneType
 from typing import Any, NamedTuple, TypeAlias
@@ -375,10 +375,10 @@ _VERSIONED = Kind("an execution", {"format": "integer"})  # whatever else it has
 # --- rows
 
 
-def read_rows(files: Files, path: str, kind: Kind = ROW) -> list[dict[str, Any]]:
+def read_rows(files: Files, path: str, kind: Kind = ROW, parts: Sequence[int] | None = None) -> list[dict[str, Any]]:
     """Return the lines of a growing file in the order of writing; none if there is no such file.
 
-    A line that a killed writer left unfinished is ignored.
+    A line that a killed writer left unfinished is ignored. `parts` are the numbers of its parts, if they are known.
 
     Raises:
         Damaged: A complete line is not of this kind.
@@ -387,7 +387,7 @@ def read_rows(files: Files, path: str, kind: Kind = ROW) -> list[dict[str, Any]]
     rows: list[dict[str, Any]] = []
     place = layout.join(files.url, path)
     try:
-        for piece in read_parts(files, path):
+        for piece in read_parts(files, path, parts):
             rows += parse_rows(piece, kind, place)
     except IsADirectoryError as error:
         raise Damaged(f"{place} is a directory", todo=kind.todo) from error

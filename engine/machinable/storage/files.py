@@ -118,6 +118,7 @@ class Files(ABC):
         url: Its location without credentials; the absolute path of a directory.
         reach: Where it can be opened: in this process, on this host, or anywhere.
         appends: Whether files can grow; otherwise appenders write numbered parts.
+        lists_at_once: Whether one request lists the files of many folders.
         marks_processes: Whether killed processes can leave temporary files, so that processes leave marks.
         has_free_marks: Whether `mark` takes no longer than a system call.
         is_served: Whether another process writes for this one, and nothing after the end of that one.
@@ -126,6 +127,7 @@ class Files(ABC):
     url: str
     reach: Reach
     appends: bool = True
+    lists_at_once: bool = False
     marks_processes: bool = False
     has_free_marks: bool = False
     is_served: bool = False

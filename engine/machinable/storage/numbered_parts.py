@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from machinable.storage import layout
@@ -17,8 +17,11 @@ from machinable.storage.files import Appender, Files, checked
 __all__ = ["PartAppender", "growing_file", "part_numbers", "read_parts"]
 
 
-def read_parts(files: Files, path: str) -> list[bytes]:
-    """Return the pieces of a growing file: the file itself, then its numbered parts; none if there are neither."""
+def read_parts(files: Files, path: str, numbers: Sequence[int] | None = None) -> list[bytes]:
+    """Return the pieces of a growing file: the file itself, then its numbered parts; none if there are neither.
+
+    With the `numbers` of the parts, see `part_numbers`, they are not listed.
+    """
     pieces = []
     if files.appends:
         with suppress(FileNotFoundError, NotADirectoryError):
@@ -26,7 +29,7 @@ def read_parts(files: Files, path: str) -> list[bytes]:
         # Only a storage copied from elsewhere has parts here, and one check is cheaper than a listing.
         if not files.exists(layout.part(path, 1)):
             return pieces
-    numbers = part_numbers(files, path)
+    numbers = part_numbers(files, path) if numbers is None else numbers
     if not files.appends and 0 in numbers:
         pieces.append(files.read(path))
     return pieces + [files.read(layout.part(path, number)) for number in numbers if number]

@@ -100,6 +100,7 @@ class ObjectStoreFiles(Files):
 
     reach = "anywhere"
     appends = False
+    lists_at_once = True
 
     def __init__(self, client: Any, bucket: str, prefix: str, url: str, arguments: dict[str, Any]) -> None:
         """Use a client of boto3, and `arguments` such as `ACL` in each request that stores an object."""

@@ -1,0 +1,63 @@
+"""Find and read many executions of an object store with few requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import NamedTuple
+
+from machinable.errors import StorageError
+from machinable.results.execution import Execution
+from machinable.storage import layout
+from machinable.storage.files import Files
+
+__all__ = ["Listed", "list_executions", "prefetch"]
+
+PAGE = 1000  # files that one request lists
+MAX_REQUESTS = 16  # at the same time
+
+
+class Listed(NamedTuple):
+    """An execution in a listing: when execution.json was stored, in seconds since the epoch, and its ledger's parts."""
+
+    stored: float
+    ledger: list[int]
+
+
+def list_executions(files: Files, folders: Sequence[str]) -> dict[str, Listed] | None:
+    """Return the executions in these folders from one listing of the whole storage.
+
+    Returns:
+        None if listing all files takes more requests than a quarter of those that read each execution.json.
+    """
+    if not files.lists_at_once:
+        return None
+    stored: dict[str, float] = {}
+    ledgers: dict[str, list[int]] = {folder: [] for folder in folders}
+    for number, found in enumerate(files.walk("")):
+        if number >= PAGE * max(2, len(folders) // 4):
+            return None
+        folder, _, name = found.path.partition("/")
+        if folder in ledgers:
+            if name == layout.EXECUTION:
+                stored[folder] = found.changed or 0.0
+            elif layout.whole(name) == layout.LEDGER:
+                ledgers[folder].append(layout.part_number(name))
+    return {folder: Listed(changed, sorted(ledgers[folder])) for folder, changed in stored.items()}
+
+
+def prefetch(executions: Iterable[Execution], act: Callable[[Execution], object]) -> None:
+    """Let each execution read something, those of a remote storage at the same time.
+
+    What cannot be read raises its error when it is used.
+    """
+
+    def read(execution: Execution) -> None:
+        with suppress(StorageError):
+            act(execution)
+
+    remote = [execution for execution in executions if execution.files.reach == "anywhere"]
+    if remote:
+        with ThreadPoolExecutor(MAX_REQUESTS) as pool:
+            list(pool.map(read, remote))
