@@ -76,10 +76,8 @@ class Redirection:
     def stream(self, descriptor: int, like: TextIOWrapper) -> TextIOWrapper:
         """Return a stream to what a descriptor meant before."""
         if descriptor not in self._streams:
-            binary = BufferedWriter(FileIO(self._saved[descriptor], "wb", closefd=False))
-            self._streams[descriptor] = TextIOWrapper(
-                binary, like.encoding, like.errors, line_buffering=like.line_buffering, write_through=like.write_through
-            )
+            form = like.encoding, like.errors, like.line_buffering, like.write_through
+            self._streams[descriptor] = _stream_to(self._saved[descriptor], *form)
         return self._streams[descriptor]
 
     def start(self, stdout: Callable[[str], object], stderr: Callable[[str], object]) -> None:
@@ -97,7 +95,8 @@ class Redirection:
             os.dup2(file, descriptor)
         _current.append(self)
         _start_poller(self._process)
-        _has_begun.set()
+        if not _has_begun.is_set():
+            _has_begun.set()
 
     def drain(self) -> None:
         """Pass on what has been written."""
@@ -114,7 +113,6 @@ class Redirection:
         flush_c_streams()
         for descriptor, saved in self._saved.items():
             os.dup2(saved, descriptor)
-        _has_begun.clear()
         _current.remove(self)
         self.drain()
 
@@ -124,8 +122,10 @@ class Redirection:
             self.stop()
         finally:
             for stream in self._streams.values():
-                with suppress(OSError):  # a pipe without a reader
+                try:
                     stream.flush()
+                except OSError:  # a pipe without a reader
+                    _stream_to.cache_clear()  # it still has the text
             for saved in self._saved.values():
                 os.close(saved)
             for reader in self._readers:
@@ -147,6 +147,14 @@ class _Reader:
     def close(self) -> None:
         if self._position:
             os.ftruncate(self._file, 0)
+
+
+@lru_cache(maxsize=8)  # trials one after the other get the same descriptors
+def _stream_to(
+    file: int, encoding: str, errors: str | None, line_buffering: bool, write_through: bool
+) -> TextIOWrapper:
+    binary = BufferedWriter(FileIO(file, "wb", closefd=False))
+    return TextIOWrapper(binary, encoding, errors, line_buffering=line_buffering, write_through=write_through)
 
 
 @lru_cache(maxsize=1)
@@ -175,6 +183,10 @@ def _poll() -> None:
     while True:
         _has_begun.wait()
         time.sleep(POLL_INTERVAL)
+        if not _current:  # not after each trial, because waking a thread takes as long as a short one
+            _has_begun.clear()
+            if _current:  # it began in between
+                _has_begun.set()
         for redirection in _current.copy():
             with suppress(Exception):  # of the storage; the next print or the end of the trial raises it
                 redirection.drain()
