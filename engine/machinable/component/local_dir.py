@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from machinable.storage.files import Files, checked
 from machinable.storage.hashing import digest, files_below, stream_digest
 from machinable.storage.layout import join
+from machinable.storage.temporary import is_temporary
 
 __all__ = ["LocalFolder"]
 
@@ -113,6 +115,19 @@ class LocalFolder:
             with suppress(FileNotFoundError):
                 self._files.remove(join(self._path, name))
 
+    def left_out(self) -> Iterator[tuple[str, str]]:
+        """Yield the names of what is in the open directory and is not stored, with what it is."""
+        if self._local is None:
+            return
+        below = len(self._path) + 1
+        stored = self._seen if self._copy else {found.path[below:] for found in self._files.walk(self._path)}
+        for folder, folders, names in os.walk(self._local):
+            for name in [*names, *(one for one in folders if os.path.islink(os.path.join(folder, one)))]:
+                place = os.path.join(folder, name)
+                relative = os.path.relpath(place, self._local)
+                if relative not in stored and not is_temporary(name):
+                    yield relative, _kind(place)
+
     def close(self) -> None:
         """Store changes and remove the copy, or a directory that is still empty."""
         local, copy = self._local, self._copy
@@ -134,3 +149,16 @@ class LocalFolder:
 def _state(place: str) -> tuple[int, int]:
     status = os.stat(place)
     return status.st_mtime_ns, status.st_size
+
+
+def _kind(place: str) -> str:
+    mode = os.lstat(place).st_mode
+    if stat.S_ISLNK(mode):
+        return "a link to a directory" if os.path.isdir(place) else "a link that leads out, or nowhere"
+    kinds = (
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    return next((text for test, text in kinds if test(mode)), "not a file")

@@ -48,9 +48,10 @@ def tree_digest(path: str, of_file: Callable[[str], str] = file_digest) -> str:
 
 
 def files_below(directory: str) -> Iterator[str]:
-    """Yield the paths of all files in a directory of this host and below, relative to it."""
+    """Yield the paths of all files in a directory of this host and below, relative to it; no links that lead out."""
+    root = os.path.join(os.path.realpath(directory), "")
     for folder, _, names in os.walk(directory):
         for name in names:
             path = os.path.join(folder, name)
-            if os.path.isfile(path):
+            if os.path.isfile(path) and (not os.path.islink(path) or os.path.realpath(path).startswith(root)):
                 yield os.path.relpath(path, directory)

@@ -295,8 +295,11 @@ class DirectoryFiles(Files):
             except FileNotFoundError:  # a dangling link, or a file that was just removed
                 continue
             except OSError as error:
+                if error.errno == errno.ELOOP:  # a link to itself
+                    continue
                 raise unreadable(entry.path, error) from error
-            if is_directory or not stat.S_ISDIR(state.st_mode):  # links to directories are not followed
+            # Links to directories are not followed, and pipes, sockets and devices cannot be read.
+            if is_directory or stat.S_ISREG(state.st_mode):
                 size = 0 if is_directory else state.st_size
                 yield FileInfo(layout.join(path, entry.name), size, state.st_mtime, is_directory)
 

@@ -284,6 +284,7 @@ class TrialContext(Context):
         if self.used("shared_data"):
             yield self.shared_data.close
         yield lambda: self.artifacts.update(self._artifact_digests())
+        yield self._log_left_out
         yield self._local.close
         yield self._checkpoint_folder.close
         if self.used("record"):
@@ -291,6 +292,10 @@ class TrialContext(Context):
         if self._log is not None and self._log_file is not None:
             yield from [handler.close for handler in self._log.handlers]
             yield self._log_file.close
+
+    def _log_left_out(self) -> None:
+        for name, kind in self._local.left_out():
+            self.log.warning("%s is not stored: it is %s", name, kind)
 
     def _artifact_digests(self) -> dict[str, dict[str, Plain]]:
         is_unused = not self.used("store") and not self._local.is_open and self._resumed is None
