@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -221,3 +222,23 @@ def test_executions_and_trials_of_the_storage_are_completed(
     assert completions(["report", "OY1p1o/"]) == [f"OY1p1o/{uid}"]
     monkeypatch.setenv("MACHINABLE_STORAGE", "nowhere")
     assert completions(["tail", ""]) == []
+
+
+def test_names_that_a_shell_would_interpret_are_not_offered(project: Path) -> None:
+    names = [
+        "$(touch ran)",
+        "a;touch${IFS}ran",
+        "`touch ran`",
+        "a b",
+        "a'b",
+        'a"b',
+        "a|b",
+        "a>b",
+        "a*",
+        "\x1b[2J",
+        "a\\b",
+    ]
+    entry = dict.fromkeys(names, 1) | {f"~{name}": {} for name in names} | {"good": 1, "~good": {}}
+    (project / "machinable.yaml").write_text(json.dumps({"components": [{"train": entry}]}))
+
+    assert completions(["execute", "train", ""]) == ["~good", "good="]

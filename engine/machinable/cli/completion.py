@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["complete", "completion_command", "values"]
 
 VARIABLE = "_MACHINABLE_COMPLETE"
+# Shells insert candidates as they are, and execute `$(…)` or `;` in a name of somebody's project with the line.
+_SAFE = re.compile(r"[\w@~./:=,+%^-]+")
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"?|'[^']*'?)+""")
 
 
@@ -137,7 +139,7 @@ def values(kind: str, context: click.Context, incomplete: str) -> list[Completio
     if kind == "files":
         return [CompletionItem(incomplete, type="file")]  # the shell completes paths
     found: Iterable[str] = globals()[f"_{kind}"](context, incomplete)
-    return [name for name in dict.fromkeys(found) if name.startswith(incomplete)]
+    return [name for name in dict.fromkeys(found) if name.startswith(incomplete) and _SAFE.fullmatch(name)]
 
 
 def _engines(context: click.Context, incomplete: str) -> Iterable[str]:
