@@ -227,7 +227,7 @@ def test_executions_and_trials_of_the_storage_are_completed(
 def test_names_that_a_shell_would_interpret_are_not_offered(project: Path) -> None:
     names = [
         "$(touch ran)",
-        "a;touch${IFS}ran",
+        "a;touch",
         "`touch ran`",
         "a b",
         "a'b",

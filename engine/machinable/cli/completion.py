@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["complete", "completion_command", "values"]
 
 VARIABLE = "_MACHINABLE_COMPLETE"
-# Shells insert candidates as they are, and execute `$(…)` or `;` in a name of somebody's project with the line.
+# Shells insert candidates as they are, and execute `$(…)` or `;` in a name, which others may have given, with the line.
 _SAFE = re.compile(r"[\w@~./:=,+%^-]+")
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"?|'[^']*'?)+""")
 
