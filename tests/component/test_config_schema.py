@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import enum
+import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -586,3 +588,92 @@ def test_every_engine_gives_components_the_declared_values(
         "out s3cret {'path': PosixPath('a/b'), 'token': '**********', 'out': 'out()', 'shape': (1, 2), "
         "'inner': {'path': PosixPath('in')}}"
     )
+
+
+class Small(pydantic.BaseModel):
+    kind: Literal["small"] = "small"
+    width: int = 1
+
+
+class Large(pydantic.BaseModel):
+    kind: Literal["large"] = "large"
+    height: int = 1
+
+
+def test_of_several_schemas_the_one_whose_literals_and_keys_fit_is_meant() -> None:
+    class Sized(Component):
+        class Config(pydantic.BaseModel):
+            plain: Small | Large = Small()
+            told: Annotated[Small | Large, pydantic.Field(discriminator="kind")] = Small()
+
+    assert typed({"plain": {"height": 2}}, Sized)["plain"] == {"kind": "large", "height": 2}
+    assert typed({"told": {"kind": "large", "height": 2}}, Sized)["told"] == {"kind": "large", "height": 2}
+    assert errors_of({"told": {"kind": "large", "width": 2}}, Sized) == [(UnknownName, "no key named 'width'")]
+    assert errors_of({"told": {"kind": "huge"}}, Sized) == [
+        (MalformedText, "told is {'kind': 'huge'}, but its kind must be one of 'small', 'large'")
+    ]
+
+
+def test_a_value_that_fits_no_type_of_a_union_is_reported_once_with_all_of_them() -> None:
+    class Either(Component):
+        @dataclass
+        class Config:
+            x: int | list[str] = 1
+
+    for given in ({"a": 1}, "q"):
+        assert errors_of({"x": given}, Either) == [(WrongType, f"x is {given!r}, but it must be int or list[str]")]
+
+
+def test_a_field_with_an_alias_takes_both_names() -> None:
+    class Named(Component):
+        class Config(pydantic.BaseModel):
+            lr: float = pydantic.Field(1.0, alias="learning-rate")
+            size: int = pydantic.Field(1, validation_alias=pydantic.AliasChoices("s", "width"))
+
+    for given in ({"lr": 3, "size": 2}, {"learning-rate": 3, "width": 2}, {"lr": 3, "s": 2}):
+        assert typed(given, Named) == {"lr": 3.0, "size": 2}
+
+
+def test_messages_of_validators_do_not_show_hidden_values() -> None:
+    class Checked(Component):
+        class Config(pydantic.BaseModel):
+            password: str
+            size: int
+
+            @pydantic.model_validator(mode="after")
+            def check(self) -> Any:
+                assert self.size < 2, f"too large: {self}"
+                return self
+
+    stored = {"password": "$self._password", "size": 2}
+    assert errors_of({"password": "s3cret-word", "size": 2}, Checked, stored=stored) == [
+        (
+            MalformedText,
+            f"{__name__}.{Checked.__qualname__}.Config rejects the configuration: too large: password='…' size=2",
+        )
+    ]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is new in Python 3.12")
+def test_type_aliases_with_and_without_arguments_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "aliases_of_types.py").write_text(ALIASES)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cls = importlib.import_module("aliases_of_types").Aliased
+    assert declared_values(cls, typed({"rate": "2", "pair": [1, "3"]}, cls)) == {"rate": 2.0, "pair": (1, 3)}
+    assert errors_of({"pair": [1, "q"]}, cls) == [(WrongType, "pair.1 is 'q', but it must be an int")]
+
+
+ALIASES = """
+from dataclasses import dataclass
+from machinable import Component
+
+type Rate = float
+type Pair[T] = tuple[T, T]
+
+
+class Aliased(Component):
+    @dataclass
+    class Config:
+        rate: Rate = 1.0
+        pair: Pair[int] = (1, 2)
+"""

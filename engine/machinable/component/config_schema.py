@@ -29,6 +29,7 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 
 from machinable.component.base import Component
 from machinable.component.config_methods import has_calls, is_method_call
+from machinable.config.secrets import mask_of, secret_texts
 from machinable.errors import (
     InvalidType,
     MachinableError,
@@ -87,7 +88,7 @@ def typed_config(
         raise InvalidType(
             f"{label} is neither a dataclass nor a pydantic model", given=label, todo="Put @dataclass above it."
         )
-    check = _Check(cls, label, stored, coerces_bool=_is_model(schema))
+    check = _Check(cls, label, config, stored, coerces_bool=_is_model(schema))
     with warnings.catch_warnings():
         warnings.simplefilter("error", pydantic.warnings.ArbitraryTypeWarning)
         try:
@@ -196,12 +197,22 @@ class _Check:
     Args:
         cls: the component.
         label: the name of the schema in messages.
+        config: the configuration; messages of validators do not show its hidden values.
         shown: the part of the configuration that messages may show.
         coerces_bool: whether true and false count as numbers, as they do for pydantic.
     """
 
-    def __init__(self, cls: type[Component], label: str, shown: Mapping[str, Plain], *, coerces_bool: bool) -> None:
+    def __init__(
+        self,
+        cls: type[Component],
+        label: str,
+        config: Mapping[str, Plain],
+        shown: Mapping[str, Plain],
+        *,
+        coerces_bool: bool,
+    ) -> None:
         self._cls = cls
+        self._config = config
         self.label = label
         self.errors: list[MachinableError] = []
         self._shown = shown
@@ -214,7 +225,8 @@ class _Check:
             result = {}
             for key, item in value.items():
                 if schema is None or key in _declared(schema):
-                    result[key] = self.declared_only(kind_of(key), item, (*keys, key))
+                    taken = key if schema is None else _key_of(schema, key)
+                    result[taken] = self.declared_only(kind_of(key), item, (*keys, key))
                 elif _is_model(schema) and schema.model_config.get("extra") == "allow":
                     result[key] = item
                 elif not is_hidden(key):
@@ -239,7 +251,7 @@ class _Check:
     def check_defaults(self, schema: Any, given: Collection[str], keys: Keys) -> None:
         """Add errors for defaults of fields without a value that are not of the declared type."""
         for name, field in _fields(schema).items():
-            if name in given or field.alias in given:
+            if name in given or any(alias in given for alias in _aliases(field)):
                 continue
             if _is_schema(field.default_factory):
                 self.check_defaults(field.default_factory, (), (*keys, name))
@@ -279,7 +291,7 @@ class _Check:
         except pydantic.ValidationError as error:
             found: dict[Keys, list[ErrorDetails]] = {}
             for one in error.errors(include_url=False, include_input=False):
-                location = _location(value, one["loc"][1:])
+                location = _location(value, one["loc"][1:], one["type"] == "missing")
                 if one["type"] == "missing" and location and isinstance(location[-1], int):
                     location = location[:-1]  # an item of a tuple
                 found.setdefault(location, []).append(one)
@@ -305,7 +317,7 @@ class _Check:
             return {key: self.partly(kind_of(key), item, (*keys, key)) for key, item in value.items()}
         result: dict[str, Any] = {}
         for name, field in _fields(schema).items():
-            given = [key for key in (name, field.alias or name) if key in value]
+            given = [key for key in (name, *_aliases(field)) if key in value]
             if given:
                 result[name] = self.partly(kind_of(given[0]), value[given[0]], (*keys, given[0]))
             elif field.is_required():
@@ -330,7 +342,7 @@ class _Check:
         elif not location or isinstance(value, Mapping):
             self._refused(place, first["ctx"]["error"])
         else:
-            self._refuse(MalformedText, place, str(first["ctx"]["error"]), declared)
+            self._refuse(MalformedText, place, self._mask(str(first["ctx"]["error"])), declared)
 
     def _refuse(self, error: type[MachinableError], keys: Keys, reason: str, declared: Any = None) -> None:
         given: Any = self._shown
@@ -345,9 +357,13 @@ class _Check:
         path = _path(keys)
         self.errors.append(error(f"{path} is {given!r}, but {reason}", path=path, details=[f"checked by {self.label}"]))
 
+    def _mask(self, text: str) -> str:
+        """Return a text of a validator without hidden values, which it may show with the whole configuration."""
+        return mask_of(secret_texts(dict(self._config), self._shown))(text)
+
     def _refused(self, keys: Keys, error: object) -> None:
         place = _path(keys)
-        what = f"{self.label} rejects {place or 'the configuration'}: {error}"
+        what = f"{self.label} rejects {place or 'the configuration'}: {self._mask(str(error))}"
         self.errors.append(MalformedText(what, path=place or None))
 
     def _missing(self, keys: Keys) -> None:
@@ -357,6 +373,9 @@ class _Check:
 
 def _reason(kind: Any, error: ErrorDetails, *, several: bool = False) -> tuple[type[MachinableError], str]:
     """Return the error of a value that pydantic rejects, and what the value must be."""
+    if error["type"] == "union_tag_invalid":
+        context = error["ctx"]
+        return MalformedText, f"its {context['discriminator'].strip(chr(39))} must be one of {context['expected_tags']}"
     if several or error["type"] in _WRONG_TYPES or error["type"].endswith(("_type", "_parsing")):
         return WrongType, f"it must be {_expected(kind)}"
     return MalformedText, re.sub(r"^\w+ should ", "it must ", error["msg"])
@@ -443,9 +462,22 @@ def _declared(schema: Any) -> dict[str, Any]:
         kind: Any = field.annotation
         constrained = (kind, *field.metadata)
         declared[name] = operator.getitem(typing.Annotated, constrained) if field.metadata else kind
-        if field.alias is not None:
-            declared[field.alias] = declared[name]
+        for alias in _aliases(field):
+            declared[alias] = declared[name]
     return declared
+
+
+def _aliases(field: FieldInfo) -> list[str]:
+    """Return the keys other than its name under which a value is given to a field."""
+    alias = field.validation_alias
+    choices = alias.choices if isinstance(alias, pydantic.AliasChoices) else [alias]
+    return [one for one in choices if isinstance(one, str)]
+
+
+def _key_of(schema: Any, key: str) -> str:
+    """Return the key under which pydantic takes a value that is given by the name of its field."""
+    field = None if typing.is_typeddict(schema) else _fields(schema).get(key)
+    return next(iter(_aliases(field)), key) if field is not None else key
 
 
 def _alternatives(kind: Any) -> Iterator[Any]:
@@ -460,6 +492,8 @@ def _alternatives(kind: Any) -> Iterator[Any]:
         yield from _alternatives(kind.__supertype__)
     elif type(kind).__name__ == "TypeAliasType":
         yield from _alternatives(kind.__value__)
+    elif type(origin).__name__ == "TypeAliasType":  # with arguments
+        yield from _alternatives(operator.getitem(origin.__value__, typing.get_args(kind)))
     else:
         yield kind
 
@@ -472,7 +506,7 @@ def _inside(kind: Any, value: Any) -> tuple[Any, Callable[[Any], Any]]:
     alternatives = list(_alternatives(kind))
     schemas = [one for one in alternatives if _is_schema(one) or typing.is_typeddict(one)]
     if isinstance(value, Mapping) and schemas and Any not in alternatives:
-        schema = max(schemas, key=lambda one: sum(key in _declared(one) for key in value))
+        schema = max(schemas, key=lambda one: (_fits(one, value), sum(key in _declared(one) for key in value)))
         return schema, lambda key: _declared(schema).get(key, Any)
     for one in alternatives:
         arguments = typing.get_args(one)
@@ -481,6 +515,15 @@ def _inside(kind: Any, value: Any) -> tuple[Any, Callable[[Any], Any]]:
         if isinstance(value, list) and typing.get_origin(one) is not typing.Literal and arguments:
             return None, partial(_argument, arguments)
     return None, partial(_argument, (Any,))
+
+
+def _fits(schema: Any, value: Mapping[str, Any]) -> bool:
+    """Return whether values for keys that a schema declares as literals, such as `kind`, are among these."""
+    for key, kind in _declared(schema).items():
+        literals = [one for one in _alternatives(kind) if typing.get_origin(one) is typing.Literal]
+        if key in value and literals and value[key] not in [item for one in literals for item in typing.get_args(one)]:
+            return False
+    return True
 
 
 def _argument(arguments: tuple[Any, ...], key: Any) -> Any:
@@ -509,15 +552,15 @@ def _item(value: Any, key: Any) -> Any:
     return value[key] if isinstance(value, list) and isinstance(key, int) and key < len(value) else None
 
 
-def _location(value: Any, location: tuple[str | int, ...]) -> Keys:
+def _location(value: Any, location: tuple[str | int, ...], is_missing: bool) -> Keys:
     """Return the location of a pydantic error in the value, without the names of alternatives of a union."""
     keys: list[str | int] = []
     for index, key in enumerate(location):
         if (isinstance(value, Mapping) and key in value) or _item(value, key) is not None:
             keys.append(key)
             value = value[key]
-        elif index == len(location) - 1 and isinstance(value, (Mapping, list)):
-            keys.append(key)  # it is missing
+        elif is_missing and index == len(location) - 1 and isinstance(value, (Mapping, list)):
+            keys.append(key)
     return tuple(keys)
 
 
