@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 import machinable
 
@@ -105,3 +109,64 @@ def test_no_file_knows_the_machine_it_was_written_on() -> None:
     pattern = r"(?<![\w.}\])/-])(" + "|".join(map(re.escape, sorted(own))) + ")/"
 
     assert lines_with(pattern) == []
+
+
+USER = """\
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import machinable as ml
+from machinable import Component
+
+
+class Work(Component):
+    @dataclass
+    class Config:
+        rate: float = 0.1
+
+    config: Config
+
+    def on_execute(self) -> float:
+        print(self.requires.data.read("x"), len(self.requires), self.requires["data"].path())
+        self.record["loss"] = self.config.rate
+        return self.config.rate
+
+
+class Plain(Component):
+    def on_execute(self) -> None:
+        rate: float = self.config.rate
+        print(rate, self.flags.SEED)
+
+
+execution = ml.execute("work", "./results", seed=1, retries=3)
+last: float = execution.trials[0].records.last["loss"]
+print(execution.id, execution.trials[0].uid, last)
+for one in ml.execute(["work", ml.Task("plain")]):
+    print(one.id)
+print(ml.execute("work", engine="dry")[0].seed)
+
+
+@ml.execute
+def run(component: Component) -> None:
+    print(component)
+
+
+run("work")
+"""
+
+
+@pytest.mark.slow
+def test_programs_of_users_are_checked_strictly(tmp_path: Path) -> None:
+    (tmp_path / "user.py").write_text(USER)
+    options = ["--strict", "--follow-imports=silent", "--config-file=", f"--cache-dir={tmp_path / 'cache'}"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, "user.py"],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT / "engine")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert ran.stdout == "Success: no issues found in 1 source file\n", ran.stdout + ran.stderr

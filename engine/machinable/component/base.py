@@ -12,6 +12,8 @@ from machinable.serialization import Plain
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Sequence
+    from typing import Protocol
 
     from machinable.component.record import Record
     from machinable.component.shared import SharedData
@@ -37,6 +39,33 @@ class Submission:
     resources: dict[str, Any]
     component: str
     config: dict[str, Plain]
+
+
+if TYPE_CHECKING:
+
+    class RequiredResult(Protocol):
+        """One requirement, as `requirements.Required` provides it."""
+
+        @property
+        def result(self) -> Any: ...
+        @property
+        def config(self) -> Any: ...
+        @property
+        def records(self) -> Any: ...
+        @property
+        def trial(self) -> Any: ...
+        @property
+        def component(self) -> Any: ...
+
+        def names(self) -> list[str]: ...
+        def read(self, name: str | None = None, *, load: Callable[[str], Any] | None = None) -> Any: ...
+        def path(self, name: str | None = None) -> str: ...
+        def frame(self, name: str | None = None, columns: Sequence[str] | None = None) -> Any: ...
+
+    class Requirements(Mapping[str, RequiredResult]):
+        """All requirements, as `requirements.Requires` provides them."""
+
+        def __getattr__(self, name: str) -> RequiredResult: ...
 
 
 class Context:
@@ -131,12 +160,12 @@ class Component:
         tags: Notes of the task.
     """
 
-    config: Config
+    config: Any  # so that a component may declare it as its own `Config`
     flags: Config
     log: logging.Logger
     record: Record
     store: Store
-    requires: Mapping[str, Any]
+    requires: Requirements
     directory: str
     children: Any
     node: Component | None

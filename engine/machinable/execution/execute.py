@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, overload
 
 from machinable.errors import InvalidType, InvalidValue, TrialsFailed
 from machinable.events import Event, Listener, checked_listeners
@@ -22,29 +22,56 @@ from machinable.project import Project
 __all__ = ["execute"]
 
 
-@overload
-def execute(task: Callable[..., Any]) -> Callable[..., Any]: ...
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from machinable.plan.plan import Plan
+    from machinable.results.execution import Execution
+
+    One: TypeAlias = Task | str | type[Any] | None
+
+    class Options(TypedDict, total=False):
+        """The keyword arguments of `execute`."""
+
+        project: Project | str | os.PathLike[str] | None
+        resume: str | None
+        rerun: str | Sequence[str] | bool
+        cascade: bool
+        reuse: Reuse | None
+        on_busy: OnBusy | None
+        on_failure: OnFailure | None
+        retries: int | None
+        retry_delay: float | None
+        timeout: float | None
+        listeners: Sequence[Listener | Callable[[Event], None]]
 
 
 @overload
 def execute(
-    task: Any = None,
-    storage: Any = None,
-    seed: Any = None,
-    engine: Any = None,
-    *,
-    project: Project | str | os.PathLike[str] | None = None,
-    resume: str | None = None,
-    rerun: str | Sequence[str] | bool = (),
-    cascade: bool = True,
-    reuse: Reuse | None = None,
-    on_busy: OnBusy | None = None,
-    on_failure: OnFailure | None = None,
-    retries: int | None = None,
-    retry_delay: float | None = None,
-    timeout: float | None = None,
-    listeners: Sequence[Listener | Callable[[Event], None]] = (),
-) -> Any: ...
+    task: One = None, storage: Any = None, seed: Any = None, *, engine: Literal["dry"], **options: Unpack[Options]
+) -> Plan: ...
+
+
+@overload
+def execute(
+    task: list[Any], storage: Any = None, seed: Any = None, *, engine: Literal["dry"], **options: Unpack[Options]
+) -> list[Plan]: ...
+
+
+@overload
+def execute(
+    task: One = None, storage: Any = None, seed: Any = None, engine: Any = None, **options: Unpack[Options]
+) -> Execution: ...
+
+
+@overload
+def execute(
+    task: list[Any], storage: Any = None, seed: Any = None, engine: Any = None, **options: Unpack[Options]
+) -> list[Execution]: ...
+
+
+@overload
+def execute(task: Callable[..., Any]) -> Callable[..., Any]: ...
 
 
 def execute(task: Any = None, storage: Any = None, seed: Any = None, engine: Any = None, **options: Any) -> Any:

@@ -62,8 +62,8 @@ class Records(Sequence[Mapping[str, Any]]):
         return f"<Records {self.scope}: {len(self)} row{'' if len(self) == 1 else 's'}>"
 
     @property
-    def last(self) -> Mapping[str, Any] | None:
-        """The last row, None if there is none."""
+    def last(self) -> Any:
+        """The last row, a mapping; None if there is none."""
         return self.rows[-1] if self.rows else None
 
     @property

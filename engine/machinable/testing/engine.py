@@ -273,7 +273,7 @@ class EngineConformance:
             "ünï\n",
         ]
         assert (first.output, second.output) == ("err\nout ünï\n", "before the failure\n")
-        assert (first.status, second.status, second.error["type"]) == ("finished", "failed", "Awkward")
+        assert (first.status, second.status, (second.error or {})["type"]) == ("finished", "failed", "Awkward")
 
 
 def _skip_unless(can: bool, reason: str) -> None:
