@@ -195,8 +195,8 @@ class DirectoryFiles(Files):
     def write_from(self, path: str, file: IO[bytes]) -> None:
         self._write(path, iter(lambda: file.read(2**20), b""), os.replace)
 
-    def _write(self, path: str, pieces: Iterable[bytes], put: Callable[[str, str], None]) -> tuple[int, int, int]:
-        """Write a temporary file and put it in its place; return its mark."""
+    def _write(self, path: str, pieces: Iterable[bytes], put: Callable[[str, str], None]) -> None:
+        """Write a temporary file and put it in its place."""
         real = self._real(file_path(path))
         self._begin_write()
         guard = self.guard_of(path)
@@ -206,7 +206,6 @@ class DirectoryFiles(Files):
             try:
                 for piece in pieces:
                     _write_all(file, piece)
-                mark = _mark(os.fstat(file))
             finally:
                 os.close(file)
             if guard is not None:  # as late as possible
@@ -216,7 +215,6 @@ class DirectoryFiles(Files):
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
-        return mark
 
     def mark(self, path: str) -> object:
         try:
@@ -229,8 +227,11 @@ class DirectoryFiles(Files):
 
         A new file appears in one step. Before one is replaced, it is checked to be unchanged, with nothing in between.
         """
+        written = None
 
         def put(temporary: str, real: str) -> None:
+            nonlocal written
+            written = _mark(os.stat(temporary))
             if mark is None:
                 _link(temporary, real)
             elif self.mark(path) == mark:
@@ -239,9 +240,10 @@ class DirectoryFiles(Files):
                 raise FileExistsError
 
         try:
-            return self._write(path, (data,), put)
+            self._write(path, (data,), put)
         except FileExistsError:
             return None
+        return written
 
     def appender(self, path: str) -> Appender:
         return _DirectoryAppender(self, checked(path))
