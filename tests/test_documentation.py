@@ -8,6 +8,7 @@ How a page is read:
 * A text block directly below a Python block is what it prints, and at its end the error that it raises, if it does.
 * In a console block, lines that begin with `$ ` are commands and the lines below them what they show; without any
   such line all lines are commands. Each ends with exit code 0 unless `$ echo $?` shows another one.
+* Commands in a bash block need several hosts; those that can be run are in tests/journeys/test_ray_hosts.py.
 * `…` in what is expected stands for anything within a line, alone on a line for any lines. Times, durations, the
   working directory and the widths of columns may differ.
 """
@@ -127,6 +128,8 @@ class Reader:
                 self.type(block, place)
             elif block.language == "json":
                 json.loads(block.text)
+            elif block.language == "bash":
+                pass
             else:
                 assert block.language == "text", f"{place}: {block.language} without a file name"
                 assert block.follows or self.page.stem in ("storage-format", "architecture"), f"{place}: not checked"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,17 +11,17 @@ from pathlib import Path
 import pytest
 
 import machinable as ml
-from tests.kits.hosts import Host, why_not
+from tests.kits.hosts import Host, isolated_hosts, why_not
 from tests.kits.ray_hosts import RayHosts, ray_hosts
 
 pytestmark = [pytest.mark.xdist_group("ray hosts"), pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
-TIMEOUT = 60.0
+TIMEOUT = 240.0  # Ray takes long to start and stop on a busy machine
 
 EXECUTE = """
 import machinable as ml
 
-execution = ml.execute({task}, "stored", "OY1p1o", "ray:10.77.0.1:6379"{options})
+execution = ml.execute({task}, "stored", "OY1p1o", "ray:10.0.0.1:6379"{options})
 print([(trial.status, trial.attempt, trial.result) for trial in execution.trials])
 """
 
@@ -163,6 +164,7 @@ def test_a_cluster_without_a_token_is_used_after_a_temporary_one_has_left_a_toke
 
 EVERYWHERE = """
 import os
+import re
 import time
 from pathlib import Path
 from machinable import Component
@@ -236,3 +238,55 @@ def test_a_host_without_a_package_is_named_and_its_trials_run_elsewhere(
     excluded = [line for line in output.splitlines() if line.startswith("the host bad")]
     assert len(excluded) == 1, output
     assert "No module named 'package'" in excluded[0]
+
+
+# what the documentation shows
+
+PAGE = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text(encoding="utf-8")
+
+
+def section(heading: str) -> list[str]:
+    """Return the commands of a section."""
+    text = PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [block.strip() for block in re.findall(r"^```bash\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)]
+
+
+def write_example(host: Host) -> None:
+    directory = host.tmp / "example"
+    directory.mkdir()
+    for name, text in re.findall(r"^`(\S+)`:\n\n```\w+\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)[:3]:
+        (directory / name).write_text(text)
+
+
+def test_the_commands_for_plain_hosts_work(tmp_path: Path) -> None:
+    head, join, run = section("Plain hosts")
+    with isolated_hosts(tmp_path, "first", "second") as network:
+        first, second = network.hosts
+        write_example(first)
+        started = [first.run("sh", "-c", head), second.run("sh", "-c", join)]
+        done = first.run("sh", "-c", run, directory="/tmp/example")
+
+    assert [one.returncode for one in started] == [0, 0], started
+    assert done.stdout == "finished 8\n", done.stderr
+
+
+def test_the_command_for_slurm_uses_all_hosts(tmp_path: Path) -> None:
+    job, _ = section("Slurm")
+    command = job.splitlines()[-1].removeprefix("srun ").replace("$head", "10.0.0.1").replace("cpus 8", "cpus 1")
+    with isolated_hosts(tmp_path, "first", "second") as network:
+        first, second = network.hosts
+        write_example(first)
+        (first.tmp / "example" / "train.py").write_text(EVERYWHERE.format(imported=""))
+        (second.tmp / "example").mkdir()
+        runs = [host.start("sh", "-c", command, directory="/tmp/example") for host in network.hosts]
+        storage = ml.Storage(str(first.tmp / "example" / "stored"))
+
+        def used() -> set[str]:
+            return {row["host"] for trial in storage.trials for row in trial.records}
+
+        until(lambda: used() == {"first", "second"})
+        for host in network.hosts:
+            (host.tmp / "enough").touch()
+        output, _ = runs[0].communicate(timeout=TIMEOUT)
+
+    assert "finished 8\n" in output, output

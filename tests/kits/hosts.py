@@ -159,7 +159,7 @@ class Network:
     def add(self, name: str) -> Host:
         """Add a host."""
         number = len(self.hosts) + 1
-        host = Host(name, f"10.77.0.{number}", self._directory / f"{number}-{name}", self._environment)
+        host = Host(name, f"10.0.0.{number}", self._directory / f"{number}-{name}", self._environment)
         self.hosts.append(host)
         first = self.hosts[0]
         if host is first:
