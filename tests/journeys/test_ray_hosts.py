@@ -277,6 +277,7 @@ def test_the_command_for_slurm_uses_all_hosts(tmp_path: Path) -> None:
         first, second = network.hosts
         write_example(first)
         (first.tmp / "example" / "train.py").write_text(EVERYWHERE.format(imported=""))
+        (first.tmp / "example" / "stored").mkdir()
         (second.tmp / "example").mkdir()
         runs = [host.start("sh", "-c", command, directory="/tmp/example") for host in network.hosts]
         storage = ml.Storage(str(first.tmp / "example" / "stored"))

@@ -38,6 +38,7 @@ OnFailure: TypeAlias = Literal["raise", "continue", "stop"]
 OnBusy: TypeAlias = Literal["wait", "skip", "fail"]
 
 OPTIONS = ("resume", "rerun", "cascade", "reuse", "on_busy", "on_failure", "retries", "retry_delay", "timeout")
+RAY_WORKING_DIRECTORY = "/runtime_resources/working_dir_files/"  # in the paths of the copies that Ray makes for jobs
 ARGUMENTS = ("task", "storage", "seed", "engine", "project", *OPTIONS, "listeners")
 PREFERENCES = ("imports", "storage", "engine")
 
@@ -103,6 +104,12 @@ def read_options(
     user = preferences(os.environ)
     chosen = storage_choice(storage, os.environ, section, user)
     base = project.path if chosen.source == "project" else None
+    url = storage_url(chosen.url, base) if chosen.url is not None else "mem://"
+    if RAY_WORKING_DIRECTORY in url:
+        warn(
+            f"the storage {url} is in the copy of the working directory that Ray has made for this job and removes later; "
+            "give an absolute path or a URL"
+        )
     resume = call.get("resume")
     if resume is None:  # a resumed execution has its seed already
         choice = choose("seed", seed, os.environ, section, user)
@@ -113,7 +120,7 @@ def read_options(
     return Options(
         project=project,
         storage=chosen,
-        url=storage_url(chosen.url, base) if chosen.url is not None else "mem://",
+        url=url,
         seed=seed,
         engine=choose("engine", engine, os.environ, section, user, "local").value,
         policy=_policy(call, section),
