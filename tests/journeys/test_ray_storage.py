@@ -20,7 +20,7 @@ TIMEOUT = 120.0
 EXECUTE = """
 import machinable as ml
 
-execution = ml.execute({task}, "stored", "OY1p1o", "ray:10.77.0.1:6379"{options})
+execution = ml.execute({task}, "stored", "OY1p1o", "ray:10.0.0.1:6379"{options})
 print([(trial.status, trial.attempt, trial.result) for trial in execution.trials])
 """
 
@@ -128,7 +128,7 @@ import machinable as ml
 task = ml.Task()
 for side in ("left", "right"):
     task.component("shares", "~" + side)
-execution = ml.execute(task.repeat(3), "stored", "OY1p1o", "ray:10.77.0.1:6379")
+execution = ml.execute(task.repeat(3), "stored", "OY1p1o", "ray:10.0.0.1:6379")
 print(sorted(trial.result for trial in execution.trials))
 print(sorted(line for trial in execution.trials for line in trial.output.splitlines()))
 """
@@ -199,7 +199,7 @@ def test_a_storage_in_memory_is_reached_from_every_host(cluster: RayHosts, proje
     script = """
 import machinable as ml
 
-execution = ml.execute(ml.Task("names").repeat(3), None, "OY1p1o", "ray:10.77.0.1:6379")
+execution = ml.execute(ml.Task("names").repeat(3), None, "OY1p1o", "ray:10.0.0.1:6379")
 print([trial.read("host.json") for trial in execution.trials])
 """
     output, _ = cluster.script(script).communicate(timeout=TIMEOUT)
@@ -282,13 +282,13 @@ import boto3
 import machinable as ml
 
 boto3.client("s3").create_bucket(Bucket="bucket")
-execution = ml.execute(ml.Task("on_s3").repeat(2), "s3://bucket/stored", "OY1p1o", "ray:10.77.0.1:6379")
+execution = ml.execute(ml.Task("on_s3").repeat(2), "s3://bucket/stored", "OY1p1o", "ray:10.0.0.1:6379")
 execution = ml.Storage("s3://bucket/stored")["OY1p1o"]
 print([(trial.status, trial.result, trial.read("host.json"), len(trial.records)) for trial in execution.trials])
 """
 
 
-@pytest.mark.parametrize(("listens_on", "name"), [("10.77.0.1", "reaches"), ("127.0.0.1", "does-not-reach")])
+@pytest.mark.parametrize(("listens_on", "name"), [("10.0.0.1", "reaches"), ("127.0.0.1", "does-not-reach")])
 def test_credentials_of_the_executing_process_are_enough_for_an_object_store(
     listens_on: str, name: str, cluster: RayHosts, project: Path
 ) -> None:
@@ -343,7 +343,7 @@ def break_all(self, name, channel):
 
 
 FilesServer._begin = break_all
-print(ml.execute("reconnects", "stored", "OY1p1o", "ray:10.77.0.1:6379").status)
+print(ml.execute("reconnects", "stored", "OY1p1o", "ray:10.0.0.1:6379").status)
 """
     driver = cluster.script(script)
     assert here.read_text() == "running"
@@ -369,7 +369,7 @@ def test_an_execution_is_resumed_at_once_after_its_process_was_killed(cluster: R
     resume = """
 import machinable as ml
 
-execution = ml.execute(resume="OY1p1o", storage="stored", engine="ray:10.77.0.1:6379")
+execution = ml.execute(resume="OY1p1o", storage="stored", engine="ray:10.0.0.1:6379")
 print([(trial.status, trial.attempt, [row["i"] for row in trial.records]) for trial in execution.trials])
 """
     output, _ = cluster.script(resume).communicate(timeout=TIMEOUT)

@@ -107,8 +107,8 @@ def read_options(
     url = storage_url(chosen.url, base) if chosen.url is not None else "mem://"
     if RAY_WORKING_DIRECTORY in url:
         warn(
-            f"the storage {url} is in the copy of the working directory that Ray has made for this job and removes later; "
-            "give an absolute path or a URL"
+            f"the storage {url} is in the copy of the working directory that Ray has made for this job and removes "
+            "later; give an absolute path or a URL"
         )
     resume = call.get("resume")
     if resume is None:  # a resumed execution has its seed already
