@@ -32,6 +32,8 @@ from typing import Any
 from machinable.cli import main
 from machinable.errors import MachinableError, TrialsFailed
 from machinable.results.storage import Storage
+from machinable.serialization import dumps
+from machinable.storage.process_info import this_process
 
 TIMEOUT = 20  # seconds for one command
 WITH_PROCESSES = 12  # one of so many copies is also exported and reproduced, which starts processes
@@ -128,6 +130,13 @@ def build(directory: Path) -> Path:
     (project / "breaks.py").write_text(CODE["breaks"] + "\n# changed\n")
     run(ml.Task("breaks").repeat(3), resume="OY1p1q")
     run(ml.Task().component("parent", children=[("data", {"size": 5})]), seed="OY1p1r")
+    # what killed processes leave
+    lease = dumps({**this_process(), "pid": 2**22 - 1, "execution": "OY1p1o", "lease": 30.0, "token": "x"}).encode()
+    pointer = next((storage / "by-content").glob("*/*.json"))
+    for path in (storage / "OY1p1r/execution.lease", pointer.with_suffix(".lease")):
+        path.write_bytes(lease)
+    (storage / ".machinable-running-deadbeef-1-00-OY1p1p").write_bytes(b"")
+    (storage / "OY1p1q/.machinable-writing-deadbeef-1-00-0123").write_bytes(b"{")
     return storage
 
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from machinable.errors import StorageError
 from machinable.results.reader import execution_folders
-from machinable.results.verify import stale_lease, verify_by_content
+from machinable.results.verify import lease_faults, verify_by_content
 from machinable.serialization import Plain
 from machinable.storage import layout
-from machinable.storage.cleanup import abandoned, is_at_work, release, stale_leases
+from machinable.storage.cleanup import abandoned, is_at_work, release
 from machinable.storage.documents import EVENT, POINTER, read_document, read_rows
 from machinable.storage.files import Files, writing
 from machinable.storage.temporary import ABANDONED_AFTER
@@ -53,7 +53,7 @@ def leftovers(files: Files, *, clock: Callable[[], float] = time.time) -> Iterat
         yield Removal("temporary", found.path, found.size, "a process was killed while it wrote this")
     folders = execution_folders(files)
     leases = [layout.join(folder, layout.EXECUTION_LEASE) for folder in folders]
-    for fault in chain(verify_by_content(files), map(stale_lease, stale_leases(files, leases))):
+    for fault in chain(verify_by_content(files), lease_faults(files, leases)):
         if fault.kind in ("leftover", "dangling"):
             with suppress(FileNotFoundError):  # it has just been removed
                 kind = "pointer" if fault.kind == "dangling" else "lease"

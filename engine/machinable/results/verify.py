@@ -36,7 +36,7 @@ from machinable.storage.files import FileInfo, Files, writing
 from machinable.storage.hashing import digest_of
 from machinable.storage.streams import RowWriter
 
-__all__ = ["Checked", "Fault", "repair", "stale_lease", "unnoted", "verify", "verify_by_content"]
+__all__ = ["Checked", "Fault", "lease_faults", "repair", "unnoted", "verify", "verify_by_content"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -123,9 +123,14 @@ def _leftover(found: FileInfo) -> Fault:
     return Fault("leftover", found.path, "a process was killed while it wrote this", "remove it")
 
 
-def stale_lease(lease: str) -> Fault:
-    """Return a lease whose holder is gone as a fault."""
-    return Fault("leftover", lease, "its holder is gone", "remove it")
+def lease_faults(files: Files, paths: Iterable[str]) -> Iterator[Fault]:
+    """Yield the faults of leases: those whose holder is gone, and those that cannot be read."""
+    for path in paths:
+        try:
+            for lease in stale_leases(files, [path]):
+                yield Fault("leftover", lease, "its holder is gone", "remove it")
+        except StorageError as error:
+            yield _fault_of(files, path, error)
 
 
 def _fault_of(files: Files, path: str, error: StorageError, mend: str = "") -> Fault:
@@ -174,9 +179,9 @@ class _Execution:
                     self.events[row["uid"]] = row
         is_held = False
         if layout.EXECUTION_LEASE in self.sizes:
-            stale = list(map(stale_lease, stale_leases(files, [self.place(layout.EXECUTION_LEASE)])))
+            stale = list(lease_faults(files, [self.place(layout.EXECUTION_LEASE)]))
             self.survey_faults += stale
-            is_held = not stale
+            is_held = all(one.kind != "leftover" for one in stale)
         is_quiet = now - last_change >= QUIET
         # No process still writes it, so missing files stay missing.
         self.is_over = (is_quiet or has_ended) and not is_held and not is_at_work(files, name)
@@ -432,7 +437,7 @@ def verify_by_content(files: Files) -> Iterator[Fault]:
         if fault is not None:
             yield fault
     leases = [path for path in paths if layout.is_lease(path)]
-    yield from map(stale_lease, stale_leases(files, leases))
+    yield from lease_faults(files, leases)
 
 
 def _pointer_fault(files: Files, path: str) -> Fault | None:

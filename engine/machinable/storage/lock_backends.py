@@ -23,8 +23,8 @@ from machinable.errors import InvalidValue, NotAvailable, StorageUnavailable
 from machinable.serialization import Plain, dumps, loads
 from machinable.storage import layout
 from machinable.storage.credentials import censored, harmless, secrets_of, without_credentials
-from machinable.storage.files import Files, writing
-from machinable.storage.local import NO_LINKS
+from machinable.storage.files import Files, unreadable, writing
+from machinable.storage.local import NO_LINKS, open_regular
 from machinable.storage.private_random import CLIENTS, use_private_random
 from machinable.storage.process_info import is_gone, is_running
 from machinable.storage.temporary import temporary_beside
@@ -189,11 +189,14 @@ class DirectoryLeases(Leases):
 
     def find(self, path: str) -> HeldLease | None:
         try:
-            with open(self._real(path), "rb") as file:
-                data, changed = file.read(), os.fstat(file.fileno()).st_mtime_ns
+            file, _ = open_regular(self._real(path))
         except FileNotFoundError:
             self._files.check_root()
             return None
+        except OSError as error:
+            raise unreadable(self._real(path), error) from error
+        with open(file, "rb") as opened:
+            data, changed = opened.read(), os.fstat(file).st_mtime_ns
         return HeldLease(_decoded(data), (data, changed), (time.time_ns() + self._ahead - changed) / 1e9)
 
     def renew(self, path: str, facts: Facts) -> bool:
