@@ -176,3 +176,20 @@ def test_commands_that_are_documented_to_run_no_code_run_none(
 
     assert run(*words).code == 0
     assert not (project / "ran").exists()
+
+
+def test_a_number_that_is_made_from_a_hidden_value_is_a_hint(run: Run, project: Path) -> None:
+    (project / "train.py").write_text(MODULE)
+    (project / "machinable.yaml").write_text(
+        "components:\n  - train:\n      _widths: {small: 8, large: 64}\n      _token: abcdef\n      size: small\n"
+        "      width: $self._widths[$self.size]\n      header: $self._token\n      ~large: {size: large}\n"
+    )
+    ran = run("check")
+    assert (ran.code, ran.out.splitlines()[:2]) == (
+        0,
+        [
+            "machinable.yaml:6:7: hint: width is made from a hidden value, so it is neither stored nor part of the "
+            "identity; if results depend on it, use a visible key",
+            "",
+        ],
+    )

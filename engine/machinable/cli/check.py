@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from machinable.cli.config import version_names
-from machinable.cli.hints import Hint, replaced_entries, scalar_hints, section_hints, sources_of
+from machinable.cli.hints import Hint, carried_hints, replaced_entries, scalar_hints, section_hints, sources_of
 from machinable.cli.output import write_json
 from machinable.component.config_methods import missing_method
 from machinable.component.imports import load_component
@@ -94,6 +94,7 @@ def _check_entry(
             yield error
     if not valid:
         return
+    hints += dict.fromkeys(hint for resolved in valid.values() for hint in carried_hints(resolved))
     try:
         plan = Task().component(entry.name, list(valid)).plan(project, seed=0)
         if imports:

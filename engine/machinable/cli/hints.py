@@ -12,12 +12,14 @@ import yaml
 from machinable.config.declaration import misspelt_sections
 from machinable.config.nodes import MappingNode, SequenceNode, Source
 from machinable.config.reader import read
+from machinable.config.secrets import masked_values
 from machinable.errors import MachinableError, Place
 
 if TYPE_CHECKING:
     from machinable.config.loader import Document
+    from machinable.config.resolved import Resolved
 
-__all__ = ["Hint", "replaced_entries", "scalar_hints", "section_hints", "sources_of"]
+__all__ = ["Hint", "carried_hints", "replaced_entries", "scalar_hints", "section_hints", "sources_of"]
 
 _VARIABLE = re.compile(r"\$\{[^}\n]*\}")
 _SUSPECT = re.compile(r"None|[-+]?[0-9.][0-9._:]*(?:[eE][-+]?[0-9]+)?")
@@ -50,6 +52,14 @@ def sources_of(tree: Any) -> list[Source]:
             found.setdefault(node.source.file, node.source)
             waiting += node.values() if isinstance(node, MappingNode) else node
     return sorted(found.values(), key=lambda source: source.file)
+
+
+def carried_hints(resolved: Resolved) -> Iterator[Hint]:
+    """Find numbers that are made from hidden values: secrets are text, and results usually depend on numbers."""
+    for path, value in masked_values(resolved.config, resolved.stored).items():
+        if isinstance(value, (int, float)):
+            message = f"{path} is made from a hidden value, so it is neither stored nor part of the identity"
+            yield Hint(resolved.place(path), f"{message}; if results depend on it, use a visible key")
 
 
 def scalar_hints(source: Source) -> Iterator[Hint]:

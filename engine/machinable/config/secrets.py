@@ -9,7 +9,7 @@ from typing import Any
 
 from machinable.serialization import is_hidden
 
-__all__ = ["is_secret_name", "mask_of", "masked_paths", "secret_texts"]
+__all__ = ["is_secret_name", "mask_of", "masked_paths", "masked_values", "secret_texts"]
 
 SHORTEST = 6  # characters of a value that is recognized in a text; shorter ones are in too many other words
 SHORTEST_NUMBER = 8  # digits
@@ -27,9 +27,14 @@ def is_secret_name(name: str) -> bool:
     return _SECRET_NAME.search(re.sub(r"([a-z])(?=[A-Z])", r"\1-", name)) is not None
 
 
+def masked_values(config: Mapping[Any, Any], stored: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the visible values whose stored form is another one, because they are made from hidden ones, by path."""
+    return {path: value for path, value in _differing(config, stored, "") if path}
+
+
 def masked_paths(config: Mapping[Any, Any], stored: Mapping[Any, Any]) -> frozenset[str]:
-    """Return the paths of visible values whose stored form is another one, because they are made from hidden ones."""
-    return frozenset(path for path, _ in _differing(config, stored, "") if path)
+    """Return the paths of these values."""
+    return frozenset(masked_values(config, stored))
 
 
 def secret_texts(config: Mapping[Any, Any], stored: Mapping[Any, Any]) -> set[str]:
