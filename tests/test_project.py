@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from machinable.errors import InvalidType, MachinableError, MissingFile
+from machinable.errors import InvalidType, InvalidValue, MachinableError, MissingFile
 from machinable.project import Project
+from machinable.storage.open import storage_url
 
 Write = Callable[[str, str], None]
 
@@ -50,6 +51,44 @@ def test_a_project_is_the_working_directory_by_default(
 
     assert project.resolve("c").to_dict() == {"a": 1}
     assert repr(project) == f"Project({str(tmp_path)!r})"
+
+
+def test_a_project_is_found_from_its_subdirectories(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("machinable.yaml", "components: [outer: ]\n")
+    write("deep/machinable.yaml", "components: [inner: ]\n")
+    for directory in ("deep/er", "a/b/c", "empty"):
+        (tmp_path / directory).mkdir(parents=True)
+    for directory, expected in (("a/b/c", ""), ("empty", ""), ("deep/er", "deep"), ("deep", "deep")):
+        monkeypatch.chdir(tmp_path / directory)
+        assert Project().path == str(tmp_path / expected)
+        assert Project(".").path == str(tmp_path / directory), "a given directory is taken as it is"
+
+
+def test_a_file_of_another_user_above_the_working_directory_is_no_project(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("machinable.yaml", "components: [outer: ]\n")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    owner = tmp_path.stat().st_uid
+    assert Project().path == str(tmp_path / "below" if owner else tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert Project().path == str(tmp_path)
+
+
+def test_a_working_directory_that_was_removed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for act in (Project, lambda: storage_url("relative"), lambda: Project("relative")):
+        with pytest.raises(InvalidValue, match="the working directory no longer exists"):
+            act()
+    assert Project(tmp_path).path == str(tmp_path)
+    assert storage_url(str(tmp_path)) == str(tmp_path)
+    monkeypatch.chdir(tmp_path)
 
 
 def test_the_home_directory_is_expanded(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,22 +12,48 @@ from machinable.config.loader import FILE, Workspace, load
 from machinable.config.resolve import resolve
 from machinable.config.resolved import Resolved
 from machinable.errors import InvalidType, MissingFile
+from machinable.settings import absolute_path
 from machinable.units import format_size
 
-__all__ = ["Project", "ProjectDirectory"]
+__all__ = ["Project", "ProjectDirectory", "find_project"]
 
 MAX_SIZE = 2**26  # bytes of a file
+
+
+def find_project() -> str:
+    """Return the working directory, or the nearest one above it with a machinable.yaml, if only that has one.
+
+    Above the working directory, files of other users do not count, because their code would run; root's do.
+
+    Raises:
+        InvalidValue: The working directory no longer exists.
+    """
+    here = directory = absolute_path(".")
+    users = (os.geteuid(), 0)
+    while not os.path.exists(os.path.join(directory, FILE)) or (directory != here and _owner(directory) not in users):
+        above = os.path.dirname(directory)
+        if above == directory:
+            return here
+        directory = above
+    return directory
+
+
+def _owner(directory: str) -> int:
+    return os.stat(os.path.join(directory, FILE)).st_uid
 
 
 class Project:
     """A directory with a machinable.yaml.
 
     Args:
-        path: The directory; the working directory by default.
+        path: The directory; by default the working directory, or the nearest one above it with a machinable.yaml.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.path = os.path.abspath(os.path.expanduser(os.fspath(path) if path is not None else os.getcwd()))
+        if path is None:
+            self.path = find_project()
+        else:
+            self.path = absolute_path(os.path.expanduser(os.fspath(path)))
         self._workspace: Workspace | None = None
         self._files: ProjectDirectory | None = None
         self._environment: _Environment | None = None

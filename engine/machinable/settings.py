@@ -13,6 +13,7 @@ __all__ = [
     "Choice",
     "CodeBackup",
     "StorageChoice",
+    "absolute_path",
     "choose",
     "is_development",
     "storage_choice",
@@ -167,3 +168,19 @@ def _switch(environment: Mapping[str, str], variable: str, known: tuple[str, ...
             f"{variable} is {given!r}", given=given, known=known, todo=f"Set {' or '.join(known)}, or unset it."
         )
     return given.upper()
+
+
+def absolute_path(path: str) -> str:
+    """Return a path independent of the working directory.
+
+    Raises:
+        InvalidValue: It starts from the working directory, and that no longer exists.
+    """
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise InvalidValue(
+            f"the working directory no longer exists, so {path!r} means nothing",
+            given=path,
+            todo="Go to another directory: cd DIRECTORY",
+        ) from None

@@ -175,11 +175,12 @@ def open_storage(given: str | None) -> Storage:
         return Storage(given)
     section: Mapping[str, Any] = {}
     user: Mapping[str, Any] = {}
-    directory = os.getcwd()
+    directory = None
     if not os.environ.get("MACHINABLE_STORAGE"):
         from machinable.execution.options import preferences  # 20 ms, which completion can save
 
-        user, project = preferences(os.environ), Project(directory)
+        user, project = preferences(os.environ), Project()
+        directory = project.path
         try:
             section = Resolver(project.workspace().main.execution, "execution").copy()
         except MissingFile as error:

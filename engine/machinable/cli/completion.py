@@ -18,7 +18,7 @@ from machinable.config.resolve import find_component
 from machinable.display.terminal import echo
 from machinable.errors import MachinableError
 from machinable.plan.table import flatten
-from machinable.project import Project
+from machinable.project import Project, find_project
 
 if TYPE_CHECKING:
     from machinable.results.storage import Storage
@@ -156,7 +156,7 @@ def _imported_projects(context: click.Context, incomplete: str) -> Iterable[str]
     from machinable.cli.project import imports_of
 
     given = context.params.get("names") or ()
-    return [one.name for one in imports_of(os.getcwd()) if one.name not in given]
+    return [one.name for one in imports_of(find_project()) if one.name not in given]
 
 
 def _versions_and_keys(context: click.Context, incomplete: str) -> Iterable[str]:

@@ -22,7 +22,7 @@ from machinable.errors import (
     UnknownName,
 )
 from machinable.execution.options import preferences
-from machinable.project import ProjectDirectory
+from machinable.project import ProjectDirectory, find_project
 from machinable.storage.credentials import secrets_of, without_credentials
 
 __all__ = ["ImportedProject", "imports_of", "init_command", "vendor_fetch_command"]
@@ -105,7 +105,7 @@ class ImportedProject(NamedTuple):
 
 def vendor_fetch_command(names: tuple[str, ...]) -> None:
     """Fetch the imports of the project, and theirs."""
-    project = os.getcwd()
+    project = find_project()
     settings: Mapping[str, Any] = preferences(os.environ).get("imports") or {}
     declared = imports_of(project)
     known = [one.name for one in declared]

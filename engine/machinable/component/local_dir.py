@@ -155,10 +155,5 @@ def _kind(place: str) -> str:
     mode = os.lstat(place).st_mode
     if stat.S_ISLNK(mode):
         return "a link to a directory" if os.path.isdir(place) else "a link that leads out, or nowhere"
-    kinds = (
-        (stat.S_ISFIFO, "a pipe"),
-        (stat.S_ISSOCK, "a socket"),
-        (stat.S_ISCHR, "a device"),
-        (stat.S_ISBLK, "a device"),
-    )
-    return next((text for test, text in kinds if test(mode)), "not a file")
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    return kinds.get(stat.S_IFMT(mode), "not a file")

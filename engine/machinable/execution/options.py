@@ -19,6 +19,7 @@ from machinable.errors import (
     InvalidValue,
     MalformedText,
     MissingFile,
+    StorageUnavailable,
     UnknownName,
     did_you_mean,
     near_names,
@@ -136,7 +137,7 @@ def read_options(
 
 
 def preferences(environment: Mapping[str, str], home: str = "~") -> dict[str, Any]:
-    """Return the user's settings; none if there is no file.
+    """Return the user's settings; none if there is no file, or the home directory is that of another user.
 
     Raises:
         MalformedText: The file is not YAML, or not a mapping.
@@ -148,6 +149,12 @@ def preferences(environment: Mapping[str, str], home: str = "~") -> dict[str, An
             text = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except PermissionError:
+        if not os.access(os.path.dirname(path), os.X_OK):
+            return {}  # as in a container that runs for another user
+        raise StorageUnavailable(
+            "~/.machinable/settings.yaml cannot be read: permission denied", given=path, todo="Change its permissions."
+        ) from None
     from machinable.config.reader import read  # 15 ms with yaml, and few users have settings
 
     tree = read(Source("~/.machinable/settings.yaml", text), environment=environment)

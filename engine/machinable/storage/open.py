@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from machinable.errors import StorageUnavailable
+from machinable.settings import absolute_path
 from machinable.storage.credentials import PATHS, URL, without_credentials
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
@@ -54,7 +55,7 @@ def storage_url(text: str, base: str | None = None) -> str:
         raise StorageUnavailable(
             f"{text!r} begins with an unknown user", given=text, todo=f"For a directory of that name: ./{path}"
         )
-    return os.path.abspath(os.path.join(base or "", path))
+    return absolute_path(os.path.join(base or "", path))
 
 
 def _split(url: str) -> tuple[str | None, str]:

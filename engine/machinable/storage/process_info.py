@@ -30,8 +30,8 @@ def this_process() -> dict[str, Plain]:
 def _described(pid: int) -> dict[str, Plain]:
     boot = ""
     # Containers may share the name of their host, and each numbers its processes separately.
-    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        boot = f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        boot = f"{file.read().decode().strip()} {os.readlink('/proc/self/ns/pid')}"
     return {"host": os.uname().nodename, "boot": boot, "pid": pid, "born": _start(pid) or ""}
 
 
