@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
+
 from machinable.results.execution import Execution
 from machinable.results.verify import verify
 from machinable.storage.hashing import digest
@@ -151,19 +153,21 @@ class World:
             self.expected[seed] = results(str(whole), name)
         return self.expected[seed]
 
-    def start(self, url: str, engine: str = "local", *, seed: str = SEED, **variables: str) -> subprocess.Popen[str]:
+    def start(
+        self, url: str, engine: str = "local", *, seed: str = SEED, prefix: Sequence[str] = (), **variables: str
+    ) -> subprocess.Popen[str]:
         """Start or resume the execution in a process."""
         paths = [*filter(None, [variables.pop("SHIFTED", "")]), str(ROOT / "engine")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
         environment |= {"TMPDIR": str(self.temporary), "HOME": str(self.directory), **CREDENTIALS, **variables}
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        command = [sys.executable, "-c", EXECUTES, url, seed, engine]
+        command = [*prefix, sys.executable, "-c", EXECUTES, url, seed, engine]
         return subprocess.Popen(command, cwd=self.project, env=environment, **pipes)
 
-    def finish(self, url: str, engine: str = "local", *, seed: str = SEED, starts: int = 1, **variables: str) -> str:
+    def finish(self, url: str, engine: str = "local", *, starts: int = 1, **options: Any) -> str:
         """Start and resume until the execution has finished, and return its name."""
         for _ in range(starts):
-            process = self.start(url, engine, seed=seed, **variables)
+            process = self.start(url, engine, **options)
             text = ended(process)
             if process.returncode == 0:
                 return name_in(text)
@@ -368,6 +372,34 @@ datetime.datetime = Shifted
 """
 
 
+def pause(world: World, chance: random.Random) -> int:
+    """Stop the executing process for longer than its lease, and resume the execution on another host in this time."""
+    url, engine = storage_of(world), chance.choice(["local", "processes:2"])
+    first = world.start(url, engine)
+    is_paused = until(first, chance.uniform(0, 1.2 * world.duration))
+    if not is_paused:
+        world.compare(url, name_in(ended(first)))
+        return 0
+    paused = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
+    for process in paused:
+        process.suspend()
+    try:
+        # On the other host, the clock says that the heartbeats are overdue.
+        (world.directory / "shift").write_text("60")
+        (world.directory / "sitecustomize.py").write_text(CLOCK.format(file=str(world.directory / "shift")))
+        other = ["unshare", "--map-root-user", "--uts", "--pid", "--fork", "sh", "-c", 'hostname other; exec "$@"', "-"]
+        name = world.finish(url, engine, starts=MAX_STARTS, prefix=other, SHIFTED=str(world.directory))
+    finally:
+        for process in paused:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+    text = ended(first)
+    world.compare(url, name)
+    if first.returncode == 0:  # it was stopped before it had begun, or after it had finished
+        world.compare(url, name_in(text))
+    return 1
+
+
 def together(world: World, chance: random.Random) -> int:
     """Start 20 executions at once in one storage, two with each seed, and kill some of them."""
     url = storage_of(world)
@@ -470,6 +502,7 @@ KINDS: dict[str, Callable[[World, random.Random], int]] = {
     "s3": s3,
     "redis": redis,
     "clock": clock,
+    "pause": pause,
     "together": together,
     "full-disk": full_disk,
     "no-inodes": no_inodes,
