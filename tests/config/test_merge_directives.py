@@ -186,3 +186,8 @@ def test_hidden_values_below_a_directive_stay_hidden() -> None:
         "m": {"l": ["$self._x.l[0]", {"a": "$self._x.l[1].a", "b": 4}]},
     }
     assert found.to_dict()["l"] == ["s3cret", {"a": "s3cret"}, 3]
+
+
+def test_a_misspelt_directive_is_a_warning() -> None:
+    (warning,) = resolved(TEXT, version={"opt": {"_remov_": ["lr"]}}).warnings
+    assert "has no key 'opt._remov_', so it is added. Did you mean 'opt._remove_'" in warning

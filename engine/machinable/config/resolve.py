@@ -10,7 +10,7 @@ from machinable.config.inheritance import ancestry, base_of, with_mixins
 from machinable.config.interpolation import Resolver
 from machinable.config.merge import merge, new_keys
 from machinable.config.mixins import MixinUse, read_list
-from machinable.config.nodes import MappingNode, Reference, Source
+from machinable.config.nodes import DIRECTIVES, MappingNode, Reference, Source
 from machinable.config.registry import Entry
 from machinable.config.resolved import Resolved, place_in_layer
 from machinable.config.versions import VersionLayer, element_bodies, elements_of, open_blocks, visible
@@ -228,7 +228,7 @@ def _check_override(
             continue
         from difflib import get_close_matches  # takes 4 ms, only for unknown keys
 
-        close = get_close_matches(key, siblings, n=3, cutoff=0.75)
+        close = get_close_matches(key, [*siblings, *DIRECTIVES], n=3, cutoff=0.75)
         if close:
             question = did_you_mean(".".join([*above, name]) for name in close)
             where = f"at {place}" if place else f"{resolved.component} is declared at {resolved.entry.place}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from machinable.errors import WrongKind
@@ -83,7 +83,7 @@ def frames(draw: Any) -> Any:
     return pd.DataFrame(columns)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(frames(), st.sampled_from(["x.csv", "x.tsv"]))
 def test_any_frame_of_kept_kinds_is_read_as_it_was_written(frame: Any, name: str) -> None:
     found = load(name, dump(name, frame), trust=False)
