@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -235,7 +236,7 @@ def test_a_worker_that_outlives_its_killed_executing_process_is_reported(
     ) as worker:
         assert worker.stdout is not None and worker.stdout.readline() == b"ready\n"
 
-        with pytest.raises(errors.Refused, match=rf"a worker of OY1p1o seems to be running .*\(process {worker.pid}\)"):
+        with pytest.raises(errors.Refused, match=rf"a worker of OY1p1o is running on .* \(process {worker.pid}\)"):
             ml.execute(storage=place(storage), resume="OY1p1o")
 
         worker.kill()
@@ -487,7 +488,27 @@ def test_a_running_execution_is_refused(here: Path, tmp_path: Path) -> None:
     assert ml.execute(storage=place(storage), resume="OY1p1o").status == "finished"  # its process is gone
 
 
-def test_a_trial_that_runs_on_another_host_is_refused(here: Path, tmp_path: Path) -> None:
+class Beating(threading.Thread):
+    """Write heartbeats to the status of a trial, as its worker on another host does, until it is told to stop."""
+
+    def __init__(self, status: Path, facts: dict[str, Any]) -> None:
+        super().__init__()
+        self.status, self.facts, self.number, self.is_over = status, facts, 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.is_over.is_set():
+            self.number += 1
+            temporary = self.status.with_name(".machinable-writing-beat")
+            temporary.write_text(json.dumps(self.facts | {"heartbeat": f"2026-01-01T00:00:00.{self.number:06}+00:00"}))
+            temporary.replace(self.status)
+            self.is_over.wait(0.05)
+
+
+def test_a_trial_that_runs_on_another_host_is_waited_for(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("machinable.execution.resume.LEASE", 0.5)
+    monkeypatch.setattr("machinable.execution.resume.REMOTE_EXIT_TIMEOUT", 0.5)
     storage = tmp_path / "s"
     (here / "trap").write_text("1:1 fail")
     execution = ml.execute(task(), place(storage), "OY1p1o", on_failure="continue")
@@ -496,14 +517,17 @@ def test_a_trial_that_runs_on_another_host_is_refused(here: Path, tmp_path: Path
     path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if '"failed"' not in line))
     status = storage / "OY1p1o" / "trials" / uid / "status.json"
     facts = json.loads(status.read_text())
-    status.write_text(json.dumps(facts | {"state": "running", "host": {"name": "node7", "pid": 4711}}))
+    beating = Beating(status, facts | {"state": "running", "host": {"name": "node7", "pid": 4711}})
+    beating.start()
 
     holder = rf"the trial {uid} of OY1p1o seems to be running on node7 \(process 4711\)"
-    with pytest.raises(errors.Refused, match=holder):
-        ml.execute(storage=place(storage), resume="OY1p1o")
+    try:
+        with pytest.raises(errors.Refused, match=holder):
+            ml.execute(storage=place(storage), resume="OY1p1o")
+    finally:
+        beating.is_over.set()
+        beating.join()
 
-    long_ago = {"state": "running", "host": {"name": "node7", "pid": 4711}, "heartbeat": "2026-01-01T00:00:00+00:00"}
-    status.write_text(json.dumps(facts | long_ago))
     assert ml.execute(storage=place(storage), resume="OY1p1o").status == "finished"
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from machinable.component.base import Component
 from machinable.storage.memory import MemoryFiles
+from machinable.storage.process_info import this_process
 from machinable.trial import status
 from machinable.trial.seeding import Seeding
 from machinable.trial.status import Heartbeat, StatusFiles
@@ -108,7 +109,9 @@ def beats(monkeypatch: pytest.MonkeyPatch) -> Beats:
 
 def make(files: RecordingFiles) -> tuple[StatusFiles, list[Exception]]:
     trouble: list[Exception] = []
-    return StatusFiles(spec({"a": 1}), files, "t", trouble.append), trouble
+    status_files = StatusFiles(spec({"a": 1}), files, "t")
+    status_files.on_error = trouble.append
+    return status_files, trouble
 
 
 def test_a_trial_writes_three_times(beats: Beats) -> None:
@@ -121,6 +124,7 @@ def test_a_trial_writes_three_times(beats: Beats) -> None:
     assert list(running) == [
         "state",
         "attempt",
+        "token",
         "started",
         "heartbeat",
         "finished",
@@ -134,7 +138,8 @@ def test_a_trial_writes_three_times(beats: Beats) -> None:
         "inputs",
     ]
     assert (running["state"], running["attempt"], running["finished"]) == ("running", 1, None)
-    assert running["host"] == {"name": os.uname().nodename, "pid": os.getpid()}
+    here = this_process()
+    assert running["host"] == {"name": here["host"], "pid": os.getpid(), "boot": here["boot"], "born": here["born"]}
     assert finished | {"state": "running", "finished": None, "heartbeat": running["heartbeat"]} == running
     assert before <= datetime.fromisoformat(finished["started"]) <= datetime.fromisoformat(finished["finished"])
     assert finished["started"].endswith("+00:00") and len(finished["started"]) == len(

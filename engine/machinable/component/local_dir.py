@@ -37,6 +37,7 @@ class LocalFolder:
 
     def open(self) -> str:
         """Return the directory; create it if it does not exist."""
+        self._files.allow(self._path)
         if self._local is None:
             local = self._files.local_path(self._path)
             if local is not None:

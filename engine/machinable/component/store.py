@@ -159,6 +159,7 @@ class Store:
                 check_place(name + path)
             self._refuse_taken_directory(name, place, overwrite)
             if local is not None:
+                self._files.allow(self._path)
                 _exchange(new, os.path.join(local, *place.split("/")), temporary)
                 for known in [known for known in self._local.digests if known.startswith(name)]:
                     del self._local.digests[known]

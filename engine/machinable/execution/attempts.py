@@ -46,6 +46,7 @@ class Completed(Struct, frozen=True):
     attempts: Mapping[str, int] = {}  # the numbers of the last attempts of the others, where there were any
     # The outcomes of trials that stay if their requirements give the same results as before
     doubtful: Mapping[str, Outcome] = {}
+    resumed: int = 0  # how often the execution has been resumed
 
 
 def read_status(files: Files, folder: str, uid: str) -> dict[str, Any] | None:
@@ -87,14 +88,19 @@ def _seconds_in(status: Mapping[str, Any]) -> float:
 def write_end(files: Files, folder: str, spec: TrialSpec, state: State, error: dict[str, str] | None) -> None:
     """Write the end of a trial whose worker could not write it.
 
-    An end that the worker has written stays, except that a failure replaces "interrupted".
+    An end that the worker has written stays, except that a failure replaces "interrupted". If the worker still lives,
+    on a host that cannot be reached, its attempt has lost the trial with this.
     """
-    status: dict[str, Any] = {"attempt": spec.attempt, "started": None, "host": None, "checkpoint": None}
-    status |= read_status(files, folder, spec.uid) or {}
-    if status.get("state") not in (None, "running", *(("interrupted",) if state == "failed" else ())):
-        return
-    status |= {"state": state, "heartbeat": now(), "finished": now(), "result": None, "error": error}
-    files.write(layout.join(folder, layout.status(spec.uid)), dumps(status).encode("ascii") + b"\n")
+    written = None
+    while written is None:
+        path = layout.join(folder, layout.status(spec.uid))
+        status: dict[str, Any] = {"attempt": spec.attempt, "started": None, "host": None, "checkpoint": None}
+        mark = files.mark(path)
+        status |= (read_status(files, folder, spec.uid) or {}) if mark is not None else {}
+        if status.get("state") not in (None, "running", *(("interrupted",) if state == "failed" else ())):
+            return
+        status |= {"state": state, "heartbeat": now(), "finished": now(), "result": None, "error": error}
+        written = files.write_if(path, dumps(status).encode("ascii") + b"\n", mark)
 
 
 def write_failure(files: Files, folder: str, spec: TrialSpec, problem: BaseException, seconds: float = 0.0) -> Outcome:
@@ -123,10 +129,16 @@ def complete_output(files: Files, folder: str, uid: str, lost: WorkerLost) -> No
             appender.write(rest)
 
 
-def move_aside(files: Files, folder: str, uid: str, attempt: int) -> str:
-    """Move the files of an attempt to `attempts`, so that the next one starts in an empty folder; return their path."""
-    trial = layout.join(folder, layout.trial(uid))
-    aside = layout.join(folder, layout.attempt(uid, attempt))
+def move_aside(files: Files, folder: str, spec: TrialSpec, attempt: int) -> str:
+    """Move the files of an attempt to `attempts`, so that the next one starts in an empty folder; return their path.
+
+    The attempt loses the trial first, in case it still runs on a host that cannot be reached.
+    """
+    trial = layout.join(folder, layout.trial(spec.uid))
+    aside = layout.join(folder, layout.attempt(spec.uid, attempt))
+    status = read_status(files, folder, spec.uid)
+    if status is not None and status["state"] == "running":
+        write_end(files, folder, spec, "interrupted", None)
     for entry in files.entries(trial):
         if entry.name != layout.ATTEMPTS:
             files.move(layout.join(trial, entry.name), layout.join(aside, entry.name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import IO, Any
 
@@ -86,10 +86,25 @@ def engine_facts(engine: Engine) -> dict[str, Plain]:
     return {"type": engine.name, "slots": engine.slots}
 
 
-def create_execution(files: Files, plan: Plan, engine: Engine, code: ProjectCode, function: str | None = None) -> str:
+def create_execution(
+    files: Files,
+    plan: Plan,
+    engine: Engine,
+    code: ProjectCode,
+    function: str | None = None,
+    hold: Callable[[str], object] = lambda folder: None,
+) -> str:
     """Create a new directory, write execution.json, plan.jsonl and the code into it, and return its name.
 
-    It is `OY1p1o` or, if that exists, `OY1p1o-2`. `function` is the function that replaces every component.
+    It is `OY1p1o` or, if that exists, `OY1p1o-2`.
+
+    Args:
+        files: The storage.
+        plan: The plan.
+        engine: The engine that runs it.
+        code: The code of the project.
+        function: The function that replaces every component.
+        hold: Called with the name before anything is written into the directory, which others cannot use yet.
 
     Raises:
         StorageUnavailable: The storage cannot be written.
@@ -101,6 +116,7 @@ def create_execution(files: Files, plan: Plan, engine: Engine, code: ProjectCode
             if not taken and files.reach == "anywhere":  # each attempt is a request; one request lists all names
                 taken = {entry.name for entry in files.entries("")}
             run += 1
+        hold(folder)
         if code.archive is not None:
             with code.archive as archive:
                 archive.seek(0)

@@ -61,7 +61,21 @@ class Ledger:
         self._callbacks = callbacks
         self._warned: set[int] = set()
         self._finished_before = 0
-        self._rows = RowWriter(files, layout.join(folder, layout.LEDGER))
+        self._path = layout.join(folder, layout.LEDGER)
+        self._rows = RowWriter(files, self._path)
+
+    def _append(self, row: Mapping[str, Any]) -> None:
+        """Append a row.
+
+        Raises:
+            LeaseLost: Another process has taken over the execution. It has replaced the ledger, or written its next
+                part, so that nothing can be appended any more.
+        """
+        if self._rows.is_replaced():
+            self._files.confirm(self._path)
+            self._rows.close()  # a repair has replaced it
+            self._rows = RowWriter(self._files, self._path)
+        self._rows.append(row)
 
     @property
     def status(self) -> str:
@@ -82,12 +96,13 @@ class Ledger:
     def resumed(self, finished: int, facts: Mapping[str, Plain]) -> None:
         """Record that the execution is resumed, with `finished` trials done before."""
         self._finished_before = self.counts["finished"] = finished
-        self._rows.append({"event": "resumed", "time": now(), **facts})
+        self._append({"event": "resumed", "time": now(), **facts})
+        self._rows.flush()  # the former executing process must not write the next part of the ledger
 
     def ended(self, seconds: float) -> None:
         """Record the end of the execution; nothing is written afterwards."""
         status, time = self.status, now()
-        self._rows.append({"event": "ended", "status": status, "time": time, "seconds": seconds})
+        self._append({"event": "ended", "status": status, "time": time, "seconds": seconds})
         self._rows.close()
         finished = self.counts["finished"] + self.counts["reused"]
         failed = self.counts["failed"] + self.counts["blocked"]
@@ -117,7 +132,7 @@ class Ledger:
     def finished_before(self, spec: TrialSpec, outcome: Outcome) -> None:
         """Record a trial that finished before its execution was killed without recording that."""
         row = {"event": "finished", "uid": spec.uid, "attempt": outcome.attempt, "time": now()}
-        self._rows.append({**row, "seconds": outcome.seconds, "record": outcome.record})
+        self._append({**row, "seconds": outcome.seconds, "record": outcome.record})
 
     def failed(self, spec: TrialSpec, outcome: Outcome, will_retry: bool) -> None:
         """Record that an attempt failed."""
@@ -171,7 +186,7 @@ class Ledger:
             row["attempt"] = spec.attempt
         row["time"] = now()
         row.update(facts)
-        self._rows.append(row)
+        self._append(row)
         self._notify_trial(kind, spec, row["time"], *event_facts)
         return row
 

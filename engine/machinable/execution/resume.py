@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from msgspec import Struct
 
 from machinable import ids
+from machinable.display.terminal import echo
 from machinable.engines.base import Engine
 from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, Refused, listed, warn
 from machinable.execution.attempts import Completed, read_outcome, read_status
@@ -33,11 +36,13 @@ from machinable.storage.cleanup import workers_left
 from machinable.storage.documents import EVENT, read_rows
 from machinable.storage.files import Files, writing
 from machinable.storage.locks import Lease, Locks
-from machinable.storage.process_info import is_gone, this_process
+from machinable.storage.numbered_parts import growing_file
+from machinable.storage.process_info import is_gone, is_running, this_process
 
 __all__ = ["Changes", "compare", "stored_execution", "take_over", "write_resumption"]
 
 WORKER_EXIT_TIMEOUT = 15.0  # seconds within which workers exit after their executing process was killed
+REMOTE_EXIT_TIMEOUT = 30.0  # seconds for which a cluster keeps workers whose driver was killed
 HANDOFF_WINDOW = 2.0  # seconds within which a worker notices that it has received a trial, if it leaves no marker
 MARKED_HANDOFF_WINDOW = 0.2  # the same if it leaves a marker: all threads of the killed process are gone by then
 POLL_INTERVAL = 0.02  # seconds between two checks for workers
@@ -231,22 +236,28 @@ def _difference(trial: Trial, spec: TrialSpec) -> str:
 def take_over(stored: Execution, locks: Locks) -> Lease:
     """Take the lease of a stored execution, wait until its workers have exited, and refresh it.
 
+    Whatever the former executing process does later, it cannot change the ledger any more.
+
     Raises:
         Refused: The execution is running.
     """
-    path = layout.join(str(stored), layout.EXECUTION_LEASE)
-    lease = locks.take(path, {"execution": str(stored)})
+    files, path = stored.files, layout.join(str(stored), layout.EXECUTION_LEASE)
+    watched = _Watched(stored)
+    watched.look()  # while the lease is watched, the trials are, too
+
+    def watching(facts: Mapping[str, Any], seconds: float) -> None:
+        echo(f"waiting {seconds:g} s for a sign of {holder_text(facts)}", file=sys.stderr)
+
+    lease = locks.take_over(path, {"execution": str(stored)}, watching)
     if lease is None:
-        facts = locks.holder(path) or {}
-        raise Refused(
-            f"{stored} is running: {holder_text(facts)}",
-            given=str(stored),
-            details=[f"its last heartbeat: {facts['heartbeat']}"] if facts.get("heartbeat") else [],
-            todo="Wait until it has ended, or end that process. A process on another host counts as gone "
-            f"{LEASE:g} s after its last heartbeat.",
-        )
+        raise _is_running(stored, locks, path)
     try:
-        _wait_for_workers(stored)
+        was_killed = not stored.has_ended
+        if was_killed and files.appends:
+            _replace(files, growing_file(files, layout.join(str(stored), layout.LEDGER)))
+        _wait_for_workers(stored, watched)
+        if was_killed:
+            _release_results(stored, locks)
         stored.refresh()
     except BaseException:
         lease.release()
@@ -254,13 +265,77 @@ def take_over(stored: Execution, locks: Locks) -> Lease:
     return lease
 
 
-def _wait_for_workers(stored: Execution) -> None:
+def _is_running(stored: Execution, locks: Locks, path: str) -> Refused:
+    facts = locks.holder(path) or {}
+    if locks.is_stopped(path):
+        return Refused(
+            f"{stored} is running: {holder_text(facts)}, which is stopped",
+            given=str(stored),
+            todo=f"Continue that process: kill -CONT {facts['pid']} (or `fg` in its terminal). To resume it instead, "
+            f"end that process first: kill -KILL {facts['pid']}",
+        )
+    return Refused(
+        f"{stored} is running: {holder_text(facts)}",
+        given=str(stored),
+        details=[f"its last heartbeat: {facts['heartbeat']}"] if facts.get("heartbeat") else [],
+        todo="Wait until it has ended, or end that process.",
+    )
+
+
+def _replace(files: Files, path: str) -> None:
+    """Replace a growing file by a copy: what the former writer, which has it open, still appends is not seen."""
+    with suppress(FileNotFoundError):
+        files.write(path, files.read(path))
+
+
+def _release_results(stored: Execution, locks: Locks) -> None:
+    """Release the leases of results that the killed execution held."""
+    for found in stored.files.walk(layout.BY_CONTENT):
+        if layout.is_lease(found.path):
+            locks.release_of(found.path, str(stored))
+
+
+class _Watched:
+    """The trials of an execution that seem to run, and since when each has sent no heartbeat."""
+
+    def __init__(self, stored: Execution) -> None:
+        self._stored = stored
+        self._seen: dict[str, tuple[str, float]] = {}  # the last heartbeat, and when it was first seen
+
+    def look(self) -> Trial | None:
+        """Return a trial that a process seems to run, None if there is none."""
+        for trial in self._stored:
+            if trial.event not in (None, "started"):
+                continue
+            status = read_status(self._stored.files, str(self._stored), trial.uid)
+            if status is None or status["state"] != "running":
+                continue
+            facts = status.get("host") or {}
+            if facts.get("served"):  # its executing process has ended, and nothing else writes for it
+                continue
+            process = {**facts, "host": facts.get("name")}
+            if is_gone(process) or (is_running(process) and facts["pid"] == os.getpid()):
+                continue
+            if is_running(process) or not self._is_silent(trial.uid, str(status.get("heartbeat"))):
+                return trial
+        return None
+
+    def _is_silent(self, uid: str, heartbeat: str) -> bool:
+        """Return whether a trial of another host has sent no heartbeat for so long that its process is gone."""
+        seen, since = self._seen.get(uid, (heartbeat, time.monotonic()))
+        if seen != heartbeat:
+            since = time.monotonic()
+        self._seen[uid] = heartbeat, since
+        return time.monotonic() - since >= LEASE
+
+
+def _wait_for_workers(stored: Execution, watched: _Watched) -> None:
     """Wait until the workers have exited whose executing process was killed."""
     files, name, here = stored.files.inner, str(stored), this_process()["host"]
-    began = time.monotonic()
+    began, is_told = time.monotonic(), False
     while True:
         who, where, pid = f"a worker of {name}", here, None
-        running = next(_running_trials(stored), None)
+        running = watched.look()
         passed = time.monotonic() - began
         if running is not None:
             who, where, pid = f"the trial {running.uid} of {name}", *map((running.host or {}).get, ("name", "pid"))
@@ -268,12 +343,16 @@ def _wait_for_workers(stored: Execution) -> None:
             pid = workers[0]
         elif not _may_be_starting(stored) or passed >= _handoff_window(stored):
             return
-        if where != here or passed > WORKER_EXIT_TIMEOUT:
+        if passed > (WORKER_EXIT_TIMEOUT if where == here else LEASE + REMOTE_EXIT_TIMEOUT):
             raise Refused(
-                f"{who} seems to be running on {where} (process {pid})",
+                f"{who} {'is' if where == here else 'seems to be'} running on {where} (process {pid})",
                 given=name,
-                todo=f"End that process; one that no longer runs is ignored {LEASE:g} s after its last heartbeat.",
+                todo="End that process. One on another host counts as gone "
+                f"{LEASE:g} s after its last heartbeat, and one on this host when it has ended.",
             )
+        if where != here and not is_told:
+            is_told = True
+            echo(f"waiting for {who} on {where} to end, or to send no heartbeat for {LEASE:g} s", file=sys.stderr)
         time.sleep(POLL_INTERVAL)
         stored.refresh()
 
@@ -294,21 +373,6 @@ def _handoff_window(stored: Execution) -> float:
         return 0.0
     has_markers = kind == "processes" and stored.files.inner.marks_processes
     return MARKED_HANDOFF_WINDOW if has_markers else HANDOFF_WINDOW
-
-
-def _running_trials(stored: Execution) -> Iterator[Trial]:
-    """Yield the trials that a process seems to be running."""
-    here = this_process()
-    for trial in stored:
-        if trial.status != "running":
-            continue
-        facts = trial.host or {}
-        if facts.get("served"):  # its executing process has ended, and nothing else writes for it
-            continue
-        is_here = facts.get("name") == here["host"]
-        gone = is_here and is_gone({**here, "pid": facts.get("pid"), "born": ""})
-        if not gone and not (is_here and facts.get("pid") == os.getpid()):
-            yield trial
 
 
 # writing that it is resumed
@@ -412,11 +476,11 @@ def _completed(changes: Changes, plan: Plan, ledger: Ledger, shared: SharedResul
             results[spec.identity] = Available(f"{folder}/{row.uid}", outcome.artifacts)
             if shared.find(spec.identity) is None:
                 shared.publish(spec, outcome)
-            if not is_recorded:
-                shared.release_stale(spec.identity)
         if not is_recorded:
             ledger.finished_before(spec, outcome)
-    return Completed(changes.unchanged, results, attempts, doubtful)
+    rows = read_rows(files, layout.join(folder, layout.LEDGER), EVENT)
+    resumed = sum(row.get("event") == "resumed" for row in rows)
+    return Completed(changes.unchanged, results, attempts, doubtful, resumed)
 
 
 def _last_attempt(files: Files, folder: str, trial: Trial) -> int:

@@ -308,12 +308,6 @@ class SharedResults:
         if lease is not None:
             lease.release()
 
-    def release_stale(self, identity: str) -> None:
-        """Remove the lease of a result, if its holder was killed after it had stored the result."""
-        lease = self._locks.take(layout.lease(identity))
-        if lease is not None:
-            lease.release()
-
     def close(self) -> None:
         """Release all leases."""
         while self._leases:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from machinable.storage.cleanup import at_work
 from machinable.storage.fallback import FallbackFiles, fallback_name, outage_of
 from machinable.storage.files import Files
 from machinable.storage.hashing import digest
-from machinable.storage.locks import Lease, Locks, open_locks
+from machinable.storage.locks import Lease, LeaseGuard, Locks, open_locks
 from machinable.storage.open import open_files
 from machinable.storage.process_info import cores
 
@@ -60,13 +60,13 @@ def execute_checked(checked: Checked, interrupts: Interrupts) -> Execution | Pla
         return stored.stored
     with interrupts.allowed():
         files, locks = open_storage(checked)
-    with closing(locks):
-        run = (begin if stored is None else resume)(checked, files, locks, interrupts)
+    with closing(locks), ExitStack() as marks:
+        run = (begin if stored is None else resume)(checked, files, locks, interrupts, marks)
         with worker_task(run) as (work, server):
             _advise(checked)
             scheduler = Scheduler(run, work, server, interrupts)
             try:
-                with at_work(files, run.folder):
+                with marks.pop_all():  # before the lease is released
                     scheduler.run()
             except KeyboardInterrupt as interrupt:
                 if sys.version_info >= (3, 11):
@@ -93,25 +93,37 @@ def open_storage(checked: Checked) -> tuple[Files, Locks]:
     return files, open_locks(files, *checked.options.locks)
 
 
-def begin(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts) -> Run:
-    """Begin a new execution: create its folder, and write the plan."""
+def begin(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts, marks: ExitStack) -> Run:
+    """Begin a new execution: create its folder, and write the plan; `marks` receives the mark of this process."""
     plan, function = checked.plan, checked.options.function
     name = None if function is None else f"{function.__module__}:{getattr(function, '__qualname__', function)}"
+    lease: Lease | None = None
+
+    def hold(folder: str) -> None:
+        """Take the lease and leave a mark, before the folder is an execution that others could take."""
+        nonlocal lease
+        if files.reach != "process":
+            lease = locks.take_over(layout.join(folder, layout.EXECUTION_LEASE), {"execution": folder})
+        marks.enter_context(at_work(files, folder))
+
     with interrupts.allowed():
         code = checked.code(files)
-        folder = create_execution(files, plan, checked.engine, code, name)
-        lease = None
-        if files.reach != "process":
-            lease = locks.take(layout.join(folder, layout.EXECUTION_LEASE), {"execution": folder})
+        try:
+            folder = create_execution(files, plan, checked.engine, code, name, hold)
+        except BaseException:
+            if lease is not None:
+                lease.release()
+            raise
     return _begun(checked, files, locks, folder, lease, code)
 
 
-def resume(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts) -> Run:
+def resume(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts, marks: ExitStack) -> Run:
     """Resume a stored execution in its folder: check that nothing else runs it, and write the new plan."""
     stored, plan = checked.stored, checked.plan
     assert stored is not None
     with interrupts.allowed():
         lease = take_over(stored.stored, locks)
+        marks.enter_context(at_work(files, str(stored.stored)))
         stored = compare(stored.stored, plan, checked.reuse, is_stored_task=stored.is_stored_task)  # as it is now
         code = checked.code(files)
     run = _begun(checked, files, locks, str(stored.stored), lease, code)
@@ -120,13 +132,15 @@ def resume(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts)
 
 def _begun(checked: Checked, files: Files, locks: Locks, folder: str, lease: Lease | None, code: ProjectCode) -> Run:
     """Return the execution after its folder is written; from now on, an outage must not lose results."""
-    fallback = ""
+    fallback, guard = "", None
+    if lease is not None:
+        guard = LeaseGuard(files, folder, lease)
     if files.reach != "process":
         fallback = fallback_name(folder)
         files = FallbackFiles(files, fallback)
     plan = checked.plan
     ledger = Ledger(len(plan), plan.seed, files, folder, checked.options.listeners, checked.callbacks)
-    return Run(checked, files, folder, ledger, checked.shared_results(files, locks, folder, code), lease, fallback)
+    return Run(checked, files, folder, ledger, checked.shared_results(files, locks, folder, code), fallback, guard)
 
 
 @contextmanager
@@ -153,6 +167,7 @@ def worker_task(run: Run) -> Iterator[tuple[Work, FilesServer | None]]:
             plan.project,
             run.checked.function,
             options.locks,
+            root=getattr(files.inner, "root", None),
             fallback=run.fallback,
             sources={path: data for path, data in run.checked.sources.files.items() if path.endswith(".py")},
         )
@@ -163,7 +178,7 @@ def worker_task(run: Run) -> Iterator[tuple[Work, FilesServer | None]]:
         if engine.ships or files.reach == "process":
             from machinable.storage.served.server import FilesServer  # 3 ms, and most executions need none
 
-            check = (lambda: None) if run.lease is None else run.lease.check
+            check = (lambda: None) if run.guard is None else run.guard.check
             server = FilesServer(files, engine.address_for_workers(), check)
             work = replace(work, reach=files.reach, access=server.access)
     if options.policy.timeout is not None and not engine.can_end:
@@ -174,8 +189,8 @@ def worker_task(run: Run) -> Iterator[tuple[Work, FilesServer | None]]:
         for one in (server, in_process):
             if one is not None:
                 one.close()
-        if run.lease is not None:
-            run.lease.release()
+        if run.guard is not None:
+            run.guard.release()
 
 
 def _progress_listener(listeners: tuple[Listener, ...]) -> OnProgress | None:

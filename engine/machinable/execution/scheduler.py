@@ -34,7 +34,7 @@ from machinable.plan.spec import Outcome, Retries, TrialSpec
 from machinable.results.pointers import Available, Pointer, changed_input
 from machinable.storage import layout
 from machinable.storage.files import Files
-from machinable.storage.locks import Lease
+from machinable.storage.locks import LeaseGuard
 
 if TYPE_CHECKING:
     from machinable.storage.served.server import FilesServer
@@ -56,8 +56,8 @@ class Run(Struct, frozen=True):
     folder: str  # the folder of the execution in it
     ledger: Ledger
     shared: SharedResults
-    lease: Lease | None  # keeps others from resuming it; None in memory
     fallback: str  # the name of the local directory that takes files while the storage is unavailable; "" for none
+    guard: LeaseGuard | None = None  # holds the lease that keeps others from resuming it; None in memory
     completed: Completed = Completed()  # the finished trials of a resumed execution
 
 
@@ -74,6 +74,7 @@ class Scheduler:
         self._capacity = run.checked.capacity
         self._completed = run.completed
         self._engine = run.checked.engine
+        self._guard = run.guard
         self._work = work
         self._server = server
         self._interrupts = interrupts
@@ -204,9 +205,11 @@ class Scheduler:
         if spec.attempt == 1 and (previous := self._completed.attempts.get(spec.uid)):
             spec = replace(spec, attempt=previous + 1)
         if spec.attempt > 1:
-            move_aside(self._files, self._folder, spec.uid, spec.attempt - 1)
+            move_aside(self._files, self._folder, spec, spec.attempt - 1)
             if not (spec.uid in self._retried and self._retries(spec).restart):
                 spec = replace(spec, resume_from=attempt_to_continue(self._files, self._folder, spec))
+        if self._completed.resumed:
+            spec = replace(spec, token=layout.fencing_token(self._completed.resumed, spec.attempt))
         self._capacity.take(spec.resources)
         self._ledger.started(spec)
         timeout = self._policy.timeout
@@ -272,6 +275,8 @@ class Scheduler:
                 while True:
                     done.append(self._done.get_nowait())
             self._interrupts.raise_pending()  # between two waits, so that nothing is lost
+            if self._guard is not None and self._guard.lost is not None:
+                raise self._guard.lost
             if time.monotonic() >= until or (self._engine.may_grow and self._has_grown()):
                 break
         for future in done:

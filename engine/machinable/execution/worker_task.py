@@ -27,9 +27,11 @@ from machinable.storage.cleanup import mark_worker
 from machinable.storage.fallback import FallbackFiles
 from machinable.storage.files import Files, Reach
 from machinable.storage.hashing import digest
+from machinable.storage.local import DirectoryFiles
 from machinable.storage.open import open_files
 from machinable.trial.capture import shipped
 from machinable.trial.runner import run
+from machinable.trial.status import StatusFiles
 
 if TYPE_CHECKING:
     from machinable.storage.served.client import ServedFiles
@@ -112,6 +114,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
     access: Access | None = None  # to the server of the executing process, for workers that do not reach the storage
     environment: Mapping[str, str] = {}  # variables of the executing process
     original: str | None = None  # the project's directory where the plan was made, if this one is a copy
+    root: tuple[int, int] | None = None  # of a directory: its device and inode, see `DirectoryFiles`
     fallback: str = ""  # the name of the local directory that takes files while the storage is unavailable; "" for none
     # The source files of the project that were read when the execution began, by their paths in it
     sources: Mapping[str, bytes] = {}
@@ -182,8 +185,14 @@ class WorkerTask(Struct, PortableWork, frozen=True):
             if not spec.may_move:
                 raise
             return _not_begun(spec, error)
-        output = layout.join(self.folder, layout.output(spec.uid))
         with attempt:
+            return self._run(spec, files)
+
+    def _run(self, spec: TrialSpec, files: Files) -> Outcome:
+        path, output = (layout.join(self.folder, one(spec.uid)) for one in (layout.trial, layout.output))
+        status = StatusFiles(spec, files, path)
+        status.open()  # before its output is written
+        try:
             with output_to(files, output):
                 code, problem = self._imported(spec)
                 if problem is None or not spec.may_move:  # `run` raises it again, and records it
@@ -196,11 +205,15 @@ class WorkerTask(Struct, PortableWork, frozen=True):
                         code=code,
                         progress=partial(reports.progress, spec.uid),
                         locks=self.locks,
+                        status=status,
                     )
                     return _stored(files, self.project, outcome)
-            with suppress(FileNotFoundError):  # nothing was printed
-                files.remove(output)
+            for written in (output, layout.join(path, layout.STATUS)):
+                with suppress(FileNotFoundError):  # nothing was printed; on an object store, no status is written yet
+                    files.remove(written)
             return _not_begun(spec, problem)
+        finally:
+            status.abandon()  # it has ended, or not begun
 
     def _storage(self, spec: TrialSpec) -> tuple[Files, AbstractContextManager[None]]:
         """Return the storage, and a context in which it accepts the files of an attempt."""
@@ -209,6 +222,8 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         if served is not None and not is_reached:
             return served, attempt
         files = _opened(self.url)
+        if self.root is not None and isinstance(files, DirectoryFiles):
+            files.root = self.root
         return FallbackFiles(files, self.fallback) if self.fallback else files, attempt
 
     def _imported(self, spec: TrialSpec) -> tuple[Code | None, BaseException | None]:

@@ -150,6 +150,7 @@ class TrialSpec(Struct, frozen=True):
     requires: Mapping[str, Requirement] = {}  # the trials that it requires, by the names that it uses
     identity: str = ""  # hash of everything that determines its result
     attempt: int = 1  # number of the attempt, from 1
+    token: int = 0  # the fencing token of the attempt; 0 for its number. Never stored with the trial
     # Directory of an earlier attempt whose last checkpoint it continues from: relative in the storage, or absolute on
     # this host. Known when it is submitted
     resume_from: str | None = None

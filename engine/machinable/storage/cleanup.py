@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 
+from machinable.errors import LeaseLost
 from machinable.storage import layout
 from machinable.storage.files import FileInfo, Files, writing
 from machinable.storage.lock_backends import leases_in
@@ -42,8 +43,9 @@ def at_work(files: Files, folder: str) -> Iterator[None]:
     finally:
         if marker is not None:
             with suppress(OSError):  # the storage may be read-only by now; the next process removes it
-                for found in _workers(files, folder):  # their work has ended
-                    _remove(files, found)
+                with suppress(LeaseLost):
+                    for found in _workers(files, folder):  # their work has ended
+                        _remove(files, found)
                 files.remove(marker)
 
 
@@ -89,6 +91,8 @@ def tidy(files: Files) -> None:
                 continue
             sweep(files, folder)
             sweep(files, layout.BY_CONTENT)
+            if files.is_directory(folder) and not files.exists(layout.join(folder, layout.EXECUTION)):
+                files.remove(folder)  # it never became an execution
         _remove(files, found)
 
 

@@ -200,7 +200,15 @@ _CODE = {
     "changed?": Items("text"),
     "paths?": Items("text"),
 }
-_HOST = {"name?": "text", "user?": "text", "command?": "text", "pid?": "integer", "served?": "boolean"}
+_HOST = {
+    "name?": "text",
+    "user?": "text",
+    "command?": "text",
+    "pid?": "integer",
+    "boot?": "text",
+    "born?": "text",
+    "served?": "boolean",
+}
 _ENGINE = {"type?": "text", "slots?": "integer"}
 
 EXECUTION = Kind(
@@ -278,6 +286,7 @@ STATUS = Kind(
     {
         "state": ("running", "finished", "failed", "interrupted"),
         "attempt?": "integer",
+        "token?": "integer",
         "started?": "time",
         "heartbeat?": "time",
         "finished?": "time",

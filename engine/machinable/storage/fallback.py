@@ -13,10 +13,10 @@ from functools import lru_cache, partial
 from shlex import quote
 from typing import IO, Any, TypeVar
 
-from machinable.errors import Damaged, StorageUnavailable
+from machinable.errors import Damaged, LeaseLost, StorageUnavailable
 from machinable.storage import layout
 from machinable.storage.documents import ROW, STATUS, parse_rows, read_document, read_rows
-from machinable.storage.files import Appender, Entry, FileInfo, Files, checked
+from machinable.storage.files import Appender, Entry, FileInfo, Files, Guard, checked
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.numbered_parts import PartAppender, part_numbers
 from machinable.storage.streams import RowWriter
@@ -72,6 +72,7 @@ class FallbackFiles(Files):
         self.url = files.url
         self.reach = files.reach
         self.appends = files.appends
+        self.has_free_marks = files.has_free_marks
         self.directory: str | None = None
         self._inner = files
         self._name = name
@@ -155,13 +156,43 @@ class FallbackFiles(Files):
 
         self._write(copy)
 
+    def mark(self, path: str) -> object:
+        return self._inner.mark(path)
+
+    def write_if(self, path: str, data: bytes, mark: object) -> object:
+        def write(files: Files) -> object:
+            if files is self._inner:
+                return files.write_if(path, data, mark)
+            files.write(path, data)  # whether it has changed is found out when it is copied
+            return mark or data
+
+        return self._write(write)
+
+    def guard(self, folder: str, guard: Guard) -> None:
+        self._inner.guard(folder, guard)
+
+    def unguard(self, folder: str, guard: Guard) -> None:
+        self._inner.unguard(folder, guard)
+
+    def lose(self, folder: str, error: LeaseLost) -> None:
+        self._inner.lose(folder, error)
+
+    def guard_of(self, path: str) -> Guard | None:
+        return self._inner.guard_of(path)
+
+    def allow(self, path: str) -> None:
+        self._write(lambda files: files.allow(path))
+
+    def check_root(self) -> None:
+        self._inner.check_root()
+
     def create(self, path: str, data: bytes, owner: str) -> bool:
         return self._write(lambda files: files.create(self._path_in(files, path), data, owner))
 
     def appender(self, path: str) -> Appender:
         if self.appends:
             return _FallbackAppender(self, checked(path))
-        return PartAppender(self, path, create=self.create)
+        return PartAppender(self, path, create=self.create, first=self.first_part(path))
 
     def create_directory(self, path: str) -> bool:
         return self._write(lambda files: files.create_directory(path))
@@ -228,10 +259,12 @@ class FallbackFiles(Files):
             if self._fallback is None:
                 return True
             try:
-                copy_fallback(self._fallback, self._inner, is_same=True)
+                _, left = copy_fallback(self._fallback, self._inner)
             except OSError as failure:
                 if not is_outage(failure):
                     raise
+                return False
+            if left:  # another process has taken the execution over
                 return False
             from shutil import rmtree
 
@@ -335,12 +368,18 @@ class _FallbackAppender(Appender):
         self._is_closed = True
         self._appender.close()
 
+    def is_replaced(self) -> bool:
+        if self._target is not self._inner or self._files.is_away:
+            return False
+        with suppress(OSError):  # the write finds out
+            return self._appender.is_replaced()
+        return False
 
-def copy_fallback(fallback: Files, files: Files, *, is_same: bool = False) -> tuple[list[str], list[str]]:
+
+def copy_fallback(fallback: Files, files: Files) -> tuple[list[str], list[str]]:
     """Copy a fallback into a storage.
 
-    Trials that have run again since are left out, unless `is_same`: no other process can have written these trials.
-    Rows of the ledger are added if they are newer than its own.
+    Trials that have run again since are left out. Rows of the ledger are added if they are newer than its own.
 
     Returns:
         The paths that were copied, and those that were left out.
@@ -356,7 +395,7 @@ def copy_fallback(fallback: Files, files: Files, *, is_same: bool = False) -> tu
         parts = path.split("/")
         if _is_ledger(path):
             ledgers.setdefault(parts[0], []).append(path)
-        elif not is_same and parts[1:2] == [layout.TRIALS] and has_run_again("/".join(parts[:3])):
+        elif parts[1:2] == [layout.TRIALS] and has_run_again("/".join(parts[:3])):
             left.append(path)
         else:
             _copy(fallback, files, path)

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
 from machinable.errors import BadName, LeaseLost, StorageError, StorageUnavailable
+from machinable.storage import layout
 from machinable.storage.temporary import is_temporary
 
 __all__ = [
@@ -101,7 +102,7 @@ class Guard:
         self.versions: dict[str, object] = {}
 
     def check(self) -> None:
-        """Check that the writer has not lost the right.
+        """Check that the writer has not lost the right, without a request where that is possible.
 
         Raises:
             LeaseLost: It has.
@@ -109,6 +110,10 @@ class Guard:
         """
         if self.lost is not None:
             raise self.lost
+
+    def confirm(self) -> None:
+        """Check it by asking the storage, because another writer was noticed; raise as `check`."""
+        self.check()
 
 
 class Files(ABC):
@@ -213,22 +218,47 @@ class Files(ABC):
         if self._guards.get(f"{folder}/") is guard:
             del self._guards[f"{folder}/"]
 
+    def lose(self, folder: str, error: LeaseLost) -> None:
+        """Let all writes below a folder through this object raise an error from now on."""
+        for path, guard in list(self._guards.items()):
+            if path.startswith(f"{folder}/"):
+                guard.lost = error
+
+    def confirm(self, path: str) -> None:
+        """Check that the writer of a path still has the right to write it, because another writer was noticed.
+
+        Raises:
+            LeaseLost: It has lost it.
+        """
+        guard = self.guard_of(path)
+        if guard is not None:
+            guard.confirm()
+
+    def first_part(self, path: str) -> int:
+        """Return the number of the first numbered part of a file that this object writes."""
+        guard = self.guard_of(path)
+        return 1 if guard is None else layout.first_part(guard.token)
+
     def guard_of(self, path: str) -> Guard | None:
-        """Return the guard of a path.
+        """Return the guard of a path; leases have none.
 
         Raises:
             LeaseLost: The writer of a folder around it has lost the right to write there.
         """
         found = None
-        for folder, guard in self._guards.items():
-            if path.startswith(folder):
+        for folder, guard in list(self._guards.items()):
+            if path.startswith(folder) and not layout.is_lease(path):
                 if guard.lost is not None:
                     raise guard.lost
                 found = guard
         return found
 
-    def _allow(self, path: str) -> None:
-        """Ask the guard of a path before it is written."""
+    def allow(self, path: str) -> None:
+        """Check that a path may be written, before that is done by other means than this object.
+
+        Raises:
+            LeaseLost: Another process has taken over what is there.
+        """
         guard = self.guard_of(path)
         if guard is not None:
             guard.check()
@@ -299,7 +329,7 @@ class Files(ABC):
         checked(path, root=False)
         if self.exists(checked(to, root=False)):
             raise path_error(errno.EEXIST, to)
-        self._allow(path)
+        self.allow(path)
         if to.startswith(f"{path}/"):
             raise path_error(errno.EINVAL, to)
         self._rename(path, to)

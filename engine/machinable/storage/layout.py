@@ -6,6 +6,7 @@ Paths are relative to the folder of an execution unless stated otherwise.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from machinable.errors import BadName
 
@@ -126,6 +127,33 @@ def part_number(path: str) -> int:
     """Return the number of a part, 0 for other files."""
     found = _PART.search(path)
     return int(found[1]) if found else 0
+
+
+ATTEMPTS_AT_MOST = 100_000  # of a trial, between two times that its execution is resumed
+PARTS = 10**6  # numbers of parts for each attempt
+
+
+def fencing_token(resumed: int, attempt: int) -> int:
+    """Return the fencing token of an attempt: a later attempt has a greater one.
+
+    Args:
+        resumed: How often the execution has been resumed. One that is resumed may not know of the last attempt.
+        attempt: The number of the attempt.
+    """
+    return resumed * ATTEMPTS_AT_MOST + attempt
+
+
+def first_part(token: int) -> int:
+    """Return the number of the first part that an attempt with this fencing token writes of a file."""
+    return max(0, token - 1) * PARTS + 1
+
+
+def last_writer(path: str, numbers: Sequence[int]) -> list[int]:
+    """Return those of the sorted numbers of parts that count: in a trial, those of the attempt that was last."""
+    if f"/{TRIALS}/" not in path or not numbers:
+        return list(numbers)
+    begin = (numbers[-1] - 1) // PARTS * PARTS
+    return [number for number in numbers if number > begin or begin <= 0]
 
 
 def whole(path: str) -> str:

@@ -89,9 +89,9 @@ class DirectoryFiles(Files):
             make_directory(self.url)
             self.check_root()
 
-    def _allow(self, path: str) -> None:
+    def allow(self, path: str) -> None:
         self._begin_write()
-        super()._allow(path)
+        super().allow(path)
 
     def _real(self, path: str) -> str:
         """Return the real path of a name, which itself may be a link; the folders above it are in this directory."""
@@ -250,7 +250,7 @@ class DirectoryFiles(Files):
 
     def create_directory(self, path: str) -> bool:
         real = self._real(path)
-        self._allow(path)
+        self.allow(path)
         try:
             try:
                 os.mkdir(real)
@@ -327,7 +327,7 @@ class DirectoryFiles(Files):
 
     def remove(self, path: str) -> None:
         real = self._real(checked(path, root=False))
-        self._allow(path)
+        self.allow(path)
         if os.path.isdir(real) and not os.path.islink(real):
             from shutil import rmtree
 
@@ -461,7 +461,7 @@ class _DirectoryAppender(Appender):
                 return
             path = growing_file(self._files, self._path)
             real = self._files._real(path)
-            self._files._allow(path)
+            self._files.allow(path)
             self._guard, self._real = self._files.guard_of(path), real
             file = _open(real, _GROWING)
             try:

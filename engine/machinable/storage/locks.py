@@ -14,11 +14,18 @@ from types import MappingProxyType, TracebackType
 
 from machinable.errors import LeaseLost, StorageUnavailable
 from machinable.serialization import Plain, as_plain
-from machinable.storage.files import Files, checked
-from machinable.storage.lock_backends import HeldLease, Leases, RedisLeases, leases_in
-from machinable.storage.process_info import is_gone, is_running, this_process
+from machinable.storage.files import Files, Guard, checked
+from machinable.storage.lock_backends import (
+    DirectoryLeases,
+    HeldLease,
+    Leases,
+    ObjectStoreLeases,
+    RedisLeases,
+    leases_in,
+)
+from machinable.storage.process_info import is_gone, is_running, is_stopped, this_process
 
-__all__ = ["LEASE", "Lease", "Locks", "open_locks"]
+__all__ = ["LEASE", "Lease", "LeaseGuard", "Locks", "open_locks"]
 
 LEASE = 30.0  # seconds without a heartbeat after which a lease is over
 _WATCH_INTERVAL = 0.25  # seconds between two looks at a lease that is watched
@@ -34,7 +41,12 @@ def open_locks(files: Files, url: str | None = None, lease: float = LEASE) -> Lo
         lease: Seconds without a heartbeat after which processes of other hosts may take over a lease. They count them
             themselves, so clocks do not matter. The lease of a process of the same host is over when that has ended.
     """
-    return Locks(leases_in(files) if url is None else RedisLeases(url, files), lease)
+    own = leases_in(files)
+    if url is None:
+        return Locks(own, lease)
+    # Who looks at a storage does not know its lock server.
+    beside = Locks(own, lease) if isinstance(own, (DirectoryLeases, ObjectStoreLeases)) else None
+    return Locks(RedisLeases(url, files), lease, beside)
 
 
 class Locks:
@@ -45,13 +57,16 @@ class Locks:
     Args:
         leases: The backend.
         seconds: Seconds without a heartbeat after which a lease is over.
+        beside: Locks in the storage, if these are on a lock server. The lease of an execution is taken in both.
     """
 
-    def __init__(self, leases: Leases, seconds: float = LEASE) -> None:
+    def __init__(self, leases: Leases, seconds: float = LEASE, beside: Locks | None = None) -> None:
         self._leases = leases
+        self._beside = beside
         self._seconds = seconds
         self._interval = seconds / 3  # between two heartbeats
         self._seen: dict[str, tuple[object, float]] = {}
+        self._gone: set[tuple[object, ...]] = set()  # processes of other hosts that were watched without a heartbeat
         self._begin()
         _everywhere.add(self)
 
@@ -127,7 +142,7 @@ class Locks:
         holder: Mapping[str, Plain] = MappingProxyType({}),
         watching: Callable[[Mapping[str, Plain], float], None] = lambda facts, seconds: None,
     ) -> Lease | None:
-        """Take the lease of a path if it is free or its holder is gone; return None if the holder is alive.
+        """Take the lease of an execution if it is free or its holder is gone; return None if the holder is alive.
 
         The holder on another host is gone if it writes no heartbeat while it is watched for the time of its lease.
 
@@ -136,6 +151,21 @@ class Locks:
             holder: Facts about the new holder for other processes.
             watching: Called once with the facts of the holder and the seconds for which it is watched.
         """
+        other = None
+        if self._beside is not None:
+            other = self._beside.take_over(path, holder, watching)
+            if other is None:
+                return None
+        lease = self._take_over(path, holder, watching)
+        if lease is not None:
+            lease.other = other
+        elif other is not None:
+            other.release()
+        return lease
+
+    def _take_over(
+        self, path: str, holder: Mapping[str, Plain], watching: Callable[[Mapping[str, Plain], float], None]
+    ) -> Lease | None:
         first: HeldLease | None = None
         while (lease := self.take(path, holder)) is None:
             found = self._leases.find(path)
@@ -147,7 +177,15 @@ class Locks:
             if first is None or first.mark != found.mark or (self._leases.expire and _is_younger(found, first)):
                 return None
             time.sleep(_WATCH_INTERVAL)
+        if first is not None and first.facts.get("pid"):
+            self._gone.add(_process(first.facts))
         return lease
+
+    def release_of(self, path: str, execution: str) -> None:
+        """Release a lease that a process of an execution holds, if that process has ended, or was taken over from."""
+        found = self._leases.find(path)
+        if found is not None and found.facts.get("execution") == execution and (lease := self.take(path)) is not None:
+            lease.release()
 
     def holder(self, path: str) -> dict[str, Plain] | None:
         """Return the facts of the holder of a lease, which may have ended; None if the lease is free.
@@ -156,14 +194,23 @@ class Locks:
         """
         found = self._leases.find(checked(path, root=False))
         if found is None:
-            return None
+            return None if self._beside is None else self._beside.holder(path)
         facts = {key: value for key, value in found.facts.items() if key not in _INTERNAL}
         if found.age is not None:
             facts["heartbeat"] = _iso(datetime.now(timezone.utc) - timedelta(seconds=found.age))
         return facts
 
+    def is_stopped(self, path: str) -> bool:
+        """Return whether the holder of a lease is a process of this host that is stopped."""
+        found = self._leases.find(path)
+        if found is None and self._beside is not None:
+            return self._beside.is_stopped(path)
+        return found is not None and is_stopped(found.facts)
+
     def close(self) -> None:
         """Release all leases and close connections."""
+        if self._beside is not None:
+            self._beside.close()
         for lease in self._held.copy():
             lease.release()
         with self._lock:
@@ -175,7 +222,7 @@ class Locks:
 
     def _is_over(self, path: str, found: HeldLease) -> bool:
         """Return whether a lease is over: its holder has ended, or did not change it for its time while we looked."""
-        if is_gone(found.facts):
+        if is_gone(found.facts) or _process(found.facts) in self._gone:
             return True
         if is_running(found.facts):  # even if it is stopped, or too busy to write heartbeats
             return found.facts["pid"] == os.getpid() and found.facts.get("token") not in _own
@@ -199,6 +246,10 @@ _everywhere: weakref.WeakSet[Locks] = weakref.WeakSet()
 _own: set[str] = set()  # the tokens of the leases that this process holds; it may have others that it could not release
 
 
+def _process(facts: Mapping[str, Plain]) -> tuple[object, ...]:
+    return tuple(str(facts.get(key)) for key in ("host", "boot", "pid", "born"))
+
+
 def _is_younger(found: HeldLease, earlier: HeldLease) -> bool:
     return found.age is not None and earlier.age is not None and found.age < earlier.age
 
@@ -209,6 +260,35 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+class LeaseGuard(Guard):
+    """Let only the holder of a lease write below a folder."""
+
+    def __init__(self, files: Files, folder: str, lease: Lease) -> None:
+        super().__init__()
+        self._files = files
+        self._folder = folder
+        self._lease = lease
+        for one in filter(None, (lease, lease.other)):
+            one.on_lost = self._lose
+        files.guard(folder, self)
+
+    def check(self) -> None:
+        super().check()
+        self._lease.check()
+
+    def confirm(self) -> None:
+        super().check()
+        self._lease.confirm()
+
+    def _lose(self) -> None:
+        self._files.lose(self._folder, self._lease.lost())
+
+    def release(self) -> None:
+        """Release the lease; nothing is written below the folder any more."""
+        self._files.unguard(self._folder, self)
+        self._lease.release()
 
 
 class Lease:
@@ -222,6 +302,7 @@ class Lease:
         self._is_over = False
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        self.other: Lease | None = None  # of the same execution, in the storage while this one is on a lock server
         self.on_lost: Callable[[], None] = lambda: None  # called by any thread when another process has it
 
     @property
@@ -239,6 +320,8 @@ class Lease:
             LeaseLost: Another process has it, or may have it.
             StorageUnavailable, OSError: It is overdue, and the storage or the lock server does not answer.
         """
+        if self.other is not None:
+            self.other.check()
         if not self._is_over and os.getpid() == self._pid:
             is_late = time.monotonic() - self._last >= self._locks._seconds
             if is_late or self._locks._leases.is_replaced(self.path, self._facts):
@@ -246,6 +329,14 @@ class Lease:
             if not self._is_over:
                 return
         raise self.lost()
+
+    def confirm(self) -> None:
+        """Check that it is held by writing a heartbeat; raise as `check`."""
+        if self.other is not None:
+            self.other.confirm()
+        self._heartbeat()
+        if self._is_over:
+            raise self.lost()
 
     def lost(self) -> LeaseLost:
         """Return the error that this process no longer holds it, with its holder if that is known."""
@@ -265,6 +356,8 @@ class Lease:
         """Release the lease, or let it expire if the storage does not answer. One that was taken over is left alone."""
         if os.getpid() != self._pid:  # it belongs to the parent
             return
+        if self.other is not None:
+            self.other.release()
         self._locks._held.discard(self)
         with self._lock:
             if self._is_over:
@@ -296,13 +389,23 @@ class Lease:
         with self._lock:
             if self._is_over:
                 return
-            asked = time.monotonic()
-            if self._locks._leases.renew(self.path, self._facts):
+            asked, leases = time.monotonic(), self._locks._leases
+            if leases.renew(self.path, self._facts) or (self._is_held_beside() and self._take_again()):
                 self._last = asked
                 return
             self._is_over = True
             self._locks._held.discard(self)
         self.on_lost()
+
+    def _is_held_beside(self) -> bool:
+        """Return whether the lease in the storage is held, so that no other process had this one since it expired."""
+        if self.other is None:
+            return False
+        self.other._heartbeat()
+        return not self.other._is_over
+
+    def _take_again(self) -> bool:
+        return self._locks._leases.take(self.path, self._facts, lambda found: False)
 
     def __enter__(self) -> Lease:
         return self

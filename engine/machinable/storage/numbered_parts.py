@@ -36,10 +36,14 @@ def read_parts(files: Files, path: str, numbers: Sequence[int] | None = None) ->
 
 
 def part_numbers(files: Files, path: str) -> list[int]:
-    """Return the numbers of the parts of a file, sorted; 0 is the file itself."""
+    """Return the numbers of the parts of a file, sorted; 0 is the file itself.
+
+    Of a file of a trial, only those of the last attempt count. A former one that was not known to run still may have
+    written some.
+    """
     folder, _, name = path.rpartition("/")
     names = [entry.name for entry in files.entries(folder) if not entry.is_directory]
-    return sorted(layout.part_number(one) for one in names if layout.whole(one) == name)
+    return layout.last_writer(path, sorted(layout.part_number(one) for one in names if layout.whole(one) == name))
 
 
 def growing_file(files: Files, path: str) -> str:
@@ -64,8 +68,9 @@ class PartAppender(Appender):
         path: str,
         interval: float = 10.0,
         create: Callable[[str, bytes, str], bool] | None = None,
+        first: int = 1,
     ) -> None:
-        """Append to a file, with some seconds between two parts.
+        """Append to a file, with some seconds between two parts, of which none has a number below `first`.
 
         With the `create` of the storage no existing part is overwritten, and the numbers of existing parts are looked
         up only once one is in the way.
@@ -76,7 +81,8 @@ class PartAppender(Appender):
         self._create = create
         self._owner = os.urandom(8).hex()
         self._pending = bytearray()
-        self._number = 1 if create else 0  # of the next part, 0 if that is not known
+        self._first = first
+        self._number = first if create else 0  # of the next part, 0 if that is not known
         self._timer: threading.Timer | None = None
         self._has_failed = False
         self._is_closed = False
@@ -113,12 +119,13 @@ class PartAppender(Appender):
             return
         self._has_failed = True
         if not self._number:
-            self._number = self._last() + 1
+            self._number = max(self._last() + 1, self._first)
         data = bytes(self._pending)
         if self._create is None:
             self._files.write(layout.part(self._path, self._number), data)
         else:
             while not self._create(layout.part(self._path, self._number), data, self._owner):
+                self._files.confirm(self._path)  # another process has written this part
                 self._number = max(self._last(), self._number) + 1
         self._number += 1
         self._pending.clear()

@@ -261,7 +261,8 @@ class PyFilesystemFiles(Files):
         self._write(path, lambda place: self._fs.upload(place, file))
 
     def _write(self, path: str, put: Callable[[str], None]) -> None:
-        with self._own_errors(file_path(path)):
+        self.allow(file_path(path))
+        with self._own_errors(path):
             if self._replaces_whole:
                 self._put(path, put)
                 return
@@ -289,7 +290,7 @@ class PyFilesystemFiles(Files):
         self._fs.makedirs(path.rpartition("/")[0], recreate=True)
 
     def appender(self, path: str) -> Appender:
-        return PartAppender(self, path)
+        return PartAppender(self, path, first=self.first_part(path))
 
     def create_directory(self, path: str) -> bool:
         from fs.errors import DirectoryExists
@@ -349,7 +350,7 @@ class PyFilesystemFiles(Files):
                 self._fs.move(path, to)
 
     def remove(self, path: str) -> None:
-        checked(path, root=False)
+        self.allow(checked(path, root=False))
         with self._own_errors(path):
             if self._fs.getinfo(path).is_dir:
                 self._fs.removetree(path)

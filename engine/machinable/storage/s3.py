@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from machinable.errors import MachinableError, StorageUnavailable
 from machinable.storage.credentials import nothing_stored, unavailable, without_credentials
-from machinable.storage.files import PIECE, Appender, Entry, FileInfo, Files, checked, file_path, path_error
+from machinable.storage.files import PIECE, Appender, Entry, FileInfo, Files, Guard, checked, file_path, path_error
 from machinable.storage.layout import join
 from machinable.storage.numbered_parts import PartAppender
 from machinable.storage.private_random import CLIENTS, use_private_random
@@ -113,6 +113,8 @@ class ObjectStoreFiles(Files):
         self._kinds: dict[str, bool] = {}  # names written: True for a directory
         self._is_conditional: bool | None = None
         self._lock = threading.Lock()
+        self._sending = threading.local()  # its `guard` is asked before each repetition of a request
+        client.meta.events.register("before-send.s3.PutObject", self._before_send)
 
     # requests
 
@@ -144,6 +146,22 @@ class ObjectStoreFiles(Files):
                 if _status(failure.response) not in accept or _code(failure) == "NoSuchBucket":
                     raise
                 return failure.response
+
+    def _before_send(self, **facts: object) -> None:
+        guard, self._sending.guard = getattr(self._sending, "guard", None), None  # asking it may send requests
+        if guard is not None:
+            guard.check()
+            self._sending.guard = guard
+
+    def _put(self, path: str, data: bytes, *, accept: Collection[int] = (), **conditions: Any) -> Any:
+        """Store an object, if its guard agrees before each attempt, and return the response."""
+        self._sending.guard = self.guard_of(path)
+        try:
+            return self._ask(
+                "put_object", accept=accept, Key=self._key(path), Body=data, **conditions, **self._arguments
+            )
+        finally:
+            self._sending.guard = None
 
     def _key(self, path: str) -> str:
         return self._prefix + checked(path)
@@ -254,8 +272,44 @@ class ObjectStoreFiles(Files):
             self.write_from(path, BytesIO(data))
             return
         self._refuse_other_kind(file_path(path))
-        self._ask("put_object", Key=self._key(path), Body=data, **self._arguments)
+        guard = self.guard_of(path)
+        if guard is None or not guard.token or not self._has_conditions():
+            self._put(path, data)
+        else:
+            self._put_fenced(path, data, guard)
         self._remember(path)
+
+    def _put_fenced(self, path: str, data: bytes, guard: Guard) -> None:
+        """Store an object for an attempt of a trial, unless a later attempt has stored one there."""
+        about = {"token": str(guard.token), "owner": os.urandom(8).hex()}
+        known = guard.versions.get(path)
+        conditions = {"IfNoneMatch": "*"} if known is None else {"IfMatch": known}
+        answer = self._put(path, data, accept=(404, 409, 412), Metadata=about, **conditions)
+        if _status(answer) != 200:
+            there = self._head(path)
+            found = {} if there is None else there["Metadata"]
+            if found.get("owner") == about["owner"]:  # the answer was lost, and the repeated request refused
+                answer = there
+            else:
+                if there is None or int(found.get("token", "0")) > guard.token:
+                    guard.confirm()
+                answer = self._put(path, data, Metadata=about)
+        guard.versions[path] = answer["ETag"]
+
+    def mark(self, path: str) -> object:
+        there = self._head(path)
+        return None if there is None else there["ETag"]
+
+    def write_if(self, path: str, data: bytes, mark: object) -> object:
+        owner = os.urandom(8).hex()
+        conditions: dict[str, Any] = {}
+        if self._has_conditions():
+            conditions = {"IfNoneMatch": "*"} if mark is None else {"IfMatch": mark}
+        answer = self._put(path, data, accept=(404, 409, 412), Metadata={"owner": owner}, **conditions)
+        if _status(answer) == 200:
+            return answer["ETag"]
+        there = self._head(path)
+        return there["ETag"] if there is not None and there["Metadata"].get("owner") == owner else None
 
     def write_from(self, path: str, file: IO[bytes]) -> None:
         beginning = file.read(_MAX_WHOLE + 1)
@@ -265,12 +319,14 @@ class ObjectStoreFiles(Files):
         file.seek(-len(beginning), os.SEEK_CUR)
         del beginning
         self._refuse_other_kind(file_path(path))
+        self.allow(path)
         with self._own_errors():  # several requests for a large file, which appears with the last one
             self._client.upload_fileobj(file, self._bucket, self._key(path), ExtraArgs=self._arguments or None)
         self._remember(path)
 
     def copy(self, path: str, to: str) -> None:
         self._refuse_other_kind(file_path(to))
+        self.allow(to)
         size = self.size(path)
         self._copy(self._key(file_path(path)), size, self._key(to))
         self._remember(to)
@@ -298,6 +354,7 @@ class ObjectStoreFiles(Files):
                 raise path_error(errno.ENOTDIR, path)
 
     def create(self, path: str, data: bytes, owner: str) -> bool:
+        self.allow(path)
         key = self._key(path)
         request = {"Key": key, "Body": data, "Metadata": {"owner": owner}, **self._arguments}
         is_conditional = self._has_conditions()
@@ -363,7 +420,7 @@ class ObjectStoreFiles(Files):
         return any(self._put_new(request, 400, 405, 501) == 412 for _ in range(2))
 
     def appender(self, path: str) -> Appender:
-        return PartAppender(self, path, create=self.create)
+        return PartAppender(self, path, create=self.create, first=self.first_part(path))
 
     def create_directory(self, path: str) -> bool:
         if not checked(path) or self.exists(path):
@@ -399,6 +456,11 @@ class ObjectStoreFiles(Files):
         self._delete(list(sizes))
 
     def remove(self, path: str) -> None:
+        guard = self.guard_of(path)
+        if guard is not None:
+            guard.check()
+            for known in [one for one in guard.versions if one == path or one.startswith(f"{path}/")]:
+                del guard.versions[known]
         self._delete(list(self._objects(path)))
 
     def _delete(self, keys: list[str]) -> None:

@@ -26,6 +26,10 @@ class _Writer:
         """Store what was appended, also in an object store."""
         self._appender.flush()
 
+    def is_replaced(self) -> bool:
+        """Return whether another process has replaced the file, if that is found for free."""
+        return self._appender.is_replaced()
+
     def close(self) -> None:
         """Store everything. It may be called twice; writing afterwards raises a `ValueError`."""
         self._appender.close()

@@ -61,6 +61,7 @@ class TrialContext(Context):
         live: Mapping[Target, Code],
         progress: Progress | None,
         locks: tuple[str | None, float] | None,
+        status: StatusFiles | None = None,
     ) -> None:
         self.spec = spec
         self.files = files
@@ -73,8 +74,9 @@ class TrialContext(Context):
         self.indirect: dict[str, dict[str, str]] = {}
         self.began = perf_counter()  # the current phase, from which the first row is timed
         self.seeding = Seeding(spec.definition.seeding, spec.seed)
+        self.status = status or StatusFiles(spec, files, path)
         failed = "the heartbeat could not be written: %s"
-        self.status = StatusFiles(spec, files, path, lambda error: self.log.warning(failed, first_line(error)))
+        self.status.on_error = lambda error: self.log.warning(failed, first_line(error))
         self._local = LocalFolder(files, layout.join(path, layout.ARTIFACTS))
         self._checkpoint_folder = LocalFolder(files, layout.join(path, layout.CHECKPOINTS))
         self.checkpoints = Checkpoints(

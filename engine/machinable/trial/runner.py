@@ -13,7 +13,7 @@ from typing import Any, Literal
 from machinable.component.base import Component, state_of
 from machinable.component.imports import Code, importing
 from machinable.engines.time_limit import time_limit
-from machinable.errors import InvalidType, WrongType, suggestion
+from machinable.errors import InvalidType, LeaseLost, WrongType, suggestion
 from machinable.plan.spec import Outcome, State, Target, TrialSpec
 from machinable.serialization import Plain, as_plain
 from machinable.storage import layout
@@ -23,6 +23,7 @@ from machinable.trial.capture import captured, error_data, first_line
 from machinable.trial.children import child_specs, construct
 from machinable.trial.context import Progress, TrialContext
 from machinable.trial.lifecycle import exit_forked_children, run_component
+from machinable.trial.status import StatusFiles
 
 __all__ = ["FUNCTION_PARAMETERS", "Progress", "check_function", "run"]
 
@@ -40,6 +41,7 @@ def run(
     live: Mapping[Target, Code] = MappingProxyType({}),
     progress: Progress | None = None,
     locks: tuple[str | None, float] | None = None,
+    status: StatusFiles | None = None,
 ) -> Outcome:
     """Run one attempt of a trial; with `spec.resume_from` continue from the last checkpoint of a previous attempt.
 
@@ -54,18 +56,21 @@ def run(
         live: Classes and functions that need no import.
         progress: Receives the completed and total steps that the component reports, or its last row and None.
         locks: The URL of the lock server (None: locks are files of the storage) and the seconds of a lease.
+        status: The status files of the attempt, if they are open already.
 
     Returns:
         How the attempt ended. Exceptions of the component, `SystemExit` too, are part of it as data.
 
     Raises:
         KeyboardInterrupt: The trial was interrupted, which its folder records.
+        LeaseLost: The trial was taken from this attempt, which therefore records nothing.
     """
     began = time.perf_counter()
-    context = TrialContext(spec, files, folder, project, live, progress, locks)
+    context = TrialContext(spec, files, folder, project, live, progress, locks, status)
     result: Plain = None
     try:
-        context.status.open()
+        if status is None:
+            context.status.open()
         output = TextWriter(files, layout.join(context.path, layout.OUTPUT)) if capture is not None else None
         with (
             captured(output, passes=capture == "tee"),
@@ -88,6 +93,9 @@ def run(
                 context.close()
     except BaseException as error:
         context.fail(error)
+    if context.status.lost is not None:
+        context.status.abandon()
+        raise context.status.lost
     for _ in range(3):  # retry finalization if interrupted again
         try:
             outcome = _store_ending(context, result, began)
@@ -170,6 +178,8 @@ def _store_ending(context: TrialContext, result: Plain, began: float) -> Outcome
     try:
         ended: State = "interrupted" if context.interrupt is not None else state
         context.status.close(ended, context.seeding.applied, facts)
+    except LeaseLost:
+        raise
     except Exception as lost:  # without a stored state the trial has not finished
         state, result = "failed", None
         error = error or error_data(lost, context.mask)

@@ -80,10 +80,10 @@ def output_to(files: Files, path: str) -> Iterator[None]:
     finally:
         _Standard.spare.close()
         _Standard.spare = None
-        is_empty = not os.fstat(file).st_size
+        written = os.fstat(file)
         os.close(file)
-        if is_empty:
-            with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):
+            if not written.st_size and os.path.samestat(written, os.stat(local)):  # another attempt may have its own
                 os.unlink(local)
 
 
