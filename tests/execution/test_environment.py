@@ -36,6 +36,7 @@ from machinable.execution.environment import command_line, host, now, packages
         ),
         (["m", "https://ada:abc@host/x?a=b"], "m 'https://host/x?a=b'"),
         (["s.py", "--password=abc", "--api-key", "abc", "x"], "s.py '--password=…' --api-key '…' x"),
+        (["m", "--grid=_token=a,b", "--grid", "_k=a,b"], "m '--grid=_token=…' --grid '_k=…'"),
         (["s.py", "--apiKey", "abc", "--token", "--dry"], "s.py --apiKey '…' --token --dry"),
         (["s.py", "--db.passwd=a=b", "--tokenizer", "bert"], "s.py '--db.passwd=…' --tokenizer bert"),
         ([], "''"),

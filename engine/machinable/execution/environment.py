@@ -62,8 +62,10 @@ def visible_words(words: Sequence[str]) -> list[str]:
             shown.append("…")
         elif is_option and equals and is_secret_name(name[2:]):
             shown.append(f"{name}=…")
+        elif is_option and equals:
+            shown.append(f"{name}={visible_words([value])[0]}")
         elif equals and not URL.match(word):
-            shown.append(f"{name}={_visible_value('' if is_option else name, value)}")
+            shown.append(f"{name}={_visible_value(name, value)}")
         else:
             shown.append(_without_users(word))
         is_secret = is_option and not equals and is_secret_name(word[2:])
