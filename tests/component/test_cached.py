@@ -417,7 +417,8 @@ def test_a_value_that_does_not_fit_is_refused_and_nothing_is_stored(files: Files
             return 5
 
         def on_execute(self) -> Any:
-            with pytest.raises(WrongKind, match=r"Wrong\.x returned cannot be cached: 'x\.txt' takes text, not int"):
+            message = r"Wrong\.x returned cannot be cached: 'x\.txt' takes text or a list of lines, not int"
+            with pytest.raises(WrongKind, match=message):
                 self.x()
 
     result(Wrong, files)
