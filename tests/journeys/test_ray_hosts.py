@@ -240,6 +240,34 @@ def test_a_host_without_a_package_is_named_and_its_trials_run_elsewhere(
     assert "No module named 'package'" in excluded[0]
 
 
+def test_an_autoscaler_starts_a_host_for_each_trial_that_waits(tmp_path: Path) -> None:
+    """The cluster has Ray's own autoscaler; the hosts that it starts are further nodes on the host of the head."""
+    types = {
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "worker": {
+            "resources": {"CPU": 1, "object_store_memory": 80_000_000},
+            "node_config": {},
+            "min_workers": 0,
+            "max_workers": 2,
+        },
+    }
+    with isolated_hosts(tmp_path, "head") as network:
+        cluster = RayHosts(network, types)
+        (cluster.head.tmp / "project" / "machinable.yaml").write_text("components: [everywhere: ]\n")
+        (cluster.head.tmp / "project" / "everywhere.py").write_text(
+            EVERYWHERE.format(imported="").replace("os.uname().nodename", "os.environ['RAY_RAYLET_PID']")
+        )
+        task = 'ml.Task("everywhere").repeat(5)'
+        driver = cluster.script(EXECUTE.format(task=task, options=""))
+        (cluster.head.tmp / "project" / "stored").mkdir()
+        storage = ml.Storage(str(cluster.head.tmp / "project" / "stored"))
+        until(lambda: len({row["host"] for trial in storage.trials for row in trial.records}) == 2)
+        (cluster.head.tmp / "enough").touch()
+        output, _ = driver.communicate(timeout=TIMEOUT)
+
+    assert output.count("finished") == 5, output
+
+
 # what the documentation shows
 
 PAGE = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text(encoding="utf-8")

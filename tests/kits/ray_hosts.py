@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.kits.hosts import Host, Network, isolated_hosts
 
@@ -20,22 +21,45 @@ QUICK = {
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "2",
 }
+AUTOSCALING = {
+    "cluster_name": "test",
+    "provider": {"type": "fake_multinode", "disable_node_updaters": True, "disable_launch_config_check": True},
+    "head_node_type": "ray.head.default",
+    "max_workers": 8,
+    "upscaling_speed": 1.0,
+    "idle_timeout_minutes": 1.0,
+    **{name: {} for name in ("auth", "file_mounts")},
+    **{f"{part}_commands": [] for part in ("initialization", "setup", "head_setup", "worker_setup")},
+    **{f"{part}_start_ray_commands": [] for part in ("head", "worker")},
+    "cluster_synced_files": [],
+    "file_mounts_sync_continuously": False,
+}
 
 
 class RayHosts:
     """A cluster, whose head is a host with the project; others join.
+
+    Args:
+        network: The network, which has one host.
+        types: The types of nodes that an autoscaler starts; None for no autoscaler.
 
     Attributes:
         head: The host of the head, on which executions are started.
         network: The network of the hosts.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, types: Mapping[str, Any] | None = None) -> None:
         self.network = network
         (self.head,) = network.hosts
         self.address = f"{self.head.address}:{PORT}"
+        head = ["--head", f"--port={PORT}", "--include-dashboard=false"]
+        variables = {}
+        if types is not None:
+            (self.head.tmp / "autoscaling.json").write_text(json.dumps({**AUTOSCALING, "available_node_types": types}))
+            head.append("--autoscaling-config=/tmp/autoscaling.json")
+            variables = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
         (self.head.tmp / "project").mkdir()
-        self._begin(self.head, 0, {}, "--head", f"--port={PORT}", "--include-dashboard=false")
+        self._begin(self.head, 0, {}, *head, **variables)
 
     def join(self, name: str, cpus: int = 1, resources: Mapping[str, float] | None = None, **environment: str) -> Host:
         """Start a host and let it join the cluster.
