@@ -134,6 +134,10 @@ def test_flags_describe_the_trial_with_those_of_the_user_first() -> None:
         ("ATTEMPT", 3),
         ("TUNING", False),
         ("CHILD_ALIAS", {}),
+        ("REPEAT_NUMBER", 0),
+        ("REPEAT_TOTAL", 1),
+        ("SPLIT_NUMBER", 0),
+        ("SPLIT_TOTAL", 1),
     ]
 
 

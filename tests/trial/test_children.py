@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import machinable as ml
 from machinable.component.base import Component
 from machinable.plan.spec import Target
 from tests.component.worlds import World, child, spec
@@ -229,3 +230,35 @@ def test_a_function_cannot_be_a_child() -> None:
     broken = child("kid", Kid, target=Target(__name__, "kids", "function"))
 
     assert error_of(Component, children=(broken,)) == ("InvalidType", "the child kid is a function")
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ([], [[0, 1, 0, 1]]),
+        ([("repeat", 2)], [[0, 2, 0, 1], [1, 2, 0, 1]]),
+        ([("split", 2)], [[0, 1, 0, 2], [0, 1, 1, 2]]),
+        ([("repeat", 2), ("split", 1)], [[0, 2, 0, 1], [1, 2, 0, 1]]),
+        ([("split", 1), ("repeat", 2)], [[0, 2, 0, 1], [1, 2, 0, 1]]),
+        ([("split", 1, "FOLD"), ("repeat", 1)], [[0, 1, 0, 1]]),
+    ],
+)
+def test_flags_of_levels_do_not_depend_on_their_order(levels: list[Any], expected: list[list[int]]) -> None:
+    def reads(flags: Any) -> list[int]:
+        return [flags.REPEAT_NUMBER, flags.REPEAT_TOTAL, flags.SPLIT_NUMBER, flags.SPLIT_TOTAL]
+
+    task = ml.Task(reads)
+    for method, *arguments in levels:
+        task = getattr(task, method)(*arguments)
+    assert [trial.result for trial in ml.execute(task).trials] == expected
+
+
+def test_further_levels_of_a_name_have_its_next_number() -> None:
+    def reads(flags: Any) -> list[Any]:
+        names = ("REPEAT_SEED", "REPEAT_SEED_1", "REPEAT_SEED_2", "FOLD_NUMBER", "HOUSE_NUMBER")
+        return [flags.get(name) for name in names]
+
+    task = ml.Task().component(reads, flags={"HOUSE_NUMBER_3": 5}).split(1, "FOLD").repeat(1).repeat(1)
+    (trial,) = ml.execute(task, seed="OY1p1o").trials
+    seeds = [trial.flags["REPEAT_SEED_1"], trial.flags["REPEAT_SEED_1"], trial.flags["REPEAT_SEED_2"]]
+    assert trial.result == [*seeds, 0, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from inspect import Parameter, signature
@@ -36,6 +37,8 @@ def construct(
         if overrides(cls, event):  # copies take time, so they are made only for events that read them
             config = as_plain(spec.config, tuples=True) if convert is None else convert(spec.config)[0]
             getattr(component, event)(config, as_plain(flags, tuples=True), node)
+    if child is None:
+        flags |= {name: value for name, value in _levels_by_name(context.spec.flags).items() if name not in flags}
     component.flags = Config(flags, label="the mapping of flags")
     component.config = Config(
         spec.config,
@@ -54,6 +57,27 @@ def construct(
     state.mixins = {mixin.attribute: partial(_bind_mixin, mixin, context.project) for mixin in spec.mixins}
     component.on_after_init()
     return component
+
+
+def _levels_by_name(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags of the levels, numbered among those of the same name instead of among all levels.
+
+    So a component that reads `REPEAT_NUMBER` depends neither on the order of `repeat` and `split`, nor on whether the
+    task has them.
+    """
+    found = dict(_WITHOUT_LEVELS)
+    counts: Counter[str] = Counter()
+    for flag in flags:  # in the order of the levels
+        name, is_number, level = flag.partition("_NUMBER")
+        if is_number and all(f"{name}_{kind}{level}" in flags for kind in ("SEED", "TOTAL")):
+            number = f"_{counts[name]}" if counts[name] else ""
+            for kind in ("SEED", "TOTAL", "NUMBER"):
+                found[f"{name}_{kind}{number}"] = flags[f"{name}_{kind}{level}"]
+            counts[name] += 1
+    return found
+
+
+_WITHOUT_LEVELS = {"REPEAT_NUMBER": 0, "REPEAT_TOTAL": 1, "SPLIT_NUMBER": 0, "SPLIT_TOTAL": 1}
 
 
 def _as_declared(cls: type[Component], config: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[Any], Any]]:
