@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -59,5 +58,7 @@ def prefetch(executions: Iterable[Execution], act: Callable[[Execution], object]
 
     remote = [execution for execution in executions if execution.files.reach == "anywhere"]
     if remote:
+        from concurrent.futures import ThreadPoolExecutor  # 10 ms, and only for object stores
+
         with ThreadPoolExecutor(MAX_REQUESTS) as pool:
             list(pool.map(read, remote))

@@ -91,22 +91,24 @@ class Kind:
         self.todo = todo
         self._shape = shape
         self._nested = [(key.removesuffix("?"), of) for key, of in shape.items() if type(of) is not str or of == "time"]
-        self._known: set[tuple[Any, ...]] = set()  # the names and types of fields that are as they should be
+        # The names and types of fields that are as they should be, and those of them whose content is checked as well
+        self._known: dict[tuple[Any, ...], list[tuple[str, Type]]] = {}
 
     def fault(self, value: Any) -> str | None:
         """Return why a value is not of this kind, or None if it is."""
         if type(value) is not dict:
             return f"it holds {_name(value)}, not a mapping"
         fields = (*value, *map(type, value.values()))
-        if fields not in self._known:
+        nested = self._known.get(fields)
+        if nested is None:
             if fault := _field_fault(value, self._shape, ""):
                 return fault
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            self._known.add(fields)
+            self._known[fields] = [(key, of) for key, of in self._nested if value.get(key) is not None]
             return None
-        for key, expected in self._nested:
-            inside = value.get(key)
+        for key, expected in nested:
+            inside = value[key]
             if inside and (fault := _fault(inside, expected, key)):
                 return fault
         return None
@@ -451,11 +453,11 @@ def _rows_at_once(data: bytes) -> list[Any]:
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
     if len(rows) != lines or not all(type(row) is dict for row in rows):
         raise ValueError
-    # Few lines have so many brackets; nearly always, these are enough to see that.
+    # Few lines are so long, and few of these have so many brackets; nearly always, this is enough to see that.
     if data.count(b"{") + data.count(b"[") - lines >= MAX_DEPTH and any(
         is_too_deep(row)
         for row, line in zip(rows, data.split(b"\n"), strict=False)
-        if line.count(b"{") + line.count(b"[") > MAX_DEPTH
+        if len(line) > 2 * MAX_DEPTH and line.count(b"{") + line.count(b"[") > MAX_DEPTH
     ):
         raise too_deep()
     return rows
