@@ -685,3 +685,22 @@ def test_a_checkpoint_every_few_iterations_needs_iterations_and_on_save(
         ml.execute("work")
     assert f"work saves a checkpoint every 2 iterations, but Work has no {missing}" in str(refused.value)
     assert "machinable.yaml:2:5" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "is_noticed"),
+    [("split", [5], True), ("split", [5, "FOLD"], True), ("split", [1], False), ("repeat", [5], False)],
+)
+def test_a_notice_says_that_all_parts_read_one_result(
+    project: World, capsys: pytest.CaptureFixture[str], method: str, arguments: list[Any], is_noticed: bool
+) -> None:
+    code = "from machinable import Component\n\nclass {0}(Component): ...\n"
+    project("components:\n  - tr: \n  - ev: {_requires_: {model: tr}}\n", tr=code.format("Tr"), ev=code.format("Ev"))
+
+    ml.execute(getattr(ml.Task("ev"), method)(*arguments))
+
+    notice = (
+        "tr runs once, and all 5 parts of ev read its result. To run it for each part, require it with a key that "
+        "differs: requires={…: ('tr', {'fold': 2})}\n"
+    )
+    assert capsys.readouterr().err == (notice if is_noticed else "")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from io import BytesIO
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -64,6 +65,8 @@ def execute_checked(checked: Checked, interrupts: Interrupts) -> Execution | Pla
         run = (begin if stored is None else resume)(checked, files, locks, interrupts, marks)
         with worker_task(run) as (work, server):
             _advise(checked)
+            for notice in _shared_by_parts(checked.plan):
+                run.ledger.notice(notice)
             scheduler = Scheduler(run, work, server, interrupts)
             try:
                 with marks.pop_all():  # before the lease is released
@@ -227,6 +230,21 @@ def _advise(checked: Checked) -> None:
     if advice is not None:
         for one in listeners:
             one.on_advice(advice)
+
+
+def _shared_by_parts(plan: Plan) -> Iterator[str]:
+    """Yield a notice for each requirement that all parts of a split read: users may expect one for each fold."""
+    parts = prod(level.total for level in plan.request.levels if level.name != "REPEAT")
+    listed = [use for use in plan.uses if not use.identity] if parts > 1 else []
+    readers: dict[str, dict[str, None]] = {}
+    for use in listed:
+        for needed in use.requires.values():
+            readers.setdefault(plan.uses[needed.use].definition.component, {})[use.definition.component] = None
+    for required, names in readers.items():
+        yield (
+            f"{required} runs once, and all {parts} parts of {', '.join(names)} read its result. To run it for each "
+            f"part, require it with a key that differs: requires={{…: ({required!r}, {{'fold': 2}})}}"
+        )
 
 
 def finish(run: Run, outage: str) -> Execution:
