@@ -16,10 +16,12 @@ import pytest
 
 import machinable as ml
 from machinable import errors, events
+from machinable.engines.local import LocalEngine
 from machinable.execution.dry_run import changes
 from machinable.results.verify import verify
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.locks import open_locks
+from machinable.storage.process_info import cores
 from tests.conftest import World
 
 WORK = """
@@ -314,6 +316,41 @@ def test_resuming_is_recorded_in_the_ledger_and_reported_to_listeners(here: Path
     assert isinstance(received[-1], events.ExecutionFinished)
     assert (received[0].total, received[0].kept) == (4, 3)
     assert (received[-1].status, received[-1].finished, received[-1].failed) == ("finished", 4, 0)
+
+
+def test_it_runs_on_the_engine_that_it_ran_on_last(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = tmp_path / "s"
+
+    def engines() -> list[Any]:
+        first = json.loads((storage / "OY1p1o" / "execution.json").read_text())["engine"]
+        return [first, *(row["engine"] for row in ledger(storage) if row["event"] == "resumed")]
+
+    def resume(engine: Any = None) -> None:
+        (here / "trap").write_text("1:1 fail")
+        ml.execute(storage=place(storage), resume="OY1p1o", engine=engine, on_failure="continue")
+
+    (here / "trap").write_text("1:1 fail")
+    ml.execute(task(), place(storage), "OY1p1o", "processes:1", on_failure="continue")
+    resume()
+    resume("local")
+    resume()
+    monkeypatch.setenv("MACHINABLE_ENGINE", "processes")
+    resume()
+
+    workers, local = {"type": "processes", "slots": 1, "given": "processes:1"}, {"type": "local", "slots": 1}
+    assert engines() == [workers, workers, local, local, {"type": "processes", "slots": cores()}]
+
+
+def test_an_engine_without_a_name_has_to_be_given_again(here: Path, tmp_path: Path) -> None:
+    class Background(LocalEngine):
+        name = "background"
+
+    storage = tmp_path / "s"
+    (here / "trap").write_text("1:1 fail")
+    ml.execute(task(), place(storage), "OY1p1o", Background(), on_failure="continue")
+
+    with pytest.warns(UserWarning, match=r"ran on the engine 'background', which has to be given again: .* 'local'"):
+        assert ml.execute(storage=place(storage), resume="OY1p1o").status == "finished"
 
 
 def test_an_execution_that_fails_again_can_be_resumed_again(here: Path, tmp_path: Path) -> None:

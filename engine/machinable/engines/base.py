@@ -80,6 +80,7 @@ class Engine:
 
     Attributes:
         name: Its name in execution.json.
+        given: The text that it was made from, such as `processes:4`; None for others.
         slots: The number of trials that may be submitted at a time.
         reach: Where the workers are: in this process, on this host, or anywhere. Work for workers outside of this
             process can be pickled.
@@ -95,6 +96,7 @@ class Engine:
     """
 
     name: str = ""
+    given: str | None = None
     slots: int = 1
     reach: Reach = "process"
     on_progress: OnProgress | None = None

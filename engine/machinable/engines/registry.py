@@ -9,7 +9,7 @@ from typing import Any, get_args
 from machinable.engines.base import Engine, Reach
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, UnknownName, did_you_mean, near_names
 
-__all__ = ["GROUP", "KNOWN", "make"]
+__all__ = ["GROUP", "KNOWN", "is_known", "make"]
 
 KNOWN = {
     "local": "machinable.engines.local:LocalEngine",
@@ -36,7 +36,9 @@ def make(engine: Any) -> Engine:
         return make("local")
     if isinstance(engine, str):
         name, colon, argument = engine.partition(":")
-        return _made(name, [argument] if colon else [], {})
+        made = _made(name, [argument] if colon else [], {})
+        made.given = engine
+        return made
     if isinstance(engine, type):
         return _made(engine, [], {})
     if isinstance(engine, Mapping):
@@ -46,6 +48,15 @@ def make(engine: Any) -> Engine:
         kind = options.pop("type")
         return _made(kind if isinstance(kind, type) else str(kind), [], options)
     return _checked(engine)
+
+
+def is_known(name: str) -> bool:
+    """Return whether an engine can be given by this name."""
+    if name in KNOWN:
+        return True
+    from importlib.metadata import entry_points
+
+    return any(point.name == name for point in entry_points(group=GROUP))
 
 
 def _made(kind: str | type, arguments: list[str], options: dict[str, Any]) -> Engine:

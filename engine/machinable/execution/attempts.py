@@ -103,15 +103,17 @@ def write_end(files: Files, folder: str, spec: TrialSpec, state: State, error: d
         written = files.write_if(path, dumps(status).encode("ascii") + b"\n", mark)
 
 
-def write_failure(files: Files, folder: str, spec: TrialSpec, problem: BaseException, seconds: float = 0.0) -> Outcome:
+def write_failure(
+    files: Files, folder: str, spec: TrialSpec, problem: BaseException, seconds: float = 0.0, elapsed: float = 0.0
+) -> Outcome:
     """Write the end of a trial without an outcome as a failure because of a problem, and return it.
 
-    Without a duration in seconds, it is taken from its files.
+    Without a duration in seconds, it is taken from its files; if these do not say it, either, it is what has elapsed.
     """
     error = stored_error(type(problem).__name__, str(problem), "".join(traceback.format_exception(problem)))
     sweep(files, layout.join(folder, layout.trial(spec.uid)))
     write_end(files, folder, spec, "failed", error)
-    seconds = seconds or _seconds_in(read_status(files, folder, spec.uid) or {})
+    seconds = seconds or _seconds_in(read_status(files, folder, spec.uid) or {}) or elapsed
     return Outcome(spec.uid, "failed", spec.attempt, seconds, error=error)
 
 

@@ -83,7 +83,8 @@ def pack_project(
 
 def engine_facts(engine: Engine) -> dict[str, Plain]:
     """Return the facts about an engine in execution.json and the ledger."""
-    return {"type": engine.name, "slots": engine.slots}
+    given = {} if engine.given in (None, engine.name) else {"given": engine.given}
+    return {"type": engine.name, "slots": engine.slots, **given}
 
 
 def create_execution(

@@ -61,7 +61,7 @@ class Options(Struct, frozen=True):
     storage: StorageChoice  # as it was chosen
     url: str  # of the storage as it is opened; that of memory if none was chosen
     seed: Any  # as it was given; None for a new one
-    engine: Any  # as it was given
+    engine: Any  # as it was given; None for the default
     policy: Policy
     reuse: Any  # as given, like the next two, which `reuse_policy` checks
     rerun: Any
@@ -123,7 +123,7 @@ def read_options(
         storage=chosen,
         url=url,
         seed=seed,
-        engine=choose("engine", engine, os.environ, section, user, "local").value,
+        engine=choose("engine", engine, os.environ, section, user).value,
         policy=_policy(call, section),
         reuse=_choice("reuse", call, section, True),
         rerun=call.get("rerun"),

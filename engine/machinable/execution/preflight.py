@@ -36,7 +36,7 @@ from machinable.events import Listener
 from machinable.execution.directory import ProjectCode, read_code
 from machinable.execution.options import Options
 from machinable.execution.resources import Capacity, capacity_of
-from machinable.execution.resume import Changes, compare, stored_execution
+from machinable.execution.resume import Changes, compare, engine_of, stored_execution
 from machinable.execution.reuse import ReusePolicy, SharedResults, reuse_policy
 from machinable.execution.worker_task import ImportedFunction, check_importable
 from machinable.plan.plan import Plan, Use
@@ -106,7 +106,7 @@ def prepare(task: Task | None, options: Options) -> Checked:
     plan = preflight(plan, live, options.function)
     if stored is not None:
         changes = compare(stored, plan, reuse, is_stored_task=is_stored_task)
-    engine = registry.make(options.engine)
+    engine = registry.make(engine_of(stored) if options.engine is None and stored is not None else options.engine)
     engine.on_notice = partial(_announce, options.listeners)
     try:
         if options.policy.timeout is not None and not engine.can_end:

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from machinable import ids
 from machinable.display.terminal import echo
+from machinable.engines import registry
 from machinable.engines.base import Engine
 from machinable.errors import Damaged, InvalidType, InvalidValue, NotStored, Refused, listed, warn
 from machinable.execution.attempts import Completed, read_outcome, read_status
@@ -364,11 +365,26 @@ def _may_be_starting(stored: Execution) -> bool:
     return any(trial.noted is None or datetime.fromisoformat(trial.noted) > since for trial in started)
 
 
-def _handoff_window(stored: Execution) -> float:
-    """Return the number of seconds for which a worker that is starting a trial may be invisible."""
+def engine_of(stored: Execution) -> str:
+    """Return the engine that an execution ran on last, as it can be given again; without such a name, `local`."""
+    facts = _last_engine(stored)
+    kind = str(facts.get("type"))
+    if registry.is_known(kind):
+        return str(facts.get("given") or kind)
+    warn(f"{stored} ran on the engine {kind!r}, which has to be given again: it is resumed on 'local'")
+    return "local"
+
+
+def _last_engine(stored: Execution) -> Mapping[str, Any]:
     ledger = read_rows(stored.files, layout.join(str(stored), layout.LEDGER), EVENT)
     engines = [stored.data["engine"], *(row["engine"] for row in ledger if row.get("event") == "resumed")]
-    kind = engines[-1]["type"]
+    facts: Mapping[str, Any] = engines[-1]
+    return facts
+
+
+def _handoff_window(stored: Execution) -> float:
+    """Return the number of seconds for which a worker that is starting a trial may be invisible."""
+    kind = _last_engine(stored)["type"]
     if kind == "local":
         return 0.0
     has_markers = kind == "processes" and stored.files.inner.marks_processes

@@ -317,7 +317,11 @@ class Scheduler:
         problem = self._dismissed(spec) or _problem_of(future)
         if isinstance(problem, KeyboardInterrupt):
             raise KeyboardInterrupt
-        outcome = future.result() if problem is None else self._outcome_after(problem, spec, is_late)
+        if problem is None:
+            outcome = future.result()
+        else:
+            began = self._engine.began(future)
+            outcome = self._outcome_after(problem, spec, is_late, 0.0 if began is None else time.monotonic() - began)
         outcome = self._shared.checked_code(spec, outcome)
         del self._running[future]
         self._capacity.give_back(spec.resources)
@@ -343,7 +347,7 @@ class Scheduler:
             return error
         return None
 
-    def _outcome_after(self, problem: BaseException, spec: TrialSpec, is_late: bool) -> Outcome:
+    def _outcome_after(self, problem: BaseException, spec: TrialSpec, is_late: bool, elapsed: float) -> Outcome:
         """Return the outcome of a trial for which the engine has none."""
         if isinstance(problem, WorkerLost):
             complete_output(self._files, self._folder, spec.uid, problem)
@@ -355,7 +359,7 @@ class Scheduler:
         if is_late:
             seconds = self._policy.timeout or 0.0
             problem = TimeoutError(f"the trial took longer than {seconds:g} s")
-        return write_failure(self._files, self._folder, spec, problem, seconds)
+        return write_failure(self._files, self._folder, spec, problem, seconds, elapsed)
 
     def _retry_due(self, spec: TrialSpec, error: Mapping[str, str], problem: BaseException | None) -> float | None:
         """Return when to retry a trial that failed; None for never."""

@@ -211,7 +211,7 @@ _HOST = {
     "born?": "text",
     "served?": "boolean",
 }
-_ENGINE = {"type?": "text", "slots?": "integer"}
+_ENGINE = {"type?": "text", "slots?": "integer", "given?": "text"}
 
 EXECUTION = Kind(
     "an execution",
