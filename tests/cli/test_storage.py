@@ -279,3 +279,36 @@ def test_the_lease_of_a_killed_process_is_deleted(run: Run, leftovers: Path) -> 
     assert "8gWVkz/execution.lease" in run("clean", "--storage", "out").out
     run("clean", "--storage", "out", "--yes")
     assert not lease.exists()
+
+
+def test_links_out_of_a_storage_are_reported_and_what_they_lead_to_stays(run: Run, project: Path) -> None:
+    run("execute", "train", "--storage", "real", "--seed", "OY1p1o", "--quiet")
+    before = {path: path.read_bytes() for path in (project / "real").rglob("*") if path.is_file()}
+    (project / "evil").mkdir()
+    (project / "evil/AAAAAA").symlink_to("../real/OY1p1o")
+    (project / "evil/by-content").symlink_to("../real")
+
+    assert run("list", "--storage", "evil").out == ""
+    for words in (["verify"], ["verify", "--repair"]):
+        ran = run(*words, "--storage", "evil")
+        assert (ran.code, ran.out.splitlines()) == (
+            1,
+            [f"{name}: a link out of the storage, which is not followed" for name in ("AAAAAA", "by-content")],
+        )
+    for words in (["clean", "AAAAAA", "--yes"], ["clean", "--yes"], ["show", "AAAAAA"], ["export", "AAAAAA"]):
+        ran = run(*words, "--storage", "evil")
+        assert (ran.code, ran.out) == (3, "")
+        assert "is a link out of the storage" in ran.err
+    assert {path: path.read_bytes() for path in (project / "real").rglob("*") if path.is_file()} == before
+
+
+def test_cleaning_an_execution_removes_links_in_it_and_not_what_they_lead_to(run: Run, project: Path) -> None:
+    run("execute", "train", "--storage", "out", "--seed", "OY1p1o", "--quiet")
+    (project / "data").mkdir()
+    (project / "data/theirs").write_text("theirs")
+    (project / "out/OY1p1o/trials/link").symlink_to(project / "data")
+    (project / "out/OY1p1o/file").symlink_to(project / "data/theirs")
+
+    assert run("clean", "OY1p1o", "--yes", "--storage", "out").code == 0
+    assert not (project / "out/OY1p1o").exists()
+    assert (project / "data/theirs").read_text() == "theirs"

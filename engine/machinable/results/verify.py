@@ -104,7 +104,9 @@ def verify(
         except StorageError as error:
             faults.append(_fault_of(files, name, error))
     if names is None:
-        faults += verify_by_content(files)
+        links = files.links_out()
+        faults += [Fault("unreadable", name, "a link out of the storage, which is not followed") for name in links]
+        faults += [] if layout.BY_CONTENT in links else verify_by_content(files)
         outside = [found for found in abandoned(files, "") if found.path.partition("/")[0] not in existing]
         faults += map(_leftover, outside)
     return checked, faults

@@ -297,6 +297,10 @@ class Files(ABC):
         """Return the entries of a directory, including temporary files; none if there is no such directory."""
         return ()
 
+    def links_out(self) -> list[str]:
+        """Return the names in the root that are links to something outside, sorted."""
+        return []
+
     def walk(self, path: str) -> Iterator[FileInfo]:
         """Yield all files in a directory and below, in any order; none if there is no such directory."""
         folders = [path]  # not by recursion: a storage of others may be deeper than the stack

@@ -277,6 +277,10 @@ class DirectoryFiles(Files):
         except OSError as error:
             raise unreadable(self._prefix + path, error) from error
 
+    def links_out(self) -> list[str]:
+        with os.scandir(self.url) as found:
+            return sorted(entry.name for entry in found if entry.is_symlink() and self._leads_out(entry.name))
+
     def _is_folder(self, path: str, entry: os.DirEntry[str]) -> bool:
         return entry.is_dir() and not (entry.is_symlink() and self._leads_out(layout.join(path, entry.name)))
 
