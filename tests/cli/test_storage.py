@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from machinable.cli import main
+from machinable.storage.process_info import this_process
 from tests.cli.conftest import Run
 
 
@@ -312,3 +317,66 @@ def test_cleaning_an_execution_removes_links_in_it_and_not_what_they_lead_to(run
     assert run("clean", "OY1p1o", "--yes", "--storage", "out").code == 0
     assert not (project / "out/OY1p1o").exists()
     assert (project / "data/theirs").read_text() == "theirs"
+
+
+def held(storage: Path, facts: dict[str, Any], lease: float = 0.3) -> Path:
+    """Leave an execution whose first attempt failed and will be retried, with the lease of a process."""
+    folder = storage / "OY1p1o"
+    ledger = folder / "ledger.jsonl"
+    rows = [json.loads(line) for line in ledger.read_text().splitlines()]
+    failed = next(row for row in rows if row["event"] == "failed") | {"will_retry": True}
+    ledger.write_text(json.dumps(rows[0]) + "\n" + json.dumps(failed) + "\n")
+    path = folder / "execution.lease"
+    path.write_text(json.dumps({"execution": "OY1p1o", "lease": lease, "time": rows[0]["time"], "token": "t", **facts}))
+    return path
+
+
+@pytest.fixture
+def failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    here = tmp_path / "failing"
+    here.mkdir()
+    (here / "machinable.yaml").write_text("components:\n  - fails: {}\n")
+    code = "from machinable import Component\nclass Fails(Component):\n    def on_execute(self): raise RuntimeError\n"
+    (here / "fails.py").write_text(code)
+    monkeypatch.chdir(here)
+    storage = tmp_path / "s"
+    assert main(["execute", "fails", "--storage", str(storage), "--seed", "OY1p1o", "--quiet"]) == 1
+    return storage
+
+
+@pytest.mark.parametrize("age", [-3600, 0, 40, 299])
+def test_an_execution_that_waits_for_a_retry_is_running_and_not_deleted(
+    failed: Path, age: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for facts in (this_process(), this_process() | {"host": "node7"}):
+        path = held(failed, facts)
+        os.utime(path, (time.time() - age,) * 2)
+        capsys.readouterr()
+        assert main(["list", "--storage", str(failed), "--json"]) == 0
+        assert [one["status"] for one in json.loads(capsys.readouterr().out)["executions"]] == ["running"]
+        for selection in (["--failed"], ["--interrupted"], ["--older-than", "0m"]):
+            assert main(["clean", *selection, "--yes", "--storage", str(failed)]) == 0
+        assert main(["clean", "OY1p1o", "--yes", "--storage", str(failed)]) == 3
+    assert path.exists() and (failed / "OY1p1o" / "execution.json").exists()
+
+
+def test_what_seems_to_be_gone_on_another_host_is_watched_before_it_is_deleted(failed: Path) -> None:
+    path = held(failed, this_process() | {"host": "node7"}, lease=1.0)
+    long_ago = time.time() - 86400
+    os.utime(path, (long_ago,) * 2)
+    holder = threading.Event()
+
+    def beat() -> None:
+        while not holder.wait(0.1):
+            os.utime(path, (long_ago + time.monotonic() % 1000,) * 2)
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        assert main(["clean", "--failed", "--interrupted", "--yes", "--storage", str(failed)]) == 0
+        assert (failed / "OY1p1o" / "execution.json").exists()
+    finally:
+        holder.set()
+        thread.join()
+    assert main(["clean", "OY1p1o", "--yes", "--storage", str(failed)]) == 0
+    assert not (failed / "OY1p1o").exists()

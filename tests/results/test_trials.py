@@ -323,7 +323,7 @@ def test_no_file_of_a_trial_is_read_where_plan_and_ledger_decide() -> None:
     execution.trials.rows()
 
     assert (len(chosen), execution.status, bool(execution)) == (39, "interrupted", True)
-    assert sorted(files.seen) == [f"{FOLDER}/{name}" for name in ("ledger.jsonl", "plan.jsonl")]
+    assert sorted(files.seen) == [f"{FOLDER}/{name}" for name in ("execution.lease", "ledger.jsonl", "plan.jsonl")]
 
 
 def test_the_last_row_of_a_running_trial_is_in_its_records() -> None:

@@ -107,14 +107,13 @@ class Execution(ExecutionInfo):
     def status(self) -> str:
         """The state of the worst trial.
 
-        `running` if one is running, else `failed` if one failed or was blocked, `interrupted` if one was interrupted or
-        is pending, `partial` if one was skipped, else `finished`.
+        `running` if one is running, or if a process holds the lease of the execution although trials failed or have not
+        ended, else `failed` if one failed or was blocked, `interrupted` if one was interrupted or is pending, `partial`
+        if one was skipped, else `finished`.
         """
         found = set(states(list(self)))
-        for state, those in _STATUS:
-            if found & those:
-                return state
-        return "finished" if found else "interrupted"
+        state = next((state for state, those in _STATUS if found & those), "finished" if found else "interrupted")
+        return "running" if state in ("failed", "interrupted") and self._reader.is_held else state
 
     def refresh(self) -> None:
         """Discard what was read, so that the execution and its trials are read again."""

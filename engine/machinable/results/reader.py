@@ -199,6 +199,15 @@ class Reader:
             self.plan  # noqa: B018
             self.events  # noqa: B018
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a process holds the lease of the execution, or seems to: it runs or waits, whatever trials say."""
+        if self._is_given or self.has_ended:
+            return False
+        from machinable.storage.cleanup import is_held  # what has ended is read without it
+
+        return is_held(self.files, layout.join(self.name, layout.EXECUTION_LEASE))
+
     def assume(self, uid: str, event: dict[str, Any]) -> None:
         """Use this as the last line of the ledger about a trial, and do not read the ledger."""
         self._is_given, self._events = True, {uid: event}

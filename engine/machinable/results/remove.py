@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from itertools import chain
 from typing import NamedTuple
 
@@ -14,9 +14,10 @@ from machinable.results.reader import execution_folders
 from machinable.results.verify import lease_faults, verify_by_content
 from machinable.serialization import Plain
 from machinable.storage import layout
-from machinable.storage.cleanup import abandoned, is_at_work, release
+from machinable.storage.cleanup import abandoned, is_at_work, is_held, release
 from machinable.storage.documents import EVENT, POINTER, read_document, read_rows
 from machinable.storage.files import Files, writing
+from machinable.storage.locks import open_locks
 from machinable.storage.temporary import ABANDONED_AFTER
 
 __all__ = ["Removal", "executions", "leftovers", "remove"]
@@ -60,6 +61,8 @@ def leftovers(files: Files, *, clock: Callable[[], float] = time.time) -> Iterat
                 yield Removal(kind, fault.path, files.size(fault.path), fault.message)
     for folder in folders:
         if files.exists(layout.join(folder, layout.EXECUTION)) or is_at_work(files, folder):
+            continue
+        if is_held(files, layout.join(folder, layout.EXECUTION_LEASE)):
             continue
         size, changed = _measured(files, folder)
         if changed is None or clock() - changed >= ABANDONED_AFTER:  # otherwise an execution may be starting
@@ -123,15 +126,22 @@ def _reused(files: Files, chosen: list[str]) -> dict[str, dict[str, list[str]]]:
 def remove(files: Files, removal: Removal) -> bool:
     """Remove something, and return False if it no longer exists or is in use by now.
 
+    The lease of an execution is taken first, so that no process runs it. One of another host that seems to be gone is
+    watched before.
+
     Of an execution, pointers go first, then execution.json, then the rest: after an interruption it is either complete
     or no execution.
 
     Raises:
         StorageUnavailable: The storage cannot be written.
     """
-    with writing(files):
+    with writing(files), ExitStack() as stack:
         if removal.kind == "lease":
             return release(files, removal.path)
+        if removal.kind in ("execution", "incomplete") and files.reach != "process":
+            locks = stack.enter_context(closing(open_locks(files)))
+            if locks.take_over(layout.join(removal.path, layout.EXECUTION_LEASE)) is None:
+                return False
         first = [*removal.pointers]
         if removal.kind == "execution":
             first.append(layout.join(removal.path, layout.EXECUTION))

@@ -14,6 +14,7 @@ from machinable.results.reader import Reader
 from machinable.results.trial import LEASE
 from machinable.serialization import loads
 from machinable.storage import layout
+from machinable.storage.cleanup import is_held
 from machinable.storage.documents import EVENT
 from machinable.storage.files import Files
 
@@ -115,6 +116,8 @@ class Follower:
         """Return whether the last heartbeat or event is recent enough."""
         now = self._clock()
         if now - self._last_heartbeat < LEASE:
+            return True
+        if is_held(self._reader.files, layout.join(self._reader.name, layout.EXECUTION_LEASE)):
             return True
         for uid, state in self.states.items():
             if state not in _ENDS:

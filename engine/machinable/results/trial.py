@@ -16,6 +16,7 @@ from machinable.results.reader import ExecutionInfo, Reader, Rows
 from machinable.results.records import Records
 from machinable.serialization import Plain, decode
 from machinable.storage import layout
+from machinable.storage.process_info import is_gone, is_running
 from machinable.storage.streams import read_text
 
 if TYPE_CHECKING:
@@ -128,14 +129,24 @@ class Trial:
         """One of pending, running, finished, failed, interrupted, reused, blocked, skipped."""
         event = self._reader.events.get(self.uid)
         if event is not None and event["event"] != "started":
+            if event.get("will_retry") and self._reader.is_held:
+                return "pending"
             return event["event"]  # type: ignore[no-any-return]
         status = self._reader.status(self.uid)
         if status is None:
             return "pending"
         state: str = status["state"]
-        if state == "running" and self._reader.clock() - self._time(status, "heartbeat") >= LEASE:
+        if state == "running" and not self._is_running(status):
             return "interrupted"
         return state
+
+    def _is_running(self, status: Mapping[str, Any]) -> bool:
+        """Return whether the process of a trial runs, which is known on its host; else its heartbeat says so."""
+        host = status.get("host") or {}
+        process = {**host, "host": host.get("name")}
+        if is_gone(process) or is_running(process):
+            return is_running(process)
+        return self._reader.clock() - self._time(status, "heartbeat") < LEASE or self._reader.is_held
 
     def _time(self, status: Mapping[str, Any], key: str) -> float:
         if status.get(key) is None:
