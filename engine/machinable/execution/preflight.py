@@ -142,8 +142,9 @@ def _warn_of_libraries(plan: Plan, sources: Sources) -> None:
     for name in replaced_modules(sources, modules):
         (file, *_) = [path for _, path in sources.files_of(name)]
         warn(
-            f"the code imports {name}, which in this process is {libraries[name]} and not {file} of the project, because "
-            "that was imported before. A worker process may import the one or the other. Rename the module of the project."
+            f"the code imports {name}, which in this process is {libraries[name]} and not {file} of the project, "
+            "because that was imported before. A worker process may import the one or the other. "
+            "Rename the module of the project."
         )
 
 
