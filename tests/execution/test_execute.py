@@ -704,3 +704,30 @@ def test_a_notice_says_that_all_parts_read_one_result(
         "differs: requires={…: ('tr', {'fold': 2})}\n"
     )
     assert capsys.readouterr().err == (notice if is_noticed else "")
+
+
+def test_a_plan_is_executed_with_its_id_seeds_and_uids(
+    project: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import random\nfrom machinable import Component\n\nclass Draw(Component):\n    def on_execute(self):\n        return random.random()\n"  # noqa: E501
+    here = project("components:\n  - draw: {a: 1, ~big: {a: 2}}\n", draw=code)
+    plan = ml.Task().component("draw", [None, "~big"]).repeat(2).named("named").plan()
+    monkeypatch.chdir(tmp_path)
+
+    execution = ml.execute(plan, "mem://")
+
+    assert (str(execution), execution.name) == (plan.id, "named")
+    assert [(trial.uid, trial.seed) for trial in execution.trials] == [(trial.uid, trial.seed) for trial in plan]
+    again = ml.execute([plan, plan], seed=plan.id)
+    assert [[trial.result for trial in one.trials] for one in again] == [[t.result for t in execution.trials]] * 2
+    with pytest.raises(errors.InvalidValue, match="the plan has the id"):
+        ml.execute(plan, seed=5)
+    (here / "machinable.yaml").write_text("components:\n  - draw: {a: 5, ~big: {a: 2}}\n")
+    with pytest.raises(errors.Refused, match=r"has changed since the plan \w+ was made: 4 trials differ"):
+        ml.execute(plan)
+
+
+def test_the_plan_of_a_dry_run_is_executed(project: World, capsys: pytest.CaptureFixture[str]) -> None:
+    project("components:\n  - a: \n", a="from machinable import Component\n\nclass A(Component): ...\n")
+    plan = ml.execute("a", engine="dry")
+    assert str(ml.execute(plan)) == plan.id

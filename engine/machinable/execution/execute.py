@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, overload
 
+from machinable import ids
 from machinable.errors import InvalidType, InvalidValue, TrialsFailed
 from machinable.events import Event, Listener, checked_listeners
 from machinable.execution.interrupts import Interrupts
@@ -16,6 +17,7 @@ from machinable.execution.options import OnBusy, OnFailure, read_options
 from machinable.execution.preflight import Checked, prepare
 from machinable.execution.reuse import Reuse
 from machinable.execution.run import execute_checked
+from machinable.plan.plan import Plan
 from machinable.plan.task import Task
 from machinable.project import Project
 
@@ -78,8 +80,8 @@ def execute(task: Any = None, storage: Any = None, seed: Any = None, engine: Any
     """Execute a task, or a list of tasks.
 
     Args:
-        task: A `Task`, anything that `Task(...)` takes, or a list of these. A function makes this a decorator: the
-            function then runs instead of every component.
+        task: A `Task`, anything that `Task(...)` takes, a `Plan`, whose id and seeds are used, or a list of these. A
+            function makes this a decorator: the function then runs instead of every component.
         storage: A path, a URL, or `{"storage": …, "code_backup": False}`. By default, results stay in memory.
         seed: None, an integer, or an execution id; for a list of tasks also a list of seeds.
         engine: "local" (default), "dry", a mapping `{"type": …}`, or an engine.
@@ -140,6 +142,9 @@ def _execute(
     listeners: Sequence[Listener | Callable[[Event], None]] = (),
     **options: Any,
 ) -> Any:
+    plans = [one if isinstance(one, Plan) else None for one in (task if isinstance(task, list) else [task])]
+    if project is None:
+        project = next((plan.project for plan in plans if plan is not None), None)
     project = project if isinstance(project, Project) else Project(project)
     audience = checked_listeners(listeners)
     if "IPython" in sys.modules:
@@ -156,9 +161,10 @@ def _execute(
     failed: list[TrialsFailed] = []
     batch: list[Checked] = []
     try:
-        for one, own_seed in zip(tasks, seeds, strict=True):
+        for one, plan, own_seed in zip(tasks, plans, seeds, strict=True):
+            own_seed = own_seed if plan is None else _seed_of_plan(plan, own_seed)
             read = read_options(one, storage, own_seed, engine, project, options, function, audience)
-            batch.append(prepare(one, read))
+            batch.append(prepare(one, read, plan))
         while batch:
             checked = batch.pop(0)
             with Interrupts() as interrupts, closing(checked.engine):
@@ -177,6 +183,16 @@ def _execute(
     if failed:
         raise _all_failures(failed, done)
     return done if isinstance(task, list) else done[0]
+
+
+def _seed_of_plan(plan: Plan, seed: object) -> str:
+    if seed is not None and ids.seed_of(seed) != plan.seed:
+        raise InvalidValue(
+            f"the plan has the id {plan.id}, and not the seed {seed!r}",
+            given=seed,
+            todo="Leave out the seed, or plan the task with it: task.plan(seed=…).",
+        )
+    return plan.id
 
 
 def _tasks(task: Any, resume: object) -> list[Task | None]:

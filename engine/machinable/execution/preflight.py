@@ -82,13 +82,13 @@ class Checked(Struct, frozen=True):
         return SharedResults(files, self.reuse, self.sources, self.changed, locks, folder, listed_files)
 
 
-def prepare(task: Task | None, options: Options) -> Checked:
-    """Plan a task, or that of a resumed execution, and check that it can run.
+def prepare(task: Task | None, options: Options, expected: Plan | None = None) -> Checked:
+    """Plan a task, or that of a resumed execution, and check that it can run, and that it has an expected plan.
 
     Raises:
         ConfigurationError, UsageError: The task, the project or an option is wrong.
         NotStored, StorageError: The execution to resume cannot be read.
-        Refused: A trial cannot run here.
+        Refused: A trial cannot run here, or the project no longer gives the expected plan.
     """
     stored = changes = None
     is_stored_task, seed = task is None, options.seed
@@ -101,6 +101,8 @@ def prepare(task: Task | None, options: Options) -> Checked:
     plan = task.plan(options.project, seed)
     if not len(plan):
         raise InvalidValue("the task has no trials", given=repr(task), todo="Add one: .component(name).")
+    if expected is not None:
+        _check_same(expected, plan)
     reuse = reuse_policy(options, plan)
     begin_project(plan.project, keep={target.module for target in live})
     plan = preflight(plan, live, options.function)
@@ -145,6 +147,18 @@ def _warn_of_libraries(plan: Plan, sources: Sources) -> None:
             f"the code imports {name}, which in this process is {libraries[name]} and not {file} of the project, "
             "because that was imported before. A worker process may import the one or the other. "
             "Rename the module of the project."
+        )
+
+
+def _check_same(expected: Plan, plan: Plan) -> None:
+    """Check that a task still gives the plan that was made of it."""
+    trials = [[(row.uid, one.identity(index)) for index, row in enumerate(one.rows)] for one in (expected, plan)]
+    if trials[0] != trials[1]:
+        changed = len(set(trials[0]) ^ set(trials[1]))
+        raise Refused(
+            f"the project has changed since the plan {expected.id} was made: {changed} trials differ",
+            given=expected.id,
+            todo="Make the plan again: task.plan().",
         )
 
 

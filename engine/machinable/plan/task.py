@@ -28,7 +28,7 @@ class Task:
     Every method changes this task and returns it, so that chains and statements both work.
 
     Args:
-        component: As the first argument of `component`; or a task to copy.
+        component: As the first argument of `component`; or a task to copy, or the plan of one.
         name: Name of the execution.
     """
 
@@ -40,6 +40,10 @@ class Task:
         self.callbacks: list[Callable[[Any], Any]] = []
         if isinstance(component, Task):
             vars(self).update(vars(component.copy()))
+        elif isinstance(component, Plan):
+            request = component.request
+            self.components, self.levels = list(request.components), list(request.levels)
+            self.versions, self.execution_name = list(request.versions), request.name
         elif component is not None:
             self.component(component)
         if name is not None:
