@@ -48,7 +48,7 @@ def same(one: Any, other: Any) -> bool:
         (None, {"columns": ["a", "b"]}),
     ],
 )
-@pytest.mark.parametrize("name", ["x.csv", "x.tsv.gz"])
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv.gz", "x.json"])
 def test_a_frame_is_read_as_it_was_written(name: str, data: Any, options: dict[str, Any]) -> None:
     frame = pd.DataFrame(data, **options)
     found = load(name, dump(name, frame), trust=False)
@@ -84,7 +84,7 @@ def frames(draw: Any) -> Any:
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
-@given(frames(), st.sampled_from(["x.csv", "x.tsv"]))
+@given(frames(), st.sampled_from(["x.csv", "x.tsv", "x.json"]))
 def test_any_frame_of_kept_kinds_is_read_as_it_was_written(frame: Any, name: str) -> None:
     found = load(name, dump(name, frame), trust=False)
     assert [cells(found[name]) for name in found] == [cells(frame[name]) for name in frame]
@@ -118,3 +118,12 @@ def test_what_text_does_not_keep_is_refused(frame: Any, reason: str) -> None:
 def test_a_frame_of_another_program_is_read_as_pandas_reads_it() -> None:
     found = load("x.csv", b"id,name\n1,x\n,\n", trust=False)
     assert same(found, pd.DataFrame({"id": [1.0, NAN], "name": ["x", NAN]}))
+
+
+def test_a_frame_of_polars_is_kept_in_parquet() -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"a": [1, None], "b": ["x", ""]})
+    found = load("x.parquet", dump("x.parquet", frame), trust=False)
+    assert isinstance(found, polars.DataFrame) and found.equals(frame)
+    with pytest.raises(WrongKind, match=r"polars: use \.parquet"):
+        dump("x.csv", frame)

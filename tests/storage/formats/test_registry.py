@@ -346,6 +346,7 @@ def test_equal_data_give_equal_bytes() -> None:
 
 TAKES = {
     "%PLAIN": "plain data (None, bool, numbers, text, dates, lists and mappings of these)",
+    "%JSON": "plain data (None, bool, numbers, text, dates, lists and mappings of these), or a DataFrame",
     "%TABLE": "a DataFrame or a list of mappings with single values",
     "%ARRAYS": "a numpy array or a mapping of names to some",
     "%PICTURE": "bytes, a matplotlib figure, an image of Pillow or an array of its pixels",
@@ -364,7 +365,7 @@ def test_data_that_contains_itself_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("x.json", {"a": [1, {2}]}, "'x.json' takes %PLAIN, not set at a[1]"),
+        ("x.json", {"a": [1, {2}]}, "'x.json' takes %JSON, not set at a[1]"),
         ("x.yaml", object, "'x.yaml' takes %PLAIN, not type"),
         ("x.yaml", "\ud800", None),
         ("x.jsonl", {"a": 1}, "'x.jsonl' takes a list of %PLAIN, not dict"),
@@ -389,7 +390,7 @@ def test_data_that_contains_itself_is_refused(name: str) -> None:
         ("x.npz", [1], "'x.npz' takes %ARRAYS, not list"),
         ("x.npz", {"a": [1]}, "'x.npz' takes %ARRAYS, not list at a"),
         ("x.npz", {1: 2}, "'x.npz' takes %ARRAYS, not a mapping with the key 1"),
-        ("x.parquet", [{"a": 1}], "'x.parquet' takes a DataFrame, not list"),
+        ("x.parquet", [{"a": 1}], "'x.parquet' takes a DataFrame of pandas or polars, not list"),
         ("x.feather", b"", "'x.feather' takes a DataFrame, not bytes"),
         ("x.png", "x", "'x.png' takes %PICTURE, not str"),
         ("x.jpg", Figure, "'x.jpg' takes %PICTURE, not type"),
@@ -429,8 +430,8 @@ def test_arrays_that_would_lose_something_are_refused() -> None:
 
 
 def test_an_object_that_cannot_be_pickled_is_refused() -> None:
-    with pytest.raises(WrongKind, match="not this function: "):
-        dump("x.pkl", lambda: None)
+    with pytest.raises(WrongKind, match="not this generator: "):
+        dump("x.pkl", (i for i in ()))
 
 
 class _Bomb:

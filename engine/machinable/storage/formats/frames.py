@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from machinable.errors import NotAvailable
 from machinable.storage.formats import UnsupportedData, type_name
 
-__all__ = ["dump_frame", "import_pandas", "is_frame", "load_frame"]
+__all__ = ["as_mapping", "dump_frame", "from_mapping", "import_pandas", "is_frame", "load_frame"]
 
 Cell: TypeAlias = "tuple[str | None, str]"  # the inside of the quotation marks and "", or None and the bare text
 
@@ -66,33 +66,85 @@ def dump_frame(frame: Any, separator: str) -> bytes:
     Raises:
         UnsupportedData: A part of it would be another one when it is read again.
     """
-    pandas = sys.modules["pandas"]
-    index, names = frame.index, list(frame.columns)
-    is_default = isinstance(index, pandas.RangeIndex) and index.start == 0 and index.step == 1
-    if index.nlevels > 1 or frame.columns.nlevels > 1 or index.name is not None or "" in names[:1]:
-        raise UnsupportedData("a DataFrame with a named or nested index, which columns cannot store: use reset_index()")
+    columns, index = _checked(frame)
+    names = list(frame.columns)
     if not names:
-        if len(index):
-            raise UnsupportedData("a DataFrame without columns, whose rows would be lost")
         return b"\n"
-    if not frame.columns.is_unique:
-        raise UnsupportedData(f"a DataFrame with two columns {frame.columns[frame.columns.duplicated()][0]!r}")
-    for name in names:
-        if isinstance(name, bool) or not (isinstance(name, (int, str)) or getattr(name, "dtype", None) == "int64"):
-            raise UnsupportedData(f"a DataFrame with the column {name!r}, whose name is neither text nor a number")
-    columns = [_as_written(frame.iloc[:, i], f"the column {name!r}") for i, name in enumerate(names)]
-    written = pandas.DataFrame(dict(enumerate(columns)))
-    if not is_default:
-        written.index = _as_written(index.to_series(), "the index").to_numpy()
+    written = sys.modules["pandas"].DataFrame(dict(enumerate(columns)))
+    if index is not None:
+        written.index = index.to_numpy()
     text: str = written.to_csv(
         sep=separator,
-        index=not is_default,
+        index=index is not None,
         header=names,
         lineterminator="\n",
         quoting=QUOTE_NONNUMERIC,
         na_rep=_MISSING,
     )
     return text.replace(f'"{_MISSING}"', "").encode()
+
+
+def as_mapping(frame: Any) -> dict[str, Any]:
+    """Return a frame as plain data, from which `from_mapping` makes it again.
+
+    Raises:
+        UnsupportedData: As `dump_frame`.
+    """
+    columns, index = _checked(frame)
+    names = [name if isinstance(name, str) else int(name) for name in frame.columns]
+    return {
+        "columns": [[name, *_as_lists(column)] for name, column in zip(names, columns, strict=True)],
+        "index": None if index is None else _as_lists(index),
+    }
+
+
+def _as_lists(column: Any) -> list[Any]:
+    """Return the type of a column and its values."""
+    values = [None if missing else one for one, missing in zip(column.tolist(), column.isna(), strict=True)]
+    if any(isinstance(value, _Time) for value in values):
+        return ["time", [None if value is None else str(value) for value in values]]
+    return [str(column.dtype) if column.dtype.kind in "biuf" else "object", values]
+
+
+def from_mapping(data: Any) -> Any:
+    """Return the frame that `as_mapping` was given."""
+    pandas = import_pandas()
+
+    def column(kind: str, values: Any) -> Any:
+        if kind == "time":
+            return pandas.to_datetime(pandas.Series(values), format="ISO8601")
+        if kind != "object":
+            return pandas.Series(values, dtype=kind)
+        is_one_type = len({type(value) for value in values if value is not None}) <= 1
+        return pandas.Series(values) if values and is_one_type else pandas.Series(values, dtype=object)
+
+    columns = [column(kind, values) for _, kind, values in data["columns"]]
+    frame = pandas.DataFrame(dict(enumerate(columns)), columns=range(len(columns)))
+    frame.columns = pandas.Index([name for name, _, _ in data["columns"]])
+    return frame if data["index"] is None else frame.set_index(column(*data["index"]).rename(None))
+
+
+def _checked(frame: Any) -> tuple[list[Any], Any]:
+    """Return the columns of a frame as they are written, and its index; None for the default one.
+
+    Raises:
+        UnsupportedData: See `dump_frame`.
+    """
+    index, names = frame.index, list(frame.columns)
+    is_default = isinstance(index, sys.modules["pandas"].RangeIndex) and index.start == 0 and index.step == 1
+    if index.nlevels > 1 or frame.columns.nlevels > 1 or index.name is not None or "" in names[:1]:
+        raise UnsupportedData("a DataFrame with a named or nested index, which columns cannot store: use reset_index()")
+    if not names:
+        if len(index):
+            raise UnsupportedData("a DataFrame without columns, whose rows would be lost")
+        return [], None
+    if not frame.columns.is_unique:
+        raise UnsupportedData(f"a DataFrame with two columns {frame.columns[frame.columns.duplicated()][0]!r}")
+    for name in names:
+        if isinstance(name, bool) or not (isinstance(name, (int, str)) or getattr(name, "dtype", None) == "int64"):
+            raise UnsupportedData(f"a DataFrame with the column {name!r}, whose name is neither text nor a number")
+    columns = [_as_written(frame.iloc[:, i], f"the column {name!r}") for i, name in enumerate(names)]
+    return columns, None if is_default else _as_written(index.to_series(), "the index")
 
 
 def _as_written(values: Any, what: str) -> Any:

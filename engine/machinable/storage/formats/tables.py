@@ -6,6 +6,7 @@ Parquet and Feather, the formats of Arrow, preserve the type of each column of a
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import Any
@@ -24,6 +25,8 @@ __all__ = ["CSV", "FEATHER", "PARQUET", "TSV"]
 def _dump_table(data: Any, separator: str) -> bytes:
     if is_frame(data):
         return dump_frame(data, separator)
+    if _is_polars(data):
+        raise UnsupportedData("a DataFrame of polars: use .parquet, or data.to_pandas()")
     if not isinstance(data, list):
         raise UnsupportedData(type_name(data))
     if others := [row for row in data if not isinstance(row, Mapping)]:
@@ -148,6 +151,10 @@ def _text(separator: str) -> Format:
 
 def _arrow(name: str) -> Format:
     def dump(data: Any) -> bytes:
+        if name == "parquet" and _is_polars(data):
+            buffer = BytesIO()
+            data.write_parquet(buffer)
+            return buffer.getvalue()
         if not is_frame(data):
             raise UnsupportedData(type_name(data))
         if any(not isinstance(name, str) for name in data.columns):
@@ -158,10 +165,31 @@ def _arrow(name: str) -> Format:
         return buffer.getvalue()
 
     def load(data: bytes) -> Any:
+        if name == "parquet" and _is_of_polars(data):
+            return _import_polars().read_parquet(BytesIO(data))
         _need_arrow()
         return getattr(import_pandas(), f"read_{name}")(BytesIO(data))
 
-    return Format("a DataFrame", dump, load)
+    return Format("a DataFrame of pandas or polars" if name == "parquet" else "a DataFrame", dump, load)
+
+
+def _is_of_polars(data: bytes) -> bool:
+    """Return whether polars wrote a Parquet file: its footer, whose length is before the last mark, says so."""
+    return b"Polars (" in data[-8 - int.from_bytes(data[-8:-4], "little") : -8]
+
+
+def _is_polars(data: Any) -> bool:
+    polars = sys.modules.get("polars")  # imported if there is a DataFrame of it
+    return polars is not None and isinstance(data, polars.DataFrame)
+
+
+def _import_polars() -> Any:
+    try:
+        import polars
+    except ImportError as error:
+        message = "this table was written from a DataFrame of polars"
+        raise NotAvailable(message, todo="Install polars to read it: pip install polars") from error
+    return polars
 
 
 CSV, TSV = _text(","), _text("\t")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from machinable.serialization import as_plain, decode, encode, loads
@@ -13,6 +14,27 @@ __all__ = ["JSON", "JSONL", "TEXT", "XML", "YAML"]
 
 def _dump_json(data: Any, path: str = "") -> bytes:
     return json.dumps(encode(as_plain(data, path, tuples=True))).encode() + b"\n"
+
+
+_FRAME = "__frame__"  # the only key of a mapping that stands for a DataFrame
+
+
+def _dump_document(data: Any) -> bytes:
+    if "pandas" in sys.modules:  # it is imported if there is a DataFrame
+        from machinable.storage.formats.frames import as_mapping, is_frame
+
+        if is_frame(data):
+            data = {_FRAME: as_mapping(data)}
+    return _dump_json(data)
+
+
+def _load_document(data: bytes) -> Any:
+    found = loads(data)
+    if type(found) is dict and list(found) == [_FRAME]:
+        from machinable.storage.formats.frames import from_mapping
+
+        return from_mapping(found[_FRAME])
+    return found
 
 
 def _dump_jsonl(data: Any) -> bytes:
@@ -79,7 +101,7 @@ def _load_tree(data: bytes) -> Any:
 
 
 _PLAIN = "plain data (None, bool, numbers, text, dates, lists and mappings of these)"
-JSON = Format(_PLAIN, _dump_json, loads)
+JSON = Format(f"{_PLAIN}, or a DataFrame", _dump_document, _load_document)
 YAML = Format(_PLAIN, _dump_yaml, _load_yaml)
 JSONL = Format(f"a list of {_PLAIN}", _dump_jsonl, _load_jsonl)
 TEXT = Format("text or a list of lines", _dump_text, bytes.decode)
