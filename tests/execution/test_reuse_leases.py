@@ -146,6 +146,21 @@ def test_with_fail_a_busy_trial_fails_and_names_the_holder(here: Path, tmp_path:
     assert dict(execution.trials[0].error or {}) == {"type": "Busy", "message": f"{HOLDER} is computing it"}
 
 
+def test_with_fail_a_busy_trial_is_retried(here: Path, tmp_path: Path, locks: Locks) -> None:
+    lease = held(locks)
+    retried: list[int] = []
+
+    def listener(event: events.Event) -> None:
+        if isinstance(event, events.TrialFailed) and event.will_retry:
+            retried.append(event.attempt)
+            if len(retried) == 2:
+                lease.release()
+
+    execution, ran = computed(BOTH, tmp_path / "s", on_busy="fail", retries=3, listeners=[listener])
+    assert (retried, sorted(ran), execution.status) == ([1, 2], ["nums", "other", "train"], "finished")
+    assert execution.trials[0].attempt == 3
+
+
 def test_the_project_can_set_on_busy(here: Path, tmp_path: Path, locks: Locks) -> None:
     held(locks)
     (here / "machinable.yaml").write_text(DECLARATIONS + "execution: {on_busy: skip}\n")

@@ -196,7 +196,7 @@ class Scheduler:
         else:
             message = f"{claimed} is computing it"
             error = {"type": "Busy", "message": message, "traceback": f"Busy: {message}"}
-            self._give_up(spec, Outcome(spec.uid, "failed", spec.attempt, 0.0, error=error))
+            self._failed(spec, Outcome(spec.uid, "failed", spec.attempt, 0.0, error=error), error, None)
         return False
 
     # starting
@@ -331,12 +331,8 @@ class Scheduler:
             self.outage = self.outage or outcome.error["message"]
             self._ledger.interrupted(spec, "StorageUnavailable")
             self._shared.release(spec)
-        elif (due := self._retry_due(spec, outcome.error, None if is_late else problem)) is not None:
-            self._retried.add(spec.uid)
-            self._queue.retry(replace(spec, attempt=spec.attempt + 1, resume_from=None), due)
-            self._ledger.failed(spec, outcome, will_retry=True)
         else:
-            self._give_up(spec, outcome)
+            self._failed(spec, outcome, outcome.error, None if is_late else problem)
 
     def _dismissed(self, spec: TrialSpec) -> Exception | None:
         """Accept nothing more from the worker of a trial; return why its last lines were not stored, if so."""
@@ -381,6 +377,18 @@ class Scheduler:
         self._shared.release(spec)  # before the ledger: a resumed execution only looks at what that does not have
         self._ledger.finished(spec, outcome)
         self._queue.settle(spec, result)
+
+    def _failed(
+        self, spec: TrialSpec, outcome: Outcome, error: Mapping[str, str], problem: BaseException | None
+    ) -> None:
+        """Retry a trial that failed, or record that it will not be retried."""
+        due = self._retry_due(spec, error, problem)
+        if due is None:
+            self._give_up(spec, outcome)
+            return
+        self._retried.add(spec.uid)
+        self._queue.retry(replace(spec, attempt=spec.attempt + 1, resume_from=None), due)
+        self._ledger.failed(spec, outcome, will_retry=True)
 
     def _give_up(self, spec: TrialSpec, outcome: Outcome) -> None:
         self._ledger.failed(spec, outcome, will_retry=False)
