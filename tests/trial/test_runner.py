@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import subprocess
@@ -266,3 +267,24 @@ def test_a_function_takes_what_a_component_has_by_name() -> None:
 def test_a_function_with_another_parameter_is_a_type_error(function: Any, message: str) -> None:
     with pytest.raises(InvalidType, match=message):
         check_function(function)
+
+
+def test_a_component_may_use_asyncio_within_a_running_loop() -> None:
+    """A notebook runs its cells in one."""
+
+    async def answer() -> int:
+        await asyncio.sleep(0)
+        return 42
+
+    class Asks(Component):
+        def on_execute(self) -> int:
+            return asyncio.run(answer()) + asyncio.run(answer())
+
+    async def cell() -> object:
+        result = World(Asks).ended.result
+        assert asyncio.get_event_loop() is asyncio.get_running_loop()
+        await asyncio.sleep(0)
+        return result
+
+    assert asyncio.run(cell()) == 84
+    assert World(Asks).ended.result == 84

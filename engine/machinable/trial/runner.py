@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -74,6 +75,7 @@ def run(
         output = TextWriter(files, layout.join(context.path, layout.OUTPUT)) if capture is not None else None
         with (
             captured(output, passes=capture == "tee"),
+            _outside_of_event_loops(),
             importing(project),
             _environment(spec.definition.environment) if spec.definition.environment else nullcontext(),
         ):
@@ -105,6 +107,22 @@ def run(
     if context.interrupt is not None:
         raise context.interrupt
     return outcome
+
+
+@contextmanager
+def _outside_of_event_loops() -> Iterator[None]:
+    """Let the code of a trial use `asyncio.run`, although it is called from a running loop, such as a notebook's."""
+    asyncio: Any = sys.modules.get("asyncio")
+    loop = asyncio._get_running_loop() if asyncio is not None else None
+    if loop is None:
+        yield
+        return
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
+        asyncio.set_event_loop(loop)  # which `asyncio.run` has removed
 
 
 def _run_function(context: TrialContext, function: Callable[..., Any]) -> Any:
