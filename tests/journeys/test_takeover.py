@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ YAML = "execution: {lease: 1, locks: LOCKS}\ncomponents:\n  - work: {rows: 4}\n"
 WORK = """
 import os
 import random
+import shutil
 import time
 from machinable import Component
 
@@ -264,3 +266,42 @@ def test_a_process_that_is_stopped_at_any_moment_mixes_nothing(place: Place, exp
         assert place.faults() == []
         with closing(open_files(place.storage, create=False)) as files:
             files.remove("OY1p1o")
+
+
+MOUNTED = """
+mount -t tmpfs tmpfs "$1"
+"$2" -c "$3" "$1" "$4" &
+while [ ! -e "$PAUSE" ]; do sleep 0.01; done
+if [ "$5" = unmounted ]; then
+    umount -l "$1"
+else
+    mount -t tmpfs other "$1"
+fi
+rm "$PAUSE"
+wait $!
+code=$?
+find "$1" -type f | sed "s/^/below: /" >&2
+exit $code
+"""
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:2"])
+@pytest.mark.parametrize("how", ["unmounted", "covered by another"])
+def test_a_storage_that_is_unmounted_is_unavailable(project: World, tmp_path: Path, engine: str, how: str) -> None:
+    namespace = ["unshare", "--map-root-user", "--mount"]
+    if sys.platform != "linux" or subprocess.run([*namespace, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no mount namespace can be made here")
+    here, storage, rescue = project(YAML.replace("LOCKS", "storage"), work=WORK), tmp_path / "s", tmp_path / "rescue"
+    storage.mkdir()
+    rescue.mkdir()
+    command = [*namespace, "sh", "-c", MOUNTED, "sh", str(storage), sys.executable, EXECUTES, engine, how]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PAUSE": str(tmp_path / "pause")}
+    environment["TMPDIR"] = str(rescue)
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 3, done.stderr
+    assert f"can no longer write to the storage {storage}: another directory is at {storage}" in done.stderr
+    assert "machinable rescue" in done.stderr
+    assert "below: " not in done.stderr
+    directory = Path(done.stderr.partition("machinable rescue ")[2].split()[0])
+    assert list(directory.rglob("status.json"))
+    shutil.rmtree(directory)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 import random
+import signal
 import stat
+import subprocess
+import sys
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -242,3 +245,25 @@ def test_data_of_version_control_is_left_out(tmp_path: Path, name: str) -> None:
     )
     assert done == Unpacked(1, 0, (name,))
     assert tree(tmp_path / "x") == {"x.py": b""}
+
+
+KILLED = """
+import os, signal, sys
+from machinable.storage import archive
+
+def stop(*arguments):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+archive._make_links = stop
+archive.unpack(sys.stdin.buffer.read(), sys.argv[1])
+"""
+
+
+def test_what_a_killed_process_unpacked_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    data = archive(("a.py", b"1"))
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "code")]
+    assert subprocess.run(command, input=data, check=False).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".machinable-writing-")
+    unpack(data, tmp_path / "code")
+    assert [path.name for path in tmp_path.iterdir()] == ["code"]

@@ -145,6 +145,15 @@ def test_what_a_running_process_writes_is_left_alone(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
+def test_a_folder_that_never_became_an_execution_is_removed_by_the_next_process(tmp_path: Path) -> None:
+    with start(tmp_path, "die") as writer:
+        assert writer.wait() == -signal.SIGKILL
+    (tmp_path / "OY1p1o/plan.jsonl").write_text("{}\n")
+    files = DirectoryFiles(tmp_path)
+    with at_work(files, "8gWVkz"):
+        assert files.entries("") == [Entry("by-content", True)]
+
+
 def test_files_of_unknown_writers_are_removed_only_when_old(tmp_path: Path) -> None:
     (tmp_path / "OY1p1o").mkdir()
     old, new = ".machinable-writing-0123456789abcdef", ".machinable-writing-00000000-1-31-0123456789abcdef"

@@ -170,7 +170,7 @@ def worker_task(run: Run) -> Iterator[tuple[Work, FilesServer | None]]:
             plan.project,
             run.checked.function,
             options.locks,
-            root=getattr(files.inner, "root", None),
+            root=getattr(files.inner, "root", None) if engine.reach == "host" else None,  # hosts number devices
             fallback=run.fallback,
             sources={path: data for path, data in run.checked.sources.files.items() if path.endswith(".py")},
         )

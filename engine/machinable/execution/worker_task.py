@@ -114,7 +114,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
     access: Access | None = None  # to the server of the executing process, for workers that do not reach the storage
     environment: Mapping[str, str] = {}  # variables of the executing process
     original: str | None = None  # the project's directory where the plan was made, if this one is a copy
-    root: tuple[int, int] | None = None  # of a directory: its device and inode, see `DirectoryFiles`
+    root: tuple[int, int] | None = None  # of a directory: its device and inode on this host, see `DirectoryFiles`
     fallback: str = ""  # the name of the local directory that takes files while the storage is unavailable; "" for none
     # The source files of the project that were read when the execution began, by their paths in it
     sources: Mapping[str, bytes] = {}
@@ -134,7 +134,13 @@ class WorkerTask(Struct, PortableWork, frozen=True):
                 SavedProcessState.current.keep()
         with suppress(OSError, MachinableError):  # the first trial raises it again
             if self._connection().is_reached:
-                atexit.register(mark_worker(_opened(self.url), self.folder))
+                atexit.register(mark_worker(self._files(), self.folder))
+
+    def _files(self) -> Files:
+        files = _opened(self.url)
+        if self.root is not None and isinstance(files, DirectoryFiles):
+            files.root = self.root
+        return files
 
     def _connection(self) -> _Connection:
         """Return how this process writes; found once, because opening the storage takes a request or two."""
@@ -221,9 +227,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         attempt = nullcontext() if served is None else served.attempt(spec.uid, spec.attempt)
         if served is not None and not is_reached:
             return served, attempt
-        files = _opened(self.url)
-        if self.root is not None and isinstance(files, DirectoryFiles):
-            files.root = self.root
+        files = self._files()
         return FallbackFiles(files, self.fallback) if self.fallback else files, attempt
 
     def _imported(self, spec: TrialSpec) -> tuple[Code | None, BaseException | None]:

@@ -16,7 +16,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from machinable.errors import BadName, Damaged, StorageError, StorageUnavailable
-from machinable.storage.temporary import temporary_beside
+from machinable.storage.process_info import is_gone
+from machinable.storage.temporary import is_temporary, temporary_beside, writer_of
 from machinable.units import format_size
 
 __all__ = ["MAX_FILES", "SIZE_LIMIT", "Unpacked", "unpack"]
@@ -123,6 +124,14 @@ def _bad_name(name: str, reason: str) -> BadName:
     )
 
 
+def _remove_abandoned(directory: str) -> None:
+    """Remove what killed processes of this host have left of archives that they unpacked here."""
+    for name in filter(is_temporary, os.listdir(directory)):
+        writer = writer_of(name)
+        if writer is not None and is_gone(writer):
+            shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
+
+
 def _unpacked(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo], target: str) -> Unpacked:
     temporary = temporary_beside(target)
     try:
@@ -133,6 +142,7 @@ def _unpacked(archive: zipfile.ZipFile, entries: Sequence[zipfile.ZipInfo], targ
                 todo="Give a new directory.",
             )
         os.makedirs(os.path.dirname(target), exist_ok=True)
+        _remove_abandoned(os.path.dirname(target))
         os.mkdir(temporary)
         size = 0
         links: dict[str, str] = {}
