@@ -35,7 +35,8 @@ from machinable.results.storage import Storage
 from machinable.serialization import dumps
 from machinable.storage.process_info import this_process
 
-TIMEOUT = 20  # seconds for one command
+PROGRESS = 50  # storages
+TIMEOUT = 120  # seconds for one command, which takes 15 ms; of those that start processes, five times as long
 WITH_PROCESSES = 12  # one of so many copies is also exported and reproduced, which starts processes
 
 YAML = """components:
@@ -294,7 +295,7 @@ def commands(draw: random.Random, uids: dict[str, list[str]], target: Path) -> I
 codes: Counter[int] = Counter()  # of the commands that ended
 
 
-def run(words: Sequence[str]) -> str | None:
+def run(words: Sequence[str], timeout: int = TIMEOUT) -> str | None:
     """Run a command in this process, and return what is wrong with how it ended."""
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
 
@@ -302,7 +303,7 @@ def run(words: Sequence[str]) -> str | None:
         raise Hangs
 
     before = signal.signal(signal.SIGALRM, hang)
-    signal.alarm(TIMEOUT)
+    signal.alarm(timeout)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(list(words))
@@ -390,10 +391,13 @@ def check(directory: Path, storage: Path, uids: dict[str, list[str]], draw: rand
             note(words, run([*words, *place]))
         if before is not None and contents(copy) != before:
             note(["reading"], "it changed the storage")
-        if number % WITH_PROCESSES == 0:
+        if number % WITH_PROCESSES == WITH_PROCESSES - 1:
             for identifier in uids:
-                note(["export"], run(["export", identifier, "--to", str(target / f"export-{identifier}"), *place]))
-                note(["reproduce"], run(["reproduce", identifier, "--quiet", *place]))
+                note(
+                    ["export"],
+                    run(["export", identifier, "--to", str(target / f"export-{identifier}"), *place], 5 * TIMEOUT),
+                )
+                note(["reproduce"], run(["reproduce", identifier, "--quiet", *place], 5 * TIMEOUT))
         note(["verify", "--repair"], run(["verify", "--repair", *place]))
         note(["clean"], run(["clean", "--older-than", "0s", "--yes", *place]))
     finally:
@@ -412,18 +416,15 @@ def check(directory: Path, storage: Path, uids: dict[str, list[str]], draw: rand
 OTHER_USER = 65534
 
 
-def mutate(count: int, seed: int, directory: Path) -> list[str]:
-    """Check this many damaged copies of one storage, and return what was wrong."""
+def mutate(count: int, seed: int, directory: Path) -> Iterator[list[str]]:
+    """Check this many damaged copies of one storage, and yield what was wrong with each."""
     storage = build(directory)
     with Storage(storage) as opened:
         uids = {str(execution): [trial.uid for trial in execution] for execution in opened}
     uids = dict(sorted(uids.items()))
     os.chdir(directory / "project")
-    return [
-        wrong
-        for number in range(count)
-        for wrong in check(directory, storage, uids, random.Random(f"{seed}-{number}"), number)
-    ]
+    for number in range(count):
+        yield check(directory, storage, uids, random.Random(f"{seed}-{number}"), number)
 
 
 def _last_lines(wrong: str) -> str:
@@ -442,7 +443,13 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="machinable-mutations-") as temporary:
         os.environ |= {"HOME": temporary, "XDG_CACHE_HOME": temporary}
         os.chmod(temporary, 0o755)  # another user reads it
-        wrong = mutate(given.count, given.seed, Path(temporary))
+        wrong: list[str] = []
+        for number, found in enumerate(mutate(given.count, given.seed, Path(temporary)), start=1):
+            wrong += found
+            for one in found:
+                print(one, file=sys.stderr)
+            if number % PROGRESS == 0:
+                print(f"{number} storages, {len(wrong)} wrong ends", file=sys.stderr)
     kinds: dict[str, list[str]] = {}
     for one in wrong:
         kinds.setdefault(_last_lines(one), []).append(one)

@@ -304,3 +304,17 @@ def test_the_same_archive_has_no_changes() -> None:
 def test_a_damaged_archive_is_an_error() -> None:
     with pytest.raises(Damaged, match="a code backup cannot be read"):
         code_changes(b"nothing", archive())
+
+
+def test_an_archive_with_any_changed_byte_is_compared_or_damaged() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr(zipfile.ZipInfo("a.py"), b"some = 1\nlines = 2\n" * 20, zipfile.ZIP_DEFLATED)
+    good, damaged = buffer.getvalue(), 0
+    for position in range(len(good)):
+        bad = good[:position] + bytes([good[position] ^ 0xFF]) + good[position + 1 :]
+        try:
+            code_changes(bad, archive(a__py=b"other"))
+        except Damaged:
+            damaged += 1
+    assert damaged > 50

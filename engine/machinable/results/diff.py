@@ -19,6 +19,7 @@ import msgspec
 from machinable.errors import Damaged, MachinableError
 from machinable.results.trial import Trial
 from machinable.serialization import Plain, canonical, dumps
+from machinable.storage.archive import UNREADABLE
 from machinable.storage.artifacts import TIMES
 from machinable.storage.formats.registry import load
 
@@ -436,7 +437,7 @@ def code_changes(before: bytes, after: bytes) -> list[FileChange]:
 def _open(archive: bytes) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(io.BytesIO(archive))
-    except zipfile.BadZipFile as error:
+    except UNREADABLE as error:
         raise Damaged(f"a code backup cannot be read: {error}", todo="Restore code.zip from a copy.") from error
 
 
@@ -451,10 +452,12 @@ def _text(archive: zipfile.ZipFile, file: zipfile.ZipInfo | None) -> str | None:
     if file.file_size > MAX_SIZE:
         return None
     try:
-        text = archive.read(file).decode("utf-8")
+        content = archive.read(file)
+    except UNREADABLE as error:
+        message = f"{file.filename} in a code backup cannot be read: {error}"
+        raise Damaged(message, given=file.filename, todo="Restore code.zip from a copy.") from error
+    try:
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        message = f"{file.filename} in a code backup cannot be read: {error}"
-        raise Damaged(message, given=file.filename) from error
     return None if "\0" in text else text

@@ -20,7 +20,7 @@ from machinable.storage.process_info import is_gone
 from machinable.storage.temporary import is_temporary, temporary_beside, writer_of
 from machinable.units import format_size
 
-__all__ = ["MAX_FILES", "SIZE_LIMIT", "Unpacked", "unpack"]
+__all__ = ["MAX_FILES", "SIZE_LIMIT", "UNREADABLE", "Unpacked", "unpack"]
 
 SIZE_LIMIT = 4 * 2**30  # bytes of all files together
 MAX_FILES = 200_000
@@ -32,7 +32,7 @@ MAX_CHARACTERS = 2**25  # in the names of all folders together
 VERSION_CONTROL = frozenset({".git", ".hg", ".svn", ".bzr", "_darcs", "cvs", ".jj"})
 
 # raised by the library for damaged archives
-_UNREADABLE = (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, struct.error, zlib.error, OSError)
+UNREADABLE = (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, struct.error, zlib.error, OSError)
 
 
 class Unpacked(Struct, frozen=True):
@@ -61,7 +61,7 @@ def unpack(data: bytes, directory: str | os.PathLike[str], *, limit: int = SIZE_
             return replace(done, skipped=(*done.skipped, *left_out))
     except StorageError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _damaged(str(error) or type(error).__name__) from error
 
 
