@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -191,6 +191,18 @@ def test_who_says_nothing_is_disconnected(server: FilesServer, monkeypatch: pyte
     with connected(server) as stranger:
         stranger.recv(NONCE)
         assert stranger.recv(1) == b""
+
+
+def test_clients_that_say_nothing_do_not_keep_others_out(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_GREETINGS", 2)
+    monkeypatch.setattr(module, "GREETING_TIMEOUT", 0.2)
+    with closing(FilesServer(DirectoryFiles(directory))) as server, ExitStack() as stack:
+        server.admit("own", 1, [OWN])
+        for _ in range(2):
+            assert stack.enter_context(connected(server)).recv(NONCE)
+        assert stack.enter_context(connected(server)).recv(NONCE) == b""
+        with closing(ServedFiles(server.access)) as files, files.attempt("own", 1):
+            assert files.read(f"{OWN}/old") == b"1"  # it tries again
 
 
 def test_a_recorded_greeting_does_not_open_another_connection(server: FilesServer) -> None:

@@ -37,6 +37,7 @@ from machinable.storage.served.messages import (
 __all__ = ["FilesServer", "mark_of"]
 
 GREETING_TIMEOUT = 10.0  # seconds for a client to prove that it knows the token
+MAX_GREETINGS = 128  # clients that are doing so at a time; others are disconnected, and try again
 KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))  # a host that is gone is noticed
 
 _READS = frozenset({"read", "copy", "exists", "is_directory", "entries", "walk", "temporaries", "size"})
@@ -94,6 +95,7 @@ class FilesServer:
         self._lease_lock = threading.Lock()
         self._attempts: dict[str, _Attempt] = {}
         self._clients: dict[bytes, _Client] = {}
+        self._greetings = threading.BoundedSemaphore(MAX_GREETINGS)
         self._is_closed = False
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, 0), family=family, backlog=128)
@@ -143,13 +145,19 @@ class FilesServer:
                 if self._is_closed:
                     return
                 continue  # the client is gone again
+            if not self._greetings.acquire(blocking=False):
+                connection.close()
+                continue
             threading.Thread(target=self._serve, args=[connection], name="machinable-server", daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
         channel = Channel(connection)
         try:
-            channel.set_timeout(GREETING_TIMEOUT)
-            name = welcome(channel, self.access.token)
+            try:
+                channel.set_timeout(GREETING_TIMEOUT)
+                name = welcome(channel, self.access.token)
+            finally:
+                self._greetings.release()
             if name is None:
                 return
             channel.set_timeout(None)
