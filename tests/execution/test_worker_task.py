@@ -17,9 +17,13 @@ import pytest
 import machinable as ml
 from machinable.component.base import Component
 from machinable.engines.processes.pool import ProcessesEngine
-from machinable.errors import Refused, SeveralErrors, TrialsFailed
+from machinable.errors import Refused, SeveralErrors, StorageUnavailable, TrialsFailed
+from machinable.execution.worker_task import WorkerTask
 from machinable.execution.worker_task import _opened as opened_by_workers
+from machinable.storage.memory import MemoryFiles
+from machinable.storage.served.server import FilesServer
 from machinable.testing.engine import contents
+from tests.engines.works import trial
 from tests.kits.modules import ENDLESS, HELD, INTERRUPTS
 
 World = Callable[..., Path]
@@ -211,6 +215,22 @@ def test_a_lost_worker_fails_its_trial_and_what_it_wrote_is_kept(
     assert [trial.output for trial in trials] == ["until here\n"] * 4
     assert [len(list(trial.records)) for trial in trials] == [1] * 4
     assert trials[1].error["type"] == "WorkerLost"
+
+
+def test_a_host_that_does_not_reach_the_executing_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("machinable.storage.served.client.PATIENCE_IF_REFUSED", 0.1)
+    server = FilesServer(MemoryFiles())
+    server.close()
+    task = WorkerTask("mem://", "OY1p1o", os.getcwd(), reach="process", access=server.access)
+
+    with pytest.raises(StorageUnavailable) as caught:
+        task(trial(1))
+
+    assert str(caught.value) == (
+        "the executing process, which writes to the storage mem://, cannot be reached at "
+        f"127.0.0.1:{server.access.port}: Connection refused\n"
+        "  Hosts of a cluster have to be able to connect to it; or use a storage that every host reaches."
+    )
 
 
 CRASHES = """

@@ -160,7 +160,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
             if not is_reached or self.reach == "anywhere":
                 # Directories end with their network. A worker that still reaches an object store, but not the executing
                 # process, ends, because its trial may be run elsewhere by now.
-                served = ServedFiles(access, exit_at_once, must_connect=not is_reached)
+                served = ServedFiles(access, exit_at_once)
             _connections[access] = _Connection(served, is_reached)
         return _connections[access]
 
@@ -226,6 +226,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         served, is_reached = self._connection()
         attempt = nullcontext() if served is None else served.attempt(spec.uid, spec.attempt)
         if served is not None and not is_reached:
+            served.connect()
             return served, attempt
         files = self._files()
         return FallbackFiles(files, self.fallback) if self.fallback else files, attempt

@@ -343,7 +343,8 @@ def test_a_worker_that_writes_nothing_notices_that_the_server_is_gone(
     monkeypatch.setattr(client, "PATIENCE_IF_REFUSED", 0.1)
     monkeypatch.setattr(client, "PING_INTERVAL", 0.05)
     lost = threading.Event()
-    with opened(served, on_lost=lost.set):
+    with opened(served, on_lost=lost.set) as files:
+        files.connect()
         served.close()
         assert lost.wait(30)
 

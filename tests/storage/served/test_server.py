@@ -20,6 +20,7 @@ from machinable.storage.fallback import FallbackFiles
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.locks import open_locks
+from machinable.storage.served import client
 from machinable.storage.served import server as module
 from machinable.storage.served.client import ServedFiles, _Line
 from machinable.storage.served.messages import NONCE, SIGNATURE, Channel, Request, greet
@@ -296,6 +297,25 @@ def test_a_full_storage_switches_to_the_fallback_of_the_executing_process(direct
             assert files.read(f"{OWN}/model") == b"12" * 2**21
     assert fallback.directory is not None
     DirectoryFiles("/").remove(fallback.directory.lstrip("/"))
+
+
+def test_a_worker_is_not_ended_while_the_storage_is_away(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PING_INTERVAL", 0.02)
+    asked, ended = threading.Event(), threading.Event()
+
+    def check() -> None:
+        asked.set()
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with closing(FilesServer(DirectoryFiles(directory), check=check)) as server:
+        server.admit("own", 1, [OWN])
+        with closing(ServedFiles(server.access, ended.set)) as files, files.attempt("own", 1):
+            assert asked.wait(30)
+            asked.clear()
+            assert asked.wait(30)
+            with pytest.raises(OSError, match="Stale"):
+                files.write(f"{OWN}/x", b"1")
+    assert not ended.is_set()
 
 
 def test_the_token_is_not_shown(server: FilesServer) -> None:

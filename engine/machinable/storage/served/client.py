@@ -57,22 +57,19 @@ class ServedFiles(Files):
 
     Args:
         access: From the server.
-        on_lost: Called if the server is gone, or the attempt is over although the trial still runs: nothing that this
-            process does will be stored.
-        must_connect: Whether a server counts as gone that was never reached.
+        on_lost: Called if a server that was reached is gone, or the attempt is over although the trial still runs:
+            nothing that this process does will be stored.
     """
 
     reach = "anywhere"
     is_served = True
 
-    def __init__(
-        self, access: Access, on_lost: Callable[[], object] = lambda: None, *, must_connect: bool = True
-    ) -> None:
+    def __init__(self, access: Access, on_lost: Callable[[], object] = lambda: None) -> None:
         self.url = access.url
         self.appends = access.appends
         self._access = access
         self._on_lost = on_lost
-        self._has_connected = must_connect
+        self._has_connected = False
         self._attempt = ("", 0)
         self._begin()
         _everywhere.add(self)
@@ -92,6 +89,15 @@ class ServedFiles(Files):
         for appender in self._waiting:
             appender._begin()
         self._begin()
+
+    def connect(self) -> None:
+        """Check that the server is reached, unless it was reached before.
+
+        Raises:
+            StorageUnavailable: It is not.
+        """
+        if not self._has_connected:
+            self._ask("ping")
 
     @contextmanager
     def attempt(self, trial: str, number: int) -> Iterator[None]:
@@ -114,6 +120,7 @@ class ServedFiles(Files):
             line = self._lines.pop() if self._lines else _Line(self._access)
         try:
             yield line
+            self._has_connected = True
         except StorageUnavailable:
             self._lost(attempt)
             raise
@@ -157,7 +164,8 @@ class ServedFiles(Files):
         raise StorageUnavailable(failure.message, given=self.url, details=details, todo=todo)
 
     def _lost(self, attempt: tuple[str, int]) -> None:
-        if attempt[0] and attempt == self._attempt:  # not a late one, when the trial has ended
+        # Not a late one, when the trial has ended.
+        if self._has_connected and attempt[0] and attempt == self._attempt:
             self._on_lost()
 
     def _flush(self) -> None:
@@ -177,12 +185,12 @@ class ServedFiles(Files):
             if time.monotonic() >= next_ping:
                 attempt = self._attempt
                 try:
-                    reply = pings.ask(Request("ping", "", *attempt))
-                    is_wanted = reply.failure is None
+                    failure = pings.ask(Request("ping", "", *attempt)).failure
                     self._has_connected = True
+                    is_wanted = failure is None or failure.kind != "over"
                 except StorageUnavailable:
                     is_wanted = False
-                if self._has_connected and not is_wanted:
+                if not is_wanted:
                     self._lost(attempt)
                 next_ping = time.monotonic() + PING_INTERVAL
         pings.close()
