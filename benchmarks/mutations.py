@@ -214,7 +214,7 @@ OTHERS = ("remove", "directory", "pipe", "socket", *LINKS, "swap", "forbid", "fo
 
 def damage(draw: random.Random, storage: Path, outside: Path) -> str:
     """Damage one file of a storage, and say how."""
-    files = sorted(path for path in storage.rglob("*") if path.is_file())
+    files = sorted(path for path in storage.rglob("*") if path.is_file() and not path.is_symlink())
     # Each kind of file is as likely as the others, however many there are of it.
     kinds = sorted({re.sub(r"[0-9A-Za-z]{12,}|OY1p1.", "*", str(path)) for path in files})
     kind = draw.choice(kinds)

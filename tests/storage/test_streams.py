@@ -210,3 +210,12 @@ def test_half_a_character_does_not_hide_the_rest() -> None:
     files = MemoryFiles()
     files.write("log.txt", "one\nzwölf".encode()[:-3])
     assert read_text(files, "log.txt") == "one\nzw\N{REPLACEMENT CHARACTER}"
+
+
+def test_a_directory_in_place_of_a_file_is_damage(files: Files) -> None:
+    files.write("log.txt/x", b"1")
+    files.write("rows.jsonl/x", b"1")
+    if files.appends:  # parts of an object store are found by a listing
+        for read, name in ((read_text, "log.txt"), (read_rows, "rows.jsonl")):
+            with pytest.raises(Damaged, match=f"{name} is a directory"):
+                read(files, name)  # type: ignore[operator]

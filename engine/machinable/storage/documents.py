@@ -392,16 +392,13 @@ def read_rows(files: Files, path: str, kind: Kind = ROW, parts: Sequence[int] | 
     A line that a killed writer left unfinished is ignored. `parts` are the numbers of its parts, if they are known.
 
     Raises:
-        Damaged: A complete line is not of this kind.
+        Damaged: A complete line is not of this kind, or the file is a directory.
         StorageUnavailable: The file cannot be read.
     """
     rows: list[dict[str, Any]] = []
     place = layout.join(files.url, path)
-    try:
-        for piece in read_parts(files, path, parts):
-            rows += parse_rows(piece, kind, place)
-    except IsADirectoryError as error:
-        raise Damaged(f"{place} is a directory", todo=kind.todo) from error
+    for piece in read_parts(files, path, parts):
+        rows += parse_rows(piece, kind, place)
     return rows
 
 

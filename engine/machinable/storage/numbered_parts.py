@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from machinable.errors import Damaged
 from machinable.storage import layout
 from machinable.storage.files import Appender, Files, checked
 
@@ -21,7 +22,19 @@ def read_parts(files: Files, path: str, numbers: Sequence[int] | None = None) ->
     """Return the pieces of a growing file: the file itself, then its numbered parts; none if there are neither.
 
     With the `numbers` of the parts, see `part_numbers`, they are not listed.
+
+    Raises:
+        Damaged: A directory has the name of the file.
+        StorageUnavailable: A piece cannot be read.
     """
+    try:
+        return _pieces(files, path, numbers)
+    except IsADirectoryError as error:
+        place = layout.join(files.url, path)
+        raise Damaged(f"{place} is a directory", given=place, todo="Restore the file from a copy.") from error
+
+
+def _pieces(files: Files, path: str, numbers: Sequence[int] | None) -> list[bytes]:
     pieces = []
     if files.appends:
         with suppress(FileNotFoundError, NotADirectoryError):
