@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -27,6 +28,16 @@ GOLDEN = golden_cases.load("config_resolution")["cases"]
 ENVIRONMENT = {"SECRET": "c4n4ry(x y", "N": "4", "EMPTY": "", "ODD": "}{\n: [", "REF": "$.a"}
 
 
+def paths_of(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the paths of all values, except below keys that contain dots or brackets."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        if not set(str(key)) & set(".[]"):
+            below = f"{path}.{key}" if path else str(key)
+            yield below
+            yield from paths_of(item, below)
+
+
 def check(texts: Texts, names: Any = ("c",), versions: Any = (None,)) -> None:
     """Resolves, and looks at the error if that is what comes of it."""
     try:
@@ -34,18 +45,21 @@ def check(texts: Texts, names: Any = ("c",), versions: Any = (None,)) -> None:
     except MachinableError as error:
         check_error(error, texts)
         return
+    origins: list[tuple[Any, Iterator[str]]] = []
     for name in names:
         for version in versions:
             try:
                 for one in expand_lists(version):
                     found = resolve(space, name, one)
+                    origins.append((found, paths_of(found.to_dict())))
                     assert type(found.to_dict()) is dict
                     assert "c4n4ry" not in repr(found.warnings)
-                    for key in found.to_dict():
-                        found.origin(key)
-                        found.explain(key)
             except MachinableError as error:
                 check_error(error, texts)
+    for found, paths in origins:  # every value has one
+        for path in paths:
+            found.origin(path)
+            found.explain(path)
 
 
 def check_error(error: MachinableError, texts: Texts) -> None:
@@ -62,7 +76,7 @@ def check_error(error: MachinableError, texts: Texts) -> None:
 
 # Random trees, written as YAML
 
-NAMES = ["a", "b", "c", "a.b", "_h", "a?"]
+NAMES = ["a", "b", "c", "a.b", "_h", "a?", "0", "a.-1", "_append_", "_remove_", "_replace_"]
 BLOCKS = ["~v", "~w"]
 SCALARS = [
     *["1", "1e3", "0o7", "012", "1:30", "yes", "~", "''", "text", "2026-01-31", "'it''s'", '"\\u00e4"', "^", "m"],
@@ -83,6 +97,13 @@ BAD_SECTIONS = [*SECTIONS, "includes", "execution", "+", "_evaluate_"]
 VERSIONS: list[Any] = [
     *[None, "", "~v", "~w", "~v:w", "_m_", "x.yaml", "$/x.json", "$/no.yaml", "a: 1", "a: [", "on: 1", "text"],
     *[{"a": {"b": 2}}, {"a.b": None}, {"~v": {"a": 7, "~w": {}}}, {"_h": "x"}, {"_mixins_": ["m"]}, {"_mixins_": None}],
+    *[
+        {"a": {"_append_": [1]}},
+        {"a.0": 2, "b.-1.c": 3},
+        {"a": None, "a.b": 1},
+        {"_replace_": True},
+        {"_remove_": ["a"]},
+    ],
     *[{"_seed_": 1}, {"b": [1]}, {"_class_": "A"}, {1: 2}, 5, {"a": {1, 2}}],
 ]
 
