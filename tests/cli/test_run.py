@@ -72,7 +72,9 @@ def test_a_failure_shows_its_traceback_first_and_how_to_run_it_again(project: Pa
 
     assert ran.returncode == 1
     assert ran.stdout.splitlines()[3:5] == ["component  n  failed   loss", "train      2       1  1 ± 0"]
-    traceback, _, summary = ran.stderr.strip().partition("\n\n")
+    hint, _, stderr = ran.stderr.strip().partition("\n")
+    assert "there is no key 'fails', so it is added" in hint
+    traceback, _, summary = stderr.strip().partition("\n\n")
     assert traceback.splitlines()[0] == "Traceback (most recent call last):"
     assert traceback.splitlines()[-1] == "ValueError: no good"
     assert "machinable/" not in traceback
@@ -162,7 +164,7 @@ def test_nan_is_a_result(run: Run, project: Path) -> None:
         (["execute", "trian"], 2, "Did you mean 'train'"),
         (["execute", "train", "~depe"], 2, "Did you mean '~deep'?"),
         (["execute", "train", "deep"], 2, "Write @deep for a version, deep=VALUE for a key."),
-        (["execute", "train", "a=1", "a=2"], 2, "'a' is set twice"),
+        (["execute", "train", "rate=1", "rate=2"], 2, "'rate' is set twice"),
         (["execute", "train", "=1"], 2, "'=1' names no key"),
         (["execute", "train", "a=[1"], 2, "the value of 'a' is not YAML"),
         (["execute", "train", "--seed", "abc"], 2, "the seed 'abc' is neither a number nor an execution id"),

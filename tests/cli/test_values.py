@@ -143,7 +143,7 @@ def test_what_is_declared_includes_the_versions_on_the_line(run: Run, job: None)
 )
 def test_hints_of_check_hold_on_the_command_line(run: Run, job: None, word: str, hint: str) -> None:
     ran = run("config", "job", "none=1", word)
-    assert (ran.code, ran.err) == (0, f"command line:1:8: hint: {hint}\n")
+    assert (ran.code, ran.err.splitlines()[-1]) == (0, f"command line:1:8: hint: {hint}")
 
 
 def test_nothing_hidden_is_shown(run: Run, job: None) -> None:
@@ -174,3 +174,28 @@ def test_the_class_declares_kinds_where_it_has_a_config(
 def test_errors_of_the_class_name_the_command_line(run: Run, job: None) -> None:
     error = run("execute", "typed", "rate=1", "layers=[1, a]", "--json").data["error"]
     assert (error["at"], error["message"]) == ("command line:1:8", "layers.1 is 'a', but it must be an int")
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("other.x=2", "there is no key 'other', so it is added. Declared: zip, rate, flip"),
+        ("data.limit=2", "there is no key 'data.limit', so it is added. Declared: name, size, zip"),
+        ("rate=1", ""),
+        ("data={limit: 1}", ""),
+        ("sizes.0=b", ""),
+        ("layers._append_=[1]", ""),
+    ],
+)
+@pytest.mark.usefixtures("job")
+def test_a_key_that_is_not_declared_is_named(run: Run, word: str, hint: str) -> None:
+    ran = run("execute", "job", word, "--quiet")
+    assert ran.code == 0, ran.err
+    assert (hint in ran.err) if hint else ("is added" not in ran.err)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("job")
+def test_a_key_with_a_near_name_is_named_once(run: Run) -> None:
+    ran = run("execute", "job", "flipp=true", "--quiet")
+    assert ran.err.count("so it is added") == 1

@@ -20,7 +20,7 @@ from machinable.config.method_calls import is_call
 from machinable.config.nodes import DIRECTIVES, Source
 from machinable.config.reader import read
 from machinable.display.terminal import echo
-from machinable.errors import InvalidValue, MachinableError, MalformedText, Place, WrongType
+from machinable.errors import InvalidValue, MachinableError, MalformedText, Place, WrongType, near_names
 from machinable.execution.environment import visible_words
 from machinable.project import Project
 from machinable.serialization import is_hidden
@@ -95,6 +95,17 @@ class Declared:
             node = node[key]
         return _UNKNOWN if isinstance(node, str) and is_call(node) else node
 
+    def unknown(self, keys: Sequence[str]) -> tuple[str, list[str]] | None:
+        """Return the first part of a key that is not declared, and its siblings; None if all are, or none is known."""
+        node: Any = self._resolved.config if self._resolved is not None else None
+        for number, key in enumerate(keys):
+            if not isinstance(node, Mapping):
+                return None
+            if (key := known_key(node, key)) not in node:
+                return ".".join([*keys[:number], str(key)]), list(map(str, node))
+            node = node[key]
+        return None
+
     def is_text(self, keys: Sequence[str]) -> bool:
         """Return whether text is declared for a key, by the `class Config` if there is one."""
         if self._schema is not None:
@@ -157,6 +168,7 @@ def read_value(key: str, text: str, declared: Declared | None, place: Callable[[
         ) from None
     if declared is not None:
         _check(key, text, value, declared, place)
+        _hint_at_new_key(keys, declared, place)
         for hint in () if _is_hidden(key) else scalar_hints(Source("command line", text)):
             echo(f"{place()}: hint: {hint.message}", file=sys.stderr)
     return value
@@ -185,6 +197,15 @@ def _check(key: str, text: str, value: Any, declared: Declared, place: Callable[
         _refuse(what, key, text, place, todo=f"Write a space after the colon: {key}='{spelled}'")
     if not declared.is_typed:
         _check_kind(key.split("."), key, text, value, declared, place)
+
+
+def _hint_at_new_key(keys: Sequence[str], declared: Declared, place: Callable[[], Place]) -> None:
+    """Say that a key is added that the component does not declare; one with a near name gives a warning later."""
+    found = None if declared.is_typed or DIRECTIVES & set(keys) else declared.unknown(keys)
+    if found is None or near_names(found[0].rpartition(".")[2], found[1], cutoff=0.75):
+        return
+    known = f"Declared: {', '.join(found[1])}" if found[1] else "Nothing is declared there"
+    echo(f"{place()}: hint: there is no key {found[0]!r}, so it is added. {known}", file=sys.stderr)
 
 
 def _is_hidden(key: str) -> bool:
