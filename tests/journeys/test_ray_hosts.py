@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -100,6 +101,10 @@ def test_a_trial_of_a_lost_host_runs_on_another_one(cluster: RayHosts, worker: H
     ended = sorted(trial.attempt for trial in stored(cluster).trials)
     assert ended == [1, 2], output
     assert [row["host"] for trial in stored(cluster).trials for row in trial.records] == ["worker"] * 2
+    (status,) = project.glob("stored/OY1p1o/trials/*/attempts/1/status.json")
+    message = json.loads(status.read_text())["error"]["message"]
+    assert message.startswith("the worker on lost was lost: "), message
+    assert len(message) < 120, message
 
 
 # addresses

@@ -226,6 +226,8 @@ class RayEngine(Engine):
         lost = (of.RayActorError, of.WorkerCrashedError, of.NodeDiedError, of.ObjectLostError, of.OutOfMemoryError)
         if not isinstance(error, lost):
             return None
+        if isinstance(error, of.ActorUnavailableError):
+            return "the connection to its host broke"
         reason = str(error).strip().rpartition("The actor is dead because ")[2]
         return re.split(r" Some common causes include|\n", reason)[0].strip() or type(error).__name__
 
