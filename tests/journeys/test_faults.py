@@ -22,13 +22,19 @@ def test_nothing_is_lost(kind: str) -> None:
         pytest.importorskip("moto")
     if kind == "redis" and not (is_installed() and pytest.importorskip("redis")):
         pytest.skip("redis-server is not installed")
+    if kind == "pause":
+        _skip_without_namespaces("--uts", "--pid", "--fork")
     faults.run(kind, seed=1, size=0.3)
 
 
+def _skip_without_namespaces(*options: str) -> None:
+    command = ["unshare", "--map-root-user", *options, "true"]
+    if sys.platform != "linux" or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("no namespaces can be made here")
+
+
 def test_nothing_is_lost_when_a_disk_fails() -> None:
-    namespace = ["unshare", "--map-root-user", "--mount"]
-    if sys.platform != "linux" or subprocess.run([*namespace, "true"], check=False).returncode:
-        pytest.skip("no mount namespace can be made here")
+    _skip_without_namespaces("--mount")
     command = [sys.executable, "-m", "benchmarks.faults", *sorted(faults.NEED_MOUNTS), "--runs", "1"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, cwd=faults.ROOT, env=environment, capture_output=True, text=True, timeout=300)
