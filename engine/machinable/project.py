@@ -6,12 +6,14 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from machinable.config.loader import FILE, Workspace, load
+from machinable.config.method_calls import argument_problem, called_name, calls_in, hidden_problem
 from machinable.config.resolve import resolve
 from machinable.config.resolved import Resolved
-from machinable.errors import InvalidType, MissingFile
+from machinable.errors import InvalidType, MachinableError, MissingFile, SeveralErrors
 from machinable.settings import absolute_path
 from machinable.units import format_size
 
@@ -101,7 +103,9 @@ class Project:
             task_versions: Versions of the task, below `version`, in order.
 
         Raises:
-            ConfigurationError: The project or this use of the component has an error.
+            ConfigurationError: The project or this use of the component has an error, such as a call of a config
+                method with invalid arguments. Nothing is imported: a call is text if the module is a file of the
+                project that does not mention the method.
             InvalidType: The name is not text.
         """
         if not isinstance(name, str):
@@ -116,7 +120,31 @@ class Project:
                 given=task_versions,
                 todo="Put it in brackets.",
             )
-        return resolve(self.workspace(), name, version, task_versions)
+        resolved = resolve(self.workspace(), name, version, task_versions)
+        self._check_calls(resolved)
+        return resolved
+
+    def _check_calls(self, resolved: Resolved) -> None:
+        errors: list[MachinableError] = []
+        for path, text in calls_in(resolved.config) if resolved.evaluate else ():
+            name = called_name(text)
+            if f"{name}(" not in text:  # with a blank, it is rather text, such as `time (s)`
+                continue
+            problem = argument_problem(text)
+            if problem is not None and self._may_have(resolved.module, f"config_{name}"):
+                problem = problem if resolved.may_show(path, text) else hidden_problem(problem)
+                problem.path = path
+                resolved.locate(problem)
+                errors.append(problem)
+        SeveralErrors.raise_any(errors)
+
+    def _may_have(self, module: str, method: str) -> bool:
+        """Return whether a module mentions a method, or is no file of this project."""
+        path = os.path.join(self.path, *module.split("."))
+        for file in (f"{path}.py", os.path.join(path, "__init__.py")):
+            with suppress(OSError), open(file, encoding="utf-8", errors="replace") as opened:
+                return method in opened.read()
+        return True
 
 
 class ProjectDirectory:

@@ -9,31 +9,11 @@ from typing import Any
 
 import pytest
 
-from machinable.component.base import Component
-from machinable.component.config_methods import check_calls
-from machinable.config.resolved import Resolved
-from machinable.errors import MachinableError
 from machinable.project import Project
 from tests import golden_cases
 from tests.golden_cases import decode, typed
 
 GOLDEN = golden_cases.load("config_resolution")
-
-
-class Methods(Component):
-    """The component of the vectors, which decides that `base(…)` is a call."""
-
-    def config_base(self, value: Any) -> Any:
-        return value
-
-
-def check(resolved: Resolved) -> None:
-    """Check the calls in a configuration, as it is done before a component runs."""
-    try:
-        check_calls(Methods, resolved.config)
-    except MachinableError as error:
-        resolved.locate(error)
-        raise
 
 
 @pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: case["name"])
@@ -49,7 +29,7 @@ def test_a_configuration_resolves_as_written(
     expect = case["expect"]
     if "error" in expect:
         with pytest.raises(getattr(builtins, expect["error"])) as caught:
-            check(Project(tmp_path).resolve(case["component"], *arguments))
+            Project(tmp_path).resolve(case["component"], *arguments)
         message = str(caught.value)
         assert [part for part in expect.get("mentions", ()) if part not in message] == [], message
         return

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from machinable.component.base import Component
-from machinable.config.method_calls import called_name, calls_in, parse
-from machinable.errors import MachinableError, MalformedText, MissingMember, SeveralErrors, UndefinedName, near_names
+from machinable.config.method_calls import AS_TEXT, argument_problem, called_name, calls_in, hidden_problem
+from machinable.errors import MachinableError, MissingMember, SeveralErrors, near_names
 
 __all__ = ["check_calls", "has_calls", "is_method_call", "missing_method"]
 
@@ -46,9 +46,7 @@ def check_calls(
         problem = _problem(cls, text)
         if problem is None:
             continue
-        if not may_show(path, text):
-            message = "this value calls a config method that does not exist, or with arguments that are not allowed"
-            problem = type(problem)(message, todo=_ESCAPE)
+        problem = problem if may_show(path, text) else hidden_problem(problem)
         problem.path = path
         errors.append(problem)
     SeveralErrors.raise_any(errors)
@@ -59,23 +57,12 @@ def missing_method(cls: type[Component], text: str) -> str | None:
     name = called_name(text)
     if name is None or not name.islower() or f"{name}(" not in text or is_method_call(cls, text):
         return None
-    try:
-        parse(text)
-    except (UndefinedName, MalformedText):
-        return None
-    return _PREFIX + name
-
-
-_ESCAPE = "If it is text, add a character after the last parenthesis."
+    return _PREFIX + name if argument_problem(text) is None else None
 
 
 def _problem(cls: type[Component], text: str) -> MachinableError | None:
     if is_method_call(cls, text):
-        try:
-            parse(text)
-        except (UndefinedName, MalformedText) as error:
-            return type(error)(error.message, given=text, known=error.known, details=error.details, todo=error.todo)
-        return None
+        return argument_problem(text)
     known = [name.removeprefix(_PREFIX) for name in dir(cls) if name.startswith(_PREFIX)]
     near = near_names(called_name(text), known, cutoff=_SIMILAR)
     if not near:
@@ -85,5 +72,5 @@ def _problem(cls: type[Component], text: str) -> MachinableError | None:
         f"{cls.__module__}.{cls.__qualname__} has no method {method}, which {text!r} calls",
         given=method,
         known=known,
-        todo=f"Did you mean {near[0]}(…)? {_ESCAPE}",
+        todo=f"Did you mean {near[0]}(…)? {AS_TEXT}",
     )

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from machinable.errors import (
     ArithmeticTypeError,
+    MachinableError,
     MalformedText,
     MissingAttribute,
     MissingIndex,
@@ -26,7 +27,18 @@ from machinable.errors import (
     WrongType,
 )
 
-__all__ = ["MethodCall", "called_name", "calls_in", "is_call", "parse"]
+__all__ = [
+    "AS_TEXT",
+    "MethodCall",
+    "argument_problem",
+    "called_name",
+    "calls_in",
+    "hidden_problem",
+    "is_call",
+    "parse",
+]
+
+AS_TEXT = "If it is text, add a character after the last parenthesis."
 
 _FORM = re.compile(r"(\w+) ?\((.*)\)", re.DOTALL)
 _QUOTED_OR_BRACKET = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[()]", re.DOTALL)
@@ -119,13 +131,28 @@ def parse(text: str) -> MethodCall:
     return MethodCall(text, match[1], arguments, keywords)
 
 
+def argument_problem(text: str) -> MachinableError | None:
+    """Return what is wrong with the arguments of a call, a new error each time; None if nothing is."""
+    try:
+        parse(text)
+    except (UndefinedName, MalformedText) as error:
+        return type(error)(error.message, given=text, known=error.known, details=error.details, todo=error.todo)
+    return None
+
+
+def hidden_problem(problem: MachinableError) -> MachinableError:
+    """Return an error about a call for a place whose text must not be shown."""
+    message = "this value calls a config method that does not exist, or with arguments that are not allowed"
+    return type(problem)(message, todo=AS_TEXT)
+
+
 def _malformed(text: str, what: str) -> MalformedText:
     return MalformedText(
         f"the call {text!r} {what}",
         given=text,
         todo="Arguments are numbers, strings, True, False, None, lists, tuples and dicts of these, arithmetic on"
         " numbers, config.a.b, config.a[0] and flags.A."
-        " If it is not a call, add a character after the last parenthesis.",
+        f" {AS_TEXT}",
     )
 
 
