@@ -254,7 +254,7 @@ def test_only_regular_files_are_read(tmp_path: Path, write: Write, name: str) ->
 def test_a_call_with_invalid_arguments_is_an_error_unless_the_module_lacks_the_method(tmp_path: Path) -> None:
     (tmp_path / "machinable.yaml").write_text("components:\n  - c: {rate: log(p), unit: time (s)}\n")
 
-    with pytest.raises(NameError, match="machinable.yaml:2:.*"):
+    with pytest.raises(NameError, match=r"machinable\.yaml:2:"):
         Project(tmp_path).resolve("c")
     (tmp_path / "c.py").write_text("from machinable import Component\n\n\nclass C(Component):\n    pass\n")
     assert Project(tmp_path).resolve("c").to_dict() == {"rate": "log(p)", "unit": "time (s)"}
