@@ -247,8 +247,11 @@ def damage(draw: random.Random, storage: Path, outside: Path) -> str:
     elif how == "pipe":
         os.mkfifo(path)
     elif how == "socket":
-        with contextlib.closing(socket.socket(socket.AF_UNIX)) as one, contextlib.chdir(path.parent):
+        here = os.getcwd()
+        os.chdir(path.parent)  # the path of a socket has at most 107 bytes
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as one:
             one.bind(path.name)
+        os.chdir(here)
     elif how in LINKS:
         targets = (path.name, "nowhere", outside / "secret", draw.choice(files))
         path.symlink_to(targets[LINKS.index(how)])
