@@ -246,8 +246,10 @@ class Files(ABC):
             LeaseLost: The writer of a folder around it has lost the right to write there.
         """
         found = None
-        for folder, guard in list(self._guards.items()):
-            if path.startswith(folder) and not layout.is_lease(path):
+        if path.endswith(layout.LEASE_ENDING) and layout.is_lease(path):
+            return None
+        for folder, guard in tuple(self._guards.items()):
+            if path.startswith(folder):
                 if guard.lost is not None:
                     raise guard.lost
                 found = guard

@@ -18,6 +18,7 @@ PLAN = "plan.jsonl"
 LEDGER = "ledger.jsonl"
 CODE = "code.zip"
 DIFF = "code.diff"
+LEASE_ENDING = ".lease"
 EXECUTION_LEASE = "execution.lease"  # exists while it runs
 TRIALS = "trials"
 
