@@ -38,7 +38,9 @@ def construct(
             config = as_plain(spec.config, tuples=True) if convert is None else convert(spec.config)[0]
             getattr(component, event)(config, as_plain(flags, tuples=True), node)
     if child is None:
-        flags |= {name: value for name, value in _levels_by_name(context.spec.flags).items() if name not in flags}
+        defaults, levels = _levels_by_name(tuple(context.spec.flags))
+        by_name = {name: flags[flag] for name, flag in levels}
+        flags = {**flags, **defaults, **by_name, **flags}  # in this order, and those of the trial count
     component.flags = Config(flags, label="the mapping of flags")
     component.config = Config(
         spec.config,
@@ -59,22 +61,29 @@ def construct(
     return component
 
 
-def _levels_by_name(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the flags of the levels, numbered among those of the same name instead of among all levels.
+@lru_cache(maxsize=128)  # trials of a task have the same flags
+def _levels_by_name(flags: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Return names of the flags of levels, numbered among those of the same name instead of among all levels.
 
     So a component that reads `REPEAT_NUMBER` depends neither on the order of `repeat` and `split`, nor on whether the
     task has them.
+
+    Args:
+        flags: The names of the flags of a trial.
+
+    Returns:
+        What the flags are without levels, and each name with the flag that it is another name of.
     """
-    found = dict(_WITHOUT_LEVELS)
+    found = []
     counts: Counter[str] = Counter()
     for flag in flags:  # in the order of the levels
         name, is_number, level = flag.partition("_NUMBER")
         if is_number and all(f"{name}_{kind}{level}" in flags for kind in ("SEED", "TOTAL")):
             number = f"_{counts[name]}" if counts[name] else ""
             for kind in ("SEED", "TOTAL", "NUMBER"):
-                found[f"{name}_{kind}{number}"] = flags[f"{name}_{kind}{level}"]
+                found.append((f"{name}_{kind}{number}", f"{name}_{kind}{level}"))
             counts[name] += 1
-    return found
+    return _WITHOUT_LEVELS, found
 
 
 _WITHOUT_LEVELS = {"REPEAT_NUMBER": 0, "REPEAT_TOTAL": 1, "SPLIT_NUMBER": 0, "SPLIT_TOTAL": 1}
