@@ -80,8 +80,7 @@ def _levels_by_name(flags: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[
         name, is_number, level = flag.partition("_NUMBER")
         if is_number and all(f"{name}_{kind}{level}" in flags for kind in ("SEED", "TOTAL")):
             number = f"_{counts[name]}" if counts[name] else ""
-            for kind in ("SEED", "TOTAL", "NUMBER"):
-                found.append((f"{name}_{kind}{number}", f"{name}_{kind}{level}"))
+            found += [(f"{name}_{kind}{number}", f"{name}_{kind}{level}") for kind in ("SEED", "TOTAL", "NUMBER")]
             counts[name] += 1
     return _WITHOUT_LEVELS, found
 
