@@ -240,13 +240,15 @@ class Files(ABC):
         return 1 if guard is None else layout.first_part(guard.token)
 
     def guard_of(self, path: str) -> Guard | None:
-        """Return the guard of a path; leases have none.
+        """Return the guard of a path; leases and marks have none.
 
         Raises:
             LeaseLost: The writer of a folder around it has lost the right to write there.
         """
         found = None
         if path.endswith(layout.LEASE_ENDING) and layout.is_lease(path):
+            return None
+        if is_temporary(path.rpartition("/")[2]):  # a mark, whose name only this process has
             return None
         for folder, guard in tuple(self._guards.items()):
             if path.startswith(folder):
