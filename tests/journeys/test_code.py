@@ -276,11 +276,23 @@ def test_a_module_that_is_deleted_or_broken_during_an_execution_is_imported_as_i
     assert b"VALUE = 10" in backup_of(execution, "helper.py")
 
 
-def test_a_module_with_the_name_of_a_library_is_not_listed_as_code_that_ran(here: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+@pytest.mark.parametrize("name", ["yaml", "random", "msgspec"])
+def test_a_module_with_the_name_of_an_imported_library_is_refused(
+    name: str, engine: str, here: Path, tmp_path: Path
+) -> None:
+    (here / "net.py").write_text(NET.replace("import helper", f"import helper, {name}"))
+    (here / f"{name}.py").write_text("")
+    with pytest.raises(ml.errors.Refused, match=rf"^the code imports {name}, but .* and not {name}\.py of the project"):
+        ml.execute("net", str(tmp_path / "storage"), engine=engine)
+    assert not (tmp_path / "storage").exists()
+
+
+def test_a_directory_with_the_name_of_a_library_is_no_module(here: Path, tmp_path: Path) -> None:
     (here / "net.py").write_text(NET.replace("import helper", "import helper, yaml\nassert yaml.safe_load"))
-    (here / "yaml.py").write_text("")
-    with pytest.warns(UserWarning, match=r"^the code imports yaml, which is .*/yaml/__init__.py and not yaml.py of"):
-        execution = ml.execute("net", str(tmp_path / "storage"))
+    (here / "yaml").mkdir()
+    (here / "yaml" / "convert.py").write_text("")
+    execution = ml.execute("net", str(tmp_path / "storage"))
     assert list(execution.data["code"]["files"]) == ["helper.py", "late.py", "net.py", "shift.py"]
 
 

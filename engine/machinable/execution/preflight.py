@@ -106,6 +106,7 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
     reuse = reuse_policy(options, plan)
     begin_project(plan.project, keep={target.module for target in live})
     plan = preflight(plan, live, options.function)
+    _refuse_replaced_modules(plan)
     if stored is not None:
         changes = compare(stored, plan, reuse, is_stored_task=is_stored_task)
     engine = registry.make(engine_of(stored) if options.engine is None and stored is not None else options.engine)
@@ -132,22 +133,28 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
         engine.close()  # it may have started a cluster to count its resources
         raise
     sources = sources_of(plan.project)
-    _warn_of_libraries(plan, sources)
     callbacks = tuple(task.callbacks)
     return Checked(options, plan, callbacks, live, function, reuse, sources, changed, engine, capacity, changes)
 
 
-def _warn_of_libraries(plan: Plan, sources: Sources) -> None:
-    """Warn of modules that have the name of one of Python or of a library, which is imported instead."""
+def _refuse_replaced_modules(plan: Plan) -> None:
+    """Refuse to run code that would import a module of Python or of a library instead of the project's.
+
+    A name that this process has imported before cannot mean both, and a worker process might import the other one.
+    """
     libraries = note_libraries(plan.project)
+    sources = sources_of(plan.project)
     modules = dict.fromkeys(module for use in plan.uses for module in modules_of(use.definition))
     for name in replaced_modules(sources, modules):
-        (file, *_) = [path for _, path in sources.files_of(name)]
-        warn(
-            f"the code imports {name}, which in this process is {libraries[name]} and not {file} of the project, "
-            "because that was imported before. A worker process may import the one or the other. "
-            "Rename the module of the project."
-        )
+        for _, file in sources.files_of(name):
+            # Elsewhere, too, a directory without __init__.py does not come before a module or a package.
+            if file.endswith((f"{name}.py", f"{name}/__init__.py")):
+                raise Refused(
+                    f"the code imports {name}, but this process has imported {libraries[name]} by that name before, "
+                    f"and not {file} of the project",
+                    given=name,
+                    todo="Rename the module of the project.",
+                )
 
 
 def _check_same(expected: Plan, plan: Plan) -> None:
