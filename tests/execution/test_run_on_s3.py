@@ -86,3 +86,15 @@ def test_an_execution_on_s3_is_resumed(project: World, url: str) -> None:
     assert (execution.trials[1].result, execution.trials[1].attempt) == (6, 2)
     kept = [found.path for found in execution.files.walk(f"{failed}/trials/{execution.trials[1].uid}/attempts/1")]
     assert [path.rpartition("/")[2] for path in kept] == ["status.json", "trial.json"]
+
+
+def test_a_requirement_whose_artifact_was_removed_from_s3_is_computed_again(project: World, url: str) -> None:
+    project(DECLARATIONS, nums=NUMS, train=TRAIN)
+    first = run(url)
+    first.files.remove(f"{first}/trials/{first.trials[0].uid}/artifacts/x.json")
+
+    with pytest.warns(RuntimeWarning, match=r"^the artifact 'x.json' is gone \(of .*\); nums runs again$"):
+        second = run(url)
+
+    assert events_of(second) == [("nums", "finished"), ("train", "finished")]
+    assert second.trials[1].result == 6

@@ -180,11 +180,11 @@ class SharedResults:
         if identity in self._ahead:
             return self._ahead.pop(identity)
         pointer = find_pointer(self._files, identity)
-        if pointer is None or not self._files.appends:
-            return pointer
-        # It may have been deleted by hand. On remote storages, where each check is a request, reading it reports that.
+        if pointer is None:
+            return None
         folder = layout.folder_of(pointer.trial)
-        if not self._files.exists(layout.join(folder, layout.STATUS)):
+        # It may have been deleted by hand. On object stores, the listing of its artifacts, one request, has to do.
+        if self._files.appends and not self._files.exists(layout.join(folder, layout.STATUS)):
             return None
         if pointer.trial not in self._sound:
             fault = artifact_fault(self._files, folder, pointer.artifacts, pointer.time)
