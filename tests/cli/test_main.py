@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_read_is_an_error_of_one_line(run: Run, project: P
         (trial / name).mkdir()
     path = str(trial / "log.txt")
     ran = run("show", f"OY1p1o/{trial.name}", "--log", "--storage", "out")
-    assert (ran.code, ran.out, ran.err) == (3, "", f"{path}: Is a directory\n")
+    assert (ran.code, ran.out, ran.err) == (3, "", f"{path} is a directory\n  Restore the file from a copy.\n")
     assert run("show", f"OY1p1o/{trial.name}", "--log", "--storage", "out", "--json").data["error"]["given"] == path
 
 

@@ -172,7 +172,7 @@ def test_component_errors_read_the_same_on_every_engine(project: World, ray_clus
     assert "KeyError: 'missing'" in errors["chain"]["traceback"]
     assert "direct cause" in errors["chain"]["traceback"]
     assert errors["strange"]["message"] == "strange " * 3
-    assert len(errors["huge"]["message"]) == 1_000_000
+    assert 100_000 < len(errors["huge"]["message"]) < 100_100  # its beginning and its end
     assert errors["surrogates"]["message"] == "ünï \udc80"
     for how in HOWS:
         assert "in on_execute\n    deeper(self.config.how)" in errors[how]["traceback"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import machinable as ml
-from tests.kits.hosts import Host, isolated_hosts, why_not
+from tests.kits.hosts import Host, isolated_hosts, pipe, read_pipe, why_not
 from tests.kits.ray_hosts import RayHosts, ray_hosts
 
 pytestmark = [pytest.mark.xdist_group("ray hosts"), pytest.mark.skipif(bool(why_not()), reason=why_not())]
@@ -49,13 +48,6 @@ def project(cluster: RayHosts) -> Path:
     return directory
 
 
-def pipe(host: Host, name: str) -> Path:
-    """Make a named pipe in the /tmp of a host."""
-    path = host.tmp / name
-    os.mkfifo(path)
-    return path
-
-
 def until(condition: Callable[[], bool]) -> None:
     """Wait for something on other hosts."""
     end = time.monotonic() + TIMEOUT
@@ -71,6 +63,7 @@ def stored(cluster: RayHosts) -> ml.Execution:
 WAITS = """
 import os
 import signal
+import time
 from machinable import Component
 
 
@@ -81,6 +74,8 @@ class Waits(Component):
             with open("/tmp/here", "w") as pipe:
                 pipe.write("running")
             signal.pause()
+        while not os.path.exists("/tmp/go"):  # otherwise it could run both trials
+            time.sleep(0.05)
         self.record["host"] = host
         self.record.save()
         return host
@@ -93,7 +88,8 @@ def test_a_trial_of_a_lost_host_runs_on_another_one(cluster: RayHosts, worker: H
     lost = cluster.join("lost")
     here = pipe(lost, "here")
     driver = cluster.script(EXECUTE.format(task='ml.Task("waits").repeat(2)', options=""))
-    assert here.read_text() == "running"
+    assert read_pipe(here) == "running"
+    (worker.tmp / "go").touch()
     lost.lose()
 
     output, _ = driver.communicate(timeout=TIMEOUT)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import machinable as ml
-from tests.kits.hosts import Host, why_not
+from tests.kits.hosts import pipe, read_pipe, why_not
 from tests.kits.ray_hosts import RayHosts, ray_hosts
 from tests.kits.s3_server import PROGRAM
 
@@ -37,13 +36,6 @@ def project(cluster: RayHosts) -> Path:
     directory = cluster.head.tmp / "project"
     cluster.head.run("sh", "-c", "rm -rf /tmp/project/*")
     return directory
-
-
-def pipe(host: Host, name: str) -> Path:
-    """Make a named pipe in the /tmp of a host."""
-    path = host.tmp / name
-    os.mkfifo(path)
-    return path
 
 
 def stored(cluster: RayHosts) -> ml.Execution:
@@ -79,7 +71,7 @@ def test_rows_logs_and_artifacts_are_stored_while_a_trial_runs_on_another_host(
     host = cluster.join("live", resources={"live": 1})
     here, resume = pipe(host, "here"), pipe(host, "resume")
     driver = cluster.script(EXECUTE.format(task="'live'", options=""))
-    assert here.read_text() == "half"
+    assert read_pipe(here) == "half"
 
     (trial,) = stored(cluster).trials
     seen = trial.status, [row["x"] for row in trial.records], trial.log[20:], trial.read("before.json")
@@ -177,7 +169,7 @@ def test_a_trial_of_a_lost_host_continues_from_its_last_checkpoint(cluster: RayH
     doomed = cluster.join("doomed", resources={"saves": 1})
     here = pipe(doomed, "here")
     driver = cluster.script(EXECUTE.format(task="'saves'", options=""))
-    assert here.read_text() == "running"
+    assert read_pipe(here) == "running"
     cluster.join("rescue", resources={"saves": 1})
     doomed.lose()
     output, _ = driver.communicate(timeout=TIMEOUT)
@@ -233,7 +225,7 @@ def test_a_host_that_is_cut_off_writes_nothing_once_its_trial_runs_elsewhere(clu
     cut = cluster.join("cut", resources={"writes": 1})
     here = pipe(cut, "here")
     driver = cluster.script(EXECUTE.format(task="'writes'", options=""))
-    assert here.read_text() == "running"
+    assert read_pipe(here) == "running"
     cluster.network.cut(cluster.head, cut)
     cluster.join("whole", resources={"writes": 1})
     output, _ = driver.communicate(timeout=TIMEOUT)
@@ -251,7 +243,7 @@ def test_workers_on_other_hosts_end_when_the_executing_process_is_killed(cluster
     orphan = cluster.join("orphan", resources={"orphan": 1})
     here = pipe(orphan, "here")
     driver = cluster.script("import os; print(os.getpid(), flush=True)\n" + EXECUTE.format(task="'writes'", options=""))
-    assert here.read_text() == "running"
+    assert read_pipe(here) == "running"
     assert driver.stdout is not None
     cluster.head.run("kill", "-9", driver.stdout.readline().strip())
     driver.wait()
@@ -346,7 +338,7 @@ FilesServer._begin = break_all
 print(ml.execute("reconnects", "stored", "OY1p1o", "ray:10.0.0.1:6379").status)
 """
     driver = cluster.script(script)
-    assert here.read_text() == "running"
+    assert read_pipe(here) == "running"
     resume.write_text("continue")
     output, _ = driver.communicate(timeout=TIMEOUT)
 
@@ -362,7 +354,7 @@ def test_an_execution_is_resumed_at_once_after_its_process_was_killed(cluster: R
     host = cluster.join("again", resources={"again": 1})
     here = pipe(host, "here")
     driver = cluster.script("import os; print(os.getpid(), flush=True)\n" + EXECUTE.format(task="'saves'", options=""))
-    assert here.read_text() == "running"
+    assert read_pipe(here) == "running"
     assert driver.stdout is not None
     cluster.head.run("kill", "-9", driver.stdout.readline().strip())
     driver.wait()

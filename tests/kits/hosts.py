@@ -10,14 +10,15 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 import machinable as ml
 
-__all__ = ["Host", "Network", "isolated_hosts", "why_not"]
+__all__ = ["Host", "Network", "isolated_hosts", "pipe", "read_pipe", "why_not"]
 
 NEEDED = [sys.prefix, sys.base_prefix, str(Path(ml.__file__).parents[1]), str(Path(__file__).parents[2])]
 NOWHERE = "02:00:00:00:00:01"  # the hardware address of no host
@@ -141,6 +142,29 @@ class Host:
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
                     stream.close()
+
+
+def pipe(host: Host, name: str) -> Path:
+    """Make a named pipe in the /tmp of a host."""
+    path = host.tmp / name
+    os.mkfifo(path)
+    return path
+
+
+def read_pipe(path: Path, seconds: float = 120.0) -> str:
+    """Return what one writer writes to a pipe; fail if none does in time."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        end = time.monotonic() + seconds
+        text = b""
+        while not text:
+            assert time.monotonic() < end, f"nothing was written to {path}"
+            time.sleep(0.05)
+            with suppress(BlockingIOError):  # a writer that has not written yet
+                text = os.read(file, 1000)
+        return text.decode()
+    finally:
+        os.close(file)
 
 
 class Network:
