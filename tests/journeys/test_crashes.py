@@ -32,6 +32,7 @@ from tests.kits.s3_server import s3_server
 TIMES = [int(number) for number in os.environ.get("MACHINABLE_CRASHES", "12,4").split(",")]
 ROWS, TRIALS = 5, 4
 SOON = 40.0  # seconds without a heartbeat after which a trial does not count as running
+WORKERS_END = 30.0  # seconds within which workers notice that their executing process is gone
 
 YAML = "components:\n  - steady: {rows: 5}\n  - going: {rows: 5, _retries_: 0}\n"
 STEADY = """
@@ -147,6 +148,12 @@ def check(files: Files, reported: list[list[str]]) -> None:
             assert len(trials[uid].records.rows) > int(facts[0])
         elif what == "artifact":
             assert facts[0] in trials[uid].files
+    end = time.monotonic() + WORKERS_END
+    while any(trial.status == "running" for trial in trials.values()):  # a worker lives a little longer
+        assert time.monotonic() < end
+        time.sleep(0.05)
+        execution.refresh()
+        trials = {trial.uid: trial for trial in execution.trials}
     for trial in trials.values():
         assert trial.status in ("pending", "interrupted", "finished")
         if trial.status == "finished":

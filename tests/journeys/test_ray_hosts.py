@@ -127,12 +127,14 @@ def tell(cluster: RayHosts, address: str = "", on: Host | None = None, **environ
 
 
 def test_the_cluster_of_this_host_is_used_and_named(cluster: RayHosts, worker: Host, project: Path) -> None:
-    assert tell(cluster).splitlines() == [
+    lines = tell(cluster).splitlines()
+
+    assert lines[0] == (
         f"connecting to the Ray cluster at {cluster.address}, which runs on this host; for a separate one, use "
-        "engine='ray:local'",
-        "[0.0, 1.0]",
-        "finished",
-    ]
+        "engine='ray:local'"
+    )
+    assert not {"[0.0, 1.0]", "[0.0, 1.0, 1.0]"}.isdisjoint(lines)  # Ray counts a lost host for some time
+    assert "finished" in lines
 
 
 def test_a_host_that_is_no_node_is_told_what_to_use(cluster: RayHosts, worker: Host, project: Path) -> None:

@@ -194,6 +194,8 @@ def go_on(pids: list[int]) -> None:
 def test_a_process_whose_execution_was_taken_over_stops_writing(
     place: Place, tmp_path: Path, expected: list[Any], engine: str, which: str
 ) -> None:
+    if place.storage.startswith("s3:") and engine != "local" and which == "all":
+        pytest.skip("the S3 server of the tests serves one request at a time, and that of a stopped worker never ends")
     pause = tmp_path / "pause"
     with place.start(EXECUTES, engine, PAUSE=str(pause)) as former:
         wait_for(pause.exists, former)
