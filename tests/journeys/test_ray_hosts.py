@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -160,7 +161,7 @@ def test_a_cluster_without_a_token_is_used_after_a_temporary_one_has_left_a_toke
 
     assert own.returncode == 0, own.stderr
     assert (cluster.head.tmp / "home" / ".ray" / "auth_token").exists()
-    assert said.splitlines()[-2:] == ["[0.0, 1.0]", "finished"], said
+    assert "finished" in said.splitlines(), said
 
 
 # hosts that join, and hosts that cannot run trials
@@ -228,17 +229,25 @@ def test_a_host_without_a_package_is_named_and_its_trials_run_elsewhere(
     for host in (cluster.head, worker):
         (host.tmp / "packages").mkdir()
         (host.tmp / "packages" / "package.py").touch()
-        (host.tmp / "enough").touch()
     bad = cluster.join("bad", cpus=2)
     path = "import sys\nsys.path.append('/tmp/packages')\n"
     task = 'ml.Task("everywhere").repeat(6)'
     driver = cluster.script(NOTICES + path + EXECUTE.format(task=task, options=", listeners=[Notices()]"))
+    assert driver.stdout is not None
+    limit = threading.Timer(TIMEOUT, driver.kill)
+    limit.start()
+    said = []
+    while not said or not said[-1].startswith("the host bad"):  # until then, the other host is busy with one trial
+        said.append(driver.stdout.readline())
+        assert said[-1], said
+    limit.cancel()
+    (worker.tmp / "enough").touch()
     output, _ = driver.communicate(timeout=TIMEOUT)
     bad.lose()
 
     assert output.count("finished") == 6, output
     assert {row["host"] for trial in stored(cluster).trials for row in trial.records} == {"worker"}
-    excluded = [line for line in output.splitlines() if line.startswith("the host bad")]
+    excluded = [line for line in [*said, *output.splitlines()] if line.startswith("the host bad")]
     assert len(excluded) == 1, output
     assert "No module named 'package'" in excluded[0]
 
