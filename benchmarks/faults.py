@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 import psutil
 
+from machinable.ids import is_folder_name
 from machinable.results.execution import Execution
 from machinable.results.verify import verify
 from machinable.storage.hashing import digest
@@ -182,12 +183,11 @@ class World:
             faults = verify(files, clock=lambda: time.time() + 1000)[1]
             left = [one.path for one in files.walk("") if one.path.endswith(".lease")]
             left += [one.path for one in files.temporaries("", below=True)]
-            # What was killed before it became an execution holds nothing; `clean` removes it.
-            begun = {
-                path.partition("/")[0] for path in left if not files.exists(f"{path.partition('/')[0]}/execution.json")
-            }
-            left = [path for path in left if path.partition("/")[0] not in begun]
-            faults = [fault for fault in faults if fault.path.partition("/")[0] not in begun]
+            # A folder that was killed before it became an execution has no results.
+            folders = filter(is_folder_name, {path.partition("/")[0] for path in left})
+            never_begun = tuple(f"{folder}/" for folder in folders if not files.exists(f"{folder}/execution.json"))
+            left = [path for path in left if not path.startswith(never_begun)]
+            faults = [fault for fault in faults if not fault.path.startswith(never_begun)]
         if faults or left:
             raise Failed(f"verify: {faults}\nleft: {left}")
 
