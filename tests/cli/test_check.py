@@ -193,3 +193,24 @@ def test_a_number_that_is_made_from_a_hidden_value_is_a_hint(run: Run, project: 
             "",
         ],
     )
+
+
+def test_a_wrong_reserved_key_does_not_stop_other_components(run: Run, project: Path) -> None:
+    (project / "machinable.yaml").write_text(
+        "mixins: [unused: {_timeout_: never}]\ncomponents: [a: {}, b: {_retires_: 3}, e: {_requires_: {b: b}}]\n"
+    )
+    for name in "abe":
+        (project / f"{name}.py").write_text(MODULE)
+
+    assert run("execute", "a", "--storage", "mem://").code == 0
+    checked = run("check", "--json")
+    assert checked.code == 2
+    assert [error["message"] for error in checked.data["errors"]] == [
+        "no reserved key named '_timeout_'",
+        "no reserved key named '_retires_'",
+    ]
+    refused, requiring = run("execute", "b"), run("execute", "e")
+    assert refused.code == requiring.code == 2
+    assert all(line in requiring.err for line in refused.err.splitlines())
+    assert "machinable.yaml:2:25: no reserved key named '_retires_'" in refused.err
+    assert run("execute", "b").err == refused.err

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from machinable.config.resolve import resolve
+from machinable.errors import MachinableError
 from tests.config.worlds import config, errors, failure, resolved, workspace
 
 # The root
@@ -335,3 +339,32 @@ def test_replaced_entries_are_remembered() -> None:
     assert [(str(old.place), str(new.place)) for old, new in names.replaced] == [
         ("machinable.yaml:2:5", "machinable.yaml:3:5")
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("_retires_: 3", "no reserved key named '_retires_'"),
+        ("_timeout_: never", "no reserved key named '_timeout_'"),
+        ("_seed_: many", "`_seed_` takes a whole number, not 'many'"),
+        ("_class_: $self.b", "`_class_` is read before values are resolved, so it cannot refer to '$self.b'"),
+        ("~v: {_class_: C}", "a version cannot set `_class_`"),
+        ("~v: {~w: {_chdir_: 1}}", "`_chdir_` takes true or false, not 1"),
+    ],
+)
+def test_a_wrong_reserved_key_concerns_only_what_uses_its_entry(key: str, message: str) -> None:
+    text = (
+        f"mixins:\n  - m: {{{key}}}\ncomponents:\n  - b: {{x: 1, {key}}}\n  - c: {{a: $.components.0.b.x}}\n"
+        f"  - heir^b:\n  - mixing: {{_mixins_: m}}\n  - again^heir=short: {{_mixins_: m}}\n"
+    )
+    found = workspace(text)
+
+    assert resolve(found, "c").to_dict() == {"a": 1}
+    for name, line in {"b": "4", "heir": "4", "mixing": "2", "short": "4"}.items():
+        for _ in range(2):  # an error is not used up
+            with pytest.raises(MachinableError) as caught:
+                resolve(found, name)
+            assert [(str(one.at).split(":")[1], one.message) for one in caught.value.parts] == [(line, message)]
+    with pytest.raises(MachinableError, match=re.escape(message)):
+        resolve(found, "c", "_m_")
+    assert [error.message for error in found.errors] == [message, message]

@@ -187,6 +187,6 @@ def test_a_list_that_cannot_be_read_is_reported_where_it_is_written(
 
 
 def test_a_mixin_has_no_mixins() -> None:
-    assert errors("mixins: [a: {}, b: {_mixins_: [a]}]\ncomponents: [c: {}]\n") == [
+    assert errors("mixins: [a: {}, b: {_mixins_: [a]}]\ncomponents: [c: {_mixins_: [b]}]\n") == [
         ("MalformedText", "machinable.yaml:1:21", "a mixin cannot have mixins")
     ]

@@ -43,6 +43,7 @@ def check_command(no_import: bool, as_json: bool) -> int:
             raise
         found.append(error)
     else:
+        found += workspace.errors
         for source in sources_of(workspace.main.scope.root):
             hints += scalar_hints(source)
         hints += section_hints(workspace.main.scope.root)

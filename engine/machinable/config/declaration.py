@@ -161,7 +161,12 @@ EMPTY = Body({})
 
 
 def parse_body(
-    mapping: Mapping[Any, Any], path: str, errors: list[MachinableError], *, in_version: bool = False
+    mapping: Mapping[Any, Any],
+    path: str,
+    errors: list[MachinableError],
+    reserved_errors: list[MachinableError] | None = None,
+    *,
+    in_version: bool = False,
 ) -> Body:
     """Split a mapping into values, reserved keys and blocks.
 
@@ -169,6 +174,7 @@ def parse_body(
         mapping: The value of an entry, of a block or of a version.
         path: Its key path, for messages.
         errors: Collects errors: keys that are not text, unknown reserved keys, blocks that are not mappings.
+        reserved_errors: Collects those of reserved keys as well, if it is given.
         in_version: Whether it is a version, which cannot choose the class.
     """
     other_keys = [key for key in mapping if type(key) is not str]
@@ -204,7 +210,7 @@ def parse_body(
                 body.blocks[key] = value
             elif value is None or isinstance(value, dict):
                 inner = f"{path}.{key}" if path else key
-                body.blocks[key] = parse_body(value or {}, inner, errors, in_version=True)
+                body.blocks[key] = parse_body(value or {}, inner, errors, reserved_errors, in_version=True)
             else:
                 problem = MalformedText(
                     f"the version {key!r} is not a mapping but {described(expanded[key])}",
@@ -215,6 +221,8 @@ def parse_body(
             problem.at = body.place(key)
             problem.path = path or None
             errors.append(problem)
+            if reserved_errors is not None and key[0] != "~":
+                reserved_errors.append(problem)
     return body
 
 

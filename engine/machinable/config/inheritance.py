@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -12,6 +13,7 @@ from machinable.config.interpolation import Resolver
 from machinable.config.mixins import MixinUse, read_list
 from machinable.config.nodes import DIRECTIVES, Reference, unwrapped
 from machinable.config.registry import Entry
+from machinable.errors import SeveralErrors
 
 if TYPE_CHECKING:
     from machinable.config.loader import Workspace
@@ -32,7 +34,11 @@ class Base(Struct, frozen=True):
 
 
 def ancestry(entry: Entry) -> list[Entry]:
-    """Return the entries whose bodies this one consists of, lowest layer first, each once at its highest position."""
+    """Return the entries whose bodies this one consists of, lowest layer first, each once at its highest position.
+
+    Raises:
+        ConfigurationError: One of them has wrong reserved keys; several errors are raised as one.
+    """
     result: list[Entry] = []
     seen: set[int] = set()
     waiting = [entry]
@@ -44,6 +50,7 @@ def ancestry(entry: Entry) -> list[Entry]:
         result.append(current)
         waiting += [other for other in (current.imported, current.parent) if other is not None]
     result.reverse()
+    SeveralErrors.raise_any([copy(error) for one in result for error in one.errors])  # who catches it may add details
     return result
 
 
@@ -51,7 +58,7 @@ def base_of(workspace: Workspace, entry: Entry) -> Base:
     """Return the entry merged with everything it inherits.
 
     Raises:
-        ConfigurationError: A mixin list has errors.
+        ConfigurationError: A mixin list or a reserved key has errors.
     """
     if entry.base is None:
         entry.base = _base(workspace, entry)

@@ -78,11 +78,16 @@ class Document(Struct, eq=False):
 
 
 class Workspace:
-    """A project with its imports, read and linked. It is not changed after loading."""
+    """A project with its imports, read and linked. It is not changed after loading.
+
+    Attributes:
+        errors: The errors that concern only some entries, which have them, too.
+    """
 
     def __init__(self, library: ProjectReader) -> None:
         self.library = library
         self.documents: dict[str, Document] = {}
+        self.errors: list[MachinableError] = []
 
     @classmethod
     def empty(cls) -> Workspace:
@@ -118,7 +123,8 @@ def load(files: ProjectFiles, environment: Mapping[str, str]) -> Workspace:
 
     Raises:
         MissingFile: There is no machinable.yaml.
-        ConfigurationError: The project has errors; several are raised as one.
+        ConfigurationError: The project has errors that do not concern single entries; several are raised as one,
+            together with those that do.
     """
     workspace = Workspace(library := ProjectReader(files, environment))
     errors = library.errors
@@ -162,7 +168,8 @@ def load(files: ProjectFiles, environment: Mapping[str, str]) -> Workspace:
     for document in workspace.documents.values():
         for names in (document.mixins, document.components):
             names.rename({old: entry.name for old, entry in names.entries.items() if old != entry.name})
-    SeveralErrors.raise_any(errors)
+    if len(errors) > len(workspace.errors):
+        SeveralErrors.raise_any(errors)
     return workspace
 
 
@@ -308,10 +315,13 @@ class _Parser:
             message = f"the entry {key!r} is not a mapping but {described(value)}"
             self.fail(message, section.place(key), value, "Write its configuration below it, or nothing.", path=key)
             return
-        body = parse_body(value if value is not None else MappingNode(section.source), key, self.errors)
+        own: list[MachinableError] = []
+        body = parse_body(value if value is not None else MappingNode(section.source), key, self.errors, own)
         if names.kind == "mixin" and "_mixins_" in body.reserved:
             todo = "List both mixins where they are used, or inherit from the other with `^`."
             self.fail("a mixin cannot have mixins", body.place("_mixins_"), key, todo, path=key)
+            own.append(self.errors[-1])
+        self.workspace.errors += own
         name, parent_name, alias = parsed
         in_project = parent_name is not None and not parent_name.startswith("+.")
         parent = names.lookup(parent_name, group) if parent_name and in_project else None
@@ -325,7 +335,7 @@ class _Parser:
         else:
             is_inside = name is None or not group or name.startswith(f"{group}.")
             name = module = target if is_inside else f"{group}.{target}"
-        entry = Entry(key, name, module, group, alias, body, section.source, section.marks[key], parent)
+        entry = Entry(key, name, module, group, alias, body, section.source, section.marks[key], parent, errors=own)
         if parent_name and not in_project:
             self.links.append((entry, "parent", parent_name, names))
         elif parent_name and parent is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from machinable.config.nodes import Mark, Source
-from machinable.errors import MalformedText, Place
+from machinable.errors import MachinableError, MalformedText, Place
 
 if TYPE_CHECKING:
     from machinable.config.declaration import Body
@@ -30,6 +30,7 @@ class Entry(Struct, eq=False):
         mark: The place of its key in the file; None for a class that is not declared.
         parent: The entry that it inherits from.
         imported: The entry of another project that its name refers to.
+        errors: Errors of its reserved keys: whatever consists of the entry cannot be used.
         base: Cached by `inheritance.base_of`.
     """
 
@@ -43,6 +44,7 @@ class Entry(Struct, eq=False):
     mark: Mark
     parent: Entry | None = None
     imported: Entry | None = None
+    errors: list[MachinableError] = field(default_factory=list)
     base: object = None
 
     @property
