@@ -19,9 +19,11 @@ from tests.kits.s3_server import s3_folders
 
 World = Callable[..., Path]
 
+# Shells start background jobs with SIGINT ignored, nohup with SIGHUP; processes that tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Shells start background jobs this way; processes that tests start would inherit it and ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 SLOW = (
