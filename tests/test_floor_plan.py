@@ -39,6 +39,19 @@ ONLY_IMPORTERS = {
     "fs_s3fs": ["machinable.storage.pyfilesystem"],
     "ray": ["machinable.engines.ray.engine", "machinable.engines.ray.launcher"],
 }
+# Modules that parse JSON; `machinable.storage.documents` alone that of a storage.
+JSON_PARSERS = {
+    "machinable.serialization",
+    "machinable.storage.documents",
+    "machinable.storage.formats.text",  # data of users
+    "machinable.storage.pyfilesystem",  # the key of a service account
+    "machinable.config.reader",  # project files
+    "machinable.engines.processes.pool",  # messages of its own workers
+    "machinable.results.cache",  # what it has written on this host
+    "machinable.replay.exported",  # the directory of an export, whose code runs
+    "machinable.replay.rerun",  # what its own process has answered
+    "machinable.testing.engine",  # what it has just written
+}
 HEAVY = ("boto3", "click", "fs", "git", "jinja2", "numpy", "pandas", "pydantic", "ray", "redis", "rich")
 
 
@@ -172,6 +185,38 @@ def test_fs_and_ray_are_imported_where_they_may_be(texts: dict[str, str]) -> Non
     found = misplaced(texts)
 
     assert not found, "\n".join(found)
+
+
+def parsers(texts: dict[str, str]) -> set[str]:
+    """Return the modules that call a function which parses JSON."""
+    found = set()
+    for module, text in texts.items():
+        tree = ast.parse(text)
+        names = {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module in ("json", "machinable.serialization")
+            for alias in node.names
+            if alias.name in ("loads", "load", "parse")
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {*names, "json.loads", "json.load"}:
+                found.add(module)
+    return found
+
+
+def test_one_module_parses_the_json_of_a_storage(texts: dict[str, str]) -> None:
+    assert parsers(texts) == JSON_PARSERS
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import json\njson.load(file)", "from json import loads as read\nread(text)"],
+)
+def test_a_module_that_parses_json_is_found(statement: str) -> None:
+    assert parsers({"machinable.results.trial": statement, "machinable.ids": "import json\njson.dumps(1)"}) == {
+        "machinable.results.trial"
+    }
 
 
 @pytest.mark.parametrize(

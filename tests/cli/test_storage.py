@@ -263,6 +263,42 @@ def test_a_running_execution_is_not_deleted(run: Run, leftovers: Path) -> None:
     assert executions(leftovers) == ["OY1p1o"]
 
 
+@pytest.mark.filterwarnings("ignore:OY1p1o is left out:RuntimeWarning")
+def test_a_damaged_execution_is_deleted_by_its_id_alone(run: Run, stored: Path) -> None:
+    whole = shutil.copytree(stored, stored.parent / "whole")
+    for path, damage in [("execution.json", "{"), ("plan.jsonl", "[]"), ("ledger.jsonl", "1"), ("execution.json", "")]:
+        shutil.rmtree(stored)
+        shutil.copytree(whole, stored)
+        file = stored / "OY1p1o" / path
+        file.unlink()
+        if damage:
+            file.write_text(f"{damage}\n")
+        else:
+            file.mkdir()
+        ran = run("clean", "OY1p1o", "--storage", "out")
+        assert ran.code == 0
+        assert path == "execution.json" or f"OY1p1o/{path}" in ran.err.splitlines()[0]  # what is damaged
+        for words in (["--older-than", "0m"], ["--failed"], ["OY1p1o", "--failed"], ["OY1p1o", "--older-than", "0m"]):
+            run("clean", *words, "--yes", "--storage", "out")
+            assert file.exists()
+
+        lease = stored / "OY1p1o/execution.lease"
+        lease.write_text(json.dumps({"host": "node7", "lease": 0.3, "token": "t"}))
+        assert path == "execution.json" or run("clean", "OY1p1o", "--yes", "--storage", "out").code == 3
+        lease.unlink()
+        assert run("clean", "OY1p1o", "--yes", "--storage", "out").code == 0
+        assert not file.parent.exists()
+
+
+def test_a_damaged_execution_whose_worker_lives_is_not_deleted(run: Run, leftovers: Path) -> None:
+    (trial,) = (leftovers / "OY1p1o/trials").iterdir()
+    status = json.loads((trial / "status.json").read_text())
+    (trial / "status.json").write_text(json.dumps(status | {"state": "running"}))
+    (leftovers / "OY1p1o/ledger.jsonl").write_text("1\n")
+    ran = run("clean", "OY1p1o", "--storage", "out", "--yes")
+    assert (ran.code, ran.err.splitlines()[1]) == (3, "the execution OY1p1o is running")
+
+
 def test_a_new_folder_may_become_an_execution(run: Run, leftovers: Path) -> None:
     shutil.copytree(leftovers / "OY1p1o", leftovers / "OY1p1o-3")
     (leftovers / "OY1p1o-3/execution.json").unlink()

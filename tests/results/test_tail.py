@@ -203,6 +203,33 @@ def test_another_attempt_starts_new_files(tmp_path: Path) -> None:
     assert [one.data["loss"] for one in follower.news()] == [2, 3, 4]
 
 
+@pytest.mark.parametrize("last", [None, 2])
+def test_what_an_attempt_that_continues_has_copied_is_not_new(tmp_path: Path, last: int | None) -> None:
+    files = DirectoryFiles(tmp_path)
+    world(files)
+    folder = f"OY1p1o/trials/{uid(0)}"
+    append_events(files, started(0))
+    rows = [{"loss": loss, "_timestamp": NOW + loss} for loss in range(6)]
+    for row in rows[:4]:
+        RowWriter(files, f"{folder}/records/default.jsonl").append(row)
+    follower = Follower(Execution(files, "OY1p1o"), clock=Clock())
+    assert [one.data["loss"] for one in follower.news(last) if one.kind == "row"] == [0, 1, 2, 3][-(last or 4) :]
+
+    files.write("OY1p1o/ledger.jsonl", files.read("OY1p1o/ledger.jsonl"))  # as a process that takes over
+    files.move(f"{folder}/records", f"{folder}/attempts/1/records")
+    again = RowWriter(files, f"{folder}/records/default.jsonl")
+    for row in rows[:3]:
+        again.append(row)
+    assert follower.news() == []
+    append_events(files, resumed := {"event": "resumed", "added": 0, "removed": 0, "kept": 1, "time": time()})
+    again.append(rows[2])  # more of the earlier ones
+    again.append(rows[5])
+
+    assert shown(follower.news()) == [("event", resumed["event"]), ("row", rows[5])]
+    again.append(rows[5])
+    assert [one.data["loss"] for one in follower.news()] == [5]
+
+
 def test_numbered_parts_are_followed_where_files_cannot_grow() -> None:
     files = PartFiles()
     world(files)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from machinable.errors import BadName, InvalidValue, LeaseLost, NotAvailable, StorageUnavailable
+from machinable.errors import BadName, Damaged, InvalidValue, LeaseLost, NotAvailable, StorageUnavailable
 from machinable.serialization import dumps
 from machinable.storage import layout, lock_backends
 from machinable.storage.files import Files
@@ -79,11 +79,11 @@ class World(NamedTuple):
 
     def leave(self, **facts: Any) -> None:
         """Leave a lease of another process."""
-        held = {**this_process(), "lease": 30.0, "time": "?", "token": os.urandom(4).hex(), **facts}
+        held = {**this_process(), "lease": 30.0, "token": os.urandom(4).hex(), **facts}
         if self.server is not None:
             import redis as client
 
-            self.files.create(layout.STORAGE_ID, b"another\n", "")
+            self.files.create(layout.STORAGE_ID, b"%032d\n" % 7, "")
             name = self.files.read(layout.STORAGE_ID).decode().strip()
             with client.Redis.from_url(self.server) as connection:
                 # Redis itself removes expired keys, and refuses 0 as their time.
@@ -374,8 +374,21 @@ def test_a_lease_of_an_impossible_time_is_over_after_the_usual_one(world: World,
     assert locks.take(PATH) is not None
 
 
-def test_an_unreadable_lease_expires_when_it_is_watched(directory: World, clock: Clock) -> None:
-    directory.files.write(PATH, b"")
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"null",
+        b'{"token": 1}',
+        b'{"token": "t", "pid": "1"}',
+        b'{"token": "t", "host": {"__map__": []}}',
+        b'{"token": "t", "renewals": []}',
+        b'{"token": "t", "time": "?"}',
+        b"[" * 100_000,
+    ],
+)
+def test_an_unreadable_lease_expires_when_it_is_watched(directory: World, clock: Clock, content: bytes) -> None:
+    directory.files.write(PATH, content)
     locks = directory.locks()
     assert locks.take(PATH) is None
     assert set(locks.holder(PATH) or {}) == {"heartbeat"}
@@ -839,6 +852,14 @@ def test_looking_at_locks_on_a_server_writes_nothing(redis: RedisServer, tmp_pat
 def test_locks_in_the_storage_need_no_id(directory: World) -> None:
     with taken(directory.locks()):
         assert not directory.files.exists(layout.STORAGE_ID)
+
+
+def test_a_damaged_id_of_a_storage_is_an_error_that_names_its_file(redis: RedisServer, tmp_path: Path) -> None:
+    files = DirectoryFiles(tmp_path)
+    files.write(layout.STORAGE_ID, b"a key of another storage/*")
+    with closing(open_locks(files, redis.url)) as locks, pytest.raises(Damaged) as caught:
+        locks.take(PATH)
+    assert caught.value.message == f"{tmp_path}/by-content/storage-id is not an id of 32 hexadecimal digits"
 
 
 def test_leases_on_a_lock_server_expire_there(redis: RedisServer) -> None:

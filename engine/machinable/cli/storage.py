@@ -13,9 +13,9 @@ from machinable.cli.arguments import open_storage
 from machinable.cli.output import message, write_json
 from machinable.display.tables import counted
 from machinable.display.terminal import echo
-from machinable.errors import Refused
+from machinable.errors import Damaged, Refused
 from machinable.results.reader import LeavingOut, execution_folders
-from machinable.results.remove import executions, leftovers, remove
+from machinable.results.remove import executions, leftovers, remove, seems_in_use
 from machinable.results.verify import repair as repair_fault
 from machinable.results.verify import unnoted, verify
 from machinable.storage import layout
@@ -155,7 +155,13 @@ def _select(storage: Storage, names: tuple[str, ...], states: set[str], age: flo
     for execution in [storage[name] for name in names] if names else storage.executions:
         status = "unknown"
         with nullcontext() if names else LeavingOut(execution.files, str(execution)):
-            status = execution.status
+            try:
+                status = execution.status
+            except Damaged as error:
+                if not names or states or age is not None:  # whether it meets the conditions cannot be known
+                    raise
+                message(error.message)
+                status = "running" if seems_in_use(execution.files, str(execution)) else "damaged"
         if status in ("running", "unknown"):
             if names:
                 raise Refused(

@@ -6,21 +6,24 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
+from datetime import datetime
 from itertools import chain
 from typing import NamedTuple
 
-from machinable.errors import StorageError
+from machinable.errors import Damaged, StorageError
 from machinable.results.reader import execution_folders
+from machinable.results.trial import LEASE
 from machinable.results.verify import lease_faults, verify_by_content
 from machinable.serialization import Plain
 from machinable.storage import layout
-from machinable.storage.cleanup import abandoned, is_at_work, is_held, release
-from machinable.storage.documents import EVENT, POINTER, read_document, read_rows
+from machinable.storage.cleanup import abandoned, is_at_work, is_held, release, workers_left
+from machinable.storage.documents import EVENT, POINTER, STATUS, read_document, read_rows
 from machinable.storage.files import Files, writing
 from machinable.storage.locks import open_locks
+from machinable.storage.process_info import is_gone, is_running
 from machinable.storage.temporary import ABANDONED_AFTER
 
-__all__ = ["Removal", "executions", "leftovers", "remove"]
+__all__ = ["Removal", "executions", "leftovers", "remove", "seems_in_use"]
 
 
 class Removal(NamedTuple):
@@ -121,6 +124,26 @@ def _reused(files: Files, chosen: list[str]) -> dict[str, dict[str, list[str]]]:
             if row.get("event") == "reused" and source in found:
                 found[source].setdefault(other, []).append(uid)
     return found
+
+
+def seems_in_use(files: Files, folder: str, *, clock: Callable[[], float] = time.time) -> bool:
+    """Return whether a process, or a worker of one, seems to be at work on an execution whose plan cannot be read."""
+    if is_held(files, layout.join(folder, layout.EXECUTION_LEASE)) or is_at_work(files, folder):
+        return True
+    if files.marks_processes and workers_left(files, folder):
+        return True
+    for entry in files.entries(layout.join(folder, layout.TRIALS)):
+        with suppress(Damaged):
+            status = read_document(files, layout.join(folder, layout.status(entry.name)), STATUS)
+            if status is None or status["state"] != "running":
+                continue
+            facts = status.get("host") or {}
+            process = {**facts, "host": facts.get("name")}
+            beat = status.get("heartbeat")
+            is_recent = beat is not None and clock() - datetime.fromisoformat(beat).timestamp() < LEASE
+            if is_running(process) or (is_recent and not is_gone(process)):
+                return True
+    return False
 
 
 def remove(files: Files, removal: Removal) -> bool:

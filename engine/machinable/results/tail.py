@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -12,10 +13,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from machinable.results.execution import Execution
 from machinable.results.reader import Reader
 from machinable.results.trial import LEASE
-from machinable.serialization import loads
 from machinable.storage import layout
 from machinable.storage.cleanup import is_held
-from machinable.storage.documents import EVENT
+from machinable.storage.documents import EVENT, readable_rows
 from machinable.storage.files import Files
 
 __all__ = ["Follower", "News"]
@@ -56,7 +56,7 @@ class Follower:
         self._reader = reader = execution._reader
         self._uid = uid
         self._clock = clock
-        self._ledger = _GrowingFile(reader.files, layout.join(reader.name, layout.LEDGER))
+        self._ledger = _GrowingFile(reader.files, layout.join(reader.name, layout.LEDGER), is_continued=True)
         self._watched: dict[str, _Watched] = {}
         self._last_heartbeat = _seconds(reader.data["started"])
         self._began: dict[str, float] = {}
@@ -80,8 +80,8 @@ class Follower:
         gigabytes, of which only the end is read.
         """
         found = []
-        for event in _rows(self._ledger):
-            if EVENT.fault(event) is None and event.get("event"):
+        for event in readable_rows(self._ledger.lines(), EVENT):
+            if event.get("event"):
                 self._note(event)
                 if self._uid is None or event.get("uid") in (None, self._uid):
                     found.append(News(_seconds(event.get("time")), event.get("uid"), "event", event))
@@ -145,9 +145,10 @@ class _Watched:
         for entry in self._files.entries(layout.join(self._trial, layout.RECORDS)):
             scope = None if entry.is_directory else layout.scope_of(entry.name)
             if scope and scope not in self._rows:
-                self._rows[scope] = _GrowingFile(self._files, layout.join(self._trial, layout.scope_file(scope)))
+                path = layout.join(self._trial, layout.scope_file(scope))
+                self._rows[scope] = _GrowingFile(self._files, path, is_continued=True)
         for scope, growing in self._rows.items():
-            for row in _rows(growing, last):
+            for row in readable_rows(growing.lines(last=last)):
                 self._time = row["_timestamp"] if isinstance(row.get("_timestamp"), float) else self._time
                 yield News(self._time, self._uid, "row", row, scope)
         for kind, growing in self._texts.items():
@@ -160,11 +161,17 @@ class _Watched:
 
 
 class _GrowingFile:
-    """Read the new lines of a growing file and of its numbered parts. A replaced file is read from its start."""
+    """Read the new lines of a growing file and of its numbered parts. A replaced file is read from its start.
 
-    def __init__(self, files: Files, path: str) -> None:
+    If it `is_continued`, a file that replaces it begins with lines of the former one, which are not new: a process that
+    takes over an execution copies the ledger, and an attempt that continues from a checkpoint the rows.
+    """
+
+    def __init__(self, files: Files, path: str, *, is_continued: bool = False) -> None:
         self._files = files
         self._path = path
+        self._hashes: array[int] | None = array("q") if is_continued else None  # of the lines so far
+        self._is_replaced = False
         self._known: dict[str, tuple[int, int]] = {}  # of each piece the inode, and how many bytes were read
         self._rest = b""
 
@@ -175,7 +182,7 @@ class _GrowingFile:
         """
         pieces = self._pieces()
         if not self._known.keys() <= set(pieces):  # another attempt writes new parts
-            self._known, self._rest = {}, b""
+            self._known, self._rest, self._is_replaced = {}, b"", True
         is_first = last is not None and not self._known
         new = self._end(pieces, last or 0) if is_first else b"".join(map(self._grown, pieces))
         *lines, self._rest = (self._rest + new).split(b"\n")
@@ -184,7 +191,19 @@ class _GrowingFile:
             self._rest = b""
         if is_first:
             lines = lines[max(0, len(lines) - (last or 0)) :]
-        return [line.removesuffix(b"\r") for line in lines]
+        return [line.removesuffix(b"\r") for line in self._after_known(lines)]
+
+    def _after_known(self, lines: list[bytes]) -> list[bytes]:
+        """Return the lines after the last one that a replaced file had as well."""
+        if self._hashes is None:
+            return lines
+        if self._is_replaced:
+            known = set(self._hashes)
+            begin = next((number for number in range(len(lines), 0, -1) if hash(lines[number - 1]) in known), 0)
+            self._is_replaced = begin == len(lines)  # there may be more of them
+            lines = lines[begin:]
+        self._hashes.extend(map(hash, lines))
+        return lines
 
     def _pieces(self) -> list[str]:
         if self._files.appends and not self._files.exists(layout.part(self._path, 1)):
@@ -205,7 +224,7 @@ class _GrowingFile:
                 if current == inode and size == position:
                     return b""
                 if current != inode or size < position:
-                    position, self._rest = 0, b""
+                    position, self._rest, self._is_replaced = 0, b"", True
             new = self._files.read_from(path, position)
         except (FileNotFoundError, NotADirectoryError):
             return b""
@@ -233,15 +252,6 @@ class _GrowingFile:
                 self._known[path] = inode, start + len(added)
                 found = (added.partition(b"\n")[2] if start and added else added) + found
         return found
-
-
-def _rows(growing: _GrowingFile, last: int | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the new rows of a file, without incomplete lines of killed processes; `last` is that of `lines`."""
-    for line in growing.lines(last=last):
-        with suppress(ValueError):
-            row = loads(line)
-            if type(row) is dict:
-                yield row
 
 
 def _seconds(text: Any) -> float:

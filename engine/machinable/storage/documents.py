@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from types import NoneType
 from typing import Any, NamedTuple, TypeAlias
@@ -25,6 +26,8 @@ from machinable.storage.numbered_parts import read_parts
 __all__ = [
     "EVENT",
     "EXECUTION",
+    "LEASE_FACTS",
+    "MODEL",
     "PLANNED",
     "POINTER",
     "ROW",
@@ -33,10 +36,13 @@ __all__ = [
     "Kind",
     "damaged_lines",
     "parse_document",
+    "parse_lease",
     "parse_rows",
     "read_document",
     "read_execution",
     "read_rows",
+    "read_storage_id",
+    "readable_rows",
 ]
 
 
@@ -322,6 +328,22 @@ POINTER = Kind(
     },
     "Remove it, so that the result is computed again.",
 )
+LEASE_FACTS = Kind(
+    "a lease",
+    {
+        "execution?": "text",
+        "uid?": "text",
+        "host?": "text",
+        "boot?": "text",
+        "pid?": "integer",
+        "born?": "text",
+        "lease?": "number",
+        "time?": "time",
+        "token": "text",
+        "renewals?": "integer",
+    },
+)
+MODEL = Kind("the description of a model", {"loader?": "text"})  # in the archive of an artifact
 ROW = Kind("a row", {}, "Restore the file from a copy, or move the line aside: machinable verify --repair")
 
 
@@ -353,6 +375,35 @@ def parse_document(data: bytes, kind: Kind, place: str) -> dict[str, Any]:
     except ValueError as error:
         fault = str(error)
     raise Damaged(f"{place} cannot be read: {fault}", given=data[:200].decode("utf-8", "replace"), todo=kind.todo)
+
+
+def parse_lease(data: bytes) -> dict[str, Any]:
+    """Return the facts in a lease; none if it is damaged, as its holder is unknown then.
+
+    Whoever wants a damaged lease watches it like one of another host, so it needs no error.
+    """
+    try:
+        return parse_document(data, LEASE_FACTS, "")
+    except Damaged:
+        return {}
+
+
+def read_storage_id(files: Files) -> str | None:
+    """Return the id of a storage, None if it has none; raise `Damaged` if its file is damaged."""
+    try:
+        text = files.read(layout.STORAGE_ID).strip()
+    except FileNotFoundError:
+        return None
+    if not _STORAGE_ID.fullmatch(text):
+        raise Damaged(
+            f"{layout.join(files.url, layout.STORAGE_ID)} is not an id of 32 hexadecimal digits",
+            given=text[:200].decode("utf-8", "replace"),
+            todo="Restore it from a copy, or remove it while no execution runs; it is created again.",
+        )
+    return text.decode()
+
+
+_STORAGE_ID = re.compile(rb"[0-9a-f]{32}")
 
 
 def read_execution(files: Files, folder: str) -> dict[str, Any] | None:
@@ -422,6 +473,15 @@ def parse_rows(data: bytes, kind: Kind, place: str, *, decoded: bool = True) -> 
                 ) from row
             rows.append(row)
     return rows
+
+
+def readable_rows(lines: Iterable[bytes], kind: Kind = ROW) -> Iterator[dict[str, Any]]:
+    """Yield the rows in lines of a file. Those that are damaged or that killed writers left unfinished are left out."""
+    for line in lines:
+        with suppress(ValueError):
+            row = loads(line)
+            if kind.fault(row) is None:
+                yield row  # type: ignore[misc]
 
 
 def damaged_lines(data: bytes, kind: Kind = ROW) -> list[tuple[int, str]]:

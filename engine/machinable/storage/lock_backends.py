@@ -20,9 +20,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from machinable.errors import InvalidValue, NotAvailable, StorageUnavailable
-from machinable.serialization import Plain, dumps, loads
+from machinable.serialization import Plain, dumps
 from machinable.storage import layout
 from machinable.storage.credentials import censored, harmless, secrets_of, without_credentials
+from machinable.storage.documents import parse_lease, read_storage_id
 from machinable.storage.files import Files, unreadable, writing
 from machinable.storage.local import NO_LINKS, open_regular
 from machinable.storage.private_random import CLIENTS, use_private_random
@@ -161,14 +162,6 @@ def _encoded(facts: Facts) -> bytes:
     return dumps(facts).encode() + b"\n"
 
 
-def _decoded(data: bytes) -> Facts:
-    try:
-        facts = loads(data)
-    except ValueError:  # its writer was killed, or another program wrote it
-        return {}
-    return facts if type(facts) is dict else {}
-
-
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 FILE_LOCK_TIMEOUT = 5.0  # seconds for changes of a lease file by other processes, which take microseconds
 _POLL_INTERVAL = 0.002
@@ -197,7 +190,7 @@ class DirectoryLeases(Leases):
             raise unreadable(self._real(path), error) from error
         with open(file, "rb") as opened:
             data, changed = opened.read(), os.fstat(file).st_mtime_ns
-        return HeldLease(_decoded(data), (data, changed), (time.time_ns() + self._ahead - changed) / 1e9)
+        return HeldLease(parse_lease(data), (data, changed), (time.time_ns() + self._ahead - changed) / 1e9)
 
     def renew(self, path: str, facts: Facts) -> bool:
         found = self._own(path, facts)
@@ -319,7 +312,7 @@ class ObjectStoreLeases(Leases):
 
     def find(self, path: str) -> HeldLease | None:
         there = self._files.read_version(path)
-        return None if there is None else HeldLease(_decoded(there.data), there.etag, there.age)
+        return None if there is None else HeldLease(parse_lease(there.data), there.etag, there.age)
 
     def remove(self, path: str, facts: Facts, is_fresh: bool) -> None:
         # A fresh heartbeat ensures that no other process takes it over just before it is removed.
@@ -347,7 +340,7 @@ class FileLeases(Leases):
             data = self._files.read(path)
         except FileNotFoundError:
             return None
-        return HeldLease(_decoded(data), data, None)
+        return HeldLease(parse_lease(data), data, None)
 
     def _create(self, path: str, facts: Facts) -> bool:
         if self._files.reach != "process":
@@ -463,7 +456,7 @@ class RedisLeases(Leases):
             value, left = self._client.get(key), self._client.pttl(key)
         if value is None or left < 0:
             return None
-        found = HeldLease(_decoded(value), value, None)
+        found = HeldLease(parse_lease(value), value, None)
         return replace(found, age=found.seconds(0.0) - left / 1000)
 
     def renew(self, path: str, facts: Facts) -> bool:
@@ -496,8 +489,7 @@ class RedisLeases(Leases):
 
     def _find_storage_id(self) -> str | None:
         if self._storage_id is None:
-            with suppress(FileNotFoundError):
-                self._storage_id = self._files.read(layout.STORAGE_ID).decode().strip()
+            self._storage_id = read_storage_id(self._files)
         return self._storage_id
 
     def _create_storage_id(self) -> None:

@@ -36,7 +36,8 @@ class UnsupportedData(Exception):
 
 def damaged(name: str, error: Exception) -> Damaged:
     """Return the error for a file that cannot be read."""
-    return Damaged(f"cannot read {name!r}: {error or type(error).__name__}", given=name, todo="Restore it from a copy.")
+    reason = error.message if isinstance(error, Damaged) else error or type(error).__name__
+    return Damaged(f"cannot read {name!r}: {reason}", given=name, todo="Restore it from a copy.")
 
 
 def type_name(data: object) -> str:

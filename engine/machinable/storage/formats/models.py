@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from machinable.errors import StorageError
-from machinable.serialization import dumps, loads
+from machinable.serialization import dumps
+from machinable.storage.documents import MODEL, parse_document
 from machinable.storage.formats import UnsupportedData, damaged, is_inside, type_name
 
 __all__ = ["EXTENSION", "dump", "load"]
@@ -118,7 +119,7 @@ def _unpack(data: bytes, directory: str) -> str | None:
             os.makedirs(os.path.dirname(place), exist_ok=True)
             with archive.open(info) as member, open(place, "xb") as file:
                 copyfileobj(member, file)
-        named: str | None = loads(archive.read(infos[0]))["loader"]
+        named: str | None = parse_document(archive.read(infos[0]), MODEL, _FACTS).get("loader")
         return named
 
 
