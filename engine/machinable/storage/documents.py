@@ -380,7 +380,7 @@ def parse_document(data: bytes, kind: Kind, place: str) -> dict[str, Any]:
 def parse_lease(data: bytes) -> dict[str, Any]:
     """Return the facts in a lease; none if it is damaged, as its holder is unknown then.
 
-    Whoever wants a damaged lease watches it like one of another host, so it needs no error.
+    A process that wants a damaged lease watches it like one of another host, so it needs no error.
     """
     try:
         return parse_document(data, LEASE_FACTS, "")
@@ -481,7 +481,7 @@ def readable_rows(lines: Iterable[bytes], kind: Kind = ROW) -> Iterator[dict[str
         with suppress(ValueError):
             row = loads(line)
             if kind.fault(row) is None:
-                yield row  # type: ignore[misc]
+                yield row
 
 
 def damaged_lines(data: bytes, kind: Kind = ROW) -> list[tuple[int, str]]:
