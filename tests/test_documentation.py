@@ -390,6 +390,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 
 MACHINABLE_YAML = """
+execution: {resources: {gpus: 1}}
 components:
   - node:
       rate: 0.1
@@ -399,7 +400,7 @@ components:
   - data: {fails: false, ~bad: {fails: true}}
   - user: {_requires_: {data: data}}
   - last: {_requires_: {user: user}}
-  - end: {_requires_: {user: user}}
+  - end: {_requires_: {user: user}, _resources_: {gpus: 0.5}}
 """
 DATA = """
 from machinable import Component

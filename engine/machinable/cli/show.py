@@ -142,6 +142,7 @@ def _full_trial_data(execution: Execution, trial: Trial) -> dict[str, Any]:
         "host": trial.host,
         "checkpoint": trial.checkpoint,
         "threads": trial.threads,
+        "devices": trial.devices,
         "stale": trial.stale,
         "requires": _requirements(execution, trial),
     }
@@ -226,6 +227,7 @@ def _show_trial(execution: Execution, trial: Trial, wide: bool) -> None:
             "took": format_duration(trial.seconds) if trial.seconds is not None else None,
             "seed": trial.seed,
             "threads": trial.threads,
+            "devices": ", ".join(trial.devices) if trial.devices else None,
             "attempt": trial.attempt if trial.attempt > 1 else None,
             "result": cell(trial.result),
         }

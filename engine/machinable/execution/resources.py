@@ -6,20 +6,26 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from machinable.engines.base import Engine
-from machinable.errors import MachinableError, Refused, SeveralErrors, did_you_mean, near_names
+from machinable.engines.devices import VARIABLES, Devices, visible_devices
+from machinable.errors import MachinableError, MalformedText, Refused, SeveralErrors, did_you_mean, near_names
 from machinable.plan.plan import Plan, Use
 from machinable.plan.reserved_keys import parse_resources
 from machinable.storage.process_info import cores, memory
 
 __all__ = ["Capacity", "capacity_of"]
 
+_DIGITS = 9  # of fractions, whose sums are not exact
+
 
 class Capacity:
     """The total and free resources of hosts; if the engine assigns them, they are only checked here."""
 
-    def __init__(self, hosts: Sequence[Mapping[str, float]], *, is_assigned: bool = False) -> None:
+    def __init__(
+        self, hosts: Sequence[Mapping[str, float]], *, is_assigned: bool = False, devices: Devices | None = None
+    ) -> None:
         self._hosts = hosts
         self._is_assigned = is_assigned
+        self._devices = devices or Devices({})
         self._total = {name: max(host.get(name, 0.0) for host in hosts) for one in hosts for name in one}
         self._free = dict(self._total)
 
@@ -42,6 +48,11 @@ class Capacity:
         for use in plan.uses:
             wanted = use.definition.resources
             exceeds = False
+            if wanted.get("gpus") and (
+                chosen := next((name for name in VARIABLES if name in use.definition.environment), None)
+            ):
+                text = f"requests gpus and sets {chosen} in `_environment_`, but each trial gets its own devices there"
+                add(use, text, chosen, f"Remove {chosen}. Set it for the whole execution to choose the devices.")
             for name, amount in wanted.items():
                 total = self._total.get(name)
                 exceeds = exceeds or total is None or amount > total
@@ -52,7 +63,7 @@ class Capacity:
                     add(use, text, name, todo, self._total)
                 elif amount > total:
                     text = f"requests {_text(name, amount)}, but there is only {_text(name, total)}"
-                    add(use, text, amount, "Request less, or run it where there is more.")
+                    add(use, text, amount, self._too_few(name))
             if not exceeds and not any(_fits(wanted, host) for host in self._hosts):
                 text = f"requests {' and '.join(_text(*one) for one in wanted.items())}, but no host has all of it"
                 add(use, text, dict(wanted), "Request less, or add a host that has it.")
@@ -65,6 +76,13 @@ class Capacity:
         else:
             SeveralErrors.raise_any(list(errors.values()))
 
+    def _too_few(self, name: str) -> str:
+        shown = visible_devices(os.environ) if name == "gpus" and not self._is_assigned else None
+        if shown is not None:
+            which = next((one for one in VARIABLES if one in os.environ), "ROCR_VISIBLE_DEVICES")
+            return f"Request less, or let this process see more: {which} is {os.environ[which]!r}."
+        return "Request less, or run it where there is more."
+
     def _undeclared(self, name: str, amount: float) -> str:
         declare = f"Declare how much there is: `execution: {{resources: {{{name}: {amount:g}}}}}`."
         if not self._is_assigned:
@@ -73,17 +91,26 @@ class Capacity:
 
     def fits(self, wanted: Mapping[str, float]) -> bool:
         """Return whether enough is currently free; True if the engine decides that."""
-        return self._is_assigned or _fits(wanted, self._free)
+        if self._is_assigned or not wanted:
+            return True
+        gpus = wanted.get("gpus")
+        return _fits(wanted, self._free) and (not gpus or self._devices.find(gpus) is not None)
 
-    def take(self, wanted: Mapping[str, float]) -> None:
-        """Occupy resources."""
-        for name, amount in wanted.items() if not self._is_assigned else ():
-            self._free[name] -= amount
+    def take(self, wanted: Mapping[str, float]) -> tuple[str, ...]:
+        """Occupy resources, and return the devices among them."""
+        if self._is_assigned or not wanted:
+            return ()
+        for name, amount in wanted.items():
+            self._free[name] = round(self._free[name] - amount, _DIGITS)
+        return self._devices.take(wanted.get("gpus", 0.0))
 
-    def give_back(self, wanted: Mapping[str, float]) -> None:
+    def give_back(self, wanted: Mapping[str, float], devices: Sequence[str] = ()) -> None:
         """Free resources."""
-        for name, amount in wanted.items() if not self._is_assigned else ():
-            self._free[name] += amount
+        if self._is_assigned or not wanted:
+            return
+        for name, amount in wanted.items():
+            self._free[name] = round(self._free[name] + amount, _DIGITS)
+        self._devices.give_back(devices, wanted.get("gpus", 0.0))
 
 
 def capacity_of(engine: Engine, declared: Mapping[str, object] | None) -> Capacity:
@@ -96,9 +123,17 @@ def capacity_of(engine: Engine, declared: Mapping[str, object] | None) -> Capaci
     hosts = engine.hosts(amounts)
     if hosts is not None:
         return Capacity(hosts, is_assigned=True)
-    nvidia = "/proc/driver/nvidia/gpus"
-    gpus = len(os.listdir(nvidia)) if os.path.isdir(nvidia) else 0
-    return Capacity([{"cpus": float(cores()), "gpus": float(gpus), "memory": float(memory()), **amounts}])
+    gpus = amounts.get("gpus")
+    if gpus is not None and gpus != int(gpus):
+        raise MalformedText(
+            f"{gpus:g} gpus are no number of devices",
+            path="execution.resources.gpus",
+            given=gpus,
+            todo="Write 1 or more.",
+        )
+    devices = Devices(os.environ, None if gpus is None else int(gpus))
+    there = {"cpus": float(cores()), "memory": float(memory()), **amounts, "gpus": float(len(devices.names))}
+    return Capacity([there], devices=devices)
 
 
 def _fits(wanted: Mapping[str, float], there: Mapping[str, float]) -> bool:

@@ -210,7 +210,9 @@ class Scheduler:
                 spec = replace(spec, resume_from=attempt_to_continue(self._files, self._folder, spec))
         if self._completed.resumed:
             spec = replace(spec, token=layout.fencing_token(self._completed.resumed, spec.attempt))
-        self._capacity.take(spec.resources)
+        devices = self._capacity.take(spec.resources)
+        if devices or spec.devices:
+            spec = replace(spec, devices=devices)
         self._ledger.started(spec)
         timeout = self._policy.timeout
         deadline = time.monotonic() + timeout if timeout else float("inf")
@@ -324,7 +326,7 @@ class Scheduler:
             outcome = self._outcome_after(problem, spec, is_late, 0.0 if began is None else time.monotonic() - began)
         outcome = self._shared.checked_code(spec, outcome)
         del self._running[future]
-        self._capacity.give_back(spec.resources)
+        self._capacity.give_back(spec.resources, spec.devices)
         if outcome.error is None:
             self._finished(spec, outcome)
         elif outcome.state == "interrupted":  # it has ended, but its files are not in the storage

@@ -48,6 +48,14 @@ def parse_resources(value: Any, path: str) -> dict[str, float]:
             amount = size
         if _checked_number(amount, f"{path}.{name}", f"an amount of {name}", "a number"):
             result[str(name)] = amount
+    gpus = result.get("gpus", 0)
+    if gpus > 1 and gpus != int(gpus):
+        raise MalformedText(
+            f"{gpus:g} gpus are neither whole devices nor a part of one",
+            path=f"{path}.gpus",
+            given=gpus,
+            todo="Write a whole number, or a fraction below 1 to share a device.",
+        )
     return result
 
 

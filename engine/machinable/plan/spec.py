@@ -160,6 +160,9 @@ class TrialSpec(Struct, frozen=True):
     # Whether a worker that cannot import the code returns the trial as "pending", because another host may run it.
     # Set by engines, and never stored
     may_move: bool = False
+    # The GPUs of its attempt, as they are named in CUDA_VISIBLE_DEVICES. Known when it is submitted, and never stored
+    # with the trial; none if the engine assigns them
+    devices: tuple[str, ...] = ()
 
     @property
     def component(self) -> str:

@@ -202,6 +202,7 @@ class Trial:
     started: str | None = _stated("started", "The start of the last attempt (ISO-8601, UTC).")
     host: Mapping[str, Plain] | None = _stated("host", "The host it ran on: `name`, and `pid` of the process.")
     threads: int | None = _stated("threads", "The number of threads with which it computed.")
+    devices: list[str] | None = _stated("devices", "The GPUs it had, by number or id; None if it requested none.")
     result: Plain = _stated("result", "The value that `on_execute` returned, if it is plain data.")
     checkpoint: str | None = _stated(
         "checkpoint", "The last checkpoint; relative to the trial's folder if it is there."

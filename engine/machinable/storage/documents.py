@@ -300,6 +300,7 @@ STATUS = Kind(
         "finished?": "time",
         "host?": _HOST,
         "threads?": "integer",
+        "devices?": Items("text"),
         "result?": "any",
         "error?": _ERROR,
         "checkpoint?": "text",

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from machinable.component.base import Component, state_of
 from machinable.component.imports import Code, importing
+from machinable.engines.devices import device_variables
 from machinable.engines.time_limit import time_limit
 from machinable.errors import InvalidType, LeaseLost, WrongType, suggestion
 from machinable.plan.spec import Outcome, State, Target, TrialSpec
@@ -77,7 +78,7 @@ def run(
             captured(output, passes=capture == "tee"),
             _outside_of_event_loops(),
             importing(project),
-            _environment(spec.definition.environment) if spec.definition.environment else nullcontext(),
+            _environment(spec) if spec.definition.environment or spec.devices else nullcontext(),
         ):
             try:
                 with _working_directory(context):
@@ -216,7 +217,10 @@ def _store_ending(context: TrialContext, result: Plain, began: float) -> Outcome
 
 
 @contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def _environment(spec: TrialSpec) -> Iterator[None]:
+    variables = dict(spec.definition.environment)
+    if spec.devices:
+        variables |= device_variables(spec.devices)
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 
+from machinable.engines.devices import devices_of
 from machinable.errors import Damaged, LeaseLost
 from machinable.plan.spec import State, TrialSpec
 from machinable.serialization import Plain, dumps
@@ -63,6 +64,7 @@ class StatusFiles:
             "host": {"name": here["host"], "pid": here["pid"], "boot": here["boot"], "born": here["born"]}
             | ({"served": True} if files.is_served else {}),
             "threads": spec.definition.threads,
+            **({"devices": list(devices_of(spec))} if spec.resources.get("gpus") else {}),
             "result": None,
             "error": None,
             "checkpoint": None,

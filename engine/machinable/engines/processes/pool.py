@@ -16,9 +16,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from machinable.engines.base import Engine, Reach, Work, WorkerError, WorkerLost
+from machinable.engines.devices import device_variables
 from machinable.engines.processes.output import READY
 from machinable.engines.processes.threads import VARIABLES
 from machinable.engines.processes.worker import GRACE, read_message, write_message
@@ -130,13 +131,22 @@ class ProcessesEngine(Engine):
         try:
             if work is not self._work:
                 self._pickled_work, self._work = pickle.dumps(work), work
-            return self.pass_on(self._pickled_work, pickle.dumps(spec), spec.definition.threads, read_outcome)
+            return self.pass_on(
+                self._pickled_work, pickle.dumps(spec), spec.definition.threads, read_outcome, spec.devices
+            )
         except Exception as error:
             future: Future[Outcome] = Future()
             future.set_exception(error)
             return future
 
-    def pass_on(self, work: bytes, spec: bytes, threads: int, read: Callable[[bytes], Any] = bytes) -> Future[Any]:
+    def pass_on(
+        self,
+        work: bytes,
+        spec: bytes,
+        threads: int,
+        read: Callable[[bytes], Any] = bytes,
+        devices: tuple[str, ...] = (),
+    ) -> Future[Any]:
         """Start a trial whose work and specification are pickled.
 
         Args:
@@ -144,11 +154,12 @@ class ProcessesEngine(Engine):
             spec: The specification of the trial.
             threads: The number of threads of the trial.
             read: Converts the reply of the worker to the result of the future; `read_outcome` returns an outcome.
+            devices: The GPUs of the trial; none leaves the environment as it is.
 
         Returns:
             The future of the result.
         """
-        job = _Job(Future(), work, spec, threads, read)
+        job = _Job(Future(), work, spec, (threads, devices), read)
         with self._lock:
             self._queue.append(job)
         self._dispatch()
@@ -205,7 +216,7 @@ class ProcessesEngine(Engine):
                 worker, problem = None, None
                 if self._queue:
                     try:
-                        worker = self._worker_for(self._queue[0].threads)
+                        worker = self._worker_for(self._queue[0].has)
                     except OSError as error:
                         problem = WorkerLost(f"no worker process could be started: {error}")
                 if worker is None and problem is None:
@@ -221,17 +232,22 @@ class ProcessesEngine(Engine):
             else:
                 worker.send(job)
 
-    def _worker_for(self, threads: int) -> _Worker | None:
-        """Return an idle or new worker with this number of threads; None if all slots are taken."""
+    def _worker_for(self, has: _Has) -> _Worker | None:
+        """Return an idle or new worker with these threads and devices; None if all slots are taken.
+
+        A process that has used a GPU cannot change to another one.
+        """
         for worker in self._idle:
-            if worker.threads == threads:
+            if worker.has == has:
                 self._idle.remove(worker)
                 return worker
         if len(self._workers) >= self.slots:
             if not self._idle:
                 return None
             self._retire(self._idle.pop())
-        worker = _Worker(threads, self.origin or Origin.here(), self)
+        for worker in [one for one in self._idle if not set(one.has[1]).isdisjoint(has[1])]:
+            self._retire(worker)  # it may still hold memory of the device
+        worker = _Worker(has, self.origin or Origin.here(), self)
         self._workers.append(worker)
         return worker
 
@@ -317,13 +333,16 @@ class Origin(NamedTuple):
         return cls([os.path.abspath(directory) for directory in sys.path], sys.argv, flags)
 
 
+_Has: TypeAlias = tuple[int, tuple[str, ...]]  # the number of threads of a worker, and its devices
+
+
 class _Job(NamedTuple):
     """A trial that has not ended, with pickled work and specification."""
 
     future: Future[Any]
     work: bytes
     spec: bytes
-    threads: int
+    has: _Has
     read: Callable[[bytes], Any]
 
 
@@ -331,13 +350,13 @@ class _Worker:
     """One worker process, and the thread of this process that listens to it.
 
     Args:
-        threads: The number of threads of the worker.
+        has: The number of threads of the worker, and its devices.
         origin: The settings that the worker takes over.
         engine: Receives its messages and, when the process has ended, how it ended.
     """
 
-    def __init__(self, threads: int, origin: Origin, engine: ProcessesEngine) -> None:
-        self.threads = threads
+    def __init__(self, has: _Has, origin: Origin, engine: ProcessesEngine) -> None:
+        self.has = has
         self.job: _Job | None = None
         self.count = 0
         self.is_interrupted = False
@@ -347,7 +366,7 @@ class _Worker:
         self._work = b""
         self._stderr = _scratch()
         try:
-            self._process = _start(threads, self._stderr, origin)
+            self._process = _start(has, self._stderr, origin)
         except BaseException:
             self._stderr.close()
             raise
@@ -469,7 +488,8 @@ def _described(code: int) -> str:
     return f"it was killed by {name}{hint}"
 
 
-def _start(threads: int, stderr: BinaryIO, origin: Origin) -> subprocess.Popen[bytes]:
+def _start(has: _Has, stderr: BinaryIO, origin: Origin) -> subprocess.Popen[bytes]:
+    threads, devices = has
     program = (
         # Import the package's modules of Python first, because the project may have modules of the same names.
         "import sys; sys.path[:] = filter(None, sys.path); import decimal, uuid; "
@@ -483,7 +503,11 @@ def _start(threads: int, stderr: BinaryIO, origin: Origin) -> subprocess.Popen[b
         stdout=subprocess.PIPE,
         stderr=stderr,
         bufsize=0,
-        env={**os.environ, **dict.fromkeys(VARIABLES, str(threads))},
+        env={
+            **os.environ,
+            **dict.fromkeys(VARIABLES, str(threads)),
+            **(device_variables(devices) if devices else {}),
+        },
         start_new_session=True,  # Ctrl-C in the terminal reaches only this process
     )
 
