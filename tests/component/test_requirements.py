@@ -557,3 +557,62 @@ def test_a_checkpoint_that_is_not_what_the_trial_saved_is_an_error(files: Files)
     files.write(name, b'{"sum": 4}')
 
     assert "is not what was stored" in refusal(files, lambda c: c.requires.data.last_checkpoint(), requires, Damaged)
+
+
+def several(files: Files, *names: str) -> dict[str, Requirement]:
+    return {name: required(files, uid=f"needed{number:06}") for number, name in enumerate(names)}
+
+
+def test_several_of_one_name_are_a_sequence_in_order(files: Files) -> None:
+    def read(component: Any) -> Any:
+        requires = component.requires
+        folds = requires.folds
+        assert [one.name for one in folds] == ["folds.0", "folds.1", "folds.2"]
+        assert (folds[-1].name, [one.name for one in folds[:2]]) == ("folds.2", ["folds.0", "folds.1"])
+        assert requires["folds.1"] is folds[1]
+        return list(requires), len(requires), "folds" in requires, len(folds), repr(folds), folds[1].read("x.json")
+
+    world = reading(files, read, several(files, "folds.0", "folds.1", "folds.2", "data"))
+    assert world.found == (["folds", "data"], 2, True, 3, "<3 requirements 'folds'>", [1, 2])  # type: ignore[attr-defined]
+    assert list(world.ended.inputs) == ["folds.1"]
+
+
+def test_requirements_of_a_list_have_numbers(files: Files) -> None:
+    def read(component: Any) -> Any:
+        requires = component.requires
+        return requires[0].name, [one.name for one in requires[1]], requires[-1][0].name
+
+    assert result(files, read, several(files, "0", "1.0", "1.1")) == ("0", ["1.0", "1.1"], "1.0")
+
+
+@pytest.mark.parametrize(
+    ("names", "read", "kind", "words"),
+    [
+        (["folds.0"], lambda requires: requires.folds[1], IndexError, "no requirement folds[1]: there are 1"),
+        (["folds.0"], lambda requires: requires.folds.read(), NotAvailable, "self.requires.folds[0].read"),
+        (["folds.0"], lambda requires: requires.fold, MissingAttribute, "Did you mean 'folds'?"),
+        (["data"], lambda requires: requires[0], IndexError, "only if they were given as a list"),
+        (["0"], lambda requires: requires[1], IndexError, "there is no requirement 1: 1 are required"),
+    ],
+)
+def test_a_wrong_number_says_what_there_is(
+    names: list[str], read: Callable[[Any], Any], kind: type[Exception], words: str
+) -> None:
+    files = MemoryFiles()
+    assert words in refusal(files, lambda component: read(component.requires), several(files, *names), kind)
+
+
+class Returning(Component):
+    def on_execute(self) -> Any:
+        return {"n": 1, "pair": (1, 2)}
+
+
+def test_the_result_is_an_input_noted_by_its_digest(files: Files) -> None:
+    one = required(files, Returning)
+    world = reading(files, lambda component: component.requires.one.result, {"one": one})
+    assert world.found == {"n": 1, "pair": (1, 2)}  # type: ignore[attr-defined]
+    assert list(world.ended.inputs["one"]) == ["../result"]
+    artifact = replace(one, artifact="x.json")
+    assert "depends only on 'x.json'" in refusal(
+        files, lambda component: component.requires.one.result, {"one": artifact}, NotAvailable
+    )

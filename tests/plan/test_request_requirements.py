@@ -387,7 +387,7 @@ machinable.yaml:7:9: {'data': 1} is not a requirement
   in work._requires_.three
     7 |         three: {data: 1}
                 ^
-  Write a component, [component, version, …], or component:artifact.
+  Write a component, [component, version, …], component:artifact, or for several {each: […]}.
 
 machinable.yaml:5:9: no component named 'dat'
   in work._requires_.one
@@ -437,6 +437,15 @@ no component named 'missing'
         ("{x: 'data:../a'}", ValueError, "'data:../a' is not a requirement"),
         ("{x: 'data:/a'}", ValueError, "'data:/a' is not a requirement"),
         ("{x: $.nothing}", KeyError, "'$.nothing'"),
+        ("{x: {each: data}}", TypeError, "`each` of a requirement is a list, not 'data'"),
+        ("{x: {each: []}}", ValueError, "a list of requirements is empty"),
+        ("{x: {each: [data, 3]}}", TypeError, "3 is not a requirement"),
+        ("{x: {each: [data], grid: {size: [1]}}}", ValueError, "a requirement has no `component`"),
+        ("{x: {component: data, eahc: [~a]}}", KeyError, "no key of a requirement named 'eahc'"),
+        ("{x: {component: data, grid: [1, 2]}}", TypeError, "`grid` of a requirement is a mapping of keys to lists"),
+        ("{x: {component: data, grid: {size: 3}}}", TypeError, "a grid has a list of values for each key, not 3"),
+        ("{x: {component: [data], each: [{}]}}", TypeError, "is not a requirement"),
+        ("{x: {each: [data, [~a]]}}", TypeError, "'~a' is a version, where a requirement names its component"),
     ],
 )
 def test_an_invalid_requirement_in_a_file_is_refused(
@@ -457,9 +466,12 @@ def test_an_invalid_requirement_in_a_file_is_refused(
         ("data", TypeError, "or a list, not 'data'", "requires"),
         (("data", "fold"), TypeError, "or a list, not ('data', 'fold')", "requires"),
         ({1: "data"}, TypeError, "the name of a requirement is text, not 1", "requires"),
-        ({"x": ["data", "~small"]}, TypeError, "['data', '~small'] is not a requirement", "requires.x"),
+        ({"x": ["data", "~small"]}, TypeError, "'~small' is a version, where a requirement names", "requires.x.1"),
+        ({"x": ["data", {"size": 1}]}, TypeError, "{'size': 1} is not a requirement", "requires.x.1"),
+        ({"x": []}, ValueError, "a list of requirements is empty", "requires.x"),
+        ({"x": ("data", [])}, ValueError, "a list of requirements is empty", "requires.x"),
         ({"x": ()}, TypeError, "() is not a requirement", "requires.x"),
-        ({"x": ("data", [1])}, TypeError, "expected one version", "requires.x"),
+        ({"x": ("data", [1])}, TypeError, "1 of type int is not a version", "requires.x"),
         ({"x": ("data", {"a": {"b": object()}})}, TypeError, "is not plain data", "requires.x.a.b"),
         ({"x": ""}, ValueError, "'' is not a requirement", "requires.x"),
     ],

@@ -93,8 +93,8 @@ def _add_names(definitions: dict[str, Schema], workspace: Workspace) -> None:
     name["enum"] += mixins
     mapping["properties"]["name"]["examples"] = mixins
     mapping["properties"]["vendor"]["examples"] = list(main.imports)
-    one, _, several = definitions["requirement"]["anyOf"]
-    one["enum"] = components
+    one, _, several, *_ = definitions["requirement"]["anyOf"]
+    one["enum"] = definitions["requirement_name"]["anyOf"][0]["enum"] = components
     versions = {name for entry in main.components for name in _versions(workspace, entry)}
     several["items"]["anyOf"][0]["enum"] = components + sorted(versions)
     definitions["execution"]["properties"]["engine"]["examples"] = list(KNOWN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +62,15 @@ if TYPE_CHECKING:
         def path(self, name: str | None = None) -> str: ...
         def frame(self, name: str | None = None, columns: Sequence[str] | None = None) -> Any: ...
 
+        # of several that have one name
+        def __getitem__(self, number: int) -> RequiredResult: ...
+        def __iter__(self) -> Iterator[RequiredResult]: ...
+        def __len__(self) -> int: ...
+
     class Requirements(Mapping[str, RequiredResult]):
         """All requirements, as `requirements.Requires` provides them."""
 
+        def __getitem__(self, name: str | int) -> RequiredResult: ...
         def __getattr__(self, name: str) -> RequiredResult: ...
 
 

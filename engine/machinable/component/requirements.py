@@ -14,12 +14,13 @@ from machinable.errors import (
     InvalidType,
     MissingArtifact,
     MissingAttribute,
+    MissingIndex,
     NotAvailable,
     NotStored,
     WrongKind,
     suggestion,
 )
-from machinable.plan.spec import Requirement
+from machinable.plan.spec import Requirement, members_of
 from machinable.storage import layout
 from machinable.storage.artifacts import RESULT, ROWS, Artifacts, artifacts_in, checkpoint_digests, data_digest
 from machinable.storage.documents import STATUS, TRIAL, Kind, read_document
@@ -27,11 +28,14 @@ from machinable.storage.files import Files
 from machinable.storage.formats.registry import check_name, load
 from machinable.storage.hashing import digest, file_digest, tree_digest
 
-__all__ = ["Required", "Requires"]
+__all__ = ["Required", "Requires", "SeveralRequired"]
 
 
-class Requires(Mapping[str, "Required"]):
-    """The requirements of a trial by name, as items and as attributes; those of a required one have a prefix."""
+class Requires(Mapping[str, "Required | SeveralRequired"]):
+    """The requirements of a trial by name, as items and as attributes; those of a required one have a prefix.
+
+    Several that have one name are a sequence. Those of a list can be indexed by number.
+    """
 
     def __init__(
         self, requirements: Mapping[str, Requirement], files: Files, context: Context, prefix: str = ""
@@ -41,35 +45,91 @@ class Requires(Mapping[str, "Required"]):
         self._files = files
         self._requirements = requirements
         self._opened: dict[str, Required] = {}
+        self._several = members_of(requirements)
 
-    def __getitem__(self, name: str) -> Required:
+    def __getitem__(self, name: str | int) -> Required | SeveralRequired:
+        if isinstance(name, int):
+            return self._numbered(name)
+        if name in self._several:
+            return SeveralRequired(self._prefix + name, [self._one(one) for one in self._several[name]])
         if name not in self._requirements:
-            required = f"Required: {', '.join(self._requirements) or 'nothing at all'}"
+            required = f"Required: {', '.join(self) or 'nothing at all'}"
             raise MissingAttribute(
                 f"nothing is required under the name {name!r}",
                 given=name,
-                known=self._requirements,
-                todo=suggestion(name, self._requirements, required),
+                known=list(self),
+                todo=suggestion(name, list(self), required),
             )
+        return self._one(name)
+
+    def _numbered(self, number: int) -> Required | SeveralRequired:
+        names = list(self)
+        if names != [str(index) for index in range(len(names))]:
+            raise MissingIndex(
+                f"requirements have the number {number} only if they were given as a list",
+                given=number,
+                todo=f"Use a name: {', '.join(names)}.",
+            )
+        try:
+            return self[names[number]]
+        except IndexError:
+            raise MissingIndex(f"there is no requirement {number}: {len(names)} are required", given=number) from None
+
+    def _one(self, name: str) -> Required:
         if name not in self._opened:
             requirement, full_name = self._requirements[name], self._prefix + name
             read = self._context.inputs_of(full_name, requirement)
             self._opened[name] = Required(full_name, requirement, self._files, self._context, read)
         return self._opened[name]
 
-    def __getattr__(self, name: str) -> Required:
+    def __getattr__(self, name: str) -> Required | SeveralRequired:
         if name.startswith("_"):
             raise AttributeError(name)
         return self[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._requirements)
+        member_of = {member: name for name, members in self._several.items() for member in members}
+        return iter(dict.fromkeys(member_of.get(name, name) for name in self._requirements))
 
     def __len__(self) -> int:
-        return len(self._requirements)
+        return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        return f"<requires {', '.join(self._requirements) or 'nothing'}>"
+        return f"<requires {', '.join(self) or 'nothing'}>"
+
+
+class SeveralRequired(Sequence["Required"]):
+    """Several requirements that have one name, in the order in which they were written."""
+
+    def __init__(self, name: str, members: Sequence[Required]) -> None:
+        self._name = name
+        self._members = members
+
+    def __getitem__(self, number: Any) -> Any:
+        try:
+            return self._members[number]
+        except IndexError:
+            count = len(self._members)
+            raise MissingIndex(
+                f"there is no requirement {self._name}[{number}]: there are {count}",
+                given=number,
+                todo=f"Count from 0 to {count - 1}.",
+            ) from None
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} requirements {self._name!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and hasattr(Required, name):
+            raise NotAvailable(
+                f"{self._name!r} is {len(self)} requirements, so it has no {name!r}",
+                given=name,
+                todo=f"Take one of them: self.requires.{self._name}[0].{name}",
+            )
+        raise AttributeError(name)
 
 
 class Required:
@@ -290,6 +350,13 @@ class Required:
         self._read.update({name: facts["digest"] for name, facts in known.items()})
         self._note(RESULT, ROWS)
         return self._context.stored_trial(f"{self.requirement.place}")
+
+    @property
+    def result(self) -> Any:
+        """What its `on_execute` returned, if that was plain data."""
+        self._refuse_part("result")
+        self._note(RESULT)
+        return self.status.get("result")
 
     @property
     def records(self) -> Any:

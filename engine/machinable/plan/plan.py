@@ -14,7 +14,7 @@ from machinable import ids
 from machinable.errors import Place
 from machinable.plan.identity import identity
 from machinable.plan.request import TaskRequest
-from machinable.plan.spec import ComponentSpec, Requirement, TrialSpec
+from machinable.plan.spec import ComponentSpec, Requirement, TrialSpec, members_of
 from machinable.plan.table import cell, flatten, html_table, text_table
 from machinable.serialization import Plain, dumps
 
@@ -192,7 +192,14 @@ class Plan(Sequence[TrialSpec]):
                 *[cell(flat[key]) if key in flat else "" for key in differing],
             ]
             if required:
-                needed = (f"{name} #{required[one.uid]}" for name, one in spec.requires.items())
+                members = members_of(spec.requires)
+                numbers_of: dict[str, list[int]] = {}
+                for name, one in spec.requires.items():
+                    shared = name.rpartition(".")[0]
+                    numbers_of.setdefault(shared if name in members.get(shared, ()) else name, []).append(
+                        required[one.uid]
+                    )
+                needed = (f"{name} {' '.join(f'#{number}' for number in found)}" for name, found in numbers_of.items())
                 row[3:3] = [cell(", ".join(needed)), spec.identity[:IDENTITY_LENGTH]]
             rows.append(row)
         return headings, rows

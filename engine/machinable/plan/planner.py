@@ -45,11 +45,13 @@ from machinable.plan.request import (
     ComponentRequest,
     Named,
     RequirementRequest,
+    RequirementRequests,
     TaskRequest,
-    declared_requirements,
+    numbered,
 )
 from machinable.plan.reserved_keys import reserved_fields
 from machinable.plan.spec import ComponentSpec, MixinSpec, Target
+from machinable.plan.written_uses import declared_requirements
 from machinable.project import Project
 from machinable.serialization import Plain, canonical, without_collections, without_hidden
 
@@ -142,6 +144,7 @@ class _RequirementRef(Struct, frozen=True):
     artifact: str | None
     resolved: Resolved
     name: str
+    written_as: str  # the name without the number of one of several
     is_asked: bool
 
     @property
@@ -153,7 +156,7 @@ class _RequirementRef(Struct, frozen=True):
     @property
     def place(self) -> Place | None:
         """Where it is written; None for a requirement from the task."""
-        return None if self.is_asked else _requirement_place(self.resolved, self.name)
+        return None if self.is_asked else _requirement_place(self.resolved, self.written_as)
 
 
 _Refs = dict[str, "_RequirementRef | None"]  # by the names that a use gives them; None where one is wrong
@@ -352,7 +355,7 @@ class _Planner:
                 self._is_visited[key] = True
                 self._add_required(key)
 
-    def _refs(self, resolved: Resolved, asked: Mapping[str, RequirementRequest | None]) -> _Refs:
+    def _refs(self, resolved: Resolved, asked: RequirementRequests) -> _Refs:
         """Return the requirements of a use, by name: the declared ones, overridden by those of the task."""
         wrong: dict[str, MachinableError] = {}
         try:
@@ -369,11 +372,17 @@ class _Planner:
             if request is None and name not in declared:
                 raise UnknownName("requirement", name, declared, at=resolved.entry.place, path=f"requires.{name}")
         result: _Refs = dict.fromkeys(wrong)
-        for name, request in {**declared, **asked}.items():
-            if request is None:
-                continue
+        for name, written, request in numbered({**declared, **asked}):
+            if name in result:
+                raise MalformedText(
+                    f"two requirements are called {name!r}: one of several called {written!r}, and another one",
+                    at=_requirement_place(resolved),
+                    path=f"{resolved.component}._requires_",
+                    given=name,
+                    todo="Give one of them another name.",
+                )
             key = _Key(request.name, canonical(elements_of(request.version)))
-            result[name] = ref = _RequirementRef(key, request.artifact, resolved, name, name in asked)
+            result[name] = ref = _RequirementRef(key, request.artifact, resolved, name, written, written in asked)
             self._asked.setdefault(key, (request, ref))
         return result
 

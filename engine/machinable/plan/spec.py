@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
@@ -20,6 +20,7 @@ __all__ = [
     "State",
     "Target",
     "TrialSpec",
+    "members_of",
     "spec_from_data",
 ]
 
@@ -131,6 +132,16 @@ class Requirement(Struct, frozen=True):
     def as_data(self) -> dict[str, Plain]:
         """Return the requirement as it is stored in plan.jsonl and trial.json."""
         return {name: getattr(self, name) for name in _STORED}
+
+
+def members_of(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the members of the requirements that share a name, as `folds.0` and `folds.1` share `folds`."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        shared, dot, number = name.rpartition(".")
+        if dot and number == str(len(found.get(shared, ()))):
+            found.setdefault(shared, []).append(name)
+    return found
 
 
 _STORED = ("component", "uid", "identity", "artifact", "place")  # fields of a requirement

@@ -14,8 +14,9 @@ from machinable.events import check_callback
 from machinable.former_names import TASK, find_former_name
 from machinable.plan.plan import Plan
 from machinable.plan.planner import make_plan
-from machinable.plan.request import ChildRequest, ComponentRequest, Level, Named, TaskRequest, asked_requirements
+from machinable.plan.request import ChildRequest, ComponentRequest, Level, Named, TaskRequest
 from machinable.plan.reserved_keys import parse_resources
+from machinable.plan.written_uses import asked_requirements
 from machinable.project import Project
 from machinable.serialization import Plain, as_plain
 
@@ -78,7 +79,8 @@ class Task:
             version: None, "~name", "_mixin_", a mapping, YAML text, a file, a tuple (merged), a list (one trial each).
             children: A child or a list of them: names, tuples, classes, mappings with `component`.
             requires: Other components whose outputs each trial reads, merged over `_requires_` by name: a mapping to
-                names, tuples, "name:artifact", classes, or None to remove one. A list gives the names "0", "1", ….
+                names, tuples, "name:artifact", classes, lists of such (several under one name), or None to remove one.
+                A list gives the names "0", "1", ….
             resources: What each trial occupies, such as `{"cpus": 2, "memory": "4GiB"}`; merged over `_resources_`.
             flags: Values that the component reads in `self.flags`.
             checkpoint: Text that `on_restore` receives; also the flag `CHECKPOINT`.
@@ -308,9 +310,11 @@ def task_from_data(
     return task
 
 
-def _requirement(need: Mapping[str, Plain] | None, code_of: Callable[[str, str], Named]) -> Any:
+def _requirement(need: Any, code_of: Callable[[str, str], Named]) -> Any:
     if need is None:
         return None
+    if isinstance(need, list):
+        return [_requirement(one, code_of) for one in need]
     name = _from_text(need["component"], code_of)
     if need["artifact"] is not None:
         name = f"{name}:{need['artifact']}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -195,8 +196,8 @@ def refuse_unreachable(execution: Execution) -> None:
     """Refuse an execution with code that is in no module but in `__main__`, in a notebook, or within a function."""
     names = [execution.data.get("function") or ""]
     for call in execution.data["task"].get("components", ()):
-        used = (call, *call.get("children", ()), *call.get("requires", {}).values())
-        names += [one["component"] for one in used if one is not None]
+        needed = [one if isinstance(one, list) else [one] for one in call.get("requires", {}).values() if one]
+        names += [one["component"] for one in (call, *call.get("children", ()), *chain(*needed))]
     lost = [name for name in dict.fromkeys(names) if name.startswith("__main__:") or "<" in name]
     if lost:
         raise Refused(

@@ -59,7 +59,13 @@ class Items(NamedTuple):
     of: Type
 
 
-Type: TypeAlias = "str | tuple[str, ...] | Each | Items | Mapping[str, Any]"
+class OneOrMore(NamedTuple):
+    """The type of a value of a type, or of a list of such."""
+
+    of: Type
+
+
+Type: TypeAlias = "str | tuple[str, ...] | Each | Items | OneOrMore | Mapping[str, Any]"
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "text": (str,),
@@ -161,6 +167,8 @@ def _fault(value: Any, expected: Type, path: str) -> str | None:
         if type(value) not in (list, tuple):
             return f"{path} is {_name(value)}, not a list"
         return _first(((f"{path}[{index}]", item) for index, item in enumerate(value)), expected.of)
+    if isinstance(expected, OneOrMore):
+        return _fault(value, Items(expected.of) if type(value) in (list, tuple) else expected.of, path)
     if isinstance(expected, Each):
         if type(value) is not dict:
             return f"{path} is {_name(value)}, not a mapping"
@@ -232,7 +240,7 @@ EXECUTION = Kind(
                 _USE
                 | {
                     "children?": Items(_USE),
-                    "requires?": Each({"component": "text", "version?": "any", "artifact?": "text"}, nullable=True),
+                    "requires?": Each(OneOrMore(_USE | {"artifact?": "text"}), nullable=True),
                     "tags?": "mapping",
                     "resources?": "any",
                 }

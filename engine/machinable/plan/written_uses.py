@@ -1,0 +1,238 @@
+"""Requirements as they are written: `data: numbers`, `[net, ~small, {layers: 3}]`, `fold:topics.tsv`, or several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
+from typing import Any
+
+from machinable.config.versions import elements_of, expand_lists
+from machinable.errors import BadName, MachinableError, MalformedText, UnknownName, WrongType
+from machinable.plan.request import RequirementRequest, RequirementRequests
+from machinable.storage.files import checked
+
+__all__ = ["asked_requirements", "declared_requirements"]
+
+_OF_MAPPINGS = frozenset({"get", "items", "keys", "values"})
+_KEYS = ("component", "version", "each", "grid")
+
+
+def declared_requirements(
+    value: Any, path: str, errors: dict[str, MachinableError]
+) -> dict[str, RequirementRequest | tuple[RequirementRequest, ...]]:
+    """Return the requirements in `_requires_`, by name; `errors` receives the errors of single requirements.
+
+    Raises:
+        WrongType, MalformedText: It is not a mapping or a list, or has an invalid name; `path` says where it is.
+    """
+    result = {}
+    for name, one in _items(value, path):
+        try:
+            found = _Declared().read(one, f"{path}.{name}")
+        except MachinableError as error:
+            errors[name] = error
+        else:
+            if found is not None:
+                result[name] = found
+    return result
+
+
+def asked_requirements(value: Any) -> RequirementRequests:
+    """Return the requirements in the argument `requires` of a task, by name; None removes a declared one.
+
+    Raises:
+        WrongType, MalformedText: It or a requirement in it is wrong.
+    """
+    return {name: _Asked().read(one, f"requires.{name}") for name, one in _items(value, "requires")}
+
+
+def _items(value: Any, path: str) -> Iterable[tuple[str, Any]]:
+    if value is None:
+        return ()
+    if isinstance(value, list):
+        return [(str(number), one) for number, one in enumerate(value)]
+    if not isinstance(value, Mapping):
+        raise WrongType(
+            f"requirements are a mapping of names to components, or a list, not {value!r}",
+            path=path,
+            given=value,
+            todo="Write {data: component}; the names of a list are 0, 1, ….",
+        )
+    for name in value:
+        if not isinstance(name, str):
+            raise WrongType(
+                f"the name of a requirement is text, not {name!r}", path=path, given=name, todo="Write it in quotes."
+            )
+        if name in _OF_MAPPINGS:
+            raise MalformedText(
+                f"a requirement cannot be called {name!r}, because `self.requires.{name}` is a method",
+                path=path,
+                given=name,
+                todo="Use another name.",
+            )
+        if not name or name.startswith("_"):
+            raise MalformedText(
+                f"a requirement cannot be called {name!r}",
+                path=path,
+                given=name,
+                todo="Use a name that does not begin with an underscore.",
+            )
+    return value.items()
+
+
+class _Declared:
+    """How a file writes requirements: `[component, version, …]`; lists of mappings are several."""
+
+    todo = "Write a component, [component, version, …], component:artifact, or for several {each: […]}."
+
+    def read(self, value: Any, path: str) -> RequirementRequest | tuple[RequirementRequest, ...] | None:
+        """Return what one name stands for: a requirement, several, or None.
+
+        Raises:
+            WrongType, MalformedText, UnknownName: It is wrong; `path` says where it is.
+        """
+        if value is None:
+            return None
+        found = list(self._read(value, path))
+        if not self.is_several(value):
+            return found[0]
+        if not found:
+            raise MalformedText(
+                "a list of requirements is empty",
+                path=path,
+                given=value,
+                todo=f"{self.todo} To require nothing, write {self.nothing}.",
+            )
+        return tuple(found)
+
+    nothing = "null"
+
+    def is_several(self, value: Any) -> bool:
+        if isinstance(value, Mapping):
+            return "each" in value or "grid" in value
+        return self._is_list(value) or self._has_alternatives(value)
+
+    def _is_list(self, value: Any) -> bool:
+        return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+
+    def _has_alternatives(self, value: Any) -> bool:
+        return False
+
+    def _read(self, value: Any, path: str) -> Iterator[RequirementRequest]:
+        """Yield the requirements that a value stands for."""
+        if isinstance(value, Mapping):
+            yield from self._of_mapping(value, path)
+        elif self._is_list(value):
+            for number, one in enumerate(value):
+                yield from self._read(one, f"{path}.{number}")
+        else:
+            yield from self._of_sequence(value, path)
+
+    def _of_mapping(self, value: Mapping[Any, Any], path: str) -> Iterator[RequirementRequest]:
+        if "component" not in value and "each" not in value:
+            raise WrongType(f"{dict(value)!r} is not a requirement", path=path, given=value, todo=self.todo)
+        for key in value:
+            if key not in _KEYS:
+                raise UnknownName("key of a requirement", str(key), _KEYS, path=path)
+        each, grid = value.get("each"), value.get("grid")
+        for key in ("each", "grid"):
+            if key in value and not isinstance(value[key], list if key == "each" else Mapping):
+                what = "a list" if key == "each" else "a mapping of keys to lists"
+                raise WrongType(
+                    f"`{key}` of a requirement is {what}, not {value[key]!r}", path=f"{path}.{key}", given=value[key]
+                )
+        if "component" in value:
+            base = value["component"], *self._versions(value.get("version"))
+            for alternative in [None] if each is None else each:
+                for combination in [None] if grid is None else _grid(grid, f"{path}.grid"):
+                    more = [one for one in (alternative, combination) if one is not None]
+                    written = [*base, *(version for one in more for version in self._versions(one))]
+                    yield self._one(written, path, value)
+            return
+        if each is None or len(value) > 1:
+            raise MalformedText(
+                "a requirement has no `component`",
+                path=path,
+                given=value,
+                todo="Write {component: name, version: …}; {each: [requirement, …]} lists requirements.",
+            )
+        for number, one in enumerate(each):
+            yield from self._read(one, f"{path}.each.{number}")
+
+    def _versions(self, version: Any) -> list[Any]:
+        return [] if version is None else list(version) if isinstance(version, list) else [version]
+
+    def _of_sequence(self, value: Any, path: str) -> Iterator[RequirementRequest]:
+        yield self._one(value if isinstance(value, list) and value else [value], path, value)
+
+    def _one(self, parts: Iterable[Any], path: str, value: Any) -> RequirementRequest:
+        name, *versions = parts
+        if not isinstance(name, str) and not self._is_code(name):
+            raise WrongType(f"{value!r} is not a requirement", path=path, given=value, todo=self.todo)
+        if isinstance(name, str) and name[:1] == "~":
+            message = f"{name!r} is a version, where a requirement names its component"
+            raise WrongType(message, path=path, given=value, todo=self.todo)
+        try:
+            elements = [element for version in versions for element in elements_of(version)]
+        except MachinableError as error:
+            error.path = f"{path}.{error.path}" if error.path else path
+            raise
+        artifact = None
+        if isinstance(name, str):
+            name, colon, artifact = name.partition(":")
+            if not name or (colon and not _is_artifact(artifact)):
+                raise MalformedText(f"{value!r} is not a requirement", path=path, given=value, todo=self.todo)
+        version = tuple(elements) if len(elements) > 1 else elements[0] if elements else None
+        return RequirementRequest(name, version, artifact or None)
+
+    def _is_code(self, name: Any) -> bool:
+        return False
+
+
+class _Asked(_Declared):
+    """How Python writes requirements: `(component, version, …)`; lists are several."""
+
+    todo = "Give a name, a tuple (name, version, …), 'name:artifact', a Component subclass, or a list of such."
+    nothing = "None"
+
+    def _is_list(self, value: Any) -> bool:
+        return isinstance(value, list)
+
+    def _has_alternatives(self, value: Any) -> bool:
+        return isinstance(value, tuple) and any(map(_has_list, value[1:]))
+
+    def _versions(self, version: Any) -> list[Any]:
+        return [] if version is None else [version]
+
+    def _of_sequence(self, value: Any, path: str) -> Iterator[RequirementRequest]:
+        name, *versions = value if isinstance(value, tuple) and value else (value,)
+        for one in expand_lists(tuple(versions)):
+            yield self._one((name, *one), path, value)
+
+    def _is_code(self, name: Any) -> bool:
+        return isinstance(name, type) or callable(name)
+
+
+def _has_list(version: Any) -> bool:
+    return isinstance(version, list) or (isinstance(version, tuple) and any(map(_has_list, version)))
+
+
+def _grid(grid: Mapping[Any, Any], path: str) -> Iterator[dict[Any, Any]]:
+    """Yield the combinations of the values of a grid; the last key varies fastest."""
+    for key, values in grid.items():
+        if not isinstance(values, list):
+            raise WrongType(
+                f"a grid has a list of values for each key, not {values!r}",
+                path=f"{path}.{key}",
+                given=values,
+                todo=f"Write {{{key}: [value, value]}}.",
+            )
+    for values in product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def _is_artifact(name: str) -> bool:
+    try:
+        return bool(checked(name.removesuffix("/"), root=False))
+    except BadName:
+        return False

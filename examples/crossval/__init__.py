@@ -1,0 +1,1 @@
+"""A cross-validation over a pipeline: the folds are requirements that differ in their configuration."""
