@@ -247,7 +247,7 @@ OURS = """
 import machinable as ml
 trials = ml.Storage("STORAGE").trials
 trials = trials.where(status="finished", **{"config.rate": 0.3, "records.loss.last": lambda loss: loss < 100})
-frame = trials.frame("config.rate", "records.loss.last")
+frame = trials.columns("config.rate", "records.loss.last").frame()
 """
 
 

@@ -143,7 +143,7 @@ def read_by_commands(storage: Path, ids: list[str], capfd: pytest.CaptureFixture
 
 def read_in_python(storage: Path, execution: str, values: list[Any]) -> None:
     trials = ml.Storage(str(storage))[execution].trials
-    assert len(trials.frame("records.value", "config.value", "uid")) == len(values)
+    assert len(trials.columns("records.value", "config.value", "uid").frame()) == len(values)
     str(trials), trials._repr_html_(), trials.rows()
     for trial, value in zip(trials, values, strict=True):
         with_tuples, plain = typed(as_plain(value, tuples=True)), typed(as_plain(value))

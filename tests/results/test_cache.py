@@ -74,7 +74,7 @@ def later() -> float:
 def read(files: DirectoryFiles, clock: Callable[[], float] = later) -> Execution:
     """Open an execution and read it."""
     execution = Execution(files, FOLDER, clock=clock)
-    assert len(execution.trials.rows("status")) == len(execution)
+    assert len(execution.trials.columns("status").rows()) == len(execution)
     return execution
 
 
@@ -85,11 +85,11 @@ def names(cache: Path) -> list[str]:
 def test_the_next_reader_reads_neither_plan_nor_ledger(files: DirectoryFiles, seen: list[str], cache: Path) -> None:
     stored(plan(), ledger(), files=files)
 
-    first = read(files).trials.rows("index", "status", "config.rate", "records.loss")
+    first = read(files).trials.columns("index", "status", "config.rate", "records.loss").rows()
     assert seen == ["plan.jsonl", "ledger.jsonl"]
     again = Execution(files, FOLDER, clock=later)
 
-    assert again.trials.rows("index", "status", "config.rate", "records.loss") == first
+    assert again.trials.columns("index", "status", "config.rate", "records.loss").rows() == first
     assert (again.status, again.has_ended, len(again), bool(again)) == ("finished", True, MANY, True)
     assert [trial.index for trial in again.trials.where(**{"records.loss": lambda loss: loss > 99})] == [
         *range(694, MANY)
@@ -107,7 +107,7 @@ def test_each_execution_of_a_storage_is_cached(files: DirectoryFiles, cache: Pat
 
     def asked() -> Any:
         executions = [Execution(files, folder, clock=later) for folder in (FOLDER, "OY1p1o-2")]
-        return [execution.trials.frame("execution", "uid", "records.loss") for execution in executions]
+        return [execution.trials.columns("execution", "uid", "records.loss").frame() for execution in executions]
 
     one, other = zip(asked(), asked(), strict=True)
     assert one[0].equals(one[1]) and other[0].equals(other[1]) and not one[0].equals(other[0])
@@ -193,7 +193,7 @@ def test_dates_in_rows_are_dates_again(files: DirectoryFiles) -> None:
 
     for _ in range(2):
         trials = read(files).trials
-        assert trials.rows("records.when")[3] == {"records.when": when}
+        assert trials.columns("records.when").rows()[3] == {"records.when": when}
         assert trials[3].last_row == {"when": when, "pair": [(1, 2)]}
 
 
@@ -254,12 +254,12 @@ def test_a_ledger_that_has_changed_is_read(files: DirectoryFiles, change: Callab
     assert set(expected) != {"finished"}
     for _ in range(2):
         execution = read(files)
-        assert [row["status"] for row in execution.trials.rows("status")] == expected
+        assert [row["status"] for row in execution.trials.columns("status").rows()] == expected
         assert [trial.status for trial in execution] == expected
     trials = given_out.trials
-    assert {row["status"] for row in trials.rows("status")} == {"finished"}  # as it was read
+    assert {row["status"] for row in trials.columns("status").rows()} == {"finished"}  # as it was read
     given_out.refresh()
-    assert [row["status"] for row in trials.rows("status")] == expected
+    assert [row["status"] for row in trials.columns("status").rows()] == expected
 
 
 def test_parts_of_a_ledger_count_each(files: DirectoryFiles, seen: list[str]) -> None:
@@ -288,7 +288,7 @@ def test_a_plan_that_was_replaced_is_read(files: DirectoryFiles) -> None:
     former.refresh()
     assert [trial.uid for trial in former] == [row["uid"] for row in rows]
     # Trials that were given out are still those of the plan that was.
-    assert [row["config.rate"] for row in trials.rows("config.rate")] == [i % 3 / 10 for i in range(MANY)]
+    assert [row["config.rate"] for row in trials.columns("config.rate").rows()] == [i % 3 / 10 for i in range(MANY)]
 
 
 def test_files_that_change_while_they_are_read_are_not_cached(files: DirectoryFiles, cache: Path) -> None:
@@ -362,12 +362,12 @@ def test_damaged_files_and_those_of_another_version_are_replaced(
     files: DirectoryFiles, cache: Path, seen: list[str], spoil: Callable[[bytes], bytes]
 ) -> None:
     stored(plan(), ledger(), files=files)
-    expected = read(files).trials.rows("status", "records.loss")
+    expected = read(files).trials.columns("status", "records.loss").rows()
     (path,) = cache.iterdir()
     good = path.read_bytes()
     path.write_bytes(spoil(good))
 
-    assert read(files).trials.rows("status", "records.loss") == expected
+    assert read(files).trials.columns("status", "records.loss").rows() == expected
     assert path.read_bytes() == good
     read(files)
     assert seen.count("plan.jsonl") == 2
@@ -501,14 +501,14 @@ def test_a_storage_in_memory_is_not_cached(cache: Path) -> None:
 
 def test_readers_do_not_disturb_each_other(files: DirectoryFiles, cache: Path) -> None:
     stored(plan(), ledger(), files=files)
-    expected = read(files).trials.rows("uid", "status", "records.loss")
+    expected = read(files).trials.columns("uid", "status", "records.loss").rows()
     start = threading.Barrier(6)
 
     def reader(number: int) -> bool:
         start.wait()
         same = True
         for turn in range(5):
-            same = same and read(files).trials.rows("uid", "status", "records.loss") == expected
+            same = same and read(files).trials.columns("uid", "status", "records.loss").rows() == expected
             if number == turn:
                 for path in cache.iterdir():
                     path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from machinable.errors import InvalidType, UnknownName
+from machinable.errors import InvalidType, InvalidValue, UnknownName
 from machinable.results import cache
 from machinable.results.trial import Trial
 from machinable.results.trials import Trials
@@ -27,6 +27,7 @@ from tests.results.worlds import (
     started,
     status,
     stored,
+    time,
     uid,
     write,
 )
@@ -112,8 +113,8 @@ def test_a_function_without_a_field_gets_the_trials_that_meet_the_conditions() -
     assert indices(trials.where(is_odd, status="finished")) == [1]
     assert asked == [0, 1]
     assert indices(trials.where(is_odd, lambda trial: trial.uid == "x")) == []
-    with pytest.raises(InvalidType, match=r"'finished' is not a function of a trial"):
-        trials.where("finished")  # type: ignore[arg-type]
+    with pytest.raises(InvalidType, match="7 is not a condition"):
+        trials.where(7)  # type: ignore[arg-type]
 
 
 def test_nan_is_equal_to_nan() -> None:
@@ -132,8 +133,8 @@ def test_none_is_a_value_and_not_a_missing_key() -> None:
     ("field", "advice"),
     [
         ("componet", "Did you mean 'component'?"),
-        ("started", "It is an attribute of trials and not a field: where(lambda trial: trial.started …)."),
-        ("seconds", "It is an attribute of trials and not a field: where(lambda trial: trial.seconds …)."),
+        ("has_begun", "It is an attribute of trials and not a field: where(lambda trial: trial.has_begun …)."),
+        ("output", "It is an attribute of trials and not a field: where(lambda trial: trial.output …)."),
         ("los", "Did you mean 'records.loss'?"),
         ("config", "Did you mean 'config.lr' or 'config.path'"),
         ("config.data.nme", "Did you mean 'config.data.name' or"),
@@ -147,7 +148,11 @@ def test_none_is_a_value_and_not_a_missing_key() -> None:
     ],
 )
 def test_a_field_that_no_trial_has_is_an_error_with_near_names(trials: Trials, field: str, advice: str) -> None:
-    for ask in (lambda: trials.where(**{field: 1}), lambda: trials.rows(field), lambda: trials.summary("index", field)):
+    for ask in (
+        lambda: trials.where(**{field: 1}),
+        lambda: trials.columns(field).rows(),
+        lambda: trials.summary("index", field),
+    ):
         with pytest.raises(UnknownName) as caught:
             ask()
         assert str(caught.value).startswith(f"no field named {field!r}\n  {advice}")
@@ -166,8 +171,8 @@ def test_without_trials_every_field_is_valid() -> None:
     none = Trials()
 
     assert list(none.where(**{"config.lr": 1, "records.loss.max": 1})) == []
-    assert (none.rows("config.lr"), none.rows()) == ([], [])
-    assert list(none.frame("config.lr", "uid").columns) == ["config.lr", "uid"]
+    assert (none.columns("config.lr").rows(), none.rows()) == ([], [])
+    assert list(none.columns("config.lr", "uid").frame().columns) == ["config.lr", "uid"]
     assert (list(none.summary("records.loss", by="config.lr")), repr(none)) == ([], "<Trials: none>")
 
 
@@ -180,7 +185,7 @@ def test_trials_are_a_sequence(trials: Trials) -> None:
 
 
 def test_rows_have_the_given_fields(trials: Trials) -> None:
-    assert trials[2:].rows("config.lr", "records.loss.last", "config.data") == [
+    assert trials[2:].columns("config.lr", "records.loss.last", "config.data").rows() == [
         {"config.lr": 0.1, "records.loss.last": 0.5 / 3, "config.data": {"name": "mnist", "batch": 32}},
         {"config.lr": 0.01, "records.loss.last": 9.0, "config.data": {"name": "mnist", "batch": 32}},
         {"config.lr": None, "records.loss.last": None, "config.data": None},
@@ -278,7 +283,7 @@ def test_stored_substitutions_are_undone() -> None:
     files.write(f"{FOLDER}/plan.jsonl", (dumps(planned(0, config)) + "\n").encode())
     trials = stored_again(files)
 
-    assert trials.rows("config.day", "config.sizes", "config.sizes.1", "config.when", "config.when.0") == [
+    assert trials.columns("config.day", "config.sizes", "config.sizes.1", "config.when", "config.when.0").rows() == [
         {
             "config.day": day,
             "config.sizes": {1: "one"},
@@ -303,7 +308,7 @@ def test_the_value_of_a_config_method_is_read_from_the_trial() -> None:
     write(files, f"{FOLDER}/trials/{uid(0)}/trial.json", planned(0, {"lr": 0.5, "size": 3, "rates": {"first": [7]}}))
 
     assert indices(trials.where(**{"config.lr": 0.5})) == [0]
-    assert trials.rows("config.lr", "config.rates.first.0", "config.rates") == [
+    assert trials.columns("config.lr", "config.rates.first.0", "config.rates").rows() == [
         {"config.lr": 0.5, "config.rates.first.0": 7, "config.rates": {"first": [7]}},
         {"config.lr": "rate(4)", "config.rates.first.0": None, "config.rates": "all()"},  # it has not begun
     ]
@@ -332,7 +337,7 @@ def test_the_last_row_of_a_running_trial_is_in_its_records() -> None:
     write(files, f"{FOLDER}/trials/{uid(0)}/status.json", status())
     files.write(f"{FOLDER}/trials/{uid(0)}/records/default.jsonl", lines([{"loss": 2}, {"loss": 1}]))
 
-    assert trials.rows("status", "records.loss") == [
+    assert trials.columns("status", "records.loss").rows() == [
         {"status": "running", "records.loss": 1},
         {"status": "pending", "records.loss": None},
     ]
@@ -348,7 +353,7 @@ def test_aggregates_are_over_all_rows_of_a_trial() -> None:
     ]
     trials = stored([planned(0), planned(1)], [finished(0, **rows[-1]), finished(1)], files=files).trials
     files.write(f"{FOLDER}/trials/{uid(0)}/records/default.jsonl", lines(rows))
-    (first, second) = trials.rows(
+    (first, second) = trials.columns(
         "records.loss.first",
         "records.loss.last",
         "records.loss.min",
@@ -358,14 +363,14 @@ def test_aggregates_are_over_all_rows_of_a_trial() -> None:
         "records.val.loss.std",
         "records.val.loss.count",
         "records.best",
-    )
+    ).rows()
 
     assert list(first.values()) == [4, 3.5, 1, 4, 4, 1, None, 1, "x"]
     assert set(second.values()) == {None}
-    (mean,) = trials[:1].rows("records.loss.mean", "records.loss.std")
+    (mean,) = trials[:1].columns("records.loss.mean", "records.loss.std").rows()
     assert all(map(math.isnan, mean.values()))
     with pytest.raises(UnknownName):  # a mean of texts
-        trials.rows("records.note.mean")
+        trials.columns("records.note.mean").rows()
 
 
 def test_mean_and_standard_deviation_are_those_of_a_sample() -> None:
@@ -373,13 +378,13 @@ def test_mean_and_standard_deviation_are_those_of_a_sample() -> None:
     trials = stored([planned(0)], [finished(0, x=9)], files=files).trials
     files.write(f"{FOLDER}/trials/{uid(0)}/records/default.jsonl", lines([{"x": x} for x in (2, 4, 4, 4, 5, 5, 7, 9)]))
 
-    (row,) = trials.rows("records.x.mean", "records.x.std")
+    (row,) = trials.columns("records.x.mean", "records.x.std").rows()
 
     assert row == {"records.x.mean": 5.0, "records.x.std": pytest.approx(math.sqrt(32 / 7))}
 
 
 def test_a_frame_has_a_row_for_each_trial_and_a_column_for_each_field(trials: Trials) -> None:
-    frame = trials.where(component="train").frame("config.lr", "records.loss.last", "status")
+    frame = trials.where(component="train").columns("config.lr", "records.loss.last", "status").frame()
 
     assert list(frame.columns) == ["config.lr", "records.loss.last", "status"]
     assert frame["config.lr"].tolist() == [0.1, 0.01, 0.1, 0.01]
@@ -428,3 +433,108 @@ def test_a_summary_of_texts_is_refused() -> None:
 
     with pytest.raises(InvalidType, match=f"records.note is 'good' in the trial {uid(0)}, which is not a number"):
         trials.summary("records.note")
+
+
+# --- conditions as text, order and groups
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("config.lr<0.1", [1, 3]),
+        ("config.lr <= 0.1 and status=finished", [0, 1, 2]),
+        ("config.lr in [0.01, 7]", [1, 3]),
+        ("config.lr!=0.1", [1, 3, 4]),  # the complement of =, so trials without it
+        ("component~tr*", [0, 1, 2, 3]),
+        ("component~@/*", [4]),
+        ("component!=loader", [0, 1, 2, 3]),
+        ("component=@/loader", None),  # @ has no meaning in YAML
+        ("component='@/loader'", [4]),
+        ("records.loss.last>0.2 and records.loss < 9", [0, 1]),
+        ("records.loss.count=1", None),
+        ("tags.model=bm25 and flags.REPEAT_NUMBER>=1", [2, 3]),
+        ("config.layers=[1, 2]", [0, 1, 2, 3]),  # in text, a list is one value
+        ("config.data.name~m?ist", [0, 1, 2, 3]),
+        ("error.type=ValueError and error.message~'no*'", [3]),
+        ("error.type!=ValueError", [0, 1, 2, 4]),
+        ("ended>2026-01-01 and ended<=2026-01-31", [0, 1, 2, 3]),
+        ("ended=2026-01-31", [0, 1, 2, 3]),
+        ("ended>2026-01-31", []),  # after that day
+        ("ended>'2026-01-31T08:00Z'", [0, 1, 2, 3]),
+        ("seconds>4 and attempt=1", [0, 1, 2, 3]),
+        ("name=rates and started!=2020-01-01", [0, 1, 2, 3, 4]),
+        ("result=1", []),  # no trial has a result yet
+    ],
+)
+def test_a_condition_is_text(trials: Trials, condition: str, expected: list[int] | None) -> None:
+    if expected is None:
+        with pytest.raises((InvalidValue, UnknownName)):
+            trials.where(condition)
+    else:
+        assert indices(trials.where(condition)) == expected
+
+
+def test_values_that_cannot_be_compared_are_an_error_only_if_no_trial_has_comparable_ones() -> None:
+    trials = stored([planned(i, {"x": value}) for i, value in enumerate((3, "a", None, NAN, True, [1], 2.5))]).trials
+
+    assert indices(trials.where("config.x<3")) == [6]
+    assert indices(trials.where("config.x>=a")) == [1]
+    with pytest.raises(InvalidType, match=r"config\.x is '3' and cannot be compared with '2026-01-01' by <"):
+        trials.where("config.x<2026-01-01")
+    with pytest.raises(InvalidValue, match="started is a time, and 5 is not"):
+        trials.where("started>5")
+
+
+def test_nan_and_missing_values_are_sorted_last_and_are_never_the_best() -> None:
+    values = [2, NAN, None, 1.5, "b", "a", 3]
+    plan = [planned(i, {"x": value}) for i, value in enumerate(values)] + [planned(7)]
+    trials = stored(plan).trials
+
+    assert indices(trials.sort("config.x")) == [3, 0, 6, 5, 4, 1, 2, 7]
+    assert indices(trials.sort("config.x", descending=True)) == [4, 5, 6, 0, 3, 1, 2, 7]
+    best, worst = trials.best("config.x"), trials.best("config.x", mode="min")
+    assert (best and best.index, worst and worst.index) == (6, 3)
+    assert trials[7:].where("index=7").best("records.loss") is None
+    assert indices(trials.sort("config.x").first(2)) == [3, 0]
+    with pytest.raises(UnknownName):
+        trials.best("config.x", mode="largest")
+
+
+def test_groups_have_the_value_of_one_field_and_the_values_of_several(trials: Trials) -> None:
+    assert [(key, indices(group)) for key, group in trials.group_by("config.lr")] == [
+        (0.1, [0, 2]),
+        (0.01, [1, 3]),
+        (None, [4]),
+    ]
+    keys = [key for key, _ in trials[:4].group_by("config.data", "status")]
+    assert keys == [({"name": "mnist", "batch": 32}, "finished"), ({"name": "mnist", "batch": 32}, "failed")]
+    with pytest.raises(InvalidType):
+        trials.group_by()
+
+
+def test_chosen_columns_stay_through_filters_and_are_those_of_tables(trials: Trials) -> None:
+    chosen = trials.columns("config.lr", "records.loss").where("status=finished").sort("records.loss").first(2)
+
+    assert chosen.rows() == [{"config.lr": 0.1, "records.loss": 0.5 / 3}, {"config.lr": 0.01, "records.loss": 0.25}]
+    assert str(chosen).splitlines()[0].split() == ["config.lr", "records.loss"]
+    assert chosen[:1].csv() == "config.lr,records.loss\n0.1,0.16666666666666666\n"
+
+
+def test_a_column_is_looked_for_in_other_scopes_and_in_requirements() -> None:
+    files = MemoryFiles()
+    needs = {"data": {"component": "loader", "uid": uid(0), "identity": "00" * 16}}
+    loader = planned(0, {"size": 3}, component="loader", flags={"NAME": "loader"})
+    plan = [loader, planned(1, requires=needs)]
+    trials = stored(plan, [finished(0, n=1), finished(1, loss=2.0)], files=files).trials
+    files.write(f"{FOLDER}/trials/{uid(1)}/records/default.jsonl", lines([{"loss": 2.0}]))
+    files.write(f"{FOLDER}/trials/{uid(1)}/records/test.jsonl", lines([{"loss": 5}, {"loss": 4, "a.b": 1}]))
+    files.write(f"{FOLDER}/trials/{uid(1)}/status.json", lines([status("finished", result={"score": [7, 8]})]))
+
+    names = ["records.test.loss", "records.test.loss.max", "records.test.a.b", "requires.data.config.size"]
+    names += ["requires.data.records.n", "result.score.1", "host", "execution", "started"]
+    (row,) = trials.where("component=train").columns(*names).rows()
+
+    assert list(row.values()) == [4, 5, 1, 3, 1, 8, "node7", FOLDER, time(50)]
+    for wrong, near in (("records.tst.loss", "records.test.loss"), ("requires.dat.status", "requires.data.status")):
+        with pytest.raises(UnknownName, match=near.replace(".", r"\.")):
+            trials.where(**{wrong: 1})

@@ -108,7 +108,7 @@ def test_a_failure_is_there_with_its_traceback(execution: Execution) -> None:
 
 
 def test_values_of_config_methods_make_a_table(execution: Execution) -> None:
-    assert execution.trials.rows("config.rates.first", "records.loss.min", "status") == [
+    assert execution.trials.columns("config.rates.first", "records.loss.min", "status").rows() == [
         {"config.rates.first": 0.5, "records.loss.min": 1 / 3, "status": "finished"},
         {"config.rates.first": 0.5, "records.loss.min": 1 / 3, "status": "failed"},
         {"config.rates.first": 0.5, "records.loss.min": 1 / 3, "status": "interrupted"},

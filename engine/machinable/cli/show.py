@@ -32,7 +32,6 @@ from machinable.display.tables import (
     table_lines,
     table_of,
     time_text,
-    version_text,
     write_table,
 )
 from machinable.display.terminal import echo
@@ -40,6 +39,7 @@ from machinable.errors import ArtifactExists, InvalidValue
 from machinable.execution.environment import now
 from machinable.results.execution import Execution
 from machinable.results.listing import prefetch
+from machinable.results.query import version_text
 from machinable.results.reader import LeavingOut
 from machinable.results.tail import Follower
 from machinable.units import format_duration
@@ -90,7 +90,7 @@ def list_command(storage: str | None, limit: int | None, wide: bool, as_json: bo
 
 
 def _list_entry(execution: Execution) -> dict[str, Any]:
-    trials = execution.trials.rows("status", "component")
+    trials = execution.trials.columns("status", "component").rows()
     states = [trial["status"] for trial in trials]
     return {
         "execution": str(execution),

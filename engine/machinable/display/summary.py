@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from machinable.display.tables import Table, cell, exact, time_text, version_text
-from machinable.results.query import default_fields, differing_paths, mean, spread
+from machinable.display.tables import Table, cell, exact, time_text
+from machinable.results.query import default_fields, differing_paths, mean, spread, version_text
 from machinable.results.trial import Trial
 from machinable.results.trials import Trials
 from machinable.serialization import Plain, canonical
@@ -62,7 +62,7 @@ def rows_of(trials: Trials, *fields: str) -> list[dict[str, Any]]:
     That is, beside the fields: `requires.NAME` and `children.NUMBER.…` where requirements or children differ, and
     `version` where nothing else tells trials apart whose versions are not the same.
     """
-    rows = trials.rows(*fields)
+    rows = trials.columns(*fields).rows()
     parts: dict[str, Sequence[dict[str, Any]]] = {
         "requires": _requirements(trials),
         "children": list(map(_children, trials)),
@@ -290,7 +290,7 @@ def side_by_side(sides: Sequence[Side], fields: Iterable[str] = ()) -> list[Line
         return []
     names = default_fields(trials)
     if chosen := list(dict.fromkeys(fields)):
-        trials.rows(*chosen)  # raises where no trial has a field
+        trials.columns(*chosen).rows()  # raises where no trial has a field
         names = [name for name in names if not name.startswith("records.") and name not in chosen] + chosen
     rows = {(row["execution"], row["uid"]): row for row in rows_of(trials, *names)}
     found = []

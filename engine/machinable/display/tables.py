@@ -33,7 +33,6 @@ __all__ = [
     "table_lines",
     "table_of",
     "time_text",
-    "version_text",
     "write_table",
 ]
 
@@ -86,12 +85,6 @@ def cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.6g}" if type(value) is float else exact(value)
-
-
-def version_text(version: Any) -> str:
-    """Return a version as it is written: its elements from left to right."""
-    elements = version if isinstance(version, tuple) else (version,)
-    return " ".join(one if isinstance(one, str) else cell(one) for one in elements)
 
 
 def time_text(time: str) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from machinable.plan.table import flatten
-from machinable.results.lookup import MISSING
+from machinable.results.lookup import CALL, MISSING, look
+from machinable.results.records import DEFAULT
 from machinable.results.trial import Trial, column
-from machinable.serialization import MARKS
+from machinable.serialization import MARKS, dumps
 
 __all__ = [
     "MISSING",
@@ -20,10 +21,12 @@ __all__ = [
     "default_fields",
     "differing_paths",
     "find_field",
+    "has_part",
     "known_fields",
     "mean",
     "spread",
     "states",
+    "version_text",
 ]
 
 
@@ -33,48 +36,104 @@ class Field(NamedTuple):
     Attributes:
         of: Returns the value of one trial.
         path: Where it is in the cache; see `Reader.column`.
+        is_time: Whether the values are times, as ISO-8601 text.
     """
 
     of: Callable[[Trial], Any]
     path: tuple[str, ...] | None = None
+    is_time: bool = False
 
     def values(self, trials: Sequence[Trial]) -> list[Any]:
         """Return the values of trials."""
         return list(map(self.of, trials)) if self.path is None else column(trials, self.path, MISSING, self.of)
 
 
+def _present(ask: Callable[[Trial], Any]) -> Callable[[Trial], Any]:
+    """Return a function that returns the same, and `MISSING` in place of None."""
+
+    def of(trial: Trial) -> Any:
+        value = ask(trial)
+        return MISSING if value is None else value
+
+    return of
+
+
+def _execution_fact(part: str, key: str) -> Callable[[Trial], Any]:
+    return _present(lambda trial: (trial.execution.data.get(part) or {}).get(key))
+
+
+def _error(trial: Trial) -> Mapping[str, Any]:
+    """Return the error of a trial; status.json is read only of those that may have one."""
+    return (trial.error if trial.status in ("failed", "interrupted") else None) or {}
+
+
 _CACHED = ("uid", "index", "seed", "component", "module", "identity", "status")  # the cache has them
 _SIMPLE: dict[str, Callable[[Trial], Any]] = {
     "execution": lambda trial: str(trial.execution),
-    "name": attrgetter("execution.name"),
+    "name": _present(attrgetter("execution.name")),
     **{name: attrgetter(name) for name in _CACHED},
+    "version": lambda trial: MISSING if trial.version is None else version_text(trial.version),
+    "started": _present(attrgetter("started")),
+    "ended": _present(attrgetter("finished")),
+    "seconds": _present(attrgetter("seconds")),
+    "attempt": lambda trial: trial.attempt or MISSING,
+    "host": _present(lambda trial: (trial.host or {}).get("name")),
+    "threads": _present(attrgetter("threads")),
+    "engine": _execution_fact("engine", "type"),
+    "commit": _execution_fact("code", "commit"),
+    "result": _present(attrgetter("result")),
+    "error.type": lambda trial: _error(trial).get("type", MISSING),
+    "error.message": lambda trial: _error(trial).get("message", MISSING),
 }
-PARTS = ("config", "flags", "tags", "records")  # whose fields have a dot
+_TIMES = ("started", "ended")
+PARTS = ("config", "flags", "tags", "records", "requires", "error")  # whose fields have a dot
 _PARTS = PARTS[:3]
 _AGGREGATES = ("first", "min", "max", "mean", "std", "count")
+MAX_ASKED = 20  # trials whose folders are listed for the fields in an error
 
 
 def find_field(field: str) -> Field | None:
     """Return the field with that name, None if there is none.
 
     `records.loss` and `records.loss.last` are a column of the last row, `first` of the first row; `min`, `max`, `mean`,
-    `std` and `count` are over all rows of the default scope.
+    `std` and `count` are over all rows. A column that the default scope lacks is looked for in another scope:
+    `records.validation.loss`. `requires.data.…` is a field of the required trial.
     """
     if field in _SIMPLE:
-        return Field(_SIMPLE[field], (field,) if field in _CACHED else None)
+        return Field(_SIMPLE[field], (field,) if field in _CACHED else None, field in _TIMES)
     head, _, rest = field.partition(".")
     if not rest:
         return None
     if head in _PARTS:
         keys = tuple(rest.split("."))
         return Field(lambda trial: trial.value(head, keys, MISSING), (head, *keys))
+    if head == "result":
+        return Field(lambda trial: _known(look(trial.result, tuple(rest.split(".")))))
+    if head == "requires":
+        return _required_field(*rest.partition(".")[::2])
     if head == "records":
         name, _, aggregate = rest.rpartition(".")
         if name and aggregate in _AGGREGATES:
             return Field(lambda trial: _aggregate(trial, name, aggregate))
         column = name if name and aggregate == "last" else rest
-        return Field(lambda trial: (trial.last_row or {}).get(column, MISSING), ("records", column))
+        return Field(lambda trial: _last(trial, column), None if "." in column else ("records", column))
     return None
+
+
+def _known(found: Any) -> Any:
+    return MISSING if found is CALL else found
+
+
+def _required_field(name: str, rest: str) -> Field | None:
+    field = find_field(rest)
+    if field is None:
+        return None
+
+    def of(trial: Trial) -> Any:
+        required = trial.required(name)
+        return MISSING if required is None else field.of(required)
+
+    return Field(of, is_time=field.is_time)
 
 
 def states(trials: Sequence[Trial]) -> list[str]:
@@ -82,9 +141,28 @@ def states(trials: Sequence[Trial]) -> list[str]:
     return Field(_SIMPLE["status"], ("status",)).values(trials)
 
 
+def _last(trial: Trial, column: str) -> Any:
+    """Return the value of a column in the last row."""
+    row = trial.last_row or {}
+    if column in row or "." not in column:
+        return row.get(column, MISSING)
+    return next(reversed(_in_scope(trial, column)), MISSING)
+
+
+def _in_scope(trial: Trial, name: str) -> list[Any]:
+    """Return the values of a column of another scope than the default one, such as `validation.loss`."""
+    for scope in trial.records.scopes if trial.has_begun else ():
+        column = name[len(scope) + 1 :]
+        if name.startswith(f"{scope}.") and column in (records := trial.records(scope)).columns:
+            return [row.get(column, MISSING) for row in records]
+    return []
+
+
 def _aggregate(trial: Trial, column: str, aggregate: str) -> Any:
     """Return an aggregate of a column over the rows of a trial."""
     values = [] if trial.last_row is None else [row.get(column, MISSING) for row in trial.records]
+    if "." in column and all(value is MISSING for value in values):
+        values = _in_scope(trial, column)
     if aggregate == "first":
         return values[0] if values else MISSING
     if aggregate == "count":
@@ -121,12 +199,35 @@ def spread(numbers: Sequence[float]) -> float:
 def known_fields(trials: Iterable[Trial]) -> list[str]:
     """Return the names of all fields that at least one trial has."""
     found: dict[str, None] = dict.fromkeys(_SIMPLE)
-    for trial in trials:
+    for number, trial in enumerate(trials):
         for part in _PARTS:
             if values := trial.value(part, ()):
                 found |= dict.fromkeys(flatten(values, part))
         found |= {f"records.{column}": None for column in trial.last_row or ()}
+        found |= {f"requires.{name}.{one}": None for name in trial.planned("requires") for one in _OF_REQUIRED}
+        if number < MAX_ASKED and trial.has_begun:
+            scopes = {scope: trial.records(scope).columns for scope in trial.records.scopes if scope != DEFAULT}
+            found |= {f"records.{scope}.{column}": None for scope, columns in scopes.items() for column in columns}
     return list(found)
+
+
+_OF_REQUIRED = ("component", "identity", "status")
+
+
+def has_part(trials: Iterable[Trial], field: str) -> bool:
+    """Return whether a field that no trial has could be known by now: other fields of its kind are."""
+    head = field.partition(".")[0]
+    if field in _SIMPLE:
+        return False
+    if head == "records":
+        return any(trial.has_begun and (trial.last_row or trial.records.scopes) for trial in trials)
+    return head != "result" or any(trial.result is not None for trial in trials)
+
+
+def version_text(version: Any) -> str:
+    """Return a version as it is written: its elements from left to right."""
+    elements = version if isinstance(version, tuple) else (version,)
+    return " ".join(one if isinstance(one, str) else dumps(one) for one in elements)
 
 
 def default_fields(trials: Iterable[Trial]) -> list[str]:

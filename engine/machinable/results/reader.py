@@ -339,6 +339,10 @@ class ExecutionInfo:
         """The state of the worst trial."""
         raise NotImplementedError
 
+    def __getitem__(self, uid: str) -> Any:
+        """Return the trial of a uid."""
+        raise NotImplementedError
+
     @property
     def data(self) -> Mapping[str, Any]:
         """The content of execution.json: task, engine, code, host, versions of Python and packages.

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import InvalidValue, listed
+from machinable.errors import InvalidValue, listed, warn
 from machinable.former_names import STORAGE, find_former_name
 from machinable.ids import is_folder_name
+from machinable.plan.table import html_table
 from machinable.results.execution import Execution
 from machinable.results.listing import list_executions, prefetch
 from machinable.results.reader import LeavingOut, execution_folders, not_stored
-from machinable.results.summary import html_table
 from machinable.results.trial import Trial
 from machinable.results.trials import Trials
 from machinable.storage import layout
@@ -91,7 +91,10 @@ class Storage:
     @property
     def executions(self) -> list[Execution]:
         """All executions, newest first."""
-        return self.newest()[0]
+        found = self.newest()[0]
+        if not found and (hint := self.hint()):
+            warn(f"there is no execution in {self.url}. {hint}")
+        return found
 
     def newest(self, limit: int | None = None) -> tuple[list[Execution], int]:
         """Return the newest executions, by default all, and how many there are.
@@ -128,7 +131,10 @@ class Storage:
 
     @property
     def trials(self) -> Trials:
-        """The trials of all executions, those of the newest first."""
+        """The trials of all executions, those of the newest first; they are read on first use, and then kept."""
+        return Trials(self._read_trials)
+
+    def _read_trials(self) -> list[Trial]:
         found: list[Trial] = []
         executions = self.executions
         prefetch(executions, Execution.load)
@@ -136,7 +142,7 @@ class Storage:
             with LeavingOut(execution.files, str(execution)):
                 execution.load()
                 found += execution
-        return Trials(found)
+        return found
 
     def __getitem__(self, name: str) -> Execution:
         """Return the execution of that name: `OY1p1o`, or `OY1p1o-2` for its second run.

@@ -7,17 +7,14 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from machinable.plan.table import text_table
+from machinable.plan.table import html_table, text_table
 from machinable.results.query import mean, spread
-from machinable.results.records import data_frame
-from machinable.serialization import dumps
+from machinable.results.tables import Tabular, format_cell
 
-__all__ = ["Summary", "figures", "format_cell", "html_table", "t_quantile"]
-
-_MAX_WIDTH = 40  # characters of a cell
+__all__ = ["Summary", "figures", "t_quantile"]
 
 
-class Summary(Sequence[Mapping[str, Any]]):
+class Summary(Tabular, Sequence[Mapping[str, Any]]):
     """A row for each group of trials.
 
     A row has the values of the group under the names of `by`, then `n` (finished trials with a value), their `mean`,
@@ -59,32 +56,8 @@ class Summary(Sequence[Mapping[str, Any]]):
     def _cells(self) -> list[list[str]]:
         return [[format_cell(row[heading]) for heading in self._headings] for row in self._rows]
 
-    def frame(self) -> Any:
-        """Return the rows as a pandas DataFrame.
-
-        Raises:
-            NotAvailable: pandas is not installed.
-        """
-        return data_frame({heading: [row[heading] for row in self._rows] for heading in self._headings})
-
-
-def format_cell(value: Any) -> str:
-    """Return the short text of a value in a table; empty for None."""
-    if value is None:
-        return ""
-    if type(value) is float:
-        return f"{value:.6g}"
-    text = value if isinstance(value, str) else dumps(value)
-    return text if len(text) <= _MAX_WIDTH else text[: _MAX_WIDTH - 1] + "…"
-
-
-def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return the HTML of a table for notebooks; cells are text and are escaped."""
-    from html import escape
-
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in headings)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    def _by_column(self) -> dict[str, list[Any]]:
+        return {heading: [row[heading] for row in self._rows] for heading in self._headings}
 
 
 def figures(numbers: Sequence[float], failed: int) -> dict[str, Any]:

@@ -116,6 +116,11 @@ class Trial:
         """Return a part of the line in the plan, such as `config` or `flags`, as stored (see `decode`)."""
         return self._row.get(part, {})  # type: ignore[no-any-return]
 
+    def required(self, name: str) -> Trial | None:
+        """Return the trial that it requires under a name, None if there is none of that name."""
+        needed = self.planned("requires").get(name)
+        return None if needed is None else self.execution[needed["uid"]]
+
     @property
     def description(self) -> Mapping[str, Any]:
         """The content of trial.json; before the trial has started, its line in the plan."""

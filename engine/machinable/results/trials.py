@@ -1,37 +1,55 @@
-"""Filter, tabulate and summarise trials of one or several executions."""
+"""Filter, sort, group, tabulate and summarise trials of one or several executions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from itertools import compress
 from typing import Any, overload
 
 from machinable.errors import InvalidType, UnknownName
-from machinable.plan.table import text_table
-from machinable.results.query import MISSING, PARTS, Field, default_fields, find_field, known_fields, states
-from machinable.results.records import data_frame
-from machinable.results.summary import Summary, figures, format_cell, html_table
+from machinable.plan.table import html_table, text_table
+from machinable.results.conditions import STATES, Condition, comparable, order, parse, satisfied
+from machinable.results.query import (
+    MISSING,
+    PARTS,
+    Field,
+    default_fields,
+    find_field,
+    has_part,
+    known_fields,
+    states,
+)
+from machinable.results.summary import Summary, figures
+from machinable.results.tables import Tabular, format_cell
 from machinable.results.trial import Trial
-from machinable.serialization import canonical
 
 __all__ = ["STATES", "Trials"]
 
-STATES = ("pending", "running", "finished", "reused", "failed", "interrupted", "blocked", "skipped", "unneeded")
 MAX_LISTED = 40  # trials in a table
-MIN_PREFIX = 8  # characters of an identity, as many as are printed
 
 
-class Trials(Sequence[Trial]):
-    """Trials in the order of their plans.
+class Trials(Tabular, Sequence[Trial]):
+    """Trials in the order of their plans, which are read on first use.
 
-    A *field* names a fact about a trial: `execution` (the name of the folder), `name` (of the execution), `uid`,
-    `index`, `seed`, `component`, `module`, `identity`, `status`, `config.…`, `flags.…`, `tags.…`, and of its records
-    `records.loss.last` (or `records.loss`), `first`, `min`, `max`, `mean`, `std`, `count`. All but the last six are
-    read from plan and ledger, without opening the folders of the trials.
+    A *field* names a fact about a trial, such as `status`, `config.data.name` or `records.loss.min`; docs/results.md
+    lists them. Where a trial has no such fact, it is missing: it satisfies no condition but `!=`, is sorted last, and
+    is None in tables. A field that no trial has is an error with near names.
     """
 
-    def __init__(self, trials: Iterable[Trial] = ()) -> None:
-        self._trials = list(trials)
+    def __init__(
+        self, trials: Iterable[Trial] | Callable[[], Iterable[Trial]] = (), fields: Sequence[str] = ()
+    ) -> None:
+        self._given = trials
+        self._fields = tuple(fields)
+
+    @cached_property
+    def _trials(self) -> list[Trial]:
+        return list(self._given() if callable(self._given) else self._given)
+
+    def _like(self, trials: Iterable[Trial]) -> Trials:
+        """Return other trials with the same columns."""
+        return Trials(trials, self._fields)
 
     def __len__(self) -> int:
         return len(self._trials)
@@ -43,7 +61,7 @@ class Trials(Sequence[Trial]):
     def __getitem__(self, index: slice) -> Trials: ...
 
     def __getitem__(self, index: int | slice) -> Trial | Trials:
-        return Trials(self._trials[index]) if isinstance(index, slice) else self._trials[index]
+        return self._like(self._trials[index]) if isinstance(index, slice) else self._trials[index]
 
     def __repr__(self) -> str:
         found = states(self._trials)
@@ -58,67 +76,129 @@ class Trials(Sequence[Trial]):
         return html_table(*self._cells()) + "".join(f"<p>{line}</p>" for line in self._more())
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
-        columns = Trials(self._trials[:MAX_LISTED])._columns(default_fields(self._trials), known=True)
+        fields = self._fields or default_fields(self._trials)
+        columns = Trials(self._trials[:MAX_LISTED])._values_of(fields, known=not self._fields)
         return [*columns], [[format_cell(value) for value in row] for row in zip(*columns.values(), strict=True)]
 
     def _more(self) -> list[str]:
         return [f"… and {len(self) - MAX_LISTED:,} more"] if len(self) > MAX_LISTED else []
 
-    def where(self, *tests: Callable[[Trial], Any], **conditions: Any) -> Trials:
-        """Return the trials that match, such as `where(status="finished", **{"config.data.name": "mnist"})`.
+    def where(self, *tests: str | Callable[[Trial], Any], **conditions: Any) -> Trials:
+        """Return the trials that satisfy all conditions, such as `where("config.rate<0.3 and status=finished")`.
 
         Args:
-            tests: Functions that are called with each trial that meets the conditions, such as `lambda trial:
-                trial.seconds > 60`. They read the files of each trial, and conditions nearly never do.
+            tests: Conditions as text, several of them joined by `and`: a field, one of `= != < <= > >= ~ in`, and a
+                value in YAML. Or functions that are called with each trial that meets the conditions.
             conditions: For each field a value, a list, set or tuple of allowed values, or a function that is called
                 with the value. `component` is the canonical name or the name in the task; for `identity`, the first 8
-                characters are enough. A trial that lacks a field does not match.
+                characters are enough.
 
         Raises:
+            InvalidValue: A condition does not parse.
             UnknownName: No trial has such a field, or there is no such status.
-            InvalidType: A test is not a function.
+            InvalidType: Values cannot be compared, or a test is neither text nor a function.
         """
+        functions: list[Callable[[Trial], Any]] = []
+        asked: list[Condition] = []
         for test in tests:
-            if not callable(test):
-                todo = "Name the field: where(status='finished'), or pass a function: where(lambda trial: …)."
-                raise InvalidType(f"{test!r} is not a function of a trial", given=test, todo=todo)
+            if isinstance(test, str):
+                asked += parse(test)
+            elif callable(test):
+                functions.append(test)
+            else:
+                todo = "Write the condition as text: where('status=finished'), or pass a function of a trial."
+                raise InvalidType(f"{test!r} is not a condition", given=test, todo=todo)
+        asked += [_condition(name, expected) for name, expected in conditions.items()]
         chosen = self._trials
-        for name, expected in conditions.items():
-            field, matches = self._field(name), _test(name, expected)
-            values = field.values(chosen)
-            if all(value is MISSING for value in values):
-                self._check(name, field)
-            meets = [value is not MISSING and matches(value) for value in values]
-            if name == "component" and not all(meets):
-                names = self._field("flags.NAME").values(chosen)
-                meets = [
-                    is_met or (value is not MISSING and matches(value))
-                    for is_met, value in zip(meets, names, strict=True)
-                ]
-            chosen = list(compress(chosen, meets))
-        return Trials(trial for trial in chosen if all(test(trial) for test in tests))
+        for condition in asked:
+            chosen = list(compress(chosen, self._satisfied(condition, chosen)))
+        return self._like(trial for trial in chosen if all(test(trial) for test in functions))
 
-    def rows(self, *fields: str) -> list[dict[str, Any]]:
-        """Return a mapping from fields to values for each trial; None where a trial lacks a field.
+    def _satisfied(self, condition: Condition, trials: Sequence[Trial]) -> list[bool]:
+        field = self._field(condition.field)
+        values = field.values(trials)
+        if all(value is MISSING for value in values):
+            self._check(condition.field, field)
+        meets = satisfied(condition, values, is_time=field.is_time)
+        if condition.field == "component":  # or the name that the task used
+            names = satisfied(condition, self._field("flags.NAME").values(trials))
+            both = zip(meets, names, strict=True)
+            return [one and other if condition.operator == "!=" else one or other for one, other in both]
+        return meets
+
+    def sort(self, field: str, descending: bool = False) -> Trials:
+        """Return the trials in the order of a field.
+
+        Equal values keep their order. Numbers come before text; NaN and missing values are last, also if `descending`.
+
+        Raises:
+            UnknownName: No trial has such a field.
+        """
+        (values,) = self._values_of([field]).values()
+        keys = [order(value) for value in values]
+        ordered = sorted((i for i, key in enumerate(keys) if key), key=lambda i: keys[i] or (), reverse=descending)
+        rest = [i for i, key in enumerate(keys) if not key]
+        return self._like(self._trials[i] for i in ordered + sorted(rest, key=lambda i: values[i] is None))
+
+    def first(self, n: int) -> Trials:
+        """Return the first `n` trials, or all if there are fewer."""
+        return self[: max(0, n)]
+
+    def best(self, field: str, mode: str = "max") -> Trial | None:
+        """Return the trial with the largest value of a field, the first of equal ones; None if no trial has a number.
+
+        Args:
+            field: A field with numbers, such as `records.accuracy.max`. NaN is ignored.
+            mode: `max`, or `min` for the smallest.
+
+        Raises:
+            UnknownName: No trial has such a field, or there is no such mode.
+        """
+        if mode not in ("max", "min"):
+            raise UnknownName("mode", mode, ("max", "min"))
+        (values,) = self._values_of([field]).values()
+        numbers = [i for i, value in enumerate(values) if (order(value) or (None,))[0] == 1]
+        found = (max if mode == "max" else min)(numbers, key=lambda i: values[i], default=None)
+        return None if found is None else self._trials[found]
+
+    def group_by(self, *fields: str) -> list[tuple[Any, Trials]]:
+        """Return the groups with equal values of fields, in the order of their first trials.
+
+        Args:
+            fields: One field or several.
+
+        Returns:
+            For each group its value, or the tuple of its values if there are several fields, and its trials. The value
+            is None for trials that lack the field.
+
+        Raises:
+            UnknownName: No trial has such a field.
+        """
+        if not fields:
+            raise InvalidType("group_by needs a field", todo="Name one or several: group_by('config.rate').")
+        columns = self._values_of(fields)
+        groups: dict[Any, tuple[Any, list[Trial]]] = {}
+        for trial, key in zip(self._trials, zip(*(columns[name] for name in fields), strict=True), strict=True):
+            value = key[0] if len(fields) == 1 else key
+            groups.setdefault(tuple(map(comparable, key)), (value, []))[1].append(trial)
+        return [(value, self._like(trials)) for value, trials in groups.values()]
+
+    def columns(self, *fields: str) -> Trials:
+        """Return the same trials; their tables and rows have these fields.
 
         Args:
             fields: By default `execution`, `uid`, `component`, `status`, the keys in which configurations of a
-                component differ, the numbers of repetitions, and the columns of the last rows.
+                component differ, tags, the numbers of repetitions, and the columns of the last rows.
 
         Raises:
-            UnknownName: No trial has such a field.
+            UnknownName: There is no such field. One that no trial has is an error when values are read.
         """
-        columns = self._columns(fields)
-        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        for name in fields:
+            self._field(name)
+        return Trials(self._trials, fields)
 
-    def frame(self, *fields: str) -> Any:
-        """Return a pandas DataFrame with a row for each trial and a column for each field; see `rows`.
-
-        Raises:
-            UnknownName: No trial has such a field.
-            NotAvailable: pandas is not installed.
-        """
-        return data_frame(self._columns(fields))
+    def _by_column(self) -> dict[str, list[Any]]:
+        return self._values_of(self._fields or default_fields(self._trials), known=not self._fields)
 
     def summary(self, field: str, by: str | Iterable[str] | None = None) -> Summary:
         """Return count, mean, spread and 95 % interval of a field over the finished and reused trials of each group.
@@ -133,11 +213,11 @@ class Trials(Sequence[Trial]):
             InvalidType: A value is not a number.
         """
         names = [by] if isinstance(by, str) else list(by or ())
-        (values,) = self._columns([field]).values()
-        keys = list(zip(*self._columns(names).values(), strict=True)) if names else [()] * len(self)
+        (values,) = self._values_of([field]).values()
+        keys = list(zip(*self._values_of(names).values(), strict=True)) if names else [()] * len(self)
         groups: dict[Any, tuple[tuple[Any, ...], list[float], list[str]]] = {}
         for trial, state, key, value in zip(self._trials, states(self._trials), keys, values, strict=True):
-            _, numbers, failed = groups.setdefault(tuple(map(_comparable, key)), (key, [], []))
+            _, numbers, failed = groups.setdefault(tuple(map(comparable, key)), (key, [], []))
             if state == "failed":
                 failed.append(trial.uid)
             elif state in ("finished", "reused") and value is not None:
@@ -156,65 +236,38 @@ class Trials(Sequence[Trial]):
         return Summary(field, names, rows)
 
     def _field(self, name: str) -> Field:
-        field = find_field(name)
+        field = find_field(name) if isinstance(name, str) else None
         if field is None:
             todo = None
-            if not name.startswith("_") and name not in PARTS and hasattr(Trial, name):
+            if isinstance(name, str) and not name.startswith("_") and name not in PARTS and hasattr(Trial, name):
                 todo = f"It is an attribute of trials and not a field: where(lambda trial: trial.{name} …)."
             raise UnknownName("field", name, known_fields(self._trials), todo=todo)
         return field
 
     def _check(self, name: str, field: Field) -> None:
-        if self._trials and all(value is MISSING for value in field.values(self._trials)):
-            raise UnknownName("field", name, known_fields(self._trials))
+        """Check that a trial has a field, unless no trial could have it yet."""
+        trials = self._trials
+        if trials and all(value is MISSING for value in field.values(trials)) and has_part(trials, name):
+            raise UnknownName("field", name, known_fields(trials))
 
-    def _columns(self, fields: Sequence[str], *, known: bool = False) -> dict[str, list[Any]]:
-        """Return the values of fields, by default of those that distinguish the trials; None where one is missing."""
+    def _values_of(self, fields: Sequence[str], *, known: bool = False) -> dict[str, list[Any]]:
+        """Return the values of fields, None where one is missing."""
         columns = {}
-        for name in fields or default_fields(self._trials):
+        for name in fields:
             field = self._field(name)
             values = field.values(self._trials)
             if MISSING in values:
-                if fields and not known:
+                if not known:
                     self._check(name, field)
                 values = [None if value is MISSING else value for value in values]
             columns[name] = values
         return columns
 
 
-def _test(field: str, expected: Any) -> Callable[[Any], bool]:
-    """Return a function that tests the value of a field.
-
-    Raises:
-        UnknownName: There is no such status.
-    """
+def _condition(field: str, expected: Any) -> Condition:
+    """Return the condition of a keyword."""
     if callable(expected):
-        return lambda value: bool(expected(value))
-    allowed = list(expected) if isinstance(expected, (list, tuple, set, frozenset)) else [expected]
-    texts = tuple(one for one in allowed if isinstance(one, str))
-    if field == "identity":
-        prefixes = tuple(text for text in texts if len(text) >= MIN_PREFIX)
-        return lambda value: bool(value.startswith(prefixes))
-    if field == "status":
-        for state in texts:
-            if state not in STATES:
-                raise UnknownName("status", state, STATES)
-    if len(texts) == len(allowed):
-        return lambda value: value in texts
-    if len(allowed) == 1:
-        return lambda value: _same(value, allowed[0])
-    return lambda value: any(_same(value, one) for one in allowed)
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Compare values: 1 equals 1.0 but not True, and NaN equals NaN."""
-    if isinstance(one, bool) is not isinstance(other, bool):
-        return False
-    return bool(one == other) or bool(one != one and other != other)
-
-
-def _comparable(value: Any) -> Any:
-    """Return a hashable value that is equal for the same values."""
-    if isinstance(value, bool) or value != value or isinstance(value, (list, tuple, dict)):
-        return canonical(value), type(value).__name__
-    return value
+        return Condition(field, "call", expected)
+    if isinstance(expected, (list, tuple, set, frozenset)):
+        return Condition(field, "in", list(expected))
+    return Condition(field, "=", expected)
