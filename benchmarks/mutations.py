@@ -334,7 +334,8 @@ def read_in_python(storage: Path) -> str | None:
                     _ = execution.status, execution.plan, execution.failures, repr(execution), execution._repr_html_()
             with contextlib.suppress(MachinableError):
                 trials = opened.trials
-                _ = trials.rows(), str(trials), trials.where(status="finished").columns("config.rate", "records.loss.min").rows()
+                _ = trials.rows(), str(trials)
+                trials.where(status="finished").columns("config.rate", "records.loss.min").rows()
             opened._repr_html_()
             for trial in trials:
                 for name in ("config", "error", "log", "output", "result", "stale", "seconds", "description"):
