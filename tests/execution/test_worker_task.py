@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 
 import machinable as ml
-from machinable.component.base import Component
 from machinable.engines.processes.pool import ProcessesEngine
-from machinable.errors import Refused, SeveralErrors, StorageUnavailable, TrialsFailed
+from machinable.errors import StorageUnavailable, TrialsFailed
 from machinable.execution.worker_task import WorkerTask
 from machinable.execution.worker_task import _opened as opened_by_workers
 from machinable.storage.memory import MemoryFiles
@@ -369,31 +368,6 @@ def test_a_trial_that_exceeds_the_timeout_ends_with_its_worker(project: World) -
     assert execution.trials[0].error["type"] == "TimeoutError"
 
 
-class Local(Component):
-    pass
-
-
-def test_code_that_workers_cannot_import_is_refused_before_anything_is_written(world: Path, tmp_path: Path) -> None:
-    class Inner(Component):
-        pass
-
-    def inner() -> None:
-        pass
-
-    with pytest.raises(SeveralErrors) as caught:
-        run([ml.Task(Local).component(Inner).component(inner).component(lambda: None)], storage=tmp_path / "stored")
-
-    assert [type(error) for error in caught.value.errors] == [Refused] * 3
-    assert str(caught.value.errors[0]) == (
-        "workers cannot import tests.execution.test_worker_task:"
-        "test_code_that_workers_cannot_import_is_refused_before_anything_is_written.<locals>.Inner: "
-        "that name refers to nothing or to something else\n"
-        "  Define it at the top level of its module with `class` or `def`, and do not rebind its name; "
-        "or use engine='local'."
-    )
-    assert not (tmp_path / "stored").exists()
-
-
 @ml.execute
 def decorated(flags: Any, record: Any) -> int:
     record["number"] = flags.REPEAT_NUMBER
@@ -408,17 +382,6 @@ def test_a_decorated_function_runs_in_workers(project: World) -> None:
 
     assert [next(iter(trial.records))["number"] for trial in execution.trials] == [0, 1]
     assert os.getpid() not in [trial.result for trial in execution.trials]
-
-
-def test_a_decorated_local_function_is_refused(project: World) -> None:
-    project("components: [anything: ]\n", anything="")
-
-    @ml.execute
-    def local() -> None:
-        pass
-
-    with pytest.raises(Refused, match="workers cannot import"):
-        local(ml.Task("anything"), None, None, "processes:2")
 
 
 def python(directory: Path, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -446,22 +409,6 @@ def test_a_script_needs_no_guard_however_it_is_started(way: str, project: World)
     done = python(directory, *arguments, stdin=NAMED if way == "stdin" else None)
 
     assert (done.stdout, done.stderr) == ("finished\n", "")
-
-
-def test_code_of_the_main_script_is_refused_with_advice(world: Path) -> None:
-    (world / "script.py").write_text(
-        "import machinable as ml\n\n\nclass Mine(ml.Component):\n    pass\n\n\n"
-        "ml.execute(ml.Task(Mine), 'stored', 1, 'processes')\n"
-    )
-
-    done = python(world, "script.py")
-
-    assert done.stderr.splitlines()[-2:] == [
-        "machinable.errors.Refused: workers cannot import __main__:Mine: "
-        "it is defined in script.py, which runs as __main__",
-        "  Move it into a module of the project, and import it from there; or use engine='local'.",
-    ]
-    assert not (world / "stored").exists()
 
 
 def test_ctrl_c_ends_an_execution_and_its_workers(project: World, tmp_path: Path) -> None:

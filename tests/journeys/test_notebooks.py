@@ -117,3 +117,46 @@ def test_an_imported_class_whose_file_was_edited_runs_as_it_is_with_one_warning(
         "now. Import net again, or give the component by its name."
     ]
     assert by_name == imported_again == ["12 []"]
+
+
+def test_code_of_cells_runs_in_workers_and_its_source_is_stored(cell: Cell) -> None:
+    cell("""
+        class Base(ml.Component):
+            def on_execute(self):
+                return [shared(self.config.x), type(self).__name__]
+    """)
+    cell("""
+        def shared(x):
+            return x + 1
+        class Child(Base):
+            def on_create(self):
+                pass
+    """)
+    printed = cell("""
+        task = ml.Task().component(Base, {"x": 1}).component(Child, {"x": 2})
+        task.component(lambda config: config.x, {"x": 3})
+        for engine in ("local", "processes:1"):
+            execution = ml.execute(task, "./results", "OY1p1o", engine)
+            print([trial.result for trial in execution.trials])
+            print([text.split()[1] for text in execution.data["code"]["cells"]])
+    """)
+    again = cell("""
+        class Base(ml.Component):
+            def on_execute(self):
+                return "edited"
+        print(ml.execute(ml.Task(Base), "./results", engine="processes:1").trials[0].result)
+        from machinable.replay.reproduce import reproduce
+        try:
+            reproduce(ml.Storage("./results"), "OY1p1o")
+        except Exception as error:
+            print(error)
+    """)
+
+    assert printed == ["[[2, 'Base'], [3, 'Child'], 3]", "['Base(ml.Component):', 'shared(x):', '=']"] * 2
+    assert again == [
+        "edited",
+        "OY1p1o ran code that is in no module: __main__:Base, __main__:Child, __main__:<lambda>",
+        "  its source is in execution.json, under code.cells",
+        "  Put it into a module of the project. To repeat what ran, run the script in which it was written with "
+        "seed='OY1p1o'.",
+    ]

@@ -72,6 +72,8 @@ class Sources:
 
     def path_of(self, file: str | None) -> str | None:
         """Return the path of a file relative to the project, with `/`; None if it is not of the project's code."""
+        if file and f"{os.sep}..{os.sep}" in file:  # a script that was started by such a path
+            file = os.path.normpath(file)
         for prefix in self._prefixes:
             if file and file.startswith(prefix):
                 path = file[len(prefix) :].replace(os.sep, "/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from inspect import unwrap
 from itertools import islice
 from typing import IO, Any
 
@@ -12,12 +13,13 @@ from msgspec import Struct
 from machinable import ids
 from machinable.component.source_files import Sources, code_of
 from machinable.engines.base import Engine
+from machinable.errors import listed, warn
 from machinable.execution.environment import host, now, packages
 from machinable.plan.plan import Plan
 from machinable.serialization import Plain, dumps
 from machinable.settings import CodeBackup
 from machinable.storage import layout
-from machinable.storage.code_snapshot import code_diff, code_state, pack_into
+from machinable.storage.code_snapshot import MAX_LISTED, code_diff, code_state, pack_into, scan
 from machinable.storage.files import Files, writing
 from machinable.storage.hashing import digest, stream_digest
 
@@ -35,33 +37,66 @@ class ProjectCode(Struct, frozen=True):
 
 
 def read_code(
-    sources: Sources, modules: Iterable[str], changed: Iterable[str], files: Files, backup: CodeBackup | None
+    sources: Sources,
+    modules: Iterable[str],
+    changed: Iterable[str],
+    files: Files,
+    backup: CodeBackup | None,
+    objects: Iterable[Any] = (),
 ) -> ProjectCode:
-    """Return the state of the code that trials import as `modules`, and with `backup` an archive of the project.
+    """Return the state of the code that trials import, and its backup.
 
-    The archive excludes the storage. `changed` are files that differ from the code that runs, see `begin_project`.
+    Args:
+        sources: The source files of the project.
+        modules: The modules of the components.
+        changed: Files that differ from the code that runs, see `begin_project`.
+        files: The storage, which the archive excludes.
+        backup: How the archive is made; None for no archive.
+        objects: The classes and functions that the task was given.
 
     Raises:
         StorageError: A file of the project cannot be read, or the files exceed the size limit.
     """
     facts: dict[str, Plain] = {"commit": None, "branch": None, "dirty": None, "backup": None}
     facts.update(code_state(sources.project) or {})
-    listed: dict[str, Plain] = {path: digest(data) for path, data in code_of(sources, modules).items()}
-    facts["files"] = listed
+    imported: dict[str, Plain] = {path: digest(data) for path, data in code_of(sources, modules).items()}
+    facts["files"] = imported
     facts["changed"] = list(changed)
     facts["paths"] = [path.rstrip("/") for path in sources.roots() if path]
     if backup is None:
         return ProjectCode(facts)
+    if cells := _cells(objects, sources):
+        facts["cells"] = cells
+        findings = [one for cell in cells for one in scan("a cell", cell.encode()) if backup.scan]
+        if findings:
+            warn(
+                f"the stored code of cells contains possible secrets: {listed(findings, MAX_LISTED)}. Mark a false "
+                "alarm with `not a secret` on its line, or disable the scan with {scan: false}."
+            )
     from tempfile import SpooledTemporaryFile  # 10 ms with what it imports
 
     archive: IO[bytes] = SpooledTemporaryFile(MAX_IN_MEMORY)  # noqa: SIM115  # the writer closes it
     try:
-        pack_project(archive, sources, files, backup, listed)
+        pack_project(archive, sources, files, backup, imported)
         facts["backup"] = stream_digest(archive)
     except BaseException:
         archive.close()
         raise
     return ProjectCode(facts, archive, code_diff(sources.project))
+
+
+def _cells(objects: Iterable[Any], sources: Sources) -> list[str]:
+    """Return the source of the cells, or of the scripts outside of the project, in which objects were defined."""
+    import linecache
+
+    found: dict[str, None] = {}
+    for one in objects:
+        members = vars(one).values() if isinstance(one, type) else [one]
+        codes = [getattr(unwrap(member), "__code__", None) for member in members if callable(member)]
+        for file in {code.co_filename for code in codes if one.__module__ == "__main__" and code is not None}:
+            if sources.path_of(file) is None:
+                found["".join(linecache.getlines(file))] = None
+    return [text for text in found if text]
 
 
 def pack_project(

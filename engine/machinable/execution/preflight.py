@@ -35,10 +35,10 @@ from machinable.errors import (
 from machinable.events import Listener
 from machinable.execution.directory import ProjectCode, read_code
 from machinable.execution.options import Options
+from machinable.execution.portable_code import PortableCode, portable_code
 from machinable.execution.resources import Capacity, capacity_of
 from machinable.execution.resume import Changes, compare, engine_of, stored_execution
 from machinable.execution.reuse import ReusePolicy, SharedResults, reuse_policy
-from machinable.execution.worker_task import ImportedFunction, check_importable
 from machinable.plan.plan import Plan, Use
 from machinable.plan.planner import live_code
 from machinable.plan.spec import ComponentSpec, Target
@@ -58,7 +58,7 @@ class Checked(Struct, frozen=True):
     plan: Plan
     callbacks: tuple[Callable[[Any], Any], ...]  # receive each finished trial
     live: Mapping[Target, Any]  # classes and functions of the task that need no import
-    function: ImportedFunction | None  # where workers import the function that runs instead of every component
+    portable: PortableCode  # the code for workers that import it by no name
     reuse: ReusePolicy
     sources: Sources  # the source files of the project, as they are imported
     changed: tuple[str, ...]  # files that changed after objects in the task were defined, and so are not what runs
@@ -72,7 +72,9 @@ class Checked(Struct, frozen=True):
         modules = [module for use in self.plan.uses for module in modules_of(use.definition)]
         if function is not None:
             modules = [function.__module__]
-        return read_code(self.sources, dict.fromkeys(modules), self.changed, files, options.storage.code_backup)
+        objects = [*self.live.values()] if function is None else [function]
+        backup = options.storage.code_backup
+        return read_code(self.sources, dict.fromkeys(modules), self.changed, files, backup, objects)
 
     def shared_results(
         self, files: Files, locks: Locks, folder: str = "", code: ProjectCode | None = None
@@ -125,7 +127,7 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
                     todo="Use worker processes: engine='processes'.",
                 )
         is_imported = engine.reach != "process"  # by workers, as it is now
-        function = check_importable(live, options.function, plan.project) if is_imported else None
+        portable = portable_code(live, options.function, plan.project) if is_imported else PortableCode()
         changed = () if is_imported else _changed_files(live, plan.project)
         capacity = capacity_of(engine, options.resources)
         capacity.check(plan, engine.on_notice if engine.may_grow else None)
@@ -134,7 +136,7 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
         raise
     sources = sources_of(plan.project)
     callbacks = tuple(task.callbacks)
-    return Checked(options, plan, callbacks, live, function, reuse, sources, changed, engine, capacity, changes)
+    return Checked(options, plan, callbacks, live, portable, reuse, sources, changed, engine, capacity, changes)
 
 
 def _refuse_replaced_modules(plan: Plan) -> None:

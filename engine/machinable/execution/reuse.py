@@ -57,8 +57,9 @@ class ReusePolicy(Struct, frozen=True):
 
     def shares(self, definition: ComponentSpec) -> bool:
         """Return whether other executions may use the results of a component."""
-        if not self.is_shared or definition.target.module == "__main__":  # a different module in every script
-            return False
+        target = definition.target
+        if not self.is_shared or target.module == "__main__" or "<" in str(target.name):
+            return False  # `__main__` is another module in every script, and a local function depends on its variables
         return definition.is_requirement or self.mode == "all"
 
     def reruns(self, definition: ComponentSpec) -> bool:

@@ -168,7 +168,7 @@ def worker_task(run: Run) -> Iterator[tuple[Work, FilesServer | None]]:
             options.url,
             folder,
             plan.project,
-            run.checked.function,
+            run.checked.portable,
             options.locks,
             root=getattr(files.inner, "root", None) if engine.reach == "host" else None,  # hosts number devices
             fallback=run.fallback,

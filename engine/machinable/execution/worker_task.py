@@ -15,12 +15,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from machinable.component.imports import Code, importing, load_component
-from machinable.component.project_modules import begin_project, changed_since_import, imported_files
+from machinable.component.project_modules import begin_project, imported_files
 from machinable.engines.base import OnProgress, PortableWork, reports
 from machinable.engines.processes.isolation import SavedProcessState
 from machinable.engines.processes.output import output_to
 from machinable.engines.processes.threads import ThreadLimit
-from machinable.errors import MachinableError, Refused, SeveralErrors
+from machinable.errors import MachinableError
+from machinable.execution.portable_code import PortableCode
 from machinable.plan.spec import Outcome, Target, TrialSpec
 from machinable.storage import layout
 from machinable.storage.cleanup import mark_worker
@@ -38,10 +39,8 @@ if TYPE_CHECKING:
     from machinable.storage.served.messages import Access
 
 __all__ = [
-    "ImportedFunction",
     "InProcessTask",
     "WorkerTask",
-    "check_importable",
     "environment_for_workers",
     "folders_needed",
 ]
@@ -107,7 +106,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
     url: str  # of the storage
     folder: str  # the folder of the execution
     project: str
-    function: ImportedFunction | None = None  # runs instead of every component
+    code: PortableCode = PortableCode()
     locks: tuple[str | None, float] | None = None  # see `machinable.trial.runner.run`
     reach: Reach = "host"  # from where the storage can be opened
     mark: str = ""  # the digest of execution.json, which identifies the storage
@@ -183,8 +182,8 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         imported_files(self.project)  # by others
         if self.original is not None:
             shipped[:] = [(self.project, self.original)]
-        if self.function is not None:
-            spec = replace(spec, definition=replace(spec.definition, target=self.function.target))
+        if self.code.function is not None:
+            spec = replace(spec, definition=replace(spec.definition, target=self.code.function))
         try:
             files, attempt = self._storage(spec)
         except Exception as error:
@@ -200,7 +199,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         status.open()  # before its output is written
         try:
             with output_to(files, output):
-                code, problem = self._imported(spec)
+                code, live, problem = self._imported(spec)
                 if problem is None or not spec.may_move:  # `run` raises it again, and records it
                     outcome = run(
                         spec,
@@ -209,6 +208,7 @@ class WorkerTask(Struct, PortableWork, frozen=True):
                         project=self.project,
                         capture=None,
                         code=code,
+                        live=live,
                         progress=partial(reports.progress, spec.uid),
                         locks=self.locks,
                         status=status,
@@ -231,27 +231,29 @@ class WorkerTask(Struct, PortableWork, frozen=True):
         files = self._files()
         return FallbackFiles(files, self.fallback) if self.fallback else files, attempt
 
-    def _imported(self, spec: TrialSpec) -> tuple[Code | None, BaseException | None]:
+    def _imported(self, spec: TrialSpec) -> tuple[Code | None, Mapping[Target, Code], BaseException | None]:
         """Import the code of a trial, and keep the effects on the process, which are not undone after the trial.
 
         Returns:
-            The code, and why it cannot be imported.
+            The code, what was sent by value, and why it cannot be imported.
         """
         code: Any = None
+        live: Mapping[Target, Code] = {}
         problem: BaseException | None = None
         before = len(sys.modules)
         try:
             with importing(self.project):
-                code = load_component(spec.definition.target, self.project)
-                for child in spec.children if self.function is None else ():
-                    load_component(child.target, self.project)
-            for _ in range(self.function.wrappers if self.function else 0):
+                live = self.code.load()
+                code = live.get(spec.definition.target) or load_component(spec.definition.target, self.project)
+                for child in spec.children if self.code.function is None else ():
+                    live.get(child.target) or load_component(child.target, self.project)
+            for _ in range(self.code.wrappers):
                 code = code.__wrapped__
         except (Exception, SystemExit) as error:
             problem = error
         if len(sys.modules) != before and SavedProcessState.current is not None:
             SavedProcessState.current.keep()
-        return code, problem
+        return code, live, problem
 
 
 def _not_begun(spec: TrialSpec, error: BaseException) -> Outcome:
@@ -302,65 +304,3 @@ def _opened(url: str, create: bool | None = None) -> Files:
         files = _open[url] = open_files(url, create=create)
         atexit.register(files.close)
     return _open[url]
-
-
-class ImportedFunction(Struct, frozen=True):
-    """A function that workers import: the object at `target` without so many wrappers (1 for a decorator)."""
-
-    target: Target
-    wrappers: int
-
-
-def check_importable(
-    live: Mapping[Target, Any], function: Callable[..., Any] | None, project: str
-) -> ImportedFunction | None:
-    """Check that workers can import the code of a task; return the place of the function that replaces it.
-
-    Raises:
-        Refused: Some of it cannot be imported; errors are reported together.
-    """
-    if function is not None:
-        target = Target(function.__module__, getattr(function, "__qualname__", repr(function)), "function")
-        return ImportedFunction(target, _wrappers(target, function, may_wrap=True))
-    errors: list[MachinableError] = []
-    for target, code in live.items():
-        if changed_since_import(code, project):  # it may have been imported again
-            continue
-        try:
-            _wrappers(target, code, may_wrap=False)
-        except Refused as error:
-            errors.append(error)
-    SeveralErrors.raise_any(errors)
-    return None
-
-
-def _wrappers(target: Target, code: Any, *, may_wrap: bool) -> int:
-    """Return the number of wrappers around a class or a function in the module that workers import.
-
-    Raises:
-        Refused: They cannot import it.
-    """
-    module = sys.modules.get(target.module)
-    found: Any = module
-    for part in (target.name or "").split("."):
-        found = getattr(found, part, None)
-    wrappers = 0
-    while found is not None and found is not code:
-        found = getattr(found, "__wrapped__", None)
-        wrappers += 1
-    if target.module == "__main__":
-        file = getattr(module, "__file__", None)
-        where = os.path.basename(file) if file else "the interactive session"
-        why = f"it is defined in {where}, which runs as __main__"
-        todo = "Move it into a module of the project, and import it from there"
-    elif found is None:
-        why = "that name refers to nothing or to something else"
-        todo = "Define it at the top level of its module with `class` or `def`, and do not rebind its name"
-    elif getattr(module, "__spec__", None) is None:
-        why, todo = "its module was not imported from a file", "Put it into a module of the project"
-    elif wrappers and not may_wrap:
-        why, todo = "a decorator has replaced it there", "Give the decorated object"
-    else:
-        return wrappers
-    name = f"{target.module}:{target.name}"
-    raise Refused(f"workers cannot import {name}: {why}", given=name, todo=f"{todo}; or use engine='local'.")

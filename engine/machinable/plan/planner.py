@@ -100,8 +100,25 @@ def make_plan(request: TaskRequest, project: Project | str | os.PathLike[str] | 
 
 
 def live_code(request: TaskRequest) -> dict[Target, Any]:
-    """Return the classes and functions that a task was given, by their targets."""
-    return {_target_of(name): name for name in request.names() if not isinstance(name, str)}
+    """Return the classes and functions that a task was given, by their targets.
+
+    Raises:
+        InvalidValue: Two of them have the same name, by which they are stored, and get their seeds.
+    """
+    found: dict[Target, Any] = {}
+    for code in request.names():
+        if isinstance(code, str):
+            continue
+        target = _target_of(code)
+        if found.setdefault(target, code) is not code:
+            kind = "classes" if target.kind == "class" else "functions"
+            raise InvalidValue(
+                f"the task has two different {kind} called {target.module}:{target.name}",
+                given=f"{target.module}:{target.name}",
+                todo="Give each its own name, or take one, whose configuration says what differs: "
+                "Task().component(it, [{'x': 1}, {'x': 2}]).",
+            )
+    return found
 
 
 def _workspace(request: TaskRequest, project: Project) -> Workspace:

@@ -203,6 +203,9 @@ def refuse_unreachable(execution: Execution) -> None:
         raise Refused(
             f"{execution} ran code that is in no module: {', '.join(lost)}",
             given=lost,
+            details=["its source is in execution.json, under code.cells"]
+            if execution.data["code"].get("cells")
+            else [],
             todo="Put it into a module of the project. To repeat what ran, run the script in which it was written "
             f"with seed={str(execution)!r}.",
         )

@@ -18,6 +18,7 @@ from machinable.storage.temporary import is_temporary
 from machinable.units import format_size
 
 __all__ = [
+    "MAX_LISTED",
     "SIZE_LIMIT",
     "code_diff",
     "code_state",

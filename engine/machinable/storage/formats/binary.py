@@ -5,13 +5,15 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
 from io import BytesIO
 from typing import Any
 
 from machinable.errors import NotAvailable
 from machinable.storage.formats import Format, UnsupportedData, type_name
 
-__all__ = ["ARRAY", "ARRAYS", "BYTES", "JPEG", "PDF", "PICKLE", "PNG", "SVG"]
+__all__ = ["ARRAY", "ARRAYS", "BYTES", "JPEG", "PDF", "PICKLE", "PNG", "SVG", "load_cloudpickle"]
 
 
 def _dump_bytes(data: Any) -> bytes:
@@ -116,20 +118,25 @@ def _dump_pickle(data: Any) -> bytes:
     try:
         return pickle.dumps(data, protocol=5)
     except (pickle.PicklingError, AttributeError, TypeError):
-        cloudpickle = _cloudpickle()
+        cloudpickle = load_cloudpickle()
         if cloudpickle is None:
             raise
         content: bytes = cloudpickle.dumps(data, protocol=5)
         return content
 
 
-def _cloudpickle() -> Any:
-    """Return the module that also pickles lambdas and local classes, if it is installed or Ray has brought it."""
-    try:
-        import cloudpickle
-    except ImportError:
-        return sys.modules.get("ray.cloudpickle")
-    return cloudpickle
+def load_cloudpickle() -> Any:
+    """Return the module that also pickles lambdas and local classes: that of Ray or cloudpickle; None without both."""
+    import copyreg
+    from dataclasses import MISSING
+
+    # A copy of it in the fields of a dataclass would be taken for a default, among others by pydantic.
+    copyreg.pickle(type(MISSING), lambda missing: "MISSING")
+    loaded = sys.modules.get("ray.cloudpickle")  # which all hosts of a cluster have
+    for name in () if loaded is not None else ("cloudpickle", "ray.cloudpickle"):
+        with suppress(ImportError):
+            return import_module(name)
+    return loaded
 
 
 BYTES = Format("bytes", _dump_bytes, bytes)
