@@ -36,7 +36,6 @@ __all__ = [
 Reach: TypeAlias = Literal["process", "host", "anywhere"]
 
 PIECE = 2**20  # bytes of a large file that are held at a time
-_RELATIVE = frozenset({"", ".", ".."})
 
 
 class Entry(NamedTuple):
@@ -94,7 +93,10 @@ class Guard:
         token: The fencing token of the writer, 0 for none: of two writers of a file, the one with the greater token
             stays.
         versions: The versions of files as the writer has left them, for storages that compare them.
+        knows_root: Whether `check` would notice that another directory is in the place of the storage.
     """
+
+    knows_root: bool = False
 
     def __init__(self, token: int = 0) -> None:
         self.lost: LeaseLost | None = None
@@ -380,7 +382,8 @@ def checked(path: str, *, root: bool = True) -> str:
         if root:
             return path
         raise BadName("the root of a storage cannot be moved or removed", given=path)
-    if not _RELATIVE.isdisjoint(path.split("/")) or "\0" in path:
+    slashed = f"/{path}/"  # four searches take half the time of splitting it
+    if "//" in slashed or "/./" in slashed or "/../" in slashed or "\0" in slashed:
         raise BadName(
             f"{path!r} is not a path within a storage", given=path, todo="Use names separated by /, without . and .."
         )

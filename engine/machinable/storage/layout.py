@@ -44,7 +44,7 @@ _PART = re.compile(r"\.([0-9]{6,})(?=\.[^.]*\Z)")
 
 def join(*parts: str) -> str:
     """Join paths, ignoring empty ones."""
-    return "/".join(part for part in parts if part)
+    return "/".join(filter(None, parts))
 
 
 def is_file_name(name: str) -> bool:

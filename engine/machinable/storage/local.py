@@ -89,9 +89,28 @@ class DirectoryFiles(Files):
             make_directory(self.url)
             self.check_root()
 
+    def _may_write(self, path: str) -> Guard | None:
+        """Check what a write depends on, and return the guard that has to be asked just before it.
+
+        A guard that compares a file in this directory notices by itself if another directory is in its place.
+        """
+        guard = self.guard_of(path)
+        if guard is None or not guard.knows_root:
+            self._begin_write()
+        return guard
+
+    def _open_to_write(self, real: str, flags: int) -> int:
+        try:
+            return os.open(real, flags, 0o666)
+        except FileNotFoundError:  # its folder was removed
+            self._begin_write()
+            make_directory(os.path.dirname(real))
+            return os.open(real, flags, 0o666)
+
     def allow(self, path: str) -> None:
-        self._begin_write()
-        super().allow(path)
+        guard = self._may_write(path)
+        if guard is not None:
+            guard.check()
 
     def _real(self, path: str) -> str:
         """Return the real path of a name, which itself may be a link; the folders above it are in this directory."""
@@ -108,6 +127,33 @@ class DirectoryFiles(Files):
         if above and above not in self._folders:
             self._enter(above)
         self._followed(folder)
+        self._know(folder)
+
+    def _to_write(self, path: str) -> tuple[str, bool]:
+        """Return the real path of a file to write, and whether its folder had to be created."""
+        folder = path.rpartition("/")[0]
+        is_new = bool(folder) and folder not in self._folders and self._provide(folder)
+        return self._prefix + path, is_new
+
+    def _provide(self, folder: str) -> bool:
+        """Create a folder, and those above it, unless it exists and is no link out of this directory."""
+        above = folder.rpartition("/")[0]
+        if above and above not in self._folders:
+            self._provide(above)
+        self._begin_write()
+        try:
+            os.mkdir(self._prefix + folder)
+            is_new = True
+        except FileExistsError:
+            self._followed(folder)
+            is_new = False
+        except FileNotFoundError:  # those above it were removed
+            make_directory(self._prefix + folder)
+            is_new = True
+        self._know(folder)
+        return is_new
+
+    def _know(self, folder: str) -> None:
         if len(self._folders) >= MAX_KNOWN:
             self._folders.clear()
         self._folders.add(folder)
@@ -195,22 +241,23 @@ class DirectoryFiles(Files):
     def write_from(self, path: str, file: IO[bytes]) -> None:
         self._write(path, iter(lambda: file.read(2**20), b""), os.replace)
 
-    def _write(self, path: str, pieces: Iterable[bytes], put: Callable[[str, str], None]) -> None:
-        """Write a temporary file and put it in its place."""
-        real = self._real(file_path(path))
-        self._begin_write()
-        guard = self.guard_of(path)
+    def _write(self, path: str, pieces: Iterable[bytes], put: Callable[[str, str], None]) -> os.stat_result:
+        """Write a temporary file, put it in its place, and return its state."""
+        guard = self._may_write(file_path(path))
+        real, _ = self._to_write(path)
         temporary = temporary_beside(real)
-        file = _open(temporary, _NEW)
+        file = self._open_to_write(temporary, _NEW)
         try:
             try:
                 for piece in pieces:
                     _write_all(file, piece)
+                state = os.fstat(file)
             finally:
                 os.close(file)
             if guard is not None:  # as late as possible
                 guard.check()
             put(temporary, real)
+            return state
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
@@ -227,23 +274,20 @@ class DirectoryFiles(Files):
 
         A new file appears in one step. Before one is replaced, it is checked to be unchanged, with nothing in between.
         """
-        written = None
 
         def put(temporary: str, real: str) -> None:
-            nonlocal written
-            written = _mark(os.stat(temporary))
             if mark is None:
                 _link(temporary, real)
             elif self.mark(path) == mark:
                 os.replace(temporary, real)
             else:
+                self.check_root()
                 raise FileExistsError
 
         try:
-            self._write(path, (data,), put)
+            return _mark(self._write(path, (data,), put))
         except FileExistsError:
             return None
-        return written
 
     def appender(self, path: str) -> Appender:
         return _DirectoryAppender(self, checked(path))
@@ -393,14 +437,6 @@ def _link(temporary: str, real: str) -> None:
         os.rename(temporary, real)
 
 
-def _open(path: str, flags: int) -> int:
-    try:
-        return os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        make_directory(os.path.dirname(path))
-        return os.open(path, flags, 0o666)
-
-
 def make_directory(path: str) -> None:
     """Create a directory of this host, and those above it, unless it exists."""
     try:
@@ -442,6 +478,7 @@ class _DirectoryAppender(Appender):
         self._path = path
         self._file = -1
         self._real = ""
+        self._state: os.stat_result  # of the open file
         self._guard: Guard | None = None
         self._is_closed = False
         self._lock = threading.Lock()
@@ -463,14 +500,17 @@ class _DirectoryAppender(Appender):
                 raise ValueError(f"{self._path} is closed")
             if self._file >= 0:
                 return
-            path = growing_file(self._files, self._path)
-            real = self._files._real(path)
+            path = self._path
             self._files.allow(path)
+            real, is_new = self._files._to_write(path)
+            if not is_new and (last := growing_file(self._files, path)) != path:
+                real = self._files._real(last)
             self._guard, self._real = self._files.guard_of(path), real
-            file = _open(real, _GROWING)
+            file = self._files._open_to_write(real, _GROWING)
             try:
-                if _is_torn(file):
+                if not is_new and _is_torn(file):
                     _write_all(file, b"\n")
+                self._state = os.fstat(file)
             except BaseException:
                 os.close(file)
                 raise
@@ -479,13 +519,11 @@ class _DirectoryAppender(Appender):
     def is_replaced(self) -> bool:
         if self._file < 0:
             return False
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(self._real), self._state):
+                return False
         self._files.check_root()
-        ours = os.fstat(self._file)
-        try:
-            found = os.stat(self._real)
-        except FileNotFoundError:
-            return True
-        return (found.st_dev, found.st_ino) != (ours.st_dev, ours.st_ino)
+        return True
 
     def _release(self) -> None:
         with self._lock:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
+from itertools import count
 from zlib import crc32
 
 from machinable.ids import is_folder_name
@@ -17,12 +18,13 @@ __all__ = ["ABANDONED_AFTER", "is_temporary", "marked", "marker_beside", "tempor
 
 _TEMPORARY = ".machinable-writing-"
 _MARKER = ".machinable-running-"
+_numbers = count(int.from_bytes(os.urandom(7), "big"))  # containers may have equal names and processes
 ABANDONED_AFTER = 3600.0  # seconds without a change after which a file of another host counts as abandoned
 
 
 def temporary_beside(path: str) -> str:
     """Return a unique name for a temporary file next to `path`. It is short, as names may have 255 bytes."""
-    return f"{path[: path.rfind('/') + 1]}{_TEMPORARY}{_writer(os.getpid())}-{os.urandom(8).hex()}"
+    return f"{path[: path.rfind('/') + 1]}{_TEMPORARY}{_writer(os.getpid())}-{next(_numbers):x}"
 
 
 def marker_beside(path: str) -> str:

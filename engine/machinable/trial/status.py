@@ -218,6 +218,11 @@ class StatusFiles:
         )
         return self._guard.lost
 
+    @property
+    def has_free_mark(self) -> bool:
+        """Whether `check` compares status.json each time."""
+        return self._mark is not None and self._files.has_free_marks and not self._files.is_away
+
     def check(self) -> None:
         """Check that the trial was not taken from this attempt; see `Guard.check`."""
         if self._is_writing or self._files.is_away:
@@ -229,6 +234,7 @@ class StatusFiles:
             with self._lock:  # a heartbeat may have replaced it just now
                 path = layout.join(self._path, layout.STATUS)
                 if not self._is_writing and self._files.mark(path) != self._mark:
+                    self._files.check_root()
                     self._mark = self._replaceable(path)
 
     def confirm(self) -> None:
@@ -257,6 +263,10 @@ class _AttemptGuard(Guard):
     def __init__(self, status: StatusFiles, token: int) -> None:
         super().__init__(token)
         self._status = status
+
+    @property
+    def knows_root(self) -> bool:  # type: ignore[override]
+        return self._status.has_free_mark
 
     def check(self) -> None:
         super().check()
