@@ -17,7 +17,7 @@ SOURCE = Path(__file__).parents[1] / "engine" / "machinable"
 
 FLOORS = (
     ("errors", "former_names"),
-    ("serialization", "units"),
+    ("serialization", "units", "factories"),
     ("ids", "settings", "events"),
     ("config", "storage"),
     ("project",),
@@ -26,7 +26,7 @@ FLOORS = (
     ("component",),
     ("results",),
     ("trial",),
-    ("display",),
+    ("display", "listeners", "callbacks"),
     ("execution",),
     ("replay",),
     ("cli", "testing"),

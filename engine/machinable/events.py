@@ -171,6 +171,15 @@ class Listener:
     def on_event(self, event: Event) -> None:
         """Receive an event, after the change is stored."""
 
+    def on_trial(self, trial: Any) -> None:
+        """Receive a trial, from which everything that is stored of it can be read: when it starts, and when it ends.
+
+        It comes after the event. A trial that is retried has not ended; one that does not run is not received.
+
+        Args:
+            trial: A `machinable.results.trial.Trial`.
+        """
+
     def on_progress(self, uid: str, i: int, total: int | None) -> None:
         """Receive how many steps a running trial has completed, and of how many if that is known."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
@@ -17,6 +18,7 @@ from machinable.config.resolve import resolve
 from machinable.display.tables import counted
 from machinable.display.terminal import echo
 from machinable.errors import ImportFailed, MachinableError, MissingFile, SeveralErrors
+from machinable.execution.options import load_listeners, named_listeners, preferences
 from machinable.execution.preflight import preflight
 from machinable.plan.spec import Target
 from machinable.plan.task import Task
@@ -52,6 +54,8 @@ def check_command(no_import: bool, as_json: bool) -> int:
             for entry in workspace.main.components:
                 counts["component"] += 1
                 found += _check_entry(project, entry, hints, counts, imports=not no_import)
+            if not no_import:
+                found += _check_listeners(project)
     # Each once: with a version, a reference that fails may suggest other names.
     each = [one for error in found for one in (error.parts)]
     errors = list({(one.message, one.at, one.path): one for one in reversed(each)}.values())[::-1]
@@ -74,6 +78,15 @@ def check_command(no_import: bool, as_json: bool) -> int:
     totals = counts | {"error": len(errors), "hint": len(hints)}
     echo(", ".join(counted(number, what) for what, number in totals.items()))
     return 2 if errors else 0
+
+
+def _check_listeners(project: Project) -> Iterable[MachinableError]:
+    """Return the errors of the listeners that the project and the user name."""
+    try:
+        load_listeners(named_listeners(project, preferences(os.environ), os.environ), project.path)
+    except MachinableError as error:
+        return error.parts
+    return ()
 
 
 def _check_entry(

@@ -19,6 +19,7 @@ from machinable.config.inheritance import ancestry, base_of
 from machinable.config.resolve import resolve
 from machinable.engines.registry import KNOWN
 from machinable.errors import InvalidValue, MachinableError
+from machinable.listeners import registry
 from machinable.project import Project
 from machinable.serialization import encode, is_hidden
 
@@ -97,7 +98,10 @@ def _add_names(definitions: dict[str, Schema], workspace: Workspace) -> None:
     one["enum"] = definitions["requirement_name"]["anyOf"][0]["enum"] = components
     versions = {name for entry in main.components for name in _versions(workspace, entry)}
     several["items"]["anyOf"][0]["enum"] = components + sorted(versions)
-    definitions["execution"]["properties"]["engine"]["examples"] = list(KNOWN)
+    settings = definitions["execution"]["properties"]
+    settings["engine"]["examples"] = list(KNOWN)
+    for item in settings["listeners"]["anyOf"][0]["items"]["anyOf"]:
+        item.get("properties", {"type": item})["type"]["examples"] = list(registry.KNOWN)
 
 
 def _versions(workspace: Workspace, entry: Entry) -> list[str]:

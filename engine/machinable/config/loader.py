@@ -42,6 +42,7 @@ EXECUTION_KEYS = (
     "resources",
     "locks",
     "lease",
+    "listeners",
 )
 _MAX_SUGGESTIONS = 20  # errors of one project that suggest near names, because searching them is slow
 _SECTION = re.compile(r"components(?::([^\W\d]\w*)(?:=([^\W\d]\w*))?)?")

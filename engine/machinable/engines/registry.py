@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import Any, get_args
 
 from machinable.engines.base import Engine, Reach
-from machinable.errors import ImportFailed, InvalidType, InvalidValue, UnknownName, did_you_mean, near_names
+from machinable.errors import ImportFailed, InvalidType, InvalidValue, UnknownName
+from machinable.factories import check_options
 
 __all__ = ["GROUP", "KNOWN", "is_known", "make"]
 
@@ -60,23 +61,9 @@ def is_known(name: str) -> bool:
 
 
 def _made(kind: str | type, arguments: list[str], options: dict[str, Any]) -> Engine:
-    from inspect import signature
-
     name = kind if isinstance(kind, str) else kind.__qualname__
     factory = _factory(kind) if isinstance(kind, str) else kind
-    parameters = signature(factory)
-    try:
-        parameters.bind(*arguments, **options)
-    except TypeError as error:
-        known = list(parameters.parameters)
-        near = [n for option in options if option not in known for n in near_names(option, known)]
-        given = ", ".join([*map(repr, arguments), *map(str, options)])
-        raise InvalidValue(
-            f"the engine {name!r} takes no {given}" if given else f"the engine {name!r} needs options: {error}",
-            given=given,
-            known=known,
-            todo=did_you_mean(near) if near else f"It takes: {', '.join(known) or 'nothing'}.",
-        ) from None
+    check_options(factory, f"the engine {name!r}", options, arguments)
     return _checked(factory(*arguments, **options))
 
 

@@ -17,6 +17,7 @@ from machinable.execution.options import OnBusy, OnFailure, read_options
 from machinable.execution.preflight import Checked, prepare
 from machinable.execution.reuse import Reuse
 from machinable.execution.run import execute_checked
+from machinable.listeners.registry import make
 from machinable.plan.plan import Plan
 from machinable.plan.task import Task
 from machinable.project import Project
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
         retries: int | None
         retry_delay: float | None
         timeout: float | None
-        listeners: Sequence[Listener | Callable[[Event], None]]
+        listeners: Sequence[Listener | Callable[[Event], None] | str | dict[str, Any]]
 
 
 @overload
@@ -98,7 +99,8 @@ def execute(task: Any = None, storage: Any = None, seed: Any = None, engine: Any
         retries: Number of further attempts of a failed trial, with the same seed (default 0).
         retry_delay: Seconds to wait before each retry.
         timeout: Time limit of an attempt in seconds.
-        listeners: Functions that are called with each event, or instances of `machinable.events.Listener`.
+        listeners: Functions that are called with each event, instances of `machinable.events.Listener`, or names and
+            mappings as in settings, such as "webhook"; in addition to those of the settings.
 
     Returns:
         The `Execution`; a list of them for a list of tasks; with the engine "dry" the `Plan`, which is printed.
@@ -139,14 +141,17 @@ def _execute(
     function: Callable[..., Any] | None,
     *,
     project: Project | str | os.PathLike[str] | None = None,
-    listeners: Sequence[Listener | Callable[[Event], None]] = (),
+    listeners: Sequence[Listener | Callable[[Event], None] | str | dict[str, Any]] = (),
     **options: Any,
 ) -> Any:
     plans = [one if isinstance(one, Plan) else None for one in (task if isinstance(task, list) else [task])]
     if project is None:
         project = next((plan.project for plan in plans if plan is not None), None)
     project = project if isinstance(project, Project) else Project(project)
-    audience = checked_listeners(listeners)
+    given: Any = listeners
+    if isinstance(given, (list, tuple)):
+        given = [make(one, project.path) if isinstance(one, (str, dict)) else one for one in given]
+    audience = checked_listeners(given)
     if "IPython" in sys.modules:
         from machinable.display.progress import notebook_listeners  # 2 ms, and most processes are not notebooks
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from machinable import events
 from machinable.display.terminal import echo
-from machinable.errors import warn
+from machinable.errors import MachinableError, warn
 from machinable.events import Event, Listener, TrialEvent, name_of
 from machinable.execution.environment import now
 from machinable.execution.queue import Blocked
@@ -59,6 +59,7 @@ class Ledger:
         self._files = files
         self._listeners = listeners
         self._callbacks = callbacks
+        self._readers = [one for one in listeners if one.hears(Listener.on_trial)]
         self._warned: set[int] = set()
         self._finished_before = 0
         self._path = layout.join(folder, layout.LEDGER)
@@ -188,6 +189,10 @@ class Ledger:
         row.update(facts)
         self._append(row)
         self._notify_trial(kind, spec, row["time"], *event_facts)
+        if self._readers and kind not in NOT_RUN and not facts.get("will_retry"):
+            trial = trial_that_ended(self._files, self.folder, spec, row)
+            for listener in self._readers:
+                self._call(listener.on_trial, trial, listener, "listener", f"the trial {spec.uid}")
         return row
 
     def _notify_trial(self, kind: type[TrialEvent], spec: TrialSpec, time: str, *facts: Any) -> None:
@@ -207,9 +212,16 @@ class Ledger:
                 self._call(callback, trial, callback, "callback", f"the trial {spec.uid}")
 
     def _call(self, function: Callable[[Any], Any], argument: Any, owner: object, kind: str, where: str) -> None:
-        """Call a function of the user; warn once if it raises an exception, but continue to call it."""
+        """Call a function of the user; warn once if it raises an exception, but continue to call it.
+
+        An error of this package says all in its message.
+        """
         try:
             function(argument)
+        except MachinableError as error:
+            if id(owner) not in self._warned:
+                self._warned.add(id(owner))
+                self.notice(error.message)
         except Exception:
             if id(owner) in self._warned:
                 return

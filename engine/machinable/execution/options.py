@@ -6,19 +6,23 @@ The user's settings are in `~/.machinable/settings.yaml`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
 from machinable import ids
 from machinable.config.interpolation import Resolver
-from machinable.config.nodes import MappingNode, Source
+from machinable.config.nodes import MappingNode, SequenceNode, Source, unwrapped
 from machinable.errors import (
     InvalidType,
     InvalidValue,
+    MachinableError,
     MalformedText,
     MissingFile,
+    Place,
+    SeveralErrors,
     StorageUnavailable,
     UnknownName,
     did_you_mean,
@@ -26,6 +30,7 @@ from machinable.errors import (
     warn,
 )
 from machinable.events import Listener
+from machinable.listeners import registry
 from machinable.plan.reserved_keys import checked_count, checked_seconds
 from machinable.plan.task import Task
 from machinable.project import Project
@@ -33,7 +38,18 @@ from machinable.settings import StorageChoice, choose, storage_choice
 from machinable.storage.locks import LEASE
 from machinable.storage.open import storage_url
 
-__all__ = ["OPTIONS", "OnBusy", "OnFailure", "Options", "Policy", "preferences", "read_options"]
+__all__ = [
+    "OPTIONS",
+    "NamedListener",
+    "OnBusy",
+    "OnFailure",
+    "Options",
+    "Policy",
+    "load_listeners",
+    "named_listeners",
+    "preferences",
+    "read_options",
+]
 
 OnFailure: TypeAlias = Literal["raise", "continue", "stop"]
 OnBusy: TypeAlias = Literal["wait", "skip", "fail"]
@@ -41,7 +57,8 @@ OnBusy: TypeAlias = Literal["wait", "skip", "fail"]
 OPTIONS = ("resume", "rerun", "cascade", "reuse", "on_busy", "on_failure", "retries", "retry_delay", "timeout")
 RAY_WORKING_DIRECTORY = "/runtime_resources/working_dir_files/"  # in the paths of the copies that Ray makes for jobs
 ARGUMENTS = ("task", "storage", "seed", "engine", "project", *OPTIONS, "listeners")
-PREFERENCES = ("imports", "storage", "engine")
+PREFERENCES = ("imports", "storage", "engine", "listeners")
+SETTINGS = "~/.machinable/settings.yaml"
 
 
 class Policy(Struct, frozen=True):
@@ -71,6 +88,15 @@ class Options(Struct, frozen=True):
     resume: str | None  # the execution to resume
     function: Callable[..., Any] | None  # runs instead of every component
     listeners: tuple[Listener, ...]
+    named: tuple[NamedListener, ...]  # those that settings name, which `prepare` adds to `listeners`
+
+
+class NamedListener(Struct, frozen=True):
+    """A listener as it is named in settings, and where."""
+
+    given: Any
+    at: Place | None
+    path: str
 
 
 def read_options(
@@ -133,7 +159,64 @@ def read_options(
         resume=resume,
         function=function,
         listeners=listeners,
+        named=named_listeners(project, user, os.environ),
     )
+
+
+def named_listeners(
+    project: Project, user: Mapping[str, Any], environment: Mapping[str, str]
+) -> tuple[NamedListener, ...]:
+    """Return the listeners of the environment, else those of the project and of the user, each once.
+
+    Raises:
+        InvalidType: `listeners` is not a list.
+    """
+    variable = environment.get("MACHINABLE_LISTENERS", "")
+    if variable:
+        names = [] if variable.lower() == "off" else [name.strip() for name in variable.split(",")]
+        return tuple(NamedListener(name, None, "MACHINABLE_LISTENERS") for name in names if name)
+    found: list[NamedListener] = []
+    section: Any = {}
+    with suppress(MissingFile):
+        section = project.workspace().main.execution
+    node = unwrapped(section.get("listeners"))
+    for source, given in (
+        ("execution.listeners", Resolver(section, "execution").copy().get("listeners") if node is not None else None),
+        (f"listeners in {SETTINGS}", user.get("listeners")),
+    ):
+        is_project = source.startswith("execution")
+        if given is None:
+            continue
+        if not isinstance(given, list):
+            raise InvalidType(
+                f"{source} is {given!r}, and not a list",
+                at=section.place("listeners") if is_project else None,
+                given=given,
+                todo=f"Put it in brackets: listeners: [{given if isinstance(given, str) else 'webhook'}].",
+            )
+        for index, one in enumerate(given):
+            at = node.place(index) if is_project and isinstance(node, SequenceNode) else None
+            if all(one != other.given for other in found):
+                found.append(NamedListener(one, at, source))
+    return tuple(found)
+
+
+def load_listeners(named: Iterable[NamedListener], project: str) -> tuple[Listener, ...]:
+    """Return the listeners that settings name.
+
+    Raises:
+        ConfigurationError, UsageError: Some are unknown, cannot be imported, or do not accept an option.
+    """
+    found: list[Listener] = []
+    errors: list[MachinableError] = []
+    for one in named:
+        try:
+            found.append(registry.make(one.given, project))
+        except MachinableError as error:
+            error.at, error.path = error.at or one.at, error.path or one.path
+            errors.append(error)
+    SeveralErrors.raise_any(errors)
+    return tuple(found)
 
 
 def preferences(environment: Mapping[str, str], home: str = "~") -> dict[str, Any]:
@@ -143,7 +226,7 @@ def preferences(environment: Mapping[str, str], home: str = "~") -> dict[str, An
         MalformedText: The file is not YAML, or not a mapping.
         UnknownName: The file has an unknown key.
     """
-    path = os.path.join(os.path.expanduser(home), ".machinable", "settings.yaml")
+    path = os.path.join(os.path.expanduser(home), *SETTINGS.split("/")[1:])
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
@@ -153,15 +236,15 @@ def preferences(environment: Mapping[str, str], home: str = "~") -> dict[str, An
         if not os.access(os.path.dirname(path), os.X_OK):
             return {}  # as in a container that runs for another user
         raise StorageUnavailable(
-            "~/.machinable/settings.yaml cannot be read: permission denied", given=path, todo="Change its permissions."
+            f"{SETTINGS} cannot be read: permission denied", given=path, todo="Change its permissions."
         ) from None
     from machinable.config.reader import read  # 15 ms with yaml, and few users have settings
 
-    tree = read(Source("~/.machinable/settings.yaml", text), environment=environment)
+    tree = read(Source(SETTINGS, text), environment=environment)
     if tree is None:
         return {}
     if not isinstance(tree, MappingNode):
-        raise MalformedText("~/.machinable/settings.yaml: expected a mapping", given=tree)
+        raise MalformedText(f"{SETTINGS}: expected a mapping", given=tree)
     for key in tree:
         if key not in PREFERENCES:
             raise UnknownName("setting", key, PREFERENCES, at=tree.place(key))

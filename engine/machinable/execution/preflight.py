@@ -34,7 +34,7 @@ from machinable.errors import (
 )
 from machinable.events import Listener
 from machinable.execution.directory import ProjectCode, read_code
-from machinable.execution.options import Options
+from machinable.execution.options import Options, load_listeners
 from machinable.execution.portable_code import PortableCode, portable_code
 from machinable.execution.resources import Capacity, capacity_of
 from machinable.execution.resume import Changes, compare, engine_of, stored_execution
@@ -109,6 +109,8 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
     begin_project(plan.project, keep={target.module for target in live})
     plan = preflight(plan, live, options.function)
     _refuse_replaced_modules(plan)
+    if options.named:
+        options = structs.replace(options, listeners=(*options.listeners, *load_listeners(options.named, plan.project)))
     if stored is not None:
         changes = compare(stored, plan, reuse, is_stored_task=is_stored_task)
     engine = registry.make(engine_of(stored) if options.engine is None and stored is not None else options.engine)

@@ -1,0 +1,1 @@
+"""Callbacks with which trainers of other libraries write rows into `self.record`."""

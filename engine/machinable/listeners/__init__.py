@@ -1,0 +1,1 @@
+"""Listeners that settings name: notifications, and tools that track experiments."""
