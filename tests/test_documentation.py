@@ -390,7 +390,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 
 MACHINABLE_YAML = """
-execution: {resources: {gpus: 1}}
+execution: {resources: {gpus: 1, license: {total: 1, shared: true}}}
 components:
   - node:
       rate: 0.1
@@ -455,6 +455,11 @@ class Node(Component):
 """
 
 
+def release(event: ml.events.Event, lease: Any) -> None:
+    if isinstance(event, ml.events.TrialWaiting):
+        lease.release()
+
+
 @pytest.fixture
 def stored(desk: Path) -> list[Path]:
     """Return the folders of executions in which everything that is documented happens."""
@@ -488,11 +493,14 @@ def stored(desk: Path) -> list[Path]:
         locks = open_locks(open_files("results", create=False))
         locks.take(layout.lease(task.plan()[0].identity))
         ml.execute(task, storage="results", seed="OY1p1o", on_busy="skip")
+        lease = locks.take(layout.limit_lease("license", "0"))
+        waits = ml.Task().component("leaf", resources={"license": 1})
+        ml.execute(waits, storage="results", seed="OY1p1o", listeners=[lambda event: release(event, lease)])
         locks.close()
         done = ml.execute("last", storage="results", seed="OY1p1o")
         (desk / "results" / layout.pointer(done.trials[0].identity)).unlink()
         ml.execute("end", storage="results", seed="OY1p1o", engine="processes:1")
-    return [desk / "results" / name for name in ("OY1p1o", *(f"OY1p1o-{number}" for number in range(2, 8)))]
+    return [desk / "results" / name for name in ("OY1p1o", *(f"OY1p1o-{number}" for number in range(2, 9)))]
 
 
 def test_the_storage_format_lists_every_field_that_is_written(stored: list[Path]) -> None:
@@ -534,6 +542,7 @@ def test_the_storage_format_lists_every_field_that_is_written(stored: list[Path]
             "blocked",
             "skipped",
             "unneeded",
+            "waiting",
             "resumed",
             "ended",
         )

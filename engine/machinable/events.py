@@ -25,6 +25,7 @@ __all__ = [
     "TrialSkipped",
     "TrialStarted",
     "TrialUnneeded",
+    "TrialWaiting",
     "check_callback",
     "checked_listeners",
     "name_of",
@@ -137,6 +138,16 @@ class TrialSkipped(TrialEvent, frozen=True):
 
 class TrialUnneeded(TrialEvent, frozen=True):
     """A trial without a result did not run because the results of all trials that require it exist."""
+
+
+class TrialWaiting(TrialEvent, frozen=True):
+    """A trial that could run waits for another execution.
+
+    Attributes:
+        because: The execution that is computing its result, or a limit that executions share, and who uses it.
+    """
+
+    because: str
 
 
 class TrialInterrupted(TrialEvent, frozen=True):

@@ -18,6 +18,35 @@ def test_a_valid_project_has_one_line(run: Run) -> None:
     assert (ran.code, ran.out, ran.err) == (0, "2 components, 5 versions, 0 errors, 0 hints\n", "")
 
 
+def test_wrong_settings_of_executions_are_reported_with_their_places(run: Run, project: Path) -> None:
+    text = (project / "machinable.yaml").read_text()
+    (project / "machinable.yaml").write_text(
+        text + "\nexecution:\n"
+        "  resources: {license: {total: 3, sharde: true}}\n"
+        "  retries: -2\n"
+        "  on_failure: stopp\n"
+        "  engine: prozesses\n"
+        "  lease: 0\n"
+        "  storage: 3\n"
+        "  timeout: 5\n"
+    )
+    first = text.count("\n") + 3
+
+    ran = run("check", "--json")
+
+    found = [(error["at"], error["message"].splitlines()[0]) for error in ran.data["errors"]]
+    assert ran.code == 2
+    assert [at for at, _ in found] == [f"machinable.yaml:{first + line}:3" for line in range(6)]
+    assert [message for _, message in found] == [
+        "no part of a resource named 'sharde'",
+        "a number of retries cannot be negative or infinite: -2",
+        "on_failure is 'stopp'",
+        "no engine named 'prozesses'",
+        "a lease of 0 s is too short",
+        "not a storage: 3",
+    ]
+
+
 def test_all_errors_are_reported_together(run: Run, project: Path) -> None:
     (project / "machinable.yaml").write_text(
         "components:\n"

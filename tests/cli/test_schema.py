@@ -48,6 +48,7 @@ def test_our_own_project_is_valid(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
         "components: [{train^base=tr: {rate: text, ~deep: {_seed_: 3, ~x: {}}}}]",
         "+: [lib, {other: ../other}]",
         "execution: {storage: results, engine: local, strict: true}",
+        "execution: {resources: {gpus: 2, memory: 4GiB, license: {total: 3, shared: true}}}",
         "includes: {a: {components: [{b: {}}]}}",
     ],
 )
@@ -70,6 +71,7 @@ def test_what_the_language_allows_is_valid(schema: dict[str, Any], text: str) ->
         "components: [{base: {~fast: 3}}]",
         "mixins: [{loader: {_mixins_: []}}]",
         "execution: {storrage: x}",
+        "execution: {resources: {license: {total: 3, sharde: true}}}",
     ],
 )
 def test_what_the_language_refuses_is_invalid(schema: dict[str, Any], text: str) -> None:

@@ -18,7 +18,7 @@ from machinable.config.resolve import resolve
 from machinable.display.tables import counted
 from machinable.display.terminal import echo
 from machinable.errors import ImportFailed, MachinableError, MissingFile, SeveralErrors
-from machinable.execution.options import load_listeners, named_listeners, preferences
+from machinable.execution.options import load_listeners, named_listeners, preferences, section_errors
 from machinable.execution.preflight import preflight
 from machinable.plan.spec import Target
 from machinable.plan.task import Task
@@ -49,6 +49,7 @@ def check_command(no_import: bool, as_json: bool) -> int:
         for source in sources_of(workspace.main.scope.root):
             hints += scalar_hints(source)
         hints += section_hints(workspace.main.scope.root)
+        found += section_errors(workspace.main.execution)
         hints += replaced_entries(workspace.main)
         with redirect_stdout(sys.stderr):  # modules may print when they are imported
             for entry in workspace.main.components:

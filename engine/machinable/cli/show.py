@@ -120,7 +120,7 @@ def show_command(
         if log or output:
             _show_texts(target.trials, log, output, as_json)
         elif trial is None and as_json:
-            write_json(execution_data(execution) | {"data": execution.data})
+            write_json(execution_data(execution) | {"waiting": execution.waiting, "data": execution.data})
         elif trial is None:
             _show_execution(execution, storage, wide)
         elif as_json:
@@ -169,12 +169,14 @@ def _show_facts(pairs: dict[str, Any]) -> None:
     width = max(map(len, pairs)) + 2
     for name, value in pairs.items():
         if value not in (None, ""):
-            echo(f"{name:<{width}}{value}")
+            echo(f"{name:<{width}}" + str(value).replace("\n", "\n" + " " * width))
 
 
 def _show_execution(execution: Execution, storage: str | None, wide: bool) -> None:
     name = f"{execution}  {execution.name or ''}".rstrip()
-    _show_facts({"execution": name, **execution_facts(execution), "stale": _stale_text(execution)})
+    waiting = [f"{execution[uid].component} {uid} for {because}" for uid, because in execution.waiting.items()]
+    facts = {"waiting": "\n".join(waiting), "stale": _stale_text(execution)}
+    _show_facts({"execution": name, **execution_facts(execution), **facts})
     rows = rows_of(execution.trials)
     if not rows:
         return

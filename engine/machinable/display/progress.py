@@ -21,6 +21,7 @@ from machinable.events import (
     TrialEvent,
     TrialFailed,
     TrialStarted,
+    TrialWaiting,
 )
 from machinable.units import format_duration
 
@@ -55,6 +56,7 @@ class Progress(Listener):
         self.kept = 0  # trials that had already finished, if the execution is resumed
         self.counts: dict[str, int] = {}  # ended trials by status
         self.running: dict[str, str] = {}  # components by uid
+        self.waiting: set[str] = set()  # uids of trials that wait for other executions
         self.steps: dict[str, tuple[int, int | None]] = {}  # completed, of how many, by uid
         self.records: dict[str, Mapping[str, Any]] = {}  # the last rows by uid
         self.last: TrialEvent | None = None  # of the trial that ended last
@@ -72,10 +74,14 @@ class Progress(Listener):
             elif isinstance(event, ExecutionFinished):
                 self.status, self.seconds = event.status, event.seconds
                 self.running.clear()
+            elif isinstance(event, TrialWaiting):
+                self.waiting.add(event.uid)
             elif isinstance(event, TrialStarted):
                 self.running[event.uid] = event.component
+                self.waiting.discard(event.uid)
             elif isinstance(event, TrialEvent):
                 self.running.pop(event.uid, None)
+                self.waiting.discard(event.uid)
                 self.steps.pop(event.uid, None)
                 self.records.pop(event.uid, None)
                 if isinstance(event, TrialFailed) and event.will_retry:
@@ -127,6 +133,8 @@ class Progress(Listener):
         if running:
             steps = steps_text(*next(iter(self.steps.values()))) if running == 1 and self.steps else ""
             parts.append(f"{running} running{steps}")
+        if self.waiting:
+            parts.append(f"{len(self.waiting)} waiting")
         ran = self.counts.get("finished", 0) + self.counts.get("failed", 0)  # the others take no time
         if ran and self.status is None and self.done < self.total:
             parts.append(f"{format_duration((self._clock() - self._began) / ran * (self.total - self.done))} left")
@@ -203,7 +211,7 @@ class PlainProgress(Progress):
             self._write(self.headline())
         elif isinstance(event, ExecutionFinished):
             self._write(self.ending())
-        elif isinstance(event, TrialEvent) and not isinstance(event, TrialStarted):
+        elif isinstance(event, TrialEvent) and not isinstance(event, (TrialStarted, TrialWaiting)):
             now = self._clock()
             if self._written < LINES_AT_ONCE or now - self._at >= LINE_INTERVAL or self.done == self.total:
                 self._written, self._at = self._written + 1, now

@@ -87,6 +87,8 @@ class Engine:
         on_progress: Set by the execution. Receives progress: `on_progress(uid, i, total)`, where `i` is the last row
             after one was saved. None if nothing listens.
         on_notice: Set by the execution. Receives messages for the user.
+        counted: Set by the execution: those of the resources that a trial requests which the execution counts itself,
+            so an engine that assigns resources ignores them.
         ships: Whether the engine transfers the project to workers on other hosts, which connect to this process
             at `address_for_workers`.
         runs_on_submit: Whether `submit` runs the trial in the calling thread.
@@ -101,6 +103,7 @@ class Engine:
     reach: Reach = "process"
     on_progress: OnProgress | None = None
     on_notice: Callable[[str], None] | None = None
+    counted: frozenset[str] = frozenset()
     ships: bool = False
     runs_on_submit: bool = False
     queues: bool = False

@@ -34,6 +34,7 @@ NAMES = {  # of events in the ledger
     events.TrialSkipped: "skipped",
     events.TrialUnneeded: "unneeded",
     events.TrialInterrupted: "interrupted",
+    events.TrialWaiting: "waiting",
 }
 NOT_RUN = (events.TrialReused, events.TrialBlocked, events.TrialSkipped, events.TrialUnneeded)
 MAX_FAILURES = 1000  # only the number of further ones is stored
@@ -61,6 +62,7 @@ class Ledger:
         self._callbacks = callbacks
         self._readers = [one for one in listeners if one.hears(Listener.on_trial)]
         self._warned: set[int] = set()
+        self._waited: set[str] = set()  # trials that waited for others
         self._finished_before = 0
         self._path = layout.join(folder, layout.LEDGER)
         self._rows = RowWriter(files, self._path)
@@ -118,6 +120,20 @@ class Ledger:
             echo(text, file=sys.stderr)
 
     # its trials
+
+    def waiting(self, spec: TrialSpec, because: str, notice: str) -> None:
+        """Record that a trial which could run waits for another execution, and say so once."""
+        if not self.has_waited(spec):
+            self._waited.add(spec.uid)
+            time = now()
+            self._append({"event": NAMES[events.TrialWaiting], "uid": spec.uid, "time": time, "because": because})
+            self._rows.flush()  # others look why nothing happens
+            self._notify_trial(events.TrialWaiting, spec, time, because)
+            self.notice(notice)
+
+    def has_waited(self, spec: TrialSpec) -> bool:
+        """Return whether it was recorded before that a trial waits."""
+        return spec.uid in self._waited
 
     def started(self, spec: TrialSpec) -> None:
         """Record that an attempt is submitted to the engine."""

@@ -6,7 +6,7 @@ The user's settings are in `~/.machinable/settings.yaml`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -15,6 +15,7 @@ from msgspec import Struct
 from machinable import ids
 from machinable.config.interpolation import Resolver
 from machinable.config.nodes import MappingNode, SequenceNode, Source, unwrapped
+from machinable.engines.registry import KNOWN, is_known
 from machinable.errors import (
     InvalidType,
     InvalidValue,
@@ -31,7 +32,7 @@ from machinable.errors import (
 )
 from machinable.events import Listener
 from machinable.listeners import registry
-from machinable.plan.reserved_keys import checked_count, checked_seconds
+from machinable.plan.reserved_keys import checked_count, checked_seconds, parse_declared_resources
 from machinable.plan.task import Task
 from machinable.project import Project
 from machinable.settings import StorageChoice, choose, storage_choice
@@ -49,6 +50,7 @@ __all__ = [
     "named_listeners",
     "preferences",
     "read_options",
+    "section_errors",
 ]
 
 OnFailure: TypeAlias = Literal["raise", "continue", "stop"]
@@ -249,6 +251,24 @@ def preferences(environment: Mapping[str, str], home: str = "~") -> dict[str, An
         if key not in PREFERENCES:
             raise UnknownName("setting", key, PREFERENCES, at=tree.place(key))
     return Resolver(tree, "settings").copy()
+
+
+def section_errors(section: Mapping[str, Any]) -> Iterator[MachinableError]:
+    """Yield what is wrong with the values of `execution` in machinable.yaml, with their places."""
+    for key in section:
+        try:
+            one = {key: Resolver(section, "execution").copy()[key]}
+            storage_choice(None, {}, one, {})
+            _policy({}, one)
+            _locks(one)
+            parse_declared_resources(one.get("resources"), "execution.resources")
+            engine = one.get("engine")
+            name = engine.get("type") if isinstance(engine, Mapping) else engine
+            if isinstance(name, str) and not is_known(name.partition(":")[0]):
+                raise UnknownName("engine", name, KNOWN)
+        except MachinableError as error:
+            error.at = error.at or (section.place(key) if isinstance(section, MappingNode) else None)
+            yield error
 
 
 def _choice(name: str, call: Mapping[str, Any], section: Mapping[str, Any], default: Any) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from machinable.engines.base import Engine
 from machinable.engines.devices import VARIABLES, Devices, visible_devices
 from machinable.errors import MachinableError, MalformedText, Refused, SeveralErrors, did_you_mean, near_names
 from machinable.plan.plan import Plan, Use
-from machinable.plan.reserved_keys import parse_resources
+from machinable.plan.reserved_keys import parse_declared_resources
 from machinable.storage.process_info import cores, memory
 
 __all__ = ["Capacity", "capacity_of"]
@@ -21,13 +22,20 @@ class Capacity:
     """The total and free resources of hosts; if the engine assigns them, they are only checked here."""
 
     def __init__(
-        self, hosts: Sequence[Mapping[str, float]], *, is_assigned: bool = False, devices: Devices | None = None
+        self,
+        hosts: Sequence[Mapping[str, float]],
+        *,
+        is_assigned: bool = False,
+        devices: Devices | None = None,
+        shared: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
+        self.shared = shared  # limits across executions, see `SharedLimits`
         self._hosts = hosts
         self._is_assigned = is_assigned
         self._devices = devices or Devices({})
         self._total = {name: max(host.get(name, 0.0) for host in hosts) for one in hosts for name in one}
         self._free = dict(self._total)
+        self._total |= shared
 
     def check(self, plan: Plan, notice: Callable[[str], None] | None = None) -> None:
         """Check that every trial could run alone.
@@ -64,8 +72,14 @@ class Capacity:
                 elif amount > total:
                     text = f"requests {_text(name, amount)}, but there is only {_text(name, total)}"
                     add(use, text, amount, self._too_few(name))
-            if not exceeds and not any(_fits(wanted, host) for host in self._hosts):
-                text = f"requests {' and '.join(_text(*one) for one in wanted.items())}, but no host has all of it"
+            for name in self.shared.keys() & wanted.keys():
+                if wanted[name] != int(wanted[name]):
+                    exceeds = True
+                    text = f"requests {_text(name, wanted[name])}, but shared limits have whole units"
+                    add(use, text, wanted[name], "Request 1.")
+            of_host = {name: amount for name, amount in wanted.items() if name not in self.shared}
+            if not exceeds and not any(_fits(of_host, host) for host in self._hosts):
+                text = f"requests {' and '.join(_text(*one) for one in of_host.items())}, but no host has all of it"
                 add(use, text, dict(wanted), "Request less, or add a host that has it.")
             if self._is_assigned and "cpus" not in wanted and all(host.get("cpus", 1.0) < 1 for host in self._hosts):
                 todo = "Add a host with cpus, or request none: `_resources_: {cpus: 0}`."
@@ -93,24 +107,29 @@ class Capacity:
         """Return whether enough is currently free; True if the engine decides that."""
         if self._is_assigned or not wanted:
             return True
+        if any(self._free.get(name, amount) < amount for name, amount in wanted.items()):
+            return False
         gpus = wanted.get("gpus")
-        return _fits(wanted, self._free) and (not gpus or self._devices.find(gpus) is not None)
+        return not gpus or self._devices.find(gpus) is not None
 
     def take(self, wanted: Mapping[str, float]) -> tuple[str, ...]:
         """Occupy resources, and return the devices among them."""
         if self._is_assigned or not wanted:
             return ()
-        for name, amount in wanted.items():
-            self._free[name] = round(self._free[name] - amount, _DIGITS)
+        self._change(wanted, -1)
         return self._devices.take(wanted.get("gpus", 0.0))
 
     def give_back(self, wanted: Mapping[str, float], devices: Sequence[str] = ()) -> None:
         """Free resources."""
         if self._is_assigned or not wanted:
             return
-        for name, amount in wanted.items():
-            self._free[name] = round(self._free[name] + amount, _DIGITS)
+        self._change(wanted, 1)
         self._devices.give_back(devices, wanted.get("gpus", 0.0))
+
+    def _change(self, amounts: Mapping[str, float], sign: int) -> None:
+        for name, amount in amounts.items():
+            if name in self._free:
+                self._free[name] = round(self._free[name] + sign * amount, _DIGITS)
 
 
 def capacity_of(engine: Engine, declared: Mapping[str, object] | None) -> Capacity:
@@ -119,10 +138,11 @@ def capacity_of(engine: Engine, declared: Mapping[str, object] | None) -> Capaci
     Raises:
         Refused: The engine's hosts cannot be reached.
     """
-    amounts = parse_resources(declared, "execution.resources")
+    amounts, shared = parse_declared_resources(declared, "execution.resources")
+    engine.counted = frozenset(shared)
     hosts = engine.hosts(amounts)
     if hosts is not None:
-        return Capacity(hosts, is_assigned=True)
+        return Capacity(hosts, is_assigned=True, shared=shared)
     gpus = amounts.get("gpus")
     if gpus is not None and gpus != int(gpus):
         raise MalformedText(
@@ -133,7 +153,7 @@ def capacity_of(engine: Engine, declared: Mapping[str, object] | None) -> Capaci
         )
     devices = Devices(os.environ, None if gpus is None else int(gpus))
     there = {"cpus": float(cores()), "memory": float(memory()), **amounts, "gpus": float(len(devices.names))}
-    return Capacity([there], devices=devices)
+    return Capacity([there], devices=devices, shared=shared)
 
 
 def _fits(wanted: Mapping[str, float], there: Mapping[str, float]) -> bool:

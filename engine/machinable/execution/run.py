@@ -37,6 +37,7 @@ from machinable.storage.open import open_files
 from machinable.storage.process_info import cores
 
 if TYPE_CHECKING:
+    from machinable.execution.limits import SharedLimits
     from machinable.storage.served.server import FilesServer
 
 __all__ = ["execute_checked"]
@@ -143,7 +144,21 @@ def _begun(checked: Checked, files: Files, locks: Locks, folder: str, lease: Lea
         files = FallbackFiles(files, fallback)
     plan = checked.plan
     ledger = Ledger(len(plan), plan.seed, files, folder, checked.options.listeners, checked.callbacks)
-    return Run(checked, files, folder, ledger, checked.shared_results(files, locks, folder, code), fallback, guard)
+    shared = checked.shared_results(files, locks, folder, code)
+    return Run(checked, files, folder, ledger, shared, fallback, _limits(checked, files, locks, ledger), guard)
+
+
+def _limits(checked: Checked, files: Files, locks: Locks, ledger: Ledger) -> SharedLimits | None:
+    """Return the limits that executions share, if trials need some."""
+    limits, uses = checked.capacity.shared, checked.plan.uses
+    wanted = {name: limits[name] for name in limits if any(name in use.definition.resources for use in uses)}
+    if not wanted:
+        return None
+    from machinable.execution.limits import SharedLimits  # few executions share limits
+
+    for name in wanted if files.reach == "process" else ():
+        ledger.notice(f"{name} is not shared: other executions do not see one whose results stay in memory")
+    return SharedLimits(locks, ledger.folder, wanted, is_remote=files.reach == "anywhere")
 
 
 @contextmanager

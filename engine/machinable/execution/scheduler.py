@@ -37,6 +37,7 @@ from machinable.storage.files import Files
 from machinable.storage.locks import LeaseGuard
 
 if TYPE_CHECKING:
+    from machinable.execution.limits import SharedLimits
     from machinable.storage.served.server import FilesServer
 
 __all__ = ["Run", "Scheduler"]
@@ -57,6 +58,7 @@ class Run(Struct, frozen=True):
     ledger: Ledger
     shared: SharedResults
     fallback: str  # the name of the local directory that takes files while the storage is unavailable; "" for none
+    limits: SharedLimits | None = None  # of those that executions share; None if no trial needs one
     guard: LeaseGuard | None = None  # holds the lease that keeps others from resuming it; None in memory
     completed: Completed = Completed()  # the finished trials of a resumed execution
 
@@ -72,6 +74,7 @@ class Scheduler:
         self._policy = run.checked.options.policy
         self._shared = run.shared
         self._capacity = run.checked.capacity
+        self._limits = run.limits
         self._completed = run.completed
         self._engine = run.checked.engine
         self._guard = run.guard
@@ -83,7 +86,6 @@ class Scheduler:
         self._done: SimpleQueue[Future[Outcome]] = SimpleQueue()  # those that ended while other trials were handled
         self._lost: Counter[str] = Counter()  # by trial, the attempts whose worker was lost, which do not count
         self._retried: set[str] = set()
-        self._waited_for: set[str] = set()
         self._next_look = 0.0  # when an engine that may grow learns the next trials
         self._is_expecting = False
         self._unneeded: dict[str, str] = {}  # the identities of requirements that need not run
@@ -111,6 +113,8 @@ class Scheduler:
             self._interrupt_running()
         finally:
             self._shared.close()
+            if self._limits is not None:
+                self._limits.close()
         self._ledger.ended(time.perf_counter() - began)
         if interrupt is not None:
             raise interrupt
@@ -134,7 +138,7 @@ class Scheduler:
         while len(self._running) < limit and not self._must_stop():
             self._interrupts.raise_pending()
             now = time.monotonic()
-            spec = self._queue.pop_decided(self._capacity.fits, now)
+            spec = self._queue.pop_decided(self._fits, now)
             if spec is None:
                 spec = self._queue.pop(now)
                 if spec is None:
@@ -142,12 +146,27 @@ class Scheduler:
                 if self._settles_without_running(spec):
                     continue
                 spec = self._queue.located(spec)
-                if not self._capacity.fits(spec.resources):
+                if not self._fits(spec.resources):
                     self._queue.hold(spec)
                     continue
-            if self._claims(spec):
+            if self._claims(spec) and self._has_units(spec):
                 return spec
         return None
+
+    def _fits(self, wanted: Mapping[str, float]) -> bool:
+        return self._capacity.fits(wanted) and (self._limits is None or self._limits.may_fit(wanted))
+
+    def _has_units(self, spec: TrialSpec) -> bool:
+        """Return whether a trial has its units of the limits that executions share; hold it if it has to wait."""
+        missing = None if self._limits is None else self._limits.take(spec)
+        if missing is None:
+            return True
+        assert self._limits is not None
+        self._queue.hold(spec)
+        if not self._ledger.has_waited(spec) and (other := self._limits.other()) is not None:
+            text = f"{spec.component} {spec.uid} is waiting for {missing}, which {other} uses"
+            self._ledger.waiting(spec, f"{missing}: {other}", text)
+        return False
 
     def _settles_without_running(self, spec: TrialSpec) -> bool:
         if spec.identity in self._unneeded and spec.definition.is_requirement:
@@ -187,9 +206,8 @@ class Scheduler:
         if isinstance(claimed, Pointer):
             self._settle_reused(spec, claimed)
         elif self._policy.on_busy == "wait":
-            if spec.uid not in self._waited_for:
-                self._waited_for.add(spec.uid)
-                self._ledger.notice(f"waiting for {claimed}, which is computing {spec.component} {spec.uid}")
+            text = f"waiting for {claimed}, which is computing {spec.component} {spec.uid}"
+            self._ledger.waiting(spec, claimed, text)
             self._queue.look_again(spec, time.monotonic() + BUSY_INTERVAL)
         elif self._policy.on_busy == "skip":
             self._settle_blocked(spec, Blocked("skipped", claimed))
@@ -213,6 +231,10 @@ class Scheduler:
         devices = self._capacity.take(spec.resources)
         if devices or spec.devices:
             spec = replace(spec, devices=devices)
+        if self._limits is not None and (waits := self._limits.waiting) is not None:
+            is_full = len(self._running) + 1 >= self._engine.slots
+            if is_full or not self._capacity.fits(waits.resources):
+                self._limits.withdraw()
         self._ledger.started(spec)
         timeout = self._policy.timeout
         deadline = time.monotonic() + timeout if timeout else float("inf")
@@ -255,6 +277,9 @@ class Scheduler:
     def _wait(self) -> bool:
         """Wait for the end of a trial, a deadline, or a due time; return False if there is nothing to wait for."""
         due = self._queue.next_due
+        if self._limits is not None and self._limits.waiting is not None:
+            again = max(self._limits.next_due or 0.0, time.monotonic() + RESPONSE_TIME)
+            due = again if due is None else min(due, again)
         if self._running:
             self._wait_for_trials(due)
         elif self._must_stop():
@@ -327,6 +352,8 @@ class Scheduler:
         outcome = self._shared.checked_code(spec, outcome)
         del self._running[future]
         self._capacity.give_back(spec.resources, spec.devices)
+        if self._limits is not None:
+            self._limits.give_back(spec)
         if outcome.error is None:
             self._finished(spec, outcome)
         elif outcome.state == "interrupted":  # it has ended, but its files are not in the storage

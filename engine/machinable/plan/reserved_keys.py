@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from sys import float_info
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ __all__ = [
     "checked_count",
     "checked_seconds",
     "parse_checkpoints",
+    "parse_declared_resources",
     "parse_environment",
     "parse_resources",
     "parse_retries",
@@ -57,6 +59,48 @@ def parse_resources(value: Any, path: str) -> dict[str, float]:
             todo="Write a whole number, or a fraction below 1 to share a device.",
         )
     return result
+
+
+_OF_HOSTS = ("cpus", "gpus", "memory")
+_LIMIT = re.compile(r"[^\W\d]\w*", re.ASCII)
+_MAX_UNITS = 10_000
+
+
+def parse_declared_resources(value: Any, path: str) -> tuple[dict[str, float], dict[str, int]]:
+    """Return the resources of a host, and the limits that executions share: `{license: {total: 3, shared: true}}`.
+
+    Raises:
+        WrongType, MalformedText, UnknownName: The value or a part of it is wrong; `path` says where it is.
+    """
+    if not isinstance(value, Mapping):
+        return parse_resources(value, path), {}
+    amounts, shared = {}, {}
+    for name, given in value.items():
+        at = f"{path}.{name}"
+        if not isinstance(given, Mapping):
+            amounts[name] = given
+            continue
+        for part in given:
+            if part not in ("total", "shared"):
+                raise UnknownName("part of a resource", part, ["total", "shared"], path=at)
+        if "total" not in given:
+            raise MalformedText(f"{name} has no `total`", path=at, todo=f"Write {name}: {{total: 3, shared: true}}.")
+        if not isinstance(given.get("shared", False), bool):
+            raise WrongType("`shared` is true or false", path=f"{at}.shared", given=given["shared"])
+        if not given.get("shared"):
+            amounts[name] = given["total"]
+            continue
+        if name in _OF_HOSTS:
+            raise MalformedText(f"{name} belong to a host, so executions cannot share a limit of them", path=at)
+        if not isinstance(name, str) or not _LIMIT.fullmatch(name):
+            raise MalformedText(
+                f"{name!r} cannot be the name of a shared limit", path=at, given=name, todo="Use letters, digits and _."
+            )
+        total = _checked_number(given["total"], f"{at}.total", "the total of a shared limit", "a whole number", (int,))
+        if not 1 <= total <= _MAX_UNITS:
+            raise MalformedText(f"a shared limit has 1 to {_MAX_UNITS} units, not {total}", path=f"{at}.total")
+        shared[name] = int(total)
+    return parse_resources(amounts, path), shared
 
 
 def parse_retries(value: Any, path: str) -> Retries | None:

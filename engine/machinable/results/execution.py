@@ -115,6 +115,11 @@ class Execution(ExecutionInfo):
         state = next((state for state, those in _STATUS if found & those), "finished" if found else "interrupted")
         return "running" if state in ("failed", "interrupted") and self._reader.is_held else state
 
+    @property
+    def waiting(self) -> dict[str, str]:
+        """What trials of a running execution wait for that other executions hold, by uid."""
+        return self._reader.waiting if self._reader.is_held else {}
+
     def refresh(self) -> None:
         """Discard what was read, so that the execution and its trials are read again."""
         self._reader.refresh()

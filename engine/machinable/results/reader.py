@@ -186,6 +186,17 @@ class Reader:
         return self._events
 
     @property
+    def waiting(self) -> dict[str, str]:
+        """What trials wait for that other executions hold, by uid; the ledger is read again."""
+        found: dict[str, str] = {}
+        for row in read_rows(self.files, layout.join(self.name, layout.LEDGER), EVENT):
+            uid = row.get("uid") or ""
+            found.pop(uid, None)
+            if uid and row.get("event") == "waiting":
+                found[uid] = row.get("because") or ""
+        return found
+
+    @property
     def has_ended(self) -> bool:
         """Whether the execution has ended and was not resumed since."""
         if (found := self._from_cache()) is not None:

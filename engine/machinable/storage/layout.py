@@ -178,6 +178,11 @@ def lease(identity: str) -> str:
     return f"{BY_CONTENT}/{identity[:2]}/{identity}.lease"
 
 
+def limit_lease(name: str, part: str) -> str:
+    """Return the path of a lease of a limit that executions share: of a unit, or of a place in the line for units."""
+    return lease(f"limit.{name}.{part}")
+
+
 def shared(key: str) -> str:
     """Return the directory that trials with the same key share, relative to the storage."""
     return f"{BY_CONTENT}/{key[:2]}/{key}.shared"

@@ -130,7 +130,7 @@ class RayEngine(Engine):
 
     def expect(self, trials: Sequence[TrialSpec]) -> None:
         """Ask for hosts for trials that will be submitted when there are more slots."""
-        self._started().expect([Needs.of(spec.resources, self._digest) for spec in trials])
+        self._started().expect([self._needs(spec) for spec in trials])
 
     def ship(self, project: str, code: bytes) -> None:
         """Take the archive of the project that workers import from."""
@@ -150,11 +150,15 @@ class RayEngine(Engine):
         """Start a trial, or queue it until there are resources for it."""
         try:
             dispatcher = self._started()
-            return dispatcher.submit(work, spec, Needs.of(spec.resources, self._digest))
+            return dispatcher.submit(work, spec, self._needs(spec))
         except Exception as error:
             future: Future[Outcome] = Future()
             future.set_exception(error)
             return future
+
+    def _needs(self, spec: TrialSpec) -> Needs:
+        wanted = {name: amount for name, amount in spec.resources.items() if name not in self.counted}
+        return Needs.of(wanted, self._digest)
 
     def began(self, future: Future[Outcome]) -> float | None:
         """Return when a trial began, by `time.monotonic`; None while it waits for a worker."""
