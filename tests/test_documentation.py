@@ -398,7 +398,7 @@ components:
       ~bad: {rate: 2}
   - leaf: {x: 1}
   - data: {fails: false, ~bad: {fails: true}}
-  - user: {_requires_: {data: data}}
+  - user: {_requires_: {data: data}, _children_: {leaf: leaf}}
   - last: {_requires_: {user: user}}
   - end: {_requires_: {user: user}, _resources_: {gpus: 0.5}}
 """

@@ -8,6 +8,7 @@ import pytest
 
 import machinable as ml
 from machinable.component.base import Component
+from machinable.errors import MissingAttribute
 from machinable.plan.spec import Target
 from tests.component.worlds import World, child, spec
 
@@ -262,3 +263,38 @@ def test_further_levels_of_a_name_have_its_next_number() -> None:
     (trial,) = ml.execute(task, seed="OY1p1o").trials
     seeds = [trial.flags["REPEAT_SEED_1"], trial.flags["REPEAT_SEED_1"], trial.flags["REPEAT_SEED_2"]]
     assert trial.result == [*seeds, 0, None]
+
+
+def called(**names: str) -> dict[str, Any]:
+    """Children whose names among the children are the keywords, with these names in their configuration."""
+    return {"children": tuple(child("kid", Kid, {"name": one}, called=name) for name, one in names.items())}
+
+
+def test_named_children_go_to_the_parameters_of_their_names_and_others_by_position() -> None:
+    class Node(Component):
+        def on_create(self, other: Any, _data: Any = None, missing: Any = "default", /, model: Any = None) -> None:
+            LOG.append([other.config.name, _data.config.name, missing, model.config.name])
+
+    class Keywords(Component):
+        def on_create(self, missing: Any = "default", model: Any = None, *, data: Any = None) -> None:
+            LOG.append([missing, model.config.name, data.config.name])
+            LOG.append(dict(self.flags.CHILD_ALIAS))
+
+    World(Node, spec(**called(model="m", data="d", more="x")))
+    assert LOG[:3] == ["create x", "create m", ["x", "d", "default", "m"]]
+    LOG.clear()
+    World(Keywords, spec(**called(model="m", data="d")))
+    assert LOG[2:4] == [["default", "m", "d"], {"model": 0, "data": 1}]
+
+
+def test_named_children_are_attributes_and_items_of_the_children() -> None:
+    class Node(Component):
+        def on_execute(self) -> None:
+            children = self.children
+            LOG.append([children.model is children[0], children["model"] is children[0], len(children)])
+            LOG.append([one.config.name for one in children.members])
+            with pytest.raises(MissingAttribute, match="Did you mean 'model'"):
+                children.modl  # noqa: B018
+
+    assert World(Node, spec(**called(model="m", **{"members.0": "a", "members.1": "b"}))).ended.error is None
+    assert LOG[3:5] == [[True, True, 3], ["a", "b"]]

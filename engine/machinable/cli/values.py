@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from machinable.cli.hints import scalar_hints
+from machinable.config.declaration import is_reserved
 from machinable.config.merge import element_keys, known_key
 from machinable.config.method_calls import is_call
 from machinable.config.nodes import DIRECTIVES, Source
@@ -201,7 +202,8 @@ def _check(key: str, text: str, value: Any, declared: Declared, place: Callable[
 
 def _hint_at_new_key(keys: Sequence[str], declared: Declared, place: Callable[[], Place]) -> None:
     """Say that a key is added that the component does not declare; one with a near name gives a warning later."""
-    found = None if declared.is_typed or DIRECTIVES & set(keys) else declared.unknown(keys)
+    is_known = declared.is_typed or is_reserved(keys[0]) or DIRECTIVES & set(keys)
+    found = None if is_known else declared.unknown(keys)
     if found is None or near_names(found[0].rpartition(".")[2], found[1], cutoff=0.75):
         return
     known = f"Declared: {', '.join(found[1])}" if found[1] else "Nothing is declared there"

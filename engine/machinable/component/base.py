@@ -284,8 +284,9 @@ class Component:
     def on_create(self, *children: Any, **more: Any) -> None:
         """Create what the component needs.
 
-        Override it with parameters to receive children by position: `on_create(self, encoder, _decoder)`. A first
-        parameter `node` receives the parent. A child under a name with a leading underscore is not created yet.
+        Override it with parameters to receive children by name, or else by position: `on_create(self, encoder,
+        _decoder)`. A first parameter `node` receives the parent. A child under a name with a leading underscore is not
+        created yet.
         """
 
     def on_restore(self, path: str) -> None:

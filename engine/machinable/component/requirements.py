@@ -393,10 +393,16 @@ class Required:
         self._refuse_part("component")
         return self._instance.on_load(into=into)
 
-    def last_checkpoint(self) -> str | None:
-        """Return a local path of the last checkpoint that the component saved, None if there is none."""
+    def last_checkpoint(self, saver: str = "node") -> str | None:
+        """Return a local path of the last checkpoint that the component, or a child, saved; None if there is none.
+
+        Args:
+            saver: "node", or the index of a child.
+        """
         saved = (self.status.get("at_checkpoint") or {}).get("saved") or {}
-        name = saved["node"]["name"] if "node" in saved else self.status.get("checkpoint")
+        name = saved[saver]["name"] if saver in saved else None
+        if name is None and saver == "node":
+            name = self.status.get("checkpoint")
         if name is None or name.partition("/")[0] != layout.CHECKPOINTS:
             return name
         where = Artifacts(self._files, self.folder, self.label, trust=True)

@@ -47,6 +47,7 @@ RESERVED = (
     "_seed_",
     "_seeding_",
     "_requires_",
+    "_children_",
     "_results_",
     "_resources_",
     "_environment_",

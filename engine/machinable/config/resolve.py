@@ -181,21 +181,21 @@ def _resolve_reserved(resolved: Resolved, resolver: Resolver, key: str, value: A
     if not resolver.is_masked:
         return []
     resolved.shown[key] = resolver.plain(value, path, stored=True)
-    if key == "_requires_":
-        return _secrets_passed_on(resolved, plain)
+    if key in ("_requires_", "_children_"):
+        return _secrets_passed_on(resolved, key, plain)
     return []
 
 
-def _secrets_passed_on(resolved: Resolved, plain: Plain) -> list[MalformedText]:
-    """Return an error if a requirement is configured with a secret that its configuration does not hide."""
-    path = f"{resolved.component}._requires_"
-    if resolved.shown["_requires_"] == without_hidden(plain):
+def _secrets_passed_on(resolved: Resolved, key: str, plain: Plain) -> list[MalformedText]:
+    """Return an error if another component is configured with a secret that its configuration does not hide."""
+    if resolved.shown[key] == without_hidden(plain):
         return []
+    what = "requirement" if key == "_requires_" else "child"
     return [
         MalformedText(
-            "a requirement is configured with a secret, which would be stored",
-            at=resolved.reserved_place("_requires_") or resolved.entry.place,
-            path=path,
+            f"a {what} is configured with a secret, which would be stored",
+            at=resolved.reserved_place(key) or resolved.entry.place,
+            path=f"{resolved.component}.{key}",
             todo="Pass the secret under a hidden key: {_token: $self._token}.",
         )
     ]

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from itertools import zip_longest
 from typing import Any
 
+from machinable.config.declaration import is_reserved
 from machinable.config.nodes import MappingNode, Source
 from machinable.config.resolved import Resolved
 from machinable.config.versions import elements_of
@@ -32,7 +33,7 @@ __all__ = [
 KeyParts = tuple[str, str]  # of the key of a listed component: before the levels and the ordinal, and after them
 
 
-def key_parts(component: str, version: Plain, children: Sequence[Plain]) -> KeyParts:
+def key_parts(component: str, version: Plain, children: Plain) -> KeyParts:
     """Return the parts of a key that all repetitions share; `children` are component and version of each child."""
     head = f'{{"children":{canonical(children) if children else "[]"},"component":{canonical(component)},'
     return head, f'"version":{canonical(version)}}}'
@@ -64,23 +65,29 @@ def trial_keys(
         yield f'{part[0]}"levels":{text},"ordinal":{ordinal},{part[1]}'
 
 
-def version_key(versions: Any) -> Plain:
-    """Return versions as they appear in a key: as written, without hidden keys and elements that change nothing."""
-    return visible_elements(elements_of(versions))
+def version_key(versions: Any, *, stored: bool = False) -> Plain:
+    """Return versions as they appear in a key: as written, without hidden keys and elements that change nothing.
+
+    Args:
+        versions: The versions, without lists.
+        stored: Whether to keep keys such as `_requires_.data`, without which a stored task would be another one. Keys
+            of trials do not have them, so seeds do not depend on them.
+    """
+    return visible_elements(elements_of(versions), stored=stored)
 
 
-def visible_elements(given: Sequence[Plain]) -> Plain:
+def visible_elements(given: Sequence[Plain], *, stored: bool = False) -> Plain:
     """Return the same for versions that are split into elements."""
     elements = []
     for element in given:
         if type(element) is dict:  # elements are plain
             if not element:
                 continue
-            element = _visible(element, dotted=True)
+            element = _visible(element, dotted=True, stored=stored)
             if element is _NOTHING:
                 continue
         elif type(element) is str and element[:1] != "~" and ":" in element and ("_" in element or "\\" in element):
-            element = _visible_text(element)
+            element = _visible_text(element, stored)
             if element is _NOTHING:
                 continue
         elements.append(element)
@@ -92,7 +99,7 @@ def visible_elements(given: Sequence[Plain]) -> Plain:
 _NOTHING: Any = object()
 
 
-def _visible_text(text: str) -> Plain:
+def _visible_text(text: str, stored: bool) -> Plain:
     """Return the text of a version, or if it has hidden keys, the mapping that it stands for without them."""
     from machinable.config.reader import read  # 15 ms with yaml, and tasks of classes need none
 
@@ -100,18 +107,20 @@ def _visible_text(text: str) -> Plain:
         value = as_plain(read(Source("", text)))
     except MachinableError:  # reported when it is resolved
         return text
-    visible = _visible(value, dotted=True)
+    visible = _visible(value, dotted=True, stored=stored)
     return text if visible == value else visible
 
 
-def _visible(value: Plain, dotted: bool = False) -> Plain:
+def _visible(value: Plain, dotted: bool = False, stored: bool = False) -> Plain:
     """Return a value without hidden keys, and without mappings that are then empty."""
     if type(value) is dict:
         visible = {}
         for key, item in value.items():
-            if is_hidden(key) or (dotted and type(key) is str and any(map(is_hidden, key.split(".")))):
+            is_split = dotted and type(key) is str
+            is_kept = stored and is_split and is_reserved(key.partition(".")[0])
+            if (is_hidden(key) and not is_kept) or (is_split and any(map(is_hidden, key.split(".")))):
                 continue
-            item = _visible(item, dotted and type(key) is str and key.startswith("~"))
+            item = _visible(item, is_split and key.startswith("~"), stored)
             if item is not _NOTHING:
                 visible[key] = item
         return visible if visible or not value else _NOTHING
@@ -137,7 +146,7 @@ def content(
         component: Canonical name.
         module: Import path: equal class names in two modules are different computations.
         configuration: The effective one, from `Effective`.
-        children: `[component, module, effective configuration]` of each, in order.
+        children: `[component, module, effective configuration]` of each, in order, and its name if it has one.
         flags: Flags of the user.
         checkpoint: The checkpoint to start from.
         requirements: name → identity, or `[identity, artifact]` where only one artifact is read.

@@ -51,7 +51,7 @@ from machinable.plan.request import (
 )
 from machinable.plan.reserved_keys import reserved_fields
 from machinable.plan.spec import ComponentSpec, MixinSpec, Target
-from machinable.plan.written_uses import declared_requirements
+from machinable.plan.written_uses import declared_children, declared_requirements
 from machinable.project import Project
 from machinable.serialization import Plain, canonical, without_collections, without_hidden
 
@@ -134,7 +134,7 @@ def _listed(request: TaskRequest) -> list[tuple[ComponentRequest, Any, Sequence[
     """Return the components of one round: each with one version, and one for each of its children."""
     listed: list[tuple[ComponentRequest, Any, Sequence[Any]]] = []
     for asked in request.components:
-        child_versions = [expand_lists(child.version) for child in asked.children]
+        child_versions = [expand_lists(child.version) for _, child in asked.named_children()]
         listed += [(asked, version, inner) for version, *inner in product(expand_lists(asked.version), *child_versions)]
     return listed
 
@@ -154,28 +154,37 @@ class _Key(Struct, frozen=True):
     version: str
 
 
-class _RequirementRef(Struct, frozen=True):
-    """A requirement of one use: the request, the name that the use gives it, and whether it comes from the task."""
+class _Ref(Struct, frozen=True):
+    """Another component that a use names: the name it has there, and whether the task gives it."""
 
-    key: _Key
-    artifact: str | None
     resolved: Resolved
     name: str
     written_as: str  # the name without the number of one of several
-    is_asked: bool
+    is_asked: bool = False
+    reserved_key: str = "_requires_"
 
     @property
     def path(self) -> str:
         """Its location, for messages."""
         component = self.resolved.component
-        return f"requires.{self.name} of {component}" if self.is_asked else f"{component}._requires_.{self.name}"
+        return (
+            f"requires.{self.name} of {component}" if self.is_asked else f"{component}.{self.reserved_key}.{self.name}"
+        )
 
     @property
     def place(self) -> Place | None:
-        """Where it is written; None for a requirement from the task."""
-        return None if self.is_asked else _requirement_place(self.resolved, self.written_as)
+        """Where it is written; None for one from the task."""
+        return None if self.is_asked else _reserved_place(self.resolved, self.reserved_key, self.written_as)
 
 
+class _RequirementRef(_Ref, frozen=True):
+    """A requirement of a use."""
+
+    key: _Key = _Key("", "")
+    artifact: str | None = None
+
+
+_Declared = Mapping[str, "RequirementRequest | tuple[RequirementRequest, ...]"]
 _Refs = dict[str, "_RequirementRef | None"]  # by the names that a use gives them; None where one is wrong
 
 
@@ -203,24 +212,20 @@ class _Planner:
     def add(self, asked: ComponentRequest, version: Any, child_versions: Sequence[Any]) -> int:
         """Add a listed component and return the number of its use, which is meaningless after an error."""
         found = self._resolve(asked.name, version, self._task_versions)
-        tried = [
-            self._resolve(child.name, one, self._task_versions)
-            for child, one in zip(asked.children, child_versions, strict=True)
-        ]
-        children = [one for one in tried if one is not None]
-        if found is None or len(children) < len(tried):
+        if found is None:
+            for (_, child), one in zip(asked.named_children(), child_versions, strict=True):
+                self._resolve(child.name, one, self._task_versions)  # for its errors
             return -1
         try:
-            inside = [(self._child(*one), one[1].resolved) for one in zip(asked.children, children, strict=True)]
-            requires = self._needed(found.resolved, asked)
-            if requires is None:
+            children = self._children(found.resolved, asked, child_versions, self._task_versions)
+            requires = self._needed(found.resolved, asked) if children is not None else None
+            if children is None or requires is None:
                 return -1
-            use = self._use(found, asked, inside, requires)
+            use = self._use(found, asked, children, requires)
         except MachinableError as error:
             self._note(error)
             return -1
-        parts = [[spec.component, spec.version] for spec, _ in inside]
-        key = key_parts(use.component, use.definition.version, parts)
+        key = key_parts(use.component, use.definition.version, _asked_parts(asked, use.definition.children))
         return self._append(use, key, found.resolved.reserved.get("_seed_"))
 
     def _append(self, use: Use, key: KeyParts | str, chosen: int | None) -> int:
@@ -256,7 +261,15 @@ class _Planner:
                 resolved.component,
                 resolved.module,
                 configuration,
-                children=[[spec.component, spec.module, self._effective_of(one).of(one)] for spec, one in children],
+                children=[
+                    [
+                        spec.component,
+                        spec.module,
+                        self._effective_of(one).of(one),
+                        *([spec.called] if spec.called else []),
+                    ]
+                    for spec, one in children
+                ],
                 flags=without_hidden(asked.flags),
                 checkpoint=asked.checkpoint,
                 requirements={
@@ -269,15 +282,73 @@ class _Planner:
         )
         return Use(definition, requires, resolved.entry.place)
 
-    def _child(self, asked: ChildRequest, found: _Resolved) -> ComponentSpec:
+    def _children(
+        self, resolved: Resolved, asked: ComponentRequest, versions: Sequence[Any], task_versions: Sequence[Any]
+    ) -> list[tuple[ComponentSpec, Resolved]] | None:
+        """Return the children of a use: those of the task, a mapping over the declared ones; None after an error."""
+        given = {name: (child, one) for (name, child), one in zip(asked.named_children(), versions, strict=True)}
+        requests: dict[str, tuple[ChildRequest, Any, _Ref | None]] = {}
+        is_complete = True
+        if asked.children and not isinstance(asked.children, Mapping):
+            requests = {name: (*one, None) for name, one in given.items()}
+        else:
+            over = asked.children if isinstance(asked.children, Mapping) else {}
+            declared, wrong = self._declared(resolved, "_children_", declared_children)
+            is_complete = not wrong
+            _check_removed(over, {**declared, **wrong}, "child", "children", resolved)
+            for name, one in {**declared, **over}.items():
+                if name in given:
+                    requests[name] = (*given[name], None)
+                elif not isinstance(one, ChildRequest):
+                    for full_name, _, request in numbered({name: one}):
+                        where = _Ref(resolved, full_name, name, reserved_key="_children_")
+                        requests[full_name] = ChildRequest(request.name), request.version, where
+        children = []
+        for name, (child, version, ref) in requests.items():
+            found = self._resolve(child.name, version, task_versions, ref)
+            if found is None:
+                is_complete = False
+                continue
+            called = "" if name.replace(".", "").isdecimal() else name
+            try:
+                children.append((self._child(child, found, called), found.resolved))
+            except MachinableError as error:
+                used = f"used as {ref.path}   {ref.place}" if ref else f"used as a child of {resolved.component}"
+                error.details = (*error.details, used)
+                raise
+        return children if is_complete else None
+
+    def _declared(
+        self, resolved: Resolved, key: str, parse: Callable[[Any, str, dict[str, MachinableError]], _Declared]
+    ) -> tuple[_Declared, dict[str, MachinableError]]:
+        """Return the requirements or children in a reserved key, and the errors of others, which are reported."""
+        wrong: dict[str, MachinableError] = {}
+        try:
+            declared = parse(resolved.reserved.get(key), f"{resolved.component}.{key}", wrong)
+        except MachinableError as error:
+            error.at = _reserved_place(resolved, key)
+            raise
+        for name, problem in wrong.items():
+            problem.at = _reserved_place(resolved, key, name)
+            self._note(problem)
+        return declared, wrong
+
+    def _child(self, asked: ChildRequest, found: _Resolved, called: str) -> ComponentSpec:
         resolved = found.resolved
         if resolved.reserved.get("_requires_"):
             raise MalformedText(
                 f"the child {resolved.component} requires other components, which only its parent can",
-                at=_requirement_place(resolved),
+                at=_reserved_place(resolved, "_requires_"),
                 path=f"{resolved.component}._requires_",
                 todo="Require them there, and read them in the child as self.node.requires; "
                 "or use the child with the version {'_requires_': None}.",
+            )
+        if resolved.reserved.get("_children_"):
+            raise MalformedText(
+                f"the child {resolved.component} has children itself, which only the component of a trial can",
+                at=_reserved_place(resolved, "_children_"),
+                path=f"{resolved.component}._children_",
+                todo="Declare them as children of its parent; or use the child with the version {'_children_': None}.",
             )
         configuration = self._effective_of(resolved).of(resolved)
         own = content(
@@ -290,7 +361,7 @@ class _Planner:
             requirements={},
             seeding=None,
         )
-        return self._definition(found, asked, configuration, content=own)
+        return self._definition(found, asked, configuration, content=own, called=called)
 
     def _definition(
         self, found: _Resolved, asked: ComponentRequest | ChildRequest, configuration: Plain, **more: Any
@@ -374,32 +445,22 @@ class _Planner:
 
     def _refs(self, resolved: Resolved, asked: RequirementRequests) -> _Refs:
         """Return the requirements of a use, by name: the declared ones, overridden by those of the task."""
-        wrong: dict[str, MachinableError] = {}
-        try:
-            declared = declared_requirements(
-                resolved.reserved.get("_requires_"), f"{resolved.component}._requires_", wrong
-            )
-        except MachinableError as error:
-            error.at = _requirement_place(resolved)
-            raise
-        for name, problem in wrong.items():
-            problem.at = _requirement_place(resolved, name)
-            self._note(problem)
-        for name, request in asked.items():
-            if request is None and name not in declared:
-                raise UnknownName("requirement", name, declared, at=resolved.entry.place, path=f"requires.{name}")
+        declared, wrong = self._declared(resolved, "_requires_", declared_requirements)
+        _check_removed(asked, declared, "requirement", "requires", resolved)
         result: _Refs = dict.fromkeys(wrong)
         for name, written, request in numbered({**declared, **asked}):
             if name in result:
                 raise MalformedText(
                     f"two requirements are called {name!r}: one of several called {written!r}, and another one",
-                    at=_requirement_place(resolved),
+                    at=_reserved_place(resolved, "_requires_"),
                     path=f"{resolved.component}._requires_",
                     given=name,
                     todo="Give one of them another name.",
                 )
             key = _Key(request.name, canonical(elements_of(request.version)))
-            result[name] = ref = _RequirementRef(key, request.artifact, resolved, name, written, written in asked)
+            result[name] = ref = _RequirementRef(
+                resolved, name, written, written in asked, key=key, artifact=request.artifact
+            )
             self._asked.setdefault(key, (request, ref))
         return result
 
@@ -427,7 +488,11 @@ class _Planner:
             return
         request = self._asked[key][0]
         try:
-            use = self._use(found, ComponentRequest(request.name), (), requires)
+            asked = ComponentRequest(request.name)
+            children = self._children(found.resolved, asked, (), ())
+            if children is None:
+                return
+            use = self._use(found, asked, children, requires)
         except MachinableError as error:
             self._note(error)
             return
@@ -479,9 +544,9 @@ class _Planner:
     # configurations
 
     def _resolve(
-        self, name: Named, version: Any, task_versions: Sequence[Any], ref: _RequirementRef | None = None
+        self, name: Named, version: Any, task_versions: Sequence[Any], ref: _Ref | None = None
     ) -> _Resolved | None:
-        """Return the configuration of one use, required by `ref`; None after an error."""
+        """Return the configuration of one use, which `ref` names; None after an error."""
         try:
             if name not in self._known:
                 try:
@@ -497,7 +562,8 @@ class _Planner:
                 for one in error.parts:
                     if one.path != ref.path:
                         place = f"   {ref.place}" if ref.place else ""
-                        one.details = (*one.details, f"required as {ref.path}{place}")
+                        verb = "required" if ref.reserved_key == "_requires_" else "used"
+                        one.details = (*one.details, f"{verb} as {ref.path}{place}")
             self._note(error)
             return None
         if target.kind == "component" and resolved.class_name != target.name:
@@ -513,13 +579,30 @@ class _Planner:
 _NO_REQUIREMENTS: Mapping[str, Needed] = {}
 
 
-def _requirement_place(resolved: Resolved, name: str | None = None) -> Place | None:
-    """Return the place of a declared requirement, or else of its `_requires_`, or else of the component."""
+def _reserved_place(resolved: Resolved, key: str, name: str | None = None) -> Place | None:
+    """Return the place of a declared requirement or child, or else of its reserved key, or else of the component."""
     place = None
     if name is not None:
-        part = int(name) if isinstance(resolved.reserved["_requires_"], list) else name
-        place = resolved.reserved_place("_requires_", part)
-    return place or resolved.reserved_place("_requires_") or resolved.entry.place
+        part = int(name) if isinstance(resolved.reserved[key], list) else name
+        place = resolved.reserved_place(key, part)
+    return place or resolved.reserved_place(key) or resolved.entry.place
+
+
+def _check_removed(
+    asked: Mapping[str, Any], declared: Mapping[str, Any], what: str, argument: str, resolved: Resolved
+) -> None:
+    """Check that what a task removes is declared."""
+    for name, request in asked.items():
+        if request is None and name not in declared:
+            raise UnknownName(what, name, declared, at=resolved.entry.place, path=f"{argument}.{name}")
+
+
+def _asked_parts(asked: ComponentRequest, children: Sequence[ComponentSpec]) -> Plain:
+    """Return the part of a key for the children that the task gives; what is declared does not change seeds."""
+    if not isinstance(asked.children, Mapping):
+        return [[spec.component, spec.version] for spec in children] if asked.children else []
+    found = {spec.called: [spec.component, spec.version] for spec in children}
+    return {name: found.get(name) for name in asked.children}
 
 
 def _defaults(workspace: Workspace) -> tuple[tuple[str, ...] | None, int]:

@@ -54,19 +54,31 @@ RequirementRequests: TypeAlias = "Mapping[str, RequirementRequest | tuple[Requir
 
 
 class ComponentRequest(_Request, frozen=True):
-    """One call of `Task.component`; `version` may hold lists."""
+    """One call of `Task.component`; `version` may hold lists.
 
-    children: tuple[ChildRequest, ...] = ()
+    A list of children replaces the declared ones, a mapping is laid over them; None removes one.
+    """
+
+    children: tuple[ChildRequest, ...] | Mapping[str, ChildRequest | None] = ()
     requires: RequirementRequests = {}
     flags: Mapping[str, Plain] = {}
     checkpoint: str | None = None
     tags: Mapping[str, Plain] = {}
     resources: Mapping[str, Plain] = {}
 
+    def named_children(self) -> list[tuple[str, ChildRequest]]:
+        """Return the children with their names, which are numbers in a list."""
+        children = self.children
+        pairs = children.items() if isinstance(children, Mapping) else enumerate(children)
+        return [(str(name), child) for name, child in pairs if child is not None]
+
     def as_data(self) -> dict[str, Plain]:
         """Return the call as it is stored in execution.json."""
+        children = self.children
         return _Request.as_data(self) | {
-            "children": [child.as_data() for child in self.children],
+            "children": {name: child and child.as_data() for name, child in children.items()}
+            if isinstance(children, Mapping)
+            else [child.as_data() for child in children],
             "requires": {
                 name: [one.as_data() for one in needed] if isinstance(needed, tuple) else needed and needed.as_data()
                 for name, needed in self.requires.items()
@@ -112,7 +124,7 @@ class TaskRequest(Struct, frozen=True):
         """Yield how each component, child and requirement was given."""
         for component in self.components:
             yield component.name
-            for child in component.children:
+            for _, child in component.named_children():
                 yield child.name
             for _, _, needed in numbered(component.requires):
                 yield needed.name
@@ -133,4 +145,4 @@ def _name_as_data(name: Named) -> str:
 def _version_as_data(version: Any) -> Plain:
     if isinstance(version, (list, tuple)):
         return type(version)(map(_version_as_data, version))
-    return version_key(version)
+    return version_key(version, stored=True)

@@ -96,6 +96,7 @@ class ComponentSpec(Struct, frozen=True):
     change_directory: bool = False  # whether a trial runs in its local directory
     tags: Mapping[str, Plain] = {}
     content: str = ""  # the identity without the seed. Never stored
+    called: str = ""  # of a child: its name among the children, if it has one
     is_requirement: bool = False  # whether it is not listed in the task but required by a component that is
 
     @property
@@ -108,7 +109,8 @@ class ComponentSpec(Struct, frozen=True):
 
     def as_data(self) -> dict[str, Plain]:
         """Return the component as it is stored among the children of a trial in plan.jsonl."""
-        return {
+        named: dict[str, Plain] = {"name": self.called} if self.called else {}
+        return named | {
             "component": self.component,
             "module": self.module,
             "version": self.version,
@@ -302,7 +304,9 @@ def spec_from_data(row: Mapping[str, Plain]) -> TrialSpec:
 
     Fields that such a line lacks have their defaults: no hidden keys, mixins, origins, resources or seeding.
     """
-    children = tuple(_component(child, flags=child["flags"]) for child in row.get("children", ()))
+    children = tuple(
+        _component(child, flags=child["flags"], called=child.get("name", "")) for child in row.get("children", ())
+    )
     definition = _component(row, children=children, tags=row.get("tags", {}))
     requires = {name: requirement_from_data(needed) for name, needed in row.get("requires", {}).items()}
     return TrialSpec(row["index"], row["uid"], row["seed"], row["flags"], definition, requires, row.get("identity", ""))

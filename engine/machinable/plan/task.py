@@ -9,14 +9,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from machinable.config.versions import elements_of, expand_lists
-from machinable.errors import ImportFailed, InvalidType, InvalidValue, MissingMember, Refused, UnknownName
+from machinable.errors import ImportFailed, InvalidType, InvalidValue, MissingMember, Refused, UnknownName, near_names
 from machinable.events import check_callback
 from machinable.former_names import TASK, find_former_name
 from machinable.plan.plan import Plan
 from machinable.plan.planner import make_plan
 from machinable.plan.request import ChildRequest, ComponentRequest, Level, Named, TaskRequest
 from machinable.plan.reserved_keys import parse_resources
-from machinable.plan.written_uses import asked_requirements
+from machinable.plan.written_uses import asked_requirements, check_names
 from machinable.project import Project
 from machinable.serialization import Plain, as_plain
 
@@ -77,7 +77,9 @@ class Task:
         Args:
             name: A declared name, a tuple `(name, version, …)`, a `Component` subclass, or a function.
             version: None, "~name", "_mixin_", a mapping, YAML text, a file, a tuple (merged), a list (one trial each).
-            children: A child or a list of them: names, tuples, classes, mappings with `component`.
+            children: A child or a list of them instead of the declared ones, or a mapping of names to children, merged
+                over `_children_`, where None removes one. A child is a name, a tuple, a class, or a mapping with
+                `component`.
             requires: Other components whose outputs each trial reads, merged over `_requires_` by name: a mapping to
                 names, tuples, "name:artifact", classes, lists of such (several under one name), or None to remove one.
                 A list gives the names "0", "1", ….
@@ -96,7 +98,7 @@ class Task:
             ComponentRequest(
                 name,
                 version,
-                tuple(map(_child, children if isinstance(children, list) else [] if children is None else [children])),
+                _children(children),
                 asked_requirements(requires),
                 _mapping(flags, "flags"),
                 _checkpoint(checkpoint),
@@ -241,6 +243,13 @@ def _copied(version: Any) -> Any:
 _CHILD_KEYS = ("component", "version", "checkpoint", "flags")
 
 
+def _children(children: Any) -> tuple[ChildRequest, ...] | Mapping[str, ChildRequest | None]:
+    if isinstance(children, Mapping) and not any(near_names(key, _CHILD_KEYS, cutoff=0.85) for key in children):
+        check_names(children, "children", "child")
+        return {name: None if child is None else _child(child) for name, child in children.items()}
+    return tuple(map(_child, children if isinstance(children, list) else [] if children is None else [children]))
+
+
 def _child(child: Any) -> ChildRequest:
     given = child if isinstance(child, Mapping) else {"component": child}
     for key in given:
@@ -296,7 +305,7 @@ def task_from_data(
         task.component(
             _from_text(call["component"], code_of),
             call["version"],
-            children=[{**child, "component": _from_text(child["component"], code_of)} for child in call["children"]],
+            children=_children_from_data(call["children"], code_of),
             requires={name: _requirement(need, code_of) for name, need in call.get("requires", {}).items()},
             flags=call["flags"],
             checkpoint=call["checkpoint"],
@@ -308,6 +317,15 @@ def task_from_data(
     for version in data["versions"]:
         task.version(version)
     return task
+
+
+def _children_from_data(children: Any, code_of: Callable[[str, str], Named]) -> Any:
+    def child(one: Mapping[str, Plain]) -> dict[str, Any]:
+        return {**one, "component": _from_text(one["component"], code_of)}
+
+    if isinstance(children, Mapping):
+        return {name: one and child(one) for name, one in children.items()}
+    return list(map(child, children))
 
 
 def _requirement(need: Any, code_of: Callable[[str, str], Named]) -> Any:

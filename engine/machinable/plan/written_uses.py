@@ -1,4 +1,7 @@
-"""Requirements as they are written: `data: numbers`, `[net, ~small, {layers: 3}]`, `fold:topics.tsv`, or several."""
+"""Requirements and children as they are written: `data: numbers`, `[net, ~small, {layers: 3}]`, or several of one name.
+
+Of a requirement, one artifact may be named: `fold:topics.tsv`.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,14 @@ from machinable.errors import BadName, MachinableError, MalformedText, UnknownNa
 from machinable.plan.request import RequirementRequest, RequirementRequests
 from machinable.storage.files import checked
 
-__all__ = ["asked_requirements", "declared_requirements"]
+__all__ = ["asked_requirements", "check_names", "declared_children", "declared_requirements"]
 
-_OF_MAPPINGS = frozenset({"get", "items", "keys", "values"})
+_METHODS = {
+    "requirement": frozenset({"get", "items", "keys", "values"}),
+    "child": frozenset(name for name in dir(list) if name[0] != "_"),
+}
+_ATTRIBUTES = {"requirement": "requires", "child": "children"}
+_PLURALS = {"requirement": "requirements", "child": "children"}
 _KEYS = ("component", "version", "each", "grid")
 
 
@@ -25,10 +33,23 @@ def declared_requirements(
     Raises:
         WrongType, MalformedText: It is not a mapping or a list, or has an invalid name; `path` says where it is.
     """
+    return _declared(_Declared(), value, path, errors)
+
+
+def declared_children(
+    value: Any, path: str, errors: dict[str, MachinableError]
+) -> dict[str, RequirementRequest | tuple[RequirementRequest, ...]]:
+    """Return the children in `_children_`; see `declared_requirements`."""
+    return _declared(_DeclaredChild(), value, path, errors)
+
+
+def _declared(
+    form: _Declared, value: Any, path: str, errors: dict[str, MachinableError]
+) -> dict[str, RequirementRequest | tuple[RequirementRequest, ...]]:
     result = {}
-    for name, one in _items(value, path):
+    for name, one in _items(value, path, form.what):
         try:
-            found = _Declared().read(one, f"{path}.{name}")
+            found = form.read(one, f"{path}.{name}")
         except MachinableError as error:
             errors[name] = error
         else:
@@ -43,47 +64,59 @@ def asked_requirements(value: Any) -> RequirementRequests:
     Raises:
         WrongType, MalformedText: It or a requirement in it is wrong.
     """
-    return {name: _Asked().read(one, f"requires.{name}") for name, one in _items(value, "requires")}
+    items = _items(value, "requires", _Asked.what)
+    return {name: _Asked().read(one, f"requires.{name}") for name, one in items}
 
 
-def _items(value: Any, path: str) -> Iterable[tuple[str, Any]]:
+def _items(value: Any, path: str, what: str) -> Iterable[tuple[str, Any]]:
     if value is None:
         return ()
     if isinstance(value, list):
         return [(str(number), one) for number, one in enumerate(value)]
     if not isinstance(value, Mapping):
         raise WrongType(
-            f"requirements are a mapping of names to components, or a list, not {value!r}",
+            f"{_PLURALS[what]} are a mapping of names to components, or a list, not {value!r}",
             path=path,
             given=value,
             todo="Write {data: component}; the names of a list are 0, 1, ….",
         )
-    for name in value:
+    check_names(value, path, what)
+    return value.items()
+
+
+def check_names(names: Iterable[Any], path: str, what: str) -> None:
+    """Check the names of requirements or children, which are attributes as well.
+
+    Raises:
+        WrongType, MalformedText: One is not text, or cannot be an attribute.
+    """
+    for name in names:
         if not isinstance(name, str):
             raise WrongType(
-                f"the name of a requirement is text, not {name!r}", path=path, given=name, todo="Write it in quotes."
+                f"the name of a {what} is text, not {name!r}", path=path, given=name, todo="Write it in quotes."
             )
-        if name in _OF_MAPPINGS:
+        if name in _METHODS[what]:
             raise MalformedText(
-                f"a requirement cannot be called {name!r}, because `self.requires.{name}` is a method",
+                f"a {what} cannot be called {name!r}, because `self.{_ATTRIBUTES[what]}.{name}` is a method",
                 path=path,
                 given=name,
                 todo="Use another name.",
             )
         if not name or name.startswith("_"):
             raise MalformedText(
-                f"a requirement cannot be called {name!r}",
+                f"a {what} cannot be called {name!r}",
                 path=path,
                 given=name,
                 todo="Use a name that does not begin with an underscore.",
             )
-    return value.items()
 
 
 class _Declared:
     """How a file writes requirements: `[component, version, …]`; lists of mappings are several."""
 
+    what = "requirement"
     todo = "Write a component, [component, version, …], component:artifact, or for several {each: […]}."
+    nothing = "null"
 
     def read(self, value: Any, path: str) -> RequirementRequest | tuple[RequirementRequest, ...] | None:
         """Return what one name stands for: a requirement, several, or None.
@@ -98,14 +131,12 @@ class _Declared:
             return found[0]
         if not found:
             raise MalformedText(
-                "a list of requirements is empty",
+                f"a list of {_PLURALS[self.what]} is empty",
                 path=path,
                 given=value,
-                todo=f"{self.todo} To require nothing, write {self.nothing}.",
+                todo=f"{self.todo} For none, write {self.nothing}.",
             )
         return tuple(found)
-
-    nothing = "null"
 
     def is_several(self, value: Any) -> bool:
         if isinstance(value, Mapping):
@@ -130,16 +161,16 @@ class _Declared:
 
     def _of_mapping(self, value: Mapping[Any, Any], path: str) -> Iterator[RequirementRequest]:
         if "component" not in value and "each" not in value:
-            raise WrongType(f"{dict(value)!r} is not a requirement", path=path, given=value, todo=self.todo)
+            raise WrongType(f"{dict(value)!r} is not a {self.what}", path=path, given=value, todo=self.todo)
         for key in value:
             if key not in _KEYS:
-                raise UnknownName("key of a requirement", str(key), _KEYS, path=path)
+                raise UnknownName(f"key of a {self.what}", str(key), _KEYS, path=path)
         each, grid = value.get("each"), value.get("grid")
         for key in ("each", "grid"):
             if key in value and not isinstance(value[key], list if key == "each" else Mapping):
-                what = "a list" if key == "each" else "a mapping of keys to lists"
+                form = "a list" if key == "each" else "a mapping of keys to lists"
                 raise WrongType(
-                    f"`{key}` of a requirement is {what}, not {value[key]!r}", path=f"{path}.{key}", given=value[key]
+                    f"`{key}` of a {self.what} is {form}, not {value[key]!r}", path=f"{path}.{key}", given=value[key]
                 )
         if "component" in value:
             base = value["component"], *self._versions(value.get("version"))
@@ -151,10 +182,10 @@ class _Declared:
             return
         if each is None or len(value) > 1:
             raise MalformedText(
-                "a requirement has no `component`",
+                f"a {self.what} has no `component`",
                 path=path,
                 given=value,
-                todo="Write {component: name, version: …}; {each: [requirement, …]} lists requirements.",
+                todo=f"Write {{component: name, version: …}}; {{each: [{self.what}, …]}} lists {_PLURALS[self.what]}.",
             )
         for number, one in enumerate(each):
             yield from self._read(one, f"{path}.each.{number}")
@@ -168,9 +199,9 @@ class _Declared:
     def _one(self, parts: Iterable[Any], path: str, value: Any) -> RequirementRequest:
         name, *versions = parts
         if not isinstance(name, str) and not self._is_code(name):
-            raise WrongType(f"{value!r} is not a requirement", path=path, given=value, todo=self.todo)
+            raise WrongType(f"{value!r} is not a {self.what}", path=path, given=value, todo=self.todo)
         if isinstance(name, str) and name[:1] == "~":
-            message = f"{name!r} is a version, where a requirement names its component"
+            message = f"{name!r} is a version, where a {self.what} names its component"
             raise WrongType(message, path=path, given=value, todo=self.todo)
         try:
             elements = [element for version in versions for element in elements_of(version)]
@@ -181,12 +212,30 @@ class _Declared:
         if isinstance(name, str):
             name, colon, artifact = name.partition(":")
             if not name or (colon and not _is_artifact(artifact)):
-                raise MalformedText(f"{value!r} is not a requirement", path=path, given=value, todo=self.todo)
+                raise MalformedText(f"{value!r} is not a {self.what}", path=path, given=value, todo=self.todo)
         version = tuple(elements) if len(elements) > 1 else elements[0] if elements else None
         return RequirementRequest(name, version, artifact or None)
 
     def _is_code(self, name: Any) -> bool:
         return False
+
+
+class _DeclaredChild(_Declared):
+    """How a file writes children: as requirements, without artifacts."""
+
+    what = "child"
+    todo = "Write a component, [component, version, …], or for several {each: […]}."
+
+    def _one(self, parts: Iterable[Any], path: str, value: Any) -> RequirementRequest:
+        found = super()._one(parts, path, value)
+        if found.artifact is not None:
+            raise MalformedText(
+                f"{value!r} names an artifact, and a child is a component",
+                path=path,
+                given=value,
+                todo=f"Write {found.name}. To read an artifact, write it into `_requires_`.",
+            )
+        return found
 
 
 class _Asked(_Declared):

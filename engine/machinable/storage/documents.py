@@ -59,13 +59,14 @@ class Items(NamedTuple):
     of: Type
 
 
-class OneOrMore(NamedTuple):
-    """The type of a value of a type, or of a list of such."""
+class ItemsOr(NamedTuple):
+    """The type of a list with items of a type, or of another value."""
 
     of: Type
+    other: Type
 
 
-Type: TypeAlias = "str | tuple[str, ...] | Each | Items | OneOrMore | Mapping[str, Any]"
+Type: TypeAlias = "str | tuple[str, ...] | Each | Items | ItemsOr | Mapping[str, Any]"
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "text": (str,),
@@ -167,8 +168,8 @@ def _fault(value: Any, expected: Type, path: str) -> str | None:
         if type(value) not in (list, tuple):
             return f"{path} is {_name(value)}, not a list"
         return _first(((f"{path}[{index}]", item) for index, item in enumerate(value)), expected.of)
-    if isinstance(expected, OneOrMore):
-        return _fault(value, Items(expected.of) if type(value) in (list, tuple) else expected.of, path)
+    if isinstance(expected, ItemsOr):
+        return _fault(value, Items(expected.of) if type(value) in (list, tuple) else expected.other, path)
     if isinstance(expected, Each):
         if type(value) is not dict:
             return f"{path} is {_name(value)}, not a mapping"
@@ -207,6 +208,7 @@ def _is_time(text: str) -> bool:
 
 _ERROR = {"type": "text", "message": "text", "traceback?": "text"}
 _USE = {"component": "text", "version?": "any", "checkpoint?": "text", "flags?": "mapping"}
+_REQUIRED = _USE | {"artifact?": "text"}
 _CODE = {
     "commit?": "text",
     "branch?": "text",
@@ -239,8 +241,8 @@ EXECUTION = Kind(
             "components?": Items(
                 _USE
                 | {
-                    "children?": Items(_USE),
-                    "requires?": Each(OneOrMore(_USE | {"artifact?": "text"}), nullable=True),
+                    "children?": ItemsOr(_USE, Each(_USE, nullable=True)),
+                    "requires?": Each(ItemsOr(_REQUIRED, _REQUIRED), nullable=True),
                     "tags?": "mapping",
                     "resources?": "any",
                 }

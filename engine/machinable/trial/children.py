@@ -14,11 +14,11 @@ from machinable.component.base import Component, ComponentState, Context, overri
 from machinable.component.imports import load_mixin
 from machinable.component.mixins import Binding
 from machinable.config.config import Config
-from machinable.errors import InvalidType
-from machinable.plan.spec import ComponentSpec, MixinSpec
+from machinable.errors import InvalidType, MissingAttribute, suggestion
+from machinable.plan.spec import ComponentSpec, MixinSpec, members_of
 from machinable.serialization import as_plain
 
-__all__ = ["child_specs", "connect", "construct", "create", "destroy"]
+__all__ = ["child_specs", "construct", "create", "destroy", "make_children"]
 
 
 def construct(
@@ -107,7 +107,54 @@ def child_specs(specs: Sequence[ComponentSpec]) -> list[ComponentSpec]:
     ]
 
 
-def connect(node: Component) -> None:
+class Children(list[Component]):
+    """The children of a component in order; those with a name are also attributes and items of that name."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._called(key) if isinstance(key, str) else super().__getitem__(key)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self._called(name)
+
+    def _called(self, name: str) -> Any:
+        by_name = {state_of(child).spec.called: child for child in self if state_of(child).spec.called}
+        if name in by_name:
+            return by_name[name]
+        members = members_of(by_name)
+        if name in members:
+            return [by_name[member] for member in members[name]]
+        known = list(dict.fromkeys([*members, *by_name]))
+        raise MissingAttribute(f"there is no child {name!r}", given=name, known=known, todo=suggestion(name, known))
+
+
+def make_children(node: Component, context: Any) -> None:
+    """Construct the children of a component; `context` is that of a trial, which may have finished."""
+    specs = child_specs(context.spec.children)
+    if node.on_init_children(specs) is False:
+        node.children = None
+        return
+    children = Children()
+    node.children = children
+    for spec in specs:
+        index = len(children)
+        if node.on_init_child(spec, index) is False:
+            continue
+        cls = context.load(spec.target)
+        if not isinstance(cls, type):
+            raise InvalidType(
+                f"the child {spec.component} is a function", given=spec.component, todo="A child is a class."
+            )
+        child = construct(cls, context, spec, node)
+        context.resume_component(child)
+        children.append(child)
+        node.on_after_init_child(child, index)
+    _connect(node)
+    node.on_after_init_children(children)
+
+
+def _connect(node: Component) -> None:
     """Set the attributes of node and children that refer to each other, named by their `attribute_`."""
     own_name = getattr(type(node), "attribute_", None)
     for index, child in enumerate(node.children):
@@ -140,7 +187,8 @@ def _parameters(function: Callable[..., Any], owner: str) -> list[Parameter]:
 def _bind(component: Component) -> tuple[list[Any], dict[str, Any], list[Component]]:
     """Return the arguments of `on_create`, and the children that are created before it.
 
-    The arguments are the parent for a first parameter `node`, then the children by position.
+    The arguments are the parent for a first parameter `node`, then for each parameter the child of its name, or else
+    the next of those that no parameter names.
 
     Raises:
         InvalidType: A parameter without default has no child, or there is `*args` or `**kwargs`.
@@ -153,10 +201,17 @@ def _bind(component: Component) -> tuple[list[Any], dict[str, Any], list[Compone
     if parameters and parameters[0].name == "node":
         args, parameters = [component.node], parameters[1:]
     created_before = [] if parameters else children
-    for index, parameter in enumerate(parameters):
+    named = {state_of(child).spec.called: index for index, child in enumerate(children)}
+    taken = {named[name] for name in (parameter.name.lstrip("_") for parameter in parameters) if name in named}
+    others = iter([index for index in range(len(children)) if index not in taken])
+    is_skipped = False
+    for parameter in parameters:
         name = parameter.name
-        if index < len(children):
-            if parameter.kind is Parameter.KEYWORD_ONLY:
+        index = named.get(name.lstrip("_"), -1)
+        if index < 0:
+            index = next(others, -1)
+        if index >= 0:
+            if parameter.kind is Parameter.KEYWORD_ONLY or is_skipped:
                 kwargs[name] = children[index]
             else:
                 args.append(children[index])
@@ -167,8 +222,12 @@ def _bind(component: Component) -> tuple[list[Any], dict[str, Any], list[Compone
             raise InvalidType(
                 f"{cls.__qualname__}.on_create takes a child as {name!r}, but there are {len(children)} children",
                 given=name,
-                todo="Give the component more children in the task, or give the parameter a default.",
+                todo="Give the component more children, with `_children_` or in the task, or the parameter a default.",
             )
+        elif parameter.kind is Parameter.POSITIONAL_ONLY:
+            args.append(parameter.default)
+        else:
+            is_skipped = True  # those that follow cannot be given by position
     return args, kwargs, created_before
 
 

@@ -15,9 +15,8 @@ from typing import Any
 from machinable.component.base import Component, overrides, state_of
 from machinable.engines.interruption import interruption
 from machinable.engines.time_limit import time_limit
-from machinable.errors import InvalidType
 from machinable.trial.capture import error_data
-from machinable.trial.children import child_specs, connect, construct, create, destroy
+from machinable.trial.children import construct, create, destroy, make_children
 from machinable.trial.context import TrialContext
 
 __all__ = ["exit_forked_children", "run_component"]
@@ -32,7 +31,7 @@ def run_component(context: TrialContext, cls: type[Component]) -> Any:
         state_of(node).is_started = True
         context.began = perf_counter()
         node.on_start()
-        _make_children(node, context)
+        make_children(node, context)
         if node.on_seeding() is not False:
             context.seeding.apply()
         create(node)
@@ -69,30 +68,6 @@ def run_component(context: TrialContext, cls: type[Component]) -> Any:
             raise error from None
         raise
     return result
-
-
-def _make_children(node: Component, context: TrialContext) -> None:
-    specs = child_specs(context.spec.children)
-    if node.on_init_children(specs) is False:
-        node.children = None
-        return
-    children: list[Component] = []
-    node.children = children
-    for spec in specs:
-        index = len(children)
-        if node.on_init_child(spec, index) is False:
-            continue
-        cls = context.load(spec.target)
-        if not isinstance(cls, type):
-            raise InvalidType(
-                f"the child {spec.component} is a function", given=spec.component, todo="A child is a class."
-            )
-        child = construct(cls, context, spec, node)
-        context.resume_component(child)
-        children.append(child)
-        node.on_after_init_child(child, index)
-    connect(node)
-    node.on_after_init_children(children)
 
 
 def _iterate(node: Component, context: TrialContext) -> None:

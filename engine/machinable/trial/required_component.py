@@ -13,7 +13,8 @@ from machinable.component.requirements import Required, Requires
 from machinable.errors import InvalidType, MissingArtifact, NotAvailable
 from machinable.plan.spec import requirement_from_data, spec_from_data
 from machinable.storage.artifacts import NOTHING
-from machinable.trial.children import construct, create
+from machinable.trial.checkpoints import saver_of
+from machinable.trial.children import construct, create, make_children
 
 __all__ = ["load_required_component"]
 
@@ -33,8 +34,8 @@ def load_required_component(required: Required, context: Context) -> Component:
             todo="Read its results, or make it a class.",
         )
     component = construct(code, finished)
-    component.children = []  # requirements have none
     state_of(component).is_started = True
+    make_children(component, finished)
     create(component)
     return component
 
@@ -67,6 +68,12 @@ class FinishedTrialContext(Context):
             for name, needed in self._required.description["requires"].items()
         }
         return Requires(found, self.files, self, f"{self._required.name}.")
+
+    def resume_component(self, component: Component) -> None:
+        """Let a child restore the last checkpoint that it saved, when it is created."""
+        path = self._required.last_checkpoint(saver_of(component))
+        if path is not None:
+            component.flags["CHECKPOINT"] = path
 
     def save_checkpoint(self, component: Component, path: str | None, timestep: int | None) -> Any:
         """Raise an error: the checkpoints of a finished trial do not change."""
