@@ -55,6 +55,7 @@ class Store:
         *,
         save: Callable[[Any, str], Any] | None = None,
         load: Callable[[str], Any] | None = None,
+        **options: Any,
     ) -> None:
         """Store data under a name, in the format of its last extension. After an error nothing has been written.
 
@@ -64,13 +65,15 @@ class Store:
             overwrite: Replace an artifact of that name.
             save: Writes a model to files at or next to the path of `save(data, path)`, for names that end in `.zip`.
             load: Reads that model: `load(path)`.
+            options: Those of the format, such as `encoding` for text.
 
         Raises:
+            InvalidType: The format has no such option.
             BadName: The name has no known extension or leaves the folder.
             WrongKind: The format does not take such data.
             ArtifactExists: The name is taken, and `overwrite` is False.
         """
-        content = dump(name, data, save=save, load=load)
+        content = dump(name, data, save=save, load=load, **options)
         self._local.sync()
         if self._is_file(name):
             if not overwrite:

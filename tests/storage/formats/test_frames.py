@@ -118,12 +118,3 @@ def test_what_text_does_not_keep_is_refused(frame: Any, reason: str) -> None:
 def test_a_frame_of_another_program_is_read_as_pandas_reads_it() -> None:
     found = load("x.csv", b"id,name\n1,x\n,\n", trust=False)
     assert same(found, pd.DataFrame({"id": [1.0, NAN], "name": ["x", NAN]}))
-
-
-def test_a_frame_of_polars_is_kept_in_parquet() -> None:
-    polars = pytest.importorskip("polars")
-    frame = polars.DataFrame({"a": [1, None], "b": ["x", ""]})
-    found = load("x.parquet", dump("x.parquet", frame), trust=False)
-    assert isinstance(found, polars.DataFrame) and found.equals(frame)
-    with pytest.raises(WrongKind, match=r"polars: use \.parquet"):
-        dump("x.csv", frame)

@@ -346,7 +346,7 @@ def test_equal_data_give_equal_bytes() -> None:
 
 TAKES = {
     "%PLAIN": "plain data (None, bool, numbers, text, dates, lists and mappings of these)",
-    "%JSON": "plain data (None, bool, numbers, text, dates, lists and mappings of these), or a DataFrame",
+    "%JSON": "plain data (None, bool, numbers, text, dates, lists and mappings of these), or a DataFrame of pandas",
     "%TABLE": "a DataFrame or a list of mappings with single values",
     "%ARRAYS": "a numpy array or a mapping of names to some",
     "%PICTURE": "bytes, a matplotlib figure, an image of Pillow or an array of its pixels",
@@ -391,7 +391,7 @@ def test_data_that_contains_itself_is_refused(name: str) -> None:
         ("x.npz", {"a": [1]}, "'x.npz' takes %ARRAYS, not list at a"),
         ("x.npz", {1: 2}, "'x.npz' takes %ARRAYS, not a mapping with the key 1"),
         ("x.parquet", [{"a": 1}], "'x.parquet' takes a DataFrame of pandas or polars, not list"),
-        ("x.feather", b"", "'x.feather' takes a DataFrame, not bytes"),
+        ("x.feather", b"", "'x.feather' takes a DataFrame of pandas, not bytes"),
         ("x.png", "x", "'x.png' takes %PICTURE, not str"),
         ("x.jpg", Figure, "'x.jpg' takes %PICTURE, not type"),
         ("x.svg", Figure, "'x.svg' takes bytes or a matplotlib figure, not type"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -22,12 +22,14 @@ class Format(Struct, frozen=True):
         dump: Converts data to bytes. Any error means that it does not accept the data.
         load: Converts bytes to data. Any error means that the bytes are damaged.
         runs_code: Whether reading a file can run code in it.
+        options: The keyword arguments that `dump` takes.
     """
 
     takes: str
-    dump: Callable[[Any], bytes]
+    dump: Callable[..., bytes]
     load: Callable[[bytes], Any]
     runs_code: bool = False
+    options: Sequence[str] = ()
 
 
 class UnsupportedData(Exception):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from io import BytesIO
 from typing import Any
 
-from machinable.errors import NotAvailable
+from machinable.errors import InvalidType, InvalidValue, NotAvailable
 from machinable.storage.formats import Format, UnsupportedData, type_name
 
 __all__ = ["ARRAY", "ARRAYS", "BYTES", "JPEG", "PDF", "PICKLE", "PNG", "SVG", "load_cloudpickle"]
@@ -45,9 +45,17 @@ def _load_array(data: bytes) -> Any:
 _ONE = b"one array"  # the comment of an archive whose array is read as such
 
 
-def _dump_arrays(data: Any) -> bytes:
-    from zipfile import ZipFile, ZipInfo
+def _dump_arrays(data: Any, compression: str | None = None) -> bytes:
+    from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile, ZipInfo
 
+    methods = {None: ZIP_STORED, "deflate": ZIP_DEFLATED, "bzip2": ZIP_BZIP2, "lzma": ZIP_LZMA}
+    if compression not in methods:
+        raise InvalidValue(
+            f"compression is {compression!r}",
+            given=compression,
+            known=methods,
+            todo="Give 'deflate', as numpy.savez_compressed does, 'bzip2', 'lzma' or None.",
+        )
     is_one = not isinstance(data, Mapping)
     if is_one:
         data = {"arr_0": data}  # as numpy names it
@@ -58,7 +66,8 @@ def _dump_arrays(data: Any) -> bytes:
     buffer = BytesIO()
     with ZipFile(buffer, "w") as archive:  # numpy.savez cannot store an array called "file"
         for key, value in data.items():
-            archive.writestr(ZipInfo(key + ".npy"), _dump_array(value, "" if is_one else f" at {key}"))
+            content = _dump_array(value, "" if is_one else f" at {key}")
+            archive.writestr(ZipInfo(key + ".npy"), content, methods[compression])
         archive.comment = _ONE if is_one else b""
     return buffer.getvalue()
 
@@ -78,23 +87,42 @@ _WITHOUT_TIME: dict[str, dict[str, Any]] = {"png": {}, "pdf": {"CreationDate": N
 
 
 def _figure(extension: str) -> Format:
-    def dump(data: Any) -> bytes:
+    def dump(data: Any, **options: Any) -> bytes:
         if extension in _IMAGES and (image := _image(data)) is not None:
+            _refuse_options("a picture", options, _OF_IMAGES[extension])
             buffer = BytesIO()
-            image.save(buffer, format=_IMAGES[extension])
+            image.save(buffer, format=_IMAGES[extension], **options)
             return buffer.getvalue()
         if not callable(getattr(data, "savefig", None)) or isinstance(data, type):
-            return _dump_bytes(data)
+            content = _dump_bytes(data)
+            _refuse_options("bytes", options, ())
+            return content
+        _refuse_options("a figure", options, _OF_FIGURES)
         buffer = BytesIO()
         if not any(kind.__module__.startswith("matplotlib.") for kind in type(data).__mro__):
-            data.savefig(buffer, format=extension)
+            data.savefig(buffer, format=extension, **options)
             return buffer.getvalue()
         # Without a salt the ids in a drawing are random.
         with sys.modules["matplotlib"].rc_context({"svg.hashsalt": "machinable"}):
-            data.savefig(buffer, format=extension, metadata=_WITHOUT_TIME[extension])
+            data.savefig(buffer, format=extension, metadata=_WITHOUT_TIME[extension], **options)
         return buffer.getvalue()
 
-    return Format(_PICTURES if extension in _IMAGES else "bytes or a matplotlib figure", dump, bytes)
+    options = tuple(dict.fromkeys(_OF_FIGURES + _OF_IMAGES.get(extension, ())))
+    return Format(_PICTURES if extension in _IMAGES else "bytes or a matplotlib figure", dump, bytes, options=options)
+
+
+_OF_FIGURES = ("bbox_inches", "dpi", "edgecolor", "facecolor", "pad_inches", "transparent")
+_OF_IMAGES = {
+    "png": ("compress_level", "dpi", "optimize"),
+    "jpeg": ("dpi", "optimize", "progressive", "quality", "subsampling"),
+}
+
+
+def _refuse_options(what: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
+    for option in options:
+        if option not in known:
+            todo = f"Its options are {', '.join(known)}." if known else "They are stored as they are."
+            raise InvalidType(f"{what} has no option {option!r}", given=option, known=known, todo=todo)
 
 
 _PICTURES = "bytes, a matplotlib figure, an image of Pillow or an array of its pixels"
@@ -114,14 +142,14 @@ def _image(data: Any) -> Any:
     return Image.fromarray(data)
 
 
-def _dump_pickle(data: Any) -> bytes:
+def _dump_pickle(data: Any, protocol: int = 5) -> bytes:
     try:
-        return pickle.dumps(data, protocol=5)
+        return pickle.dumps(data, protocol=protocol)
     except (pickle.PicklingError, AttributeError, TypeError):
         cloudpickle = load_cloudpickle()
         if cloudpickle is None:
             raise
-        content: bytes = cloudpickle.dumps(data, protocol=5)
+        content: bytes = cloudpickle.dumps(data, protocol=protocol)
         return content
 
 
@@ -142,5 +170,5 @@ def load_cloudpickle() -> Any:
 BYTES = Format("bytes", _dump_bytes, bytes)
 PNG, PDF, SVG, JPEG = _figure("png"), _figure("pdf"), _figure("svg"), _figure("jpeg")
 ARRAY = Format("a numpy array", _dump_array, _load_array)
-ARRAYS = Format("a numpy array or a mapping of names to some", _dump_arrays, _load_arrays)
-PICKLE = Format("data that can be pickled", _dump_pickle, pickle.loads, runs_code=True)
+ARRAYS = Format("a numpy array or a mapping of names to some", _dump_arrays, _load_arrays, options=("compression",))
+PICKLE = Format("data that can be pickled", _dump_pickle, pickle.loads, runs_code=True, options=("protocol",))

@@ -60,7 +60,7 @@ class _Time:
         raise TypeError(self._text)
 
 
-def dump_frame(frame: Any, separator: str) -> bytes:
+def dump_frame(frame: Any, separator: str) -> str:
     """Return the text of a frame.
 
     Raises:
@@ -69,7 +69,7 @@ def dump_frame(frame: Any, separator: str) -> bytes:
     columns, index = _checked(frame)
     names = list(frame.columns)
     if not names:
-        return b"\n"
+        return "\n"
     written = sys.modules["pandas"].DataFrame(dict(enumerate(columns)))
     if index is not None:
         written.index = index.to_numpy()
@@ -81,7 +81,7 @@ def dump_frame(frame: Any, separator: str) -> bytes:
         quoting=QUOTE_NONNUMERIC,
         na_rep=_MISSING,
     )
-    return text.replace(f'"{_MISSING}"', "").encode()
+    return text.replace(f'"{_MISSING}"', "")
 
 
 def as_mapping(frame: Any) -> dict[str, Any]:

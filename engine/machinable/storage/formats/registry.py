@@ -1,15 +1,15 @@
 """Find the format of an artifact by the extension of its name. Data is read as the type that was written.
 
 `.gz` works with every format: `scores.csv.gz`. Other packages add formats by entry points in the group
-`machinable.formats`: the name is the extension, and the object, e.g. a module, has `takes`, `dump` and `load` as
-`Format` has them.
+`machinable.formats`: the name is the extension, and the object, e.g. a module, has `takes`, `dump` and `load`, and may
+have `options`, as `Format` has them.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -17,11 +17,14 @@ from machinable.errors import (
     BadName,
     ImportFailed,
     InvalidType,
+    InvalidValue,
     NotAvailable,
     StorageError,
+    UsageError,
     WrongKind,
     WrongType,
     near_names,
+    suggestion,
 )
 from machinable.storage.formats import Format, UnsupportedData, damaged, is_inside, models, type_name
 from machinable.storage.temporary import is_temporary
@@ -136,43 +139,79 @@ def known_extensions() -> list[str]:
 
 
 def dump(
-    name: str, data: Any, *, save: Callable[[Any, str], Any] | None = None, load: Callable[[str], Any] | None = None
+    name: str,
+    data: Any,
+    *,
+    save: Callable[[Any, str], Any] | None = None,
+    load: Callable[[str], Any] | None = None,
+    **options: Any,
 ) -> bytes:
-    """Return the content of the file of an artifact; `save` writes a model, and `load` reads it.
+    """Return the content of the file of an artifact.
+
+    Args:
+        name: Its name.
+        data: What it contains.
+        save: Writes a model.
+        load: Reads that model.
+        options: Those of the format, and for `.gz` the `compresslevel`.
 
     Raises:
         BadName: See `check_name`.
+        InvalidType: The format has no such option.
         WrongKind: The format does not accept the data.
     """
     extension = check_name(name)
     bare = extension.removesuffix(".gz")
+    is_model = bare == models.EXTENSION
+    format = None if is_model else _format(bare)
+    if options:
+        known = ("save", "load") if format is None else tuple(format.options)
+        _check_options(name, options, known + ("compresslevel",) * extension.endswith(".gz"))
+    level = options.pop("compresslevel", 9)
+    if type(level) is not int or not 0 <= level <= 9:
+        raise InvalidValue(f"compresslevel is {level!r}", given=level, todo="Give 0 (fastest) to 9 (smallest).")
     takes = "a model and save="
     try:
-        if bare == models.EXTENSION:
+        if format is None:
             content = models.dump(data, save, load)
         else:
             _refuse_loader(name, save or load)
-            format = _format(bare)
             takes = format.takes
-            content = _dumped(format, data)
+            content = _dumped(format, data, options)
     except UnsupportedData as error:
         raise WrongKind(f"{name!r} takes {takes}, not {error}", given=str(error)) from error.__cause__
     if extension.endswith(".gz"):
         import gzip
 
-        content = gzip.compress(content, mtime=0)  # the same data give the same bytes
+        content = gzip.compress(content, level, mtime=0)  # the same data give the same bytes
     return content
 
 
-def _dumped(format: Format, data: Any) -> bytes:
+def _check_options(name: str, options: Mapping[str, Any], known: Sequence[str]) -> None:
+    for option in options:
+        if option not in known:
+            rest = f"Its options are {', '.join(known)}." if known else "It has none."
+            raise InvalidType(
+                f"{name!r} has no option {option!r}",
+                given=option,
+                known=known,
+                todo=suggestion(option, [*known, "overwrite"], rest),
+            )
+
+
+def _dumped(format: Format, data: Any, options: Mapping[str, Any]) -> bytes:
     try:
-        content = format.dump(data)
+        content = format.dump(data, **options)
     except WrongType as error:  # of a part that is not plain data
         what = error.message if error.given is None else type_name(error.given)
         raise UnsupportedData(what + (f" at {error.path}" if error.path else "")) from None
-    except (NotAvailable, MemoryError, UnsupportedData):
+    except (NotAvailable, MemoryError, UnsupportedData, UsageError):
         raise
     except Exception as error:  # each library has its own errors
+        if options:
+            given = ", ".join(f"{option}={value!r}" for option, value in options.items())
+            problem = f"this {type_name(data)} cannot be written with {given}: {error or type(error).__name__}"
+            raise InvalidValue(problem, given=dict(options), known=format.options) from error
         raise UnsupportedData(f"this {type_name(data)}: {error or type(error).__name__}") from error
     if not isinstance(content, bytes):  # of a format of another package
         raise InvalidType(f"the format of {format.takes} returned {type_name(content)}, not bytes")
@@ -263,7 +302,8 @@ def _load_added(extension: str) -> Format:
     package = point.dist.name if point.dist is not None else point.value
     try:
         given = point.load()
-        return Format(given.takes, given.dump, given.load, getattr(given, "runs_code", False))
+        flags = getattr(given, "runs_code", False), getattr(given, "options", ())
+        return Format(given.takes, given.dump, given.load, *flags)
     except Exception as error:  # whatever a module raises
         raise ImportFailed(
             f"cannot import the format {extension} of {package}: {error}",

@@ -6,27 +6,32 @@ Parquet and Feather, the formats of Arrow, preserve the type of each column of a
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
+from itertools import chain
 from typing import Any
 
-from machinable.errors import NotAvailable
+from machinable.errors import InvalidType, NotAvailable
 from machinable.serialization import as_plain, decode
 from machinable.storage.formats import Format, UnsupportedData, type_name
 from machinable.storage.formats.frames import dump_frame, import_pandas, is_frame, load_frame
+from machinable.storage.formats.polars import dump_polars, import_polars, is_polars, load_polars
+from machinable.storage.formats.text import decode_text, encode_text
 
 __all__ = ["CSV", "FEATHER", "PARQUET", "TSV"]
 
 # Lines of mappings end with \r\n, as in the CSV standard, and those of frames with \n, as in pandas, which
-# distinguishes them when reading. Only text is quoted, so a text "1" is not read as a number.
+# distinguishes them when reading; of polars only the first ends with \r\n. Only text is quoted, so a text "1" is not
+# read as a number.
 
 
-def _dump_table(data: Any, separator: str) -> bytes:
+def _dump_table(data: Any, separator: str, encoding: str = "utf-8", index: bool | None = None) -> bytes:
     if is_frame(data):
-        return dump_frame(data, separator)
-    if _is_polars(data):
-        raise UnsupportedData("a DataFrame of polars: use .parquet, or data.to_pandas()")
+        return encode_text(dump_frame(data.reset_index(drop=True) if index is False else data, separator), encoding)
+    if index is not None:
+        raise InvalidType("only a DataFrame of pandas has the option 'index'", given=index, todo="Leave it out.")
+    if is_polars(data):
+        return encode_text(dump_polars(data, lambda table: _lines_of(table, separator)), encoding)
     if not isinstance(data, list):
         raise UnsupportedData(type_name(data))
     if others := [row for row in data if not isinstance(row, Mapping)]:
@@ -36,10 +41,17 @@ def _dump_table(data: Any, separator: str) -> bytes:
         raise UnsupportedData("a column that is not named by text")
     if data and not columns:
         raise UnsupportedData("rows without columns")
-    lines = [separator.join(map(_quoted, columns))] if columns else []
-    for i, row in enumerate(data):
-        lines.append(separator.join(_cell(row.get(column), f"[{i}].{column}") for column in columns))
-    return "".join(line + "\r\n" for line in lines).encode()
+    lines = _lines_of({column: [row.get(column) for row in data] for column in columns}, separator) if columns else []
+    return encode_text("".join(f"{line}\r\n" for line in lines), encoding)
+
+
+def _lines_of(table: Mapping[str, Sequence[Any]], separator: str) -> list[str]:
+    """Return the lines of a table, the names of its columns first."""
+    lines = [separator.join(map(_quoted, table))]
+    for i, row in enumerate(zip(*table.values(), strict=True)):
+        cells = [_cell(value, f"[{i}].{column}") for column, value in zip(table, row, strict=True)]
+        lines.append(separator.join(cells))
+    return lines
 
 
 def _quoted(text: str) -> str:
@@ -67,20 +79,28 @@ _WORDS = {"": None, "True": True, "False": False}
 def _load_table(data: bytes, separator: str) -> Any:
     if not data:
         return []
-    text = data.decode("utf-8-sig")
+    text = decode_text(data)
     lines = _lines(text, separator)
     header, end = next(lines)
+    names = [bare if quoted is None else _unquoted(quoted) for quoted, bare in header]
     if end == "\n":
         inside = [(None if quoted is None else _unquoted(quoted), bare) for quoted, bare in header]
         return load_frame(text, separator, inside, lambda: _rows(lines, len(header)), _value)
-    columns = [bare if quoted is None else _unquoted(quoted) for quoted, bare in header]
+    first = next(lines, None)
+    if first is not None:
+        lines = chain([first], lines)
+        if first[1] == "\n" and header[0][0] is not None:
+            rows = _rows(lines, len(names))
+            return load_polars(
+                names, [[quoted if quoted is not None else _value(bare) for quoted, bare in row] for row in rows]
+            )
     table = []
     for cells, _ in lines:
-        if len(cells) == len(columns):
+        if len(cells) == len(names):
             values = [_value(bare) if quoted is None else _unquoted(quoted) for quoted, bare in cells]
-            table.append(dict(zip(columns, values, strict=True)))
+            table.append(dict(zip(names, values, strict=True)))
         elif cells != [(None, "")]:
-            raise ValueError(f"row {len(table) + 1} has {len(cells)} cells, there are {len(columns)} columns")
+            raise ValueError(f"row {len(table) + 1} has {len(cells)} cells, there are {len(names)} columns")
     return table
 
 
@@ -144,52 +164,42 @@ def _need_arrow() -> None:
 def _text(separator: str) -> Format:
     return Format(
         "a DataFrame or a list of mappings with single values",
-        lambda data: _dump_table(data, separator),
+        lambda data, **options: _dump_table(data, separator, **options),
         lambda data: _load_table(data, separator),
+        options=("encoding", "index"),
     )
 
 
 def _arrow(name: str) -> Format:
-    def dump(data: Any) -> bytes:
-        if name == "parquet" and _is_polars(data):
+    def dump(data: Any, **options: Any) -> bytes:
+        if name == "parquet" and is_polars(data):
             buffer = BytesIO()
-            data.write_parquet(buffer)
+            data.write_parquet(buffer, **options)
             return buffer.getvalue()
         if not is_frame(data):
             raise UnsupportedData(type_name(data))
-        if any(not isinstance(name, str) for name in data.columns):
+        if any(not isinstance(column, str) for column in data.columns):
             raise UnsupportedData("a DataFrame with a column that is not named by text")
         _need_arrow()
         buffer = BytesIO()
-        getattr(data, f"to_{name}")(buffer)
+        getattr(data, f"to_{name}")(buffer, **options)
         return buffer.getvalue()
 
     def load(data: bytes) -> Any:
         if name == "parquet" and _is_of_polars(data):
-            return _import_polars().read_parquet(BytesIO(data))
+            return import_polars().read_parquet(BytesIO(data))
         _need_arrow()
         return getattr(import_pandas(), f"read_{name}")(BytesIO(data))
 
-    return Format("a DataFrame of pandas or polars" if name == "parquet" else "a DataFrame", dump, load)
+    if name == "parquet":
+        options = ("compression", "compression_level", "index", "row_group_size")
+        return Format("a DataFrame of pandas or polars", dump, load, options=options)
+    return Format("a DataFrame of pandas", dump, load, options=("chunksize", "compression", "compression_level"))
 
 
 def _is_of_polars(data: bytes) -> bool:
     """Return whether polars wrote a Parquet file: its footer, whose length is before the last mark, says so."""
     return b"Polars (" in data[-8 - int.from_bytes(data[-8:-4], "little") : -8]
-
-
-def _is_polars(data: Any) -> bool:
-    polars = sys.modules.get("polars")  # imported if there is a DataFrame of it
-    return polars is not None and isinstance(data, polars.DataFrame)
-
-
-def _import_polars() -> Any:
-    try:
-        import polars
-    except ImportError as error:
-        message = "this table was written from a DataFrame of polars"
-        raise NotAvailable(message, todo="Install polars to read it: pip install polars") from error
-    return polars
 
 
 CSV, TSV = _text(","), _text("\t")
