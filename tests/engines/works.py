@@ -87,6 +87,14 @@ def exits(spec: TrialSpec) -> Outcome:
     os._exit(3)
 
 
+def ends_itself(spec: TrialSpec) -> Outcome:
+    """Do what a worker does that has lost the executing process; other threads may be sending a message."""
+    from machinable.engines.processes.worker import exit_at_once
+
+    exit_at_once("the executing process cannot be reached")
+    raise AssertionError("not reached")
+
+
 def crashes(spec: TrialSpec) -> Outcome:
     os.kill(os.getpid(), signal.SIGSEGV)
     raise AssertionError

@@ -162,6 +162,7 @@ def test_a_killed_worker_loses_one_trial(two: ProcessesEngine, pipe: Pipes) -> N
     ("work", "how"),
     [
         (works.exits, "it exited with code 3"),
+        (works.ends_itself, "it has ended itself: the executing process cannot be reached"),
         (works.crashes, "it was killed by SIGSEGV (its output tells where)"),
         (works.forks_and_exits, "it exited with code 4"),
         (works.closes_everything, "it has closed its connection"),

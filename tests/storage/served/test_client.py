@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -328,13 +329,13 @@ def test_a_server_that_is_gone_is_reported_and_ends_the_worker(
     served: FilesServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "PATIENCE_IF_REFUSED", 0.1)
-    lost: list[None] = []
-    with opened(served, on_lost=lambda: lost.append(None)) as files:
+    lost: list[str] = []
+    with opened(served, on_lost=lost.append) as files:
         files.write("x", b"1")
         served.close()
         with pytest.raises(StorageUnavailable, match=r"the executing process, which writes to the storage .*refused"):
             files.write("x", b"2")
-    assert lost
+    assert lost[0].startswith("the executing process, which writes to the storage ")
 
 
 def test_a_worker_that_writes_nothing_notices_that_the_server_is_gone(
@@ -343,7 +344,7 @@ def test_a_worker_that_writes_nothing_notices_that_the_server_is_gone(
     monkeypatch.setattr(client, "PATIENCE_IF_REFUSED", 0.1)
     monkeypatch.setattr(client, "PING_INTERVAL", 0.05)
     lost = threading.Event()
-    with opened(served, on_lost=lost.set) as files:
+    with opened(served, on_lost=lambda reason: lost.set()) as files:
         files.connect()
         served.close()
         assert lost.wait(30)
@@ -353,12 +354,12 @@ def test_a_worker_whose_attempt_is_over_is_told_and_writes_nothing(
     served: FilesServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(client, "PING_INTERVAL", 0.05)
-    lost = threading.Event()
-    with opened(served, on_lost=lost.set) as files:
+    lost: Queue[str] = Queue()
+    with opened(served, on_lost=lost.put) as files:
         files.write("x", b"1")
         served.dismiss("t")
         served.admit("t", 2, EVERYTHING)
-        assert lost.wait(30)
+        assert lost.get(timeout=30) == "attempt 1 of the trial t is over"
         with pytest.raises(StorageError, match="attempt 1 of the trial t is over"):
             files.write("x", b"2")
     assert contents(tmp_path) == {"x": b"1"}

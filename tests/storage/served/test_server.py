@@ -309,7 +309,7 @@ def test_a_worker_is_not_ended_while_the_storage_is_away(directory: Path, monkey
 
     with closing(FilesServer(DirectoryFiles(directory), check=check)) as server:
         server.admit("own", 1, [OWN])
-        with closing(ServedFiles(server.access, ended.set)) as files, files.attempt("own", 1):
+        with closing(ServedFiles(server.access, lambda reason: ended.set())) as files, files.attempt("own", 1):
             assert asked.wait(30)
             asked.clear()
             assert asked.wait(30)

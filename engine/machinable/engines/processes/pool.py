@@ -262,6 +262,9 @@ class ProcessesEngine(Engine):
             if self.on_progress is not None:
                 self.on_progress(*loads(reply)["progress"])
             return
+        if reply.startswith(_LEAVING):
+            worker.leaving = f"it has ended itself: {loads(reply)['leaving']}"
+            return
         with self._lock:
             job, worker.job = worker.job, None
             worker.count += 1
@@ -301,8 +304,8 @@ class ProcessesEngine(Engine):
             job.future.set_exception(KeyboardInterrupt(how) if worker.is_interrupted else lost)
 
 
-_OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED = (
-    f'{{"{kind}": '.encode("ascii") for kind in ("outcome", "error", "progress", "interrupted")
+_OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED, _LEAVING = _KINDS = tuple(
+    f'{{"{kind}": '.encode("ascii") for kind in ("outcome", "error", "progress", "interrupted", "leaving")
 )
 
 
@@ -361,6 +364,7 @@ class _Worker:
         self.count = 0
         self.is_interrupted = False
         self.reason = ""
+        self.leaving = ""  # why it has ended itself
         self.output, self.offset = b"", 0  # see `WorkerLost`
         self._is_released = False
         self._work = b""
@@ -435,7 +439,7 @@ class _Worker:
             if self._has_exited():  # a process that it has forked holds the pipe open
                 return None
         body = read_message(self._replies)
-        if body is None or not body.startswith((_OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED)):
+        if body is None or not body.startswith(_KINDS):
             return None  # something else has written to the pipe, so messages can no longer be separated
         return body
 
@@ -461,7 +465,7 @@ class _Worker:
         self._replies.close()
         said = self._read_stderr()
         self._stderr.close()
-        reason = self.reason or (_described(code) if has_exited else "it has closed its connection")
+        reason = self.reason or self.leaving or (_described(code) if has_exited else "it has closed its connection")
         how = f"the worker process {self._process.pid} was lost: {reason}"
         return f"{how}\n{said[-2000:]}" if said else how, None if self.reason or not has_exited else code
 

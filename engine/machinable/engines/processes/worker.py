@@ -31,6 +31,9 @@ __all__ = ["exit_at_once", "main", "read_message", "write_message"]
 
 GRACE = 5.0  # seconds to finish cleanly after the parent is gone
 
+_LAST_TIMEOUT = 1.0  # seconds to tell the parent why this process ends
+_LAST_LENGTH = 500  # characters, whose JSON a pipe takes at once
+
 _LENGTH = struct.Struct(">Q")
 
 
@@ -71,7 +74,7 @@ def main(parent: int, grace: float = GRACE) -> None:
     os.close(nowhere)
     open_standard_streams()
     faulthandler.enable(2)  # writes where native code crashed into the trial's output
-    worker = _Worker(replies, parent)
+    worker = _Worker.current = _Worker(replies, parent)
     reports.send = worker.report
     signal.signal(signal.SIGINT, worker.on_interrupt)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # the thread that started this process may block signals
@@ -101,6 +104,8 @@ def _leave() -> None:
 
 
 class _Worker:
+    current: _Worker | None = None  # that of this process
+
     def __init__(self, replies: int, parent: int) -> None:
         self._replies = replies
         self._parent = parent
@@ -117,6 +122,15 @@ class _Worker:
         """Send progress of a trial."""
         with suppress(BrokenPipeError):  # the parent is gone, and `watch` is about to interrupt the trial
             self.send(dumps({"progress": [uid, i, total]}))
+
+    def send_last(self, reason: str) -> None:
+        """Tell the parent why this process ends itself, unless it does not listen."""
+        poll = select.poll()
+        poll.register(self._replies, select.POLLOUT)
+        # The lock is not released: a thread could send something afterwards.
+        if self._sending.acquire(timeout=_LAST_TIMEOUT) and poll.poll(_LAST_TIMEOUT * 1000):
+            with suppress(OSError):
+                write_message(self._replies, dumps({"leaving": reason[:_LAST_LENGTH]}).encode("ascii"))
 
     def on_interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._is_running:  # a late one has nothing to interrupt
@@ -168,8 +182,13 @@ class _Worker:
         exit_at_once()
 
 
-def exit_at_once() -> None:
-    """End this worker process, and the processes that its trial has started, without finishing anything."""
+def exit_at_once(reason: str = "") -> None:
+    """End this worker process, and the processes that its trial has started, without finishing anything.
+
+    The parent reports the reason, if one is given.
+    """
+    if reason and _Worker.current is not None:
+        _Worker.current.send_last(reason)
     if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)

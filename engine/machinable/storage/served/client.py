@@ -57,14 +57,14 @@ class ServedFiles(Files):
 
     Args:
         access: From the server.
-        on_lost: Called if a server that was reached is gone, or the attempt is over although the trial still runs:
+        on_lost: Called with the reason if a server that was reached is gone, or the attempt is over although the trial still runs:
             nothing that this process does will be stored.
     """
 
     reach = "anywhere"
     is_served = True
 
-    def __init__(self, access: Access, on_lost: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, access: Access, on_lost: Callable[[str], object] = lambda reason: None) -> None:
         self.url = access.url
         self.appends = access.appends
         self._access = access
@@ -121,8 +121,8 @@ class ServedFiles(Files):
         try:
             yield line
             self._has_connected = True
-        except StorageUnavailable:
-            self._lost(attempt)
+        except StorageUnavailable as error:
+            self._lost(attempt, error.message)
             raise
         finally:
             with self._lock:
@@ -155,7 +155,7 @@ class ServedFiles(Files):
     def _raise(self, failure: Failure, path: str, attempt: tuple[str, int]) -> None:
         details, todo = failure.details, failure.todo
         if failure.kind == "over":
-            self._lost(attempt)
+            self._lost(attempt, failure.message)
             raise StorageError(f"nothing more is stored: {failure.message}", given=path)
         if failure.kind == "name":
             raise BadName(failure.message, given=path, details=details, todo=todo)
@@ -163,10 +163,10 @@ class ServedFiles(Files):
             raise path_error(failure.number, path)
         raise StorageUnavailable(failure.message, given=self.url, details=details, todo=todo)
 
-    def _lost(self, attempt: tuple[str, int]) -> None:
+    def _lost(self, attempt: tuple[str, int], reason: str) -> None:
         # Not a late one, when the trial has ended.
         if self._has_connected and attempt[0] and attempt == self._attempt:
-            self._on_lost()
+            self._on_lost(reason)
 
     def _flush(self) -> None:
         for appender in list(self._waiting):
@@ -187,11 +187,11 @@ class ServedFiles(Files):
                 try:
                     failure = pings.ask(Request("ping", "", *attempt)).failure
                     self._has_connected = True
-                    is_wanted = failure is None or failure.kind != "over"
-                except StorageUnavailable:
-                    is_wanted = False
-                if not is_wanted:
-                    self._lost(attempt)
+                    reason = failure.message if failure is not None and failure.kind == "over" else ""
+                except StorageUnavailable as error:
+                    reason = error.message
+                if reason:
+                    self._lost(attempt, reason)
                 next_ping = time.monotonic() + PING_INTERVAL
         pings.close()
 
