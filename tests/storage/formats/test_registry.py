@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from machinable.errors import BadName, Damaged, ImportFailed, InvalidType, NotAvailable, StorageError, WrongKind
 from machinable.serialization import canonical
 from machinable.storage.files import Files
+from machinable.storage.formats import registry
 from machinable.storage.formats.registry import check_directory, check_name, dump, known_extensions, load
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
@@ -723,6 +724,71 @@ def test_an_archive_with_a_link_or_that_would_fill_the_disk_is_refused() -> None
     bomb.compress_type = 8
     with pytest.raises(Damaged, match="bytes would become 10000016"):
         load("x.zip", archive_of(bomb, bytes(10_000_000)), trust=True, load=Model.load)
+
+
+@pytest.mark.parametrize("name", ["x.txt.gz", "x.npz", "x.parquet", "polars.parquet"])
+def test_without_trust_a_small_file_that_would_fill_the_memory_is_not_read(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numpy, pandas = pytest.importorskip("numpy"), pytest.importorskip("pandas")
+    zeros = numpy.zeros(1_000_000)
+    data: Any = "0" * 1_000_000
+    if name == "x.npz":
+        buffer = BytesIO()
+        numpy.savez_compressed(buffer, zeros)
+        content = buffer.getvalue()
+    else:
+        if name == "x.parquet":
+            data = pandas.DataFrame({"x": zeros})
+        elif name == "polars.parquet":
+            data = pytest.importorskip("polars").DataFrame({"x": zeros})
+        content = dump(name, data)
+    load(name, content, trust=False)
+    monkeypatch.setattr(registry, "FREE_SIZE", 1000)
+    load(name, content, trust=True)
+    with pytest.raises(StorageError, match=rf"'{name}' has .* and would become .*\n.*Storage\(url, trust=True\)"):
+        load(name, content, trust=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "x.npy",
+            b"\x93NUMPY\x01\x00\x76\x00"
+            + b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,)}".ljust(117)
+            + b"\n",
+            "0 bytes follow its header, which states 8000000000000",
+        ),
+        (
+            "x.yaml",
+            b"a: &a [1, 1]\nb: &b [*a, *a, *a]\n"
+            + b"".join(b"%c: &%c [%s]\n" % (i + 1, i + 1, b", ".join([b"*%c" % i] * 10)) for i in range(98, 108)),
+            "with its aliases it has",
+        ),
+        (
+            "x.yaml",
+            b"a: &a {x: 1}\n"
+            + b"".join(b"%c: &%c {<<: [%s]}\n" % (i + 1, i + 1, b", ".join([b"*%c" % i] * 10)) for i in range(97, 107)),
+            "with its aliases it has",
+        ),
+        ("x.yaml", b"&a [*a]", "an alias refers to what contains it"),
+        ("x.csv", b'"a"\n' + b"9" * 200_000, "Exceeds the limit"),
+    ],
+    ids=["an array", "aliases", "merges", "a cycle", "digits"],
+)
+def test_a_file_cannot_take_more_time_or_memory_than_it_has_content(name: str, content: bytes, message: str) -> None:
+    for trust in (True, False):
+        with pytest.raises(Damaged, match=message):
+            load(name, content, trust=trust)
+
+
+def test_yaml_with_aliases_is_read() -> None:
+    assert load("x.yaml", b"a: &a {x: 1}\nb: {<<: *a, y: *a}", trust=False) == {
+        "a": {"x": 1},
+        "b": {"x": 1, "y": {"x": 1}},
+    }
+    assert load("x.yaml", b"", trust=False) is None
 
 
 def test_another_archive_is_not_a_model() -> None:

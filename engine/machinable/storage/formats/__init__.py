@@ -23,6 +23,8 @@ class Format(Struct, frozen=True):
         load: Converts bytes to data. Any error means that the bytes are damaged.
         runs_code: Whether reading a file can run code in it.
         options: The keyword arguments that `dump` takes.
+        expanded: Returns the bytes of memory that a file would take, as far as it states them; None if it takes about
+            as many as it has.
     """
 
     takes: str
@@ -30,6 +32,7 @@ class Format(Struct, frozen=True):
     load: Callable[[bytes], Any]
     runs_code: bool = False
     options: Sequence[str] = ()
+    expanded: Callable[[bytes], int] | None = None
 
 
 class UnsupportedData(Exception):

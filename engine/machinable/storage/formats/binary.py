@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from io import BytesIO
+from math import prod
 from typing import Any
 
 from machinable.errors import InvalidType, InvalidValue, NotAvailable
@@ -38,7 +39,16 @@ def _dump_array(data: Any, place: str = "") -> bytes:
 
 def _load_array(data: bytes) -> Any:
     import numpy
+    from numpy.lib import format
 
+    file = BytesIO(data)
+    if format.read_magic(file) == (1, 0):
+        shape, _, dtype = format.read_array_header_1_0(file)
+    else:
+        shape, _, dtype = format.read_array_header_2_0(file)
+    stated, there = prod(shape) * dtype.itemsize, len(data) - file.tell()
+    if stated > there:  # numpy would take the memory first
+        raise ValueError(f"{there} bytes follow its header, which states {stated}")
     return numpy.load(BytesIO(data), allow_pickle=False)
 
 
@@ -79,6 +89,13 @@ def _load_arrays(data: bytes) -> Any:
         if archive.comment == _ONE:
             return _load_array(archive.read("arr_0.npy"))
         return {name.removesuffix(".npy"): _load_array(archive.read(name)) for name in archive.namelist()}
+
+
+def _size_of_arrays(data: bytes) -> int:
+    from zipfile import ZipFile
+
+    with ZipFile(BytesIO(data)) as archive:
+        return sum(info.file_size for info in archive.infolist())
 
 
 # A figure would also write the time, so that files of the same picture would differ.
@@ -170,5 +187,11 @@ def load_cloudpickle() -> Any:
 BYTES = Format("bytes", _dump_bytes, bytes)
 PNG, PDF, SVG, JPEG = _figure("png"), _figure("pdf"), _figure("svg"), _figure("jpeg")
 ARRAY = Format("a numpy array", _dump_array, _load_array)
-ARRAYS = Format("a numpy array or a mapping of names to some", _dump_arrays, _load_arrays, options=("compression",))
+ARRAYS = Format(
+    "a numpy array or a mapping of names to some",
+    _dump_arrays,
+    _load_arrays,
+    options=("compression",),
+    expanded=_size_of_arrays,
+)
 PICKLE = Format("data that can be pickled", _dump_pickle, pickle.loads, runs_code=True, options=("protocol",))

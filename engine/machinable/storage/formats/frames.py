@@ -256,12 +256,11 @@ def _read_simple(text: str, separator: str, count: int) -> list[Any] | None:
             kinds[i] = f"(?:{text_cell})?" if found[i + 1][0] == '"' else bare
         position = found.end()
     row, position = re.compile(separator.join(kinds) + "\n"), start
-    for found in row.finditer(text, start):
-        if found.start() != position:
+    while position < len(text):
+        found = row.match(text, position)  # a search would try every position of a line that does not match
+        if found is None:
             return None
         position = found.end()
-    if position != len(text):
-        return None
     texts = {i: str for i, kind in enumerate(kinds) if kind != bare}
     if position == start:
         return [pandas.Series([], dtype=object) for _ in range(count)]

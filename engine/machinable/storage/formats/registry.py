@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from io import BytesIO
 from typing import Any
 
 from machinable.errors import (
@@ -28,6 +29,7 @@ from machinable.errors import (
 )
 from machinable.storage.formats import Format, UnsupportedData, damaged, is_inside, models, type_name
 from machinable.storage.temporary import is_temporary
+from machinable.units import format_size
 
 __all__ = ["check_directory", "check_name", "check_place", "dump", "known_extensions", "load", "runs_code"]
 
@@ -60,6 +62,9 @@ _FORMATS = {
 }
 _GROUP = "machinable.formats"
 MAX_FOLDERS = 64
+# Without trust, a file may expand to so many bytes, or to so many times its own
+FREE_SIZE = 2**30
+MAX_GROWTH = 100
 
 
 def check_name(name: str) -> str:
@@ -225,7 +230,8 @@ def load(name: str, data: bytes, *, trust: bool, load: Callable[[str], Any] | No
 
     Raises:
         BadName: See `check_name`.
-        StorageError: Reading the file runs code, and `trust` is False.
+        StorageError: Reading the file runs code, or would take much more memory than it has bytes, and `trust` is
+            False.
         Damaged: The content has another format.
     """
     extension = check_name(name)
@@ -241,12 +247,12 @@ def load(name: str, data: bytes, *, trust: bool, load: Callable[[str], Any] | No
             )
     try:
         if extension.endswith(".gz"):
-            import gzip
-
-            data = gzip.decompress(data or b"?")  # gzip would accept an empty file
+            data = _decompressed(name, data or b"?", trust)  # gzip would accept an empty file
         if bare != models.EXTENSION:
+            if format.expanded is not None and not trust and (size := format.expanded(data)) > _limit(data):
+                raise _too_large(name, data, format_size(size))
             return format.load(data)
-    except (NotAvailable, MemoryError):
+    except (NotAvailable, MemoryError, StorageError):
         raise
     except Exception as error:  # each library has its own errors
         if (missing := _missing_code(error)) is not None:
@@ -257,6 +263,34 @@ def load(name: str, data: bytes, *, trust: bool, load: Callable[[str], Any] | No
             ) from error
         raise damaged(name, error) from error
     return models.load(name, data, trust=trust, loader=load)
+
+
+def _too_large(name: str, data: bytes, size: str) -> StorageError:
+    """Return the error for a file that would take much more memory than it has bytes."""
+    return StorageError(
+        f"{name!r} has {format_size(len(data))} and would become {size}",
+        given=name,
+        todo="If you trust all who write to this storage: Storage(url, trust=True)",
+    )
+
+
+def _limit(data: bytes) -> int:
+    """Return to how many bytes a file may expand."""
+    return max(FREE_SIZE, MAX_GROWTH * len(data))
+
+
+def _decompressed(name: str, data: bytes, trust: bool) -> bytes:
+    import gzip
+
+    if trust:
+        return gzip.decompress(data)
+    limit, content = _limit(data), bytearray()
+    with gzip.GzipFile(fileobj=BytesIO(data)) as file:
+        while piece := file.read(2**20):
+            content += piece
+            if len(content) > limit:
+                raise _too_large(name, data, f"more than {format_size(limit)}")
+    return bytes(content)
 
 
 def runs_code(name: str) -> bool:
@@ -302,7 +336,7 @@ def _load_added(extension: str) -> Format:
     package = point.dist.name if point.dist is not None else point.value
     try:
         given = point.load()
-        flags = getattr(given, "runs_code", False), getattr(given, "options", ())
+        flags = getattr(given, "runs_code", False), getattr(given, "options", ()), getattr(given, "expanded", None)
         return Format(given.takes, given.dump, given.load, *flags)
     except Exception as error:  # whatever a module raises
         raise ImportFailed(

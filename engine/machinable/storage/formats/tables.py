@@ -193,8 +193,25 @@ def _arrow(name: str) -> Format:
 
     if name == "parquet":
         options = ("compression", "compression_level", "index", "row_group_size")
-        return Format("a DataFrame of pandas or polars", dump, load, options=options)
+        return Format("a DataFrame of pandas or polars", dump, load, options=options, expanded=_size_of_parquet)
     return Format("a DataFrame of pandas", dump, load, options=("chunksize", "compression", "compression_level"))
+
+
+def _size_of_parquet(data: bytes) -> int:
+    """Return at least how many bytes the columns of a Parquet file take; texts that repeat can take more."""
+    if _is_of_polars(data):
+        polars = import_polars()
+        table = polars.scan_parquet(BytesIO(data))
+        return _CELL * int(table.select(polars.len()).collect().item()) * len(table.collect_schema())
+    _need_arrow()
+    from pyarrow.parquet import ParquetFile
+
+    about = ParquetFile(BytesIO(data)).metadata
+    stated = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+    return max(int(stated), _CELL * int(about.num_rows) * int(about.num_columns))
+
+
+_CELL = 8  # bytes, of most types
 
 
 def _is_of_polars(data: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE, lookup
+from itertools import chain
 from typing import Any
 
 from machinable.errors import InvalidValue
@@ -62,8 +63,33 @@ def _dump_yaml(data: Any, **options: Any) -> bytes:
 def _load_yaml(data: bytes) -> Any:
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both make plain data only
-    return decode(yaml.load(data, Loader=loader))  # noqa: S506
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(data)  # both make plain data only
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if b"*" in data and (count := _count_nodes(node, {})) > max(len(data), _MAX_NODES):
+            raise ValueError(f"with its aliases it has {count} values")
+        return decode(loader.construct_document(node))
+    finally:
+        loader.dispose()
+
+
+_MAX_NODES = 10_000_000  # in a file with aliases; our own have none
+
+
+def _count_nodes(node: Any, known: dict[int, int]) -> int:
+    """Return how many values a node has, counting each as often as it is referred to."""
+    if isinstance(node.value, str):
+        return 1
+    count = known.get(id(node))
+    if count == 0:
+        raise ValueError("an alias refers to what contains it")
+    if count is None:
+        known[id(node)] = 0  # in work
+        inside = chain.from_iterable(one if isinstance(one, tuple) else (one,) for one in node.value)
+        count = known[id(node)] = 1 + sum(_count_nodes(one, known) for one in inside)
+    return count
 
 
 def _dump_text(data: Any, encoding: str = "utf-8") -> bytes:

@@ -57,8 +57,8 @@ class ServedFiles(Files):
 
     Args:
         access: From the server.
-        on_lost: Called with the reason if a server that was reached is gone, or the attempt is over although the trial still runs:
-            nothing that this process does will be stored.
+        on_lost: Called with the reason if a server that was reached is gone, or the attempt is over although the trial
+            still runs: nothing that this process does will be stored.
     """
 
     reach = "anywhere"
