@@ -23,7 +23,8 @@ class Format(Struct, frozen=True):
         load: Converts bytes to data. Any error means that the bytes are damaged.
         runs_code: Whether reading a file can run code in it.
         options: The keyword arguments that `dump` takes.
-        expanded: Returns the bytes of memory that a file would take, as far as it states them; None if it takes about
+        expanded: Returns the bytes of memory that a file would take, if it states them; None if it takes about as many
+            as it has.
             as many as it has.
     """
 
