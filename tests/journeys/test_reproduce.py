@@ -293,8 +293,7 @@ LAYOUT = {
 }
 
 
-@pytest.mark.parametrize("engine", ["local", "processes:1"])
-@pytest.mark.parametrize("component", ["top", "pkg.train"])
+@pytest.mark.parametrize(("component", "engine"), [("top", "processes:1"), ("pkg.train", "local")])
 def test_packages_of_a_src_layout_are_restored_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, component: str, engine: str
 ) -> None:
