@@ -38,6 +38,7 @@ ONLY_IMPORTERS = {
     "fs": ["machinable.storage.pyfilesystem"],
     "fs_s3fs": ["machinable.storage.pyfilesystem"],
     "ray": ["machinable.engines.ray.engine", "machinable.engines.ray.launcher"],
+    "submitit": ["machinable.engines.slurm.options"],
 }
 # Modules that parse JSON; `machinable.storage.documents` alone that of a storage.
 JSON_PARSERS = {
@@ -53,7 +54,7 @@ JSON_PARSERS = {
     "machinable.replay.rerun",  # what its own process has answered
     "machinable.testing.engine",  # what it has just written
 }
-HEAVY = ("boto3", "click", "fs", "git", "jinja2", "numpy", "pandas", "pydantic", "ray", "redis", "rich")
+HEAVY = ("boto3", "click", "fs", "git", "jinja2", "numpy", "pandas", "pydantic", "ray", "redis", "rich", "submitit")
 
 
 class Import(NamedTuple):
@@ -182,7 +183,7 @@ def test_modules_do_not_import_each_other_in_a_cycle(texts: dict[str, str]) -> N
     assert not found, " → ".join(found)
 
 
-def test_fs_and_ray_are_imported_where_they_may_be(texts: dict[str, str]) -> None:
+def test_libraries_are_imported_where_they_may_be(texts: dict[str, str]) -> None:
     found = misplaced(texts)
 
     assert not found, "\n".join(found)

@@ -57,7 +57,7 @@ def test_an_engine_object_is_used_as_it_is() -> None:
         (
             3,
             InvalidType,
-            "3 is not an engine\n  Give 'local', 'processes', 'ray', 'dry', a mapping with `type`, "
+            "3 is not an engine\n  Give 'local', 'processes', 'ray', 'slurm', 'dry', a mapping with `type`, "
             "or an instance of a subclass of machinable.Engine.",
         ),
     ],

@@ -12,6 +12,9 @@ import pytest
 
 import machinable as ml
 from machinable import errors, events
+from machinable.engines.base import Work, WorkerLost
+from machinable.engines.local import LocalEngine
+from machinable.plan.spec import Outcome, TrialSpec
 from tests.conftest import World
 
 MODULE = """
@@ -244,3 +247,49 @@ class Work(Component):
     task = ml.Task().component("work", [{"fails": True}, {"fails": False}])
     ml.execute(task, retries=1, retry_delay=0.05, listeners=[note])
     assert order == [(0, 1), (1, 1), (0, 2)]
+
+
+PREEMPTED = """
+from machinable import Component
+
+
+class Long(Component):
+    def on_execute_iteration(self, iteration):
+        self.record["iteration"] = iteration
+        if iteration == 6:
+            return StopIteration
+        if iteration == self.flags.ATTEMPT:
+            raise RuntimeError("the host is needed for something else")
+
+    def on_save(self, path, timestep):
+        pass
+
+    def on_restore(self, path):
+        pass
+"""
+
+
+class Preempting(LocalEngine):
+    """Its hosts end trials, which are retried once without a new checkpoint."""
+
+    def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
+        future = super().submit(work, spec)
+        if future.result().state == "finished":
+            return future
+        lost: Future[Outcome] = Future()
+        lost.set_exception(WorkerLost("preempted", again=1))
+        return lost
+
+
+@pytest.mark.parametrize(("every", "status", "attempts"), [(1, "finished", 6), (100, "failed", 2)])
+def test_a_trial_whose_worker_is_lost_goes_on_as_long_as_it_saves_checkpoints(
+    project: World, every: int, status: str, attempts: int
+) -> None:
+    project(f"components: [long: {{_checkpoints_: {{every: {every}}}}}]", long=PREEMPTED)
+
+    execution = ml.execute("long", "results", engine=Preempting(), on_failure="continue")
+
+    (trial,) = execution.trials
+    assert (trial.status, trial.attempt) == (status, attempts)
+    if every == 1:
+        assert [row["iteration"] for row in trial.records] == list(range(7))

@@ -433,7 +433,7 @@ def test_waiting_for_an_occupied_cluster_is_reported(
             notices.append(text)
             ray.kill(occupant)
 
-    monkeypatch.setattr("machinable.engines.ray.dispatcher.NO_WORKER_NOTICE_AFTER", 0.5)
+    monkeypatch.setattr("machinable.engines.cluster.dispatcher.NO_WORKER_NOTICE_AFTER", 0.5)
     project("components:\n  - nothing:\n", nothing=NOTHING)
     occupant = ray.remote(Occupant).options(num_cpus=2).remote()
     ray.get(occupant.is_there.remote())

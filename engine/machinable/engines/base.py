@@ -199,7 +199,7 @@ class WorkerLost(RuntimeError):
 
     Attributes:
         code: The return code of its process, negative for a signal; None if unknown.
-        again: How often such a trial is retried, in addition to `retries`.
+        again: How often such a trial is retried, in addition to `retries`, without a new checkpoint.
         output: The end of what the trial has printed, if its storage is remote and may not have it yet.
         offset: The number of bytes that were printed before.
     """

@@ -23,9 +23,14 @@ class Terminated(KeyboardInterrupt):
 
 
 class Interruption:
-    """Interrupts of the trial in the main thread of this process."""
+    """Interrupts of the trial in the main thread of this process.
+
+    Attributes:
+        grace: Seconds that an iteration has.
+    """
 
     def __init__(self) -> None:
+        self.grace = GRACE
         self._is_deferred = False
         self._pending: KeyboardInterrupt | None = None
 
@@ -36,7 +41,7 @@ class Interruption:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Let the first interrupt within the block wait for `raise_pending`, or for `GRACE`."""
+        """Let the first interrupt within the block wait for `raise_pending`, or for the grace."""
         self._is_deferred = threading.current_thread() is threading.main_thread()
         try:
             yield
@@ -44,7 +49,7 @@ class Interruption:
             self._is_deferred, self._pending = False, None
 
     def receive(self, number: int, error: KeyboardInterrupt) -> None:
-        """Raise the error of a signal, or let it wait; for the signal's handler, which is called again after `GRACE`.
+        """Raise the error of a signal, or let it wait; for the signal's handler, which is called again after the grace.
 
         Raises:
             KeyboardInterrupt: It does not wait.
@@ -55,7 +60,7 @@ class Interruption:
         start_new_thread(self._insist, (number, error))  # `threading` may hold the lock that it needs for that
 
     def _insist(self, number: int, error: KeyboardInterrupt) -> None:
-        time.sleep(GRACE)
+        time.sleep(self.grace)
         main_thread = threading.main_thread().ident
         if self._pending is error and main_thread is not None:
             signal.pthread_kill(main_thread, number)

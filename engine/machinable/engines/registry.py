@@ -16,6 +16,7 @@ KNOWN = {
     "local": "machinable.engines.local:LocalEngine",
     "processes": "machinable.engines.processes.pool:ProcessesEngine",
     "ray": "machinable.engines.ray.engine:RayEngine",
+    "slurm": "machinable.engines.slurm.engine:SlurmEngine",
     "dry": "machinable.engines.local:DryEngine",
 }
 GROUP = "machinable.engines"  # of entry points, with which other packages add engines

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from machinable.execution.attempts import (
     complete_output,
     move_aside,
     read_outcome,
+    read_status,
     write_end,
     write_failure,
 )
@@ -85,6 +86,8 @@ class Scheduler:
         self._running: dict[Future[Outcome], tuple[TrialSpec, float]] = {}  # with their deadlines
         self._done: SimpleQueue[Future[Outcome]] = SimpleQueue()  # those that ended while other trials were handled
         self._lost: Counter[str] = Counter()  # by trial, the attempts whose worker was lost, which do not count
+        self._in_vain: Counter[str] = Counter()  # those of them since it has last saved a checkpoint
+        self._saved: dict[str, Any] = {}  # the facts of that checkpoint
         self._retried: set[str] = set()
         self._next_look = 0.0  # when an engine that may grow learns the next trials
         self._is_expecting = False
@@ -388,10 +391,16 @@ class Scheduler:
 
     def _retry_due(self, spec: TrialSpec, error: Mapping[str, str], problem: BaseException | None) -> float | None:
         """Return when to retry a trial that failed; None for never."""
+        if isinstance(problem, WorkerLost) and problem.again:
+            saved = (read_status(self._files, self._folder, spec.uid) or {}).get("at_checkpoint")
+            if saved != self._saved.get(spec.uid):  # a long trial is preempted again and again, and goes on each time
+                self._saved[spec.uid] = saved
+                self._in_vain[spec.uid] = 0
+            if self._in_vain[spec.uid] < problem.again:
+                self._in_vain[spec.uid] += 1
+                self._lost[spec.uid] += 1
+                return time.monotonic()
         lost = self._lost[spec.uid]
-        if isinstance(problem, WorkerLost) and lost < problem.again:
-            self._lost[spec.uid] += 1
-            return time.monotonic()
         retries = self._retries(spec)
         attempts = spec.attempt - lost - self._completed.attempts.get(spec.uid, 0)
         if attempts > retries.count or (retries.on and error["type"] not in retries.on):

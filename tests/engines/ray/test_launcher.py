@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import machinable as ml
-from machinable.engines.ray.actor import Setup
+from machinable.engines.cluster.actor import Setup
 from machinable.engines.ray.launcher import Launcher
 
 
@@ -46,7 +46,7 @@ def test_another_version_is_reported(make: Callable[..., Launcher]) -> None:
 
 
 def test_a_host_without_machinable_is_reported(make: Callable[..., Launcher], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "machinable.engines.ray.actor", None)
+    monkeypatch.setitem(sys.modules, "machinable.engines.cluster.actor", None)
 
     assert make("0.0.1").prepare(b"")[2].startswith("machinable cannot be imported there: ")
 

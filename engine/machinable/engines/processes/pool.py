@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from machinable.engines.base import Engine, Reach, Work, WorkerError, WorkerLost
 from machinable.engines.devices import device_variables
+from machinable.engines.interruption import GRACE as ITERATION
 from machinable.engines.processes.output import READY
 from machinable.engines.processes.threads import VARIABLES
 from machinable.engines.processes.worker import GRACE, read_message, write_message
@@ -322,12 +323,16 @@ class Origin(NamedTuple):
         arguments: Its command line.
         flags: The options of its interpreter.
         grace: Seconds for workers to finish cleanly after their parent was killed.
+        iteration: Seconds that an iteration has when it is interrupted.
+        left_out: Signals that workers leave to their parent, which gets them too; processes that a trial forks do not.
     """
 
     path: Sequence[str]
     arguments: Sequence[str]
     flags: Sequence[str]
     grace: float = GRACE
+    left_out: Sequence[int] = ()
+    iteration: float = ITERATION
 
     @classmethod
     def here(cls) -> Origin:
@@ -498,7 +503,8 @@ def _start(has: _Has, stderr: BinaryIO, origin: Origin) -> subprocess.Popen[byte
         # Import the package's modules of Python first, because the project may have modules of the same names.
         "import sys; sys.path[:] = filter(None, sys.path); import decimal, uuid; "
         f"sys.path[:] = {[*origin.path]!a}; sys.argv[:] = {[*origin.arguments]!a}; "
-        f"from machinable.engines.processes.worker import main; main({os.getpid()}, {origin.grace!r})"
+        "from machinable.engines.processes.worker import main; "
+        f"main({os.getpid()}, {origin.grace!r}, {[*map(int, origin.left_out)]!r}, {origin.iteration!r})"
     )
     return subprocess.Popen(
         # With -u, C libraries print immediately, so that their output is in order.

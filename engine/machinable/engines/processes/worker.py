@@ -14,7 +14,9 @@ import signal
 import struct
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import BinaryIO
 
@@ -58,13 +60,20 @@ def write_message(file: int, body: bytes) -> None:
         data = data[os.write(file, data[: 2**30]) :]
 
 
-def main(parent: int, grace: float = GRACE) -> None:
+def main(
+    parent: int, grace: float = GRACE, left_out: Sequence[int] = (), iteration: float = interruption.grace
+) -> None:
     """Run trials until the parent closes the pipe; do not return.
 
     Args:
         parent: Process id of the parent.
         grace: Seconds to finish cleanly after the parent is gone.
+        left_out: Signals that are left to the parent.
+        iteration: Seconds that an iteration has when it is interrupted.
     """
+    interruption.grace = iteration
+    for number in left_out:
+        signal.signal(number, partial(_leave_out, os.getpid()))
     commands = os.fdopen(os.dup(0), "rb")
     replies = os.dup(1)
     keep_output(2)
@@ -91,6 +100,13 @@ def main(parent: int, grace: float = GRACE) -> None:
     except BrokenPipeError:
         pass  # the parent is gone
     _leave()
+
+
+def _leave_out(process: int, number: int, frame: FrameType | None) -> None:
+    """Do nothing in this process; in a forked one, do what the signal does by default."""
+    if os.getpid() != process:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 def _leave() -> None:

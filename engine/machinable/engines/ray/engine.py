@@ -18,9 +18,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from inspect import signature
 from typing import Any, NamedTuple
 
-from machinable.engines.base import Engine, Reach, Work
+from machinable.engines.cluster.actor import Setup, version_here
+from machinable.engines.cluster.dispatcher import Dispatcher
+from machinable.engines.cluster.engine import ClusterEngine
 from machinable.engines.ray import launcher
-from machinable.engines.ray.actor import Setup, version_here
 from machinable.engines.ray.addresses import (
     address_towards,
     check_address,
@@ -31,9 +32,8 @@ from machinable.engines.ray.addresses import (
     running_address,
     unreachable,
 )
-from machinable.engines.ray.dispatcher import Dispatcher, TrialFuture
 from machinable.errors import ImportFailed, InvalidValue, Refused, did_you_mean, near_names
-from machinable.plan.spec import Outcome, TrialSpec
+from machinable.plan.spec import TrialSpec
 
 __all__ = ["RayEngine", "shut_down"]
 
@@ -62,7 +62,7 @@ class Needs(NamedTuple):
         return _as_options({"gpus": 0, **dict(self.resources)}, memory="memory")
 
 
-class RayEngine(Engine):
+class RayEngine(ClusterEngine):
     """Run trials on the hosts of a Ray cluster, each in a worker process as with `processes`.
 
     If this process is already connected to a cluster, that one is used and stays connected. Otherwise, it is the one at
@@ -75,17 +75,14 @@ class RayEngine(Engine):
     """
 
     name = "ray"
-    reach: Reach = "anywhere"
-    ships = True
-    tells_progress = True
-    queues = True
+    idle_seconds: float | None = None
+    is_single_use = False
 
     def __init__(self, address: str | None = None, **options: Any) -> None:
         self.address = address
         self._options = options
         self._ray: Any = None
         self._declared: Mapping[str, float] = {}
-        self._dispatcher: Dispatcher | None = None
         self._counted: tuple[float, dict[str, dict[str, float]]] = (0.0, {})
         self._room: dict[Needs, dict[str, int]] = {}
         self._project = os.getcwd()
@@ -102,11 +99,6 @@ class RayEngine(Engine):
         Reading it does not connect to the cluster; before that, it is one.
         """
         return 1 if self._ray is None else self._started().slots
-
-    @property
-    def prefetch(self) -> int:
-        """The number of further trials that may wait for a worker: none while trials are long."""
-        return 0 if self._dispatcher is None else self._dispatcher.prefetch
 
     def hosts(self, declared: Mapping[str, float]) -> Sequence[Mapping[str, float]]:
         """Return the resources of each host of the cluster.
@@ -128,9 +120,9 @@ class RayEngine(Engine):
         """Whether hosts may join: not if this process has started the cluster."""
         return not _is_started_here(self._ray)
 
-    def expect(self, trials: Sequence[TrialSpec]) -> None:
-        """Ask for hosts for trials that will be submitted when there are more slots."""
-        self._started().expect([self._needs(spec) for spec in trials])
+    def _needs(self, spec: TrialSpec) -> Needs:
+        wanted = {name: amount for name, amount in spec.resources.items() if name not in self.counted}
+        return Needs.of(wanted, self._digest)
 
     def ship(self, project: str, code: bytes) -> None:
         """Take the archive of the project that workers import from."""
@@ -146,39 +138,9 @@ class RayEngine(Engine):
             return "127.0.0.1"
         return address_towards(next(node["NodeManagerAddress"] for node in self._ray.nodes() if node["Alive"]))
 
-    def submit(self, work: Work, spec: TrialSpec) -> Future[Outcome]:
-        """Start a trial, or queue it until there are resources for it."""
-        try:
-            dispatcher = self._started()
-            return dispatcher.submit(work, spec, self._needs(spec))
-        except Exception as error:
-            future: Future[Outcome] = Future()
-            future.set_exception(error)
-            return future
-
-    def _needs(self, spec: TrialSpec) -> Needs:
-        wanted = {name: amount for name, amount in spec.resources.items() if name not in self.counted}
-        return Needs.of(wanted, self._digest)
-
-    def began(self, future: Future[Outcome]) -> float | None:
-        """Return when a trial began, by `time.monotonic`; None while it waits for a worker."""
-        return future.began if isinstance(future, TrialFuture) else None
-
-    def interrupt(self) -> None:
-        """Raise `KeyboardInterrupt` in all running trials; waiting ones do not begin."""
-        if self._dispatcher is not None:
-            self._dispatcher.interrupt()
-
-    def end(self, future: Future[Outcome]) -> None:
-        """End a trial of this engine by ending its worker. Afterwards the future is done."""
-        if self._dispatcher is not None and isinstance(future, TrialFuture):
-            self._dispatcher.end(future)
-
     def close(self) -> None:
         """Release all workers, and end the cluster if it is temporary. A later `submit` starts a new one."""
-        if self._dispatcher is not None:
-            self._dispatcher.close()
-            self._dispatcher = None
+        super().close()
         if self in _users:
             _users.remove(self)
             if not _users:

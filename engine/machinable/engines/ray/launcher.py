@@ -26,7 +26,7 @@ class Launcher:
         self._problem = ""
         try:
             try:
-                from machinable.engines.ray.actor import TrialActor, version_here
+                from machinable.engines.cluster.actor import TrialActor, version_here
             except ImportError as error:
                 raise RuntimeError(f"machinable cannot be imported there: {error}") from error
             if version_here() != version:

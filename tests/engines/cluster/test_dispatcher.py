@@ -14,8 +14,8 @@ import pytest
 from msgspec import structs
 
 from machinable.engines.base import OnProgress, WorkerLost
-from machinable.engines.ray.actor import Reply, TrialRequest
-from machinable.engines.ray.dispatcher import AGAIN, FAILURES, SHORT, Dispatcher
+from machinable.engines.cluster.actor import Reply, TrialRequest
+from machinable.engines.cluster.dispatcher import AGAIN, FAILURES, SHORT, Dispatcher
 from machinable.plan.spec import Outcome
 from machinable.serialization import dumps
 from tests.engines.works import pid, trial
@@ -68,6 +68,8 @@ class World:
         self.actors: list[Actor] = []
         self.hosts = {"h1": 1}
         self.may_grow = False
+        self.idle_seconds: float | None = None
+        self.is_single_use = False
 
     def start(self, needs: Hashable, without: Collection[str]) -> Actor:
         self.actors.append(Actor(len(self.actors), needs, without))
@@ -326,7 +328,7 @@ def test_a_waiting_trial_can_be_ended(world: World, dispatcher: Dispatcher) -> N
 def test_an_actor_that_does_not_end_a_trial_is_ended(
     world: World, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("machinable.engines.ray.dispatcher.SHUTDOWN_TIMEOUT", 0.01)
+    monkeypatch.setattr("machinable.engines.cluster.dispatcher.SHUTDOWN_TIMEOUT", 0.01)
     future = dispatcher.submit(pid, trial(0), "one")
     actor = world.prepared()
     call = world.exchange()
@@ -381,8 +383,8 @@ def test_progress_is_passed_on(world: World, dispatcher: Dispatcher) -> None:
 def test_a_shortage_of_actors_is_reported_once_each_time_that_trials_wait(
     world: World, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("machinable.engines.ray.dispatcher.NO_WORKER_NOTICE_AFTER", 0.05)
-    monkeypatch.setattr("machinable.engines.ray.dispatcher.LOOK_AGAIN", 0.05)
+    monkeypatch.setattr("machinable.engines.cluster.dispatcher.NO_WORKER_NOTICE_AFTER", 0.05)
+    monkeypatch.setattr("machinable.engines.cluster.dispatcher.LOOK_AGAIN", 0.05)
     received: Queue[str] = Queue()
     world.on_notice = received.put
     submit(dispatcher, 0, "gpu")
@@ -406,7 +408,7 @@ def test_a_shortage_of_actors_is_reported_once_each_time_that_trials_wait(
 def test_actors_are_started_on_hosts_that_join(
     world: World, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("machinable.engines.ray.dispatcher.LOOK_AGAIN", 0.01)
+    monkeypatch.setattr("machinable.engines.cluster.dispatcher.LOOK_AGAIN", 0.01)
     for number in range(3):
         submit(dispatcher, number)
     world.prepared()
@@ -520,3 +522,32 @@ def test_other_components_still_run_on_a_host_that_cannot_import_one(world: Worl
         (first, [2]),
         (second, [1]),
     ]
+
+
+def test_an_idle_actor_ends_after_a_while(
+    world: World, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("machinable.engines.cluster.dispatcher.LOOK_AGAIN", 0.01)
+    world.idle_seconds = 0.02
+    future = submit(dispatcher, 0)
+    actor = world.prepared()
+    world.exchange().finish()
+
+    assert future.result(RESULT_TIMEOUT).uid
+    until(lambda: actor.is_killed)
+
+
+def test_an_actor_for_one_trial_is_not_given_a_second(world: World, dispatcher: Dispatcher) -> None:
+    world.is_single_use = True
+    futures = [submit(dispatcher, number) for number in range(2)]
+    first = world.prepared()
+    call = world.exchange()
+    assert len(call.requests) == 1
+    call.finish()
+
+    second = world.prepared()
+    world.exchange().finish()
+
+    assert first is not second
+    assert first.is_killed
+    assert [future.result(RESULT_TIMEOUT).state for future in futures] == ["finished", "finished"]

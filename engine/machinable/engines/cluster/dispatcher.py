@@ -18,8 +18,8 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from machinable.engines.base import OnProgress, Work, WorkerLost
+from machinable.engines.cluster.actor import Reply, Report, TrialRequest
 from machinable.engines.processes.pool import read_outcome
-from machinable.engines.ray.actor import Reply, Report, TrialRequest
 from machinable.plan.spec import Outcome, TrialSpec
 
 __all__ = ["AGAIN", "Cluster", "Dispatcher", "TrialFuture"]
@@ -47,10 +47,14 @@ class Cluster(Protocol):
         on_progress: See `Engine`.
         on_notice: See `Engine`.
         may_grow: See `Engine`.
+        idle_seconds: Seconds after which an actor without a trial is ended; None for never.
+        is_single_use: Whether an actor runs one trial only.
     """
 
     on_progress: OnProgress | None
     on_notice: Callable[[str], None] | None
+    idle_seconds: float | None
+    is_single_use: bool
 
     @property
     def may_grow(self) -> bool: ...  # noqa: D102
@@ -119,6 +123,7 @@ class _Actor:
         self.work = b""
         self.is_ready = False
         self.is_called = True
+        self.idle_since: float | None = None
 
 
 class Dispatcher:
@@ -203,6 +208,7 @@ class Dispatcher:
     def _step(self) -> None:
         """Handle all messages, then send waiting trials to actors."""
         waits = self._expected or any(self._queues.values())
+        waits = waits or any(actor.idle_since is not None for actor in self._actors)
         with suppress(Empty):
             message = self._messages.get(timeout=LOOK_AGAIN if waits else None)
             while True:
@@ -268,6 +274,7 @@ class Dispatcher:
             for actor in ready:
                 if not actor.is_called:
                     self._give(actor, queue, min(share, self._chunk(needs)))
+        self._release_idle()
         if self._starving():  # idle actors may hold resources that others need
             for actor in [actor for actor in self._actors if not actor.is_called and not self._queues[actor.needs]]:
                 self._release(actor)
@@ -293,8 +300,23 @@ class Dispatcher:
         for actor in starting[: max(0, len(actors) - max(wanted, room))]:
             self._remove(actor)  # no host has joined, and none is needed any more
 
+    def _release_idle(self) -> None:
+        """Let actors exit that have had no trial for a while."""
+        limit, now = self._cluster.idle_seconds, time.monotonic()
+        if limit is None:
+            return
+        for actor in self._actors[:]:
+            if actor.is_called:
+                actor.idle_since = None
+            elif actor.idle_since is None:
+                actor.idle_since = now
+            elif now - actor.idle_since >= limit:
+                self._release(actor)
+
     def _chunk(self, needs: Hashable) -> int:
         """Return the number of trials that an actor gets at a time."""
+        if self._cluster.is_single_use:
+            return 1
         seconds = self._seconds.get(needs, SHORT)
         return 1 if seconds >= SHORT else min(CHUNK_MAX, max(2, int(CHUNK_SECONDS / max(seconds, 1e-4))))
 
@@ -393,6 +415,8 @@ class Dispatcher:
             trial = actor.trials.pop(reply.number)
             if not trial.done():  # by force
                 self._take(actor, trial, reply.result)
+        if self._cluster.is_single_use and actor in self._actors:
+            self._release(actor)
 
     def _take(self, actor: _Actor, trial: TrialFuture, result: Any) -> None:
         """Set the result of an ended trial; queue one that has not begun again."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from machinable.engines.base import PortableWork
-from machinable.engines.ray.actor import Reply, Setup, TrialActor, TrialRequest
+from machinable.engines.cluster.actor import Reply, Setup, TrialActor, TrialRequest
 from machinable.plan.spec import Outcome, TrialSpec
 from machinable.storage.code_snapshot import pack_into
 from tests.engines.works import trial

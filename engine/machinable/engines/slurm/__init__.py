@@ -1,0 +1,1 @@
+"""Run trials in jobs of Slurm."""
