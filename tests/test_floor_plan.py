@@ -48,6 +48,7 @@ JSON_PARSERS = {
     "machinable.storage.pyfilesystem",  # the key of a service account
     "machinable.config.reader",  # project files
     "machinable.engines.processes.pool",  # messages of its own workers
+    "machinable.engines.slurm.connections",  # messages of its own workers
     "machinable.listeners.tool",  # messages of the executing process
     "machinable.results.cache",  # what it has written on this host
     "machinable.replay.exported",  # the directory of an export, whose code runs

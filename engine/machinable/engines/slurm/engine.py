@@ -124,7 +124,7 @@ class SlurmEngine(ClusterEngine):
             checks.check_submission()
             checks.check_partition(self._partition)
         self._open()
-        return [{"cpus": math.inf, "gpus": math.inf, "memory": math.inf, **declared}]
+        return [{**declared, "cpus": math.inf, "gpus": math.inf, "memory": math.inf}]
 
     def address_for_workers(self) -> str:
         """Return the address of this host to which jobs connect."""
