@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -237,3 +238,41 @@ def test_trials_with_different_tags_children_or_versions_are_not_pooled(run: Run
         (None, None, ""),
         (None, None, '{"depth": 4}'),
     ]
+
+
+def test_a_version_for_one_component_reaches_required_ones(run: Run) -> None:
+    def configs(*words: str) -> list[dict[str, Any]]:
+        trials = run("execute", "net", *words, "--dry", "--json").data["trials"]
+        return [trial["config"] for trial in trials]
+
+    part, net = configs()
+    assert configs("--of", "part", "size=7", "more=1") == [part | {"size": 7, "more": 1}, net]
+    assert configs("--of", "net", "rate=3", "--of", "part", "size=7", "--quiet") == [
+        part | {"size": 7},
+        net | {"rate": 3},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--of", "prt", "size=7"], "Did you mean 'part'?"),
+        (["--of", "part"], "--of part needs a version or KEY=VALUE"),
+        (["--of"], "--of NAME needs a version or KEY=VALUE"),
+        (["--of", "part", "--dry"], "--of part needs a version or KEY=VALUE"),
+        (["--of", "part", "@fast"], "in the version of the task for part"),
+        (["--of", "part", "size"], "'size' is neither a version nor key=value"),
+    ],
+)
+def test_a_wrong_version_for_one_component_is_an_error(run: Run, words: list[str], message: str) -> None:
+    ran = run("execute", "net", "--storage", "out", *words)
+    assert (ran.code, message in ran.err) == (2, True), ran.err
+
+
+def test_an_execution_with_versions_for_one_component_is_resumed_with_them(run: Run, project: Path) -> None:
+    ran = run("execute", "net", "--storage", "out", "--seed", "42", "--of", "part", "size=7", "fails=true")
+    assert ran.err.rstrip().splitlines()[-1].strip() == "again: machinable resume 8gWVkz --storage out"
+    planned = run("resume", "8gWVkz", "--storage", "out", "--dry", "--json").data["trials"]
+    assert planned[0]["config"]["fails"] is True
+    without = run("resume", "8gWVkz", "--of", "part", "size=7", "--storage", "out")
+    assert (without.code, "--of needs a component" in without.err) == (2, True)

@@ -9,6 +9,7 @@ import pytest
 
 import machinable as ml
 from machinable.errors import InvalidValue, MachinableError, Refused
+from machinable.plan.task import task_from_data
 
 DECLARATIONS = """
 components:
@@ -278,3 +279,33 @@ def test_what_a_component_does_to_its_configuration_reaches_no_other_trial(tmp_p
     expected = {"deep": {"list": [0], "name": "a", "gone": 1}, "_hidden": {"x": 1}}
     assert results == [{"n": n, **expected} for n in (1, 2, 1, 2)]
     assert project.resolve("changes").to_dict() == {"n": 0, **expected}
+
+
+def test_a_version_for_one_component_is_over_all_others_wherever_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "machinable.yaml").write_text(
+        "components:\n  - data=d: {n: 0, ~two: {n: 2}}\n  - net: {n: 1, _requires_: {a: data, b: [data, ~two]}}\n"
+        "  - top: {n: 1, _requires_: {net: net}, _children_: {kid: [data, ~two]}}\n"
+    )
+
+    def values(task: ml.Task) -> list[tuple[str, int]]:
+        plan = task.plan(tmp_path, 1)
+        again = task_from_data(plan.request.as_data()).plan(tmp_path, 1)
+        assert [spec.as_data() for spec in again] == [spec.as_data() for spec in plan]
+        return [(spec.component, one.config["n"]) for spec in plan for one in (spec.definition, *spec.children)]
+
+    before = [("data", 0), ("data", 2), ("net", 1), ("top", 1), ("top", 2)]
+    assert values(ml.Task("top")) == before
+    assert values(ml.Task("top").version({"n": 5}, of="d")) == [("data", 5), ("net", 1), ("top", 1), ("top", 5)]
+    assert values(ml.Task("top").version("~two", of="data").version({"n": 3}, of="net")) == [
+        ("data", 2),
+        ("net", 3),
+        ("top", 1),
+        ("top", 2),
+    ]
+    own = ml.Task().component("data", [{"n": 7}, {"n": 8}]).version({"n": 9}).version({"n": 1}, of="data")
+    assert values(own) == [("data", 1), ("data", 1)]
+    for of, words in (("dat", "Did you mean"), ("net", "no component of the plan named 'net'")):
+        with pytest.raises(KeyError, match=words):
+            ml.Task("data").version({"n": 1}, of=of).plan(tmp_path)
+    with pytest.raises(TypeError, match="3 is not a component"):
+        ml.Task("data").version({"n": 1}, of=3)

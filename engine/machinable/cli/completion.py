@@ -152,6 +152,11 @@ def _components(context: click.Context, incomplete: str) -> Iterable[str]:
     return Project().workspace().main.components.known()
 
 
+def _of(context: click.Context, incomplete: str) -> Iterable[str]:
+    """Return components after `--of`, and then versions and keys of the one that is named."""
+    return _versions_and_keys(context, incomplete) if any(context.meta["of"]) else _components(context, incomplete)
+
+
 def _imported_projects(context: click.Context, incomplete: str) -> Iterable[str]:
     from machinable.cli.project import imports_of
 
@@ -211,6 +216,9 @@ def _typed(context: click.Context, name: str) -> list[str]:
 
 
 def _typed_component(context: click.Context) -> tuple[str, list[str]]:
+    if any(context.meta.get("of", ())):  # words after `--of NAME` are for that component
+        name, *words = context.meta["of"]
+        return name, words
     component, *words = _typed(context, "component")
     return component, [*words, *(word for word in context.params.get("diff") or () if word)]
 

@@ -159,6 +159,36 @@ class _Config(click.Command):
         return super().parse_args(ctx, args)
 
 
+class _Running(click.Command):
+    """Accept several words after `--of NAME`: they are versions and values for that component."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        rest = list(args)
+        while "--of" in rest:
+            at = rest.index("--of")
+            end = next((i for i in range(at + 1, len(rest)) if rest[i].startswith("--")), len(rest))
+            name, *words = rest[at + 1 : end] or [""]
+            if end == len(rest) and ctx.resilient_parsing:  # the last word is being completed
+                ctx.meta["of"] = [name, *words]
+            elif not words:
+                raise click.UsageError(f"--of {name or 'NAME'} needs a version or KEY=VALUE: --of NAME rate=0.1", ctx)
+            spread += [*rest[:at], *(part for word in words for part in ("--of", name, word))]
+            rest = rest[end:]
+        return super().parse_args(ctx, [*spread, *rest])
+
+
+_OF = _option(
+    "--of",
+    "of",
+    complete="of",
+    multiple=True,
+    nargs=2,
+    metavar="NAME [~VERSION | KEY=VALUE]…",
+    help="Versions and values for this component wherever it stands: required ones and children, too. Repeatable.",
+)
+
+
 class _Program(click.Group):
     """The program: help that needs no command, and suggestions for unknown names."""
 
@@ -208,7 +238,9 @@ _command(
     _option("--repeat", type=int, metavar="N", help="Run it N times with different seeds."),
     _option("--seed", metavar="S", help="A number, or the id of an execution (id:123456 if it is all digits)."),
     _option("--name", metavar="N", help="Name the execution."),
+    _OF,
     *_RUNNING,
+    cls=_Running,
 )
 _command(
     "resume",
@@ -223,7 +255,9 @@ _command(
     _VERSIONS,
     _option("--repeat", type=int, metavar="N", help="Run COMPONENT N times with different seeds."),
     _option("--yes", is_flag=True, help="Add and drop trials without asking."),
+    _OF,
     *_RUNNING,
+    cls=_Running,
 )
 _command(
     "config",

@@ -153,7 +153,7 @@ def _execute_words(execution: Execution, trial: Trial) -> list[str] | None:
     """Return component, version and `--repeat`; None if they would not make a trial with this uid and settings."""
     task: Mapping[str, Any] = execution.data.get("task") or {}
     requests = [one for one in task.get("components", ()) if one["component"] == trial.flags.get("NAME")]
-    if not requests or any(one.get(what) for one in requests for what in _PYTHON_ONLY):
+    if not requests or task.get("versions_of") or any(one.get(what) for one in requests for what in _PYTHON_ONLY):
         return None
     name, version = str(trial.flags["NAME"]), format_version(trial.version)
     if ":" in name or version is None:  # a class or a function

@@ -41,10 +41,11 @@ def execute_command(
     repeat: int | None,
     seed: str | None,
     name: str | None,
+    of: tuple[tuple[str, str], ...],
     **options: Any,
 ) -> int:
     """Run a component; `options` are those of `_run`."""
-    task = _task(name, component, versions, repeat)
+    task = _task(name, component, versions, repeat, of)
     with placed_on_command_line(versions):
         return _run({"task": task, "seed": None if seed is None else seed_of_text(seed)}, **options)
 
@@ -55,6 +56,7 @@ def resume_command(
     versions: tuple[str, ...],
     repeat: int | None,
     yes: bool,
+    of: tuple[tuple[str, str], ...],
     **options: Any,
 ) -> int:
     """Continue an execution with its stored task or a given one; `options` are those of `_run`."""
@@ -62,10 +64,11 @@ def resume_command(
     if component is not None:
         with open_storage(storage) as opened:
             name = opened[identifier].name
-        task = _task(name, component, versions, repeat)
-    elif repeat is not None:
-        todo = "Name one: machinable resume ID COMPONENT --repeat N."
-        raise InvalidValue("--repeat needs a component", given=repeat, todo=todo)
+        task = _task(name, component, versions, repeat, of)
+    elif repeat is not None or of:
+        option, value = ("--repeat", "N") if repeat is not None else ("--of", "NAME KEY=VALUE")
+        todo = f"Name one: machinable resume ID COMPONENT {option} {value}."
+        raise InvalidValue(f"{option} needs a component", given=repeat or of, todo=todo)
     if task is not None and not options["dry"]:
         with placed_on_command_line(versions):
             found = changes(identifier, task, storage)
@@ -76,8 +79,16 @@ def resume_command(
         return _run({"task": task, "resume": identifier}, **options)
 
 
-def _task(name: str | None, component: str, versions: tuple[str, ...], repeat: int | None) -> Task:
+def _task(
+    name: str | None,
+    component: str,
+    versions: tuple[str, ...],
+    repeat: int | None,
+    of: tuple[tuple[str, str], ...],
+) -> Task:
     task = Task(name=name).component(component, parse_version(versions, Project(), component))
+    for other in dict.fromkeys(other for other, _ in of):
+        task.version(parse_version([word for name, word in of if name == other], Project(), other), of=other)
     return task if repeat is None else task.repeat(repeat)
 
 

@@ -71,8 +71,9 @@ def make_plan(request: TaskRequest, project: Project | str | os.PathLike[str] | 
     where = project if isinstance(project, Project) else Project(project)
     with without_collections():
         workspace = _workspace(request, where)
-        planner = _Planner(workspace, request.versions)
+        planner = _Planner(workspace, request)
         listed = [planner.add(*one) for one in _listed(request)]
+        planner.check_versions_of()
         SeveralErrors.raise_any(list(planner.errors.values()))
         if len(listed) * prod(level.total for level in request.levels) > MAX_TRIALS:
             raise InvalidValue(
@@ -191,14 +192,14 @@ _Refs = dict[str, "_RequirementRef | None"]  # by the names that a use gives the
 class _Planner:
     """Resolve the components of a task, with its versions for all of them, and everything that they require."""
 
-    def __init__(self, workspace: Workspace, task_versions: Sequence[Any]) -> None:
+    def __init__(self, workspace: Workspace, request: TaskRequest) -> None:
         self.uses: list[Use] = []  # requirements come before the first that needs them
         self.keys: list[KeyParts | str] = []  # the parts of the key of each use
         self.chosen: list[int | None] = []  # the seed of each use, if it does not follow from the key
         self.warnings: list[str] = []
         self.errors: dict[str, MachinableError] = {}
         self._workspace = workspace
-        self._task_versions = task_versions
+        self._task_versions = request.versions
         self._seeding, self._threads = _defaults(workspace)
         self._known: dict[Named, tuple[Entry, Target, str]] = {}
         self._effective: dict[int, Effective] = {}
@@ -208,6 +209,22 @@ class _Planner:
         self._is_visited: dict[_Key, bool] = {}  # False: some of its requirements have not been visited yet
         self._made: dict[_Key, int] = {}
         self._by_identity: dict[str, int] = {}
+        self._versions_of: dict[str, list[Any]] = {}  # by the canonical names of components
+        self._used: dict[str, None] = {}  # the canonical names of all components, with `versions_of`
+        for of, version in request.versions_of:
+            try:
+                entry, _, _ = _find(workspace, of)
+            except MachinableError as error:
+                error.path = error.path or "of"
+                self._note(error)
+            else:
+                self._versions_of.setdefault(entry.name, []).append(version)
+
+    def check_versions_of(self) -> None:
+        """Report versions for components that the plan does not use."""
+        for name in self._versions_of:
+            if name not in self._used and not self.errors:
+                self._note(UnknownName("component of the plan", name, list(self._used), path="of"))
 
     def add(self, asked: ComponentRequest, version: Any, child_versions: Sequence[Any]) -> int:
         """Add a listed component and return the number of its use, which is meaningless after an error."""
@@ -556,7 +573,18 @@ class _Planner:
                         error.at, error.path = ref.place, ref.path
                     raise
             entry, target, given = self._known[name]
+            if self._versions_of:
+                self._used[entry.name] = None
             resolved = resolve(self._workspace, entry, version, task_versions)
+            if entry.name in self._versions_of:
+                try:
+                    over = (version, *self._versions_of[entry.name])
+                    resolved = resolve(self._workspace, entry, over, task_versions)
+                except MachinableError as error:
+                    for one in error.parts:
+                        one.details = (*one.details, f"in the version of the task for {entry.name}")
+                    self._note(error)
+                    return None
         except MachinableError as error:
             if ref is not None:
                 for one in error.parts:

@@ -118,10 +118,13 @@ class TaskRequest(Struct, frozen=True):
     components: tuple[ComponentRequest, ...] = ()
     levels: tuple[Level, ...] = ()
     versions: tuple[Any, ...] = ()
+    versions_of: tuple[tuple[Named, Any], ...] = ()  # versions for one component each, over all others
     name: str | None = None
 
     def names(self) -> Iterator[Named]:
-        """Yield how each component, child and requirement was given."""
+        """Yield how each component, child, requirement and component of a version was given."""
+        for name, _ in self.versions_of:
+            yield name
         for component in self.components:
             yield component.name
             for _, child in component.named_children():
@@ -135,6 +138,7 @@ class TaskRequest(Struct, frozen=True):
             "components": [component.as_data() for component in self.components],
             "levels": [[level.name, level.total] for level in self.levels],
             "versions": [_version_as_data(version) for version in self.versions],
+            "versions_of": [[_name_as_data(name), _version_as_data(version)] for name, version in self.versions_of],
         }
 
 

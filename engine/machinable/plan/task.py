@@ -37,6 +37,7 @@ class Task:
         self.components: list[ComponentRequest] = []
         self.levels: list[Level] = []
         self.versions: list[Any] = []
+        self.versions_of: list[tuple[Named, Any]] = []
         self.execution_name: str | None = None
         self.callbacks: list[Callable[[Any], Any]] = []
         if isinstance(component, Task):
@@ -44,7 +45,8 @@ class Task:
         elif isinstance(component, Plan):
             request = component.request
             self.components, self.levels = list(request.components), list(request.levels)
-            self.versions, self.execution_name = list(request.versions), request.name
+            self.versions, self.versions_of = list(request.versions), list(request.versions_of)
+            self.execution_name = request.name
         elif component is not None:
             self.component(component)
         if name is not None:
@@ -124,14 +126,16 @@ class Task:
         """Run the whole plan `k` times, as `repeat` does, for parts such as the folds of a cross-validation."""
         return self._level(k, name, "split")
 
-    def version(self, version: Any) -> Task:
+    def version(self, version: Any, *, of: Any = None) -> Task:
         """Merge a version over every component and child of this task, below their own. Calls accumulate.
 
         Args:
             version: As in `component`, but not a list.
+            of: The name or the class of one component. The version is then for that one wherever it stands: listed, a
+                child, or required at any depth. It is merged over all others, so that it always takes effect.
 
         Raises:
-            InvalidType: It is a list.
+            InvalidType: It is a list, or `of` is not a component.
             WrongType: It contains a value that is not plain data.
         """
         if _has_list(version):
@@ -140,8 +144,11 @@ class Task:
                 given=version,
                 todo="Give the list to a component: .component(name, [a, b]).",
             )
-        elements_of(version)
-        self.versions.append(_copied(version))
+        if of is None:
+            elements_of(version)
+            self.versions.append(_copied(version))
+        else:
+            self.versions_of.append(_name_and_version(of, version, "component"))
         return self
 
     def tune(self, *args: Any, **kwargs: Any) -> Task:
@@ -186,7 +193,13 @@ class Task:
     @property
     def request(self) -> TaskRequest:
         """Everything that this task requests so far, frozen."""
-        return TaskRequest(tuple(self.components), tuple(self.levels), tuple(self.versions), self.execution_name)
+        return TaskRequest(
+            tuple(self.components),
+            tuple(self.levels),
+            tuple(self.versions),
+            tuple(self.versions_of),
+            self.execution_name,
+        )
 
     def _level(self, k: int, name: str, method: str) -> Task:
         if isinstance(k, bool) or not isinstance(k, int):
@@ -316,6 +329,8 @@ def task_from_data(
         task.repeat(total, flags)
     for version in data["versions"]:
         task.version(version)
+    for of, version in data.get("versions_of", ()):
+        task.version(version, of=_from_text(of, code_of))
     return task
 
 

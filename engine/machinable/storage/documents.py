@@ -249,6 +249,7 @@ EXECUTION = Kind(
             ),
             "levels?": Items("list"),
             "versions?": "list",
+            "versions_of?": Items("list"),
         },
         "function?": "text",
         "engine?": _ENGINE,
