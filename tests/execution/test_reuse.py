@@ -535,3 +535,20 @@ def test_a_file_that_is_no_pointer_is_damaged(text: str) -> None:
     files.write(layout.pointer("ab" * 16), text.encode())
     with pytest.raises(errors.Damaged, match="Remove it, so that the result is computed again"):
         find_pointer(files, "ab" * 16)
+
+
+@pytest.mark.parametrize(
+    ("now", "changed"),
+    [
+        ({"new.py": "1", "util.py": "2"}, ()),
+        ({"new.py": "9", "util.py": "2"}, ("data.py", "new.py")),
+        ({"data.py": "2", "util.py": "1"}, ("data.py", "util.py")),
+        ({"new.py": "1", "util.py": "1"}, ("util.py",)),
+    ],
+    ids=["renamed", "renamed and changed", "swapped", "one renamed, another one a copy of it"],
+)
+def test_a_file_that_only_has_another_name_now_is_unchanged(now: dict[str, str], changed: tuple[str, ...]) -> None:
+    spec = TrialSpec(0, "u", 1, {}, ComponentSpec("data", "data", None, {}, Target("data"), is_requirement=True))
+    pointer = Pointer("OY1p1o/u", "", None, None, {}, {}, {"data.py": "1", "util.py": "2"})
+    current = {"data.py": "gone", **now}
+    assert decide_reuse(spec, ReusePolicy(), pointer, None, current).changed == changed

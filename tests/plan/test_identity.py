@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+import machinable as ml
+from machinable.errors import MachinableError
 from machinable.plan.task import Task
 
 DECLARATIONS = """
@@ -112,3 +114,50 @@ def test_a_whole_number_that_no_float_represents_is_kept(directory: Path, number
 def test_the_seed_of_a_listed_trial_is_part_of_its_identity(directory: Path) -> None:
     plan = Task("a").repeat(2).plan(directory, 1)
     assert plan[0].identity != plan[1].identity
+
+
+def test_a_renamed_component_counts_as_the_former_one(tmp_path: Path) -> None:
+    """Listed, required, as a child, with an heir, and in a group."""
+
+    def planned(text: str, *names: str) -> list[tuple[str, int, str]]:
+        (tmp_path / "machinable.yaml").write_text(text)
+        plans = [ml.Task(name).repeat(2).plan(tmp_path, "OY1p1o") for name in names]
+        return [(spec.uid, spec.seed, spec.identity) for plan in plans for spec in plan]
+
+    text = (
+        "components:\n  - data: {n: 1}\n  - heir^data: {}\n  - user: {_requires_: {a: [data, {n: 2}]}}\n"
+        "  - node: {_children_: {kid: data}}\ncomponents:group:\n  - deep.old: {}\n"
+    )
+    renamed = (
+        text.replace("- data: {", "- new: {_identity_: data, ")
+        .replace("^data", "^new")
+        .replace("[data,", "[new,")
+        .replace("kid: data", "kid: new")
+        .replace("deep.old: {", "shallow: {_identity_: group.deep.old, ")
+    )
+    before = planned(text, "data", "heir", "user", "node", "deep.old")
+    after = planned(renamed, "new", "heir", "user", "node", "shallow")
+    assert before == after
+    asked = ml.Task().component("node", children=["new"]).plan(tmp_path, "OY1p1o")[0]
+    (tmp_path / "machinable.yaml").write_text(text)
+    assert asked.uid == ml.Task().component("node", children=["data"]).plan(tmp_path, "OY1p1o")[0].uid
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- new: {_identity_: data}\n  - data: {}", "data is declared, and their results would be mixed up"),
+        ("- new: {_identity_: data}\n  - other: {_identity_: data}", "other has it, too"),
+        ("- new: {_identity_: 3}", "`_identity_` takes the former name of the component, not 3"),
+        ("- new: {_identity_: ''}", "`_identity_` takes the former name of the component, not ''"),
+        ("- new: {_identity_: $.x}\nx: data", "not the reference '$.x'"),
+        ("- new: {~v: {_identity_: data}}", "a version cannot set `_identity_`"),
+        ("- new: {_mixins_: m}\nmixins: [{m: {_identity_: data}}]", "a mixin has no `_identity_`"),
+    ],
+)
+def test_a_wrong_identity_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "machinable.yaml").write_text(f"components:\n  {text}\n")
+    with pytest.raises(MachinableError) as caught:
+        ml.Task("new").plan(tmp_path)
+    assert words in str(caught.value)
+    assert caught.value.at is not None

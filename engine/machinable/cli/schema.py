@@ -72,8 +72,8 @@ def project_schema(workspace: Workspace) -> Schema:
         definitions |= _entry(workspace, entry, f"mixin {entry.name}", in_mixin=True)
     definitions |= {
         "entry": _block({}, "the configuration of a component"),
-        "mixin": _block({}, "configuration and methods that components can use", without="_mixins_"),
-        "version": _block({}, _VERSION, without="_class_"),
+        "mixin": _block({}, "configuration and methods that components can use", without=("_mixins_", "_identity_")),
+        "version": _block({}, _VERSION, without=("_class_", "_identity_")),
         "components": _section(sections.pop("", {}), "entry"),
         "mixins": _section({entry.key: _ref(f"mixin {entry.name}") for entry in main.mixins}, "mixin"),
         "other components": _section({}, "entry"),
@@ -145,7 +145,9 @@ def _entry(workspace: Workspace, entry: Entry, name: str, in_mixin: bool = False
     except MachinableError:  # `check` reports it; its keys are still known
         body = entry.body
     properties = _keys(body.values, config) | versions
-    found = {name: _block(properties, f"declared at {entry.place}", without="_mixins_" if in_mixin else None)}
+    found = {
+        name: _block(properties, f"declared at {entry.place}", without=("_mixins_", "_identity_") if in_mixin else ())
+    }
     return found | ({f"keys of {name}": {"properties": _keys(body.values, {})}} if versions else {})
 
 
@@ -157,9 +159,9 @@ def _version(values: Mapping[Any, Any], keys: str) -> Schema:
     return {"allOf": [_ref("version"), {"properties": _keys(values, {})}, _ref(keys)]}
 
 
-def _block(properties: Schema, description: str, without: str | None = None) -> Schema:
+def _block(properties: Schema, description: str, without: tuple[str, ...] = ()) -> Schema:
     """Return the schema of a mapping with these keys, versions and reserved keys, or of a file with one."""
-    reserved = [key for key in (*RESERVED, *ENTRY_DIRECTIVES) if key != without]
+    reserved = [key for key in (*RESERVED, *ENTRY_DIRECTIVES) if key not in without]
     return {
         "anyOf": [
             {

@@ -43,6 +43,7 @@ __all__ = [
 RESERVED = (
     "_mixins_",
     "_class_",
+    "_identity_",
     "_evaluate_",
     "_seed_",
     "_seeding_",
@@ -203,7 +204,7 @@ def parse_body(
         if key[0] != "~":
             problem = _reserved_problem(key, value, in_version)
             if problem is None:
-                body.reserved[key] = unwrapped(value) if key == "_class_" else value
+                body.reserved[key] = unwrapped(value) if key in ("_class_", "_identity_") else value
         else:
             problem = None
             value = unwrapped(value)
@@ -244,10 +245,13 @@ def _reserved_problem(key: str, value: Any, in_version: bool) -> MachinableError
     """Return the problem of a reserved key, if it can be checked before references are resolved."""
     if key not in RESERVED:
         return UnknownName("reserved key", key, (*RESERVED, *ENTRY_DIRECTIVES))
-    if key == "_class_" and in_version:
-        return MalformedText("a version cannot set `_class_`", given=key, todo="Set it in the entry.")
+    if key in ("_class_", "_identity_") and in_version:
+        return MalformedText(f"a version cannot set `{key}`", given=key, todo="Set it in the entry.")
     if not isinstance(value, Reference):
         return reserved_form_problem(key, value)
+    if key == "_identity_":
+        message = f"`_identity_` takes the former name of the component, not the reference {value.written!r}"
+        return MalformedText(message, given=value.written, todo="Write the name.")
     if key in ("_class_", "_mixins_") and value.written.startswith("$self."):
         return MalformedText(
             f"`{key}` is read before values are resolved, so it cannot refer to {value.written!r}",
@@ -284,6 +288,10 @@ _RESERVED_FORM: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "_seed_": ("a whole number", lambda value: type(value) is int or value is None),
     "_class_": ("the name of a class", lambda value: type(value) is str and value.isidentifier()),
     "_seeding_": ("a list of dotted names", _are_names),
+    "_identity_": (
+        "the former name of the component",
+        lambda value: type(value) is str and re.fullmatch(_PATH, value) is not None,
+    ),
 }
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Base", "ancestry", "base_of", "class_of", "keys_of", "with_mixins"]
 
 
+_APPLIED = ("_mixins_", "_class_", "_identity_")  # children and versions must not see them
+
+
 class Base(Struct, frozen=True):
     """An entry without versions: its merged body, its mixins, and its class.
 
@@ -70,7 +73,7 @@ def _base(workspace: Workspace, entry: Entry) -> Base:
     class_name = class_of(entry)
     if entry.parent is not None and entry.imported is None and "_mixins_" not in entry.body.reserved:
         parent = base_of(workspace, entry.parent)
-        return Base(entry.body.over(parent.body).without("_mixins_", "_class_"), parent.mixins, class_name, {})
+        return Base(entry.body.over(parent.body).without(*_APPLIED), parent.mixins, class_name, {})
     mixins: list[MixinUse] = []
     for one in ancestry(entry):
         if "_mixins_" in one.body.reserved:
@@ -105,7 +108,7 @@ def with_mixins(entry: Entry, mixins: Sequence[MixinUse]) -> Body:
             body = one.body.over(body)
     for one in ancestry(entry):
         body = one.body.over(body)
-    return body.without("_mixins_", "_class_")  # already applied; children and versions must not see them
+    return body.without(*_APPLIED)
 
 
 def keys_of(entry: Entry) -> frozenset[str]:

@@ -322,6 +322,9 @@ class _Parser:
             todo = "List both mixins where they are used, or inherit from the other with `^`."
             self.fail("a mixin cannot have mixins", body.place("_mixins_"), key, todo, path=key)
             own.append(self.errors[-1])
+        if names.kind == "mixin" and "_identity_" in body.reserved:
+            self.fail("a mixin has no `_identity_`", body.place("_identity_"), key, "Set it in a component.", path=key)
+            own.append(self.errors[-1])
         self.workspace.errors += own
         name, parent_name, alias = parsed
         in_project = parent_name is not None and not parent_name.startswith("+.")

@@ -76,6 +76,15 @@ class Resolved:
         self._stored: dict[str, Plain] | None = None
 
     @property
+    def counts_as(self) -> tuple[str, str]:
+        """The component and the module that count for identities and seeds: those before a rename (`_identity_`)."""
+        declared = self.entry.imported or self.entry
+        former = declared.body.reserved.get("_identity_")
+        if former is None:
+            return self.component, self.module
+        return self.component.removesuffix(declared.name) + former, self.module.removesuffix(declared.name) + former
+
+    @property
     def mixins(self) -> list[dict[str, str]]:
         """The mixins in list order: name, origin, and the attribute if given."""
         return [

@@ -133,13 +133,22 @@ def decide_reuse(
         return ReuseDecision("run", "rerun was requested", pointer)
     if pointer is None:
         return ReuseDecision("run", "there is no result yet")
-    files = sorted(path for path in {*code, *pointer.code} if code.get(path) != pointer.code.get(path))
+    files = sorted(_changed_files(pointer.code, code))
     if files and policy.mode == "same-code":
         return ReuseDecision("run", f"its code has changed since {pointer.trial}: {listed(files)}", pointer)
     if changed is not None and policy.cascade:
         return ReuseDecision("stale", f"{changed} has changed since {pointer.trial}", pointer)
     why = f"stale, because {changed} has changed" if changed is not None else "its result exists"
     return ReuseDecision("reuse", why, pointer, tuple(files))
+
+
+def _changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> set[str]:
+    """Return the files whose code differs. A file that only has another name now is unchanged."""
+    differing = {path for path in {*before, *now} if before.get(path) != now.get(path)}
+    gone = {path: before[path] for path in differing if path in before and now.get(path, "gone") == "gone"}
+    new = {path: now[path] for path in differing if path not in before}
+    moved = {*gone.values()} & {*new.values()}
+    return {path for path in differing if {**gone, **new}.get(path) not in moved}
 
 
 class SharedResults:

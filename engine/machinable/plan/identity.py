@@ -143,8 +143,8 @@ def content(
     """Return the identity of a computation without its seed: 32 hexadecimal digits.
 
     Args:
-        component: Canonical name.
-        module: Import path: equal class names in two modules are different computations.
+        component: Canonical name, or the former one after a rename.
+        module: Import path, in the same way: equal class names in two modules are different computations.
         configuration: The effective one, from `Effective`.
         children: `[component, module, effective configuration]` of each, in order, and its name if it has one.
         flags: Flags of the user.

@@ -242,7 +242,7 @@ class _Planner:
         except MachinableError as error:
             self._note(error)
             return -1
-        key = key_parts(use.component, use.definition.version, _asked_parts(asked, use.definition.children))
+        key = key_parts(found.resolved.counts_as[0], use.definition.version, _asked_parts(asked, children))
         return self._append(use, key, found.resolved.reserved.get("_seed_"))
 
     def _append(self, use: Use, key: KeyParts | str, chosen: int | None) -> int:
@@ -275,16 +275,10 @@ class _Planner:
             change_directory=resolved.reserved.get("_chdir_") is True,
             default_threads=self._threads,
             content=content(
-                resolved.component,
-                resolved.module,
+                *resolved.counts_as,
                 configuration,
                 children=[
-                    [
-                        spec.component,
-                        spec.module,
-                        self._effective_of(one).of(one),
-                        *([spec.called] if spec.called else []),
-                    ]
+                    [*one.counts_as, self._effective_of(one).of(one), *([spec.called] if spec.called else [])]
                     for spec, one in children
                 ],
                 flags=without_hidden(asked.flags),
@@ -369,8 +363,7 @@ class _Planner:
             )
         configuration = self._effective_of(resolved).of(resolved)
         own = content(
-            resolved.component,
-            resolved.module,
+            *resolved.counts_as,
             configuration,
             children=(),
             flags=without_hidden(asked.flags),
@@ -575,6 +568,8 @@ class _Planner:
             entry, target, given = self._known[name]
             if self._versions_of:
                 self._used[entry.name] = None
+            if "_identity_" in entry.body.reserved:
+                _check_identity(self._workspace, entry)
             resolved = resolve(self._workspace, entry, version, task_versions)
             if entry.name in self._versions_of:
                 try:
@@ -616,6 +611,22 @@ def _reserved_place(resolved: Resolved, key: str, name: str | None = None) -> Pl
     return place or resolved.reserved_place(key) or resolved.entry.place
 
 
+def _check_identity(workspace: Workspace, entry: Entry) -> None:
+    """Check that no other component has or takes the name that a component had before."""
+    former = entry.body.reserved["_identity_"]
+    for other in workspace.main.components:
+        if other is not entry and former in (other.name, other.body.reserved.get("_identity_")):
+            has = "is declared" if former == other.name else "has it, too"
+            raise MalformedText(
+                f"`_identity_` is {former!r}, but {other.name} {has}, and their results would be mixed up",
+                at=entry.body.place("_identity_"),
+                path=f"{entry.name}._identity_",
+                given=former,
+                details=[f"{other.name} is declared at {other.place}"],
+                todo="Remove `_identity_`, or the other component.",
+            )
+
+
 def _check_removed(
     asked: Mapping[str, Any], declared: Mapping[str, Any], what: str, argument: str, resolved: Resolved
 ) -> None:
@@ -625,12 +636,14 @@ def _check_removed(
             raise UnknownName(what, name, declared, at=resolved.entry.place, path=f"{argument}.{name}")
 
 
-def _asked_parts(asked: ComponentRequest, children: Sequence[ComponentSpec]) -> Plain:
+def _asked_parts(asked: ComponentRequest, children: Sequence[tuple[ComponentSpec, Resolved]]) -> Plain:
     """Return the part of a key for the children that the task gives; what is declared does not change seeds."""
-    if not isinstance(asked.children, Mapping):
-        return [[spec.component, spec.version] for spec in children] if asked.children else []
-    found = {spec.called: [spec.component, spec.version] for spec in children}
-    return {name: found.get(name) for name in asked.children}
+    parts = {
+        spec.called or str(number): [one.counts_as[0], spec.version] for number, (spec, one) in enumerate(children)
+    }
+    if isinstance(asked.children, Mapping):
+        return {name: parts.get(name) for name in asked.children}
+    return list(parts.values()) if asked.children else []
 
 
 def _defaults(workspace: Workspace) -> tuple[tuple[str, ...] | None, int]:
