@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -17,8 +18,9 @@ import pytest
 import machinable as ml
 from machinable.component.base import Component, Mixin
 from machinable.component.cached import cached
-from machinable.errors import BadName, Damaged, InvalidType, NotAvailable, WrongKind
+from machinable.errors import BadName, InvalidType, NotAvailable, WrongKind
 from machinable.plan.spec import MixinSpec
+from machinable.results.verify import repair, verify
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
@@ -34,8 +36,11 @@ def _nothing_ran() -> None:
 
 
 def left(files: Files) -> list[str]:
-    """Return the files below by-content/, without the key."""
-    return sorted(found.path.rpartition("/")[2] for found in files.walk("by-content"))
+    """Return the names of the values below by-content/; each has its digest beside it."""
+    names = sorted(found.path for found in files.walk("by-content"))
+    values = [name for name in names if not name.endswith(".sha256")]
+    assert [f"{name}.sha256" for name in values] == [name for name in names if name not in values]
+    return [name.rpartition("/")[2] for name in values]
 
 
 def result(code: type[Component], files: Files, trial: Any = None) -> Any:
@@ -443,18 +448,32 @@ def test_a_method_that_fails_stores_nothing_and_runs_again(files: Files) -> None
     assert left(files) == ["x.json"]
 
 
-def test_a_stored_value_that_is_damaged_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["changed", "without a digest", "with another digest"])
+def test_a_value_that_is_not_what_was_stored_is_reported_and_computed_again(how: str, tmp_path: Path) -> None:
     files = DirectoryFiles(tmp_path)
     result(Terms, files)
-    (value,) = files.walk("by-content")
-    files.write(value.path, b"{")
+    value, recorded = sorted(found.path for found in files.walk("by-content"))
+    line = files.read(recorded)
+    assert line == f"{hashlib.sha256(files.read(value)).hexdigest()}  terms.json\n".encode()  # as of sha256sum
+    if how == "changed":
+        files.write(value, b"[6, 6, 6]")
+    elif how == "without a digest":
+        files.remove(recorded)
+    else:
+        files.write(recorded, line[1:])
+    _, faults = verify(files)
+    assert [(fault.kind, fault.path) for fault in faults] == [("changed", value)]
 
-    class Reading(Terms):
-        def on_execute(self) -> Any:
-            with pytest.raises(Damaged, match=r"cannot read 'terms\.json'"):
-                self.terms()
+    ended = World(Terms, spec(), files).ended
+    assert ended.result == [0, 1, 2]
+    (log,) = [found.path for found in files.walk("") if found.path.endswith("log.txt")]
+    assert f"{value} does not have the digest that was recorded" in files.read(log).decode()
+    assert (len(ran), files.read(recorded), verify(files)[1]) == (2, line, [])
 
-    result(Reading, files)
+    files.write(value, b"[6, 6, 6]")
+    assert all(repair(files, fault) for fault in verify(files)[1])
+    assert verify(files)[1] == []
+    assert (result(Terms, files), len(ran)) == ([0, 1, 2], 3)
 
 
 # --- side by side

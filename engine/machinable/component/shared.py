@@ -13,8 +13,10 @@ from machinable.errors import InvalidType, MissingKey, StorageError, suggestion
 from machinable.plan.spec import TrialSpec
 from machinable.serialization import Plain, canonical
 from machinable.storage import layout
+from machinable.storage.documents import read_checksum, write_checksum
 from machinable.storage.files import Files
 from machinable.storage.formats.registry import load
+from machinable.storage.hashing import digest
 from machinable.storage.locks import LEASE, Lease, Locks, open_locks
 
 if TYPE_CHECKING:
@@ -115,27 +117,34 @@ class SharedData:
             compute: Returns the content of the file.
             loader: Reads a model.
         """
-        digest = _key({"kind": "cached", "key": key})
-        path = layout.cached(digest, name)
-        content = self._read(path)
-        if content is None:
-            lease = self._wait(digest, what, lambda: self._files.exists(path))
+        cached = _key({"kind": "cached", "key": key})
+        path = layout.cached(cached, name)
+        content, is_wrong = self._stored(path)
+        while content is None:
+            unless = (lambda: False) if is_wrong else (lambda: self._files.exists(path))
+            lease = self._wait(cached, what, unless)
             if lease is None:
-                content = self._files.read(path)
-            else:
-                with lease:
-                    content = self._read(path)  # another trial may have been faster
-                    if content is None:
-                        content = compute()
-                        self._files.write(path, content)
+                content, is_wrong = self._stored(path)
+                continue
+            with lease:
+                content, _ = self._stored(path)  # another trial may have been faster
+                if content is None:
+                    content = compute()
+                    write_checksum(self._files, path, content)  # first, so that no value is without
+                    self._files.write(path, content)
         # Executions trust their storage.
         return load(name, content, trust=True, load=loader)
 
-    def _read(self, path: str) -> bytes | None:
+    def _stored(self, path: str) -> tuple[bytes | None, bool]:
+        """Return a value if it is what was stored, else None; and whether there is another one."""
         try:
-            return self._files.read(path)
+            content = self._files.read(path)
         except FileNotFoundError:
-            return None
+            return None, False
+        if read_checksum(self._files, path) == digest(content):
+            return content, False
+        self._log().warning("%s does not have the digest that was recorded: it is computed again", path)
+        return None, True
 
     def _wait(self, key: str, what: str, unless: Callable[[], bool] = lambda: False) -> Lease | None:
         if self._locks is None:

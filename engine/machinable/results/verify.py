@@ -28,6 +28,7 @@ from machinable.storage.documents import (
     Kind,
     damaged_lines,
     parse_rows,
+    read_checksum,
     read_document,
     read_execution,
     read_rows,
@@ -106,7 +107,7 @@ def verify(
     if names is None:
         links = files.links_out()
         faults += [Fault("unreadable", name, "a link out of the storage, which is not followed") for name in links]
-        faults += [] if layout.BY_CONTENT in links else verify_by_content(files)
+        faults += [] if layout.BY_CONTENT in links else [*verify_by_content(files), *_cached_faults(files)]
         outside = [found for found in abandoned(files, "") if found.path.partition("/")[0] not in existing]
         faults += map(_leftover, outside)
     return checked, faults
@@ -440,6 +441,25 @@ def verify_by_content(files: Files) -> Iterator[Fault]:
             yield fault
     leases = [path for path in paths if layout.is_lease(path)]
     yield from lease_faults(files, leases)
+
+
+def _cached_faults(files: Files) -> list[Fault]:
+    """Return the faults of the values of cached methods."""
+    paths = sorted(stored.path for stored in files.walk(layout.BY_CONTENT) if layout.is_cached(stored.path))
+    return [fault for fault in _mapped(partial(_cached_fault, files), paths, files) if fault is not None]
+
+
+def _cached_fault(files: Files, path: str) -> Fault | None:
+    try:
+        recorded = read_checksum(files, path)
+        if recorded is not None and digest_of(files.pieces(path))[0] == recorded:
+            return None
+    except FileNotFoundError:  # it has just been removed
+        return None
+    except StorageError as error:
+        return _fault_of(files, path, error)
+    what = "no digest is recorded" if recorded is None else "its digest is not the recorded one"
+    return Fault("changed", path, what, "remove it, so that it is computed again")
 
 
 def _pointer_fault(files: Files, path: str) -> Fault | None:

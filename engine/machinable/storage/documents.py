@@ -21,6 +21,7 @@ from machinable.errors import Damaged, StorageError
 from machinable.serialization import MAX_DEPTH, decode, is_too_deep, loads, parse, too_deep
 from machinable.storage import layout
 from machinable.storage.files import Files
+from machinable.storage.hashing import digest
 from machinable.storage.numbered_parts import read_parts
 
 __all__ = [
@@ -38,11 +39,13 @@ __all__ = [
     "parse_document",
     "parse_lease",
     "parse_rows",
+    "read_checksum",
     "read_document",
     "read_execution",
     "read_rows",
     "read_storage_id",
     "readable_rows",
+    "write_checksum",
 ]
 
 
@@ -398,6 +401,24 @@ def parse_lease(data: bytes) -> dict[str, Any]:
         return parse_document(data, LEASE_FACTS, "")
     except Damaged:
         return {}
+
+
+def write_checksum(files: Files, path: str, content: bytes) -> None:
+    """Write the digest of a file beside it, as the program `sha256sum` reads it."""
+    line = f"{digest(content).removeprefix('sha256:')}  {path.rpartition('/')[2]}\n"
+    files.write(layout.checksum(path), line.encode())
+
+
+def read_checksum(files: Files, path: str) -> str | None:
+    """Return the digest that is recorded beside a file, None if none can be read."""
+    try:
+        found = _CHECKSUM.match(files.read(layout.checksum(path)))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    return f"sha256:{found[1].decode()}" if found else None
+
+
+_CHECKSUM = re.compile(rb"([0-9a-f]{64})  ")
 
 
 def read_storage_id(files: Files) -> str | None:

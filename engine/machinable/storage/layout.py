@@ -39,6 +39,8 @@ DAMAGED_ENDING = ".damaged"  # of files that a repair has replaced
 
 _ROWS = ".jsonl"
 _SHARED = re.compile(rf"{BY_CONTENT}/[^/]+/[^/]+\.(shared|cached)(/|\Z)")
+_CACHED = re.compile(rf"{BY_CONTENT}/[^/]+/[^/]+\.cached/")
+_CHECKSUM = ".sha256"
 _PART = re.compile(r"\.([0-9]{6,})(?=\.[^.]*\Z)")
 
 
@@ -191,6 +193,16 @@ def shared(key: str) -> str:
 def cached(key: str, name: str) -> str:
     """Return the path of the result of a cached method, relative to the storage."""
     return f"{BY_CONTENT}/{key[:2]}/{key}.cached/{name}"
+
+
+def checksum(path: str) -> str:
+    """Return the path of the file with the digest of a cached value."""
+    return f"{path}{_CHECKSUM}"
+
+
+def is_cached(path: str) -> bool:
+    """Return whether a file of the storage is a cached value, and not its digest."""
+    return _CACHED.match(path) is not None and not path.endswith(_CHECKSUM)
 
 
 def is_shared(path: str) -> bool:

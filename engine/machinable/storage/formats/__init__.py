@@ -25,7 +25,6 @@ class Format(Struct, frozen=True):
         options: The keyword arguments that `dump` takes.
         expanded: Returns the bytes of memory that a file would take, if it states them; None if it takes about as many
             as it has.
-            as many as it has.
     """
 
     takes: str
