@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -136,6 +137,30 @@ def test_skipped_trials_run_when_the_execution_is_resumed(here: Path, tmp_path: 
     again = ml.execute(storage=stored(tmp_path / "s"), resume=str(execution), engine=engine)
     assert engine.ran == ["nums", "train"]
     assert again.status == "finished"
+
+
+@pytest.mark.parametrize("is_alive", [False, True])
+@pytest.mark.parametrize("on_busy", ["skip", "fail"])
+def test_a_holder_on_another_host_that_seems_to_be_gone_is_watched_before_its_trial_is_skipped(
+    on_busy: str, is_alive: bool, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lease = tmp_path / "s" / layout.lease(BOTH.plan()[0].identity)
+    lease.parent.mkdir(parents=True)
+    lease.write_text(json.dumps({"execution": "HoLdEr", "host": "elsewhere", "pid": 1, "lease": 0.6, "token": "t"}))
+    os.utime(lease, (1e9, 1e9))
+
+    def listener(event: events.Event) -> None:
+        if isinstance(event, events.TrialWaiting) and is_alive:
+            os.utime(lease, (1.1e9, 1.1e9))  # its clock is wrong
+
+    execution, ran = computed(BOTH, tmp_path / "s", on_busy=on_busy, on_failure="continue", listeners=[listener])
+    if is_alive:
+        assert (ran, execution.trials[0].status) == (["other"], "skipped" if on_busy == "skip" else "failed")
+    else:
+        assert (sorted(ran), execution.status) == (["nums", "other", "train"], "finished")
+    said = capsys.readouterr().err
+    assert "waiting for HoLdEr on elsewhere (process 1), which is computing nums " in said
+    assert said.count(" and seems to be gone\n") == 1
 
 
 def test_with_fail_a_busy_trial_fails_and_names_the_holder(here: Path, tmp_path: Path, locks: Locks) -> None:

@@ -307,6 +307,10 @@ class SharedResults:
             self.release(spec)
         return pointer
 
+    def seems_abandoned(self, spec: TrialSpec) -> bool:
+        """Return whether the process that computes a trial, on another host, seems to be gone."""
+        return self._locks.seems_over(layout.lease(spec.identity))
+
     def holder(self, spec: TrialSpec) -> str | None:
         """Return which execution computes a trial, as text; None if none does."""
         facts = self._locks.holder(layout.lease(spec.identity))

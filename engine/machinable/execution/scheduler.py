@@ -208,8 +208,10 @@ class Scheduler:
             return True
         if isinstance(claimed, Pointer):
             self._settle_reused(spec, claimed)
-        elif self._policy.on_busy == "wait":
+        elif self._policy.on_busy == "wait" or self._shared.seems_abandoned(spec):
             text = f"waiting for {claimed}, which is computing {spec.component} {spec.uid}"
+            if self._policy.on_busy != "wait":
+                text += " and seems to be gone"
             self._ledger.waiting(spec, claimed, text)
             self._queue.look_again(spec, time.monotonic() + BUSY_INTERVAL)
         elif self._policy.on_busy == "skip":

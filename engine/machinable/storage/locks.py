@@ -66,6 +66,7 @@ class Locks:
         self._seconds = seconds
         self._interval = seconds / 3  # between two heartbeats
         self._seen: dict[str, tuple[object, float]] = {}
+        self._first_marks: dict[str, object] = {}  # of leases that seemed to be over
         self._gone: set[tuple[object, ...]] = set()  # processes of other hosts that were watched without a heartbeat
         self._begin()
         _everywhere.add(self)
@@ -180,6 +181,16 @@ class Locks:
         if first is not None and first.facts.get("pid"):
             self._gone.add(_process(first.facts))
         return lease
+
+    def seems_over(self, path: str) -> bool:
+        """Return whether a lease is free, or overdue and without a heartbeat since the first call for this path.
+
+        By the clock of the storage, which may be wrong: only watching a lease tells.
+        """
+        found = self._leases.find(path)
+        if found is None:
+            return True
+        return self._first_marks.setdefault(path, found.mark) == found.mark and found.is_overdue(self._seconds)
 
     def release_of(self, path: str, execution: str) -> None:
         """Release a lease that a process of an execution holds, if that process has ended, or was taken over from."""
