@@ -166,13 +166,22 @@ def _format_value(value: Plain) -> str:
 
 def open_storage(given: str | None) -> Storage:
     """Open the storage named on the command line, else by the environment, the project or the user's settings."""
-    # Completion of versions and keys reads no storage.
-    from machinable.results.storage import Storage
+    from machinable.results.storage import Storage  # completion of versions and keys reads no storage
+
+    return Storage(chosen_storage(given))
+
+
+def chosen_storage(given: str | None) -> str:
+    """Return the URL of that storage, which may not exist yet.
+
+    Raises:
+        InvalidValue: There is none: results stay in memory.
+    """
     from machinable.settings import storage_choice
     from machinable.storage.open import storage_url
 
     if given is not None:
-        return Storage(given)
+        return given
     section: Mapping[str, Any] = {}
     user: Mapping[str, Any] = {}
     directory = None
@@ -194,7 +203,7 @@ def open_storage(given: str | None) -> Storage:
             todo="Name one: --storage DIRECTORY, MACHINABLE_STORAGE=DIRECTORY, "
             "or `execution: {storage: DIRECTORY}` in machinable.yaml.",
         )
-    return Storage(storage_url(chosen.url, directory if chosen.source == "project" else None))
+    return storage_url(chosen.url, directory if chosen.source == "project" else None)
 
 
 def parse_target(storage: Storage, text: str, uid: str | None = None) -> Side:

@@ -8,6 +8,7 @@ COMMANDS = {
     "init": "Create a project in a directory.",
     "execute": "Run a component and store its results.",
     "resume": "Continue an execution that has not finished.",
+    "stop": "Stop a running execution, on any host.",
     "config": "Show a component's configuration and where its values come from.",
     "versions": "Show what each version of a component changes.",
     "check": "Report every error in the project.",

@@ -57,7 +57,7 @@ def run(words: Sequence[str]) -> int:
     from machinable.errors import MachinableError, StorageUnavailable, UsageError
 
     try:
-        code = program.main(list(words), prog_name="machinable", standalone_mode=False)
+        code = program.main(list(words), prog_name="machinable", standalone_mode=False, obj=list(words))
         sys.stdout.flush()
     except click.Abort:
         return 130

@@ -106,6 +106,7 @@ _RUNNING = (
     _STORAGE,
     _option("--engine", complete="engines", metavar="E", help="Where trials run. Default: local."),
     _option("--dry", is_flag=True, help="Check everything and print what would run and why; run nothing."),
+    _option("--detach", is_flag=True, help="Run in the background: print the id once it has begun, and return."),
     _option(
         "--rerun",
         complete="components",
@@ -258,6 +259,17 @@ _command(
     _OF,
     *_RUNNING,
     cls=_Running,
+)
+_command(
+    "stop",
+    "run:stop_command",
+    """Stop the running execution ID, on whatever host it runs, and wait until it has ended.
+
+    It ends as with Ctrl-C there: components that save a checkpoint do so first, and `machinable resume ID` continues.
+    """,
+    _ID,
+    _STORAGE,
+    _JSON,
 )
 _command(
     "config",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from machinable.cli.arguments import open_storage, parse_version, placed_on_command_line
+from machinable.cli.background import announcements, run_in_background
 from machinable.cli.output import command_on, execution_data, failures_report, message, write_json
 from machinable.display.progress import PlainProgress, Progress, is_memory
 from machinable.display.summary import group_table, groups, rows_of
@@ -20,6 +22,7 @@ from machinable.engines import registry
 from machinable.errors import InvalidValue, Refused, TrialsFailed, UnknownName
 from machinable.execution.dry_run import changes, dry_run
 from machinable.execution.execute import execute
+from machinable.execution.stop import request_stop
 from machinable.ids import seed_of_text
 from machinable.plan.task import Task
 from machinable.project import Project
@@ -32,7 +35,10 @@ if TYPE_CHECKING:
     from machinable.execution.resume import Changes
     from machinable.plan.plan import Plan
 
-__all__ = ["execute_command", "resume_command"]
+__all__ = ["execute_command", "resume_command", "stop_command"]
+
+STOP_TIMEOUT = 30.0  # seconds that `stop` waits for the end
+STOP_INTERVAL = 0.5  # seconds between two looks
 
 
 def execute_command(
@@ -45,6 +51,8 @@ def execute_command(
     **options: Any,
 ) -> int:
     """Run a component; `options` are those of `_run`."""
+    if options.pop("detach"):
+        return run_in_background(options)
     task = _task(name, component, versions, repeat, of)
     with placed_on_command_line(versions):
         return _run({"task": task, "seed": None if seed is None else seed_of_text(seed)}, **options)
@@ -60,6 +68,8 @@ def resume_command(
     **options: Any,
 ) -> int:
     """Continue an execution with its stored task or a given one; `options` are those of `_run`."""
+    if options.pop("detach"):
+        return run_in_background(options)
     task, storage = None, options["storage"]
     if component is not None:
         with open_storage(storage) as opened:
@@ -77,6 +87,27 @@ def resume_command(
             return 3
     with placed_on_command_line(versions):
         return _run({"task": task, "resume": identifier}, **options)
+
+
+def stop_command(identifier: str, storage: str | None, as_json: bool) -> int:
+    """Ask a running execution to stop, and wait for its end for some time; return exit code 1 if it still runs."""
+    with open_storage(storage) as opened:
+        execution = opened[identifier]
+        request_stop(execution)
+        until = time.monotonic() + STOP_TIMEOUT
+        while (status := execution.status) == "running" and time.monotonic() < until:
+            time.sleep(STOP_INTERVAL)
+            execution.refresh()
+    if as_json:
+        write_json({"execution": str(execution), "status": status})
+    elif status == "running":
+        message(f"{execution} was asked to stop, and has not ended yet")
+        message(f"next: {command_on(storage, 'show', str(execution))}")
+    else:
+        echo(f"{execution} has stopped: {status}")
+        if status != "finished":
+            echo(f"next: {command_on(storage, 'resume', str(execution))}")
+    return 1 if status == "running" else 0
 
 
 def _task(
@@ -134,7 +165,8 @@ def _run(
     stdout = redirect_stdout(sys.stderr) if as_json else nullcontext()
     with _progress(quiet or dry) as progress, stdout:
         try:
-            result = execute(engine="dry" if dry else engine, listeners=[progress], **arguments)
+            listeners = [progress, *announcements()]
+            result = execute(engine="dry" if dry else engine, listeners=listeners, **arguments)
         except TrialsFailed as error:
             failure = error
             result = error.execution

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -82,6 +83,14 @@ class Interrupts:
         if self._is_allowed or now - self._pending_since > INSIST_AFTER:
             self._raised = self._count
             interruption.receive(number, self._error())
+
+    def stop(self) -> None:
+        """Interrupt from another thread, as SIGTERM does; outside of the main thread, between two trials."""
+        if signal.SIGTERM in self._before:
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            self._number = signal.SIGTERM
+            self._count += 1
 
     @contextmanager
     def allowed(self) -> Iterator[None]:

@@ -23,6 +23,7 @@ from machinable.execution.ledger import Ledger
 from machinable.execution.preflight import Checked
 from machinable.execution.resume import compare, take_over, write_resumption
 from machinable.execution.scheduler import Run, Scheduler
+from machinable.execution.stop import StopWatch, forget_stop
 from machinable.execution.worker_task import InProcessTask, WorkerTask, environment_for_workers
 from machinable.plan.plan import Plan
 from machinable.results.execution import Execution
@@ -69,8 +70,14 @@ def execute_checked(checked: Checked, interrupts: Interrupts) -> Execution | Pla
             for notice in _shared_by_parts(checked.plan):
                 run.ledger.notice(notice)
             scheduler = Scheduler(run, work, server, interrupts)
+
+            def stop(sender: str) -> None:
+                run.ledger.notice(f"{run.folder} was stopped by {sender}")
+                interrupts.stop()
+
             try:
-                with marks.pop_all():  # before the lease is released
+                # Marks are removed before the lease is released.
+                with marks.pop_all(), StopWatch(run.files, run.folder, stop):
                     scheduler.run()
             except KeyboardInterrupt as interrupt:
                 if sys.version_info >= (3, 11):
@@ -128,6 +135,7 @@ def resume(checked: Checked, files: Files, locks: Locks, interrupts: Interrupts,
     with interrupts.allowed():
         lease = take_over(stored.stored, locks)
         marks.enter_context(at_work(files, str(stored.stored)))
+        forget_stop(files, str(stored.stored))
         stored = compare(stored.stored, plan, checked.reuse, is_stored_task=stored.is_stored_task)  # as it is now
         code = checked.code(files)
     run = _begun(checked, files, locks, str(stored.stored), lease, code)

@@ -33,6 +33,7 @@ __all__ = [
     "POINTER",
     "ROW",
     "STATUS",
+    "STOP",
     "TRIAL",
     "Kind",
     "damaged_lines",
@@ -231,6 +232,8 @@ _HOST = {
     "served?": "boolean",
 }
 _ENGINE = {"type?": "text", "slots?": "integer", "given?": "text"}
+
+STOP = Kind("a request to stop", {"time?": "time", "host?": "text", "user?": "text"})
 
 EXECUTION = Kind(
     "an execution",

@@ -20,6 +20,7 @@ CODE = "code.zip"
 DIFF = "code.diff"
 LEASE_ENDING = ".lease"
 EXECUTION_LEASE = "execution.lease"  # exists while it runs
+STOP = "stop.json"  # asks the executing process to stop, which removes it
 TRIALS = "trials"
 
 # a trial, and a former attempt of it
