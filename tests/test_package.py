@@ -133,6 +133,19 @@ class Work(Component):
         return self.config.rate
 
 
+@dataclass
+class Settings:
+    depth: int = 3
+
+
+class Bracketed(Component[Settings]):
+    def on_create(self, encoder: Component, _decoder: Component) -> None:
+        self.depth = [self.config.depth]
+
+    def on_execute(self) -> int:
+        return self.depth[0]
+
+
 class Plain(Component):
     def on_execute(self) -> None:
         rate: float = self.config.rate
@@ -144,7 +157,8 @@ last: float = execution.trials[0].records.last["loss"]
 print(execution.id, execution.trials[0].uid, last)
 for one in ml.execute(["work", ml.Task("plain")]):
     print(one.id)
-print(ml.execute("work", engine="dry")[0].seed)
+print(ml.execute("work", engine="dry")[0].seed, ml.execute(Bracketed).id)
+print(ml.execute(ml.Task("work").plan()).id, ml.execute(("work", {"rate": 1})).id)
 
 
 @ml.execute
@@ -152,7 +166,7 @@ def run(component: Component) -> None:
     print(component)
 
 
-run("work")
+print(run("work").id, [one.id for one in run(["work"])])
 """
 
 

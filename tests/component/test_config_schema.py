@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import pydantic
 import pytest
@@ -677,3 +677,51 @@ class Aliased(Component):
         rate: Rate = 1.0
         pair: Pair[int] = (1, 2)
 """
+
+
+def test_the_class_in_brackets_is_the_class_config() -> None:
+    class Small(Component[Optimizer]):
+        pass
+
+    class Smaller(Small):
+        pass
+
+    class Heir(Open[Optimizer]):
+        pass
+
+    class Nested(Component["Nested.Config"]):
+        @dataclass
+        class Config:
+            depth: int = 3
+
+    class Both(Component[Optimizer], Generic[T]):
+        @dataclass
+        class Config(Optimizer):
+            more: int = 1
+
+    given = {"name": "adam"}
+    for component in (Small, Smaller, Heir):
+        assert typed_config(component, given, given)[0] == {"name": "adam", "lr": 0.1}
+    assert typed_config(Nested, {}, {})[0] == {"depth": 3}
+    assert typed_config(Both, {}, {})[0] == {"name": "sgd", "lr": 0.1, "more": 1}
+    assert not hasattr(Component, "Config") and not hasattr(Open, "Config")
+    task = ml.Task().component(Small, {"lr": 1}).component(Smaller, {"lr": 2})
+    assert [trial.config.to_dict() for trial in ml.execute(task).trials] == [
+        {"name": "sgd", "lr": 1.0},
+        {"name": "sgd", "lr": 2.0},
+    ]
+
+
+T = TypeVar("T")
+
+
+class Open(Component[T]):
+    """Its heirs name the class of the configuration."""
+
+
+@pytest.mark.parametrize("schema", ["Optimizer", list[int] | None, Literal["a"]])
+def test_what_is_in_brackets_is_a_class(schema: Any) -> None:
+    with pytest.raises(InvalidType, match="which is not a class"):
+
+        class Wrong(Component[schema]):
+            pass

@@ -362,7 +362,7 @@ def test_trials_that_close_their_input_do_not_affect_later_ones(project: World) 
 def test_a_trial_that_exceeds_the_timeout_ends_with_its_worker(project: World) -> None:
     project("components: [endless: ]\n", endless=ENDLESS)
 
-    execution = run(ml.Task("endless").repeat(3), "processes:1", timeout=4.0, on_failure="continue")
+    execution = run(ml.Task("endless").repeat(3), "processes:1", timeout=2.0, on_failure="continue")
 
     assert [trial.status for trial in execution.trials] == ["failed", "finished", "finished"]
     assert execution.trials[0].error["type"] == "TimeoutError"

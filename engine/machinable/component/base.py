@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
-from machinable.errors import NotAvailable, near_names
+from machinable.errors import InvalidType, NotAvailable, near_names
 from machinable.former_names import COMPONENT, find_former_name
 from machinable.serialization import Plain
 
@@ -15,11 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
+    from typing_extensions import TypeVar
+
     from machinable.component.record import Record
     from machinable.component.shared import SharedData
     from machinable.component.store import Store
     from machinable.config.config import Config
     from machinable.plan.spec import ComponentSpec, Requirement, Target, TrialSpec
+
+    ConfigT = TypeVar("ConfigT", default=Any)  # Python has defaults of type variables from 3.13 on
+else:
+    from typing import TypeVar
+
+    ConfigT = TypeVar("ConfigT")
 
 __all__ = ["Component", "ComponentState", "Context", "Mixin", "Submission", "misspelt_events", "overrides", "state_of"]
 
@@ -150,8 +158,10 @@ _AVAILABLE_FROM = {
 } | dict.fromkeys(_FROM_CONTEXT, "on_start")
 
 
-class Component:
+class Component(Generic[ConfigT]):
     """A unit of work: override the events that you need. One run of it is a trial.
+
+    `class Train(Component[Settings])` has the class `Settings` as its `class Config`.
 
     Attributes:
         config: The configuration, a mapping with attribute access.
@@ -166,7 +176,7 @@ class Component:
         tags: Notes of the task.
     """
 
-    config: Any  # so that a component may declare it as its own `Config`
+    config: ConfigT
     flags: Config
     log: logging.Logger
     record: Record
@@ -176,6 +186,12 @@ class Component:
     children: Any
     node: Component | None
     tags: Mapping[str, Any]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for base in vars(cls).get("__orig_bases__", ()):
+            if not isinstance(base, type) and issubclass(getattr(base, "__origin__", object), Component):
+                _take_config(cls, *base.__args__)
 
     def __getattr__(self, name: str) -> Any:
         state: ComponentState | None = self.__dict__.get("__machinable__")
@@ -357,6 +373,19 @@ class Component:
 
     def on_finish(self, result: Any, success: bool) -> None:
         """Run last, after success and failure: release resources here."""
+
+
+def _take_config(cls: type[Component], schema: Any, *others: Any) -> None:
+    """Let what is in brackets, as in `Component[Settings]`, be the `class Config` of a component."""
+    if "Config" in vars(cls) or isinstance(schema, TypeVar) or schema is Any:
+        return
+    if not isinstance(schema, type) or others:
+        raise InvalidType(
+            f"{cls.__name__} takes its configuration from {schema!r}, which is not a class",
+            given=schema,
+            todo="Write a class in the brackets, Component[Settings], or a `class Config` into the component.",
+        )
+    cls.Config = schema  # type: ignore[attr-defined]
 
 
 class Mixin:

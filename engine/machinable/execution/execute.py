@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, overload
 
 from machinable import ids
 from machinable.errors import InvalidType, InvalidValue, TrialsFailed
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from machinable.plan.plan import Plan
     from machinable.results.execution import Execution
 
-    One: TypeAlias = Task | str | type[Any] | None
+    One: TypeAlias = Task | Plan | str | type[Any] | tuple[Any, ...] | None
 
     class Options(TypedDict, total=False):
         """The keyword arguments of `execute`."""
@@ -47,6 +47,26 @@ if TYPE_CHECKING:
         retry_delay: float | None
         timeout: float | None
         listeners: Sequence[Listener | Callable[[Event], None] | str | dict[str, Any]]
+
+    class Decorated(Protocol):
+        """A function that executes tasks as `execute` does, itself in place of each component."""
+
+        @overload
+        def __call__(
+            self, task: One = ..., storage: Any = ..., seed: Any = ..., *, engine: Literal["dry"], **_: Unpack[Options]
+        ) -> Plan: ...
+        @overload
+        def __call__(
+            self, task: list[Any], storage: Any = ..., seed: Any = ..., *, engine: Literal["dry"], **_: Unpack[Options]
+        ) -> list[Plan]: ...
+        @overload
+        def __call__(
+            self, task: One = ..., storage: Any = ..., seed: Any = ..., engine: Any = ..., **more: Unpack[Options]
+        ) -> Execution: ...
+        @overload
+        def __call__(
+            self, task: list[Any], storage: Any = ..., seed: Any = ..., engine: Any = ..., **more: Unpack[Options]
+        ) -> list[Execution]: ...
 
 
 @overload
@@ -74,7 +94,7 @@ def execute(
 
 
 @overload
-def execute(task: Callable[..., Any]) -> Callable[..., Any]: ...
+def execute(task: Callable[..., Any]) -> Decorated: ...
 
 
 def execute(task: Any = None, storage: Any = None, seed: Any = None, engine: Any = None, **options: Any) -> Any:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from pathlib import Path
@@ -186,6 +187,25 @@ def test_the_error_says_why_a_worker_cannot_start(engine: ProcessesEngine, monke
     assert isinstance(problem, WorkerLost)
     assert "it exited with code 1" in str(problem)
     assert "encodings" in str(problem)  # the message of Python
+
+
+def test_a_trial_begins_when_its_worker_is_ready(
+    engine: ProcessesEngine, pipe: Pipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts, first, second = pipe(), pipe(), pipe()
+    (tmp_path / "sitecustomize.py").write_text(f"open({starts!r}).read()\n")  # waits until it is opened here
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+
+    future = engine.submit(works.endless, trial(pipe=first))
+    waiting = engine.submit(works.endless, trial(pipe=second))
+    before = engine.began(future), engine.began(waiting)
+    open(starts, "w").close()
+    read(first)
+    during = engine.began(future)
+
+    assert before == (None, None)
+    assert during is not None and during <= time.monotonic()
+    assert engine.began(waiting) is None
 
 
 def test_without_an_interpreter_the_trial_is_lost_and_no_worker_is_counted(

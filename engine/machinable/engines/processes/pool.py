@@ -108,6 +108,7 @@ class ProcessesEngine(Engine):
     name = "processes"
     reach: Reach = "host"
     tells_progress = True
+    queues = True
 
     def __init__(self, slots: int | str | None = None, recycle: int | None = None) -> None:
         self.slots = cores() if slots is None else _count("slots", slots)
@@ -187,6 +188,14 @@ class ProcessesEngine(Engine):
         if waiting:
             future.set_exception(WorkerLost("the trial was ended before it began"))
         wait([future])
+
+    def began(self, future: Future[Any]) -> float | None:
+        """Return when a worker that was ready got a trial: its start takes time, most of all on a busy host."""
+        with self._lock:
+            for worker in self._workers:
+                if worker.job is not None and worker.job.future is future and worker.ready is not None:
+                    return max(worker.ready, worker.sent)
+        return None
 
     def withdraw(self) -> list[Future[Any]]:
         """Take back the trials that wait for a worker; their futures stay as they are."""
@@ -305,8 +314,8 @@ class ProcessesEngine(Engine):
             job.future.set_exception(KeyboardInterrupt(how) if worker.is_interrupted else lost)
 
 
-_OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED, _LEAVING = _KINDS = tuple(
-    f'{{"{kind}": '.encode("ascii") for kind in ("outcome", "error", "progress", "interrupted", "leaving")
+_OUTCOME, _ERROR, _PROGRESS, _INTERRUPTED, _LEAVING, _READY = _KINDS = tuple(
+    f'{{"{kind}": '.encode("ascii") for kind in ("outcome", "error", "progress", "interrupted", "leaving", "ready")
 )
 
 
@@ -368,6 +377,8 @@ class _Worker:
         self.job: _Job | None = None
         self.count = 0
         self.is_interrupted = False
+        self.ready: float | None = None  # since when, by `time.monotonic`
+        self.sent = 0.0  # when it got its trial
         self.reason = ""
         self.leaving = ""  # why it has ended itself
         self.output, self.offset = b"", 0  # see `WorkerLost`
@@ -394,6 +405,7 @@ class _Worker:
         """Send a trial. If the process has ended, the listening thread reports that."""
         work, self._work = (None if job.work is self._work else job.work), job.work
         message = pickle.dumps((work, job.spec))
+        self.sent = time.monotonic()
         with self._sending, suppress(OSError, ValueError):
             write_message(self._commands.fileno(), message)
 
@@ -433,7 +445,10 @@ class _Worker:
 
     def _listen(self, engine: ProcessesEngine) -> None:
         while (reply := self._next_reply()) is not None:
-            engine.take_reply(self, reply)
+            if reply.startswith(_READY):
+                self.ready = time.monotonic()
+            else:
+                engine.take_reply(self, reply)
         engine.forget(self, *self._reap())
 
     def _next_reply(self) -> bytes | None:

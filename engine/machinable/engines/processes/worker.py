@@ -91,6 +91,7 @@ def main(
     watching = [commands.fileno(), parent, grace]
     threading.Thread(target=worker.watch, args=watching, name="machinable-parent", daemon=True).start()
     try:
+        worker.send(dumps({"ready": True}))
         while (message := read_message(commands)) is not None:
             reply = worker.reply(message)
             if reply is None:
