@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import git
@@ -22,7 +24,23 @@ def test_a_new_project_works_as_its_comments_say(run: Run, project: Path, monkey
     executed = run("execute", "pi", "points=100", "--repeat", "3", "--seed", "42", "--quiet")
     assert (executed.code, executed.out.splitlines()[0].split()) == (0, ["component", "n", "pi"])
     assert run("list", "--json").data["executions"][0]["execution"] == "8gWVkz"
-    assert sorted(path.name for path in Path.cwd().iterdir()) == [".gitignore", "machinable.yaml", "pi.py", "results"]
+    names = [".gitignore", "machinable.yaml", "pi.py", "results", "tests"]
+    assert sorted(path.name for path in Path.cwd().iterdir()) == names
+
+
+def test_the_test_of_a_new_project_passes(run: Run, project: Path) -> None:
+    run("init", "new")
+
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "machinable.testing.plugin", "-p", "no:cacheprovider"]
+    ran = subprocess.run([*command, "new"], capture_output=True, text=True, timeout=60, check=False)
+
+    assert ran.stdout.splitlines()[-1].startswith("2 passed in "), ran.stdout
+    assert sorted(path.name for path in (project / "new").iterdir()) == [
+        ".gitignore",
+        "machinable.yaml",
+        "pi.py",
+        "tests",
+    ]
 
 
 def test_nothing_is_overwritten(run: Run, project: Path) -> None:

@@ -32,6 +32,7 @@ PROJECT = """\
 #   machinable config pi @precise
 #   machinable execute pi --repeat 3
 #   machinable list
+#   pytest
 components:
   - pi:                       # its code is the class in pi.py
       points: 10000
@@ -41,7 +42,7 @@ components:
         points: 1000000
 
 execution:
-  storage: results            # where executions are stored; relative to this file
+  storage: ./results          # where executions are stored; relative to this file
 """
 
 COMPONENT = '''\
@@ -61,8 +62,30 @@ class Pi(Component):
         self.record.save()
 '''
 
-FILES = {"machinable.yaml": PROJECT, "pi.py": COMPONENT, ".gitignore": "results/\n__pycache__/\n"}
+TEST = '''\
+"""Tests of the component, which pytest runs. machinable provides run_trial, which stores nothing."""
 
+import math
+
+
+def test_the_estimate_is_near_pi(run_trial):
+    trial = run_trial("pi", {"points": 1000})
+
+    assert abs(trial.records.last["pi"] - math.pi) < 0.2
+
+
+def test_the_same_seed_gives_the_same_estimate(run_trial):
+    first, second = (run_trial("pi", {"points": 10}, seed=7) for _ in range(2))
+
+    assert first.records.last["pi"] == second.records.last["pi"]
+'''
+
+FILES = {
+    "machinable.yaml": PROJECT,
+    "pi.py": COMPONENT,
+    "tests/test_pi.py": TEST,
+    ".gitignore": "results/\n__pycache__/\n.pytest_cache/\n",
+}
 
 _HELPER = re.compile(r"[A-Za-z0-9+.-]*::")
 
@@ -85,6 +108,7 @@ def init_command(directory: str) -> None:
         if os.path.lexists(path):
             message(f"{path} was left unchanged; add results/ to it")
             continue
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "x", encoding="utf-8", newline="\n") as file:
             file.write(text)
         message(f"wrote {path}")
