@@ -34,6 +34,7 @@ import yaml
 
 import machinable as ml
 from machinable.errors import MachinableError
+from machinable.results.annotations import annotate
 from machinable.storage import layout
 from machinable.storage.locks import open_locks
 from machinable.storage.open import open_files
@@ -500,6 +501,10 @@ def stored(desk: Path) -> list[Path]:
         done = ml.execute("last", storage="results", seed="OY1p1o")
         (desk / "results" / layout.pointer(done.trials[0].identity)).unlink()
         ml.execute("end", storage="results", seed="OY1p1o", engine="processes:1")
+    uid = done.trials[0].uid
+    added = {"tags": {"a": 1}, "removed": ["t"]}
+    annotate(done.files, "OY1p1o", {"time": done.started, "user": "ada", "uid": uid, **added})
+    annotate(done.files, "OY1p1o", {"time": done.started, "note": "text"})
     return [desk / "results" / name for name in ("OY1p1o", *(f"OY1p1o-{number}" for number in range(2, 9)))]
 
 
@@ -521,6 +526,9 @@ def test_the_storage_format_lists_every_field_that_is_written(stored: list[Path]
             fields = by_event.setdefault(line["event"], set())
             check(line, sections["ledger.jsonl"], fields, "ledger.jsonl")
             seen["ledger.jsonl"] |= fields
+        for path in folder.glob("annotations.jsonl"):
+            for line in lines_of(path):
+                check(line, sections["annotations.jsonl"], seen["annotations.jsonl"], "annotations.jsonl")
         for trial in (folder / "trials").glob("*"):
             for name in ("trial.json", "status.json"):
                 check(json.loads((trial / name).read_text()), sections[name], seen[name], name)

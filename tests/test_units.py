@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from machinable.units import format_duration, format_size, parse_duration, parse_size
+from machinable.units import format_duration, format_size, format_time, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -58,3 +60,13 @@ def test_durations_are_for_people(seconds: float, text: str) -> None:
 )
 def test_durations_are_read_as_people_write_them(text: str, seconds: float | None) -> None:
     assert parse_duration(text) == seconds
+
+
+def test_a_time_is_shown_in_the_local_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        shown = [format_time(f"2026-0{month}-31T23:15:02.120000+00:00") for month in (1, 7)]
+    time.tzset()
+
+    assert shown == ["2026-02-01 00:15:02 CET", "2026-08-01 01:15:02 CEST"]

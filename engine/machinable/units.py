@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import datetime
 
-__all__ = ["format_duration", "format_size", "parse_duration", "parse_size", "shortened"]
+__all__ = ["format_duration", "format_size", "format_time", "parse_duration", "parse_size", "shortened"]
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
 _FACTORS = {
@@ -53,6 +54,11 @@ def format_duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def format_time(time: str) -> str:
+    """Return a stored time in the local zone: `2026-01-31 10:15:02 CET`."""
+    return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def shortened(text: str, most: int) -> str:

@@ -27,8 +27,8 @@ def test_executions_are_shown_side_by_side_with_settings_that_differ(run: Run, s
 
     assert (ran.code, ran.err) == (0, "")
     assert table(ran.out) == [
-        ["execution", "component", "rate", "half", "n", "failed", "loss"],
-        ["OY1p1o", "train", "0.1", "0.1", "2", "1", "0.2", "±", "0"],
+        ["execution", "component", "rate", "half", "n", "failed", "loss", "±", "sd", "loss", "95", "%"],
+        ["OY1p1o", "train", "0.1", "0.1", "2", "1", "0.2", "±", "0", "0.2", "to", "0.2"],
         ["8gWVkz", "train", "0.5", "0.5", "1", "0", "1"],
     ]
 
@@ -51,7 +51,7 @@ def test_a_repeated_name_counts_once(run: Run, stored: str) -> None:
 def test_the_compared_fields_can_be_chosen(run: Run, stored: str) -> None:
     ran = run("compare", "OY1p1o", "8gWVkz", "--field", "records.loss.count", "--storage", "out")
 
-    assert table(ran.out)[0] == ["execution", "component", "rate", "half", "n", "failed", "loss.count"]
+    assert table(ran.out)[0][:8] == ["execution", "component", "rate", "half", "n", "failed", "loss.count", "±"]
     wrong = run("compare", "OY1p1o", "--field", "records.los", "--storage", "out")
     assert wrong.code == 2
     assert "no field named 'records.los'\n  Did you mean 'records.loss'" in wrong.err
@@ -70,9 +70,9 @@ def test_json_has_the_groups(run: Run, stored: str) -> None:
         "config": {"rate": 0.1, "half": 0.1},
         "n": 2,
         "others": {"failed": 1},
-        "records": {"loss": {"mean": 0.2, "std": 0.0}},
+        "records": {"loss": {"n": 2, "mean": 0.2, "sd": 0.0, "low": 0.2, "high": 0.2}},
     }
-    assert second["records"]["loss"] == {"mean": 1.0, "std": None}
+    assert second["records"]["loss"] == {"n": 1, "mean": 1.0, "sd": None, "low": None, "high": None}
 
 
 def test_different_code_is_reported(run: Run, stored: str, project: Path) -> None:

@@ -34,7 +34,7 @@ def test_results_go_to_stdout_and_progress_to_stderr(project: Path) -> None:
     assert ran.returncode == 0
     lines = ran.stdout.splitlines()
     assert lines[:2] == ["training", "training"]
-    assert lines[2:5] == ["component  n   loss", "train      2  1 ± 0", ""]
+    assert lines[2:5] == ["component  n  loss ± sd", "train      2      1 ± 0", ""]
     assert re.fullmatch(r"8gWVkz  finished, 2 trials in .*", lines[5])
     assert lines[6:] == [
         f"storage: {project / 'out'}",
@@ -71,7 +71,7 @@ def test_a_failure_shows_its_traceback_first_and_how_to_run_it_again(project: Pa
     ran = program("execute", "train", "~fast", *words)
 
     assert ran.returncode == 1
-    assert ran.stdout.splitlines()[3:5] == ["component  n  failed   loss", "train      2       1  1 ± 0"]
+    assert ran.stdout.splitlines()[3:5] == ["component  n  failed  loss ± sd", "train      2       1      1 ± 0"]
     hint, _, stderr = ran.stderr.strip().partition("\n")
     assert "there is no key 'fails', so it is added" in hint
     traceback, _, summary = stderr.strip().partition("\n\n")
@@ -117,7 +117,7 @@ def test_json_is_one_document_even_if_components_print(run: Run) -> None:
             "config": {},
             "n": 1,
             "others": {"failed": 1},
-            "records": {"loss": {"mean": 0.2, "std": None}},
+            "records": {"loss": {"n": 1, "mean": 0.2, "sd": None, "low": None, "high": None}},
         }
     ]
     assert data["error"]["type"] == "TrialsFailed"
@@ -152,7 +152,7 @@ def test_nan_is_a_result(run: Run, project: Path) -> None:
     )
 
     assert run("execute", "train", "--repeat", "2", "--quiet").out.splitlines()[:2] == [
-        "component  n       loss",
+        "component  n  loss ± sd",
         "train      2  nan ± nan",
     ]
 
@@ -309,7 +309,7 @@ def test_resume_runs_only_failed_trials(failed: Ran, run: Run, project: Path) ->
     assert lines[0] == f"8gWVkz: 3 trials (1 already finished), stored in {project / 'out'}"
     assert [line.split()[:2] for line in lines[1:3]] == [["2/3", "finished"], ["3/3", "finished"]]
     assert re.fullmatch(r"8gWVkz: finished after .*; 1 already finished, 2 finished", lines[3])
-    assert ran.out.splitlines()[:2] == ["component  n     loss", "train      3  0.1 ± 0"]
+    assert ran.out.splitlines()[:2] == ["component  n  loss ± sd", "train      3    0.1 ± 0"]
     assert re.fullmatch(r"8gWVkz n  finished, 3 trials in .*", ran.out.splitlines()[3])
     assert statuses(run) == ["finished"] * 3
 
@@ -415,7 +415,7 @@ def test_dry_shows_what_would_run_and_what_stays(failed: Ran, run: Run) -> None:
         (["8gWVkz", "trian", "--storage", "out"], 2, "Did you mean 'train'?"),
         (["8gWVkz", "--repeat", "2", "--storage", "out"], 2, "machinable resume ID COMPONENT --repeat N"),
         (["8gWVkz"], 2, "storage"),
-        (["abc", "--storage", "out"], 2, "'abc' is not an execution id"),
+        (["abc", "--storage", "out"], 3, "there is no execution 'abc'"),
         ([], 2, "Missing argument 'ID'"),
     ],
 )

@@ -31,8 +31,8 @@ def test_list_shows_the_newest_first(run: Run, stored: str) -> None:
 
     assert (ran.code, ran.err) == (0, "")
     lines = [line.split() for line in ran.out.splitlines()]
-    assert lines[0] == ["execution", "started", "(UTC)", "status", "trials", "finished", "failed", "name", "components"]
-    assert [(line[0], *line[3:]) for line in lines[1:]] == [
+    assert lines[0] == ["execution", "started", "status", "trials", "finished", "failed", "name", "components"]
+    assert [(line[0], *line[4:]) for line in lines[1:]] == [
         ("OY1p1o", "finished", "1", "1", "0", "second", "train"),
         ("8gWVkz", "failed", "2", "1", "1", "train"),
     ]

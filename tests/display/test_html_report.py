@@ -88,7 +88,7 @@ def test_a_page_has_facts_summary_curves_trials_failures_and_environment() -> No
     assert "failed\n" in found.sections["OY1p1o"]
     assert f"{'4f1c' * 10} on main, with uncommitted changes" in found.sections["OY1p1o"]
     summary = found.sections["Summary"].split()
-    assert summary[:7] == ["execution", "component", "rate", "n", "failed", "loss", "OY1p1o"]
+    assert summary[:11] == [*["execution", "component", "rate", "n", "failed", "loss", "±", "sd", "loss", "95", "%"]]
     assert "0.375 ± 0.18" in found.sections["Summary"]
     assert found.sections["Trials"].split()[:7] == ["uid", "component", "status", "rate", "model", "seconds", "loss"]
     assert "ValueError: no <data>" in found.sections["Failures"]

@@ -13,6 +13,7 @@ from machinable.errors import Damaged, InvalidValue, NotStored, StorageError, St
 from machinable.results.storage import Storage
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.pyfilesystem import import_fs
+from machinable.units import format_time
 from tests.results.worlds import facts, finished, planned, stored, time, uid, write
 
 
@@ -236,6 +237,38 @@ def test_reading_a_directory_imports_no_heavy_library(files: DirectoryFiles) -> 
     assert (result.stdout.split(), result.stderr) == ([], "")
 
 
+def test_an_execution_is_found_as_people_type_it(files: DirectoryFiles, tmp_path: Path) -> None:
+    for number, folder in enumerate(("OY1p1o", "OY1p1o-2", "8gWVkz")):
+        stored([planned(0)], files=files, folder=folder, started=time(90 - number))
+    storage = Storage(tmp_path)
+
+    typed = ("last", "last-1", "last-2", "8", "OY1p1o", "OY1p1o-")
+    assert [str(storage.find(name)) for name in typed] == [
+        "8gWVkz",
+        "OY1p1o-2",
+        "OY1p1o",
+        "8gWVkz",
+        "OY1p1o",
+        "OY1p1o-2",
+    ]
+    with pytest.raises(
+        InvalidValue, match="'OY' is the beginning of several executions\n  Type more of one: OY1p1o, OY"
+    ):
+        storage.find("OY")
+    with pytest.raises(NotStored, match=r"there is no execution 'last-3' in .*\n  There are 3, from last on"):
+        storage.find("last-3")
+    for wrong in ("", "x", "../OY1p1o", "last-", "LAST"):
+        with pytest.raises(NotStored):
+            storage.find(wrong)
+
+
+def test_python_says_where_executions_are_instead(tmp_path: Path) -> None:
+    stored([planned(0)], files=DirectoryFiles(tmp_path / "results"))
+
+    with pytest.warns(UserWarning, match=r"there is no execution in .* name that directory as the storage"):
+        assert len(Storage(tmp_path).trials) == 0
+
+
 def test_a_notebook_shows_the_newest_executions_and_nothing_runs_in_it(tmp_path: Path) -> None:
     files = DirectoryFiles(tmp_path)
     for number in range(22):
@@ -246,6 +279,6 @@ def test_a_notebook_shows_the_newest_executions_and_nothing_runs_in_it(tmp_path:
     shown = Storage(tmp_path)._repr_html_()
 
     assert shown.count("<tr>") == 21
-    assert "<td>OY1p1o</td><td>2026-01-31 09:15:02</td><td>finished</td><td>1</td><td>&lt;b&gt;</td>" in shown
+    assert f"<td>OY1p1o</td><td>{format_time(time(0))}</td><td>finished</td><td>1</td><td>&lt;b&gt;</td>" in shown
     assert "<td>&lt;script&gt;</td>" in shown and "<script>" not in shown
     assert shown.endswith("<p>… and 2 older</p>")

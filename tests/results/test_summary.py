@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
+import scipy.stats
 
-from machinable.results.summary import Summary, figures, t_quantile
+from machinable.results.summary import FIGURES, RESAMPLES, Summary, figures, t_quantile
 
 NAN = float("nan")
 
@@ -41,19 +43,40 @@ def test_the_interval_is_that_of_the_textbook() -> None:
 
     assert figures([2, 4, 4, 4, 5, 5, 7, 9], 3) == {
         "n": 8,
+        "failed": 3,
         "mean": 5.0,
-        "spread": pytest.approx(math.sqrt(32 / 7)),
+        "sd": pytest.approx(math.sqrt(32 / 7)),
         "low": pytest.approx(5 - half),
         "high": pytest.approx(5 + half),
-        "failed": 3,
+        "median": 4.5,
+        "min": 2,
+        "max": 9,
     }
 
 
 def test_an_undefined_figure_is_none() -> None:
-    nothing = {"n": 0, "mean": None, "spread": None, "low": None, "high": None, "failed": 2}
+    nothing = dict.fromkeys(FIGURES) | {"n": 0, "failed": 2}
 
     assert figures([], 2) == nothing
-    assert figures([7], 0) == nothing | {"n": 1, "mean": 7.0, "failed": 0}
+    assert figures([7], 0) == nothing | {"n": 1, "failed": 0, "mean": 7.0, "median": 7, "min": 7, "max": 7}
+
+
+def test_the_bootstrap_is_that_of_efron_and_the_same_for_a_seed() -> None:
+    numbers = [1.0, 2.0, 2.5, 3.0, 9.0]
+    found = figures(numbers, 0, "bootstrap", 3)
+
+    expected = scipy.stats.bootstrap((numbers,), np.mean, n_resamples=RESAMPLES, method="BCa", rng=3)
+    assert (found["low"], found["high"]) == tuple(expected.confidence_interval)
+    assert found["low"] < found["mean"] < found["high"]
+    assert figures(numbers, 0, "bootstrap", 3) == found != figures(numbers, 0, "bootstrap", 4)
+    assert figures([2.0, 2.0], 0, "bootstrap")["high"] == 2.0
+    assert figures([2.0], 0, "bootstrap")["high"] is None
+
+
+def test_nan_is_not_the_smallest_number() -> None:
+    found = figures([2.0, NAN, 1.0], 0)
+
+    assert (found["min"], found["max"], math.isnan(found["median"])) == (1.0, 2.0, True)
 
 
 @pytest.mark.parametrize("numbers", [[1.0, NAN], [math.inf, -math.inf]])
@@ -68,7 +91,9 @@ def test_large_numbers_do_not_end_the_summary() -> None:
 
 
 def test_equal_numbers_have_an_interval_of_no_width() -> None:
-    assert figures([0.1] * 3, 0) == {"n": 3, "mean": 0.1, "spread": 0.0, "low": 0.1, "high": 0.1, "failed": 0}
+    found = figures([0.1] * 3, 0)
+
+    assert (found["sd"], found["low"], found["high"]) == (0.0, 0.1, 0.1)
 
 
 ROWS = [{"config.lr": 0.1} | figures([1.0, 2.0, 3.0], 0), {"config.lr": "<x>"} | figures([], 1)]
@@ -79,18 +104,18 @@ def test_a_summary_is_a_table() -> None:
 
     assert str(summary).splitlines() == [
         "records.loss",
-        "config.lr  n  mean  spread  low        high     failed",
-        "0.1        3  2     1       -0.484138  4.48414  0",
-        "<x>        0                                    1",
+        "config.lr  n  failed  mean  sd  low        high     median  min  max",
+        "0.1        3  0       2     1   -0.484138  4.48414  2       1    3",
+        "<x>        0  1",
     ]
-    assert "<td>&lt;x&gt;</td><td>0</td><td></td>" in summary._repr_html_()
-    assert (summary.field, summary.by, list(summary)) == ("records.loss", ("config.lr",), ROWS)
+    assert "<td>&lt;x&gt;</td><td>0</td><td>1</td><td></td>" in summary._repr_html_()
+    assert (summary.field, summary.settings, list(summary)) == ("records.loss", ("config.lr",), ROWS)
     assert summary[:1] == ROWS[:1]
 
 
 def test_a_frame_of_a_summary_has_numbers_where_there_are_some() -> None:
     frame = Summary("records.loss", ["config.lr"], ROWS).frame()
 
-    assert list(frame.columns) == ["config.lr", "n", "mean", "spread", "low", "high", "failed"]
+    assert list(frame.columns) == ["config.lr", *FIGURES]
     assert frame["mean"].tolist()[0] == 2.0
     assert math.isnan(frame["mean"].tolist()[1])

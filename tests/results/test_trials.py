@@ -328,7 +328,9 @@ def test_no_file_of_a_trial_is_read_where_plan_and_ledger_decide() -> None:
     execution.trials.rows()
 
     assert (len(chosen), execution.status, bool(execution)) == (39, "interrupted", True)
-    assert sorted(files.seen) == [f"{FOLDER}/{name}" for name in ("execution.lease", "ledger.jsonl", "plan.jsonl")]
+    assert sorted(files.seen) == [
+        f"{FOLDER}/{name}" for name in ("annotations.jsonl", "execution.lease", "ledger.jsonl", "plan.jsonl")
+    ]
 
 
 def test_the_last_row_of_a_running_trial_is_in_its_records() -> None:
@@ -405,18 +407,12 @@ def test_a_table_of_many_trials_ends_with_their_number() -> None:
 def test_a_summary_is_of_finished_trials_and_counts_the_failed(trials: Trials) -> None:
     summary = trials.summary("records.loss.last", by="config.lr")
 
-    assert summary.by == ("config.lr",)
+    assert summary.settings == ("config.lr",)
     assert [(row["config.lr"], row["n"], row["failed"]) for row in summary] == [(0.1, 2, 0), (0.01, 1, 1)]
     assert summary[0]["mean"] == pytest.approx((0.5 + 0.5 / 3) / 2)
-    assert dict(summary[1]) == {
-        "config.lr": 0.01,
-        "n": 1,
-        "mean": 0.25,
-        "spread": None,
-        "low": None,
-        "high": None,
-        "failed": 1,
-    }
+    undefined = {"sd": None, "low": None, "high": None}
+    middle = {"mean": 0.25, "median": 0.25, "min": 0.25, "max": 0.25}
+    assert summary[1] == {"config.lr": 0.01, "n": 1, "failed": 1} | middle | undefined
 
 
 def test_groups_are_of_equal_values() -> None:
@@ -425,7 +421,8 @@ def test_groups_are_of_equal_values() -> None:
     trials = stored(plan, [finished(i, loss=1.0) for i in range(len(values))]).trials
 
     assert [row["n"] for row in trials.summary("records.loss", by=["config.x", "config.y"])] == [2, 1, 2, 2, 2, 1, 1]
-    assert [row["n"] for row in trials.summary("records.loss")] == [11]
+    everything = trials.summary("records.loss")
+    assert ([row["n"] for row in everything], everything.settings) == ([2, 1, 2, 2, 2, 1, 1], ("config.x",))
 
 
 def test_a_summary_of_texts_is_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
 from functools import partial
@@ -14,9 +14,10 @@ from machinable.cli.values import Declared, place_of_word, read_value
 from machinable.config.interpolation import Resolver
 from machinable.config.nodes import Source
 from machinable.config.reader import read
-from machinable.errors import InvalidValue, MachinableError, MalformedText, MissingFile
+from machinable.errors import InvalidValue, MachinableError, MalformedText, MissingFile, NotStored
 from machinable.execution.environment import visible_words
 from machinable.project import Project
+from machinable.results.conditions import is_condition
 from machinable.serialization import Plain, canonical, dumps
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from machinable.results.execution import Execution
     from machinable.results.storage import Storage
     from machinable.results.trial import Trial
+    from machinable.results.trials import Trials
 
 __all__ = [
+    "chosen_trials",
     "find_trial",
     "format_version",
     "open_storage",
@@ -207,17 +210,42 @@ def chosen_storage(given: str | None) -> str:
 
 
 def parse_target(storage: Storage, text: str, uid: str | None = None) -> Side:
-    """Return what an `ID` or `ID/UID` names, or the trial of an `ID` with that uid."""
+    """Return what an `ID` or `ID/UID` names, or the trial of an `ID` with that uid; see `Storage.find`."""
     from machinable.display.summary import Side
 
     name, slash, rest = (text if uid is None else f"{text}/{uid}").partition("/")
-    execution = storage[name]
+    execution = storage.find(name)
     return Side(execution, find_trial(execution, rest) if slash else None)
 
 
-def parse_targets(storage: Storage, texts: Iterable[str]) -> list[Side]:
-    """Return what several texts name, each target once."""
-    return list({str(one): one for one in (parse_target(storage, text) for text in texts)}.values())
+def parse_targets(storage: Storage, words: Sequence[str]) -> list[Side]:
+    """Return what several words name, each once; with conditions among them, the trials that satisfy all of these.
+
+    Raises:
+        InvalidValue: No trial satisfies the conditions.
+    """
+    if not any(map(is_condition, words)):
+        return list({str(one): one for one in (parse_target(storage, word) for word in words)}.values())
+    from machinable.display.summary import Side
+
+    found = chosen_trials(storage, words)
+    if not len(found):
+        conditions = " and ".join(filter(is_condition, words))
+        raise NotStored(f"no trial in {storage.url} satisfies {conditions}", given=conditions)
+    by_execution: dict[int, tuple[Any, list[Trial]]] = {}
+    for trial in found:
+        by_execution.setdefault(id(trial.execution), (trial.execution, []))[1].append(trial)
+    return [Side(execution, chosen=trials) for execution, trials in by_execution.values()]
+
+
+def chosen_trials(storage: Storage, words: Sequence[str]) -> Trials:
+    """Return the trials of the ids among the words, by default all, that satisfy the conditions among them."""
+    from machinable.results.trials import Trials
+
+    conditions = [word for word in words if is_condition(word)]
+    targets = [parse_target(storage, word) for word in words if not is_condition(word)]
+    found = Trials({id(trial): trial for target in targets for trial in target.trials}.values())
+    return (found if targets else storage.trials).where(*conditions)
 
 
 def find_trial(execution: Execution, uid: str) -> Trial:

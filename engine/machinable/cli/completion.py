@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
-from machinable.cli.arguments import open_storage, parse_version
+from machinable.cli.arguments import open_storage, parse_target, parse_version
 from machinable.cli.config import version_names
 from machinable.cli.options import program
 from machinable.config.resolve import find_component
@@ -19,6 +19,8 @@ from machinable.display.terminal import echo
 from machinable.errors import MachinableError
 from machinable.plan.table import flatten
 from machinable.project import Project, find_project
+from machinable.results.query import find_field, known_fields
+from machinable.results.trials import Trials
 
 if TYPE_CHECKING:
     from machinable.results.storage import Storage
@@ -28,6 +30,7 @@ __all__ = ["complete", "completion_command", "values"]
 VARIABLE = "_MACHINABLE_COMPLETE"
 # Shells insert candidates as they are, and execute `$(…)` or `;` in a name, which others may have given, with the line.
 _SAFE = re.compile(r"[\w@~./:=,+%^-]+")
+MAX_VALUES = 1000  # trials whose values are candidates
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"?|'[^']*'?)+""")
 
 
@@ -195,7 +198,7 @@ def _executions(context: click.Context, incomplete: str) -> Iterable[str]:
 
 def _trials(context: click.Context, incomplete: str) -> Iterable[str]:
     execution = _typed(context, "identifier")[0]
-    return _stored(context, lambda storage: [trial.uid for trial in storage[execution].trials])
+    return _stored(context, lambda storage: [trial.uid for trial in storage.find(execution).trials])
 
 
 def _targets(context: click.Context, incomplete: str) -> Iterable[str]:
@@ -203,7 +206,38 @@ def _targets(context: click.Context, incomplete: str) -> Iterable[str]:
     execution, slash, _ = incomplete.partition("/")
     if not slash:
         return _executions(context, incomplete)
-    return _stored(context, lambda storage: [f"{execution}/{trial.uid}" for trial in storage[execution].trials])
+    return _stored(context, lambda storage: [f"{execution}/{trial.uid}" for trial in storage.find(execution).trials])
+
+
+def _targets_and_fields(context: click.Context, incomplete: str) -> Iterable[str]:
+    """Return ids, and once a field is begun, conditions."""
+    return [*_targets(context, incomplete), *(_fields(context, incomplete) if "." in incomplete else ())]
+
+
+def _fields(context: click.Context, incomplete: str) -> Iterable[str]:
+    """Return the fields of the newest execution, or after `FIELD=` its values of that field."""
+    name, equals, _ = incomplete.partition("=")
+    before = incomplete[: incomplete.rfind(",") + 1]  # of a list of fields
+
+    def names(storage: Storage) -> Iterable[str]:
+        trials = next(iter(storage.newest(1)[0]), Trials())
+        if equals and (field := find_field(name)):
+            return [f"{name}={value}" for value in field.values(list(trials)[:MAX_VALUES]) if is_simple(value)]
+        return [before + one for one in known_fields(list(trials)[:MAX_VALUES])]
+
+    return _stored(context, names)
+
+
+def is_simple(value: object) -> bool:
+    """Return whether a value can be typed as it is."""
+    return isinstance(value, (str, int, float))
+
+
+def _artifacts(context: click.Context, incomplete: str) -> Iterable[str]:
+    target = _typed(context, "identifier")[0]
+    return _stored(
+        context, lambda storage: [f for trial in parse_target(storage, target).trials[:1] for f in trial.files]
+    )
 
 
 def _typed(context: click.Context, name: str) -> list[str]:

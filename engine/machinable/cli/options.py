@@ -23,9 +23,10 @@ def _late(path: str) -> Callable[..., Any]:
     """Return a function that calls `module:function` of this package, importing it then."""
     module, _, name = path.partition(":")
 
-    def call(*arguments: Any, **settings: Any) -> Any:
+    def call(*arguments: Any, utc: bool = False, **settings: Any) -> Any:
         command = getattr(import_module(f"machinable.cli.{module}"), name)
-        with import_module("machinable.cli.output").short_warnings():
+        output = import_module("machinable.cli.output")
+        with output.short_warnings(), output.zone("UTC" if utc else None):
             return command(*arguments, **settings)
 
     return call
@@ -78,7 +79,8 @@ _COMPONENT = _argument("component", "components")
 _VERSIONS = _argument("versions", "versions_and_keys", nargs=-1, metavar="[~VERSION | @VERSION | KEY=VALUE]…")
 _ID = _argument("identifier", "executions", metavar="ID")
 _TARGET = _argument("identifier", "targets", metavar="ID[/TRIAL]")
-_IDS = _argument("identifiers", "targets", nargs=-1, required=True, metavar="ID[/TRIAL]…")
+_TARGET_OR_CONDITION = _argument("identifier", "targets_and_fields", metavar="ID[/TRIAL] | CONDITION")
+_IDS = _argument("identifiers", "targets_and_fields", nargs=-1, required=True, metavar="[ID[/TRIAL] | CONDITION]…")
 _ANY_IDS = _argument("identifiers", "executions", nargs=-1, metavar="[ID]…")
 _STORAGE = _option(
     "--storage",
@@ -89,6 +91,16 @@ _STORAGE = _option(
 )
 _JSON = _option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout, errors included.")
 _WIDE = _option("--wide", is_flag=True, help="Do not fit tables to the terminal.")
+_UTC = _option("--utc", is_flag=True, help="Show times in UTC. Default: the local zone.")
+_WHERE = _option(
+    "--where",
+    "conditions",
+    complete="fields",
+    multiple=True,
+    metavar="C",
+    help="Condition, such as 'records.loss<0.3 and status=finished'; all given must hold. Repeatable.",
+)
+_DESCENDING = _option("--descending", is_flag=True, help="With --sort: the largest first.")
 _QUIET = _option("--quiet", is_flag=True, help="Show no progress.")
 _TRIAL = _option(
     "--trial", "uid", complete="trials", metavar="UID", help="Only this trial; a prefix of its uid is enough."
@@ -309,21 +321,63 @@ _command(
 _command(
     "list",
     "show:list_command",
-    "List the executions in a storage, newest first.",
+    """List the executions in a storage, newest first.
+
+    Conditions are on execution, id, name, started, status, trials, finished, failed and seed, or on a field of trials,
+    which one of its trials must satisfy.
+    """,
     _STORAGE,
-    _option("--limit", type=click.IntRange(min=1), metavar="N", help="Show only the newest N."),
+    _WHERE,
+    _option("--sort", metavar="F", help="Sort by started, status, trials, finished, failed or another column."),
+    _DESCENDING,
+    _option("--limit", type=click.IntRange(min=1), metavar="N", help="Show only the newest N, or the first N."),
+    _UTC,
+    _WIDE,
+    _JSON,
+)
+_command(
+    "trials",
+    "trials:trials_command",
+    """List the trials of a storage, or of the executions and trials ID, as a table, or a summary of them with --by.
+
+    A field is status, config.rate, tags.study, records.loss, records.loss.min, seconds, …; a condition is a field, one
+    of = != < <= > >= ~ in, and a value in YAML.
+    """,
+    _argument("identifiers", "targets_and_fields", nargs=-1, metavar="[ID[/TRIAL]]…"),
+    _STORAGE,
+    _WHERE,
+    _option("--sort", complete="fields", metavar="F", help="Sort by a field; missing values are last."),
+    _DESCENDING,
+    _option(
+        "--by",
+        complete="fields",
+        metavar="F,…",
+        help="Summarise repetitions by these fields: n, mean, deviation, 95 % interval, median.",
+    ),
+    _option(
+        "--columns",
+        complete="fields",
+        metavar="F,…",
+        help="Show these fields; with --by, summarise these. Default: what differs, and the last rows.",
+    ),
+    _option("--top", type=click.IntRange(min=1), metavar="N", help="Show only the first N rows."),
+    _option("--csv", "as_csv", is_flag=True, help="Write CSV with all digits."),
+    _option("--md", "as_md", is_flag=True, help="Write a Markdown table."),
+    _option("--latex", "as_latex", is_flag=True, help="Write a LaTeX table for the package booktabs."),
+    _UTC,
     _WIDE,
     _JSON,
 )
 _command(
     "show",
     "show:show_command",
-    "Show the execution ID or one of its trials.",
-    _TARGET,
+    "Show the execution ID or one of its trials, or the trials that satisfy a condition.",
+    _TARGET_OR_CONDITION,
     _STORAGE,
     _TRIAL,
     _option("--log", is_flag=True, help="Show the log."),
     _option("--output", is_flag=True, help="Show the output on stdout and stderr."),
+    _UTC,
     _WIDE,
     _JSON,
 )
@@ -341,9 +395,10 @@ _command(
 _command(
     "compare",
     "compare:compare_command",
-    """Show executions or trials side by side: the settings that differ, and mean ± deviation of the results.
+    """Show executions or trials side by side: the settings that differ, and the results.
 
-    Trials of one execution with equal settings share a line. ID/TRIAL is one trial; a prefix of its uid is enough.
+    Repetitions in one execution share a line with mean ± standard deviation and the 95 % interval of the mean. ID/TRIAL
+    is one trial; a prefix of its uid is enough. With conditions, only the trials that satisfy them are shown.
     """,
     _IDS,
     _STORAGE,
@@ -377,7 +432,46 @@ _command(
     _STORAGE,
     _option("--to", "file", complete="files", metavar="FILE", help="The file; - for stdout. Default: report-ID.html."),
     _option("--yes", is_flag=True, help="Replace an existing file."),
+    _UTC,
     _JSON,
+)
+_command(
+    "tag",
+    "annotate:tag_command",
+    """Add tags to the execution ID, that is to all of its trials, or to one trial.
+
+    What ran is not changed; conditions and tables take the tag as tags.KEY. A value is YAML.
+    """,
+    _TARGET,
+    _argument("words", nargs=-1, metavar="[KEY=VALUE]…"),
+    _STORAGE,
+    _option("--remove", "removed", multiple=True, metavar="KEY", help="Remove a tag. Repeatable."),
+    _JSON,
+)
+_command(
+    "note",
+    "annotate:note_command",
+    "Add a note to the execution ID or to one of its trials. What ran is not changed.",
+    _TARGET,
+    _argument("text"),
+    _STORAGE,
+    _JSON,
+)
+_command(
+    "path",
+    "artifacts:path_command",
+    "Print the path of an execution, of a trial, or of its artifact NAME, in a storage that is a directory.",
+    _TARGET,
+    _argument("name", "artifacts", required=False),
+    _STORAGE,
+)
+_command(
+    "open",
+    "artifacts:open_command",
+    "Open the artifact NAME with the program of the desktop for it; one on a remote storage is fetched.",
+    _TARGET,
+    _argument("name", "artifacts"),
+    _STORAGE,
 )
 _command(
     "reproduce",

@@ -35,8 +35,9 @@ def reproduce_command(
 ) -> int:
     """Run an execution again and compare the results, with `options` of `reproduce`; return 1 if they differ."""
     with open_storage(storage) as opened:
-        chosen = [find_trial(opened[identifier], uid).uid for uid in uids] or None
-        found = reproduce(opened, identifier, uids=chosen, notify=None if quiet else message, **options)
+        execution = opened.find(identifier)
+        chosen = [find_trial(execution, uid).uid for uid in uids] or None
+        found = reproduce(opened, str(execution), uids=chosen, notify=None if quiet else message, **options)
     if as_json:
         write_json(found.as_data())
     else:
@@ -96,10 +97,10 @@ def export_command(
 ) -> None:
     """Write a directory that runs trials without an installed machinable."""
     with open_storage(storage) as opened:
-        execution = opened[identifier]
+        execution = opened.find(identifier)
         chosen = [find_trial(execution, uid).uid for uid in uids] or None
         target = directory or f"export-{execution}"
-        found = export(opened, identifier, target, uids=chosen, project=project)
+        found = export(opened, str(execution), target, uids=chosen, project=project)
     if as_json:
         write_json(found.as_data())
         return
@@ -116,7 +117,7 @@ def restore_command(identifier: str, directory: str, storage: str | None, as_jso
     """Unpack the code of an execution."""
     target = os.path.abspath(os.path.expanduser(directory))
     with open_storage(storage) as opened:
-        execution = opened[identifier]
+        execution = opened.find(identifier)
         done = unpack(code_archive(execution), target)
         url = opened.url
         if storage is not None:

@@ -23,7 +23,7 @@ from machinable.errors import InvalidValue, Refused, TrialsFailed, UnknownName
 from machinable.execution.dry_run import changes, dry_run
 from machinable.execution.execute import execute
 from machinable.execution.stop import request_stop
-from machinable.ids import seed_of_text
+from machinable.ids import is_folder_name, seed_of_text
 from machinable.plan.task import Task
 from machinable.project import Project
 from machinable.results.execution import Execution
@@ -71,9 +71,11 @@ def resume_command(
     if options.pop("detach"):
         return run_in_background(options)
     task, storage = None, options["storage"]
-    if component is not None:
+    if component is not None or not is_folder_name(identifier):
         with open_storage(storage) as opened:
-            name = opened[identifier].name
+            execution = opened.find(identifier)
+            identifier, name = str(execution), execution.name
+    if component is not None:
         task = _task(name, component, versions, repeat, of)
     elif repeat is not None or of:
         option, value = ("--repeat", "N") if repeat is not None else ("--of", "NAME KEY=VALUE")
@@ -92,7 +94,7 @@ def resume_command(
 def stop_command(identifier: str, storage: str | None, as_json: bool) -> int:
     """Ask a running execution to stop, and wait for its end for some time; return exit code 1 if it still runs."""
     with open_storage(storage) as opened:
-        execution = opened[identifier]
+        execution = opened.find(identifier)
         request_stop(execution)
         until = time.monotonic() + STOP_TIMEOUT
         while (status := execution.status) == "running" and time.monotonic() < until:

@@ -6,7 +6,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from machinable.cli.arguments import open_storage, parse_target, parse_targets
@@ -15,6 +16,7 @@ from machinable.cli.output import execution_data, failures_report, message, tria
 from machinable.display.html_report import report
 from machinable.display.progress import details
 from machinable.display.summary import (
+    Side,
     execution_facts,
     group_table,
     groups,
@@ -31,20 +33,24 @@ from machinable.display.tables import (
     settings_text,
     table_lines,
     table_of,
-    time_text,
     write_table,
 )
 from machinable.display.terminal import echo
-from machinable.errors import ArtifactExists, InvalidValue
+from machinable.errors import ArtifactExists, InvalidValue, UnknownName
 from machinable.execution.environment import now
-from machinable.results.execution import Execution
+from machinable.results.conditions import Condition, is_condition, parse, satisfied
+from machinable.results.execution import EXECUTION_STATES, Execution
 from machinable.results.listing import prefetch
+from machinable.results.lookup import MISSING
 from machinable.results.query import version_text
 from machinable.results.reader import LeavingOut
+from machinable.results.tables import sorted_rows
 from machinable.results.tail import Follower
-from machinable.units import format_duration
+from machinable.results.trials import Trials
+from machinable.units import format_duration, format_time
 
 if TYPE_CHECKING:
+    from machinable.results.storage import Storage
     from machinable.results.tail import News
     from machinable.results.trial import Trial
 
@@ -61,32 +67,76 @@ MAX_COMPARED = 1_000  # trials whose requirements are compared with what is stor
 # --- list
 
 
-def list_command(storage: str | None, limit: int | None, wide: bool, as_json: bool) -> None:
+def list_command(
+    storage: str | None,
+    conditions: tuple[str, ...],
+    sort: str | None,
+    descending: bool,
+    limit: int | None,
+    wide: bool,
+    as_json: bool,
+) -> None:
     """List the executions in a storage, newest first."""
+    asked = [condition for text in conditions for condition in parse(text)]
     with open_storage(storage) as opened:
-        executions, total = opened.newest(limit)
+        # With conditions or an order, the newest are not those to show.
+        executions, total = opened.newest(None if asked or sort else limit)
         prefetch(executions, Execution.load)
         listed = []
         for execution in executions:
             with LeavingOut(execution.files, str(execution)):
-                listed.append(_list_entry(execution))
+                listed.append((execution, _list_entry(execution)))
+        entries = _selected(listed, asked)
+        if sort is not None:
+            if sort not in SORTABLE:
+                raise UnknownName("column", sort, SORTABLE)
+            entries = sorted_rows(entries, sort, descending)
+        if asked or sort:
+            total, entries = len(entries), entries[:limit]
         if as_json:
-            write_json({"storage": opened.url, "total": total, "executions": listed})
+            write_json({"storage": opened.url, "total": total, "executions": entries})
             return
-        if not listed:
-            message(f"no executions in {opened.url}")
+        if not entries:
+            message(f"no executions in {opened.url}{' satisfy the conditions' if listed else ''}")
             if not executions and (hint := opened.hint()):
                 message(hint)
             return
-    shown = [state for state in STATES_IF_ANY if any(entry["states"].get(state) for entry in listed)]
-    columns = ("execution", "started (UTC)", "status", "trials", "finished", "failed", *shown, "name", "components")
-    for entry in listed:
-        started = time_text(entry["started"]).removesuffix(" UTC")
+    shown = [state for state in STATES_IF_ANY if any(entry["states"].get(state) for entry in entries)]
+    columns = ("execution", "started", "status", "trials", "finished", "failed", *shown, "name", "components")
+    for entry in entries:
         entry |= dict.fromkeys(shown, 0) | entry["states"]
-        entry |= {"started (UTC)": started, "components": ", ".join(entry["components"])}
-    write_table(table_of([{column: entry[column] for column in columns} for entry in listed]), wide=wide)
-    if total > len(executions):
-        message(f"and {total - len(executions)} older")
+        entry |= {"started": format_time(entry["started"]), "components": ", ".join(entry["components"])}
+    write_table(table_of([{column: entry[column] for column in columns} for entry in entries]), wide=wide)
+    if total > len(entries):
+        message(f"and {total - len(entries)} {'more' if asked or sort else 'older'}")
+
+
+SORTABLE = ("execution", "id", "name", "started", "status", "trials", "finished", "failed", "seed")
+
+
+def _selected(listed: Sequence[tuple[Execution, dict[str, Any]]], asked: Sequence[Condition]) -> list[dict[str, Any]]:
+    """Return the entries of executions that satisfy conditions, those on trials by at least one of them."""
+    own = [condition for condition in asked if condition.field in SORTABLE]
+    others = [condition for condition in asked if condition.field not in SORTABLE]
+    for condition in own:
+        values = [MISSING if entry[condition.field] is None else entry[condition.field] for _, entry in listed]
+        if condition.field == "status":
+            _check_states(condition)
+        is_time = condition.field == "started"
+        meets = satisfied(condition._replace(field=f"the {condition.field}"), values, is_time=is_time)
+        listed = list(compress(listed, meets))
+    if others:
+        having = Trials(trial for execution, _ in listed for trial in execution).matching(others)
+        names = {str(trial.execution) for trial in having}
+        listed = [(execution, entry) for execution, entry in listed if str(execution) in names]
+    return [entry for _, entry in listed]
+
+
+def _check_states(condition: Condition) -> None:
+    values = condition.value if condition.operator == "in" else [condition.value]
+    for value in values if condition.operator in ("=", "!=", "in") else ():
+        if value not in EXECUTION_STATES:
+            raise UnknownName("status", value, EXECUTION_STATES)
 
 
 def _list_entry(execution: Execution) -> dict[str, Any]:
@@ -115,10 +165,14 @@ def show_command(
 ) -> None:
     """Show an execution or one of its trials."""
     with open_storage(storage) as opened:
-        target = parse_target(opened, identifier, uid)
-        execution, trial = target
+        target = _shown(opened, identifier, uid)
+        execution, trial, chosen = target
         if log or output:
             _show_texts(target.trials, log, output, as_json)
+        elif chosen is not None and as_json:
+            write_json({"trials": [{"execution": str(one.execution)} | trial_data(one) for one in chosen]})
+        elif chosen is not None:
+            write_table(trials_table(rows_of(Trials(chosen)), chosen), wide=wide)
         elif trial is None and as_json:
             write_json(execution_data(execution) | {"waiting": execution.waiting, "data": execution.data})
         elif trial is None:
@@ -127,6 +181,18 @@ def show_command(
             write_json(_full_trial_data(execution, trial))
         else:
             _show_trial(execution, trial, wide)
+
+
+def _shown(storage: Storage, identifier: str, uid: str | None) -> Side:
+    """Return what is to be shown; of several trials that satisfy conditions, the execution is that of the first."""
+    if not is_condition(identifier):
+        return parse_target(storage, identifier, uid)
+    if uid is not None:
+        todo = f"Write {identifier!r} and uid={uid} as one condition, joined by and."
+        raise InvalidValue("--trial needs the id of an execution, not a condition", given=uid, todo=todo)
+    sides = parse_targets(storage, [identifier])
+    trials = [trial for side in sides for trial in side.trials]
+    return Side(sides[0].execution, trials[0]) if len(trials) == 1 else Side(sides[0].execution, chosen=trials)
 
 
 def _full_trial_data(execution: Execution, trial: Trial) -> dict[str, Any]:
@@ -175,7 +241,8 @@ def _show_facts(pairs: dict[str, Any]) -> None:
 def _show_execution(execution: Execution, storage: str | None, wide: bool) -> None:
     name = f"{execution}  {execution.name or ''}".rstrip()
     waiting = [f"{execution[uid].component} {uid} for {because}" for uid, because in execution.waiting.items()]
-    facts = {"waiting": "\n".join(waiting), "stale": _stale_text(execution)}
+    notes = {f"note {format_time(line['time'])}": line["note"] for line in execution.notes}
+    facts = {"waiting": "\n".join(waiting), "stale": _stale_text(execution), **notes}
     _show_facts({"execution": name, **execution_facts(execution), **facts})
     rows = rows_of(execution.trials)
     if not rows:
@@ -225,13 +292,14 @@ def _show_trial(execution: Execution, trial: Trial, wide: bool) -> None:
             "identity": trial.identity[:8],
             "stale": f"{stale} has changed since it was read" if (stale := trial.stale) else None,
             "tags": settings_text(tags),
-            "started": time_text(trial.started) if trial.started else None,
+            "started": format_time(trial.started) if trial.started else None,
             "took": format_duration(trial.seconds) if trial.seconds is not None else None,
             "seed": trial.seed,
             "threads": trial.threads,
             "devices": ", ".join(trial.devices) if trial.devices else None,
             "attempt": trial.attempt if trial.attempt > 1 else None,
             "result": cell(trial.result),
+            **{f"note {format_time(line['time'])}": line["note"] for line in trial.notes},
         }
     )
     if needed := _requirements(execution, trial):
@@ -262,7 +330,7 @@ def tail_command(
 ) -> None:
     """Show the latest rows, log lines, output and events of an execution."""
     with open_storage(storage) as opened:
-        execution, trial = parse_target(opened, identifier, uid)
+        execution, trial, _ = parse_target(opened, identifier, uid)
         follow(execution, None if trial is None else trial.uid, number, as_json, follows)
 
 
@@ -349,7 +417,7 @@ def report_command(
             other = "name another file: --to FILE."
             todo = f"Replace it with --yes, or {other}" if os.path.isfile(path) else other.capitalize()
             raise ArtifactExists(f"{path} already exists", given=path, todo=todo)
-        text = report(sides, time_text(now()))
+        text = report(sides, format_time(now()))
     if path == "-":
         echo(text, end="")
         return

@@ -39,7 +39,7 @@ PROGRESS_INTERVAL = 5.0  # seconds
 def verify_command(identifiers: tuple[str, ...], storage: str | None, repair: bool, as_json: bool) -> int:
     """Check that everything recorded exists and is readable; return exit code 1 if faults remain."""
     with open_storage(storage) as opened:
-        names = [str(opened[name]) for name in identifiers] or None
+        names = [str(opened.find(name)) for name in identifiers] or None
         files = opened.files
         checked, faults = verify(files, names, on_progress=_progress())
         repaired = [fault for fault in faults if repair and repair_fault(files, fault)]
@@ -152,7 +152,7 @@ def clean_command(
 def _select(storage: Storage, names: tuple[str, ...], states: set[str], age: float | None) -> list[str]:
     """Return the executions that meet all conditions."""
     found = []
-    for execution in [storage[name] for name in names] if names else storage.executions:
+    for execution in [storage.find(name) for name in names] if names else storage.executions:
         status = "unknown"
         with nullcontext() if names else LeavingOut(execution.files, str(execution)):
             try:

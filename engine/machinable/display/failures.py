@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from machinable.display.summary import SUCCESSFUL, is_number, short_names
+from machinable.display.summary import SUCCESSFUL, short_names
 from machinable.display.tables import MAX_TRACEBACK, counted, exact, headline
+from machinable.results.query import is_number
 from machinable.serialization import canonical
 from machinable.units import shortened
 

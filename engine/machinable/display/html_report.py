@@ -17,12 +17,12 @@ from machinable.display.summary import (
     Line,
     Side,
     execution_facts,
-    is_number,
     side_by_side,
     side_table,
     trials_table,
 )
 from machinable.display.tables import Table, counted, headline, is_numeric, settings_text
+from machinable.results.query import is_number
 from machinable.results.reader import code_facts
 from machinable.results.trials import STATES as TRIAL_STATES
 from machinable.units import format_duration

@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from machinable.display.tables import Table, cell, exact, time_text
-from machinable.results.query import default_fields, differing_paths, mean, spread, version_text
+from machinable.display.tables import Table, cell, exact
+from machinable.results.query import default_fields, differing_paths, is_number, version_text
+from machinable.results.repetitions import Measured, measured, separate_values
+from machinable.results.summary import figures
 from machinable.results.trial import Trial
 from machinable.results.trials import Trials
 from machinable.serialization import Plain, canonical
+from machinable.units import format_time
 
 if TYPE_CHECKING:
     from machinable.results.execution import Execution
@@ -24,7 +27,7 @@ __all__ = [
     "execution_facts",
     "group_table",
     "groups",
-    "is_number",
+    "interval_texts",
     "rows_of",
     "settings_of",
     "short_names",
@@ -46,12 +49,15 @@ class Group(NamedTuple):
     settings: dict[str, Plain]  # those that differ between groups
     n: int  # trials that have a result, reused ones included
     ended: dict[str, int]  # the number of other trials by status
-    figures: dict[str, tuple[float, float | None]]  # mean and deviation of columns of numbers; None for one number
+    figures: dict[str, dict[str, Any]]  # of columns of numbers, see `Summary`
     rows: list[Row]
 
     def as_data(self) -> dict[str, Plain]:
         """Return the group for programs."""
-        figures = {column: {"mean": middle, "std": deviation} for column, (middle, deviation) in self.figures.items()}
+        figures = {
+            column: {name: found[name] for name in ("n", "mean", "sd", "low", "high")}
+            for column, found in self.figures.items()
+        }
         facts = {"component": self.component, "config": self.settings, "n": self.n, "others": self.ended}
         return {**facts, "records": figures}
 
@@ -128,14 +134,19 @@ def groups(rows: Sequence[Row]) -> list[Group]:
     for group in members.values():
         finished = [row for row in group if row["status"] in SUCCESSFUL]
         others = Counter(row["status"] for row in group if row["status"] not in SUCCESSFUL)
-        figures = {}
+        found = {}
         for key in columns:
-            numbers = [row[key] for row in finished if row[key] is not None]
-            if numbers:
-                figures[key[len("records.") :]] = mean(numbers), spread(numbers) if len(numbers) > 1 else None
+            if values := [_measured(row, row[key]) for row in finished if row[key] is not None]:
+                found[key.removeprefix("records.")] = figures(separate_values(values), 0)
         settings = _group_settings(group[0])
-        result.append(Group(group[0]["component"], settings, len(finished), dict(others), figures, group))
+        result.append(Group(group[0]["component"], settings, len(finished), dict(others), found, group))
     return result
+
+
+def _measured(row: Row, value: float) -> Measured:
+    """Return a value of a row with its repetition."""
+    numbers = {name: number for name, number in settings_of(row, "flags").items() if number is not None}
+    return measured(value, str(row.get("execution")), numbers)
 
 
 def _group_key(row: Row) -> str:
@@ -154,32 +165,42 @@ def _group_settings(row: Row) -> dict[str, Any]:
     return result
 
 
-def is_number(value: Any) -> bool:
-    """Return whether a value is a number and not a boolean."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def group_table(found: Sequence[Group]) -> Table:
+def group_table(found: Sequence[Group], *, intervals: bool = False) -> Table:
     """Return the groups as a table: component, settings that differ between groups, n, other states, and figures."""
     keys = dict.fromkeys(key for group in found for key in group.settings)
     settings = [key for key in keys if len({canonical(group.settings.get(key)) for group in found}) > 1]
     ended = list(dict.fromkeys(how for group in found for how in group.ended))
     columns = list(dict.fromkeys(column for group in found for column in group.figures))
+    headings: list[str] = []
+    cells: list[list[str]] = [[] for _ in found]
+    for column in columns:
+        figures = [group.figures.get(column, {}) for group in found]
+        has_deviation = any(one.get("sd") is not None for one in figures)
+        has_interval = intervals and has_deviation
+        headings += [f"{column} ± sd" if has_deviation else column, *([f"{column} 95 %"] if has_interval else [])]
+        for texts, one in zip(cells, figures, strict=True):
+            texts += interval_texts(one)[: 2 if has_interval else 1]
     rows = [
         [
             group.component,
             *("" if group.settings.get(key) is None else exact(group.settings[key]) for key in settings),
             str(group.n),
             *(str(group.ended.get(how, 0)) for how in ended),
-            *(_figure(*group.figures[column]) if column in group.figures else "" for column in columns),
+            *texts,
         ]
-        for group in found
+        for group, texts in zip(found, cells, strict=True)
     ]
-    return Table(["component", *settings, "n", *ended, *columns], rows)
+    return Table(["component", *settings, "n", *ended, *headings], rows)
 
 
-def _figure(middle: float, deviation: float | None) -> str:
-    return f"{middle:.6g}" if deviation is None else f"{middle:.6g} ± {deviation:.2g}"
+def interval_texts(figures: Mapping[str, Any]) -> list[str]:
+    """Return mean and deviation, and the interval of the mean, as two texts; empty ones for undefined figures."""
+    middle, deviation, low, high = (figures.get(name) for name in ("mean", "sd", "low", "high"))
+    if middle is None:
+        return ["", ""]
+    if deviation is None:
+        return [cell(float(middle)), ""]
+    return [f"{middle:.6g} ± {deviation:.2g}", f"{low:.6g} to {high:.6g}"]
 
 
 def short_names(fields: Iterable[str]) -> dict[str, str]:
@@ -195,6 +216,7 @@ def trials_table(rows: Sequence[Row], trials: Iterable[Trial]) -> Table:
     fields = list(rows[0]) if rows else []
     if len({row["execution"] for row in rows}) < 2:
         fields = [field for field in fields if field != "execution"]
+    fields = [field for field in fields if field != "note"]  # it is in the last column
     records = [field for field in fields if field.startswith("records.")]
     settings = [field for field in fields if field not in records]
     names = short_names(fields)
@@ -217,8 +239,9 @@ def trials_table(rows: Sequence[Row], trials: Iterable[Trial]) -> Table:
 
 
 def trial_note(trial: Trial) -> str:
-    """Return why a trial did not run."""
-    return f"from {trial.source}" if trial.source else f"because of {trial.because}" if trial.because else ""
+    """Return why a trial did not run, and the notes that were added to it."""
+    why = f"from {trial.source}" if trial.source else f"because of {trial.because}" if trial.because else ""
+    return "; ".join(filter(None, (why, *(line["note"] for line in trial.notes))))
 
 
 def execution_facts(execution: Execution) -> dict[str, Any]:
@@ -227,7 +250,7 @@ def execution_facts(execution: Execution) -> dict[str, Any]:
     code, host, engine = (data.get(part) or {} for part in ("code", "host", "engine"))
     return {
         "status": execution.status,
-        "started": time_text(execution.started),
+        "started": format_time(execution.started),
         "seed": execution.seed,
         "storage": execution.storage,
         "project": data.get("project"),
@@ -251,15 +274,18 @@ def commit_text(code: Mapping[str, Any]) -> str | None:
 
 
 class Side(NamedTuple):
-    """One side of a comparison: an execution, or one of its trials."""
+    """One side of a comparison: an execution, one of its trials, or those that satisfy conditions."""
 
     execution: Execution
     trial: Trial | None = None
+    chosen: Sequence[Trial] | None = None
 
     @property
     def trials(self) -> list[Trial]:
         """The trial, or all trials of the execution."""
-        return list(self.execution.trials) if self.trial is None else [self.trial]
+        if self.trial is not None:
+            return [self.trial]
+        return list(self.execution.trials if self.chosen is None else self.chosen)
 
     def __str__(self) -> str:
         return str(self.execution) if self.trial is None else f"{self.execution}/{self.trial.uid}"
@@ -302,7 +328,7 @@ def side_by_side(sides: Sequence[Side], fields: Iterable[str] = ()) -> list[Line
 
 def side_table(lines: Sequence[Line]) -> Table:
     """Return the lines as a table, each with its execution, and with the trial if one was chosen."""
-    table = group_table([line.group for line in lines])
+    table = group_table([line.group for line in lines], intervals=True)
     has_trials = any(line.side.trial for line in lines)
     rows = [
         [str(line.side.execution), *([line.side.trial.uid if line.side.trial else ""] if has_trials else []), *row]

@@ -24,15 +24,16 @@ __all__ = [
     "counted",
     "exact",
     "fitted",
+    "has_styles",
     "headline",
     "is_numeric",
     "is_terminal",
     "printable",
     "settings_text",
+    "short_headings",
     "styled_lines",
     "table_lines",
     "table_of",
-    "time_text",
     "write_table",
 ]
 
@@ -40,6 +41,13 @@ __all__ = [
 def is_terminal(stream: TextIO) -> bool:
     """Return whether the stream is a terminal that can move its cursor."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def has_styles(stream: TextIO) -> bool:
+    """Return whether text for a stream may have styles: `NO_COLOR` forbids them, `FORCE_COLOR` forces them."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or is_terminal(stream)
 
 
 def cell_width(text: str) -> int:
@@ -70,7 +78,7 @@ def headline(error: Mapping[str, str]) -> str:
     return shortened(f"{error.get('type')}: {message}" if message else str(error.get("type")), MAX_HEADLINE)
 
 
-_NUMBER = re.compile(r"[-+]?(?:[0-9.]+(?:e[-+]?[0-9]+)?|nan|inf)(?: ± .*)?(?: ?[sx%])?")
+_NUMBER = re.compile(r"[-+]?(?:[0-9.]+(?:e[-+]?[0-9]+)?|nan|inf)(?: (?:±|to) .*)?(?: ?[sx%])?")
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -85,11 +93,6 @@ def cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.6g}" if type(value) is float else exact(value)
-
-
-def time_text(time: str) -> str:
-    """Return a stored time for people: `2026-01-31 09:15:02 UTC`."""
-    return f"{time[:19].replace('T', ' ')} UTC"
 
 
 def exact(value: Any) -> str:
@@ -117,9 +120,9 @@ def table_lines(table: Table) -> list[str]:
 
 
 def styled_lines(table: Table) -> list[str]:
-    """Return the lines of a table for stdout, with bold headings if it is a terminal and `NO_COLOR` is not set."""
+    """Return the lines of a table for stdout, with bold headings on a terminal and with `FORCE_COLOR`."""
     first, *rest = table_lines(table)
-    if is_terminal(sys.stdout) and not os.environ.get("NO_COLOR"):
+    if has_styles(sys.stdout):
         first = f"\x1b[1m{first}\x1b[0m"
     return [first, *rest]
 
@@ -210,14 +213,18 @@ def _without_equal_columns(table: Table) -> tuple[list[str], Table]:
 
 
 def _short_headings(table: Table) -> Table:
-    """Shorten headings such as `optimizer.schedule.rate` to the last parts that distinguish them."""
-    parts = [heading.split(".") for heading in table.headings]
+    return Table(short_headings(table.headings), table.rows)
+
+
+def short_headings(headings: Sequence[str]) -> list[str]:
+    """Return headings such as `optimizer.schedule.rate` shortened to the last parts that distinguish them."""
+    parts = [heading.split(".") for heading in headings]
     counts = [1] * len(parts)
     while True:
         names = [".".join(one[-count:]) for one, count in zip(parts, counts, strict=True)]
         ambiguous = [i for i, name in enumerate(names) if names.count(name) > 1 and counts[i] < len(parts[i])]
         if not ambiguous:
-            return Table(names, table.rows)
+            return names
         for i in ambiguous:
             counts[i] += 1
 

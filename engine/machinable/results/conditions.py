@@ -17,7 +17,7 @@ from machinable.errors import InvalidType, InvalidValue, MachinableError, Unknow
 from machinable.results.lookup import MISSING
 from machinable.serialization import canonical, dumps
 
-__all__ = ["STATES", "Condition", "comparable", "is_condition", "order", "parse", "satisfied", "timestamp"]
+__all__ = ["STATES", "Condition", "comparable", "in_order", "is_condition", "order", "parse", "satisfied", "timestamp"]
 
 STATES = ("pending", "running", "finished", "reused", "failed", "interrupted", "blocked", "skipped", "unneeded")
 MIN_PREFIX = 8  # characters of an identity, as many as are printed
@@ -265,6 +265,15 @@ def order(value: Any) -> tuple[int, Any] | None:
     if isinstance(value, date):
         return 3, timestamp(value)
     return None
+
+
+def in_order(values: Sequence[Any], descending: bool = False) -> list[int]:
+    """Return the positions of values in their order; equal ones stay, and NaN, then None, are last in any case."""
+    keys = [order(value) for value in values]
+    with_key = [(key, number) for number, key in enumerate(keys) if key]
+    without = [number for number, key in enumerate(keys) if not key]
+    ordered = sorted(with_key, key=lambda one: one[0], reverse=descending)
+    return [number for _, number in ordered] + sorted(without, key=lambda number: values[number] is None)
 
 
 def comparable(value: Any) -> Any:

@@ -19,9 +19,10 @@ from machinable.storage.files import Files
 if TYPE_CHECKING:
     from machinable.plan.spec import TrialSpec
 
-__all__ = ["Execution", "trial_that_ended"]
+__all__ = ["EXECUTION_STATES", "Execution", "trial_that_ended"]
 
 
+EXECUTION_STATES = ("running", "failed", "interrupted", "partial", "finished")
 _STATUS = (
     ("running", {"running"}),
     ("failed", {"failed", "blocked"}),
@@ -46,9 +47,11 @@ class Execution(ExecutionInfo):
         trust: bool = False,
         clock: Callable[[], float] = time.time,
         ledger_parts: Sequence[int] | None = None,
+        annotation_parts: Sequence[int] | None = None,
     ) -> None:
         super().__init__(Reader(files, folder, trust=trust, clock=clock))
         self._reader.ledger_parts = ledger_parts
+        self._reader.annotation_parts = annotation_parts
         self._given_plan = plan
         self._trials: dict[str, Trial] | None = None
 

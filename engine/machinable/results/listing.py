@@ -18,10 +18,20 @@ MAX_REQUESTS = 16  # at the same time
 
 
 class Listed(NamedTuple):
-    """An execution in a listing: when execution.json was stored, in seconds since the epoch, and its ledger's parts."""
+    """An execution in a listing.
+
+    Attributes:
+        stored: When execution.json was stored, in seconds since the epoch.
+        ledger: The numbers of the parts of its ledger.
+        annotations: Those of its annotations.
+    """
 
     stored: float
     ledger: list[int]
+    annotations: list[int]
+
+
+_GROWING = (layout.LEDGER, layout.ANNOTATIONS)
 
 
 def list_executions(files: Files, folders: Sequence[str]) -> dict[str, Listed] | None:
@@ -33,17 +43,17 @@ def list_executions(files: Files, folders: Sequence[str]) -> dict[str, Listed] |
     if not files.lists_at_once:
         return None
     stored: dict[str, float] = {}
-    ledgers: dict[str, list[int]] = {folder: [] for folder in folders}
+    parts: dict[str, dict[str, list[int]]] = {folder: {name: [] for name in _GROWING} for folder in folders}
     for number, found in enumerate(files.walk("")):
         if number >= PAGE * max(2, len(folders) // 4):
             return None
         folder, _, name = found.path.partition("/")
-        if folder in ledgers:
+        if folder in parts:
             if name == layout.EXECUTION:
                 stored[folder] = found.changed or 0.0
-            elif layout.whole(name) == layout.LEDGER:
-                ledgers[folder].append(layout.part_number(name))
-    return {folder: Listed(changed, sorted(ledgers[folder])) for folder, changed in stored.items()}
+            elif (growing := layout.whole(name)) in _GROWING:
+                parts[folder][growing].append(layout.part_number(name))
+    return {folder: Listed(changed, *map(sorted, parts[folder].values())) for folder, changed in stored.items()}
 
 
 def prefetch(executions: Iterable[Execution], act: Callable[[Execution], object]) -> None:

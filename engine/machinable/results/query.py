@@ -22,8 +22,10 @@ __all__ = [
     "differing_paths",
     "find_field",
     "has_part",
+    "is_number",
     "known_fields",
     "mean",
+    "note_text",
     "spread",
     "states",
     "version_text",
@@ -79,6 +81,8 @@ _SIMPLE: dict[str, Callable[[Trial], Any]] = {
     "attempt": lambda trial: trial.attempt or MISSING,
     "host": _present(lambda trial: (trial.host or {}).get("name")),
     "threads": _present(attrgetter("threads")),
+    "devices": _present(attrgetter("devices")),
+    "note": lambda trial: note_text(trial) or MISSING,
     "engine": _execution_fact("engine", "type"),
     "commit": _execution_fact("code", "commit"),
     "result": _present(attrgetter("result")),
@@ -110,7 +114,11 @@ def find_field(field: str) -> Field | None:
     if head == "result":
         return Field(lambda trial: _known(look(trial.result, tuple(rest.split(".")))))
     if head == "requires":
-        return _required_field(*rest.partition(".")[::2])
+        name, _, inner = rest.partition(".")
+        if inner.partition(".")[0].isdecimal():  # of a list: `folds.0`
+            number, _, inner = inner.partition(".")
+            name = f"{name}.{number}"
+        return _required_field(name, inner)
     if head == "records":
         name, _, aggregate = rest.rpartition(".")
         if name and aggregate in _AGGREGATES:
@@ -125,6 +133,8 @@ def _known(found: Any) -> Any:
 
 
 def _required_field(name: str, rest: str) -> Field | None:
+    if rest in _PLANNED:
+        return Field(lambda trial: trial.planned("requires").get(name, {}).get(rest, MISSING))
     field = find_field(rest)
     if field is None:
         return None
@@ -139,6 +149,11 @@ def _required_field(name: str, rest: str) -> Field | None:
 def states(trials: Sequence[Trial]) -> list[str]:
     """Return the status of each trial."""
     return Field(_SIMPLE["status"], ("status",)).values(trials)
+
+
+def note_text(trial: Trial) -> str:
+    """Return the notes on a trial, and on its execution, as one text."""
+    return "; ".join(line["note"] for line in (*trial.notes, *trial.execution.notes))
 
 
 def _last(trial: Trial, column: str) -> Any:
@@ -179,6 +194,11 @@ def _aggregate(trial: Trial, column: str, aggregate: str) -> Any:
     return (min if aggregate == "min" else max)(real) if real else numbers[0]
 
 
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number and not a boolean."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def mean(numbers: Sequence[float]) -> float:
     """Return the arithmetic mean of at least one number; infinities and NaN count."""
     try:
@@ -211,6 +231,7 @@ def known_fields(trials: Iterable[Trial]) -> list[str]:
     return list(found)
 
 
+_PLANNED = ("component", "identity", "uid")  # of a requirement, in the line of the trial that requires it
 _OF_REQUIRED = ("component", "identity", "status")
 
 
@@ -225,8 +246,8 @@ def has_part(trials: Iterable[Trial], field: str) -> bool:
 
 
 def version_text(version: Any) -> str:
-    """Return a version as it is written: its elements from left to right."""
-    elements = version if isinstance(version, tuple) else (version,)
+    """Return a version as it is written, its elements from left to right; empty for None."""
+    elements = version if isinstance(version, tuple) else () if version is None else (version,)
     return " ".join(one if isinstance(one, str) else dumps(one) for one in elements)
 
 
@@ -239,11 +260,13 @@ def default_fields(trials: Iterable[Trial]) -> list[str]:
     configs: dict[str, list[Any]] = {}
     tags: dict[str, None] = {}
     numbers: dict[str, None] = {}
+    has_notes = False
     columns: dict[str, None] = {}
     seen: set[tuple[str, ...]] = set()  # most trials have the same names
     for trial in trials:
         configs.setdefault(trial.component, []).append(trial.planned("config"))
         flags, row = trial.planned("flags"), trial.last_row or {}
+        has_notes = has_notes or bool(trial.notes or trial.execution.notes)
         for name in trial.tags:
             if trial.value("tags", (name,)) != trial.value("config", tuple(name.split("."))):
                 tags[f"tags.{name}"] = None
@@ -255,7 +278,17 @@ def default_fields(trials: Iterable[Trial]) -> list[str]:
             seen.add(names)
             columns |= {f"records.{column}": None for column in names if not column.startswith("_")}
     differing = dict.fromkeys(path for several in configs.values() for path in differing_paths(several, "config"))
-    return ["execution", "uid", "component", "status", *differing, *tags, *numbers, *columns]
+    return [
+        "execution",
+        "uid",
+        "component",
+        "status",
+        *differing,
+        *tags,
+        *numbers,
+        *columns,
+        *(["note"] if has_notes else []),
+    ]
 
 
 _LEVEL = re.compile(r"(\w+)_NUMBER((?:_[0-9]+)?)")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from machinable.errors import Damaged, NotStored, StorageError, StorageUnavailable, did_you_mean, near_names, warn
 from machinable.ids import is_folder_name
+from machinable.results.annotations import Annotations, read_annotations
 from machinable.results.lookup import CALL, MISSING, has_call, is_mutable, look, look_in, value_or
 from machinable.serialization import as_plain, without_collections
 from machinable.storage import layout
@@ -109,13 +110,15 @@ class Reader:
         self.name = name
         self.trust = trust
         self.clock = clock
-        self.ledger_parts: Sequence[int] | None = None  # if they were listed
+        self.ledger_parts: Sequence[int] | None = None  # if they were listed, and likewise those of annotations
+        self.annotation_parts: Sequence[int] | None = None
         self._is_given = False  # whether `assume` has replaced the ledger
         self.refresh()
 
     def refresh(self) -> None:
         """Discard what was read, so that it is read again."""
-        self.ledger_parts = None
+        self.ledger_parts = self.annotation_parts = None
+        self._annotations: Annotations | None = None
         self._data: dict[str, Any] | None = None
         self._cache: cache.Cache | None = None
         self._columns: dict[tuple[str, ...], list[Any]] = {}
@@ -195,6 +198,13 @@ class Reader:
             if uid and row.get("event") == "waiting":
                 found[uid] = row.get("because") or ""
         return found
+
+    @property
+    def annotations(self) -> Annotations:
+        """The tags and notes that were added."""
+        if self._annotations is None:
+            self._annotations = read_annotations(self.files, self.name, self.annotation_parts)
+        return self._annotations
 
     @property
     def has_ended(self) -> bool:
@@ -278,7 +288,10 @@ class Reader:
 
         The result of a config method is not in the plan but in trial.json, if there is one yet.
         """
-        found = look_in(part, row.get(part, {}), keys)
+        values = row.get(part, {})
+        if part == "tags" and (added := self.annotations):
+            values = added.tags(row["uid"], values)
+        found = look_in(part, values, keys)
         if part == "config" and (found is CALL or has_call(found)):
             described = self.described(row["uid"])
             if described is not None:  # it is decoded
@@ -298,6 +311,13 @@ class Reader:
         found = self._columns.get(path)
         if found is None:
             found = cached.column(path, default)
+            if path[0] == "tags" and (added := self.annotations):
+                name = ".".join(path[1:])
+                if any(name.startswith(f"{tag}.") or tag.startswith(f"{name}.") for tag in added.names):
+                    return None  # within a tag
+                if tags := added.tag(name):
+                    found = [tags.get(uid, tags.get(None, one)) for uid, one in zip(rows.uids, found, strict=True)]
+                    found = [default if one is MISSING else one for one in found]
             if not is_mutable(found):
                 self._columns[path] = found
         return found
@@ -380,6 +400,11 @@ class ExecutionInfo:
     def files(self) -> Files:
         """The storage."""
         return self._reader.files
+
+    @property
+    def notes(self) -> Sequence[Mapping[str, Any]]:
+        """The notes that were added to it: `note`, `time` and `user` of each."""
+        return self._reader.annotations.notes(None)
 
     @property
     def has_ended(self) -> bool:

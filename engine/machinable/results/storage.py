@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import InvalidValue, listed, warn
+from machinable.errors import InvalidValue, NotStored, listed, warn
 from machinable.former_names import STORAGE, find_former_name
 from machinable.ids import is_folder_name
 from machinable.plan.table import html_table
@@ -19,9 +20,11 @@ from machinable.results.trials import Trials
 from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.open import open_files
+from machinable.units import format_time
 
 __all__ = ["Storage"]
 
+_LAST = re.compile(r"last(?:-([0-9]{1,9}))?")
 MAX_SEARCHED = 100  # directories in which executions are looked for if there are none in the storage itself
 MAX_LISTED = 20  # executions in a notebook; the ledger of each is read
 
@@ -116,7 +119,13 @@ class Storage:
             while waiting and not (limit and _are_newest(found, limit, listed[waiting[-1]].stored)):
                 found += _readable(
                     [
-                        Execution(self.files, folder, trust=self._trust, ledger_parts=listed[folder].ledger)
+                        Execution(
+                            self.files,
+                            folder,
+                            trust=self._trust,
+                            ledger_parts=listed[folder].ledger,
+                            annotation_parts=listed[folder].annotations,
+                        )
                         for folder in waiting[-step:]
                     ]
                 )
@@ -158,6 +167,33 @@ class Storage:
         message = f"there is no execution {name!r} in {self.url}"
         raise not_stored(message, name, known, "Stored are", hint or "No execution is stored there.")
 
+    def find(self, name: str) -> Execution:
+        """Return the execution of a name as people type it.
+
+        Args:
+            name: The name, a beginning of it that no other has, `last` for the newest execution, or `last-1` for the
+                one before.
+
+        Raises:
+            NotStored: There is none.
+            InvalidValue: Several names begin like this.
+        """
+        if (number := _LAST.fullmatch(name)) is not None:
+            back = int(number[1] or 0)
+            executions, total = self.newest(back + 1)
+            if back < len(executions):
+                return executions[back]
+            hint = None if total else self.hint()
+            todo = hint or ("No execution is stored there." if not total else f"There are {total}, from last on.")
+            raise NotStored(f"there is no execution {name!r} in {self.url}", given=name, todo=todo)
+        if name in self:
+            return self[name]
+        found = [folder for folder in self._folders() if name and folder.startswith(name) and folder in self]
+        if len(found) > 1:
+            todo = f"Type more of one: {listed(sorted(found))}"
+            raise InvalidValue(f"{name!r} is the beginning of several executions", given=name, known=found, todo=todo)
+        return self[found[0] if found else name]
+
     def _holder(self, name: object) -> Files | None:
         """Return the first storage that has an execution of that name, None if none has."""
         if not isinstance(name, str) or not is_folder_name(name):
@@ -196,10 +232,9 @@ class Storage:
         for one in executions[:MAX_LISTED]:
             with LeavingOut(one.files, str(one)):
                 components = ", ".join(dict.fromkeys(trial.component for trial in one.trials))
-                started = one.started[:19].replace("T", " ")
-                rows.append([str(one), started, one.status, str(len(one)), one.name or "", components])
+                rows.append([str(one), format_time(one.started), one.status, str(len(one)), one.name or "", components])
         more = f"<p>… and {len(executions) - MAX_LISTED:,} older</p>" if len(executions) > MAX_LISTED else ""
-        headings = ["execution", "started (UTC)", "status", "trials", "name", "components"]
+        headings = ["execution", "started", "status", "trials", "name", "components"]
         return f"<p><code>{escape(self.url)}</code></p>{html_table(headings, rows)}{more}"
 
     def close(self) -> None:

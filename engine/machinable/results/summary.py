@@ -1,35 +1,42 @@
-"""Summarise repeated trials: mean, spread and confidence interval of a number in each group."""
+"""Summarise repetitions: mean, deviation and interval of a number in each group."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from statistics import median
 from typing import Any
 
+from machinable.errors import NotAvailable
 from machinable.plan.table import html_table, text_table
 from machinable.results.query import mean, spread
 from machinable.results.tables import Tabular, format_cell
 
-__all__ = ["Summary", "figures", "t_quantile"]
+__all__ = ["FIGURES", "INTERVALS", "Summary", "figures", "scipy_stats", "t_interval", "t_quantile"]
+
+
+INTERVALS = ("t", "bootstrap")
+RESAMPLES = 9999
+FIGURES = ("n", "failed", "mean", "sd", "low", "high", "median", "min", "max")
 
 
 class Summary(Tabular, Sequence[Mapping[str, Any]]):
-    """A row for each group of trials.
+    """A row for each set of repetitions.
 
-    A row has the values of the group under the names of `by`, then `n` (finished trials with a value), their `mean`,
-    their `spread` (standard deviation of the sample), the 95 % interval of the mean from `low` to `high` by Student's
-    t, and `failed`, the number of failed trials, which are not in `n`. An undefined figure, such as the spread of one
-    value, is None.
+    A row has the values of the group under the names of `settings`, then `n` (the number of values, see
+    `Trials.summary`), `failed`, the number of failed trials, which are not in `n`, the `mean`, the standard deviation
+    of the sample `sd`, the 95 % interval of the mean from `low` to `high`, `median`, `min` and `max`. An undefined
+    figure, such as the deviation of one value, is None.
 
     Attributes:
         field: The field that is summarised.
-        by: The fields that define the groups.
+        settings: The fields that distinguish the groups: those of `by`, and others in which trials differ.
     """
 
-    def __init__(self, field: str, by: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, field: str, settings: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
         self.field = field
-        self.by = tuple(by)
+        self.settings = tuple(settings)
         self._rows = [dict(row) for row in rows]
 
     def __len__(self) -> int:
@@ -42,34 +49,89 @@ class Summary(Tabular, Sequence[Mapping[str, Any]]):
         return str(self)
 
     def __str__(self) -> str:
-        return "\n".join([self.field, *text_table(self._headings, self._cells())])
+        return "\n".join([self.field, *text_table(*self._shown())])
 
     def _repr_html_(self) -> str:
         from html import escape
 
-        return f"<p><b>{escape(self.field)}</b></p>{html_table(self._headings, self._cells())}"
+        return f"<p><b>{escape(self.field)}</b></p>{html_table(*self._shown())}"
 
-    @property
-    def _headings(self) -> list[str]:
-        return [*self.by, "n", "mean", "spread", "low", "high", "failed"]
-
-    def _cells(self) -> list[list[str]]:
-        return [[format_cell(row[heading]) for heading in self._headings] for row in self._rows]
+    def _shown(self) -> tuple[list[str], list[list[str]]]:
+        """Return headings and cells for people."""
+        headings = [*self.settings, *FIGURES]
+        return headings, [[format_cell(row[heading]) for heading in headings] for row in self._rows]
 
     def _by_column(self) -> dict[str, list[Any]]:
-        return {heading: [row[heading] for row in self._rows] for heading in self._headings}
+        return {heading: [row[heading] for row in self._rows] for heading in (*self.settings, *FIGURES)}
 
 
-def figures(numbers: Sequence[float], failed: int) -> dict[str, Any]:
-    """Return the figures of a group: of its finished trials, and how many failed."""
+def figures(numbers: Sequence[float], failed: int, interval: str = "t", seed: int = 0) -> dict[str, Any]:
+    """Return the figures of one group, see `Summary`; None where one is undefined.
+
+    Args:
+        numbers: The values.
+        failed: The number of failed trials.
+        interval: `t` for Student's interval, or `bootstrap`.
+        seed: Of the resampling.
+    """
     n = len(numbers)
     middle = mean(numbers) if n else None
     deviation = spread(numbers) if n > 1 else None
     low = high = None
     if middle is not None and deviation is not None:
-        half = t_quantile(n - 1) * deviation / math.sqrt(n)
-        low, high = middle - half, middle + half
-    return {"n": n, "mean": middle, "spread": deviation, "low": low, "high": high, "failed": failed}
+        low, high = t_interval(middle, deviation, n) if interval == "t" else bootstrap_interval(numbers, seed)
+    real = [number for number in numbers if number == number]
+    return {
+        "n": n,
+        "failed": failed,
+        "mean": middle,
+        "sd": deviation,
+        "low": low,
+        "high": high,
+        "median": median(numbers) if n and len(real) == n else math.nan if n else None,
+        "min": min(real, default=math.nan if n else None),
+        "max": max(real, default=math.nan if n else None),
+    }
+
+
+def t_interval(middle: float, deviation: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of a normal sample (Student, The Probable Error of a Mean, 1908)."""
+    half = t_quantile(n - 1) * deviation / math.sqrt(n)
+    return middle - half, middle + half
+
+
+def bootstrap_interval(numbers: Sequence[float], seed: int) -> tuple[float, float]:
+    """Return the 95 % interval of the mean by resampling, bias-corrected and accelerated.
+
+    From B. Efron, Better Bootstrap Confidence Intervals (1987), computed by scipy.
+
+    Raises:
+        NotAvailable: scipy is not installed.
+    """
+    if len(set(numbers)) == 1 or not all(map(math.isfinite, numbers)):
+        middle = mean(numbers)
+        return middle, middle
+    stats = scipy_stats()
+    found = stats.bootstrap((numbers,), _array_mean, n_resamples=RESAMPLES, method="BCa", rng=seed).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def _array_mean(values: Any, axis: int) -> Any:
+    return values.mean(axis=axis)
+
+
+def scipy_stats() -> Any:
+    """Return the module `scipy.stats`.
+
+    Raises:
+        NotAvailable: It is not installed.
+    """
+    try:
+        import scipy.stats
+    except ImportError as error:
+        todo = "Install it: pip install 'machinable-engine[stats]'"
+        raise NotAvailable("this needs scipy", todo=todo) from error
+    return scipy.stats
 
 
 _NORMAL = 1.959963984540054  # the 97.5 % quantile of the normal distribution

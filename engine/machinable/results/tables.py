@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
 from machinable.errors import NotAvailable
+from machinable.results.conditions import in_order
+from machinable.results.query import is_number
 from machinable.results.records import data_frame
 from machinable.serialization import dumps
 
-__all__ = ["Tabular", "format_cell"]
+__all__ = ["Tabular", "exact_text", "format_cell", "sorted_rows"]
 
 _MAX_WIDTH = 40  # characters of a cell
 
@@ -107,11 +110,13 @@ class Tabular(ABC):
     def _texts(self) -> tuple[list[str], list[list[str]], list[bool]]:
         """Return headings, cells for people, and which columns have only numbers."""
         columns = self._by_column()
-        numeric = [
-            all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in values)
-            for values in columns.values()
-        ]
+        numeric = [all(value is None or is_number(value) for value in values) for values in columns.values()]
         return [*columns], [list(map(_short_text, row)) for row in zip(*columns.values(), strict=True)], numeric
+
+
+def sorted_rows(rows: Sequence[dict[str, Any]], column: str, descending: bool) -> list[dict[str, Any]]:
+    """Return rows in the order of a column, those without a value, or with NaN, last."""
+    return [rows[number] for number in in_order([row[column] for row in rows], descending)]
 
 
 def exact_text(value: Any) -> str:

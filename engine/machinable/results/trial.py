@@ -92,8 +92,13 @@ class Trial:
 
     @property
     def tags(self) -> dict[str, Plain]:
-        """The tags."""
-        return decode(self._row.get("tags", {}))  # type: ignore[no-any-return]
+        """The tags, with those that were added since."""
+        return self._reader.annotations.tags(self.uid, decode(self._row.get("tags", {})))
+
+    @property
+    def notes(self) -> Sequence[Mapping[str, Any]]:
+        """The notes that were added to it: `note`, `time` and `user` of each."""
+        return self._reader.annotations.notes(self.uid)
 
     @property
     def identity(self) -> str:
@@ -243,6 +248,11 @@ class Trial:
         if reader is not self._reader and self._reader.status(self.uid) is None:
             raise self._gone()
         return layout.join(reader.name, layout.trial(uid))
+
+    @property
+    def folder(self) -> str:
+        """The path of its folder in the storage; of a reused one, the folder of the trial that ran."""
+        return self._path
 
     @property
     def log(self) -> str:

@@ -9,7 +9,8 @@ from typing import Any, overload
 
 from machinable.errors import InvalidType, UnknownName
 from machinable.plan.table import html_table, text_table
-from machinable.results.conditions import STATES, Condition, comparable, order, parse, satisfied
+from machinable.results.conditions import STATES, Condition, comparable, in_order, order, parse, satisfied
+from machinable.results.contrast import Contrast, contrast
 from machinable.results.query import (
     MISSING,
     PARTS,
@@ -17,10 +18,18 @@ from machinable.results.query import (
     default_fields,
     find_field,
     has_part,
+    is_number,
     known_fields,
     states,
 )
-from machinable.results.summary import Summary, figures
+from machinable.results.repetitions import (
+    Measured,
+    distinguishing_fields,
+    measured_by,
+    repetition_key,
+    separate_values,
+)
+from machinable.results.summary import INTERVALS, Summary, figures
 from machinable.results.tables import Tabular, format_cell
 from machinable.results.trial import Trial
 
@@ -109,10 +118,14 @@ class Trials(Tabular, Sequence[Trial]):
                 todo = "Write the condition as text: where('status=finished'), or pass a function of a trial."
                 raise InvalidType(f"{test!r} is not a condition", given=test, todo=todo)
         asked += [_condition(name, expected) for name, expected in conditions.items()]
+        return self._like(trial for trial in self.matching(asked) if all(test(trial) for test in functions))
+
+    def matching(self, conditions: Iterable[Condition]) -> Trials:
+        """Return the trials that satisfy all conditions, see `where`."""
         chosen = self._trials
-        for condition in asked:
+        for condition in conditions:
             chosen = list(compress(chosen, self._satisfied(condition, chosen)))
-        return self._like(trial for trial in chosen if all(test(trial) for test in functions))
+        return self._like(chosen)
 
     def _satisfied(self, condition: Condition, trials: Sequence[Trial]) -> list[bool]:
         field = self._field(condition.field)
@@ -135,10 +148,7 @@ class Trials(Tabular, Sequence[Trial]):
             UnknownName: No trial has such a field.
         """
         (values,) = self._values_of([field]).values()
-        keys = [order(value) for value in values]
-        ordered = sorted((i for i, key in enumerate(keys) if key), key=lambda i: keys[i] or (), reverse=descending)
-        rest = [i for i, key in enumerate(keys) if not key]
-        return self._like(self._trials[i] for i in ordered + sorted(rest, key=lambda i: values[i] is None))
+        return self._like(self._trials[number] for number in in_order(values, descending))
 
     def first(self, n: int) -> Trials:
         """Return the first `n` trials, or all if there are fewer."""
@@ -200,40 +210,98 @@ class Trials(Tabular, Sequence[Trial]):
     def _by_column(self) -> dict[str, list[Any]]:
         return self._values_of(self._fields or default_fields(self._trials), known=not self._fields)
 
-    def summary(self, field: str, by: str | Iterable[str] | None = None) -> Summary:
-        """Return count, mean, spread and 95 % interval of a field over the finished and reused trials of each group.
+    def metrics(self) -> list[str]:
+        """Return the fields of last rows in which all values are numbers, such as `records.loss`."""
+        names = [name for name in default_fields(self._trials) if name.startswith("records.")]
+        columns = self._values_of(names, known=True)
+        return [name for name, values in columns.items() if all(value is None or is_number(value) for value in values)]
+
+    def summary(
+        self, metric: str, by: str | Iterable[str] | None = None, *, interval: str = "t", seed: int = 0
+    ) -> Summary:
+        """Return number, mean, deviation and 95 % interval of a field for each set of repetitions.
+
+        Repetitions are trials that differ in their seeds only. Finished and reused ones count. If a task has several
+        repeats of several folds, the mean over the folds of each repeat is one value.
 
         Args:
-            field: A field with numbers, such as `records.accuracy.last`.
-            by: The field or fields whose equal values define a group; None gives one group. Groups are in the order of
-                their first trials. Trials without any of these fields count only if they have numbers or failed.
+            metric: A field with numbers, such as `records.accuracy`.
+            by: A field or several, which are the first columns. Trials with equal values that are not repetitions are
+                in separate rows, with further columns for what distinguishes them. Rows are in the order of their first
+                trials; trials without any of these fields count only if they have numbers or failed.
+            interval: `t` (Student), or `bootstrap` (bias-corrected and accelerated), which needs scipy.
+            seed: Of the bootstrap.
 
         Raises:
-            UnknownName: No trial has such a field.
+            UnknownName: No trial has such a field, or there is no such interval.
             InvalidType: A value is not a number.
+            NotAvailable: scipy is needed and not installed.
         """
-        names = [by] if isinstance(by, str) else list(by or ())
-        (values,) = self._values_of([field]).values()
+        if interval not in INTERVALS:
+            raise UnknownName("interval", interval, INTERVALS)
+        names = [by] if isinstance(by, str) else list(dict.fromkeys(by or ()))
         keys = list(zip(*self._values_of(names).values(), strict=True)) if names else [()] * len(self)
-        groups: dict[Any, tuple[tuple[Any, ...], list[float], list[str]]] = {}
-        for trial, state, key, value in zip(self._trials, states(self._trials), keys, values, strict=True):
-            _, numbers, failed = groups.setdefault(tuple(map(comparable, key)), (key, [], []))
+        groups: dict[Any, tuple[Trial, tuple[Any, ...], list[Measured], list[Trial]]] = {}
+        counted, failed = self._measured(metric)
+        for trial, key in zip(self._trials, keys, strict=True):
+            group = (*map(comparable, key), repetition_key(trial))
+            _, _, numbers, failures = groups.setdefault(group, (trial, key, [], []))
+            if trial in counted:
+                numbers.append(counted[trial])
+            elif trial in failed:
+                failures.append(trial)
+        shown = [
+            one for one in groups.values() if one[2] or one[3] or (names and any(value is not None for value in one[1]))
+        ]
+        further = []
+        if len(shown) > len({tuple(map(comparable, key)) for _, key, _, _ in shown}):
+            further = [name for name in distinguishing_fields(one[0] for one in shown) if name not in names]
+        settings = Trials(one[0] for one in shown)._values_of(further, known=True)
+        rows = [
+            dict(zip(names, key, strict=True))
+            | {name: values[number] for name, values in settings.items()}
+            | figures(separate_values(numbers), len(failures), interval, seed)
+            for number, (_, key, numbers, failures) in enumerate(shown)
+        ]
+        return Summary(metric, [*names, *further], rows)
+
+    def contrast(self, metric: str, between: str, baseline: Any) -> Contrast:
+        """Compare the values of a field with a baseline: difference, interval, effect sizes and tests.
+
+        Trials are paired where two of them have the same `PAIRED_SEED`, or the same numbers of repetition in one
+        execution; see `Contrast`. Trials that also differ in other settings are compared separately.
+
+        Args:
+            metric: A field with numbers, such as `records.accuracy`.
+            between: The field whose values are compared, such as `config.rate`.
+            baseline: The value that the others are compared with.
+
+        Raises:
+            UnknownName: No trial has such a field, or none has the baseline.
+            InvalidValue: Trials with one value of the field are not repetitions.
+            NotAvailable: scipy is not installed.
+        """
+        (values,) = self._values_of([between]).values()
+        counted, failed = self._measured(metric)
+        return contrast(metric, between, baseline, list(zip(self._trials, values, strict=True)), counted, failed)
+
+    def _measured(self, metric: str) -> tuple[dict[Trial, Measured], set[Trial]]:
+        """Return the numbers of the trials that have a result, and the failed trials."""
+        (values,) = self._values_of([metric]).values()
+        counted: dict[Trial, Measured] = {}
+        failed = set()
+        for trial, state, value in zip(self._trials, states(self._trials), values, strict=True):
             if state == "failed":
-                failed.append(trial.uid)
+                failed.add(trial)
             elif state in ("finished", "reused") and value is not None:
                 if not isinstance(value, (int, float)):
                     raise InvalidType(
-                        f"{field} is {value!r} in the trial {trial.uid}, which is not a number",
+                        f"{metric} is {value!r} in the trial {trial.uid}, which is not a number",
                         given=value,
                         todo="Summarise a field with numbers; pass the fields that make groups as by=.",
                     )
-                numbers.append(value)
-        rows = [
-            dict(zip(names, key, strict=True)) | figures(numbers, len(failed))
-            for key, numbers, failed in groups.values()
-            if numbers or failed or not names or any(value is not None for value in key)
-        ]
-        return Summary(field, names, rows)
+                counted[trial] = measured_by(trial, value)
+        return counted, failed
 
     def _field(self, name: str) -> Field:
         field = find_field(name) if isinstance(name, str) else None

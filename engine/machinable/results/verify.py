@@ -19,6 +19,7 @@ from machinable.serialization import Plain, dumps
 from machinable.storage import layout
 from machinable.storage.cleanup import abandoned, is_at_work, release, stale_leases
 from machinable.storage.documents import (
+    ANNOTATION,
     EVENT,
     PLANNED,
     POINTER,
@@ -195,6 +196,9 @@ class _Execution:
             found = [_leftover(one) for one in abandoned(self.files, self.name)]
             facts = self.mapping(layout.EXECUTION, found) or {}
             found += self.code_faults(facts)
+            for path in self.sizes:
+                if layout.whole(path) == layout.ANNOTATIONS:
+                    self.rows(path, found)
             uids = dict.fromkeys((*self.planned(facts, found), *self.events, *self.folders))
             yield self.settled(found + self.survey_faults), Checked(0, 0, 0, 0)
             for found, artifacts, size in _mapped(self.checked_trial, uids, self.files):
@@ -407,7 +411,7 @@ class _Execution:
 
 def _kind_of(path: str) -> Kind:
     """Return the kind of the lines of a file."""
-    return EVENT if layout.whole(path.rpartition("/")[2]) == layout.LEDGER else ROW
+    return {layout.LEDGER: EVENT, layout.ANNOTATIONS: ANNOTATION}.get(layout.whole(path.rpartition("/")[2]), ROW)
 
 
 def _sorted_lines(data: bytes, kind: Kind) -> tuple[bytes, bytes, list[tuple[int, str]]]:

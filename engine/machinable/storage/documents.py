@@ -25,6 +25,7 @@ from machinable.storage.hashing import digest
 from machinable.storage.numbered_parts import read_parts
 
 __all__ = [
+    "ANNOTATION",
     "EVENT",
     "EXECUTION",
     "LEASE_FACTS",
@@ -360,6 +361,18 @@ LEASE_FACTS = Kind(
         "token": "text",
         "renewals?": "integer",
     },
+)
+ANNOTATION = Kind(
+    "an annotation",
+    {
+        "time": "time",
+        "user?": "text",
+        "uid?": "text",
+        "tags?": "mapping",
+        "removed?": Items("text"),
+        "note?": "text",
+    },
+    "Restore the file from a copy, or move the line aside: machinable verify --repair",
 )
 MODEL = Kind("the description of a model", {"loader?": "text"})  # in the archive of an artifact
 ROW = Kind("a row", {}, "Restore the file from a copy, or move the line aside: machinable verify --repair")

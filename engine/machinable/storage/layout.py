@@ -16,6 +16,7 @@ FORMAT = 1
 EXECUTION = "execution.json"
 PLAN = "plan.jsonl"
 LEDGER = "ledger.jsonl"
+ANNOTATIONS = "annotations.jsonl"  # tags and notes that were added later
 CODE = "code.zip"
 DIFF = "code.diff"
 LEASE_ENDING = ".lease"
