@@ -28,6 +28,7 @@ PUBLIC = {
     "cached",
     "errors",
     "execute",
+    "grid",
 }
 NOT_OURS = {
     ".git",

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from machinable.component.cached import cached
     from machinable.engines.base import Engine
     from machinable.execution.execute import execute
+    from machinable.plan.declared import Project
+    from machinable.plan.grid import grid
     from machinable.plan.plan import Plan
     from machinable.plan.task import Task
-    from machinable.project import Project
     from machinable.results.execution import Execution
     from machinable.results.storage import Storage
 
@@ -32,6 +33,7 @@ __all__ = [
     "cached",
     "errors",
     "execute",
+    "grid",
 ]
 
 # Imported on first use: a command that shows its help needs none of them.
@@ -41,11 +43,12 @@ _MODULES = {
     "Execution": "machinable.results.execution",
     "Mixin": "machinable.component.base",
     "Plan": "machinable.plan.plan",
-    "Project": "machinable.project",
+    "Project": "machinable.plan.declared",
     "Storage": "machinable.results.storage",
     "Task": "machinable.plan.task",
     "cached": "machinable.component.cached",
     "execute": "machinable.execution.execute",
+    "grid": "machinable.plan.grid",
 }
 
 

@@ -131,14 +131,14 @@ class Project:
             if f"{name}(" not in text:  # with a blank, it is rather text, such as `time (s)`
                 continue
             problem = argument_problem(text)
-            if problem is not None and self._may_have(resolved.module, f"config_{name}"):
+            if problem is not None and self.may_have(resolved.module, f"config_{name}"):
                 problem = problem if resolved.may_show(path, text) else hidden_problem(problem)
                 problem.path = path
                 resolved.locate(problem)
                 errors.append(problem)
         SeveralErrors.raise_any(errors)
 
-    def _may_have(self, module: str, method: str) -> bool:
+    def may_have(self, module: str, method: str) -> bool:
         """Return whether a module mentions a method, or is no file of this project."""
         path = os.path.join(self.path, *module.split("."))
         for file in (f"{path}.py", os.path.join(path, "__init__.py")):

@@ -67,12 +67,24 @@ def completions(words: list[str], mark: str = "~") -> list[str]:
         (["vendor", ""], ["fetch"]),
         (["vendor", "fetch", ""], ["lib"]),
         (["completion", "z"], ["zsh"]),
+        (["execute", "st"], ["study"]),
+        (["resume", "OY1p1o", "st"], ["study"]),
+        (["execute", "+"], ["+.lib.sweep"]),
+        (["execute", "study", "@d"], ["@deep"]),
+        (["execute", "study", "la"], ["layers="]),
+        (["execute", "tr", "--grid", "ra"], ["rate="]),
+        (["execute", "tr", "--grid", "@d"], ["@deep"]),
+        (["execute", "tr", "--grid", "@fast,@d"], ["@fast,@deep"]),
+        (["execute", "study", "--grid", "la"], ["layers="]),
+        (["execute", "tr", "--sp"], ["--split"]),
+        (["compo"], ["components"]),
     ],
 )
 def test_the_last_word_is_completed(project: Path, words: list[str], expected: list[str]) -> None:
     (project / "vendor" / "lib").mkdir(parents=True)
     text = (project / "machinable.yaml").read_text()
-    (project / "machinable.yaml").write_text("+: [lib]\n" + text)
+    (project / "vendor" / "lib" / "machinable.yaml").write_text("tasks: {sweep: {component: net}}")
+    (project / "machinable.yaml").write_text(f"+: [lib]\n{text}tasks: {{study: {{components: [base, train]}}}}\n")
 
     found = completions(words)
 

@@ -95,7 +95,7 @@ def test_text_is_as_typed_and_other_values_are_yaml(run: Run, job: None, word: s
         (
             "rate=0.1,0.2",
             "rate is '0.1,0.2', but it is declared as a number",
-            "Write one number, such as rate=0.1; run",
+            "For one trial each, write --grid rate=0.1,0.2.",
         ),
         ("rate=None", "rate is 'None', but it is declared as a number", "Write rate=null."),
         ("rate=fast", "rate is 'fast', but it is declared as a number", "Write a number, such as rate=0.1."),

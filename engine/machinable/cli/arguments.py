@@ -10,12 +10,14 @@ from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from machinable.cli.grids import read_grids
 from machinable.cli.values import Declared, place_of_word, read_value
 from machinable.config.interpolation import Resolver
 from machinable.config.nodes import Source
 from machinable.config.reader import read
 from machinable.errors import InvalidValue, MachinableError, MalformedText, MissingFile, NotStored
 from machinable.execution.environment import visible_words
+from machinable.plan.grid import combinations
 from machinable.project import Project
 from machinable.results.conditions import is_condition
 from machinable.serialization import Plain, canonical, dumps
@@ -46,16 +48,32 @@ _FILES = (".yaml", ".yml", ".json")
 # --- versions
 
 
-def parse_version(words: Sequence[str], project: Project | None = None, component: str = "") -> Any:
+def parse_version(
+    words: Sequence[str], project: Project | None = None, components: Sequence[str] = (), grids: Sequence[str] = ()
+) -> Any:
     """Return the version that the words describe, merged from left to right.
 
     `~name` and `@name` are versions of the component, `_name_` is a mixin, a path that ends in .yaml, .yml or .json is
     a file, and `key=value` sets a key to a YAML value. Neighbouring `key=value` are one mapping, so that their order
-    does not change seeds. Values are as the component of the project declares them, if one is given.
+    does not change seeds.
+
+    Args:
+        words: The words.
+        project: Values are as a component of the project declares them, if it is given.
+        components: The components; the first one that declares a key counts for it.
+        grids: The values of `--grid`: alternatives in lists. Those of versions follow the versions among the words,
+            and those of keys come last, in one mapping with neighbouring `key=value`.
     """
     elements: list[Any] = []
-    given: set[str] = set()
-    declared: Declared | None = None
+    given: dict[str, int] = {}
+    named = [text for text in map(_version_of, words) if text]
+    declarations = [Declared(project, name, named) for name in components] if project is not None else []
+
+    def declared(key: str) -> Declared | None:
+        if len(declarations) > 1:
+            return next((one for one in declarations if one.unknown(key.split(".")) is None), declarations[0])
+        return declarations[0] if declarations else None
+
     for number, word in enumerate(words):
         key, equals, text = word.partition("=")
         shown = visible_words([word])[0] if equals else word
@@ -67,20 +85,25 @@ def parse_version(words: Sequence[str], project: Project | None = None, componen
                 raise InvalidValue(
                     f"{key!r} is set twice",
                     given=shown,
-                    todo="Keep one of them; for several values run several executions, or list versions in Python.",
+                    todo=f"Keep one of them; for one trial each, write --grid {key}=VALUE,VALUE.",
                 )
-            given.add(key)
+            given[key] = number
             if not elements or isinstance(elements[-1], str):
                 elements.append({})
-            if project is not None and declared is None:
-                declared = Declared(project, component, [text for text in map(_version_of, words) if text])
-            elements[-1][key] = read_value(key, text, declared, partial(place_of_word, words, number))
+            elements[-1][key] = read_value(key, text, declared(key), partial(place_of_word, words, number))
         else:
             raise InvalidValue(
                 f"{word!r} is neither a version nor key=value",
                 given=word,
                 todo=f"Write @{word} for a version, {word}=VALUE for a key.",
             )
+    if grids:
+        read = read_grids(grids, _version_of, declared, given, words)
+        last = max((at + 1 for at, element in enumerate(elements) if isinstance(element, str)), default=0)
+        elements[last:last] = read.versions
+        if read.axes:
+            below = elements.pop() if elements and isinstance(elements[-1], dict) else {}
+            elements.append([{**below, **values} for values in combinations(read.axes)])
     if not elements:
         return None
     return elements[0] if len(elements) == 1 else tuple(elements)

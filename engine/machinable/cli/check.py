@@ -18,8 +18,15 @@ from machinable.config.resolve import resolve
 from machinable.display.tables import counted
 from machinable.display.terminal import echo
 from machinable.errors import ImportFailed, MachinableError, MissingFile, SeveralErrors
-from machinable.execution.options import load_listeners, named_listeners, preferences, section_errors
+from machinable.execution.options import (
+    check_settings,
+    load_listeners,
+    named_listeners,
+    preferences,
+    section_errors,
+)
 from machinable.execution.preflight import preflight
+from machinable.plan.declared import declared_task
 from machinable.plan.spec import Target
 from machinable.plan.task import Task
 from machinable.project import Project
@@ -55,6 +62,9 @@ def check_command(no_import: bool, as_json: bool) -> int:
             for entry in workspace.main.components:
                 counts["component"] += 1
                 found += _check_entry(project, entry, hints, counts, imports=not no_import)
+            for name in workspace.main.tasks:
+                counts["task"] = counts.get("task", 0) + 1
+                found += _check_task(project, name, imports=not no_import)
             if not no_import:
                 found += _check_listeners(project)
     # Each once: with a version, a reference that fails may suggest other names.
@@ -65,6 +75,7 @@ def check_command(no_import: bool, as_json: bool) -> int:
             {
                 "components": counts["component"],
                 "versions": counts["version"],
+                "tasks": counts.get("task", 0),
                 "errors": [error.as_data() for error in errors],
                 "hints": [hint.as_data() for hint in hints],
             }
@@ -117,6 +128,18 @@ def _check_entry(
             hints += _call_hints(project, valid.values())
     except MachinableError as error:
         yield from _without_bases([error], workspace, hints)
+
+
+def _check_task(project: Project, name: str, *, imports: bool) -> Iterator[MachinableError]:
+    """Yield the errors of a declared task: in what it declares, in its trials, and in its settings."""
+    try:
+        task = declared_task(project.workspace(), name)
+        plan = task.plan(project, seed=0)
+        check_settings(task)
+        if imports:
+            preflight(plan, {})
+    except MachinableError as error:
+        yield error
 
 
 def _call_hints(project: Project, uses: Iterable[Resolved]) -> Iterable[Hint]:

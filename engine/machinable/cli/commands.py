@@ -6,9 +6,10 @@ __all__ = ["COMMANDS", "help_text"]
 
 COMMANDS = {
     "init": "Create a project in a directory.",
-    "execute": "Run a component and store its results.",
+    "execute": "Run a component or a task and store its results.",
     "resume": "Continue an execution that has not finished.",
     "stop": "Stop a running execution, on any host.",
+    "components": "List the components, tasks and mixins of the project.",
     "config": "Show a component's configuration and where its values come from.",
     "versions": "Show what each version of a component changes.",
     "check": "Report every error in the project.",

@@ -17,6 +17,7 @@ from machinable.cli.options import program
 from machinable.config.resolve import find_component
 from machinable.display.terminal import echo
 from machinable.errors import MachinableError
+from machinable.plan.declared import declared_task, known_tasks
 from machinable.plan.table import flatten
 from machinable.project import Project, find_project
 from machinable.results.query import find_field, known_fields
@@ -160,6 +161,12 @@ def _of(context: click.Context, incomplete: str) -> Iterable[str]:
     return _versions_and_keys(context, incomplete) if any(context.meta["of"]) else _components(context, incomplete)
 
 
+def _runnable(context: click.Context, incomplete: str) -> Iterable[str]:
+    """Return components and tasks."""
+    workspace = Project().workspace()
+    return [*workspace.main.components.known(), *known_tasks(workspace)]
+
+
 def _imported_projects(context: click.Context, incomplete: str) -> Iterable[str]:
     from machinable.cli.project import imports_of
 
@@ -169,10 +176,9 @@ def _imported_projects(context: click.Context, incomplete: str) -> Iterable[str]
 
 def _versions_and_keys(context: click.Context, incomplete: str) -> Iterable[str]:
     """Return versions of the component, those nested in the versions typed so far, and keys."""
-    component, words = _typed_component(context)
+    _, words = _typed_component(context)
     mark = incomplete[0] if incomplete[:1] in ("~", "@") else context.find_root().obj
-    workspace = Project().workspace()
-    names = version_names(workspace, find_component(workspace, component))
+    names = _versions(context)
     outer = [f"~{word[1:]}:" for word in words if word[:1] in ("~", "@")]
     nested = [f"~{name[len(path) :]}" for path in outer for name in names if name.startswith(path)]
     given = {word.partition("=")[0] for word in words}
@@ -181,15 +187,33 @@ def _versions_and_keys(context: click.Context, incomplete: str) -> Iterable[str]
     return [one for one in found if one not in given]
 
 
+def _versions(context: click.Context) -> list[str]:
+    """Return the versions of the component, or of the components of the task."""
+    workspace = Project().workspace()
+    entries = [find_component(workspace, name) for name in _typed_components(context)]
+    return list(dict.fromkeys(name for entry in entries for name in version_names(workspace, entry)))
+
+
 def _keys(context: click.Context, incomplete: str) -> Iterable[str]:
     """Return the keys of the component with the versions typed so far."""
     project = Project()
-    component, words = _typed_component(context)
-    try:
-        resolved = project.resolve(component, parse_version(words))
-    except MachinableError:
-        resolved = project.resolve(component)  # one of the words is incomplete or wrong
-    return flatten(resolved.stored)
+    _, words = _typed_component(context)
+    found: dict[str, None] = {}
+    for component in _typed_components(context):
+        try:
+            resolved = project.resolve(component, parse_version(words))
+        except MachinableError:
+            resolved = project.resolve(component)  # one of the words is incomplete or wrong
+        found |= dict.fromkeys(flatten(resolved.stored))
+    return found
+
+
+def _grids(context: click.Context, incomplete: str) -> Iterable[str]:
+    """Return keys, or versions, also after those of the same option."""
+    before, comma, last = incomplete.rpartition(",")
+    mark = last[0] if last[:1] in ("~", "@") else context.find_root().obj
+    found = [f"{before}{comma}{mark}{name[1:]}" for name in _versions(context)]
+    return found if comma else [*found, *(f"{key}=" for key in _keys(context, incomplete))]
 
 
 def _executions(context: click.Context, incomplete: str) -> Iterable[str]:
@@ -247,6 +271,15 @@ def _typed(context: click.Context, name: str) -> list[str]:
     """
     given = [context.params[name], *(context.params.get("versions") or ())] if context.params.get(name) else []
     return given or context.args
+
+
+def _typed_components(context: click.Context) -> list[str]:
+    """Return the component that was typed, or the components of the task."""
+    name, _ = _typed_component(context)
+    workspace = Project().workspace()
+    if name not in known_tasks(workspace):
+        return [name]
+    return list(dict.fromkeys(str(one.name) for one in declared_task(workspace, name).components))
 
 
 def _typed_component(context: click.Context) -> tuple[str, list[str]]:

@@ -76,7 +76,7 @@ def config_command(
 
 def _resolve(project: Project, component: str, words: Sequence[str]) -> Resolved:
     with placed_on_command_line(words):
-        resolved = project.resolve(component, parse_version(words, project, component))
+        resolved = project.resolve(component, parse_version(words, project, [component]))
     for text in resolved.warnings:
         message(f"warning: {text}")
     return resolved

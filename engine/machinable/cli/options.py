@@ -76,6 +76,7 @@ def _completer(kind: str) -> Callable[[click.Context, click.Parameter, str], lis
 # --- parameters of several commands
 
 _COMPONENT = _argument("component", "components")
+_TARGET_OF_TASKS = _argument("component", "runnable", metavar="COMPONENT|TASK")
 _VERSIONS = _argument("versions", "versions_and_keys", nargs=-1, metavar="[~VERSION | @VERSION | KEY=VALUE]…")
 _ID = _argument("identifier", "executions", metavar="ID")
 _TARGET = _argument("identifier", "targets", metavar="ID[/TRIAL]")
@@ -114,6 +115,17 @@ _TRIALS = _option(
     help="Only this trial and what it requires; a prefix of its uid is enough. Repeatable.",
 )
 _PROJECT = _option("--project", complete="files", metavar="DIR", help="Use the code in DIR instead of the code backup.")
+_ALTERNATIVES = (
+    _option(
+        "--grid",
+        complete="grids",
+        multiple=True,
+        metavar="KEY=VALUE,VALUE|@VERSION,@VERSION",
+        help="One trial for each value or version; repeat it for all combinations, of which the last varies fastest.",
+    ),
+    _option("--repeat", type=int, metavar="N", help="Run all N times with different seeds."),
+    _option("--split", type=int, metavar="N", help="Run all N times as parts, such as folds: flags SPLIT_NUMBER, …."),
+)
 _RUNNING = (
     _STORAGE,
     _option("--engine", complete="engines", metavar="E", help="Where trials run. Default: local."),
@@ -241,14 +253,15 @@ _command(
 _command(
     "execute",
     "run:execute_command",
-    """Run COMPONENT and store its results.
+    """Run a component or a task and store its results.
 
-    Versions and values are merged from left to right. A value is YAML: rate=1e-3, layers=[64,64], data.name=mnist.
-    @name is the same as ~name, which some shells expand.
+    A task is declared in machinable.yaml, or it is package.module:name: a Task, or a function that returns one.
+    Versions and values are merged from left to right, for a task over those of all its components.
+    A value is YAML: rate=1e-3, layers=[64,64], data.name=mnist. @name is the same as ~name, which some shells expand.
     """,
-    _COMPONENT,
+    _TARGET_OF_TASKS,
     _VERSIONS,
-    _option("--repeat", type=int, metavar="N", help="Run it N times with different seeds."),
+    *_ALTERNATIVES,
     _option("--seed", metavar="S", help="A number, or the id of an execution (id:123456 if it is all digits)."),
     _option("--name", metavar="N", help="Name the execution."),
     _OF,
@@ -264,9 +277,9 @@ _command(
     new trials run; dropped ones stay on disk and are ignored.
     """,
     _ID,
-    _argument("component", "components", required=False),
+    _argument("component", "runnable", required=False, metavar="[COMPONENT|TASK]"),
     _VERSIONS,
-    _option("--repeat", type=int, metavar="N", help="Run COMPONENT N times with different seeds."),
+    *_ALTERNATIVES,
     _option("--yes", is_flag=True, help="Add and drop trials without asking."),
     _OF,
     *_RUNNING,
@@ -281,6 +294,16 @@ _command(
     """,
     _ID,
     _STORAGE,
+    _JSON,
+)
+_command(
+    "components",
+    "components:components_command",
+    """List the components, tasks and mixins of the project, and of the projects that it imports.
+
+    Each has its versions, the place where it is declared, and the first line of the docstring of its class or module.
+    """,
+    _WIDE,
     _JSON,
 )
 _command(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from machinable.cli.arguments import open_storage, parse_version, placed_on_command_line
 from machinable.cli.background import announcements, run_in_background
+from machinable.cli.compose import compose
 from machinable.cli.output import command_on, execution_data, failures_report, message, write_json
 from machinable.display.progress import PlainProgress, Progress, is_memory
 from machinable.display.summary import group_table, groups, rows_of
@@ -24,8 +25,7 @@ from machinable.execution.dry_run import changes, dry_run
 from machinable.execution.execute import execute
 from machinable.execution.stop import request_stop
 from machinable.ids import is_folder_name, seed_of_text
-from machinable.plan.task import Task
-from machinable.project import Project
+from machinable.plan.declared import Project
 from machinable.results.execution import Execution
 from machinable.settings import is_development
 from machinable.units import format_duration
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from machinable.execution.dry_run import PlannedOutcome
     from machinable.execution.resume import Changes
     from machinable.plan.plan import Plan
+    from machinable.plan.task import Task
 
 __all__ = ["execute_command", "resume_command", "stop_command"]
 
@@ -41,53 +42,31 @@ STOP_TIMEOUT = 30.0  # seconds that `stop` waits for the end
 STOP_INTERVAL = 0.5  # seconds between two looks
 
 
-def execute_command(
-    component: str,
-    versions: tuple[str, ...],
-    repeat: int | None,
-    seed: str | None,
-    name: str | None,
-    of: tuple[tuple[str, str], ...],
-    **options: Any,
-) -> int:
-    """Run a component; `options` are those of `_run`."""
-    if options.pop("detach"):
-        return run_in_background(options)
-    task = _task(name, component, versions, repeat, of)
-    with placed_on_command_line(versions):
+def execute_command(component: str, seed: str | None, name: str | None, **options: Any) -> int:
+    """Run a component or a task; `options` are those of `_composed` and of `_run`."""
+    detach = options.pop("detach")
+    with _composed(component, name, options) as task:
+        if detach and task is not None:
+            return run_in_background({**options, "storage": options["storage"] or task.settings.get("storage")})
         return _run({"task": task, "seed": None if seed is None else seed_of_text(seed)}, **options)
 
 
-def resume_command(
-    identifier: str,
-    component: str | None,
-    versions: tuple[str, ...],
-    repeat: int | None,
-    yes: bool,
-    of: tuple[tuple[str, str], ...],
-    **options: Any,
-) -> int:
-    """Continue an execution with its stored task or a given one; `options` are those of `_run`."""
+def resume_command(identifier: str, component: str | None, yes: bool, **options: Any) -> int:
+    """Continue an execution with its stored task or a given one; `options` are those of `_composed` and of `_run`."""
     if options.pop("detach"):
         return run_in_background(options)
-    task, storage = None, options["storage"]
+    storage = options["storage"]
+    name = None
     if component is not None or not is_folder_name(identifier):
         with open_storage(storage) as opened:
             execution = opened.find(identifier)
             identifier, name = str(execution), execution.name
-    if component is not None:
-        task = _task(name, component, versions, repeat, of)
-    elif repeat is not None or of:
-        option, value = ("--repeat", "N") if repeat is not None else ("--of", "NAME KEY=VALUE")
-        todo = f"Name one: machinable resume ID COMPONENT {option} {value}."
-        raise InvalidValue(f"{option} needs a component", given=repeat or of, todo=todo)
-    if task is not None and not options["dry"]:
-        with placed_on_command_line(versions):
+    with _composed(component, name, options) as task:
+        if task is not None and not options["dry"]:
             found = changes(identifier, task, storage)
-        if not _is_confirmed(identifier, found, yes, options["as_json"]):
-            message("nothing was changed")
-            return 3
-    with placed_on_command_line(versions):
+            if not _is_confirmed(identifier, found, yes, options["as_json"]):
+                message("nothing was changed")
+                return 3
         return _run({"task": task, "resume": identifier}, **options)
 
 
@@ -112,17 +91,31 @@ def stop_command(identifier: str, storage: str | None, as_json: bool) -> int:
     return 1 if status == "running" else 0
 
 
-def _task(
-    name: str | None,
-    component: str,
-    versions: tuple[str, ...],
-    repeat: int | None,
-    of: tuple[tuple[str, str], ...],
-) -> Task:
-    task = Task(name=name).component(component, parse_version(versions, Project(), component))
-    for other in dict.fromkeys(other for other, _ in of):
-        task.version(parse_version([word for name, word in of if name == other], Project(), other), of=other)
-    return task if repeat is None else task.repeat(repeat)
+@contextmanager
+def _composed(target: str | None, name: str | None, options: dict[str, Any]) -> Iterator[Task | None]:
+    """Return the task that the command line describes, and take what describes it out of `options`.
+
+    Errors in it name the command line as their place. There is no task without a `target`.
+    """
+    words, grids, of = options.pop("versions"), options.pop("grid"), options.pop("of")
+    levels = {level: options.pop(level) for level in ("repeat", "split")}
+    if target is None:
+        for option, value in {**levels, "grid": grids or None, "of": of or None}.items():
+            if value is not None:
+                shown = {"grid": "KEY=VALUE,VALUE", "of": "NAME KEY=VALUE"}.get(option, "N")
+                todo = f"Name one: machinable resume ID COMPONENT --{option} {shown}."
+                raise InvalidValue(f"--{option} needs a component or a task", given=value, todo=todo)
+        yield None
+        return
+    with placed_on_command_line(words):
+        task = compose(Project(), target, words, grids)
+        for other in dict.fromkeys(other for other, _ in of):
+            own = [word for name, word in of if name == other]
+            task.version(parse_version(own, Project(), [other]), of=other)
+        for level, k in levels.items():
+            if k is not None:
+                getattr(task, level)(k)
+        yield task if name is None else task.named(name)
 
 
 def _is_confirmed(identifier: str, found: Changes, yes: bool, as_json: bool) -> bool:
@@ -176,6 +169,8 @@ def _run(
             result = None
         except SystemExit as terminated:  # 143 after SIGTERM, 129 after SIGHUP
             result, interrupted = None, int(terminated.code or 0)
+    if storage is None and arguments["task"] is not None and "storage" in arguments["task"].settings:
+        storage = progress.storage or None  # which the next commands would not find without its name
     if result is None:
         _report_interrupt(progress, storage, as_json)
         return interrupted

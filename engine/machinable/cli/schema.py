@@ -20,6 +20,7 @@ from machinable.config.resolve import resolve
 from machinable.engines.registry import KNOWN
 from machinable.errors import InvalidValue, MachinableError
 from machinable.listeners import registry
+from machinable.plan.declared import TASK_SETTINGS
 from machinable.project import Project
 from machinable.serialization import encode, is_hidden
 
@@ -100,6 +101,9 @@ def _add_names(definitions: dict[str, Schema], workspace: Workspace) -> None:
     several["items"]["anyOf"][0]["enum"] = components + sorted(versions)
     settings = definitions["execution"]["properties"]
     settings["engine"]["examples"] = list(KNOWN)
+    definitions["task_version"]["anyOf"][0]["enum"] = sorted(versions)
+    task = definitions["task"]["anyOf"][1]["properties"]
+    task["execution"]["properties"] = {name: settings[name] for name in TASK_SETTINGS}
     for item in settings["listeners"]["anyOf"][0]["items"]["anyOf"]:
         item.get("properties", {"type": item})["type"]["examples"] = list(registry.KNOWN)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from machinable.cli.hints import scalar_hints
 from machinable.config.declaration import is_reserved
 from machinable.config.merge import element_keys, known_key
-from machinable.config.method_calls import is_call
+from machinable.config.method_calls import called_name, is_call
 from machinable.config.nodes import DIRECTIVES, Source
 from machinable.config.reader import read
 from machinable.display.terminal import echo
@@ -29,11 +30,15 @@ from machinable.serialization import is_hidden
 if TYPE_CHECKING:
     from machinable.config.resolved import Resolved
 
-__all__ = ["Declared", "place_of_word", "read_value", "schema_class"]
+__all__ = ["Declared", "place_of_word", "read_value", "schema_class", "several_values", "split_values"]
 
 _SCHEMA = re.compile(rb"^\s+(?:class\s+)?Config\b\s*[(:=]", re.MULTILINE)
 _UNKNOWN: Any = object()
-_SEVERAL = re.compile(r"[^,\[{]+(?:,[^,]+)+")
+_MAX_SHOWN = 20  # values of a range
+_BRACKETS = {"[": "]", "{": "}", "(": ")"}
+_WORDS = re.compile(r"[^,\s\[\]{}()'\"]+(?:,[^,\s\[\]{}()'\"]+)+")
+_RANGE = re.compile(r"range\(\s*(?:(-?\d+)\s*,)?\s*(-?\d+)\s*\)|(-?\d+)\.\.(-?\d+)")
+_SWEEPS = ("arange", "choice", "interval", "linspace", "logspace", "range")  # what other tools and NumPy call them
 
 
 def schema_class(project: Project, resolved: Resolved) -> Any:
@@ -122,6 +127,13 @@ class Declared:
         """Whether a `class Config` checks the values."""
         return self._schema is not None
 
+    def calls(self, text: str) -> bool:
+        """Return whether a text may call a config method of the component."""
+        name = called_name(text)
+        if name is None or name not in _SWEEPS or self._resolved is None:
+            return name is not None
+        return self._project.may_have(self._resolved.module, f"config_{name}")
+
     def place(self, keys: Sequence[str]) -> Place | None:
         """Return where a key is declared."""
         try:
@@ -136,7 +148,9 @@ def place_of_word(words: Sequence[str], number: int) -> Place:
     return Place("command line", 1, sum(len(word) + 1 for word in shown[:number]) + 1, " ".join(shown))
 
 
-def read_value(key: str, text: str, declared: Declared | None, place: Callable[[], Place]) -> Any:
+def read_value(
+    key: str, text: str, declared: Declared | None, place: Callable[[], Place], *, in_grid: bool = False
+) -> Any:
     """Return the value that a text stands for.
 
     Args:
@@ -144,6 +158,7 @@ def read_value(key: str, text: str, declared: Declared | None, place: Callable[[
         text: The text after the equals sign.
         declared: The declarations of the component; None reads the text as YAML.
         place: Returns its place, for messages.
+        in_grid: Whether it is one of several, which `--grid` gives.
 
     Raises:
         InvalidValue: There is no text.
@@ -156,6 +171,9 @@ def read_value(key: str, text: str, declared: Declared | None, place: Callable[[
         )
     keys = key.split(".")
     if declared is not None and keys[-1] not in DIRECTIVES and declared.is_text(keys):
+        if not in_grid and _WORDS.fullmatch(text):
+            note = f"{key} is the text {text!r}; for one trial each, write --grid {key}={text}"
+            echo(f"{place()}: hint: {note}", file=sys.stderr)
         return _as_text(text)
     try:
         value = read(Source(key, text))
@@ -165,10 +183,12 @@ def read_value(key: str, text: str, declared: Declared | None, place: Callable[[
             f"the value of {key!r} is not YAML: {error.message.removeprefix('this is not YAML: ')}",
             given=shown,
             details=[f"given {shown!r}", *error.details] if shown == text else [f"given {shown!r}"],
-            todo=f"For text, write {key}='\"…\"'.",
+            todo=f"For one trial each, write --grid {key}={text}."
+            if not in_grid and not _is_hidden(key) and len(split_values(text)) > 1
+            else f"For text, write {key}='\"…\"'.",
         ) from None
     if declared is not None:
-        _check(key, text, value, declared, place)
+        _check(key, text, value, declared, place, in_grid)
         _hint_at_new_key(keys, declared, place)
         for hint in () if _is_hidden(key) else scalar_hints(Source("command line", text)):
             echo(f"{place()}: hint: {hint.message}", file=sys.stderr)
@@ -188,7 +208,7 @@ def _as_text(text: str) -> str | None:
     return text
 
 
-def _check(key: str, text: str, value: Any, declared: Declared, place: Callable[[], Place]) -> None:
+def _check(key: str, text: str, value: Any, declared: Declared, place: Callable[[], Place], in_grid: bool) -> None:
     shown = "…" if _is_hidden(key) else text
     if _has_comment(text):
         _refuse(f"# begins a comment in {key}={shown}", key, text, place, todo=f"Quote it: {key}='\"{shown}\"'")
@@ -197,7 +217,7 @@ def _check(key: str, text: str, value: Any, declared: Declared, place: Callable[
         what = f"{odd!r} is a key without a value" if shown == text else "a key has no value"
         _refuse(what, key, text, place, todo=f"Write a space after the colon: {key}='{spelled}'")
     if not declared.is_typed:
-        _check_kind(key.split("."), key, text, value, declared, place)
+        _check_kind(key.split("."), key, text, value, declared, place, in_grid)
 
 
 def _hint_at_new_key(keys: Sequence[str], declared: Declared, place: Callable[[], Place]) -> None:
@@ -215,18 +235,24 @@ def _is_hidden(key: str) -> bool:
 
 
 def _check_kind(
-    keys: Sequence[str], key: str, text: str, value: Any, declared: Declared, place: Callable[[], Place]
+    keys: Sequence[str],
+    key: str,
+    text: str,
+    value: Any,
+    declared: Declared,
+    place: Callable[[], Place],
+    in_grid: bool,
 ) -> None:
     known = _UNKNOWN if keys[-1] in DIRECTIVES else declared.value(keys)
     if known is _UNKNOWN or known is None or value is None:
         return
     if isinstance(known, Mapping) and isinstance(value, Mapping):
         for inner, item in value.items():
-            _check_kind([*keys, str(inner)], key, text, item, declared, place)
+            _check_kind([*keys, str(inner)], key, text, item, declared, place, in_grid)
         return
     expected = _kind(known)
     is_list_change = isinstance(known, list) and isinstance(value, Mapping)
-    if _kind(value) == expected or is_list_change or (isinstance(value, str) and is_call(value)):
+    if _kind(value) == expected or is_list_change or (isinstance(value, str) and declared.calls(value)):
         return
     path = ".".join(keys)
     at = declared.place(keys)
@@ -237,7 +263,7 @@ def _check_kind(
         value,
         place,
         details=() if at is None else (f"declared at {at}",),
-        todo=_spelling(key, "…" if _is_hidden(key) else text, known)
+        todo=_spelling(key, "…" if _is_hidden(key) else text, known, in_grid)
         if path == key
         else f"Write {path}=TEXT, or quote it."
         if isinstance(known, str)
@@ -272,18 +298,67 @@ def _kind(value: Any) -> str:
     return next((name for kind, name, _ in _KINDS if isinstance(value, kind)), type(value).__name__)
 
 
-def _spelling(key: str, text: str, known: Any) -> str:
+def several_values(key: str, text: str) -> str | None:
+    """Return the `--grid` that gives the values which a text lists, or None if it is one value."""
+    if match := _RANGE.fullmatch(text):
+        first, end = int(match[1] or match[3] or 0), int(match[2] or int(match[4]) + 1)
+        if end - first > _MAX_SHOWN:
+            return f"--grid {key}=VALUE,VALUE,…, or in Python grid({{{key!r}: range({first}, {end})}})"
+        return f"--grid {key}={','.join(map(str, range(first, end)))}"
+    name = called_name(text)
+    if name in _SWEEPS and name != "choice":
+        return f"--grid {key}=VALUE,VALUE,…, with every value"
+    inside = text.strip()
+    if name == "choice":
+        inside = inside.partition("(")[2][:-1]
+    elif inside[:1] == "[" and inside[-1:] == "]":
+        inside = inside[1:-1]
+    values = [value.strip() for value in split_values(re.sub(r"[|;]", ",", inside))]
+    if not all(values) or (len(values) < 2 and inside == text.strip()):
+        return None
+    return f"--grid {shlex.quote(f'{key}=' + ','.join(values))}"
+
+
+def split_values(text: str) -> list[str]:
+    """Return the elements of the inside of a list, split at commas outside of quotes and brackets."""
+    found: list[str] = []
+    brackets: list[str] = []
+    quote = before = ""
+    start = 0
+    for index, character in enumerate(text):
+        if quote:
+            if character == quote and not (quote == '"' and before == "\\"):
+                quote = ""
+        elif character in "'\"" and before in ("", ",", "[", "{", "(", ":"):
+            quote = character
+        elif character in _BRACKETS:
+            brackets.append(_BRACKETS[character])
+        elif brackets and character == brackets[-1]:
+            brackets.pop()
+        elif character == "," and not brackets:
+            found.append(text[start:index])
+            start = index + 1
+        if not character.isspace():
+            before = character
+    return [*found, text[start:]]
+
+
+def _spelling(key: str, text: str, known: Any, in_grid: bool) -> str:
     """Return how to write a value of the declared kind."""
-    if text == "None":
+    if text == "None" and not in_grid:
         return f"Write {key}=null."
+    if isinstance(known, list) and in_grid:
+        return f"Write lists: --grid '{key}=[{text}],[…]'."
     if isinstance(known, list) and not text.startswith("{"):
         added = "" if "," in text else f", or {key}._append_='[{text}]' to add it to the list"
         return f"Write {key}='[{text}]'{added}."
     if isinstance(known, dict):
         return f"Write {key}.KEY=VALUE, or {key}='{{KEY: VALUE}}'. Its keys: {', '.join(map(str, known)) or 'none'}."
-    if isinstance(known, (int, float)) and _SEVERAL.fullmatch(text):
-        return f"Write one number, such as {key}={text.partition(',')[0]}; run it once for each of several values."
     example = next((example for kind, _, example in _KINDS if isinstance(known, kind)), "null")
+    if (several := several_values(key, text)) is not None:
+        return f"For one trial each, write {several}."
+    if in_grid:
+        return f"Write {_kind(known)}, such as {example}, between the commas."
     return f"Write {_kind(known)}, such as {key}={example}."
 
 

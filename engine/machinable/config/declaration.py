@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -20,6 +20,7 @@ from machinable.config.nodes import (
     key_is_not_text,
     type_name,
     unwrapped,
+    without_keys,
 )
 from machinable.errors import MachinableError, MalformedText, Place, SeveralErrors, UnknownName, near_names
 
@@ -182,7 +183,7 @@ def parse_body(
     other_keys = [key for key in mapping if type(key) is not str]
     if other_keys:
         errors += [key_is_not_text(key, mapping, path) for key in other_keys]
-        mapping = _without(mapping, other_keys)
+        mapping = without_keys(mapping, other_keys)
     if not any(key[:1] in ("~", "_") or "." in key for key in mapping):
         return Body(mapping)
     longest = max(mapping, key=lambda key: key.count("."))
@@ -195,7 +196,7 @@ def parse_body(
     names = [key for key in expanded if key[:1] == "~" or (is_reserved(key) and key not in ENTRY_DIRECTIVES)]
     if not names:
         return Body(expanded)
-    body = Body(_without(expanded, names), section=expanded)
+    body = Body(without_keys(expanded, names), section=expanded)
     for key in names:
         value = expanded[key]
         if value is UNREADABLE:
@@ -226,19 +227,6 @@ def parse_body(
             if reserved_errors is not None and key[0] != "~":
                 reserved_errors.append(problem)
     return body
-
-
-def _without(mapping: Mapping[Any, Any], keys: Sequence[Any]) -> Mapping[Any, Any]:
-    """Return the mapping without some keys, with the places of the others."""
-    remaining = {key: value for key, value in mapping.items() if key not in keys}
-    if not isinstance(mapping, MappingNode):
-        return remaining
-    result = MappingNode(mapping.source)
-    result.update(remaining)
-    result.marks = mapping.marks
-    result.optional = mapping.optional
-    result.directs = mapping.directs
-    return result
 
 
 def _reserved_problem(key: str, value: Any, in_version: bool) -> MachinableError | None:
@@ -370,7 +358,7 @@ def parse_key(key: str, written: str) -> tuple[str | None, str | None, str | Non
     return match["name"], match["parent"], match["alias"]
 
 
-_SECTIONS = ("name", "mixins", "components", "includes", "execution", "_evaluate_")
+_SECTIONS = ("name", "mixins", "components", "tasks", "includes", "execution", "_evaluate_")
 
 
 def misspelt_sections(root: Any) -> Iterator[tuple[str, str]]:

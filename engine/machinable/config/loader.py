@@ -21,6 +21,7 @@ from machinable.config.nodes import (
     unwrapped,
 )
 from machinable.config.registry import Entry, Registry
+from machinable.config.tasks import TaskEntry, clashes, read_tasks
 from machinable.errors import MachinableError, MalformedText, MissingFile, Place, SeveralErrors, UnknownName
 
 __all__ = ["EXECUTION_KEYS", "Document", "Workspace", "declared_imports", "load"]
@@ -49,6 +50,10 @@ _SECTION = re.compile(r"components(?::([^\W\d]\w*)(?:=([^\W\d]\w*))?)?")
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
+def _is_section(key: str) -> bool:
+    return key in ("mixins", "tasks") or _SECTION.fullmatch(key) is not None
+
+
 class Document(Struct, eq=False):
     """The declarations of one machinable.yaml.
 
@@ -60,6 +65,7 @@ class Document(Struct, eq=False):
         execution: The section `execution`.
         imports: Source and place of each imported project.
         is_complete: Whether all parts that may declare names could be read.
+        tasks: The declared tasks, by name.
     """
 
     scope: ProjectScope
@@ -71,6 +77,7 @@ class Document(Struct, eq=False):
     is_complete: bool = True
     components: Registry = field(default_factory=partial(Registry, "component"))
     mixins: Registry = field(default_factory=partial(Registry, "mixin"))
+    tasks: dict[str, TaskEntry] = field(default_factory=dict)
 
     @property
     def strict(self) -> bool:
@@ -169,6 +176,7 @@ def load(files: ProjectFiles, environment: Mapping[str, str]) -> Workspace:
     for document in workspace.documents.values():
         for names in (document.mixins, document.components):
             names.rename({old: entry.name for old, entry in names.entries.items() if old != entry.name})
+        errors.extend(clashes(document.tasks.values(), document.components))
     if len(errors) > len(workspace.errors):
         SeveralErrors.raise_any(errors)
     return workspace
@@ -206,7 +214,7 @@ class _Parser:
                 self.errors.append(key_is_not_text(key, root))
             elif value is UNREADABLE:
                 continue
-            elif key == "mixins" or _SECTION.fullmatch(key):
+            elif _is_section(key):
                 sections.setdefault(key, []).append((value, root))
             elif key.startswith("components"):
                 self.fail(
@@ -223,6 +231,8 @@ class _Parser:
             elif is_reserved(key):
                 self.errors.append(UnknownName("reserved key", key, ["_evaluate_"], at=root.place(key)))
         self.read_includes(root.get("includes"), root, sections)
+        tasks = [(value, owner.place("tasks")) for value, owner in sections.pop("tasks", ())]
+        self.document.tasks = read_tasks(tasks, self.errors)
         for names, kind in ((self.document.mixins, "mixins"), (self.document.components, "components")):
             for key, parts in sections.items():
                 match = _SECTION.fullmatch(key)
@@ -280,7 +290,7 @@ class _Parser:
         for name, inner in value.items():
             if isinstance(inner, MappingNode):
                 for key, part in inner.items():
-                    if type(key) is str and (key == "mixins" or _SECTION.fullmatch(key)):
+                    if type(key) is str and _is_section(key):
                         sections.setdefault(key, []).append((part, inner))
             elif inner is not UNREADABLE:
                 message = f"the include {name!r} is not a mapping but {described(inner)}"

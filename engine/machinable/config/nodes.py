@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct, field
@@ -19,6 +20,7 @@ __all__ = [
     "EnvValue",
     "MappingNode",
     "Mark",
+    "PlacedText",
     "ProjectScope",
     "Reference",
     "SequenceNode",
@@ -30,6 +32,7 @@ __all__ = [
     "type_name",
     "unwrapped",
     "without_hidden_values",
+    "without_keys",
 ]
 
 Tree: TypeAlias = Any  # MappingNode | SequenceNode | scalar | Reference | EnvValue
@@ -99,6 +102,26 @@ class MappingNode(dict[Any, Any]):
     def place(self, key: Any) -> Place:
         """Return the place of a key."""
         return self.source.place(self.marks[key])
+
+
+class PlacedText(str):
+    """A text that knows its place, such as the name of a version in a task."""
+
+    __slots__ = ("place",)
+    place: Place
+
+
+def without_keys(mapping: Mapping[Any, Any], keys: Sequence[Any]) -> Mapping[Any, Any]:
+    """Return the mapping without some keys, with the places of the others."""
+    remaining = {key: value for key, value in mapping.items() if key not in keys}
+    if not isinstance(mapping, MappingNode):
+        return remaining
+    result = MappingNode(mapping.source)
+    result.update(remaining)
+    result.marks = mapping.marks
+    result.optional = mapping.optional
+    result.directs = mapping.directs
+    return result
 
 
 def key_is_not_text(key: Any, mapping: Any, path: str | None = None) -> MalformedText:

@@ -380,7 +380,7 @@ class _Reader:
         names = [key for key in self.path if key is not _NO_KEY and type(key) is not _Index]
         if len(names) == 3 and names[0] == "includes":
             names = names[2:]
-        return not names or (len(names) == 1 and str(names[0]).startswith(("components", "mixins")))
+        return not names or (len(names) == 1 and str(names[0]).startswith(("components", "mixins", "tasks")))
 
     def key_path(self) -> str | None:
         """Return the key path of the value that is being read."""

@@ -13,7 +13,7 @@ from machinable.config.mixins import MixinUse, read_list
 from machinable.config.nodes import DIRECTIVES, MappingNode, Reference, Source
 from machinable.config.registry import Entry
 from machinable.config.resolved import Resolved, place_in_layer
-from machinable.config.versions import VersionLayer, element_bodies, elements_of, open_blocks, visible
+from machinable.config.versions import VersionLayer, element_bodies, layer_elements, open_blocks, plain_element, visible
 from machinable.errors import (
     ConfigurationError,
     MachinableError,
@@ -54,6 +54,14 @@ def find_component(workspace: Workspace, name: str) -> Entry:
     if entry is None:
         known = main.components.known()
         details = [f"searched in {main.file}"]
+        if name in main.tasks:
+            raise UnknownName(
+                "component",
+                name,
+                known,
+                details=[f"{name!r} is a task, declared at {main.tasks[name].place}"],
+                todo=f"For its trials: machinable execute {name} --dry, or Project().task({name!r}).",
+            )
         for key, near in misspelt_sections(main.scope.root):
             details.append(f"its section {key!r} has no meaning: did you mean {near!r}?")
         todo = None if known else f"{main.file} declares no components. For hints: machinable check"
@@ -99,7 +107,7 @@ def resolve(
 
 
 def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Resolved:
-    elements = [element for version in versions if version is not None for element in elements_of(version)]
+    elements = [element for version in versions if version is not None for element in layer_elements(version)]
     base = base_of(workspace, entry)
     opened: dict[str, Block] = {}
     own = base.body
@@ -140,8 +148,8 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
                 error.details = (*error.details, f"in the version {visible(layer_or_mixin.given)}")
             raise
     resolved = Resolved(entry, uses, base.class_name, bottom, layers, values)
-    resolved.elements = elements
-    resolved.versions = [element for element in elements if isinstance(element, str)]
+    resolved.elements = list(map(plain_element, elements))
+    resolved.versions = [element for element in resolved.elements if isinstance(element, str)]
     resolver = Resolver(values, entry.name, base.shared, fills=not layers)
     resolved.config = resolver.copy()
     resolved.is_masked = resolver.is_masked

@@ -5,22 +5,35 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from machinable.config.declaration import EMPTY, Block, Body, lay_block, open_block, parse_body
 from machinable.config.inheritance import ancestry
-from machinable.config.nodes import MAX_DEPTH, MappingNode, Source, described, without_hidden_values
+from machinable.config.nodes import MAX_DEPTH, MappingNode, PlacedText, Source, described, without_hidden_values
 from machinable.config.registry import Entry
-from machinable.errors import MachinableError, MalformedText, SeveralErrors, UnknownName, WrongType
+from machinable.errors import MachinableError, MalformedText, Place, SeveralErrors, UnknownName, WrongType
 from machinable.serialization import as_plain, is_hidden
 
 if TYPE_CHECKING:
     from machinable.config.loader import Workspace
 
-__all__ = ["VersionLayer", "element_bodies", "elements_of", "expand_lists", "open_blocks", "visible"]
+__all__ = [
+    "MAX_ALTERNATIVES",
+    "VersionLayer",
+    "alternatives",
+    "element_bodies",
+    "elements_of",
+    "expand_lists",
+    "layer_elements",
+    "open_blocks",
+    "plain_element",
+    "visible",
+]
 
+MAX_ALTERNATIVES = 10_000_000  # versions of one plan; more would not fit in memory
 _SPACE = re.compile(r"\s")
 _MIXIN = re.compile(r"_(\S+)_")
 _FILE_EXTENSIONS = (".yaml", ".yml", ".json")
@@ -51,12 +64,32 @@ def expand_lists(version: Any) -> list[Any]:
         version: A version, in which lists stand for alternatives.
 
     Raises:
+        MalformedText: It is nested too deeply, contains itself, or stands for too many.
+    """
+    if alternatives(version) > MAX_ALTERNATIVES:
+        raise MalformedText(
+            f"the lists of a version stand for more than {MAX_ALTERNATIVES:,} alternatives",
+            todo="List fewer, or split them into several executions.",
+        )
+    return _expanded(version)
+
+
+def alternatives(version: Any) -> int:
+    """Return the number of versions that `expand_lists` returns.
+
+    Raises:
         MalformedText: It is nested too deeply, or contains itself.
     """
     try:
-        return _expanded(version)
+        return _count(version)
     except RecursionError:
         raise _too_deep() from None
+
+
+def _count(version: Any) -> int:
+    if isinstance(version, list):
+        return sum(map(_count, version))
+    return prod(map(_count, version)) if isinstance(version, tuple) else 1
 
 
 def _expanded(version: Any) -> list[Any]:
@@ -74,10 +107,22 @@ def elements_of(version: Any) -> list[Any]:
         WrongType: It contains a list, or a value that is not plain data.
         MalformedText: It is nested too deeply, or contains itself.
     """
+    return [plain_element(element) for element in layer_elements(version)]
+
+
+def layer_elements(version: Any) -> list[Any]:
+    """Return the same elements, where those that were read from a file keep their places."""
     try:
         return _elements_of(version)
     except RecursionError:
         raise _too_deep() from None
+
+
+def plain_element(element: Any) -> Any:
+    """Return an element as plain data, without its place."""
+    if type(element) is MappingNode:
+        return as_plain(element)
+    return str.__str__(element) if type(element) is PlacedText else element
 
 
 def _too_deep() -> MalformedText:
@@ -87,6 +132,8 @@ def _too_deep() -> MalformedText:
 def _elements_of(version: Any) -> list[Any]:
     if version is None or version == "" or version == ():
         return []
+    if isinstance(version, (PlacedText, MappingNode)):
+        return [version]
     if isinstance(version, str):
         return [str.__str__(version)]
     if isinstance(version, tuple):
@@ -104,6 +151,11 @@ def _elements_of(version: Any) -> list[Any]:
         given=version,
         todo='Use None, "~name", "_mixin_", a mapping, YAML text, a file\'s path, or a tuple of such.',
     )
+
+
+def _place(element: Any, entry: Entry) -> Place | None:
+    """Return where a version is written; for one from Python, where the component is declared."""
+    return element.place if type(element) is PlacedText else entry.place
 
 
 def open_blocks(opened: dict[str, Block], blocks: Mapping[str, Block]) -> None:
@@ -146,7 +198,7 @@ def _block_layers(
     first, *inner = element.split(":")
     found = [block for block in (opened.get(first), own.get(first)) if block is not None]
     if not found:
-        raise UnknownName("version", element, sorted({*opened, *own}), at=entry.place, path=entry.name)
+        raise UnknownName("version", element, sorted({*opened, *own}), at=_place(element, entry), path=entry.name)
     body = open_block(lay_block(found[-1], found[0]))
     bodies = [body]
     walked = first
@@ -154,7 +206,7 @@ def _block_layers(
         block = body.blocks.get(f"~{name}")
         if block is None:
             known = [f"{walked}:{other[1:]}" for other in body.blocks]
-            raise UnknownName("version", element, known, at=entry.place, path=f"{entry.name}.{walked}")
+            raise UnknownName("version", element, known, at=_place(element, entry), path=f"{entry.name}.{walked}")
         body = open_block(block)
         bodies.append(body)
         walked = f"{walked}:{name}"
@@ -165,7 +217,7 @@ def _mixin_layer(workspace: Workspace, entry: Entry, element: str, name: str) ->
     mixin = workspace.main.mixins.lookup(name)
     if mixin is None:
         known = [f"_{other}_" for other in workspace.main.mixins.known()]
-        raise UnknownName("mixin version", element, known, at=entry.place, path=entry.name)
+        raise UnknownName("mixin version", element, known, at=_place(element, entry), path=entry.name)
     body = EMPTY
     for one in ancestry(mixin):
         body = one.body.over(body)
@@ -175,19 +227,20 @@ def _mixin_layer(workspace: Workspace, entry: Entry, element: str, name: str) ->
 def _text_layer(workspace: Workspace, entry: Entry, element: str, is_file: bool) -> VersionLayer:
     tree: Any
     shown = _short(visible(element))
-    facts: dict[str, Any] = {"at": entry.place, "path": entry.name, "given": shown}
+    facts: dict[str, Any] = {"at": _place(element, entry), "path": entry.name, "given": shown}
     if is_file:
         label = path = element.removeprefix("$/")
         todo = "Write the path of the version file relative to the project directory."
         if not path.strip() or path.startswith("/"):
             raise MalformedText(f"the version {shown} is not a path of a file in the project", todo=todo, **facts)
-        tree = workspace.library.read_alone(path, workspace.main.scope, kind="version file", todo=todo)
+        at = element.place if type(element) is PlacedText else None
+        tree = workspace.library.read_alone(path, workspace.main.scope, kind="version file", at=at, todo=todo)
     else:
         from machinable.config.reader import read  # 15 ms with yaml, and tasks of classes need none
 
         label = "here"
         try:
-            tree = read(Source("", element))
+            tree = read(Source("", str(element)))
         except MachinableError as error:
             raise MalformedText(
                 f"the version {shown} cannot be read",

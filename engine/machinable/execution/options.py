@@ -101,6 +101,18 @@ class NamedListener(Struct, frozen=True):
     path: str
 
 
+def check_settings(task: Task) -> None:
+    """Check the settings of a declared task.
+
+    Raises:
+        ConfigurationError, UsageError: Some are wrong; the errors say where they are written.
+    """
+    errors = list(section_errors(task.settings))
+    for error in errors:
+        error.path = f"tasks.{task.execution_name}.execution"
+    SeveralErrors.raise_any(errors)
+
+
 def read_options(
     task: Task | None,
     storage: Any,
@@ -124,12 +136,16 @@ def read_options(
                 known=ARGUMENTS,
                 todo=did_you_mean(near) if (near := near_names(name, ARGUMENTS)) else None,
             )
+    settings = {} if task is None else task.settings
+    if task is not None and settings:
+        check_settings(task)
     section: Mapping[str, Any] = {}
     try:
         section = Resolver(project.workspace().main.execution, "execution").copy()
     except MissingFile:  # classes and functions need no project
         if task is not None and any(isinstance(one.name, str) for one in task.components):
             raise
+    section = {**section, **settings}
     user = preferences(os.environ)
     chosen = storage_choice(storage, os.environ, section, user)
     base = project.path if chosen.source == "project" else None
@@ -161,14 +177,16 @@ def read_options(
         resume=resume,
         function=function,
         listeners=listeners,
-        named=named_listeners(project, user, os.environ),
+        named=named_listeners(project, user, os.environ, settings),
     )
 
 
 def named_listeners(
-    project: Project, user: Mapping[str, Any], environment: Mapping[str, str]
+    project: Project, user: Mapping[str, Any], environment: Mapping[str, str], settings: Mapping[str, Any] = {}
 ) -> tuple[NamedListener, ...]:
     """Return the listeners of the environment, else those of the project and of the user, each once.
+
+    Those in the `settings` of a task replace those of the project.
 
     Raises:
         InvalidType: `listeners` is not a list.
@@ -181,6 +199,7 @@ def named_listeners(
     section: Any = {}
     with suppress(MissingFile):
         section = project.workspace().main.execution
+    section = settings if settings.get("listeners") is not None else section
     node = unwrapped(section.get("listeners"))
     for source, given in (
         ("execution.listeners", Resolver(section, "execution").copy().get("listeners") if node is not None else None),

@@ -207,14 +207,16 @@ class Plan(Sequence[TrialSpec]):
     def _differing(self) -> list[str]:
         """Return the paths whose values differ between trials of one component, in the order of the configuration."""
         first: dict[str, dict[str, Any]] = {}
-        found: dict[str, None] = {}
+        known: dict[str, None] = {}
+        found: set[str] = set()
         for use in self.uses:
             flat = flatten(use.definition.stored)
             other = first.setdefault(use.component, flat)
-            for key in [*other, *flat] if other is not flat else ():
+            known |= dict.fromkeys(flat)
+            for key in {**other, **flat} if other is not flat else ():
                 if key not in flat or key not in other or dumps(flat[key]) != dumps(other[key]):
-                    found[key] = None
-        return list(found)
+                    found.add(key)
+        return [key for key in known if key in found]
 
     def as_data(self) -> dict[str, Plain]:
         """Return the plan as plain data, for programs."""

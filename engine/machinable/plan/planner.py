@@ -18,7 +18,7 @@ from machinable.config.nodes import MappingNode
 from machinable.config.registry import Entry
 from machinable.config.resolve import find_component, resolve, undeclared
 from machinable.config.resolved import Origins, Resolved
-from machinable.config.versions import elements_of, expand_lists
+from machinable.config.versions import MAX_ALTERNATIVES, alternatives, elements_of, expand_lists
 from machinable.errors import (
     InvalidValue,
     MachinableError,
@@ -58,7 +58,6 @@ from machinable.serialization import Plain, canonical, without_collections, with
 __all__ = ["live_code", "make_plan"]
 
 MAX_LISTED = 12  # components of a cycle that a message lists
-MAX_TRIALS = 10_000_000  # more would not fit in memory
 
 
 def make_plan(request: TaskRequest, project: Project | str | os.PathLike[str] | None, seed: object) -> Plan:
@@ -72,13 +71,13 @@ def make_plan(request: TaskRequest, project: Project | str | os.PathLike[str] | 
     with without_collections():
         workspace = _workspace(request, where)
         planner = _Planner(workspace, request)
+        if _count(request) > MAX_ALTERNATIVES:
+            raise InvalidValue(
+                f"the task has more than {MAX_ALTERNATIVES:,} trials", todo="Split it into several executions."
+            )
         listed = [planner.add(*one) for one in _listed(request)]
         planner.check_versions_of()
         SeveralErrors.raise_any(list(planner.errors.values()))
-        if len(listed) * prod(level.total for level in request.levels) > MAX_TRIALS:
-            raise InvalidValue(
-                f"the task has more than {MAX_TRIALS:,} trials", todo="Split it into several executions."
-            )
         rows: list[tuple[int, tuple[int, ...]]] = []  # the use of each trial and its number in each level
         for numbers in product(*(range(level.total) for level in reversed(request.levels))):
             # Requirements run once, before the first that needs them, which is the order of the uses.
@@ -129,6 +128,12 @@ def _workspace(request: TaskRequest, project: Project) -> Workspace:
         if not request.components or any(isinstance(name, str) for name in request.names()):
             raise
         return Workspace.empty()  # classes and functions need no declarations
+
+
+def _count(request: TaskRequest) -> int:
+    """Return the number of listed trials."""
+    versions = ((one.version, *(child.version for _, child in one.named_children())) for one in request.components)
+    return sum(prod(map(alternatives, one)) for one in versions) * prod(level.total for level in request.levels)
 
 
 def _listed(request: TaskRequest) -> list[tuple[ComponentRequest, Any, Sequence[Any]]]:

@@ -120,6 +120,7 @@ class TaskRequest(Struct, frozen=True):
     versions: tuple[Any, ...] = ()
     versions_of: tuple[tuple[Named, Any], ...] = ()  # versions for one component each, over all others
     name: str | None = None
+    settings: Mapping[str, Any] = {}  # of the section `execution` of a declared task; not stored
 
     def names(self) -> Iterator[Named]:
         """Yield how each component, child, requirement and component of a version was given."""

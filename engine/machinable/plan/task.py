@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from machinable.config.versions import elements_of, expand_lists
+from msgspec import structs
+
+from machinable.config.nodes import without_keys
+from machinable.config.versions import MAX_ALTERNATIVES, alternatives, elements_of, expand_lists
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, MissingMember, Refused, UnknownName, near_names
 from machinable.events import check_callback
 from machinable.former_names import TASK, find_former_name
@@ -18,9 +21,9 @@ from machinable.plan.request import ChildRequest, ComponentRequest, Level, Named
 from machinable.plan.reserved_keys import parse_resources
 from machinable.plan.written_uses import asked_requirements, check_names
 from machinable.project import Project
-from machinable.serialization import Plain, as_plain
+from machinable.serialization import Plain, as_plain, canonical
 
-__all__ = ["Task", "task_from_data"]
+__all__ = ["Task", "laid_over", "task_from_data"]
 
 
 class Task:
@@ -40,6 +43,7 @@ class Task:
         self.versions_of: list[tuple[Named, Any]] = []
         self.execution_name: str | None = None
         self.callbacks: list[Callable[[Any], Any]] = []
+        self.settings: Mapping[str, Any] = {}  # of the section `execution` of a declared task
         if isinstance(component, Task):
             vars(self).update(vars(component.copy()))
         elif isinstance(component, Plan):
@@ -47,6 +51,7 @@ class Task:
             self.components, self.levels = list(request.components), list(request.levels)
             self.versions, self.versions_of = list(request.versions), list(request.versions_of)
             self.execution_name = request.name
+            self.settings = request.settings
         elif component is not None:
             self.component(component)
         if name is not None:
@@ -199,6 +204,7 @@ class Task:
             tuple(self.versions),
             tuple(self.versions_of),
             self.execution_name,
+            self.settings,
         )
 
     def _level(self, k: int, name: str, method: str) -> Task:
@@ -240,9 +246,19 @@ def _name_and_version(name: Any, version: Any, what: str) -> tuple[Named, Any]:
         )
     if name == "":
         raise InvalidValue(f"the name of a {what} is empty")
-    for one in expand_lists(version):
-        elements_of(one)
+    if alternatives(version) > MAX_ALTERNATIVES:
+        expand_lists(version)  # raises the error
+    _check_elements(version)
     return name, _copied(version)
+
+
+def _check_elements(version: Any) -> None:
+    """Check every element of a version with lists, without expanding it."""
+    if isinstance(version, (list, tuple)):
+        for one in version:
+            _check_elements(one)
+    else:
+        elements_of(version)
 
 
 def _copied(version: Any) -> Any:
@@ -293,6 +309,71 @@ def _mapping(value: Any, what: str) -> Mapping[str, Plain]:
         if not isinstance(key, str):
             raise InvalidType(f"the names of `{what}` are text, not {key!r}", given=key)
     return as_plain(value, what)  # type: ignore[no-any-return]
+
+
+def laid_over(task: Task, version: Any) -> Task:
+    """Return a copy of a task with a version merged over those of its components, but not over their children.
+
+    Keys that the version sets replace the alternatives that a component has for them.
+
+    Args:
+        task: The task.
+        version: As in `Task.component`, where a list gives one trial for each.
+
+    Raises:
+        WrongType, MalformedText: It is not a version, or has too many alternatives.
+    """
+    task = task.copy()
+    _check_elements(version)
+    if alternatives(version) == 1 and not elements_of(expand_lists(version)[0]):
+        return task
+    keys = _keys_set(version)
+    task.components = [
+        structs.replace(one, version=_joined(_without_alternatives(one.version, keys), _copied(version)))
+        for one in task.components
+    ]
+    return task
+
+
+def _joined(below: Any, above: Any) -> tuple[Any, ...]:
+    parts = [one if isinstance(one, tuple) else () if one is None else (one,) for one in (below, above)]
+    return (*parts[0], *parts[1])
+
+
+def _keys_set(version: Any) -> set[str]:
+    """Return the keys that the mappings in a version set, dotted."""
+    if isinstance(version, (list, tuple)):
+        return set().union(*map(_keys_set, version))
+    return {key for key in version if isinstance(key, str)} if isinstance(version, Mapping) else set()
+
+
+def _without_alternatives(version: Any, keys: Collection[str], inside: bool = False) -> Any:
+    """Return a version where mappings in lists do not set these keys or keys below them, each alternative once."""
+    if isinstance(version, tuple):
+        return tuple(_without_alternatives(one, keys, inside) for one in version)
+    if isinstance(version, list):
+        kept: dict[str, Any] = {}
+        is_changed = False
+        for one in version:
+            without = _without_alternatives(one, keys, inside=True)
+            is_changed |= without is not one
+            kept.setdefault(canonical(_comparable(without)), without)
+        return list(kept.values()) if is_changed else version
+    if inside and isinstance(version, Mapping):
+        removed = [key for key in version if isinstance(key, str) and _is_set(key, keys)]
+        return without_keys(version, removed) if removed else version
+    return version
+
+
+def _is_set(key: str, keys: Collection[str]) -> bool:
+    parts = key.split(".")
+    return any(".".join(parts[:count]) in keys for count in range(1, len(parts) + 1))
+
+
+def _comparable(version: Any) -> Plain:
+    if isinstance(version, (list, tuple)):
+        return list(map(_comparable, version))
+    return as_plain(version)
 
 
 def _has_list(version: Any) -> bool:
