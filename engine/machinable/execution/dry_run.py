@@ -13,7 +13,7 @@ from msgspec import Struct
 from machinable.errors import Damaged, StorageUnavailable, listed
 from machinable.execution.options import read_options
 from machinable.execution.preflight import Checked, prepare
-from machinable.execution.reuse import ReusePolicy, SharedResults
+from machinable.execution.reuse import GIVEN, ReusePolicy, SharedResults
 from machinable.execution.unneeded import find_unneeded
 from machinable.plan.plan import Plan
 from machinable.plan.spec import TrialSpec
@@ -110,6 +110,8 @@ def _outcomes(
             outcome = PlannedOutcome(spec.uid, "keep", "it has finished")
         elif spec.definition.is_requirement and spec.identity in unneeded:
             outcome = PlannedOutcome(spec.uid, "unneeded", unneeded[spec.identity])
+        elif spec.definition.stored_at:
+            outcome = PlannedOutcome(spec.uid, "reuse", GIVEN, spec.definition.stored_at)
         elif shared is None or not policy.shares(spec.definition):
             outcome = PlannedOutcome(
                 spec.uid, "run", "there is no result yet" if spec.definition.is_requirement else LISTED

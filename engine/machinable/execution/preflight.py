@@ -69,7 +69,7 @@ class Checked(Struct, frozen=True):
     def code(self, files: Files) -> ProjectCode:
         """Return the state of the code that runs, with a backup, if one is made, that excludes the storage."""
         options, function = self.options, self.options.function
-        modules = [module for use in self.plan.uses for module in modules_of(use.definition)]
+        modules = _modules(self.plan)
         if function is not None:
             modules = [function.__module__]
         objects = [*self.live.values()] if function is None else [function]
@@ -100,7 +100,7 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
         task = task_from_data(stored.data["task"], stored.name) if task is None else task
     assert task is not None
     live = live_code(task.request)
-    plan = task.plan(options.project, seed)
+    plan = task.plan(options.project, seed, storage=options.url)
     if not len(plan):
         raise InvalidValue("the task has no trials", given=repr(task), todo="Add one: .component(name).")
     if expected is not None:
@@ -141,6 +141,11 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
     return Checked(options, plan, callbacks, live, portable, reuse, sources, changed, engine, capacity, changes)
 
 
+def _modules(plan: Plan) -> list[str]:
+    """Return the modules of all components that may run, which stored trials do not."""
+    return [module for use in plan.uses if not use.definition.stored_at for module in modules_of(use.definition)]
+
+
 def _refuse_replaced_modules(plan: Plan) -> None:
     """Refuse to run code that would import a module of Python or of a library instead of the project's.
 
@@ -148,7 +153,7 @@ def _refuse_replaced_modules(plan: Plan) -> None:
     """
     libraries = note_libraries(plan.project)
     sources = sources_of(plan.project)
-    modules = dict.fromkeys(module for use in plan.uses for module in modules_of(use.definition))
+    modules = dict.fromkeys(_modules(plan))
     for name in replaced_modules(sources, modules):
         for _, file in sources.files_of(name):
             # Elsewhere, too, a directory without __init__.py does not come before a module or a package.
@@ -227,6 +232,9 @@ def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., An
     seedings: set[tuple[str, ...]] = set()
     with importing(plan.project):
         for use in plan.uses:
+            if use.definition.stored_at:
+                uses.append(use)
+                continue
             try:
                 seeding = use.definition.seeding
                 if seeding is not None and seeding not in seedings:
@@ -244,7 +252,8 @@ def preflight(plan: Plan, live: Mapping[Target, Any], function: Callable[..., An
 
 
 def _warn_of_misspelt_events(uses: Iterable[Use], project: str, live: Mapping[Target, Any]) -> None:
-    parts = [part for use in uses for part in (use.definition, *use.definition.children)]
+    running = [use.definition for use in uses if not use.definition.stored_at]
+    parts = [part for definition in running for part in (definition, *definition.children)]
     for target in dict.fromkeys(part.target for part in parts):
         code = live.get(target) or load_component(target, project)
         for name, event in misspelt_events(code).items() if isinstance(code, type) else ():

@@ -17,6 +17,7 @@ from machinable.component.source_files import Sources, code_digest, code_of, mod
 from machinable.errors import Damaged, InvalidType, InvalidValue, UnknownName, listed, warn
 from machinable.execution.environment import now
 from machinable.execution.options import Options
+from machinable.execution.stored_trials import given_result
 from machinable.plan.plan import Plan
 from machinable.plan.spec import ComponentSpec, Outcome, TrialSpec
 from machinable.results.pointers import Available, Input, Pointer, changed_input, find_pointer
@@ -39,6 +40,7 @@ __all__ = [
 
 Results: TypeAlias = Callable[[str], "Available | None"]  # the current result of an identity
 Reuse: TypeAlias = Literal[True, False, "all", "same-code"]
+GIVEN = "it is given as a stored trial"
 MODES = (True, False, "all", "same-code")
 
 
@@ -57,6 +59,8 @@ class ReusePolicy(Struct, frozen=True):
 
     def shares(self, definition: ComponentSpec) -> bool:
         """Return whether other executions may use the results of a component."""
+        if definition.stored_at:
+            return True
         target = definition.target
         if not self.is_shared or target.module == "__main__" or "<" in str(target.name):
             return False  # `__main__` is another module in every script, and a local function depends on its variables
@@ -64,6 +68,8 @@ class ReusePolicy(Struct, frozen=True):
 
     def reruns(self, definition: ComponentSpec) -> bool:
         """Return whether a component runs in any case."""
+        if definition.stored_at:  # it is given
+            return False
         return definition.component in self.rerun or definition.flags.get("NAME") in self.rerun
 
 
@@ -92,7 +98,8 @@ def reuse_policy(options: Options, plan: Plan) -> ReusePolicy:
             given=rerun,
             todo="Expected the name of a component, a pattern such as 'net.*', a list of these, or True for all.",
         )
-    known = list(dict.fromkeys(name for use in plan.uses for name in (use.component, use.name)))
+    uses = [use for use in plan.uses if not use.definition.stored_at]
+    known = list(dict.fromkeys(name for use in uses for name in (use.component, use.name)))
     matched: set[str] = set()
     for pattern in patterns:
         found = [name for name in known if fnmatchcase(name, pattern)]
@@ -205,6 +212,8 @@ class SharedResults:
 
     def decide(self, spec: TrialSpec, result: Results) -> ReuseDecision:
         """Decide whether to run a trial or to reuse its result, see `decide_reuse`; raise `Damaged` as `find`."""
+        if spec.definition.stored_at:
+            return ReuseDecision("reuse", GIVEN, given_result(spec, self._files, ""))
         pointer = self.find(spec.identity)
         if pointer is None:
             return decide_reuse(spec, self._policy, None, None, {})
@@ -249,6 +258,8 @@ class SharedResults:
     def reusable(self, spec: TrialSpec, result: Results) -> Pointer | None:
         """Return the pointer to the result of a trial if it is reused; warn about results of other source code."""
         policy, definition = self._policy, spec.definition
+        if definition.stored_at:
+            return given_result(spec, self._files, self._folder)
         if not policy.shares(definition) or policy.mode is False or policy.reruns(definition):
             return None  # without reading the storage
         try:

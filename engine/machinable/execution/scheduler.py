@@ -198,7 +198,11 @@ class Scheduler:
         self._queue.settle(spec, blocker)
 
     def _settle_reused(self, spec: TrialSpec, pointer: Pointer) -> None:
-        self._ledger.reused(spec, pointer)
+        if pointer.trial == f"{self._folder}/{spec.uid}":  # it was copied from another storage
+            self._ledger.finished(spec, Outcome(spec.uid, "finished", spec.attempt, 0.0))
+            self._ledger.notice(f"copied {spec.component} {spec.uid} from {spec.definition.stored_at}")
+        else:
+            self._ledger.reused(spec, pointer)
         self._queue.settle(spec, Available(pointer.trial, pointer.artifacts))
 
     def _claims(self, spec: TrialSpec) -> bool:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -50,17 +50,26 @@ from machinable.plan.request import (
     numbered,
 )
 from machinable.plan.reserved_keys import reserved_fields
-from machinable.plan.spec import ComponentSpec, MixinSpec, Target
-from machinable.plan.written_uses import declared_children, declared_requirements
+from machinable.plan.spec import ComponentSpec, MixinSpec, Target, spec_from_data
+from machinable.plan.written_uses import declared_children, declared_requirements, is_stored_trial
 from machinable.project import Project
-from machinable.serialization import Plain, canonical, without_collections, without_hidden
+from machinable.serialization import Plain, canonical, is_hidden, without_collections, without_hidden
+
+if TYPE_CHECKING:
+    from machinable.plan.stored_trials import StoredTrial
 
 __all__ = ["live_code", "make_plan"]
 
 MAX_LISTED = 12  # components of a cycle that a message lists
 
 
-def make_plan(request: TaskRequest, project: Project | str | os.PathLike[str] | None, seed: object) -> Plan:
+def make_plan(
+    request: TaskRequest,
+    project: Project | str | os.PathLike[str] | None,
+    seed: object,
+    storage: str | None = None,
+    stored_in: str | None = None,
+) -> Plan:
     """Return the plan of a task; see `Task.plan`.
 
     Raises:
@@ -70,7 +79,7 @@ def make_plan(request: TaskRequest, project: Project | str | os.PathLike[str] | 
     where = project if isinstance(project, Project) else Project(project)
     with without_collections():
         workspace = _workspace(request, where)
-        planner = _Planner(workspace, request)
+        planner = _Planner(workspace, request, where.path, (storage, stored_in))
         if _count(request) > MAX_ALTERNATIVES:
             raise InvalidValue(
                 f"the task has more than {MAX_ALTERNATIVES:,} trials", todo="Split it into several executions."
@@ -197,20 +206,24 @@ _Refs = dict[str, "_RequirementRef | None"]  # by the names that a use gives the
 class _Planner:
     """Resolve the components of a task, with its versions for all of them, and everything that they require."""
 
-    def __init__(self, workspace: Workspace, request: TaskRequest) -> None:
+    def __init__(
+        self, workspace: Workspace, request: TaskRequest, directory: str, storages: tuple[str | None, str | None]
+    ) -> None:
         self.uses: list[Use] = []  # requirements come before the first that needs them
         self.keys: list[KeyParts | str] = []  # the parts of the key of each use
         self.chosen: list[int | None] = []  # the seed of each use, if it does not follow from the key
         self.warnings: list[str] = []
         self.errors: dict[str, MachinableError] = {}
         self._workspace = workspace
+        self._directory = directory
+        self._storage, self._stored_in = storages
         self._task_versions = request.versions
         self._seeding, self._threads = _defaults(workspace)
         self._known: dict[Named, tuple[Entry, Target, str]] = {}
         self._effective: dict[int, Effective] = {}
         self._mixin_keys: dict[int, frozenset[str]] = {}
         self._asked: dict[_Key, tuple[RequirementRequest, _RequirementRef]] = {}
-        self._required: dict[_Key, tuple[_Resolved, _Refs]] = {}
+        self._required: dict[_Key, tuple[_Resolved | StoredTrial, _Refs]] = {}
         self._is_visited: dict[_Key, bool] = {}  # False: some of its requirements have not been visited yet
         self._made: dict[_Key, int] = {}
         self._by_identity: dict[str, int] = {}
@@ -483,8 +496,21 @@ class _Planner:
         """Resolve a requirement, and return the keys of its requirements."""
         self._is_visited[key] = False
         request, ref = self._asked[key]
-        found = self._resolve(request.name, request.version, (), ref)
         refs: _Refs = {}
+        if isinstance(request.name, str) and is_stored_trial(request.name):
+            try:
+                stored = self._find_stored(request.name)
+            except MachinableError as error:
+                error.at, error.path = ref.place, ref.path
+                self._note(error)
+                return iter([])
+            for name, place in stored.requires.items():
+                inner = RequirementRequest(place)
+                refs[name] = one = replace(ref, key=_Key(place, canonical([])), artifact=None)
+                self._asked.setdefault(one.key, (inner, one))
+            self._required[key] = stored, refs
+            return iter([one.key for one in refs.values() if one is not None])
+        found = self._resolve(request.name, request.version, (), ref)
         if found is not None:
             try:
                 refs = self._refs(found.resolved, {})
@@ -500,6 +526,9 @@ class _Planner:
         found, refs = self._required.pop(key)
         requires = self._connected(refs)
         if requires is None:
+            return
+        if not isinstance(found, _Resolved):
+            self._made[key] = self._add_stored(found, requires, self._asked[key][1].place)
             return
         request = self._asked[key][0]
         try:
@@ -519,6 +548,43 @@ class _Planner:
             use = replace(use, definition=replace(use.definition, is_requirement=True), identity=name)
             self._by_identity[name] = self._append(use, canonical({"requirement": name}), seed)
         self._made[key] = self._by_identity[name]
+
+    def _find_stored(self, text: str) -> StoredTrial:
+        from machinable.plan.stored_trials import find_stored_trial, storage_of_project  # most plans need none
+
+        if self._storage is None:
+            self._storage = storage_of_project(self._workspace.main.execution, self._directory)
+        return find_stored_trial(text, self._storage, self._stored_in)
+
+    def _add_stored(self, stored: StoredTrial, requires: Mapping[str, Needed], at: Place | None) -> int:
+        """Add the use of a stored trial, in place of a use that would compute the same."""
+        name, seed = stored.facts["identity"], stored.facts["seed"]
+        definition = replace(self._stored_definition(stored), is_requirement=True, stored_at=stored.path)
+        use = Use(definition, requires, at, identity=name)
+        if name in self._by_identity:
+            number = self._by_identity[name]
+            self.uses[number] = replace(use, requires=self.uses[number].requires)
+        else:
+            number = self._by_identity[name] = self._append(use, canonical({"requirement": name}), seed)
+        return number
+
+    def _stored_definition(self, stored: StoredTrial) -> ComponentSpec:
+        """Return the definition of a stored trial, with what is not stored from its declaration if there still is one.
+
+        These are the class, mixins and hidden keys, which a live instance needs.
+        """
+        planned = spec_from_data(stored.facts).definition
+        entry = self._workspace.main.components.lookup(planned.component)
+        if entry is None or entry.import_path != planned.module:
+            return planned
+        try:
+            resolved = resolve(self._workspace, entry, planned.version)
+        except MachinableError:  # it has changed since, or it has errors that do not matter here
+            return planned
+        asked = ComponentRequest(planned.component)
+        now = self._definition(_Resolved(resolved, Target(entry.import_path, resolved.class_name), ""), asked, {})
+        hidden = {key: value for key, value in now.config.items() if is_hidden(key)}
+        return replace(planned, target=now.target, mixins=now.mixins, config={**hidden, **planned.config})
 
     def _connected(self, refs: _Refs) -> dict[str, Needed] | None:
         """Return the uses that these refer to; None if one of them has an error, which is reported."""

@@ -97,6 +97,8 @@ class ComponentSpec(Struct, frozen=True):
     tags: Mapping[str, Plain] = {}
     content: str = ""  # the identity without the seed. Never stored
     called: str = ""  # of a child: its name among the children, if it has one
+    # Of a requirement that is a stored trial: where that is, with the URL of its storage if it is another one
+    stored_at: str = ""
     is_requirement: bool = False  # whether it is not listed in the task but required by a component that is
 
     @property

@@ -19,7 +19,7 @@ from machinable.plan.plan import Plan
 from machinable.plan.planner import make_plan
 from machinable.plan.request import ChildRequest, ComponentRequest, Level, Named, TaskRequest
 from machinable.plan.reserved_keys import parse_resources
-from machinable.plan.written_uses import asked_requirements, check_names
+from machinable.plan.written_uses import asked_requirements, check_names, is_stored_trial
 from machinable.project import Project
 from machinable.serialization import Plain, as_plain, canonical
 
@@ -44,6 +44,8 @@ class Task:
         self.execution_name: str | None = None
         self.callbacks: list[Callable[[Any], Any]] = []
         self.settings: Mapping[str, Any] = {}  # of the section `execution` of a declared task
+        # Where stored trials that it requires are, if not in the storage of the execution
+        self.stored_in: str | None = None
         if isinstance(component, Task):
             vars(self).update(vars(component.copy()))
         elif isinstance(component, Plan):
@@ -88,8 +90,8 @@ class Task:
                 over `_children_`, where None removes one. A child is a name, a tuple, a class, or a mapping with
                 `component`.
             requires: Other components whose outputs each trial reads, merged over `_requires_` by name: a mapping to
-                names, tuples, "name:artifact", classes, lists of such (several under one name), or None to remove one.
-                A list gives the names "0", "1", ….
+                names, tuples, "name:artifact", classes, stored trials "OY1p1o/9c2Eap", lists of such (several under one
+                name), or None to remove one. A list gives the names "0", "1", ….
             resources: What each trial occupies, such as `{"cpus": 2, "memory": "4GiB"}`; merged over `_resources_`.
             flags: Values that the component reads in `self.flags`.
             checkpoint: Text that `on_restore` receives; also the flag `CHECKPOINT`.
@@ -183,17 +185,25 @@ class Task:
             setattr(task, name, list(value) if isinstance(value, list) else value)
         return task
 
-    def plan(self, project: Project | str | os.PathLike[str] | None = None, seed: object = None) -> Plan:
+    def plan(
+        self,
+        project: Project | str | os.PathLike[str] | None = None,
+        seed: object = None,
+        *,
+        storage: str | None = None,
+    ) -> Plan:
         """Return the plan that `execute` runs, frozen. Nothing is imported or written.
 
         Args:
             project: A `Project` or a path; by default the working directory.
             seed: None, an integer, or an execution id.
+            storage: Where stored trials that are required are looked up; by default the storage that the environment
+                or the project names.
 
         Raises:
             ConfigurationError: The project or a configuration has errors; several are raised as one.
         """
-        return make_plan(self.request, project, seed)
+        return make_plan(self.request, project, seed, storage, self.stored_in)
 
     @property
     def request(self) -> TaskRequest:
@@ -438,7 +448,7 @@ def _requirement(need: Any, code_of: Callable[[str, str], Named]) -> Any:
 def _from_text(text: str, code_of: Callable[[str, str], Named]) -> Named:
     """Return a declared name as it is, and for `module:qualname` the class or function of that name."""
     module, colon, path = text.partition(":")
-    return code_of(module, path) if colon else text
+    return code_of(module, path) if colon and not is_stored_trial(text) else text
 
 
 def _imported(module: str, path: str) -> Named:

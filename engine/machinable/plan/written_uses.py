@@ -5,16 +5,29 @@ Of a requirement, one artifact may be named: `fold:topics.tsv`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
 from machinable.config.versions import elements_of, expand_lists
 from machinable.errors import BadName, MachinableError, MalformedText, UnknownName, WrongType
+from machinable.ids import is_folder_name
 from machinable.plan.request import RequirementRequest, RequirementRequests
+from machinable.storage import layout
 from machinable.storage.files import checked
 
-__all__ = ["asked_requirements", "check_names", "declared_children", "declared_requirements"]
+__all__ = [
+    "STORED_TRIAL",
+    "asked_requirements",
+    "check_names",
+    "declared_children",
+    "declared_requirements",
+    "is_stored_trial",
+]
+
+# A stored trial in place of a requirement: `OY1p1o/9c2Eap`, perhaps with the URL of a storage in front
+STORED_TRIAL = re.compile(r"(?:(?P<url>.+)/)?(?P<folder>[^/:]+)/(?P<uid>[0-9A-Za-z]+)(?::(?P<artifact>.+))?", re.ASCII)
 
 _METHODS = {
     "requirement": frozenset({"get", "items", "keys", "values"}),
@@ -209,6 +222,9 @@ class _Declared:
             error.path = f"{path}.{error.path}" if error.path else path
             raise
         artifact = None
+        if isinstance(name, str) and is_stored_trial(name):
+            name, artifact = self._stored(name, elements, path)
+            return RequirementRequest(name, None, artifact)
         if isinstance(name, str):
             name, colon, artifact = name.partition(":")
             if not name or (colon and not _is_artifact(artifact)):
@@ -219,12 +235,34 @@ class _Declared:
     def _is_code(self, name: Any) -> bool:
         return False
 
+    def _stored(self, name: str, elements: list[Any], path: str) -> tuple[str, str | None]:
+        if elements:
+            raise MalformedText(
+                f"the stored trial {name!r} has a version, but it has run already",
+                path=path,
+                given=name,
+                todo="Leave out the version, or require the component.",
+            )
+        try:
+            return _split_stored_trial(name)
+        except MalformedText as error:
+            error.path = path
+            raise
+
 
 class _DeclaredChild(_Declared):
     """How a file writes children: as requirements, without artifacts."""
 
     what = "child"
     todo = "Write a component, [component, version, …], or for several {each: […]}."
+
+    def _stored(self, name: str, elements: list[Any], path: str) -> tuple[str, str | None]:
+        raise MalformedText(
+            f"{name!r} is not the name of a component",
+            path=path,
+            given=name,
+            todo="A stored trial can be required, but it is not a child.",
+        )
 
     def _one(self, parts: Iterable[Any], path: str, value: Any) -> RequirementRequest:
         found = super()._one(parts, path, value)
@@ -285,3 +323,24 @@ def _is_artifact(name: str) -> bool:
         return bool(checked(name.removesuffix("/"), root=False))
     except BadName:
         return False
+
+
+def is_stored_trial(text: str) -> bool:
+    """Return whether a text is a stored trial: names of components have no slash, only names of artifacts do."""
+    return "/" in text.partition(":")[0] or "://" in text
+
+
+def _split_stored_trial(text: str) -> tuple[str, str | None]:
+    """Return a stored trial, and the artifact that is named after a colon.
+
+    Raises:
+        MalformedText: It is not `ID/UID`.
+    """
+    found = STORED_TRIAL.fullmatch(text)
+    if found is None or not is_folder_name(found["folder"]):
+        raise MalformedText(
+            f"{text!r} is not a stored trial",
+            given=text,
+            todo="Write ID/UID, such as OY1p1o/9c2Eap, with the URL of its storage in front if that is another one.",
+        )
+    return layout.join(found["url"] or "", found["folder"], found["uid"]), found["artifact"]

@@ -50,6 +50,7 @@ class Request(msgspec.Struct, frozen=True):
     uids: Sequence[str] | None  # None means all
     project: str  # the directory with the code
     paths: Sequence[str] = ()  # folders in it from which its modules are imported
+    origin: str = ""  # the storage of the execution
     storage: str = ""
     engine: Any = "local"
     show_progress: bool = False
@@ -67,6 +68,7 @@ def submit(
     """
     task, function = execution.data["task"], execution.data.get("function")
     paths = import_paths(execution.data)
+    options["origin"] = execution.files.url
     request = Request(action, task, function, execution.name, execution.id, uids, project, paths, **options)
     asked, answered = Path(directory, "request.json"), Path(directory, "answer.json")
     asked.write_text(dumps(asdict(request)), encoding="ascii")
@@ -122,6 +124,7 @@ def main(request_file: str, answer_file: str) -> None:
 def _task(request: Request, code_of: Callable[[str, str], Any] | None = None) -> Task:
     with importing(request.project):
         task = task_from_data(request.task, code_of=code_of)
+    task.stored_in = request.origin
     if request.name is not None:
         task.named(request.name)
     return task if request.uids is None else TaskSubset(task, request.uids)
@@ -155,7 +158,7 @@ def _describe(request: Request) -> dict[str, Any]:
     """
     described = {}
     sources = Sources(request.project, paths=request.paths)
-    for spec in _task(request, partial(_stand_in, sources)).plan(request.project, request.seed):
+    for spec in _task(request, partial(_stand_in, sources)).plan(request.project, request.seed, storage=request.origin):
         definition = spec.definition
         if request.function is not None:
             module, _, name = request.function.partition(":")
@@ -242,9 +245,9 @@ class TaskSubset(Task):
         super().__init__(task)
         self._uids = uids
 
-    def plan(self, project: Any = None, seed: object = None) -> Plan:
+    def plan(self, project: Any = None, seed: object = None, *, storage: str | None = None) -> Plan:
         """Plan the whole task, and return the plan with only these trials and what they require."""
-        plan = super().plan(project, seed)
+        plan = super().plan(project, seed, storage=storage)
         specs = {spec.uid: spec for spec in plan}
         for uid in self._uids:
             if uid not in specs:
