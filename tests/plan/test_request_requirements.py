@@ -443,7 +443,7 @@ no component named 'missing'
         ("{x: {each: [data], grid: {size: [1]}}}", ValueError, "a requirement has no `component`"),
         ("{x: {component: data, eahc: [~a]}}", KeyError, "no key of a requirement named 'eahc'"),
         ("{x: {component: data, grid: [1, 2]}}", TypeError, "`grid` of a requirement is a mapping of keys to lists"),
-        ("{x: {component: data, grid: {size: 3}}}", TypeError, "a grid has a list of values for each key, not 3"),
+        ("{x: {component: data, grid: {size: 3}}}", TypeError, "the values of 'size' are not a list but 3"),
         ("{x: {component: [data], each: [{}]}}", TypeError, "is not a requirement"),
         ("{x: {each: [data, [~a]]}}", TypeError, "'~a' is a version, where a requirement names its component"),
     ],

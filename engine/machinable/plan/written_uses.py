@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import product
 from typing import Any
 
 from machinable.config.versions import elements_of, expand_lists
 from machinable.errors import BadName, MachinableError, MalformedText, UnknownName, WrongType
 from machinable.ids import is_folder_name
+from machinable.plan.grid import grid
 from machinable.plan.request import RequirementRequest, RequirementRequests
 from machinable.storage import layout
 from machinable.storage.files import checked
@@ -178,7 +178,7 @@ class _Declared:
         for key in value:
             if key not in _KEYS:
                 raise UnknownName(f"key of a {self.what}", str(key), _KEYS, path=path)
-        each, grid = value.get("each"), value.get("grid")
+        each, axes = value.get("each"), value.get("grid")
         for key in ("each", "grid"):
             if key in value and not isinstance(value[key], list if key == "each" else Mapping):
                 form = "a list" if key == "each" else "a mapping of keys to lists"
@@ -188,7 +188,7 @@ class _Declared:
         if "component" in value:
             base = value["component"], *self._versions(value.get("version"))
             for alternative in [None] if each is None else each:
-                for combination in [None] if grid is None else _grid(grid, f"{path}.grid"):
+                for combination in [None] if axes is None else _combinations(axes, f"{path}.grid"):
                     more = [one for one in (alternative, combination) if one is not None]
                     written = [*base, *(version for one in more for version in self._versions(one))]
                     yield self._one(written, path, value)
@@ -304,18 +304,13 @@ def _has_list(version: Any) -> bool:
     return isinstance(version, list) or (isinstance(version, tuple) and any(map(_has_list, version)))
 
 
-def _grid(grid: Mapping[Any, Any], path: str) -> Iterator[dict[Any, Any]]:
-    """Yield the combinations of the values of a grid; the last key varies fastest."""
-    for key, values in grid.items():
-        if not isinstance(values, list):
-            raise WrongType(
-                f"a grid has a list of values for each key, not {values!r}",
-                path=f"{path}.{key}",
-                given=values,
-                todo=f"Write {{{key}: [value, value]}}.",
-            )
-    for values in product(*grid.values()):
-        yield dict(zip(grid, values, strict=True))
+def _combinations(values: Mapping[Any, Any], path: str) -> list[dict[str, Any]]:
+    """Return the combinations of the values of a grid; errors name its path."""
+    try:
+        return grid(values)
+    except MachinableError as error:
+        error.path = f"{path}.{error.path}" if error.path else path
+        raise
 
 
 def _is_artifact(name: str) -> bool:
