@@ -500,7 +500,7 @@ def stored(desk: Path) -> list[Path]:
         locks.close()
         done = ml.execute("last", storage="results", seed="OY1p1o")
         (desk / "results" / layout.pointer(done.trials[0].identity)).unlink()
-        ml.execute("end", storage="results", seed="OY1p1o", engine="processes:1")
+        ml.execute("end", storage="results", seed="content:OY1p1o", engine="processes:1")
     uid = done.trials[0].uid
     added = {"tags": {"a": 1}, "removed": ["t"]}
     annotate(done.files, "OY1p1o", {"time": done.started, "user": "ada", "uid": uid, **added})

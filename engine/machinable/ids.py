@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import TypeVar
 
 from machinable.errors import InvalidType, InvalidValue
-from machinable.serialization import canonical
+from machinable.serialization import Plain, canonical
 
 __all__ = [
     "assign",
@@ -20,8 +20,10 @@ __all__ = [
     "doubt_about",
     "encode",
     "folder_name",
+    "is_by_content",
     "is_folder_name",
     "level_seed",
+    "paired_seed",
     "parse_folder_name",
     "seed_of",
     "seed_of_content",
@@ -32,6 +34,7 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 LENGTH = 6
 LOWEST = 62 ** (LENGTH - 1)
 HIGHEST = 62**LENGTH - 1
+CONTENT = "content"
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
 _PAIRS = [first + second for first in ALPHABET for second in ALPHABET]  # two digits at once halve the time
 _T = TypeVar("_T", int, str)
@@ -91,28 +94,38 @@ def folder_name(identifier: str, run: int) -> str:
     return identifier if run == 1 else f"{identifier}-{run}"
 
 
+def is_by_content(seed: object) -> bool:
+    """Return whether the trials of an execution take their seeds from their content: `content`, `content:OY1p1o`."""
+    return isinstance(seed, str) and (seed == CONTENT or seed.startswith(f"{CONTENT}:"))
+
+
 def seed_of(seed: object) -> int:
     """Return the seed of an execution for the argument `seed`.
 
-    None draws one from the operating system, an int is mapped into the range of ids, and an id encodes one.
+    None and "content" draw one from the operating system, an int is mapped into the range of ids, and an id encodes
+    one, also after "content:".
 
     Raises:
         InvalidValue: A text is not an id.
         InvalidType: The seed is a bool or of another type.
     """
-    if seed is None:
+    if seed is None or seed == CONTENT:
         return random.SystemRandom().randint(LOWEST, HIGHEST)
     if isinstance(seed, str):
-        return decode(parse_folder_name(seed)[0])
+        return decode(parse_folder_name(seed.removeprefix(f"{CONTENT}:"))[0])
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise InvalidType(
-            f"{seed!r} is not a seed", given=seed, todo="A seed is None, an int, or an execution id such as 'OY1p1o'."
+            f"{seed!r} is not a seed",
+            given=seed,
+            todo="A seed is None, an int, an execution id such as 'OY1p1o', or 'content'.",
         )
     return random.Random(seed).randint(LOWEST, HIGHEST)
 
 
 def doubt_about(seed: object) -> str | None:
-    """Return a warning about an int that probably should be another seed, None if there is no doubt."""
+    """Return a warning about a seed that probably should be another one, None if there is no doubt."""
+    if isinstance(seed, str) and any(seed == CONTENT[:at] + CONTENT[at + 1 :] for at in range(len(CONTENT))):
+        return f"seed={seed!r} is an execution id; for seeds from the content of trials: seed={CONTENT!r}"
     if isinstance(seed, bool) or not isinstance(seed, int):
         return None
     if seed < 0:
@@ -132,15 +145,18 @@ def seed_of_text(text: str) -> int | str:
     """
     if re.fullmatch(r"[-+]?[0-9]+", text, re.ASCII):
         return int(text)
-    identifier = text.removeprefix("id:")
+    if text == CONTENT:
+        return text
+    identifier = text.removeprefix(f"{CONTENT}:" if is_by_content(text) else "id:")
     if _FOLDER.fullmatch(identifier) is None:
         raise InvalidValue(
             f"the seed {text!r} is neither a number nor an execution id",
             given=text,
             todo="Write a whole number, such as 42, or an id, such as OY1p1o: six characters of 0-9 A-Z a-z that do not"
-            " begin with 0. An id of digits only is written id:123456.",
+            " begin with 0. An id of digits only is written id:123456. Or write content: trials take their seeds from"
+            " their content.",
         )
-    return identifier
+    return text if is_by_content(text) else identifier
 
 
 def _draw(head: str, tail: str) -> int:
@@ -151,6 +167,11 @@ def _draw(head: str, tail: str) -> int:
 def level_seed(execution_seed: int, label: str) -> int:
     """Return the seed (31 bit) that all trials of a level of `repeat` or `split` share."""
     return _draw(canonical([execution_seed, "level", label])[:-1], "") % 2**31
+
+
+def paired_seed(execution_seed: int, numbers: Plain) -> int:
+    """Return the seed (31 bit) that all trials with the same numbers in all levels share."""
+    return _draw(canonical([execution_seed, "paired", numbers])[:-1], "") % 2**31
 
 
 def seed_of_content(content: str) -> int:

@@ -552,3 +552,52 @@ def test_a_file_that_only_has_another_name_now_is_unchanged(now: dict[str, str],
     pointer = Pointer("OY1p1o/u", "", None, None, {}, {}, {"data.py": "1", "util.py": "2"})
     current = {"data.py": "gone", **now}
     assert decide_reuse(spec, ReusePolicy(), pointer, None, current).changed == changed
+
+
+# --- seeds from the content
+
+
+def test_what_is_listed_with_seeds_from_its_content_is_a_requirement_later(here: Path, tmp_path: Path) -> None:
+    first = ml.execute(ml.Task("nums").repeat(2), tmp_path / "s", "content")
+
+    second, ran = computed("train", tmp_path / "s")
+    third = ml.execute(ml.Task("nums").repeat(3), tmp_path / "s", "content", reuse="all")
+
+    assert ran == ["double", "train"]
+    assert second.trials[0].source == f"{first}/{first.trials[0].uid}"
+    assert [trial.status for trial in third.trials] == ["reused", "reused", "finished"]
+    assert first.seed_text == f"content:{first}"
+    assert [one.seed for one in third.trials][:2] == [one.seed for one in first.trials]
+
+
+def test_an_execution_with_seeds_from_the_content_is_resumed_and_its_plan_executed(here: Path, tmp_path: Path) -> None:
+    fails = "on_execute = lambda self: 1 / (not self.flags.REPEAT_NUMBER)"
+    (here / "nums.py").write_text(MODULE.replace("pass", fails))
+    task = ml.Task("nums").repeat(2)
+    plan = task.plan(here, "content")
+
+    failed = ml.execute(plan, tmp_path / "s", on_failure="continue")
+    status = failed.status
+    (here / "nums.py").write_text(MODULE)
+    with pytest.warns(UserWarning, match="the code of .* has changed"):
+        resumed = ml.execute(storage=tmp_path / "s", resume=str(failed))
+
+    assert (str(failed), status, resumed.status) == (plan.id, "failed", "finished")
+    assert [one.seed for one in resumed.trials] == [one.seed for one in plan]
+    assert [one.identity for one in resumed.trials] == [one.identity for one in plan]
+
+
+def test_a_dry_run_names_a_result_with_another_seed(here: Path, tmp_path: Path) -> None:
+    first = ml.execute("nums", tmp_path / "s")
+    place = f"{first}/{first.trials[0].uid}"
+
+    _, required = dry_run("train", tmp_path / "s")
+    _, listed = dry_run("nums", tmp_path / "s", reuse="all")
+    _, other = dry_run(ml.Task().component("nums", {"size": 4}), tmp_path / "s", reuse="all")
+
+    assert [one.why for one in required] == [
+        f"there is a result with another seed: {place}",
+        "there is no result yet",
+        "it is listed in the task",
+    ]
+    assert [one.why for one in (*listed, *other)] == [required[0].why, "there is no result yet"]

@@ -105,6 +105,7 @@ def test_a_requirement_has_no_levels_and_is_marked(directory: Path) -> None:
         "GLOBAL_SEED": 22490017876,
         "EXECUTION": "OY1p1o",
         "SEED": needed.seed,
+        "PAIRED_SEED": needed.seed,
         "UID": needed.uid,
         "INDEX": 0,
         "TOTAL": 3,

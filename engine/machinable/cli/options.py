@@ -262,7 +262,12 @@ _command(
     _TARGET_OF_TASKS,
     _VERSIONS,
     *_ALTERNATIVES,
-    _option("--seed", metavar="S", help="A number, or the id of an execution (id:123456 if it is all digits)."),
+    _option(
+        "--seed",
+        metavar="S",
+        help="A number, the id of an execution (id:123456 if it is all digits), or content: seeds from the content of "
+        "trials, whose results can then be reused.",
+    ),
     _option("--name", metavar="N", help="Name the execution."),
     _OF,
     *_RUNNING,

@@ -149,7 +149,8 @@ def rerun_command(execution: Execution, trial: Trial, storage: str | None, optio
     words = _execute_words(execution, trial)
     if words is not None:
         place = ["--storage", storage] if storage else []
-        seed = f"id:{execution.id}" if execution.id.isdigit() else execution.id  # digits alone would be a number
+        seed = execution.seed_text
+        seed = f"id:{seed}" if seed.isdigit() else seed  # digits alone would be a number
         return command_on(None, "execute", *words, *options, *place, "--seed", seed)
     requests = execution.data["task"]["components"]
     if is_memory(execution.storage) or any(one["component"].startswith("__main__:") for one in requests):

@@ -172,6 +172,7 @@ def create_execution(
             "id": plan.id,
             "run": run,
             "seed": plan.seed,
+            **({"seeds": "content"} if plan.by_content else {}),
             "name": plan.name,
             "started": started,
             "task": plan.request.as_data(),

@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from msgspec import Struct
 
-from machinable.errors import Damaged, StorageUnavailable, listed
+from machinable.errors import Damaged, StorageError, StorageUnavailable, listed
 from machinable.execution.options import read_options
 from machinable.execution.preflight import Checked, prepare
 from machinable.execution.reuse import GIVEN, ReusePolicy, SharedResults
 from machinable.execution.unneeded import find_unneeded
+from machinable.plan.identity import identity
 from machinable.plan.plan import Plan
 from machinable.plan.spec import TrialSpec
 from machinable.plan.table import text_table
 from machinable.plan.task import Task
 from machinable.project import Project
 from machinable.results.pointers import Available
+from machinable.results.storage import Storage
+from machinable.serialization import decode, dumps
 from machinable.storage.files import Files
 from machinable.storage.locks import open_locks
 from machinable.storage.open import open_files
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Action", "PlannedOutcome", "changes", "dry_run", "outcomes_of", "outcomes_text"]
 
 LISTED = "it is listed in the task"
+MAX_SEARCHED = 50  # executions in which a result with another seed is searched
 
 Action: TypeAlias = Literal["pending", "run", "reuse", "stale", "busy", "keep", "unneeded"]
 
@@ -83,10 +88,10 @@ def outcomes_of(checked: Checked) -> list[PlannedOutcome]:
         return [PlannedOutcome(row.uid, "pending", "nothing is stored without a storage") for row in plan.rows]
     files = _existing_storage(options.url) if stored is None else stored.stored.files
     if files is None:  # it would be created
-        return _outcomes(plan, reuse, None, ())
+        return _outcomes(plan, reuse, None, (), options.url)
     with closing(open_locks(files, *options.locks)) as locks:
         finished = frozenset() if stored is None else stored.unchanged
-        return _outcomes(plan, reuse, checked.shared_results(files, locks), finished)
+        return _outcomes(plan, reuse, checked.shared_results(files, locks), finished, options.url)
 
 
 def _existing_storage(url: str) -> Files | None:
@@ -99,11 +104,16 @@ def _existing_storage(url: str) -> Files | None:
 
 
 def _outcomes(
-    plan: Plan, policy: ReusePolicy, shared: SharedResults | None, finished: Collection[str]
+    plan: Plan,
+    policy: ReusePolicy,
+    shared: SharedResults | None,
+    finished: Collection[str],
+    url: str,
 ) -> list[PlannedOutcome]:
     outcomes: list[PlannedOutcome] = []
     results: dict[str, Available] = {}  # by identity
     running: dict[str, str] = {}  # the components of requirements that would run
+    others = _OtherSeeds(url)
     unneeded = {} if shared is None else find_unneeded(plan, policy, shared, finished)
     for spec in plan:
         if spec.uid in finished:
@@ -117,11 +127,42 @@ def _outcomes(
                 spec.uid, "run", "there is no result yet" if spec.definition.is_requirement else LISTED
             )
         else:
-            outcome = _outcome(spec, policy, shared, results, running)
+            outcome = _outcome(spec, policy, shared, results, running, others)
         if spec.definition.is_requirement and outcome.action in ("run", "stale", "busy"):
             running[spec.identity] = spec.component
         outcomes.append(outcome)
     return outcomes
+
+
+class _OtherSeeds:
+    """Find results of the same content in a storage that no identity leads to, because they have another seed.
+
+    They are searched in the newest executions, which are read when the first is asked for.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    @cached_property
+    def _finished(self) -> dict[tuple[str, str], list[tuple[str, int, str]]]:
+        found: dict[tuple[str, str], list[tuple[str, int, str]]] = {}
+        with Storage(self._url) as storage:
+            for execution in storage.newest(MAX_SEARCHED)[0]:
+                with suppress(StorageError):  # a damaged one has no results that could be named
+                    for trial in execution.trials:
+                        if trial.status == "finished":
+                            key = trial.component, dumps(decode(trial.planned("config")))
+                            facts = trial.identity, trial.seed, f"{execution}/{trial.uid}"
+                            found.setdefault(key, []).append(facts)
+        return found
+
+    def find(self, spec: TrialSpec) -> str | None:
+        """Return the place of such a result, as `OY1p1o/9c2EapVGXnPH`; None if there is none."""
+        content = spec.definition.content
+        for found, seed, place in self._finished.get((spec.component, dumps(spec.stored)), ()):
+            if found != spec.identity and found in (identity(content, seed), identity(content, None)):
+                return place
+        return None
 
 
 def _outcome(
@@ -130,6 +171,7 @@ def _outcome(
     shared: SharedResults,
     results: dict[str, Available],
     running: Mapping[str, str],
+    others: _OtherSeeds,
 ) -> PlannedOutcome:
     try:
         decision = shared.decide(spec, results.get)
@@ -140,6 +182,8 @@ def _outcome(
         holder = shared.holder(spec)
         if holder is not None:
             return PlannedOutcome(spec.uid, "busy", f"{holder} is computing it")
+        if decision.pointer is None and decision.action == "run" and (other := others.find(spec)) is not None:
+            return PlannedOutcome(spec.uid, "run", f"there is a result with another seed: {other}")
         return PlannedOutcome(spec.uid, decision.action, decision.why, source)
     results[spec.identity] = Available(decision.pointer.trial, decision.pointer.artifacts)
     why = decision.why

@@ -104,7 +104,8 @@ def execute(task: Any = None, storage: Any = None, seed: Any = None, engine: Any
         task: A `Task`, anything that `Task(...)` takes, a `Plan`, whose id and seeds are used, or a list of these. A
             function makes this a decorator: the function then runs instead of every component.
         storage: A path, a URL, or `{"storage": …, "code_backup": False}`. By default, results stay in memory.
-        seed: None, an integer, or an execution id; for a list of tasks also a list of seeds.
+        seed: None, an integer, an execution id, or "content": trials take their seeds from their content, as
+            requirements do. For a list of tasks also a list of seeds.
         engine: "local" (default), "dry", a mapping `{"type": …}`, or an engine.
         options: The following keyword arguments.
         project: A `Project` or its path; by default the working directory.
@@ -217,7 +218,7 @@ def _seed_of_plan(plan: Plan, seed: object) -> str:
             given=seed,
             todo="Leave out the seed, or plan the task with it: task.plan(seed=…).",
         )
-    return plan.id
+    return plan.seed_text
 
 
 def _tasks(task: Any, resume: object) -> list[Task | None]:

@@ -96,7 +96,7 @@ def prepare(task: Task | None, options: Options, expected: Plan | None = None) -
     is_stored_task, seed = task is None, options.seed
     if options.resume is not None:
         stored = stored_execution(options.url, options.resume, seed)
-        seed = stored.id
+        seed = stored.seed_text
         task = task_from_data(stored.data["task"], stored.name) if task is None else task
     assert task is not None
     live = live_code(task.request)

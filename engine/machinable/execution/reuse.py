@@ -56,6 +56,7 @@ class ReusePolicy(Struct, frozen=True):
     # Whether results are shared with other executions; one function for all components computes something else than
     # they do
     is_shared: bool = True
+    by_content: bool = False  # whether listed components have the seeds, and so the results, that requirements have
 
     def shares(self, definition: ComponentSpec) -> bool:
         """Return whether other executions may use the results of a component."""
@@ -65,6 +66,10 @@ class ReusePolicy(Struct, frozen=True):
         if not self.is_shared or target.module == "__main__" or "<" in str(target.name):
             return False  # `__main__` is another module in every script, and a local function depends on its variables
         return definition.is_requirement or self.mode == "all"
+
+    def publishes(self, definition: ComponentSpec) -> bool:
+        """Return whether the results of a component are made available to other executions."""
+        return self.shares(definition) or (self.by_content and replace(self, mode="all").shares(definition))
 
     def reruns(self, definition: ComponentSpec) -> bool:
         """Return whether a component runs in any case."""
@@ -106,7 +111,8 @@ def reuse_policy(options: Options, plan: Plan) -> ReusePolicy:
         if not found:
             raise UnknownName("component of the plan", pattern, known, details=["given as `rerun`"])
         matched.update(found)
-    return ReusePolicy(mode, frozenset(matched), cascade, is_shared=options.function is None)
+    is_shared = options.function is None
+    return ReusePolicy(mode, frozenset(matched), cascade, is_shared=is_shared, by_content=plan.by_content)
 
 
 class ReuseDecision(Struct, frozen=True):
@@ -284,7 +290,7 @@ class SharedResults:
     def publish(self, spec: TrialSpec, outcome: Outcome) -> Available:
         """Return the result of a finished trial, and make it available to others by writing a pointer to it."""
         place = f"{self._folder}/{spec.uid}"
-        if not self._policy.shares(spec.definition):
+        if not self._policy.publishes(spec.definition):
             return Available(place, outcome.artifacts)
         row = {
             "format": layout.FORMAT,

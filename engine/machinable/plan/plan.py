@@ -74,6 +74,12 @@ class Plan(Sequence[TrialSpec]):
     request: TaskRequest  # the task as it was planned
     uses: tuple[Use, ...]  # the components, listed and required
     rows: tuple[Row, ...]
+    by_content: bool = False  # whether trials take their seeds from their content, which then are the same everywhere
+
+    @property
+    def seed_text(self) -> str:
+        """What `seed` takes to make the same plan."""
+        return f"{ids.CONTENT}:{self.id}" if self.by_content else self.id
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -109,6 +115,7 @@ class Plan(Sequence[TrialSpec]):
         for (shared, name_of_number), number in zip(self._flags_of_levels, row.numbers, strict=not use.identity):
             flags.update(shared)
             flags[name_of_number] = number
+        flags["PAIRED_SEED"] = row.seed if use.identity else self._paired_seed(row.numbers)
         return TrialSpec(index, row.uid, row.seed, flags, use.definition, requires, self.identity(index))
 
     @cached_property
@@ -116,17 +123,38 @@ class Plan(Sequence[TrialSpec]):
         """The flags of each level that all its trials share, and the name of the one with their number."""
         return [
             (
-                {level.flag("SEED"): ids.level_seed(self.seed, level.label), level.flag("TOTAL"): level.total},
+                {level.flag("SEED"): ids.level_seed(self._seed, level.label), level.flag("TOTAL"): level.total},
                 level.flag("NUMBER"),
             )
             for level in self.request.levels
         ]
 
+    @property
+    def _seed(self) -> int:
+        """The seed of what trials share: part of the content if their seeds are made from that."""
+        return 0 if self.by_content else self.seed
+
+    def _paired_seed(self, numbers: tuple[int, ...]) -> int:
+        seed = self._paired_seeds.get(numbers)
+        if seed is None:
+            labels = [level.label for level in self.request.levels]
+            pairs: Plain = sorted([label, number] for label, number in zip(labels, numbers, strict=True))
+            seed = self._paired_seeds[numbers] = ids.paired_seed(self._seed, pairs)
+        return seed
+
+    @cached_property
+    def _paired_seeds(self) -> dict[tuple[int, ...], int]:
+        return {}
+
     def identity(self, index: int) -> str:
         """Return the identity of a trial."""
         row = self.rows[index]
         use = self.uses[row.use]
-        return use.identity or identity(use.definition.content, row.seed)
+        if use.identity:
+            return use.identity
+        content = use.definition.content
+        is_as_required = self.by_content and row.seed == ids.seed_of_content(content)
+        return identity(content, None if is_as_required else row.seed)
 
     @cached_property
     def _requirements(self) -> dict[int, Mapping[str, Requirement]]:

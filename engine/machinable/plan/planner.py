@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
@@ -43,6 +44,7 @@ from machinable.plan.plan import Needed, Plan, Row, Use
 from machinable.plan.request import (
     ChildRequest,
     ComponentRequest,
+    Level,
     Named,
     RequirementRequest,
     RequirementRequests,
@@ -93,7 +95,11 @@ def make_plan(
             uses = listed if rows else range(len(planner.uses))
             rows += [(use, () if planner.uses[use].identity else numbers[::-1]) for use in uses]
         keys = trial_keys(planner.keys, rows, [level.label for level in request.levels])
-        assigned = ids.assign(execution_seed, list(keys), [planner.chosen[use] for use, _ in rows])
+        by_content = ids.is_by_content(seed)
+        chosen = [planner.chosen[use] for use, _ in rows]
+        if by_content:
+            chosen = list(_seeds_of_contents(planner.uses, rows, request.levels, chosen))
+        assigned = ids.assign(execution_seed, list(keys), chosen)
     for text in planner.warnings:
         warn(text)
     return Plan(
@@ -105,7 +111,34 @@ def make_plan(
         request=request,
         uses=tuple(planner.uses),
         rows=tuple(Row(use, numbers, *drawn) for (use, numbers), drawn in zip(rows, assigned, strict=True)),
+        by_content=by_content,
     )
+
+
+def _seeds_of_contents(
+    uses: Sequence[Use],
+    rows: Sequence[tuple[int, tuple[int, ...]]],
+    levels: Sequence[Level],
+    chosen: Sequence[int | None],
+) -> Iterator[int]:
+    """Yield the seed of each trial by its content: that of a requirement for the first, others for repetitions of it.
+
+    The parts of a split differ in their content, which has no flags of levels.
+    """
+    counts: Counter[str] = Counter()
+    for (use, numbers), seed in zip(rows, chosen, strict=True):
+        if seed is not None:
+            yield seed
+            continue
+        content = uses[use].definition.content
+        parts: list[Plain] = [
+            [level.label, number, *([] if level.name == "REPEAT" else [level.total])]
+            for level, number in zip(levels, numbers, strict=True)
+            if number or level.name != "REPEAT"
+        ]
+        key = canonical([content, parts])
+        ordinal, counts[key] = counts[key], counts[key] + 1
+        yield ids.seed_of_content(canonical([content, parts, ordinal]) if parts or ordinal else content)
 
 
 def live_code(request: TaskRequest) -> dict[Target, Any]:

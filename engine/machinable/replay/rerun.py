@@ -46,7 +46,7 @@ class Request(msgspec.Struct, frozen=True):
     task: Mapping[str, Plain]
     function: str | None  # `module:qualname`, instead of every component
     name: str | None
-    seed: str  # the id of the execution, which encodes it
+    seed: str  # that of the execution, as text
     uids: Sequence[str] | None  # None means all
     project: str  # the directory with the code
     paths: Sequence[str] = ()  # folders in it from which its modules are imported
@@ -69,7 +69,7 @@ def submit(
     task, function = execution.data["task"], execution.data.get("function")
     paths = import_paths(execution.data)
     options["origin"] = execution.files.url
-    request = Request(action, task, function, execution.name, execution.id, uids, project, paths, **options)
+    request = Request(action, task, function, execution.name, execution.seed_text, uids, project, paths, **options)
     asked, answered = Path(directory, "request.json"), Path(directory, "answer.json")
     asked.write_text(dumps(asdict(request)), encoding="ascii")
     program = (  # the project comes first only while its own modules are imported

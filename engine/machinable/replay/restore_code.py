@@ -207,5 +207,5 @@ def refuse_unreachable(execution: Execution) -> None:
             if execution.data["code"].get("cells")
             else [],
             todo="Put it into a module of the project. To repeat what ran, run the script in which it was written "
-            f"with seed={str(execution)!r}.",
+            f"with seed={execution.seed_text!r}.",
         )

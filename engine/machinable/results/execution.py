@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from machinable.errors import InvalidType
 from machinable.former_names import EXECUTION, find_former_name
+from machinable.ids import CONTENT
 from machinable.results.query import states
 from machinable.results.reader import ExecutionInfo, Reader, Rows, not_stored
 from machinable.results.trial import Trial
@@ -117,6 +118,11 @@ class Execution(ExecutionInfo):
         found = set(states(list(self)))
         state = next((state for state, those in _STATUS if found & those), "finished" if found else "interrupted")
         return "running" if state in ("failed", "interrupted") and self._reader.is_held else state
+
+    @property
+    def seed_text(self) -> str:
+        """What `seed` takes to draw the same numbers."""
+        return f"{CONTENT}:{self.id}" if self.data.get("seeds") == CONTENT else self.id
 
     @property
     def waiting(self) -> dict[str, str]:

@@ -242,6 +242,7 @@ EXECUTION = Kind(
         "id": "text",
         "run": "integer",
         "seed": "integer",
+        "seeds?": "text",
         "name?": "text",
         "started": "time",
         "task?": {
