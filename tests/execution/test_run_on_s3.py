@@ -98,3 +98,28 @@ def test_a_requirement_whose_artifact_was_removed_from_s3_is_computed_again(proj
 
     assert events_of(second) == [("nums", "finished"), ("train", "finished")]
     assert second.trials[1].result == 6
+
+
+def test_a_requirement_without_artifacts_whose_folder_was_deleted_from_s3_is_computed_again(
+    project: World, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(
+        DECLARATIONS,
+        nums=NUMS.replace('self.store.write("x.json", [1, 2, 3])', "return 1"),
+        train=NUMS.replace("Nums", "Train"),
+    )
+    first = run(url)
+    asked: list[str] = []
+    exists = ObjectStoreFiles.exists
+
+    def note(self: ObjectStoreFiles, path: str) -> bool:
+        asked.append(path)
+        return exists(self, path)
+
+    monkeypatch.setattr(ObjectStoreFiles, "exists", note)
+    assert events_of(run(url)) == [("nums", "reused"), ("train", "finished")]
+    status = f"{first}/trials/{first.trials[0].uid}/status.json"
+    assert asked.count(status) == 1
+
+    first.files.remove(str(first))
+    assert events_of(run(url)) == [("nums", "finished"), ("train", "finished")]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from machinable.storage.files import Files, checked
 from machinable.storage.hashing import digest, files_below, stream_digest
 from machinable.storage.layout import join
-from machinable.storage.temporary import is_temporary
+from machinable.storage.temporary import Scratch, is_temporary
 
 __all__ = ["LocalFolder"]
 
@@ -27,6 +27,7 @@ class LocalFolder:
         self._path = path
         self._local: str | None = None
         self._copy: str | None = None  # the same directory, if it is a copy
+        self._scratch: Scratch | None = None  # which contains the copy
         self._seen: dict[str, tuple[int, int]] = {}
         self.digests: dict[str, tuple[str, int]] = {}
 
@@ -43,9 +44,8 @@ class LocalFolder:
             if local is not None:
                 os.makedirs(local, exist_ok=True)
             else:
-                from tempfile import mkdtemp  # 10 ms with what it imports
-
-                local = self._copy = mkdtemp(prefix="machinable-")
+                self._scratch = Scratch()
+                local = self._copy = self._scratch.path
                 for stored in self._files.walk(self._path):
                     self._fetch(stored.path.removeprefix(self._path + "/"), self._files.pieces(stored.path))
             self._local = local
@@ -131,17 +131,15 @@ class LocalFolder:
 
     def close(self) -> None:
         """Store changes and remove the copy, or a directory that is still empty."""
-        local, copy = self._local, self._copy
+        local = self._local
         if local is None:
             return
         try:
             self.sync()
         finally:
             self._local = self._copy = None
-            if copy is not None:
-                from shutil import rmtree
-
-                rmtree(copy, ignore_errors=True)
+            if self._scratch is not None:
+                self._scratch.close()
             else:
                 with suppress(OSError):  # it is not empty
                     os.rmdir(local)

@@ -16,7 +16,7 @@ from machinable.storage.files import Files
 from machinable.storage.formats.registry import check_directory, check_place, dump
 from machinable.storage.hashing import digest_of, files_below, stream_digest
 from machinable.storage.layout import join
-from machinable.storage.temporary import temporary_beside
+from machinable.storage.temporary import Scratch, temporary_beside
 
 if TYPE_CHECKING:
     from machinable.component.shared import SharedData, SharedDirectory
@@ -147,13 +147,12 @@ class Store:
         place = check_directory(name)
         self._refuse_taken_directory(name, place, overwrite)
         local = self._files.local_path(self._path)
-        if local is not None:
+        if local is None:
+            scratch = Scratch()
+            temporary = scratch.path
+        else:
             temporary = temporary_beside(local)
             os.makedirs(temporary)
-        else:
-            from tempfile import mkdtemp
-
-            temporary = mkdtemp(prefix="machinable-")
         try:
             new = os.path.join(temporary, os.path.basename(place))
             os.mkdir(new)
@@ -169,10 +168,12 @@ class Store:
             else:
                 self._store_directory(new, name)
         finally:
-            from shutil import rmtree
+            if local is None:
+                scratch.close()
+            else:
+                from shutil import rmtree
 
-            rmtree(temporary, ignore_errors=True)
-            if local is not None:
+                rmtree(temporary, ignore_errors=True)
                 with suppress(OSError):  # the trial has other files there
                     os.rmdir(os.path.dirname(temporary))
 

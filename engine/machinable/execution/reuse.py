@@ -206,8 +206,11 @@ class SharedResults:
         if pointer is None:
             return None
         folder = layout.folder_of(pointer.trial)
-        # It may have been deleted by hand. On object stores, the listing of its artifacts, one request, has to do.
-        if self._files.appends and not self._files.exists(layout.join(folder, layout.STATUS)):
+        # It may have been deleted by hand. On object stores one request has to do: the listing of its artifacts, if it
+        # has any.
+        has_artifacts = not all(name.startswith("../") for name in pointer.artifacts)
+        is_listed = not self._files.appends and (has_artifacts or pointer.trial in self._sound)
+        if not is_listed and not self._files.exists(layout.join(folder, layout.STATUS)):
             return None
         if pointer.trial not in self._sound:
             fault = artifact_fault(self._files, folder, pointer.artifacts, pointer.time)

@@ -9,7 +9,6 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -25,7 +24,7 @@ from machinable.results.storage import Storage
 from machinable.results.trial import Trial
 from machinable.serialization import Plain, decode, encode
 from machinable.storage.code_snapshot import is_secret_file, leads_out, project_files, scan
-from machinable.storage.temporary import temporary_beside
+from machinable.storage.temporary import Scratch, temporary_beside
 
 __all__ = ["Exported", "export"]
 
@@ -116,7 +115,7 @@ def export(
             given=str(execution),
             todo="Export those that began with it: " + " ".join(f"--trial {trial.uid}" for trial in others[0].trials),
         )
-    with TemporaryDirectory(prefix="machinable-export-") as directory:
+    with Scratch() as directory:
         source, notes = restore(execution, version.file, project, os.path.join(directory, "code"))
         refuse_other_code(execution, version.files, source, version.changed)
         names = [trial.uid for trial in trials]

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -42,6 +41,7 @@ from machinable.results.execution import Execution
 from machinable.results.storage import Storage
 from machinable.results.trial import Trial
 from machinable.serialization import Plain
+from machinable.storage.temporary import Scratch
 
 __all__ = ["Compared", "Reproduction", "reproduce"]
 
@@ -236,7 +236,7 @@ def _engine(data: Mapping[str, Any]) -> Any:
 def _directory(keep: str | None) -> Iterator[str]:
     """Provide a temporary directory, or an empty one that is kept."""
     if keep is None:
-        with TemporaryDirectory(prefix="machinable-reproduce-", ignore_cleanup_errors=True) as directory:
+        with Scratch() as directory:
             yield os.path.realpath(directory)
         return
     path = os.path.abspath(os.path.expanduser(keep))

@@ -18,6 +18,7 @@ from machinable.storage.formats import registry
 from machinable.storage.formats.registry import check_directory, check_name
 from machinable.storage.hashing import digest, digest_of
 from machinable.storage.layout import join
+from machinable.storage.temporary import Scratch
 
 __all__ = [
     "DATA",
@@ -182,16 +183,10 @@ _fetched: WeakKeyDictionary[Files, dict[str, str]] = WeakKeyDictionary()
 def _fetched_to(process: int) -> str:
     """Return the directory of this process for fetched artifacts."""
     import atexit
-    import tempfile
-    from shutil import rmtree
 
-    def remove() -> None:
-        if process == os.getpid():  # not in a forked process
-            rmtree(directory, ignore_errors=True)
-
-    directory = tempfile.mkdtemp(prefix="machinable-")
-    atexit.register(remove)
-    return directory
+    scratch = Scratch()
+    atexit.register(scratch.close)
+    return scratch.path
 
 
 def artifact_fault(files: Files, folder: str, artifacts: Mapping[str, str], finished: str | None) -> str | None:

@@ -1,8 +1,13 @@
-"""Names of temporary files and of marks of processes. They contain the process, so others know whether it has ended."""
+"""Temporary files, and marks of processes: others know whether the process has ended.
+
+In a storage, names contain the process. On this host, a process locks its temporary directories.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -14,7 +19,7 @@ from machinable.serialization import Plain, dumps
 from machinable.storage.layout import TRIALS
 from machinable.storage.process_info import this_process
 
-__all__ = ["ABANDONED_AFTER", "is_temporary", "marked", "marker_beside", "temporary_beside", "writer_of"]
+__all__ = ["ABANDONED_AFTER", "Scratch", "is_temporary", "marked", "marker_beside", "temporary_beside", "writer_of"]
 
 _TEMPORARY = ".machinable-writing-"
 _MARKER = ".machinable-running-"
@@ -65,3 +70,69 @@ def marked(name: str) -> str | None:
     if not name.startswith(_MARKER) or len(parts) < 4 or not (parts[3] == TRIALS or is_folder_name(parts[3])):
         return None  # anything else could lead out of the storage
     return parts[3]
+
+
+SCRATCH = "machinable-scratch-"
+YOUNG = 60.0  # seconds in which a new directory may not be locked yet
+
+
+class Scratch:
+    """A temporary directory of this process, which exists until it is closed; leaving its `with` block closes it.
+
+    The first one of a process removes those that killed processes have left.
+
+    Attributes:
+        path: Its path.
+    """
+
+    def __init__(self) -> None:
+        from tempfile import gettempdir, mkdtemp  # 10 ms with what it imports
+
+        _sweep(gettempdir())
+        self.path = mkdtemp(prefix=SCRATCH)
+        self._hold = _held(self.path)
+        self._process = os.getpid()
+
+    def close(self) -> None:
+        """Remove it, unless this process is a fork of the one that has made it."""
+        from shutil import rmtree
+
+        if self._process != os.getpid():
+            return
+        rmtree(self.path, ignore_errors=True)
+        if self._hold is not None:
+            os.close(self._hold)
+            self._hold = None
+
+    def __enter__(self) -> str:
+        return self.path
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+@lru_cache(maxsize=1)
+def _sweep(directory: str) -> None:
+    from shutil import rmtree
+
+    for entry in os.scandir(directory):
+        with suppress(OSError):  # another process removes it, or it belongs to another user
+            if not entry.name.startswith(SCRATCH) or not entry.is_dir(follow_symlinks=False):
+                continue
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime < YOUNG:
+                continue
+            hold = _held(entry.path)
+            if hold is not None:
+                rmtree(entry.path, ignore_errors=True)
+                os.close(hold)
+
+
+def _held(path: str) -> int | None:
+    """Lock a directory for the lifetime of this process; None if another process holds it."""
+    hold = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(hold)
+        return None
+    return hold

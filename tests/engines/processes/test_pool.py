@@ -7,7 +7,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from machinable.engines.base import WorkerError, WorkerLost
-from machinable.engines.processes.pool import PREFIX, ProcessesEngine, Scratch
+from machinable.engines.processes.pool import ProcessesEngine
 from machinable.engines.processes.threads import VARIABLES
 from machinable.errors import InvalidType, InvalidValue
 from machinable.testing.engine import failed
@@ -389,65 +388,3 @@ def test_all_futures_end_when_workers_are_lost_one_after_the_other(two: Processe
     wait(futures, timeout=RESULT_TIMEOUT)
 
     assert [type(f.exception(0)) for f in futures] == [WorkerLost if n % 3 == 0 else type(None) for n in range(12)]
-
-
-# temporary directories
-
-KILLED = """
-import os
-import signal
-from machinable.engines.processes.pool import Scratch
-
-scratch = Scratch()
-os.mkdir(os.path.join(scratch.path, "inside"))
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.fixture(autouse=True)
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path
-
-
-def make_old(path: Path) -> None:
-    os.utime(path, (0, 0))
-
-
-def test_a_scratch_directory_exists_until_it_is_closed(temporary: Path) -> None:
-    scratch = Scratch()
-    (Path(scratch.path) / "deep").mkdir()
-    assert [str(path) for path in temporary.iterdir()] == [scratch.path]
-
-    scratch.close()
-    scratch.close()
-
-    assert list(temporary.iterdir()) == []
-
-
-def test_scratch_directories_of_killed_processes_are_removed_and_nothing_else(temporary: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED], env={**os.environ, "TMPDIR": str(temporary)}, timeout=60)
-    (left,) = temporary.iterdir()
-    held = Scratch()
-    (temporary / f"{PREFIX}young").mkdir()
-    (temporary / f"{PREFIX}file").write_text("")
-    (temporary / "others").mkdir()
-    (temporary / f"{PREFIX}link").symlink_to(temporary / "others")
-    for path in temporary.iterdir():
-        if path.name != f"{PREFIX}young" and not path.is_symlink():
-            make_old(path)
-
-    last = Scratch()
-
-    assert done.returncode == -signal.SIGKILL
-    assert not left.exists()
-    assert {path.name for path in temporary.iterdir()} == {
-        Path(held.path).name,
-        Path(last.path).name,
-        f"{PREFIX}young",
-        f"{PREFIX}file",
-        "others",
-        f"{PREFIX}link",
-    }
-    held.close()
-    last.close()

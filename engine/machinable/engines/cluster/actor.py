@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from machinable.engines.base import PortableWork
-from machinable.engines.processes.pool import Origin, ProcessesEngine, Scratch
+from machinable.engines.processes.pool import Origin, ProcessesEngine
 from machinable.storage.archive import unpack
+from machinable.storage.temporary import Scratch
 
 __all__ = ["Reply", "Report", "Setup", "TrialActor", "TrialRequest", "version_here"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import pickle
@@ -29,61 +28,7 @@ from machinable.plan.spec import Outcome, TrialSpec
 from machinable.serialization import loads
 from machinable.storage.process_info import cores
 
-__all__ = ["Origin", "ProcessesEngine", "Scratch", "read_outcome"]
-
-PREFIX = "machinable-scratch-"
-YOUNG = 60.0  # seconds in which a new directory may not be locked yet
-
-
-class Scratch:
-    """A temporary directory of this process. Creating one removes those that killed processes have left.
-
-    Attributes:
-        path: Its path.
-    """
-
-    def __init__(self) -> None:
-        from tempfile import gettempdir, mkdtemp
-
-        _sweep(gettempdir())
-        self.path = mkdtemp(prefix=PREFIX)
-        self._hold = _held(self.path)
-
-    def close(self) -> None:
-        """Remove it."""
-        from shutil import rmtree
-
-        rmtree(self.path, ignore_errors=True)
-        if self._hold is not None:
-            os.close(self._hold)
-            self._hold = None
-
-
-def _sweep(directory: str) -> None:
-    from shutil import rmtree
-
-    for entry in os.scandir(directory):
-        with suppress(OSError):  # another process removes it, or it belongs to another user
-            if not entry.name.startswith(PREFIX) or not entry.is_dir(follow_symlinks=False):
-                continue
-            if time.time() - entry.stat(follow_symlinks=False).st_mtime < YOUNG:
-                continue
-            hold = _held(entry.path)
-            if hold is not None:
-                rmtree(entry.path, ignore_errors=True)
-                os.close(hold)
-
-
-def _held(path: str) -> int | None:
-    """Lock a directory for the lifetime of this process; None if another process holds it."""
-    hold = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(hold)
-        return None
-    return hold
-
+__all__ = ["Origin", "ProcessesEngine", "read_outcome"]
 
 SHUTDOWN_TIMEOUT = 2.0  # seconds for an idle worker to end
 MAX_OUTPUT = 2**24  # bytes of the output of a lost worker that are kept

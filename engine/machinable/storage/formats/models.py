@@ -12,6 +12,7 @@ from machinable.errors import StorageError
 from machinable.serialization import dumps
 from machinable.storage.documents import MODEL, parse_document
 from machinable.storage.formats import UnsupportedData, damaged, is_inside, type_name
+from machinable.storage.temporary import Scratch
 
 __all__ = ["EXTENSION", "dump", "load"]
 
@@ -29,14 +30,13 @@ def dump(data: Any, save: Callable[[Any, str], Any] | None, loader: Callable[[st
     """
     from io import BytesIO
     from shutil import copyfileobj
-    from tempfile import TemporaryDirectory
     from zipfile import ZipFile, ZipInfo
 
     if save is None:
         raise UnsupportedData(f"{type_name(data)} alone: write(name, model, save=Model.save, load=Model.load)")
     name = None if loader is None else _name_of(loader)
     buffer = BytesIO()
-    with TemporaryDirectory(prefix="machinable-") as directory:
+    with Scratch() as directory:
         save(data, os.path.join(directory, _MODEL))
         files = _files(directory)
         if not files:
@@ -86,9 +86,7 @@ def load(name: str, data: bytes, *, trust: bool, loader: Callable[[str], Any] | 
         StorageError: No function is named, or it is not trusted.
         Damaged: The archive is not that of a model, or its files would leave the directory.
     """
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory(prefix="machinable-", ignore_cleanup_errors=True) as directory:
+    with Scratch() as directory:
         try:
             named = _unpack(data, directory)
         except Exception as error:  # an archive can be broken in many ways
