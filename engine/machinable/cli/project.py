@@ -84,7 +84,7 @@ FILES = {
     "machinable.yaml": PROJECT,
     "pi.py": COMPONENT,
     "tests/test_pi.py": TEST,
-    ".gitignore": "results/\n__pycache__/\n.pytest_cache/\n",
+    ".gitignore": "results/\n__pycache__/\n.pytest_cache/\nmlflow.db\nmlruns/\nruns/\nwandb/\n",
 }
 
 _HELPER = re.compile(r"[A-Za-z0-9+.-]*::")

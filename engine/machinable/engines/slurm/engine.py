@@ -10,9 +10,9 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from shutil import rmtree
 from typing import Any
 
@@ -267,7 +267,7 @@ class SlurmEngine(ClusterEngine):
         try:
             executor = self._executor(resources)
             addresses = [self._connections.expect(worker) for worker in workers]
-            with executor.batch():
+            with executor.batch() if not self._is_local else _without_interrupts():
                 jobs = [executor.submit(work, address) for address in addresses]
         except Exception as error:  # of submitit, whose message has what sbatch says
             for worker in workers:
@@ -348,6 +348,16 @@ def _new_folder(base: str | None) -> str:
             given=directory,
             todo="Give a directory that all hosts share: {type: slurm, folder: DIRECTORY}.",
         ) from error
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let processes that are started in the block not get the Ctrl-C of the terminal, which is for this one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _own_address() -> str:
