@@ -148,3 +148,36 @@ def test_check_counts_tasks_and_reports_their_errors(run: Run, project: Path) ->
         "'rate' has no values: its list is empty",
     ]
     assert ran.data["tasks"] == 2
+
+
+@pytest.mark.parametrize(
+    ("yaml", "words", "shown"),
+    [
+        ("components: [train: {rate: 0.1}]", [], "train {'rate': 0.1}"),
+        ("components: [train: {rate: 0.1}]", ["rate=2"], "train {'rate': 2}"),
+        ("components: [train: {rate: 0.1, ~big: {rate: 9}}]", ["@big"], "train {'rate': 9}"),
+        ("components: [train: {rate: 0.1}, other: {}]\ntasks: {study: {component: train}}", [], "train {'rate': 0.1}"),
+        ("components: [train: {}, other: {}]", [], "the project has 2 components, so one has to be named"),
+        ("components: [train: {}, other: {}]", ["rate=1"], "machinable execute train; it has train, other."),
+        (
+            "components: [train: {}]\ntasks: {a: {component: train}, b: {component: train}}",
+            [],
+            "the project has 2 tasks, so one has to be named\n  machinable execute a; it has a, b.",
+        ),
+        ("components: []", [], "the project declares nothing to run"),
+    ],
+)
+def test_without_a_name_the_only_task_or_component_runs(
+    run: Run, project: Path, yaml: str, words: list[str], shown: str
+) -> None:
+    (project / "machinable.yaml").write_text(yaml + "\n")
+    (project / "other.py").write_text((project / "train.py").read_text())
+
+    ran = run("execute", *words, "--dry", "--json")
+
+    if "{'" in shown:
+        (trial,) = ran.data["trials"]
+        assert f"{trial['component']} {trial['config']}" == shown
+    else:
+        assert ran.code == 2
+        assert shown in run("execute", *words, "--dry").err

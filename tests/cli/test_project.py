@@ -17,12 +17,18 @@ def test_a_new_project_works_as_its_comments_say(run: Run, project: Path, monkey
     ran = run("init", "new/one")
 
     assert (ran.code, ran.out) == (0, "")
-    assert ran.err.splitlines()[-1] == "next: cd new/one && machinable execute pi --repeat 3"
+    assert ran.err.splitlines()[-1] == "next: cd new/one && machinable execute"
     monkeypatch.chdir("new/one")
-    assert run("check").out == "1 component, 1 version, 0 errors, 0 hints\n"
-    assert "points: 1000000\n" in run("config", "pi", "@precise").out
-    executed = run("execute", "pi", "points=100", "--repeat", "3", "--seed", "42", "--quiet")
-    assert (executed.code, executed.out.splitlines()[0].split()) == (0, ["component", "n", "pi"])
+    assert run("check").out == "1 component, 1 version, 1 task, 0 errors, 0 hints\n"
+    assert "points: 100000\n" in run("config", "pi", "@precise").out
+    executed = run("execute", "--seed", "42", "--quiet")
+    assert executed.code == 0
+    assert [line.split()[:3] for line in executed.out.splitlines()[:4]] == [
+        ["component", "points", "n"],
+        ["pi", "100", "5"],
+        ["pi", "1000", "5"],
+        ["pi", "10000", "5"],
+    ]
     assert run("list", "--json").data["executions"][0]["execution"] == "8gWVkz"
     names = [".gitignore", "machinable.yaml", "pi.py", "results", "tests"]
     assert sorted(path.name for path in Path.cwd().iterdir()) == names

@@ -19,13 +19,14 @@ from machinable.errors import (
     MachinableError,
     MissingMember,
     UnknownName,
+    listed,
     suggestion,
 )
 from machinable.plan.declared import declared_task, known_tasks
 from machinable.plan.task import Task, laid_over
 from machinable.project import Project
 
-__all__ = ["compose", "task_components"]
+__all__ = ["compose", "only_target", "task_components"]
 
 _TODO = "Name a Task, or a function without arguments that returns one: package.module:name."
 
@@ -47,6 +48,27 @@ def compose(project: Project, target: str, words: Sequence[str], grids: Sequence
     if task is None:
         return Task().component(target, parse_version(words, project, [target], grids))
     return laid_over(task, parse_version(words, project, task_components(task), grids))
+
+
+def only_target(project: Project) -> str:
+    """Return what a command runs that names nothing: the only task of a project, or else its only component.
+
+    Raises:
+        InvalidValue: There is none, or more than one.
+    """
+    main = project.workspace().main
+    tasks, components = list(main.tasks), [entry.name for entry in main.components]
+    found = tasks or components
+    if len(found) == 1:
+        return found[0]
+    what = "tasks" if tasks else "components"
+    raise InvalidValue(
+        f"the project has {len(found)} {what}, so one has to be named"
+        if found
+        else "the project declares nothing to run",
+        known=[*tasks, *components],
+        todo=f"machinable execute {found[0]}; it has {listed(found, 20)}." if found else "Declare a component first.",
+    )
 
 
 def task_components(task: Task) -> list[str]:

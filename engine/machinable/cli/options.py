@@ -76,7 +76,6 @@ def _completer(kind: str) -> Callable[[click.Context, click.Parameter, str], lis
 # --- parameters of several commands
 
 _COMPONENT = _argument("component", "components")
-_TARGET_OF_TASKS = _argument("component", "runnable", metavar="COMPONENT|TASK")
 _VERSIONS = _argument("versions", "versions_and_keys", nargs=-1, metavar="[~VERSION | @VERSION | KEY=VALUE]…")
 _ID = _argument("identifier", "executions", metavar="ID")
 _TARGET = _argument("identifier", "targets", metavar="ID[/TRIAL]")
@@ -258,8 +257,9 @@ _command(
     A task is declared in machinable.yaml, or it is package.module:name: a Task, or a function that returns one.
     Versions and values are merged from left to right, for a task over those of all its components.
     A value is YAML: rate=1e-3, layers=[64,64], data.name=mnist. @name is the same as ~name, which some shells expand.
+    Without a name, the only task of the project runs, or else its only component.
     """,
-    _TARGET_OF_TASKS,
+    _argument("component", "runnable", required=False, metavar="[COMPONENT|TASK]"),
     _VERSIONS,
     *_ALTERNATIVES,
     _option(

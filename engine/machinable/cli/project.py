@@ -28,18 +28,24 @@ from machinable.storage.credentials import secrets_of, without_credentials
 __all__ = ["ImportedProject", "imports_of", "init_command", "vendor_fetch_command"]
 
 PROJECT = """\
-# The components of this project. Try
-#   machinable config pi @precise
-#   machinable execute pi --repeat 3
+# What this project declares. Try
+#   machinable execute
 #   machinable list
+#   machinable execute pi @precise --repeat 3
 #   pytest
 components:
   - pi:                       # its code is the class in pi.py
-      points: 10000
+      points: 1000
 
       # A key with ~ is a version: what it changes when it is requested.
       ~precise:
-        points: 1000000
+        points: 100000
+
+tasks:
+  accuracy:                   # one trial for each number of points, five times with different seeds
+    component: pi
+    grid: {points: [100, 1000, 10000]}
+    repeat: 5
 
 execution:
   storage: ./results          # where executions are stored; relative to this file
@@ -113,7 +119,7 @@ def init_command(directory: str) -> None:
             file.write(text)
         message(f"wrote {path}")
     where = [] if directory == "." else [f"cd {directory}"]
-    message("next: " + " && ".join([*where, "machinable execute pi --repeat 3"]))
+    message("next: " + " && ".join([*where, "machinable execute"]))
 
 
 # --- imported projects

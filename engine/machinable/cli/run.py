@@ -13,7 +13,7 @@ import click
 
 from machinable.cli.arguments import open_storage, parse_version, placed_on_command_line
 from machinable.cli.background import announcements, run_in_background
-from machinable.cli.compose import compose
+from machinable.cli.compose import compose, only_target
 from machinable.cli.output import command_on, execution_data, failures_report, message, write_json
 from machinable.display.progress import PlainProgress, Progress, is_memory
 from machinable.display.summary import group_table, groups, rows_of
@@ -42,9 +42,12 @@ STOP_TIMEOUT = 30.0  # seconds that `stop` waits for the end
 STOP_INTERVAL = 0.5  # seconds between two looks
 
 
-def execute_command(component: str, seed: str | None, name: str | None, **options: Any) -> int:
+def execute_command(component: str | None, seed: str | None, name: str | None, **options: Any) -> int:
     """Run a component or a task; `options` are those of `_composed` and of `_run`."""
     detach = options.pop("detach")
+    if component is None or component[:1] in ("~", "@") or "=" in component:  # a version or a value
+        options["versions"] = (*([] if component is None else [component]), *options["versions"])
+        component = only_target(Project())
     with _composed(component, name, options) as task:
         if detach and task is not None:
             return run_in_background({**options, "storage": options["storage"] or task.settings.get("storage")})
