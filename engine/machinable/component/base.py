@@ -29,7 +29,17 @@ else:
 
     ConfigT = TypeVar("ConfigT")
 
-__all__ = ["Component", "ComponentState", "Context", "Mixin", "Submission", "misspelt_events", "overrides", "state_of"]
+__all__ = [
+    "Component",
+    "ComponentState",
+    "Context",
+    "Mixin",
+    "Submission",
+    "misspelt_events",
+    "overrides",
+    "saver_of",
+    "state_of",
+]
 
 
 @dataclass
@@ -87,6 +97,8 @@ class Context:
 
     Each attribute is made when a component first uses it.
     """
+
+    trust = True  # whether pickles of required results may be read: an execution trusts its storage
 
     if TYPE_CHECKING:
 
@@ -426,3 +438,9 @@ def misspelt_events(cls: type[Component]) -> dict[str, str]:
     free = [name for name in events if not overrides(cls, name)] if names else []
     near = {name: near_names(name, free, limit=1, cutoff=0.85) for name in names}
     return {name: found[0] for name, found in near.items() if found}
+
+
+def saver_of(component: Component) -> str:
+    """Return the name under which a component saves checkpoints: "node", or the index of a child."""
+    index = state_of(component).index
+    return "node" if index is None else str(index)

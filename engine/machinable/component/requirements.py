@@ -190,8 +190,8 @@ class Required:
 
     @cached_property
     def _artifacts(self) -> Artifacts:
-        # An execution trusts its storage.
-        return Artifacts(self._files, layout.join(self.folder, layout.ARTIFACTS), self.label, trust=True)
+        path = layout.join(self.folder, layout.ARTIFACTS)
+        return Artifacts(self._files, path, self.label, trust=self._context.trust)
 
     # artifacts
 
@@ -213,7 +213,7 @@ class Required:
         content = self._artifacts.content(name)
         self._note_read(name, digest(content))
         # An artifact that the trial did not write may be from anybody.
-        return _load(name, content, trust=name in self._digests, load=load)
+        return _load(name, content, trust=self._context.trust and name in self._digests, load=load)
 
     @cached_property
     def _digests(self) -> Mapping[str, str]:
@@ -405,7 +405,7 @@ class Required:
             name = self.status.get("checkpoint")
         if name is None or name.partition("/")[0] != layout.CHECKPOINTS:
             return name
-        where = Artifacts(self._files, self.folder, self.label, trust=True)
+        where = Artifacts(self._files, self.folder, self.label, trust=self._context.trust)
         is_directory = self._files.is_directory(layout.join(self.folder, name))
         place = where.local_path(f"{name}/" if is_directory else name)
         self._note_read(f"../{name}", tree_digest(place), checkpoint_digests(self.status).get(f"../{name}"))

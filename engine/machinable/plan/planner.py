@@ -60,7 +60,7 @@ from machinable.serialization import Plain, canonical, is_hidden, without_collec
 if TYPE_CHECKING:
     from machinable.plan.stored_trials import StoredTrial
 
-__all__ = ["live_code", "make_plan"]
+__all__ = ["definition_of_stored", "live_code", "make_plan"]
 
 MAX_LISTED = 12  # components of a cycle that a message lists
 
@@ -139,6 +139,14 @@ def _seeds_of_contents(
         key = canonical([content, parts])
         ordinal, counts[key] = counts[key], counts[key] + 1
         yield ids.seed_of_content(canonical([content, parts, ordinal]) if parts or ordinal else content)
+
+
+def definition_of_stored(facts: Mapping[str, Any], project: Project) -> ComponentSpec:
+    """Return the definition of a stored trial, given its trial.json, with what is not stored from the project."""
+    from machinable.plan.stored_trials import StoredTrial  # most plans need none
+
+    planner = _Planner(_workspace(TaskRequest(), project), TaskRequest(), project.path, (None, None))
+    return planner.stored_definition(StoredTrial("", "", facts, {}))
 
 
 def live_code(request: TaskRequest) -> dict[Target, Any]:
@@ -592,7 +600,7 @@ class _Planner:
     def _add_stored(self, stored: StoredTrial, requires: Mapping[str, Needed], at: Place | None) -> int:
         """Add the use of a stored trial, in place of a use that would compute the same."""
         name, seed = stored.facts["identity"], stored.facts["seed"]
-        definition = replace(self._stored_definition(stored), is_requirement=True, stored_at=stored.path)
+        definition = replace(self.stored_definition(stored), is_requirement=True, stored_at=stored.path)
         use = Use(definition, requires, at, identity=name)
         if name in self._by_identity:
             number = self._by_identity[name]
@@ -601,7 +609,7 @@ class _Planner:
             number = self._by_identity[name] = self._append(use, canonical({"requirement": name}), seed)
         return number
 
-    def _stored_definition(self, stored: StoredTrial) -> ComponentSpec:
+    def stored_definition(self, stored: StoredTrial) -> ComponentSpec:
         """Return the definition of a stored trial, with what is not stored from its declaration if there still is one.
 
         These are the class, mixins and hidden keys, which a live instance needs.

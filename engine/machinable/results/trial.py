@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -9,7 +10,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from machinable.errors import Damaged, NotStored
+from machinable.errors import Damaged, NotStored, Refused
 from machinable.results.lookup import UNKNOWN
 from machinable.results.pointers import Available, Input, changed_input, find_pointer
 from machinable.results.reader import ExecutionInfo, Reader, Rows
@@ -322,6 +323,40 @@ class Trial:
             is_directory = self._reader.files.is_directory(layout.join(self._path, name))
             return self._artifacts_in("").local_path(f"{name}/" if is_directory else name)
         return self._artifacts.local_path(name)
+
+    def live(self, project: str | os.PathLike[str] | None = None) -> Any:
+        """Return the component of a finished trial, created in this process, after `on_load()`.
+
+        It is what `self.requires.model.component` would be in a trial that requires this one: constructed with the
+        same configuration, with its children; by default `on_load` restores its last checkpoint.
+
+        Args:
+            project: The directory with the code; by default the project of the working directory.
+
+        Raises:
+            Refused: The trial has not finished.
+            ImportFailed: Its code cannot be imported.
+            InvalidType: It ran a function.
+        """
+        from machinable.results.live import live_component  # reading results imports no components
+
+        reader, uid = self._reader.locate(self.uid)
+        place = f"{reader.name}/{uid}"
+        if self.status not in ("finished", "reused"):
+            raise Refused(
+                f"the trial {place} is {self.status}, not finished",
+                given=place,
+                todo="Only the component of a finished trial can be loaded.",
+            )
+        return live_component(
+            self.description, place, reader.files, self._trial_at, trust=reader.trust, project=project
+        )
+
+    def _trial_at(self, place: str) -> Trial:
+        """Return another trial of the same storage."""
+        folder, _, uid = place.rpartition("/")
+        reader = Reader(self._reader.files, folder, trust=self._reader.trust, clock=self._reader.clock)
+        return Trial(reader, reader.plan, reader.plan.uids.index(uid), uid, ExecutionInfo(reader))
 
     @property
     def _artifacts(self) -> Artifacts:

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from machinable.component.base import Component, state_of
+from machinable.component.base import Component, saver_of, state_of
 from machinable.component.local_dir import LocalFolder
 from machinable.errors import InvalidType, MachinableError
 from machinable.serialization import Plain
@@ -25,7 +25,7 @@ from machinable.storage.hashing import digest_of, file_digest, tree_digest
 from machinable.storage.layout import ARTIFACTS, CHECKPOINTS, join
 from machinable.storage.streams import RowWriter
 
-__all__ = ["Checkpoints", "Resumed", "resume", "saver_of"]
+__all__ = ["Checkpoints", "Resumed", "resume"]
 
 
 class Checkpoints:
@@ -150,12 +150,6 @@ def _file_digest(place: str) -> str:
 @lru_cache(maxsize=4096)
 def _known_digest(place: str, state: tuple[int, int, int]) -> str:
     return file_digest(place)
-
-
-def saver_of(component: Component) -> str:
-    """Return the name under which a component saves checkpoints: "node", or the index of a child."""
-    index = state_of(component).index
-    return "node" if index is None else str(index)
 
 
 class Resumed(Struct, frozen=True):

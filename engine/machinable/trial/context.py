@@ -8,7 +8,8 @@ from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from machinable.component.base import Component, Context, state_of
+from machinable.component.base import Component, Context, saver_of, state_of
+from machinable.component.children import create
 from machinable.component.imports import Code, load_component
 from machinable.component.local_dir import LocalFolder
 from machinable.component.record import Record
@@ -25,8 +26,7 @@ from machinable.storage.files import Files
 from machinable.storage.streams import RowWriter, TextWriter
 from machinable.trial import seeding
 from machinable.trial.capture import first_line, make_logger
-from machinable.trial.checkpoints import Checkpoints, Resumed, resume, saver_of
-from machinable.trial.children import create
+from machinable.trial.checkpoints import Checkpoints, Resumed, resume
 from machinable.trial.seeding import Seeding
 from machinable.trial.status import StatusFiles
 
@@ -191,7 +191,7 @@ class TrialContext(Context):
 
     def required_component(self, required: Required) -> Component:
         """Return the component of a requirement, created in this process."""
-        from machinable.trial.required_component import load_required_component
+        from machinable.component.required_component import load_required_component
 
         return load_required_component(required, self)
 

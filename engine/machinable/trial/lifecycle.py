@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Any
 
 from machinable.component.base import Component, overrides, state_of
+from machinable.component.children import construct, create, destroy, make_children
 from machinable.engines.interruption import interruption
 from machinable.engines.time_limit import time_limit
 from machinable.trial.capture import error_data
-from machinable.trial.children import construct, create, destroy, make_children
 from machinable.trial.context import TrialContext
 
 __all__ = ["exit_forked_children", "run_component"]

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from machinable.component.base import Component, state_of
+from machinable.component.children import child_specs, construct
 from machinable.component.imports import Code, importing
 from machinable.engines.devices import device_variables
 from machinable.engines.time_limit import time_limit
@@ -22,7 +23,6 @@ from machinable.storage import layout
 from machinable.storage.files import Files
 from machinable.storage.streams import TextWriter
 from machinable.trial.capture import captured, error_data, first_line
-from machinable.trial.children import child_specs, construct
 from machinable.trial.context import Progress, TrialContext
 from machinable.trial.lifecycle import exit_forked_children, run_component
 from machinable.trial.status import StatusFiles

@@ -8,13 +8,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from machinable.component.base import Component, Context, state_of
+from machinable.component.base import Component, Context, saver_of, state_of
+from machinable.component.children import construct, create, make_children
 from machinable.component.requirements import Required, Requires
 from machinable.errors import InvalidType, MissingArtifact, NotAvailable
 from machinable.plan.spec import requirement_from_data, spec_from_data
 from machinable.storage.artifacts import NOTHING
-from machinable.trial.checkpoints import saver_of
-from machinable.trial.children import construct, create, make_children
 
 __all__ = ["load_required_component"]
 
@@ -48,6 +47,7 @@ class FinishedTrialContext(Context):
         self.spec = replace(spec, attempt=required.status["attempt"], indirect=outer.spec.indirect)
         self._required = required
         self._outer = outer
+        self.trust = outer.trust
 
     def __getattr__(self, name: str) -> Any:
         if name in ("record", "directory"):  # rows and artifacts of a finished trial do not change
