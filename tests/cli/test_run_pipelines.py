@@ -183,7 +183,7 @@ def test_list_and_show_say_why_trials_did_not_run(run: Run, project: Path) -> No
         for name in ("8gWVkz", str(data[0]["execution"]))
     )
 
-    assert listed.out.splitlines()[0].split()[6:9] == ["failed", "reused", "name"]
+    assert listed.out.splitlines()[0].split()[5:8] == ["failed", "reused", "name"]
     assert [row["states"] for row in data] == [{"reused": 1, "finished": 1}, {"finished": 2}]
     shown = run("show", data[0]["execution"], "--storage", "out").out
     assert f"from 8gWVkz/{first}" in shown

@@ -55,6 +55,8 @@ def below(value: Any, keys: tuple[str, ...]) -> Any:
 @given(st.lists(VALUES) | ALIKE)
 def test_values_come_back_as_they_were(values: list[Any]) -> None:
     assert json.dumps(unpacked(values)) == json.dumps(values)
+    columns, _ = packed(values)
+    assert json.dumps([columns.at(index, "v") for index in range(len(values))]) == json.dumps(values)
 
 
 @settings(deadline=None)

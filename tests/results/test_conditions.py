@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from machinable.config.nodes import Source
+from machinable.config.reader import read
 from machinable.errors import InvalidValue
 from machinable.results.conditions import is_condition, parse
+from machinable.serialization import as_plain
 
 
 @pytest.mark.parametrize(
@@ -71,3 +74,48 @@ def test_an_id_is_no_condition(text: str) -> None:
     assert not is_condition(text)
     assert is_condition(f"{text}=1")
     assert is_condition(f"{text} in [1]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "0",
+            "-3",
+            "12",
+            "1.5",
+            "-0.0",
+            "007",
+            "1e-3",
+            "1_000",
+            "0x1F",
+            "12:30",
+            "1.",
+            ".5",
+            "+1",
+            "123456789012345678",
+        ),
+        *(
+            "mnist",
+            "net.small",
+            "True",
+            "NO",
+            "y",
+            "null",
+            "Null",
+            "nan",
+            "inf",
+            "a-b",
+            "a/b",
+            "v1.0",
+            "e5",
+            "on",
+            "off",
+        ),
+    ],
+)
+def test_simple_values_are_those_of_yaml(text: str) -> None:
+    (condition,) = parse(f"x={text}")
+
+    expected = as_plain(read(Source("", text)))
+    assert (type(condition.value), repr(condition.value)) == (type(expected), repr(expected))

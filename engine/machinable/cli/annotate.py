@@ -6,8 +6,8 @@ from contextlib import suppress
 from getpass import getuser
 from typing import TYPE_CHECKING, Any
 
-from machinable.cli.arguments import open_storage, parse_target
 from machinable.cli.output import message, write_json
+from machinable.cli.targets import open_storage, parse_target
 from machinable.config.nodes import Source
 from machinable.config.reader import read
 from machinable.display.tables import settings_text

@@ -1,41 +1,26 @@
-"""The meaning of command arguments: versions and values, storages, executions and trials."""
+"""The meaning of command arguments: versions and values."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from machinable.cli.grids import read_grids
 from machinable.cli.values import Declared, place_of_word, read_value
-from machinable.config.interpolation import Resolver
 from machinable.config.nodes import Source
 from machinable.config.reader import read
-from machinable.errors import InvalidValue, MachinableError, MalformedText, MissingFile, NotStored
+from machinable.errors import InvalidValue, MachinableError, MalformedText
 from machinable.execution.environment import visible_words
 from machinable.plan.grid import combinations
 from machinable.project import Project
-from machinable.results.conditions import is_condition
 from machinable.serialization import Plain, canonical, dumps
 
-if TYPE_CHECKING:
-    from machinable.display.summary import Side
-    from machinable.results.execution import Execution
-    from machinable.results.storage import Storage
-    from machinable.results.trial import Trial
-    from machinable.results.trials import Trials
-
 __all__ = [
-    "chosen_trials",
-    "find_trial",
     "format_version",
-    "open_storage",
-    "parse_target",
-    "parse_targets",
     "parse_version",
     "placed_on_command_line",
     "portable_words",
@@ -185,93 +170,3 @@ def _format_value(value: Plain) -> str:
             if read(Source("", value)) == value:
                 return value
     return dumps(value)
-
-
-# --- storages, executions and trials
-
-
-def open_storage(given: str | None) -> Storage:
-    """Open the storage named on the command line, else by the environment, the project or the user's settings."""
-    from machinable.results.storage import Storage  # completion of versions and keys reads no storage
-
-    return Storage(chosen_storage(given))
-
-
-def chosen_storage(given: str | None) -> str:
-    """Return the URL of that storage, which may not exist yet.
-
-    Raises:
-        InvalidValue: There is none: results stay in memory.
-    """
-    from machinable.settings import storage_choice
-    from machinable.storage.open import storage_url
-
-    if given is not None:
-        return given
-    section: Mapping[str, Any] = {}
-    user: Mapping[str, Any] = {}
-    directory = None
-    if not os.environ.get("MACHINABLE_STORAGE"):
-        from machinable.execution.options import preferences  # 20 ms, which completion can save
-
-        user, project = preferences(os.environ), Project()
-        directory = project.path
-        try:
-            section = Resolver(project.workspace().main.execution, "execution").copy()
-        except MissingFile as error:
-            if error.given != project.path:
-                raise
-    chosen = storage_choice(None, os.environ, section, user)
-    if chosen.url is None:
-        raise InvalidValue(
-            "no storage is given",
-            details=["MACHINABLE_MODE is DEV, which stores nothing"] if chosen.source == "environment" else [],
-            todo="Name one: --storage DIRECTORY, MACHINABLE_STORAGE=DIRECTORY, "
-            "or `execution: {storage: DIRECTORY}` in machinable.yaml.",
-        )
-    return storage_url(chosen.url, directory if chosen.source == "project" else None)
-
-
-def parse_target(storage: Storage, text: str, uid: str | None = None) -> Side:
-    """Return what an `ID` or `ID/UID` names, or the trial of an `ID` with that uid; see `Storage.find`."""
-    from machinable.display.summary import Side
-
-    name, slash, rest = (text if uid is None else f"{text}/{uid}").partition("/")
-    execution = storage.find(name)
-    return Side(execution, find_trial(execution, rest) if slash else None)
-
-
-def parse_targets(storage: Storage, words: Sequence[str]) -> list[Side]:
-    """Return what several words name, each once; with conditions among them, the trials that satisfy all of these.
-
-    Raises:
-        InvalidValue: No trial satisfies the conditions.
-    """
-    if not any(map(is_condition, words)):
-        return list({str(one): one for one in (parse_target(storage, word) for word in words)}.values())
-    from machinable.display.summary import Side
-
-    found = chosen_trials(storage, words)
-    if not len(found):
-        conditions = " and ".join(filter(is_condition, words))
-        raise NotStored(f"no trial in {storage.url} satisfies {conditions}", given=conditions)
-    by_execution: dict[int, tuple[Any, list[Trial]]] = {}
-    for trial in found:
-        by_execution.setdefault(id(trial.execution), (trial.execution, []))[1].append(trial)
-    return [Side(execution, chosen=trials) for execution, trials in by_execution.values()]
-
-
-def chosen_trials(storage: Storage, words: Sequence[str]) -> Trials:
-    """Return the trials of the ids among the words, by default all, that satisfy the conditions among them."""
-    from machinable.results.trials import Trials
-
-    conditions = [word for word in words if is_condition(word)]
-    targets = [parse_target(storage, word) for word in words if not is_condition(word)]
-    found = Trials({id(trial): trial for target in targets for trial in target.trials}.values())
-    return (found if targets else storage.trials).where(*conditions)
-
-
-def find_trial(execution: Execution, uid: str) -> Trial:
-    """Return the trial with that uid, or the only one whose uid starts with it."""
-    found = [trial for trial in execution.trials if trial.uid.startswith(uid)] if uid else []
-    return found[0] if len(found) == 1 else execution[uid]

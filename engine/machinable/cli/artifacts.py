@@ -9,8 +9,8 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from machinable.cli.arguments import open_storage, parse_target
 from machinable.cli.output import message
+from machinable.cli.targets import open_storage, parse_target
 from machinable.display.terminal import echo
 from machinable.errors import InvalidValue, MissingArtifact, Refused
 from machinable.storage import layout

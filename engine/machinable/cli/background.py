@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from machinable.cli.arguments import chosen_storage
 from machinable.cli.output import command_on, message, write_json
+from machinable.cli.targets import chosen_storage
 from machinable.display.progress import is_memory
 from machinable.display.terminal import echo
 from machinable.engines.processes.pool import Origin

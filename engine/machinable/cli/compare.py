@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from machinable.cli.arguments import open_storage, parse_target, parse_targets
 from machinable.cli.config import KeyChange, key_changes
 from machinable.cli.output import message, write_json
+from machinable.cli.targets import open_storage, parse_target, parse_targets
 from machinable.display.summary import side_by_side, side_table
 from machinable.display.tables import Table, counted, exact, printable, write_table
 from machinable.display.terminal import echo

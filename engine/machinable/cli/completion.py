@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
-from machinable.cli.arguments import open_storage, parse_target, parse_version
+from machinable.cli.arguments import parse_version
 from machinable.cli.config import version_names
 from machinable.cli.options import program
+from machinable.cli.targets import open_storage, parse_target
 from machinable.config.resolve import find_component
 from machinable.display.terminal import echo
 from machinable.errors import MachinableError

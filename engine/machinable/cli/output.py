@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from machinable import ids
-from machinable.cli.arguments import format_version
 from machinable.display.terminal import echo
 from machinable.serialization import Plain, canonical, decode, dumps
 
@@ -173,6 +172,8 @@ def failures_report(
 
 def _execute_words(execution: Execution, trial: Trial) -> list[str] | None:
     """Return component, version and `--repeat`; None if they would not make a trial with this uid and settings."""
+    from machinable.cli.arguments import format_version  # 30 ms, and only failures are run again
+
     task: Mapping[str, Any] = execution.data.get("task") or {}
     requests = [one for one in task.get("components", ()) if one["component"] == trial.flags.get("NAME")]
     if not requests or task.get("versions_of") or any(one.get(what) for one in requests for what in _PYTHON_ONLY):

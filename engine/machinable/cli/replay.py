@@ -6,8 +6,8 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
-from machinable.cli.arguments import find_trial, open_storage
 from machinable.cli.output import message, write_json
+from machinable.cli.targets import find_trial, open_storage
 from machinable.display.tables import Table, counted, exact, printable, write_table
 from machinable.display.terminal import echo
 from machinable.execution.environment import command_line

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from machinable.cli.arguments import open_storage, parse_version, placed_on_command_line
+from machinable.cli.arguments import parse_version, placed_on_command_line
 from machinable.cli.background import announcements, run_in_background
 from machinable.cli.compose import compose, only_target
 from machinable.cli.output import command_on, execution_data, failures_report, message, write_json
+from machinable.cli.targets import open_storage
 from machinable.display.progress import PlainProgress, Progress, is_memory
 from machinable.display.summary import group_table, groups, rows_of
 from machinable.display.tables import counted, is_terminal, write_table

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
-from machinable.cli.arguments import open_storage, parse_target, parse_targets
 from machinable.cli.config import yaml_text
 from machinable.cli.output import execution_data, failures_report, message, trial_data, write_json
+from machinable.cli.targets import open_storage, parse_target, parse_targets
 from machinable.display.html_report import report
 from machinable.display.progress import details
 from machinable.display.summary import (

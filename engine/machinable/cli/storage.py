@@ -9,8 +9,8 @@ from contextlib import nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from machinable.cli.arguments import open_storage
 from machinable.cli.output import message, write_json
+from machinable.cli.targets import open_storage
 from machinable.display.tables import counted
 from machinable.display.terminal import echo
 from machinable.errors import Damaged, Refused

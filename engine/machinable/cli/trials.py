@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from machinable.cli.arguments import chosen_trials, open_storage
 from machinable.cli.output import message, write_json
+from machinable.cli.targets import chosen_trials, open_storage
 from machinable.display.summary import interval_texts, rows_of, trials_table
 from machinable.display.tables import Table, cell, short_headings, write_table
 from machinable.display.terminal import echo

@@ -8,9 +8,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
-
-import msgspec
+from typing import Any, NamedTuple, TextIO
 
 from machinable.display.terminal import echo
 from machinable.serialization import dumps
@@ -81,7 +79,7 @@ def headline(error: Mapping[str, str]) -> str:
 _NUMBER = re.compile(r"[-+]?(?:[0-9.]+(?:e[-+]?[0-9]+)?|nan|inf)(?: (?:±|to) .*)?(?: ?[sx%])?")
 
 
-class Table(msgspec.Struct, frozen=True):
+class Table(NamedTuple):  # not a msgspec struct: tables of trials need no msgspec, whose import takes 20 ms
     """Headings and rows of cells, as many in each row as there are headings."""
 
     headings: Sequence[str]

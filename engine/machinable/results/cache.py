@@ -93,6 +93,7 @@ class Columns:
         self.count = count
         self._tree = tree
         self._line = line
+        self._lines: dict[int, list[Any]] = {}  # those that `at` has read
 
     def find(self, keys: tuple[str, ...], look: Look) -> list[Any]:
         """Return `look(value, keys)` for each value; no mutable value is shared.
@@ -101,6 +102,29 @@ class Columns:
         and must return the same. A number with no keys left is its own answer. For equal values `look` is called once.
         """
         return self._find(self._tree, self.count, keys, look)
+
+    def at(self, index: int, key: str) -> Any:
+        """Return what is under a key of the mapping at one position; its lists belong to this object."""
+        return self._at(self._tree[key], index)
+
+    def _at(self, tree: Tree, index: int) -> Any:
+        if isinstance(tree, dict):
+            return {key: self._at(below, index) for key, below in tree.items()}
+        if isinstance(tree, int):
+            return self._kept(tree)[index]
+        number, *others = tree
+        if not others:
+            return self._kept(number)[0]
+        if isinstance(others[0], int):
+            return self._kept(number)[self._kept(others[0])[index]]
+        places = self._kept(number)
+        which = places[index]
+        return self._at(others[0][which], places[:index].count(which))
+
+    def _kept(self, number: int) -> list[Any]:
+        if number not in self._lines:
+            self._lines[number] = self._line(number)
+        return self._lines[number]
 
     def _find(self, tree: Tree, count: int, keys: tuple[str, ...], look: Look) -> list[Any]:
         if isinstance(tree, dict) and keys and keys[0] in tree:
@@ -165,6 +189,16 @@ class CachedExecution(NamedTuple):
     def plan(self) -> list[dict[str, Any]]:
         """Return the lines of the plan, as `json` reads them."""
         return self.trials.find(("plan",), look)
+
+    def planned(self, index: int) -> dict[str, Any]:
+        """Return one line of the plan."""
+        row: dict[str, Any] = self.trials.at(index, "plan")
+        return row
+
+    def event(self, index: int) -> dict[str, Any]:
+        """Return the last event of the trial in one line of the plan; empty if there is none."""
+        event = self.trials.at(index, "event") or {}
+        return decode(event) if self.has_marks else event
 
     def events(self) -> dict[str, dict[str, Any]]:
         """Return the last event of each trial, by uid."""

@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 MAX_LISTED = 10  # names in an error
+MAX_ALONE = 50  # lines of a cached plan that are built one by one
 _EVENTS = frozenset({"started", "finished", "failed", "interrupted", "reused", "blocked", "skipped", "unneeded"})
 
 
@@ -73,6 +74,7 @@ class Rows:
     def __init__(self, given: list[dict[str, Any]] | cache.CachedExecution) -> None:
         self._rows = given if isinstance(given, list) else None
         self.cached = None if isinstance(given, list) else given
+        self._some: dict[int, dict[str, Any]] = {}
 
     @property
     def uids(self) -> list[str]:
@@ -89,6 +91,14 @@ class Rows:
             with without_collections():
                 self._rows = self.cached.plan()
         return self._rows
+
+    def one(self, at: int) -> dict[str, Any]:
+        """Return one line. The first few are built alone, because most tables show few trials."""
+        if self._rows is not None or self.cached is None or len(self._some) >= MAX_ALONE:
+            return self.all[at]
+        if at not in self._some:
+            self._some[at] = self.cached.planned(at)
+        return self._some[at]
 
     def __len__(self) -> int:
         return self.cached.trials.count if self.cached is not None else len(self.all)
@@ -124,6 +134,7 @@ class Reader:
         self._columns: dict[tuple[str, ...], list[Any]] = {}
         self._plan: Rows | None = None
         self._events: dict[str, dict[str, Any]] | None = None
+        self._some_events: dict[int, dict[str, Any]] = {}
         self._last_event: str | None = None
         self._begun: set[str] | None = None
         self._read: dict[tuple[str, Kind], dict[str, Any]] = {}
@@ -205,6 +216,16 @@ class Reader:
         if self._annotations is None:
             self._annotations = read_annotations(self.files, self.name, self.annotation_parts)
         return self._annotations
+
+    def event(self, rows: Rows, at: int, uid: str) -> dict[str, Any] | None:
+        """Return the last line of the ledger about one trial, None if there is none; see `Rows.one`."""
+        if self._events is None and rows.cached is not None and rows is self._plan:
+            if at in self._some_events:
+                return self._some_events[at] or None
+            if len(self._some_events) < MAX_ALONE:
+                self._some_events[at] = rows.cached.event(at)
+                return self._some_events[at] or None
+        return self.events.get(uid)
 
     @property
     def has_ended(self) -> bool:

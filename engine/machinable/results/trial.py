@@ -68,11 +68,11 @@ class Trial:
 
     @property
     def _row(self) -> dict[str, Any]:
-        return self._rows.all[self._at]
+        return self._rows.one(self._at)
 
     @property
     def _event(self) -> Mapping[str, Any]:
-        return self._reader.events.get(self.uid, {})
+        return self._reader.event(self._rows, self._at, self.uid) or {}
 
     # the plan
 
@@ -138,7 +138,7 @@ class Trial:
     @property
     def status(self) -> str:
         """One of pending, running, finished, failed, interrupted, reused, blocked, skipped."""
-        event = self._reader.events.get(self.uid)
+        event = self._reader.event(self._rows, self._at, self.uid)
         if event is not None and event["event"] != "started":
             if event.get("will_retry") and self._reader.is_held:
                 return "pending"
@@ -273,7 +273,7 @@ class Trial:
     @property
     def last_row(self) -> Mapping[str, Plain] | None:
         """The last row of the default scope; a file is read only if the ledger lacks it."""
-        event = self._reader.events.get(self.uid)
+        event = self._reader.event(self._rows, self._at, self.uid)
         if event is not None and "record" in event:
             return event["record"]  # type: ignore[no-any-return]
         return self.records.last if self._reader.has_begun(self.uid) else None
