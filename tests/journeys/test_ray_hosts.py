@@ -13,18 +13,11 @@ import pytest
 
 import machinable as ml
 from tests.kits.hosts import Host, isolated_hosts, pipe, read_pipe, why_not
-from tests.kits.ray_hosts import RayHosts, ray_hosts
+from tests.kits.ray_hosts import EXECUTE, RayHosts, ray_hosts
 
 pytestmark = [pytest.mark.xdist_group("ray hosts"), pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 TIMEOUT = 240.0  # Ray takes long to start and stop on a busy machine
-
-EXECUTE = """
-import machinable as ml
-
-execution = ml.execute({task}, "stored", "OY1p1o", "ray:10.0.0.1:6379"{options})
-print([(trial.status, trial.attempt, trial.result) for trial in execution.trials])
-"""
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +48,6 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)
-
-
-def stored(cluster: RayHosts) -> ml.Execution:
-    return ml.Storage(str(cluster.head.tmp / "project" / "stored"))["OY1p1o"]
 
 
 WAITS = """
@@ -95,9 +84,9 @@ def test_a_trial_of_a_lost_host_runs_on_another_one(cluster: RayHosts, worker: H
 
     output, _ = driver.communicate(timeout=TIMEOUT)
 
-    ended = sorted(trial.attempt for trial in stored(cluster).trials)
+    ended = sorted(trial.attempt for trial in cluster.stored.trials)
     assert ended == [1, 2], output
-    assert [row["host"] for trial in stored(cluster).trials for row in trial.records] == ["worker"] * 2
+    assert [row["host"] for trial in cluster.stored.trials for row in trial.records] == ["worker"] * 2
     (status,) = project.glob("stored/OY1p1o/trials/*/attempts/1/status.json")
     message = json.loads(status.read_text())["error"]["message"]
     assert message.startswith("the worker on lost was lost: "), message
@@ -208,7 +197,7 @@ def test_hosts_that_join_late_are_used(cluster: RayHosts, project: Path) -> None
     hosts = [cluster.join(name, resources={"late": 1}) for name in ("late", "later", "latest")]
 
     def used() -> list[str]:
-        return sorted({row["host"] for trial in stored(cluster).trials for row in trial.records})
+        return sorted({row["host"] for trial in cluster.stored.trials for row in trial.records})
 
     until(lambda: used() == ["late", "later", "latest"])
     for host in hosts:
@@ -246,7 +235,7 @@ def test_a_host_without_a_package_is_named_and_its_trials_run_elsewhere(
     bad.lose()
 
     assert output.count("finished") == 6, output
-    assert {row["host"] for trial in stored(cluster).trials for row in trial.records} == {"worker"}
+    assert {row["host"] for trial in cluster.stored.trials for row in trial.records} == {"worker"}
     excluded = [line for line in [*said, *output.splitlines()] if line.startswith("the host bad")]
     assert len(excluded) == 1, output
     assert "No module named 'package'" in excluded[0]

@@ -7,21 +7,13 @@ from pathlib import Path
 
 import pytest
 
-import machinable as ml
-from tests.kits.hosts import pipe, read_pipe, why_not
-from tests.kits.ray_hosts import RayHosts, ray_hosts
+from tests.kits.hosts import pipe, read_pipe, why_not, write_pipe
+from tests.kits.ray_hosts import EXECUTE, RayHosts, ray_hosts
 from tests.kits.s3_server import PROGRAM
 
 pytestmark = [pytest.mark.xdist_group("ray hosts"), pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 TIMEOUT = 120.0
-
-EXECUTE = """
-import machinable as ml
-
-execution = ml.execute({task}, "stored", "OY1p1o", "ray:10.0.0.1:6379"{options})
-print([(trial.status, trial.attempt, trial.result) for trial in execution.trials])
-"""
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +28,6 @@ def project(cluster: RayHosts) -> Path:
     directory = cluster.head.tmp / "project"
     cluster.head.run("sh", "-c", "rm -rf /tmp/project/*")
     return directory
-
-
-def stored(cluster: RayHosts) -> ml.Execution:
-    return ml.Storage(str(cluster.head.tmp / "project" / "stored"))["OY1p1o"]
 
 
 LIVE = """
@@ -73,14 +61,14 @@ def test_rows_logs_and_artifacts_are_stored_while_a_trial_runs_on_another_host(
     driver = cluster.script(EXECUTE.format(task="'live'", options=""))
     assert read_pipe(here) == "half"
 
-    (trial,) = stored(cluster).trials
+    (trial,) = cluster.stored.trials
     seen = trial.status, [row["x"] for row in trial.records], trial.log[20:], trial.read("before.json")
-    resume.write_text("continue")
+    write_pipe(resume, "continue")
     output, _ = driver.communicate(timeout=TIMEOUT)
 
     assert seen == ("running", [0, 1, 2], "INFO half of it\n", [1])
     assert output.splitlines()[-1:] == ["[('finished', 1, [1])]"], output
-    assert [row["x"] for row in stored(cluster).trials[0].records] == [0, 1, 2, 3]
+    assert [row["x"] for row in cluster.stored.trials[0].records] == [0, 1, 2, 3]
 
 
 SHARES = """
@@ -174,7 +162,7 @@ def test_a_trial_of_a_lost_host_continues_from_its_last_checkpoint(cluster: RayH
     doomed.lose()
     output, _ = driver.communicate(timeout=TIMEOUT)
 
-    (trial,) = stored(cluster).trials
+    (trial,) = cluster.stored.trials
     assert (trial.status, trial.attempt) == ("finished", 2), output
     rows = [(row["i"], row["host"]) for row in trial.records]
     assert rows == [*((i, "doomed") for i in range(5)), *((i, "rescue") for i in range(5, 8))]
@@ -231,7 +219,7 @@ def test_a_host_that_is_cut_off_writes_nothing_once_its_trial_runs_elsewhere(clu
     output, _ = driver.communicate(timeout=TIMEOUT)
     cluster.network.mend(cluster.head, cut)
 
-    (trial,) = stored(cluster).trials
+    (trial,) = cluster.stored.trials
     assert (trial.status, trial.attempt) == ("finished", 2), output
     assert {row["host"] for row in trial.records} == {"whole"}
     assert [row["x"] for row in trial.records] == list(range(100))
@@ -249,7 +237,7 @@ def test_workers_on_other_hosts_end_when_the_executing_process_is_killed(cluster
     driver.wait()
     while orphan.run("pgrep", "-f", "machinable.engines.processes.worker").returncode == 0:
         pass
-    rows = [row["x"] for row in stored(cluster).trials[0].records]
+    rows = [row["x"] for row in cluster.stored.trials[0].records]
 
     assert rows == list(range(len(rows)))
 
@@ -339,10 +327,10 @@ print(ml.execute("reconnects", "stored", "OY1p1o", "ray:10.0.0.1:6379").status)
 """
     driver = cluster.script(script)
     assert read_pipe(here) == "running"
-    resume.write_text("continue")
+    write_pipe(resume, "continue")
     output, _ = driver.communicate(timeout=TIMEOUT)
 
-    (trial,) = stored(cluster).trials
+    (trial,) = cluster.stored.trials
     assert (trial.status, trial.attempt) == ("finished", 1), output
     assert [row["x"] for row in trial.records] == list(range(60))
     assert [trial.read(f"{number}.json") for number in range(60)] == list(range(60))

@@ -6,6 +6,7 @@ one host. The tests see them through `Host.tmp`.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import machinable as ml
 
-__all__ = ["Host", "Network", "isolated_hosts", "pipe", "read_pipe", "why_not"]
+__all__ = ["Host", "Network", "isolated_hosts", "pipe", "read_pipe", "why_not", "write_pipe"]
 
 NEEDED = [sys.prefix, sys.base_prefix, str(Path(ml.__file__).parents[1]), str(Path(__file__).parents[2])]
 NOWHERE = "02:00:00:00:00:01"  # the hardware address of no host
@@ -163,6 +164,24 @@ def read_pipe(path: Path, seconds: float = 120.0) -> str:
             with suppress(BlockingIOError):  # a writer that has not written yet
                 text = os.read(file, 1000)
         return text.decode()
+    finally:
+        os.close(file)
+
+
+def write_pipe(path: Path, text: str, seconds: float = 120.0) -> None:
+    """Write to a pipe that somebody reads; fail if nobody does in time."""
+    end = time.monotonic() + seconds
+    file = None
+    while file is None:
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            assert time.monotonic() < end, f"nobody reads {path}"
+            time.sleep(0.05)
+    try:
+        os.write(file, text.encode())
     finally:
         os.close(file)
 

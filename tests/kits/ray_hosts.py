@@ -9,11 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import machinable as ml
 from tests.kits.hosts import Host, Network, isolated_hosts
 
-__all__ = ["RayHosts", "ray_hosts"]
+__all__ = ["EXECUTE", "RayHosts", "ray_hosts"]
 
 PORT = 6379
+# A script: `task` is an expression, `options` are further arguments.
+EXECUTE = f"""
+import machinable as ml
+
+execution = ml.execute({{task}}, "stored", "OY1p1o", "ray:10.0.0.1:{PORT}"{{options}})
+print([(trial.status, trial.attempt, trial.result) for trial in execution.trials])
+"""
 # To notice within seconds that a host is gone.
 QUICK = {
     "RAY_health_check_initial_delay_ms": "0",
@@ -60,6 +68,11 @@ class RayHosts:
             variables = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
         (self.head.tmp / "project").mkdir()
         self._begin(self.head, 0, {}, *head, **variables)
+
+    @property
+    def stored(self) -> ml.Execution:
+        """The execution of the script `EXECUTE`."""
+        return ml.Storage(str(self.head.tmp / "project" / "stored"))["OY1p1o"]
 
     def join(self, name: str, cpus: int = 1, resources: Mapping[str, float] | None = None, **environment: str) -> Host:
         """Start a host and let it join the cluster.
