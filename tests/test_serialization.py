@@ -226,3 +226,24 @@ def test_garbage_collection_is_restored() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (Path("a"), "Write the path as text: str(path)."),
+        (Decimal(1), "Write a number or text: float(value), str(value)."),
+        ({1}, "Write a list: sorted(value)."),
+        (b"x", "Write text, value.hex(), or store bytes as an artifact: store.write('name.bin', value)."),
+        (np.longdouble(1), "Write a float: float(value)."),
+        (pd.Series([1]), "Write a list: value.tolist()."),
+        (
+            object(),
+            "Use None, bool, int, float, text, dates, durations, lists or mappings; numpy values are converted.",
+        ),
+    ],
+)
+def test_what_is_not_plain_is_refused_with_advice(value: object, advice: str) -> None:
+    with pytest.raises(WrongType) as caught:
+        as_plain({"a": [value]})
+    assert (caught.value.path, caught.value.todo) == ("a[0]", advice)

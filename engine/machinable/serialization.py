@@ -110,8 +110,35 @@ def _not_plain(what: str, value: object, path: str) -> WrongType:
         f"{what} is not plain data",
         path=path or None,
         given=value,
-        todo="Use None, bool, int, float, text, dates, durations, lists or mappings; numpy values are converted.",
+        todo=_advice(value)
+        or "Use None, bool, int, float, text, dates, durations, lists or mappings; numpy values are converted.",
     )
+
+
+def _advice(value: object) -> str | None:
+    """Return how to write a value that is usual and not plain data."""
+    kinds = {kind.__module__.partition(".")[0] + "." + kind.__name__: kind for kind in type(value).__mro__}
+    return next((f"Write {advice}." for name, advice in _INSTEAD.items() if name in kinds), None)
+
+
+_INSTEAD = {
+    "pathlib.PurePath": "the path as text: str(path)",
+    "enum.Enum": "the value or the name of the member: member.value, member.name",
+    "decimal.Decimal": "a number or text: float(value), str(value)",
+    "fractions.Fraction": "a number or text: float(value), str(value)",
+    "uuid.UUID": "it as text: str(value)",
+    "builtins.set": "a list: sorted(value)",
+    "builtins.frozenset": "a list: sorted(value)",
+    "builtins.range": "a list: list(value)",
+    "collections.deque": "a list: list(value)",
+    "builtins.bytes": "text, value.hex(), or store bytes as an artifact: store.write('name.bin', value)",
+    "builtins.complex": "two numbers: value.real, value.imag",
+    "numpy.longdouble": "a float: float(value)",
+    "pandas.Series": "a list: value.tolist()",
+    "pandas.DataFrame": "it as an artifact: store.write('name.parquet', value)",
+    "polars.DataFrame": "it as an artifact: store.write('name.parquet', value)",
+    "torch.Tensor": "a number or a list: value.item(), value.tolist()",
+}
 
 
 def _time(value: Any) -> datetime.date | datetime.time | datetime.timedelta | None:

@@ -725,3 +725,24 @@ def test_what_is_in_brackets_is_a_class(schema: Any) -> None:
 
         class Wrong(Component[schema]):
             pass
+
+
+def test_keys_of_mappings_are_as_declared() -> None:
+    class Keyed(Component):
+        @dataclass
+        class Config:
+            colors: dict[Color, Optimizer] = field(default_factory=dict)
+            paths: dict[Path, dict[int, Color]] | None = None
+            texts: dict[str, Color] = field(default_factory=dict)
+
+        def on_execute(self) -> Any:
+            config = self.config
+            assert config.colors[Color.RED].lr == 0.2 and config.paths[Path("a")][1] is Color.RED
+            assert config.texts.red is Color.RED
+            return config.to_dict()
+
+    given = {"colors": {"red": {"lr": 0.2}}, "paths": {"a": {1: "red"}}, "texts": {"red": "red"}}
+    (trial,) = ml.execute(ml.Task().component(Keyed, given)).trials
+
+    expected = {"colors": {"red": {"name": "sgd", "lr": 0.2}}, "paths": {"a": {1: "red"}}, "texts": {"red": "red"}}
+    assert trial.result == trial.config.to_dict() == expected

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,3 +118,17 @@ def test_fitted_tables_fit_unless_two_columns_are_wider(data: st.DataObject, wid
     assert all(len(part.rows) == len(table.rows) for part in parts)
     for part in parts:
         assert len(part.headings) <= 2 or max(map(cell_width, table_lines(part))) <= width
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (datetime.date(2026, 1, 31), "2026-01-31"),
+        (datetime.datetime(2026, 1, 31, 9, 15, tzinfo=datetime.timezone.utc), "2026-01-31T09:15:00+00:00"),
+        (datetime.time(9, 15), "09:15:00"),
+        (datetime.timedelta(hours=1), "1:00:00"),
+        ([1, "a"], '[1, "a"]'),
+    ],
+)
+def test_times_are_shown_as_such(value: object, text: str) -> None:
+    assert cell(value) == text

@@ -102,3 +102,18 @@ def test_a_removed_working_directory_is_reported(tmp_path: Path, command: list[s
     said = run(gone, "-c", script, home=str(tmp_path))
     assert said.startswith("2 ") and "the working directory no longer exists" in said, said
     assert "--help" in run(gone.parent, "-m", "machinable", "--help", home=str(tmp_path))
+
+
+def test_executions_work_where_the_working_directory_was_removed(project: World, tmp_path: Path) -> None:
+    here, gone = (
+        project(YAML, job=CODE.replace("return", "assert 'x'.encode('cp037')\n        return")),
+        tmp_path / "gone",
+    )
+    gone.mkdir()
+    (gone / "script.py").write_text(
+        "import os, shutil, sys\nimport machinable as ml\nsys.path.insert(0, '')\nshutil.rmtree(os.getcwd())\n"
+        "for engine in ('local', 'processes:1'):\n"
+        f"    done = ml.execute('job', {str(tmp_path / 's')!r}, engine=engine, project={str(here)!r})\n"
+        "    print(done.trials[0].result)\n"
+    )
+    assert run(gone, "script.py", home=str(tmp_path)) == "0 1\n1\n"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from machinable.results.query import mean, spread
 from machinable.results.summary import FIGURES, RESAMPLES, Summary, figures, t_quantile
 
 NAN = float("nan")
@@ -119,3 +120,10 @@ def test_a_frame_of_a_summary_has_numbers_where_there_are_some() -> None:
     assert list(frame.columns) == ["config.lr", *FIGURES]
     assert frame["mean"].tolist()[0] == 2.0
     assert math.isnan(frame["mean"].tolist()[1])
+
+
+def test_integers_beyond_the_largest_float_have_a_mean() -> None:
+    assert mean([10**400, 1]) == math.inf
+    assert math.isnan(spread([10**400, 1]))
+    assert mean([-(10**400), 1]) == -math.inf
+    assert mean([2**60, 2**60]) == 2.0**60

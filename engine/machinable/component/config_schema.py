@@ -177,8 +177,13 @@ def _as_declared(kind: Any, value: Any, cls: type[Component]) -> Any:
                 if (plain := _plain(member)) == value and type(plain) is type(value):
                     return member
     if isinstance(value, Mapping):
-        _, kind_of = _inside(kind, value)
-        return {key: _as_declared(kind_of(key), item, cls) for key, item in value.items()}
+        schema, kind_of = _inside(kind, value)
+        items_of = [typing.get_args(one) for one in alternatives if len(typing.get_args(one)) == 2]
+        kind_of_key = items_of[0][0] if schema is None and items_of else Any
+        return {
+            key if is_hidden(key) else _as_declared(kind_of_key, key, cls): _as_declared(kind_of(key), item, cls)
+            for key, item in value.items()
+        }
     if isinstance(value, list) and not any(_is_class(one) and hasattr(one, "_make") for one in alternatives):
         _, kind_of = _inside(kind, value)
         items = [_as_declared(kind_of(index), item, cls) for index, item in enumerate(value)]

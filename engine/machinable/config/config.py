@@ -210,11 +210,13 @@ class Config(MutableMapping[str, Any]):
         """
         if _watches and hidden:
             _note_all(self.__data, self.__scope, self.__path)
-        return {
+        result = {
             key: _plain(value, self.__scope, _below(self.__path, key), evaluate, hidden)
             for key, value in self.__data.items()
             if hidden or not is_hidden(key)
         }
+        to_plain = self.__scope.to_plain
+        return result if to_plain is None else {to_plain(key): value for key, value in result.items()}
 
     toDict = to_dict  # noqa: N815  # spelling of other libraries
 

@@ -22,7 +22,7 @@ from machinable.display.summary import (
     trials_table,
 )
 from machinable.display.tables import Table, counted, headline, is_numeric, settings_text
-from machinable.results.query import is_number
+from machinable.results.query import as_float, is_number
 from machinable.results.reader import code_facts
 from machinable.results.trials import STATES as TRIAL_STATES
 from machinable.units import format_duration
@@ -165,18 +165,11 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, list
         values = [row.get(column) for row in rows]
         if any(map(is_number, values)) and all(value is None or is_number(value) for value in values):
             points = [
-                (float(row[across]) if across else float(index), _to_float(value))
+                (as_float(row[across]) if across else float(index), as_float(value))
                 for index, (row, value) in enumerate(zip(rows, values, strict=True))
                 if value is not None
             ]
             yield column, "iteration" if across else "row", points
-
-
-def _to_float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an integer beyond the largest float
-        return math.inf
 
 
 # --- charts

@@ -8,6 +8,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
+from datetime import date, time, timedelta
 from typing import Any, NamedTuple, TextIO
 
 from machinable.display.terminal import echo
@@ -95,7 +96,9 @@ def cell(value: Any) -> str:
 
 def exact(value: Any) -> str:
     """Return a setting for a cell, with all digits."""
-    return printable(value if isinstance(value, str) else dumps(value))
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    return printable(value if isinstance(value, str) else str(value) if isinstance(value, timedelta) else dumps(value))
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:

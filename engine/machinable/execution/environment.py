@@ -107,10 +107,11 @@ def packages() -> dict[str, str]:
     They are read from the names of their directories, which takes a millisecond for hundreds.
     """
     changed: list[tuple[str, int]] = []
-    for directory in map(os.path.abspath, sys.path):
+    for path in sys.path:
         # Directories that a package adds to sys.path during its import, as ray does, contain no distributions.
-        if not _BUNDLED.search(directory):
-            with suppress(OSError):  # sys.path may name directories that do not exist
+        if not _BUNDLED.search(path):
+            with suppress(OSError):  # it may not exist, and neither may the working directory
+                directory = os.path.abspath(path)
                 changed.append((directory, os.stat(directory).st_mtime_ns))
     return dict(_installed(tuple(changed)))
 

@@ -199,12 +199,21 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def as_float(number: float) -> float:
+    """Return a number as a float: an integer beyond the largest one is infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
 def mean(numbers: Sequence[float]) -> float:
     """Return the arithmetic mean of at least one number; infinities and NaN count."""
+    numbers = [as_float(number) for number in numbers]
     try:
         middle = math.fsum(numbers) / len(numbers)
     except (OverflowError, ValueError):  # beyond the largest number, or inf - inf
-        middle = sum(map(float, numbers)) / len(numbers)
+        middle = sum(numbers) / len(numbers)
     if math.isnan(middle):
         return middle
     return float(min(max(middle, min(numbers)), max(numbers)))  # rounding could move the mean of equal numbers
@@ -212,7 +221,7 @@ def mean(numbers: Sequence[float]) -> float:
 
 def spread(numbers: Sequence[float]) -> float:
     """Return the standard deviation of a sample of at least two numbers (n - 1 in the denominator)."""
-    middle = mean(numbers)
+    middle, numbers = mean(numbers), [as_float(number) for number in numbers]
     return math.sqrt(sum((number - middle) * (number - middle) for number in numbers) / (len(numbers) - 1))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, time, timedelta
 from typing import Any
 
 from machinable.errors import NotAvailable
@@ -121,7 +121,9 @@ def sorted_rows(rows: Sequence[dict[str, Any]], column: str, descending: bool) -
 
 def exact_text(value: Any) -> str:
     """Return a value with all digits: text unchanged, dates in ISO-8601, anything else as JSON."""
-    return value if isinstance(value, str) else value.isoformat() if isinstance(value, date) else dumps(value)
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    return value if isinstance(value, str) else str(value) if isinstance(value, timedelta) else dumps(value)
 
 
 def _short_text(value: Any) -> str:

@@ -292,7 +292,11 @@ class Origin(NamedTuple):
     def here(cls) -> Origin:
         """Return the origin of workers of this process."""
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-        return cls([os.path.abspath(directory) for directory in sys.path], sys.argv, flags)
+        path = []
+        for directory in sys.path:
+            with suppress(FileNotFoundError):  # the working directory was removed
+                path.append(os.path.abspath(directory))
+        return cls(path, sys.argv, flags)
 
 
 _Has: TypeAlias = tuple[int, tuple[str, ...]]  # the number of threads of a worker, and its devices
@@ -466,9 +470,12 @@ def _start(has: _Has, stderr: BinaryIO, origin: Origin) -> subprocess.Popen[byte
         "from machinable.engines.processes.worker import main; "
         f"main({os.getpid()}, {origin.grace!r}, {[*map(int, origin.left_out)]!r}, {origin.iteration!r})"
     )
+    # Python 3.13 looks at the first entry of sys.path for each missing attribute of a module, and fails if that was the
+    # working directory, which a trial may remove.
+    safe_path = ["-P"] if sys.version_info >= (3, 11) else []
     return subprocess.Popen(
         # With -u, C libraries print immediately, so that their output is in order.
-        [sys.executable, "-u", *origin.flags, "-c", program],
+        [sys.executable, "-u", *safe_path, *origin.flags, "-c", program],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
