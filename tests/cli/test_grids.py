@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,6 +126,20 @@ def test_several_values_for_one_key_name_the_grid(run: Run, word: str, grid: str
 
     assert ran.code == 2
     assert f"For one trial each, write {grid}." in ran.err
+
+
+def test_an_error_of_a_schema_names_the_place_and_the_grid(run: Run, project: Path) -> None:
+    (project / "machinable.yaml").write_text("components: [{typed: {rate: 0.1}}]")
+    (project / "typed.py").write_text(
+        "from dataclasses import dataclass\nfrom machinable import Component\n"
+        "class Typed(Component):\n    @dataclass\n    class Config:\n        rate: float\n"
+    )
+
+    ran = run("execute", "typed", "rate=0.1,0.01")
+    assert ran.err.startswith("command line:1:1: rate is '0.1,0.01', but it must be a float")
+    assert "For one trial each, write --grid rate=0.1,0.01." in ran.err
+    ran = run("execute", "typed", "--grid", "rate=1,x")
+    assert ran.err.splitlines()[2] == "    1 | --grid rate=1,x"
 
 
 def test_text_with_commas_stays_text_with_a_hint(run: Run) -> None:

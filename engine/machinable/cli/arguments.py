@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from machinable.cli.grids import read_grids
-from machinable.cli.values import Declared, place_of_word, read_value
+from machinable.cli.values import Declared, place_of_word, read_value, several_values
 from machinable.config.nodes import Source
 from machinable.config.reader import read
 from machinable.errors import InvalidValue, MachinableError, MalformedText
@@ -135,6 +135,10 @@ def _place_on_command_line(error: MachinableError, words: Sequence[str]) -> None
         if any(f"{path}.".startswith(f"{key}.") for path in (error.path, error.given)):
             error.at = place_of_word(words, number)
             error.details = tuple(details)
+            is_one = number == 0 or words[number - 1] != "--grid"
+            if is_one and error.path == key and error.todo is None:
+                several = several_values(key, word.partition("=")[2])
+                error.todo = several and f"For one trial each, write {several}."
             return
 
 

@@ -111,7 +111,7 @@ def _composed(target: str | None, name: str | None, options: dict[str, Any]) -> 
                 raise InvalidValue(f"--{option} needs a component or a task", given=value, todo=todo)
         yield None
         return
-    with placed_on_command_line(words):
+    with placed_on_command_line([*words, *(part for grid in grids for part in ("--grid", grid))]):
         task = compose(Project(), target, words, grids)
         for other in dict.fromkeys(other for other, _ in of):
             own = [word for name, word in of if name == other]

@@ -232,11 +232,11 @@ def expand_dots(mapping: Mapping[Any, Any]) -> Mapping[Any, Any]:
             inner = _like(mapping)
             _put(inner, part, value, mark)
             if is_optional:
-                inner.optional.add(part)
+                inner.optional = frozenset((part,))
             value, is_optional = inner, False
         _put(result, parts[0], value, mark)
         if is_optional:
-            result.optional.add(key)
+            result.optional |= {key}
     return result  # type: ignore[no-any-return]
 
 

@@ -87,6 +87,9 @@ class Source(Struct, eq=False):
         return Place(self.file, len(before), len(before[-1]) + 1, self._line(len(before) - 1))
 
 
+_NONE: frozenset[str] = frozenset()  # one object, which thousands of nodes share
+
+
 class MappingNode(dict[Any, Any]):
     """A mapping with the position of each key in `marks`."""
 
@@ -96,7 +99,7 @@ class MappingNode(dict[Any, Any]):
         super().__init__()
         self.source = source
         self.marks: dict[Any, Mark] = {}
-        self.optional: set[str] = set()  # keys written as `name?`
+        self.optional = _NONE  # keys written as `name?`
         self.directs = False  # whether it contains `DIRECTIVES`, at any depth
 
     def place(self, key: Any) -> Place:

@@ -229,7 +229,7 @@ class _Reader:
                 continue
             if type(key) is str and len(key) > 1 and key[-1] == "?" and key_node.tag == _PLAIN and declares:
                 key = key[:-1]
-                mapping.optional.add(key)
+                mapping.optional |= {key}
             self.key_of_value = _unmask(key_node.value) if "$" in key_node.value else key
             if key in marks:
                 typed = self.source.key_text(key_node.start_mark)

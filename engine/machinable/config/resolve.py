@@ -148,8 +148,7 @@ def _resolve(workspace: Workspace, entry: Entry, versions: Sequence[Any]) -> Res
                 error.details = (*error.details, f"in the version {visible(layer_or_mixin.given)}")
             raise
     resolved = Resolved(entry, uses, base.class_name, bottom, layers, values)
-    resolved.elements = list(map(plain_element, elements))
-    resolved.versions = [element for element in resolved.elements if isinstance(element, str)]
+    resolved.elements = tuple(map(plain_element, elements))
     resolver = Resolver(values, entry.name, base.shared, fills=not layers)
     resolved.config = resolver.copy()
     resolved.is_masked = resolver.is_masked

@@ -22,6 +22,9 @@ from machinable.serialization import Plain, as_plain, is_hidden, without_hidden
 __all__ = ["OriginLayer", "Origins", "Resolved", "place_in_layer"]
 
 
+_NO_KEYS: frozenset[str] = frozenset()
+
+
 class OriginLayer(Struct, frozen=True):
     """One layer that sets a value: its name, the place (None for versions from Python), and the value as written."""
 
@@ -41,11 +44,30 @@ class Resolved:
         class_name: The value of `_class_`.
         evaluate: Whether calls are evaluated.
         elements: The elements of the version in order, as plain data.
-        versions: The elements that are text.
         warnings: Possible mistakes.
 
     It must not be changed: uses of one component share equal parts.
     """
+
+    __slots__ = (
+        "_bottom",
+        "_stored",
+        "_texts",
+        "_values",
+        "_version_layers",
+        "class_name",
+        "component",
+        "config",
+        "elements",
+        "entry",
+        "evaluate",
+        "is_masked",
+        "module",
+        "reserved",
+        "shown",
+        "uses",
+        "warnings",
+    )
 
     def __init__(
         self,
@@ -63,13 +85,12 @@ class Resolved:
         self.class_name = class_name
         self.evaluate = True
         self.elements: Sequence[Any] = ()
-        self.versions: list[str] = []
         self.warnings: list[str] = []
         self.reserved: dict[str, Plain] = {}
         self.config: dict[str, Plain] = {}
         self._bottom = bottom
         self._version_layers = layers
-        self._texts: dict[int, str] = {}  # of version elements, by id
+        self._texts: dict[int, str] | None = None  # of version elements, by id
         self._values = values
         self.shown: dict[str, Plain] = {}  # stored forms of reserved keys that depend on hidden ones
         self.is_masked = False
@@ -93,6 +114,11 @@ class Resolved:
         ]
 
     @property
+    def versions(self) -> list[str]:
+        """The elements of the version that are text."""
+        return [element for element in self.elements if isinstance(element, str)]
+
+    @property
     def is_changed(self) -> bool:
         """Whether a version changes the declared configuration."""
         return bool(self._version_layers)
@@ -107,7 +133,8 @@ class Resolved:
             if self.is_masked:
                 self._stored = Resolver(self._values, self.component).copy(stored=True)
             else:
-                self._stored = without_hidden(self.config)
+                visible = without_hidden(self.config)
+                self._stored = self.config if visible == self.config else visible  # one of them takes less memory
         return self._stored
 
     def to_dict(self, hidden: bool = True) -> dict[str, Plain]:
@@ -121,7 +148,7 @@ class Resolved:
     def mixin_only_keys(self) -> frozenset[str]:
         """Return the top-level keys that only mixins set."""
         if not self.uses:
-            return frozenset()
+            return _NO_KEYS
         added = {key for use in self.uses for one in ancestry(use.entry) for key in one.body.values}
         own = {key for one in ancestry(self.entry) for key in one.body.values}
         versions = [layer for layer in self._version_layers if isinstance(layer, VersionLayer)]
@@ -219,9 +246,10 @@ class Resolved:
 
     def _shown(self, given: Any) -> str:
         """Return a version element as text: one string for all keys that it sets, which is pickled once."""
-        text = self._texts.get(id(given))
+        texts = self._texts = self._texts or {}
+        text = texts.get(id(given))
         if text is None:
-            text = self._texts[id(given)] = without_hidden_values(given) if isinstance(given, str) else visible(given)
+            text = texts[id(given)] = without_hidden_values(given) if isinstance(given, str) else visible(given)
         return text
 
     def place(self, key: str) -> Place | None:

@@ -265,6 +265,7 @@ class _Planner:
         self._mixin_keys: dict[int, frozenset[str]] = {}
         self._asked: dict[_Key, tuple[RequirementRequest, _RequirementRef]] = {}
         self._required: dict[_Key, tuple[_Resolved | StoredTrial, _Refs]] = {}
+        self._flags: dict[str, Plain] = {}
         self._is_visited: dict[_Key, bool] = {}  # False: some of its requirements have not been visited yet
         self._made: dict[_Key, int] = {}
         self._by_identity: dict[str, int] = {}
@@ -440,6 +441,9 @@ class _Planner:
         flags.pop("TUNING", None)  # set when the trial runs
         if asked.checkpoint is not None:
             flags["CHECKPOINT"] = asked.checkpoint
+        if flags == self._flags:  # those of the use before, so that thousands of versions share them
+            flags = self._flags
+        self._flags = flags
         return ComponentSpec(
             component=resolved.component,
             module=resolved.module,
