@@ -147,7 +147,8 @@ class Body:
 
     def without(self, *reserved: str) -> Body:
         """Return the body without some reserved keys."""
-        if self.reserved.keys().isdisjoint(reserved):
+        # Without merging: directives of a mixin refer to the component that uses it.
+        if all(part.reserved.keys().isdisjoint(reserved) for part in self.parts):
             return self
         remaining = {key: value for key, value in self.reserved.items() if key not in reserved}
         return Body(self.values, remaining, self.blocks, self.section, self.trail)

@@ -5,7 +5,7 @@ Directives say how a value is merged onto the one below it:
     {_replace_: true, …}                the mapping replaces it
     {_remove_: [key, …], …}             without these keys of it
     {_append_: […], _prepend_: […]}     elements after and before those of a list
-    {"0": …, "-1": …}                   elements of a list, by index
+    {"0": …, "-1": …}                   elements of a list, by index, perhaps beside the line above
 """
 
 from __future__ import annotations
@@ -129,6 +129,8 @@ def element_keys(over: Mapping[Any, Any]) -> bool:
 def _with_elements(base: list[Any], over: Mapping[Any, Any]) -> list[Any]:
     result = list(base)
     for key, value in over.items():
+        if key in DIRECTIVES:
+            continue
         index = int(key)
         if not -len(base) <= index < len(base):
             count = "is empty" if not base else f"has {len(base)} element{'s' if len(base) > 1 else ''}"
@@ -148,10 +150,13 @@ def _extended(base: list[Any], over: Mapping[Any, Any]) -> list[Any]:
         raise _malformed(
             over, "_remove_", "`_remove_` takes keys of a mapping, and this is a list", "Write the list that remains."
         )
-    if others := [key for key in over if key not in DIRECTIVES]:
-        what = f"the key {str(others[0])!r} stands beside `_append_` or `_prepend_`, which make a list"
-        raise _malformed(over, others[0], what, "Set elements and add others in two versions.")
-    return [*settled(_list(over, "_prepend_")), *base, *settled(_list(over, "_append_"))]
+    elements = [key for key in over if key not in DIRECTIVES]
+    if not all(element_keys({key: None}) for key in elements):
+        key = next(key for key in elements if not element_keys({key: None}))
+        what = f"the key {str(key)!r} stands beside `_append_` or `_prepend_`, which make a list"
+        raise _malformed(over, key, what, "Beside them, only elements of the list below are set: 0, -1, ….")
+    below = _with_elements(base, over) if elements else base
+    return [*settled(_list(over, "_prepend_")), *below, *settled(_list(over, "_append_"))]
 
 
 def settled(value: Any) -> Any:

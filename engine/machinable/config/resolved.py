@@ -374,9 +374,8 @@ def _in_directive(node: Mapping[Any, Any], part: _Index) -> tuple[Any, Any, _Ind
             return after, part.index - first, part
         if part.index < len(before):
             return before, part.index, part
-        return (), None, _Index(part.index - len(before), part.length - len(before) - len(after))
-    if element_keys(node):
-        for key in node:
-            if int(key) in (part.index, part.index - part.length):
-                return node, key, part
+        part = _Index(part.index - len(before), part.length - len(before) - len(after))
+    for key in node:
+        if element_keys({key: None}) and int(key) in (part.index, part.index - part.length):
+            return node, key, part
     return (), None, part
