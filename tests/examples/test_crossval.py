@@ -37,7 +37,11 @@ def test_each_image_is_validated_once_and_the_summary_reads_all_folds(tmp_path: 
     assert summary.result["mean"] == pytest.approx(mean(accuracies))
     assert min(accuracies) > 0.85
     assert [row["accuracy"] for row in summary.records] == accuracies
-    assert list(summary.planned("requires")) == [f"folds.{number}" for number in range(5)]
+    assert [trial.uid for trial in summary.requires["folds"]] == [trial.uid for trial in of["score"]]
+    assert {name: trial.component for name, trial in of["score"][0].requires.items()} == {
+        "images": "examples.crossval.fold",
+        "model": "examples.crossval.ridge",
+    }
 
 
 def test_another_penalty_reuses_the_folds(tmp_path: Path) -> None:

@@ -128,6 +128,16 @@ class Trial:
         return None if needed is None else self.execution[needed["uid"]]
 
     @property
+    def requires(self) -> dict[str, Any]:
+        """The trials that it requires, by name; several of one name are a list, in order."""
+        from machinable.plan.spec import members_of  # imports msgspec, which tables do without
+
+        found = {name: self.required(name) for name in self.planned("requires")}
+        several = members_of(found)
+        lists = {name: [found.pop(member) for member in members] for name, members in several.items()}
+        return {**found, **lists}
+
+    @property
     def description(self) -> Mapping[str, Any]:
         """The content of trial.json; before the trial has started, its line in the plan."""
         described = self._reader.described(self.uid)
