@@ -39,6 +39,17 @@ def test_tags_and_notes_are_shown_and_found(run: Run, uid: str) -> None:
     assert run("verify").code == 0
 
 
+def test_added_tags_do_not_separate_repetitions(run: Run, uid: str) -> None:
+    run("tag", f"last/{uid}", "best=true")
+
+    (group,) = run("compare", "last", "--json").data["groups"]
+    assert group["n"] == 2
+    assert "best" in run("show", "last").out.split("\n\n")[1].split()
+    run("execute", "train", "--seed", "8gWVkz", "--quiet")
+    (heading, *rows) = run("trials", "--sort", "tags.best").out.splitlines()
+    assert ("best" in heading.split(), len(rows), "true" in rows[0]) == (True, 3, True)
+
+
 def test_a_tag_is_removed(run: Run, uid: str) -> None:
     run("tag", "last", "study=a", "other=b")
     assert run("tag", "last", "study=c", "--remove", "other").err.splitlines()[-1] == "removed other from OY1p1o"

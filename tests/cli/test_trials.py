@@ -66,6 +66,7 @@ def test_by_summarises_repetitions(run: Run, stored: Path) -> None:
         (("--where", "config.rate<<3"), "the condition 'config.rate<<3' does not parse"),
         (("--where", "config.rte<3"), "no field named 'config.rte'\n  Did you mean 'config.rate'"),
         (("--columns", "status,,uid"), "--columns 'status,,uid' lacks a field"),
+        (("--where", "finished"), "the condition 'finished' does not parse"),
         (("--descending",), "--descending needs --sort"),
         (("nothing",), "there is no execution 'nothing'"),
     ],

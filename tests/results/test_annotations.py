@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from machinable.errors import Damaged
 from machinable.results import cache
 from machinable.results.annotations import annotate
 from machinable.results.execution import Execution
+from machinable.results.storage import Storage
 from machinable.results.verify import Fault, repair, verify
 from machinable.storage.files import Files
 from machinable.storage.local import DirectoryFiles
 from machinable.storage.memory import MemoryFiles
 from machinable.storage.numbered_parts import PartAppender
+from machinable.storage.open import open_files
 from tests.results.worlds import FOLDER, finished, planned, stored, time, uid
 
 PATH = f"{FOLDER}/annotations.jsonl"
@@ -132,3 +135,22 @@ def test_several_writers_on_a_storage_that_cannot_append_lose_nothing() -> None:
 
     assert [line["note"] for line in execution.notes] == ["0", "1", "2"]
     assert len([entry for entry in files.entries(FOLDER) if entry.name.startswith("annotations.")]) == 3
+
+
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # of botocore
+def test_writers_on_s3_lose_nothing_and_readers_list_once(s3_folder: Callable[[], str]) -> None:
+    url = s3_folder()
+    world(open_files(url, create=True))
+    writers = [open_files(url, create=False) for _ in range(2)]
+    for number in range(2):
+        for writer, files in enumerate(writers):
+            add(files, writer, tags={f"by{writer}": number}, note=f"{writer}.{number}")
+
+    with Storage(url) as storage:
+        trials = storage.trials.where("tags.by1=1")
+        (execution,) = storage.executions
+        parts = execution._reader.annotation_parts
+
+    assert [trial.index for trial in trials] == [1]
+    assert [line["note"] for line in trials[0].notes] == ["1.0", "1.1"]
+    assert parts == [1, 2, 3, 4]

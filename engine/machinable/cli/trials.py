@@ -50,7 +50,7 @@ def trials_command(
     form = given[0] if given else None
     fields = _names(columns, "--columns")
     with open_storage(storage) as opened:
-        found = chosen_trials(opened, [*identifiers, *conditions])
+        found = chosen_trials(opened, identifiers).where(*conditions)
         if by is not None:
             _summarise(opened, found, _names(by, "--by"), fields, sort, descending, top, form, wide)
             return

@@ -12,7 +12,7 @@ from machinable.results.repetitions import Measured, measured, separate_values
 from machinable.results.summary import figures
 from machinable.results.trial import Trial
 from machinable.results.trials import Trials
-from machinable.serialization import Plain, canonical
+from machinable.serialization import Plain, canonical, decode
 from machinable.units import format_time
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def rows_of(trials: Trials, *fields: str) -> list[dict[str, Any]]:
     That is, beside the fields: `requires.NAME` and `children.NUMBER.…` where requirements or children differ, and
     `version` where nothing else tells trials apart whose versions are not the same.
     """
-    rows = trials.columns(*fields).rows()
+    rows = _with_planned_tags(trials.columns(*fields).rows(), trials)
     parts: dict[str, Sequence[dict[str, Any]]] = {
         "requires": _requirements(trials),
         "children": list(map(_children, trials)),
@@ -89,6 +89,20 @@ def rows_of(trials: Trials, *fields: str) -> list[dict[str, Any]]:
             row["version"] = text
     columns = [key for key in (rows[0] if rows else ()) if not key.startswith("records.")]
     return [{key: row[key] for key in columns} | row for row in rows]  # figures last
+
+
+def _with_planned_tags(rows: list[dict[str, Any]], trials: Trials) -> list[dict[str, Any]]:
+    """Return rows in which tags that were added later are `added.NAME`, so that they do not separate repetitions."""
+    added = {f"tags.{name}" for trial in trials for name in trial.added_tags}.intersection(rows[0] if rows else ())
+    if not added:
+        return rows
+    planned: list[Mapping[str, Any]] = [decode(trial.planned("tags")) for trial in trials]
+    kept = [field for field in added if any(field[len("tags.") :] in tags for tags in planned)]
+    return [
+        {f"added.{field[len('tags.') :]}" if field in added else field: value for field, value in row.items()}
+        | {field: tags.get(field[len("tags.") :]) for field in kept}
+        for row, tags in zip(rows, planned, strict=True)
+    ]
 
 
 def _requirements(trials: Trials) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ Each line concerns an execution, or one of its trials if it has a `uid`. A later
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from machinable.results.lookup import MISSING
@@ -37,9 +37,9 @@ class Annotations:
         return bool(self._tags or self._notes)
 
     @property
-    def names(self) -> Iterable[str]:
+    def names(self) -> Collection[str]:
         """The names of all tags that were added, changed or removed."""
-        return self._tags
+        return self._tags.keys()
 
     def tag(self, name: str) -> Mapping[str | None, Any]:
         """Return the added values of a tag by uid, under None that of all others; `MISSING` where it was removed."""

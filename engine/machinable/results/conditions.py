@@ -187,7 +187,7 @@ def satisfied(condition: Condition, values: Sequence[Any], *, is_time: bool = Fa
     keys = [None if value is MISSING else order(value) for value in values]
     if present and (bound is None or not any(key and key[0] == bound[0] for key in keys)):
         raise InvalidType(
-            f"{field} is {_text(present[0])!r} and cannot be compared with {_text(expected)!r} by {operator}",
+            f"{field} is {_shown(present[0])} and cannot be compared with {_shown(expected)} by {operator}",
             given=expected,
             todo="Compare numbers with numbers, text with text, and times with times; quotes make a text.",
         )
@@ -205,6 +205,10 @@ def _is_in_order(value: Any, operator: str, low: Any, high: Any = None) -> bool:
     if operator == "<=":
         return bool(value <= low if high is None else value < high)
     return bool(value > low if high is None else value >= high)
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else _text(value)
 
 
 def _text(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import groupby
@@ -95,6 +95,11 @@ class Trial:
     def tags(self) -> dict[str, Plain]:
         """The tags, with those that were added since."""
         return self._reader.annotations.tags(self.uid, decode(self._row.get("tags", {})))
+
+    @property
+    def added_tags(self) -> Collection[str]:
+        """The names of the tags that were added, changed or removed in its execution since it was planned."""
+        return self._reader.annotations.names
 
     @property
     def notes(self) -> Sequence[Mapping[str, Any]]:
