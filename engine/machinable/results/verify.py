@@ -108,7 +108,7 @@ def verify(
     if names is None:
         links = files.links_out()
         faults += [Fault("unreadable", name, "a link out of the storage, which is not followed") for name in links]
-        faults += [] if layout.BY_CONTENT in links else [*verify_by_content(files), *_cached_faults(files)]
+        faults += [] if layout.BY_CONTENT in links else verify_by_content(files, with_values=True)
         outside = [found for found in abandoned(files, "") if found.path.partition("/")[0] not in existing]
         faults += map(_leftover, outside)
     return checked, faults
@@ -436,21 +436,18 @@ def _mapped(act: Callable[[_T], _R], items: Iterable[_T], files: Files) -> Itera
         yield from pool.map(act, items)
 
 
-def verify_by_content(files: Files) -> Iterator[Fault]:
-    """Yield the faults of pointers to results and of leases."""
+def verify_by_content(files: Files, *, with_values: bool = False) -> Iterator[Fault]:
+    """Yield the faults of pointers to results and of leases; `with_values`, also of cached values, which are read."""
     paths = sorted(stored.path for stored in files.walk(layout.BY_CONTENT))
-    pointers = [path for path in paths if layout.pointer_identity(path)]
-    for fault in _mapped(partial(_pointer_fault, files), pointers, files):
-        if fault is not None:
-            yield fault
+    checks = [(_pointer_fault, [path for path in paths if layout.pointer_identity(path)])]
+    if with_values:
+        checks.append((_cached_fault, [path for path in paths if layout.is_cached(path)]))
+    for check, chosen in checks:
+        for fault in _mapped(partial(check, files), chosen, files):
+            if fault is not None:
+                yield fault
     leases = [path for path in paths if layout.is_lease(path)]
     yield from lease_faults(files, leases)
-
-
-def _cached_faults(files: Files) -> list[Fault]:
-    """Return the faults of the values of cached methods."""
-    paths = sorted(stored.path for stored in files.walk(layout.BY_CONTENT) if layout.is_cached(stored.path))
-    return [fault for fault in _mapped(partial(_cached_fault, files), paths, files) if fault is not None]
 
 
 def _cached_fault(files: Files, path: str) -> Fault | None:
