@@ -1,6 +1,7 @@
 #!/bin/bash
 # The commands of Slurm, for tests: jobs are processes of this host. Links to this file are named sbatch, srun and so on.
-# $FAKE_SLURM is a directory with the script and the state of each job. The file `reject` in it is what sbatch says.
+# $FAKE_SLURM is a directory with the script and the state of each job. The file `reject` in it is what sbatch says, and
+# with the file `hold` jobs stay in the queue.
 set -u
 cd "$FAKE_SLURM"
 
@@ -37,6 +38,10 @@ sbatch)
             name=${job}_$task
             export SLURM_ARRAY_JOB_ID=$job SLURM_ARRAY_TASK_ID=$task
         fi
+        if [[ -e hold ]]; then
+            echo PENDING >$name.state
+            continue
+        fi
         echo RUNNING >$name.state
         run $name "$PWD/$job.sh" {lock}>&- </dev/null &>/dev/null &
     done
@@ -56,9 +61,11 @@ srun)
     done
     exec "$@"
     ;;
-sacct)
-    echo "JobID|State|NodeList"
-    for state in *.state; do echo "${state%.state}|$(<"$state")|here"; done
+sacct) cat "${*: -1}.state" ;;
+squeue)
+    for state in *.state; do
+        if [[ $(<"$state") == @(PENDING|RUNNING) ]]; then echo "${state%.state} $(<"$state")"; fi
+    done
     ;;
 scancel)
     signal=TERM job=
@@ -70,7 +77,9 @@ scancel)
         shift
     done
     echo "$job $signal" >>cancelled
-    if [[ $(<"$job.state") == RUNNING ]]; then
+    if [[ $(<"$job.state") == PENDING ]]; then
+        echo CANCELLED >"$job.state"
+    elif [[ $(<"$job.state") == RUNNING ]]; then
         case $signal in KILL) echo NODE_FAIL ;; *) echo PREEMPTED ;; esac >"$job.state"
     fi
     kill -"$signal" $(processes "$job") 2>/dev/null

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 
 import machinable as ml
 from machinable.engines import registry
+from machinable.engines.base import WorkerLost
 from machinable.errors import MachinableError, TrialsFailed
-from machinable.testing.engine import contents
+from machinable.testing.engine import answer, contents, trial
 
 COMMANDS = Path(__file__).parents[2] / "kits" / "slurm.sh"
 YAML = """\
@@ -79,7 +81,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     commands, state = tmp_path / "bin", tmp_path / "slurm"
     commands.mkdir()
     state.mkdir()
-    for name in ("sbatch", "srun", "sacct", "scancel", "sinfo"):
+    for name in ("sbatch", "srun", "squeue", "sacct", "scancel", "sinfo"):
         (commands / name).symlink_to(COMMANDS)
     monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(state))
@@ -89,6 +91,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (project / "work.py").write_text(WORK)
     monkeypatch.chdir(project)
     monkeypatch.setattr("machinable.engines.slurm.engine.LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr("machinable.engines.slurm.engine.QUEUE_DELAY", 0.0)
     return state
 
 
@@ -168,6 +171,27 @@ def test_trials_fail_if_their_jobs_end_before_they_begin(slurm: Path) -> None:
     assert len(scripts(slurm)) == 3
 
 
+def test_jobs_in_the_queue_are_named_and_withdrawn_at_the_end(slurm: Path) -> None:
+    (slurm / "hold").touch()
+    made: Any = registry.make(engine(slots=2))
+    future = made.submit(answer, trial())
+    until = time.monotonic() + 60
+    while (shown := made.shortage(())) == "waiting for jobs to be submitted" and time.monotonic() < until:
+        time.sleep(0.01)
+    made.close()
+
+    assert shown == "waiting for a job of Slurm: 101 PENDING"
+    assert isinstance(future.exception(0), WorkerLost)
+    assert (slurm / "101.state").read_text() == "CANCELLED\n"
+
+
+def test_a_name_that_only_this_host_understands_is_no_address(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostbyname", lambda name: "127.0.1.1")
+
+    with pytest.raises(MachinableError, match=r"leads to 127\.0\.1\.1, to which jobs on other hosts cannot connect"):
+        ml.execute("work", engine=engine(address=None))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -208,7 +232,7 @@ def test_hosts_that_cannot_submit_and_unknown_resources_are_errors(
     with pytest.raises(MachinableError, match=r"(?s)no resource 'licence'.*Did you mean 'license'"):
         ml.execute(ml.Task().component("work", resources={"licence": 1}), engine=engine())
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(MachinableError, match="needs the commands of Slurm, and sbatch, srun, sacct, scancel"):
+    with pytest.raises(MachinableError, match="needs the commands of Slurm, and sbatch, srun, squeue, scancel"):
         ml.execute("work", engine="slurm:gpu")
 
 

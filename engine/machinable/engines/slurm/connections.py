@@ -36,6 +36,7 @@ class JobWorker:
     Attributes:
         name: Identifies it.
         job: The job, once it is submitted.
+        submitted: When, by `time.monotonic`.
         is_over: Whether it is lost, or was ended.
         is_ended: Whether its job was ended from here.
     """
@@ -43,6 +44,7 @@ class JobWorker:
     def __init__(self, setup: Welcome, reason: Callable[[JobWorker], str]) -> None:
         self.name = os.urandom(NONCE)
         self.job: Any = None
+        self.submitted = 0.0
         self.is_over = False
         self.is_ended = False
         self._setup = setup

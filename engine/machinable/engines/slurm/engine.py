@@ -23,18 +23,19 @@ from machinable.engines.ray.addresses import address_towards
 from machinable.engines.slurm import options as checks
 from machinable.engines.slurm.connections import Connections, JobLost, JobWorker, reply_of
 from machinable.engines.slurm.worker import Welcome, work
-from machinable.errors import InvalidType, InvalidValue, Refused, UnknownName
+from machinable.errors import InvalidType, InvalidValue, Refused, UnknownName, listed
 from machinable.plan.spec import TrialSpec
 
 __all__ = ["SlurmEngine"]
 
 CLUSTERS = ("slurm", "local")
 HOST = "slurm"  # its hosts have the same software, so one that cannot run a component stands for all
-LOOK_INTERVAL = 3.0  # seconds between two looks at jobs that have not connected
+LOOK_INTERVAL = 10.0  # seconds between two looks at jobs that have not connected
+QUEUE_DELAY = 15.0  # seconds until a job that was submitted is in the queue, on a slow cluster
 GATHER_TIME = 0.1  # seconds in which workers that are started become one job array
 ENDED_TIMEOUT = 5.0  # seconds for Slurm to say how a job has ended
 ITERATION = 45.0  # seconds that an iteration has before its job ends; Slurm announces that 90 s before
-RUNNING = ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED", "UNKNOWN", "READY", "SIGNALING")
+ENDING = ("", "PENDING", "RUNNING", "COMPLETING", "REQUEUED", "SUSPENDED")  # states before Slurm says how a job ended
 
 
 class SlurmEngine(ClusterEngine):
@@ -127,9 +128,20 @@ class SlurmEngine(ClusterEngine):
         return [{**declared, "cpus": math.inf, "gpus": math.inf, "memory": math.inf}]
 
     def address_for_workers(self) -> str:
-        """Return the address of this host to which jobs connect."""
+        """Return the address of this host to which jobs connect.
+
+        Raises:
+            Refused: Only this host reaches the address that its name has.
+        """
         if self._address is None:
-            self._address = "127.0.0.1" if self._is_local else _own_address()
+            address = "127.0.0.1" if self._is_local else _own_address()
+            if address.startswith("127.") and not self._is_local:
+                raise Refused(
+                    f"the name of this host leads to {address}, to which jobs on other hosts cannot connect",
+                    given=address,
+                    todo="Give an address of this host: {type: slurm, address: 10.0.0.1}.",
+                )
+            self._address = address
         return self._address
 
     def ship(self, project: str, code: bytes) -> None:
@@ -152,14 +164,15 @@ class SlurmEngine(ClusterEngine):
         """Create the folder, and accept connections."""
         if self._connections is not None:
             return
+        address = self.address_for_workers()
         self._folder = _new_folder(self._base)
         try:
-            self._connections = Connections(self.address_for_workers())
+            self._connections = Connections(address)
         except OSError as error:
             rmtree(self._folder, ignore_errors=True)
             raise Refused(
-                f"jobs cannot connect to this host at {self._address!r}: {error.strerror or error}",
-                given=self._address,
+                f"jobs cannot connect to this host at {address!r}: {error.strerror or error}",
+                given=address,
                 todo="Give an address of this host: {type: slurm, address: 10.0.0.1}.",
             ) from error
 
@@ -239,9 +252,12 @@ class SlurmEngine(ClusterEngine):
 
     def shortage(self, needs: Hashable) -> str:
         """Return what jobs are waiting for."""
-        waiting = [worker.job for worker in self._workers if worker.job is not None and not worker.is_connected]
-        jobs = ", ".join(f"{job.job_id} ({job.state})" for job in waiting[:3])
-        return f"waiting for {len(waiting)} jobs: {jobs}" if waiting else "waiting for jobs to be submitted"
+        waiting = [one for one in self._workers if not one.is_connected and not one.is_over]
+        if not waiting:
+            return "waiting for jobs to be submitted"
+        there = {} if self._is_local else checks.queued_jobs() or {}
+        jobs = [f"{one.job.job_id} {there.get(one.job.job_id, '')}".strip() for one in waiting]
+        return f"waiting for {'a job' if len(jobs) == 1 else f'{len(jobs)} jobs'} of Slurm: {listed(jobs, 3)}"
 
     # jobs
 
@@ -275,7 +291,7 @@ class SlurmEngine(ClusterEngine):
                 worker.lose(Refused(f"Slurm does not take a job: {_last_line(error)}"))
             return
         for worker, job in zip(workers, jobs, strict=True):
-            worker.job = job
+            worker.job, worker.submitted = job, time.monotonic()
             self._workers.append(worker)
             if worker.is_over:  # it was ended while it was submitted
                 self._end(worker)
@@ -293,30 +309,35 @@ class SlurmEngine(ClusterEngine):
         return executor
 
     def _look(self) -> None:
-        for worker in [one for one in self._workers if not one.is_connected and not one.is_over]:
-            if self._state(worker) not in RUNNING and not worker.is_connected:
+        """Let the workers be lost whose jobs have ended before they connected."""
+        waiting = [one for one in self._workers if not one.is_connected and not one.is_over]
+        if not waiting:
+            return
+        there = None if self._is_local else checks.queued_jobs()
+        for worker in waiting:
+            if self._is_local:
+                has_ended = worker.job.done()
+            else:
+                is_new = time.monotonic() - worker.submitted < QUEUE_DELAY
+                has_ended = there is not None and worker.job.job_id not in there and not is_new
+            if has_ended and not worker.is_connected:
                 worker.lose(JobLost(self._reason(worker)))
 
-    def _state(self, worker: JobWorker) -> str:
-        """Return the state of a job as Slurm names it, such as `CANCELLED by 1000`."""
-        job = worker.job
-        with suppress(Exception):  # Slurm does not answer now
-            info = job.get_info(mode="force")
-            return str(info.get("State") or info.get("jobState") or "UNKNOWN")
-        return "UNKNOWN"
-
     def _reason(self, worker: JobWorker) -> str:
-        """Return how a job has ended, after Slurm knows."""
+        """Return how a job has ended, once Slurm knows."""
         self._has_lost = True
-        until = time.monotonic() + ENDED_TIMEOUT
-        while (state := self._state(worker)) in RUNNING and time.monotonic() < until and not worker.is_over:
+        job, state = worker.job, ""
+        until = time.monotonic() + (0.0 if self._is_local else ENDED_TIMEOUT)
+        while not self._is_local and (state := checks.final_state(job.job_id)) in ENDING and not worker.is_over:
+            if time.monotonic() >= until:
+                break
             time.sleep(0.2)
         said = ""
         with suppress(OSError, UnicodeDecodeError):
-            said = worker.job.paths.stderr.read_text(encoding="utf-8").strip()
-        how = "its connection broke" if state in RUNNING else state
-        last = said.splitlines()[-1] if said else ""
-        return f"the job {worker.job.job_id} has ended: {how}{f': {last}' if last else ''}"
+            said = job.paths.stderr.read_text(encoding="utf-8").strip()
+        how = f"has ended: {state}" if state not in ENDING else "has ended, or its connection broke"
+        last = f": {said.splitlines()[-1]}" if said else ""
+        return f"the job {job.job_id} {how}{last}"
 
     def _end(self, worker: JobWorker) -> None:
         """End a job, or do not let it begin."""
@@ -362,14 +383,16 @@ def _without_interrupts() -> Iterator[None]:
 
 def _own_address() -> str:
     """Return the address of this host towards the controller of Slurm, or that of its name."""
-    for line in checks.answer(["scontrol", "show", "config"]).splitlines():
+    for line in (checks.answer(["scontrol", "show", "config"]) or "").splitlines():
         if line.startswith("SlurmctldHost"):
             host = line.partition("=")[2].strip().partition("(")[0]
             with suppress(OSError):
                 address = address_towards(socket.gethostbyname(host))
                 if not address.startswith("127."):
                     return address
-    return socket.gethostbyname(socket.gethostname())
+    with suppress(OSError):
+        return socket.gethostbyname(socket.gethostname())
+    return "127.0.0.1"
 
 
 def _last_line(error: BaseException) -> str:

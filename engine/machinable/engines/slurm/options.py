@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,18 @@ from typing import Any
 from machinable.errors import ImportFailed, InvalidType, InvalidValue, Refused, UnknownName, did_you_mean, near_names
 from machinable.units import parse_duration
 
-__all__ = ["OWN", "check_partition", "check_submission", "checked_options", "import_submitit", "minutes", "parameters"]
+__all__ = [
+    "OWN",
+    "answer",
+    "check_partition",
+    "check_submission",
+    "checked_options",
+    "final_state",
+    "import_submitit",
+    "minutes",
+    "parameters",
+    "queued_jobs",
+]
 
 OWN = ("partition", "time", "slots", "job_per_trial", "folder", "address", "cluster")
 # Options of submitit that others of this engine and resources set
@@ -115,7 +127,7 @@ def check_submission() -> None:
     Raises:
         Refused: A command of Slurm is missing.
     """
-    missing = [name for name in ("sbatch", "srun", "sacct", "scancel") if shutil.which(name) is None]
+    missing = [name for name in ("sbatch", "srun", "squeue", "scancel") if shutil.which(name) is None]
     if missing:
         raise Refused(
             f"the engine 'slurm' needs the commands of Slurm, and {', '.join(missing)} cannot be found",
@@ -130,20 +142,32 @@ def check_partition(given: str | None) -> None:
     Raises:
         UnknownName: It does not.
     """
-    known = answer(["sinfo", "--noheader", "--format=%R"]).split()
+    known = (answer(["sinfo", "--noheader", "--format=%R"]) or "").split()
     if given is not None and known:
         for name in given.split(","):
             if name not in known:
                 raise UnknownName("partition of Slurm", name, dict.fromkeys(known))
 
 
-def answer(command: list[str]) -> str:
-    """Return what a command of Slurm prints; nothing if it is missing, fails or does not answer."""
+def answer(command: list[str]) -> str | None:
+    """Return what a command of Slurm prints; None if it is missing, fails or does not answer."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def queued_jobs() -> dict[str, str] | None:
+    """Return the states of this user's jobs in the queue, by their ids; None if Slurm does not answer."""
+    found = answer(["squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format=%i %T"])
+    return None if found is None else dict(line.split(maxsplit=1) for line in found.splitlines() if line.strip())
+
+
+def final_state(job: str) -> str:
+    """Return how a job has ended, such as `CANCELLED by 1000`; nothing if Slurm does not say."""
+    found = answer(["sacct", "--noheader", "--allocations", "--parsable2", "--format=State", "--jobs", job]) or ""
+    return (found.splitlines() or [""])[-1].strip()
 
 
 def parameters(
