@@ -68,6 +68,7 @@ squeue)
     done
     ;;
 scancel)
+    if [[ -n ${FAKE_JOB-} ]]; then exec env -u FAKE_JOB "$0" "$@"; fi # in a job, which it may end
     signal=TERM job=
     while (($#)); do
         case $1 in
@@ -82,7 +83,9 @@ scancel)
     elif [[ $(<"$job.state") == RUNNING ]]; then
         case $signal in KILL) echo NODE_FAIL ;; *) echo PREEMPTED ;; esac >"$job.state"
     fi
-    kill -"$signal" $(processes "$job") 2>/dev/null
+    found=$(processes "$job")
+    if [[ $signal == KILL ]]; then kill -STOP $found; fi # all at once, as with their host
+    kill -"$signal" $found
     true
     ;;
 sinfo) printf 'cpu\ngpu\n' ;;
