@@ -7,12 +7,12 @@ cd "$FAKE_SLURM"
 
 # processes JOB: print the ids of all processes of a job, wherever they are in the tree, as a cgroup knows them.
 processes() {
-    grep -lzx "FAKE_JOB=$1" /proc/[0-9]*/environ 2>/dev/null | tr -dc '0-9\n'
+    grep -lzx "FAKE_JOB=$PWD/$1" /proc/[0-9]*/environ 2>/dev/null | tr -dc '0-9\n'
 }
 
 # run JOB SCRIPT: run a job, then note how it has ended.
 run() {
-    FAKE_JOB=$1 SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 \
+    FAKE_JOB=$PWD/$1 SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 \
         setsid --wait bash "$2" </dev/null &>/dev/null
     local code=$?
     if [[ $(<"$1.state") == RUNNING ]]; then
@@ -48,7 +48,7 @@ sbatch)
     echo "Submitted batch job $job"
     ;;
 srun)
-    name=$FAKE_JOB
+    name=${FAKE_JOB##*/}
     while [[ $1 == --* ]]; do
         case $1 in
         --output | --error)
@@ -73,7 +73,7 @@ scancel)
     while (($#)); do
         case $1 in
         --signal) signal=$2 && shift ;;
-        *) job=$1 ;;
+        *) job=${1##*/} ;;
         esac
         shift
     done
@@ -84,9 +84,8 @@ scancel)
         case $signal in KILL) echo NODE_FAIL ;; *) echo PREEMPTED ;; esac >"$job.state"
     fi
     found=$(processes "$job")
-    if [[ $signal == KILL ]]; then kill -STOP $found; fi # all at once, as with their host
-    kill -"$signal" $found
-    true
+    if [[ -n $found && $signal == KILL ]]; then kill -STOP $found; fi # all at once, as with their host
+    if [[ -n $found ]]; then kill -"$signal" $found; fi
     ;;
 sinfo) printf 'cpu\ngpu\n' ;;
 esac
