@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -403,3 +404,13 @@ def test_artifacts_are_missing_if_a_file_has_replaced_their_folder(files: Files)
     write(files, f"{TRIAL}/artifacts/a", b"x")
     (fault,) = checked(files)
     assert (fault.kind, fault.path) == ("missing", f"{TRIAL}/artifacts/a/x.json")
+
+
+def test_a_pipe_in_place_of_execution_json_is_a_fault(tmp_path: Path) -> None:
+    files = intact(DirectoryFiles(tmp_path))
+    (tmp_path / FOLDER / "execution.json").unlink()
+    os.mkfifo(tmp_path / FOLDER / "execution.json")
+
+    assert (f"{FOLDER}/execution.json", "it is not a regular file") in [
+        (one.path, one.message) for one in checked(files)
+    ]

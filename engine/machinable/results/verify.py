@@ -203,6 +203,8 @@ class _Execution:
             yield self.settled(found + self.survey_faults), Checked(0, 0, 0, 0)
             for found, artifacts, size in _mapped(self.checked_trial, uids, self.files):
                 yield self.settled(found), Checked(0, 1, artifacts, size)
+        elif self.files.exists(self.place(layout.EXECUTION)):
+            yield [self.fault("unreadable", layout.EXECUTION, "it is not a regular file")], Checked(0, 0, 0, 0)
         yield [], Checked(1, 0, 0, 0)
 
     def settled(self, faults: list[Fault]) -> list[Fault]:
