@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -320,30 +321,76 @@ def test_all_tasks_run_before_a_failure_is_raised(here: Path) -> None:
 
 
 class Terminal(io.StringIO):
+    """The console of an editor: a terminal that is no file, so it cannot show a live display."""
+
     def isatty(self) -> bool:
         return True
 
 
-@pytest.mark.parametrize(
-    ("stream", "options", "line"),
-    [
-        (Terminal(), {}, "OY1p1o: 2 trials, finished, stored in {storage}\n"),
-        (Terminal(), {"listeners": [lambda event: None]}, ""),
-        (io.StringIO(), {}, ""),
-    ],
-    ids=["on a terminal", "with a listener", "into a file"],
-)
-def test_a_script_on_a_terminal_shows_the_id(
-    here: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    stream: io.StringIO,
-    options: dict[str, Any],
-    line: str,
+@pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
+@pytest.mark.parametrize("progress", [None, True])
+def test_a_script_shows_progress_results_and_next_commands(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, progress: bool | None
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
-    ml.execute(ml.Task("good").repeat(2), tmp_path / "s", seed="OY1p1o", **options)
-    assert stream.getvalue() == line.format(storage=tmp_path / "s")
+    storage, begin = tmp_path / "s", len(stream.getvalue())
+
+    execution = ml.execute(ml.Task("good").repeat(2), storage, progress=progress, listeners=[lambda event: None])
+
+    head, first, _, ending, table, _, _, summary, *following = stream.getvalue()[begin:].splitlines()
+    assert head == f"{execution}: 2 trials, stored in {storage}"
+    assert first.startswith("1/2 finished good ")
+    assert ending.startswith(f"{execution}: finished after ")
+    assert table.split() == ["component", "n"]
+    assert summary.startswith(f"{execution}  finished, 2 trials in ")
+    assert following == [
+        f"storage: {storage}",
+        f"next: machinable show {execution} --storage {storage}",
+        f"      machinable list --storage {storage}",
+    ]
+
+
+def test_a_script_can_be_silent(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ml.execute("good", tmp_path / "s", progress=False)
+
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_script_says_at_the_start_that_results_stay_in_memory(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ml.execute("good")
+
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first.endswith(": 1 trial, in memory; to save results: execute(…, storage='DIRECTORY')")
+    assert last == "storage: memory, nothing was saved; to save results: execute(…, storage='DIRECTORY')"
+
+
+def test_a_script_that_fails_or_is_interrupted_says_how_to_go_on(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MACHINABLE_STORAGE", "results")  # commands find it, too
+    with pytest.raises(errors.TrialsFailed):
+        ml.execute("bad", seed="OY1p1o")
+    failed = capsys.readouterr().err
+
+    def stop(event: events.Event) -> None:
+        if isinstance(event, events.TrialStarted):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        ml.execute("good", seed="1234ab", listeners=[stop])
+    interrupted = capsys.readouterr().err
+
+    assert "next: machinable show OY1p1o\n      machinable resume OY1p1o\n      machinable list\n" in failed
+    assert interrupted.splitlines()[-2:] == [
+        f"interrupted: 1234ab is stored in {here / 'results'}; 0 of 1 done, 1 interrupted",
+        "next: machinable resume 1234ab",
+    ]
+
+
+@pytest.mark.parametrize("progress", [0, 1, "False", "quiet"])
+def test_a_wrong_progress_is_an_error(here: Path, progress: Any) -> None:
+    with pytest.raises(errors.InvalidType, match="Expected None, True or False"):
+        ml.execute("good", progress=progress)
 
 
 def test_dry_prints_the_plan_and_writes_nothing(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -636,10 +683,10 @@ def test_messages_of_an_engine_reach_listeners_and_otherwise_stderr_once_trials_
         def on_notice(self, text: str) -> None:
             told.append(text)
 
-    ml.execute("quiet", engine=Waits())
+    ml.execute("quiet", engine=Waits(), progress=False)
     assert capsys.readouterr().err == "waiting for workers\n"
 
-    ml.execute("quiet", engine=Waits(), listeners=[Listens()])
+    ml.execute("quiet", engine=Waits(), listeners=[Listens()], progress=False)
     assert (told, capsys.readouterr().err) == (["starting a cluster", "waiting for workers"], "")
 
 
@@ -697,7 +744,7 @@ def test_a_notice_says_that_all_parts_read_one_result(
     code = "from machinable import Component\n\nclass {0}(Component): ...\n"
     project("components:\n  - tr: \n  - ev: {_requires_: {model: tr}}\n", tr=code.format("Tr"), ev=code.format("Ev"))
 
-    ml.execute(getattr(ml.Task("ev"), method)(*arguments))
+    ml.execute(getattr(ml.Task("ev"), method)(*arguments), progress=False)
 
     notice = (
         "tr runs once, and all 5 parts of ev read its result. To run it for each part, require it with a key that "

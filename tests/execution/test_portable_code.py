@@ -75,7 +75,7 @@ def shared(number):
 FACTOR, MAIN = 10, os.getpid()
 task = ml.Task().component(Mine, [None, {"mode": "slow", "adam": {"rate": 1}, "many": [7]}])
 task.component(lambda config: config.x, {"x": 5}).component(Reads, requires={"mine": (Mine, {"many": [1, 2]})})
-execution = ml.execute(task, "stored", 1, "processes:2")
+execution = ml.execute(task, "stored", 1, "processes:2", progress=False)
 print([trial.result for trial in execution.trials])
 """
 

@@ -272,7 +272,8 @@ def slow(project: World) -> Path:
 
 
 def process(here: Path) -> subprocess.Popen[str]:
-    script = "import machinable as ml\nml.execute('train', {'storage': 'stored', 'code_backup': False})\n"
+    where = "{'storage': 'stored', 'code_backup': False}"
+    script = f"import machinable as ml\nml.execute('train', {where}, progress=False)\n"
     environment = {**os.environ, "PYTHONPATH": str(Path(ml.__file__).parents[1])}
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-c", script], cwd=here, env=environment, stderr=subprocess.PIPE, text=True

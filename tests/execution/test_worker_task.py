@@ -30,7 +30,7 @@ World = Callable[..., Path]
 
 def run(task: Any, engine: Any = "processes:2", storage: Any = None, **options: Any) -> Any:
     where = None if storage is None else {"storage": str(storage), "code_backup": False}
-    return ml.execute(task, where, "OY1p1o", engine, **options)
+    return ml.execute(task, where, "OY1p1o", engine, **{"progress": False, **options})
 
 
 WORK = """
@@ -397,7 +397,10 @@ def python(directory: Path, *arguments: str, stdin: str | None = None) -> subpro
     )
 
 
-NAMED = "import machinable as ml\nprint(ml.execute(ml.Task('work').repeat(3), None, 1, 'processes:2').status)\n"
+NAMED = """\
+import machinable as ml
+print(ml.execute(ml.Task('work').repeat(3), None, 1, 'processes:2', progress=False).status)
+"""
 
 
 @pytest.mark.parametrize("way", ["file", "-c", "stdin"])

@@ -159,7 +159,7 @@ def test_a_tool_that_fails_costs_one_line_without_secrets(
     monkeypatch.setattr("machinable.listeners.tensorboard.TensorBoard.tool", "machinable.listeners.broken:Tool")
     monkeypatch.setenv("API_KEY", "machinable.listeners.broken")
 
-    execution = ml.execute("work", listeners=["tensorboard"])
+    execution = ml.execute("work", listeners=["tensorboard"], progress=False)
 
     assert execution.status == "finished"
     assert capfd.readouterr().err == "tensorboard did not take everything: ModuleNotFoundError: No module named '…'\n"
@@ -176,7 +176,7 @@ def test_a_tool_that_hangs_is_ended(
     monkeypatch.setattr("machinable.listeners.tensorboard.TensorBoard.tool", "hangs:Tool")
     monkeypatch.setattr(tracker, "PATIENCE", 0.2)
 
-    execution = ml.execute(ml.Task("work"), project=path, listeners=["tensorboard"])
+    execution = ml.execute(ml.Task("work"), project=path, listeners=["tensorboard"], progress=False)
 
     assert execution.status == "finished"
     assert capfd.readouterr().err == "tensorboard did not take everything: it has not finished after 0.2 s\n"

@@ -85,7 +85,7 @@ def test_a_message_that_is_not_taken_costs_one_line_without_the_url(
     elif answer == "no port":
         monkeypatch.setenv("MACHINABLE_WEBHOOK", "http://127.0.0.1:hidden/hidden")
 
-    execution = ml.execute(Good, listeners=["webhook"])
+    execution = ml.execute(Good, listeners=["webhook"], progress=False)
 
     assert execution.status == "finished"
     (line,) = capfd.readouterr().err.splitlines()
@@ -99,6 +99,6 @@ def test_a_server_that_does_not_answer_delays_the_end_only_for_a_while(
     monkeypatch.setattr(webhook, "TIMEOUT", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("MACHINABLE_WEBHOOK", f"http://127.0.0.1:{silent.getsockname()[1]}/hidden")
-        ml.execute(Good, listeners=["webhook"])
+        ml.execute(Good, listeners=["webhook"], progress=False)
 
     assert capfd.readouterr().err == "the webhook did not take a message: timed out\n"

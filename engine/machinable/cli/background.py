@@ -12,13 +12,14 @@ from typing import Any
 
 import click
 
-from machinable.cli.output import command_on, message, write_json
+from machinable.cli.output import message, write_json
 from machinable.cli.targets import chosen_storage
 from machinable.display.progress import is_memory
 from machinable.display.terminal import echo
 from machinable.engines.processes.pool import Origin
 from machinable.errors import InvalidValue
 from machinable.events import Event, ExecutionStarted, Listener
+from machinable.execution.environment import command_on
 
 __all__ = ["announcements", "main", "run_in_background"]
 

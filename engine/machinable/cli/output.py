@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from machinable.results.trial import Trial
 
 __all__ = [
-    "command_on",
     "execution_data",
     "failures_report",
     "message",
@@ -125,13 +124,6 @@ def trial_data(trial: Trial) -> dict[str, Any]:
 # --- commands to run next
 
 
-def command_on(storage: str | None, *words: str) -> str:
-    """Return a command on the same storage."""
-    from machinable.execution.environment import command_line  # only these commands need it
-
-    return command_line(["machinable", *words, *(["--storage", storage] if storage else [])])
-
-
 def rerun_command(execution: Execution, trial: Trial, storage: str | None, options: Sequence[str] = ()) -> str | None:
     """Return the command that runs a stored trial again.
 
@@ -144,6 +136,7 @@ def rerun_command(execution: Execution, trial: Trial, storage: str | None, optio
         command finds.
     """
     from machinable.display.progress import is_memory
+    from machinable.execution.environment import command_on  # only these commands need it
 
     words = _execute_words(execution, trial)
     if words is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,22 +13,21 @@ import click
 from machinable.cli.arguments import parse_version, placed_on_command_line
 from machinable.cli.background import announcements, run_in_background
 from machinable.cli.compose import compose, only_target
-from machinable.cli.output import command_on, execution_data, failures_report, message, write_json
+from machinable.cli.output import execution_data, failures_report, message, write_json
 from machinable.cli.targets import open_storage
-from machinable.display.progress import PlainProgress, Progress, is_memory
-from machinable.display.summary import group_table, groups, rows_of
-from machinable.display.tables import counted, is_terminal, write_table
+from machinable.display.progress import Progress, open_progress
+from machinable.display.summary import groups, rows_of
 from machinable.display.terminal import echo
 from machinable.engines import registry
 from machinable.errors import InvalidValue, Refused, TrialsFailed, UnknownName
 from machinable.execution.dry_run import changes, dry_run
+from machinable.execution.ending import SAVE_ON_COMMAND_LINE, show_ending, show_interrupt
+from machinable.execution.environment import command_on
 from machinable.execution.execute import execute
 from machinable.execution.stop import request_stop
 from machinable.ids import is_folder_name, seed_of_text
 from machinable.plan.declared import Project
 from machinable.results.execution import Execution
-from machinable.settings import is_development
-from machinable.units import format_duration
 
 if TYPE_CHECKING:
     from machinable.execution.dry_run import PlannedOutcome
@@ -165,7 +163,7 @@ def _run(
     with _progress(quiet or dry) as progress, stdout:
         try:
             listeners = [progress, *announcements()]
-            result = execute(engine="dry" if dry else engine, listeners=listeners, **arguments)
+            result = execute(engine="dry" if dry else engine, listeners=listeners, progress=False, **arguments)
         except TrialsFailed as error:
             failure = error
             result = error.execution
@@ -176,7 +174,10 @@ def _run(
     if storage is None and arguments["task"] is not None and "storage" in arguments["task"].settings:
         storage = progress.storage or None  # which the next commands would not find without its name
     if result is None:
-        _report_interrupt(progress, storage, as_json)
+        if as_json:
+            data = {"execution": progress.execution, "storage": progress.storage or None, "status": "interrupted"}
+            write_json(data)
+        show_interrupt(progress, storage)
         return interrupted
     if not isinstance(result, Execution):  # the project or the user chose the dry engine, which printed the plan
         if as_json:
@@ -210,27 +211,7 @@ def _plan_data(plan: Plan, outcomes: Sequence[PlannedOutcome]) -> dict[str, Any]
 
 
 def _progress(quiet: bool) -> AbstractContextManager[Progress]:
-    """Return what shows progress: a live display on a terminal, lines elsewhere."""
-    if quiet:
-        return nullcontext(Progress())
-    if not is_terminal(sys.stderr):
-        return nullcontext(PlainProgress(message))
-    from machinable.display.live import LiveProgress  # imports rich, which takes as long as all the rest
-
-    # Through another descriptor, because 2 is redirected while a trial runs in this process.
-    return LiveProgress(open(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors))
-
-
-def _report_interrupt(progress: Progress, storage: str | None, as_json: bool) -> None:
-    if as_json:
-        write_json({"execution": progress.execution, "storage": progress.storage or None, "status": "interrupted"})
-    if progress.execution is None:
-        message("interrupted before anything was started")
-    elif is_memory(progress.storage):
-        message(f"interrupted: {progress.execution} was in memory and is lost; {progress.summary()}")
-    else:
-        message(f"interrupted: {progress.execution} is stored in {progress.storage}; {progress.summary()}")
-        message(f"next: {command_on(storage, 'resume', progress.execution)}")
+    return nullcontext(Progress()) if quiet else open_progress(SAVE_ON_COMMAND_LINE)
 
 
 def _again(engine: str | None, timeout: float | None) -> list[str]:
@@ -243,16 +224,4 @@ def _report(execution: Execution, storage: str | None, again: Sequence[str], pro
     rows = rows_of(execution.trials)
     if failures := failures_report(execution, rows, storage, again):
         message(f"\n{failures}\n")
-    write_table(group_table(groups(rows)), wide=False)
-    name = f" {execution.name}" if execution.name else ""
-    took = f" in {format_duration(progress.seconds)}" if progress.execution else ""
-    echo(f"\n{execution}{name}  {execution.status}, {counted(len(rows), 'trial')}{took}")
-    if is_memory(execution.storage):
-        place = "memory" if execution.storage.startswith("mem:") else execution.storage
-        todo = "MACHINABLE_MODE is DEV" if is_development(os.environ) else "to save results: --storage DIRECTORY"
-        echo(f"storage: {place}, nothing was saved; {todo}")
-        return
-    echo(f"storage: {execution.storage}")
-    resume = [] if execution.status == "finished" else [("resume", str(execution))]
-    commands = [command_on(storage, *words) for words in (("show", str(execution)), *resume, ("list",))]
-    echo("next: " + "\n      ".join(commands))
+    show_ending(execution, rows, progress, storage, SAVE_ON_COMMAND_LINE)

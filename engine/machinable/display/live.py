@@ -24,8 +24,8 @@ MAX_RUNNING = 4  # running trials that are shown
 class LiveProgress(Progress):
     """The live display, a context manager that always removes it at the end."""
 
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__()
+    def __init__(self, stream: TextIO, saving: str = "") -> None:
+        super().__init__(saving=saving)
         self._console = Console(file=stream, highlight=False)
         self._proxies: list[tuple[str, _AboveDisplay]] = []
         self._live = Live(

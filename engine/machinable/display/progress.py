@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from msgspec.structs import asdict
 
-from machinable.display.tables import cell, counted, headline, printable
-from machinable.display.terminal import escaped
+from machinable.display.tables import cell, counted, headline, is_terminal, printable
+from machinable.display.terminal import echo, escaped
 from machinable.events import (
     Event,
     ExecutionFinished,
@@ -25,7 +28,7 @@ from machinable.events import (
 )
 from machinable.units import format_duration
 
-__all__ = ["PlainProgress", "Progress", "details", "is_memory", "measurements", "notebook_listeners"]
+__all__ = ["PlainProgress", "Progress", "details", "is_memory", "measurements", "notebook_listeners", "open_progress"]
 
 LINES_AT_ONCE = 20  # trials that have a line each when they end; then one line per interval
 LINE_INTERVAL = 1.0  # seconds
@@ -46,8 +49,9 @@ def measurements(record: Mapping[str, Any] | None) -> dict[str, Any]:
 class Progress(Listener):
     """The state of an execution according to its events so far. Other threads may read it at any time."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, saving: str = "") -> None:
         self._clock = clock
+        self._saving = saving  # what to do to save results that stay in memory
         self._lock = threading.Lock()
         self._began = 0.0
         self.execution: str | None = None  # the name of the folder; None before the start
@@ -143,7 +147,9 @@ class Progress(Listener):
     def headline(self) -> str:
         """Return the number of trials and where they are stored."""
         before = f" ({self.kept} already finished)" if self.kept else ""
-        place = "in memory" if is_memory(self.storage) else f"stored in {self.storage}"
+        place = f"stored in {self.storage}"
+        if is_memory(self.storage):
+            place = f"in memory; to save results: {self._saving}" if self._saving else "in memory"
         return f"{self.execution}: {counted(self.total, 'trial')}{before}, {place}"
 
     def ending(self) -> str:
@@ -187,12 +193,18 @@ class PlainProgress(Progress):
     The first trials have a line each when they end, then there is one line per second; the last trial always has one.
     """
 
-    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(clock)
+    def __init__(
+        self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic, saving: str = ""
+    ) -> None:
+        super().__init__(clock, saving)
         self._show = write
         self._written = 0
         self._at = 0.0
         self._is_advised = False
+
+    def hears(self, method: Callable[..., None]) -> bool:
+        """Return whether a method has an effect: steps and rows of running trials are not shown."""
+        return method not in (Listener.on_progress, Listener.on_record) and super().hears(method)
 
     def _write(self, text: str) -> None:
         self._show(escaped(text))
@@ -216,6 +228,24 @@ class PlainProgress(Progress):
             if self._written < LINES_AT_ONCE or now - self._at >= LINE_INTERVAL or self.done == self.total:
                 self._written, self._at = self._written + 1, now
                 self._write(f"{self.done}/{self.total} {ended_line(event)}")
+
+
+def open_progress(saving: str) -> AbstractContextManager[Progress]:
+    """Return what shows progress on stderr: a live display on a terminal, lines elsewhere.
+
+    Args:
+        saving: What to do to save results that stay in memory.
+    """
+    descriptor = None
+    if is_terminal(sys.stderr):
+        with suppress(OSError):  # the console of an editor, which is no file
+            # Another descriptor, because 2 is redirected while a trial runs in this process.
+            descriptor = os.dup(sys.stderr.fileno())
+    if descriptor is None:
+        return nullcontext(PlainProgress(partial(echo, file=sys.stderr), saving=saving))
+    from machinable.display.live import LiveProgress  # imports rich, which takes as long as all the rest
+
+    return LiveProgress(open(descriptor, "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors), saving)
 
 
 def notebook_listeners() -> list[NotebookProgress]:

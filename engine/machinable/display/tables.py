@@ -120,10 +120,10 @@ def table_lines(table: Table) -> list[str]:
     return ["  ".join(map(_padded, row, widths, right)).rstrip() for row in rows]
 
 
-def styled_lines(table: Table) -> list[str]:
-    """Return the lines of a table for stdout, with bold headings on a terminal and with `FORCE_COLOR`."""
+def styled_lines(table: Table, file: TextIO | None = None) -> list[str]:
+    """Return the lines of a table for a stream, with bold headings on a terminal and with `FORCE_COLOR`."""
     first, *rest = table_lines(table)
-    if has_styles(sys.stdout):
+    if has_styles(sys.stdout if file is None else file):
         first = f"\x1b[1m{first}\x1b[0m"
     return [first, *rest]
 
@@ -139,19 +139,20 @@ def _padded(text: str, width: int, right: bool) -> str:
     return space + text if right else text + space
 
 
-def write_table(table: Table, *, wide: bool = True) -> None:
+def write_table(table: Table, *, wide: bool = True, file: TextIO | None = None) -> None:
     """Print a table; unless it is wide, a table that is wider than the terminal is fitted to it (see `fitted`)."""
-    if wide or not is_terminal(sys.stdout):
+    file = sys.stdout if file is None else file
+    if wide or not is_terminal(file):
         parts: list[str | Table] = [table]
     else:
         parts = fitted(table, shutil.get_terminal_size().columns)
     for number, part in enumerate(parts):
         if isinstance(part, str):
-            echo(part)
+            echo(part, file=file)
             continue
         if number and not isinstance(parts[number - 1], str):
-            echo()
-        sys.stdout.write("\n".join([*styled_lines(part), ""]))  # its cells are escaped
+            echo(file=file)
+        file.write("\n".join([*styled_lines(part, file), ""]))  # its cells are escaped
 
 
 # --- tables in a terminal

@@ -47,6 +47,11 @@ def command_line(arguments: Sequence[str]) -> str:
     return join([os.path.basename(arguments[0]) if arguments else "", *visible_words(arguments[1:])])
 
 
+def command_on(storage: str | None, *words: str) -> str:
+    """Return a command of this program on a storage; None for one that it finds."""
+    return command_line(["machinable", *words, *(["--storage", storage] if storage else [])])
+
+
 def visible_words(words: Sequence[str]) -> list[str]:
     """Return the words of a command, with `…` for secrets.
 

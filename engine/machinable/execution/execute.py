@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, overload
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, 
 from machinable import ids
 from machinable.errors import InvalidType, InvalidValue, TrialsFailed
 from machinable.events import Event, Listener, checked_listeners
+from machinable.execution.display import Display
 from machinable.execution.interrupts import Interrupts
 from machinable.execution.options import OnBusy, OnFailure, read_options
 from machinable.execution.preflight import Checked, prepare
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         retry_delay: float | None
         timeout: float | None
         listeners: Sequence[Listener | Callable[[Event], None] | str | dict[str, Any]]
+        progress: bool | None
 
     class Decorated(Protocol):
         """A function that executes tasks as `execute` does, itself in place of each component."""
@@ -123,6 +124,9 @@ def execute(task: Any = None, storage: Any = None, seed: Any = None, engine: Any
         listeners: Functions that are called with each event, instances of `machinable.events.Listener`, or names and
             mappings as in settings, such as "webhook"; in addition to those of the settings.
 
+        progress: False is silent. By default, progress, results and next commands are shown on stderr: live on a
+            terminal, one line for each trial elsewhere, one line in a notebook.
+
     Returns:
         The `Execution`; a list of them for a list of tasks; with the engine "dry" the `Plan`, which is printed.
 
@@ -163,6 +167,7 @@ def _execute(
     *,
     project: Project | str | os.PathLike[str] | None = None,
     listeners: Sequence[Listener | Callable[[Event], None] | str | dict[str, Any]] = (),
+    progress: bool | None = None,
     **options: Any,
 ) -> Any:
     plans = [one if isinstance(one, Plan) else None for one in (task if isinstance(task, list) else [task])]
@@ -173,10 +178,6 @@ def _execute(
     if isinstance(given, (list, tuple)):
         given = [make(one, project.path) if isinstance(one, (str, dict)) else one for one in given]
     audience = checked_listeners(given)
-    if "IPython" in sys.modules:
-        from machinable.display.progress import notebook_listeners  # 2 ms, and most processes are not notebooks
-
-        audience = (*audience, *notebook_listeners())
     tasks = _tasks(task, options.get("resume"))
     seeds = seed if isinstance(task, list) and isinstance(seed, (list, tuple)) else [seed] * len(tasks)
     if len(seeds) != len(tasks):
@@ -185,26 +186,29 @@ def _execute(
         )
     done: list[Any] = []
     failed: list[TrialsFailed] = []
-    batch: list[Checked] = []
+    batch: list[tuple[Checked, Display]] = []
     try:
         for one, plan, own_seed in zip(tasks, plans, seeds, strict=True):
             own_seed = own_seed if plan is None else _seed_of_plan(plan, own_seed)
-            read = read_options(one, storage, own_seed, engine, project, options, function, audience)
-            batch.append(prepare(one, read, plan))
+            display = Display(progress)
+            heard = (*audience, *display.listeners)
+            read = read_options(one, storage, own_seed, engine, project, options, function, heard)
+            display.storage = read.storage
+            batch.append((prepare(one, read, plan), display))
         while batch:
-            checked = batch.pop(0)
-            with Interrupts() as interrupts, closing(checked.engine):
+            checked, display = batch.pop(0)
+            with Interrupts() as interrupts, closing(checked.engine), display:
                 try:
-                    done.append(execute_checked(checked, interrupts))
+                    done.append(display.ended(execute_checked(checked, interrupts)))
                 except TrialsFailed as error:
                     if not isinstance(task, list):
                         raise
-                    done.append(error.execution)
+                    done.append(display.ended(error.execution))
                     failed.append(error)
                     if checked.options.policy.on_failure == "stop":
                         break
     finally:
-        for checked in batch:  # those that were not reached
+        for checked, _ in batch:  # those that were not reached
             checked.engine.close()
     if failed:
         raise _all_failures(failed, done)

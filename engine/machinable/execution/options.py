@@ -58,7 +58,7 @@ OnBusy: TypeAlias = Literal["wait", "skip", "fail"]
 
 OPTIONS = ("resume", "rerun", "cascade", "reuse", "on_busy", "on_failure", "retries", "retry_delay", "timeout")
 RAY_WORKING_DIRECTORY = "/runtime_resources/working_dir_files/"  # in the paths of the copies that Ray makes for jobs
-ARGUMENTS = ("task", "storage", "seed", "engine", "project", *OPTIONS, "listeners")
+ARGUMENTS = ("task", "storage", "seed", "engine", "project", *OPTIONS, "listeners", "progress")
 PREFERENCES = ("imports", "storage", "engine", "listeners")
 SETTINGS = "~/.machinable/settings.yaml"
 

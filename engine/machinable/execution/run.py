@@ -287,8 +287,4 @@ def finish(run: Run, outage: str) -> Execution:
         from machinable.execution.error_report import trials_failed  # 2 ms, and most executions do not fail
 
         raise trials_failed(ledger, execution)
-    if not run.checked.options.listeners and sys.stderr and sys.stderr.isatty():
-        place = "in memory" if files.reach == "process" else f"stored in {files.url}"
-        trials = f"{ledger.planned} trial{'' if ledger.planned == 1 else 's'}"
-        echo(f"{run.folder}: {trials}, {ledger.status}, {place}", file=sys.stderr)
     return execution

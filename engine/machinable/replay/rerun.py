@@ -147,6 +147,7 @@ def _run(request: Request) -> str:
         project=request.project,
         on_failure="continue",
         listeners=[_Progress(partial(print, file=sys.stderr, flush=True))] if request.show_progress else [],
+        progress=False,
     )
     return str(execution)
 

@@ -258,13 +258,13 @@ class EngineConformance:
     def test_an_execution_stores_the_same_as_on_local(self, engine: Engine, tmp_path: Path) -> None:
         for name, where in (("here", "local"), ("there", engine)):
             storage = {"storage": str(tmp_path / name), "code_backup": False}
-            execution = execute(Task(Sample).repeat(4), storage, "OY1p1o", where, on_failure="continue")
+            execution = execute(Task(Sample).repeat(4), storage, "OY1p1o", where, on_failure="continue", progress=False)
             assert [t.status for t in execution.trials] == ["finished", "failed", "finished", "finished"]
 
         assert contents(tmp_path / "there") == contents(tmp_path / "here")
 
     def test_an_execution_without_a_storage_can_be_read(self, engine: Engine) -> None:
-        execution = execute(Task(Sample).repeat(2), None, "OY1p1o", engine, on_failure="continue")
+        execution = execute(Task(Sample).repeat(2), None, "OY1p1o", engine, on_failure="continue", progress=False)
 
         first, second = execution.trials
         assert [len(list(first.records)), len(first.read("draws.json")), first.read("deep/er/text.txt")] == [
