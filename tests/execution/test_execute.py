@@ -333,6 +333,7 @@ def test_a_script_shows_progress_results_and_next_commands(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, progress: bool | None
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("NO_COLOR", "1")
     storage, begin = tmp_path / "s", len(stream.getvalue())
 
     execution = ml.execute(ml.Task("good").repeat(2), storage, progress=progress, listeners=[lambda event: None])

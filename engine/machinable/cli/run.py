@@ -15,13 +15,13 @@ from machinable.cli.background import announcements, run_in_background
 from machinable.cli.compose import compose, only_target
 from machinable.cli.output import execution_data, failures_report, message, write_json
 from machinable.cli.targets import open_storage
-from machinable.display.progress import Progress, open_progress
+from machinable.display.progress import Progress
 from machinable.display.summary import groups, rows_of
 from machinable.display.terminal import echo
 from machinable.engines import registry
 from machinable.errors import InvalidValue, Refused, TrialsFailed, UnknownName
 from machinable.execution.dry_run import changes, dry_run
-from machinable.execution.ending import SAVE_ON_COMMAND_LINE, show_ending, show_interrupt
+from machinable.execution.ending import SAVE_ON_COMMAND_LINE, open_progress, show_ending, show_interrupt
 from machinable.execution.environment import command_on
 from machinable.execution.execute import execute
 from machinable.execution.stop import request_stop

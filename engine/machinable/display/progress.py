@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import partial
 from importlib import import_module
 from typing import Any
 
 from msgspec.structs import asdict
 
-from machinable.display.tables import cell, counted, headline, is_terminal, printable
-from machinable.display.terminal import echo, escaped
+from machinable.display.tables import cell, counted, headline, printable
+from machinable.display.terminal import escaped
 from machinable.events import (
     Event,
     ExecutionFinished,
@@ -28,7 +25,7 @@ from machinable.events import (
 )
 from machinable.units import format_duration
 
-__all__ = ["PlainProgress", "Progress", "details", "is_memory", "measurements", "notebook_listeners", "open_progress"]
+__all__ = ["PlainProgress", "Progress", "details", "is_memory", "measurements", "notebook_listeners"]
 
 LINES_AT_ONCE = 20  # trials that have a line each when they end; then one line per interval
 LINE_INTERVAL = 1.0  # seconds
@@ -228,24 +225,6 @@ class PlainProgress(Progress):
             if self._written < LINES_AT_ONCE or now - self._at >= LINE_INTERVAL or self.done == self.total:
                 self._written, self._at = self._written + 1, now
                 self._write(f"{self.done}/{self.total} {ended_line(event)}")
-
-
-def open_progress(saving: str) -> AbstractContextManager[Progress]:
-    """Return what shows progress on stderr: a live display on a terminal, lines elsewhere.
-
-    Args:
-        saving: What to do to save results that stay in memory.
-    """
-    descriptor = None
-    if is_terminal(sys.stderr):
-        with suppress(OSError):  # the console of an editor, which is no file
-            # Another descriptor, because 2 is redirected while a trial runs in this process.
-            descriptor = os.dup(sys.stderr.fileno())
-    if descriptor is None:
-        return nullcontext(PlainProgress(partial(echo, file=sys.stderr), saving=saving))
-    from machinable.display.live import LiveProgress  # imports rich, which takes as long as all the rest
-
-    return LiveProgress(open(descriptor, "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors), saving)
 
 
 def notebook_listeners() -> list[NotebookProgress]:

@@ -40,8 +40,8 @@ class Display:
         if progress is False:
             return
         # 5 ms, which silent executions save
-        from machinable.display.progress import notebook_listeners, open_progress
-        from machinable.execution.ending import SAVE_IN_PYTHON
+        from machinable.display.progress import notebook_listeners
+        from machinable.execution.ending import SAVE_IN_PYTHON, open_progress
 
         self.listeners = tuple(notebook_listeners()) if "IPython" in sys.modules else ()
         if not self.listeners:

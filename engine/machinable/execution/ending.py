@@ -1,25 +1,45 @@
-"""Show how an execution ended: its results, where they are stored, and the next commands."""
+"""Show how an execution goes and how it ended: its results, where they are stored, and the next commands."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import TextIO
 
-from machinable.display.progress import Progress, is_memory
+from machinable.display.progress import PlainProgress, Progress, is_memory
 from machinable.display.summary import Row, group_table, groups
-from machinable.display.tables import counted, write_table
+from machinable.display.tables import counted, is_terminal, write_table
 from machinable.display.terminal import echo
 from machinable.execution.environment import command_on
 from machinable.results.execution import Execution
 from machinable.settings import is_development
 from machinable.units import format_duration
 
-__all__ = ["SAVE_IN_PYTHON", "SAVE_ON_COMMAND_LINE", "show_ending", "show_interrupt"]
+__all__ = ["SAVE_IN_PYTHON", "SAVE_ON_COMMAND_LINE", "open_progress", "show_ending", "show_interrupt"]
 
 SAVE_ON_COMMAND_LINE = "--storage DIRECTORY"
 SAVE_IN_PYTHON = "execute(…, storage='DIRECTORY')"
+
+
+def open_progress(saving: str) -> AbstractContextManager[Progress]:
+    """Return what shows progress on stderr: a live display on a terminal, lines elsewhere.
+
+    Args:
+        saving: What to do to save results that stay in memory.
+    """
+    descriptor = None
+    if is_terminal(sys.stderr):
+        with suppress(OSError):  # the console of an editor, which is no file
+            # Another descriptor, because 2 is redirected while a trial runs in this process.
+            descriptor = os.dup(sys.stderr.fileno())
+    if descriptor is None:
+        return nullcontext(PlainProgress(partial(echo, file=sys.stderr), saving=saving))
+    from machinable.display.live import LiveProgress  # imports rich, which takes as long as all the rest
+
+    return LiveProgress(open(descriptor, "w", encoding=sys.stderr.encoding, errors=sys.stderr.errors), saving)
 
 
 def show_ending(
