@@ -95,7 +95,8 @@ def test_folds_are_averaged_before_repeats_are_compared() -> None:
     for r, repeats in values.items():
         for repeat, folds in enumerate(repeats):
             for fold, value in enumerate(folds):
-                plan.append(planned(len(plan), {"r": r}, flags=level(repeat) | level(fold, "SPLIT")))
+                seed = {"PAIRED_SEED": 10 * repeat + fold}
+                plan.append(planned(len(plan), {"r": r}, flags=level(repeat) | level(fold, "SPLIT") | seed))
                 ledger.append(finished(len(ledger), x=value))
     trials = stored(plan, ledger).trials
 
@@ -116,6 +117,18 @@ def test_trials_are_paired_by_their_paired_seed() -> None:
     (row,) = trials.contrast("records.x", "config.r", 1)
 
     assert (row["design"], row["n"], row["difference"], row["left_out"]) == ("paired", 2, 0.75, 2)
+
+
+def test_the_same_computation_counts_once() -> None:
+    plan = [planned(i, {"r": 1 + i // 3}) | {"identity": f"{i % 3 % 2 + 2 * (i // 3):032x}"} for i in range(6)]
+    trials = stored(plan, [finished(i, x=float(i)) for i in range(6)]).trials
+
+    assert [row["n"] for row in trials.summary("records.x", by="config.r")] == [2, 2]
+    found = trials.contrast("records.x", "config.r", 1)
+    assert [(one.trial.uid, one.why) for one in found.left_out[0]] == [
+        (uid(5), "the same computation as another trial"),
+        (uid(2), "the same computation as another trial"),
+    ]
 
 
 def test_equal_results_do_not_differ_and_one_value_has_no_test() -> None:

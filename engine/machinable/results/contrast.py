@@ -123,7 +123,7 @@ def contrast(
     baseline: Any,
     trials: Sequence[tuple[Trial, Any]],
     counted: Mapping[Trial, Measured],
-    failed: set[Trial],
+    others: Mapping[Trial, str],
 ) -> Contrast:
     """Return the comparisons, see `Trials.contrast`.
 
@@ -133,7 +133,7 @@ def contrast(
         baseline: The value that the others are compared with.
         trials: Trials with their value of `between`, None for none.
         counted: The numbers of the trials that count.
-        failed: The trials that failed.
+        others: Why other trials do not count.
     """
     known = {comparable(value): value for _, value in trials if value is not None}
     if comparable(baseline) not in known:
@@ -158,7 +158,7 @@ def contrast(
         settings = [name for name in distinguishing_fields(first) if name != between]
     rows, left_out = [], []
     for groups, key in compared:
-        row, without = _compare(groups[key], groups[comparable(baseline)], counted, failed)
+        row, without = _compare(groups[key], groups[comparable(baseline)], counted, others)
         place = {name: _value(name, groups[key][0]) for name in settings}
         rows.append(place | {between: known[key], "baseline": baseline} | row)
         left_out.append(without)
@@ -189,15 +189,11 @@ def _check_repetitions(between: str, value: Any, trials: Sequence[Trial]) -> Non
 
 
 def _compare(
-    trials: Sequence[Trial], baseline: Sequence[Trial], counted: Mapping[Trial, Measured], failed: set[Trial]
+    trials: Sequence[Trial], baseline: Sequence[Trial], counted: Mapping[Trial, Measured], others: Mapping[Trial, str]
 ) -> tuple[dict[str, Any], list[LeftOut]]:
     """Return the figures of one comparison, and the trials that did not count."""
     sides = [{trial: counted[trial] for trial in side if trial in counted} for side in (trials, baseline)]
-    without = [
-        LeftOut(trial, "failed" if trial in failed else "without a value")
-        for trial in (*trials, *baseline)
-        if trial not in counted
-    ]
+    without = [LeftOut(trial, others[trial]) for trial in (*trials, *baseline) if trial not in counted]
     by_label = [{one.label: one for one in side.values()} for side in sides]
     common = [label for label in by_label[0] if label in by_label[1]]
     is_unique = all(len(labels) == len(side) for labels, side in zip(by_label, sides, strict=True))

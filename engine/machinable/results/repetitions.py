@@ -17,7 +17,7 @@ _OWN_FLAGS = frozenset(
     ("SEED", "UID", "NAME", "MODULE", "GLOBAL_SEED", "EXECUTION", "INDEX", "TOTAL", "ATTEMPT", "PAIRED_SEED")
 )
 _CHOSEN_BY_VERSION = ("component", "module", "version", "config", "children", "tags", "flags")
-REPEATS = "REPEAT"  # the name of levels that repeat; others are folds
+FOLDS = ("SPLIT", "FOLD")  # with what the names of levels begin that are folds; others repeat
 
 
 def _levels(flags: dict[str, Any]) -> dict[str, Any]:
@@ -118,19 +118,21 @@ class Measured(NamedTuple):
     Attributes:
         value: The value.
         unit: The repetition that it belongs to, whose folds are averaged.
-        label: The repetition and the fold, which are equal for trials that can be paired.
+        folds: The number in each level of folds.
+        label: What is equal for trials that can be paired.
     """
 
     value: float
     unit: Any
+    folds: Any
     label: Any
 
 
 def measured(value: float, execution: str, levels: Mapping[str, Any], seed: Any = None) -> Measured:
     """Return a value with its repetition.
 
-    A repetition is given by `PAIRED_SEED`, or else by the execution and the numbers of the levels `REPEAT`. All other
-    levels are folds.
+    A repetition is an execution and the numbers of its levels apart from those of folds. Trials can be paired if they
+    have the same `PAIRED_SEED`, or without it, the same numbers in one execution.
 
     Args:
         value: The value.
@@ -138,10 +140,10 @@ def measured(value: float, execution: str, levels: Mapping[str, Any], seed: Any 
         levels: The number in each level, by the name of its flag.
         seed: The flag `PAIRED_SEED`.
     """
-    repeats = tuple(sorted((name, number) for name, number in levels.items() if name.startswith(REPEATS)))
-    folds = tuple(sorted((name, number) for name, number in levels.items() if not name.startswith(REPEATS)))
-    unit = (execution, repeats) if seed is None else seed
-    return Measured(value, unit, (unit, folds))
+    numbers = sorted(levels.items())
+    folds = tuple(one for one in numbers if one[0].upper().startswith(FOLDS))
+    unit = (execution, tuple(one for one in numbers if one not in folds))
+    return Measured(value, unit, folds, (unit, folds) if seed is None else seed)
 
 
 def measured_by(trial: Trial, value: float) -> Measured:
@@ -159,6 +161,6 @@ def separate_values(values: Sequence[Measured]) -> list[float]:
     units: dict[Any, list[float]] = {}
     for one in values:
         units.setdefault(one.unit, []).append(one.value)
-    if len(units) > 1 and any(one.label[1] for one in values):
+    if len(units) > 1 and any(one.folds for one in values):
         return [mean(folds) for folds in units.values()]
     return [one.value for one in values]

@@ -36,6 +36,7 @@ from machinable.results.trial import Trial
 __all__ = ["STATES", "Trials"]
 
 MAX_LISTED = 40  # trials in a table
+FAILED = "failed"
 
 
 class Trials(Tabular, Sequence[Trial]):
@@ -221,8 +222,8 @@ class Trials(Tabular, Sequence[Trial]):
     ) -> Summary:
         """Return number, mean, deviation and 95 % interval of a field for each set of repetitions.
 
-        Repetitions are trials that differ in their seeds only. Finished and reused ones count. If a task has several
-        repeats of several folds, the mean over the folds of each repeat is one value.
+        Repetitions are trials that differ in their seeds only. Finished and reused ones count, those with the same
+        identity once. If there are several repeats of several folds, the mean over the folds of each is one value.
 
         Args:
             metric: A field with numbers, such as `records.accuracy`.
@@ -242,13 +243,13 @@ class Trials(Tabular, Sequence[Trial]):
         names = [by] if isinstance(by, str) else list(dict.fromkeys(by or ()))
         keys = list(zip(*self._values_of(names).values(), strict=True)) if names else [()] * len(self)
         groups: dict[Any, tuple[Trial, tuple[Any, ...], list[Measured], list[Trial]]] = {}
-        counted, failed = self._measured(metric)
+        counted, others = self._measured(metric)
         for trial, key in zip(self._trials, keys, strict=True):
             group = (*map(comparable, key), repetition_key(trial))
             _, _, numbers, failures = groups.setdefault(group, (trial, key, [], []))
             if trial in counted:
                 numbers.append(counted[trial])
-            elif trial in failed:
+            elif others[trial] == FAILED:
                 failures.append(trial)
         shown = [
             one for one in groups.values() if one[2] or one[3] or (names and any(value is not None for value in one[1]))
@@ -282,26 +283,36 @@ class Trials(Tabular, Sequence[Trial]):
             NotAvailable: scipy is not installed.
         """
         (values,) = self._values_of([between]).values()
-        counted, failed = self._measured(metric)
-        return contrast(metric, between, baseline, list(zip(self._trials, values, strict=True)), counted, failed)
+        return contrast(
+            metric, between, baseline, list(zip(self._trials, values, strict=True)), *self._measured(metric)
+        )
 
-    def _measured(self, metric: str) -> tuple[dict[Trial, Measured], set[Trial]]:
-        """Return the numbers of the trials that have a result, and the failed trials."""
+    def _measured(self, metric: str) -> tuple[dict[Trial, Measured], dict[Trial, str]]:
+        """Return the numbers of the trials that count, and why the others do not.
+
+        Of trials with the same identity, such as those that reuse a result, the first counts.
+        """
         (values,) = self._values_of([metric]).values()
         counted: dict[Trial, Measured] = {}
-        failed = set()
+        others: dict[Trial, str] = {}
+        known = set()
         for trial, state, value in zip(self._trials, states(self._trials), values, strict=True):
             if state == "failed":
-                failed.add(trial)
-            elif state in ("finished", "reused") and value is not None:
-                if not isinstance(value, (int, float)):
-                    raise InvalidType(
-                        f"{metric} is {value!r} in the trial {trial.uid}, which is not a number",
-                        given=value,
-                        todo="Summarise a field with numbers; pass the fields that make groups as by=.",
-                    )
+                others[trial] = FAILED
+            elif state not in ("finished", "reused") or value is None:
+                others[trial] = "without a value"
+            elif not isinstance(value, (int, float)):
+                raise InvalidType(
+                    f"{metric} is {value!r} in the trial {trial.uid}, which is not a number",
+                    given=value,
+                    todo="Summarise a field with numbers; pass the fields that make groups as by=.",
+                )
+            elif trial.identity and trial.identity in known:
+                others[trial] = "the same computation as another trial"
+            else:
+                known.add(trial.identity)
                 counted[trial] = measured_by(trial, value)
-        return counted, failed
+        return counted, others
 
     def _field(self, name: str) -> Field:
         field = find_field(name) if isinstance(name, str) else None
