@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import machinable as ml
 from machinable.errors import MachinableError
 from machinable.replay.reproduce import reproduce
+from machinable.storage.open import without_credentials
 from tests.conftest import World
 
 DECLARATIONS = """
@@ -138,6 +140,20 @@ def test_a_stored_trial_of_another_storage_is_copied(stored: tuple[str, str], tm
     )
     assert described["uid"] == execution.trials[0].uid
     assert "'model.data' (data) has no result" in deep.trials[1].error["message"]
+
+
+def test_stored_trials_on_an_object_store_are_read_there_and_copied_from_there(
+    project: World, tmp_path: Path, s3_folder: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(DECLARATIONS, data=DATA, train=TRAIN, use=USE, help=HELP)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    storage = without_credentials(s3_folder())
+    uid = run(ml.Task().component("train", {"rate": 2}), storage, seed="OY1p1o").trials[-1].uid
+
+    assert run(use(f"OY1p1o/{uid[:5]}"), storage).trials[-1].result == [*FOUND, [0, 1, 2]]
+    copied = run(use(f"{storage}/OY1p1o/{uid[:5]}", deep=False), str(tmp_path / "other"))
+    assert copied.trials[-1].result == FOUND
 
 
 def test_a_dry_run_says_that_a_stored_trial_is_given(

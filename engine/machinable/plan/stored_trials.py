@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -66,10 +67,10 @@ def find_stored_trial(text: str, own: str | None, default: str | None = None) ->
     found = STORED_TRIAL.fullmatch(text)
     assert found is not None  # checked when it was read
     url = default or own if found["url"] is None else storage_url(found["url"])
-    if url is not None and without_credentials(url) != url:
+    if found["url"] is not None and unquote(shown := without_credentials(url or "")) != unquote(url or ""):
         raise InvalidValue(
-            f"the storage {without_credentials(url)} of a stored trial has credentials, which would be stored",
-            given=without_credentials(url),
+            f"the storage {shown} of a stored trial has credentials, which would be stored",
+            given=shown,
             todo="Give them in the environment or in a file, as its library expects them.",
         )
     if url is None or url.startswith("mem:"):
