@@ -37,7 +37,7 @@ def test_a_new_project_works_as_its_comments_say(run: Run, project: Path, monkey
 def test_the_test_of_a_new_project_passes(run: Run, project: Path) -> None:
     run("init", "new")
 
-    command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "machinable.testing.plugin", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     ran = subprocess.run([*command, "new"], capture_output=True, text=True, timeout=60, check=False)
 
     assert ran.stdout.splitlines()[-1].startswith("2 passed in "), ran.stdout

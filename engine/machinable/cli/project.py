@@ -69,7 +69,7 @@ class Pi(Component):
 '''
 
 TEST = '''\
-"""Tests of the component, which pytest runs. machinable provides run_trial, which stores nothing."""
+"""Tests of the component, which pytest runs. The fixture run_trial runs one trial, and stores nothing."""
 
 import math
 
@@ -86,9 +86,18 @@ def test_the_same_seed_gives_the_same_estimate(run_trial):
     assert first.records.last["pi"] == second.records.last["pi"]
 '''
 
+FIXTURES = '''\
+"""The fixtures of the tests."""
+
+from machinable.testing import run_trial, temporary_project
+
+__all__ = ["run_trial", "temporary_project"]
+'''
+
 FILES = {
     "machinable.yaml": PROJECT,
     "pi.py": COMPONENT,
+    "tests/conftest.py": FIXTURES,
     "tests/test_pi.py": TEST,
     ".gitignore": "results/\n__pycache__/\n.pytest_cache/\nmlflow.db\nmlruns/\nruns/\nwandb/\n",
 }

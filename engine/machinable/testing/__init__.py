@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from machinable.testing.engine import EngineConformance
+    from machinable.testing.fixtures import run_trial, temporary_project
 
-__all__ = ["EngineConformance"]
+__all__ = ["EngineConformance", "run_trial", "temporary_project"]
+
+_MODULES = {"EngineConformance": "engine", "run_trial": "fixtures", "temporary_project": "fixtures"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:  # late: pytest imports this package for its fixtures, also in tests that use nothing of it
-        from machinable.testing import engine
-
-        return getattr(engine, name)
+    if name in _MODULES:  # late: tests of components need no conformance tests
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

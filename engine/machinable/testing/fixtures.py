@@ -1,4 +1,7 @@
-"""Fixtures for tests of components, which pytest finds where machinable is installed."""
+"""Fixtures for tests of components, which a `conftest.py` imports.
+
+They are no plugin that pytest finds by an entry point: it would rewrite the assertions of the whole package.
+"""
 
 from __future__ import annotations
 

@@ -10,9 +10,10 @@ import pytest
 
 from machinable import Component
 from machinable.errors import InvalidValue, TrialsFailed, UnknownName
-from machinable.testing.plugin import RunTrial, TemporaryProject, run_trial, temporary_project
+from machinable.testing import run_trial, temporary_project
+from machinable.testing.fixtures import RunTrial, TemporaryProject
 
-__all__ = ["run_trial", "temporary_project"]  # fixtures of this module, whether or not machinable is installed
+__all__ = ["run_trial", "temporary_project"]
 
 YAML = """\
 components:
