@@ -97,7 +97,7 @@ def run_trial(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
                 given=version,
                 todo="Call it for each of them, or use machinable.execute.",
             )
-        how: Any = {"timeout": timeout, "on_failure": on_failure, "project": os.getcwd()}
+        how: Any = {"timeout": timeout, "on_failure": on_failure, "project": os.getcwd(), "progress": False}
         execution: Execution = execute(task, storage, seed, engine, **{"progress": False, **how})
         return next(trial for trial, spec in zip(execution, plan, strict=True) if not spec.definition.is_requirement)
 
