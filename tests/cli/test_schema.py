@@ -12,6 +12,7 @@ import yaml
 
 from machinable.config.declaration import ENTRY_DIRECTIVES, RESERVED
 from machinable.config.loader import EXECUTION_KEYS
+from machinable.plan.declared import COMPONENT_KEYS, TASK_KEYS, TASK_SETTINGS
 from tests.cli.conftest import YAML, Run
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +115,10 @@ def test_known_names_are_listed(schema: dict[str, Any]) -> None:
 def test_every_reserved_key_and_setting_is_described(schema: dict[str, Any]) -> None:
     assert sorted(schema["definitions"]["reserved"]["properties"]) == sorted((*RESERVED, *ENTRY_DIRECTIVES))
     assert sorted(schema["definitions"]["execution"]["properties"]) == sorted(EXECUTION_KEYS)
+    task = schema["definitions"]["task"]["anyOf"][1]["properties"]
+    assert sorted(task) == sorted(TASK_KEYS)
+    assert sorted(task["components"]["items"]["anyOf"][1]["properties"]) == sorted(COMPONENT_KEYS)
+    assert sorted(task["execution"]["properties"]) == sorted(TASK_SETTINGS)
 
 
 def test_only_a_file_of_this_command_is_replaced(run: Run, project: Path) -> None:

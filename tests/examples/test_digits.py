@@ -167,3 +167,20 @@ def test_fewer_epochs_let_the_rate_fall_sooner() -> None:
         "momentum": 0.0,
         "hidden": [256],
     }
+
+
+def test_the_study_varies_momentum_noise_and_seed_of_both_models() -> None:
+    project = machinable.Project(ROOT)
+    plan = project.task("digits_study").plan()
+
+    assert len(plan) == 24
+    assert {(trial.component, trial.config["momentum"], trial.config["data"]["noise"]) for trial in plan} == {
+        (f"examples.digits.{model}", momentum, noise)
+        for model in ("softmax", "mlp")
+        for momentum in (0.0, 0.9)
+        for noise in (0.0, 0.5)
+    }
+    assert {trial.config["epochs"] for trial in plan} == {5}
+    assert (ROOT / "machinable.yaml").read_text().split("tasks:\n")[1] in (
+        ROOT / "examples/digits/README.md"
+    ).read_text()

@@ -191,6 +191,13 @@ def test_settings_are_above_those_of_the_project_and_below_the_call(project: ml.
     assert ml.execute(project.task("study"), storage="mem://", project=project).storage.startswith("mem:")
 
 
+def test_execute_takes_the_name_of_a_task(project: ml.Project) -> None:
+    declare(project, "component: net\ngrid: {rate: [1, 2]}")
+    Path(project.path, "net.py").write_text("from machinable import Component\nclass Net(Component): pass\n")
+
+    assert [trial.config["rate"] for trial in ml.execute("study", engine="dry", project=project)] == [1, 2]
+
+
 def test_hidden_values_are_used_but_not_stored(project: ml.Project) -> None:
     declare(project, "component: data\nversion: {_token: $._token}")
 

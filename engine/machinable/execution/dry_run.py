@@ -16,11 +16,11 @@ from machinable.execution.options import read_options
 from machinable.execution.preflight import Checked, prepare
 from machinable.execution.reuse import GIVEN, ReusePolicy, SharedResults
 from machinable.execution.unneeded import find_unneeded
+from machinable.plan.declared import task_of
 from machinable.plan.identity import identity
 from machinable.plan.plan import Plan
 from machinable.plan.spec import TrialSpec
 from machinable.plan.table import text_table
-from machinable.plan.task import Task
 from machinable.project import Project
 from machinable.results.pointers import Available
 from machinable.results.storage import Storage
@@ -77,7 +77,7 @@ def changes(resume: str, task: Any = None, storage: Any = None, *, project: Any 
 
 def _prepared(task: Any, storage: Any, seed: Any, project: Any, options: dict[str, Any]) -> Checked:
     project = project if isinstance(project, Project) else Project(project)
-    task = task if task is None or isinstance(task, Task) else Task(task)
+    task = None if task is None else task_of(task, project)
     return prepare(task, read_options(task, storage, seed, "dry", project, options))
 
 

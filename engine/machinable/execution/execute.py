@@ -18,6 +18,7 @@ from machinable.execution.preflight import Checked, prepare
 from machinable.execution.reuse import Reuse
 from machinable.execution.run import execute_checked
 from machinable.listeners.registry import make
+from machinable.plan.declared import task_of
 from machinable.plan.plan import Plan
 from machinable.plan.task import Task
 from machinable.project import Project
@@ -178,7 +179,7 @@ def _execute(
     if isinstance(given, (list, tuple)):
         given = [make(one, project.path) if isinstance(one, (str, dict)) else one for one in given]
     audience = checked_listeners(given)
-    tasks = _tasks(task, options.get("resume"))
+    tasks = _tasks(task, options.get("resume"), project)
     seeds = seed if isinstance(task, list) and isinstance(seed, (list, tuple)) else [seed] * len(tasks)
     if len(seeds) != len(tasks):
         raise InvalidValue(
@@ -225,7 +226,7 @@ def _seed_of_plan(plan: Plan, seed: object) -> str:
     return plan.seed_text
 
 
-def _tasks(task: Any, resume: object) -> list[Task | None]:
+def _tasks(task: Any, resume: object, project: Project) -> list[Task | None]:
     if task is None and resume is None:
         raise InvalidValue("there is nothing to execute", todo="Give a task: execute(Task().component(name)).")
     tasks = task if isinstance(task, list) else [task]
@@ -236,7 +237,7 @@ def _tasks(task: Any, resume: object) -> list[Task | None]:
             raise InvalidValue("there is nothing to execute: the list of tasks is empty")
         if None in task:
             raise InvalidValue(f"item {task.index(None)} of the list of tasks is None", given=task)
-    return [one if one is None or isinstance(one, Task) else Task(one) for one in tasks]
+    return [None if one is None else task_of(one, project) for one in tasks]
 
 
 def _all_failures(failed: Sequence[TrialsFailed], executions: Sequence[Any]) -> TrialsFailed:

@@ -31,18 +31,17 @@ from machinable.serialization import Plain, as_plain, without_hidden
 
 __all__ = [
     "COMPONENT_KEYS",
-    "LEVELS",
     "TASK_KEYS",
     "TASK_SETTINGS",
     "Project",
     "declared_task",
-    "find_task",
     "known_tasks",
+    "task_of",
 ]
 
 COMPONENT_KEYS = ("component", "version", "each", "grid", "children", "requires", "tags")
 TASK_KEYS = ("component", "components", *COMPONENT_KEYS[1:], "repeat", "levels", "execution")
-LEVELS = ("repeat", "split")
+_LEVELS = ("repeat", "split")
 # The others are the same for all that a project computes: results that are reused depend on them.
 TASK_SETTINGS = tuple(key for key in EXECUTION_KEYS if key not in ("seeding", "strict", "threads"))
 
@@ -71,6 +70,13 @@ class Project(project.Project):
         return laid_over(declared_task(self.workspace(), name), version)
 
 
+def task_of(given: Any, project: project.Project) -> Task:
+    """Return the task that `execute` was given: a task, the name of a declared one, or what `Task` takes."""
+    if isinstance(given, str) and given in known_tasks(project.workspace()):
+        return declared_task(project.workspace(), given)
+    return given if isinstance(given, Task) else Task(given)
+
+
 def known_tasks(workspace: Workspace) -> dict[str, TaskEntry]:
     """Return all tasks by name: those of the project, then those of the projects that it imports."""
     main = workspace.main
@@ -79,11 +85,6 @@ def known_tasks(workspace: Workspace) -> dict[str, TaskEntry]:
         document = workspace.imported(main, name)
         known |= {f"+.{name}.{task}": entry for task, entry in document.tasks.items()} if document else {}
     return known
-
-
-def find_task(workspace: Workspace, name: str) -> TaskEntry | None:
-    """Return the task with a name, or None."""
-    return known_tasks(workspace).get(name)
 
 
 def declared_task(workspace: Workspace, name: str) -> Task:
@@ -446,8 +447,8 @@ class _Reader:
                 self._fail(message, levels.place(number), here, level, todo)
                 continue
             (key,) = level
-            if key not in LEVELS:
-                self._errors.append(UnknownName("kind of level", key, LEVELS, at=level.place(key), path=here))
+            if key not in _LEVELS:
+                self._errors.append(UnknownName("kind of level", key, _LEVELS, at=level.place(key), path=here))
             else:
                 yield key, level[key], level.place(key), f"{here}.{key}"
 
