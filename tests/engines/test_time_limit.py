@@ -116,3 +116,18 @@ def test_a_function_and_an_import_have_a_time_limit_too(project: World, monkeypa
     (trial,) = ml.execute(ml.Task(endless), timeout=0.1, on_failure="continue").trials
     assert trial.error is not None
     assert trial.error["type"] == "TimeoutError"
+
+
+@pytest.mark.parametrize("engine", ["local", "processes:1"])
+def test_a_component_knows_how_much_time_remains(project: World, engine: str) -> None:
+    left = (
+        "from machinable import Component\n\nclass Left(Component):\n    def on_execute(self):\n"
+        "        return [self.remaining for _ in range(2)]\n"
+    )
+    project("components:\n  - left:\n", left=left)
+
+    (limited,) = ml.execute("left", engine=engine, timeout=60).trials
+    (unlimited,) = ml.execute("left", engine=engine).trials
+
+    assert 60 >= limited.result[0] > limited.result[1] > 0
+    assert unlimited.result == [None, None]

@@ -114,6 +114,8 @@ class Context:
         def directory(self) -> str: ...  # noqa: D102
         @property
         def shared_data(self) -> SharedData: ...  # noqa: D102
+        @property
+        def remaining(self) -> float | None: ...  # noqa: D102
 
         spec: TrialSpec
         project: str | None
@@ -252,6 +254,11 @@ class Component(Generic[ConfigT]):
             total: The total number of steps, if known.
         """
         self._context("progress").report_progress(i, total)
+
+    @property
+    def remaining(self) -> float | None:
+        """The seconds until the time limit of this attempt, 0 after it; None without one."""
+        return self._context("remaining").remaining
 
     def save_checkpoint(self, path: str | None = None, timestep: int | None = None) -> Any:
         """Let `on_save` store the state.

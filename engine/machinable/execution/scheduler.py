@@ -240,6 +240,8 @@ class Scheduler:
         devices = self._capacity.take(spec.resources)
         if devices or spec.devices:
             spec = replace(spec, devices=devices)
+        if self._policy.timeout is not None:
+            spec = replace(spec, timeout=self._policy.timeout)
         if self._limits is not None and (waits := self._limits.waiting) is not None:
             is_full = len(self._running) + 1 >= self._engine.slots
             if is_full or not self._capacity.fits(waits.resources):

@@ -178,6 +178,8 @@ class TrialSpec(Struct, frozen=True):
     # The GPUs of its attempt, as they are named in CUDA_VISIBLE_DEVICES. Known when it is submitted, and never stored
     # with the trial; none if the engine assigns them
     devices: tuple[str, ...] = ()
+    # Seconds that the attempt may take; None for no limit. Known when it is submitted, and never stored
+    timeout: float | None = None
 
     @property
     def component(self) -> str:

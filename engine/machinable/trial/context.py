@@ -73,6 +73,7 @@ class TrialContext(Context):
         self.inputs: dict[str, dict[str, str]] = {}
         self.indirect: dict[str, dict[str, str]] = {}
         self.began = perf_counter()  # the current phase, from which the first row is timed
+        self._ends = None if spec.timeout is None else self.began + spec.timeout
         self.seeding = Seeding(spec.definition.seeding, spec.seed)
         self.status = status or StatusFiles(spec, files, path)
         failed = "the heartbeat could not be written: %s"
@@ -153,6 +154,11 @@ class TrialContext(Context):
     def directory(self) -> str:
         """The artifacts as a local directory."""
         return self._local.open()
+
+    @property
+    def remaining(self) -> float | None:
+        """The seconds until the time limit of the attempt; None without one."""
+        return None if self._ends is None else max(0.0, self._ends - perf_counter())
 
     def set_seed(self, seed: int | None) -> None:
         """Seed the random number generators; for None, with the trial's seed."""
