@@ -266,7 +266,7 @@ def test_a_running_execution_is_not_deleted(run: Run, leftovers: Path) -> None:
 @pytest.mark.filterwarnings("ignore:OY1p1o is left out:RuntimeWarning")
 def test_a_damaged_execution_is_deleted_by_its_id_alone(run: Run, stored: Path) -> None:
     whole = shutil.copytree(stored, stored.parent / "whole")
-    for path, damage in [("execution.json", "{"), ("plan.jsonl", "[]"), ("ledger.jsonl", "1"), ("execution.json", "")]:
+    for path, damage in [("execution.json", "{"), ("plan.jsonl", "[]"), ("ledger.jsonl", "1"), ("plan.jsonl", "")]:
         shutil.rmtree(stored)
         shutil.copytree(whole, stored)
         file = stored / "OY1p1o" / path
@@ -274,7 +274,7 @@ def test_a_damaged_execution_is_deleted_by_its_id_alone(run: Run, stored: Path) 
         if damage:
             file.write_text(f"{damage}\n")
         else:
-            file.mkdir()
+            os.mkfifo(file)
         ran = run("clean", "OY1p1o", "--storage", "out")
         assert ran.code == 0
         assert path == "execution.json" or f"OY1p1o/{path}" in ran.err.splitlines()[0]  # what is damaged

@@ -13,8 +13,8 @@ from machinable.cli.output import message, write_json
 from machinable.cli.targets import open_storage
 from machinable.display.tables import counted
 from machinable.display.terminal import echo
-from machinable.errors import Damaged, Refused
-from machinable.results.reader import LeavingOut, execution_folders
+from machinable.errors import Refused, StorageError
+from machinable.results.reader import LeavingOut, execution_folders, is_outage
 from machinable.results.remove import executions, leftovers, remove, seems_in_use
 from machinable.results.verify import repair as repair_fault
 from machinable.results.verify import unnoted, verify
@@ -157,8 +157,9 @@ def _select(storage: Storage, names: tuple[str, ...], states: set[str], age: flo
         with nullcontext() if names else LeavingOut(execution.files, str(execution)):
             try:
                 status = execution.status
-            except Damaged as error:
-                if not names or states or age is not None:  # whether it meets the conditions cannot be known
+            except StorageError as error:
+                # Without a status, it is not known whether it meets conditions.
+                if not names or states or age is not None or is_outage(execution.files, error):
                     raise
                 message(error.message)
                 status = "running" if seems_in_use(execution.files, str(execution)) else "damaged"

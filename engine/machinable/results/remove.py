@@ -10,8 +10,8 @@ from datetime import datetime
 from itertools import chain
 from typing import NamedTuple
 
-from machinable.errors import Damaged, StorageError
-from machinable.results.reader import execution_folders
+from machinable.errors import StorageError
+from machinable.results.reader import execution_folders, is_outage
 from machinable.results.trial import LEASE
 from machinable.results.verify import lease_faults, verify_by_content
 from machinable.serialization import Plain
@@ -133,16 +133,20 @@ def seems_in_use(files: Files, folder: str, *, clock: Callable[[], float] = time
     if files.marks_processes and workers_left(files, folder):
         return True
     for entry in files.entries(layout.join(folder, layout.TRIALS)):
-        with suppress(Damaged):
+        try:
             status = read_document(files, layout.join(folder, layout.status(entry.name)), STATUS)
-            if status is None or status["state"] != "running":
-                continue
-            facts = status.get("host") or {}
-            process = {**facts, "host": facts.get("name")}
-            beat = status.get("heartbeat")
-            is_recent = beat is not None and clock() - datetime.fromisoformat(beat).timestamp() < LEASE
-            if is_running(process) or (is_recent and not is_gone(process)):
-                return True
+        except StorageError as error:
+            if is_outage(files, error):
+                raise
+            continue
+        if status is None or status["state"] != "running":
+            continue
+        facts = status.get("host") or {}
+        process = {**facts, "host": facts.get("name")}
+        beat = status.get("heartbeat")
+        is_recent = beat is not None and clock() - datetime.fromisoformat(beat).timestamp() < LEASE
+        if is_running(process) or (is_recent and not is_gone(process)):
+            return True
     return False
 
 

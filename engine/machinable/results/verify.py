@@ -513,6 +513,9 @@ def repair(files: Files, fault: Fault) -> bool:
             files.remove(fault.path)
         except FileNotFoundError:
             return False
+        if layout.is_cached(fault.path):
+            with suppress(FileNotFoundError):
+                files.remove(layout.checksum(fault.path))
         return True
 
 
